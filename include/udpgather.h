@@ -1,0 +1,705 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * DOC: libudpgather - batches of UDP datagrams by scatter-gather
+ *
+ * A batch of datagrams goes to the kernel as vectors, through sendmmsg(2),
+ * with UDP_SEGMENT telling it where to cut: no payload is copied on the way.
+ * Datagrams come back merged through recvmmsg(2) with UDP_GRO, and are handed
+ * out as views into the memory that the kernel wrote.
+ *
+ * Words: a *datagram* is what the peer receives. A *train* is several
+ * datagrams that one message carries, all of one size (the *segment size*)
+ * but for a shorter last one. An *endpoint* is a remote address and port,
+ * with the local address that answers it (its *source*).
+ *
+ * Errors: 0, or a count, is success; a negative number is -errno.
+ *
+ * Threads: a socket may be used by any number of threads at once; a batch and
+ * a receiver belong to one thread at a time. What is said of a function's
+ * thread rule below is in these words:
+ *	"any thread"	 may run beside every other call on the same objects,
+ *	"the batch's owner", "the receiver's owner"
+ *			 one thread at a time for that batch or receiver.
+ *
+ * Lengths are in bytes. Nothing here sleeps unless it was given a timeout.
+ * See libudpgather(3) for what becomes of each error of the kernel.
+ */
+#ifndef UDPGATHER_H
+#define UDPGATHER_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ug_socket;   /* one UDP port, in IPv4, IPv6 or both */
+struct ug_batch;    /* what one sending thread needs between calls */
+struct ug_receiver; /* slots for received messages */
+
+enum {
+	/* The most datagrams in a train. Linux before 6.9 refuses more. */
+	UG_MAX_SEGMENTS = 64,
+	/* The most bytes in a train: above, the kernel cuts in software. */
+	UG_MAX_TRAIN_IPV4 = 65493,
+	UG_MAX_TRAIN_IPV6 = 65473,
+	/* The most bytes in a datagram (65,535 less the headers). */
+	UG_MAX_DATAGRAM_IPV4 = 65507,
+	UG_MAX_DATAGRAM_IPV6 = 65527,
+	/* The most vectors in a datagram and in a message (IOV_MAX). */
+	UG_MAX_VECTORS = 1024,
+	/* The most datagrams that a batch looks at together. */
+	UG_MAX_BATCH = 1024,
+	/* The most slots of a receiver. */
+	UG_MAX_SLOTS = 1024,
+	/* Bytes that ug_endpoint_print() needs at most, with the final 0. */
+	UG_ENDPOINT_TEXT = 80,
+};
+
+/* The library's version as text, such as "0.1.0". Any thread. */
+const char *ug_version(void);
+
+/* ------------------------------------------------------------------------
+ * Endpoints
+ */
+
+enum {
+	UG_SOURCE_NONE = 0,
+	/* This source stays through ug_network_changed(). */
+	UG_SOURCE_PINNED = 1,
+	/* Above: the generation of the network that it was learned in. */
+};
+
+/**
+ * struct ug_source - the local address to send from: raw packet info
+ * @addr:	the address in network order; IPv4 in the first four bytes
+ * @ifindex:	the interface that a datagram came in by, 0 for unknown. It is
+ *		sent along for link-local IPv6 only, where an address means
+ *		nothing without it; elsewhere the route chooses the interface.
+ * @state:	UG_SOURCE_NONE; UG_SOURCE_PINNED; above, the generation in which
+ *		it was learned: a source of another generation than the
+ *		socket's is not used.
+ */
+struct ug_source {
+	uint8_t addr[16];
+	uint32_t ifindex;
+	uint32_t state;
+};
+
+/**
+ * struct ug_endpoint - where to send to, and from which local address
+ * @addr:	the remote address and port; sin6_scope_id is the zone
+ * @source:	the local address, all zero for "the kernel chooses"
+ *
+ * A plain value: copy it, store it, clear it with memset. The library never
+ * changes an endpoint that it is given for sending.
+ */
+struct ug_endpoint {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} addr;
+	struct ug_source source;
+};
+
+/**
+ * ug_endpoint_parse() - read "1.2.3.4:51820" or "[fe80::1%eth0]:51820"
+ * @ep:		filled on success: no source
+ * @text:	a numeric address and a port of 1 to 65535. The zone of an
+ *		IPv6 address may be a number or an interface's name.
+ *
+ * An IPv4-mapped IPv6 address becomes an IPv4 endpoint. Any thread.
+ *
+ * Return: 0; -EINVAL for anything else than the above; -ENODEV for a zone
+ * that names no interface of this network namespace.
+ */
+int ug_endpoint_parse(struct ug_endpoint *ep, const char *text);
+
+/**
+ * ug_endpoint_print() - write an endpoint as ug_endpoint_parse() reads it
+ * @ep:		an IPv4 or IPv6 endpoint
+ * @buf:	filled on success, with a final 0
+ * @cap:	bytes at @buf; UG_ENDPOINT_TEXT is always enough
+ *
+ * A zone is printed as the interface's name, or as a number if it has none
+ * here. Any thread.
+ *
+ * Return: the length without the final 0; -EAFNOSUPPORT for an endpoint of no
+ * family; -ENOSPC.
+ */
+int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap);
+
+/**
+ * ug_endpoint_set() - make an endpoint of a socket address
+ * @ep:		filled on success: no source
+ * @sa:		a sockaddr_in or sockaddr_in6; IPv4-mapped becomes IPv4
+ * @len:	bytes at @sa
+ *
+ * Any thread.
+ *
+ * Return: 0; -EAFNOSUPPORT for another family; -EINVAL if @len is too short.
+ */
+int ug_endpoint_set(struct ug_endpoint *ep, const struct sockaddr *sa,
+		    socklen_t len);
+
+/**
+ * ug_endpoint_compare() - order endpoints by family, address, zone and port
+ * @a:		an endpoint
+ * @b:		another one
+ *
+ * The source does not count. Any thread.
+ *
+ * Return: less than, equal to or greater than 0.
+ */
+int ug_endpoint_compare(const struct ug_endpoint *a,
+			const struct ug_endpoint *b);
+
+/**
+ * ug_endpoint_hash() - hash what ug_endpoint_compare() compares
+ * @ep:		an endpoint
+ * @seed:	a secret random number where strangers choose the addresses
+ *
+ * Fast, and not a cryptographic function. Any thread.
+ *
+ * Return: 64 bits, the same for equal endpoints and one seed.
+ */
+uint64_t ug_endpoint_hash(const struct ug_endpoint *ep, uint64_t seed);
+
+/**
+ * ug_endpoint_set_source() - answer from the address that was written to
+ * @ep:		the endpoint to change
+ * @from:	the endpoint of a received view (struct ug_view), of the same
+ *		family; its source is copied
+ *
+ * Any thread.
+ *
+ * Return: 0; -EAFNOSUPPORT where the families differ.
+ */
+int ug_endpoint_set_source(struct ug_endpoint *ep,
+			   const struct ug_endpoint *from);
+
+/* ug_endpoint_clear_source() - let the kernel choose. Any thread. */
+void ug_endpoint_clear_source(struct ug_endpoint *ep);
+
+/* ------------------------------------------------------------------------
+ * Sockets
+ */
+
+/* What to do about path MTU: see IP_MTU_DISCOVER in ip(7). */
+enum ug_pmtu {
+	UG_PMTU_DEFAULT = 0, /* leave the kernel's setting */
+	UG_PMTU_DONT,	     /* never DF: routers may fragment */
+	UG_PMTU_WANT,	     /* DF by route, fragment what is too big */
+	UG_PMTU_DO,	     /* always DF, refuse what is too big */
+	UG_PMTU_PROBE,	     /* DF, ignore the route's MTU */
+	UG_PMTU_INTERFACE,   /* never DF, the interface's MTU counts */
+	UG_PMTU_OMIT,	     /* as INTERFACE, but fragments are sent */
+};
+
+enum ug_families {
+	UG_BOTH = 0, /* each is optional where the kernel lacks it */
+	UG_IPV4_ONLY,
+	UG_IPV6_ONLY,
+};
+
+/* Things worth one line in a log; see struct ug_options. */
+enum ug_notice {
+	/* Trains to this endpoint go as single datagrams from now on. */
+	UG_NOTICE_ENDPOINT_UNSEGMENTED = 1,
+	/* This endpoint's trains have smaller segments from now on. */
+	UG_NOTICE_ENDPOINT_CAPPED,
+	/* Segmentation is off for a whole family of the socket. */
+	UG_NOTICE_FAMILY_UNSEGMENTED,
+};
+
+/**
+ * struct ug_options - how to open a socket; all zero but @size is a good one
+ * @size:	sizeof(struct ug_options), for versions to come
+ * @families:	which to open
+ * @port:	1 to 65535, or 0 for one that is free in both families
+ * @bind4:	the local IPv4 address to bind to, or NULL for any. Its port
+ *		is ignored.
+ * @bind6:	the local IPv6 address to bind to, or NULL for any
+ * @device:	the interface or VRF to bind to (SO_BINDTODEVICE), or NULL
+ * @mark:	the firewall mark of what is sent (SO_MARK, needs
+ *		CAP_NET_ADMIN), 0 for none
+ * @buffer_len:	bytes of socket buffer each way, 0 for 7 MiB. A smaller one
+ *		than asked for is no error: struct ug_report says what it is.
+ * @pmtu4:	path MTU mode of the IPv4 socket
+ * @pmtu6:	path MTU mode of the IPv6 socket
+ * @notice:	called on the thread that calls ug_send() when what is sent
+ *		there changes its form for good, or NULL. @ep is NULL for a
+ *		family, @err the kernel's errno, @value the segment size that
+ *		failed or the address family. It must not call ug_send().
+ * @notice_arg:	given to @notice
+ *
+ * Strings and addresses are borrowed for the call only.
+ */
+struct ug_options {
+	size_t size;
+	enum ug_families families;
+	uint16_t port;
+	const struct ug_endpoint *bind4;
+	const struct ug_endpoint *bind6;
+	const char *device;
+	uint32_t mark;
+	size_t buffer_len;
+	enum ug_pmtu pmtu4;
+	enum ug_pmtu pmtu6;
+	void (*notice)(void *arg, enum ug_notice notice,
+		       const struct ug_endpoint *ep, int err, int value);
+	void *notice_arg;
+};
+
+/**
+ * struct ug_family_report - what became of one family
+ * @err:	0 if it is open; -errno; -ENOENT if it was not asked for
+ * @step:	the system call or option that gave @err, a string constant;
+ *		NULL if it is open or was not asked for
+ * @rcvbuf:	bytes of receive buffer that the kernel granted
+ * @sndbuf:	bytes of send buffer that the kernel granted
+ * @segments:	the kernel knows UDP_SEGMENT (Linux 4.18)
+ * @merges:	UDP_GRO is on and can be read back (Linux 5.12)
+ */
+struct ug_family_report {
+	int err;
+	const char *step;
+	size_t rcvbuf;
+	size_t sndbuf;
+	bool segments;
+	bool merges;
+};
+
+/**
+ * struct ug_report - what ug_open() did
+ * @size:	set by the caller to sizeof(struct ug_report)
+ * @port:	the port of both sockets; 0 if nothing is open
+ * @tries:	how many ports were tried
+ * @v4:		the IPv4 socket
+ * @v6:		the IPv6 socket
+ */
+struct ug_report {
+	size_t size;
+	uint16_t port;
+	unsigned int tries;
+	struct ug_family_report v4;
+	struct ug_family_report v6;
+};
+
+/**
+ * ug_open() - open a UDP port in IPv4 and IPv6
+ * @out:	set on success to the socket; ug_close() it
+ * @opt:	how, or NULL for the defaults
+ * @report:	filled in any case but -EINVAL, or NULL
+ *
+ * The two sockets share the port number and no traffic (IPV6_V6ONLY). With
+ * UG_BOTH, a family that the kernel lacks is left out; every other failure of
+ * either closes what was opened. With port 0, up to 100 ports are tried until
+ * one is free in both. Several sockets may be open at once: to change a port,
+ * open the new one, let every thread turn to it, then close the old one.
+ * Any thread.
+ *
+ * Return: 0; -EINVAL for options that make no sense; -ENOMEM; else the error
+ * of the family that failed, such as -EADDRINUSE, -EADDRNOTAVAIL, -EACCES
+ * (port), -EPERM (mark or device), -ENODEV (device), -EAFNOSUPPORT (neither
+ * family).
+ */
+int ug_open(struct ug_socket **out, const struct ug_options *opt,
+	    struct ug_report *report);
+
+/**
+ * ug_open_fds() - use sockets that somebody else opened
+ * @out:	set on success to the socket, which then owns the descriptors
+ * @fd4:	a bound IPv4 UDP socket, or -1
+ * @fd6:	a bound IPv6 UDP socket, or -1. If it is not IPV6_V6ONLY, IPv4
+ *		traffic on it comes and goes as IPv4-mapped IPv6 addresses.
+ * @opt:	as for ug_open(); families, port, bind4, bind6 and device are
+ *		not used
+ * @report:	as for ug_open(); port is that of the first descriptor
+ *
+ * On failure the descriptors are still the caller's. Any thread.
+ *
+ * Return: 0; -EINVAL if both are -1, or one is not a UDP socket of its family;
+ * -EBADF; -ENOTSOCK; -ENOMEM; else the error of an option.
+ */
+int ug_open_fds(struct ug_socket **out, int fd4, int fd6,
+		const struct ug_options *opt, struct ug_report *report);
+
+/**
+ * ug_close() - close a socket
+ * @sock:	the socket, or NULL. No thread may be inside a call with it,
+ *		nor start one. Views that were received from it stay valid.
+ */
+void ug_close(struct ug_socket *sock);
+
+/**
+ * ug_fd() - the descriptor of one family, for poll(2) or epoll(7)
+ * @sock:	the socket
+ * @family:	AF_INET or AF_INET6
+ *
+ * It still belongs to the socket. Any thread.
+ *
+ * Return: the descriptor; -EAFNOSUPPORT if that family is not open.
+ */
+int ug_fd(const struct ug_socket *sock, int family);
+
+/* ug_port() - the port, in host order. Any thread. */
+uint16_t ug_port(const struct ug_socket *sock);
+
+/**
+ * ug_set_mark() - change the firewall mark of what is sent
+ * @sock:	the socket
+ * @mark:	the mark, 0 for none
+ *
+ * Both families have the new mark, or both keep the old one. Any thread, but
+ * two at once leave either's mark.
+ *
+ * Return: 0; -EPERM without CAP_NET_ADMIN; another -errno of setsockopt(2).
+ */
+int ug_set_mark(struct ug_socket *sock, uint32_t mark);
+
+/**
+ * ug_network_changed() - routes, addresses or links are not what they were
+ * @sock:	the socket
+ *
+ * Everything learned of paths is forgotten: sources taken from views (they
+ * are of an older generation now), endpoints whose trains were capped or
+ * split. The library does not watch the network by itself. Any thread.
+ */
+void ug_network_changed(struct ug_socket *sock);
+
+/* ------------------------------------------------------------------------
+ * Segmentation and merging at run time
+ */
+
+enum {
+	/* As far as this kernel, socket and endpoint are known to do it. */
+	UG_SEGMENTS_AUTO = 0,
+	/* Every datagram is a message of its own. */
+	UG_SEGMENTS_OFF = 1,
+};
+
+/* Why trains have the length they have; see ug_get_segments(). */
+enum ug_reason {
+	UG_REASON_NONE = 0,    /* nothing is in the way */
+	UG_REASON_ASKED,       /* ug_set_segments() said so */
+	UG_REASON_UNSUPPORTED, /* the kernel has no UDP_SEGMENT */
+	UG_REASON_BAD_KERNEL,  /* Linux 7.0 to 7.1.4 corrupt trains */
+	UG_REASON_EIO,	       /* no checksums for trains on several paths */
+	UG_REASON_EINVAL,      /* the kernel refuses even small segments */
+};
+
+/**
+ * ug_set_segments() - choose how many datagrams a train may have
+ * @sock:	the socket
+ * @max:	UG_SEGMENTS_AUTO, UG_SEGMENTS_OFF, or 2 to UG_MAX_SEGMENTS. A
+ *		number is an explicit wish: it is followed on the kernels that
+ *		UG_SEGMENTS_AUTO avoids, too.
+ *
+ * Every call forgets that segmentation failed on this socket, and so has it
+ * tried again. Any thread.
+ *
+ * Return: 0; -EINVAL for another number.
+ */
+int ug_set_segments(struct ug_socket *sock, unsigned int max);
+
+/**
+ * ug_get_segments() - how many datagrams a train may have now, and why
+ * @sock:	the socket
+ * @family:	AF_INET or AF_INET6
+ * @reason:	set to the reason, or NULL
+ *
+ * Any thread.
+ *
+ * Return: 1 (off) to UG_MAX_SEGMENTS; -EAFNOSUPPORT if that family is not
+ * open.
+ */
+int ug_get_segments(const struct ug_socket *sock, int family,
+		    enum ug_reason *reason);
+
+/* ug_reason_text() - a reason as an English phrase, a constant. Any thread. */
+const char *ug_reason_text(enum ug_reason reason);
+
+/**
+ * ug_set_merging() - have received datagrams merged by the kernel, or not
+ * @sock:	the socket
+ * @on:		true to merge: the state after ug_open() where it is possible
+ *
+ * Datagrams that wait in the socket keep the form they have. Any thread.
+ *
+ * Return: 0; -EOPNOTSUPP if @on and no open family can do it.
+ */
+int ug_set_merging(struct ug_socket *sock, bool on);
+
+/* ------------------------------------------------------------------------
+ * Sending
+ */
+
+/* What became of a datagram; a negative status is the kernel's -errno. */
+enum {
+	UG_SENT = 0,
+	UG_UNSENT = 1, /* the socket took no more: try again later */
+};
+
+/**
+ * struct ug_datagram - one datagram to send
+ * @iov:	its bytes, in order; borrowed for the call
+ * @n_iov:	vectors at @iov, at most UG_MAX_VECTORS; 0 for no bytes
+ * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 sends none along
+ * @to:		where to, or NULL for the endpoint that ug_send() was given;
+ *		borrowed for the call
+ */
+struct ug_datagram {
+	const struct iovec *iov;
+	uint32_t n_iov;
+	uint8_t tos;
+	const struct ug_endpoint *to;
+};
+
+/**
+ * ug_batch_new() - what a thread needs to send
+ * @out:	set on success; ug_batch_free() it
+ * @cap:	how many datagrams are looked at together, 1 to UG_MAX_BATCH;
+ *		128 is a good number. ug_send() takes any number, in windows
+ *		of @cap.
+ *
+ * It belongs to no socket. About 300 bytes for each of @cap, and 33 KiB.
+ *
+ * Return: 0; -EINVAL; -ENOMEM.
+ */
+int ug_batch_new(struct ug_batch **out, unsigned int cap);
+
+/* ug_batch_free() - free a batch, or NULL. Its owner. */
+void ug_batch_free(struct ug_batch *batch);
+
+/**
+ * ug_send() - send datagrams, in trains where possible
+ * @sock:	the socket
+ * @batch:	the calling thread's batch
+ * @to:		the endpoint of datagrams that name none, or NULL
+ * @dgrams:	@n datagrams
+ * @n:		any number
+ * @status:	@n numbers, each set to UG_SENT, UG_UNSENT, or -errno
+ * @timeout_ms:	how long to wait in all, in milliseconds, when a socket takes
+ *		no more; 0 never sleeps, -1 waits without end
+ *
+ * Datagrams to one endpoint leave in the order of @dgrams; between endpoints
+ * there is no order. Each leaves at most once. What the kernel refuses as a
+ * train goes again as single datagrams; what a destination refuses does not
+ * stop the others. libudpgather(3) has the behaviour for each error.
+ *
+ * A status of -EMSGSIZE: more than a datagram can hold, or than the path MTU
+ * mode lets pass; -EDESTADDRREQ: no endpoint; -EAFNOSUPPORT: its family is
+ * not open; -EINVAL: port 0, or vectors that are not there; others are the
+ * kernel's. UG_UNSENT goes on to the end of @dgrams for that family, so the
+ * rest can be sent later in the same order.
+ *
+ * The batch's owner; any number of batches on one socket.
+ *
+ * Return: how many datagrams have the status UG_SENT.
+ */
+size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
+	       const struct ug_endpoint *to, const struct ug_datagram *dgrams,
+	       size_t n, int *status, int timeout_ms);
+
+/**
+ * ug_refused_source() - did a source address fail in the last ug_send()?
+ * @batch:	the batch
+ *
+ * The kernel refused to send from the source of this endpoint, and sent from
+ * an address of its choice: the owner of the endpoint should clear it. If it
+ * happened for several endpoints, this is the last one. The batch's owner.
+ *
+ * Return: the pointer that ug_send() was given, or NULL.
+ */
+const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch);
+
+/* ------------------------------------------------------------------------
+ * Receiving
+ */
+
+/**
+ * struct ug_view - one received datagram
+ * @data:	its first byte, in the receiver's memory; not aligned. It may
+ *		be changed in place.
+ * @from:	who sent it; its source is the local address and interface that
+ *		it was sent to. Shared by the datagrams of a train.
+ * @len:	its length, 0 to 65,535
+ * @tos:	its TOS or traffic class
+ *
+ * Both pointers are borrowed until the next ug_receive() with this receiver
+ * that returns anything, ug_receiver_release() or ug_receiver_free().
+ */
+struct ug_view {
+	void *data;
+	const struct ug_endpoint *from;
+	uint32_t len;
+	uint8_t tos;
+};
+
+/**
+ * ug_receiver_new() - memory to receive into
+ * @out:	set on success; ug_receiver_free() it
+ * @n_slots:	messages that one system call can take, 1 to UG_MAX_SLOTS; 16
+ *		is a good number where the kernel merges, 64 where not
+ *
+ * It belongs to no socket. A slot is 64 KiB of address space; it becomes
+ * memory as far as the kernel has filled it.
+ *
+ * Return: 0; -EINVAL; -ENOMEM.
+ */
+int ug_receiver_new(struct ug_receiver **out, unsigned int n_slots);
+
+/* ug_receiver_free() - free a receiver and its memory, or NULL. Its owner. */
+void ug_receiver_free(struct ug_receiver *rcv);
+
+/**
+ * ug_receive() - take datagrams from a socket
+ * @rcv:	the receiver
+ * @sock:	the socket
+ * @family:	AF_INET or AF_INET6; AF_UNSPEC for whichever has something,
+ *		taking turns
+ * @views:	set to what was received
+ * @n:		views at @views, at least 1
+ * @timeout_ms:	how long to wait for a datagram, in milliseconds; 0 never
+ *		sleeps, -1 waits without end
+ *
+ * One system call may bring more datagrams than @n: the rest comes with the
+ * next calls, before anything new. Truncated messages, and errors that an
+ * earlier datagram left on the socket, are counted and passed over. The
+ * receiver's owner.
+ *
+ * Return: how many views were set; 0 if there was nothing, or a signal came
+ * while waiting; -EINVAL if @n is 0; -EAFNOSUPPORT if that family is not
+ * open; -EBADF, -ENOTSOCK or -ENOMEM from the kernel.
+ */
+int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
+	       struct ug_view *views, size_t n, int timeout_ms);
+
+/**
+ * ug_receiver_pending() - datagrams that came and were not handed out yet
+ * @rcv:	the receiver
+ *
+ * poll(2) does not know of them. The receiver's owner.
+ *
+ * Return: true if the next ug_receive() makes no system call.
+ */
+bool ug_receiver_pending(const struct ug_receiver *rcv);
+
+/**
+ * ug_receiver_release() - give the memory of the slots back to the kernel
+ * @rcv:	the receiver; datagrams not handed out yet are kept
+ *
+ * For a receiver that had nothing to do for a while, so that a burst does not
+ * stay in memory. The receiver's owner.
+ *
+ * Return: true if the memory was given back; false if datagrams are pending.
+ */
+bool ug_receiver_release(struct ug_receiver *rcv);
+
+/* ------------------------------------------------------------------------
+ * Counters
+ */
+
+/**
+ * struct ug_send_stats - what went out through a batch, since it was made
+ * @datagrams:	datagrams that the kernel took
+ * @messages:	messages that it took: a train, or a single datagram
+ * @bytes:	payload bytes of these datagrams
+ * @calls:	calls of sendmmsg(2) and sendmsg(2)
+ * @unsent:	datagrams reported UG_UNSENT
+ * @failed:	datagrams reported with an errno
+ * @interrupted: EINTR
+ * @full:	EAGAIN: the socket's buffer was full
+ * @no_buffers:	ENOBUFS or ENOMEM
+ * @waits:	sleeps until the socket took more
+ * @short_calls: calls that took some of the messages, not all
+ * @pending_errors: errors that an earlier datagram may have left behind
+ * @refused_sources: messages sent again without their source
+ * @split_eio:	trains sent as single datagrams because of EIO
+ * @split_emsgsize: the same because of EMSGSIZE
+ * @split_einval: the same because of EINVAL
+ * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
+ */
+struct ug_send_stats {
+	uint64_t datagrams;
+	uint64_t messages;
+	uint64_t bytes;
+	uint64_t calls;
+	uint64_t unsent;
+	uint64_t failed;
+	uint64_t interrupted;
+	uint64_t full;
+	uint64_t no_buffers;
+	uint64_t waits;
+	uint64_t short_calls;
+	uint64_t pending_errors;
+	uint64_t refused_sources;
+	uint64_t split_eio;
+	uint64_t split_emsgsize;
+	uint64_t split_einval;
+	uint64_t trains[UG_MAX_SEGMENTS + 1];
+};
+
+enum {
+	/* Received trains of this many datagrams or more are counted as one
+	 * class: kernels merge more than they segment. */
+	UG_RECEIVED_CLASSES = 129,
+};
+
+/**
+ * struct ug_receive_stats - what came in through a receiver
+ * @datagrams:	datagrams handed out or waiting to be
+ * @messages:	messages that brought them
+ * @bytes:	payload bytes
+ * @calls:	calls of recvmmsg(2) and recvmsg(2)
+ * @waits:	sleeps until something came
+ * @truncated:	messages dropped because their bytes were cut (MSG_TRUNC)
+ * @control_truncated: messages dropped because their control data was cut
+ *		(MSG_CTRUNC)
+ * @malformed:	messages dropped because their control data or address made
+ *		no sense
+ * @errors:	errors that earlier datagrams left on the socket
+ * @trains:	messages by their number of datagrams; the last class holds
+ *		all longer ones
+ */
+struct ug_receive_stats {
+	uint64_t datagrams;
+	uint64_t messages;
+	uint64_t bytes;
+	uint64_t calls;
+	uint64_t waits;
+	uint64_t truncated;
+	uint64_t control_truncated;
+	uint64_t malformed;
+	uint64_t errors;
+	uint64_t trains[UG_RECEIVED_CLASSES];
+};
+
+/**
+ * ug_get_send_stats() - read a batch's counters
+ * @batch:	the batch
+ * @stats:	filled; what a later version adds is set to 0 by an older one
+ * @size:	sizeof(*stats)
+ *
+ * Each number is read whole, all of them not at one instant. Any thread, also
+ * while the owner sends; not beside ug_batch_free().
+ */
+void ug_get_send_stats(const struct ug_batch *batch,
+		       struct ug_send_stats *stats, size_t size);
+
+/* ug_get_receive_stats() - the same for a receiver's counters. */
+void ug_get_receive_stats(const struct ug_receiver *rcv,
+			  struct ug_receive_stats *stats, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* UDPGATHER_H */

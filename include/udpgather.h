@@ -469,7 +469,7 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 300 bytes for each of @cap, and 33 KiB.
+ * It belongs to no socket. About 300 bytes for each of @cap, and 20 KiB.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */

@@ -1,0 +1,45 @@
+# Meson does the work; these are the habits. `make help` lists them.
+BUILD ?= build
+PREFIX ?= /usr/local
+MESON_FLAGS ?=
+
+all: $(BUILD)/build.ninja ## build everything into build/
+	@ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD) $(MESON_FLAGS)
+
+check: all ## run all suites of the plain build
+	meson test -C $(BUILD) --print-errorlogs
+
+asan: ## clang, AddressSanitizer and UBSan: build and run the suites
+	tools/build-variant asan && meson test -C build-asan --print-errorlogs
+
+tsan: ## clang, ThreadSanitizer: build and run what has threads
+	tools/build-variant tsan && meson test -C build-tsan --print-errorlogs --suite threads
+
+fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
+	tools/fuzz $(FUZZ_SECONDS)
+
+tidy: all ## clang-tidy: limits of size, bug patterns
+	tools/tidy $(BUILD)
+
+format: ## lay out the sources
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
+bench: bench-udp ## run all benchmarks
+
+bench-udp: all ## compare ways to send UDP: CSV and SVG under build/bench/
+	bench/udp.sh $(BUILD)
+
+install: all ## install library, header, pkg-config file and manual pages
+	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
+	DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD)
+
+clean: ## remove all build directories
+	rm -rf build build-*
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: all check asan tsan fuzz tidy format bench bench-udp install clean help

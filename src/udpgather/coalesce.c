@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#include "udpgather/coalesce.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+
+/* The vectors of a train so far, and where the last one ends. */
+struct tally {
+	uint32_t n_iov;
+	const char *end;
+};
+
+/* Count vectors as the second pass will write them: empty ones left out,
+ * neighbours fused. */
+static struct tally count_vectors(struct tally t, const struct ug_datagram *d)
+{
+	for (uint32_t i = 0; i < d->n_iov; i++) {
+		const char *base = d->iov[i].iov_base;
+
+		if (!d->iov[i].iov_len)
+			continue;
+		if (!t.n_iov || base != t.end)
+			t.n_iov++;
+		t.end = base + d->iov[i].iov_len;
+	}
+	return t;
+}
+
+static const struct ug_source *usable_source(const struct ug_endpoint *ep,
+					     uint8_t flags, uint32_t generation)
+{
+	uint32_t state = ep->source.state;
+
+	if ((flags & ITEM_BARE) ||
+	    (state != UG_SOURCE_PINNED && state != generation))
+		return NULL;
+	return &ep->source;
+}
+
+static bool same_source(const struct ug_source *a, const struct ug_source *b)
+{
+	if (a == b)
+		return true;
+	return a && b && a->ifindex == b->ifindex &&
+	       memcmp(a->addr, b->addr, sizeof(a->addr)) == 0;
+}
+
+/* Seeded: strangers choose the addresses that a server answers to. */
+static uint16_t *bucket(struct messages *m, const struct coalesce_job *job,
+			const struct ug_endpoint *ep)
+{
+	uint64_t hash = ug_endpoint_hash(ep, job->paths->seed);
+
+	return &m->buckets[hash % COALESCE_BUCKETS];
+}
+
+/* The last train of an endpoint, or NULL. */
+static struct train *find_train(struct messages *m,
+				const struct coalesce_job *job,
+				const struct ug_endpoint *ep)
+{
+	for (uint16_t i = *bucket(m, job, ep); i != ITEM_END;
+	     i = m->trains[i].older)
+		if (!ug_endpoint_compare(m->trains[i].to, ep))
+			return &m->trains[i];
+	return NULL;
+}
+
+static size_t train_limit(int family)
+{
+	return family == AF_INET ? UG_MAX_TRAIN_IPV4 : UG_MAX_TRAIN_IPV6;
+}
+
+/* Add datagram @i to a train if the rules of coalesce.h let it. */
+static bool join(struct train *t, const struct coalesce_job *job, uint16_t i,
+		 const struct ug_endpoint *to)
+{
+	const struct ug_datagram *d = &job->dgrams[i];
+	struct item *item = &job->items[i];
+
+	if (t->ended || t->cnt >= job->max_segments || d->tos != t->tos ||
+	    !item->len || item->len > t->segment_len ||
+	    (item->flags & ITEM_ALONE) ||
+	    item->len > train_limit(job->family) - t->bytes ||
+	    !same_source(t->source,
+			 usable_source(to, item->flags, job->generation)))
+		return false;
+
+	struct tally was = { .n_iov = t->n_iov, .end = t->end };
+	struct tally now = count_vectors(was, d);
+
+	if (now.n_iov > UG_MAX_VECTORS)
+		return false;
+	t->n_iov = now.n_iov;
+	t->end = now.end;
+	t->bytes += item->len;
+	t->cnt++;
+	t->ended = item->len < t->segment_len;
+	job->items[t->last].next = i;
+	item->next = ITEM_END;
+	t->last = i;
+	return true;
+}
+
+/* Open a train with datagram @i. */
+static void start(struct messages *m, size_t n_trains,
+		  const struct coalesce_job *job, uint16_t i,
+		  const struct ug_endpoint *to)
+{
+	const struct ug_datagram *d = &job->dgrams[i];
+	struct item *item = &job->items[i];
+	struct tally tally = count_vectors((struct tally){ 0 }, d);
+	uint16_t *head = bucket(m, job, to);
+	bool ended = !item->len || (item->flags & ITEM_ALONE) ||
+		     job->max_segments < 2 ||
+		     item->len > train_limit(job->family);
+
+	item->next = ITEM_END;
+	m->trains[n_trains] = (struct train){
+		.to = to,
+		.source = usable_source(to, item->flags, job->generation),
+		.end = tally.end,
+		.bytes = item->len,
+		.segment_len = item->len,
+		.n_iov = tally.n_iov,
+		.first = i,
+		.last = i,
+		.cnt = 1,
+		.older = *head,
+		.tos = d->tos,
+		.ended = ended || item->len > path_cap(job->paths, to),
+	};
+	*head = (uint16_t)n_trains;
+}
+
+/* First pass: deal the datagrams to trains. */
+static size_t deal(struct messages *m, const struct coalesce_job *job)
+{
+	size_t n_trains = 0, vectors = 0;
+	const struct ug_endpoint *last_to = NULL;
+	struct train *t = NULL;
+
+	memset(m->buckets, 0xff, sizeof(m->buckets));
+	m->truncated = false;
+	for (uint16_t i = 0; i < job->n; i++) {
+		const struct ug_datagram *d = &job->dgrams[i];
+		const struct ug_endpoint *to = datagram_endpoint(d, job->to);
+
+		if ((job->items[i].flags & ITEM_DONE) ||
+		    endpoint_family(to) != job->family)
+			continue;
+		if (d->n_iov > m->iov_cap - vectors) {
+			m->truncated = true;
+			break;
+		}
+		vectors += d->n_iov;
+		if (to != last_to)
+			t = find_train(m, job, to);
+		last_to = to;
+		if (t && join(t, job, i, to))
+			continue;
+		t = &m->trains[n_trains];
+		start(m, n_trains++, job, i, to);
+	}
+	return n_trains;
+}
+
+/* Append a datagram's vectors, as count_vectors() counted them. */
+static size_t gather(struct iovec *iov, size_t n, const struct ug_datagram *d)
+{
+	for (uint32_t i = 0; i < d->n_iov; i++) {
+		const struct iovec *v = &d->iov[i];
+
+		if (!v->iov_len)
+			continue;
+		if (n && (char *)iov[n - 1].iov_base + iov[n - 1].iov_len ==
+				 (char *)v->iov_base)
+			iov[n - 1].iov_len += v->iov_len;
+		else
+			iov[n++] = *v;
+	}
+	return n;
+}
+
+/*
+ * Write one message.
+ *
+ * Return: how many of @iov it uses: none where the datagram is one vector of
+ * the caller's.
+ */
+static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
+			    const struct coalesce_job *job)
+{
+	const struct train *t = &m->trains[k];
+	const struct ug_datagram *d = &job->dgrams[t->first];
+	bool v4 = job->family == AF_INET;
+	size_t segment_len = t->cnt > 1 ? t->segment_len : 0;
+	struct msghdr *h = &m->msgs[k].msg_hdr;
+	size_t n = 0;
+
+	*h = (struct msghdr){
+		.msg_name = unconst(&t->to->addr),
+		.msg_namelen =
+			v4 ? sizeof(t->to->addr.v4) : sizeof(t->to->addr.v6),
+		.msg_control = m->controls[k].bytes,
+	};
+	h->msg_controllen = control_build(&m->controls[k], job->family,
+					  t->source, t->tos, segment_len);
+	if (t->cnt == 1 && d->n_iov <= 1) {
+		h->msg_iov = unconst(d->iov);
+		h->msg_iovlen = d->n_iov;
+		return 0;
+	}
+	for (uint16_t i = t->first; i != ITEM_END; i = job->items[i].next)
+		n = gather(iov, n, &job->dgrams[i]);
+	h->msg_iov = iov;
+	h->msg_iovlen = n;
+	return n;
+}
+
+size_t coalesce(struct messages *m, const struct coalesce_job *job)
+{
+	size_t n = deal(m, job), used = 0;
+
+	for (size_t k = 0; k < n; k++)
+		used += write_message(m, k, m->iov + used, job);
+	return n;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+#include "udpgather/control.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+static size_t append(struct control *c, size_t used, int level, int type,
+		     const void *data, size_t len)
+{
+	struct cmsghdr head = {
+		.cmsg_level = level,
+		.cmsg_type = type,
+		.cmsg_len = CMSG_LEN(len),
+	};
+
+	assert(CMSG_SPACE(len) <= sizeof(c->bytes) - used);
+	memcpy(c->bytes + used, &head, sizeof(head));
+	memcpy(c->bytes + used + CMSG_LEN(0), data, len);
+	return used + CMSG_SPACE(len);
+}
+
+static size_t append_source(struct control *c, int family,
+			    const struct ug_source *source)
+{
+	if (family == AF_INET) {
+		/* No interface: it would force the one to leave by. */
+		struct in_pktinfo info = { 0 };
+
+		memcpy(&info.ipi_spec_dst, source->addr, 4);
+		return append(c, 0, IPPROTO_IP, IP_PKTINFO, &info,
+			      sizeof(info));
+	}
+	struct in6_pktinfo info = { 0 };
+
+	memcpy(&info.ipi6_addr, source->addr, 16);
+	if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+		info.ipi6_ifindex = source->ifindex;
+	return append(c, 0, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+}
+
+size_t control_build(struct control *c, int family,
+		     const struct ug_source *source, uint8_t tos,
+		     size_t segment_len)
+{
+	size_t used = 0;
+
+	if (source)
+		used = append_source(c, family, source);
+	if (tos) {
+		int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
+		int type = family == AF_INET ? IP_TOS : IPV6_TCLASS;
+		int value = tos;
+
+		used = append(c, used, level, type, &value, sizeof(value));
+	}
+	if (segment_len) {
+		uint16_t value = (uint16_t)segment_len;
+
+		assert(segment_len <= UINT16_MAX);
+		used = append(c, used, IPPROTO_UDP, UDP_SEGMENT, &value,
+			      sizeof(value));
+	}
+	return used;
+}
+
+static int parse_ip(int type, const void *data, size_t len,
+		    struct control_info *out)
+{
+	if (type == IP_PKTINFO) {
+		struct in_pktinfo info;
+
+		if (len < sizeof(info))
+			return -EBADMSG;
+		memcpy(&info, data, sizeof(info));
+		memset(&out->source, 0, sizeof(out->source));
+		/* The address to answer from, also after a broadcast. */
+		memcpy(out->source.addr, &info.ipi_spec_dst, 4);
+		out->source.ifindex = (uint32_t)info.ipi_ifindex;
+		out->has_source = info.ipi_spec_dst.s_addr != 0;
+	} else if (type == IP_TOS) {
+		if (len < 1)
+			return -EBADMSG;
+		/* The kernel writes one byte here, unlike everywhere else. */
+		memcpy(&out->tos, data, 1);
+	}
+	return 0;
+}
+
+static int parse_ipv6(int type, const void *data, size_t len,
+		      struct control_info *out)
+{
+	if (type == IPV6_PKTINFO) {
+		struct in6_pktinfo info;
+
+		if (len < sizeof(info))
+			return -EBADMSG;
+		memcpy(&info, data, sizeof(info));
+		memset(&out->source, 0, sizeof(out->source));
+		memcpy(out->source.addr, &info.ipi6_addr, 16);
+		out->source.ifindex = (uint32_t)info.ipi6_ifindex;
+		/* Nothing can be sent from a group. */
+		out->has_source = !IN6_IS_ADDR_MULTICAST(&info.ipi6_addr);
+	} else if (type == IPV6_TCLASS) {
+		int tclass;
+
+		if (len < sizeof(tclass))
+			return -EBADMSG;
+		memcpy(&tclass, data, sizeof(tclass));
+		out->tos = (uint8_t)tclass;
+	}
+	return 0;
+}
+
+static int parse_udp(int type, const void *data, size_t len,
+		     struct control_info *out)
+{
+	int segment_len;
+
+	if (type != UDP_GRO)
+		return 0;
+	/* An int, though the option to send with is 16 bits (udp(7)). */
+	if (len < sizeof(segment_len))
+		return -EBADMSG;
+	memcpy(&segment_len, data, sizeof(segment_len));
+	if (segment_len < 0)
+		return -EBADMSG;
+	out->segment_len = (uint32_t)segment_len;
+	return 0;
+}
+
+static int parse_one(const struct cmsghdr *head, const void *data, size_t len,
+		     struct control_info *out)
+{
+	switch (head->cmsg_level) {
+	case IPPROTO_IP:
+		return parse_ip(head->cmsg_type, data, len, out);
+	case IPPROTO_IPV6:
+		return parse_ipv6(head->cmsg_type, data, len, out);
+	case IPPROTO_UDP:
+		return parse_udp(head->cmsg_type, data, len, out);
+	default:
+		return 0;
+	}
+}
+
+int control_parse(const void *bytes, size_t len, struct control_info *out)
+{
+	struct control_info info = { 0 };
+	const unsigned char *at = bytes;
+
+	while (len >= sizeof(struct cmsghdr)) {
+		struct cmsghdr head;
+
+		memcpy(&head, at, sizeof(head));
+		if (head.cmsg_len < CMSG_LEN(0) || head.cmsg_len > len)
+			return -EBADMSG;
+		int r = parse_one(&head, at + CMSG_LEN(0),
+				  head.cmsg_len - CMSG_LEN(0), &info);
+
+		if (r < 0)
+			return r;
+		/* The last one may come without its padding. */
+		size_t step = size_min(CMSG_ALIGN(head.cmsg_len), len);
+
+		at += step;
+		len -= step;
+	}
+	*out = info;
+	return 0;
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Control messages: the few bytes beside the payload that say where from,
+ * with which TOS, and where to cut (cmsg(3), ip(7), ipv6(7), udp(7)).
+ */
+#ifndef UDPGATHER_CONTROL_H
+#define UDPGATHER_CONTROL_H
+
+#include <netinet/in.h>
+#include <netinet/udp.h>
+
+#include "udpgather.h"
+
+/* Space for one message to send: packet info, TOS, segment size. */
+struct control {
+	_Alignas(struct cmsghdr) unsigned char bytes
+		[CMSG_SPACE(sizeof(struct in6_pktinfo)) +
+		 CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t))];
+};
+
+/*
+ * Space for one received message. What the library asks for takes 88 bytes;
+ * an adopted socket may have more options on (timestamps, drop counts), and
+ * cut control data would cost a whole train.
+ */
+struct control_space {
+	_Alignas(struct cmsghdr) unsigned char bytes[512];
+};
+
+/**
+ * struct control_info - what received control data said
+ * @source:	the local address and interface; state is 0
+ * @has_source:	whether there was packet info
+ * @tos:	TOS or traffic class, 0 if there was none
+ * @segment_len: the size of all datagrams but the last one, 0 if not merged
+ */
+struct control_info {
+	struct ug_source source;
+	bool has_source;
+	uint8_t tos;
+	uint32_t segment_len;
+};
+
+/**
+ * control_build() - write the control data of a message
+ * @c:		filled from its start
+ * @family:	AF_INET or AF_INET6
+ * @source:	the address to send from, or NULL
+ * @tos:	0 writes none
+ * @segment_len: 0 writes none; at most 65,535
+ *
+ * Return: the bytes written, for msg_controllen.
+ */
+size_t control_build(struct control *c, int family,
+		     const struct ug_source *source, uint8_t tos,
+		     size_t segment_len);
+
+/**
+ * control_parse() - read the control data of a message
+ * @bytes:	what the kernel wrote, aligned as struct cmsghdr
+ * @len:	msg_controllen
+ * @out:	filled on success; messages of other kinds are passed over
+ *
+ * Return: 0, or -EBADMSG for a length that does not fit.
+ */
+int control_parse(const void *bytes, size_t len, struct control_info *out);
+
+#endif /* UDPGATHER_CONTROL_H */

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+#include "udpgather/endpoint.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+/* Digits only: strtoul alone would take signs and spaces. */
+static int parse_number(const char *text, unsigned long max, uint32_t *out)
+{
+	size_t len = strspn(text, "0123456789");
+
+	if (!len || len > 10 || text[len])
+		return -EINVAL;
+	unsigned long n = strtoul(text, NULL, 10);
+
+	if (n > max)
+		return -EINVAL;
+	*out = (uint32_t)n;
+	return 0;
+}
+
+static int parse_port(const char *text, in_port_t *out)
+{
+	uint32_t port;
+
+	if (parse_number(text, UINT16_MAX, &port) < 0 || !port)
+		return -EINVAL;
+	*out = htons((uint16_t)port);
+	return 0;
+}
+
+static int parse_zone(const char *text, uint32_t *out)
+{
+	if (!*text)
+		return -EINVAL;
+	*out = if_nametoindex(text);
+	if (*out)
+		return 0;
+	/* A number need not be an interface that exists by now. */
+	if (text[strspn(text, "0123456789")])
+		return strlen(text) < IF_NAMESIZE ? -ENODEV : -EINVAL;
+	return parse_number(text, UINT32_MAX, out) == 0 && *out ? 0 : -EINVAL;
+}
+
+static void set_v4(struct ug_endpoint *ep, const void *addr, in_port_t port)
+{
+	memset(ep, 0, sizeof(*ep));
+	ep->addr.v4.sin_family = AF_INET;
+	ep->addr.v4.sin_port = port;
+	memcpy(&ep->addr.v4.sin_addr, addr, 4);
+}
+
+static void set_v6(struct ug_endpoint *ep, const struct in6_addr *addr,
+		   in_port_t port, uint32_t zone)
+{
+	if (IN6_IS_ADDR_V4MAPPED(addr)) {
+		set_v4(ep, addr->s6_addr + 12, port);
+		return;
+	}
+	memset(ep, 0, sizeof(*ep));
+	ep->addr.v6.sin6_family = AF_INET6;
+	ep->addr.v6.sin6_port = port;
+	ep->addr.v6.sin6_addr = *addr;
+	ep->addr.v6.sin6_scope_id = zone;
+}
+
+static int parse_v4(struct ug_endpoint *ep, char *text)
+{
+	char *colon = strchr(text, ':');
+	struct in_addr addr;
+	in_port_t port;
+
+	if (!colon)
+		return -EINVAL;
+	*colon = 0;
+	if (inet_pton(AF_INET, text, &addr) != 1 ||
+	    parse_port(colon + 1, &port) < 0)
+		return -EINVAL;
+	set_v4(ep, &addr, port);
+	return 0;
+}
+
+/* @text is what follows the opening bracket. */
+static int parse_v6(struct ug_endpoint *ep, char *text)
+{
+	char *bracket = strchr(text, ']');
+	struct in6_addr addr;
+	in_port_t port;
+	uint32_t zone = 0;
+
+	if (!bracket || bracket[1] != ':')
+		return -EINVAL;
+	*bracket = 0;
+	char *percent = strchr(text, '%');
+
+	if (percent)
+		*percent = 0;
+	if (inet_pton(AF_INET6, text, &addr) != 1 ||
+	    parse_port(bracket + 2, &port) < 0)
+		return -EINVAL;
+	if (percent) {
+		int r = parse_zone(percent + 1, &zone);
+
+		if (r < 0)
+			return r;
+	}
+	set_v6(ep, &addr, port, zone);
+	return 0;
+}
+
+int ug_endpoint_parse(struct ug_endpoint *ep, const char *text)
+{
+	char copy[UG_ENDPOINT_TEXT];
+	size_t len = strlen(text);
+
+	if (len >= sizeof(copy))
+		return -EINVAL;
+	memcpy(copy, text, len + 1);
+	return copy[0] == '[' ? parse_v6(ep, copy + 1) : parse_v4(ep, copy);
+}
+
+/* "%eth0", "%7" where it has no name here, or nothing. */
+static void print_zone(uint32_t zone, char out[IF_NAMESIZE + 12])
+{
+	char name[IF_NAMESIZE];
+
+	out[0] = 0;
+	if (!zone)
+		return;
+	if (if_indextoname(zone, name))
+		snprintf(out, IF_NAMESIZE + 12, "%%%s", name);
+	else
+		snprintf(out, IF_NAMESIZE + 12, "%%%u", zone);
+}
+
+int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)
+{
+	char addr[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 12];
+	char text[UG_ENDPOINT_TEXT];
+	int len;
+
+	switch (endpoint_family(ep)) {
+	case AF_INET:
+		inet_ntop(AF_INET, &ep->addr.v4.sin_addr, addr, sizeof(addr));
+		len = snprintf(text, sizeof(text), "%s:%u", addr,
+			       ntohs(ep->addr.v4.sin_port));
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &ep->addr.v6.sin6_addr, addr, sizeof(addr));
+		print_zone(ep->addr.v6.sin6_scope_id, zone);
+		len = snprintf(text, sizeof(text), "[%s%s]:%u", addr, zone,
+			       ntohs(ep->addr.v6.sin6_port));
+		break;
+	default:
+		return -EAFNOSUPPORT;
+	}
+	if ((size_t)len >= cap)
+		return -ENOSPC;
+	memcpy(buf, text, (size_t)len + 1);
+	return len;
+}
+
+int ug_endpoint_set(struct ug_endpoint *ep, const struct sockaddr *sa,
+		    socklen_t len)
+{
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+
+	if (len < sizeof(sa->sa_family))
+		return -EINVAL;
+	switch (sa->sa_family) {
+	case AF_INET:
+		if (len < sizeof(v4))
+			return -EINVAL;
+		memcpy(&v4, sa, sizeof(v4));
+		set_v4(ep, &v4.sin_addr, v4.sin_port);
+		return 0;
+	case AF_INET6:
+		if (len < sizeof(v6))
+			return -EINVAL;
+		memcpy(&v6, sa, sizeof(v6));
+		set_v6(ep, &v6.sin6_addr, v6.sin6_port, v6.sin6_scope_id);
+		return 0;
+	default:
+		return -EAFNOSUPPORT;
+	}
+}
+
+static int compare_number(uint32_t a, uint32_t b)
+{
+	return (a > b) - (a < b);
+}
+
+int ug_endpoint_compare(const struct ug_endpoint *a,
+			const struct ug_endpoint *b)
+{
+	int c = compare_number(a->addr.any.sa_family, b->addr.any.sa_family);
+
+	if (c)
+		return c;
+	if (endpoint_family(a) == AF_INET) {
+		c = memcmp(&a->addr.v4.sin_addr, &b->addr.v4.sin_addr, 4);
+		return c ? c
+			 : compare_number(ntohs(a->addr.v4.sin_port),
+					  ntohs(b->addr.v4.sin_port));
+	}
+	c = memcmp(&a->addr.v6.sin6_addr, &b->addr.v6.sin6_addr, 16);
+	if (!c)
+		c = compare_number(a->addr.v6.sin6_scope_id,
+				   b->addr.v6.sin6_scope_id);
+	return c ? c
+		 : compare_number(ntohs(a->addr.v6.sin6_port),
+				  ntohs(b->addr.v6.sin6_port));
+}
+
+/*
+ * 64 by 64 to 128 bits, halves folded: every input bit reaches every output
+ * bit in one step, for the price of a multiplication.
+ */
+uint64_t endpoint_mix(uint64_t hash, uint64_t word)
+{
+	__extension__ unsigned __int128 wide =
+		(unsigned __int128)(hash ^ word ^ 0x9e3779b97f4a7c15) *
+		0xd6e8feb86659fd93;
+
+	return (uint64_t)wide ^ (uint64_t)(wide >> 64);
+}
+
+void endpoint_key(const struct ug_endpoint *ep, uint64_t key[3])
+{
+	uint8_t addr[16] = { [10] = 0xff, [11] = 0xff };
+
+	key[2] = 0;
+	if (endpoint_family(ep) == AF_INET) {
+		memcpy(addr + 12, &ep->addr.v4.sin_addr, 4);
+	} else {
+		memcpy(addr, &ep->addr.v6.sin6_addr, 16);
+		key[2] = ep->addr.v6.sin6_scope_id;
+	}
+	memcpy(key, addr, 16);
+}
+
+uint64_t ug_endpoint_hash(const struct ug_endpoint *ep, uint64_t seed)
+{
+	bool v4 = endpoint_family(ep) == AF_INET;
+	uint64_t port = v4 ? ep->addr.v4.sin_port : ep->addr.v6.sin6_port;
+	uint64_t key[3];
+
+	endpoint_key(ep, key);
+	uint64_t hash = endpoint_mix(seed, key[0]);
+
+	hash = endpoint_mix(hash, key[1]);
+	return endpoint_mix(hash, key[2] << 17 | port << 1 | v4);
+}
+
+int ug_endpoint_set_source(struct ug_endpoint *ep,
+			   const struct ug_endpoint *from)
+{
+	if (endpoint_family(ep) != endpoint_family(from))
+		return -EAFNOSUPPORT;
+	ep->source = from->source;
+	return 0;
+}
+
+void ug_endpoint_clear_source(struct ug_endpoint *ep)
+{
+	memset(&ep->source, 0, sizeof(ep->source));
+}

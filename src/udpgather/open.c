@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening: two sockets on one port, each with the options that the rest of
+ * the library relies on, and a report of what became of each step.
+ */
+#include "udpgather/socket.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+enum {
+	BUFFER_LEN = 7 << 20, /* 7 MiB: holds a burst of 100 full trains */
+	PORT_TRIES = 100
+};
+
+/* What opening works on; options are complete, the report is the newest. */
+struct opening {
+	struct ug_socket *sock;
+	struct ug_options opt;
+	struct ug_report report;
+};
+
+static struct ug_family_report *report_of(struct opening *o, int h)
+{
+	return h == HALF_V4 ? &o->report.v4 : &o->report.v6;
+}
+
+/* Keep the first thing that went wrong. */
+static int fail(struct ug_family_report *r, const char *step, int err)
+{
+	r->err = err;
+	r->step = step;
+	return err;
+}
+
+static int set_int(const struct opening *o, int fd, int level, int name,
+		   int value)
+{
+	return o->sock->sys->setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static int get_int(const struct opening *o, int fd, int level, int name,
+		   int *value)
+{
+	socklen_t len = sizeof(*value);
+
+	*value = 0;
+	return o->sock->sys->getsockopt(fd, level, name, value, &len);
+}
+
+/* One buffer: by force (CAP_NET_ADMIN), else what the system's limit allows. */
+static size_t set_buffer(const struct opening *o, int fd, int force, int name)
+{
+	size_t want = o->opt.buffer_len ? o->opt.buffer_len : BUFFER_LEN;
+	int value = (int)size_min(want, INT_MAX / 2), got;
+
+	/* Order matters: the plain option never undoes a larger buffer. */
+	if (set_int(o, fd, SOL_SOCKET, force, value) < 0)
+		set_int(o, fd, SOL_SOCKET, name, value);
+	if (get_int(o, fd, SOL_SOCKET, name, &got) < 0 || got < 0)
+		return 0;
+	/* The kernel doubles what it is given, for its bookkeeping. */
+	return (size_t)got / 2;
+}
+
+static int pmtu_value(enum ug_pmtu mode)
+{
+	switch (mode) {
+	case UG_PMTU_DONT:
+		return IP_PMTUDISC_DONT;
+	case UG_PMTU_WANT:
+		return IP_PMTUDISC_WANT;
+	case UG_PMTU_DO:
+		return IP_PMTUDISC_DO;
+	case UG_PMTU_PROBE:
+		return IP_PMTUDISC_PROBE;
+	case UG_PMTU_INTERFACE:
+		return IP_PMTUDISC_INTERFACE;
+	case UG_PMTU_OMIT:
+		return IP_PMTUDISC_OMIT;
+	case UG_PMTU_DEFAULT:
+	default:
+		return -1;
+	}
+}
+
+/* The options that an adopted socket needs, too. */
+static int set_common(struct opening *o, int h, int fd)
+{
+	struct ug_family_report *r = report_of(o, h);
+	bool v4 = h == HALF_V4;
+	int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+	int pmtu = pmtu_value(v4 ? o->opt.pmtu4 : o->opt.pmtu6);
+	const struct ug_sys *sys = o->sock->sys;
+
+	r->rcvbuf = set_buffer(o, fd, SO_RCVBUFFORCE, SO_RCVBUF);
+	r->sndbuf = set_buffer(o, fd, SO_SNDBUFFORCE, SO_SNDBUF);
+	if (set_int(o, fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1) < 0)
+		return fail(r, v4 ? "IP_PKTINFO" : "IPV6_RECVPKTINFO", -errno);
+	if (set_int(o, fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1) < 0)
+		return fail(r, v4 ? "IP_RECVTOS" : "IPV6_RECVTCLASS", -errno);
+	if (pmtu >= 0 &&
+	    set_int(o, fd, level, v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER,
+		    pmtu) < 0)
+		return fail(r, v4 ? "IP_MTU_DISCOVER" : "IPV6_MTU_DISCOVER",
+			    -errno);
+	if (o->opt.mark &&
+	    sys->setsockopt(fd, SOL_SOCKET, SO_MARK, &o->opt.mark,
+			    sizeof(o->opt.mark)) < 0)
+		return fail(r, "SO_MARK", -errno);
+	return 0;
+}
+
+/*
+ * Merging is on only where the option can be read back: before Linux 5.12 it
+ * works and nobody could tell whether datagrams come merged.
+ */
+static void set_offloads(struct opening *o, int h, int fd)
+{
+	struct ug_family_report *r = report_of(o, h);
+	struct half *half = &o->sock->halves[h];
+	int value;
+
+	r->segments = get_int(o, fd, IPPROTO_UDP, UDP_SEGMENT, &value) == 0;
+	r->merges = set_int(o, fd, IPPROTO_UDP, UDP_GRO, 1) == 0 &&
+		    get_int(o, fd, IPPROTO_UDP, UDP_GRO, &value) == 0 &&
+		    value == 1;
+	if (!r->merges)
+		set_int(o, fd, IPPROTO_UDP, UDP_GRO, 0);
+	half->can_segment = r->segments;
+	half->can_merge = r->merges;
+}
+
+static int bind_half(struct opening *o, int h, int fd, uint16_t *port)
+{
+	const struct ug_sys *sys = o->sock->sys;
+	const struct ug_endpoint *at =
+		h == HALF_V4 ? o->opt.bind4 : o->opt.bind6;
+	struct ug_endpoint local = { 0 };
+	socklen_t len;
+
+	if (at)
+		local = *at;
+	if (h == HALF_V4) {
+		local.addr.v4.sin_family = AF_INET;
+		local.addr.v4.sin_port = htons(*port);
+		len = sizeof(local.addr.v4);
+	} else {
+		local.addr.v6.sin6_family = AF_INET6;
+		local.addr.v6.sin6_port = htons(*port);
+		len = sizeof(local.addr.v6);
+	}
+	if (sys->bind(fd, &local.addr.any, len) < 0)
+		return fail(report_of(o, h), "bind", -errno);
+	if (sys->getsockname(fd, &local.addr.any, &len) < 0)
+		return fail(report_of(o, h), "getsockname", -errno);
+	*port = ntohs(h == HALF_V4 ? local.addr.v4.sin_port
+				   : local.addr.v6.sin6_port);
+	return 0;
+}
+
+static int prepare_half(struct opening *o, int h, int fd, uint16_t *port)
+{
+	struct ug_family_report *r = report_of(o, h);
+	const char *device = o->opt.device;
+	const struct ug_sys *sys = o->sock->sys;
+
+	if (h == HALF_V6 && set_int(o, fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0)
+		return fail(r, "IPV6_V6ONLY", -errno);
+	if (device && sys->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device,
+				      (socklen_t)strlen(device)) < 0)
+		return fail(r, "SO_BINDTODEVICE", -errno);
+	int err = set_common(o, h, fd);
+
+	if (err < 0)
+		return err;
+	set_offloads(o, h, fd);
+	return bind_half(o, h, fd, port);
+}
+
+static int open_half(struct opening *o, int h, uint16_t *port)
+{
+	const struct ug_sys *sys = o->sock->sys;
+	struct half *half = &o->sock->halves[h];
+	struct ug_family_report *r = report_of(o, h);
+
+	*r = (struct ug_family_report){ 0 };
+	int fd = sys->socket(half->family,
+			     SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			     IPPROTO_UDP);
+
+	if (fd < 0)
+		return fail(r, "socket", -errno);
+	int err = prepare_half(o, h, fd, port);
+
+	if (err < 0) {
+		sys->close(fd);
+		r->rcvbuf = r->sndbuf = 0;
+		r->segments = r->merges = false;
+		return err;
+	}
+	half->fd = fd;
+	return 0;
+}
+
+static void close_halves(struct ug_socket *sock)
+{
+	for (int h = 0; h < HALVES; h++) {
+		if (sock->halves[h].fd >= 0)
+			sock->sys->close(sock->halves[h].fd);
+		sock->halves[h].fd = -1;
+	}
+}
+
+static bool wanted(const struct opening *o, int h)
+{
+	return h == HALF_V4 ? o->opt.families != UG_IPV6_ONLY
+			    : o->opt.families != UG_IPV4_ONLY;
+}
+
+/* A failure that leaves the other family alone: the kernel has none such. */
+static bool is_optional(const struct opening *o, int err)
+{
+	return o->opt.families == UG_BOTH &&
+	       (err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT);
+}
+
+/* Open what is wanted on one port. The caller closes after a failure. */
+static int open_once(struct opening *o, uint16_t port)
+{
+	int err = 0, missing = 0, n_open = 0;
+
+	for (int h = 0; h < HALVES; h++) {
+		if (!wanted(o, h)) {
+			report_of(o, h)->err = -ENOENT;
+			continue;
+		}
+		err = open_half(o, h, &port);
+		if (err < 0 && !is_optional(o, err))
+			return err;
+		if (err < 0)
+			missing = err;
+		else
+			n_open++;
+	}
+	if (!n_open)
+		return missing;
+	o->sock->port = o->report.port = port;
+	return 0;
+}
+
+/*
+ * With no port asked for, IPv4 gets a free one from the kernel, which IPv6
+ * must then have free as well: else another.
+ */
+static int open_pair(struct opening *o)
+{
+	int err;
+
+	do {
+		o->report.tries++;
+		err = open_once(o, o->opt.port);
+		if (err < 0)
+			close_halves(o->sock);
+	} while (err == -EADDRINUSE && !o->opt.port &&
+		 o->report.tries < PORT_TRIES);
+	if (err == 0)
+		return 0;
+	/* A half that had opened is closed again: say so. */
+	for (int h = 0; h < HALVES; h++)
+		if (report_of(o, h)->err == 0)
+			*report_of(o, h) = (struct ug_family_report){
+				.err = -ECANCELED,
+				.step = "the other family",
+			};
+	return err;
+}
+
+static bool valid_mode(enum ug_pmtu mode)
+{
+	return mode == UG_PMTU_DEFAULT || pmtu_value(mode) >= 0;
+}
+
+static bool valid_bind(const struct ug_endpoint *ep, int family)
+{
+	return !ep || ep->addr.any.sa_family == family;
+}
+
+/* Take over the caller's options, of whatever version, and check them. */
+static int take_options(struct opening *o, const struct ug_options *opt)
+{
+	static const struct ug_options defaults = { .size = sizeof(defaults) };
+
+	if (!opt)
+		opt = &defaults;
+	if (opt->size <
+	    offsetof(struct ug_options, families) + sizeof(opt->families))
+		return -EINVAL;
+	/* What this version does not know must not be asked for. */
+	const unsigned char *bytes = (const void *)opt;
+
+	for (size_t i = sizeof(o->opt); i < opt->size; i++)
+		if (bytes[i])
+			return -EINVAL;
+	memcpy(&o->opt, opt, size_min(opt->size, sizeof(o->opt)));
+	if (o->opt.families > UG_IPV6_ONLY || !valid_mode(o->opt.pmtu4) ||
+	    !valid_mode(o->opt.pmtu6) || !valid_bind(o->opt.bind4, AF_INET) ||
+	    !valid_bind(o->opt.bind6, AF_INET6))
+		return -EINVAL;
+	return 0;
+}
+
+/* An empty socket with what does not depend on the descriptors. */
+static int prepare(struct opening *o, const struct ug_sys *sys,
+		   const struct ug_options *opt)
+{
+	struct utsname name;
+	int err = take_options(o, opt);
+
+	if (err < 0)
+		return err;
+	struct ug_socket *sock = calloc(1, sizeof(*sock));
+
+	if (!sock)
+		return -ENOMEM;
+	sock->paths = path_table_new();
+	if (!sock->paths) {
+		free(sock);
+		return -ENOMEM;
+	}
+	sock->sys = sys;
+	sock->notice = o->opt.notice;
+	sock->notice_arg = o->opt.notice_arg;
+	sock->bad_kernel =
+		sys->uname(&name) == 0 && kernel_corrupts_trains(name.release);
+	for (int h = 0; h < HALVES; h++) {
+		sock->halves[h].fd = -1;
+		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
+	}
+	o->sock = sock;
+	return 0;
+}
+
+static void give_report(const struct opening *o, struct ug_report *report)
+{
+	if (!report)
+		return;
+	size_t size = size_min(report->size, sizeof(*report));
+
+	/* The caller's size stays. */
+	if (size > sizeof(report->size))
+		memcpy((char *)report + sizeof(report->size),
+		       (const char *)&o->report + sizeof(report->size),
+		       size - sizeof(report->size));
+}
+
+/* Finish either way of opening. */
+static int conclude(struct opening *o, int err, struct ug_socket **out,
+		    struct ug_report *report)
+{
+	give_report(o, report);
+	if (err < 0) {
+		path_table_free(o->sock->paths);
+		free(o->sock);
+		return err;
+	}
+	*out = o->sock;
+	return 0;
+}
+
+int socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
+		     const struct ug_options *opt, struct ug_report *report)
+{
+	struct opening o = { 0 };
+	int err = prepare(&o, sys, opt);
+
+	if (err < 0)
+		return err;
+	return conclude(&o, open_pair(&o), out, report);
+}
+
+/* Is this descriptor a UDP socket of the half's family? */
+static int check_fd(struct opening *o, int h, int fd)
+{
+	struct ug_family_report *r = report_of(o, h);
+	int domain, protocol;
+
+	if (get_int(o, fd, SOL_SOCKET, SO_DOMAIN, &domain) < 0)
+		return fail(r, "SO_DOMAIN", -errno);
+	if (get_int(o, fd, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0)
+		return fail(r, "SO_PROTOCOL", -errno);
+	if (domain != o->sock->halves[h].family || protocol != IPPROTO_UDP)
+		return fail(r, "SO_DOMAIN", -EINVAL);
+	return 0;
+}
+
+static int read_port(struct opening *o, int h, int fd)
+{
+	struct ug_endpoint local;
+	socklen_t len = sizeof(local.addr);
+
+	if (o->sock->port)
+		return 0;
+	if (o->sock->sys->getsockname(fd, &local.addr.any, &len) < 0)
+		return fail(report_of(o, h), "getsockname", -errno);
+	o->sock->port = o->report.port =
+		ntohs(h == HALF_V4 ? local.addr.v4.sin_port
+				   : local.addr.v6.sin6_port);
+	return 0;
+}
+
+static int adopt_half(struct opening *o, int h, int fd)
+{
+	int err = check_fd(o, h, fd);
+
+	if (err == 0)
+		err = set_common(o, h, fd);
+	if (err == 0)
+		err = read_port(o, h, fd);
+	if (err < 0)
+		return err;
+	set_offloads(o, h, fd);
+	return 0;
+}
+
+static int adopt_pair(struct opening *o, const int fds[HALVES])
+{
+	int err = 0;
+
+	if (fds[HALF_V4] < 0 && fds[HALF_V6] < 0)
+		err = -EINVAL;
+	for (int h = 0; h < HALVES && err == 0; h++) {
+		if (fds[h] >= 0)
+			err = adopt_half(o, h, fds[h]);
+		else
+			report_of(o, h)->err = -ENOENT;
+	}
+	if (err < 0) {
+		o->report.port = 0;
+		return err;
+	}
+	for (int h = 0; h < HALVES; h++)
+		o->sock->halves[h].fd = fds[h];
+	return 0;
+}
+
+int socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
+		      const int fds[HALVES], const struct ug_options *opt,
+		      struct ug_report *report)
+{
+	struct opening o = { 0 };
+	int err = prepare(&o, sys, opt);
+
+	if (err < 0)
+		return err;
+	return conclude(&o, adopt_pair(&o, fds), out, report);
+}
+
+int ug_open(struct ug_socket **out, const struct ug_options *opt,
+	    struct ug_report *report)
+{
+	return socket_open_with(&ug_sys_linux, out, opt, report);
+}
+
+int ug_open_fds(struct ug_socket **out, int fd4, int fd6,
+		const struct ug_options *opt, struct ug_report *report)
+{
+	const int fds[HALVES] = { fd4 < 0 ? -1 : fd4, fd6 < 0 ? -1 : fd6 };
+
+	return socket_adopt_with(&ug_sys_linux, out, fds, opt, report);
+}
+
+void ug_close(struct ug_socket *sock)
+{
+	if (!sock)
+		return;
+	close_halves(sock);
+	path_table_free(sock->paths);
+	free(sock);
+}

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Receiving: one recvmmsg(2) fills up to n_slots slots; the datagrams in them
+ * are handed out as views, over as many calls as the caller needs.
+ *
+ * A slot holds 64 KiB, more than any datagram or merged train, so nothing is
+ * cut. That is address space: the slots are one anonymous mapping without
+ * huge pages, and only pages that the kernel has written to are memory. A
+ * small datagram touches one page of its slot.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/bytes.h"
+#include "udpgather/control.h"
+#include "udpgather/endpoint.h"
+#include "udpgather/socket.h"
+#include "udpgather/split.h"
+#include "udpgather/stats.h"
+
+enum {
+	SLOT_LEN = 65536,
+	/* The longest message that can come: more would be a kernel's bug. */
+	SLOT_USED = 65535,
+	/* System calls that one ug_receive() may spend on what it drops. */
+	MAX_CALLS = 64
+};
+
+/**
+ * struct ug_receiver - slots, and what is in them
+ * @memory:	n_slots of SLOT_LEN bytes
+ * @n_slots:	how many
+ * @msgs:	one for each slot
+ * @iov:	the same
+ * @controls:	the same
+ * @from:	the same: who sent the message; the kernel writes the address
+ * @n_msgs:	messages that the last call brought
+ * @next_msg:	the first that was not looked at yet
+ * @current:	the message that is being handed out
+ * @turn:	the half that AF_UNSPEC asks first
+ * @counters:	written by the owner, read by anybody
+ */
+struct ug_receiver {
+	unsigned char *memory;
+	unsigned int n_slots;
+	struct mmsghdr *msgs;
+	struct iovec *iov;
+	struct control_space *controls;
+	struct ug_endpoint *from;
+	unsigned int n_msgs;
+	unsigned int next_msg;
+	struct split current;
+	int turn;
+	struct receive_counters counters;
+};
+
+/* Point a message at its slot again; the kernel wrote over the lengths. */
+static void reset_slot(struct ug_receiver *r, unsigned int i)
+{
+	r->iov[i] = (struct iovec){
+		.iov_base = r->memory + (size_t)i * SLOT_LEN,
+		.iov_len = SLOT_USED,
+	};
+	r->msgs[i].msg_hdr = (struct msghdr){
+		.msg_name = &r->from[i].addr,
+		.msg_namelen = sizeof(r->from[i].addr),
+		.msg_iov = &r->iov[i],
+		.msg_iovlen = 1,
+		.msg_control = r->controls[i].bytes,
+		.msg_controllen = sizeof(r->controls[i].bytes),
+	};
+}
+
+static bool name_is_whole(const struct ug_endpoint *from, socklen_t len)
+{
+	switch (endpoint_family(from)) {
+	case AF_INET:
+		return len >= sizeof(from->addr.v4);
+	case AF_INET6:
+		return len >= sizeof(from->addr.v6);
+	default:
+		return false;
+	}
+}
+
+/* Look at a message that has come: count it, and begin to hand it out. */
+static void take_message(struct ug_receiver *r, unsigned int i,
+			 uint32_t generation)
+{
+	const struct msghdr *h = &r->msgs[i].msg_hdr;
+	struct ug_endpoint *from = &r->from[i];
+	struct control_info info;
+
+	if (h->msg_flags & MSG_TRUNC) {
+		receive_count(&r->counters, truncated, 1);
+		return;
+	}
+	if (h->msg_flags & MSG_CTRUNC) {
+		receive_count(&r->counters, control_truncated, 1);
+		return;
+	}
+	if (!name_is_whole(from, h->msg_namelen) ||
+	    control_parse(h->msg_control, h->msg_controllen, &info) < 0) {
+		receive_count(&r->counters, malformed, 1);
+		return;
+	}
+	from->source = info.source;
+	from->source.state = info.has_source ? generation : UG_SOURCE_NONE;
+	split_begin(&r->current, r->iov[i].iov_base, r->msgs[i].msg_len,
+		    info.segment_len);
+	r->current.from = from;
+	r->current.tos = info.tos;
+	receive_count(&r->counters, datagrams, r->current.cnt);
+	receive_count(&r->counters, messages, 1);
+	receive_count(&r->counters, bytes, r->current.len);
+	receive_count(&r->counters,
+		      trains[size_min(r->current.cnt, UG_RECEIVED_CLASSES - 1)],
+		      1);
+}
+
+/* Hand out what is there. Return: the number of views. */
+static size_t hand_out(struct ug_receiver *r, const struct ug_socket *sock,
+		       struct ug_view *views, size_t n)
+{
+	uint32_t generation = path_generation(sock->paths);
+	size_t done = 0;
+
+	while (done < n) {
+		if (r->current.left)
+			split_next(&r->current, &views[done++]);
+		else if (r->next_msg == r->n_msgs)
+			break;
+		else
+			take_message(r, r->next_msg++, generation);
+	}
+	return done;
+}
+
+/* One system call. Return: messages, or -errno. */
+static int call(struct ug_receiver *r, const struct ug_sys *sys,
+		struct half *half)
+{
+	receive_count(&r->counters, calls, 1);
+	/* Partner: the store below; seen late it costs one more call. */
+	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
+		int n = sys->recvmmsg(half->fd, r->msgs, r->n_slots,
+				      MSG_DONTWAIT);
+
+		if (n >= 0)
+			return n;
+		if (errno != ENOSYS)
+			return -errno;
+		atomic_store_explicit(&half->no_recvmmsg, true,
+				      memory_order_relaxed);
+	}
+	ssize_t len = sys->recvmsg(half->fd, &r->msgs->msg_hdr, MSG_DONTWAIT);
+
+	if (len < 0)
+		return -errno;
+	r->msgs->msg_len = (unsigned int)len;
+	return 1;
+}
+
+/*
+ * Fill the slots from one half. What waits on the socket besides datagrams
+ * (an ICMP error for one that was sent) is counted and passed over.
+ *
+ * Return: messages; 0 if there are none; -errno.
+ */
+static int fill(struct ug_receiver *r, const struct ug_sys *sys,
+		struct half *half)
+{
+	/* Only what the last call used has to be set up anew. */
+	for (unsigned int i = 0; i < r->n_msgs; i++)
+		reset_slot(r, i);
+	r->n_msgs = r->next_msg = 0;
+	for (int tries = 0; tries < MAX_CALLS; tries++) {
+		int n = call(r, sys, half);
+
+		switch (n) {
+		case -EAGAIN:
+			return 0;
+		case -EINTR:
+			break;
+		case -EBADF:
+		case -ENOTSOCK:
+		case -ENOMEM:
+		case -EFAULT:
+		case -EINVAL:
+			return n;
+		default:
+			if (n >= 0) {
+				r->n_msgs = (unsigned int)n;
+				return n;
+			}
+			receive_count(&r->counters, errors, 1);
+		}
+	}
+	return 0;
+}
+
+/* Fill the slots from a family, or from whichever has something. */
+static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
+{
+	if (family != AF_UNSPEC)
+		return fill(r, sock->sys, half_of(sock, family));
+	for (int i = 0; i < HALVES; i++) {
+		struct half *half = &sock->halves[r->turn];
+
+		r->turn = (r->turn + 1) % HALVES;
+		if (half->fd < 0)
+			continue;
+		int n = fill(r, sock->sys, half);
+
+		if (n)
+			return n;
+	}
+	return 0;
+}
+
+/* Sleep until something comes. Return: false if the time is up. */
+static bool wait_any(struct ug_receiver *r, const struct ug_socket *sock,
+		     int family, int timeout_ms)
+{
+	struct pollfd fds[HALVES];
+	nfds_t n = 0;
+
+	for (int h = 0; h < HALVES; h++) {
+		const struct half *half = &sock->halves[h];
+
+		if (half->fd >= 0 &&
+		    (family == AF_UNSPEC || family == half->family))
+			fds[n++] = (struct pollfd){
+				.fd = half->fd,
+				.events = POLLIN,
+			};
+	}
+	receive_count(&r->counters, waits, 1);
+	return sock->sys->poll(fds, n, timeout_ms) > 0;
+}
+
+/*
+ * Fill and hand out until there is a view, nothing comes, or too much time
+ * went into messages that were dropped.
+ */
+static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
+		       int family, struct ug_view *views, size_t n)
+{
+	for (int tries = 0; tries < MAX_CALLS; tries++) {
+		int got = fill_any(r, sock, family);
+
+		if (got <= 0)
+			return got;
+		size_t done = hand_out(r, sock, views, n);
+
+		if (done)
+			return (int)done;
+	}
+	return 0;
+}
+
+int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
+	       struct ug_view *views, size_t n, int timeout_ms)
+{
+	if (!n)
+		return -EINVAL;
+	if (family != AF_UNSPEC && !half_of(sock, family))
+		return -EAFNOSUPPORT;
+	n = size_min(n, INT32_MAX);
+	size_t done = hand_out(rcv, sock, views, n);
+
+	if (done)
+		return (int)done;
+	int r = receive_now(rcv, sock, family, views, n);
+
+	if (r || !timeout_ms)
+		return r;
+	int64_t start = timeout_ms > 0 ? sock->sys->now_ms() : 0;
+	int left = timeout_ms;
+
+	while (wait_any(rcv, sock, family, left)) {
+		r = receive_now(rcv, sock, family, views, n);
+		if (r)
+			return r;
+		/* It was nothing to hand out: wait on, not from the start. */
+		if (timeout_ms < 0)
+			continue;
+		int64_t gone = sock->sys->now_ms() - start;
+
+		if (gone >= timeout_ms)
+			break;
+		left = timeout_ms - (int)gone;
+	}
+	return 0;
+}
+
+bool ug_receiver_pending(const struct ug_receiver *rcv)
+{
+	return rcv->current.left || rcv->next_msg < rcv->n_msgs;
+}
+
+bool ug_receiver_release(struct ug_receiver *rcv)
+{
+	if (ug_receiver_pending(rcv))
+		return false;
+	madvise(rcv->memory, (size_t)rcv->n_slots * SLOT_LEN, MADV_DONTNEED);
+	return true;
+}
+
+static int map_slots(struct ug_receiver *r)
+{
+	size_t len = (size_t)r->n_slots * SLOT_LEN;
+	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED)
+		return -ENOMEM;
+	/* A kernel without huge pages refuses, and has none to give. */
+	madvise(memory, len, MADV_NOHUGEPAGE);
+	r->memory = memory;
+	return 0;
+}
+
+int ug_receiver_new(struct ug_receiver **out, unsigned int n_slots)
+{
+	if (!n_slots || n_slots > UG_MAX_SLOTS)
+		return -EINVAL;
+	struct ug_receiver *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->n_slots = n_slots;
+	r->msgs = calloc(n_slots, sizeof(*r->msgs));
+	r->iov = calloc(n_slots, sizeof(*r->iov));
+	r->controls = calloc(n_slots, sizeof(*r->controls));
+	r->from = calloc(n_slots, sizeof(*r->from));
+	if (!r->msgs || !r->iov || !r->controls || !r->from ||
+	    map_slots(r) < 0) {
+		ug_receiver_free(r);
+		return -ENOMEM;
+	}
+	for (unsigned int i = 0; i < n_slots; i++)
+		reset_slot(r, i);
+	*out = r;
+	return 0;
+}
+
+void ug_receiver_free(struct ug_receiver *rcv)
+{
+	if (!rcv)
+		return;
+	if (rcv->memory)
+		munmap(rcv->memory, (size_t)rcv->n_slots * SLOT_LEN);
+	free(rcv->from);
+	free(rcv->controls);
+	free(rcv->iov);
+	free(rcv->msgs);
+	free(rcv);
+}
+
+void ug_get_receive_stats(const struct ug_receiver *rcv,
+			  struct ug_receive_stats *stats, size_t size)
+{
+	stats_read(rcv->counters.words, ARRAY_LEN(rcv->counters.words), stats,
+		   size);
+}

@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sending, and what becomes of each error.
+ *
+ * ug_send() looks at a window of datagrams at a time. For each family it
+ * coalesces what is not done yet into messages and gives them to sendmmsg(2).
+ * The kernel takes some of them; if it stops before the end, the next call
+ * returns the error of the first message that it did not take. That error is
+ * judged here, with one of these results:
+ *
+ *   again     the same messages once more (EINTR; a first error that may stem
+ *	       from an earlier datagram; sendmmsg missing; after a wait)
+ *   anew      the datagrams of the message are marked, and what is left of the
+ *	       window is coalesced again: without its source, or each datagram
+ *	       alone
+ *   next      the datagrams of the message have failed; go on behind it
+ *   blocked   the socket takes no more: all that is left is unsent
+ *   broken    the descriptor is no socket: all that is left has failed
+ *
+ * Each "anew" sets a mark that was not set before on the datagrams of the
+ * message, each "next" finishes them, and a pending error is retried once a
+ * datagram: so the loop ends.
+ *
+ * A train that fails may do so because of its segments (no checksums on that
+ * route, a segment above the MTU) or because of its destination. Its datagrams
+ * go again alone, and the first one is marked as suspect: only if it passes
+ * is something learned about trains. A destination that refuses everything
+ * teaches nothing, and cannot switch segmentation off for others.
+ *
+ * sendmmsg(2) reports an error only if it took no message at all, and a
+ * message is refused before any of its segments left: so what is sent again
+ * was not sent before.
+ */
+#include "udpgather/coalesce.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "udpgather/socket.h"
+#include "udpgather/stats.h"
+
+enum {
+	/* How long to sleep when the kernel is out of buffers: there is no
+	 * event to wait for. */
+	NO_BUFFERS_MS = 1
+};
+
+/* What to do after a call; see above. */
+enum verdict {
+	AGAIN,
+	ANEW,
+	NEXT,
+	BLOCKED,
+	BROKEN
+};
+
+/**
+ * struct ug_batch - one thread's scratch for sending
+ * @cap:	datagrams in a window
+ * @items:	one for each datagram of the window
+ * @messages:	what they are coalesced to
+ * @refused:	see ug_refused_source()
+ * @counters:	written by the owner, read by anybody
+ */
+struct ug_batch {
+	unsigned int cap;
+	struct item *items;
+	struct messages messages;
+	const struct ug_endpoint *refused;
+	struct send_counters counters;
+};
+
+/**
+ * struct sending - one call of ug_send()
+ * @sock:	the socket
+ * @batch:	the scratch
+ * @to:		the default endpoint
+ * @dgrams:	the window
+ * @status:	its results
+ * @n:		datagrams in the window
+ * @has_deadline: false to wait without end
+ * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
+ * @stopped:	for each half: 0; UG_UNSENT if it is blocked; -errno if it is
+ *		broken. What follows gets this status.
+ */
+struct sending {
+	struct ug_socket *sock;
+	struct ug_batch *batch;
+	const struct ug_endpoint *to;
+	const struct ug_datagram *dgrams;
+	int *status;
+	size_t n;
+	bool has_deadline;
+	int64_t deadline_ms;
+	int stopped[HALVES];
+};
+
+static void finish(struct sending *s, size_t i, int status)
+{
+	s->status[i] = status;
+	s->batch->items[i].flags |= ITEM_DONE;
+}
+
+static size_t datagram_limit(int family)
+{
+	return family == AF_INET ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6;
+}
+
+/*
+ * Check one datagram and measure it.
+ *
+ * Port 0 is refused here because the kernel's EINVAL for it would look like
+ * one for a train.
+ *
+ * Return: its length, or -errno.
+ */
+static int64_t measure(const struct sending *s, const struct ug_datagram *d)
+{
+	const struct ug_endpoint *to = datagram_endpoint(d, s->to);
+	size_t len = 0;
+
+	if (!to)
+		return -EDESTADDRREQ;
+	if (!half_of(s->sock, endpoint_family(to)))
+		return -EAFNOSUPPORT;
+	in_port_t port = endpoint_family(to) == AF_INET ? to->addr.v4.sin_port
+							: to->addr.v6.sin6_port;
+
+	if (!port || (d->n_iov && !d->iov))
+		return -EINVAL;
+	if (d->n_iov > UG_MAX_VECTORS)
+		return -EMSGSIZE;
+	size_t limit = datagram_limit(endpoint_family(to));
+
+	for (uint32_t i = 0; i < d->n_iov; i++) {
+		if (d->iov[i].iov_len > limit - len)
+			return -EMSGSIZE;
+		len += d->iov[i].iov_len;
+	}
+	return (int64_t)len;
+}
+
+static int half_index(const struct half *half)
+{
+	return half->family == AF_INET ? HALF_V4 : HALF_V6;
+}
+
+/*
+ * Make the items of a window.
+ *
+ * Return: for each half, whether it has something to send.
+ */
+static void open_window(struct sending *s, bool busy[HALVES])
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct ug_datagram *d = &s->dgrams[i];
+		int64_t len = measure(s, d);
+
+		s->status[i] = UG_UNSENT;
+		s->batch->items[i] = (struct item){ .next = ITEM_END };
+		if (len < 0) {
+			finish(s, i, (int)len);
+			continue;
+		}
+		s->batch->items[i].len = (uint32_t)len;
+		int family = endpoint_family(datagram_endpoint(d, s->to));
+		int h = half_index(half_of(s->sock, family));
+
+		if (s->stopped[h])
+			finish(s, i, s->stopped[h]);
+		else
+			busy[h] = true;
+	}
+}
+
+/* The next datagram of a train, or ITEM_END. */
+static uint16_t next_of(const struct sending *s, uint16_t i)
+{
+	return s->batch->items[i].next;
+}
+
+static void mark_train(struct sending *s, const struct train *t, uint8_t flag)
+{
+	for (uint16_t i = t->first; i != ITEM_END; i = next_of(s, i))
+		s->batch->items[i].flags |= flag;
+}
+
+static void finish_train(struct sending *s, const struct train *t, int status)
+{
+	for (uint16_t i = t->first; i != ITEM_END; i = next_of(s, i))
+		finish(s, i, status);
+}
+
+/* The kernel took this message. */
+static void took(struct sending *s, struct half *half, const struct train *t)
+{
+	struct send_counters *c = &s->batch->counters;
+	const struct item *first = &s->batch->items[t->first];
+
+	finish_train(s, t, UG_SENT);
+	send_count(c, datagrams, t->cnt);
+	send_count(c, messages, 1);
+	send_count(c, bytes, t->bytes);
+	send_count(c, trains[t->cnt], 1);
+	if (first->suspect && t->cnt == 1)
+		socket_learn(s->sock, half, t->to, t->bytes, first->suspect);
+}
+
+/* This message has failed for good. */
+static enum verdict blame(struct sending *s, const struct train *t, int err)
+{
+	finish_train(s, t, -err);
+	return NEXT;
+}
+
+/*
+ * Send the message without its source, and all that follows to its endpoint
+ * from the same source: one refusal is enough.
+ */
+static enum verdict drop_source(struct sending *s, const struct train *t)
+{
+	struct ug_batch *b = s->batch;
+
+	send_count(&b->counters, refused_sources, 1);
+	b->refused = t->to;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct ug_endpoint *to =
+			datagram_endpoint(&s->dgrams[i], s->to);
+
+		if ((b->items[i].flags & ITEM_DONE) ||
+		    ug_endpoint_compare(to, t->to) != 0 ||
+		    memcmp(&to->source, t->source, sizeof(to->source)) != 0)
+			continue;
+		b->items[i].flags |= ITEM_BARE;
+	}
+	return ANEW;
+}
+
+/* Send the datagrams of a train each alone; it is not known yet who is at
+ * fault. */
+static enum verdict split(struct sending *s, const struct train *t, int err)
+{
+	struct send_counters *c = &s->batch->counters;
+
+	if (err == EIO)
+		send_count(c, split_eio, 1);
+	else if (err == EMSGSIZE)
+		send_count(c, split_emsgsize, 1);
+	else
+		send_count(c, split_einval, 1);
+	mark_train(s, t, ITEM_ALONE);
+	s->batch->items[t->first].suspect = (uint8_t)err;
+	return ANEW;
+}
+
+/*
+ * An error that an earlier datagram may have left on the socket is delivered
+ * once: so the same message is tried once more.
+ */
+static bool may_be_pending(struct sending *s, const struct train *t)
+{
+	if (s->batch->items[t->first].flags & ITEM_RETRIED)
+		return false;
+	mark_train(s, t, ITEM_RETRIED);
+	send_count(&s->batch->counters, pending_errors, 1);
+	return true;
+}
+
+/* Milliseconds that may be slept now: -1 without end, 0 for none. */
+static int time_left(const struct sending *s)
+{
+	if (!s->has_deadline)
+		return -1;
+	int64_t left = s->deadline_ms - s->sock->sys->now_ms();
+
+	return left > 0 ? (int)left : 0;
+}
+
+/* Sleep until the socket may take more, or until the time is up. */
+static enum verdict wait_for(struct sending *s, const struct half *half,
+			     bool writable)
+{
+	struct pollfd fd = { .fd = half->fd, .events = POLLOUT };
+	int left = time_left(s);
+
+	if (!left)
+		return BLOCKED;
+	send_count(&s->batch->counters, waits, 1);
+	if (writable)
+		s->sock->sys->poll(&fd, 1, left);
+	else
+		s->sock->sys->poll(NULL, 0, NO_BUFFERS_MS);
+	/* Whatever poll said: the call tells, and the clock bounds it. */
+	return AGAIN;
+}
+
+/* EINVAL: the source first, then the train, then the destination. */
+static enum verdict judge_einval(struct sending *s, const struct train *t)
+{
+	if (t->source)
+		return drop_source(s, t);
+	if (t->cnt > 1)
+		return split(s, t, EINVAL);
+	return blame(s, t, EINVAL);
+}
+
+static enum verdict judge_other(struct sending *s, const struct train *t,
+				int err)
+{
+	if (err != EPERM && may_be_pending(s, t))
+		return AGAIN;
+	if (err == ENETUNREACH && t->source)
+		return drop_source(s, t);
+	return blame(s, t, err);
+}
+
+/* What to do about the first message that the kernel did not take. */
+static enum verdict judge(struct sending *s, struct half *half,
+			  const struct train *t, int err)
+{
+	struct send_counters *c = &s->batch->counters;
+
+	switch (err) {
+	case EINTR:
+		send_count(c, interrupted, 1);
+		return AGAIN;
+	case EAGAIN:
+		send_count(c, full, 1);
+		return wait_for(s, half, true);
+	case ENOBUFS:
+	case ENOMEM:
+		send_count(c, no_buffers, 1);
+		return wait_for(s, half, false);
+	case EIO:
+		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
+	case EMSGSIZE:
+		return t->cnt > 1 ? split(s, t, err) : judge_other(s, t, err);
+	case EINVAL:
+		return judge_einval(s, t);
+	case EADDRNOTAVAIL:
+	case ENODEV:
+		return t->source ? drop_source(s, t) : judge_other(s, t, err);
+	case EBADF:
+	case ENOTSOCK:
+		return BROKEN;
+	default:
+		return judge_other(s, t, err);
+	}
+}
+
+/*
+ * One system call.
+ *
+ * Return: how many messages the kernel took, at least 1; or -errno.
+ */
+static int call(struct sending *s, struct half *half, size_t k, size_t n)
+{
+	const struct ug_sys *sys = s->sock->sys;
+	struct mmsghdr *msgs = s->batch->messages.msgs + k;
+
+	send_count(&s->batch->counters, calls, 1);
+	/* Partner: the store below; seen late it costs one more call. */
+	if (!atomic_load_explicit(&half->no_sendmmsg, memory_order_relaxed)) {
+		int r = sys->sendmmsg(half->fd, msgs, (unsigned int)n,
+				      MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (r > 0)
+			return r;
+		if (r == 0)
+			return -EAGAIN;
+		if (errno != ENOSYS)
+			return -errno;
+		atomic_store_explicit(&half->no_sendmmsg, true,
+				      memory_order_relaxed);
+	}
+	ssize_t r = sys->sendmsg(half->fd, &msgs->msg_hdr,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	return r < 0 ? -errno : 1;
+}
+
+/*
+ * Send messages @k to @n - 1, up to the first that fails.
+ *
+ * Return: the index of that message, or @n; *err is 0, or its -errno.
+ */
+static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
+		   int *err)
+{
+	const struct train *trains = s->batch->messages.trains;
+
+	*err = 0;
+	while (k < n) {
+		int r = call(s, half, k, n - k);
+
+		if (r < 0) {
+			*err = r;
+			return k;
+		}
+		size_t end = k + size_min((size_t)r, n - k);
+
+		if (end < n)
+			send_count(&s->batch->counters, short_calls, 1);
+		for (; k < end; k++)
+			took(s, half, &trains[k]);
+	}
+	return k;
+}
+
+/* What is left of the window for this half gets this status. */
+static void stop_half(struct sending *s, struct half *half, int status)
+{
+	s->stopped[half_index(half)] = status;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct ug_endpoint *to =
+			datagram_endpoint(&s->dgrams[i], s->to);
+
+		if (!(s->batch->items[i].flags & ITEM_DONE) &&
+		    endpoint_family(to) == half->family)
+			finish(s, i, status);
+	}
+}
+
+/*
+ * Coalesce and send what is left of the window for one half, until a message
+ * has to be made anew.
+ *
+ * Return: true if there may be more to do.
+ */
+static bool send_once(struct sending *s, struct half *half)
+{
+	enum ug_reason reason;
+	struct coalesce_job job = {
+		.dgrams = s->dgrams,
+		.items = s->batch->items,
+		.n = s->n,
+		.to = s->to,
+		.family = half->family,
+		.max_segments = segments_now(s->sock, half, &reason),
+		.paths = s->sock->paths,
+		.generation = path_generation(s->sock->paths),
+	};
+	size_t n = coalesce(&s->batch->messages, &job), k = 0;
+
+	while (k < n) {
+		int err;
+
+		k = push(s, half, k, n, &err);
+		if (k == n)
+			break;
+		switch (judge(s, half, &s->batch->messages.trains[k], -err)) {
+		case NEXT:
+			k++;
+			break;
+		case ANEW:
+			return true;
+		case BLOCKED:
+			stop_half(s, half, UG_UNSENT);
+			return false;
+		case BROKEN:
+			stop_half(s, half, err);
+			return false;
+		case AGAIN:
+		default:
+			break;
+		}
+	}
+	return s->batch->messages.truncated;
+}
+
+static void send_window(struct sending *s)
+{
+	bool busy[HALVES] = { false };
+
+	open_window(s, busy);
+	for (int h = 0; h < HALVES; h++)
+		while (busy[h] && send_once(s, &s->sock->halves[h]))
+			;
+}
+
+/* Count what became of a window. */
+static size_t close_window(const struct sending *s)
+{
+	size_t sent = 0, unsent = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		sent += s->status[i] == UG_SENT;
+		unsent += s->status[i] == UG_UNSENT;
+	}
+	if (unsent)
+		send_count(&s->batch->counters, unsent, unsent);
+	if (s->n - sent - unsent)
+		send_count(&s->batch->counters, failed, s->n - sent - unsent);
+	return sent;
+}
+
+size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
+	       const struct ug_endpoint *to, const struct ug_datagram *dgrams,
+	       size_t n, int *status, int timeout_ms)
+{
+	struct sending s = {
+		.sock = sock,
+		.batch = batch,
+		.to = to,
+		.has_deadline = timeout_ms >= 0,
+	};
+	size_t sent = 0;
+
+	batch->refused = NULL;
+	if (timeout_ms > 0)
+		s.deadline_ms = sock->sys->now_ms() + timeout_ms;
+	for (size_t at = 0; at < n; at += s.n) {
+		s.dgrams = dgrams + at;
+		s.status = status + at;
+		s.n = size_min(batch->cap, n - at);
+		send_window(&s);
+		sent += close_window(&s);
+	}
+	return sent;
+}
+
+const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch)
+{
+	return batch->refused;
+}
+
+int ug_batch_new(struct ug_batch **out, unsigned int cap)
+{
+	if (!cap || cap > UG_MAX_BATCH)
+		return -EINVAL;
+	struct ug_batch *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return -ENOMEM;
+	struct messages *m = &b->messages;
+
+	b->cap = cap;
+	m->iov_cap = UG_MAX_VECTORS + cap;
+	b->items = calloc(cap, sizeof(*b->items));
+	m->msgs = calloc(cap, sizeof(*m->msgs));
+	m->controls = calloc(cap, sizeof(*m->controls));
+	m->trains = calloc(cap, sizeof(*m->trains));
+	m->iov = calloc(m->iov_cap, sizeof(*m->iov));
+	if (!b->items || !m->msgs || !m->controls || !m->trains || !m->iov) {
+		ug_batch_free(b);
+		return -ENOMEM;
+	}
+	*out = b;
+	return 0;
+}
+
+void ug_batch_free(struct ug_batch *batch)
+{
+	if (!batch)
+		return;
+	free(batch->messages.iov);
+	free(batch->messages.trains);
+	free(batch->messages.controls);
+	free(batch->messages.msgs);
+	free(batch->items);
+	free(batch);
+}
+
+void ug_get_send_stats(const struct ug_batch *batch,
+		       struct ug_send_stats *stats, size_t size)
+{
+	stats_read(batch->counters.words, ARRAY_LEN(batch->counters.words),
+		   stats, size);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The two halves of a port. Members are marked with who may touch them:
+ *	[I]	immutable once ug_open() returned
+ *	[a]	atomic, any thread
+ */
+#ifndef UDPGATHER_SOCKET_H
+#define UDPGATHER_SOCKET_H
+
+#include <stdatomic.h>
+
+#include "udpgather.h"
+#include "udpgather/path.h"
+#include "udpgather/sys.h"
+
+enum {
+	HALF_V4,
+	HALF_V6,
+	HALVES,
+	/* Endpoints that fail with EIO before a family gives up trains. */
+	EIO_ENDPOINTS = 4,
+	/* A train of segments up to this size fits every path: when it fails
+	 * with EINVAL, size is not the cause. */
+	SAFE_SEGMENT = 512,
+};
+
+/**
+ * struct half - one family of a socket
+ * @fd:		[I] its descriptor, or -1
+ * @family:	[I] AF_INET or AF_INET6
+ * @can_segment: [I] UDP_SEGMENT is known here
+ * @can_merge:	[I] UDP_GRO can be read back here
+ * @failed:	[a] UG_REASON_NONE, or why trains were given up
+ * @eio_endpoints: [a] endpoints that failed with EIO so far
+ * @no_sendmmsg: [a] the system call is missing
+ * @no_recvmmsg: [a] the same
+ */
+struct half {
+	int fd;
+	int family;
+	bool can_segment;
+	bool can_merge;
+	_Atomic int failed;
+	_Atomic unsigned int eio_endpoints;
+	_Atomic bool no_sendmmsg;
+	_Atomic bool no_recvmmsg;
+};
+
+/**
+ * struct ug_socket - see udpgather.h
+ * @sys:	[I] the system calls
+ * @paths:	[I] what is known of endpoints; locks by itself
+ * @notice:	[I] see struct ug_options
+ * @notice_arg:	[I]
+ * @halves:	IPv4 and IPv6
+ * @max_segments: [a] what ug_set_segments() asked for
+ * @port:	[I]
+ * @bad_kernel:	[I] this kernel corrupts trains
+ */
+struct ug_socket {
+	const struct ug_sys *sys;
+	struct path_table *paths;
+	void (*notice)(void *arg, enum ug_notice notice,
+		       const struct ug_endpoint *ep, int err, int value);
+	void *notice_arg;
+	struct half halves[HALVES];
+	_Atomic unsigned int max_segments;
+	uint16_t port;
+	bool bad_kernel;
+};
+
+/* half_of() - the open half of a family, or NULL */
+struct half *half_of(const struct ug_socket *sock, int family);
+
+/* segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS */
+unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
+			  enum ug_reason *reason);
+
+/**
+ * socket_learn() - a train failed and its first datagram passed alone
+ * @sock:	the socket
+ * @half:	the family
+ * @ep:		where it went
+ * @segment_len: the size of the train's segments
+ * @err:	EIO, EMSGSIZE or EINVAL
+ *
+ * Any thread. May call the notice function.
+ */
+void socket_learn(struct ug_socket *sock, struct half *half,
+		  const struct ug_endpoint *ep, size_t segment_len, int err);
+
+/* kernel_corrupts_trains() - is this release one of Linux 7.0 to 7.1.4? */
+bool kernel_corrupts_trains(const char *release);
+
+/* socket_open_with() - ug_open() with another table of system calls */
+int socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
+		     const struct ug_options *opt, struct ug_report *report);
+
+/* socket_adopt_with() - ug_open_fds() with another table of system calls */
+int socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
+		      const int fds[HALVES], const struct ug_options *opt,
+		      struct ug_report *report);
+
+#endif /* UDPGATHER_SOCKET_H */

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counters that one thread writes and any thread reads without a lock.
+ *
+ * The public structs are nothing but 64-bit numbers, so the live counters are
+ * an array of atomics with the same layout. The only writer needs no
+ * read-modify-write: a relaxed load and a relaxed store are enough.
+ */
+#ifndef UDPGATHER_STATS_H
+#define UDPGATHER_STATS_H
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "udpgather.h"
+
+#define STATS_WORDS(type) (sizeof(type) / sizeof(uint64_t))
+
+struct send_counters {
+	_Atomic uint64_t words[STATS_WORDS(struct ug_send_stats)]; /* [a] */
+};
+
+struct receive_counters {
+	_Atomic uint64_t words[STATS_WORDS(struct ug_receive_stats)]; /* [a] */
+};
+
+static inline void stats_add(_Atomic uint64_t *word, uint64_t n)
+{
+	/* Partner: stats_read(), any thread; no order is promised. */
+	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
+
+	atomic_store_explicit(word, old + n, memory_order_relaxed);
+}
+
+/* stats_count() - add to one field, named as in the public struct */
+#define stats_count(counters, type, field, n) \
+	stats_add(&(counters)->words[offsetof(type, field) / 8], (n))
+
+#define send_count(counters, field, n) \
+	stats_count(counters, struct ug_send_stats, field, n)
+
+#define receive_count(counters, field, n) \
+	stats_count(counters, struct ug_receive_stats, field, n)
+
+/**
+ * stats_read() - copy counters out
+ * @words:	the live counters
+ * @n:		how many there are
+ * @out:	the public struct
+ * @size:	its size as the caller knows it: what is more is set to 0
+ */
+static inline void stats_read(const _Atomic uint64_t *words, size_t n,
+			      void *out, size_t size)
+{
+	size_t known = size_min(size / sizeof(uint64_t), n);
+
+	memset(out, 0, size);
+	for (size_t i = 0; i < known; i++) {
+		uint64_t v =
+			atomic_load_explicit(&words[i], memory_order_relaxed);
+
+		memcpy((char *)out + i * sizeof(v), &v, sizeof(v));
+	}
+}
+
+#endif /* UDPGATHER_STATS_H */

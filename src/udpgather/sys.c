@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "udpgather/sys.h"
+
+#include <time.h>
+#include <unistd.h>
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* glibc declares some of these with transparent unions: hence the wrappers. */
+static int sys_bind(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	return bind(fd, sa, len);
+}
+
+static int sys_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	return getsockname(fd, sa, len);
+}
+
+static int sys_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	return recvmmsg(fd, msgs, n, flags, NULL);
+}
+
+const struct ug_sys ug_sys_linux = {
+	.socket = socket,
+	.bind = sys_bind,
+	.getsockname = sys_getsockname,
+	.setsockopt = setsockopt,
+	.getsockopt = getsockopt,
+	.close = close,
+	.sendmmsg = sendmmsg,
+	.sendmsg = sendmsg,
+	.recvmmsg = sys_recvmmsg,
+	.recvmsg = recvmsg,
+	.poll = poll,
+	.uname = uname,
+	.now_ms = now_ms,
+};

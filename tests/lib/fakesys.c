@@ -168,6 +168,36 @@ static ssize_t fake_sendmsg(int fd, const struct msghdr *h, int flags)
 	return 1;
 }
 
+static int fake_receive(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	assert_true(flags & MSG_DONTWAIT);
+	fake.receive_calls++;
+	int r = fake.receive(fd, msgs, n);
+
+	if (r < 0)
+		errno = -r;
+	return r < 0 ? -1 : r;
+}
+
+static int fake_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
+			 int flags)
+{
+	if (fake.no_mmsg) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return fake_receive(fd, msgs, n, flags);
+}
+
+static ssize_t fake_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	struct mmsghdr one = { .msg_hdr = *msg };
+	int r = fake_receive(fd, &one, 1, flags);
+
+	*msg = one.msg_hdr;
+	return r < 0 ? -1 : (ssize_t)one.msg_len;
+}
+
 /* Count a call of opening; true if it is the one that fails. */
 static bool fails(void)
 {
@@ -202,7 +232,8 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	uint16_t port = ntohs(fd == FAKE_FD4 ? at.addr.v4.sin_port
 					     : at.addr.v6.sin6_port);
 
-	if (fd == FAKE_FD6 && port >= fake.busy_from && port <= fake.busy_to) {
+	if (fd == FAKE_FD6 && port && port >= fake.busy_from &&
+	    port <= fake.busy_to) {
 		errno = EADDRINUSE;
 		return -1;
 	}
@@ -232,12 +263,12 @@ static int fake_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 static int fake_setsockopt(int fd, int level, int name, const void *value,
 			   socklen_t len)
 {
-	(void)fd;
 	(void)level;
-	(void)name;
-	(void)value;
-	(void)len;
-	return fails() ? -1 : 0;
+	if (fails())
+		return -1;
+	if (name == SO_MARK && len == sizeof(uint32_t))
+		memcpy(&fake.mark[fd == FAKE_FD6], value, len);
+	return 0;
 }
 
 static int fake_getsockopt(int fd, int level, int name, void *value,
@@ -245,10 +276,15 @@ static int fake_getsockopt(int fd, int level, int name, void *value,
 {
 	int result = 1;
 
-	(void)fd;
-	(void)len;
+	assert_int_equal(*len, sizeof(result));
 	if (fails())
 		return -1;
+	if (level == SOL_SOCKET && name == SO_MARK)
+		memcpy(&result, &fake.mark[fd == FAKE_FD6], sizeof(result));
+	if (level == SOL_SOCKET && name == SO_DOMAIN)
+		result = fd == FAKE_FD4 ? AF_INET : AF_INET6;
+	if (level == SOL_SOCKET && name == SO_PROTOCOL)
+		result = IPPROTO_UDP;
 	if (level == IPPROTO_UDP &&
 	    ((name == UDP_GRO && fake.gro_unreadable) ||
 	     (name == UDP_SEGMENT && fake.no_segment))) {
@@ -269,9 +305,10 @@ static int fake_close(int fd)
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	(void)fds;
-	(void)n;
 	assert_true(timeout_ms != 0);
 	fake.polls++;
+	if (fake.poll)
+		return fake.poll(n, timeout_ms);
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
 	return 1;
 }
@@ -296,6 +333,8 @@ const struct ug_sys fake_sys = {
 	.close = fake_close,
 	.sendmmsg = fake_sendmmsg,
 	.sendmsg = fake_sendmsg,
+	.recvmmsg = fake_recvmmsg,
+	.recvmsg = fake_recvmsg,
 	.poll = fake_poll,
 	.uname = fake_uname,
 	.now_ms = fake_now_ms,

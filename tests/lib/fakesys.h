@@ -57,10 +57,15 @@ struct fake {
 	bool gro_unreadable;
 	bool no_segment;
 	const char *release;
+	/* Receiving: fill messages, return how many, or -errno. */
+	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
+	int (*poll)(nfds_t n, int timeout_ms);
 	/* Log. */
 	size_t send_calls;
 	size_t socket_calls;
+	size_t receive_calls;
 	size_t polls;
+	uint32_t mark[2];
 	int open_fds;
 	int64_t now_ms;
 	size_t n;

@@ -97,8 +97,8 @@ int netns_set(const char *key, const char *value)
 static int prepare(void)
 {
 	static const char *const off[] = {
-		"ipv6/conf/all/accept_dad",  "ipv6/conf/default/accept_dad",
-		"ipv4/conf/all/rp_filter",   "ipv4/conf/default/rp_filter",
+		"ipv6/conf/all/accept_dad",   "ipv6/conf/default/accept_dad",
+		"ipv4/conf/all/rp_filter",    "ipv4/conf/default/rp_filter",
 		"ipv6/conf/all/disable_ipv6",
 	};
 	size_t i;
@@ -157,8 +157,9 @@ int netns_join(int a, int b, const char *name, unsigned int net,
 	err = netns_enter(a);
 	if (err)
 		return err;
-	err = netns_ip("link add %s type veth peer name %s netns /proc/%d/fd/%d",
-		       name, name, getpid(), b);
+	err = netns_ip(
+		"link add %s type veth peer name %s netns /proc/%d/fd/%d", name,
+		name, getpid(), b);
 	if (err)
 		return err;
 	err = netns_enter(b);

@@ -282,7 +282,8 @@ static void test_moved_device_is_heard_of(void **state)
 	assert_int_equal(netns_ip("link set dev tun3 up"), 0);
 	do {
 		receive_event(nl, &ev);
-	} while (ev.from_nsid == NONE || strcmp(ev.name, "tun3") || !ev.is_up);
+	} while (ev.from_nsid == NONE || strcmp(ev.name, "tun3") != 0 ||
+		 !ev.is_up);
 	assert_int_equal(ev.type, RTM_NEWLINK);
 	assert_int_equal(ev.index, other_index("tun3"));
 	if (nsid != NONE)

@@ -2,8 +2,9 @@
 /*
  * What IP_PKTINFO and IPV6_PKTINFO do to what is sent: the address is used as
  * source, an address that is gone is an error, and an interface index forces
- * the way out (in IPv6, where no address goes with it). So the library sends the address alone, and the index with it
- * only for link-local IPv6, where the kernel wants it.
+ * the way out (in IPv6, where no address goes with it). So the library sends
+ * the address alone, and the index with it only for link-local IPv6, where
+ * the kernel wants it.
  *
  * Two devices lead to the far namespace; its hosts 10.9.0.1 and fd00:9::1 are
  * behind both, and the routes prefer the first.

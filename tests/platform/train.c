@@ -49,7 +49,7 @@ static unsigned int count_sent_packets(void)
 
 	assert_int_equal(getifaddrs(&list), 0);
 	for (a = list; a; a = a->ifa_next) {
-		if (strcmp(a->ifa_name, "train") || !a->ifa_addr ||
+		if (strcmp(a->ifa_name, "train") != 0 || !a->ifa_addr ||
 		    a->ifa_addr->sa_family != AF_PACKET)
 			continue;
 		stats = a->ifa_data;

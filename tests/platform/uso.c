@@ -6,7 +6,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/virtio_net.h>
-#include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
 #include <string.h>
@@ -28,6 +27,7 @@ enum {
 	/* As many as fit an IP packet; far above the limit. */
 	SEGMENTS_TRIED = 600,
 	REMOTE_PORT = 7777,
+	IPV4_LEN = 20,
 	TTL = 64,
 };
 
@@ -53,26 +53,26 @@ static uint16_t sum_fold(uint32_t sum)
 	return htons((uint16_t)sum);
 }
 
-/* Writes an IPv4 header in front of @len bytes of UDP. */
+/* Writes an IPv4 header for @len bytes of UDP; returns its length. */
 static size_t put_ipv4(uint8_t *p, const union address *from,
 		       const union address *to, size_t len)
 {
-	struct iphdr ip = {
-		.version = 4,
-		.ihl = sizeof(ip) / 4,
-		.tot_len = htons((uint16_t)(sizeof(ip) + len)),
-		.ttl = TTL,
-		.protocol = IPPROTO_UDP,
-		.saddr = from->v4.sin_addr.s_addr,
-		.daddr = to->v4.sin_addr.s_addr,
-	};
+	const uint16_t total = htons((uint16_t)(IPV4_LEN + len));
+	uint16_t check;
 
-	ip.check = (uint16_t)~sum_fold(sum_add(0, &ip, sizeof(ip)));
-	memcpy(p, &ip, sizeof(ip));
-	return sizeof(ip);
+	memset(p, 0, IPV4_LEN);
+	p[0] = 4 << 4 | IPV4_LEN / 4;
+	memcpy(p + 2, &total, sizeof(total));
+	p[8] = TTL;
+	p[9] = IPPROTO_UDP;
+	memcpy(p + 12, &from->v4.sin_addr, 4);
+	memcpy(p + 16, &to->v4.sin_addr, 4);
+	check = (uint16_t)~sum_fold(sum_add(0, p, IPV4_LEN));
+	memcpy(p + 10, &check, sizeof(check));
+	return IPV4_LEN;
 }
 
-/* Writes an IPv6 header in front of @len bytes of UDP. */
+/* Writes an IPv6 header for @len bytes of UDP; returns its length. */
 static size_t put_ipv6(uint8_t *p, const union address *from,
 		       const union address *to, size_t len)
 {

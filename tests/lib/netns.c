@@ -1,21 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib/netns.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/skip.h"
 
 enum {
 	COMMAND_CAP = 256,
+	LINE_CAP = 256,
+	PATIENCE_MS = 5000,
+	ADDRESS_CAP = 64,
 };
+
+/* RTF_LOCAL of <linux/ipv6_route.h>, which does not go with <net/route.h>. */
+static const unsigned int rtf_local = 0x80000000;
 
 /* Keeps the process on the CPU that it runs on. */
 static void stay_on_cpu(void)
@@ -74,6 +83,62 @@ int netns_ip(const char *fmt, ...)
 	if (n < 0 || (size_t)n >= sizeof(command) - used)
 		return -E2BIG;
 	return run(command);
+}
+
+/* Whether a line of /proc/net/ipv6_route is the local route of @addr. */
+static bool is_local_route(const char *line, const struct in6_addr *addr)
+{
+	struct in6_addr dest;
+	unsigned int len, flags;
+	size_t i;
+
+	for (i = 0; i < sizeof(dest); i++)
+		if (sscanf(line + 2 * i, "%2hhx", &dest.s6_addr[i]) != 1)
+			return false;
+	/* Destination, source, gateway, metric, uses, references, flags. */
+	if (sscanf(line, "%*s %x %*s %*s %*s %*s %*s %*s %x", &len, &flags) !=
+	    2)
+		return false;
+	return len == 128 && flags & rtf_local &&
+	       !memcmp(&dest, addr, sizeof(dest));
+}
+
+/* Whether packets to @addr are delivered in the current namespace. */
+static bool has_local_route(const struct in6_addr *addr)
+{
+	bool found = false;
+	char line[LINE_CAP];
+	FILE *f;
+
+	f = fopen("/proc/thread-self/net/ipv6_route", "re");
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f))
+		found = is_local_route(line, addr);
+	fclose(f);
+	return found;
+}
+
+int netns_add_address(const char *device, const char *prefix)
+{
+	const struct timespec ms = { .tv_nsec = 1000000 };
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr addr;
+	int i, err;
+
+	snprintf(text, sizeof(text), "%.*s", (int)strcspn(prefix, "/"), prefix);
+	if (inet_pton(AF_INET6, text, &addr) != 1)
+		return netns_ip("addr add %s dev %s", prefix, device);
+
+	err = netns_ip("addr add %s dev %s nodad", prefix, device);
+	if (err)
+		return err;
+	for (i = 0; i < PATIENCE_MS; i++) {
+		if (has_local_route(&addr))
+			return 0;
+		nanosleep(&ms, NULL);
+	}
+	return -ETIMEDOUT;
 }
 
 int netns_set(const char *key, const char *value)
@@ -137,16 +202,18 @@ int netns_move(const char *device, int ns)
 static int set_up(const char *name, unsigned int net, unsigned int host,
 		  unsigned int mtu)
 {
+	char prefix[ADDRESS_CAP];
 	int err;
 
 	err = netns_ip("link set dev %s mtu %u up", name, mtu);
 	if (err)
 		return err;
-	err = netns_ip("addr add 10.%u.0.%u/24 dev %s", net, host, name);
+	snprintf(prefix, sizeof(prefix), "10.%u.0.%u/24", net, host);
+	err = netns_add_address(name, prefix);
 	if (err)
 		return err;
-	return netns_ip("addr add fd00:%u::%u/64 dev %s nodad", net, host,
-			name);
+	snprintf(prefix, sizeof(prefix), "fd00:%u::%u/64", net, host);
+	return netns_add_address(name, prefix);
 }
 
 int netns_join(int a, int b, const char *name, unsigned int net,

@@ -42,6 +42,18 @@ int netns_enter(int ns);
 int netns_ip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /**
+ * netns_add_address() - add an address, and wait until it can be used
+ * @device:	the name of a device of the current namespace
+ * @prefix:	such as "10.1.0.1/24" or "fd00::1/64"
+ *
+ * The kernel lets an IPv6 address be bound at once, but routes to it only
+ * when a work queue has come round: what is sent there until then is lost.
+ *
+ * Return: as above; -ETIMEDOUT.
+ */
+int netns_add_address(const char *device, const char *prefix);
+
+/**
  * netns_set() - write a file below /proc/sys/net in the current namespace
  * @key:	such as "ipv4/ip_forward"
  * @value:	what to write

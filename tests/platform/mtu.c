@@ -121,8 +121,8 @@ static int setup(void **state)
 	    netns_ip("route add 10.9.0.0/24 via 10.1.0.2 mtu %d", ROUTE_MTU) ||
 	    netns_ip("route add fd00:9::/64 via fd00:1::2 mtu %d", ROUTE_MTU))
 		return -1;
-	if (netns_enter(far_ns) || netns_ip("addr add 10.9.0.1/32 dev lo") ||
-	    netns_ip("addr add fd00:9::1/128 dev lo nodad"))
+	if (netns_enter(far_ns) || netns_add_address("lo", "10.9.0.1/32") ||
+	    netns_add_address("lo", "fd00:9::1/128"))
 		return -1;
 	return 0;
 }

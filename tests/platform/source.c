@@ -45,6 +45,7 @@ static const struct family families[] = {
 };
 
 static const char link_local[] = "fe80::77";
+static const char link_local_prefix[] = "fe80::77/64";
 static const char payload[] = "datagram";
 static int near_ns, far_ns;
 
@@ -125,10 +126,8 @@ static void test_source_is_used(void **state)
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(families); i++) {
 		pair_open(&p, &families[i]);
-		assert_int_equal(netns_ip("addr add %s dev one %s",
-					  families[i].second_prefix,
-					  i ? "nodad" : ""),
-				 0);
+		assert_int_equal(
+			netns_add_address("one", families[i].second_prefix), 0);
 		assert_int_equal(send_from(&p, families[i].second, 0),
 				 sizeof(payload));
 		receive_from(&p, families[i].second, &in);
@@ -266,7 +265,7 @@ static int add_routes(void)
 	    netns_ip("route add 10.9.0.0/24 via 10.2.0.2 metric 20") ||
 	    netns_ip("route add fd00:9::/64 via fd00:1::2 metric 10") ||
 	    netns_ip("route add fd00:9::/64 via fd00:2::2 metric 20") ||
-	    netns_ip("addr add %s/64 dev one nodad", link_local))
+	    netns_add_address("one", link_local_prefix))
 		return -1;
 	return 0;
 }
@@ -281,8 +280,8 @@ static int setup(void **state)
 	if (netns_join(near_ns, far_ns, "one", 1, 1500) ||
 	    netns_join(near_ns, far_ns, "two", 2, 1500) || add_routes())
 		return -1;
-	if (netns_enter(far_ns) || netns_ip("addr add 10.9.0.1/32 dev lo") ||
-	    netns_ip("addr add fd00:9::1/128 dev lo nodad"))
+	if (netns_enter(far_ns) || netns_add_address("lo", "10.9.0.1/32") ||
+	    netns_add_address("lo", "fd00:9::1/128"))
 		return -1;
 	return netns_enter(near_ns);
 }

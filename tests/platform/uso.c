@@ -181,8 +181,8 @@ static int setup(void **state)
 	(void)state;
 	bytes_fill(bytes, sizeof(bytes));
 	if (netns_ip("link set dev uso up") ||
-	    netns_ip("addr add 10.5.0.1/24 dev uso") ||
-	    netns_ip("addr add fd00:5::1/64 dev uso nodad"))
+	    netns_add_address("uso", "10.5.0.1/24") ||
+	    netns_add_address("uso", "fd00:5::1/64"))
 		return -1;
 	return 0;
 }

@@ -304,8 +304,10 @@ static int fake_close(int fd)
 
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-	(void)fds;
-	assert_true(timeout_ms != 0);
+	if (!timeout_ms) {
+		fds->revents = 0;
+		return 0;
+	}
 	fake.polls++;
 	if (fake.poll)
 		return fake.poll(n, timeout_ms);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lib/netns.h"
+#include "tests/lib/netns.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "lib/skip.h"
+#include "tests/lib/skip.h"
 
 enum {
 	COMMAND_CAP = 256,

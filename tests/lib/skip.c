@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "lib/skip.h"
+#include "tests/lib/skip.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,10 +5,10 @@
  */
 #include <unistd.h>
 
-#include "lib/netns.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
-#include "platform/tun.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
+#include "tests/platform/tun.h"
 
 enum {
 	SIZE_LEGACY = 65536,

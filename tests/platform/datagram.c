@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "platform/datagram.h"
+#include "tests/platform/datagram.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "platform/check.h"
+#include "tests/lib/check.h"
 
 enum {
 	BUFFER_LEN = 8 << 20,

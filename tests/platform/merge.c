@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "lib/netns.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
 
 enum {
 	/* Far above what any kernel sends in one message (128 in 2025). */

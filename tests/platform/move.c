@@ -14,10 +14,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "lib/netns.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
-#include "platform/tun.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
+#include "tests/platform/tun.h"
 
 #ifndef SOL_NETLINK
 #define SOL_NETLINK 270

@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "lib/netns.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
 
 static const char *const loopback[] = { "127.0.0.1", "::1" };
 static const uint8_t payload[] = "datagram";

@@ -12,9 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/skip.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
+#include "tests/lib/skip.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
 
 #ifndef SYS_memfd_secret
 #define SYS_memfd_secret 447

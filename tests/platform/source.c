@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "lib/netns.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
 
 /**
  * struct family - the addresses of one family

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "platform/tun.h"
+#include "tests/platform/tun.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "lib/skip.h"
+#include "tests/lib/skip.h"
 
 static const char path[] = "/dev/net/tun";
 

@@ -12,11 +12,11 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "lib/netns.h"
-#include "lib/skip.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
-#include "platform/tun.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/skip.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
+#include "tests/platform/tun.h"
 
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5

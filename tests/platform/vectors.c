@@ -7,13 +7,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "lib/netns.h"
-#include "platform/check.h"
-#include "platform/datagram.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
 
 enum {
 	VECTORS_MAX = 1024,
@@ -66,15 +65,6 @@ static void pass(const struct pair *p, const struct iovec *iov, size_t n_iov,
 	udp_expect_cut(p->to_fd, bytes, len, segment);
 }
 
-/* xorshift64: numbers that a printed seed brings back. */
-static size_t random_below(uint64_t *x, size_t n)
-{
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
-	return (size_t)(*x % n);
-}
-
 /* One boundary, at every place of a train of three and a shorter one. */
 static void test_boundary_anywhere(void **state)
 {
@@ -98,13 +88,13 @@ static void test_boundary_anywhere(void **state)
 }
 
 /* Cuts @len bytes into at most VECTORS_MAX vectors; returns how many. */
-static size_t split(struct iovec *iov, size_t len, uint64_t *x)
+static size_t split(struct iovec *iov, size_t len, struct random *r)
 {
-	size_t largest = 1 + random_below(x, 3000), n, off = 0, part;
+	size_t largest = 1 + random_below(r, 3000), n, off = 0, part;
 
 	for (n = 0; n < VECTORS_MAX && off < len; n++) {
 		/* An empty vector now and then. */
-		part = size_min(random_below(x, largest + 1), len - off);
+		part = size_min(random_below(r, largest + 1), len - off);
 		if (n == VECTORS_MAX - 1)
 			part = len - off;
 		iov[n].iov_base = bytes + off;
@@ -117,20 +107,20 @@ static size_t split(struct iovec *iov, size_t len, uint64_t *x)
 static void test_random_splits(void **state)
 {
 	static struct iovec iov[VECTORS_MAX];
-	uint64_t x = (uint64_t)time(NULL) | 1;
+	struct random r;
 	size_t i, k, len, n, segment;
 	struct pair p;
 
 	(void)state;
-	printf("# seed %llu\n", (unsigned long long)x);
+	random_init(&r, 0x5eed0010);
 	for (i = 0; i < ARRAY_LEN(hosts); i++) {
 		pair_open(&p, hosts[i]);
 		for (k = 0; k < ROUNDS; k++) {
-			segment = 1 + random_below(&x, 1400);
+			segment = 1 + random_below(&r, 1400);
 			len = segment + 1 +
-			      random_below(&x, segment * (SEGMENTS_SAFE - 1));
+			      random_below(&r, segment * (SEGMENTS_SAFE - 1));
 			len = size_min(len, TRAIN_MAX_IPV6);
-			n = split(iov, len, &x);
+			n = split(iov, len, &r);
 			pass(&p, iov, n, len, segment);
 		}
 		pair_close(&p);
@@ -141,16 +131,16 @@ static void test_random_splits(void **state)
 static void test_random_splits_of_long_trains(void **state)
 {
 	static struct iovec iov[VECTORS_MAX];
-	uint64_t x = (uint64_t)time(NULL) | 1;
+	struct random r;
 	struct pair p;
 	size_t i, k, n;
 
 	(void)state;
-	printf("# seed %llu\n", (unsigned long long)x);
+	random_init(&r, 0x5eed0010);
 	for (i = 0; i < ARRAY_LEN(hosts); i++) {
 		pair_open(&p, hosts[i]);
 		for (k = 0; k < ROUNDS / 10; k++) {
-			n = split(iov, DATAGRAM_MAX_IPV4, &x);
+			n = split(iov, DATAGRAM_MAX_IPV4, &r);
 			pass(&p, iov, n, DATAGRAM_MAX_IPV4, 1400);
 		}
 		pair_close(&p);

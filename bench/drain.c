@@ -82,8 +82,9 @@ static void count(struct drain *d, size_t n)
 		size_t len = d->slots->msgs[i].msg_len;
 		size_t cut = segment_size(hdr);
 
-		if ((cut == 0 && len == size) ||
-		    (cut == size && len % size == 0))
+		/* Before the first row, @size is 0 and everything is odd. */
+		if (size > 0 && ((cut == 0 && len == size) ||
+				 (cut == size && len % size == 0)))
 			n_good += len / size;
 		else
 			n_odd++;

@@ -11,10 +11,11 @@
  * pinned to the last core that we may use, the receiver to the first.
  *
  * A row is one size of datagram and one size of batch. For each row the ways
- * take turns, a slice of some milliseconds each, for so many rounds, every
- * other round in reverse. What disturbs the machine for longer than a round
- * so meets all ways alike, and the ratio of two ways within a round holds
- * where neither figure does by itself.
+ * take turns, a slice of some milliseconds each, for so many rounds. What
+ * disturbs the machine for longer than a round so meets all ways alike, and
+ * the ratio of two ways within a round holds where neither figure does by
+ * itself. In each six rounds every way once follows every other one, as it
+ * finds the caches and the kernel's pools the way that one left them.
  *
  * The clock is CLOCK_THREAD_CPUTIME_ID of the sending thread. On loopback and
  * over veth that is the way through both stacks up to the queue of the
@@ -182,12 +183,20 @@ static void slice_print(const struct row *row, const struct slice *slice,
 	       (unsigned long long)slice->wall_ns);
 }
 
+/* Which way is the @i-th of a round: rows of a Williams square, in which each
+ * of an even number of ways follows each other one once. */
+static enum way way_at(unsigned int i, unsigned int round)
+{
+	static const unsigned int first_row[N_WAYS] = { 0, 1, 5, 2, 4, 3 };
+
+	return (enum way)((first_row[i] + round) % N_WAYS);
+}
+
 /* One slice of each way; the result of the first round is not printed. */
 static int round_run(const struct row *row, unsigned int round)
 {
 	for (unsigned int i = 0; i < N_WAYS; i++) {
-		unsigned int idx = round % 2 ? N_WAYS - 1 - i : i;
-		struct slice slice = { .way = (enum way)idx };
+		struct slice slice = { .way = way_at(i, round) };
 		int err;
 
 		slice.before = sender_get_counts(row->sender, slice.way);

@@ -4,8 +4,9 @@
  *
  *	bench-udp loopback|veth SLICE_MS ROUNDS [SIZE [BATCH]]
  *
- * Prints CSV, a line for each slice; udp.py makes tables of it. Needs root:
- * it makes its own network namespaces (net.h).
+ * Prints CSV, a line for each slice; udp.py makes tables of it. SIZE and BATCH
+ * measure one row alone, such as under perf(1). Needs root: it makes its own
+ * network namespaces (net.h).
  *
  * The ways to send are in sender.h, the receiver in drain.h. The sender is
  * pinned to the last core that we may use, the receiver to the first.
@@ -246,18 +247,18 @@ static int row_run(const struct plan *plan, const struct net *net,
 static int rows_run(const struct plan *plan, const struct net *net,
 		    struct drain *drain)
 {
+	const unsigned int *sizes = plan->size ? &plan->size : all_sizes;
+	const unsigned int *batches = plan->batch ? &plan->batch : all_batches;
+	size_t n_sizes = plan->size ? 1 : ARRAY_LEN(all_sizes);
+	size_t n_batches = plan->batch ? 1 : ARRAY_LEN(all_batches);
+
 	printf("path,mtu,size,batch,round,way,asked,sent,arrived,calls,messages,"
 	       "cpu_ns,wall_ns\n");
-	for (size_t i = 0; i < ARRAY_LEN(all_sizes); i++) {
-		for (size_t k = 0; k < ARRAY_LEN(all_batches); k++) {
-			int err;
+	for (size_t i = 0; i < n_sizes; i++) {
+		for (size_t k = 0; k < n_batches; k++) {
+			int err =
+				row_run(plan, net, drain, sizes[i], batches[k]);
 
-			if (plan->size && plan->size != all_sizes[i])
-				continue;
-			if (plan->batch && plan->batch != all_batches[k])
-				continue;
-			err = row_run(plan, net, drain, all_sizes[i],
-				      all_batches[k]);
 			if (err)
 				return err;
 		}
@@ -348,7 +349,8 @@ static bool plan_parse(struct plan *plan, int argc, char **argv)
 	plan->batch = argc > 5 ? number(argv[5], SENDER_MAX_BATCH) : 0;
 	return (strcmp(plan->path, "loopback") == 0 ||
 		strcmp(plan->path, "veth") == 0) &&
-	       plan->slice_ns > 0 && plan->n_rounds > 0;
+	       plan->slice_ns > 0 && plan->n_rounds > 0 &&
+	       (argc <= 4 || plan->size > 0) && (argc <= 5 || plan->batch > 0);
 }
 
 int main(int argc, char **argv)

@@ -23,7 +23,8 @@ enum {
 	RCVBUF_LEN = 32 << 20,
 	/* How long the thread sleeps when the socket is empty. */
 	NAP_NS = 20000,
-	/* Without an arrival for so many naps, the rest is lost: 200 ms. */
+	/* Without an arrival for so many naps, the rest is lost: 200 ms, and
+	 * more where a nap takes longer than asked for. */
 	MAX_NAPS = 10000,
 };
 

@@ -16,6 +16,7 @@ every datagram came, not whether the library was fast enough.
 import argparse
 import csv
 import itertools
+import math
 import pathlib
 import shutil
 import signal
@@ -150,26 +151,28 @@ def print_rest(rows):
 def print_missing(rows):
     """Say what was not sent or did not come. Return True if there is any."""
     missing = False
+    print()
     for row in rows:
         for way, slices in row.ways.items():
             asked, sent, arrived = (sum(s[k] for s in slices) for k in (
                 "asked", "sent", "arrived"))
             if (asked, sent) != (sent, arrived):
                 missing = True
-                print(f"NOT ALL SENT: {row.name()} {way}: {asked} asked, "
+                what = "SENT" if sent != asked else "ARRIVED"
+                print(f"NOT ALL {what}: {row.name()} {way}: {asked} asked, "
                       f"{sent} sent ({sent / asked:.2%}), {arrived} arrived "
                       f"({arrived / asked:.2%})")
     if not missing:
         total = sum(s["arrived"] for row in rows
                     for slices in row.ways.values() for s in slices)
-        print(f"\nEvery datagram was sent and arrived: {total:,}.")
+        print(f"Every datagram was sent and arrived: {total:,}.")
     return missing
 
 
 def noise_of(rows):
     """How far a way is from itself: in 19 of 20 rows not farther than that."""
     apart = sorted(abs(row.ratio(CONTROL, "copied") - 1) for row in rows)
-    return apart[(len(apart) - 1) * 19 // 20]
+    return apart[math.ceil(len(apart) * 19 / 20) - 1]
 
 
 def print_verdict(rows):

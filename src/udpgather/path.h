@@ -24,9 +24,10 @@
 #include "udpgather/endpoint.h"
 
 enum {
-	PATH_WAYS = 4, /* entries that share a hash value */
-	PATH_SETS =
-		1024 /* hash values; the table has 208 KiB, touched by use */
+	/* Entries that share a hash value. */
+	PATH_WAYS = 4,
+	/* Hash values: the table has 192 KiB, of which use touches pages. */
+	PATH_SETS = 1024
 };
 
 /* No limit below that of the protocol; no trains at all. */

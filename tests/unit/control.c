@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT */
+/* Control messages: built to the byte, parsed also when malformed. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/bytes.h"
+#include "tests/lib/check.h"
+#include "udpgather/control.h"
+
+/* Control data in the making. */
+struct data {
+	_Alignas(struct cmsghdr) unsigned char bytes[512];
+	size_t len;
+};
+
+static void put(struct data *d, int level, int type, const void *value,
+		size_t len)
+{
+	struct cmsghdr head = {
+		.cmsg_level = level,
+		.cmsg_type = type,
+		.cmsg_len = CMSG_LEN(len),
+	};
+
+	memcpy(d->bytes + d->len, &head, sizeof(head));
+	if (len)
+		memcpy(d->bytes + d->len + CMSG_LEN(0), value, len);
+	d->len += CMSG_SPACE(len);
+}
+
+static void expect_equal(const struct control *c, size_t len,
+			 const struct data *d)
+{
+	assert_int_equal(len, d->len);
+	assert_true(len <= sizeof(c->bytes));
+	/* Padding is nobody's business. */
+	for (size_t off = 0; off < len;) {
+		struct cmsghdr head;
+
+		memcpy(&head, d->bytes + off, sizeof(head));
+		assert_memory_equal(c->bytes + off, d->bytes + off,
+				    head.cmsg_len);
+		off += CMSG_ALIGN(head.cmsg_len);
+	}
+}
+
+static void build_v4(void **state)
+{
+	struct ug_source source = { .addr = { 10, 1, 2, 3 }, .ifindex = 7 };
+	struct in_pktinfo info = { .ipi_spec_dst = { htonl(0x0a010203) } };
+	struct control c;
+	struct data d = { .len = 0 };
+	uint16_t segment = 1452;
+	int tos = 0x88;
+
+	(void)state;
+	assert_int_equal(control_build(&c, AF_INET, NULL, 0, 0), 0);
+	/* No interface: it would force the one to leave by. */
+	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	expect_equal(&c, control_build(&c, AF_INET, &source, 0, 0), &d);
+	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+	expect_equal(&c, control_build(&c, AF_INET, &source, 0x88, 0), &d);
+	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
+	expect_equal(&c, control_build(&c, AF_INET, &source, 0x88, 1452), &d);
+}
+
+static void build_v6(void **state)
+{
+	struct ug_source source = { .addr = { 0xfd, [15] = 1 }, .ifindex = 7 };
+	struct in6_pktinfo info = { 0 };
+	struct control c;
+	struct data d = { .len = 0 }, local = { .len = 0 };
+	uint16_t segment = 65535;
+	int tos = 255;
+
+	(void)state;
+	memcpy(&info.ipi6_addr, source.addr, 16);
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
+	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
+	expect_equal(&c, control_build(&c, AF_INET6, &source, 255, 65535), &d);
+
+	/* Link-local addresses mean nothing without their interface. */
+	source.addr[0] = 0xfe;
+	source.addr[1] = 0x80;
+	memcpy(&info.ipi6_addr, source.addr, 16);
+	info.ipi6_ifindex = 7;
+	put(&local, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	expect_equal(&c, control_build(&c, AF_INET6, &source, 0, 0), &local);
+}
+
+static void parse_v4(void **state)
+{
+	struct in_pktinfo info = {
+		.ipi_ifindex = 3,
+		.ipi_spec_dst = { htonl(0x0a000001) },
+		.ipi_addr = { htonl(0x0affffff) },
+	};
+	struct control_info out;
+	struct data d = { .len = 0 };
+	uint8_t tos = 0x2e;
+	int segment = 70000;
+
+	(void)state;
+	assert_int_equal(control_parse(d.bytes, 0, &out), 0);
+	assert_false(out.has_source);
+	assert_int_equal(out.segment_len, 0);
+
+	put(&d, SOL_SOCKET, SO_TIMESTAMP, "foreign", 7);
+	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IP, IP_TOS, &tos, 1);
+	put(&d, IPPROTO_UDP, UDP_GRO, &segment, sizeof(segment));
+	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_true(out.has_source);
+	assert_memory_equal(out.source.addr, "\x0a\0\0\1\0\0\0\0", 8);
+	assert_int_equal(out.source.ifindex, 3);
+	assert_int_equal(out.source.state, UG_SOURCE_NONE);
+	assert_int_equal(out.tos, 0x2e);
+	/* An int, not 16 bits. */
+	assert_int_equal(out.segment_len, 70000);
+	/* The last message may come without its padding. */
+	assert_int_equal(control_parse(d.bytes, d.len - 4, &out), 0);
+	assert_int_equal(out.segment_len, 70000);
+}
+
+static void parse_v6(void **state)
+{
+	struct in6_pktinfo info = { .ipi6_ifindex = 9 };
+	struct control_info out;
+	struct data d = { .len = 0 };
+	int tclass = 0xb8;
+
+	(void)state;
+	inet_pton(AF_INET6, "fe80::5", &info.ipi6_addr);
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tclass, sizeof(tclass));
+	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_true(out.has_source);
+	assert_memory_equal(out.source.addr, &info.ipi6_addr, 16);
+	assert_int_equal(out.source.ifindex, 9);
+	assert_int_equal(out.tos, 0xb8);
+
+	/* A group is no source, but it is what was written to. */
+	inet_pton(AF_INET6, "ff02::1", &info.ipi6_addr);
+	d.len = 0;
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_false(out.has_source);
+	assert_memory_equal(out.source.addr, &info.ipi6_addr, 16);
+}
+
+static void parse_malformed(void **state)
+{
+	static const struct {
+		int level, type;
+		size_t len;
+	} too_short[] = {
+		{ IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo) - 1 },
+		{ IPPROTO_IP, IP_TOS, 0 },
+		{ IPPROTO_IPV6, IPV6_PKTINFO, sizeof(struct in6_pktinfo) - 1 },
+		{ IPPROTO_IPV6, IPV6_TCLASS, 3 },
+		{ IPPROTO_UDP, UDP_GRO, 2 },
+		{ IPPROTO_UDP, UDP_GRO, 0 },
+	};
+	static const size_t bad_lens[] = {
+		0, 1, CMSG_LEN(0) - 1, CMSG_LEN(5), SIZE_MAX, SIZE_MAX - 7
+	};
+	static const unsigned char zeros[64];
+	struct control_info out = { .tos = 77 };
+	int negative = -1;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(too_short); i++) {
+		struct data d = { .len = 0 };
+
+		put(&d, too_short[i].level, too_short[i].type, zeros,
+		    too_short[i].len);
+		assert_int_equal(control_parse(d.bytes, d.len, &out), -EBADMSG);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad_lens); i++) {
+		struct data d = { .len = 0 };
+
+		put(&d, SOL_SOCKET, 1, zeros, 4);
+		memcpy(d.bytes, &bad_lens[i], sizeof(bad_lens[i]));
+		assert_int_equal(control_parse(d.bytes, CMSG_LEN(4), &out),
+				 -EBADMSG);
+	}
+	struct data d = { .len = 0 };
+
+	put(&d, IPPROTO_UDP, UDP_GRO, &negative, sizeof(negative));
+	assert_int_equal(control_parse(d.bytes, d.len, &out), -EBADMSG);
+	/* Nothing was written on failure; less than a header is nothing. */
+	assert_int_equal(out.tos, 77);
+	for (size_t len = 0; len < sizeof(struct cmsghdr); len++)
+		assert_int_equal(control_parse(d.bytes, len, &out), 0);
+}
+
+/* What is built for sending is understood when it comes back. */
+static void round_trip(void **state)
+{
+	struct control_info out;
+	struct random r;
+
+	(void)state;
+	random_init(&r, 0x5eed0002);
+	for (int i = 0; i < 10000; i++) {
+		struct ug_source source = { 0 };
+		uint8_t tos = (uint8_t)random_next(&r);
+		struct control c;
+
+		source.addr[0] = 0xfe;
+		source.addr[1] = 0x80;
+		source.addr[15] = (uint8_t)random_next(&r);
+		source.ifindex = (uint32_t)random_below(&r, 1000);
+		size_t len = control_build(&c, AF_INET6, &source, tos,
+					   random_below(&r, 65536));
+
+		assert_int_equal(control_parse(c.bytes, len, &out), 0);
+		assert_memory_equal(&out.source, &source, sizeof(source));
+		assert_int_equal(out.tos, tos);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(build_v4),	   cmocka_unit_test(build_v6),
+		cmocka_unit_test(parse_v4),	   cmocka_unit_test(parse_v6),
+		cmocka_unit_test(parse_malformed), cmocka_unit_test(round_trip),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

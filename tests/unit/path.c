@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* What a socket remembers of paths, also when the table is full. */
+#include <arpa/inet.h>
+#include <pthread.h>
+
+#include "tests/lib/check.h"
+#include "udpgather/path.h"
+
+static struct ug_endpoint numbered(uint32_t i)
+{
+	struct ug_endpoint ep = { 0 };
+
+	ep.addr.v4.sin_family = AF_INET;
+	ep.addr.v4.sin_port = htons(1);
+	ep.addr.v4.sin_addr.s_addr = htonl(0x0a000000 + i);
+	return ep;
+}
+
+static void learn_and_forget(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1), b = numbered(2);
+
+	(void)state;
+	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
+	assert_true(path_learn(t, &a, 1400));
+	assert_int_equal(path_cap(t, &a), 1400);
+	assert_int_equal(path_cap(t, &b), PATH_UNLIMITED);
+	/* Limits only get smaller, and are news once. */
+	assert_false(path_learn(t, &a, 1450));
+	assert_int_equal(path_cap(t, &a), 1400);
+	assert_false(path_learn(t, &a, 1300));
+	assert_int_equal(path_cap(t, &a), 1300);
+	assert_false(path_learn(t, &a, PATH_UNSEGMENTED));
+	assert_int_equal(path_cap(t, &a), PATH_UNSEGMENTED);
+	/* The port has no part in the path. */
+	a.addr.v4.sin_port = htons(2);
+	assert_int_equal(path_cap(t, &a), PATH_UNSEGMENTED);
+
+	uint32_t generation = path_generation(t);
+
+	path_forget_caps(t);
+	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
+	assert_int_equal(path_generation(t), generation);
+	assert_true(path_learn(t, &a, 1400));
+	path_forget_sources(t);
+	assert_int_equal(path_generation(t), generation + 1);
+	assert_int_equal(path_cap(t, &a), 1400);
+	path_table_free(t);
+	path_table_free(NULL);
+}
+
+/* IPv4 and IPv6, and equal addresses in two zones, are different paths. */
+static void keys(void **state)
+{
+	static const char *const texts[] = { "1.2.3.4:1", "[::102:304]:1",
+					     "[fe80::1%1]:1", "[fe80::1%2]:1" };
+	struct path_table *t = path_table_new();
+	struct ug_endpoint ep;
+
+	(void)state;
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
+		assert_true(path_learn(t, &ep, 100 + i));
+	}
+	for (uint32_t i = 0; i < 4; i++) {
+		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
+		assert_int_equal(path_cap(t, &ep), 100 + i);
+	}
+	path_table_free(t);
+}
+
+/* More endpoints than entries: old ones are forgotten, none is mixed up. */
+static void overflow(void **state)
+{
+	enum {
+		MANY = PATH_SETS * PATH_WAYS * 4
+	};
+	struct path_table *t = path_table_new();
+	unsigned int known = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < MANY; i++) {
+		struct ug_endpoint ep = numbered(i);
+
+		path_learn(t, &ep, 500 + i);
+		assert_int_equal(path_cap(t, &ep), 500 + i);
+	}
+	for (uint32_t i = 0; i < MANY; i++) {
+		struct ug_endpoint ep = numbered(i);
+		uint32_t cap = path_cap(t, &ep);
+
+		if (cap == PATH_UNLIMITED)
+			continue;
+		assert_int_equal(cap, 500 + i);
+		known++;
+	}
+	assert_int_equal(known, PATH_SETS * PATH_WAYS);
+	path_table_free(t);
+}
+
+/* Numbers wrap around without taking on the meanings of 0 and 1. */
+static void generations_wrap(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1);
+
+	(void)state;
+	atomic_store(&t->generation, UINT32_MAX);
+	atomic_store(&t->epoch, UINT32_MAX);
+	path_forget_sources(t);
+	path_forget_caps(t);
+	assert_int_equal(path_generation(t), UG_SOURCE_PINNED + 1);
+	assert_int_equal(atomic_load(&t->epoch), 1);
+	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
+	path_table_free(t);
+}
+
+enum {
+	ROUNDS = 20000
+};
+
+static void *writer(void *arg)
+{
+	for (uint32_t i = 0; i < ROUNDS; i++) {
+		struct ug_endpoint ep = numbered(i % 9000);
+
+		path_learn(arg, &ep, 1000 + i % 9000);
+		if (i % 3000 == 0)
+			path_forget_caps(arg);
+	}
+	return NULL;
+}
+
+/* A reader sees an endpoint's own limit or none, whatever writers do. */
+static void no_torn_reads(void **state)
+{
+	struct path_table *t = path_table_new();
+	pthread_t threads[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, writer, t),
+				 0);
+	for (uint32_t i = 0; i < ROUNDS * 4; i++) {
+		struct ug_endpoint ep = numbered(i % 9000);
+		uint32_t cap = path_cap(t, &ep);
+
+		if (cap != PATH_UNLIMITED)
+			assert_int_equal(cap, 1000 + i % 9000);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	path_table_free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(learn_and_forget),
+		cmocka_unit_test(keys),
+		cmocka_unit_test(overflow),
+		cmocka_unit_test(generations_wrap),
+		cmocka_unit_test(no_torn_reads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -516,6 +516,24 @@ static void eio_on_four_endpoints(void **state)
 	assert_int_equal(stats().trains[10], 2);
 }
 
+/* An endpoint that had a cap before counts, too. */
+static void eio_after_cap(void **state)
+{
+	(void)state;
+	make_sick(EMSGSIZE, 1000);
+	sick[0] = &a;
+	add(&a, 10, 1400);
+	send_all(10);
+	make_sick(EIO, 0);
+	sick[0] = &a;
+	n_dgrams = 0;
+	add(&a, 10, 500);
+	send_all(10);
+	assert_int_equal(n_notices, 2);
+	assert_int_equal(notices[1].what, UG_NOTICE_ENDPOINT_UNSEGMENTED);
+	assert_int_equal(atomic_load(&sock->halves[HALF_V4].eio_endpoints), 1);
+}
+
 /* One endpoint that fails again and again is one endpoint. */
 static void eio_on_one_endpoint(void **state)
 {
@@ -745,12 +763,16 @@ static void pending_error(void **state)
 		assert_int_equal(fake.send_calls, 2);
 		assert_int_equal(stats().pending_errors, i + 1);
 	}
-	/* Also in the middle of a batch, and before a single datagram. */
-	n_dgrams = 0;
-	add(&a, 1, 100);
+	/* EMSGSIZE as well: no train is split, nothing is learned. */
 	fake.send_calls = 0;
 	memset(fake.errs, 0, sizeof(fake.errs));
 	fake.errs[0] = EMSGSIZE;
+	send_all(20);
+	assert_int_equal(fake.log[0].train, 10);
+	assert_int_equal(n_notices, 0);
+	n_dgrams = 0;
+	add(&a, 1, 100);
+	fake.send_calls = 0;
 	send_all(1);
 }
 
@@ -869,6 +891,7 @@ int main(void)
 		TEST(waiting),
 		TEST(eio_in_mid_batch),
 		TEST(eio_on_four_endpoints),
+		TEST(eio_after_cap),
 		TEST(eio_on_one_endpoint),
 		TEST(emsgsize),
 		TEST(emsgsize_alone),

@@ -97,7 +97,7 @@ struct spec {
 	uint8_t ttl;
 	uint8_t host; /* last byte of the source address */
 	uint8_t flags;
-	bool df;
+	bool no_df;
 	bool no_csum;
 	uint16_t id;
 	uint16_t sport;
@@ -217,7 +217,7 @@ static inline void packet_build_ip(uint8_t *pkt, const struct spec *s,
 		ip4->tos = s->tos;
 		ip4->total_len = be16_make((uint16_t)len);
 		ip4->id = be16_make(s->id);
-		ip4->frag = be16_make(s->df ? IPV4_DF : 0);
+		ip4->frag = be16_make(s->no_df ? 0 : IPV4_DF);
 		ip4->ttl = s->ttl ? s->ttl : 64;
 		ip4->proto = s->proto;
 		memcpy(ip4->saddr, (uint8_t[]){ 10, 1, 2, s->host }, 4);

@@ -610,3 +610,34 @@ enum merge_kind merge_split(struct merge *m)
 	m->iov_cnt = 0;
 	return (enum merge_kind)it->kind;
 }
+
+/**
+ * merge_get_kind() - the kind of what merge_peek() showed
+ * @m:		batch
+ *
+ * Return: the kind if it is several packets merged, else MERGE_NONE.
+ */
+enum merge_kind merge_get_kind(const struct merge *m)
+{
+	if (m->iov_cnt < 2)
+		return MERGE_NONE;
+	return (enum merge_kind)m->items[m->item].kind;
+}
+
+/**
+ * merge_discard() - forget all that is not written
+ * @m:		batch
+ *
+ * Return: the number of packets forgotten.
+ */
+unsigned int merge_discard(struct merge *m)
+{
+	const struct iovec *iov;
+	unsigned int cnt = 0;
+
+	while (merge_peek(m, &iov) != 0) {
+		cnt += m->iov_cnt;
+		merge_written(m);
+	}
+	return cnt;
+}

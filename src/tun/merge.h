@@ -146,5 +146,7 @@ int merge_add(struct merge *m, uint8_t *pkt, size_t len);
 unsigned int merge_peek(struct merge *m, const struct iovec **iov);
 void merge_written(struct merge *m);
 enum merge_kind merge_split(struct merge *m);
+enum merge_kind merge_get_kind(const struct merge *m);
+unsigned int merge_discard(struct merge *m);
 
 #endif /* TUN_MERGE_H */

@@ -431,7 +431,9 @@ const char *ug_reason_text(enum ug_reason reason);
  * @sock:	the socket
  * @on:		true to merge: the state after ug_open() where it is possible
  *
- * Datagrams that wait in the socket keep the form they have. Any thread.
+ * Switching off takes effect when the socket is next found empty, here or by
+ * ug_receive(): the kernel would not tell where to cut what it has merged
+ * before. Any thread.
  *
  * Return: 0; -EOPNOTSUPP if @on and no open family can do it.
  */

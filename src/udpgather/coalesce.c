@@ -13,7 +13,8 @@ struct tally {
 
 /* Count vectors as the second pass will write them: empty ones left out,
  * neighbours fused. */
-static struct tally count_vectors(struct tally t, const struct ug_datagram *d)
+static inline struct tally count_vectors(struct tally t,
+					 const struct ug_datagram *d)
 {
 	for (uint32_t i = 0; i < d->n_iov; i++) {
 		const char *base = d->iov[i].iov_base;
@@ -55,11 +56,29 @@ static uint16_t *bucket(struct messages *m, const struct coalesce_job *job,
 	return &m->buckets[hash % COALESCE_BUCKETS];
 }
 
-/* The last train of an endpoint, or NULL. */
+static void remember(struct messages *m, const struct coalesce_job *job,
+		     uint16_t k)
+{
+	uint16_t *head = bucket(m, job, m->trains[k].to);
+
+	m->trains[k].older = *head;
+	*head = k;
+}
+
+/*
+ * The last train of an endpoint, or NULL. The table is made when a second
+ * endpoint is first asked for: most batches have one.
+ */
 static struct train *find_train(struct messages *m,
-				const struct coalesce_job *job,
+				const struct coalesce_job *job, size_t n_trains,
 				const struct ug_endpoint *ep)
 {
+	if (!m->hashed) {
+		memset(m->buckets, 0xff, sizeof(m->buckets));
+		for (uint16_t k = 0; k < n_trains; k++)
+			remember(m, job, k);
+		m->hashed = true;
+	}
 	for (uint16_t i = *bucket(m, job, ep); i != ITEM_END;
 	     i = m->trains[i].older)
 		if (!ug_endpoint_compare(m->trains[i].to, ep))
@@ -70,6 +89,19 @@ static struct train *find_train(struct messages *m,
 static size_t train_limit(int family)
 {
 	return family == AF_INET ? UG_MAX_TRAIN_IPV4 : UG_MAX_TRAIN_IPV6;
+}
+
+/* Would the datagram leave from the train's source? */
+static inline bool has_source_of(const struct train *t,
+				 const struct coalesce_job *job, uint16_t i,
+				 const struct ug_endpoint *to)
+{
+	uint8_t flags = job->items[i].flags;
+
+	if (to == t->to && !((flags ^ job->items[t->first].flags) & ITEM_BARE))
+		return true;
+	return same_source(t->source,
+			   usable_source(to, flags, job->generation));
 }
 
 /* Add datagram @i to a train if the rules of coalesce.h let it. */
@@ -83,8 +115,7 @@ static bool join(struct train *t, const struct coalesce_job *job, uint16_t i,
 	    !item->len || item->len > t->segment_len ||
 	    (item->flags & ITEM_ALONE) ||
 	    item->len > train_limit(job->family) - t->bytes ||
-	    !same_source(t->source,
-			 usable_source(to, item->flags, job->generation)))
+	    !has_source_of(t, job, i, to))
 		return false;
 
 	struct tally was = { .n_iov = t->n_iov, .end = t->end };
@@ -103,6 +134,49 @@ static bool join(struct train *t, const struct coalesce_job *job, uint16_t i,
 	return true;
 }
 
+/*
+ * Join a run of datagrams to a train in a tight loop: as long as each is like
+ * the train's first one in all that counts, and is one vector. This is what
+ * nearly all of a fast sender's datagrams are; join() has the rules for the
+ * others. At most @max_vectors are joined.
+ *
+ * Return: the index of the first datagram that was not joined.
+ */
+static uint16_t join_run(struct train *t, const struct coalesce_job *job,
+			 uint16_t i, const struct ug_endpoint *to,
+			 size_t max_vectors)
+{
+	size_t seg = t->segment_len;
+	size_t room = job->max_segments - t->cnt;
+	uint16_t first = i;
+
+	if (t->ended || to != t->to || job->items[t->first].flags ||
+	    t->n_iov > UG_MAX_VECTORS - UG_MAX_SEGMENTS)
+		return i;
+	room = size_min(room, (train_limit(job->family) - t->bytes) / seg);
+	size_t end = size_min(job->n, i + size_min(room, max_vectors));
+
+	for (; i < end; i++) {
+		const struct ug_datagram *d = &job->dgrams[i];
+		struct item *item = &job->items[i];
+
+		if (datagram_endpoint(d, job->to) != to ||
+		    job->status[i] != UG_UNSENT || item->len != seg ||
+		    item->flags || d->tos != t->tos || d->n_iov != 1)
+			break;
+		const char *base = d->iov->iov_base;
+
+		t->n_iov += base != t->end;
+		t->end = base + seg;
+		job->items[t->last].next = i;
+		t->last = i;
+	}
+	job->items[t->last].next = ITEM_END;
+	t->cnt = (uint16_t)(t->cnt + i - first);
+	t->bytes += (size_t)(i - first) * seg;
+	return i;
+}
+
 /* Open a train with datagram @i. */
 static void start(struct messages *m, size_t n_trains,
 		  const struct coalesce_job *job, uint16_t i,
@@ -111,7 +185,6 @@ static void start(struct messages *m, size_t n_trains,
 	const struct ug_datagram *d = &job->dgrams[i];
 	struct item *item = &job->items[i];
 	struct tally tally = count_vectors((struct tally){ 0 }, d);
-	uint16_t *head = bucket(m, job, to);
 	bool ended = !item->len || (item->flags & ITEM_ALONE) ||
 		     job->max_segments < 2 ||
 		     item->len > train_limit(job->family);
@@ -127,11 +200,11 @@ static void start(struct messages *m, size_t n_trains,
 		.first = i,
 		.last = i,
 		.cnt = 1,
-		.older = *head,
 		.tos = d->tos,
 		.ended = ended || item->len > path_cap(job->paths, to),
 	};
-	*head = (uint16_t)n_trains;
+	if (m->hashed)
+		remember(m, job, (uint16_t)n_trains);
 }
 
 /* First pass: deal the datagrams to trains. */
@@ -141,13 +214,13 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 	const struct ug_endpoint *last_to = NULL;
 	struct train *t = NULL;
 
-	memset(m->buckets, 0xff, sizeof(m->buckets));
-	m->truncated = false;
-	for (uint16_t i = 0; i < job->n; i++) {
+	m->truncated = m->hashed = false;
+	for (uint16_t i = 0, next; i < job->n; i = next) {
 		const struct ug_datagram *d = &job->dgrams[i];
 		const struct ug_endpoint *to = datagram_endpoint(d, job->to);
 
-		if ((job->items[i].flags & ITEM_DONE) ||
+		next = (uint16_t)(i + 1);
+		if (job->status[i] != UG_UNSENT ||
 		    endpoint_family(to) != job->family)
 			continue;
 		if (d->n_iov > m->iov_cap - vectors) {
@@ -155,19 +228,22 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 			break;
 		}
 		vectors += d->n_iov;
-		if (to != last_to)
-			t = find_train(m, job, to);
+		if (to != last_to && n_trains)
+			t = find_train(m, job, n_trains, to);
 		last_to = to;
-		if (t && join(t, job, i, to))
-			continue;
-		t = &m->trains[n_trains];
-		start(m, n_trains++, job, i, to);
+		if (!t || !join(t, job, i, to)) {
+			t = &m->trains[n_trains];
+			start(m, n_trains++, job, i, to);
+		}
+		next = join_run(t, job, next, to, m->iov_cap - vectors);
+		vectors += (size_t)(next - i - 1);
 	}
 	return n_trains;
 }
 
 /* Append a datagram's vectors, as count_vectors() counted them. */
-static size_t gather(struct iovec *iov, size_t n, const struct ug_datagram *d)
+static inline size_t gather(struct iovec *iov, size_t n,
+			    const struct ug_datagram *d)
 {
 	for (uint32_t i = 0; i < d->n_iov; i++) {
 		const struct iovec *v = &d->iov[i];

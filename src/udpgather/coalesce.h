@@ -38,10 +38,9 @@
 
 /* What the sender knows of a datagram; bits of struct item's flags. */
 enum {
-	ITEM_DONE = 1,	  /* its status is final */
-	ITEM_ALONE = 2,	  /* it must not be in a train */
-	ITEM_BARE = 4,	  /* it goes without its source */
-	ITEM_RETRIED = 8, /* a pending error was blamed on another once */
+	ITEM_ALONE = 1,	 /* it must not be in a train */
+	ITEM_BARE = 2,	 /* it goes without its source */
+	ITEM_RETRIED = 4 /* a pending error was blamed on another once */
 };
 
 enum {
@@ -97,7 +96,8 @@ struct train {
 /**
  * struct coalesce_job - what to coalesce
  * @dgrams:	the window
- * @items:	one for each; those marked ITEM_DONE are passed over
+ * @items:	one for each
+ * @status:	one for each; only those with UG_UNSENT are looked at
  * @n:		datagrams in the window, at most UG_MAX_BATCH
  * @to:		the endpoint of those that name none, or NULL
  * @family:	only datagrams of this family
@@ -108,6 +108,7 @@ struct train {
 struct coalesce_job {
 	const struct ug_datagram *dgrams;
 	struct item *items;
+	const int *status;
 	size_t n;
 	const struct ug_endpoint *to;
 	int family;
@@ -125,6 +126,8 @@ struct coalesce_job {
  * @iov_cap:	see @iov
  * @truncated:	the vectors were used up: what is left of the window must be
  *		coalesced when these messages have been sent
+ * @hashed:	scratch: @buckets is in use; it is not while all trains are of
+ *		one endpoint
  * @buckets:	scratch: the last train of each hash value
  *
  * @msgs, @controls and @trains have room for as many as the window.
@@ -136,6 +139,7 @@ struct messages {
 	struct iovec *iov;
 	size_t iov_cap;
 	bool truncated;
+	bool hashed;
 	uint16_t buckets[COALESCE_BUCKETS];
 };
 

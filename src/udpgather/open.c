@@ -134,6 +134,8 @@ static void set_offloads(struct opening *o, int h, int fd)
 		set_int(o, fd, IPPROTO_UDP, UDP_GRO, 0);
 	half->can_segment = r->segments;
 	half->can_merge = r->merges;
+	atomic_init(&half->merging, r->merges);
+	atomic_init(&half->merging_wanted, r->merges);
 }
 
 static int bind_half(struct opening *o, int h, int fd, uint16_t *port)
@@ -341,6 +343,8 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 	for (int h = 0; h < HALVES; h++) {
 		sock->halves[h].fd = -1;
 		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
+		/* Without attributes this cannot fail in glibc or musl. */
+		pthread_rwlock_init(&sock->halves[h].gate, NULL);
 	}
 	o->sock = sock;
 	return 0;
@@ -359,14 +363,21 @@ static void give_report(const struct opening *o, struct ug_report *report)
 		       size - sizeof(report->size));
 }
 
+static void free_socket(struct ug_socket *sock)
+{
+	for (int h = 0; h < HALVES; h++)
+		pthread_rwlock_destroy(&sock->halves[h].gate);
+	path_table_free(sock->paths);
+	free(sock);
+}
+
 /* Finish either way of opening. */
 static int conclude(struct opening *o, int err, struct ug_socket **out,
 		    struct ug_report *report)
 {
 	give_report(o, report);
 	if (err < 0) {
-		path_table_free(o->sock->paths);
-		free(o->sock);
+		free_socket(o->sock);
 		return err;
 	}
 	*out = o->sock;
@@ -480,6 +491,5 @@ void ug_close(struct ug_socket *sock)
 	if (!sock)
 		return;
 	close_halves(sock);
-	path_table_free(sock->paths);
-	free(sock);
+	free_socket(sock);
 }

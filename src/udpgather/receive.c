@@ -138,9 +138,9 @@ static size_t hand_out(struct ug_receiver *r, const struct ug_socket *sock,
 	return done;
 }
 
-/* One system call. Return: messages, or -errno. */
-static int call(struct ug_receiver *r, const struct ug_sys *sys,
-		struct half *half)
+/* One system call, inside the gate. Return: messages, or -errno. */
+static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
+		      struct half *half)
 {
 	receive_count(&r->counters, calls, 1);
 	/* Partner: the store below; seen late it costs one more call. */
@@ -163,6 +163,16 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 	return 1;
 }
 
+static int call(struct ug_receiver *r, const struct ug_sys *sys,
+		struct half *half)
+{
+	pthread_rwlock_rdlock(&half->gate);
+	int n = call_gated(r, sys, half);
+
+	pthread_rwlock_unlock(&half->gate);
+	return n;
+}
+
 /*
  * Fill the slots from one half. What waits on the socket besides datagrams
  * (an ICMP error for one that was sent) is counted and passed over.
@@ -181,6 +191,7 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 
 		switch (n) {
 		case -EAGAIN:
+			merging_settle(sys, half);
 			return 0;
 		case -EINTR:
 			break;

@@ -79,6 +79,7 @@ struct ug_batch {
  * @dgrams:	the window
  * @status:	its results
  * @n:		datagrams in the window
+ * @sent:	those of the window that were sent
  * @has_deadline: false to wait without end
  * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
  * @stopped:	for each half: 0; UG_UNSENT if it is blocked; -errno if it is
@@ -91,48 +92,49 @@ struct sending {
 	const struct ug_datagram *dgrams;
 	int *status;
 	size_t n;
+	size_t sent;
 	bool has_deadline;
 	int64_t deadline_ms;
 	int stopped[HALVES];
 };
 
-static void finish(struct sending *s, size_t i, int status)
-{
-	s->status[i] = status;
-	s->batch->items[i].flags |= ITEM_DONE;
-}
-
-static size_t datagram_limit(int family)
-{
-	return family == AF_INET ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6;
-}
+/* What is the same for all datagrams to one endpoint. */
+struct route {
+	int err; /* 0, or why nothing can be sent there */
+	int half;
+	size_t limit; /* the most bytes in a datagram */
+};
 
 /*
- * Check one datagram and measure it.
- *
  * Port 0 is refused here because the kernel's EINVAL for it would look like
  * one for a train.
- *
- * Return: its length, or -errno.
  */
-static int64_t measure(const struct sending *s, const struct ug_datagram *d)
+static struct route route_to(const struct sending *s,
+			     const struct ug_endpoint *to)
 {
-	const struct ug_endpoint *to = datagram_endpoint(d, s->to);
+	if (!to)
+		return (struct route){ .err = -EDESTADDRREQ };
+	bool v4 = endpoint_family(to) == AF_INET;
+
+	if (!half_of(s->sock, endpoint_family(to)))
+		return (struct route){ .err = -EAFNOSUPPORT };
+	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
+		return (struct route){ .err = -EINVAL };
+	return (struct route){
+		.half = v4 ? HALF_V4 : HALF_V6,
+		.limit = v4 ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6,
+	};
+}
+
+/* Check a datagram's vectors. Return: its length, or -errno. */
+static int64_t measure(const struct ug_datagram *d, size_t limit)
+{
 	size_t len = 0;
 
-	if (!to)
-		return -EDESTADDRREQ;
-	if (!half_of(s->sock, endpoint_family(to)))
-		return -EAFNOSUPPORT;
-	in_port_t port = endpoint_family(to) == AF_INET ? to->addr.v4.sin_port
-							: to->addr.v6.sin6_port;
-
-	if (!port || (d->n_iov && !d->iov))
+	if (d->n_iov && !d->iov)
 		return -EINVAL;
 	if (d->n_iov > UG_MAX_VECTORS)
 		return -EMSGSIZE;
-	size_t limit = datagram_limit(endpoint_family(to));
-
 	for (uint32_t i = 0; i < d->n_iov; i++) {
 		if (d->iov[i].iov_len > limit - len)
 			return -EMSGSIZE;
@@ -147,30 +149,35 @@ static int half_index(const struct half *half)
 }
 
 /*
- * Make the items of a window.
+ * Make the items of a window. What can be sent gets the status UG_UNSENT,
+ * and keeps it until something else is known.
  *
  * Return: for each half, whether it has something to send.
  */
 static void open_window(struct sending *s, bool busy[HALVES])
 {
+	struct route route = { 0 };
+
 	for (size_t i = 0; i < s->n; i++) {
 		const struct ug_datagram *d = &s->dgrams[i];
-		int64_t len = measure(s, d);
+		const struct ug_endpoint *to = datagram_endpoint(d, s->to);
 
-		s->status[i] = UG_UNSENT;
-		s->batch->items[i] = (struct item){ .next = ITEM_END };
-		if (len < 0) {
-			finish(s, i, (int)len);
+		if (!i || to != datagram_endpoint(d - 1, s->to))
+			route = route_to(s, to);
+		if (route.err || s->stopped[route.half]) {
+			s->status[i] =
+				route.err ? route.err : s->stopped[route.half];
 			continue;
 		}
-		s->batch->items[i].len = (uint32_t)len;
-		int family = endpoint_family(datagram_endpoint(d, s->to));
-		int h = half_index(half_of(s->sock, family));
+		int64_t len = measure(d, route.limit);
 
-		if (s->stopped[h])
-			finish(s, i, s->stopped[h]);
-		else
-			busy[h] = true;
+		if (len < 0) {
+			s->status[i] = (int)len;
+			continue;
+		}
+		s->status[i] = UG_UNSENT;
+		s->batch->items[i] = (struct item){ .len = (uint32_t)len };
+		busy[route.half] = true;
 	}
 }
 
@@ -188,8 +195,14 @@ static void mark_train(struct sending *s, const struct train *t, uint8_t flag)
 
 static void finish_train(struct sending *s, const struct train *t, int status)
 {
+	/* Most trains are neighbours in the window. */
+	if (t->last - t->first + 1 == t->cnt) {
+		for (uint16_t i = t->first; i <= t->last; i++)
+			s->status[i] = status;
+		return;
+	}
 	for (uint16_t i = t->first; i != ITEM_END; i = next_of(s, i))
-		finish(s, i, status);
+		s->status[i] = status;
 }
 
 /* The kernel took this message. */
@@ -199,6 +212,7 @@ static void took(struct sending *s, struct half *half, const struct train *t)
 	const struct item *first = &s->batch->items[t->first];
 
 	finish_train(s, t, UG_SENT);
+	s->sent += t->cnt;
 	send_count(c, datagrams, t->cnt);
 	send_count(c, messages, 1);
 	send_count(c, bytes, t->bytes);
@@ -228,7 +242,7 @@ static enum verdict drop_source(struct sending *s, const struct train *t)
 		const struct ug_endpoint *to =
 			datagram_endpoint(&s->dgrams[i], s->to);
 
-		if ((b->items[i].flags & ITEM_DONE) ||
+		if (s->status[i] != UG_UNSENT ||
 		    ug_endpoint_compare(to, t->to) != 0 ||
 		    memcmp(&to->source, t->source, sizeof(to->source)) != 0)
 			continue;
@@ -361,7 +375,8 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 
 	send_count(&s->batch->counters, calls, 1);
 	/* Partner: the store below; seen late it costs one more call. */
-	if (!atomic_load_explicit(&half->no_sendmmsg, memory_order_relaxed)) {
+	if (n > 1 &&
+	    !atomic_load_explicit(&half->no_sendmmsg, memory_order_relaxed)) {
 		int r = sys->sendmmsg(half->fd, msgs, (unsigned int)n,
 				      MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -416,9 +431,9 @@ static void stop_half(struct sending *s, struct half *half, int status)
 		const struct ug_endpoint *to =
 			datagram_endpoint(&s->dgrams[i], s->to);
 
-		if (!(s->batch->items[i].flags & ITEM_DONE) &&
+		if (s->status[i] == UG_UNSENT &&
 		    endpoint_family(to) == half->family)
-			finish(s, i, status);
+			s->status[i] = status;
 	}
 }
 
@@ -434,6 +449,7 @@ static bool send_once(struct sending *s, struct half *half)
 	struct coalesce_job job = {
 		.dgrams = s->dgrams,
 		.items = s->batch->items,
+		.status = s->status,
 		.n = s->n,
 		.to = s->to,
 		.family = half->family,
@@ -479,20 +495,17 @@ static void send_window(struct sending *s)
 			;
 }
 
-/* Count what became of a window. */
-static size_t close_window(const struct sending *s)
+/* Count what was not sent of a window. */
+static void close_window(const struct sending *s)
 {
-	size_t sent = 0, unsent = 0;
+	size_t unsent = 0, failed = 0;
 
 	for (size_t i = 0; i < s->n; i++) {
-		sent += s->status[i] == UG_SENT;
 		unsent += s->status[i] == UG_UNSENT;
+		failed += s->status[i] < 0;
 	}
-	if (unsent)
-		send_count(&s->batch->counters, unsent, unsent);
-	if (s->n - sent - unsent)
-		send_count(&s->batch->counters, failed, s->n - sent - unsent);
-	return sent;
+	send_count(&s->batch->counters, unsent, unsent);
+	send_count(&s->batch->counters, failed, failed);
 }
 
 size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
@@ -514,8 +527,11 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 		s.dgrams = dgrams + at;
 		s.status = status + at;
 		s.n = size_min(batch->cap, n - at);
+		s.sent = 0;
 		send_window(&s);
-		sent += close_window(&s);
+		if (s.sent < s.n)
+			close_window(&s);
+		sent += s.sent;
 	}
 	return sent;
 }

@@ -6,7 +6,6 @@
 #include "udpgather/socket.h"
 
 #include <errno.h>
-#include <netinet/udp.h>
 #include <stdio.h>
 
 #include "base/bytes.h"
@@ -160,23 +159,6 @@ const char *ug_reason_text(enum ug_reason reason)
 	default:
 		return "unknown";
 	}
-}
-
-int ug_set_merging(struct ug_socket *sock, bool on)
-{
-	int value = on, n_done = 0;
-
-	for (int h = 0; h < HALVES; h++) {
-		const struct half *half = &sock->halves[h];
-
-		if (half->fd < 0 || !half->can_merge)
-			continue;
-		if (sock->sys->setsockopt(half->fd, IPPROTO_UDP, UDP_GRO,
-					  &value, sizeof(value)) < 0)
-			return -errno;
-		n_done++;
-	}
-	return on && !n_done ? -EOPNOTSUPP : 0;
 }
 
 bool kernel_corrupts_trains(const char *release)

@@ -7,6 +7,7 @@
 #ifndef UDPGATHER_SOCKET_H
 #define UDPGATHER_SOCKET_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "udpgather.h"
@@ -34,6 +35,10 @@ enum {
  * @eio_endpoints: [a] endpoints that failed with EIO so far
  * @no_sendmmsg: [a] the system call is missing
  * @no_recvmmsg: [a] the same
+ * @merging:	[a] UDP_GRO is on; changed under @gate held for writing
+ * @merging_wanted: [a] what ug_set_merging() asked for
+ * @gate:	held for reading around each receiving system call, for writing
+ *		while UDP_GRO is changed; see merging.c
  */
 struct half {
 	int fd;
@@ -44,6 +49,9 @@ struct half {
 	_Atomic unsigned int eio_endpoints;
 	_Atomic bool no_sendmmsg;
 	_Atomic bool no_recvmmsg;
+	_Atomic bool merging;
+	_Atomic bool merging_wanted;
+	pthread_rwlock_t gate;
 };
 
 /**
@@ -88,6 +96,15 @@ unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
  */
 void socket_learn(struct ug_socket *sock, struct half *half,
 		  const struct ug_endpoint *ep, size_t segment_len, int err);
+
+/**
+ * merging_settle() - switch merging off if that was asked for
+ * @sys:	the system calls
+ * @half:	the family; a receiver has just found it empty
+ *
+ * Any thread, not inside the gate.
+ */
+void merging_settle(const struct ug_sys *sys, struct half *half);
 
 /* kernel_corrupts_trains() - is this release one of Linux 7.0 to 7.1.4? */
 bool kernel_corrupts_trains(const char *release);

@@ -4,6 +4,7 @@
  * are compared as text: a message is its vectors in brackets, then "/" and
  * the segment size if it has one: "[2,1]/2 [2]".
  */
+#include <errno.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -21,6 +22,7 @@ enum {
 struct bench {
 	struct ug_datagram dgrams[WINDOW];
 	struct item items[WINDOW];
+	int status[WINDOW];
 	struct iovec vectors[IOV];
 	size_t n;
 	size_t n_vectors;
@@ -63,6 +65,8 @@ static int teardown(void **state)
 static void window(int family)
 {
 	memset(&b, 0, sizeof(b));
+	for (size_t i = 0; i < WINDOW; i++)
+		b.status[i] = UG_UNSENT;
 	b.m = (struct messages){
 		.msgs = b.msgs,
 		.controls = b.controls,
@@ -73,6 +77,7 @@ static void window(int family)
 	b.job = (struct coalesce_job){
 		.dgrams = b.dgrams,
 		.items = b.items,
+		.status = b.status,
 		.family = family,
 		.to = family == AF_INET ? &v4[0] : &v6[0],
 		.max_segments = UG_MAX_SEGMENTS,
@@ -443,7 +448,7 @@ static void scratch_is_bounded(void **state)
 	assert_string_equal(render(), "[10,10,10,10,10,10]/20");
 	assert_true(b.m.truncated);
 	for (size_t i = 0; i < 3; i++)
-		b.items[i].flags |= ITEM_DONE;
+		b.status[i] = UG_SENT;
 	assert_string_equal(render(), "[10,10,10,10]/20");
 	assert_false(b.m.truncated);
 }
@@ -457,7 +462,7 @@ static void marks(void **state)
 	window(AF_INET);
 	for (int i = 0; i < 6; i++)
 		datagram(10)->to = &pinned;
-	b.items[0].flags = ITEM_DONE;
+	b.status[0] = -EIO;
 	b.items[1].flags = ITEM_ALONE;
 	b.items[3].flags = ITEM_BARE;
 	assert_string_equal(render(), "[10] [10] [10] [10,10]/10");

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+#include "bench/drain.h"
+
+#include <errno.h>
+#include <netinet/udp.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef UDP_GRO
+#define UDP_GRO 104 /* linux/udp.h, Linux 5.0 */
+#endif
+
+enum {
+	N_SLOTS = 64,
+	/* A message has at most 65,535 bytes; the rest keeps the slots from
+	 * meeting in the same lines of the cache. */
+	SLOT_LEN = 65536 + 128,
+	RCVBUF_LEN = 32 << 20,
+	/* How long the thread sleeps when the socket is empty. */
+	NAP_NS = 20000,
+	/* Without an arrival for so many naps, the rest is lost: 200 ms, and
+	 * more where a nap takes longer than asked for. */
+	MAX_NAPS = 10000,
+};
+
+struct drain_slots {
+	struct mmsghdr msgs[N_SLOTS];
+	struct iovec iov[N_SLOTS];
+	union {
+		char buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control[N_SLOTS];
+	unsigned char data[N_SLOTS][SLOT_LEN];
+};
+
+static void nap(void)
+{
+	static const struct timespec ts = { .tv_nsec = NAP_NS };
+
+	nanosleep(&ts, NULL);
+}
+
+static void slots_prepare(struct drain_slots *s)
+{
+	for (size_t i = 0; i < N_SLOTS; i++) {
+		s->iov[i].iov_base = s->data[i];
+		s->iov[i].iov_len = SLOT_LEN;
+		s->msgs[i].msg_hdr =
+			(struct msghdr){ .msg_iov = &s->iov[i],
+					 .msg_iovlen = 1,
+					 .msg_control = s->control[i].buf,
+					 .msg_controllen =
+						 sizeof(s->control[i].buf) };
+	}
+}
+
+/* The size of the datagrams that were merged into this message, or 0. */
+static size_t segment_size(struct msghdr *hdr)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(hdr);
+	int size;
+
+	if (!c || c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO)
+		return 0;
+	memcpy(&size, CMSG_DATA(c), sizeof(size));
+	return size > 0 ? (size_t)size : 0;
+}
+
+/* Count what the first @n slots hold, and make them ready again. */
+static void count(struct drain *d, size_t n)
+{
+	size_t size = atomic_load_explicit(&d->size, memory_order_relaxed);
+	uint64_t n_good = 0;
+	uint64_t n_odd = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct msghdr *hdr = &d->slots->msgs[i].msg_hdr;
+		size_t len = d->slots->msgs[i].msg_len;
+		size_t cut = segment_size(hdr);
+
+		/* Before the first row, @size is 0 and everything is odd. */
+		if (size > 0 && ((cut == 0 && len == size) ||
+				 (cut == size && len % size == 0)))
+			n_good += len / size;
+		else
+			n_odd++;
+		hdr->msg_controllen = sizeof(d->slots->control[i].buf);
+	}
+	atomic_fetch_add_explicit(&d->n_odd, n_odd, memory_order_relaxed);
+	/* Pairs with the loads in drain_wait() and in the sender's window. */
+	atomic_fetch_add_explicit(&d->n_arrived, n_good, memory_order_release);
+}
+
+static int pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
+}
+
+static void *run(void *arg)
+{
+	struct drain *d = arg;
+	int err = pin(d->cpu);
+
+	/* Naps are to be as short as they say. */
+	prctl(PR_SET_TIMERSLACK, 1UL);
+	while (!err && !atomic_load_explicit(&d->stop, memory_order_relaxed)) {
+		int n = recvmmsg(d->fd, d->slots->msgs, N_SLOTS, MSG_DONTWAIT,
+				 NULL);
+
+		if (n > 0)
+			count(d, (size_t)n);
+		else if (errno == EAGAIN)
+			nap();
+		else if (errno != EINTR)
+			err = -errno;
+	}
+	atomic_store_explicit(&d->err, err, memory_order_relaxed);
+	return NULL;
+}
+
+static int open_socket(struct drain *d)
+{
+	static const int on = 1;
+	static const int len = RCVBUF_LEN;
+	socklen_t address_len = sizeof(d->address);
+	socklen_t int_len = sizeof(int);
+	int granted;
+
+	d->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (d->fd < 0)
+		return -errno;
+	if (setsockopt(d->fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) < 0 ||
+	    setsockopt(d->fd, SOL_SOCKET, SO_RCVBUFFORCE, &len, sizeof(len)) <
+		    0 ||
+	    getsockopt(d->fd, SOL_SOCKET, SO_RCVBUF, &granted, &int_len) < 0 ||
+	    bind(d->fd, (struct sockaddr *)&d->address, address_len) < 0 ||
+	    getsockname(d->fd, (struct sockaddr *)&d->address, &address_len) <
+		    0) {
+		int err = -errno;
+
+		close(d->fd);
+		return err;
+	}
+	d->rcvbuf = (size_t)granted;
+	return 0;
+}
+
+int drain_start(struct drain *d, const struct sockaddr_in *address, int cpu)
+{
+	int err;
+
+	memset(d, 0, sizeof(*d));
+	d->address = *address;
+	d->cpu = cpu;
+	d->slots = calloc(1, sizeof(*d->slots));
+	if (!d->slots)
+		return -ENOMEM;
+	slots_prepare(d->slots);
+	err = open_socket(d);
+	if (err)
+		goto err_slots;
+	err = -pthread_create(&d->thread, NULL, run, d);
+	if (err)
+		goto err_socket;
+	return 0;
+
+err_socket:
+	close(d->fd);
+err_slots:
+	free(d->slots);
+	return err;
+}
+
+void drain_stop(struct drain *d)
+{
+	atomic_store_explicit(&d->stop, true, memory_order_relaxed);
+	pthread_join(d->thread, NULL);
+	close(d->fd);
+	free(d->slots);
+}
+
+uint64_t drain_window(const struct drain *d, size_t size)
+{
+	/* What a lone datagram takes of the buffer: its bytes, rounded up to
+	 * a power of two in the worst case, and the kernel's header. Half of
+	 * the buffer, as the kernel gives back what was read with a delay of
+	 * up to a quarter (udp_rmem_release()). */
+	return d->rcvbuf / 2 / (2 * size + 1280);
+}
+
+bool drain_wait(struct drain *d, uint64_t n)
+{
+	uint64_t last = 0;
+
+	for (unsigned int naps = 0; naps < MAX_NAPS; naps++) {
+		/* Pairs with the store in count(). */
+		uint64_t now = atomic_load_explicit(&d->n_arrived,
+						    memory_order_acquire);
+
+		if (now >= n)
+			return true;
+		if (now != last)
+			naps = 0;
+		last = now;
+		nap();
+	}
+	return false;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The receiver of the benchmark: one thread that reads and counts all that
+ * comes, the same for every way of sending.
+ *
+ * It takes up to 64 messages with each recvmmsg(2), with UDP_GRO on, and has
+ * the kernel copy the payload out as a real receiver would. Two things keep
+ * it from leaning on the sender's figures:
+ *
+ *  - It never sleeps on the socket. A sender that finds a sleeper pays for
+ *    waking it, on a virtual machine more than for the datagram itself, and
+ *    how often it does depends on who happens to be faster. When the socket
+ *    is empty the thread sleeps on a timer instead.
+ *
+ *  - It tells what it has read, and the sender never has more on the way than
+ *    the socket's buffer holds (see drain_window()). So nothing is dropped:
+ *    a dropped datagram costs the sender less than a delivered one, and would
+ *    make the fastest way look faster still.
+ *
+ * Members: [I] immutable once the thread runs, [a] atomic.
+ */
+#ifndef BENCH_DRAIN_H
+#define BENCH_DRAIN_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct drain_slots;
+
+/**
+ * struct drain - the receiving thread
+ * @fd:		[I] its socket
+ * @cpu:	[I] the core that it stays on
+ * @slots:	[I] memory to receive into, used by the thread only
+ * @thread:	[I] the thread
+ * @address:	[I] where to send to
+ * @rcvbuf:	[I] bytes of receive buffer that the kernel granted
+ * @size:	[a] the size that every datagram must have
+ * @n_arrived:	[a] datagrams that came, of that size
+ * @n_odd:	[a] datagrams that came, of another size
+ * @err:	[a] 0, or the -errno that ended the thread
+ * @stop:	[a] asks the thread to end
+ */
+struct drain {
+	int fd;
+	int cpu;
+	struct drain_slots *slots;
+	pthread_t thread;
+	struct sockaddr_in address;
+	size_t rcvbuf;
+	_Atomic size_t size;
+	_Atomic uint64_t n_arrived;
+	_Atomic uint64_t n_odd;
+	_Atomic int err;
+	_Atomic bool stop;
+};
+
+/**
+ * drain_start() - open the socket and start the thread
+ * @d:		the caller's storage; it must not move until drain_stop()
+ * @address:	the address to bind to; the kernel chooses the port
+ * @cpu:	the core to stay on
+ *
+ * Call it in the receiver's namespace.
+ *
+ * Return: 0 or -errno.
+ */
+int drain_start(struct drain *d, const struct sockaddr_in *address, int cpu);
+
+/* drain_stop() - end the thread and free what drain_start() took. */
+void drain_stop(struct drain *d);
+
+/**
+ * drain_window() - how many datagrams may be on the way at once
+ * @d:		the receiver
+ * @size:	their size
+ *
+ * Return: a number that the socket's buffer holds even if each datagram comes
+ * in a message of its own.
+ */
+uint64_t drain_window(const struct drain *d, size_t size);
+
+/**
+ * drain_wait() - sleep until so many datagrams have come
+ * @d:		the receiver
+ * @n:		a number to compare with @n_arrived
+ *
+ * Return: true; false if nothing came for a long while: the rest is lost.
+ */
+bool drain_wait(struct drain *d, uint64_t n);
+
+#endif /* BENCH_DRAIN_H */

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sender of the benchmark, and the ways to send that it compares. All of
+ * them send the same datagrams, from one unconnected socket of the same
+ * options to one address, and each builds its message headers anew for every
+ * batch, as a program does whose datagrams are somewhere else each time.
+ *
+ *  sendto	one sendto(2) for each datagram
+ *  sendmmsg	one message for each datagram, no segmentation
+ *  copied	the datagrams of a train are copied into one buffer and go as
+ *		one vector with UDP_SEGMENT; the trains of a batch leave with
+ *		one sendmmsg(2). What goes alone is not copied: a lone
+ *		datagram, or any where the MTU allows no segments.
+ *  gathered	ug_send(), every datagram in a slot of its own, with a gap
+ *		to the next: one vector for each
+ *  fused	ug_send(), the datagrams are neighbours in memory: the library
+ *		can make one vector of a train
+ *  control	the same as copied once more. What it differs from that is
+ *		the noise of the measurement.
+ *
+ * All but fused take the datagrams from the slots with gaps. Every batch is
+ * in the same memory, which is warm in the cache as it is in a program that
+ * has just encrypted its payload; that favours the copy, too.
+ */
+#ifndef BENCH_SENDER_H
+#define BENCH_SENDER_H
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+	SENDER_MAX_BATCH = 128,
+	SENDER_MAX_SIZE = 8192,
+};
+
+enum way {
+	WAY_SENDTO,
+	WAY_SENDMMSG,
+	WAY_COPIED,
+	WAY_GATHERED,
+	WAY_FUSED,
+	WAY_CONTROL,
+	N_WAYS,
+};
+
+struct sender;
+
+/**
+ * struct sender_counts - what one way has done so far
+ * @asked:	datagrams that it was to send
+ * @sent:	datagrams that the kernel took whole
+ * @calls:	system calls that took them: counted around our own, by
+ *		struct ug_send_stats for the library's
+ * @messages:	messages that carried them
+ */
+struct sender_counts {
+	uint64_t asked;
+	uint64_t sent;
+	uint64_t calls;
+	uint64_t messages;
+};
+
+/* way_name() - as in the table above */
+const char *way_name(enum way way);
+
+/**
+ * sender_new() - open the sockets
+ * @out:	set on success; sender_free() it
+ * @to:		where to send to
+ * @mtu:	the link's: a train cannot have segments that do not fit
+ * @size:	bytes of each datagram, 1 to SENDER_MAX_SIZE
+ * @n:		datagrams in a batch, 1 to SENDER_MAX_BATCH
+ *
+ * Call it in the sender's namespace.
+ *
+ * Return: 0 or -errno.
+ */
+int sender_new(struct sender **out, const struct sockaddr_in *to, size_t mtu,
+	       size_t size, unsigned int n);
+
+/* sender_free() - close the sockets and free everything, or NULL. */
+void sender_free(struct sender *s);
+
+/**
+ * sender_send() - send a batch one way, and sleep while the socket is full
+ * @s:		the sender
+ * @way:	which way
+ *
+ * Return: 0; -errno of the first datagram that could not be sent.
+ */
+int sender_send(struct sender *s, enum way way);
+
+/* sender_get_counts() - what sender_send() has done @way since sender_new(). */
+struct sender_counts sender_get_counts(const struct sender *s, enum way way);
+
+#endif /* BENCH_SENDER_H */

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench-udp - what it costs to send batches of UDP datagrams
+ *
+ *	bench-udp loopback|veth SLICE_MS ROUNDS [SIZE [BATCH]]
+ *
+ * Prints CSV, a line for each slice; udp.py makes tables of it. SIZE and BATCH
+ * measure one row alone, such as under perf(1). Needs root: it makes its own
+ * network namespaces (net.h).
+ *
+ * The ways to send are in sender.h, the receiver in drain.h. The sender is
+ * pinned to the last core that we may use, the receiver to the first.
+ *
+ * A row is one size of datagram and one size of batch. For each row the ways
+ * take turns, a slice of some milliseconds each, for so many rounds. What
+ * disturbs the machine for longer than a round so meets all ways alike, and
+ * the ratio of two ways within a round holds where neither figure does by
+ * itself. In each six rounds every way once follows every other one, as it
+ * finds the caches and the kernel's pools the way that one left them.
+ *
+ * The clock is CLOCK_THREAD_CPUTIME_ID of the sending thread. On loopback and
+ * over veth that is the way through both stacks up to the queue of the
+ * receiving socket, as the sender's core does it all. Time in which the sender
+ * waits for the receiver is not in it.
+ *
+ * A slice is over when its last datagram has come, so "wall_ns" is the time of
+ * delivery, and nothing of a slice is left for the next one.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "bench/drain.h"
+#include "bench/net.h"
+#include "bench/sender.h"
+
+static const unsigned int all_sizes[] = { 64, 512, 1200, 1452, 8192 };
+static const unsigned int all_batches[] = { 1, 8, 64, 128 };
+
+enum {
+	MAX_SLICE_MS = 10000,
+	MAX_ROUNDS = 1000,
+	MAX_CPU = CPU_SETSIZE
+};
+
+/**
+ * struct plan - what to measure
+ * @path:	"loopback" or "veth"
+ * @slice_ns:	length of a slice
+ * @n_rounds:	rounds in a row
+ * @size:	the only size to measure, or 0 for all
+ * @batch:	the only size of batch to measure, or 0 for all
+ */
+struct plan {
+	const char *path;
+	uint64_t slice_ns;
+	unsigned int n_rounds;
+	unsigned int size;
+	unsigned int batch;
+};
+
+/**
+ * struct row - one row while it is measured
+ * @plan:	the plan
+ * @net:	the path
+ * @drain:	the receiver
+ * @sender:	the sender
+ * @window:	datagrams that may be on the way at once
+ * @size:	bytes of a datagram
+ * @batch:	datagrams in a batch
+ */
+struct row {
+	const struct plan *plan;
+	const struct net *net;
+	struct drain *drain;
+	struct sender *sender;
+	uint64_t window;
+	unsigned int size;
+	unsigned int batch;
+};
+
+/**
+ * struct slice - one slice while it is measured, and its result
+ * @way:	how to send
+ * @before:	what @way had done before
+ * @arrived_before: what had come before
+ * @cpu_ns:	CPU time of the sending thread
+ * @wall_ns:	time until everything had come
+ */
+struct slice {
+	enum way way;
+	struct sender_counts before;
+	uint64_t arrived_before;
+	uint64_t cpu_ns;
+	uint64_t wall_ns;
+};
+
+static uint64_t clock_ns(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t arrived(const struct row *row)
+{
+	/* Pairs with the receiver's store when it has read a message. */
+	return atomic_load_explicit(&row->drain->n_arrived,
+				    memory_order_acquire);
+}
+
+/**
+ * window_wait() - let the receiver come near
+ * @row:	the row
+ * @target:	how much must have come
+ * @cpu_ns:	what this takes is added
+ *
+ * Return: false if the rest is lost.
+ */
+static bool window_wait(const struct row *row, uint64_t target,
+			uint64_t *cpu_ns)
+{
+	uint64_t start_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	bool came = drain_wait(row->drain, target);
+
+	*cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
+	return came;
+}
+
+/* Send until the slice is over; see struct slice. */
+static int slice_send(const struct row *row, struct slice *slice)
+{
+	/* Looking at the clock is not to be seen with batches of one. */
+	const unsigned int n_looks = 64 / row->batch ? 64 / row->batch : 1;
+	uint64_t wall_ns = clock_ns(CLOCK_MONOTONIC);
+	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t waited_ns = 0;
+	uint64_t n = 0;
+	bool came = true;
+	int err = 0;
+
+	while (came &&
+	       clock_ns(CLOCK_MONOTONIC) - wall_ns < row->plan->slice_ns) {
+		for (unsigned int i = 0; i < n_looks && came && !err; i++) {
+			err = sender_send(row->sender, slice->way);
+			n += row->batch;
+			if (n >
+			    arrived(row) - slice->arrived_before + row->window)
+				came = window_wait(row,
+						   slice->arrived_before + n -
+							   row->window / 2,
+						   &waited_ns);
+		}
+		if (err)
+			return err;
+	}
+	slice->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns - waited_ns;
+	drain_wait(row->drain, slice->arrived_before + n);
+	slice->wall_ns = clock_ns(CLOCK_MONOTONIC) - wall_ns;
+	return 0;
+}
+
+static void slice_print(const struct row *row, const struct slice *slice,
+			unsigned int round)
+{
+	struct sender_counts now = sender_get_counts(row->sender, slice->way);
+
+	printf("%s,%zu,%u,%u,%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n",
+	       row->plan->path, row->net->mtu, row->size, row->batch, round,
+	       way_name(slice->way),
+	       (unsigned long long)(now.asked - slice->before.asked),
+	       (unsigned long long)(now.sent - slice->before.sent),
+	       (unsigned long long)(arrived(row) - slice->arrived_before),
+	       (unsigned long long)(now.calls - slice->before.calls),
+	       (unsigned long long)(now.messages - slice->before.messages),
+	       (unsigned long long)slice->cpu_ns,
+	       (unsigned long long)slice->wall_ns);
+}
+
+/* Which way is the @i-th of a round: rows of a Williams square, in which each
+ * of an even number of ways follows each other one once. */
+static enum way way_at(unsigned int i, unsigned int round)
+{
+	static const unsigned int first_row[N_WAYS] = { 0, 1, 5, 2, 4, 3 };
+
+	return (enum way)((first_row[i] + round) % N_WAYS);
+}
+
+/* One slice of each way; the result of the first round is not printed. */
+static int round_run(const struct row *row, unsigned int round)
+{
+	for (unsigned int i = 0; i < N_WAYS; i++) {
+		struct slice slice = { .way = way_at(i, round) };
+		int err;
+
+		slice.before = sender_get_counts(row->sender, slice.way);
+		slice.arrived_before = arrived(row);
+		err = slice_send(row, &slice);
+		if (err) {
+			fprintf(stderr, "bench-udp: %s of %u bytes: %s\n",
+				way_name(slice.way), row->size, strerror(-err));
+			return err;
+		}
+		if (round > 0)
+			slice_print(row, &slice, round);
+	}
+	return 0;
+}
+
+static int row_run(const struct plan *plan, const struct net *net,
+		   struct drain *drain, unsigned int size, unsigned int batch)
+{
+	struct plan warm = *plan;
+	struct row row = { .plan = plan,
+			   .net = net,
+			   .drain = drain,
+			   .size = size,
+			   .batch = batch,
+			   .window = drain_window(drain, size) };
+	int err;
+
+	atomic_store_explicit(&drain->size, size, memory_order_relaxed);
+	err = sender_new(&row.sender, &drain->address, net->mtu, size, batch);
+	if (err)
+		return err;
+	/* Round 0 warms the caches and lets the library find out the path. */
+	warm.slice_ns = 1000000;
+	row.plan = &warm;
+	err = round_run(&row, 0);
+	row.plan = plan;
+	for (unsigned int i = 1; !err && i <= plan->n_rounds; i++)
+		err = round_run(&row, i);
+	sender_free(row.sender);
+	/* Whoever reads us shows a row as soon as it is there. */
+	if (!err && fflush(stdout) == EOF)
+		err = -errno;
+	return err;
+}
+
+static int rows_run(const struct plan *plan, const struct net *net,
+		    struct drain *drain)
+{
+	const unsigned int *sizes = plan->size ? &plan->size : all_sizes;
+	const unsigned int *batches = plan->batch ? &plan->batch : all_batches;
+	size_t n_sizes = plan->size ? 1 : ARRAY_LEN(all_sizes);
+	size_t n_batches = plan->batch ? 1 : ARRAY_LEN(all_batches);
+
+	printf("path,mtu,size,batch,round,way,asked,sent,arrived,calls,messages,"
+	       "cpu_ns,wall_ns\n");
+	for (size_t i = 0; i < n_sizes; i++) {
+		for (size_t k = 0; k < n_batches; k++) {
+			int err =
+				row_run(plan, net, drain, sizes[i], batches[k]);
+
+			if (err)
+				return err;
+		}
+	}
+	return 0;
+}
+
+/**
+ * cores_choose() - pin the calling thread, and say where to pin the other
+ *
+ * Return: the receiver's core or -errno.
+ */
+static int cores_choose(void)
+{
+	cpu_set_t set;
+	int first = -1;
+	int last = -1;
+
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		return -errno;
+	for (int cpu = 0; cpu < MAX_CPU; cpu++) {
+		if (!CPU_ISSET((size_t)cpu, &set))
+			continue;
+		if (first < 0)
+			first = cpu;
+		last = cpu;
+	}
+	if (first == last)
+		fprintf(stderr, "bench-udp: one core only: the receiver takes "
+				"turns with the sender\n");
+	CPU_ZERO(&set);
+	CPU_SET((size_t)last, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) < 0)
+		return -errno;
+	return first;
+}
+
+static int bench(const struct plan *plan)
+{
+	struct net net;
+	struct drain drain;
+	int drain_cpu;
+	int err;
+
+	err = strcmp(plan->path, "veth") == 0 ? net_init_veth(&net)
+					      : net_init_loopback(&net);
+	if (err)
+		return err;
+	drain_cpu = cores_choose();
+	if (drain_cpu < 0)
+		return drain_cpu;
+	err = net_enter(net.receiver_ns);
+	if (err)
+		return err;
+	err = drain_start(&drain, &net.receiver, drain_cpu);
+	if (err)
+		return err;
+	err = net_enter(net.sender_ns);
+	if (!err)
+		err = rows_run(plan, &net, &drain);
+	drain_stop(&drain);
+	if (!err)
+		err = atomic_load_explicit(&drain.err, memory_order_relaxed);
+	if (atomic_load_explicit(&drain.n_odd, memory_order_relaxed) > 0) {
+		fprintf(stderr, "bench-udp: datagrams of a wrong size came\n");
+		err = -EBADMSG;
+	}
+	return err;
+}
+
+/* A number of 1 to @max, or 0. */
+static unsigned int number(const char *text, unsigned int max)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	return *end == '\0' && n <= max ? (unsigned int)n : 0;
+}
+
+static bool plan_parse(struct plan *plan, int argc, char **argv)
+{
+	if (argc < 4 || argc > 6)
+		return false;
+	plan->path = argv[1];
+	plan->slice_ns = number(argv[2], MAX_SLICE_MS) * UINT64_C(1000000);
+	plan->n_rounds = number(argv[3], MAX_ROUNDS);
+	plan->size = argc > 4 ? number(argv[4], SENDER_MAX_SIZE) : 0;
+	plan->batch = argc > 5 ? number(argv[5], SENDER_MAX_BATCH) : 0;
+	return (strcmp(plan->path, "loopback") == 0 ||
+		strcmp(plan->path, "veth") == 0) &&
+	       plan->slice_ns > 0 && plan->n_rounds > 0 &&
+	       (argc <= 4 || plan->size > 0) && (argc <= 5 || plan->batch > 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct plan plan;
+	int err;
+
+	if (!plan_parse(&plan, argc, argv)) {
+		fprintf(stderr, "usage: bench-udp loopback|veth SLICE_MS "
+				"ROUNDS [SIZE [BATCH]]\n");
+		return 2;
+	}
+	err = bench(&plan);
+	if (err) {
+		fprintf(stderr, "bench-udp: %s\n", strerror(-err));
+		return 1;
+	}
+	return 0;
+}

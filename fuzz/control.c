@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/* Control data as a kernel, or somebody in its place, might write it. */
+#include "fuzz/fuzz.h"
+#include "udpgather/control.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	struct control_info out = { .tos = 1, .segment_len = 2 };
+	/* msg_control is aligned. */
+	void *copy = aligned_alloc(16, (len + 16) / 16 * 16);
+
+	require(copy != NULL);
+	memcpy(copy, data, len);
+	if (control_parse(copy, len, &out) == 0) {
+		require(out.segment_len <= INT32_MAX);
+		require(out.source.state == UG_SOURCE_NONE);
+	} else {
+		require(out.tos == 1 && out.segment_len == 2);
+	}
+	free(copy);
+	return 0;
+}

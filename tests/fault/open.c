@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening, with each step failing in turn. Nothing stays open. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/lib/check.h"
+#include "tests/lib/fakesys.h"
+#include "udpgather/socket.h"
+
+static struct ug_report report;
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_reset();
+	memset(&report, 0x55, sizeof(report));
+	report.size = sizeof(report);
+	return 0;
+}
+
+static int open_with(const struct ug_options *opt, struct ug_socket **out)
+{
+	*out = NULL;
+	return socket_open_with(&fake_sys, out, opt, &report);
+}
+
+static void expect_closed(int err, int expected)
+{
+	assert_int_equal(err, expected);
+	assert_int_equal(fake.open_fds, 0);
+	assert_int_equal(report.port, 0);
+	assert_true(report.v4.err != 0 && report.v6.err != 0);
+}
+
+static void both(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .port = 51820 };
+	struct ug_socket *sock;
+
+	(void)state;
+	assert_int_equal(open_with(&opt, &sock), 0);
+	assert_int_equal(fake.open_fds, 2);
+	assert_int_equal(report.port, 51820);
+	assert_int_equal(ug_port(sock), 51820);
+	assert_int_equal(report.tries, 1);
+	assert_int_equal(report.v4.err, 0);
+	assert_int_equal(report.v6.err, 0);
+	assert_null(report.v4.step);
+	assert_true(report.v4.segments && report.v6.merges);
+	assert_int_equal(ug_fd(sock, AF_INET), FAKE_FD4);
+	assert_int_equal(ug_fd(sock, AF_INET6), FAKE_FD6);
+	assert_int_equal(ug_fd(sock, AF_UNIX), -EAFNOSUPPORT);
+	ug_close(sock);
+	ug_close(NULL);
+	assert_int_equal(fake.open_fds, 0);
+}
+
+/* The right port is reported whichever family is missing. */
+static void missing_family(void **state)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	struct ug_options opt = { .size = sizeof(opt) };
+	struct ug_socket *sock;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		for (int port = 0; port <= 7777; port += 7777) {
+			struct ug_family_report *r =
+				i ? &report.v6 : &report.v4;
+
+			fake.lacks_family = families[i];
+			opt.port = (uint16_t)port;
+			assert_int_equal(open_with(&opt, &sock), 0);
+			assert_int_equal(r->err, -EAFNOSUPPORT);
+			assert_string_equal(r->step, "socket");
+			assert_int_equal(fake.open_fds, 1);
+			assert_true(report.port > 0);
+			assert_int_equal(report.port, ug_port(sock));
+			if (port)
+				assert_int_equal(report.port, port);
+			assert_int_equal(ug_fd(sock, families[i]),
+					 -EAFNOSUPPORT);
+			ug_close(sock);
+		}
+	}
+	/* Asked for alone, it must be there. */
+	fake.lacks_family = AF_INET6;
+	opt.families = UG_IPV6_ONLY;
+	expect_closed(open_with(&opt, &sock), -EAFNOSUPPORT);
+	assert_int_equal(report.v4.err, -ENOENT);
+	opt.families = UG_IPV4_ONLY;
+	assert_int_equal(open_with(&opt, &sock), 0);
+	assert_int_equal(report.v6.err, -ENOENT);
+	assert_null(report.v6.step);
+	ug_close(sock);
+}
+
+static void busy_port(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .port = 500 };
+	struct ug_socket *sock;
+
+	(void)state;
+	fake.busy_from = 0;
+	fake.busy_to = 1000;
+	expect_closed(open_with(&opt, &sock), -EADDRINUSE);
+	assert_int_equal(report.tries, 1);
+	assert_string_equal(report.v6.step, "bind");
+	assert_int_equal(report.v4.err, -ECANCELED);
+
+	/* A free one is looked for when none is asked for. */
+	opt.port = 0;
+	assert_int_equal(open_with(&opt, &sock), 0);
+	uint16_t next = (uint16_t)(report.port + 1);
+
+	ug_close(sock);
+	fake.busy_from = next;
+	fake.busy_to = (uint16_t)(next + 40);
+	assert_int_equal(open_with(&opt, &sock), 0);
+	assert_int_equal(report.tries, 42);
+	assert_int_equal(report.port, next + 41);
+	assert_int_equal(fake.open_fds, 2);
+	ug_close(sock);
+
+	fake.busy_to = UINT16_MAX;
+	expect_closed(open_with(&opt, &sock), -EADDRINUSE);
+	assert_int_equal(report.tries, 100);
+}
+
+/* Make the n-th call fail, for all n: an error with its step, or a socket
+ * that works without an optional thing. */
+static void each_step(void **state)
+{
+	struct ug_endpoint at4, at6;
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.port = 5,
+		.bind4 = &at4,
+		.bind6 = &at6,
+		.device = "eth0",
+		.mark = 7,
+		.pmtu4 = UG_PMTU_DONT,
+		.pmtu6 = UG_PMTU_PROBE,
+	};
+	struct ug_socket *sock;
+	size_t failed = 0, calls;
+
+	(void)state;
+	ug_endpoint_parse(&at4, "127.0.0.1:1");
+	ug_endpoint_parse(&at6, "[::1]:1");
+	assert_int_equal(open_with(&opt, &sock), 0);
+	calls = fake.socket_calls;
+	ug_close(sock);
+	assert_int_equal(fake.mark[0], 7);
+	assert_int_equal(fake.mark[1], 7);
+	for (size_t i = 1; i <= calls; i++) {
+		setup(NULL);
+		fake.fail_socket_call = i;
+		fake.fail_socket_err = EACCES;
+		int err = open_with(&opt, &sock);
+
+		if (err == 0) {
+			assert_int_equal(fake.open_fds, 2);
+			ug_close(sock);
+			continue;
+		}
+		expect_closed(err, -EACCES);
+		assert_non_null(report.v4.err == -EACCES ? report.v4.step
+							 : report.v6.step);
+		failed++;
+	}
+	/* socket, packet info, TOS, path MTU, device, mark, bind, name; and
+	 * V6ONLY. */
+	assert_int_equal(failed, 8 + 9);
+}
+
+static void features(void **state)
+{
+	struct ug_socket *sock;
+	enum ug_reason reason;
+
+	(void)state;
+	fake.gro_unreadable = fake.no_segment = true;
+	assert_int_equal(open_with(NULL, &sock), 0);
+	assert_false(report.v4.merges);
+	assert_false(report.v6.segments);
+	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);
+	assert_int_equal(reason, UG_REASON_UNSUPPORTED);
+	assert_int_equal(ug_set_segments(sock, 64), 0);
+	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);
+	assert_int_equal(ug_set_merging(sock, true), -EOPNOTSUPP);
+	assert_int_equal(ug_set_merging(sock, false), 0);
+	ug_close(sock);
+}
+
+static void bad_kernels(void **state)
+{
+	static const struct {
+		const char *release;
+		bool bad;
+	} table[] = {
+		{ "7.0.0", true },   { "7.0.0-rc1", true },
+		{ "7.0-rc3", true }, { "7.0.17-generic", true },
+		{ "7.1.0", true },   { "7.1.4-pve", true },
+		{ "7.1", true },     { "7.1.5", false },
+		{ "7.1.40", false }, { "7.2.0", false },
+		{ "7.10.1", false }, { "6.18.44", false },
+		{ "8.0.1", false },  { "17.0.1", false },
+		{ "", false },	     { "linux", false },
+	};
+	enum ug_reason reason;
+	struct ug_socket *sock;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		fake.release = table[i].release;
+		assert_int_equal(open_with(NULL, &sock), 0);
+		assert_int_equal(ug_get_segments(sock, AF_INET, &reason),
+				 table[i].bad ? 1 : 64);
+		assert_int_equal(reason, table[i].bad ? UG_REASON_BAD_KERNEL
+						      : UG_REASON_NONE);
+		/* An explicit wish is followed. */
+		assert_int_equal(ug_set_segments(sock, 64), 0);
+		assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+		ug_close(sock);
+	}
+}
+
+static void options(void **state)
+{
+	struct {
+		struct ug_options opt;
+		char later[16];
+	} newer = { .opt = { .size = sizeof(newer) } };
+	struct ug_endpoint at6;
+	struct ug_options bad[] = {
+		{ .size = 0 },
+		{ .size = sizeof(size_t) },
+		{ .size = sizeof(*bad), .families = (enum ug_families)3 },
+		{ .size = sizeof(*bad), .pmtu4 = (enum ug_pmtu)7 },
+		{ .size = sizeof(*bad), .pmtu6 = (enum ug_pmtu)99 },
+		{ .size = sizeof(*bad), .bind4 = &at6 },
+	};
+	struct ug_socket *sock;
+
+	(void)state;
+	ug_endpoint_parse(&at6, "[::1]:1");
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_int_equal(open_with(&bad[i], &sock), -EINVAL);
+	/* A newer caller may have fields that this version does not know, as
+	 * long as they say nothing. */
+	assert_int_equal(open_with(&newer.opt, &sock), 0);
+	ug_close(sock);
+	newer.later[15] = 1;
+	assert_int_equal(open_with(&newer.opt, &sock), -EINVAL);
+
+	/* An older caller knows less of the report. */
+	memset(&report, 0x55, sizeof(report));
+	report.size = offsetof(struct ug_report, v4);
+	assert_int_equal(open_with(NULL, &sock), 0);
+	assert_int_equal(report.size, offsetof(struct ug_report, v4));
+	assert_int_equal(report.tries, 1);
+	assert_int_equal(report.v4.err, 0x55555555);
+	ug_close(sock);
+}
+
+static int adopt(struct ug_socket **out, int fd4, int fd6)
+{
+	const int fds[HALVES] = { fd4, fd6 };
+
+	*out = NULL;
+	fake.open_fds = 2;
+	return socket_adopt_with(&fake_sys, out, fds, NULL, &report);
+}
+
+/* Descriptors stay the caller's when anything fails. */
+static void adopted(void **state)
+{
+	struct ug_socket *sock;
+	size_t calls, failed = 0;
+
+	(void)state;
+	assert_int_equal(adopt(&sock, -1, -1), -EINVAL);
+	assert_int_equal(adopt(&sock, FAKE_FD4, FAKE_FD6), 0);
+	assert_int_equal(ug_fd(sock, AF_INET6), FAKE_FD6);
+	calls = fake.socket_calls;
+	ug_close(sock);
+	assert_int_equal(fake.open_fds, 0);
+	assert_int_equal(adopt(&sock, -1, FAKE_FD6), 0);
+	assert_int_equal(ug_fd(sock, AF_INET), -EAFNOSUPPORT);
+	assert_int_equal(report.v4.err, -ENOENT);
+	ug_close(sock);
+	/* The wrong family. */
+	assert_int_equal(adopt(&sock, FAKE_FD6, -1), -EINVAL);
+	assert_int_equal(fake.open_fds, 2);
+	for (size_t i = 1; i <= calls; i++) {
+		setup(NULL);
+		fake.fail_socket_call = i;
+		fake.fail_socket_err = EACCES;
+		int err = adopt(&sock, FAKE_FD4, FAKE_FD6);
+
+		if (err == 0) {
+			ug_close(sock);
+			continue;
+		}
+		assert_int_equal(err, -EACCES);
+		assert_int_equal(fake.open_fds, 2);
+		failed++;
+	}
+	/* Domain, protocol, packet info, TOS of both; the port of one. */
+	assert_int_equal(failed, 4 + 4 + 1);
+}
+
+/* Both families have the new mark, or both the old one. */
+static void marks(void **state)
+{
+	struct ug_socket *sock;
+	size_t calls;
+
+	(void)state;
+	assert_int_equal(open_with(NULL, &sock), 0);
+	fake.socket_calls = 0;
+	assert_int_equal(ug_set_mark(sock, 5), 0);
+	calls = fake.socket_calls;
+	assert_int_equal(calls, 3);
+	for (size_t i = 1; i <= calls; i++) {
+		fake.socket_calls = 0;
+		fake.fail_socket_call = i;
+		fake.fail_socket_err = EPERM;
+		assert_int_equal(ug_set_mark(sock, 6), -EPERM);
+		assert_int_equal(fake.mark[0], 5);
+		assert_int_equal(fake.mark[1], 5);
+	}
+	ug_close(sock);
+}
+
+#define TEST(f) cmocka_unit_test_setup(f, setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(both),	 TEST(missing_family), TEST(busy_port),
+		TEST(each_step), TEST(features),       TEST(bad_kernels),
+		TEST(options),	 TEST(adopted),	       TEST(marks),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening real sockets, and what goes with them: ports, descriptors from
+ * outside, sources that stay and that vanish, zones, errors that wait.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "tests/lib/check.h"
+#include "tests/lib/netns.h"
+#include "udpgather.h"
+
+static int home, far;
+static struct ug_batch *batch;
+static struct ug_receiver *rcv;
+static struct ug_view views[64];
+
+static struct ug_endpoint at(const char *host, uint16_t port)
+{
+	char text[UG_ENDPOINT_TEXT];
+	struct ug_endpoint ep;
+
+	snprintf(text, sizeof(text), "%s:%u", host, port);
+	assert_int_equal(ug_endpoint_parse(&ep, text), 0);
+	return ep;
+}
+
+static struct ug_socket *opened(const struct ug_options *opt)
+{
+	struct ug_report report = { .size = sizeof(report) };
+	struct ug_socket *sock;
+
+	assert_int_equal(ug_open(&sock, opt, &report), 0);
+	assert_int_equal(report.port, ug_port(sock));
+	return sock;
+}
+
+static struct ug_socket *opened_in(int ns, const struct ug_options *opt)
+{
+	assert_int_equal(netns_enter(ns), 0);
+	struct ug_socket *sock = opened(opt);
+
+	assert_int_equal(netns_enter(home), 0);
+	return sock;
+}
+
+static int send_text(struct ug_socket *sock, const struct ug_endpoint *to,
+		     const char *text, size_t n)
+{
+	struct iovec iov = { unconst(text), strlen(text) };
+	struct ug_datagram d[64];
+	int status[64];
+
+	for (size_t i = 0; i < n; i++)
+		d[i] = (struct ug_datagram){ .iov = &iov, .n_iov = 1 };
+	ug_send(sock, batch, to, d, n, status, 0);
+	for (size_t i = 1; i < n; i++)
+		assert_int_equal(status[i], status[0]);
+	return status[0];
+}
+
+/* Expect @n datagrams of this text; the last one stays in views[0]. */
+static void expect_text(struct ug_socket *sock, const char *text, size_t n)
+{
+	while (n) {
+		int r = ug_receive(rcv, sock, AF_UNSPEC, views, 1, 2000);
+
+		assert_int_equal(r, 1);
+		assert_int_equal(views[0].len, strlen(text));
+		assert_memory_equal(views[0].data, text, strlen(text));
+		n--;
+	}
+}
+
+static void expect_nothing(struct ug_socket *sock)
+{
+	assert_int_equal(ug_receive(rcv, sock, AF_UNSPEC, views, 1, 0), 0);
+}
+
+static size_t count_fds(void)
+{
+	size_t n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void ports(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt) };
+	struct ug_report report = { .size = sizeof(report) };
+	struct ug_socket *first = opened(NULL), *second = NULL;
+	size_t fds = count_fds();
+
+	(void)state;
+	/* A fixed port that is busy leaves nothing open. */
+	opt.port = ug_port(first);
+	assert_int_equal(ug_open(&second, &opt, &report), -EADDRINUSE);
+	assert_int_equal(report.port, 0);
+	assert_string_equal(report.v4.step, "bind");
+	assert_null(second);
+	assert_int_equal(count_fds(), fds);
+	/* Busy in IPv6 alone, too. */
+	struct ug_options six = {
+		.size = sizeof(six),
+		.families = UG_IPV6_ONLY,
+	};
+	struct ug_socket *only = opened(&six);
+
+	opt.port = ug_port(only);
+	assert_int_equal(ug_open(&second, &opt, &report), -EADDRINUSE);
+	assert_string_equal(report.v6.step, "bind");
+	assert_int_equal(report.v4.err, -ECANCELED);
+	assert_int_equal(count_fds(), fds + 1);
+	opt.families = UG_IPV4_ONLY;
+	assert_int_equal(ug_open(&second, &opt, &report), 0);
+	ug_close(second);
+	ug_close(only);
+	ug_close(first);
+	assert_int_equal(count_fds(), fds - 2);
+}
+
+/* Change the port: open the new one, turn to it, close the old one. */
+static void change_port(void **state)
+{
+	struct ug_socket *old = opened(NULL), *peer = opened(NULL);
+	struct ug_endpoint to = at("127.0.0.1", ug_port(old));
+
+	(void)state;
+	assert_int_equal(send_text(peer, &to, "old", 3), UG_SENT);
+	struct ug_socket *new = opened(NULL);
+
+	assert_int_not_equal(ug_port(new), ug_port(old));
+	/* Views stay valid when the socket goes, also the pending ones. */
+	assert_int_equal(ug_receive(rcv, old, AF_INET, views, 1, 1000), 1);
+	assert_true(ug_receiver_pending(rcv));
+	ug_close(old);
+	assert_memory_equal(views[0].data, "old", 3);
+	expect_text(new, "old", 2);
+	to = at("[::1]", ug_port(new));
+	assert_int_equal(send_text(peer, &to, "new", 1), UG_SENT);
+	expect_text(new, "new", 1);
+	ug_close(new);
+	ug_close(peer);
+}
+
+static void options(void **state)
+{
+	struct ug_endpoint at4 = at("127.0.0.2", 1), at6 = at("[::1]", 1);
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.bind4 = &at4,
+		.bind6 = &at6,
+		.device = "lo",
+		.mark = 77,
+		.buffer_len = 1 << 20,
+		.pmtu4 = UG_PMTU_DONT,
+		.pmtu6 = UG_PMTU_DO,
+	};
+	struct ug_report report = { .size = sizeof(report) };
+	struct ug_socket *sock, *peer = opened(NULL);
+	struct ug_endpoint to;
+	int value;
+	socklen_t len = sizeof(value);
+
+	(void)state;
+	assert_int_equal(ug_open(&sock, &opt, &report), 0);
+	assert_int_equal(report.v4.rcvbuf, 1 << 20);
+	assert_int_equal(report.v6.sndbuf, 1 << 20);
+	getsockopt(ug_fd(sock, AF_INET), IPPROTO_IP, IP_MTU_DISCOVER, &value,
+		   &len);
+	assert_int_equal(value, IP_PMTUDISC_DONT);
+	getsockopt(ug_fd(sock, AF_INET6), IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+		   &value, &len);
+	assert_int_equal(value, IPV6_PMTUDISC_DO);
+	getsockopt(ug_fd(sock, AF_INET6), SOL_SOCKET, SO_MARK, &value, &len);
+	assert_int_equal(value, 77);
+	assert_int_equal(ug_set_mark(sock, 78), 0);
+	getsockopt(ug_fd(sock, AF_INET), SOL_SOCKET, SO_MARK, &value, &len);
+	assert_int_equal(value, 78);
+	/* Bound to one address: what goes to another does not arrive. */
+	to = at("127.0.0.3", ug_port(sock));
+	send_text(peer, &to, "no", 1);
+	expect_nothing(sock);
+	to = at("127.0.0.2", ug_port(sock));
+	assert_int_equal(send_text(peer, &to, "yes", 1), UG_SENT);
+	expect_text(sock, "yes", 1);
+	ug_close(sock);
+
+	opt.device = "nosuch0";
+	assert_int_equal(ug_open(&sock, &opt, &report), -ENODEV);
+	assert_string_equal(report.v4.step, "SO_BINDTODEVICE");
+	opt.device = NULL;
+	at4 = at("192.0.2.1", 1);
+	assert_int_equal(ug_open(&sock, &opt, &report), -EADDRNOTAVAIL);
+	assert_string_equal(report.v4.step, "bind");
+	ug_close(peer);
+	/* The default buffers, by force. */
+	assert_int_equal(ug_open(&sock, NULL, &report), 0);
+	assert_int_equal(report.v4.rcvbuf, 7 << 20);
+	ug_close(sock);
+}
+
+static int udp_socket(int family, bool v6only)
+{
+	int fd = socket(family, SOCK_DGRAM, 0), one = v6only;
+	struct ug_endpoint any = { 0 };
+
+	any.addr.any.sa_family = (sa_family_t)family;
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	assert_int_equal(bind(fd, &any.addr.any, sizeof(any.addr)), 0);
+	return fd;
+}
+
+static void from_descriptors(void **state)
+{
+	struct ug_report report = { .size = sizeof(report) };
+	struct ug_socket *sock, *peer = opened(NULL);
+	int stream = socket(AF_INET, SOCK_STREAM, 0), file;
+	int fd4 = udp_socket(AF_INET, false);
+	int fd6 = udp_socket(AF_INET6, true);
+	struct ug_endpoint to;
+
+	(void)state;
+	file = open("/dev/null", O_RDWR);
+	assert_int_equal(ug_open_fds(&sock, -1, -1, NULL, NULL), -EINVAL);
+	assert_int_equal(ug_open_fds(&sock, fd6, -1, NULL, NULL), -EINVAL);
+	assert_int_equal(ug_open_fds(&sock, stream, -1, NULL, NULL), -EINVAL);
+	assert_int_equal(ug_open_fds(&sock, file, -1, NULL, NULL), -ENOTSOCK);
+	assert_int_equal(ug_open_fds(&sock, 999, -1, NULL, NULL), -EBADF);
+	close(stream);
+	close(file);
+	assert_int_equal(ug_open_fds(&sock, fd4, fd6, NULL, &report), 0);
+	assert_true(report.v4.merges && report.v6.segments);
+	assert_int_equal(report.port, ug_port(sock));
+	to = at("127.0.0.1", ug_port(sock));
+	assert_int_equal(send_text(peer, &to, "hello", 5), UG_SENT);
+	expect_text(sock, "hello", 5);
+	to = *views[0].from;
+	assert_int_equal(send_text(sock, &to, "answer", 5), UG_SENT);
+	expect_text(peer, "answer", 5);
+	ug_close(sock);
+	assert_int_equal(fcntl(fd4, F_GETFD), -1);
+	ug_close(peer);
+}
+
+/* One IPv6 socket for both families: IPv4 comes and goes mapped. */
+static void dual_stack_descriptor(void **state)
+{
+	struct ug_socket *sock, *peer = opened(NULL);
+	struct ug_endpoint to;
+
+	(void)state;
+	assert_int_equal(
+		ug_open_fds(&sock, -1, udp_socket(AF_INET6, false), NULL, NULL),
+		0);
+	to = at("127.0.0.1", ug_port(sock));
+	assert_int_equal(send_text(peer, &to, "mapped", 2), UG_SENT);
+	expect_text(sock, "mapped", 2);
+	to = *views[0].from;
+	assert_true(IN6_IS_ADDR_V4MAPPED(&to.addr.v6.sin6_addr));
+	assert_int_equal(send_text(sock, &to, "back", 4), UG_SENT);
+	expect_text(peer, "back", 4);
+	ug_close(sock);
+	ug_close(peer);
+}
+
+static void source_address(const struct ug_endpoint *ep, char *out)
+{
+	inet_ntop(ep->addr.any.sa_family,
+		  ep->addr.any.sa_family == AF_INET
+			  ? (const void *)&ep->addr.v4.sin_addr
+			  : (const void *)&ep->addr.v6.sin6_addr,
+		  out, INET6_ADDRSTRLEN);
+}
+
+/*
+ * Answers leave from the address that was written to. When it is removed, the
+ * very next send passes, from another address, and says so.
+ */
+static void sticky_source(void **state)
+{
+	static const struct {
+		const char *second, *prefix, *peer;
+	} table[] = {
+		{ "10.7.0.77", "10.7.0.77/24", "10.7.0.2" },
+		{ "[fd00:7::77]", "fd00:7::77/64", "[fd00:7::2]" },
+	};
+
+	(void)state;
+	assert_int_equal(netns_join(home, far, "sticky", 7, 1500), 0);
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct ug_socket *here = opened(NULL);
+		struct ug_socket *there = opened_in(far, NULL);
+		struct ug_endpoint to, peer;
+		char text[INET6_ADDRSTRLEN];
+
+		assert_int_equal(netns_add_address("sticky", table[i].prefix),
+				 0);
+		to = at(table[i].second, ug_port(here));
+		assert_int_equal(send_text(there, &to, "hello", 1), UG_SENT);
+		expect_text(here, "hello", 1);
+		peer = at(table[i].peer, ug_port(there));
+		assert_int_equal(ug_endpoint_compare(&peer, views[0].from), 0);
+		assert_int_equal(views[0].from->source.ifindex,
+				 if_nametoindex("sticky"));
+		assert_int_equal(ug_endpoint_set_source(&peer, views[0].from),
+				 0);
+		assert_int_equal(send_text(here, &peer, "answer", 10), UG_SENT);
+		expect_text(there, "answer", 10);
+		source_address(views[0].from, text);
+		assert_non_null(strstr(table[i].second, text));
+		assert_null(ug_refused_source(batch));
+
+		assert_int_equal(
+			netns_ip("addr del %s dev sticky", table[i].prefix), 0);
+		assert_int_equal(send_text(here, &peer, "still", 10), UG_SENT);
+		assert_ptr_equal(ug_refused_source(batch), &peer);
+		expect_text(there, "still", 10);
+		source_address(views[0].from, text);
+		assert_null(strstr(table[i].second, text));
+
+		/* Told of the change, it is not even tried. */
+		ug_network_changed(here);
+		assert_int_equal(send_text(here, &peer, "again", 1), UG_SENT);
+		assert_null(ug_refused_source(batch));
+		expect_text(there, "again", 1);
+		ug_close(there);
+		ug_close(here);
+	}
+	assert_int_equal(netns_ip("link del sticky"), 0);
+}
+
+/* Link-local addresses of a device, with its zone. */
+static void zones(void **state)
+{
+	char text[UG_ENDPOINT_TEXT];
+	struct ug_endpoint to, back;
+
+	(void)state;
+	assert_int_equal(netns_join(home, far, "zone", 8, 1500), 0);
+	assert_int_equal(netns_add_address("zone", "fe80::a/64"), 0);
+	assert_int_equal(netns_enter(far), 0);
+	assert_int_equal(netns_add_address("zone", "fe80::b/64"), 0);
+	assert_int_equal(netns_enter(home), 0);
+	struct ug_socket *here = opened(NULL), *there = opened_in(far, NULL);
+
+	to = at("[fe80::b%zone]", ug_port(there));
+	assert_int_equal(send_text(here, &to, "zone", 10), UG_SENT);
+	expect_text(there, "zone", 10);
+	/* Back to where it came from, over a copy and through text. */
+	assert_int_equal(netns_enter(far), 0);
+	assert_true(ug_endpoint_print(views[0].from, text, sizeof(text)) > 0);
+	assert_non_null(strstr(text, "%zone]:"));
+	assert_int_equal(ug_endpoint_parse(&back, text), 0);
+	assert_int_equal(ug_endpoint_compare(&back, views[0].from), 0);
+	assert_int_equal(ug_endpoint_set_source(&back, views[0].from), 0);
+	assert_int_equal(netns_enter(home), 0);
+	assert_int_equal(send_text(there, &back, "back", 10), UG_SENT);
+	expect_text(here, "back", 10);
+	source_address(views[0].from, text);
+	assert_string_equal(text, "fe80::b");
+	ug_close(here);
+	ug_close(there);
+	assert_int_equal(netns_ip("link del zone"), 0);
+}
+
+static void empty_datagrams(void **state)
+{
+	struct ug_socket *a = opened(NULL), *b = opened(NULL);
+	struct ug_endpoint to = at("127.0.0.1", ug_port(b));
+
+	(void)state;
+	assert_int_equal(send_text(a, &to, "", 20), UG_SENT);
+	expect_text(b, "", 20);
+	expect_nothing(b);
+	ug_close(a);
+	ug_close(b);
+}
+
+/* A real error of an earlier datagram, on a socket that hears of them. */
+static void queued_error(void **state)
+{
+	struct ug_socket *gone = opened(NULL), *good = opened(NULL), *sock;
+	int fd = udp_socket(AF_INET, false), one = 1;
+	struct ug_endpoint nobody = at("127.0.0.1", ug_port(gone));
+	struct ug_endpoint to = at("127.0.0.1", ug_port(good));
+	struct ug_receive_stats rx;
+	struct ug_send_stats tx;
+
+	(void)state;
+	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+	assert_int_equal(ug_open_fds(&sock, fd, -1, NULL, NULL), 0);
+	ug_close(gone);
+	/* The error comes with the next send, and is not that one's fault. */
+	assert_int_equal(send_text(sock, &nobody, "refused", 1), UG_SENT);
+	assert_int_equal(send_text(sock, &to, "fine", 10), UG_SENT);
+	ug_get_send_stats(batch, &tx, sizeof(tx));
+	assert_true(tx.pending_errors > 0);
+	expect_text(good, "fine", 10);
+	/* The same on the way in. */
+	assert_int_equal(send_text(sock, &nobody, "refused", 1), UG_SENT);
+	to = at("127.0.0.1", ug_port(sock));
+	assert_int_equal(send_text(good, &to, "in", 3), UG_SENT);
+	expect_text(sock, "in", 3);
+	ug_get_receive_stats(rcv, &rx, sizeof(rx));
+	assert_true(rx.errors > 0);
+	ug_close(sock);
+	ug_close(good);
+}
+
+/*
+ * Merging goes off while merged datagrams wait: they still come apart, and
+ * then it is off.
+ */
+static void merging_off_late(void **state)
+{
+	struct ug_socket *a = opened(NULL), *b = opened(NULL);
+	struct ug_endpoint to = at("127.0.0.1", ug_port(b));
+	struct ug_receive_stats was, now;
+
+	(void)state;
+	assert_int_equal(send_text(a, &to, "merged", 20), UG_SENT);
+	assert_int_equal(ug_set_merging(b, false), 0);
+	assert_int_equal(send_text(a, &to, "merged", 20), UG_SENT);
+	expect_text(b, "merged", 40);
+	expect_nothing(b);
+	ug_get_receive_stats(rcv, &was, sizeof(was));
+	assert_int_equal(send_text(a, &to, "single", 20), UG_SENT);
+	expect_text(b, "single", 20);
+	ug_get_receive_stats(rcv, &now, sizeof(now));
+	assert_int_equal(now.messages - was.messages, 20);
+	assert_int_equal(ug_set_merging(b, true), 0);
+	assert_int_equal(send_text(a, &to, "merged", 20), UG_SENT);
+	expect_text(b, "merged", 20);
+	ug_get_receive_stats(rcv, &was, sizeof(was));
+	assert_int_equal(was.messages - now.messages, 1);
+	ug_close(a);
+	ug_close(b);
+}
+
+static size_t resident_pages(const void *start, size_t pages)
+{
+	static unsigned char vec[1 << 16];
+	size_t n = 0;
+
+	assert_true(pages <= sizeof(vec));
+	assert_int_equal(mincore(unconst(start), pages * 4096, vec), 0);
+	for (size_t i = 0; i < pages; i++)
+		n += vec[i] & 1;
+	return n;
+}
+
+/* Small datagrams cost a page a slot, not a slot; a release gives it back. */
+static void memory_follows_use(void **state)
+{
+	struct ug_socket *a = opened(NULL), *b = opened(NULL);
+	struct ug_endpoint to = at("127.0.0.1", ug_port(b));
+	struct ug_receiver *big;
+
+	(void)state;
+	assert_int_equal(ug_receiver_new(&big, 256), 0);
+	assert_int_equal(ug_set_merging(b, false), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(send_text(a, &to, "small", 64), UG_SENT);
+	assert_int_equal(ug_receive(big, b, AF_INET, views, 1, 1000), 1);
+	const char *slots = views[0].data;
+
+	assert_int_equal(resident_pages(slots, 256 * 16), 256);
+	assert_false(ug_receiver_release(big));
+	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
+		;
+	assert_true(ug_receiver_release(big));
+	assert_int_equal(resident_pages(slots, 256 * 16), 0);
+	ug_receiver_free(big);
+	ug_close(a);
+	ug_close(b);
+}
+
+/* IPv6 switched off in the namespace: IPv4 goes on, with the right port. */
+static void ipv6_disabled(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt) };
+	struct ug_report report = { .size = sizeof(report) };
+	struct ug_socket *sock, *peer = opened(NULL);
+
+	(void)state;
+	assert_int_equal(netns_set("ipv6/conf/all/disable_ipv6", "1"), 0);
+	assert_int_equal(ug_open(&sock, &opt, &report), 0);
+	assert_int_equal(report.v4.err, 0);
+	struct ug_endpoint to = at("127.0.0.1", report.port);
+
+	assert_int_equal(send_text(peer, &to, "four", 2), UG_SENT);
+	expect_text(sock, "four", 2);
+	to = at("[::1]", report.port);
+	assert_true(send_text(peer, &to, "six", 2) < 0);
+	assert_int_equal(netns_set("ipv6/conf/all/disable_ipv6", "0"), 0);
+	ug_close(sock);
+	ug_close(peer);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	far = netns_new();
+	home = netns_new();
+	if (ug_batch_new(&batch, 64) < 0 || ug_receiver_new(&rcv, 16) < 0)
+		return -1;
+	return far >= 0 && home >= 0 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	ug_batch_free(batch);
+	ug_receiver_free(rcv);
+	close(far);
+	close(home);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ports),
+		cmocka_unit_test(change_port),
+		cmocka_unit_test(options),
+		cmocka_unit_test(from_descriptors),
+		cmocka_unit_test(dual_stack_descriptor),
+		cmocka_unit_test(sticky_source),
+		cmocka_unit_test(zones),
+		cmocka_unit_test(empty_datagrams),
+		cmocka_unit_test(queued_error),
+		cmocka_unit_test(merging_off_late),
+		cmocka_unit_test(memory_follows_use),
+		cmocka_unit_test(ipv6_disabled),
+	};
+
+	netns_require();
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

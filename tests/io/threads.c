@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Several threads send through one socket, each with its own batch, while
+ * others read counters and turn every switch. Nothing is lost or mixed up;
+ * ThreadSanitizer watches when it is built in.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/lib/check.h"
+#include "udpgather.h"
+
+enum {
+	SENDERS = 4,
+	ROUNDS = 100,
+	DGRAMS = 40,
+	LEN = 300
+};
+
+struct sender {
+	pthread_t thread;
+	uint32_t number;
+	struct ug_batch *batch;
+	size_t sent;
+};
+
+static struct ug_socket *tx, *rx;
+static struct ug_endpoint to;
+static struct sender senders[SENDERS];
+static atomic_bool stop;
+
+/*
+ * Stay on the CPU that the thread is on: datagrams that were sent from two
+ * CPUs wait in two queues, and may swap places even over loopback.
+ */
+static void stay(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)sched_getcpu(), &set);
+	assert_int_equal(sched_setaffinity(0, sizeof(set), &set), 0);
+}
+
+static void *sender_main(void *arg)
+{
+	struct sender *s = arg;
+	uint32_t payload[DGRAMS][LEN / 4];
+	struct iovec iov[DGRAMS];
+	struct ug_datagram d[DGRAMS];
+	int status[DGRAMS];
+
+	stay();
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		for (uint32_t i = 0; i < DGRAMS; i++) {
+			for (size_t k = 0; k < LEN / 4; k++)
+				payload[i][k] =
+					s->number << 24 | (round * DGRAMS + i);
+			iov[i] = (struct iovec){ payload[i], LEN };
+			d[i] = (struct ug_datagram){
+				.iov = &iov[i],
+				.n_iov = 1,
+				.to = &to,
+			};
+		}
+		s->sent += ug_send(tx, s->batch, NULL, d, DGRAMS, status, 5000);
+	}
+	return NULL;
+}
+
+static void *meddler_main(void *arg)
+{
+	(void)arg;
+	for (unsigned int i = 0; !atomic_load(&stop); i++) {
+		struct ug_send_stats stats;
+
+		ug_set_segments(tx, i % 65);
+		ug_network_changed(tx);
+		ug_set_mark(tx, i % 2);
+		ug_set_merging(rx, i % 2);
+		ug_get_send_stats(senders[i % SENDERS].batch, &stats,
+				  sizeof(stats));
+		ug_get_segments(tx, AF_INET, NULL);
+	}
+	return NULL;
+}
+
+/* In order for each sender, whole, and all of them. */
+static void receive_all(void)
+{
+	uint32_t next[SENDERS] = { 0 };
+	struct ug_receiver *rcv;
+	struct ug_view views[64];
+	size_t left = SENDERS * ROUNDS * DGRAMS;
+
+	assert_int_equal(ug_receiver_new(&rcv, 16), 0);
+	while (left) {
+		int n = ug_receive(rcv, rx, AF_INET, views, 64, 5000);
+
+		assert_true(n > 0);
+		for (int i = 0; i < n; i++) {
+			uint32_t words[LEN / 4];
+
+			assert_int_equal(views[i].len, LEN);
+			memcpy(words, views[i].data, LEN);
+			uint32_t who = words[0] >> 24;
+
+			assert_true(who < SENDERS);
+			assert_int_equal(words[0] & 0xffffff, next[who]++);
+			for (size_t k = 1; k < LEN / 4; k++)
+				assert_int_equal(words[k], words[0]);
+		}
+		left -= (size_t)n;
+	}
+	ug_receiver_free(rcv);
+}
+
+static void many_senders(void **state)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.families = UG_IPV4_ONLY,
+	};
+	char text[UG_ENDPOINT_TEXT];
+	pthread_t meddler;
+
+	(void)state;
+	assert_int_equal(ug_open(&tx, &opt, NULL), 0);
+	assert_int_equal(ug_open(&rx, &opt, NULL), 0);
+	snprintf(text, sizeof(text), "127.0.0.1:%u", ug_port(rx));
+	assert_int_equal(ug_endpoint_parse(&to, text), 0);
+	for (uint32_t i = 0; i < SENDERS; i++) {
+		senders[i].number = i;
+		assert_int_equal(ug_batch_new(&senders[i].batch, 32), 0);
+	}
+	assert_int_equal(pthread_create(&meddler, NULL, meddler_main, NULL), 0);
+	for (size_t i = 0; i < SENDERS; i++)
+		assert_int_equal(pthread_create(&senders[i].thread, NULL,
+						sender_main, &senders[i]),
+				 0);
+	receive_all();
+	for (size_t i = 0; i < SENDERS; i++) {
+		pthread_join(senders[i].thread, NULL);
+		assert_int_equal(senders[i].sent, ROUNDS * DGRAMS);
+		ug_batch_free(senders[i].batch);
+	}
+	atomic_store(&stop, true);
+	pthread_join(meddler, NULL);
+	ug_close(tx);
+	ug_close(rx);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(many_senders) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

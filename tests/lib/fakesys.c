@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/lib/fakesys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/lib/check.h"
+#include "udpgather/endpoint.h"
+
+struct fake fake;
+
+void fake_reset(void)
+{
+	memset(&fake, 0, sizeof(fake));
+	fake.release = "6.1.0-fake";
+	fake.now_ms = 1000;
+}
+
+void fake_payload(unsigned char *out, size_t len, uint32_t number)
+{
+	for (size_t i = 0; i < len; i++)
+		out[i] = i < 4 ? (unsigned char)(number >> (24 - 8 * i))
+			       : (unsigned char)(number * 7 + i * 13);
+}
+
+/* Bytes @off to @off + @len of a message, from its vectors. */
+static void copy_out(const struct msghdr *h, size_t off, unsigned char *out,
+		     size_t len)
+{
+	for (size_t v = 0; v < h->msg_iovlen && len; v++) {
+		const struct iovec *iov = &h->msg_iov[v];
+
+		if (off >= iov->iov_len) {
+			off -= iov->iov_len;
+			continue;
+		}
+		size_t n = size_min(len, iov->iov_len - off);
+
+		memcpy(out, (char *)iov->iov_base + off, n);
+		out += n;
+		len -= n;
+		off = 0;
+	}
+	assert_int_equal(len, 0);
+}
+
+static void log_datagram(const struct fake_message *m, size_t off, size_t len,
+			 size_t train)
+{
+	static unsigned char got[1 << 17], expected[1 << 17];
+
+	assert_true(fake.n < FAKE_LOG && len <= sizeof(got));
+	struct fake_datagram *d = &fake.log[fake.n++];
+
+	copy_out(m->h, off, got, len);
+	*d = (struct fake_datagram){
+		.to = m->to,
+		.has_source = m->control.has_source,
+		.tos = m->control.tos,
+		.len = len,
+		.train = train,
+	};
+	for (size_t i = 0; i < 4 && len >= 4; i++)
+		d->number = d->number << 8 | got[i];
+	fake_payload(expected, len, d->number);
+	d->whole = memcmp(got, expected, len) == 0;
+}
+
+/* What the kernel does with a message that it takes. */
+static void deliver(const struct fake_message *m)
+{
+	size_t seg = m->segment_len ? m->segment_len : m->bytes;
+	size_t cnt = m->bytes ? (m->bytes + seg - 1) / seg : 1;
+
+	assert_true(cnt <= 64);
+	for (size_t i = 0; i < cnt; i++)
+		log_datagram(m, i * seg, size_min(seg, m->bytes - i * seg),
+			     cnt);
+}
+
+/* TOS comes as an int here, as one byte on a received message. */
+static void read_control(const struct msghdr *h, struct fake_message *m)
+{
+	for (size_t off = 0; off < h->msg_controllen;) {
+		const char *at = (char *)h->msg_control + off;
+		struct cmsghdr head;
+		uint16_t segment;
+		int tos;
+
+		memcpy(&head, at, sizeof(head));
+		if (head.cmsg_level == IPPROTO_UDP) {
+			memcpy(&segment, at + CMSG_LEN(0), sizeof(segment));
+			m->segment_len = segment;
+		} else if (head.cmsg_type == IP_TOS ||
+			   head.cmsg_type == IPV6_TCLASS) {
+			memcpy(&tos, at + CMSG_LEN(0), sizeof(tos));
+			m->control.tos = (uint8_t)tos;
+		} else {
+			m->control.has_source = true;
+		}
+		off += CMSG_ALIGN(head.cmsg_len);
+	}
+}
+
+static int offer(int fd, const struct msghdr *h)
+{
+	struct fake_message m = { .fd = fd, .h = h };
+
+	assert_int_equal(ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen),
+			 0);
+	assert_int_equal(endpoint_family(&m.to),
+			 fd == FAKE_FD4 ? AF_INET : AF_INET6);
+	assert_true(h->msg_iovlen <= 1024);
+	for (size_t v = 0; v < h->msg_iovlen; v++)
+		m.bytes += h->msg_iov[v].iov_len;
+	read_control(h, &m);
+	int err = fake.rule ? fake.rule(&m) : 0;
+
+	if (!err)
+		deliver(&m);
+	return err;
+}
+
+static int fake_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
+			 int flags)
+{
+	assert_true(flags & MSG_DONTWAIT);
+	assert_true(n > 0);
+	if (fake.no_mmsg) {
+		errno = ENOSYS;
+		return -1;
+	}
+	size_t call = fake.send_calls++;
+
+	if (call < FAKE_ERRS && fake.errs[call]) {
+		errno = fake.errs[call];
+		return -1;
+	}
+	unsigned int done = 0;
+
+	while (done < n && !(fake.short_at && done == fake.short_at)) {
+		int err = offer(fd, &msgs[done].msg_hdr);
+
+		if (err && !done) {
+			errno = err;
+			return -1;
+		}
+		if (err)
+			break;
+		done++;
+	}
+	return (int)done;
+}
+
+static ssize_t fake_sendmsg(int fd, const struct msghdr *h, int flags)
+{
+	assert_true(flags & MSG_DONTWAIT);
+	size_t call = fake.send_calls++;
+	int err = call < FAKE_ERRS && fake.errs[call] ? fake.errs[call]
+						      : offer(fd, h);
+
+	if (err) {
+		errno = err;
+		return -1;
+	}
+	return 1;
+}
+
+static int fake_receive(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	assert_true(flags & MSG_DONTWAIT);
+	fake.receive_calls++;
+	int r = fake.receive(fd, msgs, n);
+
+	if (r < 0)
+		errno = -r;
+	return r < 0 ? -1 : r;
+}
+
+static int fake_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
+			 int flags)
+{
+	if (fake.no_mmsg) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return fake_receive(fd, msgs, n, flags);
+}
+
+static ssize_t fake_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	struct mmsghdr one = { .msg_hdr = *msg };
+	int r = fake_receive(fd, &one, 1, flags);
+
+	*msg = one.msg_hdr;
+	return r < 0 ? -1 : (ssize_t)one.msg_len;
+}
+
+/* Count a call of opening; true if it is the one that fails. */
+static bool fails(void)
+{
+	errno = fake.fail_socket_err;
+	return ++fake.socket_calls == fake.fail_socket_call;
+}
+
+static int fake_socket(int family, int type, int protocol)
+{
+	assert_true(type & SOCK_CLOEXEC);
+	assert_int_equal(protocol, IPPROTO_UDP);
+	if (fails())
+		return -1;
+	if (family == fake.lacks_family) {
+		errno = EAFNOSUPPORT;
+		return -1;
+	}
+	fake.open_fds++;
+	return family == AF_INET ? FAKE_FD4 : FAKE_FD6;
+}
+
+static uint16_t bound_port[2];
+
+static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	static uint16_t next = 40000;
+	struct ug_endpoint at;
+
+	if (fails())
+		return -1;
+	assert_int_equal(ug_endpoint_set(&at, sa, len), 0);
+	uint16_t port = ntohs(fd == FAKE_FD4 ? at.addr.v4.sin_port
+					     : at.addr.v6.sin6_port);
+
+	if (fd == FAKE_FD6 && port && port >= fake.busy_from &&
+	    port <= fake.busy_to) {
+		errno = EADDRINUSE;
+		return -1;
+	}
+	bound_port[fd == FAKE_FD6] = port ? port : next++;
+	return 0;
+}
+
+static int fake_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	struct ug_endpoint at = { 0 };
+
+	if (fails())
+		return -1;
+	if (fd == FAKE_FD4) {
+		at.addr.v4.sin_family = AF_INET;
+		at.addr.v4.sin_port = htons(bound_port[0]);
+		*len = sizeof(at.addr.v4);
+	} else {
+		at.addr.v6.sin6_family = AF_INET6;
+		at.addr.v6.sin6_port = htons(bound_port[1]);
+		*len = sizeof(at.addr.v6);
+	}
+	memcpy(sa, &at.addr, *len);
+	return 0;
+}
+
+static int fake_setsockopt(int fd, int level, int name, const void *value,
+			   socklen_t len)
+{
+	(void)level;
+	if (fails())
+		return -1;
+	if (name == SO_MARK && len == sizeof(uint32_t))
+		memcpy(&fake.mark[fd == FAKE_FD6], value, len);
+	return 0;
+}
+
+static int fake_getsockopt(int fd, int level, int name, void *value,
+			   socklen_t *len)
+{
+	int result = 1;
+
+	assert_int_equal(*len, sizeof(result));
+	if (fails())
+		return -1;
+	if (level == SOL_SOCKET && name == SO_MARK)
+		memcpy(&result, &fake.mark[fd == FAKE_FD6], sizeof(result));
+	if (level == SOL_SOCKET && name == SO_DOMAIN)
+		result = fd == FAKE_FD4 ? AF_INET : AF_INET6;
+	if (level == SOL_SOCKET && name == SO_PROTOCOL)
+		result = IPPROTO_UDP;
+	if (level == IPPROTO_UDP &&
+	    ((name == UDP_GRO && fake.gro_unreadable) ||
+	     (name == UDP_SEGMENT && fake.no_segment))) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	memcpy(value, &result, sizeof(result));
+	return 0;
+}
+
+static int fake_close(int fd)
+{
+	(void)fd;
+	fake.open_fds--;
+	return 0;
+}
+
+static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	if (!timeout_ms) {
+		fds->revents = 0;
+		return 0;
+	}
+	fake.polls++;
+	if (fake.poll)
+		return fake.poll(n, timeout_ms);
+	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
+	return 1;
+}
+
+static int fake_uname(struct utsname *out)
+{
+	snprintf(out->release, sizeof(out->release), "%s", fake.release);
+	return 0;
+}
+
+static int64_t fake_now_ms(void)
+{
+	return fake.now_ms;
+}
+
+const struct ug_sys fake_sys = {
+	.socket = fake_socket,
+	.bind = fake_bind,
+	.getsockname = fake_getsockname,
+	.setsockopt = fake_setsockopt,
+	.getsockopt = fake_getsockopt,
+	.close = fake_close,
+	.sendmmsg = fake_sendmmsg,
+	.sendmsg = fake_sendmsg,
+	.recvmmsg = fake_recvmmsg,
+	.recvmsg = fake_recvmsg,
+	.poll = fake_poll,
+	.uname = fake_uname,
+	.now_ms = fake_now_ms,
+};

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A kernel made of rules, behind the library's table of system calls.
+ *
+ * Sending: each message is put to a rule, which takes it or names an errno.
+ * What was taken is cut into datagrams as the kernel would, from the vectors
+ * that it was given, and logged with its destination and control data. So a
+ * test sees what a receiver would see, garbage included.
+ *
+ * Errors by call: errs[n] is delivered by the n-th call to send, before any
+ * rule is asked; short_at limits what one call takes.
+ */
+#ifndef TESTS_LIB_FAKESYS_H
+#define TESTS_LIB_FAKESYS_H
+
+#include "udpgather/control.h"
+#include "udpgather/sys.h"
+
+enum {
+	FAKE_FD4 = 1004,
+	FAKE_FD6 = 1006,
+	FAKE_LOG = 4096,
+	FAKE_ERRS = 64
+};
+
+/* A message as a rule sees it. */
+struct fake_message {
+	int fd;
+	const struct msghdr *h;
+	struct ug_endpoint to;
+	struct control_info control;
+	size_t bytes;
+	size_t segment_len; /* 0: not segmented */
+};
+
+/* A datagram as a receiver would see it. */
+struct fake_datagram {
+	struct ug_endpoint to;
+	bool has_source;
+	uint8_t tos;
+	size_t len;
+	uint32_t number; /* its first four bytes, or as many as there are */
+	bool whole;	 /* all its bytes are those of datagram @number */
+	size_t train;	 /* datagrams in its message */
+};
+
+struct fake {
+	/* Rules and errors. */
+	int (*rule)(const struct fake_message *m);
+	int errs[FAKE_ERRS];
+	size_t short_at; /* 0: no limit */
+	bool no_mmsg;
+	size_t fail_socket_call; /* the n-th call of opening fails, from 1 */
+	int fail_socket_err;
+	int lacks_family;
+	uint16_t busy_from, busy_to; /* ports that IPv6 has taken */
+	bool gro_unreadable;
+	bool no_segment;
+	const char *release;
+	/* Receiving: fill messages, return how many, or -errno. */
+	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
+	int (*poll)(nfds_t n, int timeout_ms);
+	/* Log. */
+	size_t send_calls;
+	size_t socket_calls;
+	size_t receive_calls;
+	size_t polls;
+	uint32_t mark[2];
+	int open_fds;
+	int64_t now_ms;
+	size_t n;
+	struct fake_datagram log[FAKE_LOG];
+};
+
+extern struct fake fake;
+extern const struct ug_sys fake_sys;
+
+/* fake_reset() - no rules, no errors, an empty log */
+void fake_reset(void);
+
+/* fake_payload() - the bytes of datagram @number: number, then a pattern */
+void fake_payload(unsigned char *out, size_t len, uint32_t number);
+
+#endif /* TESTS_LIB_FAKESYS_H */

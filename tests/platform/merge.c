@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a socket with UDP_GRO receives: the control message is an int, and a
+ * train may have more than 64 datagrams.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "tests/lib/netns.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
+
+enum {
+	/* Far above what any kernel sends in one message (128 in 2025). */
+	SEGMENTS_TRIED = 1000,
+	/* The longest train that the library's authors have seen. */
+	SEGMENTS_SEEN = 128,
+};
+
+static const char *const loopback[] = { "127.0.0.1", "::1" };
+static uint8_t bytes[MESSAGE_CAP];
+static uint8_t buf[MESSAGE_CAP];
+
+/* Reads UDP_GRO back; it must be an int. */
+static int read_back(int fd)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, &len), 0);
+	assert_int_equal(len, sizeof(value));
+	return value;
+}
+
+/* Linux 5.12 and later: earlier ones have the option, and do not tell. */
+static void test_option_can_be_read_back(void **state)
+{
+	const int on = 1, off = 0;
+	size_t i;
+	int fd;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(loopback); i++) {
+		fd = udp_open(loopback[i], false, NULL);
+		assert_int_equal(read_back(fd), 0);
+		assert_int_equal(
+			setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)),
+			0);
+		assert_int_equal(read_back(fd), 1);
+		assert_int_equal(
+			setsockopt(fd, IPPROTO_UDP, UDP_GRO, &off, sizeof(off)),
+			0);
+		assert_int_equal(read_back(fd), 0);
+		close(fd);
+	}
+}
+
+static void test_control_message_is_an_int(void **state)
+{
+	struct arrival in;
+	union address to;
+	int from_fd, to_fd;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(loopback); i++) {
+		to_fd = udp_open(loopback[i], true, &to);
+		from_fd = udp_open(loopback[i], false, NULL);
+		assert_int_equal(udp_send_bytes(from_fd, &to, bytes, 1950, 700),
+				 1950);
+		udp_receive(to_fd, buf, &in);
+		assert_int_equal(in.len, 1950);
+		assert_memory_equal(buf, bytes, 1950);
+		assert_int_equal(in.segment_len, CMSG_LEN(sizeof(int)));
+		assert_int_equal(in.segment, 700);
+		close(from_fd);
+		close(to_fd);
+	}
+}
+
+/* A single datagram has none, or one that does not cut it. */
+static void test_single_datagram_is_not_cut(void **state)
+{
+	static const size_t lens[] = { 0, 1, 700, 9000 };
+	struct arrival in;
+	union address to;
+	int from_fd, to_fd;
+	size_t i, k;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(loopback); i++) {
+		to_fd = udp_open(loopback[i], true, &to);
+		from_fd = udp_open(loopback[i], false, NULL);
+		for (k = 0; k < ARRAY_LEN(lens); k++) {
+			assert_int_equal(
+				udp_send_bytes(from_fd, &to, bytes, lens[k], 0),
+				lens[k]);
+			udp_receive(to_fd, buf, &in);
+			assert_int_equal(in.len, lens[k]);
+			assert_true(!in.segment ||
+				    (size_t)in.segment >= in.len);
+			seen(!in.segment_len, "%s: %zu bytes come %s UDP_GRO",
+			     loopback[i], lens[k],
+			     in.segment_len ? "with" : "without");
+		}
+		close(from_fd);
+		close(to_fd);
+	}
+}
+
+static void test_trains_may_be_longer_than_64(void **state)
+{
+	size_t i, cnt, longest;
+	struct arrival in;
+	union address to;
+	int from_fd, to_fd;
+
+	(void)state;
+	for (i = 0; i < ARRAY_LEN(loopback); i++) {
+		to_fd = udp_open(loopback[i], true, &to);
+		from_fd = udp_open(loopback[i], false, NULL);
+		longest = 0;
+		for (cnt = 2; cnt < SEGMENTS_TRIED; cnt++) {
+			if (udp_send_bytes(from_fd, &to, bytes, cnt * 60, 60) <
+			    0)
+				break;
+			udp_receive(to_fd, buf, &in);
+			assert_int_equal(in.segment, 60);
+			assert_int_equal(in.len, cnt * 60);
+			longest = cnt;
+		}
+		seen(longest == SEGMENTS_SEEN,
+		     "%s: %zu datagrams came in one message", loopback[i],
+		     longest);
+		assert_true(longest >= SEGMENTS_SAFE);
+		close(from_fd);
+		close(to_fd);
+	}
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	bytes_fill(bytes, sizeof(bytes));
+	return netns_new() < 0 ? -1 : 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_option_can_be_read_back),
+		cmocka_unit_test(test_control_message_is_an_int),
+		cmocka_unit_test(test_single_datagram_is_not_cut),
+		cmocka_unit_test(test_trains_may_be_longer_than_64),
+	};
+
+	netns_require();
+	return cmocka_run_group_tests(tests, setup, NULL);
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What memory of memfd_secret(2) can and cannot do: it is not given to a
+ * child if asked so (MADV_DONTFORK), but MADV_WIPEONFORK is refused, for it
+ * is a shared mapping, and it never grows.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/skip.h"
+#include "tests/lib/check.h"
+#include "tests/platform/datagram.h"
+
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447
+#endif
+
+static size_t page_len;
+
+/* A region of two pages. */
+struct region {
+	int fd;
+	uint8_t *bytes;
+	size_t len;
+};
+
+static int secret_open(void)
+{
+	return (int)syscall(SYS_memfd_secret, 0);
+}
+
+static void region_open(struct region *r)
+{
+	r->len = 2 * page_len;
+	r->fd = secret_open();
+	assert_true(r->fd >= 0);
+	assert_int_equal(ftruncate(r->fd, (off_t)r->len), 0);
+	r->bytes = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd,
+			0);
+	assert_ptr_not_equal(r->bytes, MAP_FAILED);
+	memset(r->bytes, 0x5a, r->len);
+}
+
+static void region_close(struct region *r)
+{
+	munmap(r->bytes, r->len);
+	close(r->fd);
+}
+
+/* Whether a child of fork(2) has the memory at @p: 0 or 1. */
+static int child_has(const void *p)
+{
+	int fds[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(fds), 0);
+	fflush(stdout);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		/* The kernel looks for us, and does not kill if it fails. */
+		if (write(fds[1], p, 1) == 1)
+			_exit(1);
+		_exit(errno == EFAULT ? 0 : 2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(fds[0]);
+	close(fds[1]);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void test_dontfork_keeps_it_from_a_child(void **state)
+{
+	struct region r;
+
+	(void)state;
+	region_open(&r);
+	assert_int_equal(child_has(r.bytes), 1);
+	assert_int_equal(madvise(r.bytes, r.len, MADV_DONTFORK), 0);
+	assert_int_equal(child_has(r.bytes), 0);
+	assert_int_equal(r.bytes[0], 0x5a);
+	region_close(&r);
+}
+
+static void test_wipeonfork_is_refused(void **state)
+{
+	struct region r;
+	int err;
+
+	(void)state;
+	region_open(&r);
+	err = madvise(r.bytes, r.len, MADV_WIPEONFORK) ? errno : 0;
+	seen(err == EINVAL, "MADV_WIPEONFORK gives %s",
+	     err ? strerror(err) : "no error");
+	region_close(&r);
+}
+
+static void test_growing_is_refused(void **state)
+{
+	struct region r;
+	int err;
+
+	(void)state;
+	region_open(&r);
+	err = ftruncate(r.fd, (off_t)(r.len + page_len)) ? errno : 0;
+	seen(err == EINVAL, "a second ftruncate gives %s",
+	     err ? strerror(err) : "no error");
+	region_close(&r);
+}
+
+/* A mapping may become longer; there is no memory behind its end. */
+static void test_longer_mapping_has_no_more_memory(void **state)
+{
+	struct region r;
+	void *p;
+
+	(void)state;
+	region_open(&r);
+	p = mremap(r.bytes, r.len, r.len + page_len, MREMAP_MAYMOVE);
+	seen(p != MAP_FAILED, "mremap to more gives %s",
+	     p == MAP_FAILED ? strerror(errno) : "a longer mapping");
+	if (p != MAP_FAILED) {
+		r.bytes = p;
+		assert_int_equal(child_has(r.bytes + r.len - 1), 1);
+		assert_int_equal(child_has(r.bytes + r.len), 0);
+		r.len += page_len;
+	}
+	region_close(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_dontfork_keeps_it_from_a_child),
+		cmocka_unit_test(test_wipeonfork_is_refused),
+		cmocka_unit_test(test_growing_is_refused),
+		cmocka_unit_test(test_longer_mapping_has_no_more_memory),
+	};
+	int fd = secret_open();
+
+	/* ENOSYS also where the kernel has it and secretmem.enable is 0. */
+	if (fd < 0)
+		skip_program("this kernel has no memfd_secret");
+	close(fd);
+	page_len = (size_t)sysconf(_SC_PAGESIZE);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

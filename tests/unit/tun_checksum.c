@@ -12,10 +12,10 @@ static uint16_t folded(uint64_t sum)
 static void test_adding_agrees_with_the_book(void **state)
 {
 	static uint8_t src[2048 + 32], dst[2048 + 32];
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	random_fill(&r, src, sizeof(src));
 	for (size_t len = 0; len <= 2048; len += len < 300 ? 1 : 61) {
 		for (size_t off = 0; off < 17; off++) {
@@ -38,14 +38,14 @@ static void test_adding_agrees_with_the_book(void **state)
 static void test_pieces_add_up(void **state)
 {
 	static uint8_t src[4096];
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	random_fill(&r, src, sizeof(src));
 	for (int i = 0; i < 2000; i++) {
-		size_t len = random_below(&r, sizeof(src) + 1);
-		size_t cut = len ? random_below(&r, (uint32_t)len) & ~1U : 0;
+		size_t len = random_u32(&r, sizeof(src) + 1);
+		size_t cut = len ? random_u32(&r, (uint32_t)len) & ~1U : 0;
 		uint64_t sum = checksum_add(0, src, cut);
 
 		sum = checksum_add(sum, src + cut, len - cut);
@@ -71,12 +71,12 @@ static void test_extremes(void **state)
 static void test_pseudo_headers(void **state)
 {
 	uint8_t pkt[40];
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int i = 0; i < 1000; i++) {
-		size_t len = random_below(&r, 65536);
+		size_t len = random_u32(&r, 65536);
 
 		random_fill(&r, pkt, sizeof(pkt));
 		pkt[0] = 0x45;

@@ -344,14 +344,14 @@ static void test_malformed(void **state)
 
 static void test_garbage(void **state)
 {
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int i = 0; i < 100000; i++) {
 		static const int types[] = { RTM_NEWLINK, RTM_DELLINK,
 					     RTM_NEWROUTE, NLMSG_ERROR };
-		size_t len = random_below(&r, 160);
+		size_t len = random_u32(&r, 160);
 		struct nlmsghdr *nlh = malloc(len + sizeof(*nlh));
 
 		random_fill(&r, (void *)nlh, len);

@@ -6,60 +6,33 @@
 #ifndef TESTS_TUN_PACKET_H
 #define TESTS_TUN_PACKET_H
 
-#include <stdarg.h>
 #include <stdbool.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <cmocka.h>
+
+#include "tests/lib/check.h"
 
 #include "tun/ip.h"
 
-#define TEST_UNUSED __attribute__((unused))
-
-/* A repeatable source of numbers; the seed is printed. */
-struct test_random {
-	uint64_t state;
-};
-
 /**
- * random_init() - seed from TEST_SEED or the clock, and print the seed
+ * random_seed() - seed from TEST_SEED or the clock, and print the seed
  * @r:		source
  */
-static inline void random_init(struct test_random *r)
+static inline void random_seed(struct random *r)
 {
-	const char *seed = getenv("TEST_SEED");
 	struct timespec now;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	r->state = (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20;
-	if (seed)
-		r->state = strtoull(seed, NULL, 0);
-	print_message("# TEST_SEED=%llu\n", (unsigned long long)r->state);
+	random_init(r, (uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec << 20);
 }
 
 /**
- * random_next() - 64 bits (splitmix64)
- * @r:		source
- */
-static inline uint64_t random_next(struct test_random *r)
-{
-	uint64_t z = r->state += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
-/**
- * random_below() - a number from 0 to n - 1
+ * random_u32() - a number from 0 to n - 1
  * @r:		source
  * @n:		bound, not 0
  */
-static inline uint32_t random_below(struct test_random *r, uint32_t n)
+static inline uint32_t random_u32(struct random *r, size_t n)
 {
-	return (uint32_t)(random_next(r) % n);
+	return (uint32_t)random_below(r, n);
 }
 
 /**
@@ -68,7 +41,7 @@ static inline uint32_t random_below(struct test_random *r, uint32_t n)
  * @dst:	where
  * @len:	how many
  */
-static inline void random_fill(struct test_random *r, uint8_t *dst, size_t len)
+static inline void random_fill(struct random *r, uint8_t *dst, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
 		dst[i] = (uint8_t)random_next(r);
@@ -255,7 +228,7 @@ static inline size_t packet_build(uint8_t *pkt, const struct spec *s)
 	size_t len = hdr_len + s->payload_len;
 	struct tcp_hdr *tcp = (void *)(pkt + off);
 	struct udp_hdr *udp = (void *)(pkt + off);
-	struct test_random r = { s->payload };
+	struct random r = { 2 * s->payload + 1 };
 
 	packet_build_ip(pkt, s, len);
 	memset(pkt + off, 0, hdr_len - off);

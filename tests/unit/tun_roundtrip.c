@@ -53,18 +53,18 @@ static unsigned int flow_of(const uint8_t *pkt)
  * @r:		source
  * @s:		the flow's next packet
  */
-static void mutate(struct test_random *r, struct spec *s)
+static void mutate(struct random *r, struct spec *s)
 {
 	s->seq += s->payload_len;
 	s->flags = TCP_ACK;
 	s->id++;
 	s->payload = random_next(r);
-	switch (random_below(r, 40)) {
+	switch (random_u32(r, 40)) {
 	case 0:
-		s->payload_len = random_below(r, 3) * 100;
+		s->payload_len = random_u32(r, 3) * 100;
 		break;
 	case 1:
-		s->payload_len = 1 + random_below(r, 1400);
+		s->payload_len = 1 + random_u32(r, 1400);
 		break;
 	case 2:
 		s->flags |= TCP_PSH;
@@ -76,16 +76,16 @@ static void mutate(struct test_random *r, struct spec *s)
 		s->ack++;
 		break;
 	case 5:
-		s->seq += random_below(r, 3000);
+		s->seq += random_u32(r, 3000);
 		break;
 	case 6:
 		s->id = (uint16_t)random_next(r);
 		break;
 	case 7:
-		s->tos = (uint8_t)random_below(r, 4);
+		s->tos = (uint8_t)random_u32(r, 4);
 		break;
 	case 8:
-		s->opt_len = (uint16_t)(random_below(r, 11) * 4);
+		s->opt_len = (uint16_t)(random_u32(r, 11) * 4);
 		break;
 	case 9:
 		s->window++;
@@ -120,15 +120,15 @@ static bool same_flow(const uint8_t *a, const uint8_t *b, const struct spec *s)
  * @r:		source
  * @s:		spec
  */
-static void put_packet(struct test_random *r, const struct spec *s)
+static void put_packet(struct random *r, const struct spec *s)
 {
 	uint8_t pkt[PACKET_CAP], bad[PACKET_CAP];
 	size_t len = packet_build(pkt, s);
 
 	memcpy(bad, pkt, len);
-	if (random_below(r, 50) == 0)
-		bad[random_below(r, (uint32_t)len)] ^=
-			(uint8_t)(1 << random_below(r, 8));
+	if (random_u32(r, 50) == 0)
+		bad[random_u32(r, (uint32_t)len)] ^=
+			(uint8_t)(1 << random_u32(r, 8));
 	if (same_flow(pkt, bad, s))
 		memcpy(pkt, bad, len);
 	keep(&put[s->host], pkt, len);
@@ -159,20 +159,19 @@ static void cut_frame(size_t len)
 		keep(&taken[flow_of(segs[i].data)], segs[i].data, segs[i].len);
 }
 
-static void make_flows(struct test_random *r, struct spec flows[FLOWS])
+static void make_flows(struct random *r, struct spec flows[FLOWS])
 {
 	for (unsigned int i = 0; i < FLOWS; i++) {
 		flows[i] = (struct spec){
 			.version = random_next(r) & 1 ? 4 : 6,
-			.proto = random_below(r, 3) ? IP_PROTO_TCP
-						    : IP_PROTO_UDP,
+			.proto = random_u32(r, 3) ? IP_PROTO_TCP : IP_PROTO_UDP,
 			.host = (uint8_t)i,
 			.no_df = random_next(r) & 1,
 			.id = (uint16_t)random_next(r),
 			.seq = (uint32_t)random_next(r),
-			.payload_len = 1 + random_below(r, 1400),
+			.payload_len = 1 + random_u32(r, 1400),
 		};
-		if (flows[i].version == 6 && random_below(r, 8) == 0)
+		if (flows[i].version == 6 && random_u32(r, 8) == 0)
 			flows[i].ext_len = 8;
 	}
 }
@@ -180,14 +179,14 @@ static void make_flows(struct test_random *r, struct spec flows[FLOWS])
 static void test_cut_of_merged_is_the_same(void **state)
 {
 	unsigned int merged = 0, packets = 0;
-	struct test_random r;
+	struct random r;
 	struct spec flows[FLOWS];
 	size_t len;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int round = 0; round < ROUNDS; round++) {
-		unsigned int cnt = random_below(&r, PACKETS);
+		unsigned int cnt = random_u32(&r, PACKETS);
 		unsigned int run = 0, i = 0;
 
 		memset(put, 0, sizeof(put));
@@ -196,8 +195,8 @@ static void test_cut_of_merged_is_the_same(void **state)
 		batch_begin(MERGE_ALL);
 		while (cnt--) {
 			if (run-- == 0) {
-				i = random_below(&r, FLOWS);
-				run = random_below(&r, 12);
+				i = random_u32(&r, FLOWS);
+				run = random_u32(&r, 12);
 			}
 			put_packet(&r, &flows[i]);
 			mutate(&r, &flows[i]);
@@ -229,8 +228,7 @@ static void test_cut_of_merged_is_the_same(void **state)
  *
  * Return: its length.
  */
-static size_t make_super(struct test_random *r, uint8_t *pkt,
-			 struct vnet_hdr *hdr)
+static size_t make_super(struct random *r, uint8_t *pkt, struct vnet_hdr *hdr)
 {
 	struct spec s = { .version = random_next(r) & 1 ? 4 : 6,
 			  .proto = random_next(r) & 1 ? IP_PROTO_TCP
@@ -240,21 +238,21 @@ static size_t make_super(struct test_random *r, uint8_t *pkt,
 			  .id = (uint16_t)random_next(r),
 			  .seq = (uint32_t)random_next(r),
 			  .ack = (uint32_t)random_next(r),
-			  .flow = random_below(r, 1 << 20),
+			  .flow = random_u32(r, 1 << 20),
 			  .tos = (uint8_t)random_next(r),
 			  .payload = random_next(r) };
-	uint32_t size = 1 + random_below(r, 1400), max = 65400, off;
+	uint32_t size = 1 + random_u32(r, 1400), max = 65400, off;
 	size_t len;
 
 	if (s.proto == IP_PROTO_TCP)
-		s.opt_len = (uint16_t)(random_below(r, 11) * 4);
+		s.opt_len = (uint16_t)(random_u32(r, 11) * 4);
 	if (random_next(r) & 1)
 		s.flags |= TCP_PSH;
 	if (random_next(r) & 1)
 		s.flags |= TCP_ECE;
 	max = (uint32_t)size_min(max, (s.proto == IP_PROTO_UDP ? 64U : 1000U) *
 					      size);
-	s.payload_len = size + 1 + random_below(r, max - size);
+	s.payload_len = size + 1 + random_u32(r, max - size);
 	len = packet_build(pkt, &s);
 	off = (uint32_t)packet_l4_off(&s);
 	packet_sum_l4(pkt, len, off, s.proto, true);
@@ -275,10 +273,10 @@ static size_t make_super(struct test_random *r, uint8_t *pkt,
 static void test_merge_of_cut_is_the_same(void **state)
 {
 	static uint8_t pkt[65536];
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int round = 0; round < ROUNDS; round++) {
 		struct segment_slab slab = { .base = slab_bytes,
 					     .cap = SLAB_LEN,

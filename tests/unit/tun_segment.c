@@ -289,14 +289,14 @@ static void test_udp_checksum_is_never_0(void **state)
 
 static void test_whole_packets(void **state)
 {
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int i = 0; i < 2000; i++) {
 		struct spec s = { .version = i & 1 ? 4 : 6,
 				  .proto = i & 2 ? IP_PROTO_TCP : IP_PROTO_UDP,
-				  .payload_len = random_below(&r, 1500),
+				  .payload_len = random_u32(&r, 1500),
 				  .payload = random_next(&r) };
 		struct vnet_frame frame = { .ip_version = (uint8_t)s.version };
 		struct segment_slab slab = new_slab();
@@ -387,19 +387,19 @@ static void test_stride(void **state)
 static void test_continuation(void **state)
 {
 	static uint8_t pkt[65536], all[1 << 20];
-	struct test_random r;
+	struct random r;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int i = 0; i < 300; i++) {
 		struct spec s = { .version = i & 1 ? 4 : 6,
 				  .proto = i & 2 ? IP_PROTO_TCP : IP_PROTO_UDP,
 				  .flags = (uint8_t)(TCP_ACK | random_next(&r)),
 				  .id = (uint16_t)random_next(&r),
 				  .seq = (uint32_t)random_next(&r),
-				  .payload_len = 1 + random_below(&r, 60000),
+				  .payload_len = 1 + random_u32(&r, 60000),
 				  .payload = random_next(&r) };
-		uint16_t size = (uint16_t)(300 + random_below(&r, 2000));
+		uint16_t size = (uint16_t)(300 + random_u32(&r, 2000));
 		struct segment_slab slab = new_slab();
 		struct segment_cursor cur;
 		struct vnet_frame frame;
@@ -416,9 +416,9 @@ static void test_continuation(void **state)
 		segment_begin(&cur, pkt, &frame);
 		while (!cur.done) {
 			slab = new_slab();
-			slab.segs_cap = 1 + random_below(&r, 5);
+			slab.segs_cap = 1 + random_u32(&r, 5);
 			slab.cap = HEADROOM + cur.full_len + TAILROOM +
-				   random_below(&r, 9000);
+				   random_u32(&r, 9000);
 			assert_true(segment_cut(&cur, &slab) > 0);
 			for (unsigned int k = 0; k < slab.segs_cnt; k++) {
 				assert_memory_equal(all + off, segs[k].data,
@@ -433,13 +433,13 @@ static void test_continuation(void **state)
 /* Bytes of no meaning: whatever parses is cut without a step outside. */
 static void test_garbage(void **state)
 {
-	struct test_random r;
+	struct random r;
 	unsigned int parsed = 0;
 
 	(void)state;
-	random_init(&r);
+	random_seed(&r);
 	for (int i = 0; i < 200000; i++) {
-		size_t len = random_below(&r, 200);
+		size_t len = random_u32(&r, 200);
 		uint8_t *pkt = malloc(len + 1);
 		struct segment_slab slab = { .base = slab_base,
 					     .cap = SLAB_LEN,
@@ -455,8 +455,8 @@ static void test_garbage(void **state)
 			static const uint8_t types[] = { 0, 1, 4, 5 };
 
 			hdr.flags &= 1;
-			hdr.gso_type = types[random_below(&r, 4)];
-			vnet_set(hdr.gso_size, (uint16_t)random_below(&r, 100));
+			hdr.gso_type = types[random_u32(&r, 4)];
+			vnet_set(hdr.gso_size, (uint16_t)random_u32(&r, 100));
 			vnet_set(hdr.csum_start, i & 2 ? 20 : 40);
 			vnet_set(hdr.csum_offset, i & 4 ? 16 : 6);
 			if (len > 10) {

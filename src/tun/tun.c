@@ -337,10 +337,13 @@ err_close:
  * @config:	how; borrowed for the call
  * @fd:		the device, ours on success, else still the caller's
  *
- * With or without a virtio-net header, as it is; made nonblocking.
+ * With or without a virtio-net header, as it is; made nonblocking. That it has
+ * no packet information is for the one who opened it to see to: TUNGETIFF says
+ * IFF_NO_PI in any case (seen on Linux 6.18). If it has, all that is read drops
+ * as VNET_DROP_VERSION.
  *
  * Return: 0, or -errno: -EBADFD if @fd has no device, -ENOTTY if it is
- * something else, -EINVAL for a TAP or one with packet information.
+ * something else, -EINVAL for a TAP.
  */
 int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 		const struct tun_config *config, int fd)
@@ -353,7 +356,7 @@ int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 	if (sys->ioctl(fd, TUNGETIFF, &ifr) < 0)
 		return -errno;
 	flags = (unsigned short)ifr.ifr_flags;
-	if (!(flags & IFF_TUN) || !(flags & IFF_NO_PI))
+	if (!(flags & IFF_TUN))
 		return -EINVAL;
 	status = sys->get_flags(fd);
 	if (status < 0 || sys->set_flags(fd, status | O_NONBLOCK) < 0)

@@ -348,7 +348,6 @@ static void test_given_fd(void **state)
 		{ IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 0, TUN_FEATURES,
 		  MERGE_ALL },
 		{ IFF_TUN | IFF_NO_PI, 0, 0, 0 },
-		{ IFF_TUN | IFF_VNET_HDR, -EINVAL, 0, 0 },
 		{ IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, -EINVAL, 0, 0 },
 	};
 	struct tun_config config = { .mtu = 1400 };

@@ -355,17 +355,17 @@ static int parse_nsid(const struct nlattr *attr, void *data)
 }
 
 /**
- * get_home_nsid() - ask what number the namespace has for itself
- * @link:	link with a socket that is not bound to groups yet
+ * ask_home_nsid() - ask what number the namespace has for itself
+ * @sock:	a socket that hears nothing else
  *
  * Return: the number, LINK_NSID_HOME if it has none or cannot be asked.
  */
-static int get_home_nsid(struct link *link)
+static int ask_home_nsid(struct mnl_socket *sock)
 {
 	uint32_t words[256];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
-	struct rtgenmsg *gen;
 	int nsid = LINK_NSID_HOME;
+	struct rtgenmsg *gen;
 	ssize_t n;
 
 	nlh->nlmsg_type = RTM_GETNSID;
@@ -373,14 +373,32 @@ static int get_home_nsid(struct link *link)
 	gen = mnl_nlmsg_put_extra_header(nlh, sizeof(*gen));
 	gen->rtgen_family = AF_UNSPEC;
 	mnl_attr_put_u32(nlh, NETNSA_PID, (uint32_t)getpid());
-	if (mnl_socket_sendto(link->sock, nlh, nlh->nlmsg_len) < 0)
+	if (mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0)
 		return LINK_NSID_HOME;
 	/* The kernel answers within the send. */
-	n = mnl_socket_recvfrom(link->sock, words, sizeof(words));
+	n = mnl_socket_recvfrom(sock, words, sizeof(words));
 	if (n < 0 || !mnl_nlmsg_ok(nlh, (int)n) ||
 	    nlh->nlmsg_type != RTM_NEWNSID)
 		return LINK_NSID_HOME;
 	mnl_attr_parse(nlh, sizeof(*gen), parse_nsid, &nsid);
+	return nsid;
+}
+
+/**
+ * get_home_nsid() - what number the namespace has for itself
+ *
+ * Return: as ask_home_nsid().
+ */
+static int get_home_nsid(void)
+{
+	struct mnl_socket *sock;
+	int nsid;
+
+	sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!sock)
+		return LINK_NSID_HOME;
+	nsid = ask_home_nsid(sock);
+	mnl_socket_close(sock);
 	return nsid;
 }
 
@@ -409,7 +427,7 @@ int link_open(struct link *link, const struct tun_sys *sys,
 	if (!link->sock)
 		return -errno;
 	fd = mnl_socket_get_fd(link->sock);
-	link->state.home_nsid = get_home_nsid(link);
+	link->state.home_nsid = get_home_nsid();
 	link->all_nsid =
 		mnl_socket_setsockopt(link->sock, NETLINK_LISTEN_ALL_NSID, &on,
 				      sizeof(on)) == 0;

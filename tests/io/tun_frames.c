@@ -11,11 +11,8 @@
 #include <net/ethernet.h>
 #include <sys/ioctl.h>
 
+#include "tests/unit/tun_packet.h"
 #include "tun_pair.h"
-
-#ifndef TUN_F_USO4
-#define TUN_F_USO4 0x20
-#endif
 
 static struct tun tun;
 static struct tun_config config;
@@ -262,6 +259,86 @@ static void test_elsewhere(void **state)
 	assert_int_equal(write_one(), 0);
 }
 
+/**
+ * read_proto() - read a packet, passing over what IPv6 has to say by itself
+ * @out:	device
+ * @pkt:	receives the packet, 2000 bytes
+ * @proto:	protocol wanted
+ * @frame:	receives its description
+ */
+static void read_proto(struct tun *out, uint8_t *pkt, uint8_t proto,
+		       struct vnet_frame *frame)
+{
+	do {
+		assert_int_equal(tun_read(out, pkt, 2000, frame), 0);
+	} while (pkt[pkt[0] >> 4 == 4 ? 9 : 6] != proto);
+}
+
+/**
+ * forward() - write packets merged, and read what the kernel makes of them
+ * @out:	the device that they are forwarded to
+ * @s:		the first packet; two more follow it
+ *
+ * The kernel cuts them for a device without offload: they come out as they
+ * were, but for the hop.
+ */
+static void forward(struct tun *out, struct spec s)
+{
+	static uint8_t in[3][16 + 1024], want[1024], got[2048];
+	struct vnet_frame frame;
+	size_t len = 0;
+
+	merge_reset(pair_batch, tun.kinds, true);
+	s.ttl = 64;
+	for (unsigned int i = 0; i < 3; i++) {
+		len = packet_build(in[i] + 16, &s);
+		assert_int_equal(merge_add(pair_batch, in[i] + 16, len), 0);
+		s.id++;
+		s.seq += s.payload_len;
+		s.payload++;
+	}
+	assert_int_equal(pair_batch->items_cnt, 1);
+	assert_int_equal(tun_write(&tun, pair_batch), 0);
+	s.ttl = 63;
+	s.id = (uint16_t)(s.id - 3);
+	s.seq -= 3 * s.payload_len;
+	s.payload -= 3;
+	for (unsigned int i = 0; i < 3; i++) {
+		read_proto(out, got + 16, s.proto, &frame);
+		assert_int_equal(packet_build(want, &s), frame.len);
+		assert_memory_equal(got + 16, want, frame.len);
+		s.id++;
+		s.seq += s.payload_len;
+		s.payload++;
+	}
+}
+
+static void test_forwarded(void **state)
+{
+	struct tun_config plain = { .name = "out", .features_off = TUN_CSUM };
+	struct tun out;
+
+	(void)state;
+	assert_int_equal(tun_open(&out, &tun_sys_linux, &plain), 0);
+	assert_int_equal(netns_ip("link set dev out up"), 0);
+	assert_int_equal(netns_ip("addr add 10.9.8.1/24 dev out"), 0);
+	assert_int_equal(netns_ip("route add 10.1.2.0/24 dev wg0"), 0);
+	assert_int_equal(netns_add_address("out", "fd00::1/64"), 0);
+	assert_int_equal(netns_set("ipv4/ip_forward", "1"), 0);
+	assert_int_equal(netns_set("ipv6/conf/all/forwarding", "1"), 0);
+	for (int i = 0; i < 4; i++) {
+		struct spec s = { .version = i & 1 ? 6 : 4,
+				  .proto = i & 2 ? IP_PROTO_UDP : IP_PROTO_TCP,
+				  .host = 5,
+				  .id = 77,
+				  .flow = 7,
+				  .payload_len = 300 };
+
+		forward(&out, s);
+	}
+	tun_close(&out);
+}
+
 static void test_open_fails(void **state)
 {
 	struct tun other;
@@ -338,6 +415,7 @@ int main(void)
 		cmocka_unit_test(test_down),
 		cmocka_unit_test(test_rename),
 		cmocka_unit_test(test_elsewhere),
+		cmocka_unit_test(test_forwarded),
 		cmocka_unit_test(test_open_fails),
 		cmocka_unit_test(test_given_fd),
 		cmocka_unit_test(test_gone),

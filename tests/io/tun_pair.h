@@ -198,11 +198,14 @@ static inline void pair_run(void)
  */
 static inline void pair_settle(void)
 {
-	for (int quiet = 0; quiet < 5;)
-		quiet = pair_pump(&ends[0], &ends[1]) |
-					pair_pump(&ends[1], &ends[0])
-				? 0
-				: quiet + 1;
+	int quiet = 0;
+
+	while (quiet < 5) {
+		bool any = pair_pump(&ends[0], &ends[1]);
+
+		any |= pair_pump(&ends[1], &ends[0]);
+		quiet = any ? 0 : quiet + 1;
+	}
 }
 
 /**

@@ -21,16 +21,16 @@ tsan: ## clang, ThreadSanitizer: build and run what has threads
 fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 	tools/fuzz $(FUZZ_SECONDS)
 
-tidy: all ## clang-tidy: limits of size, bug patterns
-	tools/tidy $(BUILD)
+tidy: ## clang-tidy: limits of size, bug patterns
+	tools/build-variant clang && tools/tidy build-clang
 
 format: ## lay out the sources
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
 bench: bench-udp ## run all benchmarks
 
-bench-udp: all ## compare ways to send UDP: CSV and SVG under build/bench/
-	bench/udp.sh $(BUILD)
+bench-udp: all ## compare ways to send UDP: CSV and SVG in build/bench/
+	bench/udp.py $(BENCH_FLAGS) $(BUILD)/bench/bench-udp $(BUILD)/bench
 
 install: all ## install library, header, pkg-config file and manual pages
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))

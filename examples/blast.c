@@ -1,25 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * blast HOST:PORT [SECONDS [SIZE]] - send datagrams as fast as one thread can
- *
- * Each begins with a number, by which sink sees what was lost.
- */
-#include <endian.h>
+/* blast HOST:PORT [SECONDS [SIZE]] - send datagrams as fast as they go */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include <udpgather.h>
-
-enum {
-	BATCH = 128
-};
-
-static unsigned char payload[BATCH * UG_MAX_DATAGRAM_IPV4];
-static struct iovec iov[BATCH];
-static struct ug_datagram dgrams[BATCH];
-static int status[BATCH];
 
 static double now_s(void)
 {
@@ -29,87 +15,50 @@ static double now_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-/* Print what was sent between two readings of the counters. */
-static void report(double at, const struct ug_send_stats *old,
-		   const struct ug_send_stats *now, double seconds)
-{
-	double n = (double)(now->datagrams - old->datagrams);
-	double messages = (double)(now->messages - old->messages);
-
-	printf("%6.1f s %10.0f datagrams %6.2f Gbit/s %8.0f calls "
-	       "%5.1f datagrams/message\n",
-	       at, n, (double)(now->bytes - old->bytes) * 8e-9 / seconds,
-	       (double)(now->calls - old->calls), n / messages);
-	fflush(stdout);
-}
-
-static void die(const char *what, int err)
-{
-	fprintf(stderr, "blast: %s: %s\n", what, strerror(-err));
-	exit(1);
-}
-
-/* Number the datagrams and send them all, however long that takes. */
-static void send_batch(struct ug_socket *sock, struct ug_batch *batch,
-		       const struct ug_endpoint *to)
-{
-	static uint64_t seq;
-
-	for (int i = 0; i < BATCH; i++) {
-		uint64_t wire = htobe64(seq++);
-
-		memcpy(iov[i].iov_base, &wire, sizeof(wire));
-	}
-	if (ug_send(sock, batch, to, dgrams, BATCH, status, -1) == BATCH)
-		return;
-	for (int i = 0; i < BATCH; i++)
-		if (status[i] < 0)
-			die("send", status[i]);
-}
-
 int main(int argc, char **argv)
 {
-	double seconds = argc > 2 ? atof(argv[2]) : 10;
-	int size = argc > 3 ? atoi(argv[3]) : 1200;
-	struct ug_send_stats none = { 0 }, last = none, stats;
+	enum {
+		BATCH = 128,
+		MOST = 9000
+	};
+	static char payload[BATCH][MOST];
+	struct iovec iov[BATCH];
+	struct ug_datagram dgrams[BATCH];
+	int status[BATCH];
+	struct ug_send_stats now = { 0 }, last = { 0 };
 	struct ug_endpoint to;
 	struct ug_socket *sock;
 	struct ug_batch *batch;
-	double start, tick, now;
-	int err;
+	int seconds = argc > 2 ? atoi(argv[2]) : 5;
+	size_t size = argc > 3 ? strtoul(argv[3], NULL, 10) : 1200;
 
-	if (argc < 2 || seconds <= 0 || size < 8 ||
-	    size > UG_MAX_DATAGRAM_IPV4 || ug_endpoint_parse(&to, argv[1])) {
+	if (argc < 2 || ug_endpoint_parse(&to, argv[1]) < 0 || size > MOST ||
+	    ug_open(&sock, NULL, NULL) < 0 || ug_batch_new(&batch, BATCH) < 0) {
 		fprintf(stderr, "usage: blast HOST:PORT [SECONDS [SIZE]]\n");
-		return 2;
+		return 1;
 	}
 	for (int i = 0; i < BATCH; i++) {
-		iov[i].iov_base = payload + i * size;
-		iov[i].iov_len = (size_t)size;
-		dgrams[i].iov = &iov[i];
-		dgrams[i].n_iov = 1;
+		iov[i] = (struct iovec){ payload[i], size };
+		dgrams[i] = (struct ug_datagram){ .iov = &iov[i], .n_iov = 1 };
 	}
-	err = ug_open(&sock, NULL, NULL);
-	if (err)
-		die("open", err);
-	err = ug_batch_new(&batch, BATCH);
-	if (err)
-		die("batch", err);
+	double start = now_s(), tick = start, t = start;
 
-	start = tick = now = now_s();
-	while (now - start < seconds) {
-		send_batch(sock, batch, &to);
-		now = now_s();
-		if (now - tick < 1)
+	for (; t - start < seconds; t = now_s()) {
+		ug_send(sock, batch, &to, dgrams, BATCH, status, 1000);
+		if (t - tick < 1)
 			continue;
-		ug_get_send_stats(batch, &stats, sizeof(stats));
-		report(now - start, &last, &stats, now - tick);
-		last = stats;
-		tick = now;
+		ug_get_send_stats(batch, &now, sizeof(now));
+		printf("sent     %6.2f Gbit/s in trains of %4.1f datagrams\n",
+		       (double)(now.bytes - last.bytes) * 8e-9 / (t - tick),
+		       (double)(now.datagrams - last.datagrams) /
+			       (double)(now.messages - last.messages + 1));
+		fflush(stdout);
+		last = now;
+		tick = t;
 	}
-	ug_get_send_stats(batch, &stats, sizeof(stats));
-	printf("In all:\n");
-	report(now - start, &none, &stats, now - start);
+	ug_get_send_stats(batch, &now, sizeof(now));
+	printf("sent %" PRIu64 " datagrams in %" PRIu64 " system calls\n",
+	       now.datagrams, now.calls);
 	ug_batch_free(batch);
 	ug_close(sock);
 	return 0;

@@ -296,7 +296,7 @@ struct ug_report {
  * ug_open() - open a UDP port in IPv4 and IPv6
  * @out:	set on success to the socket; ug_close() it
  * @opt:	how, or NULL for the defaults
- * @report:	filled in any case but -EINVAL, or NULL
+ * @report:	filled unless the options or memory failed, or NULL
  *
  * The two sockets share the port number and no traffic (IPV6_V6ONLY). With
  * UG_BOTH, a family that the kernel lacks is left out; every other failure of
@@ -325,8 +325,8 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  *
  * On failure the descriptors are still the caller's. Any thread.
  *
- * Return: 0; -EINVAL if both are -1, or one is not a UDP socket of its family;
- * -EBADF; -ENOTSOCK; -ENOMEM; else the error of an option.
+ * Return: 0; -EINVAL if both are -1, or one is not a UDP socket of its family
+ * or has no port; -EBADF; -ENOTSOCK; -ENOMEM; else the error of an option.
  */
 int ug_open_fds(struct ug_socket **out, int fd4, int fd6,
 		const struct ug_options *opt, struct ug_report *report);
@@ -357,8 +357,8 @@ uint16_t ug_port(const struct ug_socket *sock);
  * @sock:	the socket
  * @mark:	the mark, 0 for none
  *
- * Both families have the new mark, or both keep the old one. Any thread, but
- * two at once leave either's mark.
+ * Both families have the new mark, or both keep the old one. Any thread, one
+ * at a time.
  *
  * Return: 0; -EPERM without CAP_NET_ADMIN; another -errno of setsockopt(2).
  */
@@ -435,7 +435,8 @@ const char *ug_reason_text(enum ug_reason reason);
  * ug_receive(): the kernel would not tell where to cut what it has merged
  * before. Any thread.
  *
- * Return: 0; -EOPNOTSUPP if @on and no open family can do it.
+ * Return: 0; -EOPNOTSUPP if @on and no open family can do it; another -errno
+ * of setsockopt(2), and then IPv4 may have changed already.
  */
 int ug_set_merging(struct ug_socket *sock, bool on);
 
@@ -471,7 +472,7 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 300 bytes for each of @cap, and 20 KiB.
+ * It belongs to no socket. About 250 bytes for each of @cap, and 18 KiB.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */
@@ -499,8 +500,8 @@ void ug_batch_free(struct ug_batch *batch);
  * A status of -EMSGSIZE: more than a datagram can hold, or than the path MTU
  * mode lets pass; -EDESTADDRREQ: no endpoint; -EAFNOSUPPORT: its family is
  * not open; -EINVAL: port 0, or vectors that are not there; others are the
- * kernel's. UG_UNSENT goes on to the end of @dgrams for that family, so the
- * rest can be sent later in the same order.
+ * kernel's. Once a datagram is UG_UNSENT, so is all that follows it to the
+ * same endpoint: what is unsent can be sent later, in the same order.
  *
  * The batch's owner; any number of batches on one socket.
  *
@@ -514,9 +515,10 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
  * ug_refused_source() - did a source address fail in the last ug_send()?
  * @batch:	the batch
  *
- * The kernel refused to send from the source of this endpoint, and sent from
- * an address of its choice: the owner of the endpoint should clear it. If it
- * happened for several endpoints, this is the last one. The batch's owner.
+ * A message from the source of this endpoint was refused, as it is when the
+ * address is gone, and was tried again from an address of the kernel's choice.
+ * The owner of the endpoint should clear its source. If it happened for
+ * several endpoints, this is the last one. The batch's owner.
  *
  * Return: the pointer that ug_send() was given, or NULL.
  */
@@ -530,13 +532,13 @@ const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch);
  * struct ug_view - one received datagram
  * @data:	its first byte, in the receiver's memory; not aligned. It may
  *		be changed in place.
- * @from:	who sent it; its source is the local address and interface that
- *		it was sent to. Shared by the datagrams of a train.
+ * @from:	who sent it; its source is the local address and interface to
+ *		answer from. Shared by the datagrams of a train.
  * @len:	its length, 0 to 65,535
  * @tos:	its TOS or traffic class
  *
- * Both pointers are borrowed until the next ug_receive() with this receiver
- * that returns anything, ug_receiver_release() or ug_receiver_free().
+ * Both pointers are borrowed until the next ug_receive() with this receiver,
+ * ug_receiver_release() or ug_receiver_free().
  */
 struct ug_view {
 	void *data;
@@ -579,7 +581,8 @@ void ug_receiver_free(struct ug_receiver *rcv);
  *
  * Return: how many views were set; 0 if there was nothing, or a signal came
  * while waiting; -EINVAL if @n is 0; -EAFNOSUPPORT if that family is not
- * open; -EBADF, -ENOTSOCK or -ENOMEM from the kernel.
+ * open; -EBADF, -ENOTSOCK, -ENOMEM or another -errno of recvmmsg(2) that no
+ * datagram is to blame for.
  */
 int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 	       struct ug_view *views, size_t n, int timeout_ms);
@@ -590,7 +593,8 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
  *
  * poll(2) does not know of them. The receiver's owner.
  *
- * Return: true if the next ug_receive() makes no system call.
+ * Return: true if the next ug_receive() looks at them, and not first at the
+ * socket.
  */
 bool ug_receiver_pending(const struct ug_receiver *rcv);
 
@@ -623,7 +627,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @waits:	sleeps until the socket took more
  * @short_calls: calls that took some of the messages, not all
  * @pending_errors: errors that an earlier datagram may have left behind
- * @refused_sources: messages sent again without their source
+ * @refused_sources: messages refused, and tried again without their source
  * @split_eio:	trains sent as single datagrams because of EIO
  * @split_emsgsize: the same because of EMSGSIZE
  * @split_einval: the same because of EINVAL

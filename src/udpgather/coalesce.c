@@ -57,12 +57,12 @@ static uint16_t *bucket(struct messages *m, const struct coalesce_job *job,
 }
 
 static void remember(struct messages *m, const struct coalesce_job *job,
-		     uint16_t k)
+		     size_t k)
 {
 	uint16_t *head = bucket(m, job, m->trains[k].to);
 
 	m->trains[k].older = *head;
-	*head = k;
+	*head = (uint16_t)k;
 }
 
 /*
@@ -75,7 +75,7 @@ static struct train *find_train(struct messages *m,
 {
 	if (!m->hashed) {
 		memset(m->buckets, 0xff, sizeof(m->buckets));
-		for (uint16_t k = 0; k < n_trains; k++)
+		for (size_t k = 0; k < n_trains; k++)
 			remember(m, job, k);
 		m->hashed = true;
 	}
@@ -93,7 +93,7 @@ static size_t train_limit(int family)
 
 /* Would the datagram leave from the train's source? */
 static inline bool has_source_of(const struct train *t,
-				 const struct coalesce_job *job, uint16_t i,
+				 const struct coalesce_job *job, size_t i,
 				 const struct ug_endpoint *to)
 {
 	uint8_t flags = job->items[i].flags;
@@ -105,7 +105,7 @@ static inline bool has_source_of(const struct train *t,
 }
 
 /* Add datagram @i to a train if the rules of coalesce.h let it. */
-static bool join(struct train *t, const struct coalesce_job *job, uint16_t i,
+static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 		 const struct ug_endpoint *to)
 {
 	const struct ug_datagram *d = &job->dgrams[i];
@@ -128,9 +128,9 @@ static bool join(struct train *t, const struct coalesce_job *job, uint16_t i,
 	t->bytes += item->len;
 	t->cnt++;
 	t->ended = item->len < t->segment_len;
-	job->items[t->last].next = i;
+	job->items[t->last].next = (uint16_t)i;
 	item->next = ITEM_END;
-	t->last = i;
+	t->last = (uint16_t)i;
 	return true;
 }
 
@@ -142,13 +142,13 @@ static bool join(struct train *t, const struct coalesce_job *job, uint16_t i,
  *
  * Return: the index of the first datagram that was not joined.
  */
-static uint16_t join_run(struct train *t, const struct coalesce_job *job,
-			 uint16_t i, const struct ug_endpoint *to,
-			 size_t max_vectors)
+static size_t join_run(struct train *t, const struct coalesce_job *job,
+		       size_t i, const struct ug_endpoint *to,
+		       size_t max_vectors)
 {
 	size_t seg = t->segment_len;
 	size_t room = job->max_segments - t->cnt;
-	uint16_t first = i;
+	size_t first = i;
 
 	if (t->ended || to != t->to || job->items[t->first].flags ||
 	    t->n_iov > UG_MAX_VECTORS - UG_MAX_SEGMENTS)
@@ -168,8 +168,8 @@ static uint16_t join_run(struct train *t, const struct coalesce_job *job,
 
 		t->n_iov += base != t->end;
 		t->end = base + seg;
-		job->items[t->last].next = i;
-		t->last = i;
+		job->items[t->last].next = (uint16_t)i;
+		t->last = (uint16_t)i;
 	}
 	job->items[t->last].next = ITEM_END;
 	t->cnt = (uint16_t)(t->cnt + i - first);
@@ -179,7 +179,7 @@ static uint16_t join_run(struct train *t, const struct coalesce_job *job,
 
 /* Open a train with datagram @i. */
 static void start(struct messages *m, size_t n_trains,
-		  const struct coalesce_job *job, uint16_t i,
+		  const struct coalesce_job *job, size_t i,
 		  const struct ug_endpoint *to)
 {
 	const struct ug_datagram *d = &job->dgrams[i];
@@ -197,14 +197,14 @@ static void start(struct messages *m, size_t n_trains,
 		.bytes = item->len,
 		.segment_len = item->len,
 		.n_iov = tally.n_iov,
-		.first = i,
-		.last = i,
+		.first = (uint16_t)i,
+		.last = (uint16_t)i,
 		.cnt = 1,
 		.tos = d->tos,
 		.ended = ended || item->len > path_cap(job->paths, to),
 	};
 	if (m->hashed)
-		remember(m, job, (uint16_t)n_trains);
+		remember(m, job, n_trains);
 }
 
 /* First pass: deal the datagrams to trains. */
@@ -215,11 +215,11 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 	struct train *t = NULL;
 
 	m->truncated = m->hashed = false;
-	for (uint16_t i = 0, next; i < job->n; i = next) {
+	for (size_t i = 0, next; i < job->n; i = next) {
 		const struct ug_datagram *d = &job->dgrams[i];
 		const struct ug_endpoint *to = datagram_endpoint(d, job->to);
 
-		next = (uint16_t)(i + 1);
+		next = i + 1;
 		if (job->status[i] != UG_UNSENT ||
 		    endpoint_family(to) != job->family)
 			continue;
@@ -236,7 +236,7 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 			start(m, n_trains++, job, i, to);
 		}
 		next = join_run(t, job, next, to, m->iov_cap - vectors);
-		vectors += (size_t)(next - i - 1);
+		vectors += next - i - 1;
 	}
 	return n_trains;
 }

@@ -399,29 +399,36 @@ int socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
 static int check_fd(struct opening *o, int h, int fd)
 {
 	struct ug_family_report *r = report_of(o, h);
-	int domain, protocol;
+	int domain, type, protocol;
 
 	if (get_int(o, fd, SOL_SOCKET, SO_DOMAIN, &domain) < 0)
 		return fail(r, "SO_DOMAIN", -errno);
+	if (get_int(o, fd, SOL_SOCKET, SO_TYPE, &type) < 0)
+		return fail(r, "SO_TYPE", -errno);
 	if (get_int(o, fd, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0)
 		return fail(r, "SO_PROTOCOL", -errno);
-	if (domain != o->sock->halves[h].family || protocol != IPPROTO_UDP)
+	if (domain != o->sock->halves[h].family)
 		return fail(r, "SO_DOMAIN", -EINVAL);
+	if (type != SOCK_DGRAM || protocol != IPPROTO_UDP)
+		return fail(r, "SO_PROTOCOL", -EINVAL);
 	return 0;
 }
 
+/* The port of a descriptor; the socket's is that of the first one. */
 static int read_port(struct opening *o, int h, int fd)
 {
-	struct ug_endpoint local;
+	struct ug_endpoint local = { 0 };
 	socklen_t len = sizeof(local.addr);
 
-	if (o->sock->port)
-		return 0;
 	if (o->sock->sys->getsockname(fd, &local.addr.any, &len) < 0)
 		return fail(report_of(o, h), "getsockname", -errno);
-	o->sock->port = o->report.port =
-		ntohs(h == HALF_V4 ? local.addr.v4.sin_port
-				   : local.addr.v6.sin6_port);
+	uint16_t port = ntohs(h == HALF_V4 ? local.addr.v4.sin_port
+					   : local.addr.v6.sin6_port);
+
+	if (!port)
+		return fail(report_of(o, h), "getsockname", -EINVAL);
+	if (!o->sock->port)
+		o->sock->port = o->report.port = port;
 	return 0;
 }
 

@@ -6,12 +6,27 @@
 
 #include "base/bytes.h"
 
+/* 0 is the epoch of an empty entry. */
 enum {
-	/* 0 and 1 have meanings of their own in struct ug_source. */
-	FIRST_GENERATION = UG_SOURCE_PINNED + 1,
-	/* 0 is the epoch of an empty entry. */
 	FIRST_EPOCH = 1
 };
+
+/*
+ * Generations are drawn from one counter for the whole process, so that a
+ * source that was learned on one socket does not count on another.
+ */
+static uint32_t draw_generation(void)
+{
+	/* 0 and 1 have meanings of their own in struct ug_source. */
+	static _Atomic uint32_t drawn = UG_SOURCE_PINNED;
+	uint32_t n;
+
+	do
+		n = atomic_fetch_add_explicit(&drawn, 1, memory_order_relaxed) +
+		    1;
+	while (n <= UG_SOURCE_PINNED);
+	return n;
+}
 
 struct path_table *path_table_new(void)
 {
@@ -26,7 +41,7 @@ struct path_table *path_table_new(void)
 		free(t);
 		return NULL;
 	}
-	atomic_init(&t->generation, FIRST_GENERATION);
+	atomic_init(&t->generation, draw_generation());
 	atomic_init(&t->epoch, FIRST_EPOCH);
 	return t;
 }
@@ -39,27 +54,23 @@ void path_table_free(struct path_table *t)
 	free(t);
 }
 
-/* Count up, passing over the numbers below @first when it wraps. */
-static void raise_number(struct path_table *t, _Atomic uint32_t *number,
-			 uint32_t first)
-{
-	pthread_mutex_lock(&t->mutex);
-	uint32_t next = atomic_load_explicit(number, memory_order_relaxed) + 1;
-
-	/* Partners: path_generation(), path_cap(). */
-	atomic_store_explicit(number, next < first ? first : next,
-			      memory_order_release);
-	pthread_mutex_unlock(&t->mutex);
-}
-
 void path_forget_sources(struct path_table *t)
 {
-	raise_number(t, &t->generation, FIRST_GENERATION);
+	/* Partner: path_generation(). */
+	atomic_store_explicit(&t->generation, draw_generation(),
+			      memory_order_release);
 }
 
 void path_forget_caps(struct path_table *t)
 {
-	raise_number(t, &t->epoch, FIRST_EPOCH);
+	pthread_mutex_lock(&t->mutex);
+	uint32_t next =
+		atomic_load_explicit(&t->epoch, memory_order_relaxed) + 1;
+
+	/* Partner: current_epoch(). */
+	atomic_store_explicit(&t->epoch, next ? next : FIRST_EPOCH,
+			      memory_order_release);
+	pthread_mutex_unlock(&t->mutex);
 }
 
 static size_t set_of(const struct path_table *t, const uint64_t key[3])
@@ -171,8 +182,8 @@ static struct path_entry *choose(struct path_entry *ways, const uint64_t key[3],
 	return &ways[PATH_WAYS - 1];
 }
 
-bool path_learn(struct path_table *t, const struct ug_endpoint *ep,
-		uint32_t cap)
+uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
+		    uint32_t cap)
 {
 	uint64_t key[3];
 	uint32_t known;
@@ -188,5 +199,5 @@ bool path_learn(struct path_table *t, const struct ug_endpoint *ep,
 	/* Partner: path_cap(). */
 	atomic_store_explicit(&t->learned_in, now, memory_order_release);
 	pthread_mutex_unlock(&t->mutex);
-	return known == PATH_UNLIMITED;
+	return known;
 }

@@ -26,7 +26,7 @@
 enum {
 	/* Entries that share a hash value. */
 	PATH_WAYS = 4,
-	/* Hash values: the table has 192 KiB, of which use touches pages. */
+	/* Hash values: the table has 160 KiB, of which use touches pages. */
 	PATH_SETS = 1024
 };
 
@@ -42,7 +42,7 @@ struct path_entry {
 };
 
 struct path_table {
-	_Atomic uint32_t generation; /* [a] of sources; from 2 */
+	_Atomic uint32_t generation; /* [a] of sources */
 	_Atomic uint32_t epoch;	     /* [a] of entries; from 1 */
 	_Atomic uint32_t learned_in; /* [a] the last epoch with an entry */
 	uint64_t seed;		     /* [I] */
@@ -87,9 +87,9 @@ uint32_t path_cap(const struct path_table *t, const struct ug_endpoint *ep);
  * @ep:		the endpoint
  * @cap:	the new limit; an entry's limit only gets smaller
  *
- * Return: true if nothing was known of this endpoint before.
+ * Return: the limit that was known before.
  */
-bool path_learn(struct path_table *t, const struct ug_endpoint *ep,
-		uint32_t cap);
+uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
+		    uint32_t cap);
 
 #endif /* UDPGATHER_PATH_H */

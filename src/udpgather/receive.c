@@ -38,6 +38,7 @@ enum {
  * @from:	the same: who sent the message; the kernel writes the address
  * @n_msgs:	messages that the last call brought
  * @next_msg:	the first that was not looked at yet
+ * @generation:	of the sources that they teach
  * @current:	the message that is being handed out
  * @turn:	the half that AF_UNSPEC asks first
  * @counters:	written by the owner, read by anybody
@@ -51,6 +52,7 @@ struct ug_receiver {
 	struct ug_endpoint *from;
 	unsigned int n_msgs;
 	unsigned int next_msg;
+	uint32_t generation;
 	struct split current;
 	int turn;
 	struct receive_counters counters;
@@ -86,8 +88,7 @@ static bool name_is_whole(const struct ug_endpoint *from, socklen_t len)
 }
 
 /* Look at a message that has come: count it, and begin to hand it out. */
-static void take_message(struct ug_receiver *r, unsigned int i,
-			 uint32_t generation)
+static void take_message(struct ug_receiver *r, unsigned int i)
 {
 	const struct msghdr *h = &r->msgs[i].msg_hdr;
 	struct ug_endpoint *from = &r->from[i];
@@ -107,7 +108,7 @@ static void take_message(struct ug_receiver *r, unsigned int i,
 		return;
 	}
 	from->source = info.source;
-	from->source.state = info.has_source ? generation : UG_SOURCE_NONE;
+	from->source.state = info.has_source ? r->generation : UG_SOURCE_NONE;
 	split_begin(&r->current, r->iov[i].iov_base, r->msgs[i].msg_len,
 		    info.segment_len);
 	r->current.from = from;
@@ -121,10 +122,8 @@ static void take_message(struct ug_receiver *r, unsigned int i,
 }
 
 /* Hand out what is there. Return: the number of views. */
-static size_t hand_out(struct ug_receiver *r, const struct ug_socket *sock,
-		       struct ug_view *views, size_t n)
+static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 {
-	uint32_t generation = path_generation(sock->paths);
 	size_t done = 0;
 
 	while (done < n) {
@@ -133,7 +132,7 @@ static size_t hand_out(struct ug_receiver *r, const struct ug_socket *sock,
 		else if (r->next_msg == r->n_msgs)
 			break;
 		else
-			take_message(r, r->next_msg++, generation);
+			take_message(r, r->next_msg++);
 	}
 	return done;
 }
@@ -215,6 +214,7 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 /* Fill the slots from a family, or from whichever has something. */
 static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 {
+	r->generation = path_generation(sock->paths);
 	if (family != AF_UNSPEC)
 		return fill(r, sock->sys, half_of(sock, family));
 	for (int i = 0; i < HALVES; i++) {
@@ -264,7 +264,7 @@ static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 
 		if (got <= 0)
 			return got;
-		size_t done = hand_out(r, sock, views, n);
+		size_t done = hand_out(r, views, n);
 
 		if (done)
 			return (int)done;
@@ -280,7 +280,7 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 	if (family != AF_UNSPEC && !half_of(sock, family))
 		return -EAFNOSUPPORT;
 	n = size_min(n, INT32_MAX);
-	size_t done = hand_out(rcv, sock, views, n);
+	size_t done = hand_out(rcv, views, n);
 
 	if (done)
 		return (int)done;

@@ -349,7 +349,10 @@ static enum verdict judge(struct sending *s, struct half *half,
 	case EIO:
 		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
 	case EMSGSIZE:
-		return t->cnt > 1 ? split(s, t, err) : judge_other(s, t, err);
+		/* An ICMP message may have left it, too. */
+		if (may_be_pending(s, t))
+			return AGAIN;
+		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
 	case EINVAL:
 		return judge_einval(s, t);
 	case EADDRNOTAVAIL:
@@ -380,6 +383,8 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 		int r = sys->sendmmsg(half->fd, msgs, (unsigned int)n,
 				      MSG_DONTWAIT | MSG_NOSIGNAL);
 
+		if (r > 0 && (size_t)r < n)
+			send_count(&s->batch->counters, short_calls, 1);
 		if (r > 0)
 			return r;
 		if (r == 0)
@@ -415,8 +420,6 @@ static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
 		}
 		size_t end = k + size_min((size_t)r, n - k);
 
-		if (end < n)
-			send_count(&s->batch->counters, short_calls, 1);
 		for (; k < end; k++)
 			took(s, half, &trains[k]);
 	}

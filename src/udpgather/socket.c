@@ -199,7 +199,7 @@ static void fail_family(struct ug_socket *sock, struct half *half,
 static void learn_eio(struct ug_socket *sock, struct half *half,
 		      const struct ug_endpoint *ep, size_t segment_len)
 {
-	if (!path_learn(sock->paths, ep, PATH_UNSEGMENTED))
+	if (path_learn(sock->paths, ep, PATH_UNSEGMENTED) == PATH_UNSEGMENTED)
 		return;
 	tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, EIO, (int)segment_len);
 	/* Partners: ug_network_changed(), ug_set_segments(). */
@@ -221,7 +221,8 @@ void socket_learn(struct ug_socket *sock, struct half *half,
 		fail_family(sock, half, UG_REASON_EINVAL, err);
 		return;
 	}
-	if (path_learn(sock->paths, ep, (uint32_t)segment_len - 1))
+	if (path_learn(sock->paths, ep, (uint32_t)segment_len - 1) ==
+	    PATH_UNLIMITED)
 		tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, err,
 		     (int)segment_len);
 }

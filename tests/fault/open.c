@@ -271,6 +271,7 @@ static int adopt(struct ug_socket **out, int fd4, int fd6)
 
 	*out = NULL;
 	fake.open_fds = 2;
+	fake_bound_port[0] = fake_bound_port[1] = 7;
 	return socket_adopt_with(&fake_sys, out, fds, NULL, &report);
 }
 
@@ -291,7 +292,15 @@ static void adopted(void **state)
 	assert_int_equal(ug_fd(sock, AF_INET), -EAFNOSUPPORT);
 	assert_int_equal(report.v4.err, -ENOENT);
 	ug_close(sock);
-	/* The wrong family. */
+	/* No port, and the wrong family. */
+	const int unbound[HALVES] = { FAKE_FD4, -1 };
+
+	fake_bound_port[0] = 0;
+	fake.open_fds = 2;
+	assert_int_equal(
+		socket_adopt_with(&fake_sys, &sock, unbound, NULL, &report),
+		-EINVAL);
+	assert_string_equal(report.v4.step, "getsockname");
 	assert_int_equal(adopt(&sock, FAKE_FD6, -1), -EINVAL);
 	assert_int_equal(fake.open_fds, 2);
 	for (size_t i = 1; i <= calls; i++) {
@@ -308,8 +317,8 @@ static void adopted(void **state)
 		assert_int_equal(fake.open_fds, 2);
 		failed++;
 	}
-	/* Domain, protocol, packet info, TOS of both; the port of one. */
-	assert_int_equal(failed, 4 + 4 + 1);
+	/* Domain, type, protocol, packet info, TOS and port of both. */
+	assert_int_equal(failed, 6 + 6);
 }
 
 /* Both families have the new mark, or both the old one. */

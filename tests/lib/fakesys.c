@@ -219,7 +219,7 @@ static int fake_socket(int family, int type, int protocol)
 	return family == AF_INET ? FAKE_FD4 : FAKE_FD6;
 }
 
-static uint16_t bound_port[2];
+uint16_t fake_bound_port[2];
 
 static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 {
@@ -237,7 +237,7 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 		errno = EADDRINUSE;
 		return -1;
 	}
-	bound_port[fd == FAKE_FD6] = port ? port : next++;
+	fake_bound_port[fd == FAKE_FD6] = port ? port : next++;
 	return 0;
 }
 
@@ -249,11 +249,11 @@ static int fake_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 		return -1;
 	if (fd == FAKE_FD4) {
 		at.addr.v4.sin_family = AF_INET;
-		at.addr.v4.sin_port = htons(bound_port[0]);
+		at.addr.v4.sin_port = htons(fake_bound_port[0]);
 		*len = sizeof(at.addr.v4);
 	} else {
 		at.addr.v6.sin6_family = AF_INET6;
-		at.addr.v6.sin6_port = htons(bound_port[1]);
+		at.addr.v6.sin6_port = htons(fake_bound_port[1]);
 		*len = sizeof(at.addr.v6);
 	}
 	memcpy(sa, &at.addr, *len);
@@ -283,6 +283,8 @@ static int fake_getsockopt(int fd, int level, int name, void *value,
 		memcpy(&result, &fake.mark[fd == FAKE_FD6], sizeof(result));
 	if (level == SOL_SOCKET && name == SO_DOMAIN)
 		result = fd == FAKE_FD4 ? AF_INET : AF_INET6;
+	if (level == SOL_SOCKET && name == SO_TYPE)
+		result = SOCK_DGRAM;
 	if (level == SOL_SOCKET && name == SO_PROTOCOL)
 		result = IPPROTO_UDP;
 	if (level == IPPROTO_UDP &&

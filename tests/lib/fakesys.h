@@ -73,6 +73,7 @@ struct fake {
 };
 
 extern struct fake fake;
+extern uint16_t fake_bound_port[2]; /* IPv4, IPv6 */
 extern const struct ug_sys fake_sys;
 
 /* fake_reset() - no rules, no errors, an empty log */

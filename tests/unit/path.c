@@ -23,15 +23,15 @@ static void learn_and_forget(void **state)
 
 	(void)state;
 	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
-	assert_true(path_learn(t, &a, 1400));
+	assert_int_equal(path_learn(t, &a, 1400), PATH_UNLIMITED);
 	assert_int_equal(path_cap(t, &a), 1400);
 	assert_int_equal(path_cap(t, &b), PATH_UNLIMITED);
 	/* Limits only get smaller, and are news once. */
-	assert_false(path_learn(t, &a, 1450));
+	assert_int_equal(path_learn(t, &a, 1450), 1400);
 	assert_int_equal(path_cap(t, &a), 1400);
-	assert_false(path_learn(t, &a, 1300));
+	assert_int_equal(path_learn(t, &a, 1300), 1400);
 	assert_int_equal(path_cap(t, &a), 1300);
-	assert_false(path_learn(t, &a, PATH_UNSEGMENTED));
+	assert_int_equal(path_learn(t, &a, PATH_UNSEGMENTED), 1300);
 	assert_int_equal(path_cap(t, &a), PATH_UNSEGMENTED);
 	/* The port has no part in the path. */
 	a.addr.v4.sin_port = htons(2);
@@ -42,9 +42,9 @@ static void learn_and_forget(void **state)
 	path_forget_caps(t);
 	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
 	assert_int_equal(path_generation(t), generation);
-	assert_true(path_learn(t, &a, 1400));
+	assert_int_equal(path_learn(t, &a, 1400), PATH_UNLIMITED);
 	path_forget_sources(t);
-	assert_int_equal(path_generation(t), generation + 1);
+	assert_int_not_equal(path_generation(t), generation);
 	assert_int_equal(path_cap(t, &a), 1400);
 	path_table_free(t);
 	path_table_free(NULL);
@@ -61,7 +61,7 @@ static void keys(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
-		assert_true(path_learn(t, &ep, 100 + i));
+		assert_int_equal(path_learn(t, &ep, 100 + i), PATH_UNLIMITED);
 	}
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
@@ -99,21 +99,37 @@ static void overflow(void **state)
 	path_table_free(t);
 }
 
-/* Numbers wrap around without taking on the meanings of 0 and 1. */
-static void generations_wrap(void **state)
+/* The epoch of an empty entry is never the current one. */
+static void epochs_wrap(void **state)
 {
 	struct path_table *t = path_table_new();
 	struct ug_endpoint a = numbered(1);
 
 	(void)state;
-	atomic_store(&t->generation, UINT32_MAX);
 	atomic_store(&t->epoch, UINT32_MAX);
-	path_forget_sources(t);
+	path_learn(t, &a, 100);
 	path_forget_caps(t);
-	assert_int_equal(path_generation(t), UG_SOURCE_PINNED + 1);
 	assert_int_equal(atomic_load(&t->epoch), 1);
 	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
 	path_table_free(t);
+}
+
+/* A source that one socket learned means nothing to another. */
+static void generations_differ(void **state)
+{
+	struct path_table *t[3];
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		t[i] = path_table_new();
+		path_forget_sources(t[i]);
+		assert_true(path_generation(t[i]) > UG_SOURCE_PINNED);
+		for (int k = 0; k < i; k++)
+			assert_int_not_equal(path_generation(t[i]),
+					     path_generation(t[k]));
+	}
+	for (int i = 0; i < 3; i++)
+		path_table_free(t[i]);
 }
 
 enum {
@@ -160,7 +176,8 @@ int main(void)
 		cmocka_unit_test(learn_and_forget),
 		cmocka_unit_test(keys),
 		cmocka_unit_test(overflow),
-		cmocka_unit_test(generations_wrap),
+		cmocka_unit_test(epochs_wrap),
+		cmocka_unit_test(generations_differ),
 		cmocka_unit_test(no_torn_reads),
 	};
 

@@ -1,0 +1,57 @@
+#!/bin/sh
+# Installs what it needs from Debian, builds with gcc and clang, and runs all
+# suites: gcc plain; clang with ASan and UBSan; ThreadSanitizer for what has
+# threads; clang-tidy. Needs root for the namespaces that some tests make.
+# The last line counts all that ran.
+set -eu
+cd "$(dirname "$0")"
+if [ "$(id -u)" -ne 0 ]; then
+	echo "test.sh: needs root, to make network namespaces" >&2
+	exit 1
+fi
+tools/install-deps
+
+logs=
+status=0
+
+# Build a variant (see tools/build-variant) and run suites of it.
+run() { # name, directory, suites...
+	name=$1 dir=$2
+	shift 2
+	echo
+	echo "== $name"
+	rm -f "$dir"/meson-logs/testlog*.junit.xml
+	# shellcheck disable=SC2086
+	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" ||
+		status=1
+	logs="$logs $dir"
+}
+
+echo "== build: gcc"
+[ -e build/build.ninja ] || meson setup build >/dev/null
+ninja -C build --quiet
+run "gcc" build
+
+echo
+echo "== build: clang, ASan and UBSan"
+tools/build-variant asan
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+run "clang, ASan and UBSan" build-asan --no-suite style
+
+echo
+echo "== build: clang, ThreadSanitizer"
+tools/build-variant tsan
+export TSAN_OPTIONS=halt_on_error=1
+run "clang, ThreadSanitizer" build-tsan --suite threads
+
+echo
+echo "== clang-tidy"
+tidy=0
+tools/tidy build-asan || tidy=1
+
+echo
+# shellcheck disable=SC2086 # a list of directories
+tools/count-tests --extra-failed "$tidy" --extra-passed $((1 - tidy)) $logs ||
+	status=1
+exit "$status"

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: MIT */
+/* ug_send() over a kernel that refuses trains, sources and destinations. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/fault/sending.h"
+#include "tests/lib/check.h"
+#include "udpgather/endpoint.h"
+#include "udpgather/socket.h"
+
+static const struct ug_endpoint *sick[5];
+static int sick_errno;
+static size_t sick_above;
+
+/* Trains to sick endpoints with segments above a size fail. */
+static int sick_rule(const struct fake_message *m)
+{
+	for (size_t i = 0; i < ARRAY_LEN(sick); i++)
+		if (sick[i] && !ug_endpoint_compare(sick[i], &m->to) &&
+		    m->segment_len > sick_above)
+			return sick_errno;
+	return 0;
+}
+
+static void make_sick(int err, size_t above)
+{
+	fake.rule = sick_rule;
+	sick_errno = err;
+	sick_above = above;
+	memset(sick, 0, sizeof(sick));
+}
+
+/*
+ * Trains of 45 and 2, the second train refused: only what the kernel has not
+ * taken goes again, one datagram a message, with its own vectors only.
+ */
+static void eio_in_mid_batch(void **state)
+{
+	(void)state;
+	make_sick(EIO, 0);
+	sick[0] = &ep_b;
+	add(&ep_a, 45, 1452);
+	add(&ep_b, 47, 1452);
+	add(&ep_a, 2, 1452);
+	add(&ep_c, 10, 1452);
+	add(&ep_b, 5, 1000);
+	send_all(109);
+	for (size_t k = 0; k < fake.n; k++) {
+		bool is_sick = !ug_endpoint_compare(&fake.log[k].to, &ep_b);
+
+		assert_int_equal(fake.log[k].train == 1, is_sick);
+	}
+	assert_int_equal(n_notices, 1);
+	assert_int_equal(notices[0].what, UG_NOTICE_ENDPOINT_UNSEGMENTED);
+	assert_int_equal(notices[0].err, EIO);
+	assert_int_equal(ug_endpoint_compare(&notices[0].ep, &ep_b), 0);
+	struct ug_send_stats s = stats();
+
+	assert_true(s.split_eio >= 1 && s.split_eio <= 3);
+	/* From then on no train is tried with it: no refused call. */
+	fake.send_calls = 0;
+	send_all(109);
+	assert_int_equal(fake.send_calls, 1);
+	assert_int_equal(stats().split_eio, s.split_eio);
+	assert_int_equal(n_notices, 1);
+	/* The others keep their trains. */
+	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+	/* Until told that the network changed. */
+	ug_network_changed(sock);
+	sick[0] = NULL;
+	send_all(109);
+	assert_true(fake.log[45].train > 1);
+}
+
+/* Four endpoints that fail switch the family off, and that family only. */
+static void eio_on_four_endpoints(void **state)
+{
+	const struct ug_endpoint *all[] = { &ep_a, &ep_b, &ep_c, &ep_d };
+	enum ug_reason reason;
+
+	(void)state;
+	make_sick(EIO, 0);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 64);
+		sick[i] = all[i];
+		n_dgrams = 0;
+		add(all[i], 10, 100);
+		send_all(10);
+		send_all(10);
+	}
+	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);
+	assert_int_equal(reason, UG_REASON_EIO);
+	assert_int_equal(ug_get_segments(sock, AF_INET6, &reason), 64);
+	assert_int_equal(reason, UG_REASON_NONE);
+	assert_int_equal(n_notices, 5);
+	assert_int_equal(notices[4].what, UG_NOTICE_FAMILY_UNSEGMENTED);
+	assert_int_equal(notices[4].value, AF_INET);
+	n_dgrams = 0;
+	add(&ep_e, 10, 100);
+	add(&ep_six, 10, 100);
+	send_all(20);
+	assert_int_equal(stats().trains[10], 1);
+	/* Tried again when told so. */
+	memset(sick, 0, sizeof(sick));
+	assert_int_equal(ug_set_segments(sock, UG_SEGMENTS_AUTO), 0);
+	n_dgrams = 0;
+	add(&ep_a, 10, 100);
+	send_all(10);
+	assert_int_equal(stats().trains[10], 2);
+}
+
+/* An endpoint that had a cap before counts, too. */
+static void eio_after_cap(void **state)
+{
+	(void)state;
+	make_sick(EMSGSIZE, 1000);
+	sick[0] = &ep_a;
+	add(&ep_a, 10, 1400);
+	send_all(10);
+	make_sick(EIO, 0);
+	sick[0] = &ep_a;
+	n_dgrams = 0;
+	add(&ep_a, 10, 500);
+	send_all(10);
+	assert_int_equal(n_notices, 2);
+	assert_int_equal(notices[1].what, UG_NOTICE_ENDPOINT_UNSEGMENTED);
+	assert_int_equal(atomic_load(&sock->halves[HALF_V4].eio_endpoints), 1);
+}
+
+/* One endpoint that fails again and again is one endpoint. */
+static void eio_on_one_endpoint(void **state)
+{
+	(void)state;
+	make_sick(EIO, 0);
+	sick[0] = &ep_a;
+	add(&ep_a, 50, 100);
+	for (int i = 0; i < 10; i++)
+		send_all(50);
+	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+	assert_int_equal(n_notices, 1);
+}
+
+static void emsgsize(void **state)
+{
+	(void)state;
+	make_sick(EMSGSIZE, 1252);
+	sick[0] = &ep_a;
+	add(&ep_a, 40, 1452);
+	add(&ep_b, 40, 1452);
+	send_all(80);
+	assert_int_equal(fake.log[0].train, 1);
+	assert_int_equal(fake.log[40].train, 40);
+	assert_int_equal(stats().split_emsgsize, 1);
+	assert_int_equal(n_notices, 1);
+	assert_int_equal(notices[0].what, UG_NOTICE_ENDPOINT_CAPPED);
+	assert_int_equal(notices[0].value, 1452);
+	/* Known now: no refused call. */
+	fake.send_calls = 0;
+	send_all(80);
+	assert_int_equal(fake.send_calls, 1);
+	/* Smaller segments still go as trains, up to the largest that pass. */
+	n_dgrams = 0;
+	add(&ep_a, 10, 1252);
+	send_all(10);
+	assert_int_equal(fake.log[0].train, 10);
+	n_dgrams = 0;
+	add(&ep_a, 10, 1253);
+	send_all(10);
+	assert_int_equal(fake.log[0].train, 1);
+	assert_int_equal(stats().split_emsgsize, 2);
+	n_dgrams = 0;
+	add(&ep_a, 10, 1252);
+	send_all(10);
+	assert_int_equal(fake.log[0].train, 10);
+	assert_int_equal(stats().split_emsgsize, 2);
+	assert_int_equal(n_notices, 1);
+}
+
+static size_t refuse_above;
+
+static int too_big_rule(const struct fake_message *m)
+{
+	return (m->segment_len ? m->segment_len : m->bytes) > refuse_above
+		       ? EMSGSIZE
+		       : 0;
+}
+
+/* Where single datagrams do not pass either, nothing is learned. */
+static void emsgsize_alone(void **state)
+{
+	(void)state;
+	fake.rule = too_big_rule;
+	refuse_above = 1000;
+	add(&ep_a, 3, 1001);
+	add(&ep_a, 3, 1000);
+	send_all(3);
+	expect_status(0, 3, -EMSGSIZE);
+	assert_int_equal(n_notices, 0);
+	assert_int_equal(path_cap(sock->paths, &ep_a), PATH_UNLIMITED);
+}
+
+static int gone_errno;
+
+/* A source address that is gone. */
+static int gone_rule(const struct fake_message *m)
+{
+	return m->control.has_source ? gone_errno : 0;
+}
+
+/* Once more without the source, segmentation kept, and told. */
+static void source_gone(void **state)
+{
+	static const int errs[] = { EINVAL, EADDRNOTAVAIL, ENETUNREACH,
+				    ENODEV };
+
+	(void)state;
+	ep_a.source.state = UG_SOURCE_PINNED;
+	ep_a.source.addr[0] = 10;
+	add(&ep_a, 20, 1000);
+	add(&ep_b, 5, 1000);
+	add(&ep_a, 5, 500);
+	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+		struct ug_send_stats was = stats();
+
+		gone_errno = errs[i];
+		fake.rule = gone_rule;
+		send_all(30);
+		assert_int_equal(fake.log[0].train, 21);
+		assert_int_equal(fake.log[26].train, 4);
+		assert_ptr_equal(ug_refused_source(batch), &ep_a);
+		/* One refusal, though there are two messages. */
+		assert_int_equal(stats().refused_sources - was.refused_sources,
+				 1);
+		assert_int_equal(stats().split_einval, 0);
+		fake.rule = NULL;
+		send_all(30);
+		assert_null(ug_refused_source(batch));
+		assert_true(fake.log[0].has_source);
+	}
+	assert_int_equal(n_notices, 0);
+}
+
+/* EINVAL for a large segment, as older kernels have it for EMSGSIZE. */
+static void einval_for_size(void **state)
+{
+	(void)state;
+	make_sick(EINVAL, 1252);
+	sick[0] = &ep_a;
+	ep_a.source.state = UG_SOURCE_PINNED;
+	add(&ep_a, 40, 1452);
+	send_all(40);
+	/* The source was dropped first, though it was not at fault. */
+	assert_int_equal(stats().refused_sources, 1);
+	assert_int_equal(stats().split_einval, 1);
+	assert_int_equal(path_cap(sock->paths, &ep_a), 1451);
+	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+	send_all(40);
+	assert_int_equal(stats().refused_sources, 1);
+}
+
+/* EINVAL for small segments: the kernel cannot do it at all. */
+static void einval_for_trains(void **state)
+{
+	enum ug_reason reason;
+
+	(void)state;
+	make_sick(EINVAL, 0);
+	sick[0] = &ep_a;
+	add(&ep_a, 10, 513);
+	send_all(10);
+	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 64);
+	n_dgrams = 0;
+	add(&ep_a, 10, 512);
+	send_all(10);
+	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);
+	assert_int_equal(reason, UG_REASON_EINVAL);
+	assert_int_equal(notices[n_notices - 1].what,
+			 UG_NOTICE_FAMILY_UNSEGMENTED);
+	assert_int_equal(ug_get_segments(sock, AF_INET6, &reason), 64);
+}
+
+static const struct ug_endpoint *dead;
+static int dead_errno;
+
+static int dead_rule(const struct fake_message *m)
+{
+	return ug_endpoint_compare(dead, &m->to) ? 0 : dead_errno;
+}
+
+/* A destination that gets EINVAL for everything cannot switch it off. */
+static void einval_for_destination(void **state)
+{
+	(void)state;
+	fake.rule = dead_rule;
+	dead = &ep_b;
+	dead_errno = EINVAL;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	add(&ep_c, 10, 100);
+	send_all(20);
+	expect_status(10, 10, -EINVAL);
+	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+	assert_int_equal(n_notices, 0);
+}
+
+/* One dead destination in the middle does not stop the others. */
+static void dead_destination(void **state)
+{
+	static const int errs[] = { EHOSTUNREACH, ENETUNREACH,	 EPERM,
+				    EACCES,	  EADDRNOTAVAIL, ECONNREFUSED,
+				    EIO,	  EMSGSIZE,	 EINVAL,
+				    ENETDOWN,	  EAFNOSUPPORT,	 ENOPROTOOPT,
+				    EFAULT,	  EDOM };
+
+	(void)state;
+	fake.rule = dead_rule;
+	dead = &ep_b;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	add(&ep_c, 10, 100);
+	add(&ep_b, 3, 70);
+	add(&ep_six, 10, 100);
+	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+		dead_errno = errs[i];
+		ep_b.source.state = i % 2 ? UG_SOURCE_PINNED : UG_SOURCE_NONE;
+		send_all(30);
+		expect_status(10, 10, -errs[i]);
+		expect_status(30, 3, -errs[i]);
+	}
+	assert_int_equal(n_notices, 0);
+	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+}
+
+/* An error from before is delivered once: nobody is blamed for it. */
+static void pending_error(void **state)
+{
+	static const int errs[] = { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH,
+				    EACCES,	  EPROTO,	ENOPROTOOPT,
+				    EOPNOTSUPP,	  EHOSTDOWN };
+
+	(void)state;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+		fake.send_calls = 0;
+		memset(fake.errs, 0, sizeof(fake.errs));
+		fake.errs[0] = errs[i];
+		send_all(20);
+		assert_int_equal(fake.log[0].train, 10);
+		assert_int_equal(fake.send_calls, 2);
+		assert_int_equal(stats().pending_errors, i + 1);
+	}
+	/* EMSGSIZE as well: no train is split, nothing is learned. */
+	fake.send_calls = 0;
+	memset(fake.errs, 0, sizeof(fake.errs));
+	fake.errs[0] = EMSGSIZE;
+	send_all(20);
+	assert_int_equal(fake.log[0].train, 10);
+	assert_int_equal(n_notices, 0);
+	n_dgrams = 0;
+	add(&ep_a, 1, 100);
+	fake.send_calls = 0;
+	send_all(1);
+}
+
+/* A destination gets two tries for errors that might be another's. */
+static void blamed_after_two(void **state)
+{
+	(void)state;
+	fake.rule = dead_rule;
+	dead = &ep_a;
+	dead_errno = ECONNREFUSED;
+	add(&ep_a, 10, 100);
+	send_all(0);
+	assert_int_equal(fake.send_calls, 2);
+	dead_errno = EPERM;
+	send_all(0);
+	assert_int_equal(fake.send_calls, 3);
+}
+
+/* A descriptor that is none ends it, and is not asked for every message. */
+static void broken_descriptor(void **state)
+{
+	(void)state;
+	add(&ep_a, 200, 100);
+	add(&ep_six, 10, 100);
+	fake.errs[0] = EBADF;
+	send_all(10);
+	expect_status(0, 200, -EBADF);
+	assert_int_equal(fake.send_calls, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SENDING_TEST(eio_in_mid_batch),
+		SENDING_TEST(eio_on_four_endpoints),
+		SENDING_TEST(eio_after_cap),
+		SENDING_TEST(eio_on_one_endpoint),
+		SENDING_TEST(emsgsize),
+		SENDING_TEST(emsgsize_alone),
+		SENDING_TEST(source_gone),
+		SENDING_TEST(einval_for_size),
+		SENDING_TEST(einval_for_trains),
+		SENDING_TEST(einval_for_destination),
+		SENDING_TEST(dead_destination),
+		SENDING_TEST(pending_error),
+		SENDING_TEST(blamed_after_two),
+		SENDING_TEST(broken_descriptor),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the tests of ug_send() share: datagrams, a socket over a kernel that
+ * fails by rule, and the account that each test ends with: a datagram was
+ * taken once if its status says so, and never otherwise.
+ */
+#ifndef TESTS_FAULT_SENDING_H
+#define TESTS_FAULT_SENDING_H
+
+#include "tests/lib/fakesys.h"
+#include "udpgather.h"
+
+enum {
+	MOST = 300,
+	NOTICES = 32
+};
+
+struct notice {
+	enum ug_notice what;
+	int err;
+	int value;
+	struct ug_endpoint ep;
+};
+
+extern struct iovec vectors[MOST];
+extern struct ug_datagram dgrams[MOST];
+extern int status[MOST];
+extern size_t n_dgrams;
+extern struct ug_socket *sock;
+extern struct ug_batch *batch;
+extern struct ug_endpoint ep_a, ep_b, ep_c, ep_d, ep_e, ep_six;
+extern struct notice notices[NOTICES];
+extern size_t n_notices;
+
+int sending_setup(void **state);
+int sending_teardown(void **state);
+
+/* add() - append @n datagrams of @len bytes */
+void add(const struct ug_endpoint *to, size_t n, size_t len);
+
+/* account() - see above; and @sent datagrams were sent */
+void account(size_t sent);
+
+/* send_all() - send the datagrams, without a timeout, and account for them */
+void send_all(size_t expected);
+
+/* stats() - the batch's counters */
+struct ug_send_stats stats(void);
+
+/* expect_status() - the statuses of @n datagrams */
+void expect_status(size_t first, size_t n, int expected);
+
+#define SENDING_TEST(f) \
+	cmocka_unit_test_setup_teardown(f, sending_setup, sending_teardown)
+
+#endif /* TESTS_FAULT_SENDING_H */

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * IP, TCP and UDP headers as they lie in a packet. Byte arrays throughout:
+ * a packet that the kernel merged or that was decrypted in place may start at
+ * any address.
+ */
+#ifndef TUN_IP_H
+#define TUN_IP_H
+
+#include <assert.h>
+
+#include "base/bytes.h"
+
+/* The largest packets that the length fields can name. */
+#define IPV4_PACKET_MAX 65535
+#define IPV6_PACKET_MAX (40 + 65535)
+
+enum ip_proto {
+	IP_PROTO_HOPOPTS = 0,
+	IP_PROTO_TCP = 6,
+	IP_PROTO_UDP = 17,
+	IP_PROTO_ROUTING = 43,
+	IP_PROTO_FRAGMENT = 44,
+	IP_PROTO_AH = 51,
+	IP_PROTO_DSTOPTS = 60,
+	IP_PROTO_MOBILITY = 135,
+	IP_PROTO_HIP = 139,
+	IP_PROTO_SHIM6 = 140,
+	IP_PROTO_TEST1 = 253,
+	IP_PROTO_TEST2 = 254,
+};
+
+/* The 16-bit field that holds three flags and the fragment offset. */
+enum ipv4_frag {
+	IPV4_DF = 0x4000,
+	IPV4_MF = 0x2000,
+	IPV4_OFFSET = 0x1fff,
+};
+
+struct ipv4_hdr {
+	uint8_t version_ihl;
+	uint8_t tos;
+	struct be16 total_len;
+	struct be16 id;
+	struct be16 frag;
+	uint8_t ttl;
+	uint8_t proto;
+	struct be16 check;
+	uint8_t saddr[4];
+	uint8_t daddr[4];
+};
+static_assert(sizeof(struct ipv4_hdr) == 20, "IPv4 header");
+
+struct ipv6_hdr {
+	struct be32 version_class_flow;
+	struct be16 payload_len;
+	uint8_t next_header;
+	uint8_t hop_limit;
+	uint8_t saddr[16];
+	uint8_t daddr[16];
+};
+static_assert(sizeof(struct ipv6_hdr) == 40, "IPv6 header");
+
+enum tcp_flag {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_PSH = 0x08,
+	TCP_ACK = 0x10,
+	TCP_URG = 0x20,
+	TCP_ECE = 0x40,
+	TCP_CWR = 0x80,
+};
+
+struct tcp_hdr {
+	struct be16 sport;
+	struct be16 dport;
+	struct be32 seq;
+	struct be32 ack;
+	uint8_t data_off; /* upper four bits: header length in 32-bit words */
+	uint8_t flags;
+	struct be16 window;
+	struct be16 check;
+	struct be16 urgent;
+};
+static_assert(sizeof(struct tcp_hdr) == 20, "TCP header");
+
+struct udp_hdr {
+	struct be16 sport;
+	struct be16 dport;
+	struct be16 len;
+	struct be16 check;
+};
+static_assert(sizeof(struct udp_hdr) == 8, "UDP header");
+
+/**
+ * tcp_hdr_len() - length in bytes that a TCP header claims, 0 to 60
+ * @tcp:	the header, its first 13 bytes readable
+ */
+static inline size_t tcp_hdr_len(const struct tcp_hdr *tcp)
+{
+	return (size_t)(tcp->data_off >> 4) * 4;
+}
+
+#endif /* TUN_IP_H */

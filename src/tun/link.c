@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The socket stays in the namespace that the process was born in; the interface
+ * may not. What Linux tells in which case (net/core/dev.c,
+ * net/core/rtnetlink.c, net/netlink/af_netlink.c):
+ *
+ *  - A move is an RTM_DELLINK in the old namespace with IFLA_NEW_NETNSID and
+ *    IFLA_NEW_IFINDEX, then an RTM_NEWLINK in the new one. A deletion is an
+ *    RTM_DELLINK without these. An RTM_DELLINK of another family than AF_UNSPEC
+ *    is about a bridge port, or the like, not about the interface.
+ *  - IFLA_NEW_NETNSID is a number of the old namespace's. By sending it the old
+ *    namespace gets such a number if it had none. So after a move from home the
+ *    new place is known, and NETLINK_LISTEN_ALL_NSID makes its messages heard:
+ *    it lets through what comes from namespaces that ours has a number for, and
+ *    adds that number as a control message. (It asks for CAP_NET_BROADCAST over
+ *    the namespace that sends, of whoever opened the socket.)
+ *  - After a move from elsewhere to elsewhere the number says nothing to us.
+ *    Then the interface is lost from sight until a message shows a TUN of its
+ *    index and name: it came home, or to another place that is heard. That the
+ *    device is deleted is known in any case, from reading it.
+ *  - A namespace may have a number for itself; then its own messages carry that
+ *    number, and without it none. Asked for once, at opening.
+ *  - When messages are lost the next receive says ENOBUFS, once.
+ *  - IPv4 routes that go because an interface goes down are not reported, so
+ *    other interfaces count as changes of the network, too.
+ */
+#include "tun/link.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Longer than any message about links that is known. */
+#define BUFFER_LEN 32768
+
+/* Datagrams taken per call, so that a flood does not hold the thread. */
+#define RECEIVE_MAX 64
+
+/* Room for bursts of route changes. */
+#define RCVBUF_LEN (1 << 20)
+
+#define GROUPS                                                   \
+	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | \
+	 RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
+
+/**
+ * struct link_news - what one message about a link says
+ * @ifindex:	interface index
+ * @up:		IFF_UP
+ * @is_tun:	it is a TUN or TAP
+ * @mtu:	MTU, or NULL
+ * @name:	name, or NULL
+ * @new_nsid:	where it moved to, or NULL
+ * @new_ifindex: its index there, or NULL
+ * @target_nsid: namespace that a reply is about, or NULL
+ */
+struct link_news {
+	unsigned int ifindex;
+	bool up;
+	bool is_tun;
+	const struct nlattr *mtu;
+	const char *name;
+	const struct nlattr *new_nsid;
+	const struct nlattr *new_ifindex;
+	const struct nlattr *target_nsid;
+};
+
+/**
+ * push_event() - add an event to a list
+ * @events:	list
+ * @kind:	event
+ *
+ * If the list is full its last entry becomes LINK_OVERFLOW, so that the caller
+ * looks at the state as a whole.
+ */
+static void push_event(struct link_events *events, enum link_event kind)
+{
+	bool repeats =
+		kind == LINK_UP || kind == LINK_DOWN || kind == LINK_MOVED;
+
+	for (unsigned int i = 0; !repeats && i < events->cnt; i++)
+		if (events->kinds[i] == kind)
+			return;
+	if (events->cnt == LINK_EVENTS_MAX)
+		events->kinds[LINK_EVENTS_MAX - 1] = LINK_OVERFLOW;
+	else
+		events->kinds[events->cnt++] = kind;
+}
+
+/**
+ * parse_info() - take the kind out of IFLA_LINKINFO
+ * @attr:	attribute in it
+ * @data:	struct link_news
+ *
+ * Return: MNL_CB_OK.
+ */
+static int parse_info(const struct nlattr *attr, void *data)
+{
+	struct link_news *news = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND &&
+	    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+		news->is_tun = !strcmp(mnl_attr_get_str(attr), "tun");
+	return MNL_CB_OK;
+}
+
+/**
+ * parse_attr() - take an attribute of a message about a link
+ * @attr:	attribute; of a wrong length it is passed over
+ * @data:	struct link_news
+ *
+ * Return: MNL_CB_OK.
+ */
+static int parse_attr(const struct nlattr *attr, void *data)
+{
+	struct link_news *news = data;
+	bool is_u32 = mnl_attr_validate(attr, MNL_TYPE_U32) == 0;
+
+	switch (mnl_attr_get_type(attr)) {
+	case IFLA_MTU:
+		news->mtu = is_u32 ? attr : NULL;
+		break;
+	case IFLA_IFNAME:
+		if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0 &&
+		    mnl_attr_get_payload_len(attr) <= IFNAMSIZ)
+			news->name = mnl_attr_get_str(attr);
+		break;
+	case IFLA_NEW_NETNSID:
+		news->new_nsid = is_u32 ? attr : NULL;
+		break;
+	case IFLA_NEW_IFINDEX:
+		news->new_ifindex = is_u32 ? attr : NULL;
+		break;
+	case IFLA_TARGET_NETNSID:
+		news->target_nsid = is_u32 ? attr : NULL;
+		break;
+	case IFLA_LINKINFO:
+		if (mnl_attr_validate(attr, MNL_TYPE_NESTED) == 0)
+			mnl_attr_parse_nested(attr, parse_info, news);
+		break;
+	default:
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+/**
+ * set_up() - note whether the interface is up
+ * @st:		state
+ * @up:		IFF_UP
+ * @events:	receives what changed
+ */
+static void set_up(struct link_state *st, bool up, struct link_events *events)
+{
+	if (st->up != up)
+		push_event(events, up ? LINK_UP : LINK_DOWN);
+	st->up = up;
+}
+
+/**
+ * update() - take what a message says about the interface
+ * @st:		state
+ * @news:	message about it
+ * @events:	receives what changed
+ */
+static void update(struct link_state *st, const struct link_news *news,
+		   struct link_events *events)
+{
+	uint32_t mtu = news->mtu ? mnl_attr_get_u32(news->mtu) : st->mtu;
+
+	if (news->name && strcmp(news->name, st->name) != 0) {
+		snprintf(st->name, sizeof(st->name), "%s", news->name);
+		push_event(events, LINK_RENAMED);
+	}
+	if (mtu != st->mtu) {
+		st->mtu = mtu;
+		push_event(events, LINK_MTU);
+	}
+	set_up(st, news->up, events);
+}
+
+/**
+ * follow() - take that the interface left its namespace
+ * @st:		state
+ * @news:	message with new_nsid
+ * @events:	receives the move
+ */
+static void follow(struct link_state *st, const struct link_news *news,
+		   struct link_events *events)
+{
+	int nsid = (int)mnl_attr_get_u32(news->new_nsid);
+
+	/* Only a number that home gave says something at home. */
+	if (st->nsid != LINK_NSID_HOME || nsid < 0)
+		st->nsid = LINK_NSID_UNKNOWN;
+	else
+		st->nsid = nsid;
+	if (news->new_ifindex)
+		st->ifindex = mnl_attr_get_u32(news->new_ifindex);
+	/* It was set down before, but that message may be lost. */
+	set_up(st, false, events);
+	push_event(events, LINK_MOVED);
+}
+
+/**
+ * is_ours() - whether a message is about the interface
+ * @st:		state; its namespace is set if it was found again
+ * @news:	message
+ * @nsid:	namespace it came from
+ */
+static bool is_ours(struct link_state *st, const struct link_news *news,
+		    int nsid)
+{
+	if (st->deleted || news->ifindex != st->ifindex)
+		return false;
+	if (nsid == st->nsid)
+		return true;
+	if (st->nsid != LINK_NSID_UNKNOWN || !news->is_tun || !news->name ||
+	    strcmp(news->name, st->name) != 0)
+		return false;
+	st->nsid = nsid;
+	return true;
+}
+
+/**
+ * parse_link() - take a message about a link
+ * @st:		state
+ * @nlh:	RTM_NEWLINK or RTM_DELLINK
+ * @nsid:	namespace it came from
+ * @events:	receives what changed
+ */
+static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
+		       int nsid, struct link_events *events)
+{
+	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+	struct link_news news = { 0 };
+
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*ifi) ||
+	    ifi->ifi_family != AF_UNSPEC)
+		return;
+	news.ifindex = (unsigned int)ifi->ifi_index;
+	news.up = ifi->ifi_flags & IFF_UP;
+	mnl_attr_parse(nlh, sizeof(*ifi), parse_attr, &news);
+	if (news.target_nsid)
+		nsid = (int)mnl_attr_get_u32(news.target_nsid);
+	if (!is_ours(st, &news, nsid)) {
+		if (nsid == LINK_NSID_HOME)
+			push_event(events, LINK_NETWORK);
+	} else if (nlh->nlmsg_type == RTM_NEWLINK) {
+		update(st, &news, events);
+	} else if (news.new_nsid) {
+		follow(st, &news, events);
+	} else {
+		st->deleted = true;
+		st->up = false;
+		push_event(events, LINK_DELETED);
+	}
+}
+
+/**
+ * parse_error() - take the answer to a request that failed
+ * @st:		state
+ * @nlh:	NLMSG_ERROR
+ * @events:	receives LINK_MISSING if it was the last request's
+ */
+static void parse_error(const struct link_state *st, const struct nlmsghdr *nlh,
+			struct link_events *events)
+{
+	const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
+
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*err))
+		return;
+	if (nlh->nlmsg_seq == st->seq && err->error != 0 && !st->deleted)
+		push_event(events, LINK_MISSING);
+}
+
+/**
+ * link_state_init() - an interface of which nothing was heard yet
+ * @st:		state, set up here
+ * @ifindex:	its index, in the socket's namespace
+ * @name:	its name
+ */
+void link_state_init(struct link_state *st, unsigned int ifindex,
+		     const char *name)
+{
+	*st = (struct link_state){
+		.ifindex = ifindex,
+		.nsid = LINK_NSID_HOME,
+		.home_nsid = LINK_NSID_HOME,
+	};
+	snprintf(st->name, sizeof(st->name), "%s", name);
+}
+
+/**
+ * link_parse() - take messages
+ * @st:		state, updated
+ * @buf:	rtnetlink messages, aligned to 4 bytes; any bytes will do
+ * @len:	their length
+ * @nsid:	namespace that they came from, LINK_NSID_HOME if none was named
+ * @events:	receives what changed, behind what it has
+ */
+void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
+		struct link_events *events)
+{
+	const struct nlmsghdr *nlh = buf;
+	int left = (int)size_min(len, INT32_MAX);
+
+	if (nsid == st->home_nsid)
+		nsid = LINK_NSID_HOME;
+	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+		switch (nlh->nlmsg_type) {
+		case RTM_NEWLINK:
+		case RTM_DELLINK:
+			parse_link(st, nlh, nsid, events);
+			break;
+		case RTM_NEWADDR:
+		case RTM_DELADDR:
+		case RTM_NEWROUTE:
+		case RTM_DELROUTE:
+			if (nsid == LINK_NSID_HOME)
+				push_event(events, LINK_NETWORK);
+			break;
+		case NLMSG_ERROR:
+			parse_error(st, nlh, events);
+			break;
+		case NLMSG_OVERRUN:
+			push_event(events, LINK_OVERFLOW);
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+/**
+ * parse_nsid() - take the number out of an RTM_NEWNSID
+ * @attr:	attribute
+ * @data:	int, receives the number
+ *
+ * Return: MNL_CB_OK.
+ */
+static int parse_nsid(const struct nlattr *attr, void *data)
+{
+	int *nsid = data;
+
+	if (mnl_attr_get_type(attr) == NETNSA_NSID &&
+	    mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+		*nsid = (int)mnl_attr_get_u32(attr);
+	return MNL_CB_OK;
+}
+
+/**
+ * ask_home_nsid() - ask what number the namespace has for itself
+ * @sock:	a socket that hears nothing else
+ *
+ * Return: the number, LINK_NSID_HOME if it has none or cannot be asked.
+ */
+static int ask_home_nsid(struct mnl_socket *sock)
+{
+	uint32_t words[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
+	int nsid = LINK_NSID_HOME;
+	struct rtgenmsg *gen;
+	ssize_t n;
+
+	nlh->nlmsg_type = RTM_GETNSID;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	gen = mnl_nlmsg_put_extra_header(nlh, sizeof(*gen));
+	gen->rtgen_family = AF_UNSPEC;
+	mnl_attr_put_u32(nlh, NETNSA_PID, (uint32_t)getpid());
+	if (mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0)
+		return LINK_NSID_HOME;
+	/* The kernel answers within the send. */
+	n = mnl_socket_recvfrom(sock, words, sizeof(words));
+	if (n < 0 || !mnl_nlmsg_ok(nlh, (int)n) ||
+	    nlh->nlmsg_type != RTM_NEWNSID)
+		return LINK_NSID_HOME;
+	mnl_attr_parse(nlh, sizeof(*gen), parse_nsid, &nsid);
+	return nsid;
+}
+
+/**
+ * get_home_nsid() - what number the namespace has for itself
+ *
+ * Return: as ask_home_nsid().
+ */
+static int get_home_nsid(void)
+{
+	struct mnl_socket *sock;
+	int nsid;
+
+	sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!sock)
+		return LINK_NSID_HOME;
+	nsid = ask_home_nsid(sock);
+	mnl_socket_close(sock);
+	return nsid;
+}
+
+/**
+ * link_open() - listen
+ * @link:	set up here
+ * @sys:	system calls, borrowed until closed
+ * @ifindex:	the interface, in the process's namespace
+ * @name:	its name
+ *
+ * To be called while privileges are there: what the socket may hear of other
+ * namespaces is decided by who opened it. Nothing is known of the interface
+ * before link_request() was called and answered.
+ *
+ * Return: 0 or -errno.
+ */
+int link_open(struct link *link, const struct tun_sys *sys,
+	      unsigned int ifindex, const char *name)
+{
+	int on = 1, len = RCVBUF_LEN, fd, err;
+
+	*link = (struct link){ .sys = sys };
+	link_state_init(&link->state, ifindex, name);
+	link->sock =
+		mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (!link->sock)
+		return -errno;
+	fd = mnl_socket_get_fd(link->sock);
+	link->state.home_nsid = get_home_nsid();
+	link->all_nsid =
+		mnl_socket_setsockopt(link->sock, NETLINK_LISTEN_ALL_NSID, &on,
+				      sizeof(on)) == 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &len, sizeof(len)) < 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &len, sizeof(len)) < 0)
+		goto err_close;
+	if (mnl_socket_bind(link->sock, GROUPS, MNL_SOCKET_AUTOPID) < 0)
+		goto err_close;
+	return 0;
+
+err_close:
+	err = -errno;
+	mnl_socket_close(link->sock);
+	return err;
+}
+
+/**
+ * link_close() - stop listening
+ * @link:	open link
+ */
+void link_close(struct link *link)
+{
+	mnl_socket_close(link->sock);
+	link->sock = NULL;
+}
+
+/**
+ * link_get_fd() - the descriptor to wait on, for reading
+ * @link:	open link
+ */
+int link_get_fd(const struct link *link)
+{
+	return mnl_socket_get_fd(link->sock);
+}
+
+/**
+ * link_request() - ask for the interface's state
+ * @link:	open link
+ *
+ * The answer comes through link_receive(): what changed, or LINK_MISSING.
+ *
+ * Return: 0; LINK_E_UNKNOWN if it is not known where to ask; -errno.
+ */
+int link_request(struct link *link)
+{
+	struct link_state *st = &link->state;
+	uint32_t words[64];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
+	struct ifinfomsg *ifi;
+
+	if (st->nsid == LINK_NSID_UNKNOWN)
+		return LINK_E_UNKNOWN;
+	nlh->nlmsg_type = RTM_GETLINK;
+	nlh->nlmsg_flags = NLM_F_REQUEST;
+	nlh->nlmsg_seq = ++st->seq;
+	ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
+	ifi->ifi_index = (int)st->ifindex;
+	if (st->nsid != LINK_NSID_HOME)
+		mnl_attr_put_u32(nlh, IFLA_TARGET_NETNSID, (uint32_t)st->nsid);
+	if (mnl_socket_sendto(link->sock, nlh, nlh->nlmsg_len) < 0)
+		return -errno;
+	return 0;
+}
+
+/**
+ * get_nsid() - the namespace that a datagram came from
+ * @msg:	datagram
+ *
+ * Return: its number, LINK_NSID_HOME if none is named.
+ */
+static int get_nsid(struct msghdr *msg)
+{
+	struct cmsghdr *cmsg;
+	int nsid = LINK_NSID_HOME;
+
+	for (cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+		if (cmsg->cmsg_level == SOL_NETLINK &&
+		    cmsg->cmsg_type == NETLINK_LISTEN_ALL_NSID &&
+		    cmsg->cmsg_len >= CMSG_LEN(sizeof(nsid)))
+			memcpy(&nsid, CMSG_DATA(cmsg), sizeof(nsid));
+	}
+	return nsid;
+}
+
+/**
+ * receive_one() - take a datagram
+ * @link:	open link
+ * @buf:	BUFFER_LEN bytes
+ * @events:	receives what changed
+ *
+ * Return: true; false if there is none, with errno.
+ */
+static bool receive_one(struct link *link, void *buf,
+			struct link_events *events)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int)) * 2];
+		struct cmsghdr align;
+	} control;
+	struct sockaddr_nl from = { 0 };
+	struct iovec iov = { buf, BUFFER_LEN };
+	struct msghdr msg = { .msg_name = &from,
+			      .msg_namelen = sizeof(from),
+			      .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control.bytes,
+			      .msg_controllen = sizeof(control.bytes) };
+	ssize_t n = link->sys->recvmsg(link_get_fd(link), &msg, 0);
+
+	if (n < 0 && errno == ENOBUFS) {
+		push_event(events, LINK_OVERFLOW);
+		return true;
+	}
+	if (n < 0)
+		return errno == EINTR;
+	/* Any process may write to a netlink port; the kernel is 0. */
+	if (from.nl_pid != 0)
+		return true;
+	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+		push_event(events, LINK_OVERFLOW);
+	else
+		link_parse(&link->state, buf, (size_t)n, get_nsid(&msg),
+			   events);
+	return true;
+}
+
+/**
+ * link_receive() - take what there is to hear
+ * @link:	open link, state updated
+ * @events:	receives what changed; emptied first
+ *
+ * Takes a bounded number of messages, so the descriptor may stay readable.
+ *
+ * Return: 0 or -errno.
+ */
+int link_receive(struct link *link, struct link_events *events)
+{
+	uint32_t words[BUFFER_LEN / sizeof(uint32_t)];
+
+	events->cnt = 0;
+	for (int i = 0; i < RECEIVE_MAX; i++) {
+		if (receive_one(link, words, events))
+			continue;
+		return errno == EAGAIN ? 0 : -errno;
+	}
+	return 0;
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the kernel really tells of a TUN that is changed, renamed, moved about
+ * and deleted, and that nothing of it is lost for good when the socket
+ * overflows.
+ */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/net_namespace.h>
+#include <linux/rtnetlink.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "tests/lib/check.h"
+#include "tests/lib/netns.h"
+#include "tun/link.h"
+#include "tun/tun.h"
+
+static struct tun tun;
+static struct link lnk;
+static struct link_events ev;
+static int home, there, far;
+
+static int make_namespaces(void **state)
+{
+	(void)state;
+	far = netns_new();
+	there = netns_new();
+	home = netns_new();
+	return far < 0 || there < 0 || home < 0;
+}
+
+static int drop_namespaces(void **state)
+{
+	(void)state;
+	close(far);
+	close(there);
+	close(home);
+	return 0;
+}
+
+static int open_both(void **state)
+{
+	struct tun_config config = { .name = "wg0", .mtu = 1420 };
+
+	(void)state;
+	if (netns_enter(home) || tun_open(&tun, &tun_sys_linux, &config) ||
+	    link_open(&lnk, &tun_sys_linux, tun.ifindex, tun.name))
+		return -1;
+	return link_request(&lnk) || link_receive(&lnk, &ev);
+}
+
+static int close_both(void **state)
+{
+	(void)state;
+	link_close(&lnk);
+	tun_close(&tun);
+	return 0;
+}
+
+/**
+ * hear() - wait until an event comes
+ * @kind:	event; others before it are passed over
+ *
+ * Most are there when the change is made, but for what work queues do.
+ */
+static void hear(enum link_event kind)
+{
+	struct pollfd fd = { .fd = link_get_fd(&lnk), .events = POLLIN };
+
+	while (poll(&fd, 1, 5000) == 1) {
+		assert_int_equal(link_receive(&lnk, &ev), 0);
+		for (unsigned int i = 0; i < ev.cnt; i++)
+			if (ev.kinds[i] == kind)
+				return;
+	}
+	fail_msg("event %d did not come", (int)kind);
+}
+
+/**
+ * hear_none() - check that an event does not come
+ * @kind:	event
+ */
+static void hear_none(enum link_event kind)
+{
+	assert_int_equal(link_receive(&lnk, &ev), 0);
+	for (unsigned int i = 0; i < ev.cnt; i++)
+		assert_int_not_equal(ev.kinds[i], kind);
+}
+
+static void test_state_is_asked_for(void **state)
+{
+	(void)state;
+	assert_true(lnk.all_nsid);
+	assert_int_equal(lnk.state.mtu, 1420);
+	assert_false(lnk.state.up);
+	assert_string_equal(lnk.state.name, "wg0");
+}
+
+static void test_changes(void **state)
+{
+	(void)state;
+	assert_int_equal(netns_ip("link set dev wg0 up"), 0);
+	hear(LINK_UP);
+	assert_int_equal(netns_ip("link set dev wg0 mtu 1300"), 0);
+	hear(LINK_MTU);
+	assert_int_equal(lnk.state.mtu, 1300);
+	assert_int_equal(netns_ip("link set dev wg0 down"), 0);
+	hear(LINK_DOWN);
+	assert_int_equal(netns_ip("link set dev wg0 name wg7"), 0);
+	hear(LINK_RENAMED);
+	assert_string_equal(lnk.state.name, "wg7");
+	assert_int_equal(netns_ip("link del dev wg7"), 0);
+	hear(LINK_DELETED);
+	assert_true(lnk.state.deleted);
+}
+
+static void test_network_changes(void **state)
+{
+	(void)state;
+	assert_int_equal(netns_ip("link add d0 type veth peer d1"), 0);
+	hear(LINK_NETWORK);
+	assert_int_equal(netns_ip("link set dev d0 up"), 0);
+	hear(LINK_NETWORK);
+	assert_int_equal(netns_ip("addr add 10.5.0.1/24 dev d0"), 0);
+	hear(LINK_NETWORK);
+	assert_int_equal(netns_ip("route add 10.6.0.0/24 via 10.5.0.2"), 0);
+	hear(LINK_NETWORK);
+	assert_int_equal(netns_ip("route del 10.6.0.0/24"), 0);
+	hear(LINK_NETWORK);
+	assert_int_equal(netns_ip("link del dev d0"), 0);
+	hear(LINK_NETWORK);
+	assert_false(lnk.state.deleted);
+}
+
+static void test_move(void **state)
+{
+	char name[IFNAMSIZ];
+
+	(void)state;
+	assert_int_equal(netns_ip("link set dev wg0 up"), 0);
+	hear(LINK_UP);
+	assert_int_equal(netns_move("wg0", there), 0);
+	hear(LINK_MOVED);
+	assert_true(lnk.state.nsid >= 0);
+	assert_false(lnk.state.up);
+	assert_int_equal(tun_get_name(&tun, name), 0);
+
+	/* There is heard from here. */
+	assert_int_equal(netns_enter(there), 0);
+	assert_int_equal(netns_ip("link set dev wg0 mtu 1280 up"), 0);
+	hear(LINK_UP);
+	assert_int_equal(lnk.state.mtu, 1280);
+	assert_int_equal(netns_ip("link set dev wg0 name wg1"), 0);
+	assert_int_equal(netns_ip("link set dev wg1 down"), 0);
+	hear(LINK_DOWN);
+	assert_string_equal(lnk.state.name, "wg1");
+	/* Other things there are not our network. */
+	link_receive(&lnk, &ev);
+	assert_int_equal(netns_ip("link add d0 type veth peer d1"), 0);
+	assert_int_equal(netns_ip("link del dev d0"), 0);
+	hear_none(LINK_NETWORK);
+
+	/* The state can be asked for across namespaces. */
+	lnk.state.mtu = 1;
+	assert_int_equal(link_request(&lnk), 0);
+	hear(LINK_MTU);
+	assert_int_equal(lnk.state.mtu, 1280);
+
+	assert_int_equal(netns_ip("link del dev wg1"), 0);
+	hear(LINK_DELETED);
+	assert_int_equal(tun_get_name(&tun, name), -EBADFD);
+}
+
+static void test_move_and_back(void **state)
+{
+	(void)state;
+	assert_int_equal(netns_move("wg0", there), 0);
+	hear(LINK_MOVED);
+	assert_int_equal(netns_enter(there), 0);
+	assert_int_equal(netns_move("wg0", home), 0);
+	hear(LINK_MOVED);
+	assert_int_equal(netns_enter(home), 0);
+	assert_int_equal(netns_ip("link set dev wg0 up"), 0);
+	hear(LINK_UP);
+	assert_int_equal(lnk.state.nsid, LINK_NSID_HOME);
+	assert_int_equal(netns_ip("link del dev wg0"), 0);
+	hear(LINK_DELETED);
+}
+
+/* Out of earshot: the interface is lost from sight, and the TUN still knows. */
+static void test_move_twice(void **state)
+{
+	char name[IFNAMSIZ];
+
+	(void)state;
+	assert_int_equal(netns_move("wg0", there), 0);
+	hear(LINK_MOVED);
+	assert_int_equal(netns_enter(there), 0);
+	assert_int_equal(netns_move("wg0", far), 0);
+	hear(LINK_MOVED);
+	assert_int_equal(lnk.state.nsid, LINK_NSID_UNKNOWN);
+	assert_int_equal(link_request(&lnk), LINK_E_UNKNOWN);
+	assert_int_equal(tun_get_name(&tun, name), 0);
+	assert_int_equal(netns_enter(far), 0);
+	assert_int_equal(netns_ip("link del dev wg0"), 0);
+	hear_none(LINK_DELETED);
+	assert_int_equal(tun_get_name(&tun, name), -EBADFD);
+}
+
+static void test_missing(void **state)
+{
+	(void)state;
+	/* As if the deletion had been lost. */
+	assert_int_equal(netns_ip("link del dev wg0"), 0);
+	link_receive(&lnk, &ev);
+	lnk.state.deleted = false;
+	assert_int_equal(link_request(&lnk), 0);
+	hear(LINK_MISSING);
+}
+
+static void test_overflow(void **state)
+{
+	bool overflow = false;
+	int fd = link_get_fd(&lnk), len = 0;
+
+	(void)state;
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &len, sizeof(len));
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(tun_set_mtu(&tun, 1000 + (unsigned int)i), 0);
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(link_receive(&lnk, &ev), 0);
+		for (unsigned int k = 0; k < ev.cnt; k++)
+			overflow |= ev.kinds[k] == LINK_OVERFLOW;
+	}
+	assert_true(overflow);
+	assert_int_not_equal(lnk.state.mtu, 1019);
+	/* Asking mends it. */
+	assert_int_equal(link_request(&lnk), 0);
+	hear(LINK_MTU);
+	assert_int_equal(lnk.state.mtu, 1019);
+}
+
+/**
+ * number_home() - give this namespace a number for itself
+ * @nsid:	number
+ */
+static void number_home(uint32_t nsid)
+{
+	struct mnl_socket *sock = mnl_socket_open(NETLINK_ROUTE);
+	uint32_t words[256];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
+	struct rtgenmsg *gen;
+	ssize_t n;
+
+	assert_non_null(sock);
+	nlh->nlmsg_type = RTM_NEWNSID;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	gen = mnl_nlmsg_put_extra_header(nlh, sizeof(*gen));
+	gen->rtgen_family = AF_UNSPEC;
+	mnl_attr_put_u32(nlh, NETNSA_PID, (uint32_t)getpid());
+	mnl_attr_put_u32(nlh, NETNSA_NSID, nsid);
+	assert_true(mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) > 0);
+	n = mnl_socket_recvfrom(sock, words, sizeof(words));
+	assert_true(n > 0);
+	assert_int_equal(mnl_cb_run(words, (size_t)n, 0, 0, NULL, NULL), 0);
+	mnl_socket_close(sock);
+}
+
+/* Then the namespace's own messages come with that number. */
+static void test_home_with_a_number(void **state)
+{
+	close_both(state);
+	number_home(42);
+	assert_int_equal(open_both(state), 0);
+	assert_int_equal(lnk.state.home_nsid, 42);
+	assert_int_equal(lnk.state.mtu, 1420);
+	assert_int_equal(netns_ip("link set dev wg0 up"), 0);
+	hear(LINK_UP);
+	assert_int_equal(netns_ip("addr add 10.5.0.1/24 dev wg0"), 0);
+	hear(LINK_NETWORK);
+	assert_int_equal(netns_ip("link del dev wg0"), 0);
+	hear(LINK_DELETED);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, open_both, close_both)
+	const struct CMUnitTest tests[] = {
+		TEST(test_state_is_asked_for),
+		TEST(test_changes),
+		TEST(test_network_changes),
+		TEST(test_move),
+		TEST(test_move_and_back),
+		TEST(test_move_twice),
+		TEST(test_missing),
+		TEST(test_overflow),
+		TEST(test_home_with_a_number),
+	};
+
+	netns_require();
+	return cmocka_run_group_tests_name("tun_link", tests, make_namespaces,
+					   drop_namespaces);
+}

@@ -1,0 +1,611 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Opening, reading and writing against a kernel of the test's own, which has
+ * the features and the faults that a row asks for.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "tun_batch.h"
+#include "tun/tun.h"
+
+#define FD	42
+#define SOCK_FD 43
+#define LOG_MAX 128
+
+static struct {
+	/* What it can do. */
+	unsigned int known; /* TUN_F_ bits that it knows */
+	unsigned long bad_ioctl;
+	int bad_ioctl_errno;
+	short flags; /* of a given device */
+	const char *release;
+	/* What happens to writes: errno of each, 0 for success. */
+	int write_errno[LOG_MAX];
+	bool refuse_merged;
+	/* What a read gives. */
+	const uint8_t *frame;
+	ssize_t frame_len;
+	int read_errno[4];
+	/* What was done. */
+	unsigned int offload;
+	int mtu, qlen, closed, vnet_len, status_flags, reads;
+	char name[IFNAMSIZ];
+	unsigned int writes;
+	size_t write_len[LOG_MAX];
+	unsigned int write_iovs[LOG_MAX];
+	uint8_t write_byte[LOG_MAX]; /* last byte of the packet */
+} k;
+
+static int fake_open(const char *path, int flags)
+{
+	assert_string_equal(path, "/dev/net/tun");
+	assert_int_equal(flags, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	return FD;
+}
+
+static int fake_close(int fd)
+{
+	k.closed += fd == FD;
+	return 0;
+}
+
+static int set_offload(unsigned int bits)
+{
+	unsigned int uso = 0x60;
+
+	if (bits & ~k.known || (bits && !(bits & TUN_F_CSUM)))
+		return -1;
+	if ((bits & uso) && (bits & uso) != uso)
+		return -1;
+	k.offload = bits;
+	return 0;
+}
+
+static int fake_ioctl(int fd, unsigned long request, void *arg)
+{
+	struct ifreq *ifr = arg;
+
+	assert_true(fd == FD || fd == SOCK_FD);
+	errno = k.bad_ioctl_errno;
+	if (request == k.bad_ioctl)
+		return -1;
+	switch (request) {
+	case TUNSETIFF:
+		k.flags = ifr->ifr_flags;
+		memcpy(k.name, *ifr->ifr_name ? ifr->ifr_name : "tun7", 5);
+		break;
+	case TUNGETIFF:
+		memcpy(ifr->ifr_name, k.name, sizeof(k.name));
+		ifr->ifr_flags = k.flags;
+		break;
+	case TUNSETVNETHDRSZ:
+		k.vnet_len = *(int *)arg;
+		break;
+	case TUNSETOFFLOAD:
+		errno = EINVAL;
+		return set_offload((unsigned int)(uintptr_t)arg);
+	case SIOCGIFINDEX:
+		assert_string_equal(ifr->ifr_name, k.name);
+		ifr->ifr_ifindex = 77;
+		break;
+	case SIOCSIFMTU:
+		k.mtu = ifr->ifr_mtu;
+		break;
+	case SIOCSIFTXQLEN:
+		k.qlen = ifr->ifr_qlen;
+		break;
+	default:
+		fail_msg("ioctl %lx", request);
+	}
+	return 0;
+}
+
+static int fake_get_flags(int fd)
+{
+	return fd == FD ? O_RDWR : -1;
+}
+
+static int fake_set_flags(int fd, int flags)
+{
+	assert_int_equal(fd, FD);
+	k.status_flags = flags;
+	return 0;
+}
+
+static int fake_socket(int family, int type, int protocol)
+{
+	(void)family;
+	(void)protocol;
+	assert_true(type & SOCK_CLOEXEC);
+	return SOCK_FD;
+}
+
+static ssize_t fake_read(int fd, void *buf, size_t len)
+{
+	int err = k.read_errno[k.reads++];
+
+	assert_int_equal(fd, FD);
+	errno = err;
+	if (err)
+		return -1;
+	assert_true(len >= (size_t)k.frame_len);
+	memcpy(buf, k.frame, (size_t)k.frame_len);
+	return k.frame_len;
+}
+
+static ssize_t fake_writev(int fd, const struct iovec *iov, int cnt)
+{
+	const struct iovec *last = &iov[cnt - 1];
+	size_t len = 0;
+
+	assert_int_equal(fd, FD);
+	assert_true(k.writes < LOG_MAX);
+	errno = k.write_errno[k.writes];
+	if (cnt > 1 && k.refuse_merged)
+		errno = EINVAL;
+	for (int i = 0; i < cnt; i++)
+		len += iov[i].iov_len;
+	k.write_len[k.writes] = len;
+	k.write_iovs[k.writes] = (unsigned int)cnt;
+	k.write_byte[k.writes++] =
+		((const uint8_t *)last->iov_base)[last->iov_len - 1];
+	return errno ? -1 : (ssize_t)len;
+}
+
+static int fake_uname(struct utsname *out)
+{
+	if (!k.release)
+		return -1;
+	snprintf(out->release, sizeof(out->release), "%s", k.release);
+	return 0;
+}
+
+static const struct tun_sys fake = {
+	.open = fake_open,
+	.close = fake_close,
+	.ioctl = fake_ioctl,
+	.get_flags = fake_get_flags,
+	.set_flags = fake_set_flags,
+	.socket = fake_socket,
+	.read = fake_read,
+	.writev = fake_writev,
+	.uname = fake_uname,
+};
+
+enum {
+	OLD = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+	ALL = OLD | TUN_F_TSO_ECN | 0x60,
+	TCP_KINDS = MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6),
+};
+
+static void reset(unsigned int known)
+{
+	memset(&k, 0, sizeof(k));
+	k.known = known;
+	k.release = "6.18.1";
+}
+
+static struct tun open_default(void)
+{
+	struct tun_config config = { .name = "wg0" };
+	struct tun tun;
+
+	reset(ALL);
+	assert_int_equal(tun_open(&tun, &fake, &config), 0);
+	return tun;
+}
+
+static void test_open(void **state)
+{
+	struct tun_config config = { .name = "wg%d",
+				     .mtu = TUN_MTU_DEFAULT,
+				     .txqlen = 1000 };
+	struct tun tun;
+
+	(void)state;
+	reset(ALL);
+	assert_int_equal(tun_open(&tun, &fake, &config), 0);
+	assert_int_equal((unsigned short)k.flags,
+			 IFF_TUN | IFF_NO_PI | IFF_VNET_HDR);
+	assert_string_equal(tun.name, "wg%d");
+	assert_int_equal(tun.ifindex, 77);
+	assert_int_equal(tun.features, TUN_FEATURES);
+	assert_int_equal(tun.kinds, MERGE_ALL);
+	assert_int_equal(k.offload, ALL);
+	assert_int_equal(k.vnet_len, 10);
+	assert_int_equal(k.mtu, 1420);
+	assert_int_equal(k.qlen, 1000);
+	assert_int_equal(k.closed, 0);
+	tun_close(&tun);
+	assert_int_equal(k.closed, 1);
+
+	config = (struct tun_config){ .name = "" };
+	reset(ALL);
+	assert_int_equal(tun_open(&tun, &fake, &config), 0);
+	assert_string_equal(tun.name, "tun7");
+	assert_int_equal(k.mtu, 0);
+	assert_int_equal(k.qlen, 0);
+}
+
+static void test_features(void **state)
+{
+	static const struct {
+		const char *name;
+		unsigned int known, off, kinds_off, features, kinds, offload;
+	} rows[] = {
+		{ "all", ALL, 0, 0, TUN_FEATURES, MERGE_ALL, ALL },
+		{ "before 6.2", ALL & ~0x60U, 0, 0, TUN_FEATURES & ~TUN_USO,
+		  TCP_KINDS, ALL & ~0x60U },
+		{ "no ecn", OLD, 0, 0, TUN_FEATURES & ~(TUN_USO | TUN_ECN),
+		  TCP_KINDS, OLD },
+		{ "no tso", TUN_F_CSUM, 0, 0, TUN_VNET, TCP_KINDS, 0 },
+		{ "nothing", 0, 0, 0, TUN_VNET, TCP_KINDS, 0 },
+		{ "header off", ALL, TUN_VNET, 0, 0, 0, 0 },
+		{ "csum off", ALL, TUN_CSUM, 0, TUN_VNET, MERGE_ALL, 0 },
+		{ "tso off", ALL, TUN_TSO4 | TUN_TSO6, 0,
+		  TUN_VNET | TUN_CSUM | TUN_USO, MERGE_ALL, TUN_F_CSUM | 0x60 },
+		{ "tso4 off", ALL, TUN_TSO4, 0, TUN_FEATURES & ~TUN_TSO4,
+		  MERGE_ALL, ALL & ~TUN_F_TSO4 },
+		{ "uso off", ALL, TUN_USO, 0, TUN_FEATURES & ~TUN_USO,
+		  MERGE_ALL, ALL & ~0x60U },
+		{ "udp merging off", ALL, 0,
+		  MERGE_ALL & ~(unsigned int)TCP_KINDS, TUN_FEATURES, TCP_KINDS,
+		  ALL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct tun_config config = { .name = "wg0",
+					     .features_off = rows[i].off,
+					     .kinds_off = rows[i].kinds_off };
+		struct tun tun;
+
+		reset(rows[i].known);
+		assert_int_equal(tun_open(&tun, &fake, &config), 0);
+		if (tun.features != rows[i].features ||
+		    tun.kinds != rows[i].kinds || k.offload != rows[i].offload)
+			print_error("%s: %x %x %x\n", rows[i].name,
+				    tun.features, tun.kinds, k.offload);
+		assert_int_equal(tun.features, rows[i].features);
+		assert_int_equal(tun.kinds, rows[i].kinds);
+		assert_int_equal(k.offload, rows[i].offload);
+	}
+}
+
+static void test_kernels_that_lose_merged_udp(void **state)
+{
+	static const struct {
+		const char *release;
+		bool merges;
+	} rows[] = {
+		{ "5.15.0-91-generic", false },
+		{ "6.2.0", false },
+		{ "6.6.25", false },
+		{ "6.6.26", true },
+		{ "6.7.12", false },
+		{ "6.8.4-arch1-1", false },
+		{ "6.8.5", true },
+		{ "6.9-rc1", true },
+		{ "6.18.0", true },
+		{ "7.0.0", true },
+		{ "strange", false },
+		{ NULL, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct tun_config config = { .name = "wg0" };
+		struct tun tun;
+
+		reset(ALL);
+		k.release = rows[i].release;
+		assert_int_equal(tun_open(&tun, &fake, &config), 0);
+		assert_int_equal(tun.kinds == MERGE_ALL, rows[i].merges);
+		config.kinds_on = MERGE_ALL;
+		assert_int_equal(tun_open(&tun, &fake, &config), 0);
+		assert_int_equal(tun.kinds, MERGE_ALL);
+	}
+}
+
+static void test_open_fails(void **state)
+{
+	static const struct {
+		unsigned long request;
+		int err, want;
+	} rows[] = {
+		{ TUNSETIFF, EBUSY, -EBUSY },
+		{ TUNGETIFF, EBADFD, -EBADFD },
+		{ TUNSETVNETHDRSZ, EINVAL, -EINVAL },
+		{ SIOCGIFINDEX, EPERM, -EPERM },
+		{ SIOCSIFMTU, EINVAL, -EINVAL },
+		{ SIOCSIFTXQLEN, EINVAL, -EINVAL },
+	};
+	struct tun_config config = { .name = "wg0", .mtu = 1, .txqlen = 1 };
+	struct tun tun;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		reset(ALL);
+		k.bad_ioctl = rows[i].request;
+		k.bad_ioctl_errno = rows[i].err;
+		assert_int_equal(tun_open(&tun, &fake, &config), rows[i].want);
+		assert_int_equal(k.closed, 1);
+	}
+	config.name = "a-name-too-long-";
+	assert_int_equal(tun_open(&tun, &fake, &config), -ENAMETOOLONG);
+}
+
+static void test_given_fd(void **state)
+{
+	static const struct {
+		int flags, want;
+		unsigned int features, kinds;
+	} rows[] = {
+		{ IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 0, TUN_FEATURES,
+		  MERGE_ALL },
+		{ IFF_TUN | IFF_NO_PI, 0, 0, 0 },
+		{ IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, -EINVAL, 0, 0 },
+	};
+	struct tun_config config = { .mtu = 1400 };
+	struct tun tun;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		reset(ALL);
+		k.flags = (short)rows[i].flags;
+		memcpy(k.name, "given", 6);
+		k.offload = 4711;
+		assert_int_equal(tun_open_fd(&tun, &fake, &config, FD),
+				 rows[i].want);
+		assert_int_equal(k.closed, 0);
+		if (rows[i].want)
+			continue;
+		assert_int_equal(tun.features, rows[i].features);
+		assert_int_equal(tun.kinds, rows[i].kinds);
+		assert_int_equal(k.offload, rows[i].features ? ALL : 0);
+		assert_int_equal(k.status_flags, O_RDWR | O_NONBLOCK);
+		assert_string_equal(tun.name, "given");
+	}
+	/* In another namespace: no index, and its MTU is not ours to set. */
+	reset(ALL);
+	k.flags = (short)(IFF_TUN | IFF_NO_PI);
+	k.bad_ioctl = SIOCGIFINDEX;
+	k.bad_ioctl_errno = ENODEV;
+	assert_int_equal(tun_open_fd(&tun, &fake, &config, FD), 0);
+	assert_int_equal(tun.ifindex, 0);
+	assert_int_equal(k.mtu, 0);
+	k.bad_ioctl = TUNGETIFF;
+	k.bad_ioctl_errno = ENOTTY;
+	assert_int_equal(tun_open_fd(&tun, &fake, &config, FD), -ENOTTY);
+}
+
+static void test_read(void **state)
+{
+	struct spec s = { .version = 4, .proto = 17, .payload_len = 100 };
+	static uint8_t buf[TUN_HEADROOM + IPV6_PACKET_MAX];
+	uint8_t *pkt = buf + TUN_HEADROOM, in[10 + 256] = { 0 };
+	size_t len = packet_build(in + 10, &s);
+	struct tun tun = open_default();
+	struct vnet_frame frame;
+
+	(void)state;
+	k.frame = in;
+	k.frame_len = (ssize_t)(10 + len);
+	k.read_errno[0] = EINTR;
+	assert_int_equal(tun_read(&tun, pkt, IPV6_PACKET_MAX, &frame), 0);
+	assert_int_equal(frame.len, len);
+	assert_memory_equal(pkt, in + 10, len);
+
+	for (k.frame_len = 0; k.frame_len < 30; k.frame_len++) {
+		k.reads = 1;
+		assert_int_equal(tun_read(&tun, pkt, IPV6_PACKET_MAX, &frame),
+				 TUN_E_DROP);
+	}
+	assert_int_equal(tun.drops[VNET_DROP_SHORT], 30);
+	in[10] = 0;
+	k.reads = 1;
+	assert_int_equal(tun_read(&tun, pkt, IPV6_PACKET_MAX, &frame),
+			 TUN_E_DROP);
+	assert_int_equal(tun.drops[VNET_DROP_VERSION], 1);
+	in[10] = 0x45;
+
+	k.reads = 0;
+	k.read_errno[0] = EAGAIN;
+	assert_int_equal(tun_read(&tun, pkt, 1500, &frame), TUN_E_AGAIN);
+	k.reads = 0;
+	k.read_errno[0] = EBADFD;
+	assert_int_equal(tun_read(&tun, pkt, 1500, &frame), TUN_E_GONE);
+	k.reads = 0;
+	k.read_errno[0] = EFAULT;
+	assert_int_equal(tun_read(&tun, pkt, 1500, &frame), -EFAULT);
+
+	/* Without a header the packet is read to the same place. */
+	tun.features = 0;
+	k.reads = 1;
+	k.frame = in + 10;
+	k.frame_len = (ssize_t)len;
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(tun_read(&tun, pkt, 1500, &frame), 0);
+	assert_memory_equal(pkt, in + 10, len);
+}
+
+/**
+ * fill() - a batch of 3 packets that merge and 1 that does not
+ * @tun:	device
+ * @kind:	TCP4 to UDP6
+ */
+static void fill(const struct tun *tun, int kind)
+{
+	struct spec s = { .version = kind & 1 ? 6 : 4,
+			  .proto = kind & 2 ? IP_PROTO_UDP : IP_PROTO_TCP,
+			  .payload_len = 100 };
+
+	merge_reset(batch, tun->kinds, tun->features & TUN_VNET);
+	arena_used = 0;
+	for (unsigned int i = 0; i < 4; i++) {
+		s.id = (uint16_t)i;
+		s.seq = i * 100;
+		s.payload = i;
+		s.sport = i == 3;
+		batch_add_spec(&s);
+	}
+	k.writes = 0;
+}
+
+static void test_write(void **state)
+{
+	struct tun tun = open_default();
+
+	(void)state;
+	fill(&tun, MERGE_TCP4);
+	assert_int_equal(tun_write(&tun, batch), 0);
+	assert_int_equal(k.writes, 2);
+	assert_int_equal(k.write_iovs[0], 3);
+	assert_int_equal(k.write_len[0], 10 + 340);
+	assert_int_equal(k.write_len[1], 10 + 140);
+	assert_int_equal(tun.written, 2);
+	assert_int_equal(tun_write(&tun, batch), 0);
+	assert_int_equal(k.writes, 2);
+}
+
+/* Nothing is lost nor reordered, and the second refusal ends the kind. */
+static void test_merged_write_refused(void **state)
+{
+	(void)state;
+	for (int kind = 0; kind < MERGE_KINDS; kind++) {
+		struct tun tun = open_default();
+		uint8_t last[4];
+
+		k.refuse_merged = true;
+		for (int i = 0; i < 2; i++) {
+			assert_int_equal(tun.kinds, MERGE_ALL);
+			fill(&tun, kind);
+			for (int p = 0; p < 4; p++)
+				last[p] = batch->pkts[p]
+						  .data[batch->pkts[p].len - 1];
+			assert_int_equal(tun_write(&tun, batch), 0);
+			assert_int_equal(k.writes, 5);
+			assert_int_equal(k.write_iovs[0], 3);
+			for (int p = 0; p < 4; p++) {
+				assert_int_equal(k.write_iovs[1 + p], 1);
+				assert_int_equal(k.write_byte[1 + p], last[p]);
+			}
+		}
+		assert_int_equal(tun.kinds, MERGE_ALL & ~MERGE_BIT(kind));
+		assert_int_equal(tun.refused, 2);
+		assert_int_equal(tun.written, 8);
+		assert_int_equal(tun.dropped, 0);
+		fill(&tun, kind);
+		assert_int_equal(tun_write(&tun, batch), 0);
+		assert_int_equal(k.writes, 4);
+	}
+}
+
+/* One odd packet in a long life does not count. */
+static void test_refusal_is_forgotten(void **state)
+{
+	struct tun tun = open_default();
+
+	(void)state;
+	for (int round = 0; round < 4; round++) {
+		k.refuse_merged = true;
+		fill(&tun, MERGE_TCP6);
+		tun_write(&tun, batch);
+		k.refuse_merged = false;
+		for (int i = 0; i < 1024; i++) {
+			fill(&tun, MERGE_TCP6);
+			assert_int_equal(tun_write(&tun, batch), 0);
+		}
+	}
+	assert_int_equal(tun.kinds, MERGE_ALL);
+	assert_int_equal(tun.refused, 4);
+}
+
+/* Each write in turn fails with EAGAIN or EINTR: all arrive, once, in order. */
+static void test_write_continues(void **state)
+{
+	static const int errs[] = { EAGAIN, EINTR };
+
+	(void)state;
+	for (int refuse = 0; refuse < 2; refuse++) {
+		for (int e = 0; e < 2; e++) {
+			for (int n = 0; n < 5; n++) {
+				struct tun tun = open_default();
+				unsigned int want = refuse ? 4 : 2;
+				int ret;
+
+				k.refuse_merged = refuse;
+				fill(&tun, MERGE_UDP4);
+				k.write_errno[n] = errs[e];
+				do {
+					ret = tun_write(&tun, batch);
+				} while (ret == TUN_E_AGAIN);
+				assert_int_equal(ret, 0);
+				assert_int_equal(tun.written, want);
+				assert_int_equal(tun.dropped, 0);
+			}
+		}
+	}
+}
+
+static void test_write_errors(void **state)
+{
+	struct tun tun = open_default();
+
+	(void)state;
+	/* Down, or gone: all that is left is dropped and counted. */
+	fill(&tun, MERGE_TCP4);
+	k.write_errno[0] = EIO;
+	assert_int_equal(tun_write(&tun, batch), TUN_E_DOWN);
+	assert_int_equal(tun.dropped, 4);
+	assert_int_equal(tun_write(&tun, batch), 0);
+	assert_int_equal(k.writes, 1);
+	fill(&tun, MERGE_TCP4);
+	k.write_errno[0] = EINVAL;
+	k.write_errno[2] = EBADFD;
+	assert_int_equal(tun_write(&tun, batch), TUN_E_GONE);
+	assert_int_equal(tun.dropped, 4 + 3);
+	/* A single packet that the kernel does not want is one packet. */
+	tun = open_default();
+	fill(&tun, MERGE_TCP4);
+	k.write_errno[1] = EINVAL;
+	assert_int_equal(tun_write(&tun, batch), 0);
+	assert_int_equal(tun.dropped, 1);
+	assert_int_equal(tun.written, 1);
+	/* No memory: singly perhaps, and no grudge. */
+	tun = open_default();
+	for (int i = 0; i < 3; i++) {
+		fill(&tun, MERGE_TCP4);
+		k.write_errno[0] = ENOMEM;
+		k.write_errno[2] = ENOMEM;
+		assert_int_equal(tun_write(&tun, batch), 0);
+		assert_int_equal(k.writes, 5);
+	}
+	assert_int_equal(tun.dropped, 3);
+	assert_int_equal(tun.written, 9);
+	assert_int_equal(tun.kinds, MERGE_ALL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_features),
+		cmocka_unit_test(test_kernels_that_lose_merged_udp),
+		cmocka_unit_test(test_open_fails),
+		cmocka_unit_test(test_given_fd),
+		cmocka_unit_test(test_read),
+		cmocka_unit_test(test_write),
+		cmocka_unit_test(test_merged_write_refused),
+		cmocka_unit_test(test_refusal_is_forgotten),
+		cmocka_unit_test(test_write_continues),
+		cmocka_unit_test(test_write_errors),
+	};
+
+	return cmocka_run_group_tests_name("tun_device", tests, batch_make,
+					   batch_free);
+}

@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Link messages as the kernel makes them, in every order that a move or a loss
+ * can bring. A message is built by the functions below, a row at a time.
+ */
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
+#include "tun_packet.h"
+#include "tun/link.h"
+
+#define INDEX 5
+#define HOME  LINK_NSID_HOME
+
+static uint32_t words[4096];
+static size_t used;
+static struct link_state st;
+static struct link_events ev;
+
+static void begin(void)
+{
+	used = 0;
+	ev.cnt = 0;
+}
+
+static struct nlmsghdr *put(int type, size_t payload)
+{
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header((char *)words + used);
+
+	nlh->nlmsg_type = (uint16_t)type;
+	mnl_nlmsg_put_extra_header(nlh, payload);
+	return nlh;
+}
+
+static void finish(const struct nlmsghdr *nlh)
+{
+	used += (nlh->nlmsg_len + 3U) & ~3U;
+}
+
+/* Any of the attributes may be left out by 0 or NULL. */
+struct link_msg {
+	int type, family, index;
+	bool up;
+	uint32_t mtu;
+	const char *name, *kind;
+	bool moves;
+	int new_nsid, new_index;
+	bool about;
+	int target_nsid;
+};
+
+static void put_link(const struct link_msg *m)
+{
+	struct nlmsghdr *nlh = put(m->type, sizeof(struct ifinfomsg));
+	struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+
+	ifi->ifi_family = (uint8_t)m->family;
+	ifi->ifi_index = m->index ? m->index : INDEX;
+	ifi->ifi_flags = m->up ? IFF_UP : 0;
+	if (m->name)
+		mnl_attr_put_strz(nlh, IFLA_IFNAME, m->name);
+	if (m->mtu)
+		mnl_attr_put_u32(nlh, IFLA_MTU, m->mtu);
+	if (m->kind) {
+		struct nlattr *nest = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+
+		mnl_attr_put_strz(nlh, IFLA_INFO_KIND, m->kind);
+		mnl_attr_nest_end(nlh, nest);
+	}
+	if (m->moves) {
+		mnl_attr_put_u32(nlh, IFLA_NEW_NETNSID, (uint32_t)m->new_nsid);
+		mnl_attr_put_u32(nlh, IFLA_NEW_IFINDEX, (uint32_t)m->new_index);
+	}
+	if (m->about)
+		mnl_attr_put_u32(nlh, IFLA_TARGET_NETNSID,
+				 (uint32_t)m->target_nsid);
+	finish(nlh);
+}
+
+static void parse(int nsid)
+{
+	link_parse(&st, words, used, nsid, &ev);
+}
+
+static void hear(const struct link_msg *m, int nsid)
+{
+	begin();
+	put_link(m);
+	parse(nsid);
+}
+
+#define HEAR(nsid, ...) hear(&(struct link_msg){ __VA_ARGS__ }, nsid)
+
+/* The events heard last, as letters: U D M R V X ? N O. */
+static void check(const char *want)
+{
+	static const char letters[] = "UDMRVX?NO";
+	char got[LINK_EVENTS_MAX + 1] = "";
+
+	for (unsigned int i = 0; i < ev.cnt; i++)
+		got[i] = letters[ev.kinds[i]];
+	assert_string_equal(got, want);
+}
+
+static int fresh(void **state)
+{
+	(void)state;
+	link_state_init(&st, INDEX, "wg0");
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420);
+	return 0;
+}
+
+static void test_changes(void **state)
+{
+	(void)state;
+	check("M");
+	assert_int_equal(st.mtu, 1420);
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420);
+	check("");
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420, .up = true);
+	check("U");
+	assert_true(st.up);
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1280, .up = true);
+	check("M");
+	assert_int_equal(st.mtu, 1280);
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "vpn", .up = true);
+	check("R");
+	assert_string_equal(st.name, "vpn");
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "vpn");
+	check("D");
+	HEAR(HOME, .type = RTM_DELLINK, .name = "vpn");
+	check("X");
+	assert_true(st.deleted);
+	HEAR(HOME, .type = RTM_NEWLINK, .name = "vpn", .mtu = 1, .up = true);
+	check("N");
+}
+
+static void test_several_at_once(void **state)
+{
+	(void)state;
+	begin();
+	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .up = true });
+	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 1 });
+	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .up = true });
+	put_link(&(struct link_msg){
+		.type = RTM_NEWLINK, .up = true, .mtu = 2 });
+	parse(HOME);
+	check("UMDU");
+	assert_int_equal(st.mtu, 2);
+	begin();
+	for (int i = 0; i < 40; i++)
+		put_link(
+			&(struct link_msg){ .type = RTM_NEWLINK, .up = i & 1 });
+	parse(HOME);
+	assert_int_equal(ev.cnt, LINK_EVENTS_MAX);
+	assert_int_equal(ev.kinds[LINK_EVENTS_MAX - 1], LINK_OVERFLOW);
+	assert_true(st.up);
+}
+
+static void test_others(void **state)
+{
+	(void)state;
+	/* Another interface is the network. */
+	HEAR(HOME, .type = RTM_NEWLINK, .index = 6, .mtu = 9);
+	check("N");
+	HEAR(HOME, .type = RTM_DELLINK, .index = 6);
+	check("N");
+	/* In another namespace it is nobody's. */
+	HEAR(3, .type = RTM_NEWLINK, .mtu = 9, .name = "wg0", .kind = "tun");
+	check("");
+	HEAR(3, .type = RTM_DELLINK);
+	check("");
+	/* A bridge port that goes is no interface that goes. */
+	HEAR(HOME, .type = RTM_DELLINK, .family = AF_BRIDGE);
+	check("");
+	HEAR(HOME, .type = RTM_NEWLINK, .family = AF_INET6, .mtu = 9);
+	check("");
+	assert_false(st.deleted);
+	assert_int_equal(st.mtu, 1420);
+}
+
+static void test_network(void **state)
+{
+	static const int types[] = { RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE,
+				     RTM_DELROUTE };
+
+	(void)state;
+	begin();
+	for (size_t i = 0; i < ARRAY_LEN(types); i++)
+		finish(put(types[i], sizeof(struct rtmsg)));
+	parse(HOME);
+	check("N");
+	ev.cnt = 0;
+	parse(7);
+	check("");
+}
+
+static void test_move_from_home(void **state)
+{
+	(void)state;
+	HEAR(HOME, .type = RTM_NEWLINK, .up = true);
+	HEAR(HOME, .type = RTM_NEWLINK);
+	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 2,
+	     .new_index = 9);
+	check("V");
+	assert_int_equal(st.nsid, 2);
+	assert_int_equal(st.ifindex, 9);
+	assert_false(st.deleted);
+	/* What has the old index now, here, is another. */
+	HEAR(HOME, .type = RTM_DELLINK);
+	check("N");
+	HEAR(2, .type = RTM_NEWLINK, .index = 9, .name = "new", .up = true);
+	check("RU");
+	HEAR(2, .type = RTM_DELLINK, .index = 9);
+	check("X");
+}
+
+static void test_move_while_up(void **state)
+{
+	(void)state;
+	HEAR(HOME, .type = RTM_NEWLINK, .up = true);
+	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 0,
+	     .new_index = INDEX);
+	check("DV");
+	assert_int_equal(st.nsid, 0);
+}
+
+/* From there on, numbers say nothing: found again by index, kind and name. */
+static void test_move_from_elsewhere(void **state)
+{
+	(void)state;
+	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 2,
+	     .new_index = 9);
+	HEAR(2, .type = RTM_DELLINK, .index = 9, .moves = true, .new_nsid = 0,
+	     .new_index = 4);
+	check("V");
+	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
+	HEAR(0, .type = RTM_NEWLINK, .index = 4, .name = "wg0");
+	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
+	HEAR(0, .type = RTM_NEWLINK, .index = 4, .name = "wg1", .kind = "tun");
+	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
+	HEAR(0, .type = RTM_NEWLINK, .index = 5, .name = "wg0", .kind = "tun");
+	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
+	HEAR(0, .type = RTM_NEWLINK, .index = 4, .name = "wg0", .kind = "veth");
+	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
+	HEAR(HOME, .type = RTM_NEWLINK, .index = 4, .name = "wg0",
+	     .kind = "tun", .up = true);
+	check("U");
+	assert_int_equal(st.nsid, HOME);
+	HEAR(HOME, .type = RTM_DELLINK, .index = 4);
+	check("X");
+}
+
+static void test_move_to_nowhere(void **state)
+{
+	(void)state;
+	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = -1,
+	     .new_index = 9);
+	check("V");
+	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
+}
+
+static void test_home_with_a_number(void **state)
+{
+	(void)state;
+	st.home_nsid = 4;
+	HEAR(4, .type = RTM_NEWLINK, .mtu = 1300);
+	check("M");
+	HEAR(4, .type = RTM_NEWLINK, .index = 8);
+	check("N");
+}
+
+static void test_answers(void **state)
+{
+	struct nlmsghdr *nlh;
+	struct nlmsgerr *err;
+
+	(void)state;
+	st.seq = 11;
+	for (int i = 0; i < 4; i++) {
+		begin();
+		nlh = put(NLMSG_ERROR, sizeof(*err));
+		nlh->nlmsg_seq = i == 0 ? 10 : 11;
+		err = mnl_nlmsg_get_payload(nlh);
+		err->error = i == 1 ? 0 : -ENODEV;
+		st.deleted = i == 2;
+		finish(nlh);
+		parse(HOME);
+		check(i == 3 ? "?" : "");
+	}
+	/* About another namespace, sent from ours. */
+	st.nsid = 2;
+	HEAR(HOME, .type = RTM_NEWLINK, .mtu = 1300, .about = true,
+	     .target_nsid = 2);
+	check("M");
+	begin();
+	finish(put(NLMSG_OVERRUN, 0));
+	finish(put(NLMSG_DONE, 0));
+	parse(HOME);
+	check("O");
+}
+
+static void test_malformed(void **state)
+{
+	struct nlmsghdr *nlh;
+	struct nlattr *attr;
+
+	(void)state;
+	/* Too short for what they claim to be. */
+	begin();
+	finish(put(RTM_NEWLINK, sizeof(struct ifinfomsg) - 4));
+	finish(put(NLMSG_ERROR, sizeof(struct nlmsgerr) - 4));
+	parse(HOME);
+	check("");
+	/* Attributes of wrong lengths, and a name without an end. */
+	begin();
+	nlh = put(RTM_NEWLINK, sizeof(struct ifinfomsg));
+	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = INDEX;
+	mnl_attr_put_u16(nlh, IFLA_MTU, 9);
+	mnl_attr_put(nlh, IFLA_IFNAME, 3, "abc");
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, "0123456789abcdef");
+	attr = mnl_nlmsg_get_payload_tail(nlh);
+	mnl_attr_put_u32(nlh, IFLA_LINKINFO, 0xffffffff);
+	attr->nla_len = 7;
+	finish(nlh);
+	parse(HOME);
+	check("");
+	assert_string_equal(st.name, "wg0");
+	assert_int_equal(st.mtu, 1420);
+	/* Cut at every place. */
+	begin();
+	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 1420 });
+	for (size_t len = 0; len < used; len++) {
+		void *tight = malloc(len ? len : 1);
+
+		memcpy(tight, words, len);
+		link_parse(&st, tight, len, HOME, &ev);
+		free(tight);
+	}
+	check("");
+}
+
+static void test_garbage(void **state)
+{
+	struct random r;
+
+	(void)state;
+	random_seed(&r);
+	for (int i = 0; i < 100000; i++) {
+		static const int types[] = { RTM_NEWLINK, RTM_DELLINK,
+					     RTM_NEWROUTE, NLMSG_ERROR };
+		size_t len = random_u32(&r, 160);
+		struct nlmsghdr *nlh = malloc(len + sizeof(*nlh));
+
+		random_fill(&r, (void *)nlh, len);
+		if (len >= sizeof(*nlh)) {
+			nlh->nlmsg_len = (uint32_t)len;
+			nlh->nlmsg_type = (uint16_t)types[i & 3];
+		}
+		if (len >= sizeof(*nlh) + sizeof(struct ifinfomsg)) {
+			struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+
+			ifi->ifi_family = 0;
+			ifi->ifi_index = (int)st.ifindex;
+		}
+		if (len >= sizeof(*nlh) + sizeof(struct ifinfomsg) + 4) {
+			struct nlattr *attr = mnl_nlmsg_get_payload_offset(
+				nlh, sizeof(struct ifinfomsg));
+
+			attr->nla_len &= 0x3f;
+			attr->nla_type &= 0x3f;
+		}
+		ev.cnt = 0;
+		link_parse(&st, nlh, len, HOME, &ev);
+		assert_true(ev.cnt <= LINK_EVENTS_MAX);
+		if (st.deleted || st.nsid != HOME)
+			link_state_init(&st, INDEX, "wg0");
+		free(nlh);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_changes, fresh),
+		cmocka_unit_test_setup(test_several_at_once, fresh),
+		cmocka_unit_test_setup(test_others, fresh),
+		cmocka_unit_test_setup(test_network, fresh),
+		cmocka_unit_test_setup(test_move_from_home, fresh),
+		cmocka_unit_test_setup(test_move_while_up, fresh),
+		cmocka_unit_test_setup(test_move_from_elsewhere, fresh),
+		cmocka_unit_test_setup(test_move_to_nowhere, fresh),
+		cmocka_unit_test_setup(test_home_with_a_number, fresh),
+		cmocka_unit_test_setup(test_answers, fresh),
+		cmocka_unit_test_setup(test_malformed, fresh),
+		cmocka_unit_test_setup(test_garbage, fresh),
+	};
+
+	return cmocka_run_group_tests_name("tun_link", tests, NULL, NULL);
+}

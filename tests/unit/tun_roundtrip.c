@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The two properties that cutting and merging rest on: what was merged, cut
+ * again, gives every flow's packets back byte for byte and in order; what was
+ * cut, merged again, gives the super-packet back with its header.
+ */
+#include "tun_batch.h"
+#include "tun/segment.h"
+
+#define ROUNDS	   400
+#define FLOWS	   6
+#define PACKETS	   200
+#define SLAB_LEN   (1U << 22)
+#define KEPT_MAX   4096
+#define PACKET_CAP 2048
+
+static uint8_t frame[FRAME_MAX];
+static uint8_t slab_bytes[SLAB_LEN];
+static struct segment segs[KEPT_MAX];
+
+/* Packets of one flow, put in and taken out. */
+struct kept {
+	unsigned int cnt;
+	uint32_t len[PACKETS];
+	uint8_t bytes[PACKETS][PACKET_CAP];
+};
+static struct kept put[FLOWS], taken[FLOWS];
+
+/**
+ * keep() - note a packet
+ * @k:		where
+ * @pkt:	packet
+ * @len:	its length
+ */
+static void keep(struct kept *k, const uint8_t *pkt, size_t len)
+{
+	assert_true(k->cnt < PACKETS && len <= PACKET_CAP);
+	k->len[k->cnt] = (uint32_t)len;
+	memcpy(k->bytes[k->cnt++], pkt, len);
+}
+
+/**
+ * flow_of() - the flow number, which is in the source address
+ * @pkt:	packet
+ */
+static unsigned int flow_of(const uint8_t *pkt)
+{
+	return pkt[0] >> 4 == 4 ? pkt[15] : pkt[23];
+}
+
+/**
+ * mutate() - go on in a flow, mostly as expected
+ * @r:		source
+ * @s:		the flow's next packet
+ */
+static void mutate(struct random *r, struct spec *s)
+{
+	s->seq += s->payload_len;
+	s->flags = TCP_ACK;
+	s->id++;
+	s->payload = random_next(r);
+	switch (random_u32(r, 40)) {
+	case 0:
+		s->payload_len = random_u32(r, 3) * 100;
+		break;
+	case 1:
+		s->payload_len = 1 + random_u32(r, 1400);
+		break;
+	case 2:
+		s->flags |= TCP_PSH;
+		break;
+	case 3:
+		s->flags = (uint8_t)random_next(r);
+		break;
+	case 4:
+		s->ack++;
+		break;
+	case 5:
+		s->seq += random_u32(r, 3000);
+		break;
+	case 6:
+		s->id = (uint16_t)random_next(r);
+		break;
+	case 7:
+		s->tos = (uint8_t)random_u32(r, 4);
+		break;
+	case 8:
+		s->opt_len = (uint16_t)(random_u32(r, 11) * 4);
+		break;
+	case 9:
+		s->window++;
+		break;
+	case 10:
+		s->no_csum = !s->no_csum;
+		break;
+	default:
+		break;
+	}
+}
+
+/**
+ * same_flow() - whether a broken packet still is of its flow
+ * @a:		packet
+ * @b:		the same, broken
+ * @s:		spec
+ */
+static bool same_flow(const uint8_t *a, const uint8_t *b, const struct spec *s)
+{
+	size_t off = packet_l4_off(s);
+
+	if (a[0] >> 4 != b[0] >> 4 || memcmp(a + off, b + off, 4))
+		return false;
+	if (s->version == 4)
+		return a[9] == b[9] && !memcmp(a + 12, b + 12, 8);
+	return a[6] == b[6] && !memcmp(a + 8, b + 8, 32);
+}
+
+/**
+ * put_packet() - add a packet of a flow, now and then a broken one
+ * @r:		source
+ * @s:		spec
+ */
+static void put_packet(struct random *r, const struct spec *s)
+{
+	uint8_t pkt[PACKET_CAP], bad[PACKET_CAP];
+	size_t len = packet_build(pkt, s);
+
+	memcpy(bad, pkt, len);
+	if (random_u32(r, 50) == 0)
+		bad[random_u32(r, (uint32_t)len)] ^=
+			(uint8_t)(1 << random_u32(r, 8));
+	if (same_flow(pkt, bad, s))
+		memcpy(pkt, bad, len);
+	keep(&put[s->host], pkt, len);
+	batch_add(pkt, len);
+}
+
+/**
+ * cut_frame() - cut a frame as if it had been read, and keep the packets
+ * @len:	length of the frame
+ */
+static void cut_frame(size_t len)
+{
+	struct segment_slab slab = { .base = slab_bytes,
+				     .cap = SLAB_LEN,
+				     .segs = segs,
+				     .segs_cap = KEPT_MAX };
+	struct segment_cursor cur;
+	struct vnet_frame f;
+	struct vnet_hdr hdr;
+
+	memcpy(&hdr, frame, sizeof(hdr));
+	assert_int_equal(vnet_parse_frame(&hdr, frame + 10, len - 10, &f),
+			 VNET_OK);
+	segment_begin(&cur, frame + 10, &f);
+	segment_cut(&cur, &slab);
+	assert_true(cur.done);
+	for (unsigned int i = 0; i < slab.segs_cnt; i++)
+		keep(&taken[flow_of(segs[i].data)], segs[i].data, segs[i].len);
+}
+
+static void make_flows(struct random *r, struct spec flows[FLOWS])
+{
+	for (unsigned int i = 0; i < FLOWS; i++) {
+		flows[i] = (struct spec){
+			.version = random_next(r) & 1 ? 4 : 6,
+			.proto = random_u32(r, 3) ? IP_PROTO_TCP : IP_PROTO_UDP,
+			.host = (uint8_t)i,
+			.no_df = random_next(r) & 1,
+			.id = (uint16_t)random_next(r),
+			.seq = (uint32_t)random_next(r),
+			.payload_len = 1 + random_u32(r, 1400),
+		};
+		if (flows[i].version == 6 && random_u32(r, 8) == 0)
+			flows[i].ext_len = 8;
+	}
+}
+
+static void test_cut_of_merged_is_the_same(void **state)
+{
+	unsigned int merged = 0, packets = 0;
+	struct random r;
+	struct spec flows[FLOWS];
+	size_t len;
+
+	(void)state;
+	random_seed(&r);
+	for (int round = 0; round < ROUNDS; round++) {
+		unsigned int cnt = random_u32(&r, PACKETS);
+		unsigned int run = 0, i = 0;
+
+		memset(put, 0, sizeof(put));
+		memset(taken, 0, sizeof(taken));
+		make_flows(&r, flows);
+		batch_begin(MERGE_ALL);
+		while (cnt--) {
+			if (run-- == 0) {
+				i = random_u32(&r, FLOWS);
+				run = random_u32(&r, 12);
+			}
+			put_packet(&r, &flows[i]);
+			mutate(&r, &flows[i]);
+			packets++;
+		}
+		while ((len = batch_next(frame)) != 0) {
+			merged += frame[1] != 0;
+			cut_frame(len);
+		}
+		for (i = 0; i < FLOWS; i++) {
+			assert_int_equal(put[i].cnt, taken[i].cnt);
+			for (unsigned int k = 0; k < put[i].cnt; k++) {
+				assert_int_equal(put[i].len[k],
+						 taken[i].len[k]);
+				assert_memory_equal(put[i].bytes[k],
+						    taken[i].bytes[k],
+						    put[i].len[k]);
+			}
+		}
+	}
+	assert_true(merged > packets / 100);
+}
+
+/**
+ * make_super() - make a random super-packet that merging could have made
+ * @r:		source
+ * @pkt:	where
+ * @hdr:	receives its header
+ *
+ * Return: its length.
+ */
+static size_t make_super(struct random *r, uint8_t *pkt, struct vnet_hdr *hdr)
+{
+	struct spec s = { .version = random_next(r) & 1 ? 4 : 6,
+			  .proto = random_next(r) & 1 ? IP_PROTO_TCP
+						      : IP_PROTO_UDP,
+			  .no_df = random_next(r) & 1,
+			  .flags = TCP_ACK,
+			  .id = (uint16_t)random_next(r),
+			  .seq = (uint32_t)random_next(r),
+			  .ack = (uint32_t)random_next(r),
+			  .flow = random_u32(r, 1 << 20),
+			  .tos = (uint8_t)random_next(r),
+			  .payload = random_next(r) };
+	uint32_t size = 1 + random_u32(r, 1400), max = 65400, off;
+	size_t len;
+
+	if (s.proto == IP_PROTO_TCP)
+		s.opt_len = (uint16_t)(random_u32(r, 11) * 4);
+	if (random_next(r) & 1)
+		s.flags |= TCP_PSH;
+	if (random_next(r) & 1)
+		s.flags |= TCP_ECE;
+	max = (uint32_t)size_min(max, (s.proto == IP_PROTO_UDP ? 64U : 1000U) *
+					      size);
+	s.payload_len = size + 1 + random_u32(r, max - size);
+	len = packet_build(pkt, &s);
+	off = (uint32_t)packet_l4_off(&s);
+	packet_sum_l4(pkt, len, off, s.proto, true);
+
+	memset(hdr, 0, sizeof(*hdr));
+	hdr->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	hdr->gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+	if (s.proto == IP_PROTO_TCP)
+		hdr->gso_type = s.version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4
+					       : VIRTIO_NET_HDR_GSO_TCPV6;
+	vnet_set(hdr->hdr_len, (uint16_t)packet_hdr_len(&s));
+	vnet_set(hdr->gso_size, (uint16_t)size);
+	vnet_set(hdr->csum_start, (uint16_t)off);
+	vnet_set(hdr->csum_offset, (uint16_t)packet_check_off(s.proto));
+	return len;
+}
+
+static void test_merge_of_cut_is_the_same(void **state)
+{
+	static uint8_t pkt[65536];
+	struct random r;
+
+	(void)state;
+	random_seed(&r);
+	for (int round = 0; round < ROUNDS; round++) {
+		struct segment_slab slab = { .base = slab_bytes,
+					     .cap = SLAB_LEN,
+					     .segs = segs,
+					     .segs_cap = KEPT_MAX };
+		struct segment_cursor cur;
+		struct vnet_frame f;
+		struct vnet_hdr hdr;
+		size_t len = make_super(&r, pkt, &hdr);
+
+		assert_int_equal(vnet_parse_frame(&hdr, pkt, len, &f), VNET_OK);
+		segment_begin(&cur, pkt, &f);
+		assert_true(segment_cut(&cur, &slab) > 1);
+		assert_true(cur.done);
+		batch_begin(MERGE_ALL);
+		for (unsigned int i = 0; i < slab.segs_cnt; i++)
+			batch_add(segs[i].data, segs[i].len);
+		assert_int_equal(batch_next(frame), 10 + len);
+		assert_memory_equal(frame, &hdr, sizeof(hdr));
+		assert_memory_equal(frame + 10, pkt, len);
+		assert_int_equal(batch_next(frame), 0);
+	}
+}
+
+/* IDs that stand still under DF come out counting, and nothing else differs. */
+static void test_standing_ids(void **state)
+{
+	struct spec s = { .version = 4,
+			  .proto = IP_PROTO_UDP,
+			  .payload_len = 900 };
+	uint8_t pkt[PACKET_CAP];
+	size_t len = packet_build(pkt, &s);
+
+	(void)state;
+	memset(taken, 0, sizeof(taken));
+	batch_begin(MERGE_ALL);
+	for (int i = 0; i < 10; i++)
+		batch_add(pkt, len);
+	cut_frame(batch_next(frame));
+	assert_int_equal(batch_next(frame), 0);
+	assert_int_equal(taken[0].cnt, 10);
+	for (unsigned int i = 0; i < 10; i++) {
+		s.id = (uint16_t)i;
+		packet_build(pkt, &s);
+		assert_memory_equal(taken[0].bytes[i], pkt, len);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_cut_of_merged_is_the_same),
+		cmocka_unit_test(test_merge_of_cut_is_the_same),
+		cmocka_unit_test(test_standing_ids),
+	};
+
+	return cmocka_run_group_tests_name("tun_roundtrip", tests, batch_make,
+					   batch_free);
+}

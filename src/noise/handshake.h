@@ -33,11 +33,11 @@ struct noise_local;
 enum noise_error {
 	NOISE_E_NO_KEY = 1, /* this side has no static key pair */
 	NOISE_E_BAD_KEY,    /* a shared secret came out as all zero */
-	NOISE_E_FORGED,     /* something did not decrypt */
+	NOISE_E_FORGED,	    /* something did not decrypt */
 	NOISE_E_UNKNOWN,    /* no peer with that public key */
 	NOISE_E_REPLAYED,   /* timestamp not newer than the last one taken */
 	NOISE_E_FLOODED,    /* less than 20 ms after the last one taken */
-	NOISE_E_STATE,      /* the handshake is not where this belongs */
+	NOISE_E_STATE,	    /* the handshake is not where this belongs */
 };
 
 enum handshake_state {
@@ -65,6 +65,7 @@ struct noise_handshake_secrets {
  * @remote_static:	[I] the peer's public key
  * @secrets:		[m] (the pointer: [I])
  * @state:		[m]
+ * @is_closed:		[m] takes and makes nothing
  * @has_index:		[m] @local_index is in the index table and ours
  * @has_taken:		[m] @taken_ns and @taken_timestamp are of an initiation
  * @has_static_static:	[m] static_static was computed for @generation
@@ -84,6 +85,7 @@ struct noise_handshake {
 	uint8_t remote_static[NOISE_PUBLIC_KEY_LEN];
 	struct noise_handshake_secrets *secrets;
 	enum handshake_state state;
+	bool is_closed;
 	bool has_index;
 	bool has_taken;
 	bool has_static_static;
@@ -126,6 +128,24 @@ void noise_handshake_deinit(struct noise_handshake *hs);
 void noise_handshake_clear(struct noise_handshake *hs);
 
 /**
+ * noise_handshake_close() - clear, and take or make nothing any more
+ * @hs:		handshake
+ *
+ * The first step of removing or stopping a peer: a handshake that another
+ * thread has in its hands fails with NOISE_E_STATE. After this, one
+ * noise_keypairs_clear() empties the slots for good. Any thread.
+ */
+void noise_handshake_close(struct noise_handshake *hs);
+
+/**
+ * noise_handshake_reopen() - undo noise_handshake_close()
+ * @hs:		handshake
+ *
+ * Any thread.
+ */
+void noise_handshake_reopen(struct noise_handshake *hs);
+
+/**
  * noise_handshake_set_preshared_key() - for the handshakes to come
  * @hs:		handshake
  * @key:	preshared key; all zero is "none"
@@ -155,8 +175,8 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
  * What was under way before is forgotten, its index dropped. The caller keeps
  * REKEY_TIMEOUT between two of them. Handshaker or control thread.
  *
- * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY (nothing has changed); -errno of
- * the index table.
+ * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_STATE (closed); -errno of
+ * the index table; nothing has changed then.
  */
 int noise_handshake_create_initiation(struct noise_handshake *hs,
 				      uint64_t realtime_ns,
@@ -174,8 +194,8 @@ int noise_handshake_create_initiation(struct noise_handshake *hs,
  * peer. Follow it with noise_handshake_create_response(). Handshaker thread.
  *
  * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_FORGED, NOISE_E_UNKNOWN,
- * NOISE_E_REPLAYED, NOISE_E_FLOODED: nothing has changed and no reference is
- * held.
+ * NOISE_E_REPLAYED, NOISE_E_FLOODED, NOISE_E_STATE (closed): nothing has
+ * changed and no reference is held.
  */
 int noise_local_consume_initiation(struct noise_local *local,
 				   const struct message_initiation *msg,
@@ -201,9 +221,8 @@ int noise_handshake_create_response(struct noise_handshake *hs,
  *
  * Follow it with noise_handshake_begin_session(). Handshaker thread.
  *
- * Return: 0; NOISE_E_NO_KEY, NOISE_E_STATE (none under way, another index, or
- * the private key has changed since), NOISE_E_BAD_KEY, NOISE_E_FORGED: nothing
- * has changed then.
+ * Return: 0; NOISE_E_STATE (none under way, another index, or the private key
+ * has changed since), NOISE_E_BAD_KEY, NOISE_E_FORGED: nothing has changed then.
  */
 int noise_handshake_consume_response(struct noise_handshake *hs,
 				     const struct message_response *msg);

@@ -127,14 +127,17 @@ void noise_local_deinit(struct noise_local *local);
 /**
  * noise_local_set_private_key() - take another static key pair, or none
  * @local:	shared part
- * @key:	private key (clamped here); NULL: none
+ * @key:	private key (clamped here); NULL or all zero: none
  *
- * Waits for handshake messages being worked on. Handshakes under way fail from
- * now on; static-static is computed anew when a handshake next needs it. The
- * caller then clears each peer's handshake and expires its keypairs, and
- * removes a peer whose public key is now our own. Control thread.
+ * Waits for handshake messages being worked on. If the key is another one than
+ * before, handshakes under way fail from now on, and static-static is computed
+ * anew when a handshake next needs it. The caller then clears each peer's
+ * handshake, expires its keypairs, and removes a peer whose public key is now
+ * our own. Control thread.
+ *
+ * Return: true if the key is another one than before.
  */
-void noise_local_set_private_key(struct noise_local *local,
+bool noise_local_set_private_key(struct noise_local *local,
 				 const uint8_t key[NOISE_PRIVATE_KEY_LEN]);
 
 /**

@@ -289,7 +289,7 @@ static void test_backend_names(void **state)
 	(void)state;
 	if (!aead) {
 		print_message("# intel-ipsec-mb: not built in\n");
-		skip();
+		return;
 	}
 	aead_seal_batch(aead, NULL, 0);
 	print_message("# backend at run time: %s\n", aead_get_name(aead));

@@ -26,7 +26,7 @@ struct noise_keypair;
 
 enum {
 	/* The most entries: a handshake and three keypairs for each peer. */
-	INDEX_MAX_ENTRIES = 1 << 20,
+	INDEX_MAX_ENTRIES = 1 << 22,
 	/* How often an index that is taken is drawn again. */
 	INDEX_MAX_TRIES = 64,
 };

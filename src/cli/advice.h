@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What to tell somebody whose interface could not be made: in one line, what
+ * is wrong, and where that is known, what to do.
+ */
+#ifndef CLI_ADVICE_H
+#define CLI_ADVICE_H
+
+#include <stddef.h>
+
+/**
+ * advice_on_tun() - a TUN device could not be made
+ * @buf:	filled with a line and a final 0, cut if need be
+ * @cap:	bytes at @buf, not 0
+ * @name:	of the interface
+ * @err:	-errno of tun_open()
+ */
+void advice_on_tun(char *buf, size_t cap, const char *name, int err);
+
+/**
+ * advice_on_tun_fd() - a TUN device that was handed over cannot be used
+ * @buf:	filled with a line and a final 0, cut if need be
+ * @cap:	bytes at @buf, not 0
+ * @fd:		the descriptor
+ * @err:	-errno of tun_open_fd()
+ */
+void advice_on_tun_fd(char *buf, size_t cap, int fd, int err);
+
+/**
+ * advice_on_socket() - the configuration socket could not be made
+ * @buf:	filled with a line and a final 0, cut if need be
+ * @cap:	bytes at @buf, not 0
+ * @name:	of the interface
+ * @err:	-errno of uapi_server_open()
+ */
+void advice_on_socket(char *buf, size_t cap, const char *name, int err);
+
+/**
+ * advice_on_socket_fd() - one that was handed over cannot be used
+ * @buf:	filled with a line and a final 0, cut if need be
+ * @cap:	bytes at @buf, not 0
+ * @fd:		the descriptor
+ * @err:	-errno of uapi_server_open()
+ */
+void advice_on_socket_fd(char *buf, size_t cap, int fd, int err);
+
+#endif /* CLI_ADVICE_H */

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What the pipe carries: this byte, or a line of text, which has no such. */
+#define READY '\0'
+
+enum {
+	DAEMON_MASK = 0022,
+	MAX_KEEP = 8,
+};
+
+int daemon_fork(struct daemon *daemon)
+{
+	int fds[2];
+	pid_t pid;
+	int err;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid < 0) {
+		err = -errno;
+		close(fds[0]);
+		close(fds[1]);
+		return err;
+	}
+	close(fds[pid ? 1 : 0]);
+	*daemon = (struct daemon){ .child = pid, .fd = fds[pid ? 0 : 1] };
+	return 0;
+}
+
+/**
+ * read_line() - read what the child has to say
+ * @fd:		pipe
+ * @buf:	filled, with a final 0
+ * @cap:	bytes at @buf
+ *
+ * It is written at once, so one read(2) has it.
+ *
+ * Return: the length, at most @cap - 1.
+ */
+static size_t read_line(int fd, char *buf, size_t cap)
+{
+	ssize_t n;
+
+	do {
+		n = read(fd, buf, cap - 1);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		n = 0;
+	buf[n] = 0;
+	return (size_t)n;
+}
+
+/**
+ * wait_for() - wait until the child has ended
+ * @child:	child
+ *
+ * Return: its status, as from waitpid(2).
+ */
+static int wait_for(pid_t child)
+{
+	int status = 0;
+	pid_t pid;
+
+	do {
+		pid = waitpid(child, &status, 0);
+	} while (pid < 0 && errno == EINTR);
+	return status;
+}
+
+/**
+ * print_end() - the child has ended without a word: say how
+ * @status:	from waitpid(2)
+ */
+static void print_end(int status)
+{
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "wiregather: ended by signal %d (%s)\n",
+			WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		fprintf(stderr, "wiregather: ended with status %d\n",
+			WEXITSTATUS(status));
+}
+
+int daemon_await(struct daemon *daemon)
+{
+	char line[DAEMON_LINE_CAP];
+	size_t len = read_line(daemon->fd, line, sizeof(line));
+	int status;
+
+	close(daemon->fd);
+	if (len && line[0] == READY)
+		return EXIT_SUCCESS;
+	/* So that nothing of it is in the way of the next attempt. */
+	status = wait_for(daemon->child);
+	if (len)
+		fprintf(stderr, "wiregather: %s\n", line);
+	else
+		print_end(status);
+	return EXIT_FAILURE;
+}
+
+static int compare_ints(const void *a, const void *b)
+{
+	int x = *(const int *)a;
+	int y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+/**
+ * close_others() - close what was inherited, such as a script's lock file
+ * @keep:	descriptors to leave open; -1 is none
+ * @n_keep:	their count
+ *
+ * Before Linux 5.9 nothing is closed: it would take a million calls.
+ */
+static void close_others(const int *keep, size_t n_keep)
+{
+	int first = STDERR_FILENO + 1;
+	int sorted[MAX_KEEP];
+
+	memcpy(sorted, keep, n_keep * sizeof(*keep));
+	qsort(sorted, n_keep, sizeof(*sorted), compare_ints);
+	for (size_t i = 0; i < n_keep; i++) {
+		if (sorted[i] < first)
+			continue;
+		if (sorted[i] > first)
+			close_range((unsigned int)first,
+				    (unsigned int)sorted[i] - 1, 0);
+		first = sorted[i] + 1;
+	}
+	close_range((unsigned int)first, UINT_MAX, 0);
+}
+
+static int redirect(bool keeps_output)
+{
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (dup2(fd, STDIN_FILENO) < 0 ||
+	    (!keeps_output &&
+	     (dup2(fd, STDOUT_FILENO) < 0 || dup2(fd, STDERR_FILENO) < 0)))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int daemon_detach(const struct daemon *daemon, bool keeps_output,
+		  const int *keep, size_t n_keep)
+{
+	int all[MAX_KEEP];
+
+	if (n_keep >= MAX_KEEP)
+		return -E2BIG;
+	memcpy(all, keep, n_keep * sizeof(*keep));
+	all[n_keep] = daemon->fd;
+	if (setsid() < 0)
+		return -errno;
+	if (chdir("/") < 0)
+		return -errno;
+	umask(DAEMON_MASK);
+	close_others(all, n_keep + 1);
+	return redirect(keeps_output);
+}
+
+/**
+ * tell() - write to the parent
+ * @daemon:	consumed
+ * @data:	bytes
+ * @len:	their count, below PIPE_BUF: they are written at once
+ *
+ * Return: 0; -errno.
+ */
+static int tell(struct daemon *daemon, const char *data, size_t len)
+{
+	ssize_t n;
+	int err;
+
+	do {
+		n = write(daemon->fd, data, len);
+	} while (n < 0 && errno == EINTR);
+	err = n < 0 ? -errno : 0;
+	close(daemon->fd);
+	daemon->fd = -1;
+	return err;
+}
+
+int daemon_report_ready(struct daemon *daemon)
+{
+	const char byte = READY;
+
+	return daemon->fd < 0 ? 0 : tell(daemon, &byte, 1);
+}
+
+void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
+{
+	char line[DAEMON_LINE_CAP - 1];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	if (daemon->fd < 0)
+		fprintf(stderr, "wiregather: %s\n", line);
+	else
+		/* Who does not hear it has gone. */
+		tell(daemon, line, strlen(line));
+}
+
+int daemon_open_standard(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return -errno;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return 0;
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wiregather: a userspace WireGuard. Exit status: 0 when it has ended as it was
+ * told, or the daemon runs; 1 when something failed; 2 for a bad command line.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/rcu.h"
+#include "cli/daemon.h"
+#include "cli/options.h"
+#include "cli/tunnel.h"
+#include "crypto/init.h"
+
+enum {
+	EXIT_USAGE = 2,
+};
+
+/**
+ * serve() - make the tunnel and run it to its end
+ * @options:	options
+ * @daemon:	whom to tell; consumed
+ *
+ * Return: the exit status.
+ */
+static int serve(const struct options *options, struct daemon *daemon)
+{
+	struct tunnel tunnel = { 0 };
+	int err;
+
+	signals_init(&tunnel.signals, !options->is_foreground);
+	err = tunnel_open(&tunnel, options);
+	if (err) {
+		daemon_report_failure(daemon, "%s", tunnel.why);
+		return EXIT_FAILURE;
+	}
+	/* If nobody waits for it any more, it is not wanted. */
+	err = daemon_report_ready(daemon);
+	if (!err)
+		err = loop_run(&tunnel.loop);
+	if (err < 0)
+		log_error("cannot go on: %s", strerror(-err));
+	tunnel_close(&tunnel);
+	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run(const struct options *options, struct daemon *daemon)
+{
+	int status;
+
+	if (crypto_init()) {
+		daemon_report_failure(daemon, "libsodium does not work here");
+		return EXIT_FAILURE;
+	}
+	rcu_register();
+	status = serve(options, daemon);
+	rcu_drain();
+	rcu_unregister();
+	return status;
+}
+
+static int run_daemon(const struct options *options)
+{
+	const int keep[] = { options->tun_fd, options->uapi_fd };
+	struct daemon daemon;
+	int err;
+
+	err = daemon_fork(&daemon);
+	if (err) {
+		fprintf(stderr, "wiregather: cannot fork: %s\n",
+			strerror(-err));
+		return EXIT_FAILURE;
+	}
+	if (daemon.child)
+		return daemon_await(&daemon);
+	err = daemon_detach(&daemon, options->keeps_output, keep,
+			    sizeof(keep) / sizeof(keep[0]));
+	if (err) {
+		daemon_report_failure(&daemon, "cannot become a daemon: %s",
+				      strerror(-err));
+		return EXIT_FAILURE;
+	}
+	return run(options, &daemon);
+}
+
+int main(int argc, char **argv)
+{
+	struct daemon nobody = { .fd = -1 };
+	struct options options;
+
+	/* Without it an error could not even be told. */
+	if (daemon_open_standard())
+		return EXIT_FAILURE;
+	switch (options_parse(&options, argc, argv)) {
+	case 0:
+		break;
+	case OPTIONS_E_HELP:
+		fputs(options_get_usage(), stdout);
+		return EXIT_SUCCESS;
+	case OPTIONS_E_VERSION:
+		puts("wiregather " WG_VERSION);
+		return EXIT_SUCCESS;
+	default:
+		fprintf(stderr, "wiregather: %s\n%s", options.error,
+			options_get_usage());
+		return EXIT_USAGE;
+	}
+	return options.is_foreground ? run(&options, &nobody)
+				     : run_daemon(&options);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <net/if.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+	"usage: wiregather [-f | --foreground] NAME\n"
+	"       wiregather --version | --help\n"
+	"\n"
+	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
+	"\n"
+	"  -f, --foreground  do not become a daemon\n"
+	"      --version     print the version\n"
+	"  -h, --help        print this\n"
+	"\n"
+	"To find faults, these switch off:\n"
+	"      --no-gso      sending UDP datagrams in trains\n"
+	"      --no-gro      receiving UDP datagrams merged\n"
+	"      --no-tso      TCP super-packets on the interface\n"
+	"      --no-uso      UDP super-packets on the interface\n"
+	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
+	"\n"
+	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
+	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. See wiregather(8).\n";
+
+/* The options without a letter. */
+enum {
+	LONG_VERSION = 256,
+	LONG_NO_GSO,
+	LONG_NO_GRO,
+	LONG_NO_TSO,
+	LONG_NO_USO,
+	LONG_NO_VNET_HDR,
+};
+
+static const struct option long_options[] = {
+	{ "foreground", no_argument, NULL, 'f' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, LONG_VERSION },
+	{ "no-gso", no_argument, NULL, LONG_NO_GSO },
+	{ "no-gro", no_argument, NULL, LONG_NO_GRO },
+	{ "no-tso", no_argument, NULL, LONG_NO_TSO },
+	{ "no-uso", no_argument, NULL, LONG_NO_USO },
+	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
+	{ NULL, 0, NULL, 0 },
+};
+
+const char *options_get_usage(void)
+{
+	return usage;
+}
+
+static int fail(struct options *options, const char *what, const char *token)
+{
+	snprintf(options->error, sizeof(options->error), "%s: %s", what, token);
+	return OPTIONS_E_USAGE;
+}
+
+/**
+ * is_name() - could an interface have this name?
+ * @name:	text
+ *
+ * What the kernel's dev_valid_name() accepts. "wg%d" is one, too: the kernel
+ * puts a number in.
+ *
+ * Return: true if so.
+ */
+static bool is_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!len || len >= IFNAMSIZ || !strcmp(name, ".") ||
+	    !strcmp(name, ".."))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (name[i] == '/' || name[i] == ':' ||
+		    isspace((unsigned char)name[i]))
+			return false;
+	return true;
+}
+
+/**
+ * take_option() - note an option
+ * @options:	options
+ * @c:		what getopt_long() has returned
+ *
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; -1: there is no such option.
+ */
+static int take_option(struct options *options, int c)
+{
+	switch (c) {
+	case 'f':
+		options->is_foreground = true;
+		return 0;
+	case 'h':
+		return OPTIONS_E_HELP;
+	case LONG_VERSION:
+		return OPTIONS_E_VERSION;
+	case LONG_NO_GSO:
+		options->no_gso = true;
+		return 0;
+	case LONG_NO_GRO:
+		options->no_gro = true;
+		return 0;
+	case LONG_NO_TSO:
+		options->no_tso = true;
+		return 0;
+	case LONG_NO_USO:
+		options->no_uso = true;
+		return 0;
+	case LONG_NO_VNET_HDR:
+		options->no_vnet_hdr = true;
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+/**
+ * fail_option() - say which option there is not
+ * @options:	options
+ * @argv:	command line that getopt_long() has stopped in
+ *
+ * Return: OPTIONS_E_USAGE.
+ */
+static int fail_option(struct options *options, char **argv)
+{
+	char letter[] = { '-', (char)optopt, 0 };
+
+	/* optopt is a letter of a cluster, or 0 or the value of a long one. */
+	if (optopt > ' ' && optopt < LONG_VERSION &&
+	    strncmp(argv[optind - 1], "--", 2) != 0)
+		return fail(options, "no such option", letter);
+	return fail(options, "no such option", argv[optind - 1]);
+}
+
+static int parse_arguments(struct options *options, int argc, char **argv)
+{
+	int c, rc;
+
+	opterr = 0;
+	/* 0, not 1: glibc then starts anew. */
+	optind = 0;
+	while ((c = getopt_long(argc, argv, "fh", long_options, NULL)) != -1) {
+		rc = take_option(options, c);
+		if (rc < 0)
+			return fail_option(options, argv);
+		if (rc)
+			return rc;
+	}
+	if (optind == argc)
+		return fail(options, "missing", "NAME");
+	if (argc - optind > 1)
+		return fail(options, "one NAME only", argv[optind + 1]);
+	options->name = argv[optind];
+	if (!is_name(options->name))
+		return fail(options, "not a name for an interface",
+			    options->name);
+	return 0;
+}
+
+/**
+ * parse_fd() - read a descriptor from the environment
+ * @options:	options
+ * @fd:		set to it, if the variable is there and not empty
+ * @variable:	which
+ *
+ * Return: 0; OPTIONS_E_USAGE.
+ */
+static int parse_fd(struct options *options, int *fd, const char *variable)
+{
+	const char *text = getenv(variable);
+	char *end;
+	long value;
+
+	if (!text || !*text)
+		return 0;
+	errno = 0;
+	value = strtol(text, &end, 10);
+	if (errno || *end || !isdigit((unsigned char)*text) || value > INT_MAX)
+		return fail(options, variable,
+			    strchr(text, ',') ? "one queue only" : text);
+	*fd = (int)value;
+	return 0;
+}
+
+static void parse_level(struct options *options)
+{
+	const char *text = getenv("LOG_LEVEL");
+
+	options->level = LOG_ERROR;
+	if (!text || !*text)
+		return;
+	if (!strcmp(text, "verbose") || !strcmp(text, "debug"))
+		options->level = LOG_VERBOSE;
+	else if (!strcmp(text, "silent"))
+		options->level = LOG_SILENT;
+	/* Any other word means errors. */
+	options->keeps_output = options->level != LOG_SILENT;
+}
+
+static int parse_environment(struct options *options)
+{
+	const char *foreground = getenv("WG_PROCESS_FOREGROUND");
+	int rc;
+
+	parse_level(options);
+	if (foreground && !strcmp(foreground, "1"))
+		options->is_foreground = true;
+	rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");
+	if (rc)
+		return rc;
+	return parse_fd(options, &options->uapi_fd, "WG_UAPI_FD");
+}
+
+int options_parse(struct options *options, int argc, char **argv)
+{
+	int rc;
+
+	*options = (struct options){ .tun_fd = -1, .uapi_fd = -1 };
+	rc = parse_arguments(options, argc, argv);
+	if (rc)
+		return rc;
+	return parse_environment(options);
+}

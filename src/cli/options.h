@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The command line and the environment: what they are in wireguard-go, so that
+ * what starts the one can start the other.
+ */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "base/log.h"
+
+/* Bytes of options.error. */
+#define OPTIONS_ERROR_CAP 128
+
+/* What options_parse() found instead of something to start. */
+enum {
+	OPTIONS_E_HELP = 1,
+	OPTIONS_E_VERSION,
+	OPTIONS_E_USAGE, /* options.error says why */
+};
+
+/**
+ * struct options - what is to be done
+ * @name:		the interface's name; borrowed from the command line
+ * @is_foreground:	do not become a daemon
+ * @keeps_output:	a daemon writes its log where the caller writes
+ * @level:		what is logged
+ * @tun_fd:		open TUN device, or -1
+ * @uapi_fd:		listening socket, or -1
+ * @no_gso:		send no trains
+ * @no_gro:		have received datagrams not merged
+ * @no_tso:		no TCP super-packets on the TUN, either way
+ * @no_uso:		no UDP super-packets on the TUN, either way
+ * @no_vnet_hdr:	plain packets only on the TUN
+ * @error:		a sentence without its full stop
+ */
+struct options {
+	const char *name;
+	bool is_foreground;
+	bool keeps_output;
+	enum log_level level;
+	int tun_fd;
+	int uapi_fd;
+	bool no_gso;
+	bool no_gro;
+	bool no_tso;
+	bool no_uso;
+	bool no_vnet_hdr;
+	char error[OPTIONS_ERROR_CAP];
+};
+
+/**
+ * options_parse() - read the command line and the environment
+ * @options:	filled
+ * @argc:	as given to main()
+ * @argv:	as given to main(); its order may change
+ *
+ * One thread, as getopt_long(3).
+ *
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE.
+ */
+int options_parse(struct options *options, int argc, char **argv);
+
+/* options_get_usage() - how to call the program; with its final newline */
+const char *options_get_usage(void);
+
+#endif /* CLI_OPTIONS_H */

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/signals.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+static bool is_ignored(int number)
+{
+	struct sigaction action = { 0 };
+
+	return !sigaction(number, NULL, &action) &&
+	       action.sa_handler == SIG_IGN;
+}
+
+void signals_init(struct signals *signals, bool is_daemon)
+{
+	signal(SIGPIPE, SIG_IGN);
+	if (is_daemon)
+		signal(SIGHUP, SIG_IGN);
+	sigemptyset(&signals->set);
+	/* These also where they are ignored, as for `wiregather -f wg0 &` in a
+	 * script: there must be a way to end it. A blocked signal is kept even
+	 * if it is ignored (signal(7)). */
+	sigaddset(&signals->set, SIGINT);
+	sigaddset(&signals->set, SIGTERM);
+	if (!is_ignored(SIGHUP))
+		sigaddset(&signals->set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals->set, NULL);
+}
+
+static void on_signal(struct loop_watch *watch, uint32_t events)
+{
+	struct signals *signals = watch->arg;
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(watch->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return;
+	log_event("ending: %s", strsignal((int)info.ssi_signo));
+	loop_stop(signals->loop, 0);
+}
+
+int signals_open(struct signals *signals, struct loop *loop)
+{
+	int err;
+
+	signals->loop = loop;
+	signals->watch =
+		(struct loop_watch){ .fd = signalfd(-1, &signals->set,
+						    SFD_NONBLOCK | SFD_CLOEXEC),
+				     .ready = on_signal,
+				     .arg = signals };
+	if (signals->watch.fd < 0)
+		return -errno;
+	err = loop_add(loop, &signals->watch, EPOLLIN);
+	if (err)
+		close(signals->watch.fd);
+	return err;
+}
+
+void signals_close(struct signals *signals)
+{
+	loop_remove(signals->loop, &signals->watch);
+	close(signals->watch.fd);
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/tunnel.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/advice.h"
+
+static const struct uapi_codec codec = {
+	.parse = engine_parse_endpoint,
+	.print = engine_print_endpoint,
+};
+
+/**
+ * configure_tun() - what the options mean for the TUN device
+ * @options:	options
+ *
+ * Return: the configuration; its name is borrowed from @options.
+ */
+static struct tun_config configure_tun(const struct options *options)
+{
+	struct tun_config config = {
+		.name = options->name,
+		.mtu = TUN_MTU_DEFAULT,
+		.txqlen = TUNNEL_TXQLEN,
+	};
+
+	if (options->no_vnet_hdr)
+		config.features_off |= TUN_FEATURES;
+	if (options->no_tso) {
+		config.features_off |= TUN_TSO4 | TUN_TSO6 | TUN_ECN;
+		config.kinds_off |=
+			MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6);
+	}
+	if (options->no_uso) {
+		config.features_off |= TUN_USO;
+		config.kinds_off |=
+			MERGE_BIT(MERGE_UDP4) | MERGE_BIT(MERGE_UDP6);
+	}
+	return config;
+}
+
+static int open_tun(struct tunnel *t, const struct options *options)
+{
+	const struct tun_config config = configure_tun(options);
+	int err;
+
+	if (options->tun_fd < 0) {
+		err = tun_open(&t->tun, &tun_sys_linux, &config);
+		if (err)
+			advice_on_tun(t->why, sizeof(t->why), options->name,
+				      err);
+		return err;
+	}
+	err = tun_open_fd(&t->tun, &tun_sys_linux, &config, options->tun_fd);
+	if (err)
+		advice_on_tun_fd(t->why, sizeof(t->why), options->tun_fd, err);
+	else
+		fcntl(options->tun_fd, F_SETFD, FD_CLOEXEC);
+	return err;
+}
+
+static int open_server(struct tunnel *t, const struct options *options)
+{
+	int err = uapi_server_open(&t->server, &t->loop,
+				   engine_get_device(t->engine), &codec,
+				   t->tun.name, options->uapi_fd);
+
+	if (err && options->uapi_fd < 0)
+		advice_on_socket(t->why, sizeof(t->why), t->tun.name, err);
+	else if (err)
+		advice_on_socket_fd(t->why, sizeof(t->why), options->uapi_fd,
+				    err);
+	return err;
+}
+
+/**
+ * explain() - say what failed where there is no advice
+ * @t:		tunnel
+ * @what:	what it was
+ * @err:	-errno
+ *
+ * Return: @err.
+ */
+static int explain(struct tunnel *t, const char *what, int err)
+{
+	if (err)
+		snprintf(t->why, sizeof(t->why), "%s: %s", what,
+			 strerror(-err));
+	return err;
+}
+
+static int open_engine(struct tunnel *t, const struct options *options)
+{
+	const struct engine_config config = {
+		.tun = &t->tun,
+		.loop = &t->loop,
+		.segments_off = options->no_gso,
+		.merging_off = options->no_gro,
+	};
+
+	return explain(t, "cannot set up the engine",
+		       engine_new(&t->engine, &config));
+}
+
+int tunnel_open(struct tunnel *tunnel, const struct options *options)
+{
+	int err;
+
+	err = explain(tunnel, "cannot make an event loop",
+		      loop_init(&tunnel->loop));
+	if (err)
+		return err;
+	err = explain(tunnel, "cannot watch for signals",
+		      signals_open(&tunnel->signals, &tunnel->loop));
+	if (err)
+		goto err_deinit_loop;
+	err = open_tun(tunnel, options);
+	if (err)
+		goto err_close_signals;
+	log_init(options->level, tunnel->tun.name);
+	err = open_engine(tunnel, options);
+	if (err) {
+		tun_close(&tunnel->tun);
+		goto err_close_signals;
+	}
+	err = open_server(tunnel, options);
+	if (err)
+		goto err_free_engine;
+	err = explain(tunnel, "cannot start the engine",
+		      engine_start(tunnel->engine));
+	if (err)
+		goto err_close_server;
+	log_event("%s is ready", tunnel->tun.name);
+	return 0;
+
+err_close_server:
+	uapi_server_close(tunnel->server);
+err_free_engine:
+	engine_free(tunnel->engine);
+err_close_signals:
+	signals_close(&tunnel->signals);
+err_deinit_loop:
+	loop_deinit(&tunnel->loop);
+	return err;
+}
+
+void tunnel_close(struct tunnel *tunnel)
+{
+	uapi_server_close(tunnel->server);
+	engine_free(tunnel->engine);
+	signals_close(&tunnel->signals);
+	loop_deinit(&tunnel->loop);
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+#include "uapi/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "crypto/secret.h"
+#include "uapi/reply.h"
+
+enum {
+	IN_CAP = 4096,
+	OUT_CAP = 16384,
+	/* Steps before others have their turn. */
+	STEPS_MAX = 64,
+};
+
+static_assert((int)OUT_CAP >= (int)UAPI_REPLY_CAP &&
+		      (int)OUT_CAP >= (int)UAPI_STATUS_CAP,
+	      "a piece of a reply fits");
+
+/* What a step leaves to be done. */
+enum step {
+	STEP_MORE,
+	STEP_READ,  /* the next bytes must come first */
+	STEP_WRITE, /* the socket must take some first */
+	STEP_END,
+};
+
+/*
+ * @watch:	of the connection
+ * @link:	in uapi_hub.clients
+ * @hub:	[I]
+ * @parser:	[I]
+ * @events:	what @watch waits for
+ * @active_ns:	when bytes last came or went
+ * @in_request:	part of a request was read
+ * @is_replying: @reply is under way
+ * @in_off:	of the bytes read, those that were parsed
+ * @in_len:	bytes read
+ * @out_off:	of the bytes to send, those that were sent
+ * @out_len:	bytes to send
+ */
+struct uapi_client {
+	struct loop_watch watch;
+	struct list link;
+	struct uapi_hub *hub;
+	struct uapi_parser *parser;
+	uint32_t events;
+	uint64_t active_ns;
+	bool in_request;
+	bool is_replying;
+	struct uapi_reply reply;
+	size_t in_off;
+	size_t in_len;
+	size_t out_off;
+	size_t out_len;
+	char in[IN_CAP];
+	char out[OUT_CAP];
+};
+
+uint64_t uapi_now(void)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/**
+ * flush() - send what is to be sent
+ * @c:		client
+ *
+ * Return: what is next.
+ */
+static enum step flush(struct uapi_client *c)
+{
+	ssize_t n = send(c->watch.fd, c->out + c->out_off,
+			 c->out_len - c->out_off, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0) {
+		if (errno == EINTR)
+			return STEP_MORE;
+		return errno == EAGAIN ? STEP_WRITE : STEP_END;
+	}
+	secret_zero(c->out + c->out_off, (size_t)n);
+	c->out_off += (size_t)n;
+	c->active_ns = uapi_now();
+	if (c->out_off == c->out_len) {
+		c->out_off = 0;
+		c->out_len = 0;
+	}
+	return STEP_MORE;
+}
+
+/**
+ * refill() - have the next piece of a reply
+ * @c:		client that has sent the last one
+ *
+ * Return: what is next.
+ */
+static enum step refill(struct uapi_client *c)
+{
+	c->out_len = uapi_reply_fill(&c->reply, c->out, sizeof(c->out));
+	c->is_replying = c->out_len > 0;
+	return STEP_MORE;
+}
+
+/**
+ * apply() - carry out a `set`
+ * @hub:	server
+ * @request:	request without error
+ *
+ * Return: 0; -errno.
+ */
+static int apply(struct uapi_hub *hub, const struct uapi_request *request)
+{
+	int err = config_apply(request->config, hub->device, uapi_now());
+
+	if (err)
+		log_error("uapi: configuration refused: %s", strerror(-err));
+	return err;
+}
+
+/**
+ * answer() - begin the answer to a request
+ * @c:		client
+ * @request:	request; what it owns is freed
+ */
+static void answer(struct uapi_client *c, struct uapi_request *request)
+{
+	int err = request->error;
+
+	if (err)
+		log_error("uapi: line %zu: %s%s%s", request->line,
+			  request->what, *request->token ? ": " : "",
+			  request->token);
+	if (!err && request->op == UAPI_GET) {
+		uapi_reply_init(&c->reply, c->hub->device, c->hub->codec);
+		c->is_replying = true;
+		return;
+	}
+	if (!err)
+		err = apply(c->hub, request);
+	config_free(request->config);
+	c->out_len =
+		uapi_print_status(c->out, sizeof(c->out), request->op, err);
+}
+
+/**
+ * parse() - go on with a request
+ * @c:		client that has bytes which were not parsed
+ *
+ * Return: what is next.
+ */
+static enum step parse(struct uapi_client *c)
+{
+	struct uapi_request request;
+	size_t n = 0;
+	int rc;
+
+	rc = uapi_parser_push(c->parser, c->in + c->in_off,
+			      c->in_len - c->in_off, &n, &request);
+	secret_zero(c->in + c->in_off, n);
+	c->in_off += n;
+	/* What no request begins with gets no answer, as wireguard-go does. */
+	if (rc < 0)
+		return STEP_END;
+	c->in_request = rc != UAPI_E_REQUEST;
+	if (rc == UAPI_E_REQUEST)
+		answer(c, &request);
+	return STEP_MORE;
+}
+
+/**
+ * receive() - read what has come
+ * @c:		client with an empty buffer
+ *
+ * Return: what is next.
+ */
+static enum step receive(struct uapi_client *c)
+{
+	ssize_t n = recv(c->watch.fd, c->in, sizeof(c->in), MSG_DONTWAIT);
+
+	if (n < 0) {
+		if (errno == EINTR)
+			return STEP_MORE;
+		return errno == EAGAIN ? STEP_READ : STEP_END;
+	}
+	/* It may have closed no more than its half; but by now it has all
+	 * answers. */
+	if (n == 0)
+		return STEP_END;
+	c->in_off = 0;
+	c->in_len = (size_t)n;
+	c->active_ns = uapi_now();
+	return STEP_MORE;
+}
+
+/**
+ * advance() - do the next thing that there is to do
+ * @c:		client
+ *
+ * Return: what is next.
+ */
+static enum step advance(struct uapi_client *c)
+{
+	if (c->out_off < c->out_len)
+		return flush(c);
+	if (c->is_replying)
+		return refill(c);
+	if (c->in_off < c->in_len)
+		return parse(c);
+	return receive(c);
+}
+
+/**
+ * await() - wait for what the next step needs
+ * @c:		client
+ * @step:	next step, not STEP_END
+ *
+ * With STEP_MORE there is work that no event announces: a socket that can be
+ * written to is one, and comes after the other descriptors that are ready.
+ *
+ * Return: 0; -errno.
+ */
+static int await(struct uapi_client *c, enum step step)
+{
+	uint32_t events = step == STEP_READ ? EPOLLIN : EPOLLOUT;
+	int err = 0;
+
+	if (events != c->events)
+		err = loop_modify(c->hub->loop, &c->watch, events);
+	if (!err)
+		c->events = events;
+	return err;
+}
+
+static void on_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct uapi_client *c = watch->arg;
+	struct uapi_hub *hub = c->hub;
+	enum step step = STEP_MORE;
+
+	(void)events;
+	for (int i = 0; i < STEPS_MAX && step == STEP_MORE; i++)
+		step = advance(c);
+	if (step == STEP_END || await(c, step))
+		uapi_client_close(c);
+	hub->changed(hub);
+}
+
+int uapi_client_open(struct uapi_hub *hub, int fd)
+{
+	struct uapi_client *c = calloc(1, sizeof(*c));
+	int err = -ENOMEM;
+
+	if (!c)
+		return -ENOMEM;
+	c->parser = uapi_parser_new(hub->codec);
+	if (!c->parser)
+		goto err_free;
+	c->hub = hub;
+	c->watch = (struct loop_watch){ .fd = fd, .ready = on_ready, .arg = c };
+	c->events = EPOLLIN;
+	c->active_ns = uapi_now();
+	err = loop_add(hub->loop, &c->watch, c->events);
+	if (err)
+		goto err_free_parser;
+	list_push(&hub->clients, &c->link);
+	hub->n_clients++;
+	return 0;
+
+err_free_parser:
+	uapi_parser_free(c->parser);
+err_free:
+	free(c);
+	return err;
+}
+
+void uapi_client_close(struct uapi_client *client)
+{
+	loop_remove(client->hub->loop, &client->watch);
+	close(client->watch.fd);
+	list_remove(&client->link);
+	client->hub->n_clients--;
+	uapi_parser_free(client->parser);
+	secret_zero(client, sizeof(*client));
+	free(client);
+}
+
+struct uapi_client *uapi_client_of(struct list *link)
+{
+	return container_of(link, struct uapi_client, link);
+}
+
+uint64_t uapi_client_waiting_since(const struct uapi_client *client)
+{
+	bool is_busy = client->in_request || client->is_replying ||
+		       client->out_off < client->out_len ||
+		       client->in_off < client->in_len;
+
+	return is_busy ? client->active_ns : 0;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+#include "uapi/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "uapi/client.h"
+#include "uapi/socket.h"
+
+enum {
+	INOTIFY_CAP = 4096,
+};
+
+/* How long to leave the queue alone when accept(2) has failed. */
+#define REST_NS NSEC_PER_SEC
+
+#define NEVER UINT64_MAX
+
+/*
+ * @hub:	what clients see
+ * @socket:	listens
+ * @listener:	watches it while @is_accepting
+ * @file:	inotify, on the directory of the socket's file; fd -1: no file
+ * @timer:	for clients that stall, and for @rest_until
+ * @patience_ns: [I]
+ * @alarm_ns:	when @timer fires at the latest, or NEVER
+ * @rest_until: accept nobody before; 0: there is no hindrance
+ * @is_accepting: see @listener
+ */
+struct uapi_server {
+	struct uapi_hub hub;
+	struct uapi_socket socket;
+	struct loop_watch listener;
+	struct loop_watch file;
+	struct loop_watch timer;
+	uint64_t patience_ns;
+	uint64_t alarm_ns;
+	uint64_t rest_until;
+	bool is_accepting;
+};
+
+static struct uapi_server *server_of(struct uapi_hub *hub)
+{
+	return container_of(hub, struct uapi_server, hub);
+}
+
+/**
+ * next_deadline() - when is there something to be done by the clock?
+ * @server:	server
+ *
+ * Return: CLOCK_BOOTTIME in ns, or NEVER.
+ */
+static uint64_t next_deadline(struct uapi_server *server)
+{
+	uint64_t next = server->rest_until ? server->rest_until : NEVER;
+	struct list *link;
+
+	list_for_each(link, &server->hub.clients) {
+		uint64_t since =
+			uapi_client_waiting_since(uapi_client_of(link));
+
+		if (since && since + server->patience_ns < next)
+			next = since + server->patience_ns;
+	}
+	return next;
+}
+
+/**
+ * set_alarm() - see to it that the next deadline is noticed
+ * @server:	server
+ *
+ * A client that goes on moves its deadline with each piece. The alarm stays
+ * where it was, and is found to be early when it fires.
+ */
+static void set_alarm(struct uapi_server *server)
+{
+	uint64_t next = next_deadline(server);
+	struct itimerspec spec = {
+		.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC),
+		.it_value.tv_nsec = (long)(next % NSEC_PER_SEC),
+	};
+
+	if (next >= server->alarm_ns)
+		return;
+	/* It fails for values that are none only. */
+	timerfd_settime(server->timer.fd, TFD_TIMER_ABSTIME, &spec, NULL);
+	server->alarm_ns = next;
+}
+
+/**
+ * set_accepting() - listen to newcomers, or let them wait
+ * @server:	server
+ */
+static void set_accepting(struct uapi_server *server)
+{
+	bool can_accept =
+		server->hub.n_clients < UAPI_MAX_CLIENTS && !server->rest_until;
+
+	if (can_accept == server->is_accepting)
+		return;
+	if (!can_accept)
+		loop_remove(server->hub.loop, &server->listener);
+	else if (loop_add(server->hub.loop, &server->listener, EPOLLIN)) {
+		/* Out of kernel memory. */
+		server->rest_until = uapi_now() + REST_NS;
+		return;
+	}
+	server->is_accepting = can_accept;
+}
+
+static void settle(struct uapi_hub *hub)
+{
+	struct uapi_server *server = server_of(hub);
+
+	set_accepting(server);
+	set_alarm(server);
+}
+
+/**
+ * on_connection() - somebody has connected
+ * @watch:	listener
+ * @events:	unused
+ */
+static void on_connection(struct loop_watch *watch, uint32_t events)
+{
+	struct uapi_server *server = watch->arg;
+	int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int err = fd < 0 ? -errno : 0;
+
+	(void)events;
+	if (!err) {
+		err = uapi_client_open(&server->hub, fd);
+		if (err)
+			close(fd);
+	}
+	/* What is out now may be there in a second; until then the loop would
+	 * spin. */
+	if (err && err != -EAGAIN && err != -EINTR && err != -ECONNABORTED) {
+		log_error("uapi: cannot accept: %s", strerror(-err));
+		server->rest_until = uapi_now() + REST_NS;
+	}
+	settle(&server->hub);
+}
+
+/**
+ * on_alarm() - disconnect those who keep us waiting
+ * @watch:	timer
+ * @events:	unused
+ */
+static void on_alarm(struct loop_watch *watch, uint32_t events)
+{
+	struct uapi_server *server = watch->arg;
+	uint64_t now = uapi_now();
+	struct list *link, *next;
+	uint64_t n_expired;
+
+	(void)events;
+	if (read(watch->fd, &n_expired, sizeof(n_expired)) < 0)
+		return;
+	server->alarm_ns = NEVER;
+	if (now >= server->rest_until)
+		server->rest_until = 0;
+	for (link = server->hub.clients.next; link != &server->hub.clients;
+	     link = next) {
+		struct uapi_client *client = uapi_client_of(link);
+		uint64_t since = uapi_client_waiting_since(client);
+
+		next = link->next;
+		if (since && clock_has_passed(since, server->patience_ns, now))
+			uapi_client_close(client);
+	}
+	settle(&server->hub);
+}
+
+/**
+ * on_change() - something happened in the socket's directory
+ * @watch:	inotify
+ * @events:	unused
+ *
+ * What is lost by an overflow does not matter: the question is always the same.
+ */
+static void on_change(struct loop_watch *watch, uint32_t events)
+{
+	struct uapi_server *server = watch->arg;
+	char buf[INOTIFY_CAP];
+
+	(void)events;
+	while (read(watch->fd, buf, sizeof(buf)) > 0)
+		;
+	if (uapi_socket_has_file(&server->socket))
+		return;
+	log_event("uapi: %s is gone", server->socket.path);
+	loop_stop(server->hub.loop, 0);
+}
+
+/**
+ * watch_file() - hear when the file goes
+ * @server:	server with its socket
+ *
+ * The directory is watched, not the file: a socket's file has no life of its
+ * own, and changes of its mode are not looked for.
+ *
+ * Return: 0; -errno.
+ */
+static int watch_file(struct uapi_server *server)
+{
+	const uint32_t mask = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
+			      IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+	char directory[sizeof(server->socket.path)];
+	char *end;
+	int fd, err;
+
+	server->file.fd = -1;
+	if (!*server->socket.path)
+		return 0;
+	memcpy(directory, server->socket.path, sizeof(directory));
+	end = strrchr(directory, '/');
+	/* The root's own name is its slash. */
+	end[end == directory] = 0;
+	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (inotify_add_watch(fd, directory, mask) < 0)
+		goto err_close;
+	server->file = (struct loop_watch){ .fd = fd,
+					    .ready = on_change,
+					    .arg = server };
+	err = loop_add(server->hub.loop, &server->file, EPOLLIN);
+	if (err) {
+		close(fd);
+		server->file.fd = -1;
+	}
+	return err;
+
+err_close:
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+static void unwatch(struct uapi_server *server, struct loop_watch *watch)
+{
+	if (watch->fd < 0)
+		return;
+	loop_remove(server->hub.loop, watch);
+	close(watch->fd);
+}
+
+static int open_timer(struct uapi_server *server)
+{
+	int err;
+
+	server->alarm_ns = NEVER;
+	server->timer = (struct loop_watch){
+		.fd = timerfd_create(CLOCK_BOOTTIME,
+				     TFD_NONBLOCK | TFD_CLOEXEC),
+		.ready = on_alarm,
+		.arg = server
+	};
+	if (server->timer.fd < 0)
+		return -errno;
+	err = loop_add(server->hub.loop, &server->timer, EPOLLIN);
+	if (err)
+		close(server->timer.fd);
+	return err;
+}
+
+/**
+ * start() - watch the socket, its file and the clock
+ * @server:	server with its socket
+ *
+ * Return: 0; -errno.
+ */
+static int start(struct uapi_server *server)
+{
+	int err;
+
+	err = open_timer(server);
+	if (err)
+		return err;
+	err = watch_file(server);
+	if (err)
+		goto err_close_timer;
+	/* See socket.h: somebody may have taken it for a stale one. */
+	err = -ENOENT;
+	if (*server->socket.path && !uapi_socket_has_file(&server->socket))
+		goto err_unwatch_file;
+	server->listener = (struct loop_watch){ .fd = server->socket.fd,
+						.ready = on_connection,
+						.arg = server };
+	err = loop_add(server->hub.loop, &server->listener, EPOLLIN);
+	if (err)
+		goto err_unwatch_file;
+	server->is_accepting = true;
+	return 0;
+
+err_unwatch_file:
+	unwatch(server, &server->file);
+err_close_timer:
+	unwatch(server, &server->timer);
+	return err;
+}
+
+static void init_hub(struct uapi_hub *hub,
+		     const struct uapi_server_config *config)
+{
+	hub->loop = config->loop;
+	hub->device = config->device;
+	hub->codec = config->codec;
+	hub->changed = settle;
+	list_init(&hub->clients);
+}
+
+int uapi_server_open_config(struct uapi_server **out,
+			    const struct uapi_server_config *config)
+{
+	struct uapi_server *server = calloc(1, sizeof(*server));
+	int err;
+
+	if (!server)
+		return -ENOMEM;
+	init_hub(&server->hub, config);
+	server->patience_ns = config->patience_ms * NSEC_PER_MSEC;
+	if (config->listen_fd < 0)
+		err = uapi_socket_open(&server->socket, config->directory,
+				       config->name);
+	else
+		err = uapi_socket_adopt(&server->socket, config->listen_fd);
+	if (err)
+		goto err_free;
+	err = start(server);
+	if (err)
+		goto err_close_socket;
+	*out = server;
+	return 0;
+
+err_close_socket:
+	if (config->listen_fd < 0)
+		uapi_socket_close(&server->socket);
+err_free:
+	free(server);
+	return err;
+}
+
+int uapi_server_open(struct uapi_server **out, struct loop *loop,
+		     struct device *device, const struct uapi_codec *codec,
+		     const char *name, int listen_fd)
+{
+	const struct uapi_server_config config = {
+		.loop = loop,
+		.device = device,
+		.codec = codec,
+		.name = name,
+		.listen_fd = listen_fd,
+		.directory = UAPI_DIRECTORY,
+		.patience_ms = UAPI_PATIENCE_S * 1000,
+	};
+
+	return uapi_server_open_config(out, &config);
+}
+
+void uapi_server_close(struct uapi_server *server)
+{
+	if (!server)
+		return;
+	while (!list_is_empty(&server->hub.clients))
+		uapi_client_close(uapi_client_of(server->hub.clients.next));
+	if (server->is_accepting)
+		loop_remove(server->hub.loop, &server->listener);
+	unwatch(server, &server->file);
+	unwatch(server, &server->timer);
+	uapi_socket_close(&server->socket);
+	free(server);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+#include "uapi/socket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	DIRECTORY_MASK = 0022,
+	FILE_MASK = 0077,
+	DIRECTORY_MODE = 0755,
+};
+
+/**
+ * make_directory() - make a directory and those above it
+ * @path:	absolute path of a file: all up to its last slash is made
+ *
+ * Return: 0; -errno.
+ */
+static int make_directory(const char *path)
+{
+	char part[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	mode_t mask = umask(DIRECTORY_MASK);
+	const char *slash = path;
+	int err = 0;
+
+	while (!err && (slash = strchr(slash + 1, '/'))) {
+		size_t len = (size_t)(slash - path);
+
+		memcpy(part, path, len);
+		part[len] = 0;
+		if (mkdir(part, DIRECTORY_MODE) < 0 && errno != EEXIST)
+			err = -errno;
+	}
+	umask(mask);
+	return err;
+}
+
+static int bind_file(int fd, const struct sockaddr_un *addr)
+{
+	mode_t mask = umask(FILE_MASK);
+	int err = bind(fd, (const void *)addr, sizeof(*addr)) < 0 ? -errno : 0;
+
+	umask(mask);
+	return err;
+}
+
+/**
+ * probe() - does anybody listen behind a file?
+ * @addr:	the file
+ *
+ * Return: 0: nobody; -EADDRINUSE; -errno.
+ */
+static int probe(const struct sockaddr_un *addr)
+{
+	int fd, err;
+
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	err = connect(fd, (const void *)addr, sizeof(*addr)) < 0 ? errno : 0;
+	close(fd);
+	switch (err) {
+	case ECONNREFUSED:
+	case ENOENT:
+		return 0;
+	case 0:
+	case EAGAIN:	 /* so many wait already */
+	case EPROTOTYPE: /* somebody's, and no stream */
+		return -EADDRINUSE;
+	default:
+		return -err;
+	}
+}
+
+/**
+ * remove_stale() - remove a socket file that nobody serves
+ * @addr:	the file
+ *
+ * Return: 0; -EADDRINUSE; -EEXIST; -errno.
+ */
+static int remove_stale(const struct sockaddr_un *addr)
+{
+	struct stat st;
+	int err;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	err = probe(addr);
+	if (err)
+		return err;
+	return unlink(addr->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/**
+ * identify() - remember which file is ours
+ * @sock:	with its path
+ *
+ * Return: 0; -errno; -ENOENT also if it is no socket.
+ */
+static int identify(struct uapi_socket *sock)
+{
+	struct stat st;
+
+	if (lstat(sock->path, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOENT;
+	sock->device = st.st_dev;
+	sock->inode = st.st_ino;
+	return 0;
+}
+
+int uapi_socket_open(struct uapi_socket *sock, const char *directory,
+		     const char *name)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int n, err;
+
+	n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock",
+		     directory, name);
+	if (n < 0 || (size_t)n >= sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	memset(sock, 0, sizeof(*sock));
+	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
+	err = make_directory(sock->path);
+	if (err)
+		return err;
+	sock->fd =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (sock->fd < 0)
+		return -errno;
+	err = bind_file(sock->fd, &addr);
+	if (err == -EADDRINUSE) {
+		err = remove_stale(&addr);
+		if (!err)
+			err = bind_file(sock->fd, &addr);
+	}
+	if (err)
+		goto err_close;
+	err = identify(sock);
+	if (err)
+		goto err_close;
+	if (listen(sock->fd, SOMAXCONN) < 0) {
+		err = -errno;
+		goto err_remove;
+	}
+	return 0;
+
+err_remove:
+	unlink(sock->path);
+err_close:
+	close(sock->fd);
+	return err;
+}
+
+/**
+ * get_option() - an option of a socket that is a number
+ * @fd:		descriptor
+ * @option:	SO_...
+ *
+ * Return: its value, 0 or above; -errno.
+ */
+static int get_option(int fd, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	if (getsockopt(fd, SOL_SOCKET, option, &value, &len) < 0)
+		return -errno;
+	return value;
+}
+
+/**
+ * check_kind() - is it a Unix stream socket that listens?
+ * @fd:		descriptor
+ *
+ * Return: 0; -EINVAL if not; -errno.
+ */
+static int check_kind(int fd)
+{
+	static const int want[][2] = {
+		{ SO_DOMAIN, AF_UNIX },
+		{ SO_TYPE, SOCK_STREAM },
+		{ SO_ACCEPTCONN, 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		int value = get_option(fd, want[i][0]);
+
+		if (value < 0)
+			return value;
+		if (value != want[i][1])
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/**
+ * find_file() - learn the file of a socket that somebody else made
+ * @sock:	with its descriptor; the path stays empty if there is none
+ *
+ * A relative path means nothing to a daemon.
+ *
+ * Return: 0; -errno.
+ */
+static int find_file(struct uapi_socket *sock)
+{
+	struct sockaddr_un addr = { 0 };
+	socklen_t len = sizeof(addr);
+
+	if (getsockname(sock->fd, (void *)&addr, &len) < 0)
+		return -errno;
+	if (addr.sun_path[0] != '/' ||
+	    !memchr(addr.sun_path, 0, sizeof(addr.sun_path)))
+		return 0;
+	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
+	if (identify(sock))
+		sock->path[0] = 0;
+	return 0;
+}
+
+int uapi_socket_adopt(struct uapi_socket *sock, int fd)
+{
+	int flags, err;
+
+	err = check_kind(fd);
+	if (err)
+		return err;
+	memset(sock, 0, sizeof(*sock));
+	sock->fd = fd;
+	err = find_file(sock);
+	if (err)
+		return err;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	return 0;
+}
+
+bool uapi_socket_has_file(const struct uapi_socket *sock)
+{
+	struct stat st;
+
+	return sock->path[0] && !lstat(sock->path, &st) &&
+	       st.st_dev == sock->device && st.st_ino == sock->inode;
+}
+
+void uapi_socket_close(struct uapi_socket *sock)
+{
+	if (uapi_socket_has_file(sock))
+		unlink(sock->path);
+	close(sock->fd);
+	sock->fd = -1;
+}

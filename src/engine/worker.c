@@ -149,8 +149,10 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 		w->ready |= w->sock && ev->data.fd == ug_fd(w->sock, AF_INET)
 				    ? READY_IN4
 				    : READY_IN6;
-		if (ev->events & EPOLLOUT)
+		if (ev->events & EPOLLOUT) {
 			lane_resume(&w->out->lane);
+			w->ready |= READY_OUT;
+		}
 	}
 }
 
@@ -180,6 +182,10 @@ static void *worker_main(void *arg)
 		run_ready(w, READY_IN4, &w->in4->lane);
 		run_ready(w, READY_IN6, &w->in6->lane);
 		run_ready(w, READY_OUT, &w->out->lane);
+		/* Their poke may have been read long ago. */
+		if (outbound_has_requests(w->out) &&
+		    !lane_is_blocked(&w->out->lane))
+			w->ready |= READY_OUT;
 		w->idle_since = time_now();
 		follow_block(w);
 		check_gone(w);

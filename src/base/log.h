@@ -2,11 +2,23 @@
 /*
  * The log: one line an event, errors to stderr, the rest to stdout, with the
  * interface's name. What a stranger can cause is rate-limited. Never a key.
+ *
+ * A line is "ERROR: (wg0) 2026/11/22 16:00:00 text", which is how wireguard-go
+ * writes it, so that what reads its log reads this one. Each is one write(2).
+ * Nothing here changes errno.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+enum {
+	/* How many lines of one kind a window of 5 s may have. */
+	LOG_BURST = 10,
+	/* The longest line with its end; what is longer is cut. */
+	LOG_LINE_CAP = 1024,
+};
 
 enum log_level {
 	LOG_SILENT = 0,
@@ -16,6 +28,9 @@ enum log_level {
 
 /**
  * struct log_limit - at most LOG_BURST lines of a kind in a window of 5 s
+ * @window_ns:		when the window began
+ * @n:			lines in it, so far
+ * @n_suppressed:	lines not printed since the last one that was
  *
  * Static storage, all zero; any thread.
  */
@@ -31,6 +46,7 @@ struct log_limit {
  * @name:	copied: the interface's name
  *
  * Call it before there are other threads; log_set_name() changes the name.
+ * Until then errors are printed, without a name.
  */
 void log_init(enum log_level level, const char *name);
 
@@ -43,8 +59,24 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* log_event() - something happened; printed with LOG_VERBOSE. Any thread. */
 void log_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* log_limited() - an event that strangers can cause. Any thread. */
+/*
+ * log_limited() - an event that strangers can cause. Any thread. The first line
+ * after some that were not printed says how many.
+ */
 void log_limited(struct log_limit *limit, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/**
+ * log_limit_take() - may one more line be printed?
+ * @limit:		limit; one thread at a time
+ * @now:		the present, in nanoseconds
+ * @n_suppressed:	set with true: lines that were not, since the last one
+ *
+ * What log_limited() asks.
+ *
+ * Return: true if it may.
+ */
+bool log_limit_take(struct log_limit *limit, uint64_t now,
+		    uint32_t *n_suppressed);
 
 #endif /* BASE_LOG_H */

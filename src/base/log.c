@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+
+#define WINDOW_NS (5 * NSEC_PER_SEC)
+
+/* A line being written; a byte is kept for its end. */
+struct line {
+	char text[LOG_LINE_CAP];
+	size_t len;
+};
+
+/* [a] relaxed: nothing else is read because of it. */
+static _Atomic int max_level = LOG_ERROR;
+/* Over the name and all limits: a few loads and stores. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char if_name[IFNAMSIZ];
+
+static bool is_printed(enum log_level level)
+{
+	return (int)level <=
+	       atomic_load_explicit(&max_level, memory_order_relaxed);
+}
+
+void log_set_name(const char *name)
+{
+	pthread_mutex_lock(&lock);
+	snprintf(if_name, sizeof(if_name), "%s", name);
+	pthread_mutex_unlock(&lock);
+}
+
+void log_init(enum log_level level, const char *name)
+{
+	atomic_store_explicit(&max_level, (int)level, memory_order_relaxed);
+	log_set_name(name);
+	/* Read the zone now: later there may be no way to its file. */
+	tzset();
+}
+
+static void put_args(struct line *line, const char *fmt, va_list args)
+	__attribute__((format(printf, 2, 0)));
+
+static void put_args(struct line *line, const char *fmt, va_list args)
+{
+	size_t room = sizeof(line->text) - line->len;
+	int n = vsnprintf(line->text + line->len, room, fmt, args);
+
+	if (n > 0)
+		line->len += size_min((size_t)n, room - 1);
+}
+
+static void put(struct line *line, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void put(struct line *line, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	put_args(line, fmt, args);
+	va_end(args);
+}
+
+/**
+ * put_head() - write what every line begins with
+ * @line:	empty line
+ * @kind:	its first word
+ */
+static void put_head(struct line *line, const char *kind)
+{
+	time_t seconds = time(NULL);
+	struct tm tm = { 0 };
+	char when[32];
+
+	localtime_r(&seconds, &tm);
+	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", &tm);
+	put(line, "%s: ", kind);
+	pthread_mutex_lock(&lock);
+	if (*if_name)
+		put(line, "(%s) ", if_name);
+	pthread_mutex_unlock(&lock);
+	put(line, "%s ", when);
+}
+
+/**
+ * finish() - print a line
+ * @line:	line
+ * @fd:		where
+ */
+static void finish(struct line *line, int fd)
+{
+	ssize_t n;
+
+	/* A line of what was meant as one, whatever a name or token holds. */
+	for (size_t i = 0; i < line->len; i++)
+		if ((unsigned char)line->text[i] < ' ' || line->text[i] == 0x7f)
+			line->text[i] = '?';
+	line->text[line->len++] = '\n';
+	do {
+		n = write(fd, line->text, line->len);
+	} while (n < 0 && errno == EINTR);
+	/* A log that takes no more has nobody to be told. */
+}
+
+void log_error(const char *fmt, ...)
+{
+	struct line line = { .len = 0 };
+	int saved = errno;
+	va_list args;
+
+	if (!is_printed(LOG_ERROR))
+		return;
+	put_head(&line, "ERROR");
+	va_start(args, fmt);
+	put_args(&line, fmt, args);
+	va_end(args);
+	finish(&line, STDERR_FILENO);
+	errno = saved;
+}
+
+void log_event(const char *fmt, ...)
+{
+	struct line line = { .len = 0 };
+	int saved = errno;
+	va_list args;
+
+	if (!is_printed(LOG_VERBOSE))
+		return;
+	put_head(&line, "DEBUG");
+	va_start(args, fmt);
+	put_args(&line, fmt, args);
+	va_end(args);
+	finish(&line, STDOUT_FILENO);
+	errno = saved;
+}
+
+bool log_limit_take(struct log_limit *limit, uint64_t now,
+		    uint32_t *n_suppressed)
+{
+	if (clock_has_passed(limit->window_ns, WINDOW_NS, now)) {
+		limit->window_ns = now;
+		limit->n = 0;
+	}
+	if (limit->n == LOG_BURST) {
+		if (limit->n_suppressed < UINT32_MAX)
+			limit->n_suppressed++;
+		return false;
+	}
+	limit->n++;
+	*n_suppressed = limit->n_suppressed;
+	limit->n_suppressed = 0;
+	return true;
+}
+
+static uint64_t read_clock(void)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+void log_limited(struct log_limit *limit, const char *fmt, ...)
+{
+	struct line line = { .len = 0 };
+	uint32_t n_suppressed = 0;
+	int saved = errno;
+	va_list args;
+	bool may;
+
+	if (!is_printed(LOG_VERBOSE))
+		return;
+	pthread_mutex_lock(&lock);
+	may = log_limit_take(limit, read_clock(), &n_suppressed);
+	pthread_mutex_unlock(&lock);
+	if (!may)
+		return;
+	put_head(&line, "DEBUG");
+	va_start(args, fmt);
+	put_args(&line, fmt, args);
+	va_end(args);
+	if (n_suppressed)
+		put(&line, " (%" PRIu32 " suppressed)", n_suppressed);
+	finish(&line, STDOUT_FILENO);
+	errno = saved;
+}

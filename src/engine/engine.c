@@ -25,7 +25,7 @@
 #include "engine/outbound.h"
 #include "engine/sockets.h"
 #include "engine/thread.h"
-#include "engine/time.h"
+#include "engine/clocks.h"
 #include "engine/worker.h"
 #include "tun/link.h"
 

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "engine/endpoint.h"
 #include "engine/thread.h"
-#include "engine/time.h"
+#include "engine/clocks.h"
 
 enum {
 	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */

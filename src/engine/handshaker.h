@@ -11,7 +11,7 @@
 #include <pthread.h>
 
 #include "device/handshake.h"
-#include "engine/limits.h"
+#include "engine/bounds.h"
 #include "engine/sockets.h"
 
 /* A message of the handshake that waits. */

@@ -19,7 +19,7 @@
 
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
-#include "engine/time.h"
+#include "engine/clocks.h"
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),

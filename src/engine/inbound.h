@@ -10,7 +10,7 @@
 #include "device/session.h"
 #include "engine/handshaker.h"
 #include "engine/lane.h"
-#include "engine/limits.h"
+#include "engine/bounds.h"
 #include "tun/tun.h"
 #include "udpgather.h"
 

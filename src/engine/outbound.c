@@ -27,7 +27,7 @@
 
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
-#include "engine/time.h"
+#include "engine/clocks.h"
 #include "engine/unreachable.h"
 
 enum {

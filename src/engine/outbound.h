@@ -11,7 +11,7 @@
 #include "crypto/aead.h"
 #include "device/session.h"
 #include "engine/lane.h"
-#include "engine/limits.h"
+#include "engine/bounds.h"
 #include "tun/segment.h"
 #include "tun/tun.h"
 #include "udpgather.h"

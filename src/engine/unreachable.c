@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "engine/time.h"
+#include "engine/clocks.h"
 #include "tun/checksum.h"
 #include "tun/ip.h"
 

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "engine/thread.h"
-#include "engine/time.h"
+#include "engine/clocks.h"
 
 /* Lanes that may have work, bits of struct worker's ready. */
 enum {

@@ -3,8 +3,8 @@
  * The bounds of the engine's memory, all in one place. What is not used is not
  * touched, and so is address space only.
  */
-#ifndef ENGINE_LIMITS_H
-#define ENGINE_LIMITS_H
+#ifndef ENGINE_BOUNDS_H
+#define ENGINE_BOUNDS_H
 
 enum {
 	/* Slots of each lane: batches in flight. */
@@ -30,4 +30,4 @@ enum {
 	HANDSHAKE_INITIATIONS = 16384,
 };
 
-#endif /* ENGINE_LIMITS_H */
+#endif /* ENGINE_BOUNDS_H */

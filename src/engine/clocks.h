@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef ENGINE_TIME_H
-#define ENGINE_TIME_H
+#ifndef ENGINE_CLOCKS_H
+#define ENGINE_CLOCKS_H
 
 #include <stdint.h>
 #include <time.h>
@@ -27,4 +27,4 @@ static inline uint64_t time_realtime(void)
 	return time_read(CLOCK_REALTIME);
 }
 
-#endif /* ENGINE_TIME_H */
+#endif /* ENGINE_CLOCKS_H */

@@ -71,6 +71,19 @@ struct link_news {
 };
 
 /**
+ * message_ok() - whether a whole message is there
+ * @nlh:	message
+ * @left:	bytes there; may be a little below 0 after the last message
+ *
+ * libmnl 1.0.4 alone takes a length of 2^31 and more for a negative one, and
+ * that for a short message.
+ */
+static bool message_ok(const struct nlmsghdr *nlh, int left)
+{
+	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left;
+}
+
+/**
  * push_event() - add an event to a list
  * @events:	list
  * @kind:	event
@@ -312,7 +325,7 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 
 	if (nsid == st->home_nsid)
 		nsid = LINK_NSID_HOME;
-	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+	for (; message_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
 		switch (nlh->nlmsg_type) {
 		case RTM_NEWLINK:
 		case RTM_DELLINK:
@@ -377,8 +390,7 @@ static int ask_home_nsid(struct mnl_socket *sock)
 		return LINK_NSID_HOME;
 	/* The kernel answers within the send. */
 	n = mnl_socket_recvfrom(sock, words, sizeof(words));
-	if (n < 0 || !mnl_nlmsg_ok(nlh, (int)n) ||
-	    nlh->nlmsg_type != RTM_NEWNSID)
+	if (n < 0 || !message_ok(nlh, (int)n) || nlh->nlmsg_type != RTM_NEWNSID)
 		return LINK_NSID_HOME;
 	mnl_attr_parse(nlh, sizeof(*gen), parse_nsid, &nsid);
 	return nsid;

@@ -77,6 +77,8 @@ struct link_news {
  *
  * libmnl 1.0.4 alone takes a length of 2^31 and more for a negative one, and
  * that for a short message.
+ *
+ * Return: true if so.
  */
 static bool message_ok(const struct nlmsghdr *nlh, int left)
 {
@@ -225,6 +227,8 @@ static void follow(struct link_state *st, const struct link_news *news,
  * @st:		state; its namespace is set if it was found again
  * @news:	message
  * @nsid:	namespace it came from
+ *
+ * Return: true if so.
  */
 static bool is_ours(struct link_state *st, const struct link_news *news,
 		    int nsid)
@@ -469,6 +473,8 @@ void link_close(struct link *link)
 /**
  * link_get_fd() - the descriptor to wait on, for reading
  * @link:	open link
+ *
+ * Return: the descriptor, the link's.
  */
 int link_get_fd(const struct link *link)
 {

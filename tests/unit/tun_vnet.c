@@ -89,6 +89,11 @@ static void test_table(void **state)
 		{ "tso6 extension header cut", &ext6, 0, TCP6, 50, 0, 0, 150,
 		  VNET_DROP_SHORT },
 
+		{ "tso6 nothing behind ip", &ext6, 0, TCP6, 50, 0, 0, 156,
+		  VNET_DROP_SHORT },
+		{ "tso6 1 byte behind ip", &ext6, 0, TCP6, 50, 0, 0, 155,
+		  VNET_DROP_SHORT },
+
 		{ "flag 4", &tcp4, 4, NONE, 0, 0, 0, 0, VNET_DROP_TYPE },
 		{ "type 2", &tcp4, CSUM, 2, 50, 20, 16, 0, VNET_DROP_TYPE },
 		{ "ufo", &udp4, CSUM, UFO, 50, 20, 6, 0, VNET_DROP_TYPE },

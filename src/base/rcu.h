@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Read-copy-update: readers of a shared structure take no lock and write to no
+ * shared memory; a writer unlinks what it wants to free and frees it once every
+ * reader that could have seen it is gone.
+ *
+ * The rules. A reader encloses its look-up in rcu_enter() and rcu_leave(), uses
+ * nothing it found after rcu_leave() unless it took a reference, and neither
+ * sleeps nor makes a system call in between. Pointers that readers follow are
+ * read with rcu_load() and written with rcu_store(). Writers exclude one
+ * another by means of their own. rcu_free_later(), rcu_wait() and rcu_drain()
+ * may not be called between rcu_enter() and rcu_leave().
+ *
+ * There are two of this: liburcu's "memb" flavour, and, for builds with the
+ * thread sanitizer, a read-write lock. The sanitizer cannot see what liburcu's
+ * inline assembly orders and would report every free as a race; with the lock
+ * it sees the same rules kept or broken. The lock's twin frees at once, so it
+ * also finds code that touches an element after handing it to rcu_free_later().
+ */
+#ifndef BASE_RCU_H
+#define BASE_RCU_H
+
+#if defined(__SANITIZE_THREAD__)
+#define RCU_IS_A_LOCK 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RCU_IS_A_LOCK 1
+#endif
+#endif
+
+/*
+ * Pointers that readers follow. Release and acquire pair, so a reader that sees
+ * the pointer sees what was written before it was stored.
+ */
+#define rcu_load(p)	__atomic_load_n(&(p), __ATOMIC_ACQUIRE)
+#define rcu_store(p, v) __atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
+
+#ifdef RCU_IS_A_LOCK
+
+#include <pthread.h>
+
+/* Embedded in what is freed later. */
+struct rcu_head {
+	void *unused[2];
+};
+
+/* One for the program, though every file that includes this defines it. */
+extern pthread_rwlock_t rcu_lock;
+__attribute__((weak)) pthread_rwlock_t rcu_lock = PTHREAD_RWLOCK_INITIALIZER;
+
+static inline void rcu_register(void)
+{
+}
+
+static inline void rcu_unregister(void)
+{
+}
+
+static inline void rcu_enter(void)
+{
+	pthread_rwlock_rdlock(&rcu_lock);
+}
+
+static inline void rcu_leave(void)
+{
+	pthread_rwlock_unlock(&rcu_lock);
+}
+
+static inline void rcu_wait(void)
+{
+	pthread_rwlock_wrlock(&rcu_lock);
+	pthread_rwlock_unlock(&rcu_lock);
+}
+
+static inline void rcu_free_later(struct rcu_head *head,
+				  void (*release)(struct rcu_head *head))
+{
+	rcu_wait();
+	release(head);
+}
+
+static inline void rcu_drain(void)
+{
+}
+
+#else
+
+#include <urcu/urcu-memb.h>
+
+/**
+ * rcu_register() - this thread will be a reader, or call rcu_free_later()
+ *
+ * Once in each thread, before anything else of this file.
+ */
+static inline void rcu_register(void)
+{
+	urcu_memb_register_thread();
+}
+
+/**
+ * rcu_unregister() - this thread is about to end
+ */
+static inline void rcu_unregister(void)
+{
+	urcu_memb_unregister_thread();
+}
+
+/**
+ * rcu_enter() - start a look-up
+ */
+static inline void rcu_enter(void)
+{
+	urcu_memb_read_lock();
+}
+
+/**
+ * rcu_leave() - end a look-up
+ */
+static inline void rcu_leave(void)
+{
+	urcu_memb_read_unlock();
+}
+
+/**
+ * rcu_wait() - sleep until every look-up that is under way has ended
+ */
+static inline void rcu_wait(void)
+{
+	urcu_memb_synchronize_rcu();
+}
+
+/**
+ * rcu_free_later() - free something that readers may still look at
+ * @head:	embedded in what was unlinked just now
+ * @release:	called once no reader can have it; by another thread, or by
+ *		this one, before this returns. It may take short locks only that
+ *		no caller of rcu_free_later() holds.
+ */
+static inline void rcu_free_later(struct rcu_head *head,
+				  void (*release)(struct rcu_head *head))
+{
+	urcu_memb_call_rcu(head, release);
+}
+
+/**
+ * rcu_drain() - sleep until all that was handed over so far is released
+ */
+static inline void rcu_drain(void)
+{
+	urcu_memb_barrier();
+}
+
+#endif /* RCU_IS_A_LOCK */
+#endif /* BASE_RCU_H */

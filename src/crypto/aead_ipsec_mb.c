@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The backend for x86-64. ChaCha20-Poly1305 is computed within the submission
+ * of a job, one job after another; measured with version 1.3, the burst calls
+ * win nothing over that and the direct calls lose 20 % at 1,420 bytes. A
+ * manager costs 200 KiB, the first one of a process 3.7 MiB and 6 ms (the
+ * library tests itself), so it is made when there is a first batch.
+ */
+#include "crypto/aead_backend.h"
+
+#include <intel-ipsec-mb.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "crypto/secret.h"
+
+/**
+ * ctx_open() - a manager with the best implementation for this machine
+ *
+ * Return: the manager; NULL if memory is short, the machine is too old or the
+ * library's own test fails.
+ */
+static void *ctx_open(void)
+{
+	IMB_MGR *mgr = alloc_mb_mgr(0);
+	IMB_ARCH arch = IMB_ARCH_NONE;
+
+	if (!mgr)
+		return NULL;
+	init_mb_mgr_auto(mgr, &arch);
+	if (arch == IMB_ARCH_NONE || imb_get_errno(mgr) != 0)
+		goto err_free_mgr;
+#ifdef IMB_FEATURE_SELF_TEST
+	if ((mgr->features & IMB_FEATURE_SELF_TEST) &&
+	    !(mgr->features & IMB_FEATURE_SELF_TEST_PASS))
+		goto err_free_mgr;
+#endif
+	return mgr;
+
+err_free_mgr:
+	free_mb_mgr(mgr);
+	return NULL;
+}
+
+static void ctx_close(void *ctx)
+{
+	free_mb_mgr(ctx);
+}
+
+/**
+ * run() - compute one message
+ * @mgr:	manager without jobs under way
+ * @m:		message
+ * @tag:	where the computed tag goes, 16 bytes
+ * @dir:	encrypt or decrypt; the tag is of the encrypted text either way
+ */
+static void run(IMB_MGR *mgr, const struct aead_msg *m, uint8_t *tag,
+		IMB_CIPHER_DIRECTION dir)
+{
+	/* Read in units of 16 bytes by some implementations. */
+	_Alignas(16) uint8_t iv[16] = { 0 };
+	struct aead_nonce nonce = aead_nonce_make(m->counter);
+	IMB_JOB *job = IMB_GET_NEXT_JOB(mgr);
+
+	memcpy(iv, &nonce, sizeof(nonce));
+	job->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
+	job->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
+	job->cipher_direction = dir;
+	job->chain_order = dir == IMB_DIR_ENCRYPT ? IMB_ORDER_CIPHER_HASH
+						  : IMB_ORDER_HASH_CIPHER;
+	job->enc_keys = m->key;
+	job->dec_keys = m->key;
+	job->key_len_in_bytes = AEAD_KEY_LEN;
+	job->src = m->text;
+	job->dst = m->text;
+	job->cipher_start_src_offset_in_bytes = 0;
+	job->hash_start_src_offset_in_bytes = 0;
+	job->msg_len_to_cipher_in_bytes = m->len;
+	job->msg_len_to_hash_in_bytes = m->len;
+	job->iv = iv;
+	job->iv_len_in_bytes = sizeof(nonce);
+	job->auth_tag_output = tag;
+	job->auth_tag_output_len_in_bytes = AEAD_TAG_LEN;
+	job->u.CHACHA20_POLY1305.aad = NULL;
+	job->u.CHACHA20_POLY1305.aad_len_in_bytes = 0;
+
+	job = IMB_SUBMIT_JOB_NOCHECK(mgr);
+	/* Anything else would send or hand on unprocessed text. */
+	INVARIANT(job && job->status == IMB_STATUS_COMPLETED);
+}
+
+static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		run(ctx, &msgs[i], msgs[i].text + msgs[i].len, IMB_DIR_ENCRYPT);
+}
+
+static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
+{
+	size_t n_good = 0;
+	uint8_t tag[AEAD_TAG_LEN];
+
+	for (size_t i = 0; i < n; i++) {
+		struct aead_msg *m = &msgs[i];
+
+		run(ctx, m, tag, IMB_DIR_DECRYPT);
+		m->is_authentic =
+			secret_equal(tag, m->text + m->len, sizeof(tag));
+		if (!m->is_authentic)
+			memset(m->text, 0, m->len);
+		n_good += m->is_authentic;
+	}
+	return n_good;
+}
+
+const struct aead_backend aead_ipsec_mb = {
+	.name = "intel-ipsec-mb",
+	.open_ctx = ctx_open,
+	.close_ctx = ctx_close,
+	.seal = seal_batch,
+	.open = open_batch,
+};

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include "crypto/secret.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret 447 /* the same on every architecture */
+#endif
+
+enum {
+	SLOT_ALIGN = 16
+};
+
+/* What a slot holds while it is free; everything behind it is zero. */
+struct free_slot {
+	struct free_slot *next;
+};
+
+/*
+ * @lock:		everything below
+ * @slot_len:		immutable
+ * @backing:		SECRET_PRIVATE once memfd_secret was refused
+ * @first_free:		list through the free slots
+ * @n_used:		slots handed out
+ * @regions:		mappings of SECRET_REGION_LEN bytes each
+ * @was_refused:	a region could not be locked, and nobody has asked yet
+ * @is_reported:	somebody has asked
+ */
+struct secret_pool {
+	pthread_mutex_t lock;
+	size_t slot_len;
+	enum secret_backing backing;
+	struct free_slot *first_free;
+	size_t n_used;
+	size_t n_regions;
+	void *regions[SECRET_REGIONS_MAX];
+	bool was_refused;
+	bool is_reported;
+};
+
+/**
+ * region_map_memfd() - a region that the kernel itself does not map
+ *
+ * Return: the region; NULL if the system has none to give.
+ */
+static void *region_map_memfd(void)
+{
+	long fd = syscall(SYS_memfd_secret, (unsigned int)O_CLOEXEC);
+	void *p = MAP_FAILED;
+
+	if (fd < 0)
+		return NULL;
+	if (ftruncate((int)fd, SECRET_REGION_LEN) == 0)
+		p = mmap(NULL, SECRET_REGION_LEN, PROT_READ | PROT_WRITE,
+			 MAP_SHARED, (int)fd, 0);
+	close((int)fd);
+	if (p == MAP_FAILED)
+		return NULL;
+	/*
+	 * A shared mapping in a child would be the parent's keys: without
+	 * DONTFORK this is worse than private memory.
+	 */
+	if (madvise(p, SECRET_REGION_LEN, MADV_DONTFORK) < 0) {
+		munmap(p, SECRET_REGION_LEN);
+		return NULL;
+	}
+	return p;
+}
+
+/**
+ * region_map_private() - a region of ordinary memory, as closed as it gets
+ * @is_locked:	set to whether it is kept out of the swap
+ *
+ * Return: the region; NULL if memory is short.
+ */
+static void *region_map_private(bool *is_locked)
+{
+	void *p = mmap(NULL, SECRET_REGION_LEN, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	*is_locked = mlock(p, SECRET_REGION_LEN) == 0;
+	/* Nothing to be done if these are refused: no kernel of today does. */
+	(void)madvise(p, SECRET_REGION_LEN, MADV_WIPEONFORK);
+	(void)madvise(p, SECRET_REGION_LEN, MADV_DONTDUMP);
+	return p;
+}
+
+/**
+ * pool_grow() - map one more region and put its slots on the free list
+ * @pool:	pool, locked
+ *
+ * Return: true; false if memory is short or the pool is at its limit.
+ */
+static bool pool_grow(struct secret_pool *pool)
+{
+	size_t n_slots = SECRET_REGION_LEN / pool->slot_len;
+	bool is_locked = true;
+	uint8_t *region = NULL;
+
+	if (pool->n_regions == SECRET_REGIONS_MAX)
+		return false;
+	if (pool->backing == SECRET_BEST) {
+		region = region_map_memfd();
+		if (!region)
+			pool->backing = SECRET_PRIVATE;
+	}
+	if (!region)
+		region = region_map_private(&is_locked);
+	if (!region)
+		return false;
+	pool->was_refused |= !is_locked;
+	pool->regions[pool->n_regions++] = region;
+	for (size_t i = n_slots; i-- > 0;) {
+		void *slot = region + i * pool->slot_len;
+		struct free_slot *free_slot = slot;
+
+		free_slot->next = pool->first_free;
+		pool->first_free = free_slot;
+	}
+	return true;
+}
+
+struct secret_pool *secret_pool_new(size_t slot_len,
+				    enum secret_backing backing)
+{
+	struct secret_pool *pool;
+
+	INVARIANT(slot_len > 0 && slot_len <= SECRET_REGION_LEN);
+	pool = calloc(1, sizeof(*pool));
+	if (!pool)
+		return NULL;
+	pthread_mutex_init(&pool->lock, NULL);
+	pool->slot_len =
+		(slot_len + SLOT_ALIGN - 1) & ~(size_t)(SLOT_ALIGN - 1);
+	pool->backing = backing;
+	return pool;
+}
+
+void secret_pool_free(struct secret_pool *pool)
+{
+	if (!pool)
+		return;
+	INVARIANT(pool->n_used == 0);
+	for (size_t i = 0; i < pool->n_regions; i++) {
+		secret_zero(pool->regions[i], SECRET_REGION_LEN);
+		munmap(pool->regions[i], SECRET_REGION_LEN);
+	}
+	pthread_mutex_destroy(&pool->lock);
+	free(pool);
+}
+
+void *secret_alloc(struct secret_pool *pool)
+{
+	struct free_slot *slot = NULL;
+
+	pthread_mutex_lock(&pool->lock);
+	if (pool->first_free || pool_grow(pool)) {
+		slot = pool->first_free;
+		pool->first_free = slot->next;
+		slot->next = NULL;
+		pool->n_used++;
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return slot;
+}
+
+void secret_free(struct secret_pool *pool, void *slot)
+{
+	struct free_slot *free_slot = slot;
+
+	if (!slot)
+		return;
+	secret_zero(slot, pool->slot_len);
+	pthread_mutex_lock(&pool->lock);
+	INVARIANT(pool->n_used > 0);
+	pool->n_used--;
+	free_slot->next = pool->first_free;
+	pool->first_free = free_slot;
+	pthread_mutex_unlock(&pool->lock);
+}
+
+bool secret_pool_take_refusal(struct secret_pool *pool)
+{
+	bool is_news;
+
+	pthread_mutex_lock(&pool->lock);
+	is_news = pool->was_refused && !pool->is_reported;
+	pool->is_reported |= is_news;
+	pthread_mutex_unlock(&pool->lock);
+	return is_news;
+}
+
+void secret_zero(void *buf, size_t len)
+{
+	sodium_memzero(buf, len);
+}
+
+bool secret_equal(const void *a, const void *b, size_t len)
+{
+	return sodium_memcmp(a, b, len) == 0;
+}
+
+bool secret_is_zero(const void *buf, size_t len)
+{
+	return sodium_is_zero(buf, len) == 1;
+}

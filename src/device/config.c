@@ -1,0 +1,608 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "crypto/secret.h"
+
+enum {
+	CHUNK_LEN = 16 * 1024,
+};
+
+enum kind {
+	SET_PRIVATE_KEY,
+	SET_LISTEN_PORT,
+	SET_FWMARK,
+	REPLACE_PEERS,
+	BEGIN_PEER,
+	SET_PRESHARED_KEY,
+	SET_ENDPOINT,
+	SET_PERSISTENT,
+	REPLACE_ALLOWEDIPS,
+	ADD_ALLOWEDIP,
+	REMOVE_ALLOWEDIP,
+};
+
+/* What follows BEGIN_PEER's tag. */
+struct section {
+	uint8_t key[NOISE_PUBLIC_KEY_LEN];
+	bool is_update_only;
+	bool is_removal;
+};
+
+struct chunk {
+	struct chunk *next;
+	size_t len;
+	uint8_t bytes[CHUNK_LEN];
+};
+
+/*
+ * @first:	chunks, in order
+ * @last:	the one to write to
+ * @section:	of the last BEGIN_PEER, inside a chunk
+ * @n_prefixes:	how many prefixes are added, by family (IPv4, IPv6)
+ * @n_chunks:	how many chunks
+ * @may_forget:	peers that exist now may be removed on the way, so every
+ *		section may have to make its peer
+ * @sockets:	what is asked of the sockets
+ */
+struct config {
+	struct chunk *first;
+	struct chunk *last;
+	uint8_t *section;
+	size_t n_prefixes[2];
+	size_t n_chunks;
+	bool may_forget;
+	struct device_sockets sockets;
+};
+
+/* A place in the list. */
+struct cursor {
+	const struct chunk *chunk;
+	size_t off;
+};
+
+/* A record, its body borrowed from the list: of any alignment. */
+struct record {
+	enum kind kind;
+	const uint8_t *body;
+};
+
+struct config *config_new(void)
+{
+	return calloc(1, sizeof(struct config));
+}
+
+void config_free(struct config *config)
+{
+	struct chunk *chunk;
+
+	if (!config)
+		return;
+	while ((chunk = config->first)) {
+		config->first = chunk->next;
+		secret_zero(chunk->bytes, chunk->len);
+		free(chunk);
+	}
+	free(config);
+}
+
+/**
+ * body_len() - how many bytes follow the tag of a record
+ * @kind:	its kind
+ *
+ * Return: the length.
+ */
+static size_t body_len(enum kind kind)
+{
+	switch (kind) {
+	case SET_PRIVATE_KEY:
+	case SET_PRESHARED_KEY:
+		return NOISE_PRIVATE_KEY_LEN;
+	case BEGIN_PEER:
+		return sizeof(struct section);
+	case SET_ENDPOINT:
+		return sizeof(struct device_endpoint);
+	case SET_PERSISTENT:
+		return sizeof(uint16_t);
+	case ADD_ALLOWEDIP:
+	case REMOVE_ALLOWEDIP:
+		return sizeof(struct ip_prefix);
+	case SET_LISTEN_PORT:
+	case SET_FWMARK:
+	case REPLACE_PEERS:
+	case REPLACE_ALLOWEDIPS:
+		break;
+	}
+	return 0;
+}
+
+/**
+ * add_chunk() - make room for more records
+ * @config:	list
+ *
+ * Return: 0; -ENOMEM; -EFBIG.
+ */
+static int add_chunk(struct config *config)
+{
+	struct chunk *chunk;
+
+	if (config->n_chunks >= CONFIG_MAX_LEN / CHUNK_LEN)
+		return -EFBIG;
+	chunk = malloc(sizeof(*chunk));
+	if (!chunk)
+		return -ENOMEM;
+	chunk->next = NULL;
+	chunk->len = 0;
+	if (config->last)
+		config->last->next = chunk;
+	else
+		config->first = chunk;
+	config->last = chunk;
+	config->n_chunks++;
+	return 0;
+}
+
+/**
+ * append() - write a record
+ * @config:	list
+ * @kind:	its kind
+ * @body:	what follows the tag, body_len() bytes
+ *
+ * Return: 0; -ENOMEM; -EFBIG.
+ */
+static int append(struct config *config, enum kind kind, const void *body)
+{
+	size_t len = body_len(kind);
+	uint8_t *at;
+	int err;
+
+	if (!config->last || len + 1 > CHUNK_LEN - config->last->len) {
+		err = add_chunk(config);
+		if (err)
+			return err;
+	}
+	at = config->last->bytes + config->last->len;
+	at[0] = (uint8_t)kind;
+	if (len)
+		memcpy(at + 1, body, len);
+	config->last->len += len + 1;
+	if (kind == BEGIN_PEER)
+		config->section = at + 1;
+	return 0;
+}
+
+/**
+ * next_record() - read a list
+ * @cursor:	where; zero it, with chunk = config->first, to start
+ * @record:	filled
+ *
+ * Return: true; false at the end.
+ */
+static bool next_record(struct cursor *cursor, struct record *record)
+{
+	const uint8_t *at;
+
+	while (cursor->chunk && cursor->off == cursor->chunk->len) {
+		cursor->chunk = cursor->chunk->next;
+		cursor->off = 0;
+	}
+	if (!cursor->chunk)
+		return false;
+	at = cursor->chunk->bytes + cursor->off;
+	record->kind = (enum kind)at[0];
+	record->body = at + 1;
+	cursor->off += body_len(record->kind) + 1;
+	return true;
+}
+
+int config_set_private_key(struct config *config,
+			   const uint8_t key[NOISE_PRIVATE_KEY_LEN])
+{
+	/* A peer that turns out to be ourselves goes. */
+	config->may_forget = true;
+	return append(config, SET_PRIVATE_KEY, key);
+}
+
+int config_set_listen_port(struct config *config, uint16_t port)
+{
+	config->sockets.has_port = true;
+	config->sockets.port = port;
+	return append(config, SET_LISTEN_PORT, NULL);
+}
+
+int config_set_fwmark(struct config *config, uint32_t fwmark)
+{
+	config->sockets.has_fwmark = true;
+	config->sockets.fwmark = fwmark;
+	return append(config, SET_FWMARK, NULL);
+}
+
+int config_replace_peers(struct config *config)
+{
+	config->may_forget = true;
+	return append(config, REPLACE_PEERS, NULL);
+}
+
+int config_begin_peer(struct config *config,
+		      const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	struct section section = { .is_removal = false };
+
+	memcpy(section.key, key, sizeof(section.key));
+	return append(config, BEGIN_PEER, &section);
+}
+
+int config_update_only(struct config *config)
+{
+	const bool yes = true;
+
+	INVARIANT(config->section);
+	memcpy(config->section + offsetof(struct section, is_update_only), &yes,
+	       sizeof(yes));
+	return 0;
+}
+
+int config_remove_peer(struct config *config)
+{
+	const bool yes = true;
+
+	INVARIANT(config->section);
+	config->may_forget = true;
+	memcpy(config->section + offsetof(struct section, is_removal), &yes,
+	       sizeof(yes));
+	return 0;
+}
+
+int config_set_preshared_key(struct config *config,
+			     const uint8_t key[NOISE_PRESHARED_KEY_LEN])
+{
+	return append(config, SET_PRESHARED_KEY, key);
+}
+
+int config_set_endpoint(struct config *config, const struct device_endpoint *ep)
+{
+	return append(config, SET_ENDPOINT, ep);
+}
+
+int config_set_persistent(struct config *config, uint16_t interval_s)
+{
+	return append(config, SET_PERSISTENT, &interval_s);
+}
+
+int config_replace_allowedips(struct config *config)
+{
+	return append(config, REPLACE_ALLOWEDIPS, NULL);
+}
+
+int config_add_allowedip(struct config *config, const struct ip_prefix *prefix)
+{
+	config->n_prefixes[prefix->family == IP_V4 ? 0 : 1]++;
+	return append(config, ADD_ALLOWEDIP, prefix);
+}
+
+int config_remove_allowedip(struct config *config,
+			    const struct ip_prefix *prefix)
+{
+	return append(config, REMOVE_ALLOWEDIP, prefix);
+}
+
+/*
+ * A list being applied.
+ * @device:	device
+ * @now:	the present
+ * @spare:	peers made in advance, in the order of their sections
+ * @peer:	whom the records are about; NULL: ignore them
+ * @is_enabled:	this peer's persistent keepalive was switched on
+ */
+struct change {
+	struct device *device;
+	uint64_t now;
+	struct list spare;
+	struct peer *peer;
+	bool is_enabled;
+};
+
+/**
+ * read_section() - copy the body of a BEGIN_PEER record
+ * @record:	record
+ *
+ * Return: the section.
+ */
+static struct section read_section(const struct record *record)
+{
+	struct section section;
+
+	memcpy(&section, record->body, sizeof(section));
+	return section;
+}
+
+/**
+ * prepare_peers() - make every peer that a section may have to make
+ * @config:	list
+ * @change:	its list of spare peers is filled
+ *
+ * Return: 0; -ENOMEM; -ENOSPC.
+ */
+static int prepare_peers(const struct config *config, struct change *change)
+{
+	struct cursor cursor = { config->first, 0 };
+	struct record record;
+	struct section section;
+	struct peer *peer;
+	size_t n = 0;
+
+	while (next_record(&cursor, &record)) {
+		if (record.kind != BEGIN_PEER)
+			continue;
+		section = read_section(&record);
+		if (section.is_removal || section.is_update_only)
+			continue;
+		if (!config->may_forget &&
+		    device_lookup_peer(change->device, section.key))
+			continue;
+		if (++n > DEVICE_MAX_PEERS)
+			return -ENOSPC;
+		peer = peer_new(change->device, section.key);
+		if (!peer)
+			return -ENOMEM;
+		list_push(&change->spare, &peer->in_device);
+	}
+	return device_reserve_peers(change->device, n);
+}
+
+/**
+ * spare_free() - give the peers back that were not needed
+ * @change:	change
+ */
+static void spare_free(struct change *change)
+{
+	struct list *item;
+
+	while ((item = list_pop(&change->spare)))
+		peer_put(container_of(item, struct peer, in_device));
+}
+
+/**
+ * spare_take() - the peer made in advance for a section
+ * @change:	change
+ * @key:	public key of the section
+ *
+ * Sections that did not need theirs (the peer existed, or is ourselves) have
+ * left it at the front of the list.
+ *
+ * Return: the peer.
+ */
+static struct peer *spare_take(struct change *change,
+			       const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	struct peer *peer = NULL;
+	struct list *item;
+
+	while ((item = list_pop(&change->spare))) {
+		peer = container_of(item, struct peer, in_device);
+		if (!memcmp(peer->public_key, key, sizeof(peer->public_key)))
+			return peer;
+		peer_put(peer);
+	}
+	INVARIANT(!"no peer was made for a section");
+	return NULL;
+}
+
+/**
+ * prepare() - take all the memory that applying can need
+ * @config:	list
+ * @change:	change
+ *
+ * Return: 0; -ENOMEM; -ENOSPC. What was taken is given back by unprepare().
+ */
+static int prepare(const struct config *config, struct change *change)
+{
+	struct allowedips *table = &change->device->allowedips;
+	int err;
+
+	err = allowedips_reserve(table, IP_V4, config->n_prefixes[0]);
+	if (!err)
+		err = allowedips_reserve(table, IP_V6, config->n_prefixes[1]);
+	if (!err)
+		err = prepare_peers(config, change);
+	return err;
+}
+
+static void unprepare(struct change *change)
+{
+	allowedips_unreserve(&change->device->allowedips);
+	spare_free(change);
+}
+
+/**
+ * change_sockets() - the last thing that can fail
+ * @config:	list
+ * @device:	device
+ *
+ * Return: 0; -errno, and everything is as before.
+ */
+static int change_sockets(const struct config *config, struct device *device)
+{
+	const struct device_sockets *want = &config->sockets;
+	uint16_t port = device->listen_port;
+	int err;
+
+	if (!want->has_port && !want->has_fwmark)
+		return 0;
+	err = device->ops->set_sockets(device->arg, want, &port);
+	if (err)
+		return err;
+	device->listen_port = port;
+	if (want->has_fwmark)
+		device->fwmark = want->fwmark;
+	device->generation++;
+	return 0;
+}
+
+/**
+ * end_section() - what the kernel module does after each peer
+ * @change:	change
+ *
+ * If the device is up: a keepalive if persistent ones were switched on for this
+ * very peer, and what is staged goes if it can go now.
+ */
+static void end_section(struct change *change)
+{
+	struct device *device = change->device;
+	struct peer *peer = change->peer;
+
+	change->peer = NULL;
+	if (!peer ||
+	    !atomic_load_explicit(&device->is_up, memory_order_relaxed))
+		return;
+	device_poke_peer(peer);
+	if (change->is_enabled || !staged_is_empty(&peer->staged))
+		device->ops->send_keepalive(device->arg, peer);
+}
+
+/**
+ * begin_section() - find or make the peer that the next records are about
+ * @change:	change
+ * @section:	section
+ */
+static void begin_section(struct change *change, const struct section *section)
+{
+	struct device *device = change->device;
+	struct peer *peer = device_lookup_peer(device, section->key);
+
+	end_section(change);
+	change->is_enabled = false;
+	if (section->is_removal) {
+		if (peer)
+			device_remove_peer(device, peer);
+		return;
+	}
+	if (!peer && !section->is_update_only &&
+	    !device_is_own_key(device, section->key)) {
+		peer = spare_take(change, section->key);
+		device_add_peer(device, peer);
+	}
+	change->peer = peer;
+}
+
+static void replace_peers(struct change *change)
+{
+	struct device *device = change->device;
+
+	while (!list_is_empty(&device->peers))
+		device_remove_peer(device,
+				   container_of(device->peers.next, struct peer,
+						in_device));
+}
+
+static void set_persistent(struct change *change, uint16_t interval_s)
+{
+	struct timers *timers = &change->peer->timers;
+	uint16_t old = atomic_exchange_explicit(
+		&timers->persistent_s, interval_s, memory_order_relaxed);
+
+	/* The first one is sent by end_section(): it is not overdue as well. */
+	if (!old && interval_s) {
+		change->is_enabled = true;
+		atomic_store_explicit(&timers->traversal_ns, change->now,
+				      memory_order_relaxed);
+	}
+}
+
+static void change_allowedip(struct change *change, const struct record *record)
+{
+	struct allowedips *table = &change->device->allowedips;
+	struct allowedips_owner *owner = &change->peer->allowedips;
+	struct ip_prefix prefix;
+	int err = 0;
+
+	memcpy(&prefix, record->body, sizeof(prefix));
+	if (record->kind == ADD_ALLOWEDIP)
+		err = allowedips_insert(table, &prefix, owner);
+	else
+		allowedips_remove(table, &prefix, owner);
+	INVARIANT(!err);
+}
+
+static void apply_to_peer(struct change *change, const struct record *record)
+{
+	struct peer *peer = change->peer;
+	struct device_endpoint ep;
+	uint16_t interval_s;
+
+	switch (record->kind) {
+	case SET_PRESHARED_KEY:
+		noise_handshake_set_preshared_key(&peer->handshake,
+						  record->body);
+		break;
+	case SET_ENDPOINT:
+		memcpy(&ep, record->body, sizeof(ep));
+		endpoint_cell_set(&peer->endpoint, &ep);
+		break;
+	case SET_PERSISTENT:
+		memcpy(&interval_s, record->body, sizeof(interval_s));
+		set_persistent(change, interval_s);
+		break;
+	case REPLACE_ALLOWEDIPS:
+		allowedips_remove_owner(&change->device->allowedips,
+					&peer->allowedips);
+		break;
+	case ADD_ALLOWEDIP:
+	case REMOVE_ALLOWEDIP:
+		change_allowedip(change, record);
+		break;
+	default:
+		INVARIANT(!"a record that is not about a peer");
+	}
+}
+
+static void apply_record(struct change *change, const struct record *record)
+{
+	struct section section;
+
+	switch (record->kind) {
+	case SET_PRIVATE_KEY:
+		device_set_private_key(change->device, record->body);
+		break;
+	case SET_LISTEN_PORT:
+	case SET_FWMARK:
+		break; /* change_sockets() has done it */
+	case REPLACE_PEERS:
+		replace_peers(change);
+		break;
+	case BEGIN_PEER:
+		section = read_section(record);
+		begin_section(change, &section);
+		break;
+	default:
+		if (change->peer)
+			apply_to_peer(change, record);
+	}
+}
+
+int config_apply(const struct config *config, struct device *device,
+		 uint64_t now)
+{
+	struct change change = { .device = device, .now = now };
+	struct cursor cursor = { config->first, 0 };
+	struct record record;
+	int err;
+
+	list_init(&change.spare);
+	err = prepare(config, &change);
+	if (!err)
+		err = change_sockets(config, device);
+	if (!err) {
+		while (next_record(&cursor, &record))
+			apply_record(&change, &record);
+		end_section(&change);
+		device->generation++;
+	}
+	unprepare(&change);
+	return err;
+}

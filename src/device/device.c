@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/device.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "crypto/secret.h"
+
+/**
+ * peer_of() - the peer that a handshake is part of
+ * @hs:		handshake
+ *
+ * Return: the peer.
+ */
+static struct peer *peer_of(struct noise_handshake *hs)
+{
+	return container_of(hs, struct peer, handshake);
+}
+
+static void local_random(void *arg, void *buf, size_t len)
+{
+	struct device *device = arg;
+
+	device->ops->random(device->arg, buf, len);
+}
+
+static struct noise_handshake *
+local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	struct device *device = arg;
+	struct peer *peer;
+
+	rcu_enter();
+	peer = device_lookup_peer(device, key);
+	if (peer && !peer_get(peer))
+		peer = NULL;
+	rcu_leave();
+	return peer ? &peer->handshake : NULL;
+}
+
+static void local_peer_put(void *arg, struct noise_handshake *hs)
+{
+	(void)arg;
+	peer_put(peer_of(hs));
+}
+
+static int local_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
+{
+	struct device *device = arg;
+
+	return index_new(&device->index, hs, idx);
+}
+
+static int local_index_replace(void *arg, uint32_t idx,
+			       struct noise_handshake *hs,
+			       struct noise_keypair *kp)
+{
+	struct device *device = arg;
+
+	return index_replace(&device->index, idx, hs, kp);
+}
+
+static void local_index_drop(void *arg, uint32_t idx)
+{
+	struct device *device = arg;
+
+	index_drop(&device->index, idx);
+}
+
+static const struct noise_ops local_ops = {
+	.random = local_random,
+	.peer_get = local_peer_get,
+	.peer_put = local_peer_put,
+	.index_new = local_index_new,
+	.index_replace = local_index_replace,
+	.index_drop = local_index_drop,
+};
+
+static uint64_t peer_hash(const void *entry, const void *arg)
+{
+	const struct peer *peer = entry;
+
+	return siphash(peer->public_key, sizeof(peer->public_key), arg);
+}
+
+int device_init(struct device *device, const struct device_ops *ops, void *arg)
+{
+	uint8_t seed[16];
+
+	memset(device, 0, sizeof(*device));
+	device->ops = ops;
+	device->arg = arg;
+	ops->random(arg, device->hash_key, sizeof(device->hash_key));
+	ops->random(arg, seed, sizeof(seed));
+	device->ratelimit = ratelimit_new(seed);
+	if (!device->ratelimit)
+		return -ENOMEM;
+	device->staged = staged_pool_new(STAGED_DEFAULT_BLOCKS);
+	if (!device->staged)
+		goto err_free_ratelimit;
+	if (noise_local_init(&device->local, &local_ops, device))
+		goto err_free_staged;
+	cookie_checker_init(&device->checker, &device->local);
+	index_init(&device->index, ops->random, arg);
+	allowedips_init(&device->allowedips);
+	table_init(&device->by_key, peer_hash, device->hash_key);
+	list_init(&device->peers);
+	schedule_init(&device->schedule);
+	pthread_mutex_init(&device->poke_lock, NULL);
+	list_init(&device->poked);
+	return 0;
+
+err_free_staged:
+	staged_pool_free(device->staged);
+err_free_ratelimit:
+	ratelimit_free(device->ratelimit);
+	return -ENOMEM;
+}
+
+/**
+ * take_poked() - take the first peer from the list of poked ones
+ * @device:	device
+ *
+ * Return: the peer with the list's reference; NULL if the list is empty.
+ */
+static struct peer *take_poked(struct device *device)
+{
+	struct list *item;
+	struct peer *peer = NULL;
+
+	pthread_mutex_lock(&device->poke_lock);
+	item = list_pop(&device->poked);
+	if (item) {
+		peer = container_of(item, struct peer, poked);
+		peer->is_poked = false;
+	}
+	pthread_mutex_unlock(&device->poke_lock);
+	return peer;
+}
+
+/*
+ * Nobody else is left, so what remains is: the set's references, those of the
+ * poked list, and what waits for a grace period. The last two pools may go only
+ * after the latter.
+ */
+void device_deinit(struct device *device)
+{
+	struct peer *peer;
+
+	while (!list_is_empty(&device->peers))
+		device_remove_peer(device,
+				   container_of(device->peers.next, struct peer,
+						in_device));
+	while ((peer = take_poked(device)))
+		peer_put(peer);
+	/* Releasing a peer may hand over more, such as index entries. */
+	rcu_drain();
+	rcu_drain();
+	allowedips_deinit(&device->allowedips);
+	table_deinit(&device->by_key);
+	index_deinit(&device->index);
+	schedule_deinit(&device->schedule);
+	cookie_checker_deinit(&device->checker);
+	noise_local_deinit(&device->local);
+	staged_pool_free(device->staged);
+	ratelimit_free(device->ratelimit);
+	pthread_mutex_destroy(&device->poke_lock);
+	secret_zero(device, sizeof(*device));
+}
+
+bool device_is_own_key(struct device *device,
+		       const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	uint8_t own[NOISE_PUBLIC_KEY_LEN];
+
+	return noise_local_get_keys(&device->local, NULL, own) &&
+	       !memcmp(own, key, sizeof(own));
+}
+
+struct peer *device_lookup_peer(const struct device *device,
+				const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	const struct table_slots *slots = rcu_load(device->by_key.slots);
+	uint64_t pos = siphash(key, NOISE_PUBLIC_KEY_LEN, device->hash_key);
+	struct peer *peer;
+
+	if (!slots)
+		return NULL;
+	do {
+		peer = table_probe(slots, &pos);
+	} while (peer &&
+		 memcmp(peer->public_key, key, sizeof(peer->public_key)));
+	return peer;
+}
+
+int device_reserve_peers(struct device *device, size_t n)
+{
+	int err;
+
+	if (n > DEVICE_MAX_PEERS || device->n_peers > DEVICE_MAX_PEERS - n)
+		return -ENOSPC;
+	err = schedule_reserve(&device->schedule, device->n_peers + n);
+	if (err)
+		return err;
+	return table_reserve(&device->by_key, n);
+}
+
+void device_add_peer(struct device *device, struct peer *peer)
+{
+	int err = table_insert(&device->by_key, peer);
+
+	INVARIANT(!err && !peer->is_configured);
+	list_push(&device->peers, &peer->in_device);
+	device->n_peers++;
+	device->generation++;
+	peer->serial = ++device->next_serial;
+	peer->is_configured = true;
+	if (atomic_load_explicit(&device->is_up, memory_order_relaxed))
+		peer_start(peer);
+	else
+		peer_stop(peer);
+}
+
+void device_remove_peer(struct device *device, struct peer *peer)
+{
+	bool was_there = table_remove(&device->by_key, peer);
+
+	INVARIANT(was_there && peer->is_configured);
+	peer_stop(peer);
+	allowedips_remove_owner(&device->allowedips, &peer->allowedips);
+	list_remove(&peer->in_device);
+	device->n_peers--;
+	device->generation++;
+	peer->is_configured = false;
+	peer_put(peer);
+}
+
+/**
+ * for_each_peer() - do something with every peer of the set
+ * @device:	device
+ * @fn:		may not remove peers
+ * @now:	for @fn
+ */
+static void for_each_peer(struct device *device,
+			  void (*fn)(struct peer *peer, uint64_t now),
+			  uint64_t now)
+{
+	struct list *item;
+
+	list_for_each(item, &device->peers)
+		fn(container_of(item, struct peer, in_device), now);
+}
+
+static void bring_down(struct peer *peer, uint64_t now)
+{
+	(void)now;
+	peer_stop(peer);
+}
+
+static void bring_up(struct peer *peer, uint64_t now)
+{
+	(void)now;
+	peer_start(peer);
+	/* The timers find that a persistent keepalive is long overdue. */
+	if (atomic_load_explicit(&peer->timers.persistent_s,
+				 memory_order_relaxed))
+		device_poke_peer(peer);
+}
+
+void device_set_up(struct device *device, bool is_up, uint64_t now)
+{
+	if (atomic_load_explicit(&device->is_up, memory_order_relaxed) == is_up)
+		return;
+	/* Relaxed: a packet that does not see it yet finds a closed handshake
+	 * and empty slots, or stages what the next stop drops. */
+	atomic_store_explicit(&device->is_up, is_up, memory_order_relaxed);
+	for_each_peer(device, is_up ? bring_up : bring_down, now);
+}
+
+static void end_sessions(struct peer *peer, uint64_t now)
+{
+	(void)now;
+	noise_handshake_clear(&peer->handshake);
+	noise_keypairs_expire_current(&peer->keypairs);
+	timers_expire_handshake(&peer->timers);
+}
+
+void device_set_private_key(struct device *device,
+			    const uint8_t key[NOISE_PRIVATE_KEY_LEN])
+{
+	uint8_t own[NOISE_PUBLIC_KEY_LEN];
+	struct peer *twin = NULL;
+
+	if (!noise_local_set_private_key(&device->local, key))
+		return;
+	device->generation++;
+	if (noise_local_get_keys(&device->local, NULL, own)) {
+		cookie_checker_set_key(&device->checker, own);
+		twin = device_lookup_peer(device, own);
+	} else {
+		cookie_checker_set_key(&device->checker, NULL);
+	}
+	if (twin)
+		device_remove_peer(device, twin);
+	for_each_peer(device, end_sessions, 0);
+}
+
+void device_poke_peer(struct peer *peer)
+{
+	struct device *device = peer->device;
+	bool is_first = false;
+
+	pthread_mutex_lock(&device->poke_lock);
+	if (!peer->is_poked && peer_get(peer)) {
+		is_first = list_is_empty(&device->poked);
+		peer->is_poked = true;
+		list_push(&device->poked, &peer->poked);
+	}
+	pthread_mutex_unlock(&device->poke_lock);
+	if (is_first)
+		device->ops->wake(device->arg);
+}
+
+/**
+ * forget_source() - let the route choose the local address again
+ * @peer:	peer
+ */
+static void forget_source(struct peer *peer)
+{
+	struct device *device = peer->device;
+	struct device_endpoint ep;
+
+	if (!endpoint_cell_get(&peer->endpoint, &ep))
+		return;
+	device->ops->forget_source(device->arg, &ep);
+	endpoint_cell_set(&peer->endpoint, &ep);
+}
+
+/**
+ * act() - do what the timers of a peer say
+ * @peer:	peer
+ * @actions:	or of enum timers_action
+ */
+static void act(struct peer *peer, unsigned int actions)
+{
+	struct device *device = peer->device;
+
+	if (actions & TIMERS_DROP_STAGED)
+		staged_clear(device->staged, &peer->staged);
+	if (actions & TIMERS_ZERO_KEYS) {
+		noise_handshake_clear(&peer->handshake);
+		noise_keypairs_clear(&peer->keypairs);
+	}
+	if (actions & TIMERS_FORGET_SOURCE)
+		forget_source(peer);
+	if (actions & TIMERS_INITIATE)
+		device->ops->send_initiation(device->arg, peer);
+	if (actions & TIMERS_KEEPALIVE)
+		device->ops->send_keepalive(device->arg, peer);
+}
+
+/**
+ * look_at() - see what is due for a peer, do it, and set its next deadline
+ * @device:	device
+ * @peer:	peer, perhaps no longer in the set
+ * @now:	the present
+ */
+static void look_at(struct device *device, struct peer *peer, uint64_t now)
+{
+	struct timers_verdict verdict;
+	uint32_t random;
+
+	if (!peer->is_configured ||
+	    !atomic_load_explicit(&device->is_up, memory_order_relaxed)) {
+		schedule_set(&device->schedule, &peer->due, SCHEDULE_NEVER);
+		return;
+	}
+	device->ops->random(device->arg, &random, sizeof(random));
+	verdict = timers_check(&peer->timers, now, random);
+	schedule_set(&device->schedule, &peer->due, verdict.next_ns);
+	if (verdict.actions)
+		act(peer, verdict.actions);
+}
+
+uint64_t device_tick(struct device *device, uint64_t now)
+{
+	struct schedule_entry *first;
+	struct peer *peer;
+
+	while ((first = schedule_first(&device->schedule)) &&
+	       first->due_ns <= now)
+		look_at(device, container_of(first, struct peer, due), now);
+	while ((peer = take_poked(device))) {
+		look_at(device, peer, now);
+		peer_put(peer);
+	}
+	first = schedule_first(&device->schedule);
+	return first ? first->due_ns : SCHEDULE_NEVER;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages of the handshake, as the device sees them: who may ask for one, what
+ * the answer is, and what follows for timers, endpoint and counters. One thread
+ * at a time calls these: the handshaker.
+ */
+#ifndef DEVICE_HANDSHAKE_H
+#define DEVICE_HANDSHAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/device.h"
+#include "noise/wire.h"
+
+/**
+ * struct device_origin - where a message of the handshake came from
+ * @endpoint:	to answer to
+ * @source:	address and port in network order, for cookies: 6 or 18 bytes
+ * @source_len:	their count
+ */
+struct device_origin {
+	struct device_endpoint endpoint;
+	uint8_t source[COOKIE_SOURCE_MAX_LEN];
+	size_t source_len;
+};
+
+/**
+ * struct device_answer - what is to be sent to the origin
+ * @buf:	a response or a cookie reply
+ * @len:	its length; 0: nothing is to be sent
+ * @peer:	whose bytes it counts as, with a reference that the caller gives
+ *		back; NULL for a cookie reply, which counts as nobody's
+ */
+struct device_answer {
+	uint8_t buf[MESSAGE_HANDSHAKE_MAX_LEN];
+	size_t len;
+	struct peer *peer;
+};
+
+/**
+ * device_make_initiation() - write an initiation
+ * @peer:	peer
+ * @now:	the present
+ * @realtime:	wall clock
+ * @msg:	filled on success
+ * @to:		filled on success: where to send it
+ *
+ * It counts as sent, also if it fails: the next one comes REKEY_TIMEOUT later
+ * anyway. The caller sends it, and calls peer_count_sent().
+ *
+ * Return: 0; -EDESTADDRREQ: the peer's endpoint is not known; NOISE_E_NO_KEY,
+ * NOISE_E_BAD_KEY, NOISE_E_STATE; -ENOMEM, -ENOSPC.
+ */
+int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
+			   struct message_initiation *msg,
+			   struct device_endpoint *to);
+
+/**
+ * device_receive_handshake() - take an initiation, response or cookie reply
+ * @device:	device
+ * @msg:	message, of any alignment
+ * @len:	its length
+ * @from:	where it came from
+ * @is_loaded:	more handshakes are waiting than can be answered: ask for
+ *		cookies, and limit what each source may have
+ * @now:	the present
+ * @realtime:	wall clock
+ * @answer:	filled: what to send to @from, also for some that are dropped
+ *
+ * A message that opens a session calls device_ops.session_ready; it, and one
+ * that is answered, moves the peer to @from. A cookie reply moves nobody.
+ *
+ * Return: DROP_NONE, or why the message was dropped.
+ */
+enum drop_reason device_receive_handshake(struct device *device,
+					  const void *msg, size_t len,
+					  const struct device_origin *from,
+					  bool is_loaded, uint64_t now,
+					  uint64_t realtime,
+					  struct device_answer *answer);
+
+#endif /* DEVICE_HANDSHAKE_H */

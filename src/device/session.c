@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/session.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+
+enum {
+	IPV4_HEADER_LEN = 20,
+	IPV4_LENGTH_AT = 2,
+	IPV4_SOURCE_AT = 12,
+	IPV4_DESTINATION_AT = 16,
+	IPV6_HEADER_LEN = 40,
+	IPV6_LENGTH_AT = 4,
+	IPV6_SOURCE_AT = 8,
+	IPV6_DESTINATION_AT = 24,
+};
+
+/**
+ * packet_family() - the family of a packet that has a whole header
+ * @packet:	IP packet
+ * @len:	its length
+ *
+ * Return: IP_V4, IP_V6, or 0.
+ */
+static int packet_family(const uint8_t *packet, size_t len)
+{
+	if (len >= IPV4_HEADER_LEN && packet[0] >> 4 == IP_V4)
+		return IP_V4;
+	if (len >= IPV6_HEADER_LEN && packet[0] >> 4 == IP_V6)
+		return IP_V6;
+	return 0;
+}
+
+/**
+ * packet_total_len() - the length that an IP header tells
+ * @packet:	packet whose packet_family() is @family
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: the length, headers included.
+ */
+static size_t packet_total_len(const uint8_t *packet, int family)
+{
+	struct be16 len;
+
+	if (family == IP_V4) {
+		memcpy(&len, packet + IPV4_LENGTH_AT, sizeof(len));
+		return be16_get(len);
+	}
+	memcpy(&len, packet + IPV6_LENGTH_AT, sizeof(len));
+	return (size_t)be16_get(len) + IPV6_HEADER_LEN;
+}
+
+struct peer *outbound_route(struct device *device, const uint8_t *packet,
+			    size_t len)
+{
+	int family = packet_family(packet, len);
+	struct allowedips_owner *owner;
+	struct peer *peer = NULL;
+
+	if (!family)
+		return NULL;
+	rcu_enter();
+	if (family == IP_V4)
+		owner = allowedips_lookup(&device->allowedips, IP_V4,
+					  packet + IPV4_DESTINATION_AT);
+	else
+		owner = allowedips_lookup(&device->allowedips, IP_V6,
+					  packet + IPV6_DESTINATION_AT);
+	if (owner) {
+		peer = container_of(owner, struct peer, allowedips);
+		if (!peer_get(peer))
+			peer = NULL;
+	}
+	rcu_leave();
+	return peer;
+}
+
+/**
+ * want_handshake() - ask for a handshake, and wake who makes it
+ * @peer:	peer
+ */
+static void want_handshake(struct peer *peer)
+{
+	if (timers_want_handshake(&peer->timers))
+		device_poke_peer(peer);
+}
+
+int outbound_begin(struct peer *peer, size_t n, uint64_t now,
+		   struct outbound *out)
+{
+	struct noise_keypair *kp = noise_keypairs_get_current(&peer->keypairs);
+	size_t n_drawn = 0;
+	uint64_t first = 0;
+
+	if (kp && noise_keypair_can_send(kp, now))
+		n_drawn = noise_keypair_reserve(kp, n, &first);
+	if (!n_drawn || !peer_get(peer)) {
+		noise_keypair_put(kp);
+		want_handshake(peer);
+		return DEVICE_E_NO_SESSION;
+	}
+	*out = (struct outbound){ peer, kp, first, n_drawn };
+	return 0;
+}
+
+int outbound_stage(struct peer *peer, const void *packet, size_t len,
+		   uint64_t now, size_t *n_dropped)
+{
+	int err = staged_push(peer->device->staged, &peer->staged, packet, len,
+			      n_dropped);
+
+	if (err)
+		return err;
+	/* A session may have come, and its flush may have found the queue still
+	 * empty, between outbound_begin() and the push. */
+	return peer_has_session(peer, now) ? DEVICE_E_FLUSH : 0;
+}
+
+uint64_t outbound_header(const struct outbound *out, size_t i,
+			 struct message_data *msg)
+{
+	msg->type = le32_make(MESSAGE_DATA);
+	msg->receiver = le32_make(out->kp->remote_index);
+	msg->counter = le64_make(out->counter + i);
+	return out->counter + i;
+}
+
+size_t outbound_padded_len(size_t len, size_t mtu)
+{
+	size_t last = mtu && len > mtu ? len % mtu : len;
+	size_t padded =
+		(last + MESSAGE_PADDING - 1) & ~(size_t)(MESSAGE_PADDING - 1);
+
+	if (mtu)
+		padded = size_min(padded, mtu);
+	return len - last + padded;
+}
+
+void outbound_end(struct outbound *out, size_t len, bool has_data, uint64_t now)
+{
+	struct peer *peer = out->peer;
+
+	peer_count_sent(peer, len);
+	if (timers_note_sent(&peer->timers, has_data, now))
+		device_poke_peer(peer);
+	if (noise_keypair_wants_rekey_after_send(out->kp, now))
+		want_handshake(peer);
+	noise_keypair_put(out->kp);
+	peer_put(peer);
+	memset(out, 0, sizeof(*out));
+}
+
+enum drop_reason inbound_begin(struct device *device, uint32_t receiver,
+			       uint64_t now, struct inbound *in)
+{
+	struct noise_keypair *kp;
+	struct peer *peer = NULL;
+
+	rcu_enter();
+	kp = index_lookup_keypair(&device->index, receiver);
+	if (kp) {
+		peer = kp->owner;
+		if (peer_get(peer))
+			noise_keypair_ref(kp);
+		else
+			kp = NULL;
+	}
+	rcu_leave();
+	if (!kp)
+		return DROP_NO_INDEX;
+	if (!noise_keypair_can_receive(kp, now)) {
+		noise_keypair_put(kp);
+		peer_put(peer);
+		return DROP_EXPIRED;
+	}
+	memset(in, 0, sizeof(*in));
+	in->peer = peer;
+	in->kp = kp;
+	return DROP_NONE;
+}
+
+/**
+ * is_source_allowed() - may a packet with this source come from this peer?
+ * @peer:	who sent it
+ * @packet:	packet whose packet_family() is @family
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: true if the longest prefix that covers the source is the peer's.
+ */
+static bool is_source_allowed(const struct peer *peer, const uint8_t *packet,
+			      int family)
+{
+	const struct allowedips *table = &peer->device->allowedips;
+	const struct allowedips_owner *owner;
+
+	rcu_enter();
+	if (family == IP_V4)
+		owner = allowedips_lookup(table, IP_V4,
+					  packet + IPV4_SOURCE_AT);
+	else
+		owner = allowedips_lookup(table, IP_V6,
+					  packet + IPV6_SOURCE_AT);
+	rcu_leave();
+	return owner == &peer->allowedips;
+}
+
+/**
+ * check_packet() - is this a packet that the peer may send?
+ * @peer:	who sent it
+ * @packet:	text of the message
+ * @len:	its length with padding
+ * @packet_len:	set to its length without
+ *
+ * Return: DROP_NONE; DROP_BAD_PACKET, DROP_BAD_SOURCE.
+ */
+static enum drop_reason check_packet(const struct peer *peer,
+				     const uint8_t *packet, size_t len,
+				     size_t *packet_len)
+{
+	int family = packet_family(packet, len);
+	size_t total;
+
+	if (!family)
+		return DROP_BAD_PACKET;
+	total = packet_total_len(packet, family);
+	if (total > len || (family == IP_V4 && total < IPV4_HEADER_LEN))
+		return DROP_BAD_PACKET;
+	if (!is_source_allowed(peer, packet, family))
+		return DROP_BAD_SOURCE;
+	*packet_len = total;
+	return DROP_NONE;
+}
+
+enum drop_reason inbound_take(struct inbound *in, uint64_t counter,
+			      const uint8_t *text, size_t text_len,
+			      const struct device_endpoint *from,
+			      size_t *packet_len)
+{
+	enum drop_reason reason;
+
+	if (!noise_keypair_accept(in->kp, counter))
+		return DROP_REPLAYED;
+	/* From here on it is the peer's word: it roams to where this came from,
+	 * even if what is inside is of no use. */
+	in->from = *from;
+	in->n_taken++;
+	if (text_len) {
+		in->has_data = true;
+		reason = check_packet(in->peer, text, text_len, packet_len);
+		if (reason)
+			return reason;
+	} else {
+		*packet_len = 0;
+	}
+	in->len += text_len + MESSAGE_DATA_OVERHEAD;
+	return DROP_NONE;
+}
+
+/**
+ * confirm() - the peer has used the keypair
+ * @in:		run
+ * @realtime:	wall clock
+ */
+static void confirm(const struct inbound *in, uint64_t realtime)
+{
+	struct peer *peer = in->peer;
+	struct device *device = peer->device;
+
+	if (!noise_keypairs_confirm(&peer->keypairs, in->kp))
+		return;
+	atomic_store_explicit(&peer->did_last_minute, false,
+			      memory_order_relaxed);
+	atomic_store_explicit(&peer->last_handshake_ns, realtime,
+			      memory_order_relaxed);
+	timers_note_handshake_done(&peer->timers);
+	device_poke_peer(peer);
+	device->ops->session_ready(device->arg, peer, false);
+}
+
+/**
+ * check_last_minute() - is the session about to end with traffic coming in?
+ * @in:		run
+ * @now:	the present
+ */
+static void check_last_minute(const struct inbound *in, uint64_t now)
+{
+	struct peer *peer = in->peer;
+	struct noise_keypair *current;
+
+	if (!noise_keypair_wants_rekey_after_receive(in->kp, now))
+		return;
+	current = noise_keypairs_get_current(&peer->keypairs);
+	if (current == in->kp &&
+	    !atomic_exchange_explicit(&peer->did_last_minute, true,
+				      memory_order_relaxed))
+		want_handshake(peer);
+	noise_keypair_put(current);
+}
+
+void inbound_end(struct inbound *in, uint64_t now, uint64_t realtime)
+{
+	struct peer *peer = in->peer;
+
+	if (in->n_taken) {
+		endpoint_cell_set(&peer->endpoint, &in->from);
+		peer_count_received(peer, in->len);
+		if (timers_note_received(&peer->timers, in->has_data, now))
+			device_poke_peer(peer);
+		confirm(in, realtime);
+		check_last_minute(in, now);
+	}
+	noise_keypair_put(in->kp);
+	peer_put(peer);
+	memset(in, 0, sizeof(*in));
+}

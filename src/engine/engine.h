@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine: a TUN device, UDP sockets and the threads between them.
+ *
+ * Three kinds of threads. The control thread, which is the caller's, owns the
+ * configuration, the timers and the link's state, and runs the event loop. The
+ * worker moves packets. The handshaker does the public-key work. All of them
+ * exist from engine_start() to engine_free().
+ *
+ * Everything here is for the control thread.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "device/device.h"
+#include "engine/loop.h"
+#include "tun/tun.h"
+
+struct engine;
+
+/**
+ * struct engine_config - how to make an engine
+ * @tun:	open device; owned by the engine once engine_new() succeeds
+ * @loop:	borrowed: the control thread's loop. It is stopped with status 0
+ *		when the device is deleted.
+ * @segments_off: send no trains
+ * @merging_off: have received datagrams not merged
+ */
+struct engine_config {
+	struct tun *tun;
+	struct loop *loop;
+	bool segments_off;
+	bool merging_off;
+};
+
+/**
+ * engine_new() - an engine at rest
+ * @out:	set on success
+ * @config:	how
+ *
+ * Needs crypto_init() and rcu_register(). Call it in the process that will
+ * run: memory for secrets does not cross fork().
+ *
+ * Return: 0; -errno.
+ */
+int engine_new(struct engine **out, const struct engine_config *config);
+
+/**
+ * engine_start() - start the threads and follow the link
+ * @engine:	engine
+ *
+ * Return: 0; -errno.
+ */
+int engine_start(struct engine *engine);
+
+/* engine_free() - stop the threads, close everything; NULL is ok */
+void engine_free(struct engine *engine);
+
+/* engine_get_device() - the device, to be configured by the control thread */
+struct device *engine_get_device(struct engine *engine);
+
+/* engine_get_name() - the interface's name, as last heard; borrowed */
+const char *engine_get_name(const struct engine *engine);
+
+/**
+ * engine_parse_endpoint() - read "1.2.3.4:5" or "[fe80::1%eth0]:5"
+ * @ep:		filled on success
+ * @text:	text
+ *
+ * Any thread. For struct uapi_codec.
+ *
+ * Return: 0; -errno.
+ */
+int engine_parse_endpoint(struct device_endpoint *ep, const char *text);
+
+/**
+ * engine_print_endpoint() - the reverse
+ * @ep:		endpoint
+ * @buf:	filled, with a final 0
+ * @cap:	bytes at @buf
+ *
+ * Any thread.
+ *
+ * Return: the length; -errno.
+ */
+int engine_print_endpoint(const struct device_endpoint *ep, char *buf,
+			  size_t cap);
+
+#endif /* ENGINE_ENGINE_H */

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The event loop of the control thread: descriptors and what to do when they
+ * are ready. Everything here is for the control thread.
+ */
+#ifndef ENGINE_LOOP_H
+#define ENGINE_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct loop_watch;
+
+/**
+ * struct loop - see above
+ * @epoll_fd:	the descriptors
+ * @is_stopped:	loop_run() returns
+ * @status:	what it returns then
+ */
+struct loop {
+	int epoll_fd;
+	bool is_stopped;
+	int status;
+};
+
+/**
+ * struct loop_watch - a descriptor that is watched
+ * @fd:		[I] the descriptor; the owner closes it after loop_remove()
+ * @ready:	[I] called with the EPOLL* events that are there. It may remove
+ *		and free any watch.
+ * @arg:	[I] for @ready
+ */
+struct loop_watch {
+	int fd;
+	void (*ready)(struct loop_watch *watch, uint32_t events);
+	void *arg;
+};
+
+/* loop_init() - an empty loop. Return: 0; -errno. */
+int loop_init(struct loop *loop);
+
+void loop_deinit(struct loop *loop);
+
+/**
+ * loop_add() - watch a descriptor
+ * @loop:	loop
+ * @watch:	filled by the caller; borrowed until loop_remove()
+ * @events:	EPOLLIN, EPOLLOUT; level-triggered
+ *
+ * Return: 0; -errno.
+ */
+int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
+
+/* loop_modify() - watch it for other events. Return: 0; -errno. */
+int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events);
+
+void loop_remove(struct loop *loop, struct loop_watch *watch);
+
+/**
+ * loop_run() - wait and call, until loop_stop()
+ * @loop:	loop
+ *
+ * Return: the status given to loop_stop(); -errno of epoll_wait(2).
+ */
+int loop_run(struct loop *loop);
+
+/* loop_stop() - have loop_run() return; the first call's status counts */
+void loop_stop(struct loop *loop, int status);
+
+#endif /* ENGINE_LOOP_H */

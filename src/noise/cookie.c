@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: MIT */
+#include "noise/cookie.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "crypto/blake2s.h"
+#include "crypto/secret.h"
+#include "crypto/xaead.h"
+#include "noise/local.h"
+
+enum {
+	LABEL_LEN = 8
+};
+
+/* WireGuard paper, section 5.4: labels of the derived keys. */
+static const char label_mac1[LABEL_LEN + 1] = "mac1----";
+static const char label_cookie[LABEL_LEN + 1] = "cookie--";
+
+/**
+ * derive() - the two keys that everybody who knows a public key can compute
+ * @public_key:	public key of who receives the messages
+ * @mac1_key:	out
+ * @reply_key:	out
+ */
+static void derive(const uint8_t public_key[NOISE_PUBLIC_KEY_LEN],
+		   uint8_t mac1_key[NOISE_SYMMETRIC_KEY_LEN],
+		   uint8_t reply_key[NOISE_SYMMETRIC_KEY_LEN])
+{
+	blake2s_hash(mac1_key, label_mac1, LABEL_LEN, public_key,
+		     NOISE_PUBLIC_KEY_LEN);
+	blake2s_hash(reply_key, label_cookie, LABEL_LEN, public_key,
+		     NOISE_PUBLIC_KEY_LEN);
+}
+
+/**
+ * offset_of_macs() - where the macs of a message start
+ * @len:	length of an initiation or of a response
+ *
+ * Return: the offset: what mac1 is computed over ends there.
+ */
+static size_t offset_of_macs(size_t len)
+{
+	INVARIANT(len > sizeof(struct message_macs));
+	return len - sizeof(struct message_macs);
+}
+
+/**
+ * compute_mac1() - mac1 of a message (paper, section 5.4.4)
+ * @mac1:	out
+ * @key:	key of the receiver
+ * @msg:	message
+ * @len:	its length
+ */
+static void compute_mac1(uint8_t mac1[COOKIE_LEN],
+			 const uint8_t key[NOISE_SYMMETRIC_KEY_LEN],
+			 const void *msg, size_t len)
+{
+	blake2s_mac(mac1, key, NOISE_SYMMETRIC_KEY_LEN, msg,
+		    offset_of_macs(len));
+}
+
+/**
+ * compute_mac2() - mac2 of a message whose mac1 is in place
+ * @mac2:	out
+ * @cookie:	cookie of the sender
+ * @msg:	message
+ * @len:	its length
+ */
+static void compute_mac2(uint8_t mac2[COOKIE_LEN],
+			 const uint8_t cookie[COOKIE_LEN], const void *msg,
+			 size_t len)
+{
+	blake2s_mac(mac2, cookie, COOKIE_LEN, msg,
+		    offset_of_macs(len) + COOKIE_LEN);
+}
+
+void cookie_checker_init(struct cookie_checker *checker,
+			 struct noise_local *local)
+{
+	memset(checker, 0, sizeof(*checker));
+	pthread_mutex_init(&checker->lock, NULL);
+	checker->local = local;
+	cookie_checker_set_key(checker, NULL);
+}
+
+void cookie_checker_deinit(struct cookie_checker *checker)
+{
+	pthread_mutex_destroy(&checker->lock);
+	secret_zero(checker, sizeof(*checker));
+}
+
+void cookie_checker_set_key(struct cookie_checker *checker,
+			    const uint8_t public_key[NOISE_PUBLIC_KEY_LEN])
+{
+	const struct noise_local *local = checker->local;
+	uint8_t nobodys[NOISE_PUBLIC_KEY_LEN];
+
+	if (!public_key) {
+		local->ops->random(local->arg, nobodys, sizeof(nobodys));
+		public_key = nobodys;
+	}
+	pthread_mutex_lock(&checker->lock);
+	derive(public_key, checker->mac1_key, checker->reply_key);
+	pthread_mutex_unlock(&checker->lock);
+}
+
+/**
+ * has_fresh_secret() - is there a secret, and young enough?
+ * @checker:	checker, locked
+ * @now:	the present
+ *
+ * Return: true if so.
+ */
+static bool has_fresh_secret(const struct cookie_checker *checker, uint64_t now)
+{
+	return checker->has_secret &&
+	       !clock_has_passed(checker->secret_ns,
+				 COOKIE_REFRESH_TIME * NSEC_PER_SEC, now);
+}
+
+/**
+ * make_cookie() - the cookie of a source (paper, section 5.4.7)
+ * @checker:	checker, locked, with a secret
+ * @source:	bytes of address and port
+ * @source_len:	their count
+ * @cookie:	out
+ */
+static void make_cookie(const struct cookie_checker *checker,
+			const uint8_t *source, size_t source_len,
+			uint8_t cookie[COOKIE_LEN])
+{
+	INVARIANT(source_len > 0 && source_len <= COOKIE_SOURCE_MAX_LEN);
+	blake2s_mac(cookie, checker->secret, sizeof(checker->secret), source,
+		    source_len);
+}
+
+/**
+ * is_mac2_right() - does the message carry the cookie of its source?
+ * @checker:	checker, locked
+ * @msg:	message whose mac1 is right
+ * @len:	its length
+ * @source:	bytes of address and port
+ * @source_len:	their count
+ * @now:	the present
+ *
+ * Return: true if so.
+ */
+static bool is_mac2_right(const struct cookie_checker *checker, const void *msg,
+			  size_t len, const uint8_t *source, size_t source_len,
+			  uint64_t now)
+{
+	const uint8_t *bytes = msg;
+	uint8_t cookie[COOKIE_LEN];
+	uint8_t mac2[COOKIE_LEN];
+	bool is_right;
+
+	if (!has_fresh_secret(checker, now))
+		return false;
+	make_cookie(checker, source, source_len, cookie);
+	compute_mac2(mac2, cookie, msg, len);
+	is_right = secret_equal(mac2, bytes + len - COOKIE_LEN, sizeof(mac2));
+	secret_zero(cookie, sizeof(cookie));
+	return is_right;
+}
+
+enum cookie_verdict cookie_checker_check(struct cookie_checker *checker,
+					 const void *msg, size_t len,
+					 const uint8_t *source,
+					 size_t source_len, bool wants_mac2,
+					 uint64_t now)
+{
+	enum cookie_verdict verdict = COOKIE_MAC1_WRONG;
+	const uint8_t *bytes = msg;
+	uint8_t mac1[COOKIE_LEN];
+
+	pthread_mutex_lock(&checker->lock);
+	compute_mac1(mac1, checker->mac1_key, msg, len);
+	if (!secret_equal(mac1, bytes + offset_of_macs(len), sizeof(mac1)))
+		goto out;
+	verdict = COOKIE_MAC1_RIGHT;
+	if (wants_mac2 &&
+	    is_mac2_right(checker, msg, len, source, source_len, now))
+		verdict = COOKIE_MAC2_RIGHT;
+out:
+	pthread_mutex_unlock(&checker->lock);
+	return verdict;
+}
+
+/**
+ * renew_secret() - a new secret if there is none, or an old one
+ * @checker:	checker, locked
+ * @now:	the present
+ */
+static void renew_secret(struct cookie_checker *checker, uint64_t now)
+{
+	const struct noise_local *local = checker->local;
+
+	if (has_fresh_secret(checker, now))
+		return;
+	local->ops->random(local->arg, checker->secret,
+			   sizeof(checker->secret));
+	checker->secret_ns = now;
+	checker->has_secret = true;
+}
+
+void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
+			       size_t len, const uint8_t *source,
+			       size_t source_len, uint64_t now,
+			       struct message_cookie *reply)
+{
+	const struct noise_local *local = checker->local;
+	const uint8_t *bytes = msg;
+	uint8_t cookie[COOKIE_LEN];
+
+	reply->type = le32_make(MESSAGE_COOKIE);
+	/* Type and sender stand at the same place in both messages. */
+	memcpy(reply->receiver.b,
+	       bytes + offsetof(struct message_initiation, sender),
+	       sizeof(reply->receiver.b));
+	local->ops->random(local->arg, reply->nonce, sizeof(reply->nonce));
+
+	pthread_mutex_lock(&checker->lock);
+	renew_secret(checker, now);
+	make_cookie(checker, source, source_len, cookie);
+	xaead_seal(reply->enc_cookie, cookie, sizeof(cookie),
+		   bytes + offset_of_macs(len), COOKIE_LEN, reply->nonce,
+		   checker->reply_key);
+	pthread_mutex_unlock(&checker->lock);
+	secret_zero(cookie, sizeof(cookie));
+}
+
+void cookie_maker_init(struct cookie_maker *maker,
+		       const uint8_t public_key[NOISE_PUBLIC_KEY_LEN])
+{
+	memset(maker, 0, sizeof(*maker));
+	pthread_mutex_init(&maker->lock, NULL);
+	derive(public_key, maker->mac1_key, maker->reply_key);
+}
+
+void cookie_maker_deinit(struct cookie_maker *maker)
+{
+	pthread_mutex_destroy(&maker->lock);
+	secret_zero(maker, sizeof(*maker));
+}
+
+void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
+			   uint64_t now)
+{
+	const uint64_t max_age =
+		(COOKIE_REFRESH_TIME - COOKIE_SECRET_LATENCY) * NSEC_PER_SEC;
+	uint8_t *macs = (uint8_t *)msg + offset_of_macs(len);
+
+	pthread_mutex_lock(&maker->lock);
+	compute_mac1(macs, maker->mac1_key, msg, len);
+	memcpy(maker->sent_mac1, macs, sizeof(maker->sent_mac1));
+	maker->has_sent_mac1 = true;
+
+	if (maker->has_cookie &&
+	    !clock_has_passed(maker->cookie_ns, max_age, now))
+		compute_mac2(macs + COOKIE_LEN, maker->cookie, msg, len);
+	else
+		memset(macs + COOKIE_LEN, 0, COOKIE_LEN);
+	pthread_mutex_unlock(&maker->lock);
+}
+
+bool cookie_maker_consume_reply(struct cookie_maker *maker,
+				const struct message_cookie *reply,
+				uint64_t now)
+{
+	uint8_t cookie[COOKIE_LEN];
+	bool is_good;
+
+	pthread_mutex_lock(&maker->lock);
+	is_good =
+		maker->has_sent_mac1 &&
+		xaead_open(cookie, reply->enc_cookie, sizeof(reply->enc_cookie),
+			   maker->sent_mac1, sizeof(maker->sent_mac1),
+			   reply->nonce, maker->reply_key);
+	if (is_good) {
+		memcpy(maker->cookie, cookie, sizeof(maker->cookie));
+		maker->cookie_ns = now;
+		maker->has_cookie = true;
+		maker->has_sent_mac1 = false;
+	}
+	pthread_mutex_unlock(&maker->lock);
+	secret_zero(cookie, sizeof(cookie));
+	return is_good;
+}

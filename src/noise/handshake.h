@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The handshake with one peer: Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s
+ * (WireGuard paper, section 5.4).
+ *
+ *	initiator				responder
+ *	create_initiation  ---- type 1 ---->	consume_initiation
+ *						create_response
+ *	consume_response   <--- type 2 -----	begin_session (next)
+ *	begin_session (current)
+ *	first data message ---- type 4 ---->	noise_keypairs_confirm
+ *
+ * A message that fails any check changes nothing. The macs at the end of the
+ * messages are not looked at here: noise/cookie.h.
+ *
+ * Legend: [I] immutable after init, [m] under @lock.
+ */
+#ifndef NOISE_HANDSHAKE_H
+#define NOISE_HANDSHAKE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "noise/constants.h"
+#include "noise/tai64n.h"
+#include "noise/wire.h"
+
+struct noise_keypairs;
+struct noise_local;
+
+/* Why a message of a handshake was not taken, or could not be made. */
+enum noise_error {
+	NOISE_E_NO_KEY = 1, /* this side has no static key pair */
+	NOISE_E_BAD_KEY,    /* a shared secret came out as all zero */
+	NOISE_E_FORGED,	    /* something did not decrypt */
+	NOISE_E_UNKNOWN,    /* no peer with that public key */
+	NOISE_E_REPLAYED,   /* timestamp not newer than the last one taken */
+	NOISE_E_FLOODED,    /* less than 20 ms after the last one taken */
+	NOISE_E_STATE,	    /* the handshake is not where this belongs */
+};
+
+enum handshake_state {
+	HANDSHAKE_ZEROED = 0,
+	HANDSHAKE_CREATED_INITIATION,
+	HANDSHAKE_CONSUMED_INITIATION,
+	HANDSHAKE_CREATED_RESPONSE,
+	HANDSHAKE_CONSUMED_RESPONSE,
+};
+
+/* Lives in memory for secrets. */
+struct noise_handshake_secrets {
+	uint8_t preshared_key[NOISE_PRESHARED_KEY_LEN];
+	uint8_t static_static[NOISE_SYMMETRIC_KEY_LEN];
+	uint8_t ephemeral_private[NOISE_PRIVATE_KEY_LEN];
+	uint8_t chaining_key[NOISE_HASH_LEN];
+	uint8_t hash[NOISE_HASH_LEN];
+};
+
+/*
+ * @lock:		[m] held across the key agreements of one message, never
+ *			on a data path
+ * @local:		[I] borrowed until deinit
+ * @owner:		[I] the peer this is part of; handed on to keypairs
+ * @remote_static:	[I] the peer's public key
+ * @secrets:		[m] (the pointer: [I])
+ * @state:		[m]
+ * @is_closed:		[m] takes and makes nothing
+ * @has_index:		[m] @local_index is in the index table and ours
+ * @has_taken:		[m] @taken_ns and @taken_timestamp are of an initiation
+ * @has_static_static:	[m] static_static was computed for @generation
+ * @local_index:	[m]
+ * @remote_index:	[m]
+ * @generation:		[m] of the static key pair that static_static is for
+ * @state_generation:	[m] of the static key pair that @state is for
+ * @remote_ephemeral:	[m]
+ * @taken_timestamp:	[m] of the newest initiation taken
+ * @taken_ns:		[m] when the last initiation was taken
+ * @sent_timestamp:	[m] of the last initiation made
+ */
+struct noise_handshake {
+	pthread_mutex_t lock;
+	struct noise_local *local;
+	void *owner;
+	uint8_t remote_static[NOISE_PUBLIC_KEY_LEN];
+	struct noise_handshake_secrets *secrets;
+	enum handshake_state state;
+	bool is_closed;
+	bool has_index;
+	bool has_taken;
+	bool has_static_static;
+	uint32_t local_index;
+	uint32_t remote_index;
+	uint64_t generation;
+	uint64_t state_generation;
+	uint8_t remote_ephemeral[NOISE_PUBLIC_KEY_LEN];
+	struct tai64n taken_timestamp;
+	uint64_t taken_ns;
+	struct tai64n sent_timestamp;
+};
+
+/**
+ * noise_handshake_init() - a handshake at its start
+ * @hs:			caller's storage
+ * @local:		borrowed until noise_handshake_deinit()
+ * @remote_static:	the peer's public key; copied
+ * @owner:		handed on to every keypair (noise_keypair.owner)
+ *
+ * Return: 0; -ENOMEM.
+ */
+int noise_handshake_init(struct noise_handshake *hs, struct noise_local *local,
+			 const uint8_t remote_static[NOISE_PUBLIC_KEY_LEN],
+			 void *owner);
+
+/**
+ * noise_handshake_deinit() - drop the index, wipe and give back
+ * @hs:		handshake that no other thread can reach any more
+ */
+void noise_handshake_deinit(struct noise_handshake *hs);
+
+/**
+ * noise_handshake_clear() - back to the start
+ * @hs:		handshake
+ *
+ * Drops the index and wipes what is under way. The preshared key, the
+ * static-static secret and the timestamps stay. Any thread.
+ */
+void noise_handshake_clear(struct noise_handshake *hs);
+
+/**
+ * noise_handshake_close() - clear, and take or make nothing any more
+ * @hs:		handshake
+ *
+ * The first step of removing or stopping a peer: a handshake that another
+ * thread has in its hands fails with NOISE_E_STATE. After this, one
+ * noise_keypairs_clear() empties the slots for good. Any thread.
+ */
+void noise_handshake_close(struct noise_handshake *hs);
+
+/**
+ * noise_handshake_reopen() - undo noise_handshake_close()
+ * @hs:		handshake
+ *
+ * Any thread.
+ */
+void noise_handshake_reopen(struct noise_handshake *hs);
+
+/**
+ * noise_handshake_set_preshared_key() - for the handshakes to come
+ * @hs:		handshake
+ * @key:	preshared key; all zero is "none"
+ *
+ * The key is read when a response is made or taken: sessions go on, and the
+ * next handshake uses it. Any thread.
+ */
+void noise_handshake_set_preshared_key(
+	struct noise_handshake *hs, const uint8_t key[NOISE_PRESHARED_KEY_LEN]);
+
+/**
+ * noise_handshake_get_preshared_key() - for `wg show`
+ * @hs:		handshake
+ * @key:	out; all zero: none. The caller wipes it after use
+ *
+ * Any thread.
+ */
+void noise_handshake_get_preshared_key(struct noise_handshake *hs,
+				       uint8_t key[NOISE_PRESHARED_KEY_LEN]);
+
+/**
+ * noise_handshake_create_initiation() - start (or start again) as initiator
+ * @hs:			handshake
+ * @realtime_ns:	wall clock, nanoseconds since 1970 UTC
+ * @msg:		out: complete but for its macs, which are zero
+ *
+ * What was under way before is forgotten, its index dropped. The caller keeps
+ * REKEY_TIMEOUT between two of them. Handshaker or control thread.
+ *
+ * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_STATE (closed); -errno of
+ * the index table; nothing has changed then.
+ */
+int noise_handshake_create_initiation(struct noise_handshake *hs,
+				      uint64_t realtime_ns,
+				      struct message_initiation *msg);
+
+/**
+ * noise_local_consume_initiation() - take an initiation as responder
+ * @local:	shared part: tells the peer from the message
+ * @msg:	checked message (type, length, mac1)
+ * @now:	the present
+ * @hs:		set to the handshake of the peer, with the reference that
+ *		noise_ops.peer_get took: the caller gives it back
+ *
+ * An authentic and new initiation replaces whatever was under way with that
+ * peer. Follow it with noise_handshake_create_response(). Handshaker thread.
+ *
+ * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_FORGED, NOISE_E_UNKNOWN,
+ * NOISE_E_REPLAYED, NOISE_E_FLOODED, NOISE_E_STATE (closed): nothing has
+ * changed and no reference is held.
+ */
+int noise_local_consume_initiation(struct noise_local *local,
+				   const struct message_initiation *msg,
+				   uint64_t now, struct noise_handshake **hs);
+
+/**
+ * noise_handshake_create_response() - answer the initiation just taken
+ * @hs:		handshake
+ * @msg:	out: complete but for its macs, which are zero
+ *
+ * Follow it with noise_handshake_begin_session(), then send. Handshaker thread.
+ *
+ * Return: 0; NOISE_E_STATE, NOISE_E_BAD_KEY; -errno of the index table; nothing
+ * has changed then.
+ */
+int noise_handshake_create_response(struct noise_handshake *hs,
+				    struct message_response *msg);
+
+/**
+ * noise_handshake_consume_response() - take the answer as initiator
+ * @hs:		handshake that the receiver index names
+ * @msg:	checked message (type, length, mac1)
+ *
+ * Follow it with noise_handshake_begin_session(). Handshaker thread.
+ *
+ * Return: 0; NOISE_E_STATE (none under way, another index, or the private key
+ * has changed since), NOISE_E_BAD_KEY, NOISE_E_FORGED: nothing has changed then.
+ */
+int noise_handshake_consume_response(struct noise_handshake *hs,
+				     const struct message_response *msg);
+
+/**
+ * noise_handshake_begin_session() - derive the keys and fill a slot
+ * @hs:		handshake after create_response or consume_response
+ * @kps:	slots of the same peer
+ * @now:	the present: when the keypair was made
+ *
+ * The index now names the keypair. The handshake is wiped. Handshaker thread.
+ *
+ * Return: 0; NOISE_E_STATE; -ENOMEM; -ENOENT if the index was dropped meanwhile.
+ */
+int noise_handshake_begin_session(struct noise_handshake *hs,
+				  struct noise_keypairs *kps, uint64_t now);
+
+#endif /* NOISE_HANDSHAKE_H */

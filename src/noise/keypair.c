@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+#include "noise/keypair.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "crypto/secret.h"
+#include "noise/local.h"
+
+struct noise_keypair *noise_keypair_new(struct noise_local *local)
+{
+	struct noise_keypair *kp = calloc(1, sizeof(*kp));
+
+	if (!kp)
+		return NULL;
+	kp->keys = secret_alloc(local->keypair_secrets);
+	if (!kp->keys)
+		goto err_free;
+	atomic_init(&kp->refs, 1);
+	kp->local = local;
+	pthread_spin_init(&kp->replay_lock, PTHREAD_PROCESS_PRIVATE);
+	replay_init(&kp->replay);
+	return kp;
+
+err_free:
+	free(kp);
+	return NULL;
+}
+
+struct noise_keypair *noise_keypair_ref(struct noise_keypair *kp)
+{
+	/* Relaxed: the caller's own reference orders everything before. */
+	uint32_t before =
+		atomic_fetch_add_explicit(&kp->refs, 1, memory_order_relaxed);
+
+	INVARIANT(before > 0 && before < UINT32_MAX / 2);
+	return kp;
+}
+
+void noise_keypair_put(struct noise_keypair *kp)
+{
+	uint32_t before;
+
+	if (!kp)
+		return;
+	/* Release what this user did, acquire what all others did. */
+	before = atomic_fetch_sub_explicit(&kp->refs, 1, memory_order_acq_rel);
+	INVARIANT(before > 0);
+	if (before > 1)
+		return;
+	secret_free(kp->local->keypair_secrets, kp->keys);
+	pthread_spin_destroy(&kp->replay_lock);
+	secret_zero(kp, sizeof(*kp));
+	free(kp);
+}
+
+size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
+			     uint64_t *first)
+{
+	uint64_t next =
+		atomic_load_explicit(&kp->send_counter, memory_order_relaxed);
+	uint64_t left;
+
+	/*
+	 * Relaxed: nothing but the number itself depends on it. The counter is
+	 * only ever exchanged for a value up to the limit, so it cannot wrap
+	 * whatever is asked of it afterwards.
+	 */
+	do {
+		if (next >= REJECT_AFTER_MESSAGES)
+			atomic_store_explicit(&kp->is_unsendable, true,
+					      memory_order_relaxed);
+		if (atomic_load_explicit(&kp->is_unsendable,
+					 memory_order_relaxed))
+			return 0;
+		left = REJECT_AFTER_MESSAGES - next;
+		if (n > left)
+			n = (size_t)left;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&kp->send_counter, &next, next + n, memory_order_relaxed,
+		memory_order_relaxed));
+	if (n)
+		*first = next;
+	return n;
+}
+
+bool noise_keypair_can_send(const struct noise_keypair *kp, uint64_t now)
+{
+	return !atomic_load_explicit(&kp->is_unsendable,
+				     memory_order_relaxed) &&
+	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) <
+		       REJECT_AFTER_MESSAGES &&
+	       noise_keypair_can_receive(kp, now);
+}
+
+bool noise_keypair_can_receive(const struct noise_keypair *kp, uint64_t now)
+{
+	return !clock_has_passed(kp->created_ns,
+				 REJECT_AFTER_TIME * NSEC_PER_SEC, now);
+}
+
+bool noise_keypair_accept(struct noise_keypair *kp, uint64_t counter)
+{
+	bool is_new;
+
+	pthread_spin_lock(&kp->replay_lock);
+	is_new = replay_accept(&kp->replay, counter);
+	pthread_spin_unlock(&kp->replay_lock);
+	return is_new;
+}
+
+bool noise_keypair_wants_rekey_after_send(const struct noise_keypair *kp,
+					  uint64_t now)
+{
+	if (atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >
+	    REKEY_AFTER_MESSAGES)
+		return true;
+	return kp->is_initiator &&
+	       clock_has_passed(kp->created_ns, REKEY_AFTER_TIME * NSEC_PER_SEC,
+				now);
+}
+
+bool noise_keypair_wants_rekey_after_receive(const struct noise_keypair *kp,
+					     uint64_t now)
+{
+	const uint64_t age =
+		(REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT) *
+		NSEC_PER_SEC;
+
+	return kp->is_initiator && clock_has_passed(kp->created_ns, age, now);
+}
+
+void noise_keypairs_init(struct noise_keypairs *kps, struct noise_local *local)
+{
+	memset(kps, 0, sizeof(*kps));
+	pthread_mutex_init(&kps->lock, NULL);
+	kps->local = local;
+}
+
+void noise_keypairs_deinit(struct noise_keypairs *kps)
+{
+	noise_keypairs_clear(kps);
+	pthread_mutex_destroy(&kps->lock);
+}
+
+/**
+ * drop() - end a keypair's time in the slots
+ * @kps:	slots, locked
+ * @kp:		keypair that no slot names any more; reference consumed. May be
+ *		NULL
+ */
+static void drop(struct noise_keypairs *kps, struct noise_keypair *kp)
+{
+	if (!kp)
+		return;
+	kps->local->ops->index_drop(kps->local->arg, kp->local_index);
+	noise_keypair_put(kp);
+}
+
+/**
+ * add_as_initiator() - the response proved that the peer has the keys
+ * @kps:	slots, locked
+ * @kp:		keypair
+ */
+static void add_as_initiator(struct noise_keypairs *kps,
+			     struct noise_keypair *kp)
+{
+	/* A waiting next is newer than current: it is the one to keep. */
+	drop(kps, kps->previous);
+	if (kps->next) {
+		kps->previous = kps->next;
+		kps->next = NULL;
+		drop(kps, kps->current);
+	} else {
+		kps->previous = kps->current;
+	}
+	kps->current = kp;
+}
+
+/**
+ * add_as_responder() - nothing may be sent before the peer has used the keys
+ * @kps:	slots, locked
+ * @kp:		keypair
+ */
+static void add_as_responder(struct noise_keypairs *kps,
+			     struct noise_keypair *kp)
+{
+	drop(kps, kps->next);
+	kps->next = kp;
+	drop(kps, kps->previous);
+	kps->previous = NULL;
+}
+
+void noise_keypairs_add(struct noise_keypairs *kps, struct noise_keypair *kp)
+{
+	pthread_mutex_lock(&kps->lock);
+	if (kp->is_initiator)
+		add_as_initiator(kps, kp);
+	else
+		add_as_responder(kps, kp);
+	pthread_mutex_unlock(&kps->lock);
+}
+
+bool noise_keypairs_confirm(struct noise_keypairs *kps,
+			    const struct noise_keypair *kp)
+{
+	bool is_next;
+
+	pthread_mutex_lock(&kps->lock);
+	is_next = kp && kps->next == kp;
+	if (is_next) {
+		drop(kps, kps->previous);
+		kps->previous = kps->current;
+		kps->current = kps->next;
+		kps->next = NULL;
+	}
+	pthread_mutex_unlock(&kps->lock);
+	return is_next;
+}
+
+struct noise_keypair *noise_keypairs_get_current(struct noise_keypairs *kps)
+{
+	struct noise_keypair *kp;
+
+	pthread_mutex_lock(&kps->lock);
+	kp = kps->current;
+	if (kp)
+		noise_keypair_ref(kp);
+	pthread_mutex_unlock(&kps->lock);
+	return kp;
+}
+
+void noise_keypairs_expire_current(struct noise_keypairs *kps)
+{
+	pthread_mutex_lock(&kps->lock);
+	drop(kps, kps->next);
+	kps->next = NULL;
+	/* Relaxed: a run drawn just before is sent, as if this came later. */
+	if (kps->current)
+		atomic_store_explicit(&kps->current->is_unsendable, true,
+				      memory_order_relaxed);
+	pthread_mutex_unlock(&kps->lock);
+}
+
+void noise_keypairs_clear(struct noise_keypairs *kps)
+{
+	pthread_mutex_lock(&kps->lock);
+	drop(kps, kps->previous);
+	drop(kps, kps->next);
+	drop(kps, kps->current);
+	kps->previous = NULL;
+	kps->next = NULL;
+	kps->current = NULL;
+	pthread_mutex_unlock(&kps->lock);
+}

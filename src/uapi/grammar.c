@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+#include "uapi/grammar.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "crypto/secret.h"
+
+enum state {
+	AT_START,
+	IN_GET,
+	IN_SET,
+};
+
+/*
+ * @codec:	[I]
+ * @state:	where in a request
+ * @is_in_peer:	a public_key was read
+ * @request:	what is known of it so far
+ * @n_bytes:	of this request, so far
+ * @n_lines:	that were read, so far
+ * @len:	of the line so far; more than UAPI_MAX_LINE: it is too long
+ * @line:	the line so far
+ */
+struct uapi_parser {
+	const struct uapi_codec *codec;
+	enum state state;
+	bool is_in_peer;
+	struct uapi_request request;
+	size_t n_bytes;
+	size_t n_lines;
+	size_t len;
+	char line[UAPI_MAX_LINE + 1];
+};
+
+/* Where a key may stand. */
+enum scope {
+	OF_DEVICE = 1,
+	OF_PEER = 2,
+};
+
+/*
+ * A key, and what reads its value: 0, or -errno.
+ * @is_secret:	the value must not be shown
+ */
+struct key {
+	const char *name;
+	enum scope scope;
+	bool is_secret;
+	int (*take)(struct uapi_parser *parser, const char *value);
+};
+
+/**
+ * parse_hex_key() - read 64 hex digits
+ * @key:	out
+ * @text:	text
+ *
+ * Without a branch or an index that depends on a digit.
+ *
+ * Return: 0; -EINVAL.
+ */
+static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
+{
+	uint32_t bad = 0;
+
+	if (strlen(text) != 2 * NOISE_PUBLIC_KEY_LEN)
+		return -EINVAL;
+	for (size_t i = 0; i < 2 * NOISE_PUBLIC_KEY_LEN; i++) {
+		uint32_t c = (uint8_t)text[i];
+		uint32_t digit = c ^ '0';
+		uint32_t letter = (c | 0x20) - 'a';
+		/* All ones in the low byte if below 10, or from 0 to 5. */
+		uint32_t is_digit = (digit - 10) >> 8 & 0xff;
+		uint32_t is_letter = ((letter - 6) & ~letter) >> 8 & 0xff;
+		uint32_t nibble =
+			(digit & is_digit) | ((letter + 10) & is_letter);
+
+		bad |= ~(is_digit | is_letter) & 0xff;
+		key[i / 2] = (uint8_t)(key[i / 2] << 4 | (nibble & 0xf));
+	}
+	return bad ? -EINVAL : 0;
+}
+
+/**
+ * parse_number() - read a decimal number
+ * @number:	out
+ * @text:	digits and nothing else
+ * @max:	the largest that is allowed
+ *
+ * Return: 0; -EINVAL.
+ */
+static int parse_number(uint32_t *number, const char *text, uint32_t max)
+{
+	uint64_t n = 0;
+
+	if (!*text)
+		return -EINVAL;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9')
+			return -EINVAL;
+		n = n * 10 + (uint64_t)(*text - '0');
+		if (n > max)
+			return -EINVAL;
+	}
+	*number = (uint32_t)n;
+	return 0;
+}
+
+/**
+ * parse_prefix() - read "address/length"
+ * @prefix:	out
+ * @text:	text
+ *
+ * Return: 0; -EINVAL.
+ */
+static int parse_prefix(struct ip_prefix *prefix, const char *text)
+{
+	const char *slash = strchr(text, '/');
+	char addr[INET6_ADDRSTRLEN] = { 0 };
+	size_t len = slash ? (size_t)(slash - text) : 0;
+	uint32_t cidr;
+
+	if (!slash || len >= sizeof(addr) ||
+	    parse_number(&cidr, slash + 1, UINT8_MAX))
+		return -EINVAL;
+	memcpy(addr, text, len);
+	memset(prefix, 0, sizeof(*prefix));
+	prefix->cidr = (uint8_t)cidr;
+	if (inet_pton(AF_INET, addr, prefix->addr) == 1)
+		prefix->family = IP_V4;
+	else if (inet_pton(AF_INET6, addr, prefix->addr) == 1)
+		prefix->family = IP_V6;
+	return ip_prefix_is_valid(prefix) ? 0 : -EINVAL;
+}
+
+static bool is_true(const char *value)
+{
+	return !strcmp(value, "true");
+}
+
+static int take_private_key(struct uapi_parser *parser, const char *value)
+{
+	uint8_t key[NOISE_PRIVATE_KEY_LEN] = { 0 };
+	int err = parse_hex_key(key, value);
+
+	if (!err)
+		err = config_set_private_key(parser->request.config, key);
+	secret_zero(key, sizeof(key));
+	return err;
+}
+
+static int take_listen_port(struct uapi_parser *parser, const char *value)
+{
+	uint32_t port;
+
+	if (parse_number(&port, value, UINT16_MAX))
+		return -EINVAL;
+	return config_set_listen_port(parser->request.config, (uint16_t)port);
+}
+
+static int take_fwmark(struct uapi_parser *parser, const char *value)
+{
+	uint32_t fwmark;
+
+	if (parse_number(&fwmark, value, UINT32_MAX))
+		return -EINVAL;
+	return config_set_fwmark(parser->request.config, fwmark);
+}
+
+static int take_replace_peers(struct uapi_parser *parser, const char *value)
+{
+	if (!is_true(value))
+		return -EINVAL;
+	return config_replace_peers(parser->request.config);
+}
+
+static int take_public_key(struct uapi_parser *parser, const char *value)
+{
+	uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 0 };
+
+	if (parse_hex_key(key, value))
+		return -EINVAL;
+	parser->is_in_peer = true;
+	return config_begin_peer(parser->request.config, key);
+}
+
+static int take_update_only(struct uapi_parser *parser, const char *value)
+{
+	if (!is_true(value))
+		return -EINVAL;
+	return config_update_only(parser->request.config);
+}
+
+static int take_remove(struct uapi_parser *parser, const char *value)
+{
+	if (!is_true(value))
+		return -EINVAL;
+	return config_remove_peer(parser->request.config);
+}
+
+static int take_preshared_key(struct uapi_parser *parser, const char *value)
+{
+	uint8_t key[NOISE_PRESHARED_KEY_LEN] = { 0 };
+	int err = parse_hex_key(key, value);
+
+	if (!err)
+		err = config_set_preshared_key(parser->request.config, key);
+	secret_zero(key, sizeof(key));
+	return err;
+}
+
+static int take_endpoint(struct uapi_parser *parser, const char *value)
+{
+	struct device_endpoint ep;
+	int err;
+
+	memset(&ep, 0, sizeof(ep));
+	err = parser->codec->parse(&ep, value);
+	if (err)
+		return err;
+	return config_set_endpoint(parser->request.config, &ep);
+}
+
+static int take_persistent(struct uapi_parser *parser, const char *value)
+{
+	uint32_t interval_s;
+
+	if (parse_number(&interval_s, value, UINT16_MAX))
+		return -EINVAL;
+	return config_set_persistent(parser->request.config,
+				     (uint16_t)interval_s);
+}
+
+static int take_replace_allowedips(struct uapi_parser *parser,
+				   const char *value)
+{
+	if (!is_true(value))
+		return -EINVAL;
+	return config_replace_allowedips(parser->request.config);
+}
+
+static int take_allowed_ip(struct uapi_parser *parser, const char *value)
+{
+	struct config *config = parser->request.config;
+	bool is_removal = *value == '-';
+	struct ip_prefix prefix;
+
+	if (parse_prefix(&prefix, is_removal ? value + 1 : value))
+		return -EINVAL;
+	return is_removal ? config_remove_allowedip(config, &prefix)
+			  : config_add_allowedip(config, &prefix);
+}
+
+static int take_protocol_version(struct uapi_parser *parser, const char *value)
+{
+	(void)parser;
+	return strcmp(value, "1") ? -EINVAL : 0;
+}
+
+static const struct key keys[] = {
+	{ "private_key", OF_DEVICE, true, take_private_key },
+	{ "listen_port", OF_DEVICE, false, take_listen_port },
+	{ "fwmark", OF_DEVICE, false, take_fwmark },
+	{ "replace_peers", OF_DEVICE, false, take_replace_peers },
+	{ "public_key", OF_DEVICE | OF_PEER, false, take_public_key },
+	{ "update_only", OF_PEER, false, take_update_only },
+	{ "remove", OF_PEER, false, take_remove },
+	{ "preshared_key", OF_PEER, true, take_preshared_key },
+	{ "endpoint", OF_PEER, false, take_endpoint },
+	{ "persistent_keepalive_interval", OF_PEER, false, take_persistent },
+	{ "replace_allowed_ips", OF_PEER, false, take_replace_allowedips },
+	{ "allowed_ip", OF_PEER, false, take_allowed_ip },
+	{ "protocol_version", OF_PEER, false, take_protocol_version },
+};
+
+static const struct key *find_key(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		if (!strcmp(keys[i].name, name))
+			return &keys[i];
+	return NULL;
+}
+
+/**
+ * fail() - remember the first error of a request
+ * @parser:	parser
+ * @err:	-errno
+ * @what:	the error in words
+ * @token:	what is wrong; no secret
+ */
+static void fail(struct uapi_parser *parser, int err, const char *what,
+		 const char *token)
+{
+	struct uapi_request *request = &parser->request;
+	size_t i;
+
+	if (request->error)
+		return;
+	request->error = err;
+	request->line = parser->n_lines;
+	request->what = what;
+	for (i = 0; i < sizeof(request->token) - 1 && token[i]; i++)
+		request->token[i] =
+			token[i] > ' ' && token[i] <= '~' ? token[i] : '?';
+	request->token[i] = 0;
+	/* What is not going to be applied need not be kept. */
+	config_free(request->config);
+	request->config = NULL;
+}
+
+/**
+ * take_set_line() - a line of key=value
+ * @parser:	parser
+ * @line:	line; cut in two here
+ */
+static void take_set_line(struct uapi_parser *parser, char *line)
+{
+	enum scope scope = parser->is_in_peer ? OF_PEER : OF_DEVICE;
+	char *value = strchr(line, '=');
+	const struct key *key;
+	int err;
+
+	if (!value) {
+		/* It may be a secret whose line was broken. */
+		fail(parser, -EPROTO, "no '=' in the line", "");
+		return;
+	}
+	*value++ = 0;
+	key = find_key(line);
+	if (!key || !(key->scope & scope)) {
+		fail(parser, -EINVAL, key ? "key out of place" : "unknown key",
+		     line);
+		return;
+	}
+	err = key->take(parser, value);
+	if (err)
+		fail(parser, err, err == -EINVAL ? "bad value" : "not possible",
+		     key->is_secret ? key->name : value);
+}
+
+/**
+ * take_start() - the first line of a request
+ * @parser:	parser
+ *
+ * Return: 0; -EPROTO.
+ */
+static int take_start(struct uapi_parser *parser)
+{
+	if (!strcmp(parser->line, "get=1")) {
+		parser->state = IN_GET;
+		parser->request.op = UAPI_GET;
+		return 0;
+	}
+	if (strcmp(parser->line, "set=1"))
+		return -EPROTO;
+	parser->state = IN_SET;
+	parser->request.op = UAPI_SET;
+	parser->request.config = config_new();
+	if (!parser->request.config)
+		fail(parser, -ENOMEM, "out of memory", "");
+	return 0;
+}
+
+/**
+ * take_line() - a whole line, but for its end
+ * @parser:	parser
+ *
+ * Return: 0; UAPI_E_REQUEST; -EPROTO.
+ */
+static int take_line(struct uapi_parser *parser)
+{
+	char *line = parser->line;
+
+	parser->n_lines++;
+	if (parser->len > UAPI_MAX_LINE) {
+		if (parser->state == AT_START)
+			return -EPROTO;
+		fail(parser, -EMSGSIZE, "line too long", "");
+		return 0;
+	}
+	line[parser->len] = 0;
+	if (parser->state == AT_START)
+		return strlen(line) == parser->len ? take_start(parser)
+						   : -EPROTO;
+	if (parser->len && line[parser->len - 1] == '\r')
+		line[--parser->len] = 0;
+	if (!parser->len)
+		return UAPI_E_REQUEST;
+	if (parser->n_bytes > UAPI_MAX_TEXT)
+		fail(parser, -EMSGSIZE, "request too long", "");
+	if (strlen(line) != parser->len)
+		fail(parser, -EINVAL, "zero byte in the line", "");
+	if (parser->state == IN_GET)
+		fail(parser, -EINVAL, "a get has no lines", "");
+	if (!parser->request.error)
+		take_set_line(parser, line);
+	return 0;
+}
+
+/**
+ * reset() - forget the request, and whatever secrets the line held
+ * @parser:	parser
+ */
+static void reset(struct uapi_parser *parser)
+{
+	const struct uapi_codec *codec = parser->codec;
+
+	secret_zero(parser, sizeof(*parser));
+	parser->codec = codec;
+}
+
+struct uapi_parser *uapi_parser_new(const struct uapi_codec *codec)
+{
+	struct uapi_parser *parser = calloc(1, sizeof(*parser));
+
+	if (parser)
+		parser->codec = codec;
+	return parser;
+}
+
+void uapi_parser_free(struct uapi_parser *parser)
+{
+	if (!parser)
+		return;
+	config_free(parser->request.config);
+	reset(parser);
+	free(parser);
+}
+
+/**
+ * read_line() - add bytes to the line, up to its end
+ * @parser:	parser
+ * @data:	bytes
+ * @len:	their count, not 0
+ * @n_used:	set to how many were read
+ *
+ * Return: true if the line's end is among them.
+ */
+static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
+		      size_t *n_used)
+{
+	const char *end = memchr(data, '\n', len);
+	size_t n = end ? (size_t)(end - data) : len;
+
+	if (parser->len <= UAPI_MAX_LINE) {
+		if (n > UAPI_MAX_LINE - parser->len)
+			parser->len = UAPI_MAX_LINE + 1;
+		else {
+			memcpy(parser->line + parser->len, data, n);
+			parser->len += n;
+		}
+	}
+	*n_used = end ? n + 1 : n;
+	/* Beyond the cap it only matters that it is. */
+	if (parser->n_bytes <= UAPI_MAX_TEXT)
+		parser->n_bytes += *n_used;
+	return end;
+}
+
+int uapi_parser_push(struct uapi_parser *parser, const char *data, size_t len,
+		     size_t *n_used, struct uapi_request *request)
+{
+	size_t n = 0;
+	int rc = 0;
+
+	*n_used = 0;
+	while (!rc && *n_used < len) {
+		if (!read_line(parser, data + *n_used, len - *n_used, &n)) {
+			*n_used += n;
+			return 0;
+		}
+		*n_used += n;
+		rc = take_line(parser);
+		secret_zero(parser->line, size_min(parser->len, UAPI_MAX_LINE));
+		parser->len = 0;
+	}
+	if (rc == UAPI_E_REQUEST) {
+		*request = parser->request;
+		reset(parser);
+	}
+	return rc;
+}

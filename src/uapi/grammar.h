@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The text in which a device is configured
+ * (https://www.wireguard.com/xplatform/): a request is "get=1" or "set=1",
+ * lines of key=value, and an empty line.
+ *
+ * The parser takes bytes as they come and stops behind the end of a request, so
+ * a client may send the next one without waiting. A `set` becomes a list of
+ * operations; nothing of it is applied here. After an error the rest of the
+ * request is read and ignored, so that what follows is not taken for a request.
+ * A line may end in CR LF, except the first. A request that the end of the
+ * stream cuts off is not one.
+ *
+ * What the reference implementation and `wg` agree on where the description
+ * leaves it open: numbers are decimal without sign; a prefix needs its length;
+ * `true` is the only value of a switch; keys are 64 hex digits of either case;
+ * lines of the device come before the first public_key.
+ */
+#ifndef UAPI_GRAMMAR_H
+#define UAPI_GRAMMAR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/config.h"
+#include "device/endpoint.h"
+
+enum {
+	/* The longest line, without its end. */
+	UAPI_MAX_LINE = 1024,
+	/* The longest request: some 400,000 peers with two prefixes each. */
+	UAPI_MAX_TEXT = 64 << 20,
+	/* Bytes of uapi_request.token. */
+	UAPI_TOKEN_CAP = 64,
+	/* Bytes that a printed endpoint needs at most, with its final 0. */
+	UAPI_ENDPOINT_TEXT = 80,
+};
+
+/* Conditions that the direct caller handles. */
+enum uapi_error {
+	/* A whole request was read. */
+	UAPI_E_REQUEST = 1,
+};
+
+enum uapi_op {
+	UAPI_GET = 1,
+	UAPI_SET,
+};
+
+/**
+ * struct uapi_codec - how endpoints are read and written
+ * @parse:	"1.2.3.4:5" or "[fe80::1%eth0]:5"; 0, or -errno
+ * @print:	the reverse, with a final 0; its length, or -errno
+ */
+struct uapi_codec {
+	int (*parse)(struct device_endpoint *ep, const char *text);
+	int (*print)(const struct device_endpoint *ep, char *buf, size_t cap);
+};
+
+/**
+ * struct uapi_request - a request that was read
+ * @op:		which
+ * @error:	0, or -errno: the first error in it
+ * @line:	of the error; the first line is 1
+ * @what:	the error in words, a constant
+ * @token:	what is wrong: a key or a value, printable, perhaps cut off;
+ *		never a secret
+ * @config:	of a `set` without error: the operations; the caller frees them
+ */
+struct uapi_request {
+	enum uapi_op op;
+	int error;
+	size_t line;
+	const char *what;
+	char token[UAPI_TOKEN_CAP];
+	struct config *config;
+};
+
+struct uapi_parser;
+
+/**
+ * uapi_parser_new() - a parser at the start of a request
+ * @codec:	borrowed until uapi_parser_free()
+ *
+ * Return: the parser; NULL if memory is short.
+ */
+struct uapi_parser *uapi_parser_new(const struct uapi_codec *codec);
+
+/**
+ * uapi_parser_free() - wipe and free
+ * @parser:	parser; NULL is ok
+ */
+void uapi_parser_free(struct uapi_parser *parser);
+
+/**
+ * uapi_parser_push() - read on
+ * @parser:	parser
+ * @data:	bytes of the stream; they may hold secrets, which the caller
+ *		wipes
+ * @len:	their count
+ * @n_used:	set to how many belong to this request, or to its beginning
+ * @request:	filled with UAPI_E_REQUEST
+ *
+ * One thread at a time.
+ *
+ * Return: 0: all was read, and there is more to come; UAPI_E_REQUEST: the next
+ * call starts the next request; -EPROTO: no request begins like this, close the
+ * connection.
+ */
+int uapi_parser_push(struct uapi_parser *parser, const char *data, size_t len,
+		     size_t *n_used, struct uapi_request *request);
+
+#endif /* UAPI_GRAMMAR_H */

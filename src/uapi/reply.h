@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Replies. That to a `get` is written in pieces, so that a device with many
+ * peers costs the control thread no long pause and no large buffer: a peer and
+ * a prefix at a time, as the socket takes them. If the configuration changes
+ * while a reply is under way, each peer is shown as it was when it was written,
+ * no peer twice, and none of those left out that were there all the time.
+ *
+ * The sign of errno: `wg` expects it positive after `get` and negative after
+ * `set` (seen with wireguard-tools 1.0.20210914), so that is how it is written.
+ *
+ * Control thread.
+ */
+#ifndef UAPI_REPLY_H
+#define UAPI_REPLY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "uapi/grammar.h"
+
+enum {
+	/* The least room that uapi_reply_fill() needs. */
+	UAPI_REPLY_CAP = 1024,
+	/* Bytes that uapi_print_status() needs at most. */
+	UAPI_STATUS_CAP = 32,
+};
+
+enum uapi_reply_step {
+	UAPI_REPLY_DEVICE = 0,
+	UAPI_REPLY_PEER,
+	UAPI_REPLY_PREFIXES,
+	UAPI_REPLY_STATUS,
+	UAPI_REPLY_END,
+};
+
+/**
+ * struct uapi_reply - a reply to a `get` under way
+ * @device:	borrowed
+ * @codec:	borrowed
+ * @step:	what comes next
+ * @generation:	of the device, for which @peer and @pos hold
+ * @serial:	of the last peer begun; 0: none yet
+ * @n_prefixes:	how many of its prefixes were written
+ * @peer:	that peer
+ * @pos:	its last prefix written
+ */
+struct uapi_reply {
+	struct device *device;
+	const struct uapi_codec *codec;
+	enum uapi_reply_step step;
+	uint64_t generation;
+	uint64_t serial;
+	size_t n_prefixes;
+	struct peer *peer;
+	const struct allowedips_node *pos;
+};
+
+/**
+ * uapi_reply_init() - begin
+ * @reply:	caller's storage; nothing needs to be freed
+ * @device:	borrowed
+ * @codec:	borrowed
+ */
+void uapi_reply_init(struct uapi_reply *reply, struct device *device,
+		     const struct uapi_codec *codec);
+
+/**
+ * uapi_reply_fill() - write the next piece
+ * @reply:	reply
+ * @buf:	filled, without a final 0; it holds secrets, which the caller
+ *		wipes
+ * @cap:	bytes at @buf, at least UAPI_REPLY_CAP
+ *
+ * Return: how many bytes were written; 0: that was all.
+ */
+size_t uapi_reply_fill(struct uapi_reply *reply, char *buf, size_t cap);
+
+/**
+ * uapi_print_status() - the end of a reply, or all of it
+ * @buf:	filled with text and a final 0
+ * @cap:	bytes at @buf, at least UAPI_STATUS_CAP
+ * @op:		what is answered
+ * @err:	0 or -errno
+ *
+ * Return: the length.
+ */
+size_t uapi_print_status(char *buf, size_t cap, enum uapi_op op, int err);
+
+#endif /* UAPI_REPLY_H */

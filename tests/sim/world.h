@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A model of a network with hosts that run the real device code under a fake
+ * clock. Everything happens in one thread, in the order of an event queue, and
+ * depends on the seed alone.
+ *
+ * The network loses, delays, reorders and doubles datagrams. An address that
+ * nobody has swallows them. Each host has a public address, which a test may
+ * change (a NAT that forgot), and a wall clock, which a test may step.
+ *
+ * What must never happen is asserted here, whatever a test does: a counter used
+ * twice, a key older than REJECT_AFTER_TIME used, a packet delivered twice,
+ * initiations closer than REKEY_TIMEOUT.
+ */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "crypto/aead.h"
+#include "device/config.h"
+#include "device/device.h"
+#include "device/handshake.h"
+#include "device/session.h"
+
+enum {
+	SIM_HOSTS = 3,
+	SIM_MAX_DATAGRAM = 2048,
+	SIM_MAX_SESSIONS = 4096,
+	SIM_PACKET_LEN = 100,
+};
+
+#define SIM_SEC(n)  ((uint64_t)(n)*NSEC_PER_SEC)
+#define SIM_MSEC(n) ((uint64_t)(n)*NSEC_PER_MSEC)
+
+struct world;
+
+/* What crossed the network, by kind. */
+struct sim_counts {
+	size_t initiations;
+	size_t responses;
+	size_t cookies;
+	size_t keepalives;
+	size_t data;
+};
+
+struct sim_host {
+	struct world *world;
+	unsigned int number;
+	struct device device;
+	struct aead *aead;
+	uint8_t private_key[32];
+	uint8_t public_key[32];
+	uint64_t address;
+	int64_t realtime_offset_ns;
+	uint64_t due_ns;
+	bool is_woken;
+	bool is_loaded;
+	bool has_forgotten_source;
+	int set_sockets_err;
+	struct sim_counts sent;
+	uint64_t initiated_ns[SIM_HOSTS];
+	size_t delivered;
+	size_t drops[DROP_REASONS];
+};
+
+struct sim_session {
+	unsigned int from;
+	uint32_t receiver;
+	uint64_t next;
+};
+
+struct sim_event;
+
+struct world {
+	uint64_t now;
+	uint64_t seed;
+	/* The network: shares of a million, and times. */
+	uint32_t loss_ppm;
+	uint32_t double_ppm;
+	uint64_t delay_ns;
+	uint64_t jitter_ns;
+	bool is_cut;
+	struct sim_event **events;
+	size_t n_events;
+	size_t cap_events;
+	uint64_t n_made;
+	struct sim_host hosts[SIM_HOSTS];
+	struct sim_session sessions[SIM_MAX_SESSIONS];
+	size_t n_sessions;
+	/* By packet: how often it was delivered. */
+	uint8_t *arrived;
+	size_t n_packets;
+	size_t cap_packets;
+};
+
+/* A world of @n_hosts, all peers of one another, up, with known endpoints. */
+struct world *world_new(uint64_t seed, unsigned int n_hosts);
+void world_free(struct world *world);
+
+uint64_t world_random(struct world *world);
+uint32_t world_random_below(struct world *world, uint32_t n);
+
+/* Let time pass. */
+void world_run(struct world *world, uint64_t duration_ns);
+
+/* Send a packet now; the result is its number. */
+size_t world_send(struct world *world, unsigned int from, unsigned int to);
+
+/* Send a packet every @every_ns for a time, up to a tenth late at random. */
+void world_stream(struct world *world, unsigned int from, unsigned int to,
+		  uint64_t every_ns, uint64_t duration_ns);
+
+/* How many of the packets from number @first on arrived? */
+size_t world_count_arrived(const struct world *world, size_t first);
+
+/* A host forgets everything but its keys, and starts again. */
+void world_restart(struct world *world, unsigned int number);
+
+/* Another public address, and nothing reaches the old one. */
+void world_rebind(struct world *world, unsigned int number);
+
+struct peer *world_peer(struct world *world, unsigned int of, unsigned int to);
+
+/* Where @of believes @to to be. */
+uint64_t world_believed_address(struct world *world, unsigned int of,
+				unsigned int to);
+
+/* Apply a change of one peer: @fill adds operations to its section. */
+void world_configure_peer(struct world *world, unsigned int of, unsigned int to,
+			  void (*fill)(struct config *config, void *arg),
+			  void *arg);
+
+/* Put a datagram on the network as if it came from @source. */
+void world_inject(struct world *world, uint64_t source, uint64_t destination,
+		  const void *buf, size_t len);
+
+/* What is on its way comes from elsewhere. */
+void world_forge_source(struct world *world, uint64_t source);
+
+struct sim_counts world_sum(const struct world *world);
+size_t sim_count_all(const struct sim_counts *counts);
+size_t world_count_sent(const struct world *world);
+
+#endif /* SIM_WORLD_H */

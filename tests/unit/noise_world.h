@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Two sides of a tunnel without device, sockets or clock: each side has one
+ * peer (the other side), a small table of indices, and randomness that a seed
+ * decides, or that a test lays out in advance.
+ */
+#ifndef NOISE_WORLD_H
+#define NOISE_WORLD_H
+
+#include "noise/constants.h"
+#include "noise/cookie.h"
+#include "noise/handshake.h"
+#include "noise/keypair.h"
+#include "noise/local.h"
+#include "noise/wire.h"
+
+enum {
+	SIDE_INDICES = 64
+};
+
+/* Either a handshake or a keypair, as in a real table. */
+struct side_entry {
+	bool is_used;
+	uint32_t idx;
+	struct noise_handshake *hs;
+	struct noise_keypair *kp;
+};
+
+/*
+ * @planned:		bytes that randomness gives first
+ * @planned_len:	how many are left of them
+ * @next_idx:		the index given next; grows by one
+ * @index_error:	what index_new says instead, if not 0
+ * @n_peer_refs:	references that are out
+ * @is_deaf:		peer_get knows nobody
+ */
+struct side {
+	struct noise_local local;
+	struct cookie_checker checker;
+	struct noise_handshake hs;
+	struct noise_keypairs kps;
+	struct cookie_maker maker;
+	uint8_t private_key[NOISE_PRIVATE_KEY_LEN];
+	uint8_t public_key[NOISE_PUBLIC_KEY_LEN];
+	uint8_t source[6];
+	struct side_entry entries[SIDE_INDICES];
+	uint64_t seed;
+	const uint8_t *planned;
+	size_t planned_len;
+	uint32_t next_idx;
+	int index_error;
+	int n_peer_refs;
+	bool is_deaf;
+};
+
+struct world {
+	struct side a;
+	struct side b;
+};
+
+/* What must not change when a message is refused. */
+struct side_snapshot {
+	struct noise_handshake hs;
+	struct noise_handshake_secrets secrets;
+	struct noise_keypairs kps;
+	struct side_entry entries[SIDE_INDICES];
+	struct cookie_maker maker;
+	int n_peer_refs;
+};
+
+/**
+ * world_init() - two sides that know each other
+ * @w:		caller's storage
+ * @key_a:	private key of side a; NULL: a random one
+ * @key_b:	private key of side b; NULL: a random one
+ * @seed:	for all randomness
+ */
+void world_init(struct world *w, const uint8_t *key_a, const uint8_t *key_b,
+		uint64_t seed);
+
+/**
+ * world_deinit() - check that nothing is left, and free
+ * @w:		world
+ */
+void world_deinit(struct world *w);
+
+/**
+ * side_find() - the entry of an index
+ * @side:	side
+ * @idx:	index
+ *
+ * Return: the entry; NULL if there is none.
+ */
+struct side_entry *side_find(struct side *side, uint32_t idx);
+
+/**
+ * side_snapshot() - all that a message could change
+ * @side:	side
+ * @snap:	out; compare with memcmp()
+ */
+void side_snapshot(const struct side *side, struct side_snapshot *snap);
+
+/**
+ * side_receive() - what an engine does with a datagram of the handshake
+ * @side:		who receives it
+ * @buf:		datagram
+ * @len:		its length
+ * @is_loaded:		under load: mac2 must be right
+ * @now:		the present
+ * @response:		out: the answer to an initiation, with macs
+ *
+ * Return: true if it was taken.
+ */
+bool side_receive(struct side *side, const uint8_t *buf, size_t len,
+		  bool is_loaded, uint64_t now,
+		  struct message_response *response);
+
+/**
+ * world_handshake() - a whole handshake, from one side to the other
+ * @from:		initiator
+ * @to:			responder
+ * @now:		the present
+ * @realtime_ns:	wall clock
+ *
+ * Afterwards the initiator has a current keypair and the responder a next one.
+ *
+ * Return: true if it went through.
+ */
+bool world_handshake(struct side *from, struct side *to, uint64_t now,
+		     uint64_t realtime_ns);
+
+/**
+ * world_carry() - a data message from one side's current keypair
+ * @from:	sender
+ * @to:		receiver: confirms the keypair it came with
+ * @now:	the present
+ *
+ * Return: true if it arrived whole.
+ */
+bool world_carry(struct side *from, struct side *to, uint64_t now);
+
+#endif /* NOISE_WORLD_H */

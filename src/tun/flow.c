@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Judging packets that came through the tunnel. The peer is authenticated, and
  * that is all: a packet may be of any length and content. What is not plain IP

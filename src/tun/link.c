@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The socket stays in the namespace that the process was born in; the interface
  * may not. What Linux tells in which case (net/core/dev.c,

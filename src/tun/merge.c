@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What arrives through the tunnel is a run of packets of at most the MTU, most
  * of them neighbours in a few flows. Written to the TUN one at a time, each

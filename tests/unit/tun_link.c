@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Link messages as the kernel makes them, in every order that a move or a loss
  * can bring. A message is built by the functions below, a row at a time.

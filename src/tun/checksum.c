@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * One body for summing and for copying while summing. The main loop keeps four
  * vectors of 64-bit lanes; each 64-bit load is added as its two 32-bit halves,

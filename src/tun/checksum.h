@@ -45,6 +45,8 @@ static inline uint16_t checksum_fold(uint64_t sum)
 /**
  * checksum_word() - a 16-bit number as a word of a sum
  * @n:		number in host order, such as a length
+ *
+ * Return: the word, in memory order.
  */
 static inline uint64_t checksum_word(uint16_t n)
 {
@@ -54,6 +56,8 @@ static inline uint64_t checksum_word(uint16_t n)
 /**
  * checksum_field() - a 16-bit field of a packet as a word of a sum
  * @field:	the field
+ *
+ * Return: the word, in memory order.
  */
 static inline uint64_t checksum_field(struct be16 field)
 {
@@ -66,6 +70,8 @@ static inline uint64_t checksum_field(struct be16 field)
 /**
  * checksum_store() - a folded sum as a field of a packet
  * @folded:	from checksum_fold(), inverted or not
+ *
+ * Return: the field.
  */
 static inline struct be16 checksum_store(uint16_t folded)
 {
@@ -78,6 +84,8 @@ static inline struct be16 checksum_store(uint16_t folded)
 /**
  * checksum_finish() - the checksum field for a sum
  * @sum:	sum over everything, the field itself as 0
+ *
+ * Return: the field, inverted.
  */
 static inline struct be16 checksum_finish(uint64_t sum)
 {

@@ -1,4 +1,10 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
+/*
+ * Judging packets that came through the tunnel. The peer is authenticated, and
+ * that is all: a packet may be of any length and content. What is not plain IP
+ * with plain TCP or UDP behind it never merges; the verdict says what that
+ * means for the order of the packets around it.
+ */
 #include "tun/flow.h"
 
 #include "tun/checksum.h"
@@ -6,6 +12,8 @@
 /**
  * judge_tcp() - whether a TCP packet may merge
  * @p:		packet with kind and l4_off; receives hdr_len
+ *
+ * Return: FLOW_JOINER, FLOW_LONER or FLOW_BARRIER.
  */
 static inline enum flow_verdict judge_tcp(struct flow_packet *p)
 {
@@ -26,6 +34,8 @@ static inline enum flow_verdict judge_tcp(struct flow_packet *p)
 /**
  * judge_udp() - whether a UDP packet may merge
  * @p:		packet with kind and l4_off; receives hdr_len
+ *
+ * Return: FLOW_JOINER, FLOW_LONER or FLOW_BARRIER.
  */
 static inline enum flow_verdict judge_udp(struct flow_packet *p)
 {
@@ -111,6 +121,8 @@ static inline enum flow_verdict judge_ipv6(struct flow_packet *p)
  *
  * No secret in it: a place in the table is bounded work, so a sender that aims
  * at one place takes merging from flows, its own first, and nothing else.
+ *
+ * Return: the hash.
  */
 static inline uint32_t hash_flow(const uint8_t *key, size_t len)
 {
@@ -129,6 +141,8 @@ static inline uint32_t hash_flow(const uint8_t *key, size_t len)
  * flow_judge() - look at a packet
  * @kinds:	what may merge, a set of MERGE_BIT()
  * @p:		packet with first byte and length; receives the rest
+ *
+ * Return: what the packet is to merging; the rest of @p as it says there.
  */
 enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p)
 {

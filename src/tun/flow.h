@@ -70,6 +70,8 @@ struct flow_packet {
 /**
  * kind_is_tcp() - a kind's transport
  * @kind:	not MERGE_NONE
+ *
+ * Return: true for TCP, false for UDP.
  */
 static inline bool kind_is_tcp(unsigned int kind)
 {
@@ -79,6 +81,8 @@ static inline bool kind_is_tcp(unsigned int kind)
 /**
  * kind_is_v4() - a kind's IP version
  * @kind:	not MERGE_NONE
+ *
+ * Return: true for IPv4, false for IPv6.
  */
 static inline bool kind_is_v4(unsigned int kind)
 {

@@ -96,6 +96,8 @@ static_assert(sizeof(struct udp_hdr) == 8, "UDP header");
 /**
  * tcp_hdr_len() - length in bytes that a TCP header claims, 0 to 60
  * @tcp:	the header, its first 13 bytes readable
+ *
+ * Return: the length, not checked.
  */
 static inline size_t tcp_hdr_len(const struct tcp_hdr *tcp)
 {

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The socket stays in the namespace that the process was born in; the interface
  * may not. What Linux tells in which case (net/core/dev.c,
@@ -69,6 +69,21 @@ struct link_news {
 	const struct nlattr *new_ifindex;
 	const struct nlattr *target_nsid;
 };
+
+/**
+ * message_ok() - whether a whole message is there
+ * @nlh:	message
+ * @left:	bytes there; may be a little below 0 after the last message
+ *
+ * libmnl 1.0.4 alone takes a length of 2^31 and more for a negative one, and
+ * that for a short message.
+ *
+ * Return: true if so.
+ */
+static bool message_ok(const struct nlmsghdr *nlh, int left)
+{
+	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left;
+}
 
 /**
  * push_event() - add an event to a list
@@ -212,6 +227,8 @@ static void follow(struct link_state *st, const struct link_news *news,
  * @st:		state; its namespace is set if it was found again
  * @news:	message
  * @nsid:	namespace it came from
+ *
+ * Return: true if so.
  */
 static bool is_ours(struct link_state *st, const struct link_news *news,
 		    int nsid)
@@ -312,7 +329,7 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 
 	if (nsid == st->home_nsid)
 		nsid = LINK_NSID_HOME;
-	for (; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+	for (; message_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
 		switch (nlh->nlmsg_type) {
 		case RTM_NEWLINK:
 		case RTM_DELLINK:
@@ -377,8 +394,7 @@ static int ask_home_nsid(struct mnl_socket *sock)
 		return LINK_NSID_HOME;
 	/* The kernel answers within the send. */
 	n = mnl_socket_recvfrom(sock, words, sizeof(words));
-	if (n < 0 || !mnl_nlmsg_ok(nlh, (int)n) ||
-	    nlh->nlmsg_type != RTM_NEWNSID)
+	if (n < 0 || !message_ok(nlh, (int)n) || nlh->nlmsg_type != RTM_NEWNSID)
 		return LINK_NSID_HOME;
 	mnl_attr_parse(nlh, sizeof(*gen), parse_nsid, &nsid);
 	return nsid;
@@ -457,6 +473,8 @@ void link_close(struct link *link)
 /**
  * link_get_fd() - the descriptor to wait on, for reading
  * @link:	open link
+ *
+ * Return: the descriptor, the link's.
  */
 int link_get_fd(const struct link *link)
 {

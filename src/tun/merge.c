@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What arrives through the tunnel is a run of packets of at most the MTU, most
  * of them neighbours in a few flows. Written to the TUN one at a time, each
@@ -104,6 +104,8 @@ void merge_reset(struct merge *m, unsigned int kinds, bool vnet)
  * @m:		batch
  * @it:		item
  * @p:		packet
+ *
+ * Return: true if so.
  */
 static inline bool flow_equal(const struct merge *m,
 			      const struct merge_item *it,
@@ -114,8 +116,9 @@ static inline bool flow_equal(const struct merge *m,
 	if (it->kind != p->kind)
 		return false;
 	if (kind_is_v4(p->kind))
-		return !memcmp(head + FLOW4_OFF, p->pkt + FLOW4_OFF, FLOW4_LEN);
-	return !memcmp(head + FLOW6_OFF, p->pkt + FLOW6_OFF, FLOW6_LEN);
+		return memcmp(head + FLOW4_OFF, p->pkt + FLOW4_OFF,
+			      FLOW4_LEN) == 0;
+	return memcmp(head + FLOW6_OFF, p->pkt + FLOW6_OFF, FLOW6_LEN) == 0;
 }
 
 /**
@@ -151,6 +154,8 @@ static inline bool flow_lookup(struct merge *m, const struct flow_packet *p,
  * @head:	its first packet
  * @p:		packet of the same flow
  * @id_step:	receives how the IPv4 ID goes on
+ *
+ * Return: true if so.
  */
 static inline bool ip_equal(const struct merge_item *it, const uint8_t *head,
 			    const struct flow_packet *p, uint8_t *id_step)
@@ -162,11 +167,11 @@ static inline bool ip_equal(const struct merge_item *it, const uint8_t *head,
 	uint16_t step;
 
 	if (!kind_is_v4(p->kind))
-		return !memcmp(&a6->version_class_flow, &b6->version_class_flow,
-			       sizeof(a6->version_class_flow)) &&
+		return memcmp(&a6->version_class_flow, &b6->version_class_flow,
+			      sizeof(a6->version_class_flow)) == 0 &&
 		       a6->hop_limit == b6->hop_limit;
 	if (a4->tos != b4->tos || a4->ttl != b4->ttl ||
-	    memcmp(&a4->frag, &b4->frag, sizeof(a4->frag)))
+	    memcmp(&a4->frag, &b4->frag, sizeof(a4->frag)) != 0)
 		return false;
 	step = (uint16_t)(be16_get(b4->id) - it->last_id);
 	if (step > 1 || (it->cnt > 1 && step != it->id_step))
@@ -180,6 +185,8 @@ static inline bool ip_equal(const struct merge_item *it, const uint8_t *head,
  * @it:		item
  * @head:	its first packet
  * @p:		packet of the same flow
+ *
+ * Return: true if so.
  */
 static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 			     const struct flow_packet *p)
@@ -191,16 +198,18 @@ static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 	return be32_get(b->seq) == it->next_seq &&
 	       !((a->flags ^ b->flags) & TCP_SAME) &&
 	       a->data_off == b->data_off &&
-	       !memcmp(&a->ack, &b->ack, sizeof(a->ack)) &&
-	       !memcmp(&a->window, &b->window, sizeof(a->window)) &&
-	       !memcmp(&a->urgent, &b->urgent, sizeof(a->urgent)) &&
-	       !memcmp(a + 1, b + 1, opt_len);
+	       memcmp(&a->ack, &b->ack, sizeof(a->ack)) == 0 &&
+	       memcmp(&a->window, &b->window, sizeof(a->window)) == 0 &&
+	       memcmp(&a->urgent, &b->urgent, sizeof(a->urgent)) == 0 &&
+	       memcmp(a + 1, b + 1, opt_len) == 0;
 }
 
 /**
  * ends_item() - whether nothing may follow a packet in an item
  * @it:		item that the packet is in
  * @p:		the packet
+ *
+ * Return: true if so.
  */
 static inline bool ends_item(const struct merge_item *it,
 			     const struct flow_packet *p)
@@ -219,6 +228,8 @@ static inline bool ends_item(const struct merge_item *it,
  * @it:		item
  * @head:	its first packet, still alone if not verified
  * @p:		packet
+ *
+ * Return: true if both are right.
  */
 static bool verify_both(struct merge_item *it, const uint8_t *head,
 			const struct flow_packet *p)
@@ -378,6 +389,8 @@ int merge_add(struct merge *m, uint8_t *pkt, size_t len)
  * l4_check() - an item's transport checksum field
  * @it:		item of some kind
  * @head:	its first packet
+ *
+ * Return: the field.
  */
 static inline struct be16 *l4_check(const struct merge_item *it, uint8_t *head)
 {

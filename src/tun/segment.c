@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Per segment: the headers are copied from the super-packet and patched, and
  * the payload slice is copied and summed in the same pass. What is the same in

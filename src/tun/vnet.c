@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Judging frames read from a TUN. Whoever may open an AF_PACKET socket on the
  * interface writes the bytes that arrive here, header and all, so nothing is

@@ -87,6 +87,8 @@ const char *vnet_drop_name(enum vnet_drop reason);
 /**
  * vnet_get() - read a 16-bit field of a virtio-net header
  * @field:	the field
+ *
+ * Return: its value in host order.
  */
 static inline uint16_t vnet_get(const uint8_t field[2])
 {

@@ -79,7 +79,8 @@ static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
 			(digit & is_digit) | ((letter + 10) & is_letter);
 
 		bad |= ~(is_digit | is_letter) & 0xff;
-		key[i / 2] = (uint8_t)(key[i / 2] << 4 | (nibble & 0xf));
+		key[i / 2] = (uint8_t)((unsigned int)key[i / 2] << 4 |
+				       (nibble & 0xf));
 	}
 	return bad ? -EINVAL : 0;
 }

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What a real device says and takes beyond traffic: odd frames from AF_PACKET,
  * going down and away, descriptors made by others, names that change.

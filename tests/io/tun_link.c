@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * What the kernel really tells of a TUN that is changed, renamed, moved about
  * and deleted, and that nothing of it is lost for good when the socket

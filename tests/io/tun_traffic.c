@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Real connections through two real TUN devices: every byte arrives, whatever
  * is on or off, and whatever the kernel refuses.

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Opening, reading and writing against a kernel of the test's own, which has
  * the features and the faults that a row asks for.

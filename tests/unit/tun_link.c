@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * Link messages as the kernel makes them, in every order that a move or a loss
  * can bring. A message is built by the functions below, a row at a time.
@@ -329,6 +329,13 @@ static void test_malformed(void **state)
 	check("");
 	assert_string_equal(st.name, "wg0");
 	assert_int_equal(st.mtu, 1420);
+	/* A length that is negative as an int. */
+	begin();
+	nlh = put(RTM_NEWLINK, sizeof(struct ifinfomsg));
+	finish(nlh);
+	nlh->nlmsg_len = 0xfffe0000;
+	parse(HOME);
+	check("");
 	/* Cut at every place. */
 	begin();
 	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 1420 });

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #include <errno.h>
 
 #include "tun_batch.h"
@@ -324,6 +324,17 @@ static void test_caps(void **state)
 	assert_int_equal(batch->items_cnt, 2);
 	assert_int_equal(batch->items[0].len, 65535);
 	assert_int_equal(batch_next(frame), 10 + 65535);
+
+	/* And one more than that. */
+	batch_begin(MERGE_ALL);
+	tcp.payload_len = (65536 - 40) / 8;
+	for (int i = 0; i < 8; i++) {
+		tcp.id = (uint16_t)i;
+		tcp.seq = (uint32_t)i * 8187;
+		add(&tcp);
+	}
+	assert_int_equal(batch->items_cnt, 2);
+	assert_int_equal(batch->items[0].cnt, 7);
 }
 
 static void test_full(void **state)
@@ -491,7 +502,9 @@ static void test_barriers(void **state)
 		struct spec odd = s;
 		uint8_t b[256];
 
+		/* Another port, or what is taken for it. */
 		odd.id = 50;
+		odd.sport = 9;
 		if (how == 5) {
 			odd.version = 6;
 			odd.ext_len = 8;
@@ -521,6 +534,45 @@ static void test_barriers(void **state)
 		assert_memory_equal(frame + 10, b, len);
 		assert_int_equal(batch_next(frame), 10 + 228);
 		assert_int_equal(batch_next(frame), 0);
+	}
+}
+
+/* Right by their sums, and still not what cutting would make. */
+static void test_summed_but_not_the_same(void **state)
+{
+	struct spec s = TCP(.id = 0);
+	uint8_t a[256], b[256];
+	size_t len = build(a, &s);
+
+	(void)state;
+	/* A length field that says less than there is. */
+	s.id = 1;
+	s.seq = 100;
+	build(b, &s);
+	b[3]--;
+	packet_sum_ipv4(b);
+	batch_begin(MERGE_ALL);
+	batch_add(a, len);
+	batch_add(b, len);
+	assert_int_equal(batch_next(frame), 10 + len);
+	assert_int_equal(batch_next(frame), 10 + len);
+	assert_memory_equal(frame + 10, b, len);
+
+	/* No UDP checksum, where it would be 0xffff. */
+	s = (struct spec)UDP(.version = 6);
+	len = build(a, &s);
+	memset(a + 48, 0, 2);
+	packet_sum_l4(a, len, 40, IP_PROTO_UDP, false);
+	memcpy(a + 48, a + 46, 2);
+	packet_sum_l4(a, len, 40, IP_PROTO_UDP, false);
+	assert_memory_equal(a + 46, "\xff\xff", 2);
+	for (int sum = 0; sum < 2; sum++) {
+		if (sum)
+			memset(a + 46, 0, 2);
+		batch_begin(MERGE_ALL);
+		batch_add(a, len);
+		batch_add(a, len);
+		assert_int_equal(batch_next(frame), 10 + len + (sum ? 0 : 100));
 	}
 }
 
@@ -654,6 +706,7 @@ int main(void)
 		cmocka_unit_test(test_bad_checksum),
 		cmocka_unit_test(test_verified_single),
 		cmocka_unit_test(test_barriers),
+		cmocka_unit_test(test_summed_but_not_the_same),
 		cmocka_unit_test(test_other_traffic_is_no_barrier),
 		cmocka_unit_test(test_kinds_off),
 		cmocka_unit_test(test_split),

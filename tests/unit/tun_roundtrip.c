@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 /*
  * The two properties that cutting and merging rest on: what was merged, cut
  * again, gives every flow's packets back byte for byte and in order; what was

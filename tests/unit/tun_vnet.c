@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: MIT
+/* SPDX-License-Identifier: MIT */
 #include "tun_packet.h"
 #include "tun/vnet.h"
 
@@ -87,6 +87,11 @@ static void test_table(void **state)
 		{ "tso6 extension cut", &ext6, 0, TCP6, 50, 0, 0, 133,
 		  VNET_DROP_SHORT },
 		{ "tso6 extension header cut", &ext6, 0, TCP6, 50, 0, 0, 150,
+		  VNET_DROP_SHORT },
+
+		{ "tso6 nothing behind ip", &ext6, 0, TCP6, 50, 0, 0, 156,
+		  VNET_DROP_SHORT },
+		{ "tso6 1 byte behind ip", &ext6, 0, TCP6, 50, 0, 0, 155,
 		  VNET_DROP_SHORT },
 
 		{ "flag 4", &tcp4, 4, NONE, 0, 0, 0, 0, VNET_DROP_TYPE },

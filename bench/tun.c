@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What cutting and merging cost: nanoseconds per segment for a super-packet of
+ * 64 KiB, beside a memcpy() of the same bytes. The best of several rounds: this
+ * is about code, not about the machine's other business.
+ *
+ * usage: bench-tun [payload per segment]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "tun/checksum.h"
+#include "tun/merge.h"
+#include "tun/segment.h"
+
+enum {
+	ROUNDS = 15,
+	REPEAT = 2000,
+	SUPER_LEN = 65000,
+	SEGS_CAP = 1024,
+	SLAB_CAP = 1 << 20,
+	HEADROOM = 16,
+	TAILROOM = 31,
+};
+
+/* What is measured; each run handles one super-packet. */
+struct work {
+	const char *name;
+	unsigned int (*run)(void);
+};
+
+static uint8_t super[SUPER_LEN], slab_bytes[SLAB_CAP], copy[SLAB_CAP];
+static struct segment segs[SEGS_CAP];
+static struct vnet_frame frame;
+static struct merge *batch;
+static unsigned int segs_cnt, gso_size = 1368;
+
+static double now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+/**
+ * make_super() - a super-packet as the kernel hands it out
+ * @proto:	transport
+ */
+static void make_super(uint8_t proto)
+{
+	struct vnet_hdr hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM };
+	struct ipv4_hdr *ip = (void *)super;
+	struct tcp_hdr *tcp = (void *)(super + sizeof(*ip));
+	struct udp_hdr *udp = (void *)tcp;
+	size_t len = SUPER_LEN;
+	uint16_t sum;
+
+	/* At most 64 datagrams are merged again. */
+	if (proto == IP_PROTO_UDP)
+		len = size_min(len, 28 + 64UL * gso_size);
+	for (size_t i = 0; i < SUPER_LEN; i++)
+		super[i] = (uint8_t)(i * 2654435761U >> 13);
+	memset(super, 0, 40);
+	ip->version_ihl = 0x45;
+	ip->total_len = be16_make((uint16_t)len);
+	ip->frag = be16_make(IPV4_DF);
+	ip->ttl = 64;
+	ip->proto = proto;
+	sum = checksum_fold(
+		checksum_pseudo4(ip->saddr, ip->daddr, proto, len - 20));
+	vnet_set(hdr.gso_size, (uint16_t)gso_size);
+	vnet_set(hdr.csum_start, 20);
+	if (proto == IP_PROTO_TCP) {
+		tcp->data_off = 0x50;
+		tcp->flags = TCP_ACK;
+		tcp->check = checksum_store(sum);
+		hdr.gso_type = VIRTIO_NET_HDR_GSO_TCPV4;
+		vnet_set(hdr.csum_offset, offsetof(struct tcp_hdr, check));
+	} else {
+		udp->len = be16_make((uint16_t)(len - 20));
+		udp->check = checksum_store(sum);
+		hdr.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+		vnet_set(hdr.csum_offset, offsetof(struct udp_hdr, check));
+	}
+	if (vnet_parse_frame(&hdr, super, len, &frame) != VNET_OK)
+		abort();
+}
+
+static unsigned int run_memcpy(void)
+{
+	size_t off = frame.hdr_len, len;
+	unsigned int i = 0;
+
+	for (; off < frame.len; off += len, i++) {
+		len = size_min(gso_size, frame.len - off);
+		memcpy(copy + i * (gso_size + 88), super + off, len);
+		__asm__ volatile("" ::: "memory");
+	}
+	return i;
+}
+
+static unsigned int run_copy_sum(void)
+{
+	size_t off = frame.hdr_len, len;
+	uint64_t sum = 0;
+	unsigned int i = 0;
+
+	for (; off < frame.len; off += len, i++) {
+		len = size_min(gso_size, frame.len - off);
+		sum += checksum_copy(0, copy + i * (gso_size + 88), super + off,
+				     len);
+	}
+	__asm__ volatile("" ::"r"(sum));
+	return i;
+}
+
+static unsigned int run_sum(void)
+{
+	size_t off = frame.hdr_len, len;
+	uint64_t sum = 0;
+	unsigned int i = 0;
+
+	for (; off < frame.len; off += len, i++) {
+		len = size_min(gso_size, frame.len - off);
+		sum += checksum_add(0, super + off, len);
+	}
+	__asm__ volatile("" ::"r"(sum));
+	return i;
+}
+
+static unsigned int run_cut(void)
+{
+	struct segment_slab slab = { .base = slab_bytes,
+				     .cap = SLAB_CAP,
+				     .headroom = HEADROOM,
+				     .tailroom = TAILROOM,
+				     .segs = segs,
+				     .segs_cap = SEGS_CAP };
+	struct segment_cursor cur;
+
+	segment_begin(&cur, super, &frame);
+	segs_cnt = segment_cut(&cur, &slab);
+	return segs_cnt;
+}
+
+/* Merges what run_cut() left, up to the vector that would be written. */
+static unsigned int run_merge(void)
+{
+	const struct iovec *iov;
+	unsigned int cnt = 0, n;
+
+	merge_reset(batch, MERGE_ALL, true);
+	for (unsigned int i = 0; i < segs_cnt; i++)
+		merge_add(batch, segs[i].data, segs[i].len);
+	while ((n = merge_peek(batch, &iov)) != 0) {
+		/* Undo it, so that the next round finds the same packets. */
+		if (merge_split(batch) == MERGE_NONE)
+			abort();
+		merge_discard(batch);
+		cnt += n;
+	}
+	return cnt;
+}
+
+/* A lone small packet: what an acknowledgement costs. */
+static unsigned int run_single(void)
+{
+	const struct iovec *iov;
+
+	merge_reset(batch, MERGE_ALL, true);
+	merge_add(batch, segs[0].data, segs[0].len);
+	if (merge_peek(batch, &iov) != 1)
+		abort();
+	merge_written(batch);
+	return 1;
+}
+
+/**
+ * measure() - print the best time per segment
+ * @proto:	transport, for the print-out
+ * @w:		work
+ */
+static void measure(const char *proto, const struct work *w)
+{
+	double best = 1e18;
+	unsigned int cnt = 1;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		double start = now_ns(), ns;
+
+		for (int i = 0; i < REPEAT; i++)
+			cnt = w->run();
+		ns = (now_ns() - start) / REPEAT / cnt;
+		if (ns < best)
+			best = ns;
+	}
+	printf("%s,%s,%u,%u,%.1f\n", proto, w->name, gso_size, cnt, best);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct work works[] = {
+		{ "memcpy", run_memcpy },     { "sum", run_sum },
+		{ "copy+sum", run_copy_sum }, { "cut", run_cut },
+		{ "merge", run_merge },	      { "single", run_single },
+	};
+
+	if (argc > 1)
+		gso_size = (unsigned int)strtoul(argv[1], NULL, 10);
+	batch = malloc(sizeof(*batch));
+	if (!batch || gso_size < 64 || gso_size > 9000)
+		return 1;
+	merge_init(batch);
+	puts("proto,what,payload,segments,ns_per_segment");
+	for (int udp = 0; udp < 2; udp++) {
+		make_super(udp ? IP_PROTO_UDP : IP_PROTO_TCP);
+		for (size_t i = 0; i < ARRAY_LEN(works); i++)
+			measure(udp ? "udp" : "tcp", &works[i]);
+	}
+	free(batch);
+	return 0;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bounds of the engine's memory, all in one place. What is not used is not
+ * touched, and so is address space only.
+ */
+#ifndef ENGINE_BOUNDS_H
+#define ENGINE_BOUNDS_H
+
+enum {
+	/* Slots of each lane: batches in flight. */
+	LANE_SLOTS = 4,
+	/* Messages that leave in a batch. */
+	OUTBOUND_MESSAGES = 128,
+	/* Bytes of a batch that leaves: two super-packets, and the longest
+	 * packet that there is. */
+	OUTBOUND_SLAB_LEN = 192 << 10,
+	/* Frames read from the TUN for one batch, also those that drop. */
+	OUTBOUND_READS = 256,
+	/* Peers that wait for a flush or a keepalive. */
+	OUTBOUND_REQUESTS = 16384,
+	/* Messages (trains) that one system call receives, 64 KiB each. */
+	INBOUND_TRAINS = 16,
+	/* Datagrams of a batch; what is left comes in the next one. */
+	INBOUND_MESSAGES = 1024,
+	/* Messages of the handshake that wait: about 300 bytes each. */
+	HANDSHAKE_RING = 1024,
+	/* Above this they are too many, for a second. */
+	HANDSHAKE_LOADED = HANDSHAKE_RING / 8,
+	/* Peers that wait for an initiation to be sent. */
+	HANDSHAKE_INITIATIONS = 16384,
+};
+
+#endif /* ENGINE_BOUNDS_H */

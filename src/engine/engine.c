@@ -1,0 +1,619 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Teardown. The control thread stops the worker and the handshaker, in this
+ * order: the worker may hand messages to the handshaker, and both may poke the
+ * control thread, which does not listen any more. What is left in their rings
+ * gives its references back; then the device removes its peers, and RCU is
+ * drained before what the peers point to is freed.
+ */
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/rcu.h"
+#include "engine/endpoint.h"
+#include "engine/handshaker.h"
+#include "engine/inbound.h"
+#include "engine/outbound.h"
+#include "engine/sockets.h"
+#include "engine/thread.h"
+#include "engine/clocks.h"
+#include "engine/worker.h"
+#include "tun/link.h"
+
+/**
+ * struct engine - see engine.h
+ * @config:	[I]
+ * @tun:	[I] the device; see struct tun for who uses it
+ * @device:	the peers; locks inside
+ * @sockets:	locked inside
+ * @out, @in4, @in6: lanes
+ * @worker:	its thread
+ * @handshaker:	its thread
+ * @link:	[c] netlink
+ * @port:	[c] to listen on when up, 0: any
+ * @fwmark:	[c]
+ * @is_up:	[c] the link is up
+ * @is_running:	[c] the threads exist
+ * @tick_fd:	[I] timerfd for device_tick()
+ * @wake_fd:	[I] eventfd: device_tick() is to be called soon
+ * @gone_fd:	[I] eventfd: the TUN is gone
+ * @watches:	[c] of the loop
+ */
+struct engine {
+	struct engine_config config;
+	struct tun tun;
+	struct device device;
+	struct sockets sockets;
+	struct outbound_lane out;
+	struct inbound_lane in4;
+	struct inbound_lane in6;
+	struct worker worker;
+	struct handshaker handshaker;
+	struct link link;
+	uint16_t port;
+	uint32_t fwmark;
+	bool is_up;
+	bool is_running;
+	int tick_fd;
+	int wake_fd;
+	int gone_fd;
+	struct loop_watch tick_watch;
+	struct loop_watch wake_watch;
+	struct loop_watch gone_watch;
+	struct loop_watch link_watch;
+};
+
+/* ----------------------------------------------- what the device asks for */
+
+static void op_random(void *arg, void *buf, size_t len)
+{
+	(void)arg;
+	for (size_t done = 0; done < len;) {
+		ssize_t n = getrandom((char *)buf + done, len - done, 0);
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			abort();
+	}
+}
+
+static void op_wake(void *arg)
+{
+	struct engine *e = arg;
+	uint64_t one = 1;
+
+	/* It can only fail when a wake-up is waiting already. */
+	if (write(e->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static void op_forget_source(void *arg, struct device_endpoint *dep)
+{
+	struct ug_endpoint ep;
+
+	(void)arg;
+	endpoint_from_device(&ep, dep);
+	ug_endpoint_clear_source(&ep);
+	endpoint_to_device(dep, &ep);
+}
+
+static void op_send_initiation(void *arg, struct peer *peer)
+{
+	struct engine *e = arg;
+
+	handshaker_initiate(&e->handshaker, peer);
+}
+
+static void op_send_keepalive(void *arg, struct peer *peer)
+{
+	struct engine *e = arg;
+
+	outbound_request(&e->out, peer, true);
+	worker_poke(&e->worker);
+}
+
+static void op_session_ready(void *arg, struct peer *peer, bool confirm)
+{
+	static struct log_limit limit;
+	struct engine *e = arg;
+
+	log_limited(&limit, "session with %s established as %s",
+		    thread_peer_name(peer),
+		    confirm ? "initiator" : "responder");
+	outbound_request(&e->out, peer, confirm);
+	worker_poke(&e->worker);
+}
+
+static void poke_users(void *arg)
+{
+	struct engine *e = arg;
+
+	worker_poke(&e->worker);
+	handshaker_poke(&e->handshaker);
+}
+
+static void op_notice(void *arg, enum ug_notice notice,
+		      const struct ug_endpoint *ep, int err, int value)
+{
+	static struct log_limit limit;
+	char text[UG_ENDPOINT_TEXT] = "";
+
+	(void)arg;
+	if (ep)
+		ug_endpoint_print(ep, text, sizeof(text));
+	switch (notice) {
+	case UG_NOTICE_ENDPOINT_UNSEGMENTED:
+		log_limited(&limit, "%s: sending without segmentation: %s",
+			    text, strerror(err));
+		break;
+	case UG_NOTICE_ENDPOINT_CAPPED:
+		log_limited(&limit, "%s: segments of %d bytes do not pass: %s",
+			    text, value, strerror(err));
+		break;
+	case UG_NOTICE_FAMILY_UNSEGMENTED:
+		log_error("sending without segmentation in IPv%d: %s",
+			  value == AF_INET ? 4 : 6, strerror(err));
+		break;
+	default:
+		break;
+	}
+}
+
+static void report_family(const char *what, const struct ug_family_report *r)
+{
+	if (r->err && r->err != -ENOENT)
+		log_event("%s is not there: %s: %s", what, r->step,
+			  strerror(-r->err));
+}
+
+/* Open sockets on a port. Return: 0; -errno. */
+static int open_sockets(struct engine *e, uint16_t port, uint32_t fwmark,
+			struct ug_socket **out)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.port = port,
+		.mark = fwmark,
+		/* IPv4 without DF, as the kernel module has it. */
+		.pmtu4 = UG_PMTU_DONT,
+		.notice = op_notice,
+		.notice_arg = e,
+	};
+	struct ug_report report = { .size = sizeof(report) };
+	enum ug_reason reason = UG_REASON_NONE;
+	int err = ug_open(out, &opt, &report);
+
+	report_family("IPv4", &report.v4);
+	report_family("IPv6", &report.v6);
+	if (err < 0)
+		return err;
+	if (e->config.segments_off)
+		ug_set_segments(*out, UG_SEGMENTS_OFF);
+	if (e->config.merging_off)
+		ug_set_merging(*out, false);
+	if (ug_get_segments(*out, AF_INET, &reason) == 1 &&
+	    reason == UG_REASON_BAD_KERNEL)
+		log_error("sending without segmentation: %s",
+			  ug_reason_text(reason));
+	log_event("listening on port %u", ug_port(*out));
+	return 0;
+}
+
+/* Another port: the new sockets are there before the old ones go. */
+static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
+{
+	struct ug_socket *next, *now = sockets_get(&e->sockets);
+
+	if (now && port && ug_port(now) == port)
+		return 0;
+	int err = open_sockets(e, port, fwmark, &next);
+
+	if (err < 0)
+		return err;
+	e->port = ug_port(next);
+	sockets_replace(&e->sockets, next, poke_users, e);
+	return 0;
+}
+
+static int op_set_sockets(void *arg, const struct device_sockets *want,
+			  uint16_t *port)
+{
+	struct engine *e = arg;
+	struct ug_socket *now = sockets_get(&e->sockets);
+	uint32_t fwmark = want->has_fwmark ? want->fwmark : e->fwmark;
+	int err = 0;
+
+	/* The mark first: what can fail after it undoes it. */
+	if (now && want->has_fwmark)
+		err = ug_set_mark(now, fwmark);
+	if (err == 0 && want->has_port && e->is_up) {
+		err = change_port(e, want->port, fwmark);
+		if (err < 0 && now && want->has_fwmark)
+			ug_set_mark(now, e->fwmark);
+	} else if (err == 0 && want->has_port) {
+		e->port = want->port;
+	}
+	if (err < 0) {
+		log_error("cannot listen on port %u: %s", want->port,
+			  strerror(-err));
+		return err;
+	}
+	e->fwmark = fwmark;
+	*port = e->port;
+	return 0;
+}
+
+static const struct device_ops device_ops = {
+	.random = op_random,
+	.wake = op_wake,
+	.forget_source = op_forget_source,
+	.send_initiation = op_send_initiation,
+	.send_keepalive = op_send_keepalive,
+	.session_ready = op_session_ready,
+	.set_sockets = op_set_sockets,
+};
+
+/* ------------------------------------------------------------ the link */
+
+static void set_up(struct engine *e)
+{
+	struct ug_socket *sock;
+
+	if (e->is_up)
+		return;
+	int err = open_sockets(e, e->port, e->fwmark, &sock);
+
+	if (err < 0) {
+		log_error("cannot listen on port %u: %s", e->port,
+			  strerror(-err));
+		return;
+	}
+	e->is_up = true;
+	e->port = ug_port(sock);
+	e->device.listen_port = e->port;
+	sockets_replace(&e->sockets, sock, poke_users, e);
+	log_event("interface up");
+	device_set_up(&e->device, true, time_now());
+	op_wake(e);
+}
+
+static void set_down(struct engine *e)
+{
+	if (!e->is_up)
+		return;
+	e->is_up = false;
+	log_event("interface down");
+	device_set_up(&e->device, false, time_now());
+	sockets_replace(&e->sockets, NULL, poke_users, e);
+}
+
+static void set_mtu(struct engine *e)
+{
+	/* Partner: cut(), frame_message(). */
+	atomic_store_explicit(&e->out.mtu, e->link.state.mtu,
+			      memory_order_relaxed);
+	log_event("MTU is %u", e->link.state.mtu);
+}
+
+static void network_changed(struct engine *e)
+{
+	struct ug_socket *sock = sockets_get(&e->sockets);
+
+	if (sock)
+		ug_network_changed(sock);
+}
+
+static void device_gone(struct engine *e)
+{
+	log_event("the interface was deleted");
+	loop_stop(e->config.loop, 0);
+}
+
+/* The link is not where it was looked for: the TUN knows if it is gone. */
+static void check_missing(struct engine *e)
+{
+	char name[IFNAMSIZ];
+
+	if (tun_get_name(&e->tun, name) == -EBADFD)
+		device_gone(e);
+}
+
+static void handle_link_event(struct engine *e, enum link_event event)
+{
+	switch (event) {
+	case LINK_UP:
+		set_up(e);
+		break;
+	case LINK_DOWN:
+		set_down(e);
+		break;
+	case LINK_MTU:
+		set_mtu(e);
+		break;
+	case LINK_RENAMED:
+		log_event("renamed to %s", e->link.state.name);
+		log_set_name(e->link.state.name);
+		break;
+	case LINK_MOVED:
+		log_event("moved to another namespace");
+		break;
+	case LINK_DELETED:
+		device_gone(e);
+		break;
+	case LINK_MISSING:
+		check_missing(e);
+		break;
+	case LINK_OVERFLOW:
+		link_request(&e->link);
+		network_changed(e);
+		break;
+	case LINK_NETWORK:
+	default:
+		network_changed(e);
+	}
+}
+
+static void link_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct engine *e = watch->arg;
+	struct link_events news = { 0 };
+
+	(void)events;
+	int r = link_receive(&e->link, &news);
+
+	for (unsigned int i = 0; i < news.cnt; i++)
+		handle_link_event(e, news.kinds[i]);
+	if (r < 0)
+		log_error("netlink: %s", strerror(-r));
+}
+
+/* ------------------------------------------------------------ the loop */
+
+static void drain_fd(int fd)
+{
+	uint64_t n;
+
+	if (read(fd, &n, sizeof(n)) < 0)
+		return;
+}
+
+/* Do what is due, and have the clock wake us for the next. */
+static void tick(struct engine *e)
+{
+	uint64_t next = device_tick(&e->device, time_now());
+	struct itimerspec at = { 0 };
+
+	if (next != SCHEDULE_NEVER) {
+		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
+		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
+	}
+	timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void tick_ready(struct loop_watch *watch, uint32_t events)
+{
+	(void)events;
+	drain_fd(watch->fd);
+	tick(watch->arg);
+}
+
+static void gone_ready(struct loop_watch *watch, uint32_t events)
+{
+	(void)events;
+	drain_fd(watch->fd);
+	device_gone(watch->arg);
+}
+
+static int add_watch(struct engine *e, struct loop_watch *watch, int fd,
+		     void (*ready)(struct loop_watch *, uint32_t))
+{
+	*watch = (struct loop_watch){ .fd = fd, .ready = ready, .arg = e };
+	return loop_add(e->config.loop, watch, EPOLLIN);
+}
+
+static int watch_all(struct engine *e)
+{
+	int err = add_watch(e, &e->tick_watch, e->tick_fd, tick_ready);
+
+	if (err == 0)
+		err = add_watch(e, &e->wake_watch, e->wake_fd, tick_ready);
+	if (err == 0)
+		err = add_watch(e, &e->gone_watch, e->gone_fd, gone_ready);
+	if (err == 0)
+		err = add_watch(e, &e->link_watch, link_get_fd(&e->link),
+				link_ready);
+	return err;
+}
+
+static void unwatch_all(struct engine *e)
+{
+	loop_remove(e->config.loop, &e->tick_watch);
+	loop_remove(e->config.loop, &e->wake_watch);
+	loop_remove(e->config.loop, &e->gone_watch);
+	loop_remove(e->config.loop, &e->link_watch);
+}
+
+/* ------------------------------------------------------------ life */
+
+static int open_fds(struct engine *e)
+{
+	e->tick_fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
+	e->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	e->gone_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return e->tick_fd < 0 || e->wake_fd < 0 || e->gone_fd < 0 ? -errno : 0;
+}
+
+static void close_fds(struct engine *e)
+{
+	if (e->tick_fd >= 0)
+		close(e->tick_fd);
+	if (e->wake_fd >= 0)
+		close(e->wake_fd);
+	if (e->gone_fd >= 0)
+		close(e->gone_fd);
+}
+
+/* Make everything that engine_new() makes after the device. */
+static int init_parts(struct engine *e)
+{
+	int err = open_fds(e);
+
+	if (err == 0)
+		err = handshaker_init(&e->handshaker, &e->device, &e->sockets);
+	if (err < 0)
+		goto err_close_fds;
+	err = outbound_lane_init(&e->out, &e->device, &e->tun);
+	if (err < 0)
+		goto err_deinit_handshaker;
+	err = inbound_lane_init(&e->in4, &e->device, &e->tun, &e->handshaker,
+				AF_INET);
+	if (err < 0)
+		goto err_deinit_out;
+	err = inbound_lane_init(&e->in6, &e->device, &e->tun, &e->handshaker,
+				AF_INET6);
+	if (err < 0)
+		goto err_deinit_in4;
+	e->worker = (struct worker){
+		.sockets = &e->sockets,
+		.out = &e->out,
+		.in4 = &e->in4,
+		.in6 = &e->in6,
+	};
+	err = worker_init(&e->worker, e->gone_fd);
+	if (err == 0)
+		err = link_open(&e->link, &tun_sys_linux, e->tun.ifindex,
+				e->tun.name);
+	if (err == 0)
+		return 0;
+	worker_deinit(&e->worker);
+	inbound_lane_deinit(&e->in6);
+err_deinit_in4:
+	inbound_lane_deinit(&e->in4);
+err_deinit_out:
+	outbound_lane_deinit(&e->out);
+err_deinit_handshaker:
+	handshaker_deinit(&e->handshaker);
+err_close_fds:
+	close_fds(e);
+	return err;
+}
+
+int engine_new(struct engine **out, const struct engine_config *config)
+{
+	struct engine *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	e->config = *config;
+	e->tun = *config->tun;
+	e->tick_fd = e->wake_fd = e->gone_fd = -1;
+	int err = device_init(&e->device, &device_ops, e);
+
+	if (err < 0) {
+		free(e);
+		return err;
+	}
+	sockets_init(&e->sockets);
+	err = init_parts(e);
+	if (err < 0) {
+		device_deinit(&e->device);
+		sockets_deinit(&e->sockets);
+		free(e);
+		return err;
+	}
+	*out = e;
+	return 0;
+}
+
+int engine_start(struct engine *e)
+{
+	int err = handshaker_start(&e->handshaker);
+
+	if (err < 0)
+		return err;
+	err = worker_start(&e->worker);
+	if (err < 0) {
+		handshaker_stop(&e->handshaker);
+		return err;
+	}
+	e->is_running = true;
+	err = watch_all(e);
+	/* The answer says whether the link is up, and its MTU. */
+	if (err == 0)
+		err = link_request(&e->link);
+	return err;
+}
+
+static void log_totals(struct engine *e)
+{
+	struct ug_send_stats tx;
+
+	ug_get_send_stats(e->out.batch, &tx, sizeof(tx));
+	log_event("sent %llu datagrams in %llu messages, %llu calls; %s",
+		  (unsigned long long)tx.datagrams,
+		  (unsigned long long)tx.messages, (unsigned long long)tx.calls,
+		  aead_get_name(e->worker.aead));
+}
+
+void engine_free(struct engine *e)
+{
+	if (!e)
+		return;
+	if (e->is_running) {
+		unwatch_all(e);
+		worker_stop(&e->worker);
+		handshaker_stop(&e->handshaker);
+		log_totals(e);
+	}
+	link_close(&e->link);
+	worker_deinit(&e->worker);
+	inbound_lane_deinit(&e->in6);
+	inbound_lane_deinit(&e->in4);
+	outbound_lane_deinit(&e->out);
+	handshaker_deinit(&e->handshaker);
+	device_deinit(&e->device);
+	rcu_drain();
+	sockets_deinit(&e->sockets);
+	close_fds(e);
+	tun_close(&e->tun);
+	free(e);
+}
+
+struct device *engine_get_device(struct engine *e)
+{
+	return &e->device;
+}
+
+const char *engine_get_name(const struct engine *e)
+{
+	return e->link.state.name;
+}
+
+int engine_parse_endpoint(struct device_endpoint *dep, const char *text)
+{
+	struct ug_endpoint ep;
+	int err = ug_endpoint_parse(&ep, text);
+
+	if (err == 0)
+		endpoint_to_device(dep, &ep);
+	return err;
+}
+
+int engine_print_endpoint(const struct device_endpoint *dep, char *buf,
+			  size_t cap)
+{
+	struct ug_endpoint ep;
+
+	endpoint_from_device(&ep, dep);
+	return ug_endpoint_print(&ep, buf, cap);
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/handshaker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "engine/endpoint.h"
+#include "engine/thread.h"
+#include "engine/clocks.h"
+
+enum {
+	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */
+	HANDSHAKE_TOS = 0x88,
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* Send one message. Return: true if the kernel took it. */
+static bool send_message(struct handshaker *h, struct ug_socket *sock,
+			 const struct device_endpoint *to, const void *msg,
+			 size_t len)
+{
+	struct ug_endpoint ep;
+	struct iovec iov = { unconst(msg), len };
+	struct ug_datagram d = {
+		.iov = &iov,
+		.n_iov = 1,
+		.tos = HANDSHAKE_TOS,
+		.to = &ep,
+	};
+	int status;
+
+	if (!sock)
+		return false;
+	endpoint_from_device(&ep, to);
+	return ug_send(sock, h->batch, NULL, &d, 1, &status, 0) == 1;
+}
+
+static void initiate(struct handshaker *h, struct ug_socket *sock,
+		     struct peer *peer)
+{
+	static struct log_limit limit;
+	struct message_initiation msg;
+	struct device_endpoint to;
+	int r = device_make_initiation(peer, time_now(), time_realtime(), &msg,
+				       &to);
+
+	if (r == 0 && send_message(h, sock, &to, &msg, sizeof(msg))) {
+		peer_count_sent(peer, sizeof(msg));
+		log_limited(&limit, "sent handshake initiation to %s",
+			    thread_peer_name(peer));
+	}
+}
+
+/* What cookies are bound to: address and port (WireGuard paper, 5.4.7). */
+static void fill_source(struct device_origin *origin,
+			const struct ug_endpoint *from)
+{
+	bool v4 = from->addr.any.sa_family == AF_INET;
+	const void *addr = v4 ? (const void *)&from->addr.v4.sin_addr
+			      : (const void *)&from->addr.v6.sin6_addr;
+	const void *port =
+		v4 ? &from->addr.v4.sin_port : &from->addr.v6.sin6_port;
+	size_t addr_len = v4 ? 4 : 16;
+
+	memcpy(origin->source, addr, addr_len);
+	memcpy(origin->source + addr_len, port, 2);
+	origin->source_len = addr_len + 2;
+}
+
+static void answer_message(struct handshaker *h, struct ug_socket *sock,
+			   const struct handshake_message *m, bool is_loaded)
+{
+	static struct log_limit limit;
+	struct device_origin origin = { 0 };
+	struct device_answer answer = { 0 };
+	enum drop_reason reason;
+
+	endpoint_to_device(&origin.endpoint, &m->from);
+	fill_source(&origin, &m->from);
+	reason = device_receive_handshake(h->device, m->bytes, m->len, &origin,
+					  is_loaded, time_now(),
+					  time_realtime(), &answer);
+	if (reason != DROP_NONE)
+		count(&h->drops[reason]);
+	if (answer.len &&
+	    send_message(h, sock, &origin.endpoint, answer.buf, answer.len) &&
+	    answer.peer) {
+		peer_count_sent(answer.peer, answer.len);
+		log_limited(&limit, "answered handshake initiation of %s",
+			    thread_peer_name(answer.peer));
+	}
+	peer_put(answer.peer);
+}
+
+/*
+ * Under the mutex: are more messages waiting than can be answered? For a
+ * second after that, too, so that it does not flicker.
+ */
+static bool is_loaded(struct handshaker *h)
+{
+	uint64_t now = time_now();
+
+	if (h->n >= HANDSHAKE_LOADED)
+		h->loaded_until = now + NSEC_PER_SEC;
+	return now < h->loaded_until;
+}
+
+/* Under the mutex: wait for something to do. Return: false to end. */
+static bool wait_for_work(struct handshaker *h)
+{
+	while (!h->n && !h->n_init && !h->is_poked && !h->is_stopped)
+		pthread_cond_wait(&h->wake, &h->mutex);
+	h->is_poked = false;
+	return !h->is_stopped;
+}
+
+/*
+ * One initiation and one message a round: neither can starve the other. The
+ * mutex is not held while keys are computed.
+ */
+static void round_once(struct handshaker *h, struct ug_socket *sock)
+{
+	struct handshake_message m;
+	struct peer *peer = NULL;
+	bool has_message, loaded;
+
+	pthread_mutex_lock(&h->mutex);
+	loaded = is_loaded(h);
+	has_message = h->n > 0;
+	if (has_message) {
+		m = h->ring[h->first];
+		h->first = (h->first + 1) % HANDSHAKE_RING;
+		h->n--;
+	}
+	if (h->n_init) {
+		peer = h->initiations[h->first_init];
+		h->first_init = (h->first_init + 1) % HANDSHAKE_INITIATIONS;
+		h->n_init--;
+	}
+	pthread_mutex_unlock(&h->mutex);
+	if (has_message)
+		answer_message(h, sock, &m, loaded);
+	if (peer) {
+		initiate(h, sock, peer);
+		peer_put(peer);
+	}
+}
+
+static void *handshaker_main(void *arg)
+{
+	struct handshaker *h = arg;
+	uint64_t seen = 0;
+	bool go_on = true;
+
+	thread_begin("handshaker");
+	while (go_on) {
+		struct ug_socket *sock =
+			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen);
+
+		round_once(h, sock);
+		pthread_mutex_lock(&h->mutex);
+		go_on = h->n || h->n_init ? !h->is_stopped : wait_for_work(h);
+		pthread_mutex_unlock(&h->mutex);
+	}
+	sockets_leave(h->sockets, SOCKETS_HANDSHAKER);
+	thread_end();
+	return NULL;
+}
+
+void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
+			const struct ug_endpoint *from)
+{
+	count(&h->received);
+	if (len > MESSAGE_HANDSHAKE_MAX_LEN)
+		return;
+	pthread_mutex_lock(&h->mutex);
+	if (h->n < HANDSHAKE_RING) {
+		struct handshake_message *m =
+			&h->ring[(h->first + h->n) % HANDSHAKE_RING];
+
+		m->from = *from;
+		m->len = (uint16_t)len;
+		memcpy(m->bytes, msg, len);
+		if (!h->n++)
+			pthread_cond_signal(&h->wake);
+	} else {
+		count(&h->overflows);
+	}
+	pthread_mutex_unlock(&h->mutex);
+}
+
+void handshaker_initiate(struct handshaker *h, struct peer *peer)
+{
+	bool taken = false;
+
+	if (!peer_get(peer))
+		return;
+	pthread_mutex_lock(&h->mutex);
+	if (h->n_init < HANDSHAKE_INITIATIONS) {
+		uint32_t i =
+			(h->first_init + h->n_init++) % HANDSHAKE_INITIATIONS;
+
+		h->initiations[i] = peer;
+		taken = true;
+		pthread_cond_signal(&h->wake);
+	}
+	pthread_mutex_unlock(&h->mutex);
+	if (!taken)
+		peer_put(peer);
+}
+
+void handshaker_poke(struct handshaker *h)
+{
+	pthread_mutex_lock(&h->mutex);
+	h->is_poked = true;
+	pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->mutex);
+}
+
+int handshaker_init(struct handshaker *h, struct device *device,
+		    struct sockets *sockets)
+{
+	h->device = device;
+	h->sockets = sockets;
+	pthread_mutex_init(&h->mutex, NULL);
+	pthread_cond_init(&h->wake, NULL);
+	h->ring = calloc(HANDSHAKE_RING, sizeof(*h->ring));
+	h->initiations = calloc(HANDSHAKE_INITIATIONS, sizeof(*h->initiations));
+	if (!h->ring || !h->initiations || ug_batch_new(&h->batch, 1) < 0) {
+		handshaker_deinit(h);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void handshaker_deinit(struct handshaker *h)
+{
+	for (; h->n_init; h->n_init--) {
+		peer_put(h->initiations[h->first_init]);
+		h->first_init = (h->first_init + 1) % HANDSHAKE_INITIATIONS;
+	}
+	ug_batch_free(h->batch);
+	free(h->initiations);
+	free(h->ring);
+	pthread_cond_destroy(&h->wake);
+	pthread_mutex_destroy(&h->mutex);
+}
+
+int handshaker_start(struct handshaker *h)
+{
+	sockets_join(h->sockets, SOCKETS_HANDSHAKER);
+	int err = thread_start(&h->thread, handshaker_main, h);
+
+	if (err < 0)
+		sockets_leave(h->sockets, SOCKETS_HANDSHAKER);
+	return err;
+}
+
+void handshaker_stop(struct handshaker *h)
+{
+	pthread_mutex_lock(&h->mutex);
+	h->is_stopped = true;
+	pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->mutex);
+	pthread_join(h->thread, NULL);
+}

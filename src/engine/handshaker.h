@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The thread for public-key work, so that it never holds up data. What comes
+ * in is copied into a ring of fixed size: a flood pins no receive memory, and
+ * what does not fit is dropped. How full the ring is tells whether we are
+ * under load, and whoever asks then has to show a cookie.
+ */
+#ifndef ENGINE_HANDSHAKER_H
+#define ENGINE_HANDSHAKER_H
+
+#include <pthread.h>
+
+#include "device/handshake.h"
+#include "engine/bounds.h"
+#include "engine/sockets.h"
+
+/* A message of the handshake that waits. */
+struct handshake_message {
+	struct ug_endpoint from;
+	uint16_t len;
+	uint8_t bytes[MESSAGE_HANDSHAKE_MAX_LEN];
+};
+
+/**
+ * struct handshaker - see above
+ * @device:	[I]
+ * @sockets:	[I] locked inside
+ * @batch:	[h] for ug_send()
+ * @mutex:	of what follows
+ * @wake:	something to do
+ * @ring:	[m] messages
+ * @first:	[m] the oldest
+ * @n:		[m] how many
+ * @initiations: [m] ring of peers to send an initiation to, with references
+ * @first_init:	[m] the oldest
+ * @n_init:	[m] how many
+ * @is_poked:	[m] go once round the loop
+ * @is_stopped:	[m] end
+ * @thread:	[I]
+ * @loaded_until: [h] we are under load until then
+ * @received:	[a] messages that came
+ * @overflows:	[a] messages that did not fit the ring
+ * @drops:	[a] messages that were dropped, by reason
+ *
+ * [h] is the thread's own, [m] under @mutex.
+ */
+struct handshaker {
+	struct device *device;
+	struct sockets *sockets;
+	struct ug_batch *batch;
+	pthread_mutex_t mutex;
+	pthread_cond_t wake;
+	struct handshake_message *ring;
+	uint32_t first;
+	uint32_t n;
+	struct peer **initiations;
+	uint32_t first_init;
+	uint32_t n_init;
+	bool is_poked;
+	bool is_stopped;
+	pthread_t thread;
+	uint64_t loaded_until;
+	_Atomic uint64_t received;
+	_Atomic uint64_t overflows;
+	_Atomic uint64_t drops[DROP_REASONS];
+};
+
+/* handshaker_init() - caller's storage, all zero. Return: 0; -ENOMEM. */
+int handshaker_init(struct handshaker *h, struct device *device,
+		    struct sockets *sockets);
+
+/* handshaker_deinit() - stopped, or never started. Registered with RCU. */
+void handshaker_deinit(struct handshaker *h);
+
+/* handshaker_start() - start the thread. Return: 0; -errno. */
+int handshaker_start(struct handshaker *h);
+
+/* handshaker_stop() - end the thread and wait for it */
+void handshaker_stop(struct handshaker *h);
+
+/* handshaker_poke() - have it go once round its loop. Any thread. */
+void handshaker_poke(struct handshaker *h);
+
+/**
+ * handshaker_receive() - take a message of the handshake
+ * @h:		handshaker
+ * @msg:	copied; message_check() found it to be of type 1, 2 or 3
+ * @len:	its length
+ * @from:	who sent it; copied
+ *
+ * Any thread; never waits for the thread's work.
+ */
+void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
+			const struct ug_endpoint *from);
+
+/**
+ * handshaker_initiate() - send an initiation to a peer
+ * @h:		handshaker
+ * @peer:	borrowed
+ *
+ * Any thread. If too many wait, the peer's timer asks again.
+ */
+void handshaker_initiate(struct handshaker *h, struct peer *peer);
+
+#endif /* ENGINE_HANDSHAKER_H */

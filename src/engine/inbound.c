@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A batch that arrives.
+ *
+ * take	One recvmmsg(2). Each datagram is judged by its type and length: messages
+ *	of the handshake are copied to the handshaker; data messages find their
+ *	keypair by receiver index. Neighbours with one index form a run.
+ *
+ * work	One call opens all, in place.
+ *
+ * commit In order: replay window, source address, endpoint; then what is inside
+ *	is merged into super-packets and written to the TUN.
+ */
+#include "engine/inbound.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/ecn.h"
+#include "engine/endpoint.h"
+#include "engine/clocks.h"
+
+enum {
+	HEADER_LEN = sizeof(struct message_data),
+};
+
+/**
+ * struct run - neighbouring messages with one receiver index
+ * @in:		its keypair and references
+ * @receiver:	the index
+ * @first:	its first message
+ * @n:		how many
+ */
+struct run {
+	struct inbound in;
+	uint32_t receiver;
+	unsigned int first;
+	unsigned int n;
+};
+
+/**
+ * struct slot - a batch
+ * @rcv:	memory that datagrams are received to
+ * @views:	the datagrams
+ * @runs:	see above
+ * @n_runs:	how many
+ * @msgs:	data messages, for opening
+ * @view_of:	the view of each
+ * @n_msgs:	how many
+ * @merge:	what is inside, on its way to the TUN
+ */
+struct slot {
+	struct ug_receiver *rcv;
+	struct ug_view views[INBOUND_MESSAGES];
+	struct run runs[INBOUND_MESSAGES];
+	unsigned int n_runs;
+	struct aead_msg msgs[INBOUND_MESSAGES];
+	uint16_t view_of[INBOUND_MESSAGES];
+	unsigned int n_msgs;
+	struct merge merge;
+};
+
+static void count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* ------------------------------------------------------------------ take */
+
+/* The run that a message belongs to, or NULL if its keypair is not known. */
+static struct run *find_run(struct inbound_lane *il, struct slot *slot,
+			    uint32_t receiver, uint64_t now)
+{
+	struct run *run = slot->n_runs ? &slot->runs[slot->n_runs - 1] : NULL;
+	enum drop_reason reason;
+
+	if (run && run->receiver == receiver)
+		return run;
+	run = &slot->runs[slot->n_runs];
+	reason = inbound_begin(il->device, receiver, now, &run->in);
+	if (reason != DROP_NONE) {
+		count(&il->drops[reason]);
+		return NULL;
+	}
+	run->receiver = receiver;
+	run->first = slot->n_msgs;
+	run->n = 0;
+	slot->n_runs++;
+	return run;
+}
+
+static void take_data(struct inbound_lane *il, struct slot *slot,
+		      unsigned int view, uint64_t now)
+{
+	uint8_t *bytes = slot->views[view].data;
+	const struct message_data *header = (const void *)bytes;
+	struct run *run = find_run(il, slot, le32_get(header->receiver), now);
+
+	if (!run)
+		return;
+	slot->view_of[slot->n_msgs] = (uint16_t)view;
+	slot->msgs[slot->n_msgs++] = (struct aead_msg){
+		.key = run->in.kp->keys->receiving,
+		.counter = le64_get(header->counter),
+		.text = bytes + HEADER_LEN,
+		.len = (uint32_t)message_data_text_len(slot->views[view].len),
+	};
+	run->n++;
+}
+
+static bool inbound_take_batch(void *arg, void *slot_arg)
+{
+	struct inbound_lane *il = arg;
+	struct slot *slot = slot_arg;
+
+	slot->n_runs = slot->n_msgs = 0;
+	if (!il->sock)
+		return false;
+	int n = ug_receive(slot->rcv, il->sock, il->family, slot->views,
+			   INBOUND_MESSAGES, 0);
+
+	if (n <= 0)
+		return false;
+	uint64_t now = time_now();
+
+	for (unsigned int i = 0; i < (unsigned int)n; i++) {
+		const struct ug_view *view = &slot->views[i];
+
+		switch (message_check(view->data, view->len)) {
+		case MESSAGE_DATA:
+			take_data(il, slot, i, now);
+			break;
+		case MESSAGE_INITIATION:
+		case MESSAGE_RESPONSE:
+		case MESSAGE_COOKIE:
+			handshaker_receive(il->handshaker, view->data,
+					   view->len, view->from);
+			break;
+		case MESSAGE_INVALID:
+		default:
+			count(&il->drops[DROP_BAD_MESSAGE]);
+		}
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ work */
+
+static void inbound_work(void *arg, void *slot_arg, void *worker)
+{
+	struct slot *slot = slot_arg;
+
+	(void)arg;
+	aead_open_batch(worker, slot->msgs, slot->n_msgs);
+}
+
+/* ---------------------------------------------------------------- commit */
+
+static void write_merged(struct inbound_lane *il, struct slot *slot)
+{
+	int r = tun_write(il->tun, &slot->merge);
+
+	if (r == TUN_E_GONE)
+		/* Partner: the worker, which tells the control thread. */
+		atomic_store_explicit(&il->is_gone, true, memory_order_release);
+	/* A TUN always takes what it can; what it does not is lost. */
+	if (r)
+		merge_discard(&slot->merge);
+	merge_reset(&slot->merge, il->tun->kinds, il->tun->features & TUN_VNET);
+}
+
+static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
+		    size_t len, uint8_t tos)
+{
+	if (!ecn_decapsulate(packet, tos)) {
+		count(&il->congested);
+		return;
+	}
+	if (merge_add(&slot->merge, packet, len) == MERGE_E_FULL) {
+		write_merged(il, slot);
+		merge_add(&slot->merge, packet, len);
+	}
+}
+
+static void commit_run(struct inbound_lane *il, struct slot *slot,
+		       struct run *run)
+{
+	const struct ug_endpoint *last = NULL;
+	struct device_endpoint from;
+
+	for (unsigned int i = run->first; i < run->first + run->n; i++) {
+		const struct aead_msg *msg = &slot->msgs[i];
+		const struct ug_view *view = &slot->views[slot->view_of[i]];
+		enum drop_reason reason = DROP_FORGED;
+		size_t len = 0;
+
+		/* The datagrams of a train share their endpoint. */
+		if (view->from != last)
+			endpoint_to_device(&from, view->from);
+		last = view->from;
+		if (msg->is_authentic)
+			reason = inbound_take(&run->in, msg->counter, msg->text,
+					      msg->len, &from, &len);
+		if (reason != DROP_NONE)
+			count(&il->drops[reason]);
+		else if (len)
+			deliver(il, slot, msg->text, len, view->tos);
+	}
+}
+
+static bool inbound_commit(void *arg, void *slot_arg)
+{
+	struct inbound_lane *il = arg;
+	struct slot *slot = slot_arg;
+	uint64_t now, realtime;
+
+	if (!slot->n_runs)
+		return true;
+	merge_reset(&slot->merge, il->tun->kinds, il->tun->features & TUN_VNET);
+	for (unsigned int r = 0; r < slot->n_runs; r++)
+		commit_run(il, slot, &slot->runs[r]);
+	write_merged(il, slot);
+	now = time_now();
+	realtime = time_realtime();
+	for (unsigned int r = 0; r < slot->n_runs; r++)
+		inbound_end(&slot->runs[r].in, now, realtime);
+	slot->n_runs = 0;
+	return true;
+}
+
+/* ----------------------------------------------------------------- life */
+
+static const struct lane_ops ops = {
+	.take = inbound_take_batch,
+	.work = inbound_work,
+	.commit = inbound_commit,
+};
+
+static void slot_free(struct slot *slot)
+{
+	if (!slot)
+		return;
+	ug_receiver_free(slot->rcv);
+	free(slot);
+}
+
+static struct slot *slot_new(void)
+{
+	struct slot *slot = calloc(1, sizeof(*slot));
+
+	if (!slot)
+		return NULL;
+	if (ug_receiver_new(&slot->rcv, INBOUND_TRAINS) < 0) {
+		free(slot);
+		return NULL;
+	}
+	merge_init(&slot->merge);
+	return slot;
+}
+
+int inbound_lane_init(struct inbound_lane *il, struct device *device,
+		      struct tun *tun, struct handshaker *handshaker,
+		      int family)
+{
+	void *slots[LANE_SLOTS] = { NULL };
+	bool ok = true;
+
+	il->device = device;
+	il->tun = tun;
+	il->handshaker = handshaker;
+	il->family = family;
+	for (unsigned int i = 0; i < LANE_SLOTS; i++) {
+		slots[i] = slot_new();
+		ok = ok && slots[i];
+	}
+	lane_init(&il->lane, &ops, il, slots, LANE_SLOTS);
+	if (ok)
+		return 0;
+	inbound_lane_deinit(il);
+	return -ENOMEM;
+}
+
+void inbound_lane_deinit(struct inbound_lane *il)
+{
+	for (unsigned int i = 0; i < il->lane.n_slots; i++)
+		slot_free(il->lane.slots[i]);
+	il->lane.n_slots = 0;
+}
+
+void inbound_lane_release(struct inbound_lane *il)
+{
+	for (unsigned int i = 0; i < il->lane.n_slots; i++) {
+		struct slot *slot = il->lane.slots[i];
+
+		ug_receiver_release(slot->rcv);
+	}
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A lane: a source of batches, worked on by any number of threads, that come
+ * out in the order in which they went in.
+ *
+ * A batch lives in a slot. It goes through three steps:
+ *
+ *	take	fill the slot. One thread at a time: whatever must happen in
+ *		order (reading a queue, drawing counters) happens here.
+ *	work	any number of slots at once: what costs time.
+ *	commit	in the order of take, one at a time: hand the result on.
+ *
+ * A slot is given out with a ticket. Tickets are committed in their order,
+ * whoever worked on them: a thread that has finished says so in the ticket and
+ * then tries for the commit right; whoever has that right commits all tickets
+ * that are ready, and looks at the next one once more after letting go, so a
+ * ticket that became ready just then is not left lying. Every ticket ends in
+ * commit: there is no way out in between.
+ *
+ * No slot free: no take; so what is in flight is bounded. A commit that cannot
+ * go on (a full socket) blocks its lane: nothing is taken until lane_resume()
+ * says to try again. Other lanes go on.
+ *
+ * Slots are given out lowest number first, so a lane that one thread can keep
+ * up with uses one slot, and the memory of the others is never touched.
+ */
+#ifndef ENGINE_LANE_H
+#define ENGINE_LANE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	LANE_SLOTS_MAX = 16,
+};
+
+enum lane_result {
+	LANE_EMPTY, /* nothing to take, or no slot, or another thread takes */
+	LANE_BUSY,  /* something was done: come again */
+};
+
+/**
+ * struct lane_ops - what a lane does
+ * @take:	fill a slot; false if there was nothing
+ * @work:	work on a slot, with what belongs to the calling thread
+ * @commit:	hand a slot's result on; false if it cannot go on now, then it
+ *		is called again for the same slot after lane_resume()
+ */
+struct lane_ops {
+	bool (*take)(void *arg, void *slot);
+	void (*work)(void *arg, void *slot, void *worker);
+	bool (*commit)(void *arg, void *slot);
+};
+
+/**
+ * struct lane_ticket - a batch that was taken
+ * @done:	[a] number of the ticket + 1 once it was worked on
+ * @slot:	which slot; written by the taker before @done
+ */
+struct lane_ticket {
+	_Atomic uint32_t done;
+	uint8_t slot;
+};
+
+/**
+ * struct lane - see above
+ * @ops:	[I]
+ * @arg:	[I] for @ops
+ * @slots:	[I] the slots
+ * @n_slots:	[I] at most LANE_SLOTS_MAX
+ * @free:	[a] a bit for each free slot
+ * @head:	[a] the next ticket; written by the taker
+ * @tail:	[a] the next ticket to commit; written by the committer
+ * @taking:	[a] the right to take
+ * @committing:	[a] the right to commit
+ * @is_blocked:	[a] the head of the queue waits for lane_resume()
+ * @is_closed:	[a] no more is taken
+ * @tickets:	by number modulo LANE_SLOTS_MAX
+ */
+struct lane {
+	const struct lane_ops *ops;
+	void *arg;
+	void *slots[LANE_SLOTS_MAX];
+	unsigned int n_slots;
+	_Atomic uint32_t free;
+	_Atomic uint32_t head;
+	_Atomic uint32_t tail;
+	_Atomic bool taking;
+	_Atomic bool committing;
+	_Atomic bool is_blocked;
+	_Atomic bool is_closed;
+	struct lane_ticket tickets[LANE_SLOTS_MAX];
+};
+
+/**
+ * lane_init() - an empty lane
+ * @lane:	caller's storage
+ * @ops:	borrowed
+ * @arg:	for @ops
+ * @slots:	pointers to the slots, copied
+ * @n:		how many, 1 to LANE_SLOTS_MAX
+ */
+void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
+	       void *const *slots, unsigned int n);
+
+/**
+ * lane_run() - take a batch, work on it, commit what is ready
+ * @lane:	lane
+ * @worker:	what belongs to the calling thread, for lane_ops.work
+ *
+ * Any thread.
+ *
+ * Return: LANE_BUSY if a batch was taken.
+ */
+enum lane_result lane_run(struct lane *lane, void *worker);
+
+/* lane_resume() - what blocked a commit may be gone. Any thread. */
+void lane_resume(struct lane *lane);
+
+/* lane_is_blocked() - does a commit wait for lane_resume()? Any thread. */
+static inline bool lane_is_blocked(const struct lane *lane)
+{
+	/* Partner: commit_ready(). */
+	return atomic_load_explicit(&lane->is_blocked, memory_order_acquire);
+}
+
+/* lane_close() - take nothing any more. Any thread. */
+void lane_close(struct lane *lane);
+
+/* lane_is_idle() - is nothing in flight? Meaningful once closed. Any thread. */
+bool lane_is_idle(const struct lane *lane);
+
+#endif /* ENGINE_LANE_H */

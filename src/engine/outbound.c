@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A batch that leaves.
+ *
+ * take	Packets come from three places, in this order: what is left of a
+ *	super-packet that did not fit the last batch; staged packets of peers
+ *	that have got a session, and keepalives; the TUN. A packet is routed,
+ *	then cut straight into the slab, each segment with room for its header
+ *	in front and for padding and tag behind. Neighbouring segments of one
+ *	peer form a run, which draws its counters when it is closed: so counters
+ *	leave in the order of the packets.
+ *
+ *	A peer without a session has its packets staged as they were read,
+ *	virtio-net header included. When it gets one, a request says so, and
+ *	what is staged goes before any new packet of that peer.
+ *
+ * work	Headers, padding, one call to seal all.
+ *
+ * commit One ug_send(). What the socket cannot take stays, and the lane is
+ *	blocked until it can.
+ */
+#include "engine/outbound.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/ecn.h"
+#include "engine/endpoint.h"
+#include "engine/clocks.h"
+#include "engine/unreachable.h"
+
+enum {
+	HEADER_LEN = sizeof(struct message_data),
+	/* Behind a packet: padding to 16, and the tag. */
+	TAIL_LEN = 15 + AEAD_TAG_LEN,
+	READ_CAP = 65536,
+};
+
+/**
+ * struct run - neighbouring messages to one peer
+ * @out:	its counters and references
+ * @to:		where they go
+ * @first:	its first message
+ * @n:		how many
+ * @sent_len:	bytes that the socket took
+ * @has_data:	not only keepalives
+ */
+struct run {
+	struct outbound out;
+	struct ug_endpoint to;
+	unsigned int first;
+	unsigned int n;
+	size_t sent_len;
+	bool has_data;
+};
+
+/**
+ * struct slot - a batch
+ * @slab:	where segments go
+ * @segs:	the packets
+ * @tos:	outer TOS of each
+ * @runs:	see above
+ * @n_runs:	closed runs
+ * @peer:	whose run is open, with a reference, or NULL
+ * @first:	its first message
+ * @msgs:	for sealing
+ * @iov:	the datagrams
+ * @dgrams:	what is still to be sent
+ * @run_of:	the run of each of @dgrams
+ * @n_dgrams:	how many are still to be sent
+ * @status:	what became of them
+ */
+struct slot {
+	struct segment_slab slab;
+	struct segment segs[OUTBOUND_MESSAGES];
+	uint8_t tos[OUTBOUND_MESSAGES];
+	struct run runs[OUTBOUND_MESSAGES];
+	unsigned int n_runs;
+	struct peer *peer;
+	unsigned int first;
+	struct aead_msg msgs[OUTBOUND_MESSAGES];
+	struct iovec iov[OUTBOUND_MESSAGES];
+	struct ug_datagram dgrams[OUTBOUND_MESSAGES];
+	uint16_t run_of[OUTBOUND_MESSAGES];
+	unsigned int n_dgrams;
+	int status[OUTBOUND_MESSAGES];
+};
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* -------------------------------------------------------------- requests */
+
+bool outbound_request(struct outbound_lane *ol, struct peer *peer,
+		      bool keepalive)
+{
+	struct outbound_requests *r = &ol->requests;
+	bool taken = false;
+
+	if (!peer_get(peer))
+		return true;
+	pthread_mutex_lock(&r->mutex);
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	if (n < OUTBOUND_REQUESTS) {
+		r->ring[(r->first + n) % OUTBOUND_REQUESTS] =
+			(struct outbound_request){ peer, keepalive };
+		/* Partner: outbound_has_requests(). */
+		atomic_store_explicit(&r->n, n + 1, memory_order_release);
+		taken = true;
+	}
+	pthread_mutex_unlock(&r->mutex);
+	if (!taken)
+		peer_put(peer);
+	return taken;
+}
+
+static bool pop_request(struct outbound_lane *ol, struct outbound_request *out)
+{
+	struct outbound_requests *r = &ol->requests;
+	bool taken = false;
+
+	if (!outbound_has_requests(ol))
+		return false;
+	pthread_mutex_lock(&r->mutex);
+	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
+
+	if (n) {
+		*out = r->ring[r->first];
+		r->first = (r->first + 1) % OUTBOUND_REQUESTS;
+		atomic_store_explicit(&r->n, n - 1, memory_order_release);
+		taken = true;
+	}
+	pthread_mutex_unlock(&r->mutex);
+	return taken;
+}
+
+/* ------------------------------------------------------------------ take */
+
+static void reset_slot(struct slot *slot)
+{
+	slot->slab.used = 0;
+	slot->slab.segs_cnt = 0;
+	slot->n_runs = 0;
+	slot->n_dgrams = 0;
+	slot->first = 0;
+}
+
+static bool has_room(const struct slot *slot, size_t len)
+{
+	const struct segment_slab *slab = &slot->slab;
+
+	return slab->segs_cnt < slab->segs_cap &&
+	       HEADER_LEN + len + TAIL_LEN <= slab->cap - slab->used;
+}
+
+/* Draw the counters of the open run. What gets none is dropped. */
+static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
+{
+	struct device_endpoint ep;
+	struct run *run = &slot->runs[slot->n_runs];
+	unsigned int n = slot->slab.segs_cnt - slot->first;
+	struct peer *peer = slot->peer;
+
+	if (!peer)
+		return;
+	slot->peer = NULL;
+	*run = (struct run){ .first = slot->first };
+	if (n && endpoint_cell_get(&peer->endpoint, &ep) &&
+	    outbound_begin(peer, n, now, &run->out) == 0) {
+		endpoint_from_device(&run->to, &ep);
+		run->n = (unsigned int)run->out.n;
+		slot->n_runs++;
+	}
+	/* Only the last run can be short: the counters are used up. */
+	count(&ol->stats.no_counters, n - run->n);
+	slot->slab.segs_cnt = slot->first + run->n;
+	slot->first = slot->slab.segs_cnt;
+	peer_put(peer);
+}
+
+/* Open a run for this peer, if it is not open already. */
+static void open_run(struct outbound_lane *ol, struct slot *slot,
+		     struct peer *peer, uint64_t now)
+{
+	if (slot->peer == peer)
+		return;
+	close_run(ol, slot, now);
+	if (peer_get(peer))
+		slot->peer = peer;
+}
+
+/* Cut as much of the cursor's packet as there is room for. */
+static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
+{
+	struct segment_slab *slab = &slot->slab;
+	unsigned int first = slab->segs_cnt, mtu;
+
+	open_run(ol, slot, ol->peer, now);
+	first = slab->segs_cnt;
+	mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
+	/* Full segments stand side by side, so they leave as one vector. */
+	slab->stride = HEADER_LEN +
+		       outbound_padded_len(ol->cursor.full_len, mtu) +
+		       AEAD_TAG_LEN;
+	segment_cut(&ol->cursor, slab);
+	memset(slot->tos + first, ol->tos, slab->segs_cnt - first);
+	if (!ol->cursor.done)
+		return;
+	peer_put(ol->peer);
+	ol->peer = NULL;
+}
+
+/* A keepalive is a message around nothing. */
+static void add_keepalive(struct outbound_lane *ol, struct slot *slot,
+			  struct peer *peer, uint64_t now)
+{
+	struct segment_slab *slab = &slot->slab;
+
+	open_run(ol, slot, peer, now);
+	slot->tos[slab->segs_cnt] = 0;
+	slab->segs[slab->segs_cnt++] = (struct segment){
+		.data = slab->base + slab->used + HEADER_LEN,
+	};
+	slab->used += HEADER_LEN + TAIL_LEN;
+}
+
+/* Keep the packet in the read buffer until the peer has a session. */
+static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
+		  uint64_t now)
+{
+	const uint8_t *frame = ol->read_buf;
+	size_t n_dropped = 0;
+	int r = outbound_stage(peer, frame, TUN_HEADROOM + len, now,
+			       &n_dropped);
+
+	count(&ol->stats.staged_drops, n_dropped);
+	if (r == DEVICE_E_FLUSH)
+		outbound_request(ol, peer, false);
+}
+
+/* Where packets are read to: behind the virtio-net header. */
+static uint8_t *packet_of(const struct outbound_lane *ol)
+{
+	return ol->read_buf + TUN_HEADROOM;
+}
+
+/* A routed packet in the read buffer: let the cursor stand at its start. */
+static void begin_packet(struct outbound_lane *ol, struct peer *peer,
+			 const struct vnet_frame *frame)
+{
+	ol->peer = peer;
+	ol->tos = ecn_encapsulate(packet_of(ol));
+	segment_begin(&ol->cursor, packet_of(ol), frame);
+}
+
+/* Nobody can have this packet: say so to whoever sent it. */
+static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
+		   _Atomic uint64_t *counter)
+{
+	count(counter, 1);
+	unreachable_send(ol->tun, packet_of(ol), frame->len);
+}
+
+/* A packet was read from the TUN. */
+static void take_packet(struct outbound_lane *ol,
+			const struct vnet_frame *frame, uint64_t now)
+{
+	struct device_endpoint ep;
+	struct peer *peer =
+		outbound_route(ol->device, packet_of(ol), frame->len);
+
+	if (!peer) {
+		refuse(ol, frame, &ol->stats.no_peer);
+		return;
+	}
+	if (!endpoint_cell_get(&peer->endpoint, &ep)) {
+		refuse(ol, frame, &ol->stats.no_endpoint);
+	} else if (!staged_is_empty(&peer->staged)) {
+		/* Behind those that wait already. */
+		stage(ol, peer, frame->len, now);
+		if (peer_has_session(peer, now))
+			outbound_request(ol, peer, false);
+	} else if (!peer_has_session(peer, now)) {
+		stage(ol, peer, frame->len, now);
+	} else {
+		begin_packet(ol, peer, frame);
+		return;
+	}
+	peer_put(peer);
+}
+
+/*
+ * Read a packet from the TUN.
+ *
+ * Return: false if there is none.
+ */
+static bool read_packet(struct outbound_lane *ol, uint64_t now)
+{
+	struct vnet_frame frame;
+	int r;
+
+	/* Staged packets carry a header also where the TUN has none. */
+	memset(ol->read_buf, 0, TUN_HEADROOM);
+	r = tun_read(ol->tun, packet_of(ol), READ_CAP, &frame);
+	switch (r) {
+	case 0:
+		take_packet(ol, &frame, now);
+		return true;
+	case TUN_E_DROP:
+		count(&ol->stats.bad_frames, 1);
+		return true;
+	case TUN_E_GONE:
+		/* Partner: the worker, which tells the control thread. */
+		atomic_store_explicit(&ol->is_gone, true, memory_order_release);
+		return false;
+	default:
+		return false;
+	}
+}
+
+/* The next staged packet of the peer that is being flushed. */
+static bool pop_staged(struct outbound_lane *ol, uint64_t now)
+{
+	struct peer *peer = ol->flush;
+	struct vnet_frame frame;
+	long len = 0;
+
+	if (peer_has_session(peer, now))
+		len = staged_pop(ol->device->staged, &peer->staged,
+				 ol->read_buf, TUN_HEADROOM + READ_CAP);
+	if (len > TUN_HEADROOM &&
+	    vnet_parse_frame((const void *)ol->read_buf, packet_of(ol),
+			     (size_t)len - TUN_HEADROOM, &frame) == VNET_OK) {
+		if (peer_get(peer))
+			begin_packet(ol, peer, &frame);
+		return true;
+	}
+	if (len > 0)
+		return true;
+	peer_put(peer);
+	ol->flush = NULL;
+	return false;
+}
+
+/* Return: true if something was done. */
+static bool serve_request(struct outbound_lane *ol, struct slot *slot,
+			  uint64_t now)
+{
+	struct outbound_request request;
+
+	if (ol->flush)
+		return pop_staged(ol, now) || serve_request(ol, slot, now);
+	if (!pop_request(ol, &request))
+		return false;
+	if (!staged_is_empty(&request.peer->staged)) {
+		ol->flush = request.peer;
+		return true;
+	}
+	if (request.keepalive && peer_has_session(request.peer, now))
+		add_keepalive(ol, slot, request.peer, now);
+	peer_put(request.peer);
+	return true;
+}
+
+static bool outbound_take(void *arg, void *slot_arg)
+{
+	struct outbound_lane *ol = arg;
+	struct slot *slot = slot_arg;
+	uint64_t now = time_now();
+
+	reset_slot(slot);
+	for (unsigned int reads = 0; reads < OUTBOUND_READS; reads++) {
+		if (!has_room(slot, ol->peer ? ol->cursor.full_len : 0))
+			break;
+		if (ol->peer)
+			cut(ol, slot, now);
+		else if (!serve_request(ol, slot, now) && !read_packet(ol, now))
+			break;
+	}
+	close_run(ol, slot, now);
+	return slot->n_runs > 0;
+}
+
+/* ------------------------------------------------------------------ work */
+
+/* Write the header and the padding of message @i of a run. */
+static void frame_message(struct outbound_lane *ol, struct slot *slot,
+			  const struct run *run, unsigned int i)
+{
+	const struct segment *seg = &slot->segs[run->first + i];
+	struct aead_msg *msg = &slot->msgs[run->first + i];
+	unsigned int mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
+	size_t padded = outbound_padded_len(seg->len, mtu);
+	uint8_t *header = seg->data - HEADER_LEN;
+
+	memset(seg->data + seg->len, 0, padded - seg->len);
+	*msg = (struct aead_msg){
+		.key = run->out.kp->keys->sending,
+		.counter = outbound_header(&run->out, i, (void *)header),
+		.text = seg->data,
+		.len = (uint32_t)padded,
+	};
+	slot->iov[run->first + i] = (struct iovec){
+		.iov_base = header,
+		.iov_len = HEADER_LEN + padded + AEAD_TAG_LEN,
+	};
+}
+
+static void outbound_work(void *arg, void *slot_arg, void *worker)
+{
+	struct outbound_lane *ol = arg;
+	struct slot *slot = slot_arg;
+	unsigned int n = 0;
+
+	for (unsigned int r = 0; r < slot->n_runs; r++) {
+		struct run *run = &slot->runs[r];
+
+		for (unsigned int i = 0; i < run->n; i++, n++) {
+			frame_message(ol, slot, run, i);
+			run->has_data |= slot->segs[n].len > 0;
+			slot->dgrams[n] = (struct ug_datagram){
+				.iov = &slot->iov[n],
+				.n_iov = 1,
+				.tos = slot->tos[n],
+				.to = &run->to,
+			};
+			slot->run_of[n] = (uint16_t)r;
+		}
+	}
+	aead_seal_batch(worker, slot->msgs, n);
+	slot->n_dgrams = n;
+}
+
+/* ---------------------------------------------------------------- commit */
+
+/* The kernel refused to send from a peer's source: let it be forgotten. */
+static void forget_source(struct slot *slot, const struct ug_endpoint *refused)
+{
+	for (unsigned int r = 0; r < slot->n_runs; r++) {
+		struct run *run = &slot->runs[r];
+		struct device_endpoint was, now, ep;
+
+		if (&run->to != refused)
+			continue;
+		endpoint_to_device(&was, &run->to);
+		ug_endpoint_clear_source(&run->to);
+		endpoint_to_device(&ep, &run->to);
+		/* Unless it has moved meanwhile. */
+		if (endpoint_cell_get(&run->out.peer->endpoint, &now) &&
+		    memcmp(&was, &now, sizeof(was)) == 0)
+			endpoint_cell_set(&run->out.peer->endpoint, &ep);
+	}
+}
+
+/* Account for what was sent, and keep what was not. */
+static void settle(struct outbound_lane *ol, struct slot *slot)
+{
+	unsigned int kept = 0;
+
+	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
+		struct run *run = &slot->runs[slot->run_of[i]];
+
+		if (slot->status[i] == UG_SENT) {
+			run->sent_len += slot->dgrams[i].iov->iov_len;
+		} else if (slot->status[i] == UG_UNSENT) {
+			slot->dgrams[kept] = slot->dgrams[i];
+			slot->run_of[kept++] = slot->run_of[i];
+		} else {
+			count(&ol->stats.send_errors, 1);
+		}
+	}
+	slot->n_dgrams = kept;
+}
+
+static bool outbound_commit(void *arg, void *slot_arg)
+{
+	struct outbound_lane *ol = arg;
+	struct slot *slot = slot_arg;
+	uint64_t now;
+
+	if (ol->sock && slot->n_dgrams) {
+		size_t sent = ug_send(ol->sock, ol->batch, NULL, slot->dgrams,
+				      slot->n_dgrams, slot->status, 0);
+		const struct ug_endpoint *refused =
+			ug_refused_source(ol->batch);
+
+		if (refused)
+			forget_source(slot, refused);
+		if (sent < slot->n_dgrams || slot->n_runs > 1) {
+			settle(ol, slot);
+		} else {
+			for (unsigned int i = 0; i < slot->n_dgrams; i++)
+				slot->runs[0].sent_len += slot->iov[i].iov_len;
+			slot->n_dgrams = 0;
+		}
+		if (slot->n_dgrams)
+			return false;
+	}
+	now = time_now();
+	for (unsigned int r = 0; r < slot->n_runs; r++) {
+		struct run *run = &slot->runs[r];
+
+		outbound_end(&run->out, run->sent_len, run->has_data, now);
+	}
+	slot->n_runs = 0;
+	return true;
+}
+
+/* ----------------------------------------------------------- life */
+
+static const struct lane_ops ops = {
+	.take = outbound_take,
+	.work = outbound_work,
+	.commit = outbound_commit,
+};
+
+static struct slot *slot_new(void)
+{
+	struct slot *slot = calloc(1, sizeof(*slot));
+
+	if (!slot)
+		return NULL;
+	slot->slab = (struct segment_slab){
+		.base = malloc(OUTBOUND_SLAB_LEN),
+		.cap = OUTBOUND_SLAB_LEN,
+		.headroom = HEADER_LEN,
+		.tailroom = TAIL_LEN,
+		.segs = slot->segs,
+		.segs_cap = OUTBOUND_MESSAGES,
+	};
+	if (!slot->slab.base) {
+		free(slot);
+		return NULL;
+	}
+	return slot;
+}
+
+static void slot_free(struct slot *slot)
+{
+	if (!slot)
+		return;
+	for (unsigned int r = 0; r < slot->n_runs; r++)
+		outbound_end(&slot->runs[r].out, slot->runs[r].sent_len, false,
+			     time_now());
+	free(slot->slab.base);
+	free(slot);
+}
+
+int outbound_lane_init(struct outbound_lane *ol, struct device *device,
+		       struct tun *tun)
+{
+	void *slots[LANE_SLOTS] = { NULL };
+	bool ok = true;
+
+	ol->device = device;
+	ol->tun = tun;
+	atomic_init(&ol->mtu, TUN_MTU_DEFAULT);
+	pthread_mutex_init(&ol->requests.mutex, NULL);
+	ol->requests.ring =
+		calloc(OUTBOUND_REQUESTS, sizeof(*ol->requests.ring));
+	ol->read_buf = malloc(TUN_HEADROOM + READ_CAP);
+	for (unsigned int i = 0; i < LANE_SLOTS; i++) {
+		slots[i] = slot_new();
+		ok = ok && slots[i];
+	}
+	lane_init(&ol->lane, &ops, ol, slots, LANE_SLOTS);
+	if (!ok || !ol->requests.ring || !ol->read_buf ||
+	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
+		outbound_lane_deinit(ol);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void outbound_lane_deinit(struct outbound_lane *ol)
+{
+	struct outbound_request request;
+
+	while (pop_request(ol, &request))
+		peer_put(request.peer);
+	peer_put(ol->peer);
+	peer_put(ol->flush);
+	for (unsigned int i = 0; i < ol->lane.n_slots; i++)
+		slot_free(ol->lane.slots[i]);
+	ug_batch_free(ol->batch);
+	free(ol->read_buf);
+	free(ol->requests.ring);
+	pthread_mutex_destroy(&ol->requests.mutex);
+}

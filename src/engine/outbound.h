@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way out: packets from the TUN, sealed, to the sockets. A lane; see
+ * outbound.c.
+ */
+#ifndef ENGINE_OUTBOUND_H
+#define ENGINE_OUTBOUND_H
+
+#include <pthread.h>
+
+#include "crypto/aead.h"
+#include "device/session.h"
+#include "engine/lane.h"
+#include "engine/bounds.h"
+#include "tun/segment.h"
+#include "tun/tun.h"
+#include "udpgather.h"
+
+/* A peer that has something to be sent that does not come from the TUN. */
+struct outbound_request {
+	struct peer *peer;
+	bool keepalive; /* if nothing is staged */
+};
+
+/**
+ * struct outbound_requests - a ring of them
+ * @mutex:	of the rest
+ * @ring:	each with a reference of its peer
+ * @first:	the oldest
+ * @n:		how many
+ */
+struct outbound_requests {
+	pthread_mutex_t mutex;
+	struct outbound_request *ring;
+	uint32_t first;
+	_Atomic uint32_t n;
+};
+
+/* What the lane counts; any thread reads. */
+struct outbound_stats {
+	_Atomic uint64_t no_peer;      /* for nobody */
+	_Atomic uint64_t no_endpoint;  /* it is not known where the peer is */
+	_Atomic uint64_t staged_drops; /* too many waited for a session */
+	_Atomic uint64_t bad_frames;   /* the TUN handed out nonsense */
+	_Atomic uint64_t send_errors;  /* the kernel refused a message */
+	_Atomic uint64_t no_counters;  /* the session ended under way */
+};
+
+/**
+ * struct outbound_lane - what the steps of the lane share
+ * @device:	[I]
+ * @tun:	[I] read from here only
+ * @mtu:	[a] of the interface
+ * @sock:	[l] the sockets to use; set by the worker before each run
+ * @batch:	[l] for ug_send(), by whoever commits
+ * @requests:	locked inside
+ * @stats:	[a]
+ * @is_gone:	[a] the device does not exist any more
+ * @read_buf:	[l] a packet as it was read, behind its headroom
+ * @cursor:	[l] into @read_buf: what is left to cut
+ * @peer:	[l] whose packet that is, with a reference
+ * @tos:	[l] its outer TOS
+ * @flush:	[l] a peer whose staged packets go first, with a reference
+ * @lane:	the lane
+ *
+ * [l] belongs to whoever holds the right to take, or to commit.
+ */
+struct outbound_lane {
+	struct device *device;
+	struct tun *tun;
+	_Atomic unsigned int mtu;
+	struct ug_socket *sock;
+	struct ug_batch *batch;
+	struct outbound_requests requests;
+	struct outbound_stats stats;
+	_Atomic bool is_gone;
+	uint8_t *read_buf;
+	struct segment_cursor cursor;
+	struct peer *peer;
+	uint8_t tos;
+	struct peer *flush;
+	struct lane lane;
+};
+
+/**
+ * outbound_lane_init() - make the lane and its slots
+ * @ol:		caller's storage, all zero
+ * @device:	borrowed
+ * @tun:	borrowed
+ *
+ * Return: 0; -ENOMEM.
+ */
+int outbound_lane_init(struct outbound_lane *ol, struct device *device,
+		       struct tun *tun);
+
+/* outbound_lane_deinit() - free all; no thread uses it. Registered with RCU. */
+void outbound_lane_deinit(struct outbound_lane *ol);
+
+/**
+ * outbound_request() - have staged packets sent, or a keepalive
+ * @ol:		lane
+ * @peer:	borrowed
+ * @keepalive:	send one if nothing is staged
+ *
+ * The caller wakes the worker. Any thread.
+ *
+ * Return: false if too many peers wait; then the timers come back to it.
+ */
+bool outbound_request(struct outbound_lane *ol, struct peer *peer,
+		      bool keepalive);
+
+/* outbound_has_requests() - a hint. Any thread. */
+static inline bool outbound_has_requests(const struct outbound_lane *ol)
+{
+	return atomic_load_explicit(&ol->requests.n, memory_order_acquire);
+}
+
+#endif /* ENGINE_OUTBOUND_H */

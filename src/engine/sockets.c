@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/sockets.h"
+
+void sockets_init(struct sockets *s)
+{
+	atomic_init(&s->current, NULL);
+	atomic_init(&s->generation, 0);
+	for (int i = 0; i < SOCKETS_USERS; i++)
+		s->seen[i] = UINT64_MAX;
+	pthread_mutex_init(&s->mutex, NULL);
+	pthread_cond_init(&s->changed, NULL);
+}
+
+void sockets_deinit(struct sockets *s)
+{
+	ug_close(sockets_get(s));
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->mutex);
+}
+
+static void set_seen(struct sockets *s, enum sockets_user user, uint64_t seen)
+{
+	pthread_mutex_lock(&s->mutex);
+	s->seen[user] = seen;
+	pthread_cond_signal(&s->changed);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+struct ug_socket *sockets_enter(struct sockets *s, enum sockets_user user,
+				uint64_t *seen)
+{
+	/* Partner: sockets_replace(), which writes it after @current. */
+	uint64_t generation =
+		atomic_load_explicit(&s->generation, memory_order_acquire);
+
+	if (generation != *seen) {
+		*seen = generation;
+		set_seen(s, user, generation);
+	}
+	return atomic_load_explicit(&s->current, memory_order_acquire);
+}
+
+void sockets_leave(struct sockets *s, enum sockets_user user)
+{
+	set_seen(s, user, UINT64_MAX);
+}
+
+void sockets_join(struct sockets *s, enum sockets_user user)
+{
+	set_seen(s, user, 0);
+}
+
+static bool all_have_seen(const struct sockets *s, uint64_t generation)
+{
+	for (int i = 0; i < SOCKETS_USERS; i++)
+		if (s->seen[i] < generation)
+			return false;
+	return true;
+}
+
+void sockets_replace(struct sockets *s, struct ug_socket *next,
+		     void (*poke)(void *arg), void *arg)
+{
+	struct ug_socket *old = atomic_exchange_explicit(&s->current, next,
+							 memory_order_acq_rel);
+	/* Partner: sockets_enter(). */
+	uint64_t generation = atomic_fetch_add_explicit(&s->generation, 1,
+							memory_order_acq_rel) +
+			      1;
+
+	poke(arg);
+	pthread_mutex_lock(&s->mutex);
+	while (!all_have_seen(s, generation))
+		pthread_cond_wait(&s->changed, &s->mutex);
+	pthread_mutex_unlock(&s->mutex);
+	ug_close(old);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/worker.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "engine/thread.h"
+#include "engine/clocks.h"
+
+/* Lanes that may have work, bits of struct worker's ready. */
+enum {
+	READY_IN4 = 1,
+	READY_IN6 = 2,
+	READY_OUT = 4,
+};
+
+enum {
+	/* Batches of a lane before the others have their turn. */
+	ROUNDS = 4,
+	EVENTS = 4,
+	/* After so long without a packet, memory is given back. */
+	RELEASE_AFTER_MS = 1000
+};
+
+void worker_poke(struct worker *w)
+{
+	uint64_t one = 1;
+
+	/* It can only fail when a poke is waiting already. */
+	if (write(w->poke_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+static int watch(const struct worker *w, int op, int fd, uint32_t events)
+{
+	struct epoll_event ev = { .events = events, .data.fd = fd };
+
+	return epoll_ctl(w->epoll_fd, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+/* Call for both open descriptors of the sockets. */
+static void watch_sockets(const struct worker *w, int op, uint32_t events)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+
+	if (!w->sock)
+		return;
+	for (int i = 0; i < 2; i++) {
+		int fd = ug_fd(w->sock, families[i]);
+
+		if (fd >= 0)
+			watch(w, op, fd, events);
+	}
+}
+
+/* Turn to the sockets that are current. */
+static void enter_sockets(struct worker *w)
+{
+	struct ug_socket *sock =
+		sockets_enter(w->sockets, SOCKETS_WORKER, &w->seen);
+
+	if (sock == w->sock)
+		return;
+	/* The old ones close soon after this, and leave the epoll by that:
+	 * here they may be closed already. */
+	w->sock = sock;
+	w->out->sock = w->in4->sock = w->in6->sock = sock;
+	w->is_full = false;
+	watch_sockets(w, EPOLL_CTL_ADD, EPOLLIN);
+	/* What the old ones could not take, the new ones may. */
+	lane_resume(&w->out->lane);
+}
+
+/* While a commit waits for the socket, nothing is read from the TUN. */
+static void follow_block(struct worker *w)
+{
+	bool blocked = lane_is_blocked(&w->out->lane);
+
+	if (blocked == w->is_full)
+		return;
+	w->is_full = blocked;
+	watch_sockets(w, EPOLL_CTL_MOD, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	watch(w, EPOLL_CTL_MOD, w->out->tun->fd, blocked ? 0 : EPOLLIN);
+}
+
+static bool run_lane(struct worker *w, struct lane *lane)
+{
+	for (int i = 0; i < ROUNDS; i++)
+		if (lane_run(lane, w->aead) == LANE_EMPTY)
+			return false;
+	return true;
+}
+
+/* The device does not exist any more: stop listening to it, and tell. */
+static void check_gone(struct worker *w)
+{
+	/* Partners: read_packet(), write_merged(). */
+	bool gone =
+		atomic_load_explicit(&w->out->is_gone, memory_order_acquire) ||
+		atomic_load_explicit(&w->in4->is_gone, memory_order_acquire) ||
+		atomic_load_explicit(&w->in6->is_gone, memory_order_acquire);
+	uint64_t one = 1;
+
+	if (!gone || w->is_deaf)
+		return;
+	w->is_deaf = true;
+	watch(w, EPOLL_CTL_DEL, w->out->tun->fd, 0);
+	lane_close(&w->out->lane);
+	if (write(w->gone_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+/* Give back what a burst has left, once. */
+static void release_memory(struct worker *w)
+{
+	if (!w->idle_since ||
+	    !clock_has_passed(w->idle_since, RELEASE_AFTER_MS * NSEC_PER_MSEC,
+			      time_now()))
+		return;
+	inbound_lane_release(w->in4);
+	inbound_lane_release(w->in6);
+	w->idle_since = 0;
+}
+
+/* Look which descriptors are ready; sleep if no lane has work left. */
+static int look(struct worker *w, struct epoll_event *events)
+{
+	int timeout = w->idle_since ? RELEASE_AFTER_MS : -1;
+	int n = epoll_wait(w->epoll_fd, events, EVENTS, w->ready ? 0 : timeout);
+
+	if (n == 0 && !w->ready)
+		release_memory(w);
+	return n;
+}
+
+static void handle_event(struct worker *w, const struct epoll_event *ev)
+{
+	uint64_t n;
+
+	if (ev->data.fd == w->poke_fd) {
+		w->ready |= READY_OUT;
+		if (read(w->poke_fd, &n, sizeof(n)) < 0)
+			return;
+	} else if (ev->data.fd == w->out->tun->fd) {
+		w->ready |= READY_OUT;
+	} else {
+		w->ready |= w->sock && ev->data.fd == ug_fd(w->sock, AF_INET)
+				    ? READY_IN4
+				    : READY_IN6;
+		if (ev->events & EPOLLOUT) {
+			lane_resume(&w->out->lane);
+			w->ready |= READY_OUT;
+		}
+	}
+}
+
+/* Run a lane that is ready; it stays so until it was found empty. */
+static void run_ready(struct worker *w, unsigned int bit, struct lane *lane)
+{
+	if ((w->ready & bit) && !run_lane(w, lane))
+		w->ready &= ~bit;
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	struct epoll_event events[EVENTS];
+
+	thread_begin("worker");
+	/* Partner: worker_stop(). */
+	while (!atomic_load_explicit(&w->is_stopped, memory_order_acquire)) {
+		int n;
+
+		enter_sockets(w);
+		n = look(w, events);
+		for (int i = 0; i < n; i++)
+			handle_event(w, &events[i]);
+		if (!w->ready)
+			continue;
+		run_ready(w, READY_IN4, &w->in4->lane);
+		run_ready(w, READY_IN6, &w->in6->lane);
+		run_ready(w, READY_OUT, &w->out->lane);
+		/* Their poke may have been read long ago. */
+		if (outbound_has_requests(w->out) &&
+		    !lane_is_blocked(&w->out->lane))
+			w->ready |= READY_OUT;
+		w->idle_since = time_now();
+		follow_block(w);
+		check_gone(w);
+	}
+	lane_close(&w->out->lane);
+	lane_close(&w->in4->lane);
+	lane_close(&w->in6->lane);
+	sockets_leave(w->sockets, SOCKETS_WORKER);
+	thread_end();
+	return NULL;
+}
+
+int worker_init(struct worker *w, int gone_fd)
+{
+	w->gone_fd = gone_fd;
+	w->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	w->aead = aead_new(AEAD_BEST);
+	if (w->poke_fd < 0 || w->epoll_fd < 0 || !w->aead)
+		return w->aead ? -errno : -ENOMEM;
+	int err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN);
+
+	return err < 0 ? err
+		       : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, EPOLLIN);
+}
+
+void worker_deinit(struct worker *w)
+{
+	aead_free(w->aead);
+	if (w->epoll_fd >= 0)
+		close(w->epoll_fd);
+	if (w->poke_fd >= 0)
+		close(w->poke_fd);
+}
+
+int worker_start(struct worker *w)
+{
+	sockets_join(w->sockets, SOCKETS_WORKER);
+	int err = thread_start(&w->thread, worker_main, w);
+
+	if (err < 0)
+		sockets_leave(w->sockets, SOCKETS_WORKER);
+	return err;
+}
+
+void worker_stop(struct worker *w)
+{
+	/* Partner: worker_main(). */
+	atomic_store_explicit(&w->is_stopped, true, memory_order_release);
+	worker_poke(w);
+	pthread_join(w->thread, NULL);
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The thread that moves packets: one event loop over the TUN and both sockets.
+ * On a quiet machine nothing runs and nobody is woken across threads; under
+ * load one thread that does everything costs the least.
+ */
+#ifndef ENGINE_WORKER_H
+#define ENGINE_WORKER_H
+
+#include <pthread.h>
+
+#include "engine/inbound.h"
+#include "engine/outbound.h"
+#include "engine/sockets.h"
+
+/**
+ * struct worker - see above
+ * @sockets:	[I] locked inside
+ * @out:	[I] lane
+ * @in4:	[I] lane
+ * @in6:	[I] lane
+ * @aead:	[w]
+ * @epoll_fd:	[I]
+ * @poke_fd:	[I] eventfd: requests, other sockets, stop
+ * @gone_fd:	[I] eventfd of the control thread: the TUN is gone
+ * @seen:	[w] generation of the sockets
+ * @sock:	[w] the sockets whose descriptors are watched
+ * @ready:	[w] lanes that may have work
+ * @is_full:	[w] EPOLLOUT is watched
+ * @is_deaf:	[w] the TUN is not watched
+ * @idle_since:	[w] when nothing was left to do; 0: memory was given back
+ * @is_stopped:	[a]
+ * @thread:	[I]
+ *
+ * [w] is the thread's own.
+ */
+struct worker {
+	struct sockets *sockets;
+	struct outbound_lane *out;
+	struct inbound_lane *in4;
+	struct inbound_lane *in6;
+	struct aead *aead;
+	int epoll_fd;
+	int poke_fd;
+	int gone_fd;
+	uint64_t seen;
+	struct ug_socket *sock;
+	unsigned int ready;
+	bool is_full;
+	bool is_deaf;
+	uint64_t idle_since;
+	_Atomic bool is_stopped;
+	pthread_t thread;
+};
+
+/**
+ * worker_init() - caller's storage, with the borrowed members set
+ * @w:		worker
+ * @gone_fd:	borrowed
+ *
+ * Return: 0; -errno.
+ */
+int worker_init(struct worker *w, int gone_fd);
+
+/* worker_deinit() - stopped, or never started */
+void worker_deinit(struct worker *w);
+
+/* worker_start() - start the thread. Return: 0; -errno. */
+int worker_start(struct worker *w);
+
+/* worker_stop() - finish what is in flight, end the thread, wait for it */
+void worker_stop(struct worker *w);
+
+/* worker_poke() - have it go once round its loop. Any thread. */
+void worker_poke(struct worker *w);
+
+#endif /* ENGINE_WORKER_H */

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lane with a source that counts and a sink that checks: what goes in comes
+ * out, in order, once, whoever works on it, also when commits block and when it
+ * is closed under way.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "engine/lane.h"
+#include "tests/lib/check.h"
+
+enum {
+	SLOTS = 4
+};
+
+struct batch {
+	uint32_t number;
+	uint32_t result;
+	bool in_use;
+};
+
+struct fixture {
+	struct lane lane;
+	struct batch batches[SLOTS];
+	uint32_t to_take;  /* by the taker */
+	uint32_t taken;	   /* by the taker */
+	uint32_t expected; /* by the committer */
+	uint32_t block_every;
+	uint32_t n_blocked;
+	_Atomic uint32_t in_take, in_commit;
+	_Atomic uint32_t max_slot;
+};
+
+static bool fake_take(void *arg, void *slot)
+{
+	struct fixture *f = arg;
+	struct batch *b = slot;
+
+	assert_int_equal(atomic_fetch_add(&f->in_take, 1), 0);
+	assert_false(b->in_use);
+	bool some = f->taken < f->to_take;
+
+	if (some) {
+		b->in_use = true;
+		b->number = f->taken++;
+		if ((uint32_t)(b - f->batches) > atomic_load(&f->max_slot))
+			atomic_store(&f->max_slot, (uint32_t)(b - f->batches));
+	}
+	atomic_fetch_sub(&f->in_take, 1);
+	return some;
+}
+
+static void fake_work(void *arg, void *slot, void *worker)
+{
+	struct batch *b = slot;
+
+	(void)arg;
+	/* Of different length, so that tickets finish out of order. */
+	for (uint32_t i = 0; i < b->number * 7919 % 200; i++)
+		*(volatile uint32_t *)worker += 1;
+	if (b->number % 5 == 0)
+		sched_yield();
+	b->result = b->number * 3;
+}
+
+static bool fake_commit(void *arg, void *slot)
+{
+	struct fixture *f = arg;
+	struct batch *b = slot;
+
+	assert_int_equal(atomic_fetch_add(&f->in_commit, 1), 0);
+	assert_int_equal(b->number, f->expected);
+	assert_int_equal(b->result, f->expected * 3);
+	bool blocks = f->block_every && f->expected % f->block_every == 0 &&
+		      f->n_blocked++ < 3;
+
+	if (!blocks) {
+		f->n_blocked = 0;
+		f->expected++;
+		b->in_use = false;
+	}
+	atomic_fetch_sub(&f->in_commit, 1);
+	return !blocks;
+}
+
+static const struct lane_ops ops = { fake_take, fake_work, fake_commit };
+
+static void begin(struct fixture *f, uint32_t to_take)
+{
+	void *slots[SLOTS];
+
+	memset(f, 0, sizeof(*f));
+	for (int i = 0; i < SLOTS; i++)
+		slots[i] = &f->batches[i];
+	f->to_take = to_take;
+	lane_init(&f->lane, &ops, f, slots, SLOTS);
+}
+
+static void one_thread(void **state)
+{
+	struct fixture f;
+	uint32_t scratch = 0;
+
+	(void)state;
+	begin(&f, 1000);
+	while (lane_run(&f.lane, &scratch) == LANE_BUSY)
+		;
+	assert_int_equal(f.expected, 1000);
+	assert_true(lane_is_idle(&f.lane));
+	/* One slot is enough, so the others' memory is never touched. */
+	assert_int_equal(atomic_load(&f.max_slot), 0);
+}
+
+/* A blocked commit holds up taking, and is tried again for the same slot. */
+static void blocking(void **state)
+{
+	struct fixture f;
+	uint32_t scratch = 0, resumes = 0;
+
+	(void)state;
+	begin(&f, 100);
+	f.block_every = 10;
+	while (f.expected < 100) {
+		if (lane_run(&f.lane, &scratch) == LANE_BUSY)
+			continue;
+		assert_true(lane_is_blocked(&f.lane));
+		assert_false(lane_is_idle(&f.lane));
+		uint32_t taken = f.taken;
+
+		assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
+		assert_int_equal(f.taken, taken);
+		lane_resume(&f.lane);
+		resumes++;
+	}
+	assert_int_equal(resumes, 10 * 3);
+}
+
+static void closing(void **state)
+{
+	struct fixture f;
+	uint32_t scratch = 0;
+
+	(void)state;
+	begin(&f, 100);
+	for (int i = 0; i < 7; i++)
+		lane_run(&f.lane, &scratch);
+	lane_close(&f.lane);
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
+	assert_int_equal(f.expected, 7);
+	assert_true(lane_is_idle(&f.lane));
+}
+
+/* Numbers of tickets wrap around. */
+static void wrapping(void **state)
+{
+	struct fixture f;
+	uint32_t scratch = 0;
+
+	(void)state;
+	begin(&f, 200);
+	atomic_store(&f.lane.head, UINT32_MAX - 100);
+	atomic_store(&f.lane.tail, UINT32_MAX - 100);
+	while (lane_run(&f.lane, &scratch) == LANE_BUSY)
+		;
+	assert_int_equal(f.expected, 200);
+}
+
+static _Atomic bool stop;
+
+static void *thread_main(void *arg)
+{
+	struct fixture *f = arg;
+	uint32_t scratch = 0;
+
+	while (!atomic_load(&stop))
+		if (lane_run(&f->lane, &scratch) == LANE_EMPTY) {
+			if (lane_is_blocked(&f->lane))
+				lane_resume(&f->lane);
+			sched_yield();
+		}
+	return NULL;
+}
+
+static void several_threads(void **state)
+{
+	enum {
+		THREADS = 4,
+		BATCHES = 40000
+	};
+	pthread_t threads[THREADS];
+	struct fixture f;
+
+	(void)state;
+	for (uint32_t block = 0; block <= 97; block += 97) {
+		begin(&f, BATCHES);
+		f.block_every = block;
+		atomic_store(&stop, false);
+		for (int i = 0; i < THREADS; i++)
+			assert_int_equal(pthread_create(&threads[i], NULL,
+							thread_main, &f),
+					 0);
+		while (!lane_is_idle(&f.lane) ||
+		       atomic_load(&f.lane.head) < BATCHES)
+			sched_yield();
+		atomic_store(&stop, true);
+		for (int i = 0; i < THREADS; i++)
+			pthread_join(threads[i], NULL);
+		assert_int_equal(f.expected, BATCHES);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_thread),	   cmocka_unit_test(blocking),
+		cmocka_unit_test(closing),	   cmocka_unit_test(wrapping),
+		cmocka_unit_test(several_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

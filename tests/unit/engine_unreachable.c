@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* ICMP messages for packets that nobody can have, and who gets none. */
+#include "base/bytes.h"
+#include "engine/unreachable.h"
+#include "tests/lib/check.h"
+#include "tun/checksum.h"
+
+static uint8_t out[UNREACHABLE_MAX_LEN];
+static uint8_t packet[2000];
+
+static size_t make_v4(uint8_t proto, size_t len)
+{
+	memset(packet, 0xab, sizeof(packet));
+	memset(packet, 0, 28);
+	packet[0] = 0x45;
+	packet[9] = proto;
+	memcpy(packet + 12, "\x0a\0\0\1\x0a\0\0\2", 8);
+	packet[20] = 8;
+	return len;
+}
+
+static size_t make_v6(uint8_t proto, size_t len)
+{
+	memset(packet, 0xab, sizeof(packet));
+	memset(packet, 0, 48);
+	packet[0] = 0x60;
+	packet[6] = proto;
+	packet[8] = packet[24] = 0xfd;
+	packet[23] = 1;
+	packet[39] = 2;
+	packet[40] = 128;
+	return len;
+}
+
+static void ipv4(void **state)
+{
+	static const size_t lens[] = { 28, 100, 548, 549, 2000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+		size_t len = make_v4(17, lens[i]);
+		size_t n = unreachable_make(out, packet, len);
+		size_t quoted = size_min(len, 548);
+
+		assert_int_equal(n, 28 + quoted);
+		assert_int_equal(out[0], 0x45);
+		assert_int_equal(out[2] << 8 | out[3], n);
+		assert_int_equal(out[9], 1);
+		assert_memory_equal(out + 12, "\x0a\0\0\2\x0a\0\0\1", 8);
+		assert_int_equal(checksum_fold(checksum_add(0, out, 20)),
+				 0xffff);
+		assert_memory_equal(out + 20, "\3\1", 2);
+		assert_int_equal(
+			checksum_fold(checksum_add(0, out + 20, n - 20)),
+			0xffff);
+		assert_memory_equal(out + 28, packet, quoted);
+	}
+}
+
+static void ipv6(void **state)
+{
+	static const size_t lens[] = { 48, 100, 1232, 1233, 2000 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+		size_t len = make_v6(17, lens[i]);
+		size_t n = unreachable_make(out, packet, len);
+		size_t quoted = size_min(len, 1232);
+		uint64_t sum;
+
+		assert_int_equal(n, 48 + quoted);
+		assert_int_equal(out[4] << 8 | out[5], n - 40);
+		assert_int_equal(out[23], 2);
+		assert_int_equal(out[39], 1);
+		assert_memory_equal(out + 40, "\1\3", 2);
+		sum = checksum_pseudo6(out + 8, out + 24, 58, n - 40);
+		sum = checksum_add(sum, out + 40, n - 40);
+		assert_int_equal(checksum_fold(sum), 0xffff);
+		assert_memory_equal(out + 48, packet, quoted);
+	}
+}
+
+static void expect_none(size_t len)
+{
+	assert_int_equal(unreachable_make(out, packet, len), 0);
+}
+
+static void no_answer(void **state)
+{
+	(void)state;
+	for (size_t len = 0; len < 28; len++) {
+		make_v4(17, len);
+		expect_none(len);
+	}
+	make_v4(17, 100);
+	packet[7] = 1; /* a later fragment */
+	expect_none(100);
+	make_v4(17, 100);
+	packet[12] = 0; /* from nowhere */
+	expect_none(100);
+	make_v4(17, 100);
+	packet[16] = 224; /* to a group */
+	expect_none(100);
+	make_v4(17, 100);
+	packet[12] = 255; /* from a broadcast */
+	expect_none(100);
+	make_v4(1, 100);
+	packet[20] = 3; /* an ICMP error */
+	expect_none(100);
+	make_v4(17, 100);
+	packet[0] = 0x4f; /* options beyond the end */
+	expect_none(40);
+	make_v4(17, 100);
+	packet[0] = 0x44; /* a header that is too short */
+	expect_none(100);
+	for (size_t len = 0; len < 40; len++) {
+		make_v6(17, len);
+		expect_none(len);
+	}
+	make_v6(17, 100);
+	packet[24] = 0xff; /* to a group */
+	expect_none(100);
+	make_v6(58, 100);
+	packet[40] = 1; /* an ICMP error */
+	expect_none(100);
+	make_v6(17, 100);
+	memset(packet + 8, 0, 16); /* from nowhere */
+	expect_none(100);
+	packet[0] = 0x50;
+	expect_none(100);
+	/* Questions are answered. */
+	assert_true(unreachable_make(out, packet, make_v4(1, 100)) > 0);
+	assert_true(unreachable_make(out, packet, make_v6(58, 100)) > 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ipv4),
+		cmocka_unit_test(ipv6),
+		cmocka_unit_test(no_answer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

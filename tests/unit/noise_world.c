@@ -15,10 +15,11 @@ static void side_random(void *arg, void *buf, size_t len)
 	uint8_t *out = buf;
 	size_t n = size_min(len, side->planned_len);
 
-	if (n)
+	if (n) {
 		memcpy(out, side->planned, n);
-	side->planned += n;
-	side->planned_len -= n;
+		side->planned += n;
+		side->planned_len -= n;
+	}
 	prng_fill(&side->seed, out + n, len - n);
 }
 

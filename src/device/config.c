@@ -389,8 +389,7 @@ static struct peer *spare_take(struct change *change,
 			return peer;
 		peer_put(peer);
 	}
-	INVARIANT(!"no peer was made for a section");
-	return NULL;
+	invariant_broken("a peer for each section", __FILE__, __LINE__);
 }
 
 /**
@@ -557,7 +556,7 @@ static void apply_to_peer(struct change *change, const struct record *record)
 		change_allowedip(change, record);
 		break;
 	default:
-		INVARIANT(!"a record that is not about a peer");
+		invariant_broken("a record about a peer", __FILE__, __LINE__);
 	}
 }
 

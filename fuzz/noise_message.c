@@ -81,6 +81,7 @@ static void scene_set(struct scene *s, enum template template)
 	struct message_cookie reply;
 
 	set_initiation(s, &initiation);
+	s->is_set = true;
 	s->len = sizeof(initiation);
 	memcpy(s->msg, &initiation, s->len);
 	if (template == RESPONSE) {
@@ -100,7 +101,6 @@ static void scene_set(struct scene *s, enum template template)
 		s->len = sizeof(reply);
 		memcpy(s->msg, &reply, s->len);
 	}
-	s->is_set = true;
 }
 
 static void scene_unset(struct scene *s)

@@ -156,7 +156,7 @@ static void random_bytes(void **state)
 {
 	static const char *const words[] = { "set=1\n", "get=1\n",
 					     "\n",	"listen_port=",
-					     "5",	"public_key=" KEY_B,
+					     "5",	("public_key=" KEY_B),
 					     "remove=", "true",
 					     "=",	"allowed_ip=1.1.1.1/",
 					     "\r",	"\x01\xff" };

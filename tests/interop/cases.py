@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Cases for every other implementation. Each begins with new keys."""
+import pathlib
 import time
 
 import traffic
 from sandbox import until
 from tunnel import DEFAULT_PORT, Key, wg
 
+HERE = pathlib.Path(__file__).resolve().parent
 MTU = 1420
 MIB = 1 << 20
 
@@ -282,6 +284,32 @@ def silence_makes_a_handshake(t):
         check(time.monotonic() - begin > 10, "noticed too early")
 
 
+def cookie(t, first):
+    """The end that is asked is under load: it answers with a cookie, and
+    serves who sends that back, in the next attempt after 5 s."""
+    second = t.peer_of(first)
+    t.configure(first)
+    storm = t.ours.host.start([
+        str(HERE / "storm.py"), second.outer[4], str(second.port),
+        second.key.public, "9", t.ours.device])
+    time.sleep(1)
+    first.host.sh(f"ping -c 8 {second.inner[4]} >/dev/null 2>&1 &")
+    seen = storm.communicate(timeout=20)[0].decode().splitlines()
+    here, there = ("out", "in") if first is t.ours else ("in", "out")
+    expected = [f"{here} initiation", f"{there} cookie",
+                f"{here} initiation with cookie", f"{there} response"]
+    same(seen[:4], expected, "handshake messages under load")
+    same(first.ping(second), 3, "answers")
+
+
+def cookie_from_us(t):
+    cookie(t, t.theirs)
+
+
+def cookie_from_them(t):
+    cookie(t, t.ours)
+
+
 def rekey_after_time(t):
     """The session that is 120 s old is replaced without a lost packet."""
     for end in t.ends:
@@ -326,5 +354,7 @@ LONG = [
     wrong_preshared_key,
     passive_keepalive,
     silence_makes_a_handshake,
+    cookie_from_us,
+    cookie_from_them,
     rekey_after_time,
 ]

@@ -55,6 +55,12 @@ class NamespaceHost(Host):
                               stderr=subprocess.STDOUT, timeout=seconds)
         return done.returncode, done.stdout.decode(errors="replace")
 
+    def start(self, argv):
+        """Start a program, with its output in a pipe."""
+        return subprocess.Popen([*self.enter, *argv],
+                                stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE)
+
 
 class Daemon:
     """A userspace WireGuard in the foreground, in a namespace host."""

@@ -108,7 +108,7 @@ class End:
 
     def ping(self, peer, family=4, count=3, size=56, interval=0.2):
         """Ping through the tunnel. Return the number of answers."""
-        seconds = 3 + count * interval
+        seconds = 3 + 1.2 * count * interval
         out = self.host.execute(
             f"ping -{family} -c {count} -i {interval} -s {size} "
             f"-w {int(seconds)} {peer.inner[family]}", seconds + 10)[1]

@@ -64,10 +64,10 @@ def both_end_well(tunnel):
 
 def main():
     full = os.environ.get("INTEROP") == "full"
-    sandbox.enter(900 if full else 120, "wireguard-go", "socat")
+    sandbox.enter(900 if full else 200, "wireguard-go", "socat")
     todo = cases.SHORT + cases.MIDDLE + (cases.LONG if full else [])
     link = Link(sys.argv[1])
-    return tap.run([*todo, both_end_well], link.tunnel, 840 if full else 100)
+    return tap.run([*todo, both_end_well], link.tunnel, 840 if full else 160)
 
 
 sys.exit(0 if main() else 1)

@@ -64,12 +64,29 @@ static void run(IMB_MGR *mgr, const struct aead_msg *m, uint8_t *tag,
 	INVARIANT(job && job->status == IMB_STATUS_COMPLETED);
 }
 
+/**
+ * seal_batch() - see struct aead_backend
+ * @ctx:	manager
+ * @msgs:	batch
+ * @n:		messages in it
+ */
 static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		run(ctx, &msgs[i], msgs[i].text + msgs[i].len, IMB_DIR_ENCRYPT);
 }
 
+/**
+ * open_batch() - see struct aead_backend
+ * @ctx:	manager
+ * @msgs:	batch
+ * @n:		messages in it
+ *
+ * Unlike libsodium the library decrypts whatever comes, so the text of a forged
+ * message is wiped here.
+ *
+ * Return: how many are authentic.
+ */
 static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	size_t n_good = 0;
@@ -166,6 +183,10 @@ err_free_mgr:
 	return NULL;
 }
 
+/**
+ * ctx_close() - give the manager back
+ * @ctx:	manager
+ */
 static void ctx_close(void *ctx)
 {
 	free_mb_mgr(ctx);

@@ -240,6 +240,8 @@ static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 	count(&ol->stats.staged_drops, n_dropped);
 	if (r == DEVICE_E_FLUSH)
 		outbound_request(ol, peer, false);
+	else
+		outbound_want_session(peer);
 }
 
 /* Where packets are read to: behind the virtio-net header. */
@@ -362,6 +364,9 @@ static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 	}
 	if (request.keepalive && peer_has_session(request.peer, now))
 		add_keepalive(ol, slot, request.peer, now);
+	else if (request.keepalive)
+		/* The session's first message will be one. */
+		outbound_want_session(request.peer);
 	peer_put(request.peer);
 	return true;
 }

@@ -2,12 +2,14 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
+# Warnings are errors here, and not for those who only build it.
+WERROR ?= true
 
 all: $(BUILD)/build.ninja ## build everything into build/
 	@ninja -C $(BUILD)
 
 $(BUILD)/build.ninja:
-	meson setup $(BUILD) $(MESON_FLAGS)
+	meson setup $(BUILD) -Dwerror=$(WERROR) $(MESON_FLAGS)
 
 check: all ## run all suites of the plain build
 	meson test -C $(BUILD) --print-errorlogs

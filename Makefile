@@ -37,6 +37,10 @@ bench-udp: all ## compare ways to send UDP: CSV and SVG in build/bench/
 install: all ## install library, header, pkg-config file and manual pages
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
 	DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD)
+ifeq ($(DESTDIR),)
+	@PATH=$$PATH:/usr/sbin:/sbin ldconfig 2>/dev/null || \
+		echo "ldconfig failed: the loader may not find the library yet"
+endif
 
 clean: ## remove all build directories
 	rm -rf build build-*

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -227,6 +228,8 @@ static void from_descriptors(void **state)
 	int stream = socket(AF_INET, SOCK_STREAM, 0), file;
 	int fd4 = udp_socket(AF_INET, false);
 	int fd6 = udp_socket(AF_INET6, true);
+	int value = 0;
+	socklen_t len = sizeof(value);
 	struct ug_endpoint to;
 
 	(void)state;
@@ -238,6 +241,15 @@ static void from_descriptors(void **state)
 	assert_int_equal(ug_open_fds(&sock, 999, -1, NULL, NULL), -EBADF);
 	close(stream);
 	close(file);
+	/* A descriptor that the caller keeps is as it was. */
+	assert_int_equal(ug_open_fds(&sock, fd4, 999, NULL, &report), -EBADF);
+	assert_int_equal(report.v4.err, -ECANCELED);
+	getsockopt(fd4, IPPROTO_UDP, UDP_GRO, &value, &len);
+	assert_int_equal(value, 0);
+	/* One datagram stays one, whatever its owner had set. */
+	value = 2;
+	setsockopt(fd4, IPPROTO_UDP, UDP_SEGMENT, &value, sizeof(value));
+	setsockopt(fd6, IPPROTO_UDP, UDP_CORK, &value, sizeof(value));
 	assert_int_equal(ug_open_fds(&sock, fd4, fd6, NULL, &report), 0);
 	assert_true(report.v4.merges && report.v6.segments);
 	assert_int_equal(report.port, ug_port(sock));
@@ -247,6 +259,11 @@ static void from_descriptors(void **state)
 	to = *views[0].from;
 	assert_int_equal(send_text(sock, &to, "answer", 5), UG_SENT);
 	expect_text(peer, "answer", 5);
+	assert_int_equal(send_text(sock, &to, "alone", 1), UG_SENT);
+	expect_text(peer, "alone", 1);
+	to = at("[::1]", ug_port(peer));
+	assert_int_equal(send_text(sock, &to, "six", 1), UG_SENT);
+	expect_text(peer, "six", 1);
 	ug_close(sock);
 	assert_int_equal(fcntl(fd4, F_GETFD), -1);
 	ug_close(peer);

@@ -321,7 +321,8 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  * @out:	set on success to the socket, which then owns the descriptors
  * @fd4:	a bound IPv4 UDP socket, or -1
  * @fd6:	a bound IPv6 UDP socket, or -1. If it is not IPV6_V6ONLY, IPv4
- *		traffic on it comes and goes as IPv4-mapped IPv6 addresses.
+ *		traffic on it comes and goes as IPv4-mapped IPv6 addresses,
+ *		with its TOS, and opt->pmtu4 is its path MTU mode.
  * @opt:	as for ug_open(); families, port, bind4, bind6 and device are
  *		not used
  * @report:	as for ug_open(); port is that of the first descriptor

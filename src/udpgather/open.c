@@ -477,6 +477,24 @@ static int clear_options(struct opening *o, int h, int fd)
 	return 0;
 }
 
+/*
+ * An IPv6 descriptor that takes IPv4 traffic as well has IPv4 options, too.
+ * The local address comes as IPv6 packet info, mapped; IPv4 packet info beside
+ * it would say the same in another form.
+ */
+static int set_mapped(struct opening *o, int fd)
+{
+	int only, pmtu = pmtu_value(o->opt.pmtu4);
+
+	if (get_int(o, fd, IPPROTO_IPV6, IPV6_V6ONLY, &only) < 0 || only)
+		return 0;
+	set_int(o, fd, IPPROTO_IP, IP_PKTINFO, 0);
+	set_int(o, fd, IPPROTO_IP, IP_RECVTOS, 1);
+	if (pmtu >= 0 && set_int(o, fd, IPPROTO_IP, IP_MTU_DISCOVER, pmtu) < 0)
+		return fail(&o->report.v6, "IP_MTU_DISCOVER", -errno);
+	return 0;
+}
+
 static int adopt_half(struct opening *o, int h, int fd)
 {
 	int err = check_fd(o, h, fd);
@@ -485,6 +503,8 @@ static int adopt_half(struct opening *o, int h, int fd)
 		err = read_port(o, h, fd);
 	if (err == 0)
 		err = set_common(o, h, fd);
+	if (err == 0 && h == HALF_V6)
+		err = set_mapped(o, fd);
 	if (err == 0)
 		err = clear_options(o, h, fd);
 	return err;

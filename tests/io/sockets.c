@@ -269,23 +269,68 @@ static void from_descriptors(void **state)
 	ug_close(peer);
 }
 
+static int send_tos(struct ug_socket *sock, const struct ug_endpoint *to,
+		    uint8_t tos)
+{
+	struct iovec iov = { unconst("tos"), 3 };
+	struct ug_datagram d[2];
+	int status[2];
+
+	d[0] = d[1] = (struct ug_datagram){
+		.iov = &iov,
+		.n_iov = 1,
+		.tos = tos,
+	};
+	ug_send(sock, batch, to, d, 2, status, 0);
+	assert_int_equal(status[0], status[1]);
+	return status[0];
+}
+
 /* One IPv6 socket for both families: IPv4 comes and goes mapped. */
 static void dual_stack_descriptor(void **state)
 {
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.pmtu4 = UG_PMTU_PROBE,
+		.pmtu6 = UG_PMTU_DO,
+	};
 	struct ug_socket *sock, *peer = opened(NULL);
+	int fd = udp_socket(AF_INET6, false), value = 1;
+	socklen_t len = sizeof(value);
 	struct ug_endpoint to;
 
 	(void)state;
-	assert_int_equal(
-		ug_open_fds(&sock, -1, udp_socket(AF_INET6, false), NULL, NULL),
-		0);
+	setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &value, sizeof(value));
+	assert_int_equal(ug_open_fds(&sock, -1, fd, &opt, NULL), 0);
+	getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &value, &len);
+	assert_int_equal(value, IP_PMTUDISC_PROBE);
+	getsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &value, &len);
+	assert_int_equal(value, IPV6_PMTUDISC_DO);
 	to = at("127.0.0.1", ug_port(sock));
 	assert_int_equal(send_text(peer, &to, "mapped", 2), UG_SENT);
 	expect_text(sock, "mapped", 2);
 	to = *views[0].from;
 	assert_true(IN6_IS_ADDR_V4MAPPED(&to.addr.v6.sin6_addr));
+	assert_memory_equal(to.source.addr + 10, "\xff\xff\x7f\0\0\1", 6);
 	assert_int_equal(send_text(sock, &to, "back", 4), UG_SENT);
 	expect_text(peer, "back", 4);
+	/* The TOS is that of the header, IPv4's or IPv6's. */
+	assert_int_equal(send_tos(sock, &to, 0xb8), UG_SENT);
+	expect_text(peer, "tos", 2);
+	assert_int_equal(views[0].tos, 0xb8);
+	to = at("127.0.0.1", ug_port(sock));
+	assert_int_equal(send_tos(peer, &to, 0x2c), UG_SENT);
+	expect_text(sock, "tos", 2);
+	assert_int_equal(views[0].tos, 0x2c);
+	assert_null(ug_refused_source(batch));
+	to = at("[::1]", ug_port(sock));
+	assert_int_equal(send_tos(peer, &to, 0x4c), UG_SENT);
+	expect_text(sock, "tos", 2);
+	assert_int_equal(views[0].tos, 0x4c);
+	to = *views[0].from;
+	assert_int_equal(send_tos(sock, &to, 0x6c), UG_SENT);
+	expect_text(peer, "tos", 2);
+	assert_int_equal(views[0].tos, 0x6c);
 	ug_close(sock);
 	ug_close(peer);
 }

@@ -611,7 +611,8 @@ bool ug_receiver_pending(const struct ug_receiver *rcv);
  * For a receiver that had nothing to do for a while, so that a burst does not
  * stay in memory. The receiver's owner.
  *
- * Return: true if the memory was given back; false if datagrams are pending.
+ * Return: true if the memory was given back; false if datagrams are pending,
+ * or if the kernel refuses (memory that is locked: mlock(2)).
  */
 bool ug_receiver_release(struct ug_receiver *rcv);
 

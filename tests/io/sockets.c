@@ -540,6 +540,10 @@ static void memory_follows_use(void **state)
 	assert_false(ug_receiver_release(big));
 	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
 		;
+	/* Locked memory cannot be given back. */
+	assert_int_equal(mlock(slots, 4096), 0);
+	assert_false(ug_receiver_release(big));
+	assert_int_equal(munlock(slots, 4096), 0);
 	assert_true(ug_receiver_release(big));
 	assert_int_equal(resident_pages(slots, 256 * 16), 0);
 	ug_receiver_free(big);

@@ -21,6 +21,9 @@ tsan: ## clang, ThreadSanitizer: build and run what has threads
 fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 	tools/fuzz $(FUZZ_SECONDS)
 
+soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
+	tools/soak $(or $(SOAK_SECONDS),3600)
+
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
 
@@ -42,4 +45,4 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak tidy format bench bench-udp install clean help

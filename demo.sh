@@ -1,7 +1,9 @@
-#!/bin/sh
-# Shows traffic moving between two network namespaces through libudpgather.
-# As root. Installs what it needs from Debian, builds, runs for some seconds
-# (DEMO_SECONDS, default 5), removes what it made.
+#!/bin/bash
+# Shows wiregather carrying traffic between two network namespaces: keys, `wg`,
+# ping, iperf3 both ways with live progress, and a closing table. As root.
+# Installs what it needs from Debian, builds, and removes what it made, also
+# after Ctrl-C. DEMO_SECONDS (default 5) is the time of each run of iperf3.
+# `./demo.sh library` shows libudpgather alone, without a tunnel.
 set -eu
 cd "$(dirname "$0")"
 seconds=${DEMO_SECONDS:-5}
@@ -10,18 +12,21 @@ if [ "$(id -u)" -ne 0 ]; then
 	exit 1
 fi
 tools/install-deps
+if [ "${1:-}" = library ]; then
+	exec tools/demo-library
+fi
 echo "building"
-make --no-print-directory BUILD=build >build.log 2>&1 || {
-	cat build.log
+out=$(mktemp -d)
+make --no-print-directory BUILD=build >"$out/build.log" 2>&1 || {
+	cat "$out/build.log"
 	exit 1
 }
-rm -f build.log
 
-near=ugdemo-near-$$ far=ugdemo-far-$$ pids=
-out=$(mktemp -d)
+near=wgdemo-near-$$ far=wgdemo-far-$$ pids=()
 clean() {
 	trap - EXIT INT TERM
-	for p in $pids; do kill "$p" 2>/dev/null || :; done
+	for p in "${pids[@]}"; do kill "$p" 2>/dev/null || :; done
+	wait 2>/dev/null || :
 	ip netns del "$near" 2>/dev/null || :
 	ip netns del "$far" 2>/dev/null || :
 	rm -rf "$out"
@@ -29,58 +34,110 @@ clean() {
 trap clean EXIT
 trap 'clean; exit 130' INT TERM
 
+# A veth pair of MTU 1500 is the network between the two.
 ip netns add "$near"
 ip netns add "$far"
-ip -n "$near" link add ug0 mtu 1500 type veth peer name ug0 netns "$far"
-ip -n "$near" addr add 10.77.0.1/24 dev ug0
-ip -n "$far" addr add 10.77.0.2/24 dev ug0
-ip -n "$near" addr add fd00:77::1/64 dev ug0 nodad
-ip -n "$far" addr add fd00:77::2/64 dev ug0 nodad
-ip -n "$near" link set ug0 up
-ip -n "$far" link set ug0 up
-sleep 1
+ip -n "$near" link add wire mtu 1500 type veth peer name wire netns "$far"
+ip -n "$near" addr add 10.77.0.1/24 dev wire
+ip -n "$far" addr add 10.77.0.2/24 dev wire
+for ns in "$near" "$far"; do
+	ip -n "$ns" link set lo up
+	ip -n "$ns" link set wire up
+done
 
-run() { # label destination size
-	echo
-	echo "== $1"
-	ip netns exec "$far" build/examples/sink 9999 >"$out/sink" &
-	sink=$!
-	pids="$pids $sink"
-	sleep 0.3
-	ip netns exec "$near" build/examples/blast "$2" "$seconds" "$3" \
-		>"$out/blast" &
-	blast=$!
-	pids="$pids $blast"
-	i=0
-	while [ $i -lt "$seconds" ]; do
-		sleep 1
-		i=$((i + 1))
-		printf '%3d s  %s  |  %s\n' $i \
-			"$(grep Gbit "$out/blast" | tail -1)" \
-			"$(grep Gbit "$out/sink" | tail -1)"
-	done
-	wait $blast
-	wait $sink
-	pids=
-	tail -1 "$out/blast"
-	tail -1 "$out/sink"
-	sent=$(awk 'END { print $2 }' "$out/blast")
-	got=$(awk 'END { print $2 }' "$out/sink")
-	awk -v l="$1" -v s="$sent" -v g="$got" -v t="$seconds" -v z="$3" \
-		'BEGIN { printf "%-34s %8.2f %10.2f %8.2f %%\n", l,
-			s * z * 8e-9 / t, g * z * 8e-9 / t,
-			s ? 100 * (s - g) / s : 0 }' >>"$out/table"
-	[ "$got" -gt 0 ]
+# Becomes a command in a namespace, with a directory for UAPI sockets of its
+# own. For a subshell, or in the background: then the daemon's pid is $!.
+inside() { # namespace command...
+	local ns=$1
+	shift
+	# shellcheck disable=SC2016 # the inner shell expands it
+	exec ip netns exec "$ns" unshare -m sh -c \
+		'mount -t tmpfs none /var/run && mkdir -p /var/run/wireguard &&
+		mount --bind "$0" /var/run/wireguard && exec "$@"' \
+		"$out/run-$ns" "$@"
 }
 
-echo "two namespaces, joined by a veth pair of MTU 1500; $seconds s each"
-run "IPv4, 1,452 bytes" 10.77.0.2:9999 1452
-run "IPv6, 1,200 bytes" '[fd00:77::2]:9999' 1200
-run "IPv4, 64 bytes" 10.77.0.2:9999 64
+start() { # namespace
+	mkdir "$out/run-$1"
+	LOG_LEVEL=verbose inside "$1" "$PWD/build/wiregather" -f wgdemo \
+		>"$out/$1.log" 2>&1 &
+	pids+=($!)
+	daemon=$!
+	for _ in $(seq 100); do
+		[ -S "$out/run-$1/wgdemo.sock" ] && return
+		sleep 0.02
+	done
+	cat "$out/$1.log"
+	exit 1
+}
 
 echo
-printf '%-34s %8s %10s %8s\n' "" "sent" "received" "lost"
-printf '%-34s %8s %10s\n' "" "Gbit/s" "Gbit/s"
+echo "== two daemons, one in each namespace"
+start "$near"
+near_pid=$daemon
+start "$far"
+far_pid=$daemon
+wg genkey >"$out/near.key"
+wg genkey >"$out/far.key"
+(inside "$near" wg set wgdemo listen-port 51820 private-key "$out/near.key" \
+	peer "$(wg pubkey <"$out/far.key")" allowed-ips 10.78.0.2/32 \
+	endpoint 10.77.0.2:51820)
+(inside "$far" wg set wgdemo listen-port 51820 private-key "$out/far.key" \
+	peer "$(wg pubkey <"$out/near.key")" allowed-ips 10.78.0.1/32)
+ip -n "$near" addr add 10.78.0.1/24 dev wgdemo
+ip -n "$far" addr add 10.78.0.2/24 dev wgdemo
+ip -n "$near" link set wgdemo up
+ip -n "$far" link set wgdemo up
+
+echo
+echo "== ping through the tunnel"
+ip netns exec "$near" ping -c 5 -i 0.2 -W 2 10.78.0.2
+
+# Seconds of CPU that a process has used.
+cpu() { awk -v hz="$(getconf CLK_TCK)" \
+	'{ sub(/.*\) /, ""); print ($12 + $13) / hz }' "/proc/$1/stat"; }
+
+measure() { # label, iperf3 options
+	local label=$1 before after gbit
+	shift
+	echo
+	echo "== iperf3: $label"
+	ip netns exec "$far" iperf3 -s -1 -B 10.78.0.2 >/dev/null &
+	pids+=($!)
+	sleep 0.3
+	before=$(cpu "$near_pid" && cpu "$far_pid")
+	ip netns exec "$near" iperf3 -c 10.78.0.2 -t "$seconds" -f g \
+		--forceflush "$@" | tee "$out/iperf" | grep -E 'sec ' || :
+	after=$(cpu "$near_pid" && cpu "$far_pid")
+	gbit=$(awk '/receiver/ { for (i = 1; i < NF; i++)
+		if ($(i + 1) ~ /bits\/sec/) print $i }' "$out/iperf" | tail -1)
+	printf '%s\n%s\n' "$before" "$after" | awk -v l="$label" -v g="$gbit" \
+		-v t="$seconds" '{ v[NR] = $1 } END { c = v[3] + v[4] - v[1] - v[2]
+		printf "%-24s %8.2f %16.3f\n", l, g, g ? c / (g * t) : 0 }' \
+		>>"$out/table"
+	[ -n "$gbit" ]
+}
+
+measure "TCP, near to far"
+measure "TCP, far to near" -R
+measure "TCP, 4 streams" -P 4
+measure "UDP, 1,372 bytes" -u -b 0 -l 1372
+
+echo
+(inside "$near" wg show)
+
+rss() { awk '/VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
+memory="$(rss "$near_pid") MiB near, $(rss "$far_pid") MiB far"
+kill "$near_pid" "$far_pid"
+wait "$near_pid" "$far_pid" || :
+echo
+printf '%-24s %8s %16s\n' "" "Gbit/s" "CPU s per Gbit"
+printf '%-24s %8s %16s\n' "" "" "(both daemons)"
 cat "$out/table"
 echo
-echo "What is lost came faster than the receiver took it: UDP does not wait."
+echo "peak memory: $memory"
+for ns in "$near" "$far"; do
+	side=${ns#wgdemo-}
+	sed -n "s/.* sent \([0-9]* datagrams .*\)/coalescing ${side%-*}: \1/p" \
+		"$out/$ns.log"
+done

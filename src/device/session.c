@@ -76,11 +76,7 @@ struct peer *outbound_route(struct device *device, const uint8_t *packet,
 	return peer;
 }
 
-/**
- * want_handshake() - ask for a handshake, and wake who makes it
- * @peer:	peer
- */
-static void want_handshake(struct peer *peer)
+void outbound_want_session(struct peer *peer)
 {
 	if (timers_want_handshake(&peer->timers))
 		device_poke_peer(peer);
@@ -97,7 +93,7 @@ int outbound_begin(struct peer *peer, size_t n, uint64_t now,
 		n_drawn = noise_keypair_reserve(kp, n, &first);
 	if (!n_drawn || !peer_get(peer)) {
 		noise_keypair_put(kp);
-		want_handshake(peer);
+		outbound_want_session(peer);
 		return DEVICE_E_NO_SESSION;
 	}
 	*out = (struct outbound){ peer, kp, first, n_drawn };
@@ -145,7 +141,7 @@ void outbound_end(struct outbound *out, size_t len, bool has_data, uint64_t now)
 	if (timers_note_sent(&peer->timers, has_data, now))
 		device_poke_peer(peer);
 	if (noise_keypair_wants_rekey_after_send(out->kp, now))
-		want_handshake(peer);
+		outbound_want_session(peer);
 	noise_keypair_put(out->kp);
 	peer_put(peer);
 	memset(out, 0, sizeof(*out));
@@ -294,7 +290,7 @@ static void check_last_minute(const struct inbound *in, uint64_t now)
 	if (current == in->kp &&
 	    !atomic_exchange_explicit(&peer->did_last_minute, true,
 				      memory_order_relaxed))
-		want_handshake(peer);
+		outbound_want_session(peer);
 	noise_keypair_put(current);
 }
 

@@ -70,6 +70,15 @@ int outbound_begin(struct peer *peer, size_t n, uint64_t now,
 		   struct outbound *out);
 
 /**
+ * outbound_want_session() - have a handshake begin
+ * @peer:	peer that packets wait for
+ *
+ * outbound_begin() does this by itself when it finds no session. Any thread,
+ * without locks.
+ */
+void outbound_want_session(struct peer *peer);
+
+/**
  * outbound_stage() - keep a packet until there is a session
  * @peer:	peer for which outbound_begin() found none
  * @packet:	copied

@@ -240,6 +240,8 @@ static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 	count(&ol->stats.staged_drops, n_dropped);
 	if (r == DEVICE_E_FLUSH)
 		outbound_request(ol, peer, false);
+	else
+		outbound_want_session(peer);
 }
 
 /* Where packets are read to: behind the virtio-net header. */

@@ -282,10 +282,10 @@ class Tunnel:
             return file.read()
 
     def get(self, *what, check_status=True):
-        return run("wg", "show", self.name, *what, check_status=check_status)
+        return self.node.run("wg", "show", self.name, *what, check_status=check_status)
 
     def set(self, *arguments, **options):
-        return run("wg", "set", self.name, *arguments, **options)
+        return self.node.run("wg", "set", self.name, *arguments, **options)
 
     def configure(self, *peers, how="setconf", lines=()):
         """Give key, port and peers, each a dict of wg(8)'s words."""
@@ -295,7 +295,8 @@ class Tunnel:
             text.append("[Peer]")
             text += [f"{key} = {value}" for key, value in peer.items()
                      if value is not None]
-        run("wg", how, self.name, "/dev/stdin", stdin="\n".join(text) + "\n")
+        self.node.run("wg", how, self.name, "/dev/stdin",
+                      stdin="\n".join(text) + "\n")
 
     def up(self, *addresses, mtu=None):
         lines = [f"addr add {a} dev {self.name}" +

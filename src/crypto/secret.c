@@ -101,16 +101,16 @@ static void *region_map_private(bool *is_locked)
  * pool_grow() - map one more region and put its slots on the free list
  * @pool:	pool, locked
  *
- * Return: true; false if memory is short or the pool is at its limit.
+ * Without memory, or at the limit of the pool, the list stays as it is.
  */
-static bool pool_grow(struct secret_pool *pool)
+static void pool_grow(struct secret_pool *pool)
 {
 	size_t n_slots = SECRET_REGION_LEN / pool->slot_len;
 	bool is_locked = true;
 	uint8_t *region = NULL;
 
 	if (pool->n_regions == SECRET_REGIONS_MAX)
-		return false;
+		return;
 	if (pool->backing == SECRET_BEST) {
 		region = region_map_memfd();
 		if (!region)
@@ -119,7 +119,7 @@ static bool pool_grow(struct secret_pool *pool)
 	if (!region)
 		region = region_map_private(&is_locked);
 	if (!region)
-		return false;
+		return;
 	pool->was_refused |= !is_locked;
 	pool->regions[pool->n_regions++] = region;
 	for (size_t i = n_slots; i-- > 0;) {
@@ -129,7 +129,6 @@ static bool pool_grow(struct secret_pool *pool)
 		free_slot->next = pool->first_free;
 		pool->first_free = free_slot;
 	}
-	return true;
 }
 
 struct secret_pool *secret_pool_new(size_t slot_len,
@@ -163,11 +162,13 @@ void secret_pool_free(struct secret_pool *pool)
 
 void *secret_alloc(struct secret_pool *pool)
 {
-	struct free_slot *slot = NULL;
+	struct free_slot *slot;
 
 	pthread_mutex_lock(&pool->lock);
-	if (pool->first_free || pool_grow(pool)) {
-		slot = pool->first_free;
+	if (!pool->first_free)
+		pool_grow(pool);
+	slot = pool->first_free;
+	if (slot) {
 		pool->first_free = slot->next;
 		slot->next = NULL;
 		pool->n_used++;

@@ -30,7 +30,7 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 	struct device_endpoint ep;
 	int err;
 
-	timers_note_handshake_sent(&peer->timers, now);
+	timers_note_handshake_sent(&peer->timers, false, now);
 	if (!endpoint_cell_get(&peer->endpoint, &ep))
 		return -EDESTADDRREQ;
 	err = noise_handshake_create_initiation(&peer->handshake, realtime,
@@ -161,7 +161,7 @@ static int answer_initiation(const struct received *r, struct peer *peer)
 	if (err)
 		return err;
 	timers_note_session(&peer->timers, r->now);
-	timers_note_handshake_sent(&peer->timers, r->now);
+	timers_note_handshake_sent(&peer->timers, true, r->now);
 	device_poke_peer(peer);
 	memcpy(r->answer->buf, &msg, sizeof(msg));
 	r->answer->len = sizeof(msg);

@@ -81,8 +81,12 @@ bool timers_want_handshake(struct timers *timers)
 					 memory_order_seq_cst);
 }
 
-void timers_note_handshake_sent(struct timers *timers, uint64_t now)
+void timers_note_handshake_sent(struct timers *timers, bool is_response,
+				uint64_t now)
 {
+	if (is_response)
+		atomic_store_explicit(&timers->has_responded, true,
+				      memory_order_relaxed);
 	set(&timers->handshake_sent_ns, now);
 	timers_note_sent(timers, false, now);
 }
@@ -105,11 +109,16 @@ void timers_expire_handshake(struct timers *timers)
 	set(&timers->handshake_sent_ns, 0);
 }
 
-/* 0 to REKEY_TIMEOUT_JITTER_MAX_MS, of 16 random bits. */
+/* A part of a span, by 16 random bits. */
+static uint64_t part_of(uint64_t span_ns, uint32_t random)
+{
+	return span_ns / 0x10000 * (random & 0xffff);
+}
+
 static uint64_t jitter(uint32_t random)
 {
-	return (random & 0xffff) * (REKEY_TIMEOUT_JITTER_MAX_MS + 1) / 0x10000 *
-	       NSEC_PER_MSEC;
+	return part_of((REKEY_TIMEOUT_JITTER_MAX_MS + 1) * NSEC_PER_MSEC,
+		       random);
 }
 
 static bool is_due(uint64_t due_ns, uint64_t now, struct timers_verdict *v)
@@ -146,6 +155,8 @@ static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 		     struct timers_verdict *v)
 {
 	v->actions |= TIMERS_INITIATE;
+	atomic_store_explicit(&timers->has_responded, false,
+			      memory_order_relaxed);
 	timers->retry_ns = now + rekey_timeout_ns + jitter(random);
 	(void)is_due(timers->retry_ns, now, v);
 }
@@ -169,10 +180,12 @@ static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 {
 	if (!timers->is_attempting || !is_due(timers->retry_ns, now, v))
 		return;
-	/* A response of ours may have left since. */
-	if (!is_due(gate_ns(timers), now, v)) {
-		timers->retry_ns = gate_ns(timers);
-		return;
+	if (atomic_exchange_explicit(&timers->has_responded, false,
+				     memory_order_relaxed)) {
+		timers->retry_ns =
+			gate_ns(timers) + part_of(rekey_timeout_ns, random);
+		if (!is_due(timers->retry_ns, now, v))
+			return;
 	}
 	if (take_wish(timers))
 		timers->attempt_ns = now;

@@ -28,6 +28,12 @@
  * again. Between two messages of the handshake that we send REKEY_TIMEOUT goes
  * by at least; a wish that comes earlier waits.
  *
+ * When two initiations cross, each side drops its own to answer the other's,
+ * and no session comes of either. If both tried again after about the same
+ * time they would cross again, and for ever on a path whose delay is longer
+ * than the jitter. So who has answered while its own initiation was out waits
+ * longer, up to another REKEY_TIMEOUT, by chance.
+ *
  * How the control thread learns of a new deadline: the flag `armed` says that
  * it will look at this peer within KEEPALIVE_TIMEOUT, the shortest wait there
  * is, in any case. The data path sets it when it starts a wait, and wakes the
@@ -86,6 +92,7 @@ struct timers_verdict {
  * @handshake_sent_ns:	[a] last initiation or response that we sent
  * @persistent_s:	[a] interval of persistent keepalives, 0: none
  * @wants_handshake:	[a] somebody has asked for one
+ * @has_responded:	[a] a response has left since the last initiation
  * @is_done:		[a] a handshake has succeeded since the last check
  * @is_stirred:		[a] a wait was started since the last check
  * @armed:		[a] see above
@@ -102,6 +109,7 @@ struct timers {
 	_Atomic uint64_t handshake_sent_ns;
 	_Atomic uint16_t persistent_s;
 	_Atomic bool wants_handshake;
+	_Atomic bool has_responded;
 	_Atomic bool is_done;
 	_Atomic bool is_stirred;
 	_Atomic bool armed;
@@ -162,11 +170,13 @@ bool timers_want_handshake(struct timers *timers);
 /**
  * timers_note_handshake_sent() - an initiation or a response leaves
  * @timers:	timers
+ * @is_response: which of the two
  * @now:	the present
  *
  * Handshaker or control thread.
  */
-void timers_note_handshake_sent(struct timers *timers, uint64_t now);
+void timers_note_handshake_sent(struct timers *timers, bool is_response,
+				uint64_t now);
 
 /**
  * timers_note_session() - keys were derived

@@ -364,6 +364,9 @@ static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 	}
 	if (request.keepalive && peer_has_session(request.peer, now))
 		add_keepalive(ol, slot, request.peer, now);
+	else if (request.keepalive)
+		/* The session's first message will be one. */
+		outbound_want_session(request.peer);
 	peer_put(request.peer);
 	return true;
 }

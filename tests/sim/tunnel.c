@@ -32,6 +32,7 @@ static void test_steady_hours(void **state)
 
 	(void)state;
 	world_stream(world, 0, 1, SIM_MSEC(250), SIM_SEC(3 * HOUR));
+	world_run(world, SIM_SEC(1));
 	world_stream(world, 1, 0, SIM_MSEC(400), SIM_SEC(3 * HOUR));
 	world_run(world, SIM_SEC(3 * HOUR + 1));
 	assert_all_arrived(world, 0);
@@ -90,6 +91,30 @@ static void test_bad_network_then_good(void **state)
 	world_run(world, SIM_SEC(HOUR + 10));
 	assert_all_arrived(world, first);
 	world_free(world);
+}
+
+/* Both begin at once, and the path is longer than the jitter. */
+static void test_crossing_initiations(void **state)
+{
+	uint64_t worst_ns = 0;
+
+	(void)state;
+	for (uint64_t i = 0; i < 100; i++) {
+		struct world *world = world_new(seed + 100 + i, 2);
+		uint64_t start_ns = world->now;
+
+		world->delay_ns = SIM_MSEC(500);
+		world_send(world, 0, 1);
+		world_send(world, 1, 0);
+		while (world_count_arrived(world, 0) < 2)
+			world_run(world, SIM_MSEC(100));
+		if (world->now - start_ns > worst_ns)
+			worst_ns = world->now - start_ns;
+		world_free(world);
+	}
+	print_message("# worst of 100: %llu ms\n",
+		      (unsigned long long)(worst_ns / NSEC_PER_MSEC));
+	assert_true(worst_ns < SIM_SEC(MINUTE));
 }
 
 static void test_outages_heal(void **state)
@@ -434,6 +459,7 @@ int main(void)
 		cmocka_unit_test(test_steady_hours),
 		cmocka_unit_test(test_three_hosts),
 		cmocka_unit_test(test_bad_network_then_good),
+		cmocka_unit_test(test_crossing_initiations),
 		cmocka_unit_test(test_outages_heal),
 		cmocka_unit_test(test_staged_packets_arrive),
 		cmocka_unit_test(test_restart),

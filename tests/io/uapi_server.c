@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: MIT */
+/* What clients see of the server: requests, answers, and how it puts up. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/rcu.h"
+#include "tests/io/uapi_world.h"
+#include "tests/lib/check.h"
+
+enum {
+	/* Long enough for a server to be wrong in, in ms. */
+	MOMENT_MS = 150,
+	N_PEERS = 10000,
+};
+
+#define OK	     "errno=0\n\n"
+#define PRIVATE_LINE "private_key=" KEY_A "\n"
+#define KEY_A	     "480000000000000000000000000000000000000000000000000000000000004f"
+#define KEY_B	     "77a75ba6ce7b8b8ea2d1b4b5c3b83b42f1f5fc34a1c9a1ab1f6a1c4a0e9f2b11"
+#define NO_KEY \
+	"0000000000000000000000000000000000000000000000000000000000000000"
+
+static void get_nothing(void **state)
+{
+	struct world w;
+	int fd;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	client_check(fd, "get=1\n\n", OK);
+	client_check(fd, "get=1\n\n", OK);
+	close(fd);
+	world_end(&w);
+}
+
+static void set_and_get(void **state)
+{
+	struct world w;
+	int fd;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	client_check(fd,
+		     "set=1\n" PRIVATE_LINE "listen_port=0\nfwmark=51820\n"
+		     "public_key=" KEY_B "\nendpoint=[2001:db8::1]:1234\n"
+		     "persistent_keepalive_interval=25\n"
+		     "allowed_ip=10.1.2.3/24\nallowed_ip=fd00::/64\n\n",
+		     OK);
+	client_check(
+		fd, "get=1\n\n",
+		PRIVATE_LINE
+		"listen_port=7777\nfwmark=51820\n"
+		"public_key=" KEY_B "\npreshared_key=" NO_KEY
+		"\nprotocol_version=1\nendpoint=[2001:db8::1]:1234\n"
+		"last_handshake_time_sec=0\nlast_handshake_time_nsec=0\n"
+		"tx_bytes=0\nrx_bytes=0\npersistent_keepalive_interval=25\n"
+		"allowed_ip=10.1.2.0/24\nallowed_ip=fd00::/64\n" OK);
+	close(fd);
+	world_end(&w);
+}
+
+/* What was sent behind a set belongs to the next request, errors or not. */
+static void pipelined(void **state)
+{
+	struct world w;
+	char *text;
+	int fd;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	client_send(fd, "set=1\nlisten_port=5\n\n"
+			"get=1\n\n"
+			"set=1\nlisten_port=6\nfwmark=0x1\nlisten_port=8\n\n"
+			"set=1\nlisten_port=1\n\n"
+			"get=1\n\n"
+			"get=1\nwhat=1\n\n"
+			"set=1\nlisten_port=9\n\n"
+			"get=1\n\n");
+	text = client_receive(fd, 8);
+	assert_string_equal(text, OK "listen_port=5\n" OK "errno=-22\n\n"
+				     "errno=-98\n\n"
+				     "listen_port=5\n" OK "errno=22\n\n" OK
+				     "listen_port=9\n" OK);
+	free(text);
+	close(fd);
+	world_end(&w);
+}
+
+static void byte_by_byte(void **state)
+{
+	static const char text[] = "set=1\nlisten_port=77\n\nget=1\n\n";
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	struct world w;
+	char *answer;
+	int fd;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	for (size_t i = 0; text[i]; i++) {
+		char byte[] = { text[i], 0 };
+
+		client_send(fd, byte);
+		nanosleep(&pause, NULL);
+	}
+	answer = client_receive(fd, 2);
+	assert_string_equal(answer, OK "listen_port=77\n" OK);
+	free(answer);
+	close(fd);
+	world_end(&w);
+}
+
+static void garbage(void **state)
+{
+	static const char *const texts[] = {
+		"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"set=1\r\n\r\n",
+		"get=2\n\n",
+		"\n\n",
+		" get=1\n\n",
+	};
+	struct world w;
+	int other, fd;
+
+	(void)state;
+	world_begin(&w);
+	other = client_open(&w);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		fd = client_open(&w);
+		client_send(fd, texts[i]);
+		client_check_ended(fd);
+		close(fd);
+		client_check(other, "get=1\n\n", OK);
+	}
+	/* An answer that is due comes first. */
+	fd = client_open(&w);
+	client_send(fd, "get=1\n\nrubbish\n");
+	free(client_receive(fd, 1));
+	client_check_ended(fd);
+	close(fd);
+	close(other);
+	world_end(&w);
+}
+
+static void random_bytes(void **state)
+{
+	static const char *const words[] = { "set=1\n", "get=1\n",
+					     "\n",	"listen_port=",
+					     "5",	("public_key=" KEY_B),
+					     "remove=", "true",
+					     "=",	"allowed_ip=1.1.1.1/",
+					     "\r",	"\x01\xff" };
+	struct random random;
+	struct world w;
+	int fd;
+
+	(void)state;
+	random_init(&random, 5);
+	world_begin(&w);
+	for (int i = 0; i < 300; i++) {
+		fd = client_open(&w);
+		for (size_t n = random_below(&random, 200); n; n--) {
+			const char *word =
+				words[random_below(&random, ARRAY_LEN(words))];
+
+			/* It may have been thrown out by now. */
+			if (send(fd, word, strlen(word), MSG_NOSIGNAL) < 0)
+				break;
+		}
+		close(fd);
+	}
+	fd = client_open(&w);
+	free((client_send(fd, "get=1\n\n"), client_receive(fd, 1)));
+	close(fd);
+	world_end(&w);
+}
+
+static void long_line(void **state)
+{
+	enum {
+		LEN = 300000,
+	};
+	char *text = malloc(LEN);
+	struct world w;
+	int fd;
+
+	(void)state;
+	assert_non_null(text);
+	world_begin(&w);
+	fd = client_open(&w);
+	memset(text, 'a', LEN);
+	text[LEN - 1] = 0;
+	client_send(fd, "set=1\nlisten_port=3\n");
+	client_send(fd, text);
+	client_check(fd, "\n\n", "errno=-90\n\n");
+	client_check(fd, "get=1\n\n", OK);
+	/* A first line has no end to wait for. */
+	client_send(fd, text);
+	client_send(fd, "\n");
+	client_check_ended(fd);
+	close(fd);
+	free(text);
+	world_end(&w);
+}
+
+static void ends(void **state)
+{
+	struct world w;
+	int fd, other;
+
+	(void)state;
+	world_begin(&w);
+	other = client_open(&w);
+	/* In the middle of a request: nothing of it counts. */
+	fd = client_open(&w);
+	client_send(fd, "set=1\nlisten_port=5\n");
+	shutdown(fd, SHUT_WR);
+	client_check_ended(fd);
+	close(fd);
+	client_check(other, "get=1\n\n", OK);
+	/* After it: an answer is waited for. */
+	fd = client_open(&w);
+	client_send(fd, "set=1\nlisten_port=5\n\nget=1\n\n");
+	shutdown(fd, SHUT_WR);
+	free(client_receive(fd, 2));
+	client_check_ended(fd);
+	close(fd);
+	/* Nobody is there for the answer. */
+	fd = client_open(&w);
+	client_send(fd, "get=1\n\n");
+	close(fd);
+	fd = client_open(&w);
+	client_send(fd, "get=1\n\n");
+	shutdown(fd, SHUT_RD);
+	client_check(other, "get=1\n\n", "listen_port=5\n" OK);
+	close(fd);
+	close(other);
+	world_end(&w);
+}
+
+static void add_peers(int fd, unsigned int n)
+{
+	char line[256];
+	char *text;
+
+	client_send(fd, "set=1\n");
+	for (unsigned int i = 1; i <= n; i++) {
+		snprintf(line, sizeof(line),
+			 "public_key=%064x\nallowed_ip=10.%u.%u.0/24\n"
+			 "allowed_ip=fd00:%x::/64\n",
+			 i << 8 | 9, i >> 8, i & 255, i);
+		client_send(fd, line);
+	}
+	client_send(fd, "\n");
+	text = client_receive(fd, 1);
+	assert_string_equal(text, OK);
+	free(text);
+}
+
+static unsigned int count(const char *text, const char *word)
+{
+	unsigned int n = 0;
+
+	for (; (text = strstr(text, word)); text++)
+		n++;
+	return n;
+}
+
+/* It asks three times and listens late; the others do not notice. */
+static void slow_reader(void **state)
+{
+	struct world w;
+	int slow, fd;
+	char *text;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	add_peers(fd, N_PEERS);
+	slow = client_open(&w);
+	client_send(slow, "get=1\n\nget=1\n\nget=1\n\n");
+	assert_false(client_is_quiet(slow, 5000));
+	for (int i = 0; i < 10; i++)
+		client_check(fd, "set=1\nlisten_port=9\n\n", OK);
+	text = client_receive(slow, 3);
+	assert_int_equal(count(text, "public_key="), 3 * N_PEERS);
+	assert_int_equal(count(text, "allowed_ip="), 6 * N_PEERS);
+	free(text);
+	close(slow);
+	close(fd);
+	world_end(&w);
+}
+
+/* The configuration changes while it is being read. */
+static void changing(void **state)
+{
+	struct world w;
+	int slow, fd;
+	char *text;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	add_peers(fd, N_PEERS);
+	slow = client_open(&w);
+	client_send(slow, "get=1\n\n");
+	assert_false(client_is_quiet(slow, 5000));
+	client_check(fd, "set=1\nreplace_peers=true\n\n", OK);
+	text = client_receive(slow, 1);
+	assert_in_range(count(text, "public_key="), 1, N_PEERS - 1);
+	assert_non_null(strstr(text, "\n" OK));
+	free(text);
+	close(slow);
+	close(fd);
+	world_end(&w);
+}
+
+static void many_clients(void **state)
+{
+	int fds[UAPI_MAX_CLIENTS + 2];
+	struct world w;
+
+	(void)state;
+	world_begin(&w);
+	for (int i = 0; i < UAPI_MAX_CLIENTS; i++) {
+		fds[i] = client_open(&w);
+		client_check(fds[i], "get=1\n\n", OK);
+	}
+	for (int i = UAPI_MAX_CLIENTS; i < UAPI_MAX_CLIENTS + 2; i++) {
+		fds[i] = client_open(&w);
+		client_send(fds[i], "get=1\n\n");
+	}
+	assert_true(client_is_quiet(fds[UAPI_MAX_CLIENTS], MOMENT_MS));
+	for (int i = 0; i < UAPI_MAX_CLIENTS; i++)
+		client_check(fds[i], "get=1\n\n", OK);
+	close(fds[7]);
+	free(client_receive(fds[UAPI_MAX_CLIENTS], 1));
+	assert_true(client_is_quiet(fds[UAPI_MAX_CLIENTS + 1], MOMENT_MS));
+	close(fds[9]);
+	free(client_receive(fds[UAPI_MAX_CLIENTS + 1], 1));
+	for (int i = 0; i < UAPI_MAX_CLIENTS + 2; i++)
+		if (i != 7 && i != 9)
+			close(fds[i]);
+	world_end(&w);
+}
+
+/* Those that keep the server waiting go, the others may stay. */
+static void patience(void **state)
+{
+	struct world w;
+	int idle, half, deaf, fd;
+
+	(void)state;
+	world_init(&w);
+	w.patience_ms = 2 * MOMENT_MS;
+	assert_int_equal(world_open(&w), 0);
+	world_start(&w);
+	fd = client_open(&w);
+	add_peers(fd, N_PEERS);
+	idle = client_open(&w);
+	client_check(idle, "set=1\nlisten_port=5\n\n", OK);
+	half = client_open(&w);
+	client_send(half, "set=1\nlisten_port=6\n");
+	deaf = client_open(&w);
+	client_send(deaf, "get=1\n\n");
+	assert_true(client_is_quiet(half, MOMENT_MS));
+	client_check_ended(half);
+	/* Its answer is cut off. */
+	assert_true(client_is_quiet(idle, 4 * MOMENT_MS));
+	while (1) {
+		char buf[65536];
+		ssize_t n = recv(deaf, buf, sizeof(buf), 0);
+
+		if (n <= 0)
+			break;
+		assert_null(memmem(buf, (size_t)n, OK, strlen(OK)));
+	}
+	client_check(idle, "set=1\nlisten_port=5\n\n", OK);
+	close(idle);
+	close(half);
+	close(deaf);
+	close(fd);
+	world_end(&w);
+}
+
+/* One that goes on, however slowly, is not thrown out. */
+static void slow_but_alive(void **state)
+{
+	static const char text[] = "get=1\n\n";
+	const struct timespec pause = { .tv_nsec = MOMENT_MS * 1000000L };
+	struct world w;
+	int fd;
+
+	(void)state;
+	world_init(&w);
+	w.patience_ms = 3 * MOMENT_MS;
+	assert_int_equal(world_open(&w), 0);
+	world_start(&w);
+	fd = client_open(&w);
+	for (size_t i = 0; text[i]; i++) {
+		char byte[] = { text[i], 0 };
+
+		client_send(fd, byte);
+		nanosleep(&pause, NULL);
+	}
+	free(client_receive(fd, 1));
+	close(fd);
+	world_end(&w);
+}
+
+/* CPU time of the process in ms. */
+static long cpu_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* No descriptor for a newcomer: it waits, and nothing spins. */
+static void no_descriptors(void **state)
+{
+	struct rlimit old, tight;
+	struct world w;
+	int first, fd;
+	long used;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	world_begin(&w);
+	first = client_open(&w);
+	client_check(first, "get=1\n\n", OK);
+	/* One more for us and none for the server. */
+	fd = dup(0);
+	close(fd);
+	tight = old;
+	tight.rlim_cur = (rlim_t)fd + 1;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+	fd = client_open(&w);
+	client_send(fd, "get=1\n\n");
+	used = cpu_ms();
+	assert_true(client_is_quiet(fd, 2 * MOMENT_MS));
+	assert_true(cpu_ms() - used < MOMENT_MS);
+	client_check(first, "get=1\n\n", OK);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	free(client_receive(fd, 1));
+	close(fd);
+	close(first);
+	world_end(&w);
+}
+
+/* It closes with clients in all kinds of states. */
+static void close_with_clients(void **state)
+{
+	int fds[4];
+	struct world w;
+
+	(void)state;
+	world_begin(&w);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		fds[i] = client_open(&w);
+	add_peers(fds[0], N_PEERS);
+	client_send(fds[1], "set=1\n" PRIVATE_LINE);
+	client_send(fds[2], "get=1\n\n");
+	assert_false(client_is_quiet(fds[2], 5000));
+	world_end(&w);
+	client_check_ended(fds[0]);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+		close(fds[i]);
+}
+
+static int prepare(void **state)
+{
+	(void)state;
+	rcu_register();
+	log_init(LOG_SILENT, "test");
+	return 0;
+}
+
+static int finish(void **state)
+{
+	(void)state;
+	rcu_unregister();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(get_nothing),
+		cmocka_unit_test(set_and_get),
+		cmocka_unit_test(pipelined),
+		cmocka_unit_test(byte_by_byte),
+		cmocka_unit_test(garbage),
+		cmocka_unit_test(random_bytes),
+		cmocka_unit_test(long_line),
+		cmocka_unit_test(ends),
+		cmocka_unit_test(slow_reader),
+		cmocka_unit_test(changing),
+		cmocka_unit_test(many_clients),
+		cmocka_unit_test(patience),
+		cmocka_unit_test(slow_but_alive),
+		cmocka_unit_test(no_descriptors),
+		cmocka_unit_test(close_with_clients),
+	};
+
+	return cmocka_run_group_tests(tests, prepare, finish);
+}

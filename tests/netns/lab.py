@@ -129,6 +129,7 @@ class Node:
         for where in "all", "default":
             self.sysctl(f"net.ipv6.conf.{where}.accept_dad", 0)
             self.sysctl(f"net.ipv6.conf.{where}.router_solicitations", 0)
+            self.sysctl(f"net.ipv6.conf.{where}.keep_addr_on_down", 1)
             self.sysctl(f"net.ipv6.conf.{where}.disable_ipv6", 0)
         self.ip("link set lo up")
 
@@ -304,6 +305,19 @@ class Tunnel:
         if mtu:
             lines.insert(0, f"link set {self.name} mtu {mtu}")
         self.node.ip(*lines, f"link set {self.name} up")
+        self.wait_for_port()
+
+    def has_port(self, port):
+        """Is the UDP port bound in the namespace that it started in?"""
+        with self.node.inside():
+            with open("/proc/thread-self/net/udp", encoding="ascii") as file:
+                return f":{port:04X} " in file.read()
+
+    def wait_for_port(self):
+        """It learns by a message that the link is up: wait for it."""
+        if self.port:
+            wait_until(lambda: self.has_port(self.port),
+                       f"{self.name} listens on port {self.port}", 5, 0.005)
 
     def peers(self):
         """What `wg show` says of the peers, by their public key."""

@@ -170,6 +170,8 @@ def passive_keepalive(t):
             same(end.handshake(), made, "time of the handshake")
         finally:
             peer.host.sh("kill $(cat /run/socat)")
+            until(lambda p=peer: not traffic.listening(p.host, "udp"), 5,
+                  "its end")
 
 
 def roaming(t, end, move, family):

@@ -3,6 +3,7 @@
 from sandbox import until
 
 PORT = 5000
+TCP_LISTEN, UDP_UNCONNECTED = "0A", "07"
 HASH = "sha256sum /run/{} 2>/dev/null | cut -d ' ' -f 1"
 
 
@@ -25,9 +26,15 @@ def arrives(host, expected, seconds, what):
 
 
 def listening(host, protocol):
-    """Whether a socket is bound to PORT; reads what the kernel tells."""
+    """Whether a socket waits on PORT; reads what the kernel tells."""
     table = host.sh(f"cat /proc/net/{protocol} /proc/net/{protocol}6")
-    return f":{PORT:04X} " in table
+    for line in table.splitlines():
+        # Number, local address, remote address, state.
+        words = line.split()
+        if words[1].endswith(f":{PORT:04X}") and \
+                words[3] in (TCP_LISTEN, UDP_UNCONNECTED):
+            return True
+    return False
 
 
 def tcp(sender, receiver, family, size):
@@ -53,5 +60,9 @@ def udp(sender, receiver, family, size, count):
                    f"UDP{family}-SENDTO:{target(receiver, family)}")
     try:
         arrives(receiver.host, expected, 5, f"{count} times {size} bytes")
+    except TimeoutError as late:
+        got = receiver.host.sh("wc -c </run/got; grep ^Udp: /proc/net/snmp")
+        raise TimeoutError(f"{late}; arrived: {got}") from late
     finally:
         receiver.host.sh("kill $(cat /run/socat)")
+        until(lambda: not listening(receiver.host, "udp"), 5, "its end")

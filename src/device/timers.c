@@ -23,19 +23,36 @@ static void set(_Atomic uint64_t *at, uint64_t value)
 	atomic_store_explicit(at, value, memory_order_relaxed);
 }
 
+static void clear(_Atomic bool *at)
+{
+	atomic_store_explicit(at, false, memory_order_relaxed);
+}
+
 void timers_init(struct timers *timers)
 {
 	memset(timers, 0, sizeof(*timers));
 }
 
+/*
+ * Other threads may still be at it, with a batch that began before: each member
+ * that they touch is stored to atomically.
+ */
 void timers_stop(struct timers *timers)
 {
-	uint16_t persistent_s = atomic_load_explicit(&timers->persistent_s,
-						     memory_order_relaxed);
-
-	timers_init(timers);
-	atomic_store_explicit(&timers->persistent_s, persistent_s,
-			      memory_order_relaxed);
+	set(&timers->unanswered_ns, 0);
+	set(&timers->owed_ns, 0);
+	set(&timers->traversal_ns, 0);
+	set(&timers->session_ns, 0);
+	set(&timers->handshake_sent_ns, 0);
+	clear(&timers->wants_handshake);
+	clear(&timers->has_responded);
+	clear(&timers->is_done);
+	clear(&timers->is_stirred);
+	clear(&timers->armed);
+	timers->is_attempting = false;
+	timers->attempt_ns = 0;
+	timers->retry_ns = 0;
+	timers->jitter_ns = 0;
 }
 
 /*

@@ -508,8 +508,11 @@ static bool outbound_commit(void *arg, void *slot_arg)
 				slot->runs[0].sent_len += slot->iov[i].iov_len;
 			slot->n_dgrams = 0;
 		}
-		if (slot->n_dgrams)
+		if (slot->n_dgrams) {
+			ol->full_family =
+				slot->dgrams[0].to->addr.any.sa_family;
 			return false;
+		}
 	}
 	now = time_now();
 	for (unsigned int r = 0; r < slot->n_runs; r++) {

@@ -79,6 +79,7 @@ struct outbound_lane {
 	struct peer *peer;
 	uint8_t tos;
 	struct peer *flush;
+	int full_family;
 	struct lane lane;
 };
 

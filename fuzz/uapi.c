@@ -173,10 +173,24 @@ static uint64_t read_text(const char *text, size_t len, size_t piece,
 	return sum * 31 + (uint64_t)-rc;
 }
 
+/* The device once more as it was when it was made: that takes less long. */
+static void clear(struct device *device)
+{
+	const uint8_t none[NOISE_PRIVATE_KEY_LEN] = { 0 };
+	struct config *config = config_new();
+
+	require(config && !config_set_private_key(config, none) &&
+		!config_set_listen_port(config, 0) &&
+		!config_set_fwmark(config, 0) && !config_replace_peers(config));
+	require(!config_apply(config, device, 1));
+	require(device->n_peers == 0 && device->allowedips.n_prefixes == 0);
+	config_free(config);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	static struct device device;
 	static bool is_ready;
-	struct device device;
 	const char *text = (const char *)data + 1;
 
 	if (!len || len > INPUT_MAX)
@@ -184,11 +198,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!is_ready) {
 		require(!crypto_init());
 		rcu_register();
+		require(!device_init(&device, &ops, NULL));
 		is_ready = true;
 	}
-	require(!device_init(&device, &ops, NULL));
 	read_text(text, len - 1, len, &device);
-	device_deinit(&device);
+	clear(&device);
 	/* However it is cut, the same requests end with the same errors. */
 	require(read_text(text, len - 1, len, NULL) ==
 		read_text(text, len - 1, data[0] % 64 + 1U, NULL));

@@ -33,12 +33,10 @@ void timers_init(struct timers *timers)
 	memset(timers, 0, sizeof(*timers));
 }
 
-/*
- * Other threads may still be at it, with a batch that began before: each member
- * that they touch is stored to atomically.
- */
 void timers_stop(struct timers *timers)
 {
+	/* Others may still be about to store: they do it to no effect, since
+	 * whoever starts the peer again clears once more. */
 	set(&timers->unanswered_ns, 0);
 	set(&timers->owed_ns, 0);
 	set(&timers->traversal_ns, 0);
@@ -50,9 +48,6 @@ void timers_stop(struct timers *timers)
 	clear(&timers->is_stirred);
 	clear(&timers->armed);
 	timers->is_attempting = false;
-	timers->attempt_ns = 0;
-	timers->retry_ns = 0;
-	timers->jitter_ns = 0;
 }
 
 /*

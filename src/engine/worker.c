@@ -194,8 +194,8 @@ static void *worker_main(void *arg)
 		run_ready(w, READY_IN4, &w->in4->lane);
 		run_ready(w, READY_IN6, &w->in6->lane);
 		run_ready(w, READY_OUT, &w->out->lane);
-		/* Their poke may have been read long ago. */
-		if (outbound_has_requests(w->out) &&
+		/* What is left needs no event to go on. */
+		if (outbound_has_work(w->out) &&
 		    !lane_is_blocked(&w->out->lane))
 			w->ready |= READY_OUT;
 		w->idle_since = time_now();

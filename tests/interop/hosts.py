@@ -87,7 +87,11 @@ class Daemon:
         if self.process.poll() is not None:
             raise OSError(f"{self.program} ended with "
                           f"{self.process.returncode}:\n{self.tail()}")
-        return self.host.try_sh(f"wg show {self.interface}")
+        # wg deletes a socket file that nobody listens behind yet. In the
+        # kernel's table a socket that listens has this flag.
+        return self.host.try_sh(
+            f"grep -q ' 00010000 .*/{self.interface}.sock$' /proc/net/unix "
+            f"&& wg show {self.interface}")
 
     def stop(self):
         """End it as a service manager would; it must end well."""

@@ -6,7 +6,7 @@ nobody but carry a right MAC1, which takes no more than its public key.
 usage: storm.py ADDRESS PORT PUBLIC-KEY SECONDS DEVICE
 Prints the handshake messages that pass on the device meanwhile between two
 ports that are both PORT: "in" or "out", the type, and for an initiation
-whether it carries a cookie (MAC2).
+whether it carries a cookie (MAC2). Ends with the first response.
 """
 import base64
 import hashlib
@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-BURST = 1500
+BURST = 900
 PAUSE = 0.3
 ETH_P_ALL = 3
 SO_RCVBUFFORCE = 33
@@ -32,8 +32,8 @@ def initiation(key):
     return message + mac1 + bytes(16)
 
 
-def watch(device, port, end):
-    """Print what passes until the time is over."""
+def watch(device, port, end, stop):
+    """Print what passes until the time is over or a response was seen."""
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM,
                             socket.htons(ETH_P_ALL))
     packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
@@ -56,6 +56,9 @@ def watch(device, port, end):
         cookie = " with cookie" if name == "initiation" and \
             any(message[132:148]) else ""
         print(f"{way} {name}{cookie}", flush=True)
+        if name == "response":
+            stop.set()
+            return
 
 
 def main():
@@ -63,13 +66,13 @@ def main():
     port, end = int(port), time.monotonic() + float(seconds)
     key = hashlib.blake2s(b"mac1----" + base64.b64decode(public)).digest()
     burst = [initiation(key) for _ in range(BURST)]
-    watcher = threading.Thread(target=watch, args=(device, port, end))
+    stop = threading.Event()
+    watcher = threading.Thread(target=watch, args=(device, port, end, stop))
     watcher.start()
     sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    while time.monotonic() < end:
+    while time.monotonic() < end and not stop.wait(PAUSE):
         for message in burst:
             sender.sendto(message, (address, port))
-        time.sleep(PAUSE)
     watcher.join()
 
 

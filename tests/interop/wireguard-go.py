@@ -3,10 +3,9 @@
 """wiregather and Debian's wireguard-go, in two namespaces on a veth pair.
 
 usage: wireguard-go.py WIREGATHER
-INTEROP=full also runs the cases that wait, for about six minutes.
+INTEROP=full also runs the cases that wait, for about seven minutes.
 INTEROP_CASE=name runs that case alone.
 """
-import os
 import sys
 
 import cases
@@ -63,11 +62,10 @@ def both_end_well(tunnel):
 
 
 def main():
-    full = os.environ.get("INTEROP") == "full"
-    sandbox.enter(900 if full else 200, "wireguard-go", "socat")
-    todo = cases.SHORT + cases.MIDDLE + (cases.LONG if full else [])
+    todo, seconds = cases.select(cases.SHORT + cases.MIDDLE)
+    sandbox.enter(seconds + 60, "wireguard-go", "socat")
     link = Link(sys.argv[1])
-    return tap.run([*todo, both_end_well], link.tunnel, 840 if full else 160)
+    return tap.run([*todo, both_end_well], link.tunnel, seconds)
 
 
 sys.exit(0 if main() else 1)

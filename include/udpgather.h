@@ -505,9 +505,11 @@ void ug_batch_free(struct ug_batch *batch);
  *
  * A status of -EMSGSIZE: more than a datagram can hold, or than the path MTU
  * mode lets pass; -EDESTADDRREQ: no endpoint; -EAFNOSUPPORT: its family is
- * not open; -EINVAL: port 0, or vectors that are not there; others are the
- * kernel's. Once a datagram is UG_UNSENT, so is all that follows it to the
- * same endpoint: what is unsent can be sent later, in the same order.
+ * not open; -EINVAL: port 0, or vectors that are not there; -ENOBUFS: its
+ * fragments do not fit the send buffer; others are the kernel's. Once a
+ * datagram is UG_UNSENT, nothing that follows it to the same endpoint is
+ * sent: each is UG_UNSENT as well, or has a negative status if it is wrong in
+ * itself. So what is unsent can be sent later, in the same order.
  *
  * The batch's owner; any number of batches on one socket.
  *
@@ -630,7 +632,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @failed:	datagrams reported with an errno
  * @interrupted: EINTR
  * @full:	EAGAIN: the socket's buffer was full
- * @no_buffers:	ENOBUFS or ENOMEM
+ * @no_buffers:	ENOBUFS or ENOMEM, each time
  * @waits:	sleeps until the socket took more
  * @short_calls: calls that took some of the messages, not all
  * @pending_errors: errors that an earlier datagram may have left behind

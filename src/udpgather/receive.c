@@ -141,9 +141,9 @@ static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 		      struct half *half)
 {
-	receive_count(&r->counters, calls, 1);
 	/* Partner: the store below; seen late it costs one more call. */
 	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
+		receive_count(&r->counters, calls, 1);
 		int n = sys->recvmmsg(half->fd, r->msgs, r->n_slots,
 				      MSG_DONTWAIT);
 
@@ -154,6 +154,7 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 		atomic_store_explicit(&half->no_recvmmsg, true,
 				      memory_order_relaxed);
 	}
+	receive_count(&r->counters, calls, 1);
 	ssize_t len = sys->recvmsg(half->fd, &r->msgs->msg_hdr, MSG_DONTWAIT);
 
 	if (len < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "udpgather/sys.h"
 
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +29,12 @@ static int sys_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 	return recvmmsg(fd, msgs, n, flags, NULL);
 }
 
+/* musl's request is an int. */
+static int sys_ioctl(int fd, unsigned long request, int *value)
+{
+	return ioctl(fd, (unsigned int)request, value);
+}
+
 const struct ug_sys ug_sys_linux = {
 	.socket = socket,
 	.bind = sys_bind,
@@ -39,6 +46,7 @@ const struct ug_sys ug_sys_linux = {
 	.sendmsg = sendmsg,
 	.recvmmsg = sys_recvmmsg,
 	.recvmsg = recvmsg,
+	.ioctl = sys_ioctl,
 	.poll = poll,
 	.uname = uname,
 	.now_ms = now_ms,

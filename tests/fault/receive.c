@@ -278,6 +278,8 @@ static void recvmmsg_missing(void **state)
 	assert_int_equal(receive(10), 5);
 	assert_int_equal(receive(10), 1);
 	assert_int_equal(receive(10), 0);
+	assert_int_equal(fake.mmsg_calls, 1);
+	assert_int_equal(stats().calls, 4);
 }
 
 static int poll_rule(nfds_t n, int timeout_ms)

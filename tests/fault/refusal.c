@@ -391,6 +391,33 @@ static void broken_descriptor(void **state)
 	assert_int_equal(fake.send_calls, 2);
 }
 
+static size_t bad_number;
+
+static int fault_rule(const struct fake_message *m)
+{
+	/* Datagrams are of 100 bytes, and no vector is shared. */
+	for (size_t v = 0; v < m->h->msg_iovlen; v++)
+		if (m->h->msg_iov[v].iov_base == vectors[bad_number].iov_base)
+			return EFAULT;
+	return 0;
+}
+
+/* A vector that points nowhere fails its datagram, and no neighbour. */
+static void fault(void **state)
+{
+	(void)state;
+	fake.rule = fault_rule;
+	bad_number = 4;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	send_all(19);
+	expect_status(4, 1, -EFAULT);
+	assert_int_equal(n_notices, 0);
+	assert_int_equal(path_cap(sock->paths, &ep_a), PATH_UNLIMITED);
+	assert_int_equal(stats().split_einval, 0);
+	assert_int_equal(stats().trains[10], 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -408,6 +435,7 @@ int main(void)
 		SENDING_TEST(pending_error),
 		SENDING_TEST(blamed_after_two),
 		SENDING_TEST(broken_descriptor),
+		SENDING_TEST(fault),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ static void plain(void **state)
 	assert_int_equal(s.messages, 4);
 	assert_int_equal(s.calls, 2);
 	assert_int_equal(s.bytes, 100 * 1400 + 20 * 500 + 5);
+	assert_int_equal(s.short_calls, 0);
 	assert_null(ug_refused_source(batch));
 }
 
@@ -154,6 +155,9 @@ static void sendmmsg_missing(void **state)
 	assert_int_equal(fake.send_calls, 3);
 	send_all(101);
 	assert_int_equal(fake.send_calls, 6);
+	/* The call that was missing was one as well. */
+	assert_int_equal(fake.mmsg_calls, 1);
+	assert_int_equal(stats().calls, 7);
 }
 
 static size_t allowance;
@@ -211,6 +215,64 @@ static void full_stays_full(void **state)
 	send_all(128);
 	expect_status(128, 172, UG_UNSENT);
 	assert_int_equal(fake.send_calls, 2);
+}
+
+/* What is too large for the send buffer in fragments never fits. */
+static int too_large_rule(const struct fake_message *m)
+{
+	return m->bytes > 4000 ? ENOBUFS : full_rule(m);
+}
+
+static void never_fits(void **state)
+{
+	(void)state;
+	fake.rule = too_large_rule;
+	allowance = 1000;
+	add(&ep_a, 1, 100);
+	add(&ep_a, 1, 5000);
+	add(&ep_b, 3, 100);
+	add(&ep_c, 50, 100);
+	add(&ep_a, 1, 100);
+	/* While something waits in the socket, so may this. */
+	send_all(1);
+	expect_status(1, 55, UG_UNSENT);
+	/* So it does where nobody can tell. */
+	fake.outq = -1;
+	send_all(1);
+	fake.outq = 0;
+	send_all(55);
+	expect_status(1, 1, -ENOBUFS);
+	/* A train that did not fit teaches nothing. */
+	assert_int_equal(n_notices, 0);
+	/* With time left, one wait for each that fails: datagram and train. */
+	fake.n = 0;
+	assert_int_equal(
+		ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 100), 55);
+	expect_status(1, 1, -ENOBUFS);
+	assert_int_equal(fake.polls, 2);
+}
+
+static size_t failures;
+
+static int soon_rule(const struct fake_message *m)
+{
+	(void)m;
+	if (!failures)
+		return 0;
+	failures--;
+	return ENOMEM;
+}
+
+/* What was refused once passes the next time. */
+static void fits_soon(void **state)
+{
+	(void)state;
+	fake.rule = soon_rule;
+	fake.outq = 0;
+	failures = 1;
+	add(&ep_a, 10, 100);
+	send_all(10);
+	assert_int_equal(fake.log[0].train, 10);
 }
 
 static size_t polls_needed;
@@ -338,6 +400,7 @@ int main(void)
 		SENDING_TEST(family_not_open), SENDING_TEST(short_counts),
 		SENDING_TEST(interrupted),     SENDING_TEST(sendmmsg_missing),
 		SENDING_TEST(full_socket),     SENDING_TEST(full_stays_full),
+		SENDING_TEST(never_fits),      SENDING_TEST(fits_soon),
 		SENDING_TEST(waiting),	       SENDING_TEST(modes),
 		SENDING_TEST(chaos),
 	};

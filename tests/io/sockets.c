@@ -480,6 +480,46 @@ static void queued_error(void **state)
 }
 
 /*
+ * A datagram whose fragments do not fit the send buffer together fails, and
+ * does not hold up the others. A vector that points nowhere does neither.
+ */
+static void hopeless_datagrams(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .buffer_len = 4096 };
+	static char large[60000];
+	struct iovec iov[] = {
+		{ unconst("good"), 4 },
+		{ large, sizeof(large) },
+		{ (void *)8, 4 },
+	};
+	static const size_t order[] = { 0, 1, 0, 2, 0 };
+	struct ug_datagram d[ARRAY_LEN(order)];
+	int status[ARRAY_LEN(order)];
+
+	(void)state;
+	assert_int_equal(netns_join(home, far, "small", 9, 1500), 0);
+	struct ug_socket *here = opened(&opt), *there = opened_in(far, NULL);
+	struct ug_endpoint to = at("10.9.0.2", ug_port(there));
+
+	/* The peer's link address is known then, and nothing waits for it. */
+	assert_int_equal(send_text(here, &to, "first", 1), UG_SENT);
+	expect_text(there, "first", 1);
+	for (size_t i = 0; i < ARRAY_LEN(d); i++)
+		d[i] = (struct ug_datagram){
+			.iov = &iov[order[i]],
+			.n_iov = 1,
+		};
+	assert_int_equal(
+		ug_send(here, batch, &to, d, ARRAY_LEN(d), status, 1000), 3);
+	assert_int_equal(status[1], -ENOBUFS);
+	assert_int_equal(status[3], -EFAULT);
+	expect_text(there, "good", 3);
+	ug_close(here);
+	ug_close(there);
+	assert_int_equal(netns_ip("link del small"), 0);
+}
+
+/*
  * Merging goes off while merged datagrams wait: they still come apart, and
  * then it is off.
  */
@@ -605,6 +645,7 @@ int main(void)
 		cmocka_unit_test(zones),
 		cmocka_unit_test(empty_datagrams),
 		cmocka_unit_test(queued_error),
+		cmocka_unit_test(hopeless_datagrams),
 		cmocka_unit_test(merging_off_late),
 		cmocka_unit_test(memory_follows_use),
 		cmocka_unit_test(ipv6_disabled),

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
@@ -16,6 +18,7 @@ void fake_reset(void)
 	memset(&fake, 0, sizeof(fake));
 	fake.release = "6.1.0-fake";
 	fake.now_ms = 1000;
+	fake.outq = 1;
 }
 
 void fake_payload(unsigned char *out, size_t len, uint32_t number)
@@ -129,6 +132,7 @@ static int fake_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 	assert_true(flags & MSG_DONTWAIT);
 	assert_true(n > 0);
 	if (fake.no_mmsg) {
+		fake.mmsg_calls++;
 		errno = ENOSYS;
 		return -1;
 	}
@@ -183,6 +187,7 @@ static int fake_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 			 int flags)
 {
 	if (fake.no_mmsg) {
+		fake.mmsg_calls++;
 		errno = ENOSYS;
 		return -1;
 	}
@@ -344,6 +349,17 @@ static int fake_close(int fd)
 	return 0;
 }
 
+static int fake_ioctl(int fd, unsigned long request, int *value)
+{
+	(void)fd;
+	assert_int_equal(request, SIOCOUTQ);
+	errno = ENOTTY;
+	if (fake.outq < 0)
+		return -1;
+	*value = fake.outq;
+	return 0;
+}
+
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	if (!timeout_ms) {
@@ -379,6 +395,7 @@ const struct ug_sys fake_sys = {
 	.sendmsg = fake_sendmsg,
 	.recvmmsg = fake_recvmmsg,
 	.recvmsg = fake_recvmsg,
+	.ioctl = fake_ioctl,
 	.poll = fake_poll,
 	.uname = fake_uname,
 	.now_ms = fake_now_ms,

@@ -66,10 +66,12 @@ struct fake {
 	bool gro_unreadable;
 	bool no_segment;
 	const char *release;
+	int outq; /* bytes that wait in the socket; -1: SIOCOUTQ fails */
 	/* Receiving: fill messages, return how many, or -errno. */
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
 	int (*poll)(nfds_t n, int timeout_ms);
 	/* Log. */
+	size_t mmsg_calls; /* of the missing sendmmsg and recvmmsg */
 	size_t send_calls;
 	size_t socket_calls;
 	size_t receive_calls;

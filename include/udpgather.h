@@ -584,8 +584,9 @@ void ug_receiver_free(struct ug_receiver *rcv);
  *
  * One system call may bring more datagrams than @n: the rest comes with the
  * next calls, before anything new. Truncated messages, and errors that an
- * earlier datagram left on the socket, are counted and passed over. The
- * receiver's owner.
+ * earlier datagram left on the socket, are counted and passed over. With a
+ * timeout, the error queue (IP_RECVERR) is emptied when it is in the way of
+ * waiting. The receiver's owner.
  *
  * Return: how many views were set; 0 if there was nothing, or a signal came
  * while waiting; -EINVAL if @n is 0; -EAFNOSUPPORT if that family is not
@@ -635,7 +636,8 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @no_buffers:	ENOBUFS or ENOMEM, each time
  * @waits:	sleeps until the socket took more
  * @short_calls: calls that took some of the messages, not all
- * @pending_errors: errors that an earlier datagram may have left behind
+ * @pending_errors: errors that an earlier datagram may have left behind, and
+ *		entries dropped from the error queue
  * @refused_sources: messages refused, and tried again without their source
  * @split_eio:	trains sent as single datagrams because of EIO
  * @split_emsgsize: the same because of EMSGSIZE
@@ -680,7 +682,8 @@ enum {
  *		(MSG_CTRUNC)
  * @malformed:	messages dropped because their control data or address made
  *		no sense
- * @errors:	errors that earlier datagrams left on the socket
+ * @errors:	errors that earlier datagrams left on the socket, and entries
+ *		dropped from its error queue: with IP_RECVERR one is both
  * @trains:	messages by their number of datagrams; the last class holds
  *		all longer ones
  */

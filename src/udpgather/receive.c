@@ -232,27 +232,6 @@ static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 	return 0;
 }
 
-/* Sleep until something comes. Return: false if the time is up. */
-static bool wait_any(struct ug_receiver *r, const struct ug_socket *sock,
-		     int family, int timeout_ms)
-{
-	struct pollfd fds[HALVES];
-	nfds_t n = 0;
-
-	for (int h = 0; h < HALVES; h++) {
-		const struct half *half = &sock->halves[h];
-
-		if (half->fd >= 0 &&
-		    (family == AF_UNSPEC || family == half->family))
-			fds[n++] = (struct pollfd){
-				.fd = half->fd,
-				.events = POLLIN,
-			};
-	}
-	receive_count(&r->counters, waits, 1);
-	return sock->sys->poll(fds, n, timeout_ms) > 0;
-}
-
 /*
  * Fill and hand out until there is a view, nothing comes, or too much time
  * went into messages that were dropped.
@@ -273,6 +252,98 @@ static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 	return 0;
 }
 
+/* What a receiver waits for. */
+struct wait {
+	struct half *halves[HALVES];
+	struct pollfd fds[HALVES];
+	nfds_t n;
+};
+
+static struct wait wait_for(struct ug_socket *sock, int family)
+{
+	struct wait w = { .n = 0 };
+
+	for (int h = 0; h < HALVES; h++) {
+		struct half *half = &sock->halves[h];
+
+		if (half->fd < 0 ||
+		    (family != AF_UNSPEC && family != half->family))
+			continue;
+		w.halves[w.n] = half;
+		/* POLLRDHUP: to know a POLLIN that stays (SHUT_RD). */
+		w.fds[w.n++] = (struct pollfd){
+			.fd = half->fd,
+			.events = POLLIN | POLLRDHUP,
+		};
+	}
+	return w;
+}
+
+/* Drop what is on the error queue. Return: false if it was empty. */
+static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys,
+			const struct half *half)
+{
+	size_t n = 0;
+
+	while (n < MAX_ERRORS && socket_drop_error(sys, half))
+		n++;
+	receive_count(&r->counters, errors, n);
+	return n > 0;
+}
+
+/*
+ * poll(2) woke the receiver, and there was nothing. A datagram that another
+ * thread took, or that had a bad checksum, is no reason to be slow. Anything
+ * else would wake it at once again: errors that stay until somebody takes them
+ * from the error queue, or a socket that was shut down.
+ */
+static void calm_down(struct ug_receiver *r, const struct ug_sys *sys,
+		      const struct wait *w)
+{
+	bool gone = false;
+
+	for (nfds_t i = 0; i < w->n; i++) {
+		short what = w->fds[i].revents;
+
+		if ((what & POLLIN) && !(what & POLLRDHUP))
+			gone = true;
+		if ((what & POLLERR) && drop_errors(r, sys, w->halves[i]))
+			gone = true;
+	}
+	if (!gone)
+		sys->poll(NULL, 0, PAUSE_MS);
+}
+
+/* Wait, as ug_receive() with a timeout. */
+static int receive_later(struct ug_receiver *r, struct ug_socket *sock,
+			 int family, struct ug_view *views, size_t n,
+			 int timeout_ms)
+{
+	const struct ug_sys *sys = sock->sys;
+	struct wait w = wait_for(sock, family);
+	int64_t start = timeout_ms > 0 ? sys->now_ms() : 0;
+	int left = timeout_ms;
+
+	for (;;) {
+		receive_count(&r->counters, waits, 1);
+		if (sys->poll(w.fds, w.n, left) <= 0)
+			return 0;
+		int got = receive_now(r, sock, family, views, n);
+
+		if (got)
+			return got;
+		calm_down(r, sys, &w);
+		/* It was nothing to hand out: wait on, not from the start. */
+		if (timeout_ms < 0)
+			continue;
+		int64_t gone = sys->now_ms() - start;
+
+		if (gone >= timeout_ms)
+			return 0;
+		left = timeout_ms - (int)gone;
+	}
+}
+
 int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 	       struct ug_view *views, size_t n, int timeout_ms)
 {
@@ -289,23 +360,7 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 
 	if (r || !timeout_ms)
 		return r;
-	int64_t start = timeout_ms > 0 ? sock->sys->now_ms() : 0;
-	int left = timeout_ms;
-
-	while (wait_any(rcv, sock, family, left)) {
-		r = receive_now(rcv, sock, family, views, n);
-		if (r)
-			return r;
-		/* It was nothing to hand out: wait on, not from the start. */
-		if (timeout_ms < 0)
-			continue;
-		int64_t gone = sock->sys->now_ms() - start;
-
-		if (gone >= timeout_ms)
-			break;
-		left = timeout_ms - (int)gone;
-	}
-	return 0;
+	return receive_later(rcv, sock, family, views, n, timeout_ms);
 }
 
 bool ug_receiver_pending(const struct ug_receiver *rcv)

@@ -42,12 +42,6 @@
 #include "udpgather/socket.h"
 #include "udpgather/stats.h"
 
-enum {
-	/* How long to sleep when the kernel is out of buffers: there is no
-	 * event to wait for. */
-	NO_BUFFERS_MS = 1
-};
-
 /* What to do after a call; see above. */
 enum verdict {
 	AGAIN,
@@ -84,6 +78,7 @@ struct ug_batch {
  * @sent:	those of the window that were sent
  * @has_deadline: false to wait without end
  * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
+ * @woken:	poll(2) said that there is room, and nothing was taken since
  * @stopped:	for each half: 0; UG_UNSENT if it is blocked; -errno if it is
  *		broken. What follows gets this status.
  */
@@ -97,6 +92,7 @@ struct sending {
 	size_t sent;
 	bool has_deadline;
 	int64_t deadline_ms;
+	bool woken;
 	int stopped[HALVES];
 };
 
@@ -300,20 +296,51 @@ static int time_left(const struct sending *s)
 	return left > 0 ? (int)left : 0;
 }
 
+/* Drop what is on the error queue. Return: false if it was empty. */
+static bool drop_errors(struct sending *s, const struct half *half)
+{
+	size_t n = 0;
+
+	while (n < MAX_ERRORS && socket_drop_error(s->sock->sys, half))
+		n++;
+	send_count(&s->batch->counters, pending_errors, n);
+	return n > 0;
+}
+
+/*
+ * Sleep until the socket has room. Where poll(2) returns for anything else,
+ * or said so and it was not true, it would return at once again, so the sleep
+ * is a pause.
+ */
+static void wait_writable(struct sending *s, const struct half *half, int left)
+{
+	const struct ug_sys *sys = s->sock->sys;
+	struct pollfd fd = { .fd = half->fd, .events = POLLOUT };
+
+	if (!s->woken) {
+		int n = sys->poll(&fd, 1, left);
+
+		s->woken = n > 0 && (fd.revents & POLLOUT);
+		if (n <= 0 || s->woken || drop_errors(s, half))
+			return;
+	}
+	s->woken = false;
+	sys->poll(NULL, 0, PAUSE_MS);
+}
+
 /* Sleep until the socket may take more, or until the time is up. */
 static enum verdict wait_for(struct sending *s, const struct half *half,
 			     bool writable)
 {
-	struct pollfd fd = { .fd = half->fd, .events = POLLOUT };
 	int left = time_left(s);
 
 	if (!left)
 		return BLOCKED;
 	send_count(&s->batch->counters, waits, 1);
 	if (writable)
-		s->sock->sys->poll(&fd, 1, left);
+		wait_writable(s, half, left);
 	else
-		s->sock->sys->poll(NULL, 0, NO_BUFFERS_MS);
+		s->sock->sys->poll(NULL, 0, PAUSE_MS);
 	/* Whatever poll said: the call tells, and the clock bounds it. */
 	return AGAIN;
 }
@@ -459,6 +486,7 @@ static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
 			*err = r;
 			return k;
 		}
+		s->woken = false;
 		size_t end = k + size_min((size_t)r, n - k);
 
 		for (; k < end; k++)

@@ -23,6 +23,10 @@ enum {
 	/* A train of segments up to this size fits every path: when it fails
 	 * with EINVAL, size is not the cause. */
 	SAFE_SEGMENT = 512,
+	/* How long to sleep where there is no event to wait for. */
+	PAUSE_MS = 1,
+	/* Queued errors that are dropped at a time. */
+	MAX_ERRORS = 64,
 };
 
 /**
@@ -96,6 +100,18 @@ unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
  */
 void socket_learn(struct ug_socket *sock, struct half *half,
 		  const struct ug_endpoint *ep, size_t segment_len, int err);
+
+/**
+ * socket_drop_error() - take an entry from the error queue (IP_RECVERR)
+ * @sys:	the system calls
+ * @half:	the family
+ *
+ * While there is one, poll(2) says POLLERR at once, and nobody can sleep.
+ * Never sleeps. Any thread.
+ *
+ * Return: true if there was one.
+ */
+bool socket_drop_error(const struct ug_sys *sys, const struct half *half);
 
 /**
  * merging_settle() - switch merging off if that was asked for

@@ -324,6 +324,51 @@ static void waiting(void **state)
 	assert_true(stats().waits > 1000);
 }
 
+static short what_stays;
+
+static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	(void)timeout_ms;
+	(void)n;
+	fds->revents = what_stays;
+	return 1;
+}
+
+static int always_full_rule(const struct fake_message *m)
+{
+	(void)m;
+	return EAGAIN;
+}
+
+/* Nobody spins on what poll says for ever, be it true or not. */
+static void no_spinning(void **state)
+{
+	static const short stuck[] = { POLLERR, POLLHUP, POLLOUT };
+
+	(void)state;
+	add(&ep_a, 10, 100);
+	fake.rule = always_full_rule;
+	fake.poll = stuck_rule;
+	for (size_t i = 0; i < ARRAY_LEN(stuck); i++) {
+		what_stays = stuck[i];
+		fake.polls = fake.pauses = 0;
+		assert_int_equal(
+			ug_send(sock, batch, NULL, dgrams, 10, status, 20), 0);
+		expect_status(0, 10, UG_UNSENT);
+		assert_int_equal(fake.pauses, 20);
+		assert_in_range(fake.polls, 40, 41);
+	}
+	/* What is on the error queue is dropped and counted. */
+	what_stays = POLLERR;
+	fake.error_queue = 100;
+	fake.polls = fake.pauses = 0;
+	assert_int_equal(ug_send(sock, batch, NULL, dgrams, 10, status, 20), 0);
+	assert_int_equal(fake.error_queue, 0);
+	assert_int_equal(fake.pauses, 20);
+	assert_int_equal(fake.polls, 42);
+	assert_int_equal(stats().pending_errors, 100);
+}
+
 static void modes(void **state)
 {
 	enum ug_reason reason;
@@ -402,7 +447,7 @@ int main(void)
 		SENDING_TEST(full_socket),     SENDING_TEST(full_stays_full),
 		SENDING_TEST(never_fits),      SENDING_TEST(fits_soon),
 		SENDING_TEST(waiting),	       SENDING_TEST(modes),
-		SENDING_TEST(chaos),
+		SENDING_TEST(no_spinning),     SENDING_TEST(chaos),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

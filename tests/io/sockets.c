@@ -479,6 +479,34 @@ static void queued_error(void **state)
 	ug_close(good);
 }
 
+/* A wait is a sleep, also with errors on the queue and after a shutdown. */
+static void quiet_waits(void **state)
+{
+	struct ug_socket *gone = opened(NULL), *sock;
+	struct ug_endpoint nobody = at("127.0.0.1", ug_port(gone));
+	int fd = udp_socket(AF_INET, false), one = 1;
+	struct ug_receive_stats was, now;
+
+	(void)state;
+	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+	assert_int_equal(ug_open_fds(&sock, fd, -1, NULL, NULL), 0);
+	ug_close(gone);
+	for (int mode = 0; mode < 2; mode++) {
+		assert_int_equal(send_text(sock, &nobody, "refused", 1),
+				 UG_SENT);
+		ug_get_receive_stats(rcv, &was, sizeof(was));
+		assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 1, 200),
+				 0);
+		ug_get_receive_stats(rcv, &now, sizeof(now));
+		assert_true(now.waits - was.waits < 250);
+		/* The error of the socket, and its entry on the queue. */
+		assert_int_equal(now.errors - was.errors, 2);
+		/* As UDP sockets are not connected, it says ENOTCONN. */
+		shutdown(fd, SHUT_RD);
+	}
+	ug_close(sock);
+}
+
 /*
  * A datagram whose fragments do not fit the send buffer together fails, and
  * does not hold up the others. A vector that points nowhere does neither.
@@ -645,6 +673,7 @@ int main(void)
 		cmocka_unit_test(zones),
 		cmocka_unit_test(empty_datagrams),
 		cmocka_unit_test(queued_error),
+		cmocka_unit_test(quiet_waits),
 		cmocka_unit_test(hopeless_datagrams),
 		cmocka_unit_test(merging_off_late),
 		cmocka_unit_test(memory_follows_use),

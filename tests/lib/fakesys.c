@@ -196,6 +196,14 @@ static int fake_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 
 static ssize_t fake_recvmsg(int fd, struct msghdr *msg, int flags)
 {
+	if (flags & MSG_ERRQUEUE) {
+		assert_true(flags & MSG_DONTWAIT);
+		errno = EAGAIN;
+		if (!fake.error_queue)
+			return -1;
+		fake.error_queue--;
+		return 0;
+	}
 	struct mmsghdr one = { .msg_hdr = *msg };
 	int r = fake_receive(fd, &one, 1, flags);
 
@@ -367,10 +375,13 @@ static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 		return 0;
 	}
 	fake.polls++;
-	if (fake.poll)
-		return fake.poll(n, timeout_ms);
+	fake.pauses += !n;
+	for (nfds_t i = 0; i < n; i++)
+		fds[i].revents = (short)(fds[i].events & ~POLLRDHUP);
+	if (n && fake.poll)
+		return fake.poll(fds, n, timeout_ms);
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
-	return 1;
+	return n > 0;
 }
 
 static int fake_uname(struct utsname *out)

@@ -69,13 +69,16 @@ struct fake {
 	int outq; /* bytes that wait in the socket; -1: SIOCOUTQ fails */
 	/* Receiving: fill messages, return how many, or -errno. */
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
-	int (*poll)(nfds_t n, int timeout_ms);
+	/* Sleep; revents are set to what was asked for, unless done here. */
+	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	size_t error_queue; /* entries for MSG_ERRQUEUE */
 	/* Log. */
 	size_t mmsg_calls; /* of the missing sendmmsg and recvmmsg */
 	size_t send_calls;
 	size_t socket_calls;
 	size_t receive_calls;
 	size_t polls;
+	size_t pauses; /* polls of no descriptor */
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;

@@ -21,7 +21,8 @@
  *	"the batch's owner", "the receiver's owner"
  *			 one thread at a time for that batch or receiver.
  *
- * Lengths are in bytes. Nothing here sleeps unless it was given a timeout.
+ * Lengths are in bytes. Nothing here sleeps unless it was given a timeout, but
+ * for ug_set_merging(), for some tens of milliseconds.
  * See libudpgather(3) for what becomes of each error of the kernel.
  */
 #ifndef UDPGATHER_H
@@ -437,12 +438,22 @@ const char *ug_reason_text(enum ug_reason reason);
  * @sock:	the socket
  * @on:		true to merge: the state after ug_open() where it is possible
  *
- * Switching off takes effect when the socket is next found empty, here or by
- * ug_receive(): the kernel would not tell where to cut what it has merged
- * before. Any thread.
+ * Switching off takes effect only while nothing waits in the socket: the
+ * kernel would not tell where to cut what it has merged before. That is now, or
+ * when an ug_receive() with a timeout of 50 milliseconds or more has waited
+ * that long in vain, or with another call of this function. Until then, and so
+ * for ever on a socket that is never quiet, datagrams come merged, and are
+ * handed out one by one as always.
  *
- * Return: 0; -EOPNOTSUPP if @on and no open family can do it; another -errno
- * of setsockopt(2), and then IPv4 may have changed already.
+ * It takes some tens of milliseconds, here and there, to wait for what other
+ * CPUs have begun to queue; in that time ug_receive() finds nothing, and
+ * poll(2) may say that there is something. See docs/udpgather.md for what this
+ * rests on. Switching on is at once, unless another thread is switching. Any thread.
+ *
+ * Return: 0, also if it is off later only; -EOPNOTSUPP if @on and no open
+ * family can do it, or if not @on and the kernel has no membarrier(2) to wait
+ * with; another -errno of setsockopt(2), and then IPv4 may have changed
+ * already.
  */
 int ug_set_merging(struct ug_socket *sock, bool on);
 
@@ -588,10 +599,10 @@ void ug_receiver_free(struct ug_receiver *rcv);
  * timeout, the error queue (IP_RECVERR) is emptied when it is in the way of
  * waiting. The receiver's owner.
  *
- * Return: how many views were set; 0 if there was nothing, or a signal came
- * while waiting; -EINVAL if @n is 0; -EAFNOSUPPORT if that family is not
- * open; -EBADF, -ENOTSOCK, -ENOMEM or another -errno of recvmmsg(2) that no
- * datagram is to blame for.
+ * Return: how many views were set; 0 if there was nothing, a signal came while
+ * waiting, or merging is just being switched off; -EINVAL if @n is 0;
+ * -EAFNOSUPPORT if that family is not open; -EBADF, -ENOTSOCK, -ENOMEM or
+ * another -errno of recvmmsg(2) that no datagram is to blame for.
  */
 int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 	       struct ug_view *views, size_t n, int timeout_ms);

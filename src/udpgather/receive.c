@@ -41,6 +41,7 @@ enum {
  * @generation:	of the sources that they teach
  * @current:	the message that is being handed out
  * @turn:	the half that AF_UNSPEC asks first
+ * @shut:	a gate was found closed: there may be something none the less
  * @counters:	written by the owner, read by anybody
  */
 struct ug_receiver {
@@ -55,6 +56,7 @@ struct ug_receiver {
 	uint32_t generation;
 	struct split current;
 	int turn;
+	bool shut;
 	struct receive_counters counters;
 };
 
@@ -166,7 +168,11 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 static int call(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
-	pthread_rwlock_rdlock(&half->gate);
+	/* Partner: begin() in merging.c. */
+	if (pthread_rwlock_tryrdlock(&half->gate)) {
+		r->shut = true;
+		return -EAGAIN;
+	}
 	int n = call_gated(r, sys, half);
 
 	pthread_rwlock_unlock(&half->gate);
@@ -191,7 +197,6 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 
 		switch (n) {
 		case -EAGAIN:
-			merging_settle(sys, half);
 			return 0;
 		case -EINTR:
 			break;
@@ -239,6 +244,7 @@ static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 		       int family, struct ug_view *views, size_t n)
 {
+	r->shut = false;
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
 		int got = fill_any(r, sock, family);
 
@@ -295,7 +301,7 @@ static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys,
  * poll(2) woke the receiver, and there was nothing. A datagram that another
  * thread took, or that had a bad checksum, is no reason to be slow. Anything
  * else would wake it at once again: errors that stay until somebody takes them
- * from the error queue, or a socket that was shut down.
+ * from the error queue, a socket that was shut down, or a closed gate.
  */
 static void calm_down(struct ug_receiver *r, const struct ug_sys *sys,
 		      const struct wait *w)
@@ -305,13 +311,39 @@ static void calm_down(struct ug_receiver *r, const struct ug_sys *sys,
 	for (nfds_t i = 0; i < w->n; i++) {
 		short what = w->fds[i].revents;
 
-		if ((what & POLLIN) && !(what & POLLRDHUP))
+		if ((what & POLLIN) && !(what & POLLRDHUP) && !r->shut)
 			gone = true;
 		if ((what & POLLERR) && drop_errors(r, sys, w->halves[i]))
 			gone = true;
 	}
 	if (!gone)
 		sys->poll(NULL, 0, PAUSE_MS);
+}
+
+/*
+ * Sleep until something comes, but no longer than the time after which merging
+ * may be switched off.
+ *
+ * Return: 1 if woken; 0 if there is more to wait for; -1 if there is not.
+ */
+static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
+		     struct wait *w, int left)
+{
+	bool pending = false;
+	int slice = left;
+
+	for (nfds_t i = 0; i < w->n; i++)
+		pending |= merging_is_pending(w->halves[i]);
+	if (pending && (left < 0 || left > MERGING_QUIET_MS))
+		slice = MERGING_QUIET_MS;
+	receive_count(&r->counters, waits, 1);
+	int n = sock->sys->poll(w->fds, w->n, slice);
+
+	if (n)
+		return n > 0 ? 1 : -1;
+	if (pending && slice == MERGING_QUIET_MS)
+		merging_settle(sock, family);
+	return slice == left ? -1 : 0;
 }
 
 /* Wait, as ug_receive() with a timeout. */
@@ -325,14 +357,17 @@ static int receive_later(struct ug_receiver *r, struct ug_socket *sock,
 	int left = timeout_ms;
 
 	for (;;) {
-		receive_count(&r->counters, waits, 1);
-		if (sys->poll(w.fds, w.n, left) <= 0)
-			return 0;
-		int got = receive_now(r, sock, family, views, n);
+		int woken = wait_once(r, sock, family, &w, left);
 
-		if (got)
-			return got;
-		calm_down(r, sys, &w);
+		if (woken < 0)
+			return 0;
+		if (woken) {
+			int got = receive_now(r, sock, family, views, n);
+
+			if (got)
+				return got;
+			calm_down(r, sys, &w);
+		}
 		/* It was nothing to hand out: wait on, not from the start. */
 		if (timeout_ms < 0)
 			continue;

@@ -2,6 +2,7 @@
 #include "udpgather/sys.h"
 
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +36,11 @@ static int sys_ioctl(int fd, unsigned long request, int *value)
 	return ioctl(fd, (unsigned int)request, value);
 }
 
+static int sys_membarrier(int cmd)
+{
+	return (int)syscall(SYS_membarrier, cmd, 0, 0);
+}
+
 const struct ug_sys ug_sys_linux = {
 	.socket = socket,
 	.bind = sys_bind,
@@ -48,6 +54,7 @@ const struct ug_sys ug_sys_linux = {
 	.recvmsg = recvmsg,
 	.ioctl = sys_ioctl,
 	.poll = poll,
+	.membarrier = sys_membarrier,
 	.uname = uname,
 	.now_ms = now_ms,
 };

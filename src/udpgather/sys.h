@@ -34,6 +34,7 @@ struct ug_sys {
 	ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
 	int (*ioctl)(int fd, unsigned long request, int *value);
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	int (*membarrier)(int cmd);
 	int (*uname)(struct utsname *out);
 	int64_t (*now_ms)(void);
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -371,8 +372,8 @@ static int fake_ioctl(int fd, unsigned long request, int *value)
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	if (!timeout_ms) {
-		fds->revents = 0;
-		return 0;
+		fds->revents = fake.ready ? fake.ready(fds->fd) : 0;
+		return fds->revents != 0;
 	}
 	fake.polls++;
 	fake.pauses += !n;
@@ -382,6 +383,19 @@ static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 		return fake.poll(fds, n, timeout_ms);
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
 	return n > 0;
+}
+
+static int fake_membarrier(int cmd)
+{
+	if (fake.no_membarrier) {
+		errno = ENOSYS;
+		return -1;
+	}
+	if (cmd == MEMBARRIER_CMD_QUERY)
+		return MEMBARRIER_CMD_GLOBAL;
+	assert_int_equal(cmd, MEMBARRIER_CMD_GLOBAL);
+	fake.membarriers++;
+	return fake.membarrier ? fake.membarrier() : 0;
 }
 
 static int fake_uname(struct utsname *out)
@@ -408,6 +422,7 @@ const struct ug_sys fake_sys = {
 	.recvmsg = fake_recvmsg,
 	.ioctl = fake_ioctl,
 	.poll = fake_poll,
+	.membarrier = fake_membarrier,
 	.uname = fake_uname,
 	.now_ms = fake_now_ms,
 };

@@ -71,6 +71,9 @@ struct fake {
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
 	/* Sleep; revents are set to what was asked for, unless done here. */
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	short (*ready)(int fd);	 /* what poll finds without a timeout */
+	int (*membarrier)(void); /* to wait; NULL: 0 */
+	bool no_membarrier;
 	size_t error_queue; /* entries for MSG_ERRQUEUE */
 	/* Log. */
 	size_t mmsg_calls; /* of the missing sendmmsg and recvmmsg */
@@ -78,6 +81,7 @@ struct fake {
 	size_t socket_calls;
 	size_t receive_calls;
 	size_t polls;
+	size_t membarriers;
 	size_t pauses; /* polls of no descriptor */
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];

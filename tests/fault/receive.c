@@ -258,13 +258,21 @@ static void endless_truncation(void **state)
 
 static void fatal_errors(void **state)
 {
-	static const int errs[] = { EBADF, ENOTSOCK, ENOMEM };
+	static const int errs[] = { EBADF, ENOTSOCK, ENOMEM, EFAULT, EINVAL };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
 		come((struct coming){ .err = errs[i] });
 		assert_int_equal(receive(10), -errs[i]);
+		/* Whichever family is asked first. */
+		for (int turn = 0; turn < 2; turn++) {
+			come((struct coming){ .err = errs[i] });
+			assert_int_equal(
+				ug_receive(rcv, sock, AF_UNSPEC, views, 10, 0),
+				-errs[i]);
+		}
 	}
+	assert_int_equal(stats().errors, 0);
 	come((struct coming){ .len = 5 });
 	assert_int_equal(receive(10), 1);
 }
@@ -364,6 +372,31 @@ static void no_spinning(void **state)
 	assert_int_equal(stats().errors, 1 + 100);
 }
 
+/* A caller may know less of the counters, or more. */
+static void counters_of_other_versions(void **state)
+{
+	struct {
+		struct ug_receive_stats stats;
+		uint64_t later[4];
+	} s;
+	const size_t few = 2 * sizeof(uint64_t) + 3;
+
+	(void)state;
+	come((struct coming){ .len = 5 });
+	assert_int_equal(receive(10), 1);
+	memset(&s, 0x55, sizeof(s));
+	ug_get_receive_stats(rcv, &s.stats, sizeof(s));
+	assert_int_equal(s.stats.bytes, 5);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(s.later[i], 0);
+	memset(&s, 0x55, sizeof(s));
+	ug_get_receive_stats(rcv, &s.stats, few);
+	assert_int_equal(s.stats.datagrams, 1);
+	assert_int_equal(s.stats.messages, 1);
+	/* Half a counter is none; what is behind is not touched. */
+	assert_memory_equal(&s.stats.bytes, "\0\0\0\x55\x55\x55\x55\x55", 8);
+}
+
 static int alternate_rule(int fd, struct mmsghdr *msgs, unsigned int n)
 {
 	struct coming c = { .len = 1 };
@@ -397,7 +430,7 @@ int main(void)
 		TEST(endless_errors), TEST(endless_truncation),
 		TEST(fatal_errors),   TEST(recvmmsg_missing),
 		TEST(waiting),	      TEST(taking_turns),
-		TEST(no_spinning),
+		TEST(no_spinning),    TEST(counters_of_other_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

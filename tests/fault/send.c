@@ -275,6 +275,20 @@ static void fits_soon(void **state)
 	assert_int_equal(fake.log[0].train, 10);
 }
 
+/* A call that takes nothing and names no error: as a full socket. */
+static void took_nothing(void **state)
+{
+	(void)state;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	fake.takes_nothing = true;
+	send_all(0);
+	expect_status(0, 20, UG_UNSENT);
+	assert_int_equal(stats().full, 1);
+	fake.takes_nothing = false;
+	send_all(20);
+}
+
 static size_t polls_needed;
 
 static int wait_rule(const struct fake_message *m)
@@ -446,8 +460,9 @@ int main(void)
 		SENDING_TEST(interrupted),     SENDING_TEST(sendmmsg_missing),
 		SENDING_TEST(full_socket),     SENDING_TEST(full_stays_full),
 		SENDING_TEST(never_fits),      SENDING_TEST(fits_soon),
-		SENDING_TEST(waiting),	       SENDING_TEST(modes),
-		SENDING_TEST(no_spinning),     SENDING_TEST(chaos),
+		SENDING_TEST(took_nothing),    SENDING_TEST(waiting),
+		SENDING_TEST(modes),	       SENDING_TEST(no_spinning),
+		SENDING_TEST(chaos),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -103,6 +103,13 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 			m->control.tos = (uint8_t)tos;
 		} else {
 			m->control.has_source = true;
+			memcpy(m->control.source.addr,
+			       at + CMSG_LEN(0) +
+				       (head.cmsg_level == IPPROTO_IP
+						? offsetof(struct in_pktinfo,
+							   ipi_spec_dst)
+						: 0),
+			       head.cmsg_level == IPPROTO_IP ? 4 : 16);
 		}
 		off += CMSG_ALIGN(head.cmsg_len);
 	}
@@ -145,6 +152,8 @@ static int fake_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 	}
 	unsigned int done = 0;
 
+	if (fake.takes_nothing)
+		return 0;
 	while (done < n && !(fake.short_at && done == fake.short_at)) {
 		int err = offer(fd, &msgs[done].msg_hdr);
 

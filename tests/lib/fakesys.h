@@ -57,7 +57,8 @@ struct fake {
 	/* Rules and errors. */
 	int (*rule)(const struct fake_message *m);
 	int errs[FAKE_ERRS];
-	size_t short_at; /* 0: no limit */
+	size_t short_at;    /* 0: no limit */
+	bool takes_nothing; /* sendmmsg returns 0 */
 	bool no_mmsg;
 	size_t fail_socket_call; /* the n-th call of opening fails, from 1 */
 	int fail_socket_err;

@@ -444,6 +444,8 @@ class Lab:
                 os.waitpid(pid, 0)
         for node in self.nodes:
             node.close()
+        # Our own /run: see isolate().
+        shutil.rmtree(SOCKETS, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -2,12 +2,14 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
+# Warnings are errors here, and not for those who only build it.
+WERROR ?= true
 
 all: $(BUILD)/build.ninja ## build everything into build/
 	@ninja -C $(BUILD)
 
 $(BUILD)/build.ninja:
-	meson setup $(BUILD) $(MESON_FLAGS)
+	meson setup $(BUILD) -Dwerror=$(WERROR) $(MESON_FLAGS)
 
 check: all ## run all suites of the plain build
 	meson test -C $(BUILD) --print-errorlogs
@@ -38,6 +40,10 @@ bench-udp: all ## compare ways to send UDP: CSV and SVG in build/bench/
 install: all ## install library, header, pkg-config file and manual pages
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
 	DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD)
+ifeq ($(DESTDIR),)
+	@PATH=$$PATH:/usr/sbin:/sbin ldconfig 2>/dev/null || \
+		echo "ldconfig failed: the loader may not find the library yet"
+endif
 
 clean: ## remove all build directories
 	rm -rf build build-*

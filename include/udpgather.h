@@ -226,7 +226,8 @@ enum ug_notice {
  * @bind4:	the local IPv4 address to bind to, or NULL for any. Its port
  *		is ignored.
  * @bind6:	the local IPv6 address to bind to, or NULL for any
- * @device:	the interface or VRF to bind to (SO_BINDTODEVICE), or NULL
+ * @device:	the interface or VRF to bind to (SO_BINDTODEVICE), 1 to 15
+ *		bytes, or NULL
  * @mark:	the firewall mark of what is sent (SO_MARK, needs
  *		CAP_NET_ADMIN), 0 for none
  * @buffer_len:	bytes of socket buffer each way, 0 for 7 MiB. A smaller one
@@ -259,9 +260,11 @@ struct ug_options {
 
 /**
  * struct ug_family_report - what became of one family
- * @err:	0 if it is open; -errno; -ENOENT if it was not asked for
+ * @err:	0 if it is open; -errno; -ENOENT if it was not asked for;
+ *		-ECANCELED if it was given up because of the other family
  * @step:	the system call or option that gave @err, a string constant;
- *		NULL if it is open or was not asked for
+ *		NULL if it is open or was not asked for. If it is not open,
+ *		all that follows is 0.
  * @rcvbuf:	bytes of receive buffer that the kernel granted
  * @sndbuf:	bytes of send buffer that the kernel granted
  * @segments:	the kernel knows UDP_SEGMENT (Linux 4.18)
@@ -318,12 +321,15 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  * @out:	set on success to the socket, which then owns the descriptors
  * @fd4:	a bound IPv4 UDP socket, or -1
  * @fd6:	a bound IPv6 UDP socket, or -1. If it is not IPV6_V6ONLY, IPv4
- *		traffic on it comes and goes as IPv4-mapped IPv6 addresses.
+ *		traffic on it comes and goes as IPv4-mapped IPv6 addresses,
+ *		with its TOS, and opt->pmtu4 is its path MTU mode.
  * @opt:	as for ug_open(); families, port, bind4, bind6 and device are
  *		not used
  * @report:	as for ug_open(); port is that of the first descriptor
  *
- * On failure the descriptors are still the caller's. Any thread.
+ * UDP_SEGMENT and UDP_CORK are switched off on them. On failure they are
+ * still the caller's, and not merging (UDP_GRO); other options may have been
+ * set. Any thread.
  *
  * Return: 0; -EINVAL if both are -1, or one is not a UDP socket of its family
  * or has no port; -EBADF; -ENOTSOCK; -ENOMEM; else the error of an option.
@@ -605,7 +611,8 @@ bool ug_receiver_pending(const struct ug_receiver *rcv);
  * For a receiver that had nothing to do for a while, so that a burst does not
  * stay in memory. The receiver's owner.
  *
- * Return: true if the memory was given back; false if datagrams are pending.
+ * Return: true if the memory was given back; false if datagrams are pending,
+ * or if the kernel refuses (memory that is locked: mlock(2)).
  */
 bool ug_receiver_release(struct ug_receiver *rcv);
 

@@ -25,9 +25,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
 #include "engine/clocks.h"
+#include "engine/thread.h"
 #include "engine/unreachable.h"
 
 enum {
@@ -464,6 +466,7 @@ static void forget_source(struct slot *slot, const struct ug_endpoint *refused)
 /* Account for what was sent, and keep what was not. */
 static void settle(struct outbound_lane *ol, struct slot *slot)
 {
+	static struct log_limit limit;
 	unsigned int kept = 0;
 
 	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
@@ -476,6 +479,9 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 			slot->run_of[kept++] = slot->run_of[i];
 		} else {
 			count(&ol->stats.send_errors, 1);
+			log_limited(&limit, "cannot send to %s: %s",
+				    thread_peer_name(run->out.peer),
+				    strerror(-slot->status[i]));
 		}
 	}
 	slot->n_dgrams = kept;

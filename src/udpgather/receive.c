@@ -316,8 +316,8 @@ bool ug_receiver_release(struct ug_receiver *rcv)
 {
 	if (ug_receiver_pending(rcv))
 		return false;
-	madvise(rcv->memory, (size_t)rcv->n_slots * SLOT_LEN, MADV_DONTNEED);
-	return true;
+	return madvise(rcv->memory, (size_t)rcv->n_slots * SLOT_LEN,
+		       MADV_DONTNEED) == 0;
 }
 
 static int map_slots(struct ug_receiver *r)

@@ -48,7 +48,7 @@ static void bring(const struct coming *c, struct mmsghdr *m, bool v4)
 	fake_payload(h->msg_iov->iov_base, c->len, (uint32_t)next_in_queue);
 	h->msg_controllen =
 		control_build((struct control *)h->msg_control,
-			      v4 ? AF_INET : AF_INET6, &source, 0, 0);
+			      v4 ? AF_INET : AF_INET6, false, &source, 0, 0);
 	if (c->segment_len) {
 		head = (void *)((char *)h->msg_control + h->msg_controllen);
 		*head = (struct cmsghdr){

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -227,6 +228,8 @@ static void from_descriptors(void **state)
 	int stream = socket(AF_INET, SOCK_STREAM, 0), file;
 	int fd4 = udp_socket(AF_INET, false);
 	int fd6 = udp_socket(AF_INET6, true);
+	int value = 0;
+	socklen_t len = sizeof(value);
 	struct ug_endpoint to;
 
 	(void)state;
@@ -238,6 +241,15 @@ static void from_descriptors(void **state)
 	assert_int_equal(ug_open_fds(&sock, 999, -1, NULL, NULL), -EBADF);
 	close(stream);
 	close(file);
+	/* A descriptor that the caller keeps is as it was. */
+	assert_int_equal(ug_open_fds(&sock, fd4, 999, NULL, &report), -EBADF);
+	assert_int_equal(report.v4.err, -ECANCELED);
+	getsockopt(fd4, IPPROTO_UDP, UDP_GRO, &value, &len);
+	assert_int_equal(value, 0);
+	/* One datagram stays one, whatever its owner had set. */
+	value = 2;
+	setsockopt(fd4, IPPROTO_UDP, UDP_SEGMENT, &value, sizeof(value));
+	setsockopt(fd6, IPPROTO_UDP, UDP_CORK, &value, sizeof(value));
 	assert_int_equal(ug_open_fds(&sock, fd4, fd6, NULL, &report), 0);
 	assert_true(report.v4.merges && report.v6.segments);
 	assert_int_equal(report.port, ug_port(sock));
@@ -247,28 +259,78 @@ static void from_descriptors(void **state)
 	to = *views[0].from;
 	assert_int_equal(send_text(sock, &to, "answer", 5), UG_SENT);
 	expect_text(peer, "answer", 5);
+	assert_int_equal(send_text(sock, &to, "alone", 1), UG_SENT);
+	expect_text(peer, "alone", 1);
+	to = at("[::1]", ug_port(peer));
+	assert_int_equal(send_text(sock, &to, "six", 1), UG_SENT);
+	expect_text(peer, "six", 1);
 	ug_close(sock);
 	assert_int_equal(fcntl(fd4, F_GETFD), -1);
 	ug_close(peer);
 }
 
+static int send_tos(struct ug_socket *sock, const struct ug_endpoint *to,
+		    uint8_t tos)
+{
+	struct iovec iov = { unconst("tos"), 3 };
+	struct ug_datagram d[2];
+	int status[2];
+
+	d[0] = d[1] = (struct ug_datagram){
+		.iov = &iov,
+		.n_iov = 1,
+		.tos = tos,
+	};
+	ug_send(sock, batch, to, d, 2, status, 0);
+	assert_int_equal(status[0], status[1]);
+	return status[0];
+}
+
 /* One IPv6 socket for both families: IPv4 comes and goes mapped. */
 static void dual_stack_descriptor(void **state)
 {
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.pmtu4 = UG_PMTU_PROBE,
+		.pmtu6 = UG_PMTU_DO,
+	};
 	struct ug_socket *sock, *peer = opened(NULL);
+	int fd = udp_socket(AF_INET6, false), value = 1;
+	socklen_t len = sizeof(value);
 	struct ug_endpoint to;
 
 	(void)state;
-	assert_int_equal(
-		ug_open_fds(&sock, -1, udp_socket(AF_INET6, false), NULL, NULL),
-		0);
+	setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &value, sizeof(value));
+	assert_int_equal(ug_open_fds(&sock, -1, fd, &opt, NULL), 0);
+	getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &value, &len);
+	assert_int_equal(value, IP_PMTUDISC_PROBE);
+	getsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &value, &len);
+	assert_int_equal(value, IPV6_PMTUDISC_DO);
 	to = at("127.0.0.1", ug_port(sock));
 	assert_int_equal(send_text(peer, &to, "mapped", 2), UG_SENT);
 	expect_text(sock, "mapped", 2);
 	to = *views[0].from;
 	assert_true(IN6_IS_ADDR_V4MAPPED(&to.addr.v6.sin6_addr));
+	assert_memory_equal(to.source.addr + 10, "\xff\xff\x7f\0\0\1", 6);
 	assert_int_equal(send_text(sock, &to, "back", 4), UG_SENT);
 	expect_text(peer, "back", 4);
+	/* The TOS is that of the header, IPv4's or IPv6's. */
+	assert_int_equal(send_tos(sock, &to, 0xb8), UG_SENT);
+	expect_text(peer, "tos", 2);
+	assert_int_equal(views[0].tos, 0xb8);
+	to = at("127.0.0.1", ug_port(sock));
+	assert_int_equal(send_tos(peer, &to, 0x2c), UG_SENT);
+	expect_text(sock, "tos", 2);
+	assert_int_equal(views[0].tos, 0x2c);
+	assert_null(ug_refused_source(batch));
+	to = at("[::1]", ug_port(sock));
+	assert_int_equal(send_tos(peer, &to, 0x4c), UG_SENT);
+	expect_text(sock, "tos", 2);
+	assert_int_equal(views[0].tos, 0x4c);
+	to = *views[0].from;
+	assert_int_equal(send_tos(sock, &to, 0x6c), UG_SENT);
+	expect_text(peer, "tos", 2);
+	assert_int_equal(views[0].tos, 0x6c);
 	ug_close(sock);
 	ug_close(peer);
 }
@@ -478,6 +540,10 @@ static void memory_follows_use(void **state)
 	assert_false(ug_receiver_release(big));
 	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
 		;
+	/* Locked memory cannot be given back. */
+	assert_int_equal(mlock(slots, 4096), 0);
+	assert_false(ug_receiver_release(big));
+	assert_int_equal(munlock(slots, 4096), 0);
 	assert_true(ug_receiver_release(big));
 	assert_int_equal(resident_pages(slots, 256 * 16), 0);
 	ug_receiver_free(big);

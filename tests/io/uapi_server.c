@@ -22,6 +22,7 @@ enum {
 
 #define OK	     "errno=0\n\n"
 #define PRIVATE_LINE "private_key=" KEY_A "\n"
+#define PUBLIC_LINE  "public_key=" KEY_B
 #define KEY_A	     "480000000000000000000000000000000000000000000000000000000000004f"
 #define KEY_B	     "77a75ba6ce7b8b8ea2d1b4b5c3b83b42f1f5fc34a1c9a1ab1f6a1c4a0e9f2b11"
 #define NO_KEY \
@@ -156,7 +157,7 @@ static void random_bytes(void **state)
 {
 	static const char *const words[] = { "set=1\n", "get=1\n",
 					     "\n",	"listen_port=",
-					     "5",	("public_key=" KEY_B),
+					     "5",	PUBLIC_LINE,
 					     "remove=", "true",
 					     "=",	"allowed_ip=1.1.1.1/",
 					     "\r",	"\x01\xff" };

@@ -260,27 +260,67 @@ static int fake_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 	return 0;
 }
 
+static struct fake_option *find_option(int fd, int level, int name)
+{
+	for (size_t i = 0; i < fake.n_options; i++) {
+		struct fake_option *o = &fake.options[i];
+
+		if (o->fd == fd && o->level == level && o->name == name)
+			return o;
+	}
+	return NULL;
+}
+
+int fake_option(int fd, int level, int name)
+{
+	const struct fake_option *o = find_option(fd, level, name);
+
+	return o ? o->value : -1;
+}
+
+void fake_set_option(int fd, int level, int name, int value)
+{
+	struct fake_option *o = find_option(fd, level, name);
+
+	if (!o) {
+		assert_true(fake.n_options < FAKE_OPTIONS);
+		o = &fake.options[fake.n_options++];
+	}
+	*o = (struct fake_option){ fd, level, name, value };
+}
+
 static int fake_setsockopt(int fd, int level, int name, const void *value,
 			   socklen_t len)
 {
-	(void)level;
+	int number;
+
 	if (fails())
 		return -1;
-	if (name == SO_MARK && len == sizeof(uint32_t))
-		memcpy(&fake.mark[fd == FAKE_FD6], value, len);
+	if (len != sizeof(number) ||
+	    (level == SOL_SOCKET && name == SO_BINDTODEVICE))
+		return 0;
+	memcpy(&number, value, sizeof(number));
+	/* By force or not, a buffer is read back doubled (socket(7)). */
+	if (level == SOL_SOCKET && name == SO_RCVBUFFORCE)
+		name = SO_RCVBUF;
+	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE)
+		name = SO_SNDBUF;
+	if (level == SOL_SOCKET && (name == SO_RCVBUF || name == SO_SNDBUF))
+		number *= 2;
+	fake_set_option(fd, level, name, number);
 	return 0;
 }
 
 static int fake_getsockopt(int fd, int level, int name, void *value,
 			   socklen_t *len)
 {
-	int result = 1;
+	int result = fake_option(fd, level, name);
 
 	assert_int_equal(*len, sizeof(result));
 	if (fails())
 		return -1;
-	if (level == SOL_SOCKET && name == SO_MARK)
-		memcpy(&result, &fake.mark[fd == FAKE_FD6], sizeof(result));
+	if (result < 0)
+		result = 0;
 	if (level == SOL_SOCKET && name == SO_DOMAIN)
 		result = fd == FAKE_FD4 ? AF_INET : AF_INET6;
 	if (level == SOL_SOCKET && name == SO_TYPE)

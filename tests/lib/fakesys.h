@@ -20,7 +20,16 @@ enum {
 	FAKE_FD4 = 1004,
 	FAKE_FD6 = 1006,
 	FAKE_LOG = 4096,
-	FAKE_ERRS = 64
+	FAKE_ERRS = 64,
+	FAKE_OPTIONS = 64
+};
+
+/* A socket option, as it was last set. */
+struct fake_option {
+	int fd;
+	int level;
+	int name;
+	int value;
 };
 
 /* A message as a rule sees it. */
@@ -65,7 +74,8 @@ struct fake {
 	size_t socket_calls;
 	size_t receive_calls;
 	size_t polls;
-	uint32_t mark[2];
+	size_t n_options;
+	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;
 	int64_t now_ms;
 	size_t n;
@@ -78,6 +88,12 @@ extern const struct ug_sys fake_sys;
 
 /* fake_reset() - no rules, no errors, an empty log */
 void fake_reset(void);
+
+/* fake_option() - what an option is set to; -1 if it was never set */
+int fake_option(int fd, int level, int name);
+
+/* fake_set_option() - as setsockopt(2) */
+void fake_set_option(int fd, int level, int name, int value);
 
 /* fake_payload() - the bytes of datagram @number: number, then a pattern */
 void fake_payload(unsigned char *out, size_t len, uint32_t number);

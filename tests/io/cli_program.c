@@ -1,0 +1,514 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The program from outside: how it starts, what it says, and all the ways in
+ * which it ends. usage: io-cli-program PATH-OF-WIREGATHER
+ *
+ * It runs in a mount namespace with an empty /run, and in a network namespace
+ * of its own. Daemons become children of this process when their parent ends
+ * (PR_SET_CHILD_SUBREAPER), so their end can be waited for.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/lib/check.h"
+#include "tests/lib/skip.h"
+
+enum {
+	OUTPUT_CAP = 65536,
+	PATIENCE_MS = 20000,
+	/* Long enough for a signal to do what it should not. */
+	MOMENT_MS = 200,
+	/* A process that still runs, as a status. */
+	RUNS = -1,
+};
+
+#define SOCK "/run/wireguard/wg7.sock"
+
+static char output[OUTPUT_CAP];
+
+static void sleep_ms(long ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000,
+			      .tv_nsec = ms % 1000 * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/*
+ * Runs a shell command, in which $W is the program. What it prints on both
+ * channels is in output: all of it, so it also shows that nobody else keeps
+ * them open. Returns its exit status.
+ */
+__attribute__((format(printf, 1, 2))) static int run(const char *fmt, ...)
+{
+	char command[1024] = "exec 2>&1; ";
+	size_t used = strlen(command);
+	va_list args;
+	size_t len;
+	FILE *pipe;
+
+	va_start(args, fmt);
+	vsnprintf(command + used, sizeof(command) - used, fmt, args);
+	va_end(args);
+	pipe = popen(command, "re");
+	assert_non_null(pipe);
+	len = fread(output, 1, sizeof(output) - 1, pipe);
+	output[len] = 0;
+	return WEXITSTATUS(pclose(pipe));
+}
+
+static void check_output(const char *word)
+{
+	if (!strstr(output, word))
+		fail_msg("'%s' is not in '%s'", word, output);
+}
+
+/* Returns a child of this process that is not a zombie; 0: there is none. */
+static pid_t find_child(void)
+{
+	FILE *f = fopen("/proc/thread-self/children", "re");
+	int pid = 0;
+
+	assert_non_null(f);
+	if (fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	return pid;
+}
+
+/* Waits for a child's end. Returns its status, as from waitpid(2). */
+static int await(pid_t pid)
+{
+	int status = 0;
+
+	for (int i = 0; i < PATIENCE_MS / 10; i++) {
+		pid_t got = waitpid(pid, &status, WNOHANG);
+
+		if (got == pid)
+			return status;
+		assert_int_equal(got, 0);
+		sleep_ms(10);
+	}
+	kill(pid, SIGKILL);
+	fail_msg("%d does not end", (int)pid);
+	return RUNS;
+}
+
+static bool is_there(const char *interface)
+{
+	return if_nametoindex(interface) != 0;
+}
+
+/* Starts a daemon for wg7 and returns its process. */
+static pid_t start(const char *options)
+{
+	pid_t pid;
+
+	assert_int_equal(run("$W %s wg7", options), 0);
+	assert_string_equal(output, "");
+	assert_true(is_there("wg7"));
+	assert_int_equal(access(SOCK, F_OK), 0);
+	pid = find_child();
+	assert_true(pid > 0);
+	return pid;
+}
+
+/* Checks that a process ends well and leaves nothing. */
+static void check_end(pid_t pid)
+{
+	assert_int_equal(await(pid), 0);
+	assert_false(is_there("wg7"));
+	assert_int_equal(access(SOCK, F_OK), -1);
+}
+
+static void end(pid_t pid)
+{
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	check_end(pid);
+}
+
+static void usage(void **state)
+{
+	(void)state;
+	assert_int_equal(run("$W --version 2>/dev/null"), 0);
+	assert_int_equal(strncmp(output, "wiregather ", 11), 0);
+	assert_int_equal(run("$W --help 2>/dev/null"), 0);
+	check_output("usage: wiregather");
+	assert_int_equal(run("$W >/dev/null"), 2);
+	check_output("usage: wiregather");
+	assert_int_equal(run("$W --no-such wg7 >/dev/null"), 2);
+	check_output("wiregather: no such option: --no-such\n");
+	assert_int_equal(run("$W wg7/8 >/dev/null"), 2);
+	assert_int_equal(run("WG_TUN_FD=x $W wg7 >/dev/null"), 2);
+	check_output("WG_TUN_FD: x");
+}
+
+/* When the first process has ended, everything is there. */
+static void usable_at_once(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	for (int i = 0; i < 10; i++) {
+		assert_int_equal(run("$W wg7 && wg set wg7 listen-port 0 && "
+				     "ip link set wg7 name wg8 && "
+				     "ip link set wg8 up && ip link del wg8"),
+				 0);
+		assert_string_equal(output, "");
+		pid = find_child();
+		if (pid)
+			assert_int_equal(await(pid), 0);
+		assert_int_equal(access(SOCK, F_OK), -1);
+	}
+}
+
+static void device(void **state)
+{
+	pid_t pid = start("");
+
+	(void)state;
+	assert_int_equal(run("ip link show wg7"), 0);
+	check_output("mtu 1420 ");
+	check_output("qlen 500");
+	check_output("state DOWN");
+	end(pid);
+	assert_int_equal(run("$W wg%%d"), 0);
+	assert_true(is_there("wg0"));
+	assert_int_equal(access("/run/wireguard/wg0.sock", F_OK), 0);
+	pid = find_child();
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	assert_int_equal(await(pid), 0);
+}
+
+static void moved(void **state)
+{
+	pid_t pid = start("");
+
+	(void)state;
+	assert_int_equal(run("ip netns add there && ip link set wg7 netns "
+			     "there"),
+			 0);
+	assert_false(is_there("wg7"));
+	sleep_ms(MOMENT_MS);
+	assert_int_equal(run("wg set wg7 listen-port 4444 && "
+			     "wg show wg7 listen-port"),
+			 0);
+	assert_string_equal(output, "4444\n");
+	assert_int_equal(run("ip netns exec there ip link del wg7 && "
+			     "ip netns del there"),
+			 0);
+	check_end(pid);
+}
+
+/* What a caller has open does not stay open. */
+static void lets_go(void **state)
+{
+	pid_t pid;
+	char path[64], target[64];
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(run("exec 9>/run/lock; $W wg7"), 0);
+	pid = find_child();
+	for (int fd = 0; fd < 64; fd++) {
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", pid, fd);
+		n = readlink(path, target, sizeof(target) - 1);
+		if (n < 0)
+			continue;
+		target[n] = 0;
+		if (fd <= STDERR_FILENO)
+			assert_string_equal(target, "/dev/null");
+		else
+			assert_null(strstr(target, "/run/lock"));
+		assert_null(strstr(target, "pipe"));
+	}
+	snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
+	n = readlink(path, target, sizeof(target) - 1);
+	assert_int_equal(n, 1);
+	assert_int_equal(getsid(pid), pid);
+	end(pid);
+}
+
+static void logs(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(run("LOG_LEVEL=verbose $W wg7 >/run/log; "
+			     "ip link set wg7 up; sleep 0.2; ip link del wg7; "
+			     "sleep 0.2; cat /run/log"),
+			 0);
+	check_output("DEBUG: (wg7) 20");
+	check_output(" interface up\n");
+	pid = find_child();
+	if (pid)
+		assert_int_equal(await(pid), 0);
+	assert_int_equal(run("LOG_LEVEL=silent $W wg7; ip link del wg7"), 0);
+	assert_string_equal(output, "");
+	pid = find_child();
+	if (pid)
+		assert_int_equal(await(pid), 0);
+}
+
+static void log_of_refusals(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		run("LOG_LEVEL=error $W -f wg7 & sleep 0.3; "
+		    "printf 'set=1\\nlisten_port=5x\\n\\n' >/run/request; "
+		    "python3 -c 'import socket; "
+		    "s = socket.socket(socket.AF_UNIX); "
+		    "s.connect(\"" SOCK "\"); "
+		    "s.sendall(open(\"/run/request\", \"rb\").read()); "
+		    "print(s.recv(99))'; "
+		    "kill $!; wait $!"),
+		0);
+	check_output("errno=-22");
+	check_output("uapi: line 2: bad value: 5x\n");
+}
+
+static void ends_by_signal(void **state)
+{
+	static const int numbers[] = { SIGTERM, SIGINT };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		pid_t pid = start("");
+
+		assert_int_equal(kill(pid, numbers[i]), 0);
+		check_end(pid);
+	}
+}
+
+static void hangup(void **state)
+{
+	pid_t pid = start("");
+	int status;
+
+	(void)state;
+	/* Nothing to a daemon. */
+	assert_int_equal(kill(pid, SIGHUP), 0);
+	sleep_ms(MOMENT_MS);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	end(pid);
+	/* The terminal is gone. */
+	assert_int_equal(run("$W -f wg7 & sleep 0.3; kill -HUP $!; wait $!"),
+			 0);
+	assert_int_equal(access(SOCK, F_OK), -1);
+	/* It was expected to go. */
+	assert_int_equal(run("nohup $W --foreground wg7 >/dev/null & "
+			     "sleep 0.3; kill -HUP $!; sleep 0.2; "
+			     "ip link show wg7 >/dev/null || exit 9; "
+			     "kill $!; wait $!"),
+			 0);
+	assert_int_equal(access(SOCK, F_OK), -1);
+}
+
+static void ends_with_interface(void **state)
+{
+	pid_t pid = start("");
+
+	(void)state;
+	assert_int_equal(run("ip link del wg7"), 0);
+	check_end(pid);
+}
+
+static void ends_with_file(void **state)
+{
+	pid_t pid = start("");
+	int status;
+
+	(void)state;
+	assert_int_equal(chmod(SOCK, 0666), 0);
+	assert_int_equal(chown(SOCK, 1, 1), 0);
+	sleep_ms(MOMENT_MS);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	assert_int_equal(unlink(SOCK), 0);
+	check_end(pid);
+}
+
+/* A killed daemon leaves its file; the next one takes it over. */
+static void after_kill(void **state)
+{
+	pid_t pid = start("");
+
+	(void)state;
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(await(pid), SIGKILL);
+	assert_int_equal(access(SOCK, F_OK), 0);
+	end(start(""));
+}
+
+static void in_use(void **state)
+{
+	pid_t pid = start("");
+
+	(void)state;
+	assert_int_equal(run("$W wg7"), 1);
+	assert_string_equal(output, "wiregather: wg7 exists already, and "
+				    "another process has it\n");
+	assert_int_equal(run("$W -f wg7"), 1);
+	check_output("another process has it\n");
+	/* The name is free in another namespace, but the socket is not. */
+	assert_int_equal(run("unshare -n sh -c '$W wg7; s=$?; ip link show "
+			     "wg7 >/dev/null 2>&1 && exit 9; exit $s'"),
+			 1);
+	check_output(SOCK " is in use: ");
+	assert_int_equal(find_child(), pid);
+	end(pid);
+	assert_int_equal(
+		run("ip link add wg7 type veth peer name wg9 && $W wg7"), 1);
+	check_output("wg7 exists already, and is no TUN");
+	assert_int_equal(run("ip link del wg7"), 0);
+	assert_int_equal(access(SOCK, F_OK), -1);
+}
+
+static void no_device(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		run("unshare -m sh -c 'mount -t tmpfs none /dev/net && "
+		    "exec $W wg7'"),
+		1);
+	check_output("wiregather: there is no /dev/net/tun: run 'modprobe");
+	assert_int_equal(run("setpriv --bounding-set=-net_admin "
+			     "--inh-caps=-net_admin $W wg7"),
+			 1);
+	check_output("CAP_NET_ADMIN");
+	assert_int_equal(find_child(), 0);
+}
+
+/* Returns a TUN device of that name. */
+static int open_tun(const char *name)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI };
+	int fd = open("/dev/net/tun", O_RDWR);
+
+	assert_true(fd >= 0);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	return fd;
+}
+
+static int open_listener(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	mkdir("/run/wireguard", 0755);
+	assert_int_equal(bind(fd, (void *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 5), 0);
+	return fd;
+}
+
+/* The descriptors that are handed over, as numbers that a shell can name. */
+static void handed_over(void **state)
+{
+	int tun = open_tun("wg7");
+	int sock = open_listener(SOCK);
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(run("WG_TUN_FD=%d WG_UAPI_FD=%d $W other", tun, sock),
+			 0);
+	assert_string_equal(output, "");
+	close(tun);
+	close(sock);
+	pid = find_child();
+	assert_int_equal(run("wg set wg7 listen-port 0; wg show interfaces; "
+			     "ip link show wg7"),
+			 0);
+	check_output("wg7\n");
+	check_output("mtu 1420 ");
+	end(pid);
+
+	assert_int_equal(run("WG_TUN_FD=0 $W wg7"), 1);
+	check_output("WG_TUN_FD=0 cannot be used");
+	assert_int_equal(run("WG_UAPI_FD=0 $W wg7"), 1);
+	check_output("WG_UAPI_FD=0 cannot be used");
+	assert_int_equal(run("WG_UAPI_FD=99 $W wg7"), 1);
+	check_output("Bad file descriptor");
+	assert_false(is_there("wg7"));
+}
+
+static void switches(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	end(start("--no-gso --no-gro --no-tso --no-uso"));
+	pid = start("--no-vnet-hdr");
+	assert_int_equal(run("ip -d link show wg7"), 0);
+	check_output("vnet_hdr off");
+	end(pid);
+	pid = start("");
+	assert_int_equal(run("ip -d link show wg7"), 0);
+	check_output("vnet_hdr on");
+	end(pid);
+}
+
+/* It starts in a world in which nothing is open. */
+static void nothing_open(void **state)
+{
+	(void)state;
+	assert_int_equal(run("$W wg7 <&- >&- 2>&-"), 0);
+	end(find_child());
+	assert_int_equal(run("$W -f wg7 <&- >&- 2>&- & sleep 0.3; "
+			     "wg show interfaces; kill $!; wait $!"),
+			 0);
+	assert_string_equal(output, "wg7\n");
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(usage),
+		cmocka_unit_test(usable_at_once),
+		cmocka_unit_test(device),
+		cmocka_unit_test(moved),
+		cmocka_unit_test(lets_go),
+		cmocka_unit_test(logs),
+		cmocka_unit_test(log_of_refusals),
+		cmocka_unit_test(ends_by_signal),
+		cmocka_unit_test(hangup),
+		cmocka_unit_test(ends_with_interface),
+		cmocka_unit_test(ends_with_file),
+		cmocka_unit_test(after_kill),
+		cmocka_unit_test(in_use),
+		cmocka_unit_test(no_device),
+		cmocka_unit_test(handed_over),
+		cmocka_unit_test(switches),
+		cmocka_unit_test(nothing_open),
+	};
+
+	if (argc != 2)
+		return 2;
+	setenv("W", argv[1], 1);
+	if (system("wg --version >/dev/null 2>&1") != 0)
+		skip_program("needs wg of wireguard-tools");
+	if (access("/dev/net/tun", F_OK))
+		skip_program("needs /dev/net/tun");
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", "/run", "tmpfs", MS_NOSUID | MS_NODEV, NULL))
+		skip_program("needs root to make namespaces");
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/* What passes between the two processes, and what the child lets go of. */
+#include "cli/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/lib/check.h"
+
+enum {
+	TEXT_CAP = 4096,
+};
+
+static char text[TEXT_CAP];
+
+/* Runs a function in a process of its own and collects its stderr in text. */
+static int run(int (*fn)(void))
+{
+	int fds[2], status;
+	size_t len = 0;
+	ssize_t n;
+	pid_t pid;
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		dup2(fds[1], STDERR_FILENO);
+		_exit(fn());
+	}
+	close(fds[1]);
+	while ((n = read(fds[0], text + len, sizeof(text) - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = 0;
+	close(fds[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static int ready(void)
+{
+	struct daemon daemon;
+
+	if (daemon_fork(&daemon))
+		return 9;
+	if (daemon.child)
+		return daemon_await(&daemon);
+	_exit(daemon_report_ready(&daemon));
+}
+
+static void is_ready(void **state)
+{
+	(void)state;
+	assert_int_equal(run(ready), 0);
+	assert_string_equal(text, "");
+}
+
+static int failing(void)
+{
+	struct daemon daemon;
+
+	if (daemon_fork(&daemon))
+		return 9;
+	if (daemon.child)
+		return daemon_await(&daemon);
+	daemon_report_failure(&daemon, "no %s today", "tunnels");
+	_exit(1);
+}
+
+static void fails(void **state)
+{
+	(void)state;
+	assert_int_equal(run(failing), 1);
+	assert_string_equal(text, "wiregather: no tunnels today\n");
+}
+
+static int crashing(void)
+{
+	struct daemon daemon;
+
+	if (daemon_fork(&daemon))
+		return 9;
+	if (daemon.child)
+		return daemon_await(&daemon);
+	raise(SIGKILL);
+	_exit(0);
+}
+
+static int exiting(void)
+{
+	struct daemon daemon;
+
+	if (daemon_fork(&daemon))
+		return 9;
+	if (daemon.child)
+		return daemon_await(&daemon);
+	_exit(5);
+}
+
+static void ends_without_a_word(void **state)
+{
+	(void)state;
+	assert_int_equal(run(crashing), 1);
+	assert_string_equal(text, "wiregather: ended by signal 9 (Killed)\n");
+	assert_int_equal(run(exiting), 1);
+	assert_string_equal(text, "wiregather: ended with status 5\n");
+}
+
+static int orphaned(void)
+{
+	struct daemon daemon;
+	int fds[2];
+
+	signal(SIGPIPE, SIG_IGN);
+	/* The one that is asked here is the child, after the parent's end. */
+	if (pipe2(fds, O_CLOEXEC) || daemon_fork(&daemon))
+		return 9;
+	if (!daemon.child) {
+		char c;
+
+		close(fds[1]);
+		/* Ends when the parent does. */
+		if (read(fds[0], &c, 1) < 0)
+			_exit(1);
+		if (daemon_report_ready(&daemon) == -EPIPE)
+			fprintf(stderr, "nobody waits");
+		_exit(0);
+	}
+	/* Before the pipe that the child waits for. */
+	close(daemon.fd);
+	return 3;
+}
+
+static void nobody_waits(void **state)
+{
+	(void)state;
+	assert_int_equal(run(orphaned), 3);
+	assert_string_equal(text, "nobody waits");
+}
+
+static int in_foreground(void)
+{
+	struct daemon daemon = { .fd = -1 };
+
+	if (daemon_report_ready(&daemon))
+		return 9;
+	daemon_report_failure(&daemon, "no %s", "luck");
+	return 0;
+}
+
+static void foreground(void **state)
+{
+	(void)state;
+	assert_int_equal(run(in_foreground), 0);
+	assert_string_equal(text, "wiregather: no luck\n");
+}
+
+static bool is_null(int fd)
+{
+	struct stat null, st;
+
+	return !stat("/dev/null", &null) && !fstat(fd, &st) &&
+	       st.st_rdev == null.st_rdev && S_ISCHR(st.st_mode);
+}
+
+/* What the child is like after daemon_detach(); 0 is fine. */
+static int inspect(bool keeps_output, const int fds[3])
+{
+	char cwd[64];
+
+	if (getsid(0) != getpid())
+		return 2;
+	if (!getcwd(cwd, sizeof(cwd)) || strcmp(cwd, "/"))
+		return 3;
+	if (umask(0) != 022)
+		return 4;
+	if (!is_null(0) || is_null(1) != !keeps_output ||
+	    is_null(2) != !keeps_output)
+		return 5;
+	if (fcntl(fds[0], F_GETFD) != 0 || fcntl(fds[2], F_GETFD) != 0)
+		return 6;
+	if (fcntl(fds[1], F_GETFD) >= 0 || fcntl(fds[2] + 1, F_GETFD) >= 0)
+		return 7;
+	return 0;
+}
+
+static int detaching(bool keeps_output)
+{
+	int fds[4];
+	struct daemon daemon;
+
+	umask(0777);
+	for (int i = 0; i < 4; i++)
+		fds[i] = dup(STDERR_FILENO);
+	if (daemon_fork(&daemon))
+		return 9;
+	if (!daemon.child) {
+		const int keep[] = { fds[2], -1, fds[0] };
+		int rc = daemon_detach(&daemon, keeps_output, keep, 3);
+
+		if (!rc)
+			rc = inspect(keeps_output, fds);
+		if (rc)
+			_exit(rc);
+		_exit(daemon_report_ready(&daemon));
+	}
+	return daemon_await(&daemon);
+}
+
+static int detaching_silent(void)
+{
+	return detaching(false);
+}
+
+static int detaching_loud(void)
+{
+	return detaching(true);
+}
+
+static void detaches(void **state)
+{
+	(void)state;
+	assert_int_equal(run(detaching_silent), 0);
+	assert_string_equal(text, "");
+	assert_int_equal(run(detaching_loud), 0);
+	assert_string_equal(text, "");
+}
+
+static int standardless(void)
+{
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+	int fd;
+
+	close(0);
+	close(2);
+	if (daemon_open_standard())
+		return 2;
+	if (!is_null(0) || !is_null(2))
+		return 3;
+	fd = open("/", O_RDONLY | O_CLOEXEC);
+	close(saved);
+	return fd > 2 ? 0 : 4;
+}
+
+static void without_standard(void **state)
+{
+	(void)state;
+	assert_int_equal(run(standardless), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(is_ready),
+		cmocka_unit_test(fails),
+		cmocka_unit_test(ends_without_a_word),
+		cmocka_unit_test(nobody_waits),
+		cmocka_unit_test(foreground),
+		cmocka_unit_test(detaches),
+		cmocka_unit_test(without_standard),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

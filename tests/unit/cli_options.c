@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/lib/check.h"
+
+enum {
+	MAX_ARGS = 8,
+};
+
+/* Parses a command line that is given as words between single blanks. */
+static int parse(struct options *options, const char *line)
+{
+	/* Options keep pointers into it until the next call. */
+	static char words[256];
+	char *argv[MAX_ARGS + 1] = { NULL };
+	int argc = 0;
+
+	snprintf(words, sizeof(words), "%s", line);
+	for (char *w = strtok(words, " "); w; w = strtok(NULL, " ")) {
+		assert_true(argc < MAX_ARGS);
+		argv[argc++] = w;
+	}
+	return options_parse(options, argc, argv);
+}
+
+static int clear_environment(void **state)
+{
+	(void)state;
+	unsetenv("LOG_LEVEL");
+	unsetenv("WG_TUN_FD");
+	unsetenv("WG_UAPI_FD");
+	unsetenv("WG_PROCESS_FOREGROUND");
+	return 0;
+}
+
+static void plain(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_string_equal(o.name, "wg0");
+	assert_false(o.is_foreground);
+	assert_false(o.keeps_output);
+	assert_int_equal(o.level, LOG_ERROR);
+	assert_int_equal(o.tun_fd, -1);
+	assert_int_equal(o.uapi_fd, -1);
+	assert_false(o.no_gso || o.no_gro || o.no_tso || o.no_uso ||
+		     o.no_vnet_hdr);
+}
+
+static void foreground(void **state)
+{
+	static const char *const lines[] = {
+		"wiregather -f wg0",
+		"wiregather --foreground wg0",
+		"wiregather wg0 -f",
+		"wiregather wg0 --foreground",
+		"wiregather --foreground -- wg0",
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+		assert_int_equal(parse(&o, lines[i]), 0);
+		assert_string_equal(o.name, "wg0");
+		assert_true(o.is_foreground);
+	}
+	setenv("WG_PROCESS_FOREGROUND", "1", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_true(o.is_foreground);
+	setenv("WG_PROCESS_FOREGROUND", "0", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_false(o.is_foreground);
+}
+
+static void questions(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&o, "wiregather --version"), OPTIONS_E_VERSION);
+	assert_int_equal(parse(&o, "wiregather --help"), OPTIONS_E_HELP);
+	assert_int_equal(parse(&o, "wiregather -h wg0"), OPTIONS_E_HELP);
+	assert_non_null(strstr(options_get_usage(), "usage: wiregather"));
+}
+
+static void switches(void **state)
+{
+	static const struct {
+		const char *word;
+		size_t off;
+	} cases[] = {
+		{ "no-gso", offsetof(struct options, no_gso) },
+		{ "no-gro", offsetof(struct options, no_gro) },
+		{ "no-tso", offsetof(struct options, no_tso) },
+		{ "no-uso", offsetof(struct options, no_uso) },
+		{ "no-vnet-hdr", offsetof(struct options, no_vnet_hdr) },
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "wiregather --%s wg0",
+			 cases[i].word);
+		assert_int_equal(parse(&o, line), 0);
+		for (size_t k = 0; k < ARRAY_LEN(cases); k++)
+			assert_int_equal(((bool *)&o)[cases[k].off], i == k);
+		/* All are told of. */
+		snprintf(line, sizeof(line), "--%s ", cases[i].word);
+		assert_non_null(strstr(options_get_usage(), line));
+	}
+}
+
+static void bad_lines(void **state)
+{
+	static const struct {
+		const char *line;
+		const char *error;
+	} cases[] = {
+		{ "wiregather", "missing: NAME" },
+		{ "wiregather -f", "missing: NAME" },
+		{ "wiregather wg0 wg1", "one NAME only: wg1" },
+		{ "wiregather -x wg0", "no such option: -x" },
+		{ "wiregather -fx wg0", "no such option: -x" },
+		{ "wiregather --nothing wg0", "no such option: --nothing" },
+		{ "wiregather --no wg0", "no such option: --no" },
+		{ "wiregather --foreground=1 wg0",
+		  "no such option: --foreground=1" },
+		{ "wiregather wg0/", "not a name for an interface: wg0/" },
+		{ "wiregather a:b", "not a name for an interface: a:b" },
+		{ "wiregather .", "not a name for an interface: ." },
+		{ "wiregather ..", "not a name for an interface: .." },
+		{ "wiregather a234567890123456",
+		  "not a name for an interface: a234567890123456" },
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		assert_int_equal(parse(&o, cases[i].line), OPTIONS_E_USAGE);
+		assert_string_equal(o.error, cases[i].error);
+	}
+}
+
+static void names(void **state)
+{
+	static const struct {
+		const char *name;
+		int rc;
+	} cases[] = {
+		{ "", OPTIONS_E_USAGE },
+		{ "a", 0 },
+		{ "a23456789012345", 0 },
+		{ "wg%d", 0 },
+		{ "...", 0 },
+		{ "w g", OPTIONS_E_USAGE },
+		{ "w\tg", OPTIONS_E_USAGE },
+		{ "wg0\n", OPTIONS_E_USAGE },
+		{ "w\v", OPTIONS_E_USAGE },
+		{ "../../tmp/x", OPTIONS_E_USAGE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char program[] = "wiregather", dashes[] = "--", name[32];
+		char *argv[] = { program, dashes, name, NULL };
+		struct options o;
+
+		strcpy(name, cases[i].name);
+		assert_int_equal(options_parse(&o, 3, argv), cases[i].rc);
+	}
+}
+
+static void levels(void **state)
+{
+	static const struct {
+		const char *text;
+		enum log_level level;
+		bool keeps_output;
+	} cases[] = {
+		{ "verbose", LOG_VERBOSE, true },
+		{ "debug", LOG_VERBOSE, true },
+		{ "error", LOG_ERROR, true },
+		{ "silent", LOG_SILENT, false },
+		{ "", LOG_ERROR, false },
+		{ "whatever", LOG_ERROR, true },
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		setenv("LOG_LEVEL", cases[i].text, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), 0);
+		assert_int_equal(o.level, cases[i].level);
+		assert_int_equal(o.keeps_output, cases[i].keeps_output);
+	}
+}
+
+static void descriptors(void **state)
+{
+	static const struct {
+		const char *text;
+		int rc;
+		int fd;
+	} cases[] = {
+		{ "", 0, -1 },
+		{ "0", 0, 0 },
+		{ "17", 0, 17 },
+		{ "2147483647", 0, 2147483647 },
+		{ "2147483648", OPTIONS_E_USAGE, 0 },
+		{ "99999999999999999999", OPTIONS_E_USAGE, 0 },
+		{ "-1", OPTIONS_E_USAGE, 0 },
+		{ "+1", OPTIONS_E_USAGE, 0 },
+		{ " 1", OPTIONS_E_USAGE, 0 },
+		{ "1 ", OPTIONS_E_USAGE, 0 },
+		{ "x", OPTIONS_E_USAGE, 0 },
+		{ "3,4", OPTIONS_E_USAGE, 0 },
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		setenv("WG_TUN_FD", cases[i].text, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), cases[i].rc);
+		if (!cases[i].rc)
+			assert_int_equal(o.tun_fd, cases[i].fd);
+		unsetenv("WG_TUN_FD");
+		setenv("WG_UAPI_FD", cases[i].text, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), cases[i].rc);
+		if (!cases[i].rc)
+			assert_int_equal(o.uapi_fd, cases[i].fd);
+		unsetenv("WG_UAPI_FD");
+	}
+	setenv("WG_TUN_FD", "3,4", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error, "WG_TUN_FD: one queue only");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain),
+		cmocka_unit_test_setup(foreground, clear_environment),
+		cmocka_unit_test_setup(questions, clear_environment),
+		cmocka_unit_test(switches),
+		cmocka_unit_test(bad_lines),
+		cmocka_unit_test(names),
+		cmocka_unit_test(levels),
+		cmocka_unit_test_setup(descriptors, clear_environment),
+	};
+
+	return cmocka_run_group_tests(tests, clear_environment, NULL);
+}

@@ -209,18 +209,20 @@ int device_reserve_peers(struct device *device, size_t n)
 
 void device_add_peer(struct device *device, struct peer *peer)
 {
-	int err = table_insert(&device->by_key, peer);
+	int err;
 
+	/* Before others can find it: this forgets what the timers know. */
+	if (atomic_load_explicit(&device->is_up, memory_order_relaxed))
+		peer_start(peer);
+	else
+		peer_stop(peer);
+	err = table_insert(&device->by_key, peer);
 	INVARIANT(!err && !peer->is_configured);
 	list_push(&device->peers, &peer->in_device);
 	device->n_peers++;
 	device->generation++;
 	peer->serial = ++device->next_serial;
 	peer->is_configured = true;
-	if (atomic_load_explicit(&device->is_up, memory_order_relaxed))
-		peer_start(peer);
-	else
-		peer_stop(peer);
 }
 
 void device_remove_peer(struct device *device, struct peer *peer)
@@ -266,6 +268,10 @@ static void bring_up(struct peer *peer, uint64_t now)
 	/* The timers find that a persistent keepalive is long overdue. */
 	if (atomic_load_explicit(&peer->timers.persistent_s,
 				 memory_order_relaxed))
+		device_poke_peer(peer);
+	/* A packet that came before us had its wish forgotten just now. */
+	if (!staged_is_empty(&peer->staged) &&
+	    timers_want_handshake(&peer->timers))
 		device_poke_peer(peer);
 }
 

@@ -23,6 +23,11 @@ static void set(_Atomic uint64_t *at, uint64_t value)
 	atomic_store_explicit(at, value, memory_order_relaxed);
 }
 
+static void clear(_Atomic bool *at)
+{
+	atomic_store_explicit(at, false, memory_order_relaxed);
+}
+
 void timers_init(struct timers *timers)
 {
 	memset(timers, 0, sizeof(*timers));
@@ -30,12 +35,19 @@ void timers_init(struct timers *timers)
 
 void timers_stop(struct timers *timers)
 {
-	uint16_t persistent_s = atomic_load_explicit(&timers->persistent_s,
-						     memory_order_relaxed);
-
-	timers_init(timers);
-	atomic_store_explicit(&timers->persistent_s, persistent_s,
-			      memory_order_relaxed);
+	/* Others may still be about to store: they do it to no effect, since
+	 * whoever starts the peer again clears once more. */
+	set(&timers->unanswered_ns, 0);
+	set(&timers->owed_ns, 0);
+	set(&timers->traversal_ns, 0);
+	set(&timers->session_ns, 0);
+	set(&timers->handshake_sent_ns, 0);
+	clear(&timers->wants_handshake);
+	clear(&timers->has_responded);
+	clear(&timers->is_done);
+	clear(&timers->is_stirred);
+	clear(&timers->armed);
+	timers->is_attempting = false;
 }
 
 /*

@@ -304,9 +304,10 @@ static void set_up(struct engine *e)
 	e->is_up = true;
 	e->port = ug_port(sock);
 	e->device.listen_port = e->port;
-	sockets_replace(&e->sockets, sock, poke_users, e);
 	log_event("interface up");
+	/* The peers first: what arrives by the sockets finds them ready. */
 	device_set_up(&e->device, true, time_now());
+	sockets_replace(&e->sockets, sock, poke_users, e);
 	op_wake(e);
 }
 

@@ -78,9 +78,8 @@ static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
 		uint32_t nibble =
 			(digit & is_digit) | ((letter + 10) & is_letter);
 
-		bad |= ~(is_digit | is_letter) & 0xff;
-		key[i / 2] = (uint8_t)((unsigned int)key[i / 2] << 4 |
-				       (nibble & 0xf));
+		bad |= (is_digit | is_letter) ^ 0xff;
+		key[i / 2] = (uint8_t)((uint32_t)key[i / 2] << 4 | nibble);
 	}
 	return bad ? -EINVAL : 0;
 }

@@ -448,12 +448,32 @@ static void handed_over(void **state)
 	assert_false(is_there("wg7"));
 }
 
+/* Checks what the kernel may hand over in one piece: "on" or "off". */
+static void check_offload(const char *feature, const char *value)
+{
+	char line[64];
+
+	assert_int_equal(run("ethtool -k wg7"), 0);
+	snprintf(line, sizeof(line), "%s: %s", feature, value);
+	check_output(line);
+}
+
 static void switches(void **state)
 {
 	pid_t pid;
 
 	(void)state;
 	end(start("--no-gso --no-gro --no-tso --no-uso"));
+	pid = start("--no-tso");
+	check_offload("tx-checksum-ip-generic", "on");
+	check_offload("tx-tcp-segmentation", "off");
+	check_offload("tx-tcp6-segmentation", "off");
+	end(pid);
+	pid = start("--no-uso");
+	check_offload("tx-tcp-segmentation", "on");
+	check_offload("tx-tcp6-segmentation", "on");
+	check_offload("tx-udp-segmentation", "off");
+	end(pid);
 	pid = start("--no-vnet-hdr");
 	assert_int_equal(run("ip -d link show wg7"), 0);
 	check_output("vnet_hdr off");
@@ -462,6 +482,34 @@ static void switches(void **state)
 	assert_int_equal(run("ip -d link show wg7"), 0);
 	check_output("vnet_hdr on");
 	end(pid);
+}
+
+static void wg_quick(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	/* It asks the kernel first. */
+	if (!run("ip link add wgk type wireguard") && !run("ip link del wgk"))
+		return;
+	assert_int_equal(run("umask 077; { echo '[Interface]'; "
+			     "echo 'Address = 10.9.0.1/24, fd09::1/64'; "
+			     "echo PrivateKey = $(wg genkey); echo '[Peer]'; "
+			     "echo PublicKey = $(wg genkey | wg pubkey); "
+			     "echo 'AllowedIPs = 10.9.1.0/24'; } "
+			     ">/run/wg7.conf"),
+			 0);
+	assert_int_equal(run("WG_QUICK_USERSPACE_IMPLEMENTATION=$W wg-quick up "
+			     "/run/wg7.conf"),
+			 0);
+	pid = find_child();
+	assert_int_equal(run("wg show wg7 allowed-ips; ip -4 route; "
+			     "ip link show wg7"),
+			 0);
+	check_output("10.9.1.0/24 dev wg7");
+	check_output("LOWER_UP");
+	assert_int_equal(run("wg-quick down /run/wg7.conf"), 0);
+	check_end(pid);
 }
 
 /* It starts in a world in which nothing is open. */
@@ -495,6 +543,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(no_device),
 		cmocka_unit_test(handed_over),
 		cmocka_unit_test(switches),
+		cmocka_unit_test(wg_quick),
 		cmocka_unit_test(nothing_open),
 	};
 
@@ -503,6 +552,8 @@ int main(int argc, char **argv)
 	setenv("W", argv[1], 1);
 	if (system("wg --version >/dev/null 2>&1") != 0)
 		skip_program("needs wg of wireguard-tools");
+	if (system("ethtool --version >/dev/null 2>&1") != 0)
+		skip_program("needs ethtool");
 	if (access("/dev/net/tun", F_OK))
 		skip_program("needs /dev/net/tun");
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) ||

@@ -207,11 +207,18 @@ class Node:
         return re.search(r"inet6 (fe80:[0-9a-f:]+)", text).group(1)
 
     def ping(self, target, *options, count=3, wait=3):
-        """Ping; returns how many answers came and what ping printed."""
-        done = self.run("ping", "-n", "-c", str(count), "-i", "0.02", "-W",
-                        str(wait), *options, target, check_status=False)
-        match = re.search(r"(\d+) received", done.stdout)
-        return int(match.group(1)) if match else 0, done.stdout
+        """Ping; returns how many answers came and what ping printed.
+
+        One at a time: once it has had an answer, ping(8) waits for the next
+        one for two round trips only, which is too short on a busy machine.
+        """
+        got, text = 0, ""
+        for _ in range(count):
+            done = self.run("ping", "-n", "-c", "1", "-W", str(wait),
+                            *options, target, check_status=False)
+            got += " 1 received" in done.stdout
+            text += done.stdout
+        return got, text
 
     def must_ping(self, target, *options, count=3, wait=3):
         """Ping; every answer must come."""
@@ -444,6 +451,8 @@ class Lab:
                 os.waitpid(pid, 0)
         for node in self.nodes:
             node.close()
+        # Our own /run: see isolate().
+        shutil.rmtree(SOCKETS, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

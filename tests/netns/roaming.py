@@ -192,8 +192,9 @@ class Translated:
                            "PersistentKeepalive": keepalive})
         self.tb.configure({"PublicKey": self.ta.public,
                            "AllowedIPs": lab.allowed("a")})
-        self.ta.up(INNER4["a"] + "/24")
+        # First who is to answer: the next attempt is due after 5 s.
         self.tb.up(INNER4["b"] + "/24")
+        self.ta.up(INNER4["a"] + "/24")
 
     def use_ports(self, ports):
         """Translate to these ports from now on."""

@@ -37,6 +37,7 @@ PR_SET_CHILD_SUBREAPER = 36
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
+IFA_F_TENTATIVE = 0x40
 
 SOCKETS = "/var/run/wireguard"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -195,6 +196,18 @@ class Node:
         self.lab.stack.callback(sock.close)
         return sock
 
+    def has_tentative(self):
+        """Is there an IPv6 address that cannot be used yet?
+
+        Without duplicate address detection, too, the kernel gets to it by and
+        by only.
+        """
+        with self.inside():
+            with open("/proc/thread-self/net/if_inet6",
+                      encoding="ascii") as file:
+                return any(int(line.split()[4], 16) & IFA_F_TENTATIVE
+                           for line in file)
+
     def nft(self, text):
         """Load rules of nft(8)."""
         need("nft")
@@ -313,6 +326,8 @@ class Tunnel:
             lines.insert(0, f"link set {self.name} mtu {mtu}")
         self.node.ip(*lines, f"link set {self.name} up")
         self.wait_for_port()
+        wait_until(lambda: not self.node.has_tentative(),
+                   f"the addresses of {self.name} can be used", 5, 0.005)
 
     def has_port(self, port):
         """Is the UDP port bound in the namespace that it started in?"""

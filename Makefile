@@ -26,6 +26,10 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
+	-tests/interop/install-deps $(BUILD)/interop
+	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
+
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
 
@@ -51,4 +55,4 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak interop tidy format bench bench-udp install clean help

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import socket
 import struct
 import time
@@ -56,7 +57,7 @@ def many_flaps(l):
     pair = Pair(l)
     pair.both_ways(count=1)
     stream = lab.Stream(pair.a, pair.b, INNER4["b"], 8 << 20)
-    for _ in range(30):
+    for _ in range(60):
         pair.a.ip("link set wga down", "link set wga up")
     stream.finish()
     pair.both_ways(count=1)
@@ -268,6 +269,27 @@ def no_ipv6_sockets(l):
         raise lab.Skip("its system calls are not known here")
     must_work_over_ipv4(l, l.node("a"), l.node("b"),
                         {"before": lambda: refuse_family(socket.AF_INET6)})
+
+
+@case("more link messages than it has room for: it looks again")
+def overflow(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    os.kill(pair.ta.pid, signal.SIGSTOP)
+    try:
+        for net in range(10):
+            pair.a.ip(*(f"addr add 10.77.{net}.{i}/32 dev eth"
+                        for i in range(1, 255)),
+                      *(f"addr del 10.77.{net}.{i}/32 dev eth"
+                        for i in range(1, 255)))
+        pair.a.ip("link set wga mtu 1300", "link set wga down")
+    finally:
+        os.kill(pair.ta.pid, signal.SIGCONT)
+    lab.wait_until(lambda: not pair.ta.has_port(51001), "it is down")
+    pair.a.ip("link set wga up")
+    pair.ta.wait_for_port()
+    pair.a.must_ping(INNER4["b"], "-s", "1272", "-M", "do", count=1)
+    pair.both_ways(count=1)
 
 
 @case("no network at all when it starts, and addresses that come later")

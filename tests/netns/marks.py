@@ -273,6 +273,20 @@ def keepalive_flag(l):
     check(not captures[0].datagrams(sport=51001), "keepalives after off")
 
 
+@case("no keepalives where other packets flow")
+def no_keepalive(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1")
+    time.sleep(0.2)
+    capture = Capture(pair.a, "eth")
+    flow = pair.a.start("ping", "-n", "-q", "-i", "0.2", "-c", "14",
+                        INNER4["b"])
+    flow.wait()
+    lengths = {len(p.payload) for p in capture.datagrams(sport=51001)}
+    check(lengths and 32 not in lengths, f"lengths of messages: {lengths}")
+
+
 @case("idle peers do not keep each other awake")
 def idle(l):
     pair = Pair(l)

@@ -116,7 +116,9 @@ def add_sticky_case(outer, second, length):
             capture = lab.Capture(pair.b, "eth")
             pair.a.must_ping(INNER4["b"])
             pair.b.must_ping(INNER4["a"])
+            # Also where what comes in is merged.
             lab.send_stream(pair.b, pair.a, INNER4["a"], 1 << 20)
+            lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)
             sources = {p.src for p in capture.datagrams(sport=51002)}
             check_equal(sources, {address}, "source addresses")
             check_equal(endpoint_of(pair.ta, pair.tb), at(address, 51002),

@@ -2,12 +2,14 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
+# Warnings are errors here, and not for those who only build it.
+WERROR ?= true
 
 all: $(BUILD)/build.ninja ## build everything into build/
 	@ninja -C $(BUILD)
 
 $(BUILD)/build.ninja:
-	meson setup $(BUILD) $(MESON_FLAGS)
+	meson setup $(BUILD) -Dwerror=$(WERROR) $(MESON_FLAGS)
 
 check: all ## run all suites of the plain build
 	meson test -C $(BUILD) --print-errorlogs
@@ -24,6 +26,10 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
+	-tests/interop/install-deps $(BUILD)/interop
+	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
+
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
 
@@ -38,6 +44,10 @@ bench-udp: all ## compare ways to send UDP: CSV and SVG in build/bench/
 install: all ## install library, header, pkg-config file and manual pages
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
 	DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD)
+ifeq ($(DESTDIR),)
+	@PATH=$$PATH:/usr/sbin:/sbin ldconfig 2>/dev/null || \
+		echo "ldconfig failed: the loader may not find the library yet"
+endif
 
 clean: ## remove all build directories
 	rm -rf build build-*
@@ -45,4 +55,4 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak interop tidy format bench bench-udp install clean help

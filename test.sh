@@ -28,7 +28,7 @@ run() { # name, directory, suites...
 }
 
 echo "== build: gcc"
-[ -e build/build.ninja ] || meson setup build >/dev/null
+[ -e build/build.ninja ] || meson setup build -Dwerror=true >/dev/null
 ninja -C build --quiet
 run "gcc" build
 

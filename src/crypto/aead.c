@@ -24,13 +24,23 @@ struct aead {
  */
 static const struct aead_backend *backend_choose(enum aead_choice choice)
 {
-	if (choice == AEAD_SODIUM)
-		return &aead_sodium;
+	switch (choice) {
 #ifdef HAVE_IPSEC_MB
-	return &aead_ipsec_mb;
+	case AEAD_BEST:
+	case AEAD_IPSEC_MB:
+		return &aead_ipsec_mb;
+	case AEAD_IPSEC_MB_AVX2:
+		return &aead_ipsec_mb_avx2;
+	case AEAD_IPSEC_MB_SSE:
+		return &aead_ipsec_mb_sse;
 #else
-	return choice == AEAD_BEST ? &aead_sodium : NULL;
+	case AEAD_BEST:
 #endif
+	case AEAD_SODIUM:
+		return &aead_sodium;
+	default:
+		return NULL;
+	}
 }
 
 struct aead *aead_new(enum aead_choice choice)

@@ -22,10 +22,13 @@ enum {
 	AEAD_TAG_LEN = 16,
 };
 
+/* The last two are for tests and benchmarks: older machines use them. */
 enum aead_choice {
-	AEAD_BEST,     /* the fastest there is */
-	AEAD_SODIUM,   /* libsodium */
-	AEAD_IPSEC_MB, /* intel-ipsec-mb */
+	AEAD_BEST,	    /* the fastest there is */
+	AEAD_SODIUM,	    /* libsodium */
+	AEAD_IPSEC_MB,	    /* intel-ipsec-mb, as good as the machine is */
+	AEAD_IPSEC_MB_AVX2, /* intel-ipsec-mb, no more than AVX2 */
+	AEAD_IPSEC_MB_SSE,  /* intel-ipsec-mb, no more than SSE4.2 */
 };
 
 /*

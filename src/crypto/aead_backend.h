@@ -29,6 +29,8 @@ struct aead_backend {
 
 extern const struct aead_backend aead_sodium;
 extern const struct aead_backend aead_ipsec_mb;
+extern const struct aead_backend aead_ipsec_mb_avx2;
+extern const struct aead_backend aead_ipsec_mb_sse;
 
 struct aead_nonce {
 	uint8_t zero[4];

@@ -4,6 +4,12 @@
 
 #include <sodium.h>
 
+/**
+ * seal_batch() - see struct aead_backend
+ * @ctx:	not used
+ * @msgs:	batch
+ * @n:		messages in it
+ */
 static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	(void)ctx;
@@ -17,6 +23,14 @@ static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 	}
 }
 
+/**
+ * open_batch() - see struct aead_backend
+ * @ctx:	not used
+ * @msgs:	batch
+ * @n:		messages in it
+ *
+ * Return: how many are authentic.
+ */
 static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	size_t n_good = 0;

@@ -19,6 +19,12 @@ static struct peer *peer_of(struct noise_handshake *hs)
 	return container_of(hs, struct peer, handshake);
 }
 
+/**
+ * local_random() - see struct noise_ops
+ * @arg:	device
+ * @buf:	filled
+ * @len:	bytes
+ */
 static void local_random(void *arg, void *buf, size_t len)
 {
 	struct device *device = arg;
@@ -26,6 +32,13 @@ static void local_random(void *arg, void *buf, size_t len)
 	device->ops->random(device->arg, buf, len);
 }
 
+/**
+ * local_peer_get() - see struct noise_ops
+ * @arg:	device
+ * @key:	public key
+ *
+ * Return: the handshake; NULL.
+ */
 static struct noise_handshake *
 local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -40,12 +53,25 @@ local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 	return peer ? &peer->handshake : NULL;
 }
 
+/**
+ * local_peer_put() - see struct noise_ops
+ * @arg:	device
+ * @hs:		handshake
+ */
 static void local_peer_put(void *arg, struct noise_handshake *hs)
 {
 	(void)arg;
 	peer_put(peer_of(hs));
 }
 
+/**
+ * local_index_new() - see struct noise_ops
+ * @arg:	device
+ * @hs:		handshake
+ * @idx:	set
+ *
+ * Return: 0; -errno.
+ */
 static int local_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
 {
 	struct device *device = arg;
@@ -53,6 +79,15 @@ static int local_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
 	return index_new(&device->index, hs, idx);
 }
 
+/**
+ * local_index_replace() - see struct noise_ops
+ * @arg:	device
+ * @idx:	index
+ * @hs:		handshake
+ * @kp:		keypair
+ *
+ * Return: 0; -ENOENT.
+ */
 static int local_index_replace(void *arg, uint32_t idx,
 			       struct noise_handshake *hs,
 			       struct noise_keypair *kp)
@@ -62,6 +97,11 @@ static int local_index_replace(void *arg, uint32_t idx,
 	return index_replace(&device->index, idx, hs, kp);
 }
 
+/**
+ * local_index_drop() - see struct noise_ops
+ * @arg:	device
+ * @idx:	index
+ */
 static void local_index_drop(void *arg, uint32_t idx)
 {
 	struct device *device = arg;
@@ -78,6 +118,13 @@ static const struct noise_ops local_ops = {
 	.index_drop = local_index_drop,
 };
 
+/**
+ * peer_hash() - hash of a peer, by its key
+ * @entry:	peer
+ * @arg:	hash key
+ *
+ * Return: the hash.
+ */
 static uint64_t peer_hash(const void *entry, const void *arg)
 {
 	const struct peer *peer = entry;
@@ -209,18 +256,20 @@ int device_reserve_peers(struct device *device, size_t n)
 
 void device_add_peer(struct device *device, struct peer *peer)
 {
-	int err = table_insert(&device->by_key, peer);
+	int err;
 
+	/* Before others can find it: this forgets what the timers know. */
+	if (atomic_load_explicit(&device->is_up, memory_order_relaxed))
+		peer_start(peer);
+	else
+		peer_stop(peer);
+	err = table_insert(&device->by_key, peer);
 	INVARIANT(!err && !peer->is_configured);
 	list_push(&device->peers, &peer->in_device);
 	device->n_peers++;
 	device->generation++;
 	peer->serial = ++device->next_serial;
 	peer->is_configured = true;
-	if (atomic_load_explicit(&device->is_up, memory_order_relaxed))
-		peer_start(peer);
-	else
-		peer_stop(peer);
 }
 
 void device_remove_peer(struct device *device, struct peer *peer)
@@ -253,12 +302,22 @@ static void for_each_peer(struct device *device,
 		fn(container_of(item, struct peer, in_device), now);
 }
 
+/**
+ * bring_down() - stop a peer
+ * @peer:	peer
+ * @now:	the present
+ */
 static void bring_down(struct peer *peer, uint64_t now)
 {
 	(void)now;
 	peer_stop(peer);
 }
 
+/**
+ * bring_up() - start a peer
+ * @peer:	peer
+ * @now:	the present
+ */
 static void bring_up(struct peer *peer, uint64_t now)
 {
 	(void)now;
@@ -266,6 +325,10 @@ static void bring_up(struct peer *peer, uint64_t now)
 	/* The timers find that a persistent keepalive is long overdue. */
 	if (atomic_load_explicit(&peer->timers.persistent_s,
 				 memory_order_relaxed))
+		device_poke_peer(peer);
+	/* A packet that came before us had its wish forgotten just now. */
+	if (!staged_is_empty(&peer->staged) &&
+	    timers_want_handshake(&peer->timers))
 		device_poke_peer(peer);
 }
 
@@ -279,6 +342,11 @@ void device_set_up(struct device *device, bool is_up, uint64_t now)
 	for_each_peer(device, is_up ? bring_up : bring_down, now);
 }
 
+/**
+ * end_sessions() - our key has changed: what was agreed with a peer is void
+ * @peer:	peer
+ * @now:	the present
+ */
 static void end_sessions(struct peer *peer, uint64_t now)
 {
 	(void)now;

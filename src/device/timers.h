@@ -127,7 +127,7 @@ void timers_init(struct timers *timers);
 
 /**
  * timers_stop() - forget everything that was waiting; the interval stays
- * @timers:	timers of a peer that neither sends nor receives now
+ * @timers:	timers of a peer that begins nothing new
  *
  * Control thread.
  */

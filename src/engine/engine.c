@@ -41,7 +41,8 @@
  * @link:	[c] netlink
  * @port:	[c] to listen on when up, 0: any
  * @fwmark:	[c]
- * @is_up:	[c] the link is up
+ * @is_up:	[c] the link is up, and the sockets are open
+ * @wants_up:	[c] try to go up at the next tick
  * @is_running:	[c] the threads exist
  * @tick_fd:	[I] timerfd for device_tick()
  * @wake_fd:	[I] eventfd: device_tick() is to be called soon
@@ -62,6 +63,7 @@ struct engine {
 	uint16_t port;
 	uint32_t fwmark;
 	bool is_up;
+	bool wants_up;
 	bool is_running;
 	int tick_fd;
 	int wake_fd;
@@ -225,6 +227,27 @@ static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
 	return 0;
 }
 
+/*
+ * A port for later. If the interface is up all the same, the sockets could not
+ * be opened then: try this port, and go up with it soon.
+ */
+static int remember_port(struct engine *e, uint16_t port, uint32_t fwmark)
+{
+	struct ug_socket *trial;
+
+	if (e->link.state.up) {
+		int err = open_sockets(e, port, fwmark, &trial);
+
+		if (err < 0)
+			return err;
+		ug_close(trial);
+		e->wants_up = true;
+		op_wake(e);
+	}
+	e->port = port;
+	return 0;
+}
+
 static int op_set_sockets(void *arg, const struct device_sockets *want,
 			  uint16_t *port)
 {
@@ -241,7 +264,7 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 		if (err < 0 && now && want->has_fwmark)
 			ug_set_mark(now, e->fwmark);
 	} else if (err == 0 && want->has_port) {
-		e->port = want->port;
+		err = remember_port(e, want->port, fwmark);
 	}
 	if (err < 0) {
 		log_error("cannot listen on port %u: %s", want->port,
@@ -281,9 +304,10 @@ static void set_up(struct engine *e)
 	e->is_up = true;
 	e->port = ug_port(sock);
 	e->device.listen_port = e->port;
-	sockets_replace(&e->sockets, sock, poke_users, e);
 	log_event("interface up");
+	/* The peers first: what arrives by the sockets finds them ready. */
 	device_set_up(&e->device, true, time_now());
+	sockets_replace(&e->sockets, sock, poke_users, e);
 	op_wake(e);
 }
 
@@ -390,8 +414,14 @@ static void drain_fd(int fd)
 /* Do what is due, and have the clock wake us for the next. */
 static void tick(struct engine *e)
 {
-	uint64_t next = device_tick(&e->device, time_now());
 	struct itimerspec at = { 0 };
+	uint64_t next;
+
+	if (e->wants_up) {
+		e->wants_up = false;
+		set_up(e);
+	}
+	next = device_tick(&e->device, time_now());
 
 	if (next != SCHEDULE_NEVER) {
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);

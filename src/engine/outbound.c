@@ -25,9 +25,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
 #include "engine/clocks.h"
+#include "engine/thread.h"
 #include "engine/unreachable.h"
 
 enum {
@@ -108,7 +110,7 @@ bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 	if (n < OUTBOUND_REQUESTS) {
 		r->ring[(r->first + n) % OUTBOUND_REQUESTS] =
 			(struct outbound_request){ peer, keepalive };
-		/* Partner: outbound_has_requests(). */
+		/* Partner: outbound_has_work(), pop_request(). */
 		atomic_store_explicit(&r->n, n + 1, memory_order_release);
 		taken = true;
 	}
@@ -123,7 +125,8 @@ static bool pop_request(struct outbound_lane *ol, struct outbound_request *out)
 	struct outbound_requests *r = &ol->requests;
 	bool taken = false;
 
-	if (!outbound_has_requests(ol))
+	/* Partner: outbound_request(). Usually there is none. */
+	if (!atomic_load_explicit(&r->n, memory_order_acquire))
 		return false;
 	pthread_mutex_lock(&r->mutex);
 	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
@@ -464,6 +467,7 @@ static void forget_source(struct slot *slot, const struct ug_endpoint *refused)
 /* Account for what was sent, and keep what was not. */
 static void settle(struct outbound_lane *ol, struct slot *slot)
 {
+	static struct log_limit limit;
 	unsigned int kept = 0;
 
 	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
@@ -476,6 +480,9 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 			slot->run_of[kept++] = slot->run_of[i];
 		} else {
 			count(&ol->stats.send_errors, 1);
+			log_limited(&limit, "cannot send to %s: %s",
+				    thread_peer_name(run->out.peer),
+				    strerror(-slot->status[i]));
 		}
 	}
 	slot->n_dgrams = kept;
@@ -502,8 +509,11 @@ static bool outbound_commit(void *arg, void *slot_arg)
 				slot->runs[0].sent_len += slot->iov[i].iov_len;
 			slot->n_dgrams = 0;
 		}
-		if (slot->n_dgrams)
+		if (slot->n_dgrams) {
+			ol->full_family =
+				slot->dgrams[0].to->addr.any.sa_family;
 			return false;
+		}
 	}
 	now = time_now();
 	for (unsigned int r = 0; r < slot->n_runs; r++) {

@@ -61,6 +61,7 @@ struct outbound_stats {
  * @peer:	[l] whose packet that is, with a reference
  * @tos:	[l] its outer TOS
  * @flush:	[l] a peer whose staged packets go first, with a reference
+ * @full_family: [l] whose socket took no more when the lane was blocked
  * @lane:	the lane
  *
  * [l] belongs to whoever holds the right to take, or to commit.
@@ -79,6 +80,7 @@ struct outbound_lane {
 	struct peer *peer;
 	uint8_t tos;
 	struct peer *flush;
+	int full_family;
 	struct lane lane;
 };
 
@@ -109,10 +111,17 @@ void outbound_lane_deinit(struct outbound_lane *ol);
 bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 		      bool keepalive);
 
-/* outbound_has_requests() - a hint. Any thread. */
-static inline bool outbound_has_requests(const struct outbound_lane *ol)
+/**
+ * outbound_has_work() - is there something to take besides the TUN's packets?
+ * @ol:		lane
+ *
+ * Requests, or what the last batch had to leave. The taker's thread.
+ */
+static inline bool outbound_has_work(const struct outbound_lane *ol)
 {
-	return atomic_load_explicit(&ol->requests.n, memory_order_acquire);
+	/* Partner: outbound_request(). */
+	return ol->peer || ol->flush ||
+	       atomic_load_explicit(&ol->requests.n, memory_order_acquire);
 }
 
 #endif /* ENGINE_OUTBOUND_H */

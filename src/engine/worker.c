@@ -67,22 +67,34 @@ static void enter_sockets(struct worker *w)
 	 * here they may be closed already. */
 	w->sock = sock;
 	w->out->sock = w->in4->sock = w->in6->sock = sock;
-	w->is_full = false;
+	w->full_family = 0;
 	watch_sockets(w, EPOLL_CTL_ADD, EPOLLIN);
+	/* What follow_block() took away. */
+	if (!w->is_deaf)
+		watch(w, EPOLL_CTL_MOD, w->out->tun->fd, EPOLLIN);
 	/* What the old ones could not take, the new ones may. */
 	lane_resume(&w->out->lane);
+}
+
+static void watch_family(const struct worker *w, int family, uint32_t events)
+{
+	int fd = w->sock && family ? ug_fd(w->sock, family) : -1;
+
+	if (fd >= 0)
+		watch(w, EPOLL_CTL_MOD, fd, events);
 }
 
 /* While a commit waits for the socket, nothing is read from the TUN. */
 static void follow_block(struct worker *w)
 {
-	bool blocked = lane_is_blocked(&w->out->lane);
+	int family = lane_is_blocked(&w->out->lane) ? w->out->full_family : 0;
 
-	if (blocked == w->is_full)
+	if (family == w->full_family)
 		return;
-	w->is_full = blocked;
-	watch_sockets(w, EPOLL_CTL_MOD, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN);
-	watch(w, EPOLL_CTL_MOD, w->out->tun->fd, blocked ? 0 : EPOLLIN);
+	watch_family(w, w->full_family, EPOLLIN);
+	watch_family(w, family, EPOLLIN | EPOLLOUT);
+	w->full_family = family;
+	watch(w, EPOLL_CTL_MOD, w->out->tun->fd, family ? 0 : EPOLLIN);
 }
 
 static bool run_lane(struct worker *w, struct lane *lane)
@@ -182,8 +194,8 @@ static void *worker_main(void *arg)
 		run_ready(w, READY_IN4, &w->in4->lane);
 		run_ready(w, READY_IN6, &w->in6->lane);
 		run_ready(w, READY_OUT, &w->out->lane);
-		/* Their poke may have been read long ago. */
-		if (outbound_has_requests(w->out) &&
+		/* What is left needs no event to go on. */
+		if (outbound_has_work(w->out) &&
 		    !lane_is_blocked(&w->out->lane))
 			w->ready |= READY_OUT;
 		w->idle_since = time_now();

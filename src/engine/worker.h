@@ -26,7 +26,7 @@
  * @seen:	[w] generation of the sockets
  * @sock:	[w] the sockets whose descriptors are watched
  * @ready:	[w] lanes that may have work
- * @is_full:	[w] EPOLLOUT is watched
+ * @full_family: [w] whose EPOLLOUT is watched, 0: none
  * @is_deaf:	[w] the TUN is not watched
  * @idle_since:	[w] when nothing was left to do; 0: memory was given back
  * @is_stopped:	[a]
@@ -46,7 +46,7 @@ struct worker {
 	uint64_t seen;
 	struct ug_socket *sock;
 	unsigned int ready;
-	bool is_full;
+	int full_family;
 	bool is_deaf;
 	uint64_t idle_since;
 	_Atomic bool is_stopped;

@@ -23,7 +23,6 @@
  *
  * @s:			running state
  * @ephemeral_private:	made by create_*
- * @remote_ephemeral:	read by consume_*
  * @remote_static:	read by consume_initiation
  * @timestamp:		sent or read with an initiation
  */
@@ -44,6 +43,10 @@ static void lock_both(struct noise_handshake *hs)
 	pthread_mutex_lock(&hs->lock);
 }
 
+/**
+ * unlock_both() - undo lock_both()
+ * @hs:		handshake
+ */
 static void unlock_both(struct noise_handshake *hs)
 {
 	pthread_mutex_unlock(&hs->lock);

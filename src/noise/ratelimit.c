@@ -66,21 +66,17 @@ void ratelimit_free(struct ratelimit *rl)
  * @addr:	address
  * @len:	4 or 16
  *
- * The family is part of it. Of an IPv6 address only the /64 counts: a host can
- * have all the rest for itself.
+ * Of an IPv6 address only the /64 counts: a host can have all the rest for
+ * itself. The two families hash inputs of different length, which SipHash tells
+ * apart.
  *
  * Return: the hash.
  */
 static uint64_t hash_source(const struct ratelimit *rl, const uint8_t *addr,
 			    size_t len)
 {
-	uint8_t in[1 + 8];
-	size_t used = len == 16 ? 8 : 4;
-
 	INVARIANT(len == 4 || len == 16);
-	in[0] = (uint8_t)len;
-	memcpy(in + 1, addr, used);
-	return siphash(in, 1 + used, rl->key);
+	return siphash(addr, len == 16 ? 8 : 4, rl->key);
 }
 
 /**

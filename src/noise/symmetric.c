@@ -10,6 +10,12 @@
 static const char construction[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 static const char identifier[] = "WireGuard v1 zx2c4 Jason@zx2c4.com";
 
+/**
+ * mix_hash() - MixHash of the Noise specification, section 5.2
+ * @s:		state
+ * @data:	what both sides have seen
+ * @len:	its length
+ */
 static void mix_hash(struct symmetric *s, const void *data, size_t len)
 {
 	blake2s_hash(s->hash, s->hash, sizeof(s->hash), data, len);

@@ -12,6 +12,13 @@
 /* The largest power of two below the 20 ms between two initiations. */
 #define TAI64N_STEP_NS (UINT32_C(1) << 24)
 
+/**
+ * encode() - the twelve bytes
+ * @seconds:	label of the second
+ * @ns:		nanoseconds within it
+ *
+ * Return: the timestamp.
+ */
 static struct tai64n encode(uint64_t seconds, uint32_t ns)
 {
 	struct be64 high = be64_make(seconds);

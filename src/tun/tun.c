@@ -288,6 +288,29 @@ static int set_up(struct tun *tun, const struct tun_config *config,
 }
 
 /**
+ * forgo_link_local() - have no fe80:: address made when the interface goes up
+ * @tun:	new device
+ *
+ * As with the kernel's WireGuard: nobody on the link would know the address,
+ * and router solicitations would go into the tunnel. Where it cannot be set (no
+ * IPv6, /proc read-only) the address is a blemish, not an error.
+ */
+static void forgo_link_local(const struct tun *tun)
+{
+	char path[64 + IFNAMSIZ];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/addr_gen_mode",
+		 tun->name);
+	file = fopen(path, "we");
+	if (!file)
+		return;
+	/* IN6_ADDR_GEN_MODE_NONE (linux/if_link.h). */
+	fputs("1", file);
+	fclose(file);
+}
+
+/**
  * tun_open() - create a TUN device, or attach to a persistent one
  * @tun:	set up here; to be closed by tun_close() only on success
  * @sys:	system calls, borrowed until closed
@@ -323,6 +346,7 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
 	err = set_up(tun, config, flags);
 	if (err)
 		goto err_close;
+	forgo_link_local(tun);
 	return 0;
 
 err_close:

@@ -271,6 +271,7 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	const struct train *t = &m->trains[k];
 	const struct ug_datagram *d = &job->dgrams[t->first];
 	bool v4 = job->family == AF_INET;
+	bool mapped = !v4 && IN6_IS_ADDR_V4MAPPED(&t->to->addr.v6.sin6_addr);
 	size_t segment_len = t->cnt > 1 ? t->segment_len : 0;
 	struct msghdr *h = &m->msgs[k].msg_hdr;
 	size_t n = 0;
@@ -281,7 +282,7 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 			v4 ? sizeof(t->to->addr.v4) : sizeof(t->to->addr.v6),
 		.msg_control = m->controls[k].bytes,
 	};
-	h->msg_controllen = control_build(&m->controls[k], job->family,
+	h->msg_controllen = control_build(&m->controls[k], job->family, mapped,
 					  t->source, t->tos, segment_len);
 	if (t->cnt == 1 && d->n_iov <= 1) {
 		h->msg_iov = unconst(d->iov);

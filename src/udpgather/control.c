@@ -41,7 +41,7 @@ static size_t append_source(struct control *c, int family,
 	return append(c, 0, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 }
 
-size_t control_build(struct control *c, int family,
+size_t control_build(struct control *c, int family, bool mapped,
 		     const struct ug_source *source, uint8_t tos,
 		     size_t segment_len)
 {
@@ -50,8 +50,9 @@ size_t control_build(struct control *c, int family,
 	if (source)
 		used = append_source(c, family, source);
 	if (tos) {
-		int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6;
-		int type = family == AF_INET ? IP_TOS : IPV6_TCLASS;
+		bool v4 = family == AF_INET || mapped;
+		int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+		int type = v4 ? IP_TOS : IPV6_TCLASS;
 		int value = tos;
 
 		used = append(c, used, level, type, &value, sizeof(value));

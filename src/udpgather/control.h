@@ -45,13 +45,15 @@ struct control_info {
  * control_build() - write the control data of a message
  * @c:		filled from its start
  * @family:	AF_INET or AF_INET6
+ * @mapped:	the destination is an IPv4-mapped IPv6 address: the socket is
+ *		IPv6, the header with the TOS is IPv4
  * @source:	the address to send from, or NULL
  * @tos:	0 writes none
  * @segment_len: 0 writes none; at most 65,535
  *
  * Return: the bytes written, for msg_controllen.
  */
-size_t control_build(struct control *c, int family,
+size_t control_build(struct control *c, int family, bool mapped,
 		     const struct ug_source *source, uint8_t tos,
 		     size_t segment_len);
 

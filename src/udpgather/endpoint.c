@@ -219,17 +219,11 @@ int ug_endpoint_compare(const struct ug_endpoint *a,
 				  ntohs(b->addr.v6.sin6_port));
 }
 
-/*
- * 64 by 64 to 128 bits, halves folded: every input bit reaches every output
- * bit in one step, for the price of a multiplication.
- */
 uint64_t endpoint_mix(uint64_t hash, uint64_t word)
 {
-	__extension__ unsigned __int128 wide =
-		(unsigned __int128)(hash ^ word ^ 0x9e3779b97f4a7c15) *
-		0xd6e8feb86659fd93;
+	uint64_t a = hash ^ word ^ 0x9e3779b97f4a7c15;
 
-	return (uint64_t)wide ^ (uint64_t)(wide >> 64);
+	return ENDPOINT_FOLD(a, 0xd6e8feb86659fd93);
 }
 
 void endpoint_key(const struct ug_endpoint *ep, uint64_t key[3])

@@ -17,7 +17,40 @@ static inline int endpoint_family(const struct ug_endpoint *ep)
  */
 void endpoint_key(const struct ug_endpoint *ep, uint64_t key[3]);
 
-/* endpoint_mix() - one step of the hash: multiply, fold the halves */
+/**
+ * endpoint_fold() - multiply 64 by 64 to 128 bits, and fold the halves
+ * @a:		a number
+ * @b:		another one
+ *
+ * Every bit of @a reaches every bit of the result in one step. This one is of
+ * 32-bit multiplications, for compilers that have no wider type.
+ */
+static inline uint64_t endpoint_fold(uint64_t a, uint64_t b)
+{
+	uint64_t a0 = (uint32_t)a, a1 = a >> 32;
+	uint64_t b0 = (uint32_t)b, b1 = b >> 32;
+	uint64_t low = a0 * b0;
+	uint64_t mid = a1 * b0 + (low >> 32); /* cannot overflow */
+	uint64_t mid2 = a0 * b1 + (uint32_t)mid;
+	uint64_t high = a1 * b1 + (mid >> 32) + (mid2 >> 32);
+
+	return high ^ (mid2 << 32 | (uint32_t)low);
+}
+
+#ifdef __SIZEOF_INT128__
+/* endpoint_fold_wide() - the same, for the price of one multiplication */
+static inline uint64_t endpoint_fold_wide(uint64_t a, uint64_t b)
+{
+	__extension__ unsigned __int128 wide = (unsigned __int128)a * b;
+
+	return (uint64_t)wide ^ (uint64_t)(wide >> 64);
+}
+#define ENDPOINT_FOLD endpoint_fold_wide
+#else
+#define ENDPOINT_FOLD endpoint_fold
+#endif
+
+/* endpoint_mix() - one step of the hash */
 uint64_t endpoint_mix(uint64_t hash, uint64_t word);
 
 #endif /* UDPGATHER_ENDPOINT_H */

@@ -2,11 +2,17 @@
 /*
  * Opening: two sockets on one port, each with the options that the rest of
  * the library relies on, and a report of what became of each step.
+ *
+ * A descriptor that somebody else opened has a history: options that would
+ * spoil what the library sends or receives are cleared. Until everything has
+ * passed it is still the caller's, who may go on with it if opening fails; so
+ * UDP_GRO, with which nobody could read it who does not know, comes last.
  */
 #include "udpgather/socket.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <net/if.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +29,7 @@ struct opening {
 	struct ug_socket *sock;
 	struct ug_options opt;
 	struct ug_report report;
+	bool wanted[HALVES];
 };
 
 static struct ug_family_report *report_of(struct opening *o, int h)
@@ -191,7 +198,6 @@ static int open_half(struct opening *o, int h, uint16_t *port)
 	struct half *half = &o->sock->halves[h];
 	struct ug_family_report *r = report_of(o, h);
 
-	*r = (struct ug_family_report){ 0 };
 	int fd = sys->socket(half->family,
 			     SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			     IPPROTO_UDP);
@@ -202,8 +208,6 @@ static int open_half(struct opening *o, int h, uint16_t *port)
 
 	if (err < 0) {
 		sys->close(fd);
-		r->rcvbuf = r->sndbuf = 0;
-		r->segments = r->merges = false;
 		return err;
 	}
 	half->fd = fd;
@@ -219,12 +223,6 @@ static void close_halves(struct ug_socket *sock)
 	}
 }
 
-static bool wanted(const struct opening *o, int h)
-{
-	return h == HALF_V4 ? o->opt.families != UG_IPV6_ONLY
-			    : o->opt.families != UG_IPV4_ONLY;
-}
-
 /* A failure that leaves the other family alone: the kernel has none such. */
 static bool is_optional(const struct opening *o, int err)
 {
@@ -237,11 +235,10 @@ static int open_once(struct opening *o, uint16_t port)
 {
 	int err = 0, missing = 0, n_open = 0;
 
+	o->report.v4 = o->report.v6 = (struct ug_family_report){ 0 };
 	for (int h = 0; h < HALVES; h++) {
-		if (!wanted(o, h)) {
-			report_of(o, h)->err = -ENOENT;
+		if (!o->wanted[h])
 			continue;
-		}
 		err = open_half(o, h, &port);
 		if (err < 0 && !is_optional(o, err))
 			return err;
@@ -264,6 +261,8 @@ static int open_pair(struct opening *o)
 {
 	int err;
 
+	o->wanted[HALF_V4] = o->opt.families != UG_IPV6_ONLY;
+	o->wanted[HALF_V6] = o->opt.families != UG_IPV4_ONLY;
 	do {
 		o->report.tries++;
 		err = open_once(o, o->opt.port);
@@ -271,15 +270,6 @@ static int open_pair(struct opening *o)
 			close_halves(o->sock);
 	} while (err == -EADDRINUSE && !o->opt.port &&
 		 o->report.tries < PORT_TRIES);
-	if (err == 0)
-		return 0;
-	/* A half that had opened is closed again: say so. */
-	for (int h = 0; h < HALVES; h++)
-		if (report_of(o, h)->err == 0)
-			*report_of(o, h) = (struct ug_family_report){
-				.err = -ECANCELED,
-				.step = "the other family",
-			};
 	return err;
 }
 
@@ -291,6 +281,12 @@ static bool valid_mode(enum ug_pmtu mode)
 static bool valid_bind(const struct ug_endpoint *ep, int family)
 {
 	return !ep || ep->addr.any.sa_family == family;
+}
+
+/* The kernel would cut a name that is too long, and take none for "any". */
+static bool valid_device(const char *name)
+{
+	return !name || (*name && strnlen(name, IFNAMSIZ) < IFNAMSIZ);
 }
 
 /* Take over the caller's options, of whatever version, and check them. */
@@ -312,7 +308,7 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	memcpy(&o->opt, opt, size_min(opt->size, sizeof(o->opt)));
 	if (o->opt.families > UG_IPV6_ONLY || !valid_mode(o->opt.pmtu4) ||
 	    !valid_mode(o->opt.pmtu6) || !valid_bind(o->opt.bind4, AF_INET) ||
-	    !valid_bind(o->opt.bind6, AF_INET6))
+	    !valid_bind(o->opt.bind6, AF_INET6) || !valid_device(o->opt.device))
 		return -EINVAL;
 	return 0;
 }
@@ -340,10 +336,11 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 	sock->notice_arg = o->opt.notice_arg;
 	sock->bad_kernel =
 		sys->uname(&name) == 0 && kernel_corrupts_trains(name.release);
+	/* Without attributes these cannot fail in glibc or musl. */
+	pthread_mutex_init(&sock->switching, NULL);
 	for (int h = 0; h < HALVES; h++) {
 		sock->halves[h].fd = -1;
 		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
-		/* Without attributes this cannot fail in glibc or musl. */
 		pthread_rwlock_init(&sock->halves[h].gate, NULL);
 	}
 	o->sock = sock;
@@ -367,14 +364,43 @@ static void free_socket(struct ug_socket *sock)
 {
 	for (int h = 0; h < HALVES; h++)
 		pthread_rwlock_destroy(&sock->halves[h].gate);
+	pthread_mutex_destroy(&sock->switching);
 	path_table_free(sock->paths);
 	free(sock);
+}
+
+/*
+ * Make the report agree with the result. A family that failed has an error
+ * and its step, and nothing else; one that was open, or was not come to, was
+ * given up because of the other.
+ */
+static void settle_report(struct opening *o, int err)
+{
+	if (err < 0)
+		o->report.port = 0;
+	for (int h = 0; h < HALVES; h++) {
+		struct ug_family_report *r = report_of(o, h);
+
+		if (!o->wanted[h])
+			*r = (struct ug_family_report){ .err = -ENOENT };
+		else if (r->err)
+			*r = (struct ug_family_report){
+				.err = r->err,
+				.step = r->step,
+			};
+		else if (err < 0)
+			*r = (struct ug_family_report){
+				.err = -ECANCELED,
+				.step = "the other family",
+			};
+	}
 }
 
 /* Finish either way of opening. */
 static int conclude(struct opening *o, int err, struct ug_socket **out,
 		    struct ug_report *report)
 {
+	settle_report(o, err);
 	give_report(o, report);
 	if (err < 0) {
 		free_socket(o->sock);
@@ -432,38 +458,78 @@ static int read_port(struct opening *o, int h, int fd)
 	return 0;
 }
 
+/* Options that would change what is sent behind the library's back. */
+static int clear_options(struct opening *o, int h, int fd)
+{
+	static const struct {
+		int name;
+		const char *text;
+	} table[] = {
+		/* It would cut single datagrams. */
+		{ UDP_SEGMENT, "UDP_SEGMENT" },
+		/* It would glue them. */
+		{ UDP_CORK, "UDP_CORK" },
+	};
+	int value;
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (get_int(o, fd, IPPROTO_UDP, table[i].name, &value) == 0 &&
+		    value && set_int(o, fd, IPPROTO_UDP, table[i].name, 0) < 0)
+			return fail(report_of(o, h), table[i].text, -errno);
+	return 0;
+}
+
+/*
+ * An IPv6 descriptor that takes IPv4 traffic as well has IPv4 options, too.
+ * The local address comes as IPv6 packet info, mapped; IPv4 packet info beside
+ * it would say the same in another form.
+ */
+static int set_mapped(struct opening *o, int fd)
+{
+	int only, pmtu = pmtu_value(o->opt.pmtu4);
+
+	if (get_int(o, fd, IPPROTO_IPV6, IPV6_V6ONLY, &only) < 0 || only)
+		return 0;
+	set_int(o, fd, IPPROTO_IP, IP_PKTINFO, 0);
+	set_int(o, fd, IPPROTO_IP, IP_RECVTOS, 1);
+	if (pmtu >= 0 && set_int(o, fd, IPPROTO_IP, IP_MTU_DISCOVER, pmtu) < 0)
+		return fail(&o->report.v6, "IP_MTU_DISCOVER", -errno);
+	return 0;
+}
+
 static int adopt_half(struct opening *o, int h, int fd)
 {
 	int err = check_fd(o, h, fd);
 
 	if (err == 0)
-		err = set_common(o, h, fd);
-	if (err == 0)
 		err = read_port(o, h, fd);
-	if (err < 0)
-		return err;
-	set_offloads(o, h, fd);
-	return 0;
+	if (err == 0)
+		err = set_common(o, h, fd);
+	if (err == 0 && h == HALF_V6)
+		err = set_mapped(o, fd);
+	if (err == 0)
+		err = clear_options(o, h, fd);
+	return err;
 }
 
 static int adopt_pair(struct opening *o, const int fds[HALVES])
 {
 	int err = 0;
 
+	for (int h = 0; h < HALVES; h++)
+		o->wanted[h] = fds[h] >= 0;
 	if (fds[HALF_V4] < 0 && fds[HALF_V6] < 0)
 		err = -EINVAL;
-	for (int h = 0; h < HALVES && err == 0; h++) {
-		if (fds[h] >= 0)
+	for (int h = 0; h < HALVES && err == 0; h++)
+		if (o->wanted[h])
 			err = adopt_half(o, h, fds[h]);
-		else
-			report_of(o, h)->err = -ENOENT;
-	}
-	if (err < 0) {
-		o->report.port = 0;
+	if (err < 0)
 		return err;
-	}
-	for (int h = 0; h < HALVES; h++)
+	for (int h = 0; h < HALVES; h++) {
+		if (o->wanted[h])
+			set_offloads(o, h, fds[h]);
 		o->sock->halves[h].fd = fds[h];
+	}
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening, with each step failing in turn. Nothing stays open. */
 #include <errno.h>
+#include <netinet/udp.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -25,12 +26,28 @@ static int open_with(const struct ug_options *opt, struct ug_socket **out)
 	return socket_open_with(&fake_sys, out, opt, &report);
 }
 
+/* A family that is not open has its error, its step, and nothing else. */
+static void expect_failed(const struct ug_family_report *r)
+{
+	assert_true(r->err < 0);
+	assert_int_equal(r->step == NULL, r->err == -ENOENT);
+	assert_int_equal(r->rcvbuf, 0);
+	assert_int_equal(r->sndbuf, 0);
+	assert_false(r->segments || r->merges);
+}
+
+static void expect_nothing_open(void)
+{
+	assert_int_equal(report.port, 0);
+	expect_failed(&report.v4);
+	expect_failed(&report.v6);
+}
+
 static void expect_closed(int err, int expected)
 {
 	assert_int_equal(err, expected);
 	assert_int_equal(fake.open_fds, 0);
-	assert_int_equal(report.port, 0);
-	assert_true(report.v4.err != 0 && report.v6.err != 0);
+	expect_nothing_open();
 }
 
 static void both(void **state)
@@ -48,6 +65,8 @@ static void both(void **state)
 	assert_int_equal(report.v6.err, 0);
 	assert_null(report.v4.step);
 	assert_true(report.v4.segments && report.v6.merges);
+	assert_int_equal(report.v4.rcvbuf, 7 << 20);
+	assert_int_equal(report.v6.sndbuf, 7 << 20);
 	assert_int_equal(ug_fd(sock, AF_INET), FAKE_FD4);
 	assert_int_equal(ug_fd(sock, AF_INET6), FAKE_FD6);
 	assert_int_equal(ug_fd(sock, AF_UNIX), -EAFNOSUPPORT);
@@ -74,6 +93,7 @@ static void missing_family(void **state)
 			assert_int_equal(open_with(&opt, &sock), 0);
 			assert_int_equal(r->err, -EAFNOSUPPORT);
 			assert_string_equal(r->step, "socket");
+			expect_failed(r);
 			assert_int_equal(fake.open_fds, 1);
 			assert_true(report.port > 0);
 			assert_int_equal(report.port, ug_port(sock));
@@ -126,6 +146,19 @@ static void busy_port(void **state)
 	fake.busy_to = UINT16_MAX;
 	expect_closed(open_with(&opt, &sock), -EADDRINUSE);
 	assert_int_equal(report.tries, 100);
+
+	/* The family that was not asked for did not fail. */
+	opt.families = UG_IPV6_ONLY;
+	opt.port = 500;
+	fake.busy_from = 0;
+	expect_closed(open_with(&opt, &sock), -EADDRINUSE);
+	assert_int_equal(report.v4.err, -ENOENT);
+	opt.families = UG_IPV4_ONLY;
+	fake.fail_socket_call = 1;
+	fake.socket_calls = 0;
+	fake.fail_socket_err = EMFILE;
+	expect_closed(open_with(&opt, &sock), -EMFILE);
+	assert_int_equal(report.v6.err, -ENOENT);
 }
 
 /* Make the n-th call fail, for all n: an error with its step, or a socket
@@ -152,8 +185,8 @@ static void each_step(void **state)
 	assert_int_equal(open_with(&opt, &sock), 0);
 	calls = fake.socket_calls;
 	ug_close(sock);
-	assert_int_equal(fake.mark[0], 7);
-	assert_int_equal(fake.mark[1], 7);
+	assert_int_equal(fake_option(FAKE_FD4, SOL_SOCKET, SO_MARK), 7);
+	assert_int_equal(fake_option(FAKE_FD6, SOL_SOCKET, SO_MARK), 7);
 	for (size_t i = 1; i <= calls; i++) {
 		setup(NULL);
 		fake.fail_socket_call = i;
@@ -185,6 +218,9 @@ static void features(void **state)
 	assert_int_equal(open_with(NULL, &sock), 0);
 	assert_false(report.v4.merges);
 	assert_false(report.v6.segments);
+	/* Where nobody could tell that it is on, it is off. */
+	assert_int_equal(fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 0);
+	assert_int_equal(fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 0);
 	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);
 	assert_int_equal(reason, UG_REASON_UNSUPPORTED);
 	assert_int_equal(ug_set_segments(sock, 64), 0);
@@ -241,6 +277,8 @@ static void options(void **state)
 		{ .size = sizeof(*bad), .pmtu4 = (enum ug_pmtu)7 },
 		{ .size = sizeof(*bad), .pmtu6 = (enum ug_pmtu)99 },
 		{ .size = sizeof(*bad), .bind4 = &at6 },
+		{ .size = sizeof(*bad), .device = "" },
+		{ .size = sizeof(*bad), .device = "sixteen-letters-" },
 	};
 	struct ug_socket *sock;
 
@@ -248,6 +286,10 @@ static void options(void **state)
 	ug_endpoint_parse(&at6, "[::1]:1");
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		assert_int_equal(open_with(&bad[i], &sock), -EINVAL);
+	bad[1] = (struct ug_options){ .size = sizeof(*bad) };
+	bad[1].device = "fifteen-letters";
+	assert_int_equal(open_with(&bad[1], &sock), 0);
+	ug_close(sock);
 	/* A newer caller may have fields that this version does not know, as
 	 * long as they say nothing. */
 	assert_int_equal(open_with(&newer.opt, &sock), 0);
@@ -283,6 +325,10 @@ static void adopted(void **state)
 
 	(void)state;
 	assert_int_equal(adopt(&sock, -1, -1), -EINVAL);
+	expect_nothing_open();
+	assert_int_equal(report.v4.err, -ENOENT);
+	assert_int_equal(report.v6.err, -ENOENT);
+	fake.socket_calls = 0;
 	assert_int_equal(adopt(&sock, FAKE_FD4, FAKE_FD6), 0);
 	assert_int_equal(ug_fd(sock, AF_INET6), FAKE_FD6);
 	calls = fake.socket_calls;
@@ -301,6 +347,8 @@ static void adopted(void **state)
 		socket_adopt_with(&fake_sys, &sock, unbound, NULL, &report),
 		-EINVAL);
 	assert_string_equal(report.v4.step, "getsockname");
+	expect_nothing_open();
+	assert_int_equal(report.v6.err, -ENOENT);
 	assert_int_equal(adopt(&sock, FAKE_FD6, -1), -EINVAL);
 	assert_int_equal(fake.open_fds, 2);
 	for (size_t i = 1; i <= calls; i++) {
@@ -315,10 +363,37 @@ static void adopted(void **state)
 		}
 		assert_int_equal(err, -EACCES);
 		assert_int_equal(fake.open_fds, 2);
+		expect_nothing_open();
+		/* Its owner would not know how to read it. */
+		assert_int_not_equal(
+			fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 1);
+		assert_int_not_equal(
+			fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 1);
 		failed++;
 	}
 	/* Domain, type, protocol, packet info, TOS and port of both. */
 	assert_int_equal(failed, 6 + 6);
+}
+
+/* Options of the former owner that would change what is sent are cleared. */
+static void adopted_options(void **state)
+{
+	static const int names[] = { UDP_SEGMENT, UDP_CORK };
+	struct ug_socket *sock;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		fake_set_option(FAKE_FD4, IPPROTO_UDP, names[i], 500);
+		fake_set_option(FAKE_FD6, IPPROTO_UDP, names[i], 500);
+	}
+	assert_int_equal(adopt(&sock, FAKE_FD4, FAKE_FD6), 0);
+	ug_close(sock);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		assert_int_equal(fake_option(FAKE_FD4, IPPROTO_UDP, names[i]),
+				 0);
+		assert_int_equal(fake_option(FAKE_FD6, IPPROTO_UDP, names[i]),
+				 0);
+	}
 }
 
 /* Both families have the new mark, or both the old one. */
@@ -338,8 +413,8 @@ static void marks(void **state)
 		fake.fail_socket_call = i;
 		fake.fail_socket_err = EPERM;
 		assert_int_equal(ug_set_mark(sock, 6), -EPERM);
-		assert_int_equal(fake.mark[0], 5);
-		assert_int_equal(fake.mark[1], 5);
+		assert_int_equal(fake_option(FAKE_FD4, SOL_SOCKET, SO_MARK), 5);
+		assert_int_equal(fake_option(FAKE_FD6, SOL_SOCKET, SO_MARK), 5);
 	}
 	ug_close(sock);
 }
@@ -349,9 +424,11 @@ static void marks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(both),	 TEST(missing_family), TEST(busy_port),
-		TEST(each_step), TEST(features),       TEST(bad_kernels),
-		TEST(options),	 TEST(adopted),	       TEST(marks),
+		TEST(both),	 TEST(missing_family),
+		TEST(busy_port), TEST(each_step),
+		TEST(features),	 TEST(bad_kernels),
+		TEST(options),	 TEST(adopted),
+		TEST(marks),	 TEST(adopted_options),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -227,6 +229,8 @@ static void from_descriptors(void **state)
 	int stream = socket(AF_INET, SOCK_STREAM, 0), file;
 	int fd4 = udp_socket(AF_INET, false);
 	int fd6 = udp_socket(AF_INET6, true);
+	int value = 0;
+	socklen_t len = sizeof(value);
 	struct ug_endpoint to;
 
 	(void)state;
@@ -238,6 +242,15 @@ static void from_descriptors(void **state)
 	assert_int_equal(ug_open_fds(&sock, 999, -1, NULL, NULL), -EBADF);
 	close(stream);
 	close(file);
+	/* A descriptor that the caller keeps is as it was. */
+	assert_int_equal(ug_open_fds(&sock, fd4, 999, NULL, &report), -EBADF);
+	assert_int_equal(report.v4.err, -ECANCELED);
+	getsockopt(fd4, IPPROTO_UDP, UDP_GRO, &value, &len);
+	assert_int_equal(value, 0);
+	/* One datagram stays one, whatever its owner had set. */
+	value = 2;
+	setsockopt(fd4, IPPROTO_UDP, UDP_SEGMENT, &value, sizeof(value));
+	setsockopt(fd6, IPPROTO_UDP, UDP_CORK, &value, sizeof(value));
 	assert_int_equal(ug_open_fds(&sock, fd4, fd6, NULL, &report), 0);
 	assert_true(report.v4.merges && report.v6.segments);
 	assert_int_equal(report.port, ug_port(sock));
@@ -247,28 +260,78 @@ static void from_descriptors(void **state)
 	to = *views[0].from;
 	assert_int_equal(send_text(sock, &to, "answer", 5), UG_SENT);
 	expect_text(peer, "answer", 5);
+	assert_int_equal(send_text(sock, &to, "alone", 1), UG_SENT);
+	expect_text(peer, "alone", 1);
+	to = at("[::1]", ug_port(peer));
+	assert_int_equal(send_text(sock, &to, "six", 1), UG_SENT);
+	expect_text(peer, "six", 1);
 	ug_close(sock);
 	assert_int_equal(fcntl(fd4, F_GETFD), -1);
 	ug_close(peer);
 }
 
+static int send_tos(struct ug_socket *sock, const struct ug_endpoint *to,
+		    uint8_t tos)
+{
+	struct iovec iov = { unconst("tos"), 3 };
+	struct ug_datagram d[2];
+	int status[2];
+
+	d[0] = d[1] = (struct ug_datagram){
+		.iov = &iov,
+		.n_iov = 1,
+		.tos = tos,
+	};
+	ug_send(sock, batch, to, d, 2, status, 0);
+	assert_int_equal(status[0], status[1]);
+	return status[0];
+}
+
 /* One IPv6 socket for both families: IPv4 comes and goes mapped. */
 static void dual_stack_descriptor(void **state)
 {
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.pmtu4 = UG_PMTU_PROBE,
+		.pmtu6 = UG_PMTU_DO,
+	};
 	struct ug_socket *sock, *peer = opened(NULL);
+	int fd = udp_socket(AF_INET6, false), value = 1;
+	socklen_t len = sizeof(value);
 	struct ug_endpoint to;
 
 	(void)state;
-	assert_int_equal(
-		ug_open_fds(&sock, -1, udp_socket(AF_INET6, false), NULL, NULL),
-		0);
+	setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &value, sizeof(value));
+	assert_int_equal(ug_open_fds(&sock, -1, fd, &opt, NULL), 0);
+	getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &value, &len);
+	assert_int_equal(value, IP_PMTUDISC_PROBE);
+	getsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &value, &len);
+	assert_int_equal(value, IPV6_PMTUDISC_DO);
 	to = at("127.0.0.1", ug_port(sock));
 	assert_int_equal(send_text(peer, &to, "mapped", 2), UG_SENT);
 	expect_text(sock, "mapped", 2);
 	to = *views[0].from;
 	assert_true(IN6_IS_ADDR_V4MAPPED(&to.addr.v6.sin6_addr));
+	assert_memory_equal(to.source.addr + 10, "\xff\xff\x7f\0\0\1", 6);
 	assert_int_equal(send_text(sock, &to, "back", 4), UG_SENT);
 	expect_text(peer, "back", 4);
+	/* The TOS is that of the header, IPv4's or IPv6's. */
+	assert_int_equal(send_tos(sock, &to, 0xb8), UG_SENT);
+	expect_text(peer, "tos", 2);
+	assert_int_equal(views[0].tos, 0xb8);
+	to = at("127.0.0.1", ug_port(sock));
+	assert_int_equal(send_tos(peer, &to, 0x2c), UG_SENT);
+	expect_text(sock, "tos", 2);
+	assert_int_equal(views[0].tos, 0x2c);
+	assert_null(ug_refused_source(batch));
+	to = at("[::1]", ug_port(sock));
+	assert_int_equal(send_tos(peer, &to, 0x4c), UG_SENT);
+	expect_text(sock, "tos", 2);
+	assert_int_equal(views[0].tos, 0x4c);
+	to = *views[0].from;
+	assert_int_equal(send_tos(sock, &to, 0x6c), UG_SENT);
+	expect_text(peer, "tos", 2);
+	assert_int_equal(views[0].tos, 0x6c);
 	ug_close(sock);
 	ug_close(peer);
 }
@@ -417,9 +480,77 @@ static void queued_error(void **state)
 	ug_close(good);
 }
 
+/* A wait is a sleep, also with errors on the queue and after a shutdown. */
+static void quiet_waits(void **state)
+{
+	struct ug_socket *gone = opened(NULL), *sock;
+	struct ug_endpoint nobody = at("127.0.0.1", ug_port(gone));
+	int fd = udp_socket(AF_INET, false), one = 1;
+	struct ug_receive_stats was, now;
+
+	(void)state;
+	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
+	assert_int_equal(ug_open_fds(&sock, fd, -1, NULL, NULL), 0);
+	ug_close(gone);
+	for (int mode = 0; mode < 2; mode++) {
+		assert_int_equal(send_text(sock, &nobody, "refused", 1),
+				 UG_SENT);
+		ug_get_receive_stats(rcv, &was, sizeof(was));
+		assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 1, 200),
+				 0);
+		ug_get_receive_stats(rcv, &now, sizeof(now));
+		assert_true(now.waits - was.waits < 250);
+		/* The error of the socket, and its entry on the queue. */
+		assert_int_equal(now.errors - was.errors, 2);
+		/* As UDP sockets are not connected, it says ENOTCONN. */
+		shutdown(fd, SHUT_RD);
+	}
+	ug_close(sock);
+}
+
+/*
+ * A datagram whose fragments do not fit the send buffer together fails, and
+ * does not hold up the others. A vector that points nowhere does neither.
+ */
+static void hopeless_datagrams(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .buffer_len = 4096 };
+	static char large[60000];
+	struct iovec iov[] = {
+		{ unconst("good"), 4 },
+		{ large, sizeof(large) },
+		{ (void *)8, 4 },
+	};
+	static const size_t order[] = { 0, 1, 0, 2, 0 };
+	struct ug_datagram d[ARRAY_LEN(order)];
+	int status[ARRAY_LEN(order)];
+
+	(void)state;
+	assert_int_equal(netns_join(home, far, "small", 9, 1500), 0);
+	struct ug_socket *here = opened(&opt), *there = opened_in(far, NULL);
+	struct ug_endpoint to = at("10.9.0.2", ug_port(there));
+
+	/* The peer's link address is known then, and nothing waits for it. */
+	assert_int_equal(send_text(here, &to, "first", 1), UG_SENT);
+	expect_text(there, "first", 1);
+	for (size_t i = 0; i < ARRAY_LEN(d); i++)
+		d[i] = (struct ug_datagram){
+			.iov = &iov[order[i]],
+			.n_iov = 1,
+		};
+	assert_int_equal(
+		ug_send(here, batch, &to, d, ARRAY_LEN(d), status, 1000), 3);
+	assert_int_equal(status[1], -ENOBUFS);
+	assert_int_equal(status[3], -EFAULT);
+	expect_text(there, "good", 3);
+	ug_close(here);
+	ug_close(there);
+	assert_int_equal(netns_ip("link del small"), 0);
+}
+
 /*
  * Merging goes off while merged datagrams wait: they still come apart, and
- * then it is off.
+ * when nothing has come for a while it is off.
  */
 static void merging_off_late(void **state)
 {
@@ -432,7 +563,7 @@ static void merging_off_late(void **state)
 	assert_int_equal(ug_set_merging(b, false), 0);
 	assert_int_equal(send_text(a, &to, "merged", 20), UG_SENT);
 	expect_text(b, "merged", 40);
-	expect_nothing(b);
+	assert_int_equal(ug_receive(rcv, b, AF_UNSPEC, views, 1, 60), 0);
 	ug_get_receive_stats(rcv, &was, sizeof(was));
 	assert_int_equal(send_text(a, &to, "single", 20), UG_SENT);
 	expect_text(b, "single", 20);
@@ -478,6 +609,11 @@ static void memory_follows_use(void **state)
 	assert_false(ug_receiver_release(big));
 	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
 		;
+	/* Locked memory cannot be given back. (A sanitizer's mlock() does
+	 * nothing.) */
+	assert_int_equal(syscall(SYS_mlock, slots, 4096), 0);
+	assert_false(ug_receiver_release(big));
+	assert_int_equal(syscall(SYS_munlock, slots, 4096), 0);
 	assert_true(ug_receiver_release(big));
 	assert_int_equal(resident_pages(slots, 256 * 16), 0);
 	ug_receiver_free(big);
@@ -539,6 +675,8 @@ int main(void)
 		cmocka_unit_test(zones),
 		cmocka_unit_test(empty_datagrams),
 		cmocka_unit_test(queued_error),
+		cmocka_unit_test(quiet_waits),
+		cmocka_unit_test(hopeless_datagrams),
 		cmocka_unit_test(merging_off_late),
 		cmocka_unit_test(memory_follows_use),
 		cmocka_unit_test(ipv6_disabled),

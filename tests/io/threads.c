@@ -123,6 +123,9 @@ static void many_senders(void **state)
 	struct ug_options opt = {
 		.size = sizeof(opt),
 		.families = UG_IPV4_ONLY,
+		/* Room for all that is sent, each datagram in a buffer of its
+		 * own: the receiver may be kept from reading for a while. */
+		.buffer_len = 64 << 20,
 	};
 	char text[UG_ENDPOINT_TEXT];
 	pthread_t meddler;

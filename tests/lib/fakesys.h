@@ -20,7 +20,16 @@ enum {
 	FAKE_FD4 = 1004,
 	FAKE_FD6 = 1006,
 	FAKE_LOG = 4096,
-	FAKE_ERRS = 64
+	FAKE_ERRS = 64,
+	FAKE_OPTIONS = 64
+};
+
+/* A socket option, as it was last set. */
+struct fake_option {
+	int fd;
+	int level;
+	int name;
+	int value;
 };
 
 /* A message as a rule sees it. */
@@ -48,7 +57,8 @@ struct fake {
 	/* Rules and errors. */
 	int (*rule)(const struct fake_message *m);
 	int errs[FAKE_ERRS];
-	size_t short_at; /* 0: no limit */
+	size_t short_at;    /* 0: no limit */
+	bool takes_nothing; /* sendmmsg returns 0 */
 	bool no_mmsg;
 	size_t fail_socket_call; /* the n-th call of opening fails, from 1 */
 	int fail_socket_err;
@@ -57,15 +67,25 @@ struct fake {
 	bool gro_unreadable;
 	bool no_segment;
 	const char *release;
+	int outq; /* bytes that wait in the socket; -1: SIOCOUTQ fails */
 	/* Receiving: fill messages, return how many, or -errno. */
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
-	int (*poll)(nfds_t n, int timeout_ms);
+	/* Sleep; revents are set to what was asked for, unless done here. */
+	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	short (*ready)(int fd);	 /* what poll finds without a timeout */
+	int (*membarrier)(void); /* to wait; NULL: 0 */
+	bool no_membarrier;
+	size_t error_queue; /* entries for MSG_ERRQUEUE */
 	/* Log. */
+	size_t mmsg_calls; /* of the missing sendmmsg and recvmmsg */
 	size_t send_calls;
 	size_t socket_calls;
 	size_t receive_calls;
 	size_t polls;
-	uint32_t mark[2];
+	size_t membarriers;
+	size_t pauses; /* polls of no descriptor */
+	size_t n_options;
+	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;
 	int64_t now_ms;
 	size_t n;
@@ -78,6 +98,12 @@ extern const struct ug_sys fake_sys;
 
 /* fake_reset() - no rules, no errors, an empty log */
 void fake_reset(void);
+
+/* fake_option() - what an option is set to; -1 if it was never set */
+int fake_option(int fd, int level, int name);
+
+/* fake_set_option() - as setsockopt(2) */
+void fake_set_option(int fd, int level, int name, int value);
 
 /* fake_payload() - the bytes of datagram @number: number, then a pattern */
 void fake_payload(unsigned char *out, size_t len, uint32_t number);

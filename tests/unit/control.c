@@ -56,14 +56,16 @@ static void build_v4(void **state)
 	int tos = 0x88;
 
 	(void)state;
-	assert_int_equal(control_build(&c, AF_INET, NULL, 0, 0), 0);
+	assert_int_equal(control_build(&c, AF_INET, false, NULL, 0, 0), 0);
 	/* No interface: it would force the one to leave by. */
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
-	expect_equal(&c, control_build(&c, AF_INET, &source, 0, 0), &d);
+	expect_equal(&c, control_build(&c, AF_INET, false, &source, 0, 0), &d);
 	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-	expect_equal(&c, control_build(&c, AF_INET, &source, 0x88, 0), &d);
+	expect_equal(&c, control_build(&c, AF_INET, false, &source, 0x88, 0),
+		     &d);
 	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
-	expect_equal(&c, control_build(&c, AF_INET, &source, 0x88, 1452), &d);
+	expect_equal(&c, control_build(&c, AF_INET, false, &source, 0x88, 1452),
+		     &d);
 }
 
 static void build_v6(void **state)
@@ -80,7 +82,9 @@ static void build_v6(void **state)
 	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
 	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
-	expect_equal(&c, control_build(&c, AF_INET6, &source, 255, 65535), &d);
+	expect_equal(&c,
+		     control_build(&c, AF_INET6, false, &source, 255, 65535),
+		     &d);
 
 	/* Link-local addresses mean nothing without their interface. */
 	source.addr[0] = 0xfe;
@@ -88,7 +92,26 @@ static void build_v6(void **state)
 	memcpy(&info.ipi6_addr, source.addr, 16);
 	info.ipi6_ifindex = 7;
 	put(&local, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-	expect_equal(&c, control_build(&c, AF_INET6, &source, 0, 0), &local);
+	expect_equal(&c, control_build(&c, AF_INET6, false, &source, 0, 0),
+		     &local);
+}
+
+/* To an IPv4-mapped address the TOS goes as IPv4's, the source as IPv6's. */
+static void build_mapped(void **state)
+{
+	struct ug_source source = { .addr = {
+					    [10] = 0xff, 0xff, 10, 0, 0, 1 } };
+	struct in6_pktinfo info = { 0 };
+	struct control c;
+	struct data d = { .len = 0 };
+	int tos = 0xb8;
+
+	(void)state;
+	memcpy(&info.ipi6_addr, source.addr, 16);
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
+	expect_equal(&c, control_build(&c, AF_INET6, true, &source, 0xb8, 0),
+		     &d);
 }
 
 static void parse_v4(void **state)
@@ -118,6 +141,14 @@ static void parse_v4(void **state)
 	assert_int_equal(out.source.ifindex, 3);
 	assert_int_equal(out.source.state, UG_SOURCE_NONE);
 	assert_int_equal(out.tos, 0x2e);
+	/* No address to answer from: no source. */
+	info.ipi_spec_dst.s_addr = 0;
+	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	struct control_info none;
+
+	assert_int_equal(control_parse(d.bytes, d.len, &none), 0);
+	assert_false(none.has_source);
+	d.len -= CMSG_SPACE(sizeof(info));
 	/* An int, not 16 bits. */
 	assert_int_equal(out.segment_len, 70000);
 	/* The last message may come without its padding. */
@@ -214,7 +245,7 @@ static void round_trip(void **state)
 		source.addr[1] = 0x80;
 		source.addr[15] = (uint8_t)random_next(&r);
 		source.ifindex = (uint32_t)random_below(&r, 1000);
-		size_t len = control_build(&c, AF_INET6, &source, tos,
+		size_t len = control_build(&c, AF_INET6, false, &source, tos,
 					   random_below(&r, 65536));
 
 		assert_int_equal(control_parse(c.bytes, len, &out), 0);
@@ -226,9 +257,13 @@ static void round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(build_v4),	   cmocka_unit_test(build_v6),
-		cmocka_unit_test(parse_v4),	   cmocka_unit_test(parse_v6),
-		cmocka_unit_test(parse_malformed), cmocka_unit_test(round_trip),
+		cmocka_unit_test(build_v4),
+		cmocka_unit_test(build_v6),
+		cmocka_unit_test(build_mapped),
+		cmocka_unit_test(parse_v4),
+		cmocka_unit_test(parse_v6),
+		cmocka_unit_test(parse_malformed),
+		cmocka_unit_test(round_trip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

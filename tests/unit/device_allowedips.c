@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "random.h"
 
 enum {
 	N_OWNERS = 8,
@@ -21,23 +22,6 @@ enum {
 	/* Two nodes of 64 or 80 bytes of heap, and some slack. */
 	MANY_BYTES_PER_PREFIX = 168,
 };
-
-static uint64_t random_state;
-
-/* Steele, Lea and Flood, "Fast splittable pseudorandom number generators". */
-static uint64_t random_next(void)
-{
-	uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15));
-
-	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return z ^ (z >> 31);
-}
-
-static uint32_t random_below(uint32_t n)
-{
-	return (uint32_t)(random_next() % n);
-}
 
 static struct ip_prefix parse(const char *text)
 {
@@ -419,10 +403,7 @@ int main(void)
 		cmocka_unit_test(test_reserved_insert_needs_no_memory),
 		cmocka_unit_test(test_a_million_prefixes),
 	};
-	const char *seed = getenv("TEST_SEED");
-
-	random_state = seed ? strtoull(seed, NULL, 0) : 20260901;
-	print_message("# TEST_SEED=%llu\n", (unsigned long long)random_state);
+	random_seed();
 	rcu_register();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

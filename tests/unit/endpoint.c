@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
-#include "udpgather.h"
+#include "udpgather/endpoint.h"
 
 static struct ug_endpoint parsed(const char *text)
 {
@@ -204,6 +204,37 @@ static void hash_spreads(void **state)
 		assert_in_range(buckets[i], 160, 352);
 }
 
+/* The hash is the same whatever the compiler can multiply. */
+static void folding(void **state)
+{
+	static const struct {
+		uint64_t a, b, expected;
+	} table[] = {
+		{ 0x0, 0x0, 0x0 },
+		{ 0x1, 0xffffffffffffffff, 0xffffffffffffffff },
+		{ 0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff },
+		{ 0xffffffff, 0xffffffff, 0xfffffffe00000001 },
+		{ 0x100000000, 0x100000000, 0x1 },
+		{ 0x123456789abcdef0, 0xd6e8feb86659fd93, 0x9ec210fe9d601dbb },
+		{ 0xffffffffffffffff, 0xd6e8feb86659fd93, 0xffffffffffffffff },
+	};
+	struct random r;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		assert_true(endpoint_fold(table[i].a, table[i].b) ==
+			    table[i].expected);
+		assert_true(ENDPOINT_FOLD(table[i].a, table[i].b) ==
+			    table[i].expected);
+	}
+	random_init(&r, 0x5eed0005);
+	for (int i = 0; i < 100000; i++) {
+		uint64_t a = random_next(&r), b = random_next(&r);
+
+		assert_true(endpoint_fold(a, b) == ENDPOINT_FOLD(a, b));
+	}
+}
+
 static void sources(void **state)
 {
 	struct ug_endpoint ep = parsed("1.2.3.4:5"), from = parsed("9.9.9.9:1");
@@ -232,6 +263,7 @@ int main(void)
 		cmocka_unit_test(from_sockaddr),
 		cmocka_unit_test(order_and_hash),
 		cmocka_unit_test(hash_spreads),
+		cmocka_unit_test(folding),
 		cmocka_unit_test(sources),
 	};
 

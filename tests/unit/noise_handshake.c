@@ -343,6 +343,55 @@ static void test_change_of_private_key(void **state)
 	world_deinit(&w);
 }
 
+/* The peer has learnt our new key: static-static must be the new one, too. */
+static void test_peer_knows_the_new_key(void **state)
+{
+	struct world w;
+
+	(void)state;
+	world_init(&w, NULL, NULL, 18);
+	assert_true(world_handshake(&w.a, &w.b, SEC, WALL));
+	assert_true(noise_local_set_private_key(&w.a.local, vector_si));
+	assert_true(noise_local_get_keys(&w.a.local, NULL, w.a.public_key));
+	cookie_checker_set_key(&w.a.checker, w.a.public_key);
+	noise_handshake_deinit(&w.b.hs);
+	assert_int_equal(
+		noise_handshake_init(&w.b.hs, &w.b.local, w.a.public_key, &w.b),
+		0);
+	cookie_maker_deinit(&w.b.maker);
+	cookie_maker_init(&w.b.maker, w.a.public_key);
+	assert_true(world_handshake(&w.a, &w.b, 9 * SEC, WALL + 9 * SEC));
+	assert_true(world_carry(&w.a, &w.b, 9 * SEC));
+	world_deinit(&w);
+}
+
+/* An index of ours, but not the one that this handshake has now. */
+static void test_response_to_another_index(void **state)
+{
+	struct message_initiation msg;
+	struct message_response response;
+	struct side_snapshot before, after;
+	struct world w;
+
+	(void)state;
+	world_init(&w, NULL, NULL, 19);
+	assert_int_equal(noise_handshake_create_initiation(&w.a.hs, WALL, &msg),
+			 0);
+	cookie_maker_add_macs(&w.a.maker, &msg, sizeof(msg), SEC);
+	assert_true(side_receive(&w.b, (uint8_t *)&msg, sizeof(msg), false, SEC,
+				 &response));
+	response.receiver = le32_make(le32_get(response.receiver) ^ 1);
+	side_snapshot(&w.a, &before);
+	assert_int_equal(noise_handshake_consume_response(&w.a.hs, &response),
+			 NOISE_E_STATE);
+	side_snapshot(&w.a, &after);
+	assert_memory_equal(&before, &after, sizeof(before));
+	response.receiver = le32_make(le32_get(response.receiver) ^ 1);
+	assert_int_equal(noise_handshake_consume_response(&w.a.hs, &response),
+			 0);
+	world_deinit(&w);
+}
+
 static void test_without_private_key(void **state)
 {
 	static const uint8_t none[NOISE_PRIVATE_KEY_LEN];
@@ -575,6 +624,8 @@ int main(void)
 			test_preshared_key_applies_to_the_next_handshake),
 		cmocka_unit_test(test_preshared_key_is_read_late),
 		cmocka_unit_test(test_change_of_private_key),
+		cmocka_unit_test(test_peer_knows_the_new_key),
+		cmocka_unit_test(test_response_to_another_index),
 		cmocka_unit_test(test_without_private_key),
 		cmocka_unit_test(test_steps_out_of_order),
 		cmocka_unit_test(test_closed_takes_nothing),

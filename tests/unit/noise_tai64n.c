@@ -93,6 +93,19 @@ static void test_stepped_back(void **state)
 	assert_memory_equal(third.b, plain.b, sizeof(plain.b));
 }
 
+/* Twice within one step of the clock. */
+static void test_clock_stands_still(void **state)
+{
+	struct tai64n last = { { 0 } };
+	struct tai64n first = tai64n_advance(&last, T0);
+	struct tai64n second = tai64n_advance(&last, T0);
+	struct tai64n third = tai64n_advance(&last, T0 + 1);
+
+	(void)state;
+	assert_true(tai64n_is_newer(&second, &first));
+	assert_true(tai64n_is_newer(&third, &second));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -101,6 +114,7 @@ int main(void)
 		cmocka_unit_test(test_clock_goes_on),
 		cmocka_unit_test(test_any_clock),
 		cmocka_unit_test(test_stepped_back),
+		cmocka_unit_test(test_clock_stands_still),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Text on the configuration socket.
+ *
+ * The first byte of the input says in pieces of which size the rest arrives.
+ * Promises: a parser reads on or stops behind a request, never past it; the
+ * pieces make no difference; a request without error can be applied, and what
+ * `get` then prints is, apart from what cannot be set, a `set` without error.
+ */
+#include "fuzz/fuzz.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "crypto/init.h"
+#include "device/config.h"
+#include "uapi/grammar.h"
+#include "uapi/reply.h"
+
+enum {
+	INPUT_MAX = 64 * 1024,
+	REPLY_MAX = 4 << 20,
+};
+
+static void op_random(void *arg, void *buf, size_t len)
+{
+	static uint64_t seed;
+	uint8_t *bytes = buf;
+
+	(void)arg;
+	for (size_t i = 0; i < len; i++) {
+		seed = seed * UINT64_C(6364136223846793005) + 1;
+		bytes[i] = (uint8_t)(seed >> 56);
+	}
+}
+
+static void op_wake(void *arg)
+{
+	(void)arg;
+}
+
+static void op_forget_source(void *arg, struct device_endpoint *ep)
+{
+	(void)arg;
+	(void)ep;
+}
+
+static void op_send(void *arg, struct peer *peer)
+{
+	(void)arg;
+	(void)peer;
+}
+
+static void op_session_ready(void *arg, struct peer *peer, bool confirm)
+{
+	(void)arg;
+	(void)peer;
+	(void)confirm;
+}
+
+static int op_set_sockets(void *arg, const struct device_sockets *want,
+			  uint16_t *port)
+{
+	(void)arg;
+	if (want->has_port)
+		*port = want->port;
+	return 0;
+}
+
+static const struct device_ops ops = {
+	.random = op_random,
+	.wake = op_wake,
+	.forget_source = op_forget_source,
+	.send_initiation = op_send,
+	.send_keepalive = op_send,
+	.session_ready = op_session_ready,
+	.set_sockets = op_set_sockets,
+};
+
+/* Endpoints are their own text: printable, with a colon in it. */
+static int codec_parse(struct device_endpoint *ep, const char *text)
+{
+	if (!strchr(text, ':') || strlen(text) >= sizeof(ep->words))
+		return -EINVAL;
+	memcpy(ep->words, text, strlen(text));
+	return 0;
+}
+
+static int codec_print(const struct device_endpoint *ep, char *buf, size_t cap)
+{
+	return snprintf(buf, cap, "%.*s", (int)sizeof(ep->words),
+			(const char *)ep->words);
+}
+
+static const struct uapi_codec codec = { codec_parse, codec_print };
+
+/* Lines that `get` prints and `set` does not know. */
+static bool is_readonly(const char *line)
+{
+	return !strncmp(line, "last_", 5) || !strncmp(line, "tx_", 3) ||
+	       !strncmp(line, "rx_", 3) || !strncmp(line, "errno", 5);
+}
+
+static void check_reply(struct device *device)
+{
+	static char reply_text[REPLY_MAX];
+	static char set_text[REPLY_MAX];
+	struct uapi_parser *parser = uapi_parser_new(&codec);
+	struct uapi_request request;
+	struct uapi_reply reply;
+	size_t len = 0;
+	size_t n;
+
+	uapi_reply_init(&reply, device, &codec);
+	while ((n = uapi_reply_fill(&reply, reply_text + len,
+				    sizeof(reply_text) - len)))
+		len += n;
+	reply_text[len] = 0;
+	n = (size_t)sprintf(set_text, "set=1\n");
+	for (const char *line = reply_text; *line; line++) {
+		size_t line_len = strcspn(line, "\n");
+
+		if (!is_readonly(line))
+			n += (size_t)sprintf(set_text + n, "%.*s\n",
+					     (int)line_len, line);
+		line += line_len;
+	}
+	require(uapi_parser_push(parser, set_text, n, &len, &request) ==
+		UAPI_E_REQUEST);
+	require(len == n && !request.error);
+	config_free(request.config);
+	uapi_parser_free(parser);
+}
+
+static void apply(struct device *device, struct uapi_request *request)
+{
+	if (request->config) {
+		require(!config_apply(request->config, device, 1));
+		check_reply(device);
+	}
+	config_free(request->config);
+}
+
+/* Read the text in pieces. The result stands for what was found in it. */
+static uint64_t read_text(const char *text, size_t len, size_t piece,
+			  struct device *device)
+{
+	struct uapi_parser *parser = uapi_parser_new(&codec);
+	struct uapi_request request;
+	uint64_t sum = 0;
+	size_t n_used;
+	int rc = 0;
+
+	for (size_t at = 0; at < len && rc >= 0; at += n_used) {
+		size_t n = len - at < piece ? len - at : piece;
+
+		rc = uapi_parser_push(parser, text + at, n, &n_used, &request);
+		require(n_used > 0 && n_used <= n);
+		require(rc == UAPI_E_REQUEST || rc == -EPROTO ||
+			(rc == 0 && n_used == n));
+		if (rc != UAPI_E_REQUEST)
+			continue;
+		require(text[at + n_used - 1] == '\n');
+		require(!request.config || !request.error);
+		sum = sum * 31 + at + n_used;
+		sum = sum * 31 + request.line + (uint64_t)-request.error;
+		if (device)
+			apply(device, &request);
+		else
+			config_free(request.config);
+	}
+	uapi_parser_free(parser);
+	return sum * 31 + (uint64_t)-rc;
+}
+
+/* The device once more as it was when it was made: that takes less long. */
+static void clear(struct device *device)
+{
+	const uint8_t none[NOISE_PRIVATE_KEY_LEN] = { 0 };
+	struct config *config = config_new();
+
+	require(config && !config_set_private_key(config, none) &&
+		!config_set_listen_port(config, 0) &&
+		!config_set_fwmark(config, 0) && !config_replace_peers(config));
+	require(!config_apply(config, device, 1));
+	require(device->n_peers == 0 && device->allowedips.n_prefixes == 0);
+	config_free(config);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static struct device device;
+	static bool is_ready;
+	const char *text = (const char *)data + 1;
+
+	if (!len || len > INPUT_MAX)
+		return 0;
+	if (!is_ready) {
+		require(!crypto_init());
+		rcu_register();
+		require(!device_init(&device, &ops, NULL));
+		is_ready = true;
+	}
+	read_text(text, len - 1, len, &device);
+	clear(&device);
+	/* However it is cut, the same requests end with the same errors. */
+	require(read_text(text, len - 1, len, NULL) ==
+		read_text(text, len - 1, data[0] % 64 + 1U, NULL));
+	return 0;
+}

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Cables and routers that carry less than the tunnel would like."""
+import time
+
+import lab
+from lab import INNER4, INNER6, Pair, case, check
+
+MEGA = 1 << 20
+ENOUGH = 50  # Mbit/s; a tunnel that sends each packet in fragments has 500
+
+
+def must_stream(pair, n_bytes, **options):
+    """TCP both ways at a sane rate."""
+    enough = 0 if pair.lab.is_slow else ENOUGH
+    n_bytes = n_bytes // 4 if pair.lab.is_slow else n_bytes
+    for source, sink, address in (
+            (pair.a, pair.b, INNER4["b"]), (pair.b, pair.a, INNER4["a"]),
+            (pair.a, pair.b, INNER6["b"]), (pair.b, pair.a, INNER6["a"])):
+        rate = lab.send_stream(source, sink, address, n_bytes, **options)
+        check(rate > enough, f"TCP {source.name} to {address}: only "
+                             f"{rate:.1f} Mbit/s")
+
+
+def add_cable(outer, mtu):
+    """A case with a cable whose MTU is below what the tunnel sends."""
+    @case(f"a cable of {mtu} under a tunnel of 1420, over IPv{outer}")
+    def _(l):
+        pair = Pair(l, outer=outer, link_mtu=mtu)
+        pair.both_ways(count=1)
+        must_stream(pair, 16 * MEGA)
+        lab.send_datagrams(pair.a, pair.b, INNER4["b"], [1392] * 200)
+        pair.a.must_ping(INNER4["b"], "-s", "1392", "-M", "do")
+
+
+for outer_family, cable_mtu in (4, 1400), (6, 1400), (4, 1280), (6, 1280):
+    add_cable(outer_family, cable_mtu)
+
+
+def add_change(outer):
+    """A case with a cable whose MTU changes."""
+    @case(f"the cable shrinks and grows under a stream, over IPv{outer}")
+    def _(l):
+        pair = Pair(l, outer=outer)
+        stream = lab.Stream(pair.a, pair.b, INNER4["b"],
+                            (8 if l.is_slow else 200) * MEGA)
+        for mtu in 1280, 1500:
+            time.sleep(0.15)
+            for node in pair.a, pair.b:
+                node.ip(f"link set eth mtu {mtu}")
+        rate = stream.finish()
+        check(l.is_slow or rate > ENOUGH, f"only {rate:.1f} Mbit/s")
+
+
+for outer_family in 4, 6:
+    add_change(outer_family)
+
+
+class Routed(Pair):
+    """As Pair, with routers r and s between, whose cable is small."""
+
+    # pylint: disable-next=super-init-not-called
+    def __init__(self, l, outer, mtu):
+        self.lab = l
+        self.a, self.r, self.s, self.b = map(l.node, "arsb")
+        l.link(self.a, self.r, "eth", "host")
+        l.link(self.r, self.s, "far", "far", mtu)
+        l.link(self.s, self.b, "host", "eth")
+        self.outer = {"a": "192.0.2.1", "b": "198.51.100.2"} if outer == 4 \
+            else {"a": "2001:db8:1::1", "b": "2001:db8:2::2"}
+        for host, router, net4, net6, me, other in (
+                (self.a, self.r, "192.0.2", "2001:db8:1:", 1, 2),
+                (self.b, self.s, "198.51.100", "2001:db8:2:", 2, 1)):
+            host.ip(f"addr add {net4}.{me}/24 dev eth",
+                    f"addr add {net6}:{me}/64 dev eth nodad",
+                    f"route add default via {net4}.254",
+                    f"route add ::/0 via {net6}:ff")
+            router.ip(f"addr add {net4}.254/24 dev host",
+                      f"addr add {net6}:ff/64 dev host nodad",
+                      f"addr add 203.0.113.{me}/24 dev far",
+                      f"addr add 2001:db8:3::{me}/64 dev far nodad",
+                      f"route add default via 203.0.113.{other}",
+                      f"route add ::/0 via 2001:db8:3::{other}")
+            router.sysctl("net.ipv4.ip_forward", 1)
+            router.sysctl("net.ipv6.conf.all.forwarding", 1)
+        self.ta = l.tunnel(self.a, "wga", 51001).start()
+        self.tb = l.tunnel(self.b, "wgb", 51002).start()
+        self.ta.configure({"PublicKey": self.tb.public,
+                           "AllowedIPs": lab.allowed("b"),
+                           "Endpoint": self.endpoint("b")})
+        self.tb.configure({"PublicKey": self.ta.public,
+                           "AllowedIPs": lab.allowed("a"),
+                           "Endpoint": self.endpoint("a")})
+        self.ta.up(INNER4["a"] + "/24", INNER6["a"] + "/64")
+        self.tb.up(INNER4["b"] + "/24", INNER6["b"] + "/64")
+
+
+@case("a router with a cable of 1300 that keeps silent, over IPv4")
+def silent_router(l):
+    lab.need("nft")
+    pair = Routed(l, 4, 1300)
+    for router in pair.r, pair.s:
+        router.nft("""table inet f {
+            chain out {
+                type filter hook output priority 0;
+                icmp type destination-unreachable drop
+            }
+        }""")
+    pair.a.must_ping(INNER4["b"], "-s", "1392")
+    must_stream(pair, 8 * MEGA)
+
+
+@case("a router with a cable of 1300 that tells, over IPv4")
+def telling_router(l):
+    pair = Routed(l, 4, 1300)
+    pair.a.must_ping(INNER4["b"], "-s", "1392")
+    must_stream(pair, 8 * MEGA)
+
+
+@case("a router with a cable of 1300 that tells, over IPv6")
+def telling_router6(l):
+    pair = Routed(l, 6, 1300)
+    # The first big one each way is lost, and tells what fits.
+    pair.a.ping(INNER4["b"], "-s", "1392", count=1, wait=0.5)
+    pair.a.ping(INNER4["b"], "-s", "1392", count=1, wait=0.5)
+    pair.a.must_ping(INNER4["b"], "-s", "1392")
+    must_stream(pair, 8 * MEGA)
+
+
+@case("inner IPv4 with DF and without, over a cable of 1400")
+def inner_df(l):
+    pair = Pair(l, link_mtu=1400)
+    for source, to in (pair.a, INNER4["b"]), (pair.b, INNER4["a"]):
+        source.must_ping(to, "-s", "1392", "-M", "do")
+        source.must_ping(to, "-s", "1392", "-M", "dont")
+        source.must_ping(to, "-s", "3000", "-M", "dont")
+        got, text = source.ping(to, "-s", "1393", "-M", "do", count=1)
+        check(not got and "1420" in text, f"above the MTU with DF: {text}")
+
+
+lab.main()

@@ -452,12 +452,12 @@ static void take_set_line(struct uapi_parser *parser, char *line)
  */
 static int take_start(struct uapi_parser *parser)
 {
-	if (!strcmp(parser->line, "get=1")) {
+	if (strcmp(parser->line, "get=1") == 0) {
 		parser->state = IN_GET;
 		parser->request.op = UAPI_GET;
 		return 0;
 	}
-	if (strcmp(parser->line, "set=1"))
+	if (strcmp(parser->line, "set=1") != 0)
 		return -EPROTO;
 	parser->state = IN_SET;
 	parser->request.op = UAPI_SET;

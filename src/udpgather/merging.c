@@ -78,8 +78,10 @@ static bool can_wait(const struct ug_sys *sys)
 /* Step 3; see above. */
 static bool wait_for_queueing(const struct ug_sys *sys)
 {
-	return sys->membarrier(MEMBARRIER_CMD_GLOBAL) == 0 &&
-	       sys->membarrier(MEMBARRIER_CMD_GLOBAL) == 0;
+	for (int i = 0; i < 2; i++)
+		if (sys->membarrier(MEMBARRIER_CMD_GLOBAL) < 0)
+			return false;
+	return true;
 }
 
 bool merging_is_pending(const struct half *half)

@@ -609,8 +609,8 @@ static void memory_follows_use(void **state)
 	assert_false(ug_receiver_release(big));
 	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
 		;
-	/* Locked memory cannot be given back. (A sanitizer's mlock() does
-	 * nothing.) */
+	/* Locked memory cannot be given back. (Sanitizers make mlock(2) do
+	 * nothing, hence the plain calls.) */
 	assert_int_equal(syscall(SYS_mlock, slots, 4096), 0);
 	assert_false(ug_receiver_release(big));
 	assert_int_equal(syscall(SYS_munlock, slots, 4096), 0);

@@ -125,6 +125,11 @@ class Node:
         with self.inside():
             return run(*command, **options)
 
+    def is_own(self, address):
+        """Would a packet to this address be delivered here?"""
+        return self.ip(f"route get {address}",
+                       check_status=False).stdout.startswith("local")
+
     def start(self, *command, env=None, before=None):
         """Start a command and go on; its outputs go to the log."""
         log = tempfile.NamedTemporaryFile(
@@ -294,6 +299,11 @@ class Tunnel:
         self.wait_for_port()
         wait_until(lambda: not self.node.has_tentative(),
                    f"the addresses of {self.name} can be used", 5, 0.005)
+        # The kernel routes to a new IPv6 address a little later than it has it.
+        for address in addresses:
+            if ":" in address:
+                wait_until(lambda: self.node.is_own(address.split("/")[0]),
+                           f"{address} is routed to", 5, 0.005)
 
     def has_port(self, port):
         """Is the UDP port bound in the namespace that it started in?"""

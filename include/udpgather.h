@@ -21,7 +21,8 @@
  *	"the batch's owner", "the receiver's owner"
  *			 one thread at a time for that batch or receiver.
  *
- * Lengths are in bytes. Nothing here sleeps unless it was given a timeout.
+ * Lengths are in bytes. Nothing here sleeps unless it was given a timeout, but
+ * for ug_set_merging(), for some tens of milliseconds.
  * See libudpgather(3) for what becomes of each error of the kernel.
  */
 #ifndef UDPGATHER_H
@@ -437,12 +438,22 @@ const char *ug_reason_text(enum ug_reason reason);
  * @sock:	the socket
  * @on:		true to merge: the state after ug_open() where it is possible
  *
- * Switching off takes effect when the socket is next found empty, here or by
- * ug_receive(): the kernel would not tell where to cut what it has merged
- * before. Any thread.
+ * Switching off takes effect only while nothing waits in the socket: the
+ * kernel would not tell where to cut what it has merged before. That is now, or
+ * when an ug_receive() with a timeout of 50 milliseconds or more has waited
+ * that long in vain, or with another call of this function. Until then, and so
+ * for ever on a socket that is never quiet, datagrams come merged, and are
+ * handed out one by one as always.
  *
- * Return: 0; -EOPNOTSUPP if @on and no open family can do it; another -errno
- * of setsockopt(2), and then IPv4 may have changed already.
+ * It takes some tens of milliseconds, here and there, to wait for what other
+ * CPUs have begun to queue; in that time ug_receive() finds nothing, and
+ * poll(2) may say that there is something. See docs/udpgather.md for what this
+ * rests on. Switching on is at once, unless another thread is switching. Any thread.
+ *
+ * Return: 0, also if it is off later only; -EOPNOTSUPP if @on and no open
+ * family can do it, or if not @on and the kernel has no membarrier(2) to wait
+ * with; another -errno of setsockopt(2), and then IPv4 may have changed
+ * already.
  */
 int ug_set_merging(struct ug_socket *sock, bool on);
 
@@ -505,9 +516,11 @@ void ug_batch_free(struct ug_batch *batch);
  *
  * A status of -EMSGSIZE: more than a datagram can hold, or than the path MTU
  * mode lets pass; -EDESTADDRREQ: no endpoint; -EAFNOSUPPORT: its family is
- * not open; -EINVAL: port 0, or vectors that are not there; others are the
- * kernel's. Once a datagram is UG_UNSENT, so is all that follows it to the
- * same endpoint: what is unsent can be sent later, in the same order.
+ * not open; -EINVAL: port 0, or vectors that are not there; -ENOBUFS: its
+ * fragments do not fit the send buffer; others are the kernel's. Once a
+ * datagram is UG_UNSENT, nothing that follows it to the same endpoint is
+ * sent: each is UG_UNSENT as well, or has a negative status if it is wrong in
+ * itself. So what is unsent can be sent later, in the same order.
  *
  * The batch's owner; any number of batches on one socket.
  *
@@ -582,13 +595,14 @@ void ug_receiver_free(struct ug_receiver *rcv);
  *
  * One system call may bring more datagrams than @n: the rest comes with the
  * next calls, before anything new. Truncated messages, and errors that an
- * earlier datagram left on the socket, are counted and passed over. The
- * receiver's owner.
+ * earlier datagram left on the socket, are counted and passed over. With a
+ * timeout, the error queue (IP_RECVERR) is emptied when it is in the way of
+ * waiting. The receiver's owner.
  *
- * Return: how many views were set; 0 if there was nothing, or a signal came
- * while waiting; -EINVAL if @n is 0; -EAFNOSUPPORT if that family is not
- * open; -EBADF, -ENOTSOCK, -ENOMEM or another -errno of recvmmsg(2) that no
- * datagram is to blame for.
+ * Return: how many views were set; 0 if there was nothing, a signal came while
+ * waiting, or merging is just being switched off; -EINVAL if @n is 0;
+ * -EAFNOSUPPORT if that family is not open; -EBADF, -ENOTSOCK, -ENOMEM or
+ * another -errno of recvmmsg(2) that no datagram is to blame for.
  */
 int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 	       struct ug_view *views, size_t n, int timeout_ms);
@@ -630,10 +644,11 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @failed:	datagrams reported with an errno
  * @interrupted: EINTR
  * @full:	EAGAIN: the socket's buffer was full
- * @no_buffers:	ENOBUFS or ENOMEM
+ * @no_buffers:	ENOBUFS or ENOMEM, each time
  * @waits:	sleeps until the socket took more
  * @short_calls: calls that took some of the messages, not all
- * @pending_errors: errors that an earlier datagram may have left behind
+ * @pending_errors: errors that an earlier datagram may have left behind, and
+ *		entries dropped from the error queue
  * @refused_sources: messages refused, and tried again without their source
  * @split_eio:	trains sent as single datagrams because of EIO
  * @split_emsgsize: the same because of EMSGSIZE
@@ -678,7 +693,8 @@ enum {
  *		(MSG_CTRUNC)
  * @malformed:	messages dropped because their control data or address made
  *		no sense
- * @errors:	errors that earlier datagrams left on the socket
+ * @errors:	errors that earlier datagrams left on the socket, and entries
+ *		dropped from its error queue: with IP_RECVERR one is both
  * @trains:	messages by their number of datagrams; the last class holds
  *		all longer ones
  */

@@ -48,30 +48,50 @@ struct rcu_head {
 extern pthread_rwlock_t rcu_lock;
 __attribute__((weak)) pthread_rwlock_t rcu_lock = PTHREAD_RWLOCK_INITIALIZER;
 
+/**
+ * rcu_register() - nothing to do for a lock
+ */
 static inline void rcu_register(void)
 {
 }
 
+/**
+ * rcu_unregister() - nothing to do for a lock
+ */
 static inline void rcu_unregister(void)
 {
 }
 
+/**
+ * rcu_enter() - see the other twin
+ */
 static inline void rcu_enter(void)
 {
 	pthread_rwlock_rdlock(&rcu_lock);
 }
 
+/**
+ * rcu_leave() - see the other twin
+ */
 static inline void rcu_leave(void)
 {
 	pthread_rwlock_unlock(&rcu_lock);
 }
 
+/**
+ * rcu_wait() - see the other twin
+ */
 static inline void rcu_wait(void)
 {
 	pthread_rwlock_wrlock(&rcu_lock);
 	pthread_rwlock_unlock(&rcu_lock);
 }
 
+/**
+ * rcu_free_later() - see the other twin; at once
+ * @head:	embedded in it
+ * @release:	called once no reader can have it
+ */
 static inline void rcu_free_later(struct rcu_head *head,
 				  void (*release)(struct rcu_head *head))
 {
@@ -79,6 +99,9 @@ static inline void rcu_free_later(struct rcu_head *head,
 	release(head);
 }
 
+/**
+ * rcu_drain() - nothing is ever left to do
+ */
 static inline void rcu_drain(void)
 {
 }

@@ -47,21 +47,46 @@ struct place {
 	struct allowedips_node **parent_slot;
 };
 
+/**
+ * family_slot() - which of two
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: 0 for IPv4, 1 for IPv6.
+ */
 static size_t family_slot(enum ip_family family)
 {
 	return family == IP_V4 ? 0 : 1;
 }
 
+/**
+ * family_words() - how many words an address has
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: 1 or 4.
+ */
 static unsigned int family_words(enum ip_family family)
 {
 	return family == IP_V4 ? 1 : MAX_WORDS;
 }
 
+/**
+ * family_bits() - how many bits an address has
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: 32 or 128.
+ */
 static unsigned int family_bits(enum ip_family family)
 {
 	return family_words(family) * WORD_BITS;
 }
 
+/**
+ * word_at() - a word of an address
+ * @addr:	address in network order
+ * @i:		which
+ *
+ * Return: the word in host order.
+ */
 static uint32_t word_at(const uint8_t *addr, unsigned int i)
 {
 	struct be32 word;
@@ -70,7 +95,13 @@ static uint32_t word_at(const uint8_t *addr, unsigned int i)
 	return be32_get(word);
 }
 
-/* The first @cidr of the 32 bits of word @i. */
+/**
+ * word_mask() - which bits of a word belong to a prefix
+ * @i:		which
+ * @cidr:	how many bits of it count
+ *
+ * Return: ones for the first @cidr bits, as far as they are in word @i.
+ */
 static uint32_t word_mask(unsigned int i, unsigned int cidr)
 {
 	if (cidr <= i * WORD_BITS)
@@ -80,6 +111,12 @@ static uint32_t word_mask(unsigned int i, unsigned int cidr)
 	return ~(UINT32_MAX >> (cidr - i * WORD_BITS));
 }
 
+/**
+ * key_of_prefix() - a prefix as the trie compares it
+ * @prefix:	prefix
+ *
+ * Return: its bits, host bits zero.
+ */
 static struct key key_of_prefix(const struct ip_prefix *prefix)
 {
 	struct key key = { { 0 } };
@@ -91,12 +128,26 @@ static struct key key_of_prefix(const struct ip_prefix *prefix)
 	return key;
 }
 
+/**
+ * bit_at() - one bit of an address
+ * @bits:	address
+ * @i:		which
+ *
+ * Return: 0 or 1.
+ */
 static unsigned int bit_at(const uint32_t *bits, unsigned int i)
 {
 	return bits[i / WORD_BITS] >> (WORD_BITS - 1 - i % WORD_BITS) & 1;
 }
 
-/* How many leading bits two addresses share, @max at most. */
+/**
+ * common_bits() - how many leading bits two addresses share
+ * @a:		the one
+ * @b:		the other
+ * @max:	most that counts
+ *
+ * Return: the number, @max at most.
+ */
 static unsigned int common_bits(const uint32_t *a, const uint32_t *b,
 				unsigned int max)
 {
@@ -112,18 +163,37 @@ static unsigned int common_bits(const uint32_t *a, const uint32_t *b,
 	return max;
 }
 
+/**
+ * node_covers() - does a node stand for a prefix of an address?
+ * @n:		node
+ * @bits:	address
+ *
+ * Return: true if so.
+ */
 static bool node_covers(const struct allowedips_node *n, const uint32_t *bits)
 {
 	return common_bits(n->bits, bits, n->cidr) == n->cidr;
 }
 
+/**
+ * node_alloc() - memory for a node
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: the node; NULL.
+ */
 static struct allowedips_node *node_alloc(enum ip_family family)
 {
 	return malloc(sizeof(struct allowedips_node) +
 		      family_words(family) * sizeof(uint32_t));
 }
 
-/* A node from those set aside, or from the heap. */
+/**
+ * node_get() - a node from those set aside, or from the heap
+ * @table:	table
+ * @family:	IP_V4 or IP_V6
+ *
+ * Return: the node; NULL.
+ */
 static struct allowedips_node *node_get(struct allowedips *table,
 					enum ip_family family)
 {
@@ -137,6 +207,12 @@ static struct allowedips_node *node_get(struct allowedips *table,
 	return n;
 }
 
+/**
+ * node_set_aside() - keep a node for an insertion to come
+ * @table:	table
+ * @family:	IP_V4 or IP_V6
+ * @n:		node
+ */
 static void node_set_aside(struct allowedips *table, enum ip_family family,
 			   struct allowedips_node *n)
 {
@@ -147,6 +223,13 @@ static void node_set_aside(struct allowedips *table, enum ip_family family,
 	table->n_spare[i]++;
 }
 
+/**
+ * node_fill() - make a node without owner and children
+ * @n:		node
+ * @family:	IP_V4 or IP_V6
+ * @key:	address
+ * @cidr:	how many bits of it count
+ */
 static void node_fill(struct allowedips_node *n, enum ip_family family,
 		      const struct key *key, unsigned int cidr)
 {
@@ -162,17 +245,30 @@ static void node_fill(struct allowedips_node *n, enum ip_family family,
 		n->bits[i] = key->bits[i] & word_mask(i, cidr);
 }
 
+/**
+ * node_release() - free a node that no reader can be on
+ * @head:	embedded in it
+ */
 static void node_release(struct rcu_head *head)
 {
 	free(container_of(head, struct allowedips_node, rcu));
 }
 
+/**
+ * node_retire() - free a node after the readers
+ * @n:		node
+ */
 static void node_retire(struct allowedips_node *n)
 {
 	rcu_free_later(&n->rcu, node_release);
 }
 
-/* Take a node from its owner; a reader may still be told the old one. */
+/**
+ * node_disown() - take a node from its owner; a reader may still be told the
+ *	old one
+ * @table:	table
+ * @n:		node
+ */
 static void node_disown(struct allowedips *table, struct allowedips_node *n)
 {
 	if (!n->owner)
@@ -182,6 +278,12 @@ static void node_disown(struct allowedips *table, struct allowedips_node *n)
 	list_remove(&n->of_owner);
 }
 
+/**
+ * node_own() - give a node to an owner
+ * @table:	table
+ * @n:		node
+ * @owner:	owner
+ */
 static void node_own(struct allowedips *table, struct allowedips_node *n,
 		     struct allowedips_owner *owner)
 {
@@ -243,9 +345,15 @@ void allowedips_unreserve(struct allowedips *table)
 	}
 }
 
-/*
- * Walk down to the node that stands for a prefix, or to where it would hang.
- * Afterwards *place->slot is that node, or NULL, or the first node on the way
+/**
+ * find_place() - walk down to the node of a prefix, or to where it would hang
+ * @table:	table
+ * @family:	IP_V4 or IP_V6
+ * @key:	address
+ * @cidr:	how many bits of it count
+ * @place:	filled
+ *
+ * Afterwards *@place->slot is that node, or NULL, or the first node on the way
  * that does not cover the prefix.
  */
 static void find_place(struct allowedips *table, enum ip_family family,
@@ -265,15 +373,30 @@ static void find_place(struct allowedips *table, enum ip_family family,
 	}
 }
 
+/**
+ * node_is() - does a node stand for this very prefix?
+ * @n:		node
+ * @key:	address
+ * @cidr:	how many bits of it count
+ *
+ * Return: true if so; false if not, or if @n is NULL.
+ */
 static bool node_is(const struct allowedips_node *n, const struct key *key,
 		    unsigned int cidr)
 {
 	return n && n->cidr == cidr && node_covers(n, key->bits);
 }
 
-/*
- * Hang a new node above @below, which does not cover it. If neither covers the
- * other, @glue forks to both; readers see all three at once.
+/**
+ * hang_above() - hang a new node above one that does not cover it
+ * @slot:	the pointer to it
+ * @fresh:	new node
+ * @below:	node that hangs there now
+ * @glue:	new fork, or NULL: @fresh covers @below
+ * @n_common:	bits that all below share
+ *
+ * If neither covers the other, @glue forks to both; readers see all three at
+ * once.
  */
 static void hang_above(struct allowedips_node **slot,
 		       struct allowedips_node *fresh,
@@ -292,7 +415,17 @@ static void hang_above(struct allowedips_node **slot,
 	rcu_store(*slot, glue);
 }
 
-/* Make the one or two nodes for a prefix that the trie does not have. */
+/**
+ * insert_fresh() - make the one or two nodes for a prefix the trie does not
+ *	have
+ * @table:	table
+ * @prefix:	prefix
+ * @key:	address
+ * @owner:	owner
+ * @place:	from find_place()
+ *
+ * Return: 0; -ENOMEM.
+ */
 static int insert_fresh(struct allowedips *table,
 			const struct ip_prefix *prefix, const struct key *key,
 			struct allowedips_owner *owner, struct place *place)
@@ -346,10 +479,14 @@ int allowedips_insert(struct allowedips *table, const struct ip_prefix *prefix,
 	return insert_fresh(table, prefix, &key, owner, &place);
 }
 
-/*
- * Take a prefix out of the trie. A node with two children stays as glue; one
- * with one child is replaced by it; and where a leaf goes from below glue, the
- * glue has one child left and is replaced by that.
+/**
+ * remove_at() - take a prefix out of the trie
+ * @table:	table
+ * @place:	from find_place()
+ *
+ * A node with two children stays as glue; one with one child is replaced by it;
+ * and where a leaf goes from below glue, the glue has one child left and is
+ * replaced by that.
  */
 static void remove_at(struct allowedips *table, const struct place *place)
 {
@@ -406,9 +543,15 @@ void allowedips_remove_owner(struct allowedips *table,
 	}
 }
 
-/*
- * The walk for one family: @family is a constant at each call, so each becomes
- * a loop of its own.
+/**
+ * lookup() - walk down and remember the last owner
+ * @n:		root
+ * @bits:	address
+ * @family:	IP_V4 or IP_V6
+ *
+ * @family is a constant at each call, so each becomes a loop of its own.
+ *
+ * Return: the owner; NULL.
  */
 static inline __attribute__((always_inline)) struct allowedips_owner *
 lookup(const struct allowedips_node *n, const uint32_t *bits,

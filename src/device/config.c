@@ -412,6 +412,10 @@ static int prepare(const struct config *config, struct change *change)
 	return err;
 }
 
+/**
+ * unprepare() - give back what prepare() took and applying did not need
+ * @change:	change
+ */
 static void unprepare(struct change *change)
 {
 	allowedips_unreserve(&change->device->allowedips);
@@ -489,6 +493,10 @@ static void begin_section(struct change *change, const struct section *section)
 	change->peer = peer;
 }
 
+/**
+ * replace_peers() - remove all peers
+ * @change:	change
+ */
 static void replace_peers(struct change *change)
 {
 	struct device *device = change->device;
@@ -499,6 +507,11 @@ static void replace_peers(struct change *change)
 						in_device));
 }
 
+/**
+ * set_persistent() - change the interval of persistent keepalives
+ * @change:	change
+ * @interval_s:	seconds, 0: none
+ */
 static void set_persistent(struct change *change, uint16_t interval_s)
 {
 	struct timers *timers = &change->peer->timers;
@@ -513,6 +526,11 @@ static void set_persistent(struct change *change, uint16_t interval_s)
 	}
 }
 
+/**
+ * change_allowedip() - add or remove a prefix
+ * @change:	change
+ * @record:	record
+ */
 static void change_allowedip(struct change *change, const struct record *record)
 {
 	struct allowedips *table = &change->device->allowedips;
@@ -528,6 +546,11 @@ static void change_allowedip(struct change *change, const struct record *record)
 	INVARIANT(!err);
 }
 
+/**
+ * apply_to_peer() - carry out an operation on the peer of the section
+ * @change:	change
+ * @record:	record
+ */
 static void apply_to_peer(struct change *change, const struct record *record)
 {
 	struct peer *peer = change->peer;
@@ -560,6 +583,11 @@ static void apply_to_peer(struct change *change, const struct record *record)
 	}
 }
 
+/**
+ * apply_record() - carry out an operation
+ * @change:	change
+ * @record:	record
+ */
 static void apply_record(struct change *change, const struct record *record)
 {
 	struct section section;

@@ -19,6 +19,12 @@ static struct peer *peer_of(struct noise_handshake *hs)
 	return container_of(hs, struct peer, handshake);
 }
 
+/**
+ * local_random() - see struct noise_ops
+ * @arg:	device
+ * @buf:	filled
+ * @len:	bytes
+ */
 static void local_random(void *arg, void *buf, size_t len)
 {
 	struct device *device = arg;
@@ -26,6 +32,13 @@ static void local_random(void *arg, void *buf, size_t len)
 	device->ops->random(device->arg, buf, len);
 }
 
+/**
+ * local_peer_get() - see struct noise_ops
+ * @arg:	device
+ * @key:	public key
+ *
+ * Return: the handshake; NULL.
+ */
 static struct noise_handshake *
 local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -40,12 +53,25 @@ local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 	return peer ? &peer->handshake : NULL;
 }
 
+/**
+ * local_peer_put() - see struct noise_ops
+ * @arg:	device
+ * @hs:		handshake
+ */
 static void local_peer_put(void *arg, struct noise_handshake *hs)
 {
 	(void)arg;
 	peer_put(peer_of(hs));
 }
 
+/**
+ * local_index_new() - see struct noise_ops
+ * @arg:	device
+ * @hs:		handshake
+ * @idx:	set
+ *
+ * Return: 0; -errno.
+ */
 static int local_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
 {
 	struct device *device = arg;
@@ -53,6 +79,15 @@ static int local_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
 	return index_new(&device->index, hs, idx);
 }
 
+/**
+ * local_index_replace() - see struct noise_ops
+ * @arg:	device
+ * @idx:	index
+ * @hs:		handshake
+ * @kp:		keypair
+ *
+ * Return: 0; -ENOENT.
+ */
 static int local_index_replace(void *arg, uint32_t idx,
 			       struct noise_handshake *hs,
 			       struct noise_keypair *kp)
@@ -62,6 +97,11 @@ static int local_index_replace(void *arg, uint32_t idx,
 	return index_replace(&device->index, idx, hs, kp);
 }
 
+/**
+ * local_index_drop() - see struct noise_ops
+ * @arg:	device
+ * @idx:	index
+ */
 static void local_index_drop(void *arg, uint32_t idx)
 {
 	struct device *device = arg;
@@ -78,6 +118,13 @@ static const struct noise_ops local_ops = {
 	.index_drop = local_index_drop,
 };
 
+/**
+ * peer_hash() - hash of a peer, by its key
+ * @entry:	peer
+ * @arg:	hash key
+ *
+ * Return: the hash.
+ */
 static uint64_t peer_hash(const void *entry, const void *arg)
 {
 	const struct peer *peer = entry;
@@ -191,7 +238,7 @@ struct peer *device_lookup_peer(const struct device *device,
 	do {
 		peer = table_probe(slots, &pos);
 	} while (peer &&
-		 memcmp(peer->public_key, key, sizeof(peer->public_key)));
+		 memcmp(peer->public_key, key, sizeof(peer->public_key)) != 0);
 	return peer;
 }
 
@@ -255,12 +302,22 @@ static void for_each_peer(struct device *device,
 		fn(container_of(item, struct peer, in_device), now);
 }
 
+/**
+ * bring_down() - stop a peer
+ * @peer:	peer
+ * @now:	the present
+ */
 static void bring_down(struct peer *peer, uint64_t now)
 {
 	(void)now;
 	peer_stop(peer);
 }
 
+/**
+ * bring_up() - start a peer
+ * @peer:	peer
+ * @now:	the present
+ */
 static void bring_up(struct peer *peer, uint64_t now)
 {
 	(void)now;
@@ -285,6 +342,11 @@ void device_set_up(struct device *device, bool is_up, uint64_t now)
 	for_each_peer(device, is_up ? bring_up : bring_down, now);
 }
 
+/**
+ * end_sessions() - our key has changed: what was agreed with a peer is void
+ * @peer:	peer
+ * @now:	the present
+ */
 static void end_sessions(struct peer *peer, uint64_t now)
 {
 	(void)now;

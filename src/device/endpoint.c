@@ -12,6 +12,11 @@ void endpoint_cell_init(struct endpoint_cell *cell)
 		atomic_init(&cell->words[i], 0);
 }
 
+/**
+ * copy_words() - copy a cell, perhaps torn
+ * @cell:	cell
+ * @ep:		filled
+ */
 static void copy_words(const struct endpoint_cell *cell,
 		       struct device_endpoint *ep)
 {

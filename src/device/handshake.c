@@ -257,8 +257,7 @@ static enum drop_reason take_cookie(const struct received *r)
 enum drop_reason device_receive_handshake(struct device *device,
 					  const void *msg, size_t len,
 					  const struct device_origin *from,
-					  bool is_loaded, uint64_t now,
-					  uint64_t realtime,
+					  uint64_t now, uint64_t realtime,
 					  struct device_answer *answer)
 {
 	const struct received r = { device, msg,      len,   from,
@@ -273,7 +272,7 @@ enum drop_reason device_receive_handshake(struct device *device,
 		return take_cookie(&r);
 	if (type != MESSAGE_INITIATION && type != MESSAGE_RESPONSE)
 		return DROP_BAD_MESSAGE;
-	reason = check_macs(&r, is_loaded);
+	reason = check_macs(&r, from->is_loaded);
 	if (reason)
 		return reason;
 	return type == MESSAGE_INITIATION ? take_initiation(&r)

@@ -21,7 +21,13 @@ struct index_entry {
 	uint32_t idx;
 };
 
-/* The numbers are random, so they are their own hashes. */
+/**
+ * entry_hash() - the numbers are random, so they are their own hashes
+ * @entry:	entry
+ * @arg:	not used
+ *
+ * Return: the hash.
+ */
 static uint64_t entry_hash(const void *entry, const void *arg)
 {
 	const struct index_entry *e = entry;
@@ -30,6 +36,13 @@ static uint64_t entry_hash(const void *entry, const void *arg)
 	return e->idx;
 }
 
+/**
+ * find() - find an entry
+ * @index:	table
+ * @idx:	index
+ *
+ * Return: the entry; NULL.
+ */
 static struct index_entry *find(const struct index *index, uint32_t idx)
 {
 	const struct table_slots *slots = rcu_load(index->table.slots);
@@ -60,7 +73,13 @@ void index_deinit(struct index *index)
 	pthread_mutex_destroy(&index->lock);
 }
 
-/* Draw a number that is free and put the entry there. */
+/**
+ * insert_at_random() - draw a number that is free and put the entry there
+ * @index:	table, locked
+ * @e:		entry
+ *
+ * Return: 0; -ENOMEM, -ENOSPC.
+ */
 static int insert_at_random(struct index *index, struct index_entry *e)
 {
 	unsigned int i;
@@ -112,6 +131,10 @@ int index_replace(struct index *index, uint32_t idx, struct noise_handshake *hs,
 	return err;
 }
 
+/**
+ * entry_release() - free an entry that no reader can have
+ * @head:	embedded in it
+ */
 static void entry_release(struct rcu_head *head)
 {
 	struct index_entry *e = container_of(head, struct index_entry, rcu);

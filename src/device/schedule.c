@@ -46,6 +46,12 @@ void schedule_entry_init(struct schedule_entry *entry)
 	entry->pos = 0;
 }
 
+/**
+ * put_at() - put an entry into a place of the heap
+ * @schedule:	heap
+ * @pos:	where
+ * @entry:	entry
+ */
 static void put_at(struct schedule *schedule, size_t pos,
 		   struct schedule_entry *entry)
 {
@@ -53,7 +59,11 @@ static void put_at(struct schedule *schedule, size_t pos,
 	entry->pos = pos;
 }
 
-/* Move an entry towards the root until its parent is not later. */
+/**
+ * sift_up() - move an entry towards the root until its parent is not later
+ * @schedule:	heap
+ * @entry:	entry
+ */
 static void sift_up(struct schedule *schedule, struct schedule_entry *entry)
 {
 	size_t pos = entry->pos;
@@ -69,7 +79,11 @@ static void sift_up(struct schedule *schedule, struct schedule_entry *entry)
 	put_at(schedule, pos, entry);
 }
 
-/* Move an entry away from the root until no child is earlier. */
+/**
+ * sift_down() - move an entry away from the root until no child is earlier
+ * @schedule:	heap
+ * @entry:	entry
+ */
 static void sift_down(struct schedule *schedule, struct schedule_entry *entry)
 {
 	size_t pos = entry->pos;
@@ -88,6 +102,11 @@ static void sift_down(struct schedule *schedule, struct schedule_entry *entry)
 	put_at(schedule, pos, entry);
 }
 
+/**
+ * take_out() - remove an entry, wherever it is
+ * @schedule:	heap
+ * @entry:	entry
+ */
 static void take_out(struct schedule *schedule, struct schedule_entry *entry)
 {
 	struct schedule_entry *last = schedule->heap[--schedule->n];

@@ -89,22 +89,47 @@ void staged_queue_init(struct staged_queue *queue)
 	queue->last = NO_BLOCK;
 }
 
+/**
+ * blocks_for() - how many blocks a packet takes
+ * @len:	bytes
+ *
+ * Return: the number.
+ */
 static uint32_t blocks_for(size_t len)
 {
 	return (uint32_t)((len + STAGED_BLOCK_LEN - 1) / STAGED_BLOCK_LEN);
 }
 
+/**
+ * block_bytes() - the memory of a block
+ * @pool:	pool
+ * @block:	number of the block
+ *
+ * Return: its first byte.
+ */
 static uint8_t *block_bytes(const struct staged_pool *pool, uint32_t block)
 {
 	return pool->memory + (size_t)block * STAGED_BLOCK_LEN;
 }
 
+/**
+ * queue_count() - packets in a queue
+ * @queue:	queue
+ *
+ * Return: the number.
+ */
 static uint32_t queue_count(const struct staged_queue *queue)
 {
 	return atomic_load_explicit(&queue->n_packets, memory_order_relaxed);
 }
 
-/* Move a queue to the list that its new number of blocks belongs in. */
+/**
+ * queue_resize() - move a queue to the list that its new number of blocks
+ *	belongs in
+ * @pool:	pool, locked
+ * @queue:	queue
+ * @n_blocks:	how many
+ */
 static void queue_resize(struct staged_pool *pool, struct staged_queue *queue,
 			 uint32_t n_blocks)
 {
@@ -132,7 +157,12 @@ static void queue_resize(struct staged_pool *pool, struct staged_queue *queue,
 		pool->most = n_blocks;
 }
 
-/* The queue that holds the most blocks; there is one if any block is used. */
+/**
+ * queue_with_most() - the queue that holds the most blocks
+ * @pool:	pool, locked
+ *
+ * Return: the queue; there is one if any block is used.
+ */
 static struct staged_queue *queue_with_most(struct staged_pool *pool)
 {
 	while (pool->most && !pool->by_size[pool->most])
@@ -140,7 +170,11 @@ static struct staged_queue *queue_with_most(struct staged_pool *pool)
 	return pool->by_size[pool->most];
 }
 
-/* Free the oldest packet of a queue that is not empty. */
+/**
+ * drop_oldest() - free the oldest packet of a queue that is not empty
+ * @pool:	pool, locked
+ * @queue:	queue
+ */
 static void drop_oldest(struct staged_pool *pool, struct staged_queue *queue)
 {
 	uint32_t first = queue->first;
@@ -160,6 +194,12 @@ static void drop_oldest(struct staged_pool *pool, struct staged_queue *queue)
 			      memory_order_relaxed);
 }
 
+/**
+ * block_take() - take a free block
+ * @pool:	pool, locked
+ *
+ * Return: its number; there must be one.
+ */
 static uint32_t block_take(struct staged_pool *pool)
 {
 	uint32_t block = pool->free_list;
@@ -174,7 +214,14 @@ static uint32_t block_take(struct staged_pool *pool)
 	return block;
 }
 
-/* Copy a packet into a chain of blocks, which are there. */
+/**
+ * chain_fill() - copy a packet into a chain of blocks, which are there
+ * @pool:	pool, locked
+ * @packet:	packet
+ * @len:	bytes
+ *
+ * Return: the first block.
+ */
 static uint32_t chain_fill(struct staged_pool *pool, const uint8_t *packet,
 			   size_t len)
 {
@@ -192,6 +239,14 @@ static uint32_t chain_fill(struct staged_pool *pool, const uint8_t *packet,
 	return first;
 }
 
+/**
+ * make_room() - drop packets until one more fits
+ * @pool:	pool, locked
+ * @queue:	queue
+ * @n_blocks:	how many
+ *
+ * Return: how many were dropped.
+ */
 static size_t make_room(struct staged_pool *pool, struct staged_queue *queue,
 			uint32_t n_blocks)
 {
@@ -230,6 +285,13 @@ int staged_push(struct staged_pool *pool, struct staged_queue *queue,
 	return 0;
 }
 
+/**
+ * chain_read() - copy a packet out of its blocks
+ * @pool:	pool, locked
+ * @block:	its first one
+ * @buf:	filled
+ * @len:	bytes
+ */
 static void chain_read(const struct staged_pool *pool, uint32_t block,
 		       uint8_t *buf, size_t len)
 {

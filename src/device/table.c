@@ -25,12 +25,21 @@ void table_deinit(struct table *table)
 	table->slots = NULL;
 }
 
+/**
+ * slots_release() - free slots that no reader has
+ * @head:	embedded in it
+ */
 static void slots_release(struct rcu_head *head)
 {
 	free(container_of(head, struct table_slots, rcu));
 }
 
-/* Put an entry into the first slot of its row that was never used. */
+/**
+ * slots_put() - put an entry into the first slot of its row that was never used
+ * @slots:	slots
+ * @hash:	its hash
+ * @entry:	entry
+ */
 static void slots_put(struct table_slots *slots, uint64_t hash, void *entry)
 {
 	while (slots->slot[hash & slots->mask])
@@ -38,7 +47,13 @@ static void slots_put(struct table_slots *slots, uint64_t hash, void *entry)
 	rcu_store(slots->slot[hash & slots->mask], entry);
 }
 
-/* Build the table anew, without marks and with room for @n_entries. */
+/**
+ * rebuild() - build a table anew, without marks and with more room
+ * @table:	table
+ * @n_entries:	for how many entries
+ *
+ * Return: 0; -ENOMEM.
+ */
 static int rebuild(struct table *table, size_t n_entries)
 {
 	struct table_slots *old = table->slots;

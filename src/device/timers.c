@@ -13,19 +13,34 @@ static const uint64_t unanswered_limit_ns =
 	(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) * NSEC_PER_SEC;
 static const uint64_t zero_ns = 3 * REJECT_AFTER_TIME * NSEC_PER_SEC;
 
+/**
+ * get() - read what another thread may write
+ * @at:		where
+ *
+ * Return: the value.
+ */
 static uint64_t get(const _Atomic uint64_t *at)
 {
 	return atomic_load_explicit(at, memory_order_relaxed);
 }
 
+/**
+ * set() - write what another thread may read
+ * @at:		where
+ * @value:	value
+ */
 static void set(_Atomic uint64_t *at, uint64_t value)
 {
 	atomic_store_explicit(at, value, memory_order_relaxed);
 }
 
-static void clear(_Atomic bool *at)
+/**
+ * clear() - write false
+ * @flag:	flag
+ */
+static void clear(_Atomic bool *flag)
 {
-	atomic_store_explicit(at, false, memory_order_relaxed);
+	atomic_store_explicit(flag, false, memory_order_relaxed);
 }
 
 void timers_init(struct timers *timers)
@@ -50,10 +65,15 @@ void timers_stop(struct timers *timers)
 	timers->is_attempting = false;
 }
 
-/*
- * A wait was started. The exchange orders the stores before it against the
- * control thread's look after its own exchange in disarm(): either that look
- * sees them, or this sees the flag cleared and the caller wakes it.
+/**
+ * arm() - a wait was started
+ * @timers:	timers
+ *
+ * The exchange orders the stores before it against the control thread's look
+ * after its own exchange in disarm(): either that look sees them, or this sees
+ * the flag cleared and the caller wakes it.
+ *
+ * Return: true if the control thread must be woken.
  */
 static bool arm(struct timers *timers)
 {
@@ -121,18 +141,38 @@ void timers_expire_handshake(struct timers *timers)
 	set(&timers->handshake_sent_ns, 0);
 }
 
-/* A part of a span, by 16 random bits. */
+/**
+ * part_of() - a part of a span, by chance
+ * @span_ns:	span
+ * @random:	random bits, of which the lower 16 count
+ *
+ * Return: 0 up to the span.
+ */
 static uint64_t part_of(uint64_t span_ns, uint32_t random)
 {
 	return span_ns / 0x10000 * (random & 0xffff);
 }
 
+/**
+ * jitter() - 0 to REKEY_TIMEOUT_JITTER_MAX_MS, by chance
+ * @random:	random bits, of which the lower 16 count
+ *
+ * Return: nanoseconds.
+ */
 static uint64_t jitter(uint32_t random)
 {
 	return part_of((REKEY_TIMEOUT_JITTER_MAX_MS + 1) * NSEC_PER_MSEC,
 		       random);
 }
 
+/**
+ * is_due() - has a deadline come?
+ * @due_ns:	deadline
+ * @now:	the present
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ *
+ * Return: true if so; false if not, and it is noted in the verdict.
+ */
 static bool is_due(uint64_t due_ns, uint64_t now, struct timers_verdict *v)
 {
 	if (due_ns <= now)
@@ -142,13 +182,24 @@ static bool is_due(uint64_t due_ns, uint64_t now, struct timers_verdict *v)
 	return false;
 }
 
+/**
+ * take_wish() - take the wish for a handshake, if there is one
+ * @timers:	timers
+ *
+ * Return: true if there was.
+ */
 static bool take_wish(struct timers *timers)
 {
 	return atomic_exchange_explicit(&timers->wants_handshake, false,
 					memory_order_seq_cst);
 }
 
-/* The earliest time for another message of the handshake. */
+/**
+ * gate_ns() - the earliest time for another message of the handshake
+ * @timers:	timers
+ *
+ * Return: the time.
+ */
 static uint64_t gate_ns(const struct timers *timers)
 {
 	uint64_t sent_ns = get(&timers->handshake_sent_ns);
@@ -156,6 +207,10 @@ static uint64_t gate_ns(const struct timers *timers)
 	return sent_ns ? sent_ns + rekey_timeout_ns : 0;
 }
 
+/**
+ * check_done() - has a handshake succeeded?
+ * @timers:	timers
+ */
 static void check_done(struct timers *timers)
 {
 	if (atomic_exchange_explicit(&timers->is_done, false,
@@ -163,6 +218,13 @@ static void check_done(struct timers *timers)
 		timers->is_attempting = false;
 }
 
+/**
+ * initiate() - send an initiation, and see to the next
+ * @timers:	timers
+ * @now:	the present
+ * @random:	random bits, of which the lower 16 count
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 		     struct timers_verdict *v)
 {
@@ -173,6 +235,12 @@ static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 	(void)is_due(timers->retry_ns, now, v);
 }
 
+/**
+ * give_up() - end an attempt
+ * @timers:	timers
+ * @now:	the present
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void give_up(struct timers *timers, uint64_t now,
 		    struct timers_verdict *v)
 {
@@ -187,6 +255,13 @@ static void give_up(struct timers *timers, uint64_t now,
 						memory_order_relaxed);
 }
 
+/**
+ * check_attempt() - is another initiation due, or the attempt over?
+ * @timers:	timers
+ * @now:	the present
+ * @random:	random bits, of which the lower 16 count
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 			  struct timers_verdict *v)
 {
@@ -209,6 +284,13 @@ static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 	initiate(timers, now, random, v);
 }
 
+/**
+ * check_unanswered() - has data gone unanswered for too long?
+ * @timers:	timers
+ * @now:	the present
+ * @random:	random bits, of which the lower 16 count
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void check_unanswered(struct timers *timers, uint64_t now,
 			     uint32_t random, struct timers_verdict *v)
 {
@@ -228,10 +310,18 @@ static void check_unanswered(struct timers *timers, uint64_t now,
 			      memory_order_relaxed);
 }
 
+/**
+ * check_wish() - has somebody asked for a handshake?
+ * @timers:	timers
+ * @now:	the present
+ * @random:	random bits, of which the lower 16 count
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ *
+ * While attempting, the wish stays for the next retry to find.
+ */
 static void check_wish(struct timers *timers, uint64_t now, uint32_t random,
 		       struct timers_verdict *v)
 {
-	/* While attempting, the wish stays for the next retry to find. */
 	if (timers->is_attempting ||
 	    !atomic_load_explicit(&timers->wants_handshake,
 				  memory_order_relaxed))
@@ -244,6 +334,12 @@ static void check_wish(struct timers *timers, uint64_t now, uint32_t random,
 	initiate(timers, now, random, v);
 }
 
+/**
+ * check_owed() - is a keepalive due as an answer?
+ * @timers:	timers
+ * @now:	the present
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void check_owed(struct timers *timers, uint64_t now,
 		       struct timers_verdict *v)
 {
@@ -257,6 +353,12 @@ static void check_owed(struct timers *timers, uint64_t now,
 						memory_order_relaxed);
 }
 
+/**
+ * check_persistent() - is a persistent keepalive due?
+ * @timers:	timers
+ * @now:	the present
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void check_persistent(struct timers *timers, uint64_t now,
 			     struct timers_verdict *v)
 {
@@ -273,6 +375,12 @@ static void check_persistent(struct timers *timers, uint64_t now,
 	}
 }
 
+/**
+ * check_session() - is it time to wipe the keys?
+ * @timers:	timers
+ * @now:	the present
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void check_session(struct timers *timers, uint64_t now,
 			  struct timers_verdict *v)
 {
@@ -287,6 +395,12 @@ static void check_session(struct timers *timers, uint64_t now,
 		v->actions |= TIMERS_ZERO_KEYS;
 }
 
+/**
+ * is_waiting() - is one of the waits under way that the data path starts?
+ * @timers:	timers
+ *
+ * Return: true if so.
+ */
 static bool is_waiting(const struct timers *timers)
 {
 	return atomic_load_explicit(&timers->unanswered_ns,
@@ -294,7 +408,13 @@ static bool is_waiting(const struct timers *timers)
 	       atomic_load_explicit(&timers->owed_ns, memory_order_seq_cst);
 }
 
-/* No activity since the last look: the next one will have to wake us. */
+/**
+ * disarm() - without activity since the last look, the next will have to wake
+ *	us
+ * @timers:	timers
+ * @now:	the present
+ * @v:		verdict: its next_ns becomes the deadline if that is earlier
+ */
 static void disarm(struct timers *timers, uint64_t now,
 		   struct timers_verdict *v)
 {

@@ -77,15 +77,14 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 			   const struct handshake_message *m, bool is_loaded)
 {
 	static struct log_limit limit;
-	struct device_origin origin = { 0 };
+	struct device_origin origin = { .is_loaded = is_loaded };
 	struct device_answer answer = { 0 };
 	enum drop_reason reason;
 
 	endpoint_to_device(&origin.endpoint, &m->from);
 	fill_source(&origin, &m->from);
 	reason = device_receive_handshake(h->device, m->bytes, m->len, &origin,
-					  is_loaded, time_now(),
-					  time_realtime(), &answer);
+					  time_now(), time_realtime(), &answer);
 	if (reason != DROP_NONE)
 		count(&h->drops[reason]);
 	if (answer.len &&
@@ -241,7 +240,7 @@ int handshaker_init(struct handshaker *h, struct device *device,
 
 void handshaker_deinit(struct handshaker *h)
 {
-	for (; h->n_init; h->n_init--) {
+	for (; h->initiations && h->n_init; h->n_init--) {
 		peer_put(h->initiations[h->first_init]);
 		h->first_init = (h->first_init + 1) % HANDSHAKE_INITIATIONS;
 	}

@@ -200,7 +200,7 @@ static void open_run(struct outbound_lane *ol, struct slot *slot,
 static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 {
 	struct segment_slab *slab = &slot->slab;
-	unsigned int first = slab->segs_cnt, mtu;
+	unsigned int first, mtu;
 
 	open_run(ol, slot, ol->peer, now);
 	first = slab->segs_cnt;

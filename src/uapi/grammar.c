@@ -136,11 +136,24 @@ static int parse_prefix(struct ip_prefix *prefix, const char *text)
 	return ip_prefix_is_valid(prefix) ? 0 : -EINVAL;
 }
 
+/**
+ * is_true() - the one value of a switch
+ * @value:	value
+ *
+ * Return: true if so.
+ */
 static bool is_true(const char *value)
 {
 	return !strcmp(value, "true");
 }
 
+/**
+ * take_private_key() - read the value of private_key
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_private_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PRIVATE_KEY_LEN] = { 0 };
@@ -152,6 +165,13 @@ static int take_private_key(struct uapi_parser *parser, const char *value)
 	return err;
 }
 
+/**
+ * take_listen_port() - read the value of listen_port
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_listen_port(struct uapi_parser *parser, const char *value)
 {
 	uint32_t port;
@@ -161,6 +181,13 @@ static int take_listen_port(struct uapi_parser *parser, const char *value)
 	return config_set_listen_port(parser->request.config, (uint16_t)port);
 }
 
+/**
+ * take_fwmark() - read the value of fwmark
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_fwmark(struct uapi_parser *parser, const char *value)
 {
 	uint32_t fwmark;
@@ -170,6 +197,13 @@ static int take_fwmark(struct uapi_parser *parser, const char *value)
 	return config_set_fwmark(parser->request.config, fwmark);
 }
 
+/**
+ * take_replace_peers() - read the value of replace_peers
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_replace_peers(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
@@ -177,6 +211,13 @@ static int take_replace_peers(struct uapi_parser *parser, const char *value)
 	return config_replace_peers(parser->request.config);
 }
 
+/**
+ * take_public_key() - read the value of public_key
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_public_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 0 };
@@ -187,6 +228,13 @@ static int take_public_key(struct uapi_parser *parser, const char *value)
 	return config_begin_peer(parser->request.config, key);
 }
 
+/**
+ * take_update_only() - read the value of update_only
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_update_only(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
@@ -194,6 +242,13 @@ static int take_update_only(struct uapi_parser *parser, const char *value)
 	return config_update_only(parser->request.config);
 }
 
+/**
+ * take_remove() - read the value of remove
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_remove(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
@@ -201,6 +256,13 @@ static int take_remove(struct uapi_parser *parser, const char *value)
 	return config_remove_peer(parser->request.config);
 }
 
+/**
+ * take_preshared_key() - read the value of preshared_key
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_preshared_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PRESHARED_KEY_LEN] = { 0 };
@@ -212,6 +274,13 @@ static int take_preshared_key(struct uapi_parser *parser, const char *value)
 	return err;
 }
 
+/**
+ * take_endpoint() - read the value of endpoint
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_endpoint(struct uapi_parser *parser, const char *value)
 {
 	struct device_endpoint ep;
@@ -224,6 +293,13 @@ static int take_endpoint(struct uapi_parser *parser, const char *value)
 	return config_set_endpoint(parser->request.config, &ep);
 }
 
+/**
+ * take_persistent() - read the value of persistent_keepalive_interval
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_persistent(struct uapi_parser *parser, const char *value)
 {
 	uint32_t interval_s;
@@ -234,6 +310,13 @@ static int take_persistent(struct uapi_parser *parser, const char *value)
 				     (uint16_t)interval_s);
 }
 
+/**
+ * take_replace_allowedips() - read the value of replace_allowed_ips
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_replace_allowedips(struct uapi_parser *parser,
 				   const char *value)
 {
@@ -242,6 +325,13 @@ static int take_replace_allowedips(struct uapi_parser *parser,
 	return config_replace_allowedips(parser->request.config);
 }
 
+/**
+ * take_allowed_ip() - read the value of allowed_ip
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL; -errno of the list of operations.
+ */
 static int take_allowed_ip(struct uapi_parser *parser, const char *value)
 {
 	struct config *config = parser->request.config;
@@ -254,6 +344,13 @@ static int take_allowed_ip(struct uapi_parser *parser, const char *value)
 			  : config_add_allowedip(config, &prefix);
 }
 
+/**
+ * take_protocol_version() - there is one version
+ * @parser:	parser
+ * @value:	value
+ *
+ * Return: 0; -EINVAL.
+ */
 static int take_protocol_version(struct uapi_parser *parser, const char *value)
 {
 	(void)parser;
@@ -276,6 +373,12 @@ static const struct key keys[] = {
 	{ "protocol_version", OF_PEER, false, take_protocol_version },
 };
 
+/**
+ * find_key() - look a key up
+ * @name:	name
+ *
+ * Return: the key; NULL.
+ */
 static const struct key *find_key(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
@@ -349,12 +452,12 @@ static void take_set_line(struct uapi_parser *parser, char *line)
  */
 static int take_start(struct uapi_parser *parser)
 {
-	if (!strcmp(parser->line, "get=1")) {
+	if (strcmp(parser->line, "get=1") == 0) {
 		parser->state = IN_GET;
 		parser->request.op = UAPI_GET;
 		return 0;
 	}
-	if (strcmp(parser->line, "set=1"))
+	if (strcmp(parser->line, "set=1") != 0)
 		return -EPROTO;
 	parser->state = IN_SET;
 	parser->request.op = UAPI_SET;

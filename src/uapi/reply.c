@@ -19,6 +19,11 @@ struct text {
 	size_t len;
 };
 
+/**
+ * put() - append text
+ * @t:		text
+ * @format:	as printf()
+ */
 __attribute__((format(printf, 2, 3))) static void put(struct text *t,
 						      const char *format, ...)
 {
@@ -48,6 +53,11 @@ static void put_key(struct text *t, const char *name,
 	put(t, "\n");
 }
 
+/**
+ * put_device() - write the lines of the device
+ * @t:		text
+ * @device:	device
+ */
 static void put_device(struct text *t, struct device *device)
 {
 	uint8_t key[NOISE_PRIVATE_KEY_LEN];
@@ -61,11 +71,23 @@ static void put_device(struct text *t, struct device *device)
 		put(t, "fwmark=%" PRIu32 "\n", device->fwmark);
 }
 
+/**
+ * get() - read a counter
+ * @at:		where
+ *
+ * Return: its value.
+ */
 static uint64_t get(const _Atomic uint64_t *at)
 {
 	return atomic_load_explicit(at, memory_order_relaxed);
 }
 
+/**
+ * put_endpoint() - write a peer's endpoint, if it has one
+ * @t:		text
+ * @peer:	peer
+ * @codec:	prints endpoints
+ */
 static void put_endpoint(struct text *t, const struct peer *peer,
 			 const struct uapi_codec *codec)
 {
@@ -77,6 +99,12 @@ static void put_endpoint(struct text *t, const struct peer *peer,
 		put(t, "endpoint=%s\n", text);
 }
 
+/**
+ * put_peer() - write the lines of a peer, but for its prefixes
+ * @t:		text
+ * @peer:	peer
+ * @codec:	prints endpoints
+ */
 static void put_peer(struct text *t, struct peer *peer,
 		     const struct uapi_codec *codec)
 {
@@ -100,6 +128,11 @@ static void put_peer(struct text *t, struct peer *peer,
 				 memory_order_relaxed));
 }
 
+/**
+ * put_prefix() - write a prefix
+ * @t:		text
+ * @prefix:	prefix
+ */
 static void put_prefix(struct text *t, const struct ip_prefix *prefix)
 {
 	char addr[INET6_ADDRSTRLEN];
@@ -169,6 +202,11 @@ static void find_again(struct uapi_reply *reply)
 			break;
 }
 
+/**
+ * step_peer() - write the next peer
+ * @reply:	reply
+ * @t:		text
+ */
 static void step_peer(struct uapi_reply *reply, struct text *t)
 {
 	struct peer *peer = next_peer(reply);
@@ -185,6 +223,11 @@ static void step_peer(struct uapi_reply *reply, struct text *t)
 	put_peer(t, peer, reply->codec);
 }
 
+/**
+ * step_prefix() - write the next prefix of the peer
+ * @reply:	reply
+ * @t:		text
+ */
 static void step_prefix(struct uapi_reply *reply, struct text *t)
 {
 	struct ip_prefix prefix;
@@ -197,6 +240,11 @@ static void step_prefix(struct uapi_reply *reply, struct text *t)
 	put_prefix(t, &prefix);
 }
 
+/**
+ * step() - write the next piece
+ * @reply:	reply
+ * @t:		text
+ */
 static void step(struct uapi_reply *reply, struct text *t)
 {
 	switch (reply->step) {

@@ -38,9 +38,10 @@
 
 /* What the sender knows of a datagram; bits of struct item's flags. */
 enum {
-	ITEM_ALONE = 1,	 /* it must not be in a train */
-	ITEM_BARE = 2,	 /* it goes without its source */
-	ITEM_RETRIED = 4 /* a pending error was blamed on another once */
+	ITEM_ALONE = 1,	  /* it must not be in a train */
+	ITEM_BARE = 2,	  /* it goes without its source */
+	ITEM_RETRIED = 4, /* a pending error was blamed on another once */
+	ITEM_STARVED = 8  /* there was no buffer for it once */
 };
 
 enum {

@@ -336,10 +336,11 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 	sock->notice_arg = o->opt.notice_arg;
 	sock->bad_kernel =
 		sys->uname(&name) == 0 && kernel_corrupts_trains(name.release);
+	/* Without attributes these cannot fail in glibc or musl. */
+	pthread_mutex_init(&sock->switching, NULL);
 	for (int h = 0; h < HALVES; h++) {
 		sock->halves[h].fd = -1;
 		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
-		/* Without attributes this cannot fail in glibc or musl. */
 		pthread_rwlock_init(&sock->halves[h].gate, NULL);
 	}
 	o->sock = sock;
@@ -363,6 +364,7 @@ static void free_socket(struct ug_socket *sock)
 {
 	for (int h = 0; h < HALVES; h++)
 		pthread_rwlock_destroy(&sock->halves[h].gate);
+	pthread_mutex_destroy(&sock->switching);
 	path_table_free(sock->paths);
 	free(sock);
 }

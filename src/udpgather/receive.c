@@ -41,6 +41,7 @@ enum {
  * @generation:	of the sources that they teach
  * @current:	the message that is being handed out
  * @turn:	the half that AF_UNSPEC asks first
+ * @shut:	a gate was found closed: there may be something none the less
  * @counters:	written by the owner, read by anybody
  */
 struct ug_receiver {
@@ -55,6 +56,7 @@ struct ug_receiver {
 	uint32_t generation;
 	struct split current;
 	int turn;
+	bool shut;
 	struct receive_counters counters;
 };
 
@@ -141,9 +143,9 @@ static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 		      struct half *half)
 {
-	receive_count(&r->counters, calls, 1);
 	/* Partner: the store below; seen late it costs one more call. */
 	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
+		receive_count(&r->counters, calls, 1);
 		int n = sys->recvmmsg(half->fd, r->msgs, r->n_slots,
 				      MSG_DONTWAIT);
 
@@ -154,6 +156,7 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 		atomic_store_explicit(&half->no_recvmmsg, true,
 				      memory_order_relaxed);
 	}
+	receive_count(&r->counters, calls, 1);
 	ssize_t len = sys->recvmsg(half->fd, &r->msgs->msg_hdr, MSG_DONTWAIT);
 
 	if (len < 0)
@@ -165,7 +168,11 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 static int call(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
-	pthread_rwlock_rdlock(&half->gate);
+	/* Partner: begin() in merging.c. */
+	if (pthread_rwlock_tryrdlock(&half->gate)) {
+		r->shut = true;
+		return -EAGAIN;
+	}
 	int n = call_gated(r, sys, half);
 
 	pthread_rwlock_unlock(&half->gate);
@@ -190,7 +197,6 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 
 		switch (n) {
 		case -EAGAIN:
-			merging_settle(sys, half);
 			return 0;
 		case -EINTR:
 			break;
@@ -231,27 +237,6 @@ static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 	return 0;
 }
 
-/* Sleep until something comes. Return: false if the time is up. */
-static bool wait_any(struct ug_receiver *r, const struct ug_socket *sock,
-		     int family, int timeout_ms)
-{
-	struct pollfd fds[HALVES];
-	nfds_t n = 0;
-
-	for (int h = 0; h < HALVES; h++) {
-		const struct half *half = &sock->halves[h];
-
-		if (half->fd >= 0 &&
-		    (family == AF_UNSPEC || family == half->family))
-			fds[n++] = (struct pollfd){
-				.fd = half->fd,
-				.events = POLLIN,
-			};
-	}
-	receive_count(&r->counters, waits, 1);
-	return sock->sys->poll(fds, n, timeout_ms) > 0;
-}
-
 /*
  * Fill and hand out until there is a view, nothing comes, or too much time
  * went into messages that were dropped.
@@ -259,6 +244,7 @@ static bool wait_any(struct ug_receiver *r, const struct ug_socket *sock,
 static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 		       int family, struct ug_view *views, size_t n)
 {
+	r->shut = false;
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
 		int got = fill_any(r, sock, family);
 
@@ -270,6 +256,127 @@ static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 			return (int)done;
 	}
 	return 0;
+}
+
+/* What a receiver waits for. */
+struct wait {
+	struct half *halves[HALVES];
+	struct pollfd fds[HALVES];
+	nfds_t n;
+};
+
+static struct wait wait_for(struct ug_socket *sock, int family)
+{
+	struct wait w = { .n = 0 };
+
+	for (int h = 0; h < HALVES; h++) {
+		struct half *half = &sock->halves[h];
+
+		if (half->fd < 0 ||
+		    (family != AF_UNSPEC && family != half->family))
+			continue;
+		w.halves[w.n] = half;
+		/* POLLRDHUP: to know a POLLIN that stays (SHUT_RD). */
+		w.fds[w.n++] = (struct pollfd){
+			.fd = half->fd,
+			.events = POLLIN | POLLRDHUP,
+		};
+	}
+	return w;
+}
+
+/* Drop what is on the error queue. Return: false if it was empty. */
+static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys,
+			const struct half *half)
+{
+	size_t n = 0;
+
+	while (n < MAX_ERRORS && socket_drop_error(sys, half))
+		n++;
+	receive_count(&r->counters, errors, n);
+	return n > 0;
+}
+
+/*
+ * poll(2) woke the receiver, and there was nothing. A datagram that another
+ * thread took, or that had a bad checksum, is no reason to be slow. Anything
+ * else would wake it at once again: errors that stay until somebody takes them
+ * from the error queue, a socket that was shut down, or a closed gate.
+ */
+static void calm_down(struct ug_receiver *r, const struct ug_sys *sys,
+		      const struct wait *w)
+{
+	bool gone = false;
+
+	for (nfds_t i = 0; i < w->n; i++) {
+		short what = w->fds[i].revents;
+
+		if ((what & POLLIN) && !(what & POLLRDHUP) && !r->shut)
+			gone = true;
+		if ((what & POLLERR) && drop_errors(r, sys, w->halves[i]))
+			gone = true;
+	}
+	if (!gone)
+		sys->poll(NULL, 0, PAUSE_MS);
+}
+
+/*
+ * Sleep until something comes, but no longer than the time after which merging
+ * may be switched off.
+ *
+ * Return: 1 if woken; 0 if there is more to wait for; -1 if there is not.
+ */
+static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
+		     struct wait *w, int left)
+{
+	bool pending = false;
+	int slice = left;
+
+	for (nfds_t i = 0; i < w->n; i++)
+		pending |= merging_is_pending(w->halves[i]);
+	if (pending && (left < 0 || left > MERGING_QUIET_MS))
+		slice = MERGING_QUIET_MS;
+	receive_count(&r->counters, waits, 1);
+	int n = sock->sys->poll(w->fds, w->n, slice);
+
+	if (n)
+		return n > 0 ? 1 : -1;
+	if (pending && slice == MERGING_QUIET_MS)
+		merging_settle(sock, family);
+	return slice == left ? -1 : 0;
+}
+
+/* Wait, as ug_receive() with a timeout. */
+static int receive_later(struct ug_receiver *r, struct ug_socket *sock,
+			 int family, struct ug_view *views, size_t n,
+			 int timeout_ms)
+{
+	const struct ug_sys *sys = sock->sys;
+	struct wait w = wait_for(sock, family);
+	int64_t start = timeout_ms > 0 ? sys->now_ms() : 0;
+	int left = timeout_ms;
+
+	for (;;) {
+		int woken = wait_once(r, sock, family, &w, left);
+
+		if (woken < 0)
+			return 0;
+		if (woken) {
+			int got = receive_now(r, sock, family, views, n);
+
+			if (got)
+				return got;
+			calm_down(r, sys, &w);
+		}
+		/* It was nothing to hand out: wait on, not from the start. */
+		if (timeout_ms < 0)
+			continue;
+		int64_t gone = sys->now_ms() - start;
+
+		if (gone >= timeout_ms)
+			return 0;
+		left = timeout_ms - (int)gone;
+	}
 }
 
 int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
@@ -288,23 +395,7 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 
 	if (r || !timeout_ms)
 		return r;
-	int64_t start = timeout_ms > 0 ? sock->sys->now_ms() : 0;
-	int left = timeout_ms;
-
-	while (wait_any(rcv, sock, family, left)) {
-		r = receive_now(rcv, sock, family, views, n);
-		if (r)
-			return r;
-		/* It was nothing to hand out: wait on, not from the start. */
-		if (timeout_ms < 0)
-			continue;
-		int64_t gone = sock->sys->now_ms() - start;
-
-		if (gone >= timeout_ms)
-			break;
-		left = timeout_ms - (int)gone;
-	}
-	return 0;
+	return receive_later(rcv, sock, family, views, n, timeout_ms);
 }
 
 bool ug_receiver_pending(const struct ug_receiver *rcv)

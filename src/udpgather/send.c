@@ -18,8 +18,8 @@
  *   broken    the descriptor is no socket: all that is left has failed
  *
  * Each "anew" sets a mark that was not set before on the datagrams of the
- * message, each "next" finishes them, and a pending error is retried once a
- * datagram: so the loop ends.
+ * message, each "next" finishes them, and an "again" without a wait sets a
+ * mark, too, but for EINTR: so the loop ends.
  *
  * A train that fails may do so because of its segments (no checksums on that
  * route, a segment above the MTU) or because of its destination. Its datagrams
@@ -34,17 +34,13 @@
 #include "udpgather/coalesce.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 #include "base/bytes.h"
 #include "udpgather/socket.h"
 #include "udpgather/stats.h"
-
-enum {
-	/* How long to sleep when the kernel is out of buffers: there is no
-	 * event to wait for. */
-	NO_BUFFERS_MS = 1
-};
 
 /* What to do after a call; see above. */
 enum verdict {
@@ -82,6 +78,7 @@ struct ug_batch {
  * @sent:	those of the window that were sent
  * @has_deadline: false to wait without end
  * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
+ * @woken:	poll(2) said that there is room, and nothing was taken since
  * @stopped:	for each half: 0; UG_UNSENT if it is blocked; -errno if it is
  *		broken. What follows gets this status.
  */
@@ -95,6 +92,7 @@ struct sending {
 	size_t sent;
 	bool has_deadline;
 	int64_t deadline_ms;
+	bool woken;
 	int stopped[HALVES];
 };
 
@@ -217,7 +215,8 @@ static void took(struct sending *s, struct half *half, const struct train *t)
 	send_count(c, messages, 1);
 	send_count(c, bytes, t->bytes);
 	send_count(c, trains[t->cnt], 1);
-	if (first->suspect && t->cnt == 1)
+	/* What is suspect goes alone. */
+	if (first->suspect)
 		socket_learn(s->sock, half, t->to, t->bytes, first->suspect);
 }
 
@@ -251,8 +250,15 @@ static enum verdict drop_source(struct sending *s, const struct train *t)
 	return ANEW;
 }
 
-/* Send the datagrams of a train each alone; it is not known yet who is at
- * fault. */
+/* Send the datagrams of a train each alone, so that only those fail that are
+ * at fault. */
+static enum verdict each_alone(struct sending *s, const struct train *t)
+{
+	mark_train(s, t, ITEM_ALONE);
+	return ANEW;
+}
+
+/* The same, where the train itself may be at fault. */
 static enum verdict split(struct sending *s, const struct train *t, int err)
 {
 	struct send_counters *c = &s->batch->counters;
@@ -263,9 +269,8 @@ static enum verdict split(struct sending *s, const struct train *t, int err)
 		send_count(c, split_emsgsize, 1);
 	else
 		send_count(c, split_einval, 1);
-	mark_train(s, t, ITEM_ALONE);
 	s->batch->items[t->first].suspect = (uint8_t)err;
-	return ANEW;
+	return each_alone(s, t);
 }
 
 /*
@@ -291,22 +296,82 @@ static int time_left(const struct sending *s)
 	return left > 0 ? (int)left : 0;
 }
 
+/* Drop what is on the error queue. Return: false if it was empty. */
+static bool drop_errors(struct sending *s, const struct half *half)
+{
+	size_t n = 0;
+
+	while (n < MAX_ERRORS && socket_drop_error(s->sock->sys, half))
+		n++;
+	send_count(&s->batch->counters, pending_errors, n);
+	return n > 0;
+}
+
+/*
+ * Sleep until the socket has room. Where poll(2) returns for anything else,
+ * or said so and it was not true, it would return at once again, so the sleep
+ * is a pause.
+ */
+static void wait_writable(struct sending *s, const struct half *half, int left)
+{
+	const struct ug_sys *sys = s->sock->sys;
+	struct pollfd fd = { .fd = half->fd, .events = POLLOUT };
+
+	if (!s->woken) {
+		int n = sys->poll(&fd, 1, left);
+
+		s->woken = n > 0 && (fd.revents & POLLOUT);
+		if (n <= 0 || s->woken || drop_errors(s, half))
+			return;
+	}
+	s->woken = false;
+	sys->poll(NULL, 0, PAUSE_MS);
+}
+
 /* Sleep until the socket may take more, or until the time is up. */
 static enum verdict wait_for(struct sending *s, const struct half *half,
 			     bool writable)
 {
-	struct pollfd fd = { .fd = half->fd, .events = POLLOUT };
 	int left = time_left(s);
 
 	if (!left)
 		return BLOCKED;
 	send_count(&s->batch->counters, waits, 1);
 	if (writable)
-		s->sock->sys->poll(&fd, 1, left);
+		wait_writable(s, half, left);
 	else
-		s->sock->sys->poll(NULL, 0, NO_BUFFERS_MS);
+		s->sock->sys->poll(NULL, 0, PAUSE_MS);
 	/* Whatever poll said: the call tells, and the clock bounds it. */
 	return AGAIN;
+}
+
+/* Is nothing of this socket on its way out? Then no wait will help. */
+static bool is_idle(const struct sending *s, const struct half *half)
+{
+	int waiting;
+
+	return s->sock->sys->ioctl(half->fd, SIOCOUTQ, &waiting) == 0 &&
+	       !waiting;
+}
+
+/*
+ * ENOBUFS or ENOMEM. A datagram that the kernel sends in fragments is refused
+ * if they do not fit the send buffer together, and that for ever, where there
+ * is room when others have left. (Other threads' may have left just now: so
+ * once more.)
+ */
+static enum verdict judge_no_buffers(struct sending *s, const struct half *half,
+				     const struct train *t, int err)
+{
+	send_count(&s->batch->counters, no_buffers, 1);
+	if (!is_idle(s, half))
+		return wait_for(s, half, false);
+	if (!(s->batch->items[t->first].flags & ITEM_STARVED)) {
+		mark_train(s, t, ITEM_STARVED);
+		(void)wait_for(s, half, false);
+		return AGAIN;
+	}
+	return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
 }
 
 /* EINVAL: the source first, then the train, then the destination. */
@@ -344,8 +409,7 @@ static enum verdict judge(struct sending *s, struct half *half,
 		return wait_for(s, half, true);
 	case ENOBUFS:
 	case ENOMEM:
-		send_count(c, no_buffers, 1);
-		return wait_for(s, half, false);
+		return judge_no_buffers(s, half, t, err);
 	case EIO:
 		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
 	case EMSGSIZE:
@@ -358,6 +422,9 @@ static enum verdict judge(struct sending *s, struct half *half,
 	case EADDRNOTAVAIL:
 	case ENODEV:
 		return t->source ? drop_source(s, t) : judge_other(s, t, err);
+	case EFAULT:
+		/* A vector that points nowhere: one datagram's. */
+		return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
 	case EBADF:
 	case ENOTSOCK:
 		return BROKEN;
@@ -376,10 +443,10 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 	const struct ug_sys *sys = s->sock->sys;
 	struct mmsghdr *msgs = s->batch->messages.msgs + k;
 
-	send_count(&s->batch->counters, calls, 1);
 	/* Partner: the store below; seen late it costs one more call. */
 	if (n > 1 &&
 	    !atomic_load_explicit(&half->no_sendmmsg, memory_order_relaxed)) {
+		send_count(&s->batch->counters, calls, 1);
 		int r = sys->sendmmsg(half->fd, msgs, (unsigned int)n,
 				      MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -394,6 +461,7 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 		atomic_store_explicit(&half->no_sendmmsg, true,
 				      memory_order_relaxed);
 	}
+	send_count(&s->batch->counters, calls, 1);
 	ssize_t r = sys->sendmsg(half->fd, &msgs->msg_hdr,
 				 MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -418,6 +486,7 @@ static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
 			*err = r;
 			return k;
 		}
+		s->woken = false;
 		size_t end = k + size_min((size_t)r, n - k);
 
 		for (; k < end; k++)

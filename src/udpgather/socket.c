@@ -170,6 +170,13 @@ bool kernel_corrupts_trains(const char *release)
 	return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
 }
 
+bool socket_drop_error(const struct ug_sys *sys, const struct half *half)
+{
+	struct msghdr h = { 0 };
+
+	return sys->recvmsg(half->fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0;
+}
+
 static void tell(struct ug_socket *sock, enum ug_notice notice,
 		 const struct ug_endpoint *ep, int err, int value)
 {

@@ -23,6 +23,12 @@ enum {
 	/* A train of segments up to this size fits every path: when it fails
 	 * with EINVAL, size is not the cause. */
 	SAFE_SEGMENT = 512,
+	/* How long to sleep where there is no event to wait for. */
+	PAUSE_MS = 1,
+	/* How long nothing must come before merging is switched off late. */
+	MERGING_QUIET_MS = 50,
+	/* Queued errors that are dropped at a time. */
+	MAX_ERRORS = 64,
 };
 
 /**
@@ -35,10 +41,11 @@ enum {
  * @eio_endpoints: [a] endpoints that failed with EIO so far
  * @no_sendmmsg: [a] the system call is missing
  * @no_recvmmsg: [a] the same
- * @merging:	[a] UDP_GRO is on; changed under @gate held for writing
- * @merging_wanted: [a] what ug_set_merging() asked for
+ * @merging:	[a] UDP_GRO is on; changed under the socket's @switching
+ * @merging_wanted: [a] what ug_set_merging() asked for; the same
  * @gate:	held for reading around each receiving system call, for writing
- *		while UDP_GRO is changed; see merging.c
+ *		while UDP_GRO is being switched off. Nobody waits for it; see
+ *		merging.c.
  */
 struct half {
 	int fd;
@@ -64,6 +71,7 @@ struct half {
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
  * @bad_kernel:	[I] this kernel corrupts trains
+ * @switching:	held by the one who switches merging
  */
 struct ug_socket {
 	const struct ug_sys *sys;
@@ -75,6 +83,7 @@ struct ug_socket {
 	_Atomic unsigned int max_segments;
 	uint16_t port;
 	bool bad_kernel;
+	pthread_mutex_t switching;
 };
 
 /* half_of() - the open half of a family, or NULL */
@@ -98,13 +107,28 @@ void socket_learn(struct ug_socket *sock, struct half *half,
 		  const struct ug_endpoint *ep, size_t segment_len, int err);
 
 /**
- * merging_settle() - switch merging off if that was asked for
+ * socket_drop_error() - take an entry from the error queue (IP_RECVERR)
  * @sys:	the system calls
- * @half:	the family; a receiver has just found it empty
+ * @half:	the family
  *
- * Any thread, not inside the gate.
+ * While there is one, poll(2) says POLLERR at once, and nobody can sleep.
+ * Never sleeps. Any thread.
+ *
+ * Return: true if there was one.
  */
-void merging_settle(const struct ug_sys *sys, struct half *half);
+bool socket_drop_error(const struct ug_sys *sys, const struct half *half);
+
+/* merging_is_pending() - is merging to go off, and still on? Any thread. */
+bool merging_is_pending(const struct half *half);
+
+/**
+ * merging_settle() - switch merging off where that was asked for, if possible
+ * @sock:	the socket
+ * @family:	AF_INET or AF_INET6; AF_UNSPEC for both
+ *
+ * May sleep for some tens of milliseconds. Any thread, not inside the gate.
+ */
+void merging_settle(struct ug_socket *sock, int family);
 
 /* kernel_corrupts_trains() - is this release one of Linux 7.0 to 7.1.4? */
 bool kernel_corrupts_trains(const char *release);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "udpgather/sys.h"
 
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,6 +30,17 @@ static int sys_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 	return recvmmsg(fd, msgs, n, flags, NULL);
 }
 
+/* musl's request is an int. */
+static int sys_ioctl(int fd, unsigned long request, int *value)
+{
+	return ioctl(fd, (unsigned int)request, value);
+}
+
+static int sys_membarrier(int cmd)
+{
+	return (int)syscall(SYS_membarrier, cmd, 0, 0);
+}
+
 const struct ug_sys ug_sys_linux = {
 	.socket = socket,
 	.bind = sys_bind,
@@ -39,7 +52,9 @@ const struct ug_sys ug_sys_linux = {
 	.sendmsg = sendmsg,
 	.recvmmsg = sys_recvmmsg,
 	.recvmsg = recvmsg,
+	.ioctl = sys_ioctl,
 	.poll = poll,
+	.membarrier = sys_membarrier,
 	.uname = uname,
 	.now_ms = now_ms,
 };

@@ -32,7 +32,9 @@ struct ug_sys {
 	int (*recvmmsg)(int fd, struct mmsghdr *msgs, unsigned int n,
 			int flags);
 	ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
+	int (*ioctl)(int fd, unsigned long request, int *value);
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	int (*membarrier)(int cmd);
 	int (*uname)(struct utsname *out);
 	int64_t (*now_ms)(void);
 };

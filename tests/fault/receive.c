@@ -258,13 +258,21 @@ static void endless_truncation(void **state)
 
 static void fatal_errors(void **state)
 {
-	static const int errs[] = { EBADF, ENOTSOCK, ENOMEM };
+	static const int errs[] = { EBADF, ENOTSOCK, ENOMEM, EFAULT, EINVAL };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
 		come((struct coming){ .err = errs[i] });
 		assert_int_equal(receive(10), -errs[i]);
+		/* Whichever family is asked first. */
+		for (int turn = 0; turn < 2; turn++) {
+			come((struct coming){ .err = errs[i] });
+			assert_int_equal(
+				ug_receive(rcv, sock, AF_UNSPEC, views, 10, 0),
+				-errs[i]);
+		}
 	}
+	assert_int_equal(stats().errors, 0);
 	come((struct coming){ .len = 5 });
 	assert_int_equal(receive(10), 1);
 }
@@ -278,10 +286,13 @@ static void recvmmsg_missing(void **state)
 	assert_int_equal(receive(10), 5);
 	assert_int_equal(receive(10), 1);
 	assert_int_equal(receive(10), 0);
+	assert_int_equal(fake.mmsg_calls, 1);
+	assert_int_equal(stats().calls, 4);
 }
 
-static int poll_rule(nfds_t n, int timeout_ms)
+static int poll_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
+	(void)fds;
 	assert_true(n == 1 || n == 2);
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 30 ? 30 : timeout_ms;
 	if (fake.polls == 3)
@@ -307,6 +318,83 @@ static void waiting(void **state)
 	fake.polls = 0;
 	assert_int_equal(ug_receive(rcv, sock, AF_UNSPEC, views, 10, -1), 1);
 	assert_int_equal(stats().waits, 3 + 4 + 3);
+}
+
+static short what_stays;
+
+/* Something that never goes away by itself; time stands still in it. */
+static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	(void)timeout_ms;
+	for (nfds_t i = 0; i < n; i++)
+		fds[i].revents = what_stays;
+	if ((what_stays & POLLERR) && !fake.error_queue)
+		fds[0].revents = POLLIN;
+	return 1;
+}
+
+/* Nobody spins on what poll says for ever. */
+static void no_spinning(void **state)
+{
+	static const short stuck[] = { POLLHUP, POLLIN | POLLRDHUP,
+				       POLLIN | POLLRDHUP | POLLHUP };
+
+	(void)state;
+	fake.poll = stuck_rule;
+	for (size_t i = 0; i < ARRAY_LEN(stuck); i++) {
+		what_stays = stuck[i];
+		fake.polls = fake.pauses = 0;
+		assert_int_equal(
+			ug_receive(rcv, sock, AF_UNSPEC, views, 10, 20), 0);
+		assert_int_equal(fake.pauses, 20);
+		assert_int_equal(fake.polls, 40);
+	}
+	/* A socket that was shut down may still have something. */
+	come((struct coming){ .len = 5 });
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 10, 20), 1);
+
+	/* Errors are dropped and counted, without a pause. */
+	what_stays = POLLERR;
+	fake.error_queue = 100;
+	fake.polls = fake.pauses = 0;
+	size_t before = n_queue;
+
+	fake.receive = receive_rule;
+	come((struct coming){ .err = ECONNREFUSED });
+	come((struct coming){ .err = EAGAIN });
+	come((struct coming){ .err = EAGAIN });
+	come((struct coming){ .err = EAGAIN });
+	come((struct coming){ .len = 5 });
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 10, 20), 1);
+	assert_int_equal(n_queue, before + 5);
+	assert_int_equal(fake.error_queue, 0);
+	assert_int_equal(fake.pauses, 0);
+	assert_int_equal(stats().errors, 1 + 100);
+}
+
+/* A caller may know less of the counters, or more. */
+static void counters_of_other_versions(void **state)
+{
+	struct {
+		struct ug_receive_stats stats;
+		uint64_t later[4];
+	} s;
+	const size_t few = 2 * sizeof(uint64_t) + 3;
+
+	(void)state;
+	come((struct coming){ .len = 5 });
+	assert_int_equal(receive(10), 1);
+	memset(&s, 0x55, sizeof(s));
+	ug_get_receive_stats(rcv, &s.stats, sizeof(s));
+	assert_int_equal(s.stats.bytes, 5);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(s.later[i], 0);
+	memset(&s, 0x55, sizeof(s));
+	ug_get_receive_stats(rcv, &s.stats, few);
+	assert_int_equal(s.stats.datagrams, 1);
+	assert_int_equal(s.stats.messages, 1);
+	/* Half a counter is none; what is behind is not touched. */
+	assert_memory_equal(&s.stats.bytes, "\0\0\0\x55\x55\x55\x55\x55", 8);
 }
 
 static int alternate_rule(int fd, struct mmsghdr *msgs, unsigned int n)
@@ -342,6 +430,7 @@ int main(void)
 		TEST(endless_errors), TEST(endless_truncation),
 		TEST(fatal_errors),   TEST(recvmmsg_missing),
 		TEST(waiting),	      TEST(taking_turns),
+		TEST(no_spinning),    TEST(counters_of_other_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

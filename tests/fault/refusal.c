@@ -391,6 +391,106 @@ static void broken_descriptor(void **state)
 	assert_int_equal(fake.send_calls, 2);
 }
 
+static uint8_t gone_address;
+
+static int one_gone_rule(const struct fake_message *m)
+{
+	return m->control.has_source &&
+			       m->control.source.addr[3] == gone_address
+		       ? EINVAL
+		       : 0;
+}
+
+/* A refused source leaves another one to the same endpoint alone. */
+static void one_source_gone(void **state)
+{
+	struct ug_endpoint first = ep_a, second = ep_a;
+
+	(void)state;
+	first.source.state = second.source.state = UG_SOURCE_PINNED;
+	first.source.addr[3] = 1;
+	second.source.addr[3] = 2;
+	fake.rule = one_gone_rule;
+	gone_address = 1;
+	add(&first, 5, 100);
+	add(&second, 5, 100);
+	add(&first, 5, 50);
+	send_all(15);
+	assert_int_equal(stats().refused_sources, 1);
+	assert_ptr_equal(ug_refused_source(batch), &first);
+	for (size_t k = 0; k < 15; k++)
+		assert_int_equal(fake.log[k].has_source, k >= 5 && k < 10);
+}
+
+/* Errors that have nothing to do with the source leave it alone. */
+static void source_not_blamed(void **state)
+{
+	static const int errs[] = { EHOSTUNREACH, EACCES, ECONNREFUSED,
+				    ENETDOWN, EPERM };
+
+	(void)state;
+	fake.rule = dead_rule;
+	dead = &ep_a;
+	ep_a.source.state = UG_SOURCE_PINNED;
+	add(&ep_a, 5, 100);
+	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+		dead_errno = errs[i];
+		send_all(0);
+		expect_status(0, 5, -errs[i]);
+		assert_int_equal(stats().refused_sources, 0);
+		assert_null(ug_refused_source(batch));
+	}
+}
+
+/* The network changed: the count of endpoints that failed begins with 0. */
+static void eio_count_starts_anew(void **state)
+{
+	const struct ug_endpoint *all[] = { &ep_a, &ep_b, &ep_c, &ep_d };
+
+	(void)state;
+	make_sick(EIO, 0);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		sick[i] = all[i];
+		add(all[i], 10, 100);
+	}
+	for (int round = 0; round < 3; round++) {
+		n_dgrams = 30;
+		send_all(30);
+		assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
+		ug_network_changed(sock);
+	}
+	n_dgrams = 40;
+	send_all(40);
+	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 1);
+}
+
+static size_t bad_number;
+
+static int fault_rule(const struct fake_message *m)
+{
+	/* Datagrams are of 100 bytes, and no vector is shared. */
+	for (size_t v = 0; v < m->h->msg_iovlen; v++)
+		if (m->h->msg_iov[v].iov_base == vectors[bad_number].iov_base)
+			return EFAULT;
+	return 0;
+}
+
+/* A vector that points nowhere fails its datagram, and no neighbour. */
+static void fault(void **state)
+{
+	(void)state;
+	fake.rule = fault_rule;
+	bad_number = 4;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	send_all(19);
+	expect_status(4, 1, -EFAULT);
+	assert_int_equal(n_notices, 0);
+	assert_int_equal(path_cap(sock->paths, &ep_a), PATH_UNLIMITED);
+	assert_int_equal(stats().split_einval, 0);
+	assert_int_equal(stats().trains[10], 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -408,6 +508,10 @@ int main(void)
 		SENDING_TEST(pending_error),
 		SENDING_TEST(blamed_after_two),
 		SENDING_TEST(broken_descriptor),
+		SENDING_TEST(fault),
+		SENDING_TEST(one_source_gone),
+		SENDING_TEST(source_not_blamed),
+		SENDING_TEST(eio_count_starts_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

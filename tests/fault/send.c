@@ -25,6 +25,7 @@ static void plain(void **state)
 	assert_int_equal(s.messages, 4);
 	assert_int_equal(s.calls, 2);
 	assert_int_equal(s.bytes, 100 * 1400 + 20 * 500 + 5);
+	assert_int_equal(s.short_calls, 0);
 	assert_null(ug_refused_source(batch));
 }
 
@@ -154,6 +155,9 @@ static void sendmmsg_missing(void **state)
 	assert_int_equal(fake.send_calls, 3);
 	send_all(101);
 	assert_int_equal(fake.send_calls, 6);
+	/* The call that was missing was one as well. */
+	assert_int_equal(fake.mmsg_calls, 1);
+	assert_int_equal(stats().calls, 7);
 }
 
 static size_t allowance;
@@ -213,6 +217,78 @@ static void full_stays_full(void **state)
 	assert_int_equal(fake.send_calls, 2);
 }
 
+/* What is too large for the send buffer in fragments never fits. */
+static int too_large_rule(const struct fake_message *m)
+{
+	return m->bytes > 4000 ? ENOBUFS : full_rule(m);
+}
+
+static void never_fits(void **state)
+{
+	(void)state;
+	fake.rule = too_large_rule;
+	allowance = 1000;
+	add(&ep_a, 1, 100);
+	add(&ep_a, 1, 5000);
+	add(&ep_b, 3, 100);
+	add(&ep_c, 50, 100);
+	add(&ep_a, 1, 100);
+	/* While something waits in the socket, so may this. */
+	send_all(1);
+	expect_status(1, 55, UG_UNSENT);
+	/* So it does where nobody can tell. */
+	fake.outq = -1;
+	send_all(1);
+	fake.outq = 0;
+	send_all(55);
+	expect_status(1, 1, -ENOBUFS);
+	/* A train that did not fit teaches nothing. */
+	assert_int_equal(n_notices, 0);
+	/* With time left, one wait for each that fails: datagram and train. */
+	fake.n = 0;
+	assert_int_equal(
+		ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 100), 55);
+	expect_status(1, 1, -ENOBUFS);
+	assert_int_equal(fake.polls, 2);
+}
+
+static size_t failures;
+
+static int soon_rule(const struct fake_message *m)
+{
+	(void)m;
+	if (!failures)
+		return 0;
+	failures--;
+	return ENOMEM;
+}
+
+/* What was refused once passes the next time. */
+static void fits_soon(void **state)
+{
+	(void)state;
+	fake.rule = soon_rule;
+	fake.outq = 0;
+	failures = 1;
+	add(&ep_a, 10, 100);
+	send_all(10);
+	assert_int_equal(fake.log[0].train, 10);
+}
+
+/* A call that takes nothing and names no error: as a full socket. */
+static void took_nothing(void **state)
+{
+	(void)state;
+	add(&ep_a, 10, 100);
+	add(&ep_b, 10, 100);
+	fake.takes_nothing = true;
+	send_all(0);
+	expect_status(0, 20, UG_UNSENT);
+	assert_int_equal(stats().full, 1);
+	fake.takes_nothing = false;
+	send_all(20);
+}
+
 static size_t polls_needed;
 
 static int wait_rule(const struct fake_message *m)
@@ -260,6 +336,51 @@ static void waiting(void **state)
 	account(10);
 	assert_int_equal(fake.polls, 1000);
 	assert_true(stats().waits > 1000);
+}
+
+static short what_stays;
+
+static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	(void)timeout_ms;
+	(void)n;
+	fds->revents = what_stays;
+	return 1;
+}
+
+static int always_full_rule(const struct fake_message *m)
+{
+	(void)m;
+	return EAGAIN;
+}
+
+/* Nobody spins on what poll says for ever, be it true or not. */
+static void no_spinning(void **state)
+{
+	static const short stuck[] = { POLLERR, POLLHUP, POLLOUT };
+
+	(void)state;
+	add(&ep_a, 10, 100);
+	fake.rule = always_full_rule;
+	fake.poll = stuck_rule;
+	for (size_t i = 0; i < ARRAY_LEN(stuck); i++) {
+		what_stays = stuck[i];
+		fake.polls = fake.pauses = 0;
+		assert_int_equal(
+			ug_send(sock, batch, NULL, dgrams, 10, status, 20), 0);
+		expect_status(0, 10, UG_UNSENT);
+		assert_int_equal(fake.pauses, 20);
+		assert_in_range(fake.polls, 40, 41);
+	}
+	/* What is on the error queue is dropped and counted. */
+	what_stays = POLLERR;
+	fake.error_queue = 100;
+	fake.polls = fake.pauses = 0;
+	assert_int_equal(ug_send(sock, batch, NULL, dgrams, 10, status, 20), 0);
+	assert_int_equal(fake.error_queue, 0);
+	assert_int_equal(fake.pauses, 20);
+	assert_int_equal(fake.polls, 42);
+	assert_int_equal(stats().pending_errors, 100);
 }
 
 static void modes(void **state)
@@ -338,7 +459,9 @@ int main(void)
 		SENDING_TEST(family_not_open), SENDING_TEST(short_counts),
 		SENDING_TEST(interrupted),     SENDING_TEST(sendmmsg_missing),
 		SENDING_TEST(full_socket),     SENDING_TEST(full_stays_full),
-		SENDING_TEST(waiting),	       SENDING_TEST(modes),
+		SENDING_TEST(never_fits),      SENDING_TEST(fits_soon),
+		SENDING_TEST(took_nothing),    SENDING_TEST(waiting),
+		SENDING_TEST(modes),	       SENDING_TEST(no_spinning),
 		SENDING_TEST(chaos),
 	};
 

@@ -3,7 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/membarrier.h>
+#include <linux/sockios.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
@@ -16,6 +19,7 @@ void fake_reset(void)
 	memset(&fake, 0, sizeof(fake));
 	fake.release = "6.1.0-fake";
 	fake.now_ms = 1000;
+	fake.outq = 1;
 }
 
 void fake_payload(unsigned char *out, size_t len, uint32_t number)
@@ -99,6 +103,13 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 			m->control.tos = (uint8_t)tos;
 		} else {
 			m->control.has_source = true;
+			memcpy(m->control.source.addr,
+			       at + CMSG_LEN(0) +
+				       (head.cmsg_level == IPPROTO_IP
+						? offsetof(struct in_pktinfo,
+							   ipi_spec_dst)
+						: 0),
+			       head.cmsg_level == IPPROTO_IP ? 4 : 16);
 		}
 		off += CMSG_ALIGN(head.cmsg_len);
 	}
@@ -129,6 +140,7 @@ static int fake_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 	assert_true(flags & MSG_DONTWAIT);
 	assert_true(n > 0);
 	if (fake.no_mmsg) {
+		fake.mmsg_calls++;
 		errno = ENOSYS;
 		return -1;
 	}
@@ -140,6 +152,8 @@ static int fake_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 	}
 	unsigned int done = 0;
 
+	if (fake.takes_nothing)
+		return 0;
 	while (done < n && !(fake.short_at && done == fake.short_at)) {
 		int err = offer(fd, &msgs[done].msg_hdr);
 
@@ -183,6 +197,7 @@ static int fake_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 			 int flags)
 {
 	if (fake.no_mmsg) {
+		fake.mmsg_calls++;
 		errno = ENOSYS;
 		return -1;
 	}
@@ -191,6 +206,14 @@ static int fake_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n,
 
 static ssize_t fake_recvmsg(int fd, struct msghdr *msg, int flags)
 {
+	if (flags & MSG_ERRQUEUE) {
+		assert_true(flags & MSG_DONTWAIT);
+		errno = EAGAIN;
+		if (!fake.error_queue)
+			return -1;
+		fake.error_queue--;
+		return 0;
+	}
 	struct mmsghdr one = { .msg_hdr = *msg };
 	int r = fake_receive(fd, &one, 1, flags);
 
@@ -344,17 +367,44 @@ static int fake_close(int fd)
 	return 0;
 }
 
+static int fake_ioctl(int fd, unsigned long request, int *value)
+{
+	(void)fd;
+	assert_int_equal(request, SIOCOUTQ);
+	errno = ENOTTY;
+	if (fake.outq < 0)
+		return -1;
+	*value = fake.outq;
+	return 0;
+}
+
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	if (!timeout_ms) {
-		fds->revents = 0;
-		return 0;
+		fds->revents = fake.ready ? fake.ready(fds->fd) : 0;
+		return fds->revents != 0;
 	}
 	fake.polls++;
-	if (fake.poll)
-		return fake.poll(n, timeout_ms);
+	fake.pauses += !n;
+	for (nfds_t i = 0; i < n; i++)
+		fds[i].revents = (short)(fds[i].events & ~POLLRDHUP);
+	if (n && fake.poll)
+		return fake.poll(fds, n, timeout_ms);
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
-	return 1;
+	return n > 0;
+}
+
+static int fake_membarrier(int cmd)
+{
+	if (fake.no_membarrier) {
+		errno = ENOSYS;
+		return -1;
+	}
+	if (cmd == MEMBARRIER_CMD_QUERY)
+		return MEMBARRIER_CMD_GLOBAL;
+	assert_int_equal(cmd, MEMBARRIER_CMD_GLOBAL);
+	fake.membarriers++;
+	return fake.membarrier ? fake.membarrier() : 0;
 }
 
 static int fake_uname(struct utsname *out)
@@ -379,7 +429,9 @@ const struct ug_sys fake_sys = {
 	.sendmsg = fake_sendmsg,
 	.recvmmsg = fake_recvmmsg,
 	.recvmsg = fake_recvmsg,
+	.ioctl = fake_ioctl,
 	.poll = fake_poll,
+	.membarrier = fake_membarrier,
 	.uname = fake_uname,
 	.now_ms = fake_now_ms,
 };

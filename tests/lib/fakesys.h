@@ -57,7 +57,8 @@ struct fake {
 	/* Rules and errors. */
 	int (*rule)(const struct fake_message *m);
 	int errs[FAKE_ERRS];
-	size_t short_at; /* 0: no limit */
+	size_t short_at;    /* 0: no limit */
+	bool takes_nothing; /* sendmmsg returns 0 */
 	bool no_mmsg;
 	size_t fail_socket_call; /* the n-th call of opening fails, from 1 */
 	int fail_socket_err;
@@ -66,14 +67,23 @@ struct fake {
 	bool gro_unreadable;
 	bool no_segment;
 	const char *release;
+	int outq; /* bytes that wait in the socket; -1: SIOCOUTQ fails */
 	/* Receiving: fill messages, return how many, or -errno. */
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
-	int (*poll)(nfds_t n, int timeout_ms);
+	/* Sleep; revents are set to what was asked for, unless done here. */
+	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	short (*ready)(int fd);	 /* what poll finds without a timeout */
+	int (*membarrier)(void); /* to wait; NULL: 0 */
+	bool no_membarrier;
+	size_t error_queue; /* entries for MSG_ERRQUEUE */
 	/* Log. */
+	size_t mmsg_calls; /* of the missing sendmmsg and recvmmsg */
 	size_t send_calls;
 	size_t socket_calls;
 	size_t receive_calls;
 	size_t polls;
+	size_t membarriers;
+	size_t pauses; /* polls of no descriptor */
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;

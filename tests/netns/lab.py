@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A laboratory of network namespaces, and the TAP around it.
+"""A laboratory of network namespaces.
 
 Each program moves into a mount namespace of its own with an empty /run, so
 neither its namespaces nor its sockets can be seen by, or collide with, what
@@ -11,22 +11,21 @@ that the laboratory has started are ended, by their id.
 """
 import contextlib
 import ctypes
-import errno
-import fcntl
-import hashlib
 import os
 import re
-import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-import traceback
+
+# The programs take all they need from here.
+# pylint: disable=unused-import
+from tap import (Failure, Skip, case, check, check_equal, run_all,
+                 wait_until)
+from traffic import (SO_RCVBUFFORCE, Capture, Stream, family_of, noise,
+                     send_datagrams, send_stream)
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -34,44 +33,12 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-SO_RCVBUFFORCE = 33
-ETH_P_ALL = 3
-PACKET_OUTGOING = 4
+IFA_F_TENTATIVE = 0x40
 
 SOCKETS = "/var/run/wireguard"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Failure(Exception):
-    """What was to be proven is not so."""
-
-
-class Skip(Exception):
-    """The case cannot run here; the text says why."""
-
-
-def check(is_so, what):
-    """Fail with a text unless something is so."""
-    if not is_so:
-        raise Failure(what)
-
-
-def check_equal(got, wanted, what):
-    check(got == wanted, f"{what}: got {got!r}, wanted {wanted!r}")
-
-
-def wait_until(predicate, what, timeout=5.0, step=0.02):
-    """Wait until predicate() is true, and return what it has returned."""
-    end = time.monotonic() + timeout
-    while True:
-        value = predicate()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise Failure(f"after {timeout} s still not: {what}")
-        time.sleep(step)
 
 
 def call(function, *args):
@@ -158,6 +125,11 @@ class Node:
         with self.inside():
             return run(*command, **options)
 
+    def is_own(self, address):
+        """Would a packet to this address be delivered here?"""
+        return self.ip(f"route get {address}",
+                       check_status=False).stdout.startswith("local")
+
     def start(self, *command, env=None, before=None):
         """Start a command and go on; its outputs go to the log."""
         log = tempfile.NamedTemporaryFile(
@@ -195,6 +167,18 @@ class Node:
         self.lab.stack.callback(sock.close)
         return sock
 
+    def has_tentative(self):
+        """Is there an IPv6 address that cannot be used yet?
+
+        Without duplicate address detection, too, the kernel gets to it by and
+        by only.
+        """
+        with self.inside():
+            with open("/proc/thread-self/net/if_inet6",
+                      encoding="ascii") as file:
+                return any(int(line.split()[4], 16) & IFA_F_TENTATIVE
+                           for line in file)
+
     def nft(self, text):
         """Load rules of nft(8)."""
         need("nft")
@@ -207,11 +191,18 @@ class Node:
         return re.search(r"inet6 (fe80:[0-9a-f:]+)", text).group(1)
 
     def ping(self, target, *options, count=3, wait=3):
-        """Ping; returns how many answers came and what ping printed."""
-        done = self.run("ping", "-n", "-c", str(count), "-i", "0.02", "-W",
-                        str(wait), *options, target, check_status=False)
-        match = re.search(r"(\d+) received", done.stdout)
-        return int(match.group(1)) if match else 0, done.stdout
+        """Ping; returns how many answers came and what ping printed.
+
+        One at a time: once it has had an answer, ping(8) waits for the next
+        one for two round trips only, which is too short on a busy machine.
+        """
+        got, text = 0, ""
+        for _ in range(count):
+            done = self.run("ping", "-n", "-c", "1", "-W", str(wait),
+                            *options, target, check_status=False)
+            got += " 1 received" in done.stdout
+            text += done.stdout
+        return got, text
 
     def must_ping(self, target, *options, count=3, wait=3):
         """Ping; every answer must come."""
@@ -306,6 +297,13 @@ class Tunnel:
             lines.insert(0, f"link set {self.name} mtu {mtu}")
         self.node.ip(*lines, f"link set {self.name} up")
         self.wait_for_port()
+        wait_until(lambda: not self.node.has_tentative(),
+                   f"the addresses of {self.name} can be used", 5, 0.005)
+        # The kernel routes to a new IPv6 address a little later than it has it.
+        for address in addresses:
+            if ":" in address:
+                wait_until(lambda: self.node.is_own(address.split("/")[0]),
+                           f"{address} is routed to", 5, 0.005)
 
     def has_port(self, port):
         """Is the UDP port bound in the namespace that it started in?"""
@@ -444,6 +442,8 @@ class Lab:
                 os.waitpid(pid, 0)
         for node in self.nodes:
             node.close()
+        # Our own /run: see isolate().
+        shutil.rmtree(SOCKETS, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -518,229 +518,6 @@ def at(address, port):
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def family_of(address):
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-# ------------------------------------------------------------------- traffic
-
-
-def noise(n_bytes):
-    """Bytes that are the same each time and do not repeat."""
-    return hashlib.shake_128(b"wiregather").digest(n_bytes)
-
-
-def send_stream(source, sink, address, n_bytes, timeout=30, port=7001):
-    """Send a TCP stream; it must arrive whole. Returns Mbit/s."""
-    data = noise(1 << 20)
-    listener = sink.socket(family_of(address), socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((address, port))
-    listener.listen(1)
-    client = source.socket(family_of(address), socket.SOCK_STREAM)
-    for sock in listener, client:
-        sock.settimeout(timeout)
-    sent, got = hashlib.sha256(), hashlib.sha256()
-    arrived = [0]
-    wrong = []
-
-    def receive():
-        try:
-            conn, _ = listener.accept()
-            conn.settimeout(timeout)
-            with conn:
-                while part := conn.recv(1 << 18):
-                    got.update(part)
-                    arrived[0] += len(part)
-        except OSError as err:
-            wrong.append(f"receiving: {err}")
-
-    thread = threading.Thread(target=receive, daemon=True)
-    thread.start()
-    start = time.monotonic()
-    try:
-        client.connect((address, port))
-        left = n_bytes
-        while left:
-            if time.monotonic() - start > timeout:
-                raise TimeoutError("too slow")
-            part = memoryview(data)[:min(left, len(data))]
-            client.sendall(part)
-            sent.update(part)
-            left -= len(part)
-        client.shutdown(socket.SHUT_WR)
-    except OSError as err:
-        wrong.append(f"sending: {err}")
-        client.close()
-    thread.join(max(0.1, timeout - (time.monotonic() - start)))
-    seconds = time.monotonic() - start
-    listener.close()
-    client.close()
-    check(not wrong and arrived[0] == n_bytes,
-          f"TCP {source.name} to {address}: {arrived[0]} of {n_bytes} bytes "
-          f"in {seconds:.1f} s {' '.join(wrong)}")
-    check_equal(got.digest(), sent.digest(), "hash of the stream")
-    return n_bytes * 8 / seconds / 1e6
-
-
-def send_datagrams(source, sink, address, lengths, port=7002, window=16):
-    """Send UDP datagrams of these lengths; each must arrive as it was."""
-    receiver = sink.socket(family_of(address))
-    receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
-    receiver.bind((address, port))
-    sender = source.socket(family_of(address))
-    sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-    data = noise(70000)
-    lengths = list(lengths)
-    for first in range(0, len(lengths), window):
-        group = lengths[first:first + window]
-        for i, length in enumerate(group):
-            sender.sendto(data[i:i + length], (address, port))
-        for i, length in enumerate(group):
-            try:
-                part = receiver.recv(1 << 16)
-            except TimeoutError:
-                raise Failure(f"UDP {source.name} to {address}: datagram of "
-                              f"{length} bytes is lost") from None
-            check(part == data[i:i + length],
-                  f"UDP: wanted {length} bytes, got {len(part)} or others")
-    sender.close()
-    receiver.close()
-
-
-class Stream(threading.Thread):
-    """A TCP transfer in the background; finish() gives what came of it."""
-
-    def __init__(self, *args, **options):
-        super().__init__(daemon=True)
-        self.args, self.options = args, options
-        self.rate, self.failure = None, None
-        self.start()
-
-    def run(self):
-        try:
-            self.rate = send_stream(*self.args, **self.options)
-        except Exception as err:  # pylint: disable=broad-except
-            self.failure = err
-
-    def finish(self, timeout=40):
-        self.join(timeout)
-        if self.failure:
-            raise self.failure
-        check(self.rate, "the stream does not end")
-        return self.rate
-
-
-# ------------------------------------------------------------------- capture
-
-
-class Packet:
-    """A UDP datagram seen on a device."""
-
-    def __init__(self, is_outgoing, tos, df, src, dst, payload, ports):
-        self.is_outgoing = is_outgoing
-        self.tos = tos
-        self.df = df
-        self.src, self.dst = src, dst
-        self.sport, self.dport = ports
-        self.payload = payload
-
-    @property
-    def kind(self):
-        """Of a WireGuard message: 1 to 4."""
-        return self.payload[0] if self.payload else 0
-
-    def __repr__(self):
-        return (f"<{self.src}:{self.sport} > {self.dst}:{self.dport} "
-                f"{len(self.payload)} bytes, tos {self.tos:#x}>")
-
-
-def parse_udp(packet, is_outgoing):
-    """An IP packet as a Packet; None if it is not a whole UDP datagram."""
-    version = packet[0] >> 4
-    if version == 4 and len(packet) >= 20:
-        header = (packet[0] & 15) * 4
-        total = struct.unpack_from(">H", packet, 2)[0]
-        frag = struct.unpack_from(">H", packet, 6)[0]
-        if packet[9] != 17 or frag & 0x3fff:
-            return None
-        tos, df = packet[1], bool(frag & 0x4000)
-        src = socket.inet_ntop(socket.AF_INET, packet[12:16])
-        dst = socket.inet_ntop(socket.AF_INET, packet[16:20])
-    elif version == 6 and len(packet) >= 40:
-        header, df = 40, False
-        total = struct.unpack_from(">H", packet, 4)[0] + 40
-        if packet[6] != 17:
-            return None
-        tos = struct.unpack_from(">H", packet)[0] >> 4 & 0xff
-        src = socket.inet_ntop(socket.AF_INET6, packet[8:24])
-        dst = socket.inet_ntop(socket.AF_INET6, packet[24:40])
-    else:
-        return None
-    ports = struct.unpack_from(">HH", packet, header)
-    return Packet(is_outgoing, tos, df, src, dst, packet[header + 8:total],
-                  ports)
-
-
-class Capture:
-    """What passes a device, from now on."""
-
-    def __init__(self, node, device, has_ethernet=True):
-        self.has_ethernet = has_ethernet
-        self.sock = node.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 256 << 20)
-        self.sock.setblocking(False)
-        with node.inside():
-            self.sock.bind((device, ETH_P_ALL))
-
-    def frames(self):
-        """Those that came since the last time: (is_outgoing, bytes)."""
-        found = []
-        while True:
-            try:
-                frame, address = self.sock.recvfrom(1 << 17)
-            except BlockingIOError:
-                return found
-            found.append((address[2] == PACKET_OUTGOING, frame))
-
-    def datagrams(self, sport=None, dport=None):
-        """UDP datagrams since the last time, chosen by port."""
-        found = []
-        for is_outgoing, frame in self.frames():
-            if self.has_ethernet:
-                kind = struct.unpack_from(">H", frame, 12)[0]
-                if kind not in (0x0800, 0x86dd):
-                    continue
-                frame = frame[14:]
-            packet = parse_udp(frame, is_outgoing) if frame else None
-            if packet and sport in (None, packet.sport) and \
-                    dport in (None, packet.dport):
-                found.append(packet)
-        return found
-
-
-def send_frame(node, device, frame, proto=0x0800):
-    """Put a frame on a device by AF_PACKET."""
-    sock = node.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    with node.inside():
-        sock.bind((device, proto))
-    sock.send(frame)
-    sock.close()
-
-
-# ----------------------------------------------------------------------- TAP
-
-cases = []
-
-
-def case(name):
-    """Note a function of a Lab as a case."""
-    def note(function):
-        cases.append((name, function))
-        return function
-    return note
-
-
 def isolate():
     """Move into a mount namespace of our own, with an empty /run."""
     call(libc.unshare, CLONE_NEWNS)
@@ -769,61 +546,13 @@ def why_not():
     return None
 
 
-def say(prefix, lines):
-    for line in lines:
-        print(prefix + line.replace("\n", "\n" + prefix))
-
-
-def run_case(function, daemon):
-    """Run a case; returns (is_ok, reason to skip, lines to print)."""
-    lab = Lab(daemon)
-    lines, reason = [], None
-    try:
-        function(lab)
-    except Skip as skip:
-        reason = str(skip)
-    except Failure as failure:
-        lines.append(str(failure))
-    except Exception:  # pylint: disable=broad-except
-        lines += traceback.format_exc().splitlines()
-    finally:
-        try:
-            if not reason:
-                lines += lab.end_tunnels()
-                if lines:
-                    lines += lab.logs()
-        finally:
-            lab.close()
-    return not lines, reason, lines
-
-
-def interrupt(_number, _frame):
-    raise KeyboardInterrupt
-
-
 def main():
     """Run the cases of the program: PROGRAM [DAEMON [WORD OF A NAME]]."""
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{PATH}"
     arguments = sys.argv[1:]
     daemon = os.path.abspath(arguments[0]) if arguments else \
         shutil.which("wiregather")
-    wanted = [c for c in cases
-              if len(arguments) < 2 or arguments[1] in c[0]]
-    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{PATH}"
     reason = why_not()
     if not reason and not daemon:
         reason = "there is no wiregather in PATH, and none was named"
-    if reason:
-        print(f"1..0 # SKIP {reason}")
-        return
-    signal.signal(signal.SIGTERM, interrupt)
-    print(f"1..{len(wanted)}", flush=True)
-    failed = 0
-    for number, (name, function) in enumerate(wanted, 1):
-        start = time.monotonic()
-        is_ok, reason, lines = run_case(function, daemon)
-        say("# ", lines)
-        failed += not is_ok
-        print(f"{'ok' if is_ok else 'not ok'} {number} - {name}"
-              f"{' # SKIP ' + reason if reason else ''}")
-        print(f"# {time.monotonic() - start:.1f} s", flush=True)
-    sys.exit(1 if failed else 0)
+    run_all(lambda: Lab(daemon), reason, "".join(arguments[1:2]))

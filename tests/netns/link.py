@@ -5,6 +5,7 @@ import ctypes
 import errno
 import os
 import platform
+import signal
 import socket
 import struct
 import time
@@ -21,22 +22,21 @@ PAUSE = 0.05
 def flap(l):
     pair = Pair(l)
     pair.both_ways(count=1)
-    for tunnel, other in (pair.ta, pair.tb), (pair.tb, pair.ta):
-        tunnel.set("peer", other.public, "persistent-keepalive", "1")
+    # Only a: what comes from b puts off what is due at a.
+    pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1")
     capture = Capture(pair.a, "eth")
     time.sleep(1.5)
     check(capture.datagrams(sport=51001), "no keepalive while up")
-    for _ in range(2):
-        pair.a.ip("link set wga down")
-        time.sleep(0.2)
-        capture.datagrams()
-        pair.b.ping(INNER4["a"], count=3, wait=1)
-        time.sleep(1.5)
-        sent = capture.datagrams(sport=51001)
-        check(not sent, f"sent while down: {sent}")
-        pair.a.ip("link set wga up")
-        pair.a.must_ping(INNER4["b"], count=1, wait=1)
-        pair.both_ways(count=1)
+    pair.a.ip("link set wga down")
+    time.sleep(0.2)
+    capture.datagrams()
+    pair.b.ping(INNER4["a"], count=3, wait=1)
+    time.sleep(1.5)
+    sent = capture.datagrams(sport=51001)
+    check(not sent, f"sent while down: {sent}")
+    pair.a.ip("link set wga up")
+    pair.a.must_ping(INNER4["b"], count=1, wait=1)
+    pair.both_ways(count=1)
 
 
 @case("the tunnel down and up: it listens on the same port again")
@@ -57,7 +57,7 @@ def many_flaps(l):
     pair = Pair(l)
     pair.both_ways(count=1)
     stream = lab.Stream(pair.a, pair.b, INNER4["b"], 8 << 20)
-    for _ in range(30):
+    for _ in range(60):
         pair.a.ip("link set wga down", "link set wga up")
     stream.finish()
     pair.both_ways(count=1)
@@ -227,8 +227,9 @@ def must_work_over_ipv4(l, a, b, options):
     tb.configure({"PublicKey": ta.public, "AllowedIPs": "10.9.0.1/32"})
     ta.configure({"PublicKey": tb.public, "AllowedIPs": "10.9.0.2/32",
                   "Endpoint": OUTER4["b"] + ":51002"})
+    ta.port = 0
     ta.set("listen-port", "0")
-    for tunnel, address in (ta, "10.9.0.1/24"), (tb, "10.9.0.2/24"):
+    for tunnel, address in (tb, "10.9.0.2/24"), (ta, "10.9.0.1/24"):
         tunnel.up(address)
     a.must_ping(INNER4["b"])
     b.must_ping(INNER4["a"])
@@ -268,6 +269,27 @@ def no_ipv6_sockets(l):
         raise lab.Skip("its system calls are not known here")
     must_work_over_ipv4(l, l.node("a"), l.node("b"),
                         {"before": lambda: refuse_family(socket.AF_INET6)})
+
+
+@case("more link messages than it has room for: it looks again")
+def overflow(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    os.kill(pair.ta.pid, signal.SIGSTOP)
+    try:
+        for net in range(10):
+            pair.a.ip(*(f"addr add 10.77.{net}.{i}/32 dev eth"
+                        for i in range(1, 255)),
+                      *(f"addr del 10.77.{net}.{i}/32 dev eth"
+                        for i in range(1, 255)))
+        pair.a.ip("link set wga mtu 1300", "link set wga down")
+    finally:
+        os.kill(pair.ta.pid, signal.SIGCONT)
+    lab.wait_until(lambda: not pair.ta.has_port(51001), "it is down")
+    pair.a.ip("link set wga up")
+    pair.ta.wait_for_port()
+    pair.a.must_ping(INNER4["b"], "-s", "1272", "-M", "do", count=1)
+    pair.both_ways(count=1)
 
 
 @case("no network at all when it starts, and addresses that come later")

@@ -116,7 +116,9 @@ def add_sticky_case(outer, second, length):
             capture = lab.Capture(pair.b, "eth")
             pair.a.must_ping(INNER4["b"])
             pair.b.must_ping(INNER4["a"])
+            # Also where what comes in is merged.
             lab.send_stream(pair.b, pair.a, INNER4["a"], 1 << 20)
+            lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)
             sources = {p.src for p in capture.datagrams(sport=51002)}
             check_equal(sources, {address}, "source addresses")
             check_equal(endpoint_of(pair.ta, pair.tb), at(address, 51002),
@@ -192,8 +194,9 @@ class Translated:
                            "PersistentKeepalive": keepalive})
         self.tb.configure({"PublicKey": self.ta.public,
                            "AllowedIPs": lab.allowed("a")})
-        self.ta.up(INNER4["a"] + "/24")
+        # First who is to answer: the next attempt is due after 5 s.
         self.tb.up(INNER4["b"] + "/24")
+        self.ta.up(INNER4["a"] + "/24")
 
     def use_ports(self, ports):
         """Translate to these ports from now on."""

@@ -127,6 +127,95 @@ def telling_router6(l):
     must_stream(pair, 8 * MEGA)
 
 
+def add_checksum_case(outer):
+    """A case of a device for which the kernel has to sum up itself."""
+    @case(f"a device that cannot checksum refuses trains, over IPv{outer}")
+    def _(l):
+        lab.need("ethtool")
+        pair = Pair(l, outer=outer)
+        for node in pair.a, pair.b:
+            node.run("ethtool", "-K", "eth", "tx", "off")
+        pair.both_ways(count=1)
+        must_stream(pair, 8 * MEGA)
+        lab.send_datagrams(pair.a, pair.b, INNER4["b"], [1200] * 200)
+
+    @case(f"a device that stops to checksum under a stream, over IPv{outer}")
+    def _(l):
+        lab.need("ethtool")
+        pair = Pair(l, outer=outer)
+        stream = lab.Stream(pair.a, pair.b, INNER4["b"],
+                            (8 if l.is_slow else 100) * MEGA)
+        for state in "off", "on", "off":
+            time.sleep(0.1)
+            for node in pair.a, pair.b:
+                node.run("ethtool", "-K", "eth", "tx", state)
+        stream.finish()
+        must_stream(pair, 4 * MEGA)
+
+
+for outer_family in 4, 6:
+    add_checksum_case(outer_family)
+
+
+@case("a slow cable: the sender waits, nothing is lost for long")
+def slow_cable(l):
+    pair = Pair(l)
+    for node in pair.a, pair.b:
+        node.run("tc", "qdisc", "add", "dev", "eth", "root", "tbf", "rate",
+                 "100mbit", "burst", "200k", "latency", "30ms")
+    streams = [lab.Stream(pair.a, pair.b, INNER4["b"], 4 * MEGA, port=port)
+               for port in (7101, 7102)]
+    pair.b.must_ping(INNER4["a"], count=1)
+    for stream in streams:
+        stream.finish()
+
+
+@case("three of ten datagrams are lost: handshakes and streams get through")
+def lossy(l):
+    lab.need("nft")
+    pair = Pair(l)
+    for node in pair.a, pair.b:
+        node.nft("""table inet f {
+            chain in {
+                type filter hook input priority 0
+                udp dport { 51001, 51002 } numgen random mod 10 < 3 drop
+            }
+        }""")
+    ping = pair.a.start("ping", "-n", "-i", "0.1", "-c", "300", INNER4["b"])
+
+    def has_answers():
+        with open(ping.log.name, encoding="ascii") as file:
+            return file.read().count("bytes from") > 5
+
+    # One attempt in two comes through; the next follows after 5 s.
+    lab.wait_until(has_answers, "an answer", 45)
+    ping.kill()
+    for node in pair.a, pair.b:
+        node.nft("delete table inet f")
+    lab.send_stream(pair.a, pair.b, INNER4["b"], MEGA)
+
+
+@case("a destination that a filter refuses does not stop the others")
+def refused(l):
+    lab.need("nft")
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    pair.a.nft("""table inet f {
+        chain out {
+            type filter hook output priority 0
+            udp dport 9999 drop
+        }
+    }""")
+    other = lab.run("wg", "genpsk").stdout.strip()
+    pair.ta.set("peer", other, "endpoint", "192.0.2.2:9999", "allowed-ips",
+                "10.9.9.0/24", "persistent-keepalive", "1")
+    pair.a.ip("route add 10.9.9.0/24 dev wga")
+    flood = pair.a.start("ping", "-n", "-q", "-f", "10.9.9.9")
+    pair.both_ways(count=1)
+    must_stream(pair, 8 * MEGA)
+    flood.kill()
+
+
 @case("inner IPv4 with DF and without, over a cable of 1400")
 def inner_df(l):
     pair = Pair(l, link_mtu=1400)

@@ -453,6 +453,110 @@ static void scratch_is_bounded(void **state)
 	assert_false(b.m.truncated);
 }
 
+/*
+ * A fast run of single vectors behind datagrams of many takes no more scratch
+ * than there is: 1,024 + 60 vectors leave room for 4 of 62.
+ */
+static void scratch_ends_in_a_run(void **state)
+{
+	enum {
+		CAP = UG_MAX_VECTORS + 64
+	};
+
+	(void)state;
+	window(AF_INET);
+	for (size_t k = 0; k < UG_MAX_VECTORS; k++)
+		vector(k * 3, 1);
+	done();
+	for (size_t k = 0; k < 60; k++)
+		vector(k * 3 + 1, 1);
+	done();
+	for (size_t i = 0; i < 62; i++) {
+		vector(100000 + i * 100, 64);
+		done()->to = &v4[1];
+	}
+	b.m.iov_cap = CAP;
+	b.job.n = b.n;
+	assert_int_equal(coalesce(&b.m, &b.job), 3);
+	assert_true(b.m.truncated);
+	assert_int_equal(b.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
+	assert_int_equal(b.msgs[1].msg_hdr.msg_iovlen, 60);
+	assert_int_equal(b.msgs[2].msg_hdr.msg_iovlen, 4);
+	/* Nothing was written behind the end. */
+	for (size_t i = CAP; i < IOV; i++)
+		assert_null(b.iov[i].iov_base);
+}
+
+/* A run behind many vectors keeps to the most that a message may have. */
+static void vector_limit_in_a_run(void **state)
+{
+	(void)state;
+	window(AF_INET);
+	for (size_t k = 0; k < 1000; k++)
+		vector(k * 2, 1);
+	done();
+	for (size_t i = 0; i < 40; i++)
+		datagram(1000);
+	b.job.n = b.n;
+	assert_int_equal(coalesce(&b.m, &b.job), 2);
+	assert_int_equal(b.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
+	assert_int_equal(b.msgs[1].msg_hdr.msg_iovlen, 16);
+
+	/* Neighbours count as one, in a run as elsewhere. */
+	window(AF_INET);
+	for (size_t i = 0; i < 10; i++) {
+		vector(i * 1023, 1023);
+		done();
+	}
+	for (size_t k = 0; k < 1023; k++)
+		vector(100000 + k * 2, 1);
+	done();
+	b.job.n = b.n;
+	assert_int_equal(coalesce(&b.m, &b.job), 1);
+	assert_int_equal(b.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
+}
+
+/* A link-local source on another interface is another source. */
+static void source_interfaces(void **state)
+{
+	struct ug_endpoint eps[2] = { v6[0], v6[0] };
+
+	(void)state;
+	for (uint32_t i = 0; i < 2; i++) {
+		eps[i].source.state = UG_SOURCE_PINNED;
+		eps[i].source.addr[0] = 0xfe;
+		eps[i].source.addr[1] = 0x80;
+		eps[i].source.ifindex = 1 + i;
+	}
+	window(AF_INET6);
+	datagram(10)->to = &eps[0];
+	datagram(10)->to = &eps[1];
+	assert_string_equal(render(), "[10] [10]");
+	eps[1].source.ifindex = 1;
+	assert_string_equal(render(), "[10,10]/10");
+}
+
+/* Each endpoint finds its last train, however many share a hash value. */
+static void many_endpoints(void **state)
+{
+	enum {
+		MANY = WINDOW / 2
+	};
+	static struct ug_endpoint eps[MANY];
+
+	(void)state;
+	window(AF_INET);
+	for (size_t i = 0; i < WINDOW; i++) {
+		eps[i % MANY] = v4[0];
+		eps[i % MANY].addr.v4.sin_port = (in_port_t)(1 + i % MANY);
+		datagram(10)->to = &eps[i % MANY];
+	}
+	b.job.n = b.n;
+	assert_int_equal(coalesce(&b.m, &b.job), MANY);
+	for (size_t k = 0; k < MANY; k++)
+		assert_int_equal(b.trains[k].cnt, 2);
+}
+
 static void marks(void **state)
 {
 	struct ug_endpoint pinned = v4[0];
@@ -678,6 +782,10 @@ int main(void)
 		cmocka_unit_test(several_vectors),
 		cmocka_unit_test(vector_limit),
 		cmocka_unit_test(scratch_is_bounded),
+		cmocka_unit_test(scratch_ends_in_a_run),
+		cmocka_unit_test(vector_limit_in_a_run),
+		cmocka_unit_test(source_interfaces),
+		cmocka_unit_test(many_endpoints),
 		cmocka_unit_test(marks),
 		cmocka_unit_test(families),
 		cmocka_unit_test(path_caps),

@@ -80,6 +80,8 @@ static void overflow(void **state)
 	unsigned int known = 0;
 
 	(void)state;
+	/* With one seed in ten a set gets fewer endpoints than it holds. */
+	t->seed = 1;
 	for (uint32_t i = 0; i < MANY; i++) {
 		struct ug_endpoint ep = numbered(i);
 
@@ -132,6 +134,25 @@ static void generations_differ(void **state)
 		path_table_free(t[i]);
 }
 
+/* An entry that is being written says nothing. */
+static void half_written(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1);
+
+	(void)state;
+	path_learn(t, &a, 1400);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(path_cap(t, &a),
+				 round ? PATH_UNLIMITED : 1400);
+		for (size_t i = 0; i < PATH_SETS; i++)
+			for (size_t k = 0; k < PATH_WAYS; k++)
+				atomic_fetch_add(&t->sets[i][k].seq, 1);
+	}
+	assert_int_equal(path_cap(t, &a), 1400);
+	path_table_free(t);
+}
+
 enum {
 	ROUNDS = 20000
 };
@@ -178,6 +199,7 @@ int main(void)
 		cmocka_unit_test(overflow),
 		cmocka_unit_test(epochs_wrap),
 		cmocka_unit_test(generations_differ),
+		cmocka_unit_test(half_written),
 		cmocka_unit_test(no_torn_reads),
 	};
 

@@ -32,6 +32,7 @@ class End:
         self.number = number
         self.port = DEFAULT_PORT
         self.key = None
+        self.last_ping = ""
         self.outer = {4: f"10.9.0.{number}", 6: f"fd09::{number}"}
         self.inner = {4: f"10.77.0.{number}", 6: f"fd77::{number}"}
         host.sh("echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad\n"
@@ -107,13 +108,18 @@ class End:
         self.outer = new
 
     def ping(self, peer, family=4, count=3, size=56, interval=0.2):
-        """Ping through the tunnel. Return the number of answers."""
-        seconds = 3 + 1.2 * count * interval
+        """Ping through the tunnel. Return the number of answers.
+
+        Sends count packets, no more: with ping's -w it would be answers that
+        are counted. The last is waited for 2 s.
+        """
         out = self.host.execute(
-            f"ping -{family} -c {count} -i {interval} -s {size} "
-            f"-w {int(seconds)} {peer.inner[family]}", seconds + 10)[1]
+            f"ping -{family} -c {count} -i {interval} -s {size} -W 2 "
+            f"{peer.inner[family]}", 1.2 * count * interval + 10)[1]
         found = re.search(r"(\d+) (?:packets )?received", out)
-        return int(found.group(1)) if found else 0
+        answers = int(found.group(1)) if found else 0
+        self.last_ping = "" if answers == count else out
+        return answers
 
     def reaches(self, peer, seconds, family=4):
         """Wait until a ping is answered."""
@@ -162,6 +168,7 @@ class Tunnel:
         """What wg shows of both ends, without keys, and the logs."""
         text = []
         for end in self.ends:
+            text.append(end.last_ping)
             for what in ("endpoints", "latest-handshakes", "transfer"):
                 out = end.host.execute(f"wg show {end.interface} {what}")[1]
                 words = " ".join(out.split()[1:])

@@ -238,7 +238,7 @@ struct peer *device_lookup_peer(const struct device *device,
 	do {
 		peer = table_probe(slots, &pos);
 	} while (peer &&
-		 memcmp(peer->public_key, key, sizeof(peer->public_key)));
+		 memcmp(peer->public_key, key, sizeof(peer->public_key)) != 0);
 	return peer;
 }
 

@@ -19,11 +19,15 @@
  * @endpoint:	to answer to
  * @source:	address and port in network order, for cookies: 6 or 18 bytes
  * @source_len:	their count
+ * @must_prove:	under load, more handshakes are waiting than can be answered: the
+ *		origin must show by a cookie that it gets what is sent to it,
+ *		and has a limit
  */
 struct device_origin {
 	struct device_endpoint endpoint;
 	uint8_t source[COOKIE_SOURCE_MAX_LEN];
 	size_t source_len;
+	bool must_prove;
 };
 
 /**
@@ -63,8 +67,6 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
  * @msg:	message, of any alignment
  * @len:	its length
  * @from:	where it came from
- * @is_loaded:	more handshakes are waiting than can be answered: ask for
- *		cookies, and limit what each source may have
  * @now:	the present
  * @realtime:	wall clock
  * @answer:	filled: what to send to @from, also for some that are dropped
@@ -77,8 +79,7 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 enum drop_reason device_receive_handshake(struct device *device,
 					  const void *msg, size_t len,
 					  const struct device_origin *from,
-					  bool is_loaded, uint64_t now,
-					  uint64_t realtime,
+					  uint64_t now, uint64_t realtime,
 					  struct device_answer *answer);
 
 #endif /* DEVICE_HANDSHAKE_H */

@@ -354,7 +354,7 @@ static int take_allowed_ip(struct uapi_parser *parser, const char *value)
 static int take_protocol_version(struct uapi_parser *parser, const char *value)
 {
 	(void)parser;
-	return strcmp(value, "1") ? -EINVAL : 0;
+	return strcmp(value, "1") == 0 ? 0 : -EINVAL;
 }
 
 static const struct key keys[] = {
@@ -457,7 +457,7 @@ static int take_start(struct uapi_parser *parser)
 		parser->request.op = UAPI_GET;
 		return 0;
 	}
-	if (strcmp(parser->line, "set=1"))
+	if (strcmp(parser->line, "set=1") != 0)
 		return -EPROTO;
 	parser->state = IN_SET;
 	parser->request.op = UAPI_SET;

@@ -438,15 +438,18 @@ static enum drop_reason host_receive_data(struct sim_host *host,
 static enum drop_reason host_receive_handshake(struct sim_host *host,
 					       const struct sim_event *event)
 {
-	struct device_origin from = { .source_len = 6 };
+	struct device_origin from = {
+		.source_len = 6,
+		.must_prove = host->is_loaded,
+	};
 	struct device_answer answer;
 	enum drop_reason reason;
 
 	from.endpoint = endpoint_make(event->source);
 	memcpy(from.source, &event->source, from.source_len);
-	reason = device_receive_handshake(
-		&host->device, event->buf, event->len, &from, host->is_loaded,
-		host->world->now, realtime(host), &answer);
+	reason = device_receive_handshake(&host->device, event->buf, event->len,
+					  &from, host->world->now,
+					  realtime(host), &answer);
 	if (answer.len)
 		host_transmit(host, event->source, answer.buf, answer.len);
 	if (answer.peer) {

@@ -77,7 +77,7 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 			   const struct handshake_message *m, bool is_loaded)
 {
 	static struct log_limit limit;
-	struct device_origin origin = { .is_loaded = is_loaded };
+	struct device_origin origin = { .must_prove = is_loaded };
 	struct device_answer answer = { 0 };
 	enum drop_reason reason;
 

@@ -10,6 +10,9 @@ if [ "$(id -u)" -ne 0 ]; then
 	exit 1
 fi
 tools/install-deps
+# Other implementations to talk to; without them those tests skip, and say so.
+tests/interop/install-deps build/interop ||
+	echo "test.sh: no interop tests with what is missing"
 
 logs=
 status=0
@@ -37,7 +40,7 @@ echo "== build: clang, ASan and UBSan"
 tools/build-variant asan
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-run "clang, ASan and UBSan" build-asan --no-suite style
+run "clang, ASan and UBSan" build-asan --no-suite style --no-suite interop
 
 echo
 echo "== build: clang, ThreadSanitizer"

@@ -20,7 +20,8 @@
  *    device is deleted is known in any case, from reading it.
  *  - A namespace may have a number for itself; then its own messages carry that
  *    number, and without it none. Asked for once, at opening.
- *  - When messages are lost the next receive says ENOBUFS, once.
+ *  - When messages are lost the next receive says ENOBUFS, once; what is queued
+ *    can still be read, and until it is, all that is new is lost, too.
  *  - IPv4 routes that go because an interface goes down are not reported, so
  *    other interfaces count as changes of the network, too.
  */
@@ -556,7 +557,7 @@ static bool receive_one(struct link *link, void *buf,
 	ssize_t n = link->sys->recvmsg(link_get_fd(link), &msg, 0);
 
 	if (n < 0 && errno == ENOBUFS) {
-		push_event(events, LINK_OVERFLOW);
+		link->is_behind = true;
 		return true;
 	}
 	if (n < 0)
@@ -565,7 +566,7 @@ static bool receive_one(struct link *link, void *buf,
 	if (from.nl_pid != 0)
 		return true;
 	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-		push_event(events, LINK_OVERFLOW);
+		link->is_behind = true;
 	else
 		link_parse(&link->state, buf, (size_t)n, get_nsid(&msg),
 			   events);
@@ -589,7 +590,14 @@ int link_receive(struct link *link, struct link_events *events)
 	for (int i = 0; i < RECEIVE_MAX; i++) {
 		if (receive_one(link, words, events))
 			continue;
-		return errno == EAGAIN ? 0 : -errno;
+		if (errno != EAGAIN)
+			return -errno;
+		/* Only now that all is read does the kernel queue more, such as
+		 * the answer to link_request(). */
+		if (link->is_behind)
+			push_event(events, LINK_OVERFLOW);
+		link->is_behind = false;
+		return 0;
 	}
 	return 0;
 }

@@ -88,12 +88,14 @@ struct link_state {
  * @sys:	system calls
  * @sock:	the socket
  * @all_nsid:	other namespaces are heard, if this one has a number for them
+ * @is_behind:	messages were lost; told when the rest has been read
  * @state:	the interface
  */
 struct link {
 	const struct tun_sys *sys;
 	struct mnl_socket *sock;
 	bool all_nsid;
+	bool is_behind;
 	struct link_state state;
 };
 

@@ -50,13 +50,17 @@ static void sleep_ms(long ms)
 }
 
 /*
- * Runs a shell command, in which $W is the program. What it prints on both
- * channels is in output: all of it, so it also shows that nobody else keeps
- * them open. Returns its exit status.
+ * Runs a shell command, in which $W is the program, `upto` waits until a
+ * command succeeds, and `up` until the program serves wg7. What it prints on
+ * both channels is in output: all of it, so it also shows that nobody else
+ * keeps them open. Returns its exit status.
  */
 __attribute__((format(printf, 1, 2))) static int run(const char *fmt, ...)
 {
-	char command[1024] = "exec 2>&1; ";
+	char command[2048] =
+		"exec 2>&1; upto() { i=0; until eval \"$1\" || [ $i = 500 ]; "
+		"do sleep 0.02; i=$((i + 1)); done; }; "
+		"up() { upto 'wg show wg7 >/dev/null 2>&1'; }; ";
 	size_t used = strlen(command);
 	va_list args;
 	size_t len;
@@ -277,8 +281,9 @@ static void logs(void **state)
 
 	(void)state;
 	assert_int_equal(run("LOG_LEVEL=verbose $W wg7 >/run/log; "
-			     "ip link set wg7 up; sleep 0.2; ip link del wg7; "
-			     "sleep 0.2; cat /run/log"),
+			     "ip link set wg7 up; "
+			     "upto 'grep -q \"interface up\" /run/log'; "
+			     "ip link del wg7; cat /run/log"),
 			 0);
 	check_output("DEBUG: (wg7) 20");
 	check_output(" interface up\n");
@@ -296,7 +301,7 @@ static void log_of_refusals(void **state)
 {
 	(void)state;
 	assert_int_equal(
-		run("LOG_LEVEL=error $W -f wg7 & sleep 0.3; "
+		run("LOG_LEVEL=error $W -f wg7 & up; "
 		    "printf 'set=1\\nlisten_port=5x\\n\\n' >/run/request; "
 		    "python3 -c 'import socket; "
 		    "s = socket.socket(socket.AF_UNIX); "
@@ -307,6 +312,18 @@ static void log_of_refusals(void **state)
 		0);
 	check_output("errno=-22");
 	check_output("uapi: line 2: bad value: 5x\n");
+}
+
+/* Who reads the log may go; the tunnel stays. */
+static void log_without_reader(void **state)
+{
+	(void)state;
+	assert_int_equal(run("{ LOG_LEVEL=verbose $W -f wg7; "
+			     "echo status $? >&2; } | head -n 1 & up; "
+			     "ip link set wg7 up; sleep 0.2; "
+			     "wg show interfaces; ip link del wg7; wait"),
+			 0);
+	check_output("wg7 is ready\nwg7\nstatus 0\n");
 }
 
 static void ends_by_signal(void **state)
@@ -334,12 +351,11 @@ static void hangup(void **state)
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 	end(pid);
 	/* The terminal is gone. */
-	assert_int_equal(run("$W -f wg7 & sleep 0.3; kill -HUP $!; wait $!"),
-			 0);
+	assert_int_equal(run("$W -f wg7 & up; kill -HUP $!; wait $!"), 0);
 	assert_int_equal(access(SOCK, F_OK), -1);
 	/* It was expected to go. */
 	assert_int_equal(run("nohup $W --foreground wg7 >/dev/null & "
-			     "sleep 0.3; kill -HUP $!; sleep 0.2; "
+			     "up; kill -HUP $!; sleep 0.2; "
 			     "ip link show wg7 >/dev/null || exit 9; "
 			     "kill $!; wait $!"),
 			 0);
@@ -545,33 +561,48 @@ static void nothing_open(void **state)
 	(void)state;
 	assert_int_equal(run("$W wg7 <&- >&- 2>&-"), 0);
 	end(find_child());
-	assert_int_equal(run("$W -f wg7 <&- >&- 2>&- & sleep 0.3; "
+	assert_int_equal(run("$W -f wg7 <&- >&- 2>&- & up; "
 			     "wg show interfaces; kill $!; wait $!"),
 			 0);
 	assert_string_equal(output, "wg7\n");
 }
 
+/* So that one failure is one failure. */
+static int clean(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	for (int i = 0; i < 100 && (pid = find_child()); i++) {
+		kill(pid, SIGKILL);
+		sleep_ms(10);
+	}
+	unlink(SOCK);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(usage),
-		cmocka_unit_test(usable_at_once),
-		cmocka_unit_test(device),
-		cmocka_unit_test(moved),
-		cmocka_unit_test(lets_go),
-		cmocka_unit_test(logs),
-		cmocka_unit_test(log_of_refusals),
-		cmocka_unit_test(ends_by_signal),
-		cmocka_unit_test(hangup),
-		cmocka_unit_test(ends_with_interface),
-		cmocka_unit_test(ends_with_file),
-		cmocka_unit_test(after_kill),
-		cmocka_unit_test(in_use),
-		cmocka_unit_test(no_device),
-		cmocka_unit_test(handed_over),
-		cmocka_unit_test(switches),
-		cmocka_unit_test(wg_quick),
-		cmocka_unit_test(nothing_open),
+		cmocka_unit_test_teardown(usage, clean),
+		cmocka_unit_test_teardown(usable_at_once, clean),
+		cmocka_unit_test_teardown(device, clean),
+		cmocka_unit_test_teardown(moved, clean),
+		cmocka_unit_test_teardown(lets_go, clean),
+		cmocka_unit_test_teardown(logs, clean),
+		cmocka_unit_test_teardown(log_of_refusals, clean),
+		cmocka_unit_test_teardown(log_without_reader, clean),
+		cmocka_unit_test_teardown(ends_by_signal, clean),
+		cmocka_unit_test_teardown(hangup, clean),
+		cmocka_unit_test_teardown(ends_with_interface, clean),
+		cmocka_unit_test_teardown(ends_with_file, clean),
+		cmocka_unit_test_teardown(after_kill, clean),
+		cmocka_unit_test_teardown(in_use, clean),
+		cmocka_unit_test_teardown(no_device, clean),
+		cmocka_unit_test_teardown(handed_over, clean),
+		cmocka_unit_test_teardown(switches, clean),
+		cmocka_unit_test_teardown(wg_quick, clean),
+		cmocka_unit_test_teardown(nothing_open, clean),
 	};
 
 	if (argc != 2)

@@ -529,7 +529,7 @@ void allowedips_remove_owner(struct allowedips *table,
 {
 	struct allowedips_node *n;
 	struct place place;
-	struct key key;
+	struct key key = { { 0 } };
 	unsigned int i;
 
 	while (!list_is_empty(&owner->prefixes)) {
@@ -575,7 +575,7 @@ struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
 					   enum ip_family family,
 					   const uint8_t *addr)
 {
-	struct key key;
+	struct key key = { { 0 } };
 	unsigned int i;
 
 	for (i = 0; i < family_words(family); i++)

@@ -92,15 +92,15 @@ static struct peer *lookup(struct device *device, uint32_t receiver)
 /**
  * check_macs() - may this message cost us a key agreement?
  * @r:		message
- * @is_loaded:	under load
  *
  * Paper, section 5.3: under load a right mac1 earns a cookie, and a right mac2
  * a place among what its source address may have.
  *
  * Return: DROP_NONE; DROP_FORGED, DROP_RATE_LIMIT; DROP_NEEDS_COOKIE: answered.
  */
-static enum drop_reason check_macs(const struct received *r, bool is_loaded)
+static enum drop_reason check_macs(const struct received *r)
 {
+	const bool is_loaded = r->from->must_prove;
 	struct device *device = r->device;
 	struct message_cookie reply;
 
@@ -272,7 +272,7 @@ enum drop_reason device_receive_handshake(struct device *device,
 		return take_cookie(&r);
 	if (type != MESSAGE_INITIATION && type != MESSAGE_RESPONSE)
 		return DROP_BAD_MESSAGE;
-	reason = check_macs(&r, from->is_loaded);
+	reason = check_macs(&r);
 	if (reason)
 		return reason;
 	return type == MESSAGE_INITIATION ? take_initiation(&r)

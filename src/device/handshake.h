@@ -19,14 +19,15 @@
  * @endpoint:	to answer to
  * @source:	address and port in network order, for cookies: 6 or 18 bytes
  * @source_len:	their count
- * @is_loaded:	more handshakes are waiting than can be answered: ask for
- *		cookies, and limit what each source may have
+ * @must_prove:	under load, more handshakes are waiting than can be answered: the
+ *		origin must show by a cookie that it gets what is sent to it,
+ *		and has a limit
  */
 struct device_origin {
 	struct device_endpoint endpoint;
 	uint8_t source[COOKIE_SOURCE_MAX_LEN];
 	size_t source_len;
-	bool is_loaded;
+	bool must_prove;
 };
 
 /**

@@ -90,6 +90,8 @@ void peer_stop(struct peer *peer)
 
 void peer_start(struct peer *peer)
 {
+	/* What somebody staged beside peer_stop() is stale by now. */
+	staged_clear(peer->device->staged, &peer->staged);
 	timers_stop(&peer->timers);
 	noise_handshake_reopen(&peer->handshake);
 }

@@ -227,6 +227,14 @@ static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
 	return 0;
 }
 
+static void network_changed(struct engine *e)
+{
+	struct ug_socket *sock = sockets_get(&e->sockets);
+
+	if (sock)
+		ug_network_changed(sock);
+}
+
 /*
  * A port for later. If the interface is up all the same, the sockets could not
  * be opened then: try this port, and go up with it soon.
@@ -271,6 +279,9 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 			  strerror(-err));
 		return err;
 	}
+	/* Another mark may be another route: sources are learned anew. */
+	if (fwmark != e->fwmark)
+		network_changed(e);
 	e->fwmark = fwmark;
 	*port = e->port;
 	return 0;
@@ -313,6 +324,7 @@ static void set_up(struct engine *e)
 
 static void set_down(struct engine *e)
 {
+	e->wants_up = false;
 	if (!e->is_up)
 		return;
 	e->is_up = false;
@@ -327,14 +339,6 @@ static void set_mtu(struct engine *e)
 	atomic_store_explicit(&e->out.mtu, e->link.state.mtu,
 			      memory_order_relaxed);
 	log_event("MTU is %u", e->link.state.mtu);
-}
-
-static void network_changed(struct engine *e)
-{
-	struct ug_socket *sock = sockets_get(&e->sockets);
-
-	if (sock)
-		ug_network_changed(sock);
 }
 
 static void device_gone(struct engine *e)

@@ -13,6 +13,8 @@
 enum {
 	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */
 	HANDSHAKE_TOS = 0x88,
+	/* How long one may wait for room in a full socket. */
+	HANDSHAKE_PATIENCE_MS = 100,
 };
 
 static void count(_Atomic uint64_t *counter)
@@ -38,7 +40,8 @@ static bool send_message(struct handshaker *h, struct ug_socket *sock,
 	if (!sock)
 		return false;
 	endpoint_from_device(&ep, to);
-	return ug_send(sock, h->batch, NULL, &d, 1, &status, 0) == 1;
+	return ug_send(sock, h->batch, NULL, &d, 1, &status,
+		       HANDSHAKE_PATIENCE_MS) == 1;
 }
 
 static void initiate(struct handshaker *h, struct ug_socket *sock,
@@ -77,7 +80,7 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 			   const struct handshake_message *m, bool is_loaded)
 {
 	static struct log_limit limit;
-	struct device_origin origin = { .is_loaded = is_loaded };
+	struct device_origin origin = { .must_prove = is_loaded };
 	struct device_answer answer = { 0 };
 	enum drop_reason reason;
 

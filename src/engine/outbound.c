@@ -59,6 +59,7 @@ struct run {
 
 /**
  * struct slot - a batch
+ * @mtu:	of the interface when the batch was taken; padding keeps to it
  * @slab:	where segments go
  * @segs:	the packets
  * @tos:	outer TOS of each
@@ -74,6 +75,7 @@ struct run {
  * @status:	what became of them
  */
 struct slot {
+	unsigned int mtu;
 	struct segment_slab slab;
 	struct segment segs[OUTBOUND_MESSAGES];
 	uint8_t tos[OUTBOUND_MESSAGES];
@@ -200,14 +202,13 @@ static void open_run(struct outbound_lane *ol, struct slot *slot,
 static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 {
 	struct segment_slab *slab = &slot->slab;
-	unsigned int first, mtu;
+	unsigned int first;
 
 	open_run(ol, slot, ol->peer, now);
 	first = slab->segs_cnt;
-	mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
 	/* Full segments stand side by side, so they leave as one vector. */
 	slab->stride = HEADER_LEN +
-		       outbound_padded_len(ol->cursor.full_len, mtu) +
+		       outbound_padded_len(ol->cursor.full_len, slot->mtu) +
 		       AEAD_TAG_LEN;
 	segment_cut(&ol->cursor, slab);
 	memset(slot->tos + first, ol->tos, slab->segs_cnt - first);
@@ -381,6 +382,8 @@ static bool outbound_take(void *arg, void *slot_arg)
 	uint64_t now = time_now();
 
 	reset_slot(slot);
+	/* Partner: set_mtu() of the control thread. */
+	slot->mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
 	for (unsigned int reads = 0; reads < OUTBOUND_READS; reads++) {
 		if (!has_room(slot, ol->peer ? ol->cursor.full_len : 0))
 			break;
@@ -396,13 +399,12 @@ static bool outbound_take(void *arg, void *slot_arg)
 /* ------------------------------------------------------------------ work */
 
 /* Write the header and the padding of message @i of a run. */
-static void frame_message(struct outbound_lane *ol, struct slot *slot,
-			  const struct run *run, unsigned int i)
+static void frame_message(struct slot *slot, const struct run *run,
+			  unsigned int i)
 {
 	const struct segment *seg = &slot->segs[run->first + i];
 	struct aead_msg *msg = &slot->msgs[run->first + i];
-	unsigned int mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
-	size_t padded = outbound_padded_len(seg->len, mtu);
+	size_t padded = outbound_padded_len(seg->len, slot->mtu);
 	uint8_t *header = seg->data - HEADER_LEN;
 
 	memset(seg->data + seg->len, 0, padded - seg->len);
@@ -420,15 +422,16 @@ static void frame_message(struct outbound_lane *ol, struct slot *slot,
 
 static void outbound_work(void *arg, void *slot_arg, void *worker)
 {
-	struct outbound_lane *ol = arg;
 	struct slot *slot = slot_arg;
 	unsigned int n = 0;
+
+	(void)arg;
 
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
 
 		for (unsigned int i = 0; i < run->n; i++, n++) {
-			frame_message(ol, slot, run, i);
+			frame_message(slot, run, i);
 			run->has_data |= slot->segs[n].len > 0;
 			slot->dgrams[n] = (struct ug_datagram){
 				.iov = &slot->iov[n],

@@ -354,7 +354,7 @@ static int take_allowed_ip(struct uapi_parser *parser, const char *value)
 static int take_protocol_version(struct uapi_parser *parser, const char *value)
 {
 	(void)parser;
-	return strcmp(value, "1") ? -EINVAL : 0;
+	return strcmp(value, "1") == 0 ? 0 : -EINVAL;
 }
 
 static const struct key keys[] = {

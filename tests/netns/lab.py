@@ -33,7 +33,6 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-IFA_F_TENTATIVE = 0x40
 
 SOCKETS = "/var/run/wireguard"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -125,11 +124,6 @@ class Node:
         with self.inside():
             return run(*command, **options)
 
-    def is_own(self, address):
-        """Would a packet to this address be delivered here?"""
-        return self.ip(f"route get {address}",
-                       check_status=False).stdout.startswith("local")
-
     def start(self, *command, env=None, before=None):
         """Start a command and go on; its outputs go to the log."""
         log = tempfile.NamedTemporaryFile(
@@ -167,17 +161,25 @@ class Node:
         self.lab.stack.callback(sock.close)
         return sock
 
-    def has_tentative(self):
-        """Is there an IPv6 address that cannot be used yet?
+    def settle(self, device):
+        """Wait until the IPv6 addresses of a device that is up can be used.
 
-        Without duplicate address detection, too, the kernel gets to it by and
-        by only.
+        Without duplicate address detection, too, the kernel makes the routes
+        to them by and by only.
         """
-        with self.inside():
-            with open("/proc/thread-self/net/if_inet6",
-                      encoding="ascii") as file:
-                return any(int(line.split()[4], 16) & IFA_F_TENTATIVE
-                           for line in file)
+        def has_routes():
+            with self.inside():
+                with open("/proc/thread-self/net/if_inet6",
+                          encoding="ascii") as file:
+                    wanted = {line.split()[0] for line in file
+                              if line.split()[5] == device}
+                with open("/proc/thread-self/net/ipv6_route",
+                          encoding="ascii") as file:
+                    found = {line.split()[0] for line in file
+                             if line.split()[1] == "80"}
+            return wanted <= found
+
+        wait_until(has_routes, f"addresses of {device} can be used", 5, 0.005)
 
     def nft(self, text):
         """Load rules of nft(8)."""
@@ -297,13 +299,7 @@ class Tunnel:
             lines.insert(0, f"link set {self.name} mtu {mtu}")
         self.node.ip(*lines, f"link set {self.name} up")
         self.wait_for_port()
-        wait_until(lambda: not self.node.has_tentative(),
-                   f"the addresses of {self.name} can be used", 5, 0.005)
-        # The kernel routes to a new IPv6 address a little later than it has it.
-        for address in addresses:
-            if ":" in address:
-                wait_until(lambda: self.node.is_own(address.split("/")[0]),
-                           f"{address} is routed to", 5, 0.005)
+        self.node.settle(self.name)
 
     def has_port(self, port):
         """Is the UDP port bound in the namespace that it started in?"""
@@ -489,6 +485,7 @@ class Pair:
         for side, node in ("a", self.a), ("b", self.b):
             node.ip(f"addr add {OUTER4[side]}/24 dev eth",
                     f"addr add {OUTER6[side]}/64 dev eth nodad")
+            node.settle("eth")
         self.ta = lab.tunnel(self.a, "wga", 51001).start(*options)
         self.tb = lab.tunnel(self.b, "wgb", 51002).start(*options)
         more = more or {}
@@ -507,6 +504,8 @@ class Pair:
 
     def both_ways(self, **options):
         """Ping from a to b and back, IPv4 and IPv6."""
+        self.a.settle(self.ta.name)
+        self.b.settle(self.tb.name)
         self.a.must_ping(INNER4["b"], **options)
         self.a.must_ping(INNER6["b"], **options)
         self.b.must_ping(INNER4["a"], **options)

@@ -174,6 +174,7 @@ for outer_family in 4, 6:
 def busy_at_start(l):
     pair = Pair(l)
     pair.b.ip("link set wgb down")
+    lab.wait_until(lambda: not pair.tb.has_port(51002), "it is down")
     taken = pair.b.socket()
     taken.bind(("", 51002))
     pair.b.ip("link set wgb up", check_status=False)

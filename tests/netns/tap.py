@@ -77,6 +77,9 @@ def run_case(function, make_lab):
 
 
 def interrupt(_number, _frame):
+    """End in good order; what else comes does not disturb that."""
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -88,7 +91,8 @@ def run_all(make_lab, reason, word=""):
     if reason:
         print(f"1..0 # SKIP {reason}")
         return
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, interrupt)
     wanted = [c for c in cases if word in c[0]]
     print(f"1..{len(wanted)}", flush=True)
     failed = 0

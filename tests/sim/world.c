@@ -440,7 +440,7 @@ static enum drop_reason host_receive_handshake(struct sim_host *host,
 {
 	struct device_origin from = {
 		.source_len = 6,
-		.is_loaded = host->is_loaded,
+		.must_prove = host->is_loaded,
 	};
 	struct device_answer answer;
 	enum drop_reason reason;

@@ -275,6 +275,54 @@ static void test_zero_bytes(void **state)
 	uapi_parser_free(parser);
 }
 
+/* Any line of a request may be wrong: nothing of the request is done. */
+static void test_each_line_spoilt(void **state)
+{
+	static const char *const lines[] = {
+		"private_key=" KEY,
+		"listen_port=1",
+		"fwmark=2",
+		"replace_peers=true",
+		"public_key=" KEY,
+		"preshared_key=" KEY,
+		"endpoint=a:1",
+		"persistent_keepalive_interval=1",
+		"replace_allowed_ips=true",
+		"allowed_ip=1.2.3.0/24",
+		"allowed_ip=-1.2.3.0/24",
+		"protocol_version=1",
+	};
+	char text[2048];
+	char *before;
+	char *after;
+
+	(void)state;
+	for (size_t spoilt = 0; spoilt < ARRAY_LEN(lines); spoilt++) {
+		struct device_fake fake;
+		struct uapi_request r;
+		size_t n = (size_t)sprintf(text, "set=1\n");
+
+		device_fake_init(&fake);
+		assert_int_equal(device_fake_set(&fake, "set=1\nfwmark=7\n" P
+							"endpoint=b:2\n\n"),
+				 0);
+		before = device_fake_print(&fake, PIECE);
+		for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+			n += (size_t)sprintf(text + n, "%s%s\n",
+					     i == spoilt ? "x" : "", lines[i]);
+		sprintf(text + n, "\n");
+		r = device_fake_parse(text);
+		assert_int_equal(r.error, -EINVAL);
+		assert_int_equal(r.line, spoilt + 2);
+		assert_int_equal(device_fake_set(&fake, text), -EINVAL);
+		after = device_fake_print(&fake, PIECE);
+		assert_string_equal(before, after);
+		free(before);
+		free(after);
+		device_fake_deinit(&fake);
+	}
+}
+
 static size_t put_random_key(char *at)
 {
 	size_t n = 0;
@@ -386,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_long_requests),
 		cmocka_unit_test(test_zero_bytes),
+		cmocka_unit_test(test_each_line_spoilt),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_status),
 	};

@@ -382,6 +382,9 @@ static bool outbound_take(void *arg, void *slot_arg)
 	uint64_t now = time_now();
 
 	reset_slot(slot);
+	/* While the device is down packets wait in the TUN's queue. */
+	if (!ol->sock)
+		return false;
 	/* Partner: set_mtu() of the control thread. */
 	slot->mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
 	for (unsigned int reads = 0; reads < OUTBOUND_READS; reads++) {

@@ -55,6 +55,17 @@ static void watch_sockets(const struct worker *w, int op, uint32_t events)
 	}
 }
 
+/*
+ * The TUN is read only while what it gives can be sent: packets that come
+ * before the sockets are open, or while they are full, wait in its queue.
+ */
+static void watch_tun(const struct worker *w)
+{
+	if (!w->is_deaf)
+		watch(w, EPOLL_CTL_MOD, w->out->tun->fd,
+		      w->sock && !w->full_family ? EPOLLIN : 0);
+}
+
 /* Turn to the sockets that are current. */
 static void enter_sockets(struct worker *w)
 {
@@ -69,11 +80,11 @@ static void enter_sockets(struct worker *w)
 	w->out->sock = w->in4->sock = w->in6->sock = sock;
 	w->full_family = 0;
 	watch_sockets(w, EPOLL_CTL_ADD, EPOLLIN);
-	/* What follow_block() took away. */
-	if (!w->is_deaf)
-		watch(w, EPOLL_CTL_MOD, w->out->tun->fd, EPOLLIN);
-	/* What the old ones could not take, the new ones may. */
+	watch_tun(w);
+	/* What the old ones could not take, the new ones may; what was asked
+	 * for meanwhile is waiting. */
 	lane_resume(&w->out->lane);
+	w->ready |= READY_OUT;
 }
 
 static void watch_family(const struct worker *w, int family, uint32_t events)
@@ -94,7 +105,7 @@ static void follow_block(struct worker *w)
 	watch_family(w, w->full_family, EPOLLIN);
 	watch_family(w, family, EPOLLIN | EPOLLOUT);
 	w->full_family = family;
-	watch(w, EPOLL_CTL_MOD, w->out->tun->fd, family ? 0 : EPOLLIN);
+	watch_tun(w);
 }
 
 static bool run_lane(struct worker *w, struct lane *lane)
@@ -157,6 +168,10 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 			return;
 	} else if (ev->data.fd == w->out->tun->fd) {
 		w->ready |= READY_OUT;
+		/* Told also while it is not watched for packets. */
+		if (ev->events & EPOLLERR)
+			atomic_store_explicit(&w->out->is_gone, true,
+					      memory_order_release);
 	} else {
 		w->ready |= w->sock && ev->data.fd == ug_fd(w->sock, AF_INET)
 				    ? READY_IN4
@@ -195,7 +210,7 @@ static void *worker_main(void *arg)
 		run_ready(w, READY_IN6, &w->in6->lane);
 		run_ready(w, READY_OUT, &w->out->lane);
 		/* What is left needs no event to go on. */
-		if (outbound_has_work(w->out) &&
+		if (w->sock && outbound_has_work(w->out) &&
 		    !lane_is_blocked(&w->out->lane))
 			w->ready |= READY_OUT;
 		w->idle_since = time_now();
@@ -220,8 +235,7 @@ int worker_init(struct worker *w, int gone_fd)
 		return w->aead ? -errno : -ENOMEM;
 	int err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN);
 
-	return err < 0 ? err
-		       : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, EPOLLIN);
+	return err < 0 ? err : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, 0);
 }
 
 void worker_deinit(struct worker *w)

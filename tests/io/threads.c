@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Several threads send through one socket, each with its own batch, while
- * others read counters and turn every switch. Nothing is lost or mixed up;
- * ThreadSanitizer watches when it is built in.
+ * others read counters and turn every switch; and one switches merging off
+ * just when another sends. Nothing is lost or mixed up; ThreadSanitizer watches
+ * when it is built in.
  */
+#include <linux/filter.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
@@ -158,9 +162,128 @@ static void many_senders(void **state)
 	ug_close(rx);
 }
 
+/* ------------------------------------------------------------------------
+ * Merging goes off just when a train is being queued. A socket filter that
+ * takes its time, which the kernel runs between its look at UDP_GRO and the
+ * queue, makes this likely where it would be one chance in millions.
+ */
+
+enum {
+	FILTER_LEN = 1500,
+	RACES = 40,
+	TRAIN = 30
+};
+
+static atomic_uint races_begun, races_sent;
+
+/* As long as the kernel lets (net.core.optmem_max). */
+static void attach_slow_filter(int fd)
+{
+	static struct sock_filter code[FILTER_LEN];
+	struct sock_fprog program = { FILTER_LEN, code };
+
+	code[0] = (struct sock_filter)BPF_STMT(BPF_LDX | BPF_IMM, 3);
+	for (size_t i = 1; i < FILTER_LEN; i++)
+		code[i] = (struct sock_filter)BPF_STMT(
+			BPF_ALU | BPF_DIV | BPF_X, 0);
+	for (; program.len > 2; program.len /= 2) {
+		code[program.len - 1] = (struct sock_filter)BPF_STMT(
+			BPF_RET | BPF_K, UINT16_MAX);
+		if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+			       sizeof(program)) == 0)
+			return;
+	}
+	fail_msg("no filter");
+}
+
+static void *racer_main(void *arg)
+{
+	static unsigned char payload[LEN];
+	struct iovec iov = { payload, LEN };
+	struct ug_datagram d[TRAIN];
+	int status[TRAIN];
+
+	for (size_t i = 0; i < TRAIN; i++)
+		d[i] = (struct ug_datagram){ .iov = &iov, .n_iov = 1 };
+	for (unsigned int race = 1; race <= RACES; race++) {
+		while (atomic_load(&races_begun) < race)
+			;
+		ug_send(tx, arg, &to, d, TRAIN, status, 1000);
+		atomic_store(&races_sent, race);
+	}
+	return NULL;
+}
+
+static void spend(unsigned int ns)
+{
+	struct timespec start, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	do
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec -
+		       start.tv_nsec <
+	       ns);
+}
+
+static void race(struct ug_receiver *rcv, unsigned int number)
+{
+	struct ug_view views[TRAIN];
+	size_t got = 0;
+
+	assert_int_equal(ug_set_merging(rx, true), 0);
+	assert_int_equal(ug_receive(rcv, rx, AF_INET, views, TRAIN, 0), 0);
+	atomic_store(&races_begun, number);
+	/* The train is under way for some ten microseconds. */
+	spend(number * 3000 / RACES * 10);
+	assert_int_equal(ug_set_merging(rx, false), 0);
+	while (atomic_load(&races_sent) < number)
+		;
+	while (got < TRAIN) {
+		int n = ug_receive(rcv, rx, AF_INET, views, TRAIN, 5000);
+
+		assert_true(n > 0);
+		for (int i = 0; i < n; i++)
+			assert_int_equal(views[i].len, LEN);
+		got += (size_t)n;
+	}
+}
+
+static void merging_race(void **state)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.families = UG_IPV4_ONLY,
+	};
+	char text[UG_ENDPOINT_TEXT];
+	struct ug_receiver *rcv;
+	struct ug_batch *batch;
+	pthread_t racer;
+
+	(void)state;
+	assert_int_equal(ug_open(&tx, &opt, NULL), 0);
+	assert_int_equal(ug_open(&rx, &opt, NULL), 0);
+	attach_slow_filter(ug_fd(rx, AF_INET));
+	snprintf(text, sizeof(text), "127.0.0.1:%u", ug_port(rx));
+	assert_int_equal(ug_endpoint_parse(&to, text), 0);
+	assert_int_equal(ug_batch_new(&batch, TRAIN), 0);
+	assert_int_equal(ug_receiver_new(&rcv, 16), 0);
+	assert_int_equal(pthread_create(&racer, NULL, racer_main, batch), 0);
+	for (unsigned int i = 1; i <= RACES; i++)
+		race(rcv, i);
+	pthread_join(racer, NULL);
+	ug_receiver_free(rcv);
+	ug_batch_free(batch);
+	ug_close(tx);
+	ug_close(rx);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(many_senders) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_senders),
+		cmocka_unit_test(merging_race),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

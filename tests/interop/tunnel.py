@@ -6,6 +6,7 @@ import subprocess
 from sandbox import until
 
 DEFAULT_PORT = 51820
+IFA_F_TENTATIVE = 0x40
 
 
 class Key:
@@ -40,6 +41,17 @@ class End:
                 f"ip addr add {self.outer[4]}/24 dev {device}\n"
                 f"ip addr add {self.outer[6]}/64 dev {device}\n"
                 f"ip link set {device} up")
+        self.settle()
+
+    def settle(self):
+        """Wait until all IPv6 addresses are in use: even without a search
+        for duplicates that is a moment later, and until then packets are
+        sent from another address, be it that of the tunnel."""
+        def settled():
+            table = self.host.sh("cat /proc/net/if_inet6")
+            return not any(int(line.split()[4], 16) & IFA_F_TENTATIVE
+                           for line in table.splitlines())
+        until(settled, 10, "IPv6 addresses in use")
 
     def bring_up(self):
         """Give the interface its addresses and set it up."""
@@ -47,6 +59,7 @@ class End:
         self.host.sh(f"ip addr add {self.inner[4]}/24 dev {i}\n"
                      f"ip -6 addr add {self.inner[6]}/64 dev {i}\n"
                      f"ip link set {i} mtu 1420 up")
+        self.settle()
 
     def configure(self, peer, lines):
         """Set the key, the port and the one peer; further lines for it."""
@@ -105,6 +118,7 @@ class End:
                      f"ip -6 addr del {self.outer[6]}/64 dev {d}\n"
                      f"ip addr add {new[4]}/24 dev {d}\n"
                      f"ip -6 addr add {new[6]}/64 dev {d}")
+        self.settle()
         self.outer = new
 
     def ping(self, peer, family=4, count=3, size=56, interval=0.2):

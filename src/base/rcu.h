@@ -106,9 +106,44 @@ static inline void rcu_drain(void)
 {
 }
 
+/**
+ * rcu_start_helper() - a lock needs no help
+ */
+static inline void rcu_start_helper(void)
+{
+}
+
+/**
+ * rcu_use_helper() - a lock needs no help
+ */
+static inline void rcu_use_helper(void)
+{
+}
+
+/**
+ * rcu_stop_helper() - a lock needs no help
+ */
+static inline void rcu_stop_helper(void)
+{
+}
+
 #else
 
 #include <urcu/urcu-memb.h>
+
+/* One for the program, as above; NULL: liburcu makes one when it needs it. */
+extern struct call_rcu_data *rcu_helper;
+__attribute__((weak)) struct call_rcu_data *rcu_helper;
+
+/**
+ * rcu_use_helper() - have what this thread hands over released by the helper
+ *
+ * For a thread that was registered before there was one.
+ */
+static inline void rcu_use_helper(void)
+{
+	urcu_memb_set_thread_call_rcu_data(rcu_helper);
+}
 
 /**
  * rcu_register() - this thread will be a reader, or call rcu_free_later()
@@ -118,6 +153,33 @@ static inline void rcu_drain(void)
 static inline void rcu_register(void)
 {
 	urcu_memb_register_thread();
+	rcu_use_helper();
+}
+
+/**
+ * rcu_start_helper() - make the thread that runs what rcu_free_later() is given
+ *
+ * Else it is made by the first call, when no thread may be made any more. It
+ * has the capabilities of the one that calls this, which is the only one that
+ * does, and before there are others; then rcu_use_helper().
+ */
+static inline void rcu_start_helper(void)
+{
+	rcu_helper = urcu_memb_create_call_rcu_data(0, -1);
+}
+
+/**
+ * rcu_stop_helper() - let it end
+ *
+ * After rcu_drain(), by the last thread that used it.
+ */
+static inline void rcu_stop_helper(void)
+{
+	struct call_rcu_data *helper = rcu_helper;
+
+	rcu_helper = NULL;
+	rcu_use_helper();
+	urcu_memb_call_rcu_data_free(helper);
 }
 
 /**

@@ -12,12 +12,14 @@
 #include <string.h>
 
 static const char usage[] =
-	"usage: wiregather [-f | --foreground] NAME\n"
+	"usage: wiregather [-f | --foreground] [--user USER] NAME\n"
 	"       wiregather --version | --help\n"
 	"\n"
 	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
 	"\n"
 	"  -f, --foreground  do not become a daemon\n"
+	"      --user USER   the user to become when started as root (default\n"
+	"                    nobody), by name or as UID:GID\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
 	"\n"
@@ -27,9 +29,12 @@ static const char usage[] =
 	"      --no-tso      TCP super-packets on the interface\n"
 	"      --no-uso      UDP super-packets on the interface\n"
 	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
+	"      --no-isolation\n"
+	"                    giving up what is not needed; see docs/security.md\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
-	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. See wiregather(8).\n";
+	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user).\n"
+	"See wiregather(8).\n";
 
 /* The options without a letter. */
 enum {
@@ -39,6 +44,8 @@ enum {
 	LONG_NO_TSO,
 	LONG_NO_USO,
 	LONG_NO_VNET_HDR,
+	LONG_USER,
+	LONG_NO_ISOLATION,
 };
 
 static const struct option long_options[] = {
@@ -50,6 +57,8 @@ static const struct option long_options[] = {
 	{ "no-tso", no_argument, NULL, LONG_NO_TSO },
 	{ "no-uso", no_argument, NULL, LONG_NO_USO },
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
+	{ "user", required_argument, NULL, LONG_USER },
+	{ "no-isolation", no_argument, NULL, LONG_NO_ISOLATION },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -118,6 +127,12 @@ static int take_option(struct options *options, int c)
 		return 0;
 	case LONG_NO_VNET_HDR:
 		options->no_vnet_hdr = true;
+		return 0;
+	case LONG_USER:
+		options->user = optarg;
+		return 0;
+	case LONG_NO_ISOLATION:
+		options->no_isolation = true;
 		return 0;
 	default:
 		return -1;
@@ -210,11 +225,14 @@ static void parse_level(struct options *options)
 static int parse_environment(struct options *options)
 {
 	const char *foreground = getenv("WG_PROCESS_FOREGROUND");
+	const char *user = getenv("WIREGATHER_USER");
 	int rc;
 
 	parse_level(options);
 	if (foreground && !strcmp(foreground, "1"))
 		options->is_foreground = true;
+	if (!options->user && user && *user)
+		options->user = user;
 	rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");
 	if (rc)
 		return rc;

@@ -33,6 +33,8 @@ enum {
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
+ * @user:		to become; NULL: none was named
+ * @no_isolation:	keep all rights
  * @error:		a sentence without its full stop
  */
 struct options {
@@ -47,6 +49,8 @@ struct options {
 	bool no_tso;
 	bool no_uso;
 	bool no_vnet_hdr;
+	const char *user;
+	bool no_isolation;
 	char error[OPTIONS_ERROR_CAP];
 };
 

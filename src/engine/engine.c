@@ -569,10 +569,39 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	return 0;
 }
 
+static void *make_rcu_helper(void *arg)
+{
+	thread_begin("starter");
+	rcu_start_helper();
+	thread_end();
+	return arg;
+}
+
+/*
+ * liburcu's own thread, made by one that has given up what threads of the
+ * engine do: so it has it not, either.
+ */
+static int start_rcu_helper(void)
+{
+	pthread_t starter;
+	int err = thread_start(&starter, make_rcu_helper, NULL);
+
+	if (err < 0)
+		return err;
+	pthread_join(starter, NULL);
+	rcu_use_helper();
+	return 0;
+}
+
 int engine_start(struct engine *e)
 {
-	int err = handshaker_start(&e->handshaker);
+	int err;
 
+	thread_set_first(e->config.first);
+	err = start_rcu_helper();
+	if (err < 0)
+		return err;
+	err = handshaker_start(&e->handshaker);
 	if (err < 0)
 		return err;
 	err = worker_start(&e->worker);
@@ -617,6 +646,7 @@ void engine_free(struct engine *e)
 	handshaker_deinit(&e->handshaker);
 	device_deinit(&e->device);
 	rcu_drain();
+	rcu_stop_helper();
 	sockets_deinit(&e->sockets);
 	close_fds(e);
 	tun_close(&e->tun);

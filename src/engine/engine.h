@@ -25,12 +25,14 @@ struct engine;
  *		when the device is deleted.
  * @segments_off: send no trains
  * @merging_off: have received datagrams not merged
+ * @first:	what each thread of the engine does first; NULL: nothing
  */
 struct engine_config {
 	struct tun *tun;
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;
+	void (*first)(void);
 };
 
 /**

@@ -1,21 +1,61 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/thread.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/prctl.h>
 
 #include "base/rcu.h"
 
+/* What thread_set_first() was given. [I] while threads are made */
+static void (*first)(void);
+
+/* What a new thread is told; its maker's, until @begun is posted. */
+struct launch {
+	void *(*main)(void *arg);
+	void *arg;
+	sem_t begun;
+};
+
+static void *launch(void *arg)
+{
+	struct launch *shared = arg;
+	struct launch own = { .main = shared->main, .arg = shared->arg };
+
+	if (first)
+		first();
+	sem_post(&shared->begun);
+	return own.main(own.arg);
+}
+
+void thread_set_first(void (*function)(void))
+{
+	first = function;
+}
+
+/* Wait, whatever signals come. */
+static void wait_for(sem_t *sem)
+{
+	while (sem_wait(sem) < 0)
+		;
+}
+
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
+	struct launch shared = { .main = main, .arg = arg };
 	sigset_t all, old;
+
+	sem_init(&shared.begun, 0, 0);
 
 	/* A new thread has the mask of its maker. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int err = pthread_create(thread, NULL, main, arg);
+	int err = pthread_create(thread, NULL, launch, &shared);
 
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!err)
+		wait_for(&shared.begun);
+	sem_destroy(&shared.begun);
 	return -err;
 }
 

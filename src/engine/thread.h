@@ -8,10 +8,20 @@
 #include "device/peer.h"
 
 /**
+ * thread_set_first() - have all threads made from now on do something first
+ * @function:	called in each of them; NULL: nothing
+ *
+ * One thread, as thread_start().
+ */
+void thread_set_first(void (*function)(void));
+
+/**
  * thread_start() - start a thread that gets no signals
  * @thread:	set on success
  * @main:	runs thread_begin() first and thread_end() last
  * @arg:	for @main
+ *
+ * From its return on, the thread has done what thread_set_first() was given.
  *
  * Return: 0; -errno.
  */

@@ -573,6 +573,8 @@ static void *make_rcu_helper(void *arg)
 {
 	thread_begin("starter");
 	rcu_start_helper();
+	/* Once it has done something, its own start is over, too. */
+	rcu_drain();
 	thread_end();
 	return arg;
 }

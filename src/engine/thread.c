@@ -17,15 +17,15 @@ struct launch {
 	sem_t begun;
 };
 
+/* Whom thread_begin() tells. */
+static _Thread_local sem_t *begun;
+
 static void *launch(void *arg)
 {
 	struct launch *shared = arg;
-	struct launch own = { .main = shared->main, .arg = shared->arg };
 
-	if (first)
-		first();
-	sem_post(&shared->begun);
-	return own.main(own.arg);
+	begun = &shared->begun;
+	return shared->main(shared->arg);
 }
 
 void thread_set_first(void (*function)(void))
@@ -63,6 +63,9 @@ void thread_begin(const char *name)
 {
 	prctl(PR_SET_NAME, name);
 	rcu_register();
+	if (first)
+		first();
+	sem_post(begun);
 }
 
 void thread_end(void)

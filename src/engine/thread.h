@@ -9,7 +9,7 @@
 
 /**
  * thread_set_first() - have all threads made from now on do something first
- * @function:	called in each of them; NULL: nothing
+ * @function:	called in each of them by thread_begin(); NULL: nothing
  *
  * One thread, as thread_start().
  */
@@ -21,13 +21,19 @@ void thread_set_first(void (*function)(void));
  * @main:	runs thread_begin() first and thread_end() last
  * @arg:	for @main
  *
- * From its return on, the thread has done what thread_set_first() was given.
+ * From its return on, thread_begin() is done: the thread makes no more of the
+ * system calls that threads are started by.
  *
  * Return: 0; -errno.
  */
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
-/* thread_begin() - name the calling thread, register it with RCU */
+/**
+ * thread_begin() - name the calling thread, register it with RCU, tell its maker
+ * @name:	up to 15 bytes
+ *
+ * Once, in a thread that thread_start() has made.
+ */
 void thread_begin(const char *name);
 
 /* thread_end() - the calling thread is about to end */

@@ -139,7 +139,7 @@ static int set_capabilities(struct isolate *isolate, bool has_file)
 	return err ? fail(isolate, err, "cannot drop capabilities") : 0;
 }
 
-/* Files, where the kernel can; the rest of what a thread hands on. */
+/* What threads and programs hand on to those that they start. */
 static void close_off(struct isolate *isolate, const char *directory)
 {
 	int err;
@@ -152,6 +152,8 @@ static void close_off(struct isolate *isolate, const char *directory)
 		return;
 	}
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	/* Where it is missing, the filter does the same. */
+	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	err = landlock_restrict(directory);
 	if (err < 0)
 		miss(isolate, "no Landlock", err);
@@ -213,8 +215,6 @@ int isolate_seal(struct isolate *isolate)
 	err = check_threads(isolate);
 	if (err || IS_SANITIZED)
 		return err;
-	/* Where it is missing, the filter does the same. */
-	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	err = filter_install();
 	if (err == -ESRCH)
 		return fail(isolate, err, "cannot filter all threads");

@@ -164,7 +164,10 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	opterr = 0;
 	/* 0, not 1: glibc then starts anew. */
 	optind = 0;
-	while ((c = getopt_long(argc, argv, "fh", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
+		if (c == ':')
+			return fail(options, "missing argument",
+				    argv[optind - 1]);
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);

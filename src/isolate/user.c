@@ -33,21 +33,42 @@ static bool parse_numbers(struct user *user, const char *name)
 	return true;
 }
 
+/**
+ * find_default() - look the default user up
+ * @user:	filled, in any case
+ *
+ * In the file alone: all that the system may ask for users (nsswitch.conf(5))
+ * would take as long, and as much memory, as everything else here.
+ */
+static void find_default(struct user *user)
+{
+	FILE *file = fopen("/etc/passwd", "re");
+	const struct passwd *entry = NULL;
+
+	*user = (struct user){ .uid = NOBODY_ID, .gid = NOBODY_ID };
+	if (!file)
+		return;
+	do {
+		entry = fgetpwent(file);
+	} while (entry && strcmp(entry->pw_name, USER_DEFAULT) != 0);
+	if (entry)
+		*user = (struct user){ .uid = entry->pw_uid,
+				       .gid = entry->pw_gid };
+	fclose(file);
+}
+
 int user_find(struct user *user, const char *name)
 {
 	const struct passwd *entry;
 
-	if (!parse_numbers(user, name)) {
-		errno = 0;
+	if (!strcmp(name, USER_DEFAULT)) {
+		find_default(user);
+	} else if (!parse_numbers(user, name)) {
 		entry = getpwnam(name);
-		if (entry)
-			*user = (struct user){ .uid = entry->pw_uid,
-					       .gid = entry->pw_gid };
-		else if (!strcmp(name, USER_DEFAULT))
-			*user = (struct user){ .uid = NOBODY_ID,
-					       .gid = NOBODY_ID };
-		else
+		if (!entry)
 			return -ENOENT;
+		*user = (struct user){ .uid = entry->pw_uid,
+				       .gid = entry->pw_gid };
 	}
 	return user->uid && user->gid ? 0 : -EINVAL;
 }

@@ -7,8 +7,11 @@
 #define ENGINE_BOUNDS_H
 
 enum {
-	/* Slots of each lane: batches in flight. */
-	LANE_SLOTS = 4,
+	/* Threads that move packets. */
+	WORKERS_DEFAULT = 4,
+	WORKERS_MAX = 8,
+	/* Slots of each lane for each of them: batches in flight. */
+	SLOTS_PER_WORKER = 2,
 	/* Messages that leave in a batch. */
 	OUTBOUND_MESSAGES = 128,
 	/* Bytes of a batch that leaves: two super-packets, and the longest

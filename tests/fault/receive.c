@@ -145,11 +145,11 @@ static void depth(void **state)
 		size_t len;	   /* of the messages that come */
 		unsigned int next; /* slots that the next call has */
 	} rows[] = {
-		{ 100, 100 },  { 65535, 16 }, { 0, 100 },    { 4096, 100 },
-		{ 1400, 100 }, { 65000, 16 }, { 32768, 32 }, { 16384, 64 },
-		{ 10486, 99 }, { 60000, 17 },
+		{ 100, 100 },  { 65535, 8 },  { 0, 100 },    { 4096, 100 },
+		{ 1400, 100 }, { 65000, 8 },  { 32768, 16 }, { 16384, 32 },
+		{ 5296, 98 },  { 50000, 10 },
 	};
-	unsigned int room = 16;
+	unsigned int room = 8;
 
 	(void)state;
 	ug_receiver_free(rcv);

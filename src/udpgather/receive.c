@@ -212,8 +212,8 @@ static void prepare(struct ug_receiver *r)
  */
 static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
 {
-	size_t len = PAGE_LEN;
 	size_t depth = r->depth;
+	size_t len = 0;
 
 	for (unsigned int i = 0; i < n; i++)
 		len += size_max(r->msgs[i].msg_len, PAGE_LEN);
@@ -221,7 +221,8 @@ static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
 		depth *= 2;
 	else if (n < depth / 2)
 		depth /= 2;
-	depth = size_min(depth, (size_t)FILL_LEN * n / len);
+	if (len)
+		depth = size_min(depth, (size_t)FILL_LEN * n / len);
 	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
 }
 

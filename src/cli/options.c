@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/bounds.h"
+
 static const char usage[] =
 	"usage: wiregather [-f | --foreground] [--user USER] NAME\n"
 	"       wiregather --version | --help\n"
@@ -20,6 +22,7 @@ static const char usage[] =
 	"  -f, --foreground  do not become a daemon\n"
 	"      --user USER   the user to become when started as root (default\n"
 	"                    nobody), by name or as UID:GID\n"
+	"      --workers N   threads that move packets when one is not enough\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
 	"\n"
@@ -30,7 +33,9 @@ static const char usage[] =
 	"      --no-uso      UDP super-packets on the interface\n"
 	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
 	"      --no-isolation\n"
-	"                    giving up what is not needed; see docs/security.md\n"
+	"                    giving up what is not needed; see wiregather(8)\n"
+	"and this has all workers work all the time:\n"
+	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
 	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user).\n"
@@ -46,6 +51,8 @@ enum {
 	LONG_NO_VNET_HDR,
 	LONG_USER,
 	LONG_NO_ISOLATION,
+	LONG_WORKERS,
+	LONG_EAGER,
 };
 
 static const struct option long_options[] = {
@@ -59,6 +66,8 @@ static const struct option long_options[] = {
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
 	{ "user", required_argument, NULL, LONG_USER },
 	{ "no-isolation", no_argument, NULL, LONG_NO_ISOLATION },
+	{ "workers", required_argument, NULL, LONG_WORKERS },
+	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -96,12 +105,24 @@ static bool is_name(const char *name)
 	return true;
 }
 
+static int take_workers(struct options *options, const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (!isdigit((unsigned char)*text) || *end || !n || n > WORKERS_MAX)
+		return fail(options, "not a number of workers (1 to 8)", text);
+	options->n_workers = (unsigned int)n;
+	return 0;
+}
+
 /**
  * take_option() - note an option
  * @options:	options
  * @c:		what getopt_long() has returned
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; -1: there is no such option.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE; -1: there is
+ * no such option.
  */
 static int take_option(struct options *options, int c)
 {
@@ -133,6 +154,11 @@ static int take_option(struct options *options, int c)
 		return 0;
 	case LONG_NO_ISOLATION:
 		options->no_isolation = true;
+		return 0;
+	case LONG_WORKERS:
+		return take_workers(options, optarg);
+	case LONG_EAGER:
+		options->eager = true;
 		return 0;
 	default:
 		return -1;

@@ -28,6 +28,7 @@ enum {
  * @level:		what is logged
  * @tun_fd:		open TUN device, or -1
  * @uapi_fd:		listening socket, or -1
+ * @n_workers:		threads that move packets; 0: as many as can run
  * @no_gso:		send no trains
  * @no_gro:		have received datagrams not merged
  * @no_tso:		no TCP super-packets on the TUN, either way
@@ -35,6 +36,7 @@ enum {
  * @no_vnet_hdr:	plain packets only on the TUN
  * @user:		to become; NULL: none was named
  * @no_isolation:	keep all rights
+ * @eager:		all workers work all the time
  * @error:		a sentence without its full stop
  */
 struct options {
@@ -44,6 +46,7 @@ struct options {
 	enum log_level level;
 	int tun_fd;
 	int uapi_fd;
+	unsigned int n_workers;
 	bool no_gso;
 	bool no_gro;
 	bool no_tso;
@@ -51,6 +54,7 @@ struct options {
 	bool no_vnet_hdr;
 	const char *user;
 	bool no_isolation;
+	bool eager;
 	char error[OPTIONS_ERROR_CAP];
 };
 

@@ -118,6 +118,7 @@ static const struct call calls[] = {
 	CALL("ppoll", RARE),	  /* arm64 has no other */
 	CALL("timerfd_settime", SEEN),
 	CALL("restart_syscall", RARE), /* stopped while asleep */
+	CALL("sched_yield", SEEN),     /* workers that wait for work */
 
 	/* Descriptors: the TUN, eventfd, signalfd, inotify, the log. */
 	CALL("read", SEEN),
@@ -180,7 +181,7 @@ static const struct call calls[] = {
 	/* What the kernel says of itself. */
 	CALL("getrandom", SEEN),
 	CALL("uname", SEEN),
-	CALL("clock_gettime", RARE), /* clocks that only it reads */
+	CALL("clock_gettime", RARE), /* own time of busy threads; odd clocks */
 	CALL("gettimeofday", RARE),
 	CALL("time", RARE),
 

@@ -135,7 +135,7 @@ static bool inbound_take_batch(void *arg, void *slot_arg)
 		case MESSAGE_RESPONSE:
 		case MESSAGE_COOKIE:
 			handshaker_receive(il->handshaker, view->data,
-					   view->len, view->from);
+					   view->len, view->from, now);
 			break;
 		case MESSAGE_INVALID:
 		default:

@@ -53,6 +53,7 @@
 enum {
 	KEY_LEN = 32,
 	HEX_LEN = 64,
+	N_LABELS = 10,
 };
 
 static bool is_catching;
@@ -110,55 +111,79 @@ void __wrap_blake2s_kdf(uint8_t out1[BLAKE2S_HASH_LEN],
 
 /* ---------------------------------------------------------------- looking */
 
-/* What a look through the memory has found. */
+/* How often a label was found in the last look through the memory. */
 struct findings {
-	const char *label; /* NULL: any */
-	size_t n_inside;   /* in memory for secrets */
+	const char *label;
+	size_t n_inside; /* in memory for secrets */
 	size_t n_outside;
-	bool is_told; /* print those inside as well */
 };
+
+static struct findings findings[N_LABELS];
+
+static struct findings *findings_of(const char *label)
+{
+	size_t i = 0;
+
+	while (i < N_LABELS && findings[i].label &&
+	       strcmp(findings[i].label, label) != 0)
+		i++;
+	assert_true(i < N_LABELS);
+	findings[i].label = label;
+	return &findings[i];
+}
 
 static void found(void *arg, const struct scan_hit *hit)
 {
-	struct findings *f = arg;
+	struct findings *f = findings_of(hit->label);
 
-	if (f->label && strcmp(f->label, hit->label) != 0)
+	(void)arg;
+	if (hit->is_region) {
+		f->n_inside++;
 		return;
-	f->n_inside += hit->is_region;
-	f->n_outside += !hit->is_region;
-	if ((!hit->is_region || f->is_told) && !(hit->off % 16))
+	}
+	if (!f->n_outside++)
 		print_message("# %s, from byte %zu, at %p in %s\n", hit->label,
 			      hit->off, hit->addr, hit->where);
 }
 
-static struct findings look_for(const char *label, bool is_told)
+static void look(void)
 {
-	struct findings f = { .label = label, .is_told = is_told };
-	size_t len = scan_memory(found, &f);
-
+	memset(findings, 0, sizeof(findings));
 	/* The devices and the libraries are some MiB at least. */
-	assert_true(len > 1 << 20);
-	return f;
+	assert_true(scan_memory(found, NULL) > 1 << 20);
 }
 
-static void must_be_nowhere(const char *label)
+static void was_nowhere(const char *label)
 {
-	struct findings f = look_for(label, true);
+	const struct findings *f = findings_of(label);
 
-	if (f.n_inside || f.n_outside)
+	if (f->n_inside || f->n_outside)
 		fail_msg("%s: %zu times inside, %zu times outside of its memory",
-			 label ? label : "any", f.n_inside, f.n_outside);
+			 label, f->n_inside, f->n_outside);
 }
 
 /* Alive, and only where it belongs. */
-static void must_be_inside(const char *label)
+static void was_inside(const char *label)
 {
-	struct findings f = look_for(label, false);
+	const struct findings *f = findings_of(label);
 
-	if (!f.n_inside)
+	if (!f->n_inside)
 		fail_msg("%s: not found, though it is alive", label);
-	if (f.n_outside)
-		fail_msg("%s: %zu times outside", label, f.n_outside);
+	if (f->n_outside)
+		fail_msg("%s: %zu times outside", label, f->n_outside);
+}
+
+/* What may be nowhere at any time: as text, or on the way to a key. */
+static void was_nothing_left(void)
+{
+	was_nowhere(HEX);
+	was_nowhere(DERIVED);
+}
+
+static void was_nothing_at_all(void)
+{
+	for (size_t i = 0; i < N_LABELS && findings[i].label; i++)
+		was_nowhere(findings[i].label);
 }
 
 /* -------------------------------------------------- a thread for the devices */
@@ -421,6 +446,14 @@ static void step_close(struct stage *s)
 
 /* ------------------------------------------------------------------ tests */
 
+/* A step, and what it has left. */
+static void act(struct stage *s, void (*step)(struct stage *stage))
+{
+	play(s, step);
+	look();
+	was_nothing_left();
+}
+
 static void run(enum aead_choice choice)
 {
 	struct stage s = {
@@ -431,50 +464,46 @@ static void run(enum aead_choice choice)
 
 	scan_forget();
 	assert_int_equal(pthread_create(&s.thread, NULL, stage_main, &s), 0);
-	play(&s, step_open);
-	must_be_inside(PRIVATE);
-	must_be_inside(PSK);
-	must_be_nowhere(HEX);
+	act(&s, step_open);
+	was_inside(PRIVATE);
+	was_inside(PSK);
 
-	play(&s, step_initiate);
-	must_be_inside(EPHEMERAL);
-	must_be_inside(CHAIN);
-	must_be_inside(SHARED); /* of the static keys */
-	must_be_nowhere(DERIVED);
-	play(&s, step_respond);
-	must_be_inside(SESSION);
-	must_be_inside(CHAIN); /* of the initiator */
-	must_be_nowhere(DERIVED);
-	play(&s, step_confirm);
-	must_be_inside(SESSION);
-	must_be_nowhere(CHAIN);
-	must_be_nowhere(EPHEMERAL);
+	act(&s, step_initiate);
+	was_inside(EPHEMERAL);
+	was_inside(CHAIN);
+	was_inside(SHARED); /* of the static keys */
+	act(&s, step_respond);
+	was_inside(SESSION);
+	was_inside(CHAIN); /* of the initiator */
+	act(&s, step_confirm);
+	was_inside(SESSION);
+	was_nowhere(CHAIN);
+	was_nowhere(EPHEMERAL);
 
-	play(&s, step_talk);
+	act(&s, step_talk);
 	assert_true(scan_count(SESSION) >= 4);
 	assert_true(scan_count(EPHEMERAL) >= 4);
 	assert_true(scan_count(CHAIN) >= 8);
-	must_be_inside(SESSION);
-	must_be_inside(SHARED);
-	must_be_nowhere(CHAIN);
-	must_be_nowhere(DERIVED);
+	was_inside(SESSION);
+	was_inside(SHARED);
+	was_nowhere(CHAIN);
+	was_nowhere(EPHEMERAL);
 
-	play(&s, step_idle);
-	must_be_nowhere(SESSION);
-	must_be_inside(PSK);
+	act(&s, step_idle);
+	was_nowhere(SESSION);
+	was_inside(PSK);
 
-	play(&s, step_change_keys);
-	must_be_nowhere(SHARED);
-	must_be_nowhere(PRIVATE);
-	must_be_nowhere(PSK);
-	must_be_inside(NEW_PRIVATE);
-	must_be_inside(NEW_PSK);
-	must_be_nowhere(HEX);
+	act(&s, step_change_keys);
+	was_nowhere(SHARED);
+	was_nowhere(PRIVATE);
+	was_nowhere(PSK);
+	was_inside(NEW_PRIVATE);
+	was_inside(NEW_PSK);
 
-	play(&s, step_remove);
-	must_be_nowhere(NULL);
-	play(&s, step_close);
-	must_be_nowhere(NULL);
+	act(&s, step_remove);
+	was_nothing_at_all();
+	act(&s, step_close);
+	was_nothing_at_all();
 	pthread_mutex_lock(&s.mutex);
 	s.is_over = true;
 	pthread_cond_broadcast(&s.changed);

@@ -437,9 +437,9 @@ static bool may_show(const char *text)
 
 	for (; *text && n < KEY_LIKE; text++)
 		n = isalnum((unsigned char)*text) || *text == '+' ||
-				    *text == '/' ?
-			    n + 1 :
-			    0;
+				    *text == '/'
+			    ? n + 1
+			    : 0;
 	return n < KEY_LIKE;
 }
 

@@ -26,14 +26,14 @@ FORGED = "100.64.0.0/10", "2001:db8:bad::/48"
 OUTER_A = {"b": "198.51.0.1", "c": "198.51.1.1", "x": "198.51.2.1"}
 OUTER6_A = "2001:db8:2::1"
 MAX_GROWTH = 1024  # KiB
-SLICES = 8
+SLICES = 5
 RATE = int(os.environ.get("ATTACK_RATE", "25000"))
 
 
 class Field:
     """a is attacked by x, has a session with b, and c is yet to come."""
 
-    def __init__(self, l):
+    def __init__(self, l, *options):
         self.lab = l
         self.a, self.b, self.c, self.x = map(l.node, "abcx")
         for i, node in enumerate((self.b, self.c, self.x)):
@@ -45,7 +45,7 @@ class Field:
             self.a.sysctl(f"net.ipv4.conf.{key}.rp_filter", 0)
         self.a.ip(f"route add {FORGED[0]} via 198.51.2.2",
                   f"route add {FORGED[1]} via 2001:db8:2::2")
-        self.ta = l.tunnel(self.a, "wga", 51001).start()
+        self.ta = l.tunnel(self.a, "wga", 51001).start(*options)
         self.tb = l.tunnel(self.b, "wgb", 51002).start()
         self.tc = l.tunnel(self.c, "wgc", 51003).start()
         for i, (tunnel, side) in enumerate(((self.tb, "b"), (self.tc, "c"))):
@@ -145,7 +145,9 @@ class Peak(threading.Thread):
 
 @case("floods from forged sources: memory, the session, and a new peer")
 def floods(l):
-    field = Field(l)
+    # One worker: when helpers wake depends on what else the machine does, and
+    # their memory is for what the session carries.
+    field = Field(l, "--workers=1")
     # So much as it needs with traffic, before it is said what more is.
     peak = Peak(field.ta)
     for _ in range(3):
@@ -283,18 +285,22 @@ class Slice:
         else:
             time.sleep(seconds)
         elapsed = time.monotonic() - start
-        megabits = (bulk.total - total) * 8 / 1e6
-        self.speed = megabits / elapsed
-        self.cpu_share = (cpu_seconds(field.ta) - cpu) / elapsed
+        self.megabits = (bulk.total - total) * 8 / 1e6
+        self.cpu = cpu_seconds(field.ta) - cpu
+        self.speed = self.megabits / elapsed
 
 
 def compare(field, bulk, kind, count, rate):
-    """A flood in slices, and each beside slices of two other kinds.
+    """A flood in slices, each beside slices of two other kinds.
 
     The machine has other things to do, now more, now less: only neighbours are
     compared. "quiet" is without a flood; in "beside" the same flood goes to a
     socket of the same host that nobody reads, so it costs what making and
     carrying it costs, but it is not the daemon's.
+
+    Returns the speed in parts of the quiet one, and the part of a core that is
+    left for the session: what the flood costs the daemon is what it uses above
+    the price of the session's bytes in the quiet slices.
     """
     part = count // SLICES
     names = "quiet", "beside", "flood"
@@ -304,37 +310,50 @@ def compare(field, bulk, kind, count, rate):
         for name, port in ("beside", 51999), ("flood", 51001):
             slices[name].append(Slice(field, bulk, flood=field.flood(
                 kind, part, rate, port=port)))
+    cpu = {name: sum(s.cpu for s in slices[name]) for name in names}
+    size = {name: sum(s.megabits for s in slices[name]) for name in names}
     for name in names:
         speed = statistics.median(s.speed for s in slices[name])
-        cpu = statistics.median(s.cpu_share for s in slices[name])
-        print(f"# {kind}, {rate} a second, {name}: {speed:.0f} Mbit/s, the "
-              f"daemon uses {100 * cpu:.0f} % of a core", flush=True)
-    return [statistics.median(f.speed / s.speed for f, s in
-                              zip(slices["flood"], slices[name]))
-            for name in ("quiet", "beside")]
+        print(f"# {kind}, {name}: {speed:.0f} Mbit/s, {cpu[name]:.2f} s of the "
+              "daemon's time", flush=True)
+    price = (cpu["flood"] - size["flood"] * cpu["quiet"] / size["quiet"]) / count
+    print(f"# {kind}: {1e6 * price:.2f} us for each of the flood", flush=True)
+    ratios = [statistics.median(f.speed / s.speed for f, s in
+                                zip(slices["flood"], slices[name]))
+              for name in ("quiet", "beside")]
+    left = 1 - price * rate
+    print(f"# {kind}, {rate} a second: {100 * ratios[0]:.0f} % of the quiet "
+          f"speed, {100 * ratios[1]:.0f} % of that with the flood beside; "
+          f"{100 * left:.0f} % of a core are left", flush=True)
+    return ratios[0], left
+
+
+def is_idle():
+    """Are there cores for everything: two daemons, both ends, and the flood?"""
+    return os.getloadavg()[0] < 0.5 and len(os.sched_getaffinity(0)) >= 4
 
 
 def figures(l):
-    field = Field(l)
+    has_free_cores = is_idle()
+    field = Field(l, "--workers=1")
     sink = field.a.socket()
     sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sink.bind((OUTER_A["x"], 51999))
     bulk = Bulk(field)
+    # A busy machine makes the session's batches larger, and what they need is
+    # not the flood's: first a flood beside the daemon, as fast as it goes.
     peak = Peak(field.ta)
+    finish(field.flood("garbage", 40 * RATE, 0, port=51999))
     time.sleep(5)
     before = peak.finish()
     was = snapshot(field.ta, field.tb)
     peak = Peak(field.ta)
-    # On fewer cores than four the flood takes from the session what the
-    # daemon would have: then it is compared with the flood that costs the same.
-    has_free_core = len(os.sched_getaffinity(0)) >= 4
     slow = []
     for kind, count, rate in (("garbage", 1000000, RATE),
                               ("mac1", 200000, RATE // 2)):
-        quiet, beside = compare(field, bulk, kind, count, rate)
-        print(f"# {kind}: {100 * quiet:.0f} % of the quiet speed, "
-              f"{100 * beside:.0f} % of that with the flood beside", flush=True)
-        if (quiet if has_free_core else beside) <= 0.8:
+        ratio, left = compare(field, bulk, kind, count, rate)
+        # What a free core would carry, where there is none.
+        if (ratio if has_free_cores else left) <= 0.8:
             slow.append(kind)
     flood = field.flood("mac1", 1 << 40, RATE // 2)
     start = time.monotonic()
@@ -348,7 +367,7 @@ def figures(l):
     print(f"# resident memory: {before} KiB, and {grown} KiB more", flush=True)
     check(grown < MAX_GROWTH, f"grown by {grown} KiB")
     check_equal(snapshot(field.ta, field.tb)[0], was[0], "endpoint")
-    check(not slow, f"80 % or less of its speed: {slow}")
+    check(not slow, f"80 % or less: {slow}")
 
 
 if FULL:

@@ -152,8 +152,8 @@ static void fill6(struct flood *f, struct packet6 *p)
 	p->ip.ip6_dst = to->sin6_addr;
 	fill_udp(f, &p->udp);
 	fill_message(f, &p->msg);
-	check = sum(IPPROTO_UDP + sizeof(p->udp) + sizeof(p->msg), &p->ip.ip6_src,
-		    2 * sizeof(p->ip.ip6_src));
+	check = sum(IPPROTO_UDP + sizeof(p->udp) + sizeof(p->msg),
+		    &p->ip.ip6_src, 2 * sizeof(p->ip.ip6_src));
 	check = sum(check, &p->udp, sizeof(p->udp) + sizeof(p->msg));
 	check = (check & 0xffff) + (check >> 16);
 	check = (check & 0xffff) + (check >> 16);
@@ -215,8 +215,8 @@ static void run(struct flood *f)
 	unsigned long done = 0;
 
 	while (done < f->count) {
-		unsigned long n = f->count - done < BATCH ? f->count - done
-							  : BATCH;
+		unsigned long n =
+			f->count - done < BATCH ? f->count - done : BATCH;
 
 		if (f->rate)
 			sleep_until(start + done * NSEC_PER_SEC / f->rate);

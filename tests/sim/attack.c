@@ -313,9 +313,8 @@ static void test_originals_are_taken_after_it(void **state)
 		flip(world, buf, len - COOKIE_LEN);
 		if (i % 3 == 0)
 			len = world_random_below(world, (uint32_t)len);
-		assert_int_not_equal(world_deliver(world, 1, STRANGER, buf,
-						   len),
-				     DROP_NONE);
+		assert_int_not_equal(
+			world_deliver(world, 1, STRANGER, buf, len), DROP_NONE);
 	}
 	world->is_cut = false;
 	memcpy(buf, original.bytes, original.len);

@@ -282,19 +282,18 @@ static void test_a_peer_that_cannot_stop(void **state)
 		uint64_t now = start_ns + i * (NSEC_PER_SEC / 10000);
 
 		world->now = now;
-		assert_int_equal(device_make_initiation(
-					 to_us, now,
-					 now + i * SIM_MSEC(20), &msg, &to),
+		assert_int_equal(device_make_initiation(to_us, now,
+							now + i * SIM_MSEC(20),
+							&msg, &to),
 				 0);
 		n_taken += !world_deliver(world, 0, world->hosts[2].address,
 					  (uint8_t *)&msg, sizeof(msg));
 		if (i == 5000)
-			assert_int_equal(
-				world_deliver(world, 0,
-					      world->hosts[1].address,
-					      crowd->last.bytes,
-					      crowd->last.len),
-				DROP_NONE);
+			assert_int_equal(world_deliver(world, 0,
+						       world->hosts[1].address,
+						       crowd->last.bytes,
+						       crowd->last.len),
+					 DROP_NONE);
 	}
 	assert_in_range(n_taken, 2, INITIATIONS_PER_SECOND + 1);
 	assert_true(world_peer(world, 0, 1)->keypairs.next);

@@ -39,16 +39,16 @@
 #endif
 
 /* Labels. What is on its way is never anywhere but on the stack. */
-#define PRIVATE	  "private key"
-#define PSK	  "preshared key"
+#define PRIVATE	    "private key"
+#define PSK	    "preshared key"
 #define NEW_PRIVATE "the next private key"
 #define NEW_PSK	    "the next preshared key"
-#define HEX	  "key as text"
-#define EPHEMERAL "ephemeral key"
-#define SHARED	  "secret of a key agreement"
-#define CHAIN	  "chaining key"
-#define DERIVED	  "derived key"
-#define SESSION	  "session key"
+#define HEX	    "key as text"
+#define EPHEMERAL   "ephemeral key"
+#define SHARED	    "secret of a key agreement"
+#define CHAIN	    "chaining key"
+#define DERIVED	    "derived key"
+#define SESSION	    "session key"
 
 enum {
 	KEY_LEN = 32,
@@ -158,8 +158,9 @@ static void was_nowhere(const char *label)
 	const struct findings *f = findings_of(label);
 
 	if (f->n_inside || f->n_outside)
-		fail_msg("%s: %zu times inside, %zu times outside of its memory",
-			 label, f->n_inside, f->n_outside);
+		fail_msg(
+			"%s: %zu times inside, %zu times outside of its memory",
+			label, f->n_inside, f->n_outside);
 }
 
 /* Alive, and only where it belongs. */
@@ -276,9 +277,9 @@ static void configure(struct stage *s, unsigned int host, char *text,
 	size_t n_used;
 
 	assert_non_null(parser);
-	assert_int_equal(uapi_parser_push(parser, text, strlen(text), &n_used,
-					  &request),
-			 UAPI_E_REQUEST);
+	assert_int_equal(
+		uapi_parser_push(parser, text, strlen(text), &n_used, &request),
+		UAPI_E_REQUEST);
 	assert_int_equal(request.error, 0);
 	assert_int_equal(config_apply(request.config,
 				      &s->world->hosts[host].device,

@@ -73,8 +73,7 @@ static const struct {
 	{ P "private_key=" KEY "\n", -EINVAL, 3, "private_key" },
 	{ P "listen_port=1\n", -EINVAL, 3, "listen_port" },
 	{ P P P, 0, 0, "" },
-	{ "public_key=" KEY "\rx\n", -EINVAL, 2,
-	  "public_key" },
+	{ "public_key=" KEY "\rx\n", -EINVAL, 2, "public_key" },
 	/* A key where it does not belong is not told to the log. */
 	{ "public_key=" BASE64 "\n", -EINVAL, 2, "public_key" },
 	{ BASE64 "\n", -EINVAL, 2, "" },

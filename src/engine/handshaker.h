@@ -99,7 +99,8 @@ void handshaker_poke(struct handshaker *h);
  * @from:	who sent it; copied
  * @now:	the present
  *
- * What is not worth a place is dropped here. Any registered thread; never waits for the thread's work.
+ * What is not worth a place is dropped here. Any registered thread; never waits
+ * for the thread's work.
  */
 void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
 			const struct ug_endpoint *from, uint64_t now);

@@ -628,6 +628,7 @@ int config_apply(const struct config *config, struct device *device,
 		while (next_record(&cursor, &record))
 			apply_record(&change, &record);
 		end_section(&change);
+		allowedips_settle(&device->allowedips);
 		device->generation++;
 	}
 	unprepare(&change);

@@ -80,8 +80,8 @@ static void run_responder(uint32_t n_peers, unsigned int n_each,
 			  struct costs *costs)
 {
 	uint8_t key[NOISE_PRIVATE_KEY_LEN];
-	struct peer *peer = container_of(initiator.peers.next, struct peer,
-					 in_device);
+	struct peer *peer =
+		container_of(initiator.peers.next, struct peer, in_device);
 
 	for (uint32_t i = 1; i <= n_peers; i++) {
 		struct costs before = { 0 };

@@ -65,9 +65,9 @@ static struct message_initiation *make_initiations(const uint8_t *to, size_t n)
 	for (uint32_t i = 0; i < n; i++) {
 		identity_private(i + 1, key);
 		device_set_private_key(&device, key);
-		if (device_make_initiation(
-			    peer, bench_now_ns(),
-			    (uint64_t)ts.tv_sec * NSEC_PER_SEC, &msgs[i], &ep))
+		if (device_make_initiation(peer, bench_now_ns(),
+					   (uint64_t)ts.tv_sec * NSEC_PER_SEC,
+					   &msgs[i], &ep))
 			abort();
 	}
 	device_deinit(&device);

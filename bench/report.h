@@ -37,8 +37,8 @@ int report_open(struct report *report, int argc, char **argv,
  * @report:	opened
  * @format:	as printf(): the values, separated by commas
  */
-__attribute__((format(printf, 2, 3))) void
-report_row(struct report *report, const char *format, ...);
+__attribute__((format(printf, 2, 3))) void report_row(struct report *report,
+						      const char *format, ...);
 
 /**
  * report_close() - end the file

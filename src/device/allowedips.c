@@ -490,9 +490,10 @@ void allowedips_settle(struct allowedips *table)
  *
  * Return: the next node; NULL.
  */
-static inline const struct allowedips_node *
-leap(const struct shortcut *s, unsigned int from, const struct key *key,
-     struct allowedips_owner **best)
+static inline const struct allowedips_node *leap(const struct shortcut *s,
+						 unsigned int from,
+						 const struct key *key,
+						 struct allowedips_owner **best)
 {
 	const struct shortcut_slot *slot =
 		&s->slots[key_window(key, from, s->n_bits)];

@@ -107,7 +107,7 @@ static inline unsigned int bit_at(const uint32_t *bits, unsigned int i)
  * Return: the number, @max at most.
  */
 static inline unsigned int common_bits(const uint32_t *a, const uint32_t *b,
-				unsigned int max)
+				       unsigned int max)
 {
 	unsigned int i;
 	unsigned int n;
@@ -128,7 +128,8 @@ static inline unsigned int common_bits(const uint32_t *a, const uint32_t *b,
  *
  * Return: true if so.
  */
-static inline bool node_covers(const struct allowedips_node *n, const uint32_t *bits)
+static inline bool node_covers(const struct allowedips_node *n,
+			       const uint32_t *bits)
 {
 	return common_bits(n->bits, bits, n->cidr) == n->cidr;
 }
@@ -160,7 +161,8 @@ static inline struct key key_of_node(const struct allowedips_node *n)
 {
 	struct key key = { { 0 } };
 
-	for (unsigned int i = 0; i < family_words((enum ip_family)n->family); i++)
+	for (unsigned int i = 0; i < family_words((enum ip_family)n->family);
+	     i++)
 		key.bits[i] = n->bits[i];
 	return key;
 }

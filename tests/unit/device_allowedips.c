@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,9 @@
 #include "random.h"
 
 enum {
+	N_CHURNS = 40,
+	N_CROWD = 20000,
+	N_CROWD_STEPS = 30000,
 	N_OWNERS = 8,
 	N_STEPS = 300000,
 	N_MODEL = 200,
@@ -309,6 +313,168 @@ static void test_random_against_model(void **state)
 	owners_remove(&table, owners);
 }
 
+/* Prefixes as they are found in numbers: few nest, most lie side by side. */
+static struct ip_prefix random_neighbour(void)
+{
+	struct ip_prefix p = { .family = random_below(2) ? IP_V4 : IP_V6 };
+	unsigned int len = p.family == IP_V4 ? 4 : 16;
+	uint32_t host = random_below(1 << 16);
+
+	p.addr[0] = p.family == IP_V4 ? 10 : 0xfd;
+	p.addr[len - 3] = (uint8_t)random_below(2);
+	p.addr[len - 2] = (uint8_t)(host >> 8);
+	p.addr[len - 1] = (uint8_t)host;
+	p.cidr = (uint8_t)(len * 8);
+	if (random_below(4) == 0)
+		p.cidr -= (uint8_t)random_below(20);
+	if (random_below(500) == 0)
+		p.cidr = (uint8_t)random_below(len * 8);
+	return p;
+}
+
+static void both(struct allowedips tables[2],
+		 struct allowedips_owner owners[2][N_OWNERS],
+		 const struct ip_prefix *p, uint32_t owner, bool is_insertion)
+{
+	for (size_t i = 0; i < 2; i++) {
+		if (is_insertion)
+			assert_int_equal(allowedips_insert(&tables[i], p,
+							   &owners[i][owner]),
+					 0);
+		else
+			allowedips_remove(&tables[i], p, &owners[i][owner]);
+	}
+}
+
+static void agree(const struct allowedips tables[2],
+		  struct allowedips_owner owners[2][N_OWNERS])
+{
+	struct ip_prefix addr = random_neighbour();
+	struct allowedips_owner *a, *b;
+
+	rcu_enter();
+	a = allowedips_lookup(&tables[0], addr.family, addr.addr);
+	b = allowedips_lookup(&tables[1], addr.family, addr.addr);
+	rcu_leave();
+	assert_int_equal(a ? a - owners[0] : -1, b ? b - owners[1] : -1);
+}
+
+/* Two tables with the same prefixes, of which only one is ever settled. */
+static void test_shortcuts_change_no_answer(void **state)
+{
+	struct allowedips_owner owners[2][N_OWNERS];
+	struct allowedips tables[2];
+	struct ip_prefix p;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		allowedips_init(&tables[i]);
+		owners_init(owners[i]);
+	}
+	for (size_t step = 0; step < N_CROWD + N_CROWD_STEPS; step++) {
+		p = random_neighbour();
+		both(tables, owners, &p, random_below(N_OWNERS),
+		     step < N_CROWD || random_below(2));
+		if (step == N_CROWD || random_below(10000) == 0) {
+			allowedips_settle(&tables[0]);
+			/* There are shortcuts by now, at the latest. */
+			assert_true(step > N_CROWD ||
+				    tables[0].n_changes == 0);
+		}
+		if (step >= N_CROWD)
+			agree(tables, owners);
+	}
+	/* Down to few: shortcuts go, too. */
+	for (size_t i = 0; i < N_OWNERS; i++) {
+		allowedips_remove_owner(&tables[0], &owners[0][i]);
+		allowedips_remove_owner(&tables[1], &owners[1][i]);
+		agree(tables, owners);
+		allowedips_settle(&tables[0]);
+		agree(tables, owners);
+	}
+	owners_remove(&tables[0], owners[0]);
+	owners_remove(&tables[1], owners[1]);
+}
+
+struct readers {
+	struct allowedips table;
+	struct allowedips_owner owners[2];
+	_Atomic bool is_over;
+	_Atomic uint64_t n_read;
+	_Atomic uint64_t n_wrong;
+};
+
+/* The addresses 10.0.x.1 belong to the first owner all the time. */
+static void *read_always(void *arg)
+{
+	struct readers *r = arg;
+	struct allowedips_owner *owner;
+	uint8_t addr[4] = { 10, 0, 0, 1 };
+
+	rcu_register();
+	while (!r->is_over) {
+		addr[2]++;
+		rcu_enter();
+		owner = allowedips_lookup(&r->table, IP_V4, addr);
+		r->n_wrong += owner != &r->owners[0];
+		rcu_leave();
+		r->n_read++;
+	}
+	rcu_unregister();
+	return NULL;
+}
+
+/* All around them prefixes come and go, and shortcuts with them. */
+static void churn(struct readers *r, size_t n)
+{
+	struct ip_prefix p = { .family = IP_V4, .cidr = 32, .addr = { 10 } };
+
+	for (size_t i = 0; i < n; i++) {
+		p.addr[2] = (uint8_t)random_below(256);
+		p.addr[3] = (uint8_t)random_below(256);
+		p.cidr = (uint8_t)(random_below(8) ? 32 : random_below(32));
+		if (p.cidr == 32 && p.addr[3] == 1)
+			continue;
+		if (random_below(2))
+			allowedips_insert(&r->table, &p, &r->owners[1]);
+		else
+			allowedips_remove(&r->table, &p, &r->owners[1]);
+	}
+	if (random_below(4) == 0)
+		allowedips_remove_owner(&r->table, &r->owners[1]);
+	allowedips_settle(&r->table);
+}
+
+static void test_readers_beside_a_writer(void **state)
+{
+	static struct readers r;
+	struct ip_prefix p = { .family = IP_V4,
+			       .cidr = 32,
+			       .addr = { 10, 0, 0, 1 } };
+	pthread_t threads[2];
+
+	(void)state;
+	allowedips_init(&r.table);
+	for (size_t i = 0; i < 2; i++)
+		allowedips_owner_init(&r.owners[i]);
+	for (unsigned int i = 0; i < 256; i++) {
+		p.addr[2] = (uint8_t)i;
+		allowedips_insert(&r.table, &p, &r.owners[0]);
+	}
+	for (size_t i = 0; i < 2; i++)
+		pthread_create(&threads[i], NULL, read_always, &r);
+	for (size_t i = 0; i < N_CHURNS || r.n_read < N_CHURNS; i++)
+		churn(&r, 500);
+	r.is_over = true;
+	for (size_t i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(r.n_wrong, 0);
+	for (size_t i = 0; i < 2; i++)
+		allowedips_remove_owner(&r.table, &r.owners[i]);
+	allowedips_deinit(&r.table);
+	rcu_drain();
+}
+
 static void test_reserved_insert_needs_no_memory(void **state)
 {
 	struct allowedips_owner owners[N_OWNERS];
@@ -402,6 +568,8 @@ int main(void)
 		cmocka_unit_test(test_fixed_table),
 		cmocka_unit_test(test_list_keeps_order_and_masks),
 		cmocka_unit_test(test_random_against_model),
+		cmocka_unit_test(test_shortcuts_change_no_answer),
+		cmocka_unit_test(test_readers_beside_a_writer),
 		cmocka_unit_test(test_reserved_insert_needs_no_memory),
 		cmocka_unit_test(test_a_million_prefixes),
 	};

@@ -574,8 +574,8 @@ struct ug_view {
  *
  * It belongs to no socket. A slot is 64 KiB of address space; it becomes
  * memory as far as the kernel has filled it. Of more than 8 slots, a system
- * call uses as many as messages of the size of the last ones would fill with
- * 512 KiB: many where datagrams come one by one, few where they come merged.
+ * call uses all only while many short messages are waiting, and 8 while they
+ * are long: those that the kernel has merged.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */

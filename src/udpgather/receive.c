@@ -10,8 +10,8 @@
  *
  * Where the kernel merges, a few slots hold what the cache can; where it does
  * not, many datagrams for one system call are worth a third of the throughput.
- * So the number of slots that a call may fill follows the size of the messages
- * that the last one brought.
+ * So the number of slots that a call may fill follows the number and the size of
+ * the messages that the last one brought.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -33,8 +33,8 @@ enum {
 	MAX_CALLS = 64,
 	/* Slots that each call may fill, whatever comes. */
 	MIN_DEPTH = 8,
-	/* Bytes that the others may come to, if the next messages are as long
-	 * as the last ones. */
+	/* Bytes that all of them may come to, if the next messages are as long
+	 * as the last ones, but for the MIN_DEPTH. */
 	FILL_LEN = 512 << 10,
 	/* The least that a message takes of its slot. */
 	PAGE_LEN = 4096
@@ -205,15 +205,24 @@ static void prepare(struct ug_receiver *r)
 		reset_slot(r, r->n_ready);
 }
 
-/* How many slots the next call may fill, after one that has brought @n. */
+/*
+ * How many slots the next call may fill, after one that has brought @n: more
+ * only if this one was not enough for short messages, and fewer as soon as it
+ * was more than enough, or for long ones.
+ */
 static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
 {
+	size_t depth = r->depth;
 	size_t len = 0;
 
 	for (unsigned int i = 0; i < n; i++)
 		len += size_max(r->msgs[i].msg_len, PAGE_LEN);
-	size_t depth = len ? (size_t)FILL_LEN * n / len : MIN_DEPTH;
-
+	if (n == depth)
+		depth *= 2;
+	else if (n < depth / 2)
+		depth /= 2;
+	if (len)
+		depth = size_min(depth, (size_t)FILL_LEN * n / len);
 	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/log.h"
+#include "crypto/aead.h"
 
 /* Bytes of options.error. */
 #define OPTIONS_ERROR_CAP 128
@@ -17,6 +18,7 @@
 enum {
 	OPTIONS_E_HELP = 1,
 	OPTIONS_E_VERSION,
+	OPTIONS_E_BENCH_CRYPTO,
 	OPTIONS_E_USAGE, /* options.error says why */
 };
 
@@ -33,6 +35,8 @@ enum {
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
+ * @aead:		who encrypts data messages
+ * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
  * @error:		a sentence without its full stop
  */
 struct options {
@@ -47,6 +51,8 @@ struct options {
 	bool no_tso;
 	bool no_uso;
 	bool no_vnet_hdr;
+	enum aead_choice aead;
+	bool bench_is_csv;
 	char error[OPTIONS_ERROR_CAP];
 };
 
@@ -58,7 +64,8 @@ struct options {
  *
  * One thread, as getopt_long(3).
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
+ * OPTIONS_E_USAGE.
  */
 int options_parse(struct options *options, int argc, char **argv);
 

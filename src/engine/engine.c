@@ -522,6 +522,7 @@ static int init_parts(struct engine *e)
 		.out = &e->out,
 		.in4 = &e->in4,
 		.in6 = &e->in6,
+		.aead_choice = e->config.aead,
 	};
 	err = worker_init(&e->worker, e->gone_fd);
 	if (err == 0)

@@ -230,9 +230,11 @@ int worker_init(struct worker *w, int gone_fd)
 	w->gone_fd = gone_fd;
 	w->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	w->aead = aead_new(AEAD_BEST);
-	if (w->poke_fd < 0 || w->epoll_fd < 0 || !w->aead)
-		return w->aead ? -errno : -ENOMEM;
+	if (w->poke_fd < 0 || w->epoll_fd < 0)
+		return -errno;
+	w->aead = aead_new(w->aead_choice);
+	if (!w->aead)
+		return -ELIBACC;
 	int err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN);
 
 	return err < 0 ? err : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, 0);

@@ -19,6 +19,7 @@
  * @out:	[I] lane
  * @in4:	[I] lane
  * @in6:	[I] lane
+ * @aead_choice: [I]
  * @aead:	[w]
  * @epoll_fd:	[I]
  * @poke_fd:	[I] eventfd: requests, other sockets, stop
@@ -39,6 +40,7 @@ struct worker {
 	struct outbound_lane *out;
 	struct inbound_lane *in4;
 	struct inbound_lane *in6;
+	enum aead_choice aead_choice;
 	struct aead *aead;
 	int epoll_fd;
 	int poke_fd;
@@ -54,11 +56,11 @@ struct worker {
 };
 
 /**
- * worker_init() - caller's storage, with the borrowed members set
+ * worker_init() - caller's storage, with @aead_choice and what is borrowed set
  * @w:		worker
  * @gone_fd:	borrowed
  *
- * Return: 0; -errno.
+ * Return: 0; -ELIBACC: the backend is not there; -errno.
  */
 int worker_init(struct worker *w, int gone_fd);
 

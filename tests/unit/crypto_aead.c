@@ -28,9 +28,10 @@ enum {
 };
 
 static uint64_t seed = UINT64_C(0x9e3779b97f4a7c15);
-static const enum aead_choice choices[] = { AEAD_SODIUM, AEAD_IPSEC_MB,
-					    AEAD_IPSEC_MB_AVX2,
-					    AEAD_IPSEC_MB_SSE, AEAD_BEST };
+static const enum aead_choice choices[] = {
+	AEAD_SODIUM,	   AEAD_SODIUM_WHOLE, AEAD_IPSEC_MB, AEAD_IPSEC_MB_AVX2,
+	AEAD_IPSEC_MB_SSE, AEAD_LIBCRYPTO,    AEAD_BEST,
+};
 
 static const uint64_t edges[] = {
 	0,

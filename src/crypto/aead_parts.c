@@ -39,7 +39,7 @@ static void xor_stream(uint8_t *text, const uint8_t *stream, size_t len)
  * @len:	bytes that are needed, at most AEAD_STREAM_CAP
  * @unit:	see struct aead_parts
  *
- * A single block behind whole units is cheaper alone.
+ * One or two blocks behind whole units are cheaper alone.
  *
  * Return: @len or more, at most AEAD_STREAM_CAP.
  */
@@ -47,7 +47,7 @@ static size_t round_len(size_t len, size_t unit)
 {
 	size_t rest = len % unit;
 
-	return rest > AEAD_BLOCK_LEN ? len - rest + unit : len;
+	return rest > 2 * AEAD_BLOCK_LEN ? len - rest + unit : len;
 }
 
 /**

@@ -212,6 +212,10 @@ static void *ctx_open_best(void)
  */
 static void *ctx_open_avx2(void)
 {
+	/* Version 1.3 runs what it is told to run, and dies of it. */
+	if (!__builtin_cpu_supports("avx2") ||
+	    !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("aes"))
+		return NULL;
 	return ctx_open(init_mb_mgr_avx2);
 }
 
@@ -222,6 +226,9 @@ static void *ctx_open_avx2(void)
  */
 static void *ctx_open_sse(void)
 {
+	if (!__builtin_cpu_supports("sse4.2") ||
+	    !__builtin_cpu_supports("aes") || !__builtin_cpu_supports("pclmul"))
+		return NULL;
 	return ctx_open(init_mb_mgr_sse);
 }
 

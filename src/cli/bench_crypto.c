@@ -24,6 +24,8 @@ enum {
 	HASH_LEN = 64
 };
 
+#define TIME_LIMIT_NS (5 * NSEC_PER_SEC)
+
 static const uint32_t sizes[] = { 64, 128, 256, 512, 1024, 1420, MAX_LEN };
 
 enum {
@@ -57,7 +59,7 @@ struct series {
 
 /*
  * struct bench - all of it
- * @rounds:	how many
+ * @rounds:	how many were run
  * @aead:	contexts by choice; NULL: not there
  * @best:	which of them is chosen
  * @msgs:	messages in @texts
@@ -78,12 +80,17 @@ struct bench {
 
 static const uint8_t key[AEAD_KEY_LEN] = { 1, 2, 3 };
 
-static uint64_t cpu_now(void)
+static uint64_t now(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t cpu_now(void)
+{
+	return now(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /**
@@ -180,11 +187,21 @@ static void time_primitives(struct bench *b, int round)
 	b->hash.ns[round] = (uint32_t)((cpu_now() - start) / HASH_CALLS);
 }
 
-static int measure(struct bench *b)
+/**
+ * measure() - all rounds, or those that there is time for
+ * @b:		bench; its rounds are set to those that were run
+ * @rounds:	how many at most; one is always run
+ *
+ * Return: 0; -errno.
+ */
+static int measure(struct bench *b, int rounds)
 {
+	uint64_t start = now(CLOCK_MONOTONIC);
 	int err = 0;
 
-	for (int round = 0; round < b->rounds; round++) {
+	for (int round = 0; round < rounds && !err; round++) {
+		if (round && now(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
+			break;
 		for (size_t s = 0; s < SIZES; s++) {
 			prepare(b, sizes[s]);
 			for (int c = 0; c < AEAD_CHOICES && !err; c++)
@@ -193,6 +210,7 @@ static int measure(struct bench *b)
 							 b->times[c][s], round);
 		}
 		time_primitives(b, round);
+		b->rounds = round + 1;
 	}
 	return err;
 }
@@ -309,12 +327,11 @@ int bench_crypto(FILE *out, bool is_csv, int rounds)
 
 	if (!b)
 		return -ENOMEM;
-	b->rounds = rounds;
 	for (int c = AEAD_BEST + 1; c < AEAD_CHOICES; c++)
 		open_choice(b, (enum aead_choice)c);
 	err = find_best(b);
 	if (!err)
-		err = measure(b);
+		err = measure(b, rounds);
 	if (!err && is_csv)
 		print_csv(b, out);
 	else if (!err)

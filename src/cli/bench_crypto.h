@@ -16,11 +16,11 @@
  * bench_crypto() - measure and print
  * @out:	where to
  * @is_csv:	lines for programs instead of tables
- * @rounds:	1 to BENCH_CRYPTO_ROUNDS
+ * @rounds:	1 to BENCH_CRYPTO_ROUNDS; fewer are run if they take over 5 s
  *
- * Takes one or two seconds of CPU time in 101 rounds. The backends take turns, so what else runs meanwhile
- * hits all of them; the time is that of this thread's CPU, and each figure is a
- * median. Needs crypto_init().
+ * Takes one or two seconds of CPU time for all rounds. The backends take turns,
+ * so what else runs meanwhile hits all of them; the time is that of this
+ * thread's CPU, and each figure is a median. Needs crypto_init().
  *
  * Return: 0; -errno.
  */

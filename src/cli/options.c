@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/bounds.h"
+
 static const char usage[] =
 	"usage: wiregather [-f | --foreground] NAME\n"
 	"       wiregather --bench-crypto[=csv] | --version | --help\n"
@@ -20,6 +22,7 @@ static const char usage[] =
 	"  -f, --foreground  do not become a daemon\n"
 	"      --aead=NAME   who encrypts: auto, ipsec-mb, libcrypto, libsodium\n"
 	"      --bench-crypto  measure what there is for that, in a few seconds\n"
+	"      --workers N   threads that move packets when one is not enough\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
 	"\n"
@@ -29,6 +32,8 @@ static const char usage[] =
 	"      --no-tso      TCP super-packets on the interface\n"
 	"      --no-uso      UDP super-packets on the interface\n"
 	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
+	"and this has all workers work all the time:\n"
+	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
 	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. See wiregather(8).\n";
@@ -43,6 +48,8 @@ enum {
 	LONG_NO_VNET_HDR,
 	LONG_AEAD,
 	LONG_BENCH_CRYPTO,
+	LONG_WORKERS,
+	LONG_EAGER,
 };
 
 static const struct option long_options[] = {
@@ -56,6 +63,8 @@ static const struct option long_options[] = {
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
 	{ "aead", required_argument, NULL, LONG_AEAD },
 	{ "bench-crypto", optional_argument, NULL, LONG_BENCH_CRYPTO },
+	{ "workers", required_argument, NULL, LONG_WORKERS },
+	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -91,6 +100,17 @@ static bool is_name(const char *name)
 		    isspace((unsigned char)name[i]))
 			return false;
 	return true;
+}
+
+static int take_workers(struct options *options, const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (!isdigit((unsigned char)*text) || *end || !n || n > WORKERS_MAX)
+		return fail(options, "not a number of workers (1 to 8)", text);
+	options->n_workers = (unsigned int)n;
+	return 0;
 }
 
 /**
@@ -135,6 +155,11 @@ static int take_option(struct options *options, int c)
 		if (!optarg || options->bench_is_csv)
 			return OPTIONS_E_BENCH_CRYPTO;
 		return fail(options, "--bench-crypto: no such form", optarg);
+	case LONG_WORKERS:
+		return take_workers(options, optarg);
+	case LONG_EAGER:
+		options->eager = true;
+		return 0;
 	default:
 		return -1;
 	}

@@ -30,6 +30,7 @@ enum {
  * @level:		what is logged
  * @tun_fd:		open TUN device, or -1
  * @uapi_fd:		listening socket, or -1
+ * @n_workers:		threads that move packets; 0: as many as can run
  * @no_gso:		send no trains
  * @no_gro:		have received datagrams not merged
  * @no_tso:		no TCP super-packets on the TUN, either way
@@ -37,6 +38,7 @@ enum {
  * @no_vnet_hdr:	plain packets only on the TUN
  * @aead:		who encrypts data messages
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
+ * @eager:		all workers work all the time
  * @error:		a sentence without its full stop
  */
 struct options {
@@ -46,6 +48,7 @@ struct options {
 	enum log_level level;
 	int tun_fd;
 	int uapi_fd;
+	unsigned int n_workers;
 	bool no_gso;
 	bool no_gro;
 	bool no_tso;
@@ -53,6 +56,7 @@ struct options {
 	bool no_vnet_hdr;
 	enum aead_choice aead;
 	bool bench_is_csv;
+	bool eager;
 	char error[OPTIONS_ERROR_CAP];
 };
 

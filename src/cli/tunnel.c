@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/advice.h"
+#include "engine/bounds.h"
 
 static const struct uapi_codec codec = {
 	.parse = engine_parse_endpoint,
@@ -93,6 +95,20 @@ static int explain(struct tunnel *t, const char *what, int err)
 	return err;
 }
 
+/* Threads that move packets: as many as can run at once, but not too many. */
+static unsigned int count_workers(const struct options *options)
+{
+	cpu_set_t set;
+	int n = WORKERS_DEFAULT;
+
+	if (options->n_workers)
+		return options->n_workers;
+	/* Fails where there are more than a thousand processors. */
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		n = CPU_COUNT(&set);
+	return n < WORKERS_DEFAULT ? (unsigned int)n : WORKERS_DEFAULT;
+}
+
 static int open_engine(struct tunnel *t, const struct options *options)
 {
 	const struct engine_config config = {
@@ -101,6 +117,8 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
 		.aead = options->aead,
+		.n_workers = count_workers(options),
+		.eager = options->eager,
 	};
 	int err = engine_new(&t->engine, &config);
 

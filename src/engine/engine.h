@@ -4,8 +4,9 @@
  *
  * Three kinds of threads. The control thread, which is the caller's, owns the
  * configuration, the timers and the link's state, and runs the event loop. The
- * worker moves packets. The handshaker does the public-key work. All of them
- * exist from engine_start() to engine_free().
+ * worker moves packets, with helpers that sleep until they are needed. The
+ * handshaker does the public-key work. All of them exist from engine_start() to
+ * engine_free().
  *
  * Everything here is for the control thread.
  */
@@ -27,6 +28,8 @@ struct engine;
  * @segments_off: send no trains
  * @merging_off: have received datagrams not merged
  * @aead:	who encrypts data messages
+ * @n_workers:	threads that move packets, 1 to WORKERS_MAX
+ * @eager:	all of them, all the time: to find faults
  */
 struct engine_config {
 	struct tun *tun;
@@ -34,6 +37,8 @@ struct engine_config {
 	bool segments_off;
 	bool merging_off;
 	enum aead_choice aead;
+	unsigned int n_workers;
+	bool eager;
 };
 
 /**

@@ -34,6 +34,9 @@ interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick wait
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
 
+cross-arm64: ## build for arm64, run the unit suites under qemu-user
+	tools/cross-arm64
+
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
 
@@ -57,6 +60,6 @@ clean: ## remove all build directories
 	rm -rf build build-*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak attack interop tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak attack interop cross-arm64 tidy format bench bench-udp install clean help

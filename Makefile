@@ -26,9 +26,16 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+attack: all ## floods of full size: memory, what a session still carries, a new peer
+	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
+		tests/netns/attack.py $(BUILD)/wiregather figures
+
 interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
+
+cross-arm64: ## build for arm64, run the unit suites under qemu-user
+	tools/cross-arm64
 
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
@@ -53,6 +60,6 @@ clean: ## remove all build directories
 	rm -rf build build-*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak interop tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak attack interop cross-arm64 tidy format bench bench-udp install clean help

@@ -15,11 +15,13 @@
 
 static const char usage[] =
 	"usage: wiregather [-f | --foreground] [--user USER] NAME\n"
-	"       wiregather --version | --help\n"
+	"       wiregather --bench-crypto[=csv] | --version | --help\n"
 	"\n"
 	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
 	"\n"
 	"  -f, --foreground  do not become a daemon\n"
+	"      --aead=NAME   who encrypts: auto, ipsec-mb, libcrypto, libsodium\n"
+	"      --bench-crypto  measure what there is for that, in a few seconds\n"
 	"      --user USER   the user to become when started as root (default\n"
 	"                    nobody), by name or as UID:GID\n"
 	"      --workers N   threads that move packets when one is not enough\n"
@@ -51,6 +53,8 @@ enum {
 	LONG_NO_VNET_HDR,
 	LONG_USER,
 	LONG_NO_ISOLATION,
+	LONG_AEAD,
+	LONG_BENCH_CRYPTO,
 	LONG_WORKERS,
 	LONG_EAGER,
 };
@@ -66,6 +70,8 @@ static const struct option long_options[] = {
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
 	{ "user", required_argument, NULL, LONG_USER },
 	{ "no-isolation", no_argument, NULL, LONG_NO_ISOLATION },
+	{ "aead", required_argument, NULL, LONG_AEAD },
+	{ "bench-crypto", optional_argument, NULL, LONG_BENCH_CRYPTO },
 	{ "workers", required_argument, NULL, LONG_WORKERS },
 	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ NULL, 0, NULL, 0 },
@@ -121,8 +127,8 @@ static int take_workers(struct options *options, const char *text)
  * @options:	options
  * @c:		what getopt_long() has returned
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE; -1: there is
- * no such option.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
+ * OPTIONS_E_USAGE; -1: there is no such option.
  */
 static int take_option(struct options *options, int c)
 {
@@ -155,6 +161,15 @@ static int take_option(struct options *options, int c)
 	case LONG_NO_ISOLATION:
 		options->no_isolation = true;
 		return 0;
+	case LONG_AEAD:
+		if (aead_find_choice(&options->aead, optarg))
+			return 0;
+		return fail(options, "--aead: no such backend", optarg);
+	case LONG_BENCH_CRYPTO:
+		options->bench_is_csv = optarg && !strcmp(optarg, "csv");
+		if (!optarg || options->bench_is_csv)
+			return OPTIONS_E_BENCH_CRYPTO;
+		return fail(options, "--bench-crypto: no such form", optarg);
 	case LONG_WORKERS:
 		return take_workers(options, optarg);
 	case LONG_EAGER:
@@ -192,8 +207,7 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	optind = 0;
 	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
 		if (c == ':')
-			return fail(options, "missing argument",
-				    argv[optind - 1]);
+			return fail(options, "no value", argv[optind - 1]);
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);

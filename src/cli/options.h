@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/log.h"
+#include "crypto/aead.h"
 
 /* Bytes of options.error. */
 #define OPTIONS_ERROR_CAP 128
@@ -17,6 +18,7 @@
 enum {
 	OPTIONS_E_HELP = 1,
 	OPTIONS_E_VERSION,
+	OPTIONS_E_BENCH_CRYPTO,
 	OPTIONS_E_USAGE, /* options.error says why */
 };
 
@@ -36,6 +38,8 @@ enum {
  * @no_vnet_hdr:	plain packets only on the TUN
  * @user:		to become; NULL: none was named
  * @no_isolation:	keep all rights
+ * @aead:		who encrypts data messages
+ * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
  * @eager:		all workers work all the time
  * @error:		a sentence without its full stop
  */
@@ -54,6 +58,8 @@ struct options {
 	bool no_vnet_hdr;
 	const char *user;
 	bool no_isolation;
+	enum aead_choice aead;
+	bool bench_is_csv;
 	bool eager;
 	char error[OPTIONS_ERROR_CAP];
 };
@@ -66,7 +72,8 @@ struct options {
  *
  * One thread, as getopt_long(3).
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
+ * OPTIONS_E_USAGE.
  */
 int options_parse(struct options *options, int argc, char **argv);
 

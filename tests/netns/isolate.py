@@ -68,11 +68,11 @@ def not_sanitized(l):
         raise Skip("sanitizers need what is forbidden")
 
 
-def nobody(path, mode):
-    """Can another process of the same user open it?"""
-    done = run("setpriv", "--reuid", "65534", "--regid", "65534",
-               "--clear-groups", "python3", "-c",
-               f"open({path!r}, {mode!r})", check_status=False)
+def can_read(user, path):
+    """Can another process of a user read it?"""
+    done = run("setpriv", "--reuid", str(user), "--regid", str(user),
+               "--clear-groups", "python3", "-c", f"open({path!r}, 'rb')",
+               check_status=False)
     if "PermissionError" in done.stdout:
         return False
     check_equal(done.returncode, 0, f"opening {path}: {done.stdout}")
@@ -101,10 +101,10 @@ def not_dumpable(l):
     # A process that does not hide shows that it is seen here at all.
     other = tunnel.node.start("setpriv", "--reuid", "65534", "--regid",
                               "65534", "--clear-groups", "sleep", "60")
-    wait_until(lambda: nobody(f"/proc/{other.pid}/environ", "rb"),
+    wait_until(lambda: can_read(65534, f"/proc/{other.pid}/environ"),
                "another process of nobody's can be read")
-    for name, mode in ("mem", "rb"), ("environ", "rb"), ("maps", "rb"):
-        check(not nobody(f"/proc/{tunnel.pid}/{name}", mode),
+    for name in "mem", "environ", "maps":
+        check(not can_read(65534, f"/proc/{tunnel.pid}/{name}"),
               f"{name} can be read")
     check_equal(os.stat(f"/proc/{tunnel.pid}/environ").st_uid, 0, "owner")
     tunnel.process.send_signal(signal.SIGSEGV)
@@ -220,6 +220,18 @@ def ambient(l):
     check(not os.path.exists(pair.ta.socket), "the socket file is left")
 
 
+@case("a library that is loaded on demand is there before the process is sealed")
+def other_library(l):
+    try:
+        pair = Pair(l, options=("--aead=libcrypto",))
+    except lab.Failure as failure:
+        if "not built in, or not there" in str(failure):
+            raise Skip("libcrypto is not there") from None
+        raise
+    pair.both_ways(count=1)
+    lab.send_stream(pair.a, pair.b, INNER4["b"], 200_000)
+
+
 def open_tun(node, name):
     """A TUN device, and what else a plain user cannot do."""
     with node.inside():
@@ -251,6 +263,8 @@ def plain_user(l):
     os.close(tun)
     tb.start()
     check_threads(ta.pid, 0, PLAIN, not l.is_slow)
+    check(l.is_slow or not can_read(PLAIN, f"/proc/{ta.pid}/environ"),
+          "its memory can be read")
     ta.configure({"PublicKey": tb.public, "AllowedIPs": lab.allowed("b"),
                   "Endpoint": "192.0.2.2:51002"})
     tb.configure({"PublicKey": ta.public, "AllowedIPs": lab.allowed("a")})

@@ -224,13 +224,12 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 
 int daemon_open_standard(void)
 {
-	int fd;
-
-	do {
-		fd = open("/dev/null", O_RDWR);
-		if (fd < 0)
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		/* The lowest that is free: this one. */
+		if (open("/dev/null", O_RDWR) < 0)
 			return -errno;
-	} while (fd <= STDERR_FILENO);
-	close(fd);
+	}
 	return 0;
 }

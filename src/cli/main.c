@@ -90,9 +90,14 @@ int main(int argc, char **argv)
 	struct daemon nobody = { .fd = -1 };
 	struct options options;
 
-	/* Without it an error could not even be told. */
-	if (daemon_open_standard())
+	int err = daemon_open_standard();
+
+	/* Perhaps it is only the input that is closed. */
+	if (err) {
+		fprintf(stderr, "wiregather: cannot open /dev/null: %s\n",
+			strerror(-err));
 		return EXIT_FAILURE;
+	}
 	switch (options_parse(&options, argc, argv)) {
 	case 0:
 		break;

@@ -1,10 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/thread.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/rcu.h"
+
+enum {
+	POKE_TRIES = 10,
+};
 
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
@@ -28,6 +35,18 @@ void thread_begin(const char *name)
 void thread_end(void)
 {
 	rcu_unregister();
+}
+
+void thread_poke(int fd)
+{
+	const uint64_t one = 1;
+
+	/* With EAGAIN so many pokes wait already that the counter is full. No
+	 * other error is known, and one that is passing must not cost a poke:
+	 * whoever waits for what it asks for would wait for ever. */
+	for (int i = 0; i < POKE_TRIES; i++)
+		if (write(fd, &one, sizeof(one)) >= 0 || errno == EAGAIN)
+			return;
 }
 
 const char *thread_peer_name(const struct peer *peer)

@@ -208,7 +208,7 @@ class Life:
         def comes_back():
             nonlocal number
             number += 1
-            if self.lacks_family and number % 10 == 0:
+            if self.lacks_family and number % 25 == 0:
                 self.use(OUTER4 if self.outer is OUTER6 else OUTER6)
             sock.settimeout(0.2)
             for _ in range(3):

@@ -26,6 +26,13 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+faults: all ## each system call, and each allocation, of the daemon fails once
+	FAULTS=all python3 tests/netns/syscalls.py $(BUILD)/wiregather
+
+# CHAOS_SEED=N repeats a run; CHAOS_DAEMON=build/wiregather: without sanitizers.
+chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)
+	tools/chaos $(or $(CHAOS_SECONDS),120) $(CHAOS_DAEMON)
+
 interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
@@ -55,4 +62,4 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak interop tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak faults chaos interop tidy format bench bench-udp install clean help

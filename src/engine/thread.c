@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/thread.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
@@ -41,11 +40,11 @@ void thread_poke(int fd)
 {
 	const uint64_t one = 1;
 
-	/* With EAGAIN so many pokes wait already that the counter is full. No
-	 * other error is known, and one that is passing must not cost a poke:
+	/* It only fails when so many pokes wait already that the counter is
+	 * full. But a poke that is lost for another reason would cost much:
 	 * whoever waits for what it asks for would wait for ever. */
 	for (int i = 0; i < POKE_TRIES; i++)
-		if (write(fd, &one, sizeof(one)) >= 0 || errno == EAGAIN)
+		if (write(fd, &one, sizeof(one)) >= 0)
 			return;
 }
 

@@ -27,7 +27,7 @@ soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSa
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
 faults: all ## each system call, and each allocation, of the daemon fails once
-	FAULTS=all python3 tests/netns/syscalls.py $(BUILD)/wiregather
+	FAULTS=all python3 tests/netns/syscalls.py $(or $(DAEMON),$(BUILD)/wiregather)
 
 # CHAOS_SEED=N repeats a run; CHAOS_DAEMON=build/wiregather: without sanitizers.
 chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)

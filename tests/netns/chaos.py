@@ -290,7 +290,22 @@ class World:
                 while not end.node.ping(address, count=1, wait=1)[0]:
                     if time.monotonic() - start > limit:
                         raise Failure(f"{end.node.name}: no answer of "
-                                      f"{address} for {limit} s")
+                                      f"{address} for {limit} s\n"
+                                      f"{self.describe()}")
+
+    def describe(self):
+        """What to know when nothing passes."""
+        texts = []
+        for end in self.ends.values():
+            texts.append(f"--- {end.side}")
+            for words in ("addr",), ("route",), ("-6", "route"), \
+                    ("-6", "route", "show", "table", "local"), \
+                    ("-s", "link", "show", "dev", end.device):
+                texts.append(end.node.run("ip", *words,
+                                          check_status=False).stdout)
+            texts.append(re.sub("private_key=.*", "", end.tunnel.ask(
+                "get=1\n\n")))
+        return "\n".join(texts)
 
     def must_live(self):
         for end in self.ends.values():

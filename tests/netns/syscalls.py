@@ -27,7 +27,7 @@ FULL = os.environ.get("FAULTS") == "all"
 # Only plans whose text has this word.
 WORD = os.environ.get("FAULTS_ONLY", "")
 # One of so many plans is in the sample.
-STEP = 24
+STEP = 48
 # A host takes 50 initiations a second of a peer; see that it is not too soon.
 PAUSE = 0.05
 # The code knows this one nowhere.

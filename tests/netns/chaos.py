@@ -245,7 +245,9 @@ class World:
         self.mtu = 1500
         self.has_netem = self.probe_netem()
         for end in self.ends.values():
-            # Streams that wait for a time-out need not wait for minutes.
+            # Streams try again every two seconds at least, and never give
+            # up: with the usual number of tries that would be too soon.
+            end.node.sysctl("net.ipv4.tcp_retries2", 255)
             with contextlib.suppress(OSError):
                 end.node.sysctl("net.ipv4.tcp_rto_max_ms", 2000)
             end.set_addresses()

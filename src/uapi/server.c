@@ -17,8 +17,6 @@
 
 enum {
 	INOTIFY_CAP = 4096,
-	/* How often to make a socket whose file somebody deletes at once. */
-	OPEN_TRIES = 10,
 };
 
 /* How long to leave the queue alone when accept(2) has failed. */
@@ -336,51 +334,35 @@ static void init_hub(struct uapi_hub *hub,
 	list_init(&hub->clients);
 }
 
-/**
- * open_once() - have a socket, and watch it
- * @server:	server
- * @config:	how
- *
- * Return: 0; -errno: -ENOENT also if the file was taken for a stale one.
- */
-static int open_once(struct uapi_server *server,
-		     const struct uapi_server_config *config)
+int uapi_server_open_config(struct uapi_server **out,
+			    const struct uapi_server_config *config)
 {
+	struct uapi_server *server = calloc(1, sizeof(*server));
 	int err;
 
+	if (!server)
+		return -ENOMEM;
+	init_hub(&server->hub, config);
+	server->patience_ns = config->patience_ms * NSEC_PER_MSEC;
 	if (config->listen_fd < 0)
 		err = uapi_socket_open(&server->socket, config->directory,
 				       config->name);
 	else
 		err = uapi_socket_adopt(&server->socket, config->listen_fd);
 	if (err)
-		return err;
+		goto err_free;
 	err = start(server);
-	if (err && config->listen_fd < 0)
-		uapi_socket_close(&server->socket);
-	return err;
-}
-
-int uapi_server_open_config(struct uapi_server **out,
-			    const struct uapi_server_config *config)
-{
-	struct uapi_server *server = calloc(1, sizeof(*server));
-	int err = -ENOENT;
-
-	if (!server)
-		return -ENOMEM;
-	init_hub(&server->hub, config);
-	server->patience_ns = config->patience_ms * NSEC_PER_MSEC;
-	/* wg(8) deletes a file that refuses it, as this one does until it
-	 * listens: see socket.h. */
-	for (int i = 0; i < OPEN_TRIES && err == -ENOENT; i++)
-		err = open_once(server, config);
-	if (err) {
-		free(server);
-		return err;
-	}
+	if (err)
+		goto err_close_socket;
 	*out = server;
 	return 0;
+
+err_close_socket:
+	if (config->listen_fd < 0)
+		uapi_socket_close(&server->socket);
+err_free:
+	free(server);
+	return err;
 }
 
 int uapi_server_open(struct uapi_server **out, struct loop *loop,

@@ -7,6 +7,11 @@
  * cut. That is address space: the slots are one anonymous mapping without
  * huge pages, and only pages that the kernel has written to are memory. A
  * small datagram touches one page of its slot.
+ *
+ * Where the kernel merges, a few slots hold what the cache can; where it does
+ * not, many datagrams for one system call are worth a third of the throughput.
+ * So the number of slots that a call may fill follows the number and the size of
+ * the messages that the last one brought.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,13 +30,22 @@ enum {
 	/* The longest message that can come: more would be a kernel's bug. */
 	SLOT_USED = 65535,
 	/* System calls that one ug_receive() may spend on what it drops. */
-	MAX_CALLS = 64
+	MAX_CALLS = 64,
+	/* Slots that each call may fill, whatever comes. */
+	MIN_DEPTH = 8,
+	/* Bytes that all of them may come to, if the next messages are as long
+	 * as the last ones, but for the MIN_DEPTH. */
+	FILL_LEN = 512 << 10,
+	/* The least that a message takes of its slot. */
+	PAGE_LEN = 4096
 };
 
 /**
  * struct ug_receiver - slots, and what is in them
  * @memory:	n_slots of SLOT_LEN bytes
  * @n_slots:	how many
+ * @depth:	how many of them the next call may fill
+ * @n_ready:	the first ones, which are set up to be filled
  * @msgs:	one for each slot
  * @iov:	the same
  * @controls:	the same
@@ -47,6 +61,8 @@ enum {
 struct ug_receiver {
 	unsigned char *memory;
 	unsigned int n_slots;
+	unsigned int depth;
+	unsigned int n_ready;
 	struct mmsghdr *msgs;
 	struct iovec *iov;
 	struct control_space *controls;
@@ -146,7 +162,7 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 	/* Partner: the store below; seen late it costs one more call. */
 	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
 		receive_count(&r->counters, calls, 1);
-		int n = sys->recvmmsg(half->fd, r->msgs, r->n_slots,
+		int n = sys->recvmmsg(half->fd, r->msgs, r->depth,
 				      MSG_DONTWAIT);
 
 		if (n >= 0)
@@ -179,6 +195,37 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 	return n;
 }
 
+/* Set up the slots that the next call may fill, but only those it has to. */
+static void prepare(struct ug_receiver *r)
+{
+	for (unsigned int i = 0; i < r->n_msgs; i++)
+		reset_slot(r, i);
+	r->n_msgs = r->next_msg = 0;
+	for (; r->n_ready < r->depth; r->n_ready++)
+		reset_slot(r, r->n_ready);
+}
+
+/*
+ * How many slots the next call may fill, after one that has brought @n: more
+ * only if this one was not enough for short messages, and fewer as soon as it
+ * was more than enough, or for long ones.
+ */
+static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
+{
+	size_t depth = r->depth;
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		len += size_max(r->msgs[i].msg_len, PAGE_LEN);
+	if (n == depth)
+		depth *= 2;
+	else if (n < depth / 2)
+		depth /= 2;
+	if (len)
+		depth = size_min(depth, (size_t)FILL_LEN * n / len);
+	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
+}
+
 /*
  * Fill the slots from one half. What waits on the socket besides datagrams
  * (an ICMP error for one that was sent) is counted and passed over.
@@ -188,10 +235,7 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
-	/* Only what the last call used has to be set up anew. */
-	for (unsigned int i = 0; i < r->n_msgs; i++)
-		reset_slot(r, i);
-	r->n_msgs = r->next_msg = 0;
+	prepare(r);
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
 		int n = call(r, sys, half);
 
@@ -209,6 +253,7 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		default:
 			if (n >= 0) {
 				r->n_msgs = (unsigned int)n;
+				r->depth = next_depth(r, r->n_msgs);
 				return n;
 			}
 			receive_count(&r->counters, errors, 1);
@@ -411,17 +456,28 @@ bool ug_receiver_release(struct ug_receiver *rcv)
 		       MADV_DONTNEED) == 0;
 }
 
+/* Behind the slots in their mapping: what is not used is no memory, either. */
+static size_t mapping_len(const struct ug_receiver *r)
+{
+	return r->n_slots * (SLOT_LEN + sizeof(*r->msgs) + sizeof(*r->iov) +
+			     sizeof(*r->controls) + sizeof(*r->from));
+}
+
 static int map_slots(struct ug_receiver *r)
 {
-	size_t len = (size_t)r->n_slots * SLOT_LEN;
-	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+	void *memory = mmap(NULL, mapping_len(r), PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return -ENOMEM;
 	/* A kernel without huge pages refuses, and has none to give. */
-	madvise(memory, len, MADV_NOHUGEPAGE);
+	madvise(memory, mapping_len(r), MADV_NOHUGEPAGE);
 	r->memory = memory;
+	/* The most aligned first. */
+	r->controls = (void *)(r->memory + (size_t)r->n_slots * SLOT_LEN);
+	r->msgs = (void *)(r->controls + r->n_slots);
+	r->iov = (void *)(r->msgs + r->n_slots);
+	r->from = (void *)(r->iov + r->n_slots);
 	return 0;
 }
 
@@ -434,17 +490,11 @@ int ug_receiver_new(struct ug_receiver **out, unsigned int n_slots)
 	if (!r)
 		return -ENOMEM;
 	r->n_slots = n_slots;
-	r->msgs = calloc(n_slots, sizeof(*r->msgs));
-	r->iov = calloc(n_slots, sizeof(*r->iov));
-	r->controls = calloc(n_slots, sizeof(*r->controls));
-	r->from = calloc(n_slots, sizeof(*r->from));
-	if (!r->msgs || !r->iov || !r->controls || !r->from ||
-	    map_slots(r) < 0) {
-		ug_receiver_free(r);
+	r->depth = (unsigned int)size_min(n_slots, MIN_DEPTH);
+	if (map_slots(r) < 0) {
+		free(r);
 		return -ENOMEM;
 	}
-	for (unsigned int i = 0; i < n_slots; i++)
-		reset_slot(r, i);
 	*out = r;
 	return 0;
 }
@@ -453,12 +503,7 @@ void ug_receiver_free(struct ug_receiver *rcv)
 {
 	if (!rcv)
 		return;
-	if (rcv->memory)
-		munmap(rcv->memory, (size_t)rcv->n_slots * SLOT_LEN);
-	free(rcv->from);
-	free(rcv->controls);
-	free(rcv->iov);
-	free(rcv->msgs);
+	munmap(rcv->memory, mapping_len(rcv));
 	free(rcv);
 }
 

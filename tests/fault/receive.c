@@ -20,7 +20,8 @@ struct coming {
 
 static struct coming queue[512];
 static size_t n_queue, next_in_queue;
-static size_t burst; /* messages a call may bring */
+static size_t burst;	   /* messages a call may bring */
+static unsigned int asked; /* messages that the last call had room for */
 static struct ug_socket *sock;
 static struct ug_receiver *rcv;
 static struct ug_view views[1024];
@@ -67,6 +68,7 @@ static int receive_rule(int fd, struct mmsghdr *msgs, unsigned int n)
 {
 	unsigned int done = 0;
 
+	asked = n;
 	while (done < n && done < burst && next_in_queue < n_queue) {
 		const struct coming *c = &queue[next_in_queue];
 
@@ -134,6 +136,60 @@ static void nothing(void **state)
 	assert_int_equal(ug_receiver_new(&bad, 0), -EINVAL);
 	assert_int_equal(ug_receiver_new(&bad, UG_MAX_SLOTS + 1), -EINVAL);
 	ug_receiver_free(NULL);
+}
+
+/* Many slots where messages are short, few where they are long. */
+static void depth(void **state)
+{
+	static const struct {
+		size_t len;	    /* of the messages that come */
+		unsigned int n;	    /* how many of them */
+		unsigned int asked; /* slots that the call has */
+	} rows[] = {
+		/* Short ones: more and more. */
+		{ 100, 200, 8 },
+		{ 1400, 200, 16 },
+		{ 0, 200, 32 },
+		{ 4096, 200, 64 },
+		{ 100, 200, 100 },
+		/* Long ones: few at once. */
+		{ 65000, 200, 100 },
+		{ 65000, 200, 8 },
+		{ 65000, 200, 8 },
+		/* Not so long. */
+		{ 16384, 200, 8 },
+		{ 16384, 200, 16 },
+		{ 16384, 200, 32 },
+		{ 16384, 200, 32 },
+		/* A few: the rest is not needed. */
+		{ 100, 32, 32 },
+		{ 100, 40, 64 },
+		{ 100, 20, 64 },
+		{ 100, 14, 32 },
+		{ 100, 1, 16 },
+		{ 100, 1, 8 },
+	};
+
+	(void)state;
+	ug_receiver_free(rcv);
+	assert_int_equal(ug_receiver_new(&rcv, 100), 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		n_queue = next_in_queue = 0;
+		for (unsigned int k = 0; k < rows[i].n; k++)
+			come((struct coming){ .len = rows[i].len });
+		assert_int_equal(receive(ARRAY_LEN(views)),
+				 size_min(rows[i].n, rows[i].asked));
+		assert_int_equal(asked, rows[i].asked);
+	}
+	/* A receiver with few slots uses them all. */
+	ug_receiver_free(rcv);
+	assert_int_equal(ug_receiver_new(&rcv, 4), 0);
+	for (int k = 0; k < 3; k++) {
+		n_queue = next_in_queue = 0;
+		for (int j = 0; j < 9; j++)
+			come((struct coming){ .len = 65535 });
+		assert_int_equal(receive(ARRAY_LEN(views)), 4);
+	}
 }
 
 /* A train of 128, an empty datagram, a short tail; all sizes of array. */
@@ -424,13 +480,21 @@ static void taking_turns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(nothing),	      TEST(continued),
-		TEST(long_train),     TEST(view_contents),
-		TEST(bad_messages),   TEST(queued_errors),
-		TEST(endless_errors), TEST(endless_truncation),
-		TEST(fatal_errors),   TEST(recvmmsg_missing),
-		TEST(waiting),	      TEST(taking_turns),
-		TEST(no_spinning),    TEST(counters_of_other_versions),
+		TEST(depth),
+		TEST(nothing),
+		TEST(continued),
+		TEST(long_train),
+		TEST(view_contents),
+		TEST(bad_messages),
+		TEST(queued_errors),
+		TEST(endless_errors),
+		TEST(endless_truncation),
+		TEST(fatal_errors),
+		TEST(recvmmsg_missing),
+		TEST(waiting),
+		TEST(taking_turns),
+		TEST(no_spinning),
+		TEST(counters_of_other_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -342,6 +342,7 @@ CALL(int, -1, inotify_add_watch, (int fd, const char *path, uint32_t mask),
      (fd, path, mask))
 int inotify_init1(int flags);
 CALL(int, -1, inotify_init1, (int flags), (flags))
+CALL(int, -1, link, (const char *from, const char *to), (from, to))
 CALL(int, -1, listen, (int fd, int n), (fd, n))
 CALL(int, -1, lstat64, (const char *path, struct stat64 *st), (path, st))
 CALL(int, -1, madvise, (void *p, size_t n, int advice), (p, n, advice))

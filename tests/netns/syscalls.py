@@ -51,6 +51,7 @@ KNOWN = {
     "inotify_add_watch": "ENOSPC",
     "inotify_init1": "EMFILE",
     "ioctl": "EBADFD ENODEV EPERM EBUSY EINVAL",
+    "link": "EEXIST EROFS",
     "lstat64": "ENOENT EACCES",
     "memfd_secret": "ENOSYS",
     "mkdir": "EEXIST EROFS",

@@ -33,9 +33,16 @@ faults: all ## each system call, and each allocation, of the daemon fails once
 chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)
 	tools/chaos $(or $(CHAOS_SECONDS),120) $(CHAOS_DAEMON)
 
+attack: all ## floods of full size: memory, what a session still carries, a new peer
+	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
+		tests/netns/attack.py $(BUILD)/wiregather figures
+
 interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
+
+cross-arm64: ## build for arm64, run the unit suites under qemu-user
+	tools/cross-arm64
 
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
@@ -60,6 +67,6 @@ clean: ## remove all build directories
 	rm -rf build build-*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak faults chaos interop tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak faults chaos attack interop cross-arm64 tidy format bench bench-udp install clean help

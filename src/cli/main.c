@@ -3,12 +3,14 @@
  * wiregather: a userspace WireGuard. Exit status: 0 when it has ended as it was
  * told, or the daemon runs; 1 when something failed; 2 for a bad command line.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/rcu.h"
+#include "cli/bench_crypto.h"
 #include "cli/daemon.h"
 #include "cli/options.h"
 #include "cli/tunnel.h"
@@ -58,6 +60,18 @@ static int run(const struct options *options, struct daemon *daemon)
 	return status;
 }
 
+static int run_bench(const struct options *options)
+{
+	int err = crypto_init() ? -ENOSYS
+				: bench_crypto(stdout, options->bench_is_csv,
+					       BENCH_CRYPTO_ROUNDS);
+
+	if (!err)
+		return EXIT_SUCCESS;
+	fprintf(stderr, "wiregather: cannot measure: %s\n", strerror(-err));
+	return EXIT_FAILURE;
+}
+
 static int run_daemon(const struct options *options)
 {
 	const int keep[] = { options->tun_fd, options->uapi_fd };
@@ -104,6 +118,8 @@ int main(int argc, char **argv)
 	case OPTIONS_E_VERSION:
 		puts("wiregather " WG_VERSION);
 		return EXIT_SUCCESS;
+	case OPTIONS_E_BENCH_CRYPTO:
+		return run_bench(&options);
 	default:
 		fprintf(stderr, "wiregather: %s\n%s", options.error,
 			options_get_usage());

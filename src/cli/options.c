@@ -15,11 +15,13 @@
 
 static const char usage[] =
 	"usage: wiregather [-f | --foreground] NAME\n"
-	"       wiregather --version | --help\n"
+	"       wiregather --bench-crypto[=csv] | --version | --help\n"
 	"\n"
 	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
 	"\n"
 	"  -f, --foreground  do not become a daemon\n"
+	"      --aead=NAME   who encrypts: auto, ipsec-mb, libcrypto, libsodium\n"
+	"      --bench-crypto  measure what there is for that, in a few seconds\n"
 	"      --workers N   threads that move packets when one is not enough\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
@@ -44,6 +46,8 @@ enum {
 	LONG_NO_TSO,
 	LONG_NO_USO,
 	LONG_NO_VNET_HDR,
+	LONG_AEAD,
+	LONG_BENCH_CRYPTO,
 	LONG_WORKERS,
 	LONG_EAGER,
 };
@@ -57,6 +61,8 @@ static const struct option long_options[] = {
 	{ "no-tso", no_argument, NULL, LONG_NO_TSO },
 	{ "no-uso", no_argument, NULL, LONG_NO_USO },
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
+	{ "aead", required_argument, NULL, LONG_AEAD },
+	{ "bench-crypto", optional_argument, NULL, LONG_BENCH_CRYPTO },
 	{ "workers", required_argument, NULL, LONG_WORKERS },
 	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ NULL, 0, NULL, 0 },
@@ -112,8 +118,8 @@ static int take_workers(struct options *options, const char *text)
  * @options:	options
  * @c:		what getopt_long() has returned
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE; -1: there is
- * no such option.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
+ * OPTIONS_E_USAGE; -1: there is no such option.
  */
 static int take_option(struct options *options, int c)
 {
@@ -140,6 +146,15 @@ static int take_option(struct options *options, int c)
 	case LONG_NO_VNET_HDR:
 		options->no_vnet_hdr = true;
 		return 0;
+	case LONG_AEAD:
+		if (aead_find_choice(&options->aead, optarg))
+			return 0;
+		return fail(options, "--aead: no such backend", optarg);
+	case LONG_BENCH_CRYPTO:
+		options->bench_is_csv = optarg && !strcmp(optarg, "csv");
+		if (!optarg || options->bench_is_csv)
+			return OPTIONS_E_BENCH_CRYPTO;
+		return fail(options, "--bench-crypto: no such form", optarg);
 	case LONG_WORKERS:
 		return take_workers(options, optarg);
 	case LONG_EAGER:
@@ -165,6 +180,8 @@ static int fail_option(struct options *options, char **argv)
 	if (optopt > ' ' && optopt < LONG_VERSION &&
 	    strncmp(argv[optind - 1], "--", 2) != 0)
 		return fail(options, "no such option", letter);
+	if (optopt == LONG_AEAD)
+		return fail(options, "no value", argv[optind - 1]);
 	return fail(options, "no such option", argv[optind - 1]);
 }
 

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/log.h"
+#include "crypto/aead.h"
 
 /* Bytes of options.error. */
 #define OPTIONS_ERROR_CAP 128
@@ -17,6 +18,7 @@
 enum {
 	OPTIONS_E_HELP = 1,
 	OPTIONS_E_VERSION,
+	OPTIONS_E_BENCH_CRYPTO,
 	OPTIONS_E_USAGE, /* options.error says why */
 };
 
@@ -34,6 +36,8 @@ enum {
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
+ * @aead:		who encrypts data messages
+ * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
  * @eager:		all workers work all the time
  * @error:		a sentence without its full stop
  */
@@ -50,6 +54,8 @@ struct options {
 	bool no_tso;
 	bool no_uso;
 	bool no_vnet_hdr;
+	enum aead_choice aead;
+	bool bench_is_csv;
 	bool eager;
 	char error[OPTIONS_ERROR_CAP];
 };
@@ -62,7 +68,8 @@ struct options {
  *
  * One thread, as getopt_long(3).
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
+ * OPTIONS_E_USAGE.
  */
 int options_parse(struct options *options, int argc, char **argv);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/tunnel.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -115,12 +116,16 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.loop = &t->loop,
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
+		.aead = options->aead,
 		.n_workers = count_workers(options),
 		.eager = options->eager,
 	};
+	int err = engine_new(&t->engine, &config);
 
-	return explain(t, "cannot set up the engine",
-		       engine_new(&t->engine, &config));
+	return explain(t,
+		       err == -ELIBACC ? "--aead: not built in, or not there"
+				       : "cannot set up the engine",
+		       err);
 }
 
 int tunnel_open(struct tunnel *tunnel, const struct options *options)

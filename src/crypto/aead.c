@@ -16,39 +16,84 @@ struct aead {
 	bool is_ready;
 };
 
-/**
- * backend_choose() - the backend of a choice
- * @choice:	choice
- *
- * Return: the backend; NULL if it was not built in.
+/*
+ * What can be chosen; without a backend it was not built in. AEAD_BEST has its
+ * backend from best_find().
  */
-static const struct aead_backend *backend_choose(enum aead_choice choice)
-{
-	switch (choice) {
+static const struct {
+	const char *word;
+	const struct aead_backend *backend;
+} choices[] = {
+	[AEAD_BEST] = { "auto", NULL },
+	[AEAD_SODIUM] = { "libsodium", &aead_sodium },
+	[AEAD_SODIUM_WHOLE] = { "libsodium-aead", &aead_sodium_whole },
 #ifdef HAVE_IPSEC_MB
-	case AEAD_BEST:
-	case AEAD_IPSEC_MB:
-		return &aead_ipsec_mb;
-	case AEAD_IPSEC_MB_AVX2:
-		return &aead_ipsec_mb_avx2;
-	case AEAD_IPSEC_MB_SSE:
-		return &aead_ipsec_mb_sse;
+	[AEAD_IPSEC_MB] = { "ipsec-mb", &aead_ipsec_mb },
+	[AEAD_IPSEC_MB_AVX2] = { "ipsec-mb-avx2", &aead_ipsec_mb_avx2 },
+	[AEAD_IPSEC_MB_SSE] = { "ipsec-mb-sse", &aead_ipsec_mb_sse },
 #else
-	case AEAD_BEST:
+	[AEAD_IPSEC_MB] = { "ipsec-mb", NULL },
+	[AEAD_IPSEC_MB_AVX2] = { "ipsec-mb-avx2", NULL },
+	[AEAD_IPSEC_MB_SSE] = { "ipsec-mb-sse", NULL },
 #endif
-	case AEAD_SODIUM:
-		return &aead_sodium;
-	default:
-		return NULL;
+#ifdef HAVE_LIBCRYPTO
+	[AEAD_LIBCRYPTO] = { "libcrypto", &aead_libcrypto },
+#else
+	[AEAD_LIBCRYPTO] = { "libcrypto", NULL },
+#endif
+};
+
+static_assert(ARRAY_LEN(choices) == AEAD_CHOICES, "a word for each choice");
+
+/**
+ * best_find() - the fastest backend for this machine
+ *
+ * By fixed rules, from what was measured (docs/performance.md): a measurement
+ * at each start would choose differently on a busy day.
+ *
+ * Return: the backend.
+ */
+static const struct aead_backend *best_find(void)
+{
+#if defined(__x86_64__) && defined(HAVE_IPSEC_MB)
+	/* Without these its code is behind that of libsodium. */
+	if (__builtin_cpu_supports("avx512f") &&
+	    __builtin_cpu_supports("avx512bw") &&
+	    __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512vl"))
+		return &aead_ipsec_mb;
+#endif
+#if !defined(__x86_64__) && defined(HAVE_LIBCRYPTO)
+	/* libsodium has no vector code for other processors. */
+	if (aead_libcrypto.load())
+		return &aead_libcrypto;
+#endif
+	return &aead_sodium;
+}
+
+const char *aead_get_word(enum aead_choice choice)
+{
+	return choices[choice].word;
+}
+
+bool aead_find_choice(enum aead_choice *choice, const char *word)
+{
+	for (size_t i = 0; i < ARRAY_LEN(choices); i++) {
+		if (strcmp(word, choices[i].word) != 0)
+			continue;
+		*choice = (enum aead_choice)i;
+		return true;
 	}
+	return false;
 }
 
 struct aead *aead_new(enum aead_choice choice)
 {
-	const struct aead_backend *backend = backend_choose(choice);
+	const struct aead_backend *backend =
+		choice == AEAD_BEST ? best_find() : choices[choice].backend;
 	struct aead *aead;
 
-	if (!backend)
+	if (!backend || (backend->load && !backend->load()))
 		return NULL;
 	aead = calloc(1, sizeof(*aead));
 	if (aead)
@@ -71,17 +116,23 @@ const char *aead_get_name(const struct aead *aead)
 }
 
 /**
- * make_ready() - make what the backend needs, or hand over to libsodium
+ * make_ready() - make what the backend needs, or hand over to libsodium's AEAD
  * @aead:	context before its first batch
  */
 static void make_ready(struct aead *aead)
 {
+	const struct aead_backend *backend = aead->backend;
+
 	aead->is_ready = true;
-	if (!aead->backend->open_ctx)
+	if (!backend->open_ctx)
 		return;
-	aead->ctx = aead->backend->open_ctx();
-	if (!aead->ctx)
-		aead->backend = &aead_sodium;
+	aead->ctx = backend->open_ctx();
+	if (aead->ctx && aead_check(backend, aead->ctx))
+		return;
+	if (aead->ctx)
+		backend->close_ctx(aead->ctx);
+	aead->ctx = NULL;
+	aead->backend = &aead_sodium_whole;
 }
 
 void aead_seal_batch(struct aead *aead, struct aead_msg *msgs, size_t n)

@@ -4,11 +4,11 @@
  * then the 64-bit counter, little endian.
  *
  * Two faces. Data messages go in batches, in place, without additional data,
- * through a backend that is chosen at run time: intel-ipsec-mb where it was
- * built in and the machine can run it, else libsodium. Each worker has a
- * `struct aead` of its own: it holds the scratch memory of the backend and is
- * not to be shared between threads. The few small seals of the handshake carry
- * additional data and go straight to libsodium.
+ * through a backend that is chosen at run time by what the processor has:
+ * intel-ipsec-mb with AVX-512, libcrypto where it is not an x86-64, else
+ * libsodium. Each worker has a `struct aead` of its own: it holds the scratch
+ * memory of the backend and is not to be shared between threads. The few small
+ * seals of the handshake carry additional data and go straight to libsodium.
  */
 #ifndef CRYPTO_AEAD_H
 #define CRYPTO_AEAD_H
@@ -22,13 +22,16 @@ enum {
 	AEAD_TAG_LEN = 16,
 };
 
-/* The last two are for tests and benchmarks: older machines use them. */
+/* Those that AEAD_BEST never is are for comparison. */
 enum aead_choice {
 	AEAD_BEST,	    /* the fastest there is */
-	AEAD_SODIUM,	    /* libsodium */
+	AEAD_SODIUM,	    /* libsodium, from its parts */
+	AEAD_SODIUM_WHOLE,  /* libsodium, its AEAD */
 	AEAD_IPSEC_MB,	    /* intel-ipsec-mb, as good as the machine is */
 	AEAD_IPSEC_MB_AVX2, /* intel-ipsec-mb, no more than AVX2 */
 	AEAD_IPSEC_MB_SSE,  /* intel-ipsec-mb, no more than SSE4.2 */
+	AEAD_LIBCRYPTO,	    /* libcrypto, from its parts */
+	AEAD_CHOICES
 };
 
 /*
@@ -53,12 +56,34 @@ struct aead_msg {
 struct aead;
 
 /**
+ * aead_get_word() - what a choice is called on the command line
+ * @choice:	choice
+ *
+ * Any thread.
+ *
+ * Return: a word.
+ */
+const char *aead_get_word(enum aead_choice choice);
+
+/**
+ * aead_find_choice() - the reverse
+ * @choice:	set on success
+ * @word:	text
+ *
+ * Any thread.
+ *
+ * Return: true if there is such a choice, which may not be built in.
+ */
+bool aead_find_choice(enum aead_choice *choice, const char *word);
+
+/**
  * aead_new() - one worker's context
  * @choice:	which backend
  *
- * Cheap: what a backend needs is made at the first batch.
+ * Cheap: what a backend needs is made at the first batch. But a library that is
+ * loaded rather than linked is loaded here: only this function opens files.
  *
- * Return: the context; NULL if memory is short or the backend was not built in.
+ * Return: the context; NULL if memory is short or the backend is not there.
  */
 struct aead *aead_new(enum aead_choice choice);
 
@@ -73,7 +98,7 @@ void aead_free(struct aead *aead);
  * @aead:	context
  *
  * A backend that finds at the first batch that it cannot run on this machine
- * hands over to libsodium, so the name is certain only after that.
+ * hands over to libsodium's AEAD, so the name is certain only after that.
  *
  * Return: a word for the log.
  */

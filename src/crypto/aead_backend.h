@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Private to the room: what a backend of the batch face is. */
+/*
+ * Private to the room: what a backend of the batch face is, and whether one can
+ * be trusted.
+ */
 #ifndef CRYPTO_AEAD_BACKEND_H
 #define CRYPTO_AEAD_BACKEND_H
 
@@ -13,6 +16,8 @@
 /**
  * struct aead_backend - one library behind the batch face
  * @name:	a word for the log
+ * @load:	have its library, once for all contexts; false: it is not there.
+ *		The only member that may open files. NULL if it is linked
  * @open_ctx:	make what one worker needs and return it; NULL: cannot run here.
  *		The member itself is NULL if nothing is needed
  * @close_ctx:	give it back
@@ -21,6 +26,7 @@
  */
 struct aead_backend {
 	const char *name;
+	bool (*load)(void);
 	void *(*open_ctx)(void);
 	void (*close_ctx)(void *ctx);
 	void (*seal)(void *ctx, struct aead_msg *msgs, size_t n);
@@ -28,9 +34,23 @@ struct aead_backend {
 };
 
 extern const struct aead_backend aead_sodium;
+extern const struct aead_backend aead_sodium_whole;
+extern const struct aead_backend aead_libcrypto;
 extern const struct aead_backend aead_ipsec_mb;
 extern const struct aead_backend aead_ipsec_mb_avx2;
 extern const struct aead_backend aead_ipsec_mb_sse;
+
+/**
+ * aead_check() - does a backend compute what libsodium's AEAD computes?
+ * @backend:	backend
+ * @ctx:	what its open_ctx has returned
+ *
+ * Libraries have an implementation for each generation of processors, and what
+ * is wrong with one of them nobody would see but the peer.
+ *
+ * Return: true if so.
+ */
+bool aead_check(const struct aead_backend *backend, void *ctx);
 
 struct aead_nonce {
 	uint8_t zero[4];

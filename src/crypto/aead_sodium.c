@@ -1,8 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* The portable backend, and the face with additional data. */
+/*
+ * The portable backends, and the face with additional data. libsodium has vector
+ * code for x86-64 alone: there its ChaCha20 and its Poly1305 are put together
+ * (see aead_parts.h), elsewhere its AEAD is as good.
+ */
 #include "crypto/aead_backend.h"
 
 #include <sodium.h>
+#include <stdlib.h>
+
+#include "crypto/aead_parts.h"
+
+/**
+ * struct sodium_parts - the context of the parts
+ * @parts:	what works
+ * @key:	borrowed for the batch
+ */
+struct sodium_parts {
+	struct aead_parts parts;
+	const uint8_t *key;
+};
+
+#include "crypto/secret.h"
 
 /**
  * seal_batch() - see struct aead_backend
@@ -21,6 +40,7 @@ static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 			m->text, m->text + m->len, NULL, m->text, m->len, NULL,
 			0, NULL, (const uint8_t *)&nonce, m->key);
 	}
+	secret_wipe_stack();
 }
 
 /**
@@ -48,13 +68,102 @@ static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 				(const uint8_t *)&nonce, m->key) == 0;
 		n_good += m->is_authentic;
 	}
+	secret_wipe_stack();
 	return n_good;
+}
+
+const struct aead_backend aead_sodium_whole = {
+	.name = "libsodium (AEAD)",
+	.seal = seal_batch,
+	.open = open_batch,
+};
+
+/**
+ * take_key() - see struct aead_parts
+ * @lib:	struct sodium_parts
+ * @key:	key
+ */
+static void take_key(void *lib, const uint8_t *key)
+{
+	struct sodium_parts *ctx = lib;
+
+	ctx->key = key;
+}
+
+/**
+ * crypt() - see struct aead_parts
+ * @lib:	struct sodium_parts
+ * @buf:	in and out
+ * @len:	length
+ * @nonce:	nonce
+ * @block:	where the stream begins
+ */
+static void crypt(void *lib, uint8_t *buf, size_t len,
+		  const struct aead_nonce *nonce, uint32_t block)
+{
+	const struct sodium_parts *ctx = lib;
+
+	crypto_stream_chacha20_ietf_xor_ic(
+		buf, buf, len, (const uint8_t *)nonce, block, ctx->key);
+}
+
+/**
+ * mac() - see struct aead_parts
+ * @lib:	not used
+ * @key:	one-time key
+ * @head:	whole blocks
+ * @head_len:	length
+ * @tail:	the rest
+ * @tail_len:	length
+ * @tag:	out
+ */
+static void mac(void *lib, const uint8_t *key, const uint8_t *head,
+		size_t head_len, const uint8_t *tail, size_t tail_len,
+		uint8_t *tag)
+{
+	crypto_onetimeauth_poly1305_state state;
+
+	(void)lib;
+	crypto_onetimeauth_poly1305_init(&state, key);
+	crypto_onetimeauth_poly1305_update(&state, head, head_len);
+	crypto_onetimeauth_poly1305_update(&state, tail, tail_len);
+	crypto_onetimeauth_poly1305_final(&state, tag);
+}
+
+/**
+ * ctx_open() - see struct aead_backend
+ *
+ * Return: the context; NULL if memory is short.
+ */
+static void *ctx_open(void)
+{
+	struct sodium_parts *ctx =
+		aligned_alloc(_Alignof(struct sodium_parts), sizeof(*ctx));
+
+	if (!ctx)
+		return NULL;
+	*ctx = (struct sodium_parts){
+		.parts = {
+			.take_key = take_key,
+			.crypt = crypt,
+			.mac = mac,
+			.lib = ctx,
+			.unit = AEAD_BLOCK_LEN,
+		},
+	};
+	if (sodium_runtime_has_avx2())
+		ctx->parts.unit = 8 * AEAD_BLOCK_LEN;
+	else if (sodium_runtime_has_ssse3())
+		ctx->parts.unit = 4 * AEAD_BLOCK_LEN;
+	return ctx;
 }
 
 const struct aead_backend aead_sodium = {
 	.name = "libsodium",
-	.seal = seal_batch,
-	.open = open_batch,
+	.open_ctx = ctx_open,
+	.close_ctx = free,
+	.seal = aead_parts_seal,
+	.open = aead_parts_open,
 };
 
 void aead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
@@ -66,6 +175,7 @@ void aead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, len, aad,
 						  aad_len, NULL,
 						  (const uint8_t *)&nonce, key);
+	secret_wipe_stack();
 }
 
 bool aead_open(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
@@ -74,7 +184,10 @@ bool aead_open(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 {
 	struct aead_nonce nonce = aead_nonce_make(counter);
 
-	return crypto_aead_chacha20poly1305_ietf_decrypt(
-		       out, NULL, NULL, in, len, aad, aad_len,
-		       (const uint8_t *)&nonce, key) == 0;
+	bool is_authentic = crypto_aead_chacha20poly1305_ietf_decrypt(
+				    out, NULL, NULL, in, len, aad, aad_len,
+				    (const uint8_t *)&nonce, key) == 0;
+
+	secret_wipe_stack();
+	return is_authentic;
 }

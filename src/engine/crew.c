@@ -198,7 +198,7 @@ int crew_init(struct crew *crew, unsigned int n)
 		*m = (struct member){
 			.crew = crew,
 			.user = SOCKETS_WORKER + 1 + i,
-			.context.aead = aead_new(AEAD_BEST),
+			.context.aead = aead_new(crew->aead_choice),
 		};
 		if (!m->context.aead)
 			return -ENOMEM;

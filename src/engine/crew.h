@@ -65,6 +65,7 @@ struct usage {
  * @sockets:	[I] locked inside
  * @poke:	[I] has the worker look at everything again
  * @arg:	[I] for @poke
+ * @aead_choice: [I] who encrypts
  * @is_eager:	[I] for tests: all are awake all the time
  * @members:	the first @n_members
  * @n_members:	[I] how many there are
@@ -87,6 +88,7 @@ struct crew {
 	struct sockets *sockets;
 	void (*poke)(void *arg);
 	void *arg;
+	enum aead_choice aead_choice;
 	bool is_eager;
 	struct member members[WORKERS_MAX - 1];
 	unsigned int n_members;

@@ -567,6 +567,7 @@ static int init_parts(struct engine *e)
 		.out = &e->out,
 		.in4 = &e->in4,
 		.in6 = &e->in6,
+		.crew.aead_choice = e->config.aead,
 		.crew.is_eager = e->config.eager,
 	};
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);

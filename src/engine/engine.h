@@ -13,6 +13,7 @@
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
 
+#include "crypto/aead.h"
 #include "device/device.h"
 #include "engine/loop.h"
 #include "tun/tun.h"
@@ -26,6 +27,7 @@ struct engine;
  *		when the device is deleted.
  * @segments_off: send no trains
  * @merging_off: have received datagrams not merged
+ * @aead:	who encrypts data messages
  * @n_workers:	threads that move packets, 1 to WORKERS_MAX
  * @eager:	all of them, all the time: to find faults
  */
@@ -34,6 +36,7 @@ struct engine_config {
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;
+	enum aead_choice aead;
 	unsigned int n_workers;
 	bool eager;
 };
@@ -46,7 +49,7 @@ struct engine_config {
  * Needs crypto_init() and rcu_register(). Call it in the process that will
  * run: memory for secrets does not cross fork().
  *
- * Return: 0; -errno.
+ * Return: 0; -ELIBACC: @aead is not there; -errno.
  */
 int engine_new(struct engine **out, const struct engine_config *config);
 

@@ -265,9 +265,9 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->poke_fd < 0 || w->epoll_fd < 0)
 		return -errno;
-	w->context.aead = aead_new(AEAD_BEST);
+	w->context.aead = aead_new(w->crew.aead_choice);
 	if (!w->context.aead)
-		return -ENOMEM;
+		return -ELIBACC;
 	w->crew.out = w->out;
 	w->crew.in4 = w->in4;
 	w->crew.in6 = w->in6;

@@ -59,12 +59,12 @@ struct worker {
 };
 
 /**
- * worker_init() - caller's storage, with the borrowed members set
+ * worker_init() - caller's storage, with what is borrowed and chosen set
  * @w:		worker
  * @gone_fd:	borrowed
  * @n_helpers:	threads that help when it is busy
  *
- * Return: 0; -errno.
+ * Return: 0; -ELIBACC: the backend is not there; -errno.
  */
 int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers);
 

@@ -136,4 +136,25 @@ def add_switch(option):
 for switch in "--no-gso", "--no-gro", "--no-tso", "--no-uso", "--no-vnet-hdr":
     add_switch(switch)
 
+def add_backend(word):
+    """A case with one library for the AEAD here and another there."""
+    @case(f"encrypted by {word}, and by libsodium's AEAD")
+    def _(l):
+        try:
+            pair = Pair(l, options=("--aead=libsodium-aead",),
+                        options_b=(f"--aead={word}",))
+        except lab.Failure as failure:
+            if "--aead: not built in, or not there" in str(failure):
+                raise lab.Skip("it is not there") from failure
+            raise
+        pair.both_ways()
+        streams(pair, 8 * MEGA)
+        # Another one that stood in for it would say its own name.
+        pair.tb.stop()
+        check(pair.tb.log().rstrip().endswith(f"; {word}"), pair.tb.log())
+
+
+for backend in "libsodium", "libcrypto":
+    add_backend(backend)
+
 lab.main()

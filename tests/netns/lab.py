@@ -471,12 +471,12 @@ class Pair:
     """Nodes a and b on one cable, with a tunnel between them.
 
     outer: 4 or 6; mtu: of the tunnel, None for the daemon's; link_mtu: of the
-    cable; learned: b does not know where a is; options: for both daemons;
-    more: words for both peer sections.
+    cable; learned: b does not know where a is; options: for both daemons, and
+    options_b: for b's alone; more: words for both peer sections.
     """
 
     def __init__(self, lab, outer=4, mtu=None, link_mtu=1500, learned=False,
-                 options=(), more=None):
+                 options=(), options_b=(), more=None):
         self.lab = lab
         self.a = lab.node("a")
         self.b = lab.node("b")
@@ -487,7 +487,7 @@ class Pair:
                     f"addr add {OUTER6[side]}/64 dev eth nodad")
             node.settle("eth")
         self.ta = lab.tunnel(self.a, "wga", 51001).start(*options)
-        self.tb = lab.tunnel(self.b, "wgb", 51002).start(*options)
+        self.tb = lab.tunnel(self.b, "wgb", 51002).start(*options, *options_b)
         more = more or {}
         self.ta.configure({
             "PublicKey": self.tb.public, "AllowedIPs": allowed("b"),

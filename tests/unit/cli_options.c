@@ -118,6 +118,29 @@ static void switches(void **state)
 	}
 }
 
+static void backends(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_int_equal(o.aead, AEAD_BEST);
+	for (int c = 0; c < AEAD_CHOICES; c++) {
+		char line[64];
+
+		snprintf(line, sizeof(line), "wiregather --aead=%s wg0",
+			 aead_get_word((enum aead_choice)c));
+		assert_int_equal(parse(&o, line), 0);
+		assert_int_equal(o.aead, c);
+	}
+	assert_int_equal(parse(&o, "wiregather --bench-crypto"),
+			 OPTIONS_E_BENCH_CRYPTO);
+	assert_false(o.bench_is_csv);
+	assert_int_equal(parse(&o, "wiregather --bench-crypto=csv"),
+			 OPTIONS_E_BENCH_CRYPTO);
+	assert_true(o.bench_is_csv);
+}
+
 static void bad_lines(void **state)
 {
 	static const struct {
@@ -133,6 +156,12 @@ static void bad_lines(void **state)
 		{ "wiregather --no wg0", "no such option: --no" },
 		{ "wiregather --foreground=1 wg0",
 		  "no such option: --foreground=1" },
+		{ "wiregather wg0 --aead", "no value: --aead" },
+		{ "wiregather --aead= wg0", "--aead: no such backend: " },
+		{ "wiregather --aead=libsodiu wg0",
+		  "--aead: no such backend: libsodiu" },
+		{ "wiregather --bench-crypto=xml",
+		  "--bench-crypto: no such form: xml" },
 		{ "wiregather wg0/", "not a name for an interface: wg0/" },
 		{ "wiregather a:b", "not a name for an interface: a:b" },
 		{ "wiregather .", "not a name for an interface: ." },
@@ -250,6 +279,7 @@ int main(void)
 		cmocka_unit_test_setup(foreground, clear_environment),
 		cmocka_unit_test_setup(questions, clear_environment),
 		cmocka_unit_test(switches),
+		cmocka_unit_test(backends),
 		cmocka_unit_test(bad_lines),
 		cmocka_unit_test(names),
 		cmocka_unit_test(levels),

@@ -15,6 +15,8 @@
 
 #include "base/bytes.h"
 #include "crypto/aead.h"
+#include "crypto/aead_backend.h"
+#include "crypto/aead_parts.h"
 #include "crypto/init.h"
 #include "crypto/secret.h"
 #include "crypto_hex.h"
@@ -28,9 +30,10 @@ enum {
 };
 
 static uint64_t seed = UINT64_C(0x9e3779b97f4a7c15);
-static const enum aead_choice choices[] = { AEAD_SODIUM, AEAD_IPSEC_MB,
-					    AEAD_IPSEC_MB_AVX2,
-					    AEAD_IPSEC_MB_SSE, AEAD_BEST };
+static const enum aead_choice choices[] = {
+	AEAD_SODIUM,	   AEAD_SODIUM_WHOLE, AEAD_IPSEC_MB, AEAD_IPSEC_MB_AVX2,
+	AEAD_IPSEC_MB_SSE, AEAD_LIBCRYPTO,    AEAD_BEST,
+};
 
 static const uint64_t edges[] = {
 	0,
@@ -117,6 +120,11 @@ static void compare_one(struct aead *a, uint32_t len, uint64_t counter)
 	assert_memory_equal(m.text + len, theirs + len, AEAD_TAG_LEN);
 	assert_memory_equal(ours, canary, head);
 	assert_memory_equal(m.text + len + AEAD_TAG_LEN, canary, CANARY_LEN);
+
+	memcpy(m.text, theirs, len + AEAD_TAG_LEN);
+	m.text[len + prng_next(&seed) % AEAD_TAG_LEN] ^= 0x10;
+	assert_int_equal(aead_open_batch(a, &m, 1), 0);
+	assert_true(secret_is_zero(m.text, len));
 }
 
 static void test_all_short_lengths(void **state)
@@ -282,6 +290,78 @@ static void test_every_bit_counts(void **state)
 	}
 }
 
+/* After a batch, no key and nothing of a stream is left in the parts. */
+static void test_parts_keep_nothing(void **state)
+{
+	static const struct aead_backend *const backends[] = {
+		&aead_sodium,
+#ifdef HAVE_LIBCRYPTO
+		&aead_libcrypto,
+#endif
+	};
+	static uint8_t text[2 * AEAD_STREAM_CAP + AEAD_TAG_LEN];
+	const uint8_t key[32] = { 5 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(backends); i++) {
+		struct aead_msg m = { key, 1, text, 2 * AEAD_STREAM_CAP,
+				      false };
+		struct aead_parts *p;
+
+		if (backends[i]->load && !backends[i]->load())
+			continue;
+		p = backends[i]->open_ctx();
+		assert_non_null(p);
+		for (; m.len; m.len /= 2) {
+			backends[i]->seal(p, &m, 1);
+			assert_null(p->key_of);
+			assert_true(
+				secret_is_zero(p->stream, sizeof(p->stream)));
+			assert_int_equal(backends[i]->open(p, &m, 1), 1);
+			assert_null(p->key_of);
+			assert_true(
+				secret_is_zero(p->stream, sizeof(p->stream)));
+		}
+		backends[i]->close_ctx(p);
+	}
+}
+
+/* An implementation that is wrong beyond some length, in one direction. */
+static bool fake_seals, fake_opens;
+
+static void fake_seal(void *ctx, struct aead_msg *msgs, size_t n)
+{
+	aead_sodium_whole.seal(ctx, msgs, n);
+	if (fake_seals && msgs[0].len >= 1024)
+		msgs[0].text[1000] ^= 1;
+}
+
+static size_t fake_open(void *ctx, struct aead_msg *msgs, size_t n)
+{
+	size_t n_good = aead_sodium_whole.open(ctx, msgs, n);
+
+	if (fake_opens && msgs[0].len >= 1420)
+		msgs[0].text[1419] ^= 1;
+	return n_good;
+}
+
+static void test_check_finds_faults(void **state)
+{
+	static const struct aead_backend fake = {
+		.name = "fake",
+		.seal = fake_seal,
+		.open = fake_open,
+	};
+
+	(void)state;
+	assert_true(aead_check(&fake, NULL));
+	fake_seals = true;
+	assert_false(aead_check(&fake, NULL));
+	fake_seals = false;
+	fake_opens = true;
+	assert_false(aead_check(&fake, NULL));
+}
+
 /* Which backends were tested: a silent hand-over would test one twice. */
 static void test_backend_names(void **state)
 {
@@ -297,6 +377,11 @@ static void test_backend_names(void **state)
 		aead_seal_batch(aead, NULL, 0);
 		print_message("# choice %d: %s\n", (int)choices[i],
 			      aead_get_name(aead));
+		/* These run everywhere, and the best one is never a stand-in. */
+		if (choices[i] == AEAD_SODIUM || choices[i] == AEAD_LIBCRYPTO ||
+		    choices[i] == AEAD_BEST)
+			assert_string_not_equal(aead_get_name(aead),
+						aead_sodium_whole.name);
 		aead_free(aead);
 	}
 	aead_free(NULL);
@@ -314,6 +399,8 @@ int main(void)
 		cmocka_unit_test(test_guard_pages),
 		cmocka_unit_test(test_batches),
 		cmocka_unit_test(test_every_bit_counts),
+		cmocka_unit_test(test_parts_keep_nothing),
+		cmocka_unit_test(test_check_finds_faults),
 	};
 
 	if (crypto_init())

@@ -74,6 +74,17 @@ static void test_free_wipes(void **state)
 	}
 }
 
+/* A kernel knows no such advice; qemu-user takes any and does nothing. */
+static bool is_advice_ignored(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool is_ignored = madvise(page, 4096, -1) == 0;
+
+	munmap(page, 4096);
+	return is_ignored;
+}
+
 /* In a child the memory is gone (memfd_secret) or wiped, never the secret. */
 static void test_fork_does_not_carry_secrets(void **state)
 {
@@ -193,13 +204,20 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slots_are_zero_and_apart),
 		cmocka_unit_test(test_free_wipes),
-		cmocka_unit_test(test_fork_does_not_carry_secrets),
 		cmocka_unit_test(test_refused_lock_is_told_once),
 		cmocka_unit_test(test_no_refusal_no_news),
 		cmocka_unit_test(test_equal),
+		cmocka_unit_test(test_fork_does_not_carry_secrets),
 	};
+	size_t n = ARRAY_LEN(tests);
 
 	if (crypto_init())
 		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	/* The last one cannot be run there; it is not counted as passed. */
+	if (is_advice_ignored()) {
+		print_message("# forks are not tested: madvise(2) has no "
+			      "effect here\n");
+		n--;
+	}
+	return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
 }

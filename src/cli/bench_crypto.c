@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/bench_crypto.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "crypto/aead.h"
+#include "crypto/blake2s.h"
+#include "crypto/x25519.h"
+
+enum {
+	/* A super-packet of 64 KiB is so many messages. */
+	BATCH = 47,
+	MAX_LEN = 8192,
+	SLOT_LEN = MAX_LEN + 64,
+	/* Calls of a handshake's primitives in a round. */
+	SHARED_CALLS = 2,
+	HASH_CALLS = 100,
+	HASH_LEN = 64
+};
+
+#define TIME_LIMIT_NS (5 * NSEC_PER_SEC)
+
+static const uint32_t sizes[] = { 64, 128, 256, 512, 1024, 1420, MAX_LEN };
+
+enum {
+	SIZES = ARRAY_LEN(sizes)
+};
+
+/* What is done; the first two in one call, the others in a call each. */
+enum mode {
+	SEAL_BATCH,
+	OPEN_BATCH,
+	SEAL_ALONE,
+	OPEN_ALONE,
+	MODES
+};
+
+static const struct {
+	const char *title;
+	const char *word;
+	int messages;
+} modes[MODES] = {
+	[SEAL_BATCH] = { "seal, 47 messages", "seal", BATCH },
+	[OPEN_BATCH] = { "open, 47 messages", "open", BATCH },
+	[SEAL_ALONE] = { "seal, one message", "seal", 1 },
+	[OPEN_ALONE] = { "open, one message", "open", 1 },
+};
+
+/* Times in nanoseconds, one for each round. */
+struct series {
+	uint32_t ns[BENCH_CRYPTO_ROUNDS];
+};
+
+/*
+ * struct bench - all of it
+ * @rounds:	how many were run
+ * @aead:	contexts by choice; NULL: not there
+ * @best:	which of them is chosen
+ * @msgs:	messages in @texts
+ * @times:	of messages
+ * @shared:	of x25519_shared()
+ * @hash:	of blake2s_hash()
+ */
+struct bench {
+	int rounds;
+	struct aead *aead[AEAD_CHOICES];
+	enum aead_choice best;
+	struct aead_msg msgs[BATCH];
+	struct series times[AEAD_CHOICES][SIZES][MODES];
+	struct series shared;
+	struct series hash;
+	uint8_t texts[BATCH][SLOT_LEN];
+};
+
+static const uint8_t key[AEAD_KEY_LEN] = { 1, 2, 3 };
+
+static uint64_t now(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t cpu_now(void)
+{
+	return now(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/**
+ * prepare() - lay out messages of one length
+ * @b:		bench
+ * @len:	length
+ */
+static void prepare(struct bench *b, uint32_t len)
+{
+	for (size_t i = 0; i < BATCH; i++)
+		b->msgs[i] = (struct aead_msg){
+			.key = key,
+			.counter = i,
+			.text = b->texts[i],
+			.len = len,
+		};
+}
+
+/**
+ * run() - do one thing to all messages
+ * @b:		bench, prepared
+ * @aead:	who
+ * @mode:	what; they are to be called in their order
+ *
+ * Return: how many were authentic, for the modes that open.
+ */
+static size_t run(struct bench *b, struct aead *aead, enum mode mode)
+{
+	size_t n = 0;
+
+	switch (mode) {
+	case SEAL_BATCH:
+		aead_seal_batch(aead, b->msgs, BATCH);
+		break;
+	case OPEN_BATCH:
+		return aead_open_batch(aead, b->msgs, BATCH);
+	case SEAL_ALONE:
+		for (size_t i = 0; i < BATCH; i++)
+			aead_seal_batch(aead, &b->msgs[i], 1);
+		break;
+	default:
+		for (size_t i = 0; i < BATCH; i++)
+			n += aead_open_batch(aead, &b->msgs[i], 1);
+		break;
+	}
+	return n;
+}
+
+/**
+ * time_modes() - one backend, one length, one round
+ * @b:		bench, prepared
+ * @aead:	who
+ * @times:	of each mode
+ * @round:	which
+ *
+ * Return: 0; -EBADMSG: it cannot open what it has sealed.
+ */
+static int time_modes(struct bench *b, struct aead *aead, struct series *times,
+		      int round)
+{
+	for (int mode = 0; mode < MODES; mode++) {
+		bool opens = mode == OPEN_BATCH || mode == OPEN_ALONE;
+		uint64_t start = cpu_now();
+		size_t n = run(b, aead, (enum mode)mode);
+
+		times[mode].ns[round] = (uint32_t)((cpu_now() - start) / BATCH);
+		if (opens && n != BATCH)
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+/**
+ * time_primitives() - what a handshake is made of, one round
+ * @b:		bench
+ * @round:	which
+ */
+static void time_primitives(struct bench *b, int round)
+{
+	uint8_t public_key[X25519_LEN], out[X25519_LEN];
+	uint8_t hash[BLAKE2S_HASH_LEN] = { 0 }, in[HASH_LEN] = { 0 };
+	uint64_t start;
+
+	x25519_public(public_key, key);
+	start = cpu_now();
+	for (int i = 0; i < SHARED_CALLS; i++)
+		(void)x25519_shared(out, key, public_key);
+	b->shared.ns[round] = (uint32_t)((cpu_now() - start) / SHARED_CALLS);
+	start = cpu_now();
+	for (int i = 0; i < HASH_CALLS; i++) {
+		blake2s_hash(hash, in, sizeof(in), NULL, 0);
+		memcpy(in, hash, sizeof(hash));
+	}
+	b->hash.ns[round] = (uint32_t)((cpu_now() - start) / HASH_CALLS);
+}
+
+/**
+ * measure() - all rounds, or those that there is time for
+ * @b:		bench; its rounds are set to those that were run
+ * @rounds:	how many at most; one is always run
+ *
+ * Return: 0; -errno.
+ */
+static int measure(struct bench *b, int rounds)
+{
+	uint64_t start = now(CLOCK_MONOTONIC);
+	int err = 0;
+
+	for (int round = 0; round < rounds && !err; round++) {
+		if (round && now(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
+			break;
+		for (size_t s = 0; s < SIZES; s++) {
+			prepare(b, sizes[s]);
+			for (int c = 0; c < AEAD_CHOICES && !err; c++)
+				if (b->aead[c])
+					err = time_modes(b, b->aead[c],
+							 b->times[c][s], round);
+		}
+		time_primitives(b, round);
+		b->rounds = round + 1;
+	}
+	return err;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static unsigned int median(const struct bench *b, struct series *series)
+{
+	qsort(series->ns, (size_t)b->rounds, sizeof(series->ns[0]), compare);
+	return series->ns[b->rounds / 2];
+}
+
+static void print_table(struct bench *b, FILE *out, enum mode mode)
+{
+	fprintf(out, "%-19s", modes[mode].title);
+	for (size_t s = 0; s < SIZES; s++)
+		fprintf(out, "%7u", sizes[s]);
+	fputc('\n', out);
+	for (int c = 0; c < AEAD_CHOICES; c++) {
+		if (!b->aead[c])
+			continue;
+		fprintf(out, "%c %-17s", c == (int)b->best ? '*' : ' ',
+			aead_get_word((enum aead_choice)c));
+		for (size_t s = 0; s < SIZES; s++)
+			fprintf(out, "%7u", median(b, &b->times[c][s][mode]));
+		fputc('\n', out);
+	}
+	fputc('\n', out);
+}
+
+static void print_text(struct bench *b, FILE *out)
+{
+	fputs("CPU time of a message, ns, by bytes of text; *: chosen here\n\n",
+	      out);
+	for (int mode = 0; mode < MODES; mode++)
+		print_table(b, out, (enum mode)mode);
+	for (int c = 0; c < AEAD_CHOICES; c++)
+		if (c != AEAD_BEST && !b->aead[c])
+			fprintf(out, "%s: not built in, or not for here\n",
+				aead_get_word((enum aead_choice)c));
+	fprintf(out, "X25519: %u ns; BLAKE2s of %d bytes: %u ns\n",
+		median(b, &b->shared), HASH_LEN, median(b, &b->hash));
+}
+
+static void print_csv(struct bench *b, FILE *out)
+{
+	fputs("name,chosen,bytes,what,messages,ns\n", out);
+	for (int c = 0; c < AEAD_CHOICES; c++)
+		for (size_t s = 0; s < SIZES && b->aead[c]; s++)
+			for (int mode = 0; mode < MODES; mode++)
+				fprintf(out, "%s,%d,%u,%s,%d,%u\n",
+					aead_get_word((enum aead_choice)c),
+					c == (int)b->best, sizes[s],
+					modes[mode].word, modes[mode].messages,
+					median(b, &b->times[c][s][mode]));
+	fprintf(out, "x25519,1,%d,shared,1,%u\n", X25519_LEN,
+		median(b, &b->shared));
+	fprintf(out, "blake2s,1,%d,hash,1,%u\n", HASH_LEN, median(b, &b->hash));
+}
+
+/**
+ * open_choice() - have a backend ready, if it is what it says
+ * @b:		bench
+ * @choice:	which
+ *
+ * One that cannot run here has handed over to another after its first batch,
+ * and is left out.
+ */
+static void open_choice(struct bench *b, enum aead_choice choice)
+{
+	struct aead *aead = aead_new(choice);
+	const char *before;
+
+	if (!aead)
+		return;
+	before = aead_get_name(aead);
+	aead_seal_batch(aead, NULL, 0);
+	if (strcmp(before, aead_get_name(aead)) != 0)
+		aead_free(aead);
+	else
+		b->aead[choice] = aead;
+}
+
+/**
+ * find_best() - which of the backends is chosen here?
+ * @b:		bench with its backends
+ *
+ * Return: 0; -ENOMEM.
+ */
+static int find_best(struct bench *b)
+{
+	struct aead *aead = aead_new(AEAD_BEST);
+
+	if (!aead)
+		return -ENOMEM;
+	aead_seal_batch(aead, NULL, 0);
+	for (int c = 0; c < AEAD_CHOICES; c++)
+		if (b->aead[c] &&
+		    !strcmp(aead_get_name(b->aead[c]), aead_get_name(aead)))
+			b->best = (enum aead_choice)c;
+	aead_free(aead);
+	return 0;
+}
+
+int bench_crypto(FILE *out, bool is_csv, int rounds)
+{
+	struct bench *b = calloc(1, sizeof(*b));
+	int err;
+
+	if (!b)
+		return -ENOMEM;
+	for (int c = AEAD_BEST + 1; c < AEAD_CHOICES; c++)
+		open_choice(b, (enum aead_choice)c);
+	err = find_best(b);
+	if (!err)
+		err = measure(b, rounds);
+	if (!err && is_csv)
+		print_csv(b, out);
+	else if (!err)
+		print_text(b, out);
+	for (int c = 0; c < AEAD_CHOICES; c++)
+		aead_free(b->aead[c]);
+	free(b);
+	return err;
+}

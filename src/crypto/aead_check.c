@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "crypto/aead_backend.h"
+
+#include <string.h>
+
+enum {
+	CHECK_MAX_LEN = 5003
+};
+
+/**
+ * agrees_at() - are both directions right for one length?
+ * @backend:	backend
+ * @ctx:	its context
+ * @len:	length, at most CHECK_MAX_LEN
+ *
+ * Return: true if libsodium comes to the same.
+ */
+static bool agrees_at(const struct aead_backend *backend, void *ctx,
+		      uint32_t len)
+{
+	static const uint8_t plain[CHECK_MAX_LEN];
+	uint8_t ours[CHECK_MAX_LEN + AEAD_TAG_LEN] = { 0 };
+	uint8_t theirs[CHECK_MAX_LEN + AEAD_TAG_LEN];
+	uint8_t key[AEAD_KEY_LEN];
+	struct aead_msg m = {
+		.key = key,
+		.counter = UINT64_C(0x0123456789abcdef) ^ len,
+		.text = ours,
+		.len = len,
+	};
+
+	memset(key, (int)(len & 0xff), sizeof(key));
+	aead_seal(theirs, plain, len, NULL, 0, m.counter, key);
+	backend->seal(ctx, &m, 1);
+	return memcmp(ours, theirs, len + AEAD_TAG_LEN) == 0 &&
+	       backend->open(ctx, &m, 1) == 1 && memcmp(ours, plain, len) == 0;
+}
+
+/*
+ * The lengths take each way through the implementations: none, below, at and
+ * above one block, the widths that are done at once, and a rest.
+ */
+bool aead_check(const struct aead_backend *backend, void *ctx)
+{
+	static const uint32_t lens[] = { 0,    1,    16,	   63,	64,
+					 65,   128,  256,	   512, 513,
+					 1024, 1420, CHECK_MAX_LEN };
+
+	for (size_t i = 0; i < ARRAY_LEN(lens); i++)
+		if (!agrees_at(backend, ctx, lens[i]))
+			return false;
+	return true;
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * libcrypto of OpenSSL 3, which has vector code for more processors than the
+ * other libraries, arm64 among them. Its AEAD spends as much on parameters as
+ * it does on a small message, so its ChaCha20 and its Poly1305 are put together
+ * here (see aead_parts.h).
+ *
+ * The library costs 3 MiB of resident memory once it is used, and half of that
+ * by being there. So it is not linked but loaded, in the process that wants it
+ * and before it shuts itself in: afterwards nothing here opens a file. Its
+ * configuration is not read, and it does nothing at exit.
+ */
+#include "crypto/aead_backend.h"
+
+#include <dlfcn.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "crypto/aead_parts.h"
+
+/* What is called; the members are named like the functions. */
+#define FUNCTIONS(F)           \
+	F(OPENSSL_init_crypto) \
+	F(EVP_CIPHER_fetch)    \
+	F(EVP_CIPHER_free)     \
+	F(EVP_CIPHER_CTX_new)  \
+	F(EVP_CIPHER_CTX_free) \
+	F(EVP_EncryptInit_ex2) \
+	F(EVP_EncryptUpdate)   \
+	F(EVP_MAC_fetch)       \
+	F(EVP_MAC_free)        \
+	F(EVP_MAC_CTX_new)     \
+	F(EVP_MAC_CTX_free)    \
+	F(EVP_MAC_init)        \
+	F(EVP_MAC_update)      \
+	F(EVP_MAC_final)
+
+#define DECLARE(name) __typeof__(name) *name;
+
+/* The library, once it is loaded. */
+static struct {
+	FUNCTIONS(DECLARE)
+	bool is_loaded;
+} lib;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/**
+ * struct libcrypto - one worker's context
+ * @parts:	what works
+ * @cipher:	ChaCha20 with the current key, or with zeroes
+ * @mac:	Poly1305
+ */
+struct libcrypto {
+	struct aead_parts parts;
+	EVP_CIPHER_CTX *cipher;
+	EVP_MAC_CTX *mac;
+};
+
+/**
+ * find() - find a function
+ * @handle:	library
+ * @name:	its name
+ * @function:	pointer to a function, set to it
+ *
+ * Return: true if it is there.
+ */
+static bool find(void *handle, const char *name, void *function)
+{
+	void *symbol = dlsym(handle, name);
+
+	/* POSIX has it that a function's address fits. */
+	memcpy(function, &symbol, sizeof(symbol));
+	return symbol != NULL;
+}
+
+/* load_once() - load the library and set it up */
+static void load_once(void)
+{
+	void *handle = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
+	bool is_complete = handle != NULL;
+
+	if (!handle)
+		return;
+#define FIND(name) is_complete = is_complete && find(handle, #name, &lib.name);
+	FUNCTIONS(FIND)
+	lib.is_loaded = is_complete &&
+			lib.OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG |
+							OPENSSL_INIT_NO_ATEXIT,
+						NULL) == 1;
+}
+
+/**
+ * load() - see struct aead_backend
+ *
+ * Return: true if the library is there.
+ */
+static bool load(void)
+{
+	pthread_once(&once, load_once);
+	return lib.is_loaded;
+}
+
+/**
+ * take_key() - see struct aead_parts
+ * @ctx:	struct libcrypto
+ * @key:	key; NULL: none
+ */
+static void take_key(void *ctx, const uint8_t *key)
+{
+	static const uint8_t none[AEAD_KEY_LEN];
+	const struct libcrypto *lc = ctx;
+
+	INVARIANT(lib.EVP_EncryptInit_ex2(lc->cipher, NULL, key ? key : none,
+					  NULL, NULL) == 1);
+}
+
+/**
+ * crypt() - see struct aead_parts
+ * @ctx:	struct libcrypto
+ * @buf:	in and out
+ * @len:	length
+ * @nonce:	nonce
+ * @block:	where the stream begins
+ */
+static void crypt(void *ctx, uint8_t *buf, size_t len,
+		  const struct aead_nonce *nonce, uint32_t block)
+{
+	const struct libcrypto *lc = ctx;
+	struct {
+		struct le32 block;
+		struct aead_nonce nonce;
+	} iv = { le32_make(block), *nonce };
+	int done;
+
+	static_assert(sizeof(iv) == 16, "EVP_chacha20(3)");
+	/* Anything else would send or hand on unprocessed text. */
+	INVARIANT(lib.EVP_EncryptInit_ex2(lc->cipher, NULL, NULL,
+					  (const uint8_t *)&iv, NULL) == 1);
+	INVARIANT(lib.EVP_EncryptUpdate(lc->cipher, buf, &done, buf,
+					(int)len) == 1);
+	INVARIANT((size_t)done == len);
+}
+
+/**
+ * mac() - see struct aead_parts
+ * @ctx:	struct libcrypto
+ * @key:	one-time key
+ * @head:	whole blocks
+ * @head_len:	length
+ * @tail:	the rest
+ * @tail_len:	length
+ * @tag:	out
+ */
+static void mac(void *ctx, const uint8_t *key, const uint8_t *head,
+		size_t head_len, const uint8_t *tail, size_t tail_len,
+		uint8_t *tag)
+{
+	const struct libcrypto *lc = ctx;
+	size_t len;
+
+	INVARIANT(lib.EVP_MAC_init(lc->mac, key, AEAD_KEY_LEN, NULL) == 1);
+	INVARIANT(lib.EVP_MAC_update(lc->mac, head, head_len) == 1);
+	INVARIANT(lib.EVP_MAC_update(lc->mac, tail, tail_len) == 1);
+	INVARIANT(lib.EVP_MAC_final(lc->mac, tag, &len, AEAD_TAG_LEN) == 1);
+	INVARIANT(len == AEAD_TAG_LEN);
+}
+
+/**
+ * open_cipher() - ChaCha20
+ *
+ * Return: a context without a key; NULL: there is none.
+ */
+static EVP_CIPHER_CTX *open_cipher(void)
+{
+	EVP_CIPHER *cipher = lib.EVP_CIPHER_fetch(NULL, "ChaCha20", NULL);
+	EVP_CIPHER_CTX *ctx = cipher ? lib.EVP_CIPHER_CTX_new() : NULL;
+
+	/* The context keeps what it needs of it. */
+	if (ctx &&
+	    lib.EVP_EncryptInit_ex2(ctx, cipher, NULL, NULL, NULL) != 1) {
+		lib.EVP_CIPHER_CTX_free(ctx);
+		ctx = NULL;
+	}
+	lib.EVP_CIPHER_free(cipher);
+	return ctx;
+}
+
+/**
+ * open_mac() - Poly1305
+ *
+ * Return: a context; NULL: there is none.
+ */
+static EVP_MAC_CTX *open_mac(void)
+{
+	EVP_MAC *mac = lib.EVP_MAC_fetch(NULL, "POLY1305", NULL);
+	EVP_MAC_CTX *ctx = mac ? lib.EVP_MAC_CTX_new(mac) : NULL;
+
+	lib.EVP_MAC_free(mac);
+	return ctx;
+}
+
+/**
+ * ctx_close() - see struct aead_backend
+ * @ctx:	context
+ */
+static void ctx_close(void *ctx)
+{
+	struct libcrypto *lc = ctx;
+
+	lib.EVP_CIPHER_CTX_free(lc->cipher);
+	lib.EVP_MAC_CTX_free(lc->mac);
+	free(lc);
+}
+
+/**
+ * ctx_open() - see struct aead_backend
+ *
+ * Return: the context; NULL if memory is short or the library lacks an
+ * algorithm.
+ */
+static void *ctx_open(void)
+{
+	struct libcrypto *lc =
+		aligned_alloc(_Alignof(struct libcrypto), sizeof(*lc));
+
+	if (!lc)
+		return NULL;
+	*lc = (struct libcrypto){
+		.parts = {
+			.take_key = take_key,
+			.crypt = crypt,
+			.mac = mac,
+			.lib = lc,
+#ifdef __x86_64__
+			.unit = 8 * AEAD_BLOCK_LEN,
+#else
+			.unit = AEAD_BLOCK_LEN,
+#endif
+		},
+		.cipher = open_cipher(),
+		.mac = open_mac(),
+	};
+	if (lc->cipher && lc->mac)
+		return lc;
+	ctx_close(lc);
+	return NULL;
+}
+
+const struct aead_backend aead_libcrypto = {
+	.name = "libcrypto",
+	.load = load,
+	.open_ctx = ctx_open,
+	.close_ctx = ctx_close,
+	.seal = aead_parts_seal,
+	.open = aead_parts_open,
+};

@@ -26,6 +26,13 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+faults: all ## each system call, and each allocation, of the daemon fails once
+	FAULTS=all python3 tests/netns/syscalls.py $(or $(DAEMON),$(BUILD)/wiregather)
+
+# CHAOS_SEED=N repeats a run; CHAOS_DAEMON=build/wiregather: without sanitizers.
+chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)
+	tools/chaos $(or $(CHAOS_SECONDS),120) $(CHAOS_DAEMON)
+
 attack: all ## floods of full size: memory, what a session still carries, a new peer
 	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
 		tests/netns/attack.py $(BUILD)/wiregather figures
@@ -62,4 +69,4 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak attack interop cross-arm64 tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak faults chaos attack interop cross-arm64 tidy format bench bench-udp install clean help

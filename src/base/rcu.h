@@ -158,20 +158,17 @@ static inline void rcu_wait(void)
  * @release:	called once no reader can have it; by another thread, or by
  *		this one, before this returns. It may take short locks only that
  *		no caller of rcu_free_later() holds.
+ *
+ * It cannot fail: liburcu's call_rcu() would end the program when it finds no
+ * memory, or may not make a thread.
  */
-static inline void rcu_free_later(struct rcu_head *head,
-				  void (*release)(struct rcu_head *head))
-{
-	urcu_memb_call_rcu(head, release);
-}
+void rcu_free_later(struct rcu_head *head,
+		    void (*release)(struct rcu_head *head));
 
 /**
  * rcu_drain() - sleep until all that was handed over so far is released
  */
-static inline void rcu_drain(void)
-{
-	urcu_memb_barrier();
-}
+void rcu_drain(void);
 
 #endif /* RCU_IS_A_LOCK */
 #endif /* BASE_RCU_H */

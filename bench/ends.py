@@ -197,11 +197,14 @@ class Ends:
 
     @contextlib.contextmanager
     def running(self, side, *command):
-        """A command that runs meanwhile, and is ended afterwards."""
+        """A command that runs meanwhile, and is ended afterwards.
+
+        Its output is in a pipe, so it has to be short, or be read.
+        """
         with self.nodes[side].inside():
             process = subprocess.Popen(
                 list(map(str, command)), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                 preexec_fn=after_fork)
         try:
             yield process
@@ -209,6 +212,7 @@ class Ends:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.wait()
+            process.stdout.close()
 
     def listens(self, side, port):
         with self.nodes[side].inside():

@@ -10,10 +10,13 @@ BASE = "wireguard-go-tailscale"
 OURS = "wiregather"
 PLAIN = "no tunnel"
 
-# What is asked of variants of our program, and of no program at all.
+# Variants of our program, by who encrypts, and what is asked of them; and of no
+# tunnel at all.
+LIBSODIUM = "wiregather, libsodium"
 VARIANTS = (
-    ("wiregather, libsodium", "sodium", ("tcp1", "tcp4", "idle")),
-    ("wiregather, AVX2", "ipsec-mb-avx2", ("tcp1",)),
+    (LIBSODIUM, "libsodium", ("tcp1", "tcp4", "idle")),
+    ("wiregather, libcrypto", "libcrypto", ("tcp1",)),
+    ("wiregather, ipsec-mb AVX2", "ipsec-mb-avx2", ("tcp1",)),
 )
 PLAIN_TESTS = ("tcp1", "rr", "udp64", "flows")
 
@@ -48,12 +51,16 @@ def is_program(path):
     return path.is_file() and os.access(path, os.X_OK)
 
 
+def has_option(daemon, option):
+    """Does our program have an option?"""
+    return option in subprocess.run([daemon, "--help"], capture_output=True,
+                                    text=True, check=True).stdout
+
+
 def variants(daemon):
     """Those that the daemon knows."""
-    text = subprocess.run([daemon, "--help"], capture_output=True, text=True,
-                          check=True).stdout
-    if "--aead" not in text:
-        print("wiregather has no --aead: no variants of it")
+    if not has_option(daemon, "--aead"):
+        print("left out: variants of wiregather, which has no --aead")
         return
     for name, aead, tests in VARIANTS:
         yield Program(name, (str(daemon), "-f", f"--aead={aead}"), tests)

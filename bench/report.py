@@ -15,7 +15,7 @@ import statistics
 import sys
 
 import chart
-from programs import BASE, OURS, PLAIN
+from programs import BASE, LIBSODIUM, OURS, PLAIN
 
 # Of each test: its title, and the metrics that it is about, best first.
 TESTS = {
@@ -25,7 +25,8 @@ TESTS = {
     "tcp1n": ("1 TCP stream, wire without segmentation offload",
               ("gbit_s", "core_s_gbit")),
     "rr": ("Round trip, nothing else going on", ("median_us", "p99_us")),
-    "rrload": ("Round trip beside a TCP stream", ("median_us", "p99_us")),
+    "rrload": ("Round trip beside a TCP stream",
+               ("median_us", "p99_us", "load_gbit_s")),
     "udp64": ("UDP, a flood of 64 bytes", ("kpps", "lost")),
     "flows": ("UDP, 64 flows of 1,200 bytes, no GSO",
               ("kpps", "gbit_s", "core_s_gbit", "lost")),
@@ -39,6 +40,7 @@ METRICS = {
     "core_s_gbit": ("core-seconds per Gbit, both ends", 1, False),
     "peak_kib": ("peak memory of an end, MiB", 1 / 1024, False),
     "idle_kib": ("resident memory, MiB", 1 / 1024, False),
+    "load_gbit_s": ("the stream, Gbit/s", 1, True),
     "median_us": ("median, µs", 1, False),
     "p99_us": ("99th percentile, µs", 1, False),
     "kpps": ("thousand datagrams a second received", 1, True),
@@ -48,8 +50,7 @@ METRICS = {
 
 # What is required: test, metric, whose, how, the bound, of whom (None: the
 # figure itself; "best": the best of the others). At least for what is better
-# if more, else at most.
-SODIUM, AVX2 = "wiregather, libsodium", "wiregather, AVX2"
+# if more, else at most. libsodium is what is chosen without AVX-512.
 REQUIRED = (
     ("tcp1", "gbit_s", OURS, 2.2, BASE),
     ("tcpr", "gbit_s", OURS, 2.2, BASE),
@@ -61,22 +62,24 @@ REQUIRED = (
     ("udp64", "kpps", OURS, 2.0, "boringtun"),
     ("flows", "kpps", OURS, 3.0, "best"),
     ("tcp4", "peak_kib", OURS, 9.0, None),
-    ("tcp4", "peak_kib", SODIUM, 6.0, None),
+    ("tcp4", "peak_kib", LIBSODIUM, 6.0, None),
     ("idle", "idle_kib", OURS, 5.0, None),
-    ("idle", "idle_kib", SODIUM, 3.0, None),
+    ("idle", "idle_kib", LIBSODIUM, 3.0, None),
     ("start", "start_ms", OURS, 20.0, None),
-    ("tcp1", "gbit_s", AVX2, 1.2, BASE),
+    ("tcp1", "gbit_s", LIBSODIUM, 1.2, BASE),
 )
 
+# File: its title, and its panels.
 PLOTS = {
-    "throughput": (("tcp1", "gbit_s"), ("tcpr", "gbit_s"),
-                   ("tcp4", "gbit_s"), ("tcp1n", "gbit_s"),
-                   ("flows", "kpps"), ("udp64", "kpps")),
-    "cost": (("tcp1", "core_s_gbit"), ("tcp1n", "core_s_gbit"),
-             ("tcp4", "peak_kib"), ("idle", "idle_kib")),
-    "latency": (("rr", "median_us"), ("rr", "p99_us"),
-                ("rrload", "median_us"), ("rrload", "p99_us"),
-                ("start", "start_ms")),
+    "throughput": ("Throughput", (
+        ("tcp1", "gbit_s"), ("tcpr", "gbit_s"), ("tcp4", "gbit_s"),
+        ("tcp1n", "gbit_s"), ("flows", "kpps"), ("udp64", "kpps"))),
+    "cost": ("Processor time and memory", (
+        ("tcp1", "core_s_gbit"), ("tcp1n", "core_s_gbit"),
+        ("tcp4", "peak_kib"), ("idle", "idle_kib"))),
+    "latency": ("Latency", (
+        ("rr", "median_us"), ("rr", "p99_us"), ("rrload", "median_us"),
+        ("rrload", "p99_us"), ("start", "start_ms"))),
 }
 
 
@@ -219,7 +222,7 @@ def plot(directory):
     """Write the plots; returns their files."""
     results = Results(directory)
     written = []
-    for name, parts in PLOTS.items():
+    for name, (_, parts) in PLOTS.items():
         panels = []
         for test, metric in parts:
             bars = {p: results.spread(test, metric, p)
@@ -231,6 +234,14 @@ def plot(directory):
             path.write_text(chart.draw(panels), encoding="utf-8")
             written.append(path)
     return written
+
+
+def plot_links(beside, plots):
+    """The plots of the tunnel as images of a document."""
+    return "".join(f"![{PLOTS[path.stem][0]}]({beside}/{path.name})\n\n"
+                   for path in plots) + (
+        "A bar is the median of the rounds; the line on it goes from the "
+        "least to the most.\n")
 
 
 def udp(directory):
@@ -248,6 +259,24 @@ def udp(directory):
                   for w in ways),
           *(f"{float(row[w]['cpu_of_copied']):.3f}"
             for w in ("gathered", "fused"))] for key, row in rows.items()])
+
+
+def crypto(directory):
+    """Nanoseconds a message: a line for each backend and way."""
+    rows, sizes = {}, []
+    for line in read(directory / "crypto.csv"):
+        key = line["name"], f"{line['what']}, {line['messages']}"
+        rows.setdefault(key, {})[line["bytes"]] = line["ns"]
+        if line["bytes"] not in sizes and line["what"] == "seal":
+            sizes.append(line["bytes"])
+    pieces = {key: row for key, row in rows.items() if row.keys() & set(sizes)}
+    alone = [f"{key[0]} ({size} bytes) {ns} ns" for key, row in rows.items()
+             if key not in pieces for size, ns in row.items()]
+    text = table(["backend", "what, messages in a call",
+                  *(f"{size} bytes" for size in sizes)],
+                 [[*key, *(row.get(size, "") for size in sizes)]
+                  for key, row in pieces.items()])
+    return text + (f"\n{'; '.join(alone)}.\n" if alone else "")
 
 
 def plain_table(path):
@@ -269,8 +298,10 @@ def sections(directory):
         found["tunnel"] = tunnel(directory)
     if (directory / "udp.csv").exists():
         found["udp"] = udp(directory)
+    if (directory / "crypto.csv").exists():
+        found["crypto"] = crypto(directory)
     for path in sorted(directory.glob("*.csv")):
-        if path.stem not in ("tunnel", "udp", "udp-slices"):
+        if path.stem not in ("crypto", "tunnel", "udp", "udp-slices"):
             found[path.stem] = plain_table(path)
     return found
 
@@ -299,10 +330,14 @@ def main():
     args = parser.parse_args()
     found = sections(args.directory)
     plots = plot(args.directory)
-    for extra in ("udp.svg",):
-        if (args.directory / extra).exists():
-            plots.append(args.directory / extra)
     if args.docs:
+        beside = args.docs.with_suffix("").name
+        if plots:
+            found["plots"] = plot_links(beside, plots)
+        udp_plot = args.directory / "udp.svg"
+        if udp_plot.exists() and "udp" in found:
+            found["udp"] += f"\n![Sending]({beside}/{udp_plot.name})\n"
+            plots.append(udp_plot)
         rewrite(args.docs, found, plots)
         return
     for name, body in found.items():

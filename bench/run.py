@@ -6,6 +6,7 @@ Each writes CSV into one directory; report.py makes tables and plots of that.
 A benchmark that is not built here is left out with a line.
 """
 import argparse
+import contextlib
 import datetime
 import os
 import pathlib
@@ -16,12 +17,17 @@ import subprocess
 import sys
 import time
 
+from programs import has_option
+
+# In a command: what it prints is the CSV file.
+STDOUT = object()
 HERE = pathlib.Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
 
 
 def parts(args):
-    """Name, and the command, of which the first word must be there."""
+    """Name, and the command, of which the first word must be there; None:
+    it is known that it is not."""
     build, out = args.build, args.out
     programs = build / "bench"
     quick = ["--quick"] if args.quick else []
@@ -31,8 +37,12 @@ def parts(args):
                      *(["--tests", args.tests] if args.tests else []),
                      build / "wiregather"]
     yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]
-    for name in "crypto", "lane", "allowedips", "handshakes", "peers":
-        yield name, [programs / f"bench-{name}", "--csv", out / f"{name}.csv"]
+    daemon = build / "wiregather"
+    yield "crypto", ([daemon, "--bench-crypto=csv", STDOUT]
+                     if has_option(daemon, "--bench-crypto") else None)
+    for name in "lane", "allowedips", "handshakes", "peers":
+        yield name, [programs / f"bench-{name}", *quick,
+                     "--csv", out / f"{name}.csv"]
 
 
 def first_match(path, pattern):
@@ -71,15 +81,19 @@ def describe_machine(args):
     return "".join(f"- {name}: {text}\n" for name, text in lines)
 
 
-def run_part(name, command):
+def run_part(name, command, out):
     """Return: False if it failed."""
-    program = pathlib.Path(command[0])
-    if not program.exists():
-        print(f"\n== {name}: left out, there is no {program}", flush=True)
+    if not command or not pathlib.Path(command[0]).exists():
+        print(f"\n== {name}: left out, it is not built here", flush=True)
         return True
     print(f"\n== {name}", flush=True)
     start = time.monotonic()
-    status = subprocess.run(list(map(str, command)), check=False).returncode
+    words = [str(word) for word in command if word is not STDOUT]
+    with contextlib.ExitStack() as stack:
+        file = None
+        if STDOUT in command:
+            file = stack.enter_context(open(out / f"{name}.csv", "wb"))
+        status = subprocess.run(words, stdout=file, check=False).returncode
     print(f"== {name}: {time.monotonic() - start:.0f} s", flush=True)
     if status:
         print(f"== {name}: FAILED with status {status}")
@@ -129,7 +143,7 @@ def main():
     wanted = args.parts and args.parts.split(",")
     failed = [name for name, command in parts(args)
               if (not wanted or name in wanted) and
-              not run_part(name, command)]
+              not run_part(name, command, args.out)]
     report = [HERE / "report.py", args.out]
     subprocess.run(list(map(str, report)), check=True)
     if args.docs:

@@ -100,10 +100,13 @@ class Bench:
         """Round trips while a TCP stream goes the same way."""
         with pair.running(1, "iperf3", "-s", "-1", "-B", pair.address):
             wait_until(lambda: pair.listens(1, IPERF_PORT), "iperf3 listens")
-            with pair.running(0, "iperf3", "-c", pair.address, "-t",
-                              self.seconds + 2 * LEAD_S):
+            with pair.running(0, "iperf3", "-c", pair.address, "-J", "-t",
+                              self.seconds + 2 * LEAD_S) as client:
                 time.sleep(LEAD_S)
-                return self.rtt(pair, self.seconds)
+                found = self.rtt(pair, self.seconds)
+                text, _ = client.communicate(timeout=20)
+        load = json.loads(text)["end"]["sum_received"]["bits_per_second"]
+        return {**found, "load_gbit_s": load / 1e9}
 
     def starts(self, pair):
         """How long until it can be configured: the median of some."""

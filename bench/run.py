@@ -26,20 +26,21 @@ DOCUMENT = HERE.parent / "docs" / "performance.md"
 
 
 def parts(args):
-    """Name, and the command, of which the first word must be there; None:
+    """Name, and the command, of which the first word must be there; False:
     it is known that it is not."""
     build, out = args.build, args.out
     programs = build / "bench"
     quick = ["--quick"] if args.quick else []
-    yield "tunnel", [HERE / "tunnel.py", "--rounds", args.rounds,
-                     "--seconds", args.seconds, "--out", out,
-                     *(["--peers", args.peers] if args.peers else []),
-                     *(["--tests", args.tests] if args.tests else []),
-                     build / "wiregather"]
-    yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]
     daemon = build / "wiregather"
-    yield "crypto", ([daemon, "--bench-crypto=csv", STDOUT]
-                     if has_option(daemon, "--bench-crypto") else None)
+    is_there = daemon.exists()
+    yield "tunnel", is_there and [
+        HERE / "tunnel.py", "--rounds", args.rounds, "--seconds",
+        args.seconds, "--out", out,
+        *(["--peers", args.peers] if args.peers else []),
+        *(["--tests", args.tests] if args.tests else []), daemon]
+    yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]
+    yield "crypto", (is_there and has_option(daemon, "--bench-crypto") and
+                     [daemon, "--bench-crypto=csv", STDOUT])
     for name in "lane", "allowedips", "handshakes", "peers":
         yield name, [programs / f"bench-{name}", *quick,
                      "--csv", out / f"{name}.csv"]

@@ -569,11 +569,13 @@ struct ug_view {
 /**
  * ug_receiver_new() - memory to receive into
  * @out:	set on success; ug_receiver_free() it
- * @n_slots:	messages that one system call can take, 1 to UG_MAX_SLOTS; 16
- *		is a good number where the kernel merges, 64 where not
+ * @n_slots:	messages that one system call can take at most, 1 to
+ *		UG_MAX_SLOTS; 64 is a good number
  *
  * It belongs to no socket. A slot is 64 KiB of address space; it becomes
- * memory as far as the kernel has filled it.
+ * memory as far as the kernel has filled it. Of more than 16 slots, a system
+ * call uses as many as messages of the size of the last ones would fill with
+ * 1 MiB: many where datagrams come one by one, few where they come merged.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */

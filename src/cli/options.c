@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/bounds.h"
+
 static const char usage[] =
 	"usage: wiregather [-f | --foreground] NAME\n"
 	"       wiregather --version | --help\n"
@@ -18,6 +20,7 @@ static const char usage[] =
 	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
 	"\n"
 	"  -f, --foreground  do not become a daemon\n"
+	"      --workers N   threads that move packets when one is not enough\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
 	"\n"
@@ -27,6 +30,8 @@ static const char usage[] =
 	"      --no-tso      TCP super-packets on the interface\n"
 	"      --no-uso      UDP super-packets on the interface\n"
 	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
+	"and this has all workers work all the time:\n"
+	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
 	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. See wiregather(8).\n";
@@ -39,6 +44,8 @@ enum {
 	LONG_NO_TSO,
 	LONG_NO_USO,
 	LONG_NO_VNET_HDR,
+	LONG_WORKERS,
+	LONG_EAGER,
 };
 
 static const struct option long_options[] = {
@@ -50,6 +57,8 @@ static const struct option long_options[] = {
 	{ "no-tso", no_argument, NULL, LONG_NO_TSO },
 	{ "no-uso", no_argument, NULL, LONG_NO_USO },
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
+	{ "workers", required_argument, NULL, LONG_WORKERS },
+	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -87,12 +96,24 @@ static bool is_name(const char *name)
 	return true;
 }
 
+static int take_workers(struct options *options, const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (!isdigit((unsigned char)*text) || *end || !n || n > WORKERS_MAX)
+		return fail(options, "not a number of workers (1 to 8)", text);
+	options->n_workers = (unsigned int)n;
+	return 0;
+}
+
 /**
  * take_option() - note an option
  * @options:	options
  * @c:		what getopt_long() has returned
  *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; -1: there is no such option.
+ * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_USAGE; -1: there is
+ * no such option.
  */
 static int take_option(struct options *options, int c)
 {
@@ -118,6 +139,11 @@ static int take_option(struct options *options, int c)
 		return 0;
 	case LONG_NO_VNET_HDR:
 		options->no_vnet_hdr = true;
+		return 0;
+	case LONG_WORKERS:
+		return take_workers(options, optarg);
+	case LONG_EAGER:
+		options->eager = true;
 		return 0;
 	default:
 		return -1;

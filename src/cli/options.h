@@ -28,11 +28,13 @@ enum {
  * @level:		what is logged
  * @tun_fd:		open TUN device, or -1
  * @uapi_fd:		listening socket, or -1
+ * @n_workers:		threads that move packets; 0: as many as can run
  * @no_gso:		send no trains
  * @no_gro:		have received datagrams not merged
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
+ * @eager:		all workers work all the time
  * @error:		a sentence without its full stop
  */
 struct options {
@@ -42,11 +44,13 @@ struct options {
 	enum log_level level;
 	int tun_fd;
 	int uapi_fd;
+	unsigned int n_workers;
 	bool no_gso;
 	bool no_gro;
 	bool no_tso;
 	bool no_uso;
 	bool no_vnet_hdr;
+	bool eager;
 	char error[OPTIONS_ERROR_CAP];
 };
 

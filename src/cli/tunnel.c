@@ -2,11 +2,13 @@
 #include "cli/tunnel.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/advice.h"
+#include "engine/bounds.h"
 
 static const struct uapi_codec codec = {
 	.parse = engine_parse_endpoint,
@@ -92,6 +94,20 @@ static int explain(struct tunnel *t, const char *what, int err)
 	return err;
 }
 
+/* Threads that move packets: as many as can run at once, but not too many. */
+static unsigned int count_workers(const struct options *options)
+{
+	cpu_set_t set;
+	int n = WORKERS_DEFAULT;
+
+	if (options->n_workers)
+		return options->n_workers;
+	/* Fails where there are more than a thousand processors. */
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		n = CPU_COUNT(&set);
+	return n < WORKERS_DEFAULT ? (unsigned int)n : WORKERS_DEFAULT;
+}
+
 static int open_engine(struct tunnel *t, const struct options *options)
 {
 	const struct engine_config config = {
@@ -99,6 +115,8 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.loop = &t->loop,
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
+		.n_workers = count_workers(options),
+		.eager = options->eager,
 	};
 
 	return explain(t, "cannot set up the engine",

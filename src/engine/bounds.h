@@ -7,8 +7,11 @@
 #define ENGINE_BOUNDS_H
 
 enum {
-	/* Slots of each lane: batches in flight. */
-	LANE_SLOTS = 4,
+	/* Threads that move packets. */
+	WORKERS_DEFAULT = 4,
+	WORKERS_MAX = 8,
+	/* Slots of each lane for each of them: batches in flight. */
+	SLOTS_PER_WORKER = 2,
 	/* Messages that leave in a batch. */
 	OUTBOUND_MESSAGES = 128,
 	/* Bytes of a batch that leaves: two super-packets, and the longest
@@ -18,8 +21,9 @@ enum {
 	OUTBOUND_READS = 256,
 	/* Peers that wait for a flush or a keepalive. */
 	OUTBOUND_REQUESTS = 16384,
-	/* Messages (trains) that one system call receives, 64 KiB each. */
-	INBOUND_TRAINS = 16,
+	/* Messages that one system call receives: few if they are trains of up
+	 * to 64 KiB, all if they are single datagrams. See ug_receiver_new(). */
+	INBOUND_TRAINS = 64,
 	/* Datagrams of a batch; what is left comes in the next one. */
 	INBOUND_MESSAGES = 1024,
 	/* Messages of the handshake that wait: about 300 bytes each. */

@@ -36,6 +36,7 @@
  * @device:	the peers; locks inside
  * @sockets:	locked inside
  * @out, @in4, @in6: lanes
+ * @writer:	of both lanes in
  * @worker:	its thread
  * @handshaker:	its thread
  * @link:	[c] netlink
@@ -57,6 +58,7 @@ struct engine {
 	struct outbound_lane out;
 	struct inbound_lane in4;
 	struct inbound_lane in6;
+	struct tun_writer writer;
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
@@ -500,21 +502,22 @@ static void close_fds(struct engine *e)
 /* Make everything that engine_new() makes after the device. */
 static int init_parts(struct engine *e)
 {
+	unsigned int n_slots = e->config.n_workers * SLOTS_PER_WORKER;
 	int err = open_fds(e);
 
 	if (err == 0)
 		err = handshaker_init(&e->handshaker, &e->device, &e->sockets);
 	if (err < 0)
 		goto err_close_fds;
-	err = outbound_lane_init(&e->out, &e->device, &e->tun);
+	err = outbound_lane_init(&e->out, &e->device, &e->tun, n_slots);
 	if (err < 0)
 		goto err_deinit_handshaker;
-	err = inbound_lane_init(&e->in4, &e->device, &e->tun, &e->handshaker,
-				AF_INET);
+	err = inbound_lane_init(&e->in4, &e->device, &e->writer, &e->handshaker,
+				AF_INET, n_slots);
 	if (err < 0)
 		goto err_deinit_out;
-	err = inbound_lane_init(&e->in6, &e->device, &e->tun, &e->handshaker,
-				AF_INET6);
+	err = inbound_lane_init(&e->in6, &e->device, &e->writer, &e->handshaker,
+				AF_INET6, n_slots);
 	if (err < 0)
 		goto err_deinit_in4;
 	e->worker = (struct worker){
@@ -522,8 +525,9 @@ static int init_parts(struct engine *e)
 		.out = &e->out,
 		.in4 = &e->in4,
 		.in6 = &e->in6,
+		.crew.is_eager = e->config.eager,
 	};
-	err = worker_init(&e->worker, e->gone_fd);
+	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)
 		err = link_open(&e->link, &tun_sys_linux, e->tun.ifindex,
 				e->tun.name);
@@ -550,6 +554,8 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		return -ENOMEM;
 	e->config = *config;
 	e->tun = *config->tun;
+	e->writer.tun = &e->tun;
+	pthread_mutex_init(&e->writer.mutex, NULL);
 	e->tick_fd = e->wake_fd = e->gone_fd = -1;
 	int err = device_init(&e->device, &device_ops, e);
 
@@ -596,7 +602,7 @@ static void log_totals(struct engine *e)
 	log_event("sent %llu datagrams in %llu messages, %llu calls; %s",
 		  (unsigned long long)tx.datagrams,
 		  (unsigned long long)tx.messages, (unsigned long long)tx.calls,
-		  aead_get_name(e->worker.aead));
+		  aead_get_name(e->worker.context.aead));
 }
 
 void engine_free(struct engine *e)
@@ -620,6 +626,7 @@ void engine_free(struct engine *e)
 	sockets_deinit(&e->sockets);
 	close_fds(e);
 	tun_close(&e->tun);
+	pthread_mutex_destroy(&e->writer.mutex);
 	free(e);
 }
 

@@ -4,8 +4,9 @@
  *
  * Three kinds of threads. The control thread, which is the caller's, owns the
  * configuration, the timers and the link's state, and runs the event loop. The
- * worker moves packets. The handshaker does the public-key work. All of them
- * exist from engine_start() to engine_free().
+ * worker moves packets, with helpers that sleep until they are needed. The
+ * handshaker does the public-key work. All of them exist from engine_start() to
+ * engine_free().
  *
  * Everything here is for the control thread.
  */
@@ -25,12 +26,16 @@ struct engine;
  *		when the device is deleted.
  * @segments_off: send no trains
  * @merging_off: have received datagrams not merged
+ * @n_workers:	threads that move packets, 1 to WORKERS_MAX
+ * @eager:	all of them, all the time: to find faults
  */
 struct engine_config {
 	struct tun *tun;
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;
+	unsigned int n_workers;
+	bool eager;
 };
 
 /**

@@ -109,19 +109,22 @@ static void take_data(struct inbound_lane *il, struct slot *slot,
 	run->n++;
 }
 
-static bool inbound_take_batch(void *arg, void *slot_arg)
+static bool inbound_take_batch(void *arg, void *slot_arg, void *context)
 {
+	const struct context *ctx = context;
 	struct inbound_lane *il = arg;
 	struct slot *slot = slot_arg;
 
 	slot->n_runs = slot->n_msgs = 0;
-	if (!il->sock)
+	if (!ctx->sock)
 		return false;
-	int n = ug_receive(slot->rcv, il->sock, il->family, slot->views,
+	int n = ug_receive(slot->rcv, ctx->sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);
 
 	if (n <= 0)
 		return false;
+	if (ug_receiver_pending(slot->rcv))
+		lane_keep(&il->lane, slot);
 	uint64_t now = time_now();
 
 	for (unsigned int i = 0; i < (unsigned int)n; i++) {
@@ -147,27 +150,43 @@ static bool inbound_take_batch(void *arg, void *slot_arg)
 
 /* ------------------------------------------------------------------ work */
 
-static void inbound_work(void *arg, void *slot_arg, void *worker)
+static void inbound_work(void *arg, void *slot_arg, void *context)
 {
+	const struct context *ctx = context;
 	struct slot *slot = slot_arg;
 
 	(void)arg;
-	aead_open_batch(worker, slot->msgs, slot->n_msgs);
+	aead_open_batch(ctx->aead, slot->msgs, slot->n_msgs);
 }
 
 /* ---------------------------------------------------------------- commit */
 
+/* Begin a batch of packets for the TUN. */
+static void begin_merge(struct inbound_lane *il, struct slot *slot)
+{
+	struct tun_writer *w = il->writer;
+
+	pthread_mutex_lock(&w->mutex);
+	unsigned int kinds = w->tun->kinds;
+
+	pthread_mutex_unlock(&w->mutex);
+	merge_reset(&slot->merge, kinds, w->tun->features & TUN_VNET);
+}
+
 static void write_merged(struct inbound_lane *il, struct slot *slot)
 {
-	int r = tun_write(il->tun, &slot->merge);
+	struct tun_writer *w = il->writer;
 
+	pthread_mutex_lock(&w->mutex);
+	int r = tun_write(w->tun, &slot->merge);
+
+	pthread_mutex_unlock(&w->mutex);
 	if (r == TUN_E_GONE)
 		/* Partner: the worker, which tells the control thread. */
 		atomic_store_explicit(&il->is_gone, true, memory_order_release);
 	/* A TUN always takes what it can; what it does not is lost. */
 	if (r)
 		merge_discard(&slot->merge);
-	merge_reset(&slot->merge, il->tun->kinds, il->tun->features & TUN_VNET);
 }
 
 static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
@@ -179,6 +198,7 @@ static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
 	}
 	if (merge_add(&slot->merge, packet, len) == MERGE_E_FULL) {
 		write_merged(il, slot);
+		begin_merge(il, slot);
 		merge_add(&slot->merge, packet, len);
 	}
 }
@@ -209,15 +229,16 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 	}
 }
 
-static bool inbound_commit(void *arg, void *slot_arg)
+static bool inbound_commit(void *arg, void *slot_arg, void *context)
 {
 	struct inbound_lane *il = arg;
 	struct slot *slot = slot_arg;
 	uint64_t now, realtime;
 
+	(void)context;
 	if (!slot->n_runs)
 		return true;
-	merge_reset(&slot->merge, il->tun->kinds, il->tun->features & TUN_VNET);
+	begin_merge(il, slot);
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		commit_run(il, slot, &slot->runs[r]);
 	write_merged(il, slot);
@@ -231,10 +252,18 @@ static bool inbound_commit(void *arg, void *slot_arg)
 
 /* ----------------------------------------------------------------- life */
 
+static void inbound_release(void *slot_arg)
+{
+	struct slot *slot = slot_arg;
+
+	ug_receiver_release(slot->rcv);
+}
+
 static const struct lane_ops ops = {
 	.take = inbound_take_batch,
 	.work = inbound_work,
 	.commit = inbound_commit,
+	.release = inbound_release,
 };
 
 static void slot_free(struct slot *slot)
@@ -260,21 +289,21 @@ static struct slot *slot_new(void)
 }
 
 int inbound_lane_init(struct inbound_lane *il, struct device *device,
-		      struct tun *tun, struct handshaker *handshaker,
-		      int family)
+		      struct tun_writer *writer, struct handshaker *handshaker,
+		      int family, unsigned int n_slots)
 {
-	void *slots[LANE_SLOTS] = { NULL };
+	void *slots[LANE_SLOTS_MAX] = { NULL };
 	bool ok = true;
 
 	il->device = device;
-	il->tun = tun;
+	il->writer = writer;
 	il->handshaker = handshaker;
 	il->family = family;
-	for (unsigned int i = 0; i < LANE_SLOTS; i++) {
+	for (unsigned int i = 0; i < n_slots; i++) {
 		slots[i] = slot_new();
 		ok = ok && slots[i];
 	}
-	lane_init(&il->lane, &ops, il, slots, LANE_SLOTS);
+	lane_init(&il->lane, &ops, il, slots, n_slots);
 	if (ok)
 		return 0;
 	inbound_lane_deinit(il);
@@ -286,13 +315,4 @@ void inbound_lane_deinit(struct inbound_lane *il)
 	for (unsigned int i = 0; i < il->lane.n_slots; i++)
 		slot_free(il->lane.slots[i]);
 	il->lane.n_slots = 0;
-}
-
-void inbound_lane_release(struct inbound_lane *il)
-{
-	for (unsigned int i = 0; i < il->lane.n_slots; i++) {
-		struct slot *slot = il->lane.slots[i];
-
-		ug_receiver_release(slot->rcv);
-	}
 }

@@ -6,34 +6,43 @@
 #ifndef ENGINE_INBOUND_H
 #define ENGINE_INBOUND_H
 
+#include <pthread.h>
+
 #include "crypto/aead.h"
 #include "device/session.h"
 #include "engine/handshaker.h"
-#include "engine/lane.h"
 #include "engine/bounds.h"
+#include "engine/context.h"
+#include "engine/lane.h"
 #include "tun/tun.h"
 #include "udpgather.h"
 
 /**
+ * struct tun_writer - the TUN, for those who write to it
+ * @tun:	[I] what is written with each tun_write() is under @mutex
+ * @mutex:	leaf
+ */
+struct tun_writer {
+	struct tun *tun;
+	pthread_mutex_t mutex;
+};
+
+/**
  * struct inbound_lane - what the steps of the lane share
  * @device:	[I]
- * @tun:	[I] written to from here only
+ * @writer:	[I] locked inside; both lanes have the same
  * @handshaker:	[I] locked inside
  * @family:	[I] AF_INET or AF_INET6
- * @sock:	[l] the sockets to use; set by the worker before each run
  * @is_gone:	[a] the TUN does not exist any more
  * @drops:	[a] messages dropped, by reason
  * @congested:	[a] packets dropped because they could not carry a mark
  * @lane:	the lane
- *
- * [l] belongs to whoever holds the right to take.
  */
 struct inbound_lane {
 	struct device *device;
-	struct tun *tun;
+	struct tun_writer *writer;
 	struct handshaker *handshaker;
 	int family;
-	struct ug_socket *sock;
 	_Atomic bool is_gone;
 	_Atomic uint64_t drops[DROP_REASONS];
 	_Atomic uint64_t congested;
@@ -44,20 +53,18 @@ struct inbound_lane {
  * inbound_lane_init() - make the lane and its slots
  * @il:		caller's storage, all zero
  * @device:	borrowed
- * @tun:	borrowed
+ * @writer:	borrowed
  * @handshaker:	borrowed
  * @family:	AF_INET or AF_INET6
+ * @n_slots:	batches in flight
  *
  * Return: 0; -ENOMEM.
  */
 int inbound_lane_init(struct inbound_lane *il, struct device *device,
-		      struct tun *tun, struct handshaker *handshaker,
-		      int family);
+		      struct tun_writer *writer, struct handshaker *handshaker,
+		      int family, unsigned int n_slots);
 
 /* inbound_lane_deinit() - free all; no thread uses it */
 void inbound_lane_deinit(struct inbound_lane *il);
-
-/* inbound_lane_release() - give back memory that a burst has left behind */
-void inbound_lane_release(struct inbound_lane *il);
 
 #endif /* ENGINE_INBOUND_H */

@@ -7,7 +7,12 @@ void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
 	       void *const *slots, unsigned int n)
 {
 	INVARIANT(n >= 1 && n <= LANE_SLOTS_MAX);
-	*lane = (struct lane){ .ops = ops, .arg = arg, .n_slots = n };
+	*lane = (struct lane){
+		.ops = ops,
+		.arg = arg,
+		.n_slots = n,
+		.kept = -1,
+	};
 	for (unsigned int i = 0; i < n; i++)
 		lane->slots[i] = slots[i];
 	atomic_init(&lane->free, (UINT32_C(1) << n) - 1);
@@ -29,15 +34,15 @@ static bool is_ready(struct lane *lane)
 }
 
 /* Under the commit right: commit what is ready, in order. */
-static void commit_ready(struct lane *lane)
+static void commit_ready(struct lane *lane, void *context)
 {
 	while (is_ready(lane)) {
 		uint32_t tail =
 			atomic_load_explicit(&lane->tail, memory_order_relaxed);
 		unsigned int slot = ticket(lane, tail)->slot;
 
-		if (!lane->ops->commit(lane->arg, lane->slots[slot])) {
-			/* Partners: lane_is_blocked(), may_take(). */
+		if (!lane->ops->commit(lane->arg, lane->slots[slot], context)) {
+			/* Partner: lane_is_blocked(). */
 			atomic_store_explicit(&lane->is_blocked, true,
 					      memory_order_release);
 			return;
@@ -55,84 +60,119 @@ static void commit_ready(struct lane *lane)
  * either the holder sees the ticket when it looks once more, or the finisher
  * finds the right free.
  */
-static void try_commit(struct lane *lane)
+static void try_commit(struct lane *lane, void *context)
 {
 	do {
 		if (atomic_exchange_explicit(&lane->committing, true,
 					     memory_order_seq_cst))
 			return;
 		if (!lane_is_blocked(lane))
-			commit_ready(lane);
+			commit_ready(lane, context);
 		atomic_store_explicit(&lane->committing, false,
 				      memory_order_seq_cst);
 	} while (!lane_is_blocked(lane) && is_ready(lane));
 }
 
-static bool may_take(const struct lane *lane)
+static bool is_closed(const struct lane *lane)
 {
-	/* Partners: lane_close(), commit_ready(). */
-	return !atomic_load_explicit(&lane->is_closed, memory_order_acquire) &&
-	       !lane_is_blocked(lane) &&
-	       atomic_load_explicit(&lane->free, memory_order_acquire);
+	/* Partner: lane_close(). */
+	return atomic_load_explicit(&lane->is_closed, memory_order_acquire);
 }
 
-/* Under the right to take. Return: false if there was nothing. */
-static bool take(struct lane *lane, uint32_t *number)
+static bool try_right_to_take(struct lane *lane)
+{
+	return !atomic_exchange_explicit(&lane->taking, true,
+					 memory_order_acquire);
+}
+
+static void give_right_to_take(struct lane *lane)
+{
+	/* Partner: try_right_to_take(). */
+	atomic_store_explicit(&lane->taking, false, memory_order_release);
+}
+
+/* Under the right to take. */
+static enum lane_result take(struct lane *lane, void *context, uint32_t *number)
 {
 	/* Partner: commit_ready(). Only a taker clears bits. */
 	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);
 
+	if (lane->kept >= 0)
+		free &= UINT32_C(1) << lane->kept;
 	if (!free)
-		return false;
+		return LANE_HELD;
 	unsigned int slot = (unsigned int)__builtin_ctz(free);
 
-	if (!lane->ops->take(lane->arg, lane->slots[slot]))
-		return false;
+	lane->kept = -1;
+	if (!lane->ops->take(lane->arg, lane->slots[slot], context))
+		return LANE_EMPTY;
 	atomic_fetch_and_explicit(&lane->free, ~(UINT32_C(1) << slot),
 				  memory_order_acq_rel);
 	*number = atomic_load_explicit(&lane->head, memory_order_relaxed);
 	ticket(lane, *number)->slot = (uint8_t)slot;
 	atomic_store_explicit(&lane->head, *number + 1, memory_order_seq_cst);
-	return true;
+	return LANE_BUSY;
 }
 
 /* The work on a ticket is done. */
-static void finish(struct lane *lane, uint32_t number)
+static void finish(struct lane *lane, void *context, uint32_t number)
 {
 	/* Partner: is_ready(). */
 	atomic_store_explicit(&ticket(lane, number)->done, number + 1,
 			      memory_order_seq_cst);
-	try_commit(lane);
+	try_commit(lane, context);
 }
 
-enum lane_result lane_run(struct lane *lane, void *worker)
+enum lane_result lane_run(struct lane *lane, void *context)
 {
+	enum lane_result result;
+	unsigned int slot = 0;
 	uint32_t number;
 
-	if (!may_take(lane) ||
-	    atomic_exchange_explicit(&lane->taking, true, memory_order_acquire))
+	if (is_closed(lane))
 		return LANE_EMPTY;
-	bool taken = take(lane, &number);
-	unsigned int slot = taken ? ticket(lane, number)->slot : 0;
-
-	/* Partner: the exchange above. */
-	atomic_store_explicit(&lane->taking, false, memory_order_release);
-	if (!taken)
-		return LANE_EMPTY;
-	lane->ops->work(lane->arg, lane->slots[slot], worker);
-	finish(lane, number);
+	if (lane_is_blocked(lane) || !try_right_to_take(lane))
+		return LANE_HELD;
+	result = take(lane, context, &number);
+	if (result == LANE_BUSY)
+		slot = ticket(lane, number)->slot;
+	give_right_to_take(lane);
+	if (result != LANE_BUSY)
+		return result;
+	lane->ops->work(lane->arg, lane->slots[slot], context);
+	finish(lane, context, number);
 	return LANE_BUSY;
 }
 
-void lane_resume(struct lane *lane)
+void lane_keep(struct lane *lane, const void *slot)
+{
+	for (unsigned int i = 0; i < lane->n_slots; i++)
+		if (lane->slots[i] == slot)
+			lane->kept = (int)i;
+}
+
+void lane_resume(struct lane *lane, void *context)
 {
 	atomic_store_explicit(&lane->is_blocked, false, memory_order_seq_cst);
-	try_commit(lane);
+	try_commit(lane, context);
+}
+
+void lane_release(struct lane *lane)
+{
+	if (!try_right_to_take(lane))
+		return;
+	/* Partner: commit_ready(). Nobody else takes a slot meanwhile. */
+	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);
+
+	for (unsigned int i = 0; i < lane->n_slots; i++)
+		if (free & UINT32_C(1) << i)
+			lane->ops->release(lane->slots[i]);
+	give_right_to_take(lane);
 }
 
 void lane_close(struct lane *lane)
 {
-	/* Partner: may_take(). */
+	/* Partner: is_closed(). */
 	atomic_store_explicit(&lane->is_closed, true, memory_order_release);
 }
 

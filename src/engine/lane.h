@@ -22,7 +22,9 @@
  * says to try again. Other lanes go on.
  *
  * Slots are given out lowest number first, so a lane that one thread can keep
- * up with uses one slot, and the memory of the others is never touched.
+ * up with uses one slot, and the memory of the others is never touched. If
+ * taking a batch leaves something behind in the slot, lane_keep() has the next
+ * batch taken into the same slot, so that what was left goes first.
  */
 #ifndef ENGINE_LANE_H
 #define ENGINE_LANE_H
@@ -36,7 +38,8 @@ enum {
 };
 
 enum lane_result {
-	LANE_EMPTY, /* nothing to take, or no slot, or another thread takes */
+	LANE_EMPTY, /* there was nothing to take, or the lane is closed */
+	LANE_HELD,  /* blocked, no slot, or another thread takes */
 	LANE_BUSY,  /* something was done: come again */
 };
 
@@ -46,11 +49,15 @@ enum lane_result {
  * @work:	work on a slot, with what belongs to the calling thread
  * @commit:	hand a slot's result on; false if it cannot go on now, then it
  *		is called again for the same slot after lane_resume()
+ * @release:	give back memory that a slot at rest does not need
+ *
+ * @context is what belongs to the calling thread.
  */
 struct lane_ops {
-	bool (*take)(void *arg, void *slot);
-	void (*work)(void *arg, void *slot, void *worker);
-	bool (*commit)(void *arg, void *slot);
+	bool (*take)(void *arg, void *slot, void *context);
+	void (*work)(void *arg, void *slot, void *context);
+	bool (*commit)(void *arg, void *slot, void *context);
+	void (*release)(void *slot);
 };
 
 /**
@@ -70,6 +77,7 @@ struct lane_ticket {
  * @slots:	[I] the slots
  * @n_slots:	[I] at most LANE_SLOTS_MAX
  * @free:	[a] a bit for each free slot
+ * @kept:	[t] the slot that the next batch must go to, or -1
  * @head:	[a] the next ticket; written by the taker
  * @tail:	[a] the next ticket to commit; written by the committer
  * @taking:	[a] the right to take
@@ -77,6 +85,8 @@ struct lane_ticket {
  * @is_blocked:	[a] the head of the queue waits for lane_resume()
  * @is_closed:	[a] no more is taken
  * @tickets:	by number modulo LANE_SLOTS_MAX
+ *
+ * [t] belongs to whoever has the right to take.
  */
 struct lane {
 	const struct lane_ops *ops;
@@ -84,6 +94,7 @@ struct lane {
 	void *slots[LANE_SLOTS_MAX];
 	unsigned int n_slots;
 	_Atomic uint32_t free;
+	int kept;
 	_Atomic uint32_t head;
 	_Atomic uint32_t tail;
 	_Atomic bool taking;
@@ -107,16 +118,22 @@ void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
 /**
  * lane_run() - take a batch, work on it, commit what is ready
  * @lane:	lane
- * @worker:	what belongs to the calling thread, for lane_ops.work
+ * @context:	what belongs to the calling thread
  *
  * Any thread.
  *
- * Return: LANE_BUSY if a batch was taken.
+ * Return: LANE_BUSY if a batch was taken; LANE_EMPTY; LANE_HELD.
  */
-enum lane_result lane_run(struct lane *lane, void *worker);
+enum lane_result lane_run(struct lane *lane, void *context);
+
+/* lane_keep() - take the next batch into this slot, too. From @take only. */
+void lane_keep(struct lane *lane, const void *slot);
 
 /* lane_resume() - what blocked a commit may be gone. Any thread. */
-void lane_resume(struct lane *lane);
+void lane_resume(struct lane *lane, void *context);
+
+/* lane_release() - call @release for the slots at rest. Any thread. */
+void lane_release(struct lane *lane);
 
 /* lane_is_blocked() - does a commit wait for lane_resume()? Any thread. */
 static inline bool lane_is_blocked(const struct lane *lane)

@@ -375,15 +375,16 @@ static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 	return true;
 }
 
-static bool outbound_take(void *arg, void *slot_arg)
+static bool outbound_take(void *arg, void *slot_arg, void *context)
 {
+	const struct context *ctx = context;
 	struct outbound_lane *ol = arg;
 	struct slot *slot = slot_arg;
 	uint64_t now = time_now();
 
 	reset_slot(slot);
 	/* While the device is down packets wait in the TUN's queue. */
-	if (!ol->sock)
+	if (!ctx->sock)
 		return false;
 	/* Partner: set_mtu() of the control thread. */
 	slot->mtu = atomic_load_explicit(&ol->mtu, memory_order_relaxed);
@@ -396,6 +397,9 @@ static bool outbound_take(void *arg, void *slot_arg)
 			break;
 	}
 	close_run(ol, slot, now);
+	/* Partner: outbound_has_work(). */
+	atomic_store_explicit(&ol->has_left, ol->peer || ol->flush,
+			      memory_order_release);
 	return slot->n_runs > 0;
 }
 
@@ -423,8 +427,9 @@ static void frame_message(struct slot *slot, const struct run *run,
 	};
 }
 
-static void outbound_work(void *arg, void *slot_arg, void *worker)
+static void outbound_work(void *arg, void *slot_arg, void *context)
 {
+	const struct context *ctx = context;
 	struct slot *slot = slot_arg;
 	unsigned int n = 0;
 
@@ -445,7 +450,7 @@ static void outbound_work(void *arg, void *slot_arg, void *worker)
 			slot->run_of[n] = (uint16_t)r;
 		}
 	}
-	aead_seal_batch(worker, slot->msgs, n);
+	aead_seal_batch(ctx->aead, slot->msgs, n);
 	slot->n_dgrams = n;
 }
 
@@ -494,14 +499,15 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 	slot->n_dgrams = kept;
 }
 
-static bool outbound_commit(void *arg, void *slot_arg)
+static bool outbound_commit(void *arg, void *slot_arg, void *context)
 {
+	const struct context *ctx = context;
 	struct outbound_lane *ol = arg;
 	struct slot *slot = slot_arg;
 	uint64_t now;
 
-	if (ol->sock && slot->n_dgrams) {
-		size_t sent = ug_send(ol->sock, ol->batch, NULL, slot->dgrams,
+	if (ctx->sock && slot->n_dgrams) {
+		size_t sent = ug_send(ctx->sock, ol->batch, NULL, slot->dgrams,
 				      slot->n_dgrams, slot->status, 0);
 		const struct ug_endpoint *refused =
 			ug_refused_source(ol->batch);
@@ -533,10 +539,17 @@ static bool outbound_commit(void *arg, void *slot_arg)
 
 /* ----------------------------------------------------------- life */
 
+/* A slab is used from its start, so what one batch needs is all there is. */
+static void outbound_release(void *slot)
+{
+	(void)slot;
+}
+
 static const struct lane_ops ops = {
 	.take = outbound_take,
 	.work = outbound_work,
 	.commit = outbound_commit,
+	.release = outbound_release,
 };
 
 static struct slot *slot_new(void)
@@ -572,9 +585,9 @@ static void slot_free(struct slot *slot)
 }
 
 int outbound_lane_init(struct outbound_lane *ol, struct device *device,
-		       struct tun *tun)
+		       struct tun *tun, unsigned int n_slots)
 {
-	void *slots[LANE_SLOTS] = { NULL };
+	void *slots[LANE_SLOTS_MAX] = { NULL };
 	bool ok = true;
 
 	ol->device = device;
@@ -584,11 +597,11 @@ int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 	ol->requests.ring =
 		calloc(OUTBOUND_REQUESTS, sizeof(*ol->requests.ring));
 	ol->read_buf = malloc(TUN_HEADROOM + READ_CAP);
-	for (unsigned int i = 0; i < LANE_SLOTS; i++) {
+	for (unsigned int i = 0; i < n_slots; i++) {
 		slots[i] = slot_new();
 		ok = ok && slots[i];
 	}
-	lane_init(&ol->lane, &ops, ol, slots, LANE_SLOTS);
+	lane_init(&ol->lane, &ops, ol, slots, n_slots);
 	if (!ok || !ol->requests.ring || !ol->read_buf ||
 	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
 		outbound_lane_deinit(ol);

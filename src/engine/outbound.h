@@ -10,8 +10,9 @@
 
 #include "crypto/aead.h"
 #include "device/session.h"
-#include "engine/lane.h"
 #include "engine/bounds.h"
+#include "engine/context.h"
+#include "engine/lane.h"
 #include "tun/segment.h"
 #include "tun/tun.h"
 #include "udpgather.h"
@@ -51,7 +52,6 @@ struct outbound_stats {
  * @device:	[I]
  * @tun:	[I] read from here only
  * @mtu:	[a] of the interface
- * @sock:	[l] the sockets to use; set by the worker before each run
  * @batch:	[l] for ug_send(), by whoever commits
  * @requests:	locked inside
  * @stats:	[a]
@@ -61,6 +61,7 @@ struct outbound_stats {
  * @peer:	[l] whose packet that is, with a reference
  * @tos:	[l] its outer TOS
  * @flush:	[l] a peer whose staged packets go first, with a reference
+ * @has_left:	[a] @peer or @flush is there
  * @full_family: [l] whose socket took no more when the lane was blocked
  * @lane:	the lane
  *
@@ -70,7 +71,6 @@ struct outbound_lane {
 	struct device *device;
 	struct tun *tun;
 	_Atomic unsigned int mtu;
-	struct ug_socket *sock;
 	struct ug_batch *batch;
 	struct outbound_requests requests;
 	struct outbound_stats stats;
@@ -80,6 +80,7 @@ struct outbound_lane {
 	struct peer *peer;
 	uint8_t tos;
 	struct peer *flush;
+	_Atomic bool has_left;
 	int full_family;
 	struct lane lane;
 };
@@ -89,11 +90,12 @@ struct outbound_lane {
  * @ol:		caller's storage, all zero
  * @device:	borrowed
  * @tun:	borrowed
+ * @n_slots:	batches in flight
  *
  * Return: 0; -ENOMEM.
  */
 int outbound_lane_init(struct outbound_lane *ol, struct device *device,
-		       struct tun *tun);
+		       struct tun *tun, unsigned int n_slots);
 
 /* outbound_lane_deinit() - free all; no thread uses it. Registered with RCU. */
 void outbound_lane_deinit(struct outbound_lane *ol);
@@ -115,12 +117,12 @@ bool outbound_request(struct outbound_lane *ol, struct peer *peer,
  * outbound_has_work() - is there something to take besides the TUN's packets?
  * @ol:		lane
  *
- * Requests, or what the last batch had to leave. The taker's thread.
+ * Requests, or what the last batch had to leave. Any thread.
  */
 static inline bool outbound_has_work(const struct outbound_lane *ol)
 {
-	/* Partner: outbound_request(). */
-	return ol->peer || ol->flush ||
+	/* Partners: outbound_take(), outbound_request(). */
+	return atomic_load_explicit(&ol->has_left, memory_order_acquire) ||
 	       atomic_load_explicit(&ol->requests.n, memory_order_acquire);
 }
 

@@ -18,7 +18,7 @@ void sockets_deinit(struct sockets *s)
 	pthread_mutex_destroy(&s->mutex);
 }
 
-static void set_seen(struct sockets *s, enum sockets_user user, uint64_t seen)
+static void set_seen(struct sockets *s, unsigned int user, uint64_t seen)
 {
 	pthread_mutex_lock(&s->mutex);
 	s->seen[user] = seen;
@@ -26,7 +26,7 @@ static void set_seen(struct sockets *s, enum sockets_user user, uint64_t seen)
 	pthread_mutex_unlock(&s->mutex);
 }
 
-struct ug_socket *sockets_enter(struct sockets *s, enum sockets_user user,
+struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
 				uint64_t *seen)
 {
 	/* Partner: sockets_replace(), which writes it after @current. */
@@ -40,12 +40,12 @@ struct ug_socket *sockets_enter(struct sockets *s, enum sockets_user user,
 	return atomic_load_explicit(&s->current, memory_order_acquire);
 }
 
-void sockets_leave(struct sockets *s, enum sockets_user user)
+void sockets_leave(struct sockets *s, unsigned int user)
 {
 	set_seen(s, user, UINT64_MAX);
 }
 
-void sockets_join(struct sockets *s, enum sockets_user user)
+void sockets_join(struct sockets *s, unsigned int user)
 {
 	set_seen(s, user, 0);
 }

@@ -2,7 +2,7 @@
 /*
  * The UDP sockets in use, and how they are replaced while threads use them.
  *
- * Each user (the worker, the handshaker) calls sockets_enter() at the top of
+ * Each user (a worker, the handshaker) calls sockets_enter() at the top of
  * its loop, where it holds no pointer from before. To replace the sockets the
  * control thread publishes the new ones, pokes the users, waits until each has
  * entered since, and only then closes the old ones. The users never wait for
@@ -15,12 +15,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "engine/bounds.h"
 #include "udpgather.h"
 
-enum sockets_user {
-	SOCKETS_WORKER,
+/* A user: the handshaker, or SOCKETS_WORKER and the number of a worker. */
+enum {
 	SOCKETS_HANDSHAKER,
-	SOCKETS_USERS,
+	SOCKETS_WORKER,
+	SOCKETS_USERS = SOCKETS_WORKER + WORKERS_MAX,
 };
 
 /**
@@ -51,14 +53,15 @@ void sockets_deinit(struct sockets *s);
  *
  * Return: the sockets to use until the next call, or NULL.
  */
-struct ug_socket *sockets_enter(struct sockets *s, enum sockets_user user,
+struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
 				uint64_t *seen);
 
-/* sockets_leave() - this user's thread ends */
-void sockets_leave(struct sockets *s, enum sockets_user user);
+/* sockets_leave() - this user ends, or sleeps, and has no socket any more */
+void sockets_leave(struct sockets *s, unsigned int user);
 
-/* sockets_join() - this user's thread is about to start. Control thread. */
-void sockets_join(struct sockets *s, enum sockets_user user);
+/* sockets_join() - this user is about to enter, for the first time or after
+ * sockets_leave(). Its thread, or the one that starts it. */
+void sockets_join(struct sockets *s, unsigned int user);
 
 /* sockets_get() - the current ones. Control thread. */
 static inline struct ug_socket *sockets_get(struct sockets *s)

@@ -45,10 +45,10 @@ static void watch_sockets(const struct worker *w, int op, uint32_t events)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
 
-	if (!w->sock)
+	if (!w->context.sock)
 		return;
 	for (int i = 0; i < 2; i++) {
-		int fd = ug_fd(w->sock, families[i]);
+		int fd = ug_fd(w->context.sock, families[i]);
 
 		if (fd >= 0)
 			watch(w, op, fd, events);
@@ -63,7 +63,7 @@ static void watch_tun(const struct worker *w)
 {
 	if (!w->is_deaf)
 		watch(w, EPOLL_CTL_MOD, w->out->tun->fd,
-		      w->sock && !w->full_family ? EPOLLIN : 0);
+		      w->context.sock && !w->full_family ? EPOLLIN : 0);
 }
 
 /* Turn to the sockets that are current. */
@@ -72,24 +72,24 @@ static void enter_sockets(struct worker *w)
 	struct ug_socket *sock =
 		sockets_enter(w->sockets, SOCKETS_WORKER, &w->seen);
 
-	if (sock == w->sock)
+	if (sock == w->context.sock)
 		return;
 	/* The old ones close soon after this, and leave the epoll by that:
 	 * here they may be closed already. */
-	w->sock = sock;
-	w->out->sock = w->in4->sock = w->in6->sock = sock;
+	w->context.sock = sock;
 	w->full_family = 0;
 	watch_sockets(w, EPOLL_CTL_ADD, EPOLLIN);
 	watch_tun(w);
 	/* What the old ones could not take, the new ones may; what was asked
 	 * for meanwhile is waiting. */
-	lane_resume(&w->out->lane);
+	lane_resume(&w->out->lane, &w->context);
 	w->ready |= READY_OUT;
 }
 
 static void watch_family(const struct worker *w, int family, uint32_t events)
 {
-	int fd = w->sock && family ? ug_fd(w->sock, family) : -1;
+	int fd =
+		w->context.sock && family ? ug_fd(w->context.sock, family) : -1;
 
 	if (fd >= 0)
 		watch(w, EPOLL_CTL_MOD, fd, events);
@@ -108,12 +108,16 @@ static void follow_block(struct worker *w)
 	watch_tun(w);
 }
 
+/* Return: true if the lane may have more work. */
 static bool run_lane(struct worker *w, struct lane *lane)
 {
-	for (int i = 0; i < ROUNDS; i++)
-		if (lane_run(lane, w->aead) == LANE_EMPTY)
-			return false;
-	return true;
+	enum lane_result result = LANE_BUSY;
+
+	for (int i = 0; i < ROUNDS && result == LANE_BUSY; i++)
+		result = lane_run(lane, &w->context);
+	/* Where a helper has the lane, it is looked at again soon; what a full
+	 * socket holds up, an event tells. */
+	return result != LANE_EMPTY && !lane_is_blocked(lane);
 }
 
 /* The device does not exist any more: stop listening to it, and tell. */
@@ -142,8 +146,8 @@ static void release_memory(struct worker *w)
 	    !clock_has_passed(w->idle_since, RELEASE_AFTER_MS * NSEC_PER_MSEC,
 			      time_now()))
 		return;
-	inbound_lane_release(w->in4);
-	inbound_lane_release(w->in6);
+	lane_release(&w->in4->lane);
+	lane_release(&w->in6->lane);
 	w->idle_since = 0;
 }
 
@@ -173,11 +177,13 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 			atomic_store_explicit(&w->out->is_gone, true,
 					      memory_order_release);
 	} else {
-		w->ready |= w->sock && ev->data.fd == ug_fd(w->sock, AF_INET)
-				    ? READY_IN4
-				    : READY_IN6;
+		w->ready |=
+			w->context.sock && ev->data.fd == ug_fd(w->context.sock,
+								AF_INET)
+				? READY_IN4
+				: READY_IN6;
 		if (ev->events & EPOLLOUT) {
-			lane_resume(&w->out->lane);
+			lane_resume(&w->out->lane, &w->context);
 			w->ready |= READY_OUT;
 		}
 	}
@@ -204,19 +210,23 @@ static void *worker_main(void *arg)
 		n = look(w, events);
 		for (int i = 0; i < n; i++)
 			handle_event(w, &events[i]);
-		if (!w->ready)
+		if (!w->ready) {
+			crew_tell(&w->crew, false);
 			continue;
+		}
 		run_ready(w, READY_IN4, &w->in4->lane);
 		run_ready(w, READY_IN6, &w->in6->lane);
 		run_ready(w, READY_OUT, &w->out->lane);
 		/* What is left needs no event to go on. */
-		if (w->sock && outbound_has_work(w->out) &&
+		if (w->context.sock && outbound_has_work(w->out) &&
 		    !lane_is_blocked(&w->out->lane))
 			w->ready |= READY_OUT;
 		w->idle_since = time_now();
+		crew_tell(&w->crew, w->ready != 0);
 		follow_block(w);
 		check_gone(w);
 	}
+	crew_stop(&w->crew);
 	lane_close(&w->out->lane);
 	lane_close(&w->in4->lane);
 	lane_close(&w->in6->lane);
@@ -225,22 +235,38 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-int worker_init(struct worker *w, int gone_fd)
+static void poke(void *arg)
+{
+	worker_poke(arg);
+}
+
+int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 {
 	w->gone_fd = gone_fd;
 	w->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	w->aead = aead_new(AEAD_BEST);
-	if (w->poke_fd < 0 || w->epoll_fd < 0 || !w->aead)
-		return w->aead ? -errno : -ENOMEM;
-	int err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN);
+	if (w->poke_fd < 0 || w->epoll_fd < 0)
+		return -errno;
+	w->context.aead = aead_new(AEAD_BEST);
+	if (!w->context.aead)
+		return -ENOMEM;
+	w->crew.out = w->out;
+	w->crew.in4 = w->in4;
+	w->crew.in6 = w->in6;
+	w->crew.sockets = w->sockets;
+	w->crew.poke = poke;
+	w->crew.arg = w;
+	int err = crew_init(&w->crew, n_helpers);
 
+	if (err == 0)
+		err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN);
 	return err < 0 ? err : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, 0);
 }
 
 void worker_deinit(struct worker *w)
 {
-	aead_free(w->aead);
+	crew_deinit(&w->crew);
+	aead_free(w->context.aead);
 	if (w->epoll_fd >= 0)
 		close(w->epoll_fd);
 	if (w->poke_fd >= 0)
@@ -250,10 +276,14 @@ void worker_deinit(struct worker *w)
 int worker_start(struct worker *w)
 {
 	sockets_join(w->sockets, SOCKETS_WORKER);
-	int err = thread_start(&w->thread, worker_main, w);
+	int err = crew_start(&w->crew);
 
-	if (err < 0)
+	if (err == 0)
+		err = thread_start(&w->thread, worker_main, w);
+	if (err < 0) {
+		crew_stop(&w->crew);
 		sockets_leave(w->sockets, SOCKETS_WORKER);
+	}
 	return err;
 }
 

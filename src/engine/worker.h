@@ -2,13 +2,16 @@
 /*
  * The thread that moves packets: one event loop over the TUN and both sockets.
  * On a quiet machine nothing runs and nobody is woken across threads; under
- * load one thread that does everything costs the least.
+ * load one thread that does everything costs the least. When that is not
+ * enough, others help: see crew.h.
  */
 #ifndef ENGINE_WORKER_H
 #define ENGINE_WORKER_H
 
 #include <pthread.h>
 
+#include "engine/context.h"
+#include "engine/crew.h"
 #include "engine/inbound.h"
 #include "engine/outbound.h"
 #include "engine/sockets.h"
@@ -19,12 +22,12 @@
  * @out:	[I] lane
  * @in4:	[I] lane
  * @in6:	[I] lane
- * @aead:	[w]
+ * @context:	[w] what it works with
+ * @crew:	its helpers; see there
  * @epoll_fd:	[I]
  * @poke_fd:	[I] eventfd: requests, other sockets, stop
  * @gone_fd:	[I] eventfd of the control thread: the TUN is gone
  * @seen:	[w] generation of the sockets
- * @sock:	[w] the sockets whose descriptors are watched
  * @ready:	[w] lanes that may have work
  * @full_family: [w] whose EPOLLOUT is watched, 0: none
  * @is_deaf:	[w] the TUN is not watched
@@ -39,12 +42,12 @@ struct worker {
 	struct outbound_lane *out;
 	struct inbound_lane *in4;
 	struct inbound_lane *in6;
-	struct aead *aead;
+	struct context context;
+	struct crew crew;
 	int epoll_fd;
 	int poke_fd;
 	int gone_fd;
 	uint64_t seen;
-	struct ug_socket *sock;
 	unsigned int ready;
 	int full_family;
 	bool is_deaf;
@@ -57,18 +60,19 @@ struct worker {
  * worker_init() - caller's storage, with the borrowed members set
  * @w:		worker
  * @gone_fd:	borrowed
+ * @n_helpers:	threads that help when it is busy
  *
  * Return: 0; -errno.
  */
-int worker_init(struct worker *w, int gone_fd);
+int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers);
 
 /* worker_deinit() - stopped, or never started */
 void worker_deinit(struct worker *w);
 
-/* worker_start() - start the thread. Return: 0; -errno. */
+/* worker_start() - start the threads. Return: 0; -errno. */
 int worker_start(struct worker *w);
 
-/* worker_stop() - finish what is in flight, end the thread, wait for it */
+/* worker_stop() - finish what is in flight, end the threads, wait for them */
 void worker_stop(struct worker *w);
 
 /* worker_poke() - have it go once round its loop. Any thread. */

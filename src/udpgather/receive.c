@@ -7,6 +7,11 @@
  * cut. That is address space: the slots are one anonymous mapping without
  * huge pages, and only pages that the kernel has written to are memory. A
  * small datagram touches one page of its slot.
+ *
+ * Where the kernel merges, a few slots hold what the cache can; where it does
+ * not, many datagrams for one system call are worth a third of the throughput.
+ * So the number of slots that a call may fill follows the size of the messages
+ * that the last one brought.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -25,13 +30,22 @@ enum {
 	/* The longest message that can come: more would be a kernel's bug. */
 	SLOT_USED = 65535,
 	/* System calls that one ug_receive() may spend on what it drops. */
-	MAX_CALLS = 64
+	MAX_CALLS = 64,
+	/* Slots that each call may fill, whatever comes. */
+	MIN_DEPTH = 16,
+	/* Bytes that the others may come to, if the next messages are as long
+	 * as the last ones. */
+	FILL_LEN = 1 << 20,
+	/* The least that a message takes of its slot. */
+	PAGE_LEN = 4096
 };
 
 /**
  * struct ug_receiver - slots, and what is in them
  * @memory:	n_slots of SLOT_LEN bytes
  * @n_slots:	how many
+ * @depth:	how many of them the next call may fill
+ * @n_ready:	the first ones, which are set up to be filled
  * @msgs:	one for each slot
  * @iov:	the same
  * @controls:	the same
@@ -47,6 +61,8 @@ enum {
 struct ug_receiver {
 	unsigned char *memory;
 	unsigned int n_slots;
+	unsigned int depth;
+	unsigned int n_ready;
 	struct mmsghdr *msgs;
 	struct iovec *iov;
 	struct control_space *controls;
@@ -146,7 +162,7 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 	/* Partner: the store below; seen late it costs one more call. */
 	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
 		receive_count(&r->counters, calls, 1);
-		int n = sys->recvmmsg(half->fd, r->msgs, r->n_slots,
+		int n = sys->recvmmsg(half->fd, r->msgs, r->depth,
 				      MSG_DONTWAIT);
 
 		if (n >= 0)
@@ -179,6 +195,28 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 	return n;
 }
 
+/* Set up the slots that the next call may fill, but only those it has to. */
+static void prepare(struct ug_receiver *r)
+{
+	for (unsigned int i = 0; i < r->n_msgs; i++)
+		reset_slot(r, i);
+	r->n_msgs = r->next_msg = 0;
+	for (; r->n_ready < r->depth; r->n_ready++)
+		reset_slot(r, r->n_ready);
+}
+
+/* How many slots the next call may fill, after one that has brought @n. */
+static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
+{
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < n; i++)
+		len += size_max(r->msgs[i].msg_len, PAGE_LEN);
+	size_t depth = len ? (size_t)FILL_LEN * n / len : MIN_DEPTH;
+
+	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
+}
+
 /*
  * Fill the slots from one half. What waits on the socket besides datagrams
  * (an ICMP error for one that was sent) is counted and passed over.
@@ -188,10 +226,7 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
-	/* Only what the last call used has to be set up anew. */
-	for (unsigned int i = 0; i < r->n_msgs; i++)
-		reset_slot(r, i);
-	r->n_msgs = r->next_msg = 0;
+	prepare(r);
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
 		int n = call(r, sys, half);
 
@@ -209,6 +244,7 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		default:
 			if (n >= 0) {
 				r->n_msgs = (unsigned int)n;
+				r->depth = next_depth(r, r->n_msgs);
 				return n;
 			}
 			receive_count(&r->counters, errors, 1);
@@ -434,6 +470,7 @@ int ug_receiver_new(struct ug_receiver **out, unsigned int n_slots)
 	if (!r)
 		return -ENOMEM;
 	r->n_slots = n_slots;
+	r->depth = (unsigned int)size_min(n_slots, MIN_DEPTH);
 	r->msgs = calloc(n_slots, sizeof(*r->msgs));
 	r->iov = calloc(n_slots, sizeof(*r->iov));
 	r->controls = calloc(n_slots, sizeof(*r->controls));
@@ -443,8 +480,6 @@ int ug_receiver_new(struct ug_receiver **out, unsigned int n_slots)
 		ug_receiver_free(r);
 		return -ENOMEM;
 	}
-	for (unsigned int i = 0; i < n_slots; i++)
-		reset_slot(r, i);
 	*out = r;
 	return 0;
 }

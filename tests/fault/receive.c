@@ -20,7 +20,8 @@ struct coming {
 
 static struct coming queue[512];
 static size_t n_queue, next_in_queue;
-static size_t burst; /* messages a call may bring */
+static size_t burst;	   /* messages a call may bring */
+static unsigned int asked; /* messages that the last call had room for */
 static struct ug_socket *sock;
 static struct ug_receiver *rcv;
 static struct ug_view views[1024];
@@ -67,6 +68,7 @@ static int receive_rule(int fd, struct mmsghdr *msgs, unsigned int n)
 {
 	unsigned int done = 0;
 
+	asked = n;
 	while (done < n && done < burst && next_in_queue < n_queue) {
 		const struct coming *c = &queue[next_in_queue];
 
@@ -134,6 +136,41 @@ static void nothing(void **state)
 	assert_int_equal(ug_receiver_new(&bad, 0), -EINVAL);
 	assert_int_equal(ug_receiver_new(&bad, UG_MAX_SLOTS + 1), -EINVAL);
 	ug_receiver_free(NULL);
+}
+
+/* Many slots where messages are short, few where they are long. */
+static void depth(void **state)
+{
+	static const struct {
+		size_t len;	   /* of the messages that come */
+		unsigned int next; /* slots that the next call has */
+	} rows[] = {
+		{ 100, 100 },  { 65535, 16 }, { 0, 100 },    { 4096, 100 },
+		{ 1400, 100 }, { 65000, 16 }, { 32768, 32 }, { 16384, 64 },
+		{ 10486, 99 }, { 60000, 17 },
+	};
+	unsigned int room = 16;
+
+	(void)state;
+	ug_receiver_free(rcv);
+	assert_int_equal(ug_receiver_new(&rcv, 100), 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		n_queue = next_in_queue = 0;
+		for (int k = 0; k < 200; k++)
+			come((struct coming){ .len = rows[i].len });
+		assert_int_equal(receive(ARRAY_LEN(views)), room);
+		assert_int_equal(asked, room);
+		room = rows[i].next;
+	}
+	/* A receiver with few slots uses them all. */
+	ug_receiver_free(rcv);
+	assert_int_equal(ug_receiver_new(&rcv, 4), 0);
+	for (int k = 0; k < 3; k++) {
+		n_queue = next_in_queue = 0;
+		for (int j = 0; j < 9; j++)
+			come((struct coming){ .len = 65535 });
+		assert_int_equal(receive(ARRAY_LEN(views)), 4);
+	}
 }
 
 /* A train of 128, an empty datagram, a short tail; all sizes of array. */
@@ -424,13 +461,21 @@ static void taking_turns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(nothing),	      TEST(continued),
-		TEST(long_train),     TEST(view_contents),
-		TEST(bad_messages),   TEST(queued_errors),
-		TEST(endless_errors), TEST(endless_truncation),
-		TEST(fatal_errors),   TEST(recvmmsg_missing),
-		TEST(waiting),	      TEST(taking_turns),
-		TEST(no_spinning),    TEST(counters_of_other_versions),
+		TEST(depth),
+		TEST(nothing),
+		TEST(continued),
+		TEST(long_train),
+		TEST(view_contents),
+		TEST(bad_messages),
+		TEST(queued_errors),
+		TEST(endless_errors),
+		TEST(endless_truncation),
+		TEST(fatal_errors),
+		TEST(recvmmsg_missing),
+		TEST(waiting),
+		TEST(taking_turns),
+		TEST(no_spinning),
+		TEST(counters_of_other_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,7 +202,6 @@ def replay(l):
     capture = Capture(pair.a, "eth")
     receiver = pair.a.socket()
     receiver.bind((INNER4["a"], 7004))
-    receiver.settimeout(0.5)
     sender = pair.b.socket()
     for i in range(20):
         sender.sendto(bytes([i]), (INNER4["a"], 7004))
@@ -219,10 +218,15 @@ def replay(l):
         frame = bytearray(frame)
         frame[40:42] = bytes(2)
         wire.send(frame)
-    time.sleep(0.1)
-    came = [frame for is_outgoing, frame in capture.frames()
-            if not is_outgoing]
-    check_equal(len(came), 3 * len(frames), "frames that arrived again")
+    came = []
+
+    def all_came():
+        came.extend(frame for is_outgoing, frame in capture.frames()
+                    if not is_outgoing)
+        return len(came) >= 3 * len(frames)
+
+    lab.wait_until(all_came, "the frames arrived again", 5)
+    receiver.settimeout(0.5)
     try:
         raise lab.Failure(f"came again: {receiver.recv(100)}")
     except TimeoutError:

@@ -20,6 +20,7 @@ struct batch {
 	uint32_t number;
 	uint32_t result;
 	bool in_use;
+	uint32_t n_released;
 };
 
 struct fixture {
@@ -29,21 +30,31 @@ struct fixture {
 	uint32_t taken;	   /* by the taker */
 	uint32_t expected; /* by the committer */
 	uint32_t block_every;
+	uint32_t keep_every;
 	uint32_t n_blocked;
+	struct batch *kept; /* by the taker */
 	_Atomic uint32_t in_take, in_commit;
 	_Atomic uint32_t max_slot;
 };
 
-static bool fake_take(void *arg, void *slot)
+static bool fake_take(void *arg, void *slot, void *context)
 {
 	struct fixture *f = arg;
 	struct batch *b = slot;
 
+	(void)context;
 	assert_int_equal(atomic_fetch_add(&f->in_take, 1), 0);
 	assert_false(b->in_use);
 	bool some = f->taken < f->to_take;
 
 	if (some) {
+		/* What was left in a slot goes first. */
+		assert_true(!f->kept || f->kept == b);
+		f->kept = NULL;
+		if (f->keep_every && f->taken % f->keep_every == 0) {
+			f->kept = b;
+			lane_keep(&f->lane, slot);
+		}
 		b->in_use = true;
 		b->number = f->taken++;
 		if ((uint32_t)(b - f->batches) > atomic_load(&f->max_slot))
@@ -53,24 +64,25 @@ static bool fake_take(void *arg, void *slot)
 	return some;
 }
 
-static void fake_work(void *arg, void *slot, void *worker)
+static void fake_work(void *arg, void *slot, void *context)
 {
 	struct batch *b = slot;
 
 	(void)arg;
 	/* Of different length, so that tickets finish out of order. */
 	for (uint32_t i = 0; i < b->number * 7919 % 200; i++)
-		*(volatile uint32_t *)worker += 1;
+		*(volatile uint32_t *)context += 1;
 	if (b->number % 5 == 0)
 		sched_yield();
 	b->result = b->number * 3;
 }
 
-static bool fake_commit(void *arg, void *slot)
+static bool fake_commit(void *arg, void *slot, void *context)
 {
 	struct fixture *f = arg;
 	struct batch *b = slot;
 
+	(void)context;
 	assert_int_equal(atomic_fetch_add(&f->in_commit, 1), 0);
 	assert_int_equal(b->number, f->expected);
 	assert_int_equal(b->result, f->expected * 3);
@@ -86,7 +98,16 @@ static bool fake_commit(void *arg, void *slot)
 	return !blocks;
 }
 
-static const struct lane_ops ops = { fake_take, fake_work, fake_commit };
+static void fake_release(void *slot)
+{
+	struct batch *b = slot;
+
+	assert_false(b->in_use);
+	b->n_released++;
+}
+
+static const struct lane_ops ops = { fake_take, fake_work, fake_commit,
+				     fake_release };
 
 static void begin(struct fixture *f, uint32_t to_take)
 {
@@ -130,9 +151,9 @@ static void blocking(void **state)
 		assert_false(lane_is_idle(&f.lane));
 		uint32_t taken = f.taken;
 
-		assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
+		assert_int_equal(lane_run(&f.lane, &scratch), LANE_HELD);
 		assert_int_equal(f.taken, taken);
-		lane_resume(&f.lane);
+		lane_resume(&f.lane, &scratch);
 		resumes++;
 	}
 	assert_int_equal(resumes, 10 * 3);
@@ -151,6 +172,22 @@ static void closing(void **state)
 	assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
 	assert_int_equal(f.expected, 7);
 	assert_true(lane_is_idle(&f.lane));
+}
+
+/* Memory is given back by slots at rest only. */
+static void releasing(void **state)
+{
+	struct fixture f;
+	uint32_t scratch = 0;
+
+	(void)state;
+	begin(&f, 100);
+	f.block_every = 1;
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_BUSY);
+	assert_true(lane_is_blocked(&f.lane));
+	lane_release(&f.lane);
+	for (int i = 0; i < SLOTS; i++)
+		assert_int_equal(f.batches[i].n_released, i > 0);
 }
 
 /* Numbers of tickets wrap around. */
@@ -176,9 +213,10 @@ static void *thread_main(void *arg)
 	uint32_t scratch = 0;
 
 	while (!atomic_load(&stop))
-		if (lane_run(&f->lane, &scratch) == LANE_EMPTY) {
+		if (lane_run(&f->lane, &scratch) != LANE_BUSY) {
 			if (lane_is_blocked(&f->lane))
-				lane_resume(&f->lane);
+				lane_resume(&f->lane, &scratch);
+			lane_release(&f->lane);
 			sched_yield();
 		}
 	return NULL;
@@ -197,6 +235,7 @@ static void several_threads(void **state)
 	for (uint32_t block = 0; block <= 97; block += 97) {
 		begin(&f, BATCHES);
 		f.block_every = block;
+		f.keep_every = block ? 3 : 0;
 		atomic_store(&stop, false);
 		for (int i = 0; i < THREADS; i++)
 			assert_int_equal(pthread_create(&threads[i], NULL,
@@ -215,9 +254,9 @@ static void several_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_thread),	   cmocka_unit_test(blocking),
-		cmocka_unit_test(closing),	   cmocka_unit_test(wrapping),
-		cmocka_unit_test(several_threads),
+		cmocka_unit_test(one_thread), cmocka_unit_test(blocking),
+		cmocka_unit_test(closing),    cmocka_unit_test(wrapping),
+		cmocka_unit_test(releasing),  cmocka_unit_test(several_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

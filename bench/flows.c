@@ -48,8 +48,11 @@ enum {
 	BATCH = 64,
 	ACK_AFTER = 3,
 	RCVBUF_LEN = 16 << 20,
-	/* Without an answer for so long, what is on the way is lost. */
-	LOST_AFTER_MS = 100,
+	/* Without an answer for so long, what a flow has on the way is lost:
+	 * much longer than a busy machine leaves a process waiting. */
+	LOST_AFTER_MS = 500,
+	/* For how long a socket waits, and what is under way at the end. */
+	WAIT_MS = 100,
 	/* What is not counted at the start. */
 	WARM_UP_MS = 300,
 };
@@ -74,7 +77,7 @@ struct mark {
  * @flows:	[I] the sender's sockets, connected
  * @n_sent:	[a]
  * @n_arrived:	[a]
- * @n_stalls:	[a] how often the sender had to give datagrams up
+ * @n_stalls:	[a] how often a flow had to give datagrams up
  * @stop_sender: [a] no more is to be sent
  * @stop_sink:	[a] no more is to be read
  */
@@ -140,10 +143,10 @@ static void set_buffer(int fd, int force, int usual)
 		die("buffer");
 }
 
-/* A socket that gives up waiting after LOST_AFTER_MS. */
+/* A socket that gives up waiting after WAIT_MS. */
 static int make_socket(void)
 {
-	struct timeval wait = { .tv_usec = LOST_AFTER_MS * 1000 };
+	struct timeval wait = { .tv_usec = WAIT_MS * 1000 };
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 ||
@@ -193,24 +196,24 @@ static void open_sockets(struct run *run)
 
 /**
  * struct acks - what is to be acknowledged
- * @next:	of each flow: what is expected next
  * @told:	of each flow: what was acknowledged
  * @due:	marks to be sent
  * @n:		how many
  */
 struct acks {
-	uint32_t next[MAX_FLOWS];
 	uint32_t told[MAX_FLOWS];
 	struct mark due[BATCH];
 	uint32_t n;
 };
 
+/* A datagram has come; of some tunnels not in order. */
 static void note(struct acks *acks, struct mark mark)
 {
-	acks->next[mark.flow] = mark.seq + 1;
-	if (mark.seq + 1 - acks->told[mark.flow] < ACK_AFTER)
+	uint32_t next = mark.seq + 1;
+
+	if ((int32_t)(next - acks->told[mark.flow]) < ACK_AFTER)
 		return;
-	acks->told[mark.flow] = mark.seq + 1;
+	acks->told[mark.flow] = next;
 	acks->due[acks->n++] = mark;
 }
 
@@ -272,6 +275,8 @@ static void *receive(void *arg)
  * struct sender - the sender's messages and windows
  * @next:	of each flow: the sequence number to come
  * @acked:	of each flow: all below have arrived or are lost
+ * @seen:	of each flow: @acked when losses were last looked for
+ * @look_at:	when they are looked for again
  * @msgs:	for one system call
  * @iov:	a vector of each message
  * @data:	what they carry
@@ -279,6 +284,8 @@ static void *receive(void *arg)
 struct sender {
 	uint32_t next[MAX_FLOWS];
 	uint32_t acked[MAX_FLOWS];
+	uint32_t seen[MAX_FLOWS];
+	double look_at;
 	struct mmsghdr msgs[BATCH];
 	struct iovec iov[BATCH];
 	unsigned char data[BATCH][MAX_LENGTH];
@@ -324,15 +331,32 @@ static void read_acks(struct run *run, struct sender *s, bool wait)
 		ssize_t len = recv(run->control, marks, sizeof(marks),
 				   wait ? 0 : MSG_DONTWAIT);
 
-		if (len < 0 && errno == EAGAIN && wait) {
-			add(&run->n_stalls, 1);
-			memcpy(s->acked, s->next, sizeof(s->acked));
-		}
 		if (len < 0)
 			return;
 		wait = false;
-		for (size_t i = 0; i < (size_t)len / sizeof(marks[0]); i++)
-			s->acked[marks[i].flow] = marks[i].seq + 1;
+		for (size_t i = 0; i < (size_t)len / sizeof(marks[0]); i++) {
+			uint32_t *acked = &s->acked[marks[i].flow];
+
+			if ((int32_t)(marks[i].seq + 1 - *acked) > 0)
+				*acked = marks[i].seq + 1;
+		}
+	}
+}
+
+/* Give up what is on the way of flows that got no answer for so long. */
+static void look_for_losses(struct run *run, struct sender *s)
+{
+	double now = seconds();
+
+	if (now < s->look_at)
+		return;
+	s->look_at = now + LOST_AFTER_MS * 1e-3;
+	for (uint32_t i = 0; i < run->n_flows; i++) {
+		if (s->acked[i] == s->seen[i] && s->acked[i] != s->next[i]) {
+			add(&run->n_stalls, 1);
+			s->acked[i] = s->next[i];
+		}
+		s->seen[i] = s->acked[i];
 	}
 }
 
@@ -344,8 +368,7 @@ static bool fill_windows(struct run *run, struct sender *s)
 	for (uint32_t i = 0; i < run->n_flows; i++) {
 		uint32_t n = run->window - (s->next[i] - s->acked[i]);
 
-		/* After a loss was assumed wrongly it may be more. */
-		if (n > 0 && n <= run->window)
+		if (n > 0)
 			sent += send_flow(run, s, i, n);
 	}
 	return sent > 0;
@@ -357,11 +380,13 @@ static void *send_all(void *arg)
 	struct run *run = arg;
 
 	sender_init(&sender, run->length);
+	sender.look_at = seconds() + LOST_AFTER_MS * 1e-3;
 	while (!atomic_load_explicit(&run->stop_sender, memory_order_relaxed)) {
 		if (run->window) {
 			bool sent = fill_windows(run, &sender);
 
 			read_acks(run, &sender, !sent);
+			look_for_losses(run, &sender);
 			continue;
 		}
 		for (uint32_t i = 0; i < run->n_flows; i++)
@@ -390,7 +415,7 @@ static void measure(struct run *run, unsigned int ms)
 	atomic_store_explicit(&run->stop_sender, true, memory_order_relaxed);
 	pthread_join(source, NULL);
 	/* What is on the way may come yet. */
-	sleep_ms(LOST_AFTER_MS);
+	sleep_ms(WAIT_MS);
 	atomic_store_explicit(&run->stop_sink, true, memory_order_relaxed);
 	pthread_join(sink, NULL);
 	printf("rate=%.0f sent=%" PRIu64 " arrived=%" PRIu64 " stalls=%" PRIu64

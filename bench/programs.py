@@ -18,7 +18,7 @@ VARIANTS = (
     ("wiregather, libcrypto", "libcrypto", ("tcp1",)),
     ("wiregather, ipsec-mb AVX2", "ipsec-mb-avx2", ("tcp1",)),
 )
-PLAIN_TESTS = ("tcp1", "rr", "udp64", "flows")
+PLAIN_TESTS = ("tcp1", "rr", "udp64", "flows", "flood")
 
 # Words before the interface's name. None of them goes into the background.
 PEERS = {

@@ -22,14 +22,14 @@ TESTS = {
     "tcp1": ("1 TCP stream", ("gbit_s", "core_s_gbit", "peak_kib")),
     "tcpr": ("1 TCP stream, backwards", ("gbit_s", "core_s_gbit")),
     "tcp4": ("4 TCP streams", ("gbit_s", "core_s_gbit", "peak_kib")),
-    "tcp1n": ("1 TCP stream, wire without segmentation offload",
-              ("gbit_s", "core_s_gbit")),
+    "tcp1n": ("1 TCP stream, segmented wire", ("gbit_s", "core_s_gbit")),
     "rr": ("Round trip, nothing else going on", ("median_us", "p99_us")),
     "rrload": ("Round trip beside a TCP stream",
                ("median_us", "p99_us", "load_gbit_s")),
     "udp64": ("UDP, a flood of 64 bytes", ("kpps", "lost")),
     "flows": ("UDP, 64 flows of 1,200 bytes, no GSO",
               ("kpps", "gbit_s", "core_s_gbit", "lost")),
+    "flood": ("UDP, the same 64 flows as a flood", ("kpps", "lost")),
     "start": ("From its start until it can be configured", ("start_ms",)),
     "idle": ("Memory before any traffic", ("idle_kib",)),
 }
@@ -73,7 +73,8 @@ REQUIRED = (
 PLOTS = {
     "throughput": ("Throughput", (
         ("tcp1", "gbit_s"), ("tcpr", "gbit_s"), ("tcp4", "gbit_s"),
-        ("tcp1n", "gbit_s"), ("flows", "kpps"), ("udp64", "kpps"))),
+        ("tcp1n", "gbit_s"), ("flows", "kpps"), ("udp64", "kpps"),
+        ("flood", "kpps"))),
     "cost": ("Processor time and memory", (
         ("tcp1", "core_s_gbit"), ("tcp1n", "core_s_gbit"),
         ("tcp4", "peak_kib"), ("idle", "idle_kib"))),

@@ -67,12 +67,13 @@ def describe_machine(args):
     flags = (first_match("/proc/cpuinfo", r"flags\s*: (.*)") or "").split()
     has = [name for flag, name in (
         ("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512ifma", "IFMA"),
-        ("hypervisor", "virtual")) if flag in flags]
+        ("amx_tile", "AMX"), ("hypervisor", "virtual")) if flag in flags]
+    kernel = platform.release().split("-")[0]
     system = first_match("/etc/os-release", r'PRETTY_NAME="(.*)"')
     compiler = output_of("cc", "--version").splitlines()[:1]
     lines = (
         ("Processor", f"{os.cpu_count()} × {cpu} ({', '.join(has)})"),
-        ("System", f"{system}, Linux {platform.release()}"),
+        ("System", f"{system}, Linux {kernel}"),
         ("Compiler", "".join(compiler)),
         ("Commit", output_of("git", "describe", "--always", "--dirty")),
         ("Date", datetime.date.today().isoformat()),

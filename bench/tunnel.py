@@ -143,6 +143,7 @@ TESTS = {
     "udp64": ("gso", lambda b, p: b.flows(p, 1, 64, 0)),
     "flows": ("gso", lambda b, p: b.flows(p, FLOWS, FLOW_LENGTH,
                                           FLOW_WINDOW)),
+    "flood": ("gso", lambda b, p: b.flows(p, FLOWS, FLOW_LENGTH, 0)),
     "start": ("gso", Bench.starts),
     "idle": ("gso", Bench.idle),
 }

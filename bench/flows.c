@@ -49,10 +49,10 @@ enum {
 	ACK_AFTER = 3,
 	RCVBUF_LEN = 16 << 20,
 	/* Without an answer for so long, what a flow has on the way is lost:
-	 * much longer than a busy machine leaves a process waiting. */
-	LOST_AFTER_MS = 500,
+	 * many round trips. */
+	LOST_AFTER_MS = 50,
 	/* For how long a socket waits, and what is under way at the end. */
-	WAIT_MS = 100,
+	WAIT_MS = 50,
 	/* What is not counted at the start. */
 	WARM_UP_MS = 300,
 };

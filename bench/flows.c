@@ -9,13 +9,15 @@
  * the way (flow control, as QUIC has it). Without that the sender would take a
  * core for itself whatever the tunnel does, most datagrams would be lost in
  * the queue of the tunnel's interface, and what arrives would depend on how the
- * scheduler shares the other core. With it nothing is lost, and the rate is
- * that of the slowest part, which is the tunnel.
+ * scheduler shares the other core. With it next to nothing is lost, and the
+ * rate is that of the slowest part, which is the tunnel.
  *
- * The receiver acknowledges a flow after ACK_AFTER datagrams of it; what is due
- * for several flows when it has read a batch goes in one datagram. The windows
- * together stay below the 500 packets that the interface's queue holds for
- * some of the programs measured.
+ * The receiver acknowledges a flow after half a window of it; what is due for
+ * several flows when it has read a batch goes in one datagram. The windows
+ * together should stay below the 500 packets that the interface's queue holds
+ * for some of the programs measured. Some lose datagrams all the same, where
+ * their socket's buffer is small: what a flow gets no answer for is given up
+ * after a while, and it goes on.
  *
  * A window of 0 is no window: one flood, for what is asked of small datagrams.
  *
@@ -46,7 +48,6 @@ enum {
 	MAX_WINDOW = 64,
 	/* Messages of one system call. */
 	BATCH = 64,
-	ACK_AFTER = 3,
 	RCVBUF_LEN = 16 << 20,
 	/* Without an answer for so long, what a flow has on the way is lost:
 	 * many round trips. */
@@ -207,11 +208,11 @@ struct acks {
 };
 
 /* A datagram has come; of some tunnels not in order. */
-static void note(struct acks *acks, struct mark mark)
+static void note(struct acks *acks, struct mark mark, int32_t ack_after)
 {
 	uint32_t next = mark.seq + 1;
 
-	if ((int32_t)(next - acks->told[mark.flow]) < ACK_AFTER)
+	if ((int32_t)(next - acks->told[mark.flow]) < ack_after)
 		return;
 	acks->told[mark.flow] = next;
 	acks->due[acks->n++] = mark;
@@ -232,7 +233,7 @@ static void take_batch(struct run *run, struct acks *acks,
 			continue;
 		n_good++;
 		if (run->window)
-			note(acks, mark);
+			note(acks, mark, (int32_t)(run->window + 1) / 2);
 	}
 	add(&run->n_arrived, n_good);
 	/* What is lost here the sender gets over. */

@@ -404,8 +404,9 @@ static void measure(struct run *run, unsigned int ms)
 	uint64_t n;
 	double start, took;
 
-	if (pthread_create(&sink, NULL, receive, run) ||
-	    pthread_create(&source, NULL, send_all, run))
+	if (pthread_create(&sink, NULL, receive, run))
+		die("thread");
+	if (pthread_create(&source, NULL, send_all, run))
 		die("thread");
 	sleep_ms(WARM_UP_MS);
 	start = seconds();

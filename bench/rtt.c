@@ -166,8 +166,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	qsort(samples, n, sizeof(samples[0]), compare);
-	printf("median=%.2f p99=%.2f n=%zu lost=%zu\n",
-	       (double)samples[n / 2] / 1e3,
-	       (double)samples[n * 99 / 100] / 1e3, n, lost);
+	const uint64_t median = samples[n / 2], p99 = samples[n * 99 / 100];
+
+	printf("median=%.2f p99=%.2f n=%zu lost=%zu\n", (double)median / 1e3,
+	       (double)p99 / 1e3, n, lost);
 	return 0;
 }

@@ -187,7 +187,7 @@ def judge(results, test, metric, program, bound, base):
     title, unit = TESTS[test][0], METRICS[metric][0]
     more = METRICS[metric][2]
     if base == "best":
-        base = results.best_other(test, metric)
+        base = results.best_other(test, metric) or "the best other"
     if base:
         values = results.ratio(test, metric, program, base)
         unit = f"{unit}, ratio to {base}"
@@ -270,7 +270,8 @@ def crypto(directory):
         rows.setdefault(key, {})[line["bytes"]] = line["ns"]
         if line["bytes"] not in sizes and line["what"] == "seal":
             sizes.append(line["bytes"])
-    pieces = {key: row for key, row in rows.items() if row.keys() & set(sizes)}
+    pieces = {key: row for key, row in rows.items()
+              if key[1].startswith(("seal", "open"))}
     alone = [f"{key[0]} ({size} bytes) {ns} ns" for key, row in rows.items()
              if key not in pieces for size, ns in row.items()]
     text = table(["backend", "what, messages in a call",

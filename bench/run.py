@@ -35,7 +35,7 @@ def parts(args):
     is_there = daemon.exists()
     yield "tunnel", is_there and [
         HERE / "tunnel.py", "--rounds", args.rounds, "--seconds",
-        args.seconds, "--out", out,
+        args.seconds, "--out", out, "--no-tables",
         *(["--peers", args.peers] if args.peers else []),
         *(["--tests", args.tests] if args.tests else []), daemon]
     yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]

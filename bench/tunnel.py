@@ -201,6 +201,8 @@ def options():
                         help="programs whose name has one of these in it")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
                         default="build/bench")
+    parser.add_argument("--no-tables", action="store_true",
+                        help="write CSV only")
     parser.add_argument("daemon", metavar="DAEMON",
                         type=lambda p: pathlib.Path(p).resolve())
     args = parser.parse_args()
@@ -238,7 +240,8 @@ def main():
         for pair in pairs:
             pair.stop()
         laboratory.close()
-    print(report.tunnel(args.out))
+    if not args.no_tables:
+        print(report.tunnel(args.out))
 
 
 if __name__ == "__main__":

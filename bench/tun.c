@@ -209,7 +209,7 @@ int main(int argc, char **argv)
 
 	if (argc > 1)
 		gso_size = (unsigned int)strtoul(argv[1], NULL, 10);
-	batch = malloc(sizeof(*batch));
+	batch = calloc(1, sizeof(*batch));
 	if (!batch || gso_size < 64 || gso_size > 9000)
 		return 1;
 	merge_init(batch);

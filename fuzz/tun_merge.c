@@ -207,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len == 0)
 		return 0;
 	if (!m) {
-		m = malloc(sizeof(*m));
+		m = calloc(1, sizeof(*m));
 		require(m != NULL);
 		merge_init(m);
 	}

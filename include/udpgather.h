@@ -573,9 +573,9 @@ struct ug_view {
  *		UG_MAX_SLOTS; 64 is a good number
  *
  * It belongs to no socket. A slot is 64 KiB of address space; it becomes
- * memory as far as the kernel has filled it. Of more than 16 slots, a system
- * call uses as many as messages of the size of the last ones would fill with
- * 1 MiB: many where datagrams come one by one, few where they come merged.
+ * memory as far as the kernel has filled it. Of more than 8 slots, a system
+ * call uses all only while many short messages are waiting, and 8 while they
+ * are long: those that the kernel has merged.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */

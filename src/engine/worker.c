@@ -17,7 +17,7 @@ enum {
 };
 
 enum {
-	/* Batches of a lane before the others have their turn. */
+	/* Batches of each lane between two looks at the descriptors. */
 	ROUNDS = 4,
 	EVENTS = 4,
 	/* After so long without a packet, memory is given back. */
@@ -108,16 +108,25 @@ static void follow_block(struct worker *w)
 	watch_tun(w);
 }
 
-/* Return: true if the lane may have more work. */
-static bool run_lane(struct worker *w, struct lane *lane)
+/* Run a lane that is ready; it stays so until it was found empty. */
+static void run_lane(struct worker *w, unsigned int bit, struct lane *lane)
 {
-	enum lane_result result = LANE_BUSY;
-
-	for (int i = 0; i < ROUNDS && result == LANE_BUSY; i++)
-		result = lane_run(lane, &w->context);
+	if (!(w->ready & bit))
+		return;
 	/* Where a helper has the lane, it is looked at again soon; what a full
 	 * socket holds up, an event tells. */
-	return result != LANE_EMPTY && !lane_is_blocked(lane);
+	if (lane_run(lane, &w->context) == LANE_EMPTY || lane_is_blocked(lane))
+		w->ready &= ~bit;
+}
+
+/* The lanes take turns, so that none waits long for a big batch of others. */
+static void run_lanes(struct worker *w)
+{
+	for (int i = 0; i < ROUNDS && w->ready; i++) {
+		run_lane(w, READY_IN4, &w->in4->lane);
+		run_lane(w, READY_IN6, &w->in6->lane);
+		run_lane(w, READY_OUT, &w->out->lane);
+	}
 }
 
 /* The device does not exist any more: stop listening to it, and tell. */
@@ -189,13 +198,6 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 	}
 }
 
-/* Run a lane that is ready; it stays so until it was found empty. */
-static void run_ready(struct worker *w, unsigned int bit, struct lane *lane)
-{
-	if ((w->ready & bit) && !run_lane(w, lane))
-		w->ready &= ~bit;
-}
-
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -214,9 +216,7 @@ static void *worker_main(void *arg)
 			crew_tell(&w->crew, false);
 			continue;
 		}
-		run_ready(w, READY_IN4, &w->in4->lane);
-		run_ready(w, READY_IN6, &w->in6->lane);
-		run_ready(w, READY_OUT, &w->out->lane);
+		run_lanes(w);
 		/* What is left needs no event to go on. */
 		if (w->context.sock && outbound_has_work(w->out) &&
 		    !lane_is_blocked(&w->out->lane))

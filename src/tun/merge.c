@@ -57,11 +57,10 @@
 
 /**
  * merge_init() - prepare a batch for its first merge_reset()
- * @m:		caller's storage
+ * @m:		caller's storage, all zero: most of it is not even touched
  */
 void merge_init(struct merge *m)
 {
-	memset(m, 0, sizeof(*m));
 	m->gen = 1;
 }
 

@@ -10,8 +10,8 @@
  *
  * Where the kernel merges, a few slots hold what the cache can; where it does
  * not, many datagrams for one system call are worth a third of the throughput.
- * So the number of slots that a call may fill follows the size of the messages
- * that the last one brought.
+ * So the number of slots that a call may fill follows the number and the size of
+ * the messages that the last one brought.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -32,10 +32,10 @@ enum {
 	/* System calls that one ug_receive() may spend on what it drops. */
 	MAX_CALLS = 64,
 	/* Slots that each call may fill, whatever comes. */
-	MIN_DEPTH = 16,
-	/* Bytes that the others may come to, if the next messages are as long
-	 * as the last ones. */
-	FILL_LEN = 1 << 20,
+	MIN_DEPTH = 8,
+	/* Bytes that all of them may come to, if the next messages are as long
+	 * as the last ones, but for the MIN_DEPTH. */
+	FILL_LEN = 512 << 10,
 	/* The least that a message takes of its slot. */
 	PAGE_LEN = 4096
 };
@@ -205,15 +205,24 @@ static void prepare(struct ug_receiver *r)
 		reset_slot(r, r->n_ready);
 }
 
-/* How many slots the next call may fill, after one that has brought @n. */
+/*
+ * How many slots the next call may fill, after one that has brought @n: more
+ * only if this one was not enough for short messages, and fewer as soon as it
+ * was more than enough, or for long ones.
+ */
 static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
 {
+	size_t depth = r->depth;
 	size_t len = 0;
 
 	for (unsigned int i = 0; i < n; i++)
 		len += size_max(r->msgs[i].msg_len, PAGE_LEN);
-	size_t depth = len ? (size_t)FILL_LEN * n / len : MIN_DEPTH;
-
+	if (n == depth)
+		depth *= 2;
+	else if (n < depth / 2)
+		depth /= 2;
+	if (len)
+		depth = size_min(depth, (size_t)FILL_LEN * n / len);
 	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
 }
 
@@ -447,17 +456,28 @@ bool ug_receiver_release(struct ug_receiver *rcv)
 		       MADV_DONTNEED) == 0;
 }
 
+/* Behind the slots in their mapping: what is not used is no memory, either. */
+static size_t mapping_len(const struct ug_receiver *r)
+{
+	return r->n_slots * (SLOT_LEN + sizeof(*r->msgs) + sizeof(*r->iov) +
+			     sizeof(*r->controls) + sizeof(*r->from));
+}
+
 static int map_slots(struct ug_receiver *r)
 {
-	size_t len = (size_t)r->n_slots * SLOT_LEN;
-	void *memory = mmap(NULL, len, PROT_READ | PROT_WRITE,
+	void *memory = mmap(NULL, mapping_len(r), PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory == MAP_FAILED)
 		return -ENOMEM;
 	/* A kernel without huge pages refuses, and has none to give. */
-	madvise(memory, len, MADV_NOHUGEPAGE);
+	madvise(memory, mapping_len(r), MADV_NOHUGEPAGE);
 	r->memory = memory;
+	/* The most aligned first. */
+	r->controls = (void *)(r->memory + (size_t)r->n_slots * SLOT_LEN);
+	r->msgs = (void *)(r->controls + r->n_slots);
+	r->iov = (void *)(r->msgs + r->n_slots);
+	r->from = (void *)(r->iov + r->n_slots);
 	return 0;
 }
 
@@ -471,13 +491,8 @@ int ug_receiver_new(struct ug_receiver **out, unsigned int n_slots)
 		return -ENOMEM;
 	r->n_slots = n_slots;
 	r->depth = (unsigned int)size_min(n_slots, MIN_DEPTH);
-	r->msgs = calloc(n_slots, sizeof(*r->msgs));
-	r->iov = calloc(n_slots, sizeof(*r->iov));
-	r->controls = calloc(n_slots, sizeof(*r->controls));
-	r->from = calloc(n_slots, sizeof(*r->from));
-	if (!r->msgs || !r->iov || !r->controls || !r->from ||
-	    map_slots(r) < 0) {
-		ug_receiver_free(r);
+	if (map_slots(r) < 0) {
+		free(r);
 		return -ENOMEM;
 	}
 	*out = r;
@@ -488,12 +503,7 @@ void ug_receiver_free(struct ug_receiver *rcv)
 {
 	if (!rcv)
 		return;
-	if (rcv->memory)
-		munmap(rcv->memory, (size_t)rcv->n_slots * SLOT_LEN);
-	free(rcv->from);
-	free(rcv->controls);
-	free(rcv->iov);
-	free(rcv->msgs);
+	munmap(rcv->memory, mapping_len(rcv));
 	free(rcv);
 }
 

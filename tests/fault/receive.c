@@ -142,25 +142,44 @@ static void nothing(void **state)
 static void depth(void **state)
 {
 	static const struct {
-		size_t len;	   /* of the messages that come */
-		unsigned int next; /* slots that the next call has */
+		size_t len;	    /* of the messages that come */
+		unsigned int n;	    /* how many of them */
+		unsigned int asked; /* slots that the call has */
 	} rows[] = {
-		{ 100, 100 },  { 65535, 16 }, { 0, 100 },    { 4096, 100 },
-		{ 1400, 100 }, { 65000, 16 }, { 32768, 32 }, { 16384, 64 },
-		{ 10486, 99 }, { 60000, 17 },
+		/* Short ones: more and more. */
+		{ 100, 200, 8 },
+		{ 1400, 200, 16 },
+		{ 0, 200, 32 },
+		{ 4096, 200, 64 },
+		{ 100, 200, 100 },
+		/* Long ones: few at once. */
+		{ 65000, 200, 100 },
+		{ 65000, 200, 8 },
+		{ 65000, 200, 8 },
+		/* Not so long. */
+		{ 16384, 200, 8 },
+		{ 16384, 200, 16 },
+		{ 16384, 200, 32 },
+		{ 16384, 200, 32 },
+		/* A few: the rest is not needed. */
+		{ 100, 32, 32 },
+		{ 100, 40, 64 },
+		{ 100, 20, 64 },
+		{ 100, 14, 32 },
+		{ 100, 1, 16 },
+		{ 100, 1, 8 },
 	};
-	unsigned int room = 16;
 
 	(void)state;
 	ug_receiver_free(rcv);
 	assert_int_equal(ug_receiver_new(&rcv, 100), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		n_queue = next_in_queue = 0;
-		for (int k = 0; k < 200; k++)
+		for (unsigned int k = 0; k < rows[i].n; k++)
 			come((struct coming){ .len = rows[i].len });
-		assert_int_equal(receive(ARRAY_LEN(views)), room);
-		assert_int_equal(asked, room);
-		room = rows[i].next;
+		assert_int_equal(receive(ARRAY_LEN(views)),
+				 size_min(rows[i].n, rows[i].asked));
+		assert_int_equal(asked, rows[i].asked);
 	}
 	/* A receiver with few slots uses them all. */
 	ug_receiver_free(rcv);

@@ -21,7 +21,7 @@ static int ns;
 static int make_tun(void **state)
 {
 	(void)state;
-	pair_batch = malloc(sizeof(*pair_batch));
+	pair_batch = calloc(1, sizeof(*pair_batch));
 	pair_slab = malloc(SLAB_CAP);
 	pair_frame = malloc(TUN_HEADROOM + IPV6_PACKET_MAX);
 	if (!pair_batch || !pair_slab || !pair_frame)

@@ -47,7 +47,7 @@ static struct segment pair_segs[SEGS_CAP];
 static inline int pair_make(void **state)
 {
 	(void)state;
-	pair_batch = malloc(sizeof(*pair_batch));
+	pair_batch = calloc(1, sizeof(*pair_batch));
 	pair_slab = malloc(SLAB_CAP);
 	pair_frame = malloc(TUN_HEADROOM + IPV6_PACKET_MAX);
 	if (!pair_batch || !pair_slab || !pair_frame)

@@ -23,7 +23,7 @@ static size_t arena_used;
 static inline int batch_make(void **state)
 {
 	(void)state;
-	batch = malloc(sizeof(*batch));
+	batch = calloc(1, sizeof(*batch));
 	arena = malloc(ARENA_LEN);
 	if (!batch || !arena)
 		return -1;

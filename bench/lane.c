@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a lane carries with several workers, in memory: a source that copies a
+ * super-packet of 64 KiB and cuts it, as the outbound lane does with what the
+ * TUN gives; sealing; a sink that copies what it gets, as the kernel would.
+ * Runs with different numbers of workers alternate; the median of each counts.
+ *
+ * The first table is the time of each step with one worker; from it follows
+ * what more workers can give at most: only one of them takes at a time, and
+ * only one commits.
+ *
+ * usage: bench-lane [--csv FILE] [--seconds S] [--rounds N] [WORKERS ...]
+ */
+#include <getopt.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/aead.h"
+#include "engine/clocks.h"
+#include "engine/lane.h"
+#include "tun/segment.h"
+
+enum {
+	SLOTS = 16,
+	WORKERS_CAP = SLOTS,
+	ROUNDS_CAP = 99,
+	HEADER_LEN = 16,
+	TAIL_LEN = 31,
+	PAYLOAD = 1368,
+	SUPER_LEN = 40 + 47 * PAYLOAD,
+	SEGMENTS = 47,
+	SLAB_LEN = 192 << 10,
+};
+
+/* A batch: one super-packet. */
+struct slot {
+	uint8_t packet[SUPER_LEN];
+	uint8_t slab_bytes[SLAB_LEN];
+	struct segment segs[SEGMENTS];
+	struct segment_slab slab;
+	struct aead_msg msgs[SEGMENTS];
+	uint64_t first_counter;
+};
+
+/* What one run shares. Times are of one worker only. */
+struct run {
+	struct lane lane;
+	uint64_t counter;
+	uint8_t sink[SLAB_LEN];
+	uint64_t n_batches;
+	uint64_t expected;
+	uint64_t take_ns, work_ns, commit_ns;
+	bool is_timed;
+};
+
+struct worker {
+	struct run *run;
+	struct aead *aead;
+	pthread_t thread;
+};
+
+static struct slot *slots[SLOTS];
+static uint8_t super[SUPER_LEN];
+static struct vnet_frame frame;
+static const uint8_t key[AEAD_KEY_LEN] = { 1, 2, 3 };
+static _Atomic bool is_over;
+
+/* Of the thread, so that what else the machine does is not in it. */
+static uint64_t begin_time(const struct run *run)
+{
+	return run->is_timed ? time_read(CLOCK_THREAD_CPUTIME_ID) : 0;
+}
+
+static void add_time(const struct run *run, uint64_t *sum, uint64_t since)
+{
+	if (run->is_timed)
+		*sum += begin_time(run) - since;
+}
+
+static bool take(void *arg, void *slot_arg, void *context)
+{
+	struct slot *slot = slot_arg;
+	struct segment_cursor cursor;
+	struct run *run = arg;
+	uint64_t since = begin_time(run);
+
+	(void)context;
+	if (atomic_load_explicit(&is_over, memory_order_relaxed))
+		return false;
+	memcpy(slot->packet, super, SUPER_LEN);
+	slot->slab.used = 0;
+	slot->slab.segs_cnt = 0;
+	segment_begin(&cursor, slot->packet, &frame);
+	slot->slab.stride = HEADER_LEN + PAYLOAD + 40 + AEAD_TAG_LEN;
+	segment_cut(&cursor, &slot->slab);
+	slot->first_counter = run->counter;
+	run->counter += slot->slab.segs_cnt;
+	add_time(run, &run->take_ns, since);
+	return true;
+}
+
+static void work(void *arg, void *slot_arg, void *context)
+{
+	struct slot *slot = slot_arg;
+	struct run *run = arg;
+	uint64_t since = begin_time(run);
+	unsigned int n = slot->slab.segs_cnt;
+
+	for (unsigned int i = 0; i < n; i++)
+		slot->msgs[i] = (struct aead_msg){
+			.key = key,
+			.counter = slot->first_counter + i,
+			.text = slot->segs[i].data,
+			.len = slot->segs[i].len,
+		};
+	aead_seal_batch(context, slot->msgs, n);
+	add_time(run, &run->work_ns, since);
+}
+
+static bool commit(void *arg, void *slot_arg, void *context)
+{
+	struct slot *slot = slot_arg;
+	struct run *run = arg;
+	uint64_t since = begin_time(run);
+
+	(void)context;
+	if (slot->first_counter != run->expected) {
+		fprintf(stderr, "bench-lane: out of order\n");
+		abort();
+	}
+	run->expected += slot->slab.segs_cnt;
+	memcpy(run->sink, slot->slab_bytes, slot->slab.used);
+	run->n_batches++;
+	add_time(run, &run->commit_ns, since);
+	return true;
+}
+
+static const struct lane_ops ops = {
+	.take = take,
+	.work = work,
+	.commit = commit,
+};
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	while (!atomic_load_explicit(&is_over, memory_order_relaxed))
+		if (lane_run(&w->run->lane, w->aead) != LANE_BUSY)
+			sched_yield();
+	return NULL;
+}
+
+/* Return: batches a second. */
+static double run_once(struct run *run, enum aead_choice backend,
+		       unsigned int n_workers, double seconds)
+{
+	struct worker workers[WORKERS_CAP];
+	uint64_t start = time_now();
+	struct timespec ts = {
+		.tv_sec = (time_t)seconds,
+		.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9),
+	};
+
+	atomic_store(&is_over, false);
+	lane_init(&run->lane, &ops, run, (void *const *)slots, SLOTS);
+	run->n_batches = 0;
+	run->counter = run->expected = 0;
+	run->take_ns = run->work_ns = run->commit_ns = 0;
+	for (unsigned int i = 0; i < n_workers; i++) {
+		workers[i] = (struct worker){
+			.run = run,
+			.aead = aead_new(backend),
+		};
+		if (!workers[i].aead ||
+		    pthread_create(&workers[i].thread, NULL, worker_main,
+				   &workers[i])) {
+			fprintf(stderr, "bench-lane: no threads\n");
+			exit(1);
+		}
+	}
+	nanosleep(&ts, NULL);
+	atomic_store(&is_over, true);
+	for (unsigned int i = 0; i < n_workers; i++) {
+		pthread_join(workers[i].thread, NULL);
+		aead_free(workers[i].aead);
+	}
+	return (double)run->n_batches * 1e9 / (double)(time_now() - start);
+}
+
+static void make_super(void)
+{
+	struct ipv4_hdr *ip = (void *)super;
+	struct tcp_hdr *tcp = (void *)(super + sizeof(*ip));
+	struct vnet_hdr hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+				.gso_type = VIRTIO_NET_HDR_GSO_TCPV4 };
+
+	for (size_t i = 0; i < SUPER_LEN; i++)
+		super[i] = (uint8_t)(i * 2654435761U >> 13);
+	memset(super, 0, 40);
+	ip->version_ihl = 0x45;
+	ip->total_len = be16_make((uint16_t)SUPER_LEN);
+	ip->frag = be16_make(IPV4_DF);
+	ip->ttl = 64;
+	ip->proto = IP_PROTO_TCP;
+	tcp->data_off = 0x50;
+	tcp->flags = TCP_ACK;
+	vnet_set(hdr.hdr_len, 40);
+	vnet_set(hdr.gso_size, PAYLOAD);
+	vnet_set(hdr.csum_start, 20);
+	vnet_set(hdr.csum_offset, offsetof(struct tcp_hdr, check));
+	if (vnet_parse_frame(&hdr, super, SUPER_LEN, &frame) != VNET_OK)
+		abort();
+}
+
+static void make_slots(void)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		slots[i] = calloc(1, sizeof(*slots[i]));
+		if (!slots[i])
+			abort();
+		slots[i]->slab = (struct segment_slab){
+			.base = slots[i]->slab_bytes,
+			.cap = SLAB_LEN,
+			.headroom = HEADER_LEN,
+			.tailroom = TAIL_LEN,
+			.segs = slots[i]->segs,
+			.segs_cap = SEGMENTS,
+		};
+	}
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *values, unsigned int n)
+{
+	qsort(values, n, sizeof(*values), compare);
+	return values[n / 2];
+}
+
+/* What can be said of a backend. */
+struct result {
+	const char *name;
+	enum aead_choice choice;
+	double take_us, work_us, commit_us;
+};
+
+/* At most this many batches a second for each one of one worker. */
+static double limit(const struct result *r, unsigned int cores)
+{
+	double all = r->take_us + r->work_us + r->commit_us;
+	double serial = r->take_us > r->commit_us ? r->take_us : r->commit_us;
+	double most = all / serial;
+
+	return (double)cores < most ? (double)cores : most;
+}
+
+static void measure_steps(struct run *run, struct result *r, double seconds)
+{
+	run->is_timed = true;
+	run_once(run, r->choice, 1, seconds);
+	run->is_timed = false;
+	double n = (double)run->n_batches * 1e3;
+
+	r->take_us = (double)run->take_ns / n;
+	r->work_us = (double)run->work_ns / n;
+	r->commit_us = (double)run->commit_ns / n;
+}
+
+struct arguments {
+	const char *csv;
+	double seconds;
+	unsigned int rounds;
+	unsigned int n_counts;
+	unsigned int counts[WORKERS_CAP];
+};
+
+static void parse(struct arguments *a, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "csv", required_argument, NULL, 'c' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*a = (struct arguments){ .seconds = 0.5, .rounds = 5 };
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'c')
+			a->csv = optarg;
+		else if (c == 's')
+			a->seconds = atof(optarg);
+		else if (c == 'r')
+			a->rounds = (unsigned int)atoi(optarg);
+		else
+			exit(2);
+	}
+	for (; optind < argc && a->n_counts < WORKERS_CAP; optind++)
+		a->counts[a->n_counts++] = (unsigned int)atoi(argv[optind]);
+	if (!a->n_counts) {
+		a->n_counts = 2;
+		a->counts[0] = 1;
+		a->counts[1] = 2;
+	}
+	for (unsigned int i = 0; i < a->n_counts; i++)
+		if (!a->counts[i] || a->counts[i] > WORKERS_CAP)
+			exit(2);
+	if (a->seconds <= 0 || !a->rounds || a->rounds > ROUNDS_CAP)
+		exit(2);
+}
+
+static void print_backend(struct run *run, const struct arguments *a,
+			  struct result *r, FILE *csv)
+{
+	static double rates[WORKERS_CAP][ROUNDS_CAP];
+	static const unsigned int cores[] = { 2, 4, 8, 16, 64 };
+
+	measure_steps(run, r, a->seconds);
+	for (unsigned int round = 0; round < a->rounds; round++)
+		for (unsigned int i = 0; i < a->n_counts; i++)
+			rates[i][round] = run_once(run, r->choice, a->counts[i],
+						   a->seconds);
+	printf("| %s | take %.1f, work %.1f, commit %.1f us |", r->name,
+	       r->take_us, r->work_us, r->commit_us);
+	double base = 0;
+
+	for (unsigned int i = 0; i < a->n_counts; i++) {
+		double rate = median(rates[i], a->rounds);
+
+		base = i ? base : rate;
+		printf(" %u: %.2f Gbit/s, %.2f times |", a->counts[i],
+		       rate * SUPER_LEN * 8 / 1e9, rate / base);
+		if (csv)
+			fprintf(csv, "%s,%u,%.3f,%.3f,%.2f,%.2f,%.2f\n",
+				r->name, a->counts[i],
+				rate * SUPER_LEN * 8 / 1e9, rate / base,
+				r->take_us, r->work_us, r->commit_us);
+	}
+	printf(" limit:");
+	for (size_t i = 0; i < ARRAY_LEN(cores); i++)
+		printf(" %u: %.1f", cores[i], limit(r, cores[i]));
+	printf(" |\n");
+}
+
+int main(int argc, char **argv)
+{
+	static struct result backends[] = {
+		{ .name = "libsodium", .choice = AEAD_SODIUM },
+		{ .name = "best", .choice = AEAD_BEST },
+	};
+	static struct run run;
+	struct arguments a;
+	FILE *csv = NULL;
+
+	parse(&a, argc, argv);
+	make_super();
+	make_slots();
+	if (a.csv) {
+		csv = fopen(a.csv, "w");
+		if (!csv) {
+			perror(a.csv);
+			return 1;
+		}
+		fprintf(csv, "backend,workers,gbit_s,ratio,take_us,work_us,"
+			     "commit_us\n");
+	}
+	for (size_t i = 0; i < ARRAY_LEN(backends); i++)
+		print_backend(&run, &a, &backends[i], csv);
+	if (csv)
+		fclose(csv);
+	return 0;
+}

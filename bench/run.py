@@ -41,7 +41,9 @@ def parts(args):
     yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]
     yield "crypto", (is_there and has_option(daemon, "--bench-crypto") and
                      [daemon, "--bench-crypto=csv", STDOUT])
-    for name in "lane", "allowedips", "handshakes", "peers":
+    yield "lane", [programs / "bench-lane", "--csv", out / "lane.csv",
+                   *(["--seconds", "0.1", "--rounds", "1"] if quick else [])]
+    for name in "allowedips", "handshakes", "peers":
         yield name, [programs / f"bench-{name}", *quick,
                      "--csv", out / f"{name}.csv"]
 

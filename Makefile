@@ -26,6 +26,10 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+attack: all ## floods of full size: memory, what a session still carries, a new peer
+	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
+		tests/netns/attack.py $(BUILD)/wiregather figures
+
 interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
@@ -68,5 +72,5 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak interop tidy format bench bench-quick \
+.PHONY: all check asan tsan fuzz soak attack interop tidy format bench bench-quick \
 	bench-tunnel bench-udp bench-docs guard-record install clean help

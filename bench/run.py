@@ -43,9 +43,11 @@ def parts(args):
                      [daemon, "--bench-crypto=csv", STDOUT])
     yield "lane", [programs / "bench-lane", "--csv", out / "lane.csv",
                    *(["--seconds", "0.1", "--rounds", "1"] if quick else [])]
-    for name in "allowedips", "handshakes", "peers":
+    for name in "allowedips", "handshakes":
         yield name, [programs / f"bench-{name}", *quick,
                      "--csv", out / f"{name}.csv"]
+    yield "peers", is_there and [HERE / "peers.py", *quick, "--csv",
+                                 out / "peers.csv", build]
 
 
 def first_match(path, pattern):

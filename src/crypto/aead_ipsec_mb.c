@@ -52,12 +52,14 @@ static void run_init(struct run *run, IMB_MGR *mgr)
 }
 
 /**
- * run_deinit() - after the last message: wipe the key
+ * run_deinit() - after the last message: wipe the key, and what the library
+ *	has left of it on the stack (the implementation for SSE does)
  * @run:	run
  */
 static void run_deinit(struct run *run)
 {
 	secret_zero(run, sizeof(*run));
+	secret_wipe_stack();
 }
 
 /**

@@ -4,6 +4,8 @@
 
 #include <sodium.h>
 
+#include "crypto/secret.h"
+
 /**
  * seal_batch() - see struct aead_backend
  * @ctx:	not used
@@ -21,6 +23,7 @@ static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 			m->text, m->text + m->len, NULL, m->text, m->len, NULL,
 			0, NULL, (const uint8_t *)&nonce, m->key);
 	}
+	secret_wipe_stack();
 }
 
 /**
@@ -48,6 +51,7 @@ static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 				(const uint8_t *)&nonce, m->key) == 0;
 		n_good += m->is_authentic;
 	}
+	secret_wipe_stack();
 	return n_good;
 }
 
@@ -66,6 +70,7 @@ void aead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, in, len, aad,
 						  aad_len, NULL,
 						  (const uint8_t *)&nonce, key);
+	secret_wipe_stack();
 }
 
 bool aead_open(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
@@ -74,7 +79,10 @@ bool aead_open(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 {
 	struct aead_nonce nonce = aead_nonce_make(counter);
 
-	return crypto_aead_chacha20poly1305_ietf_decrypt(
-		       out, NULL, NULL, in, len, aad, aad_len,
-		       (const uint8_t *)&nonce, key) == 0;
+	bool is_authentic = crypto_aead_chacha20poly1305_ietf_decrypt(
+				    out, NULL, NULL, in, len, aad, aad_len,
+				    (const uint8_t *)&nonce, key) == 0;
+
+	secret_wipe_stack();
+	return is_authentic;
 }

@@ -83,4 +83,5 @@ void blake2s_kdf(uint8_t out1[BLAKE2S_HASH_LEN], uint8_t out2[BLAKE2S_HASH_LEN],
 	}
 	secret_zero(extracted, sizeof(extracted));
 	secret_zero(block, sizeof(block));
+	secret_wipe_stack();
 }

@@ -3,7 +3,7 @@
 #define CRYPTO_INIT_H
 
 /**
- * crypto_init() - let the libraries choose their implementations
+ * crypto_init() - let the libraries choose their implementations, and try them
  *
  * Call it once, before anything else of this room and before other threads.
  *

@@ -208,6 +208,20 @@ void secret_zero(void *buf, size_t len)
 	sodium_memzero(buf, len);
 }
 
+/*
+ * Not inlined, so that its variable lies where the library's were; and without
+ * the compiler's own zero, which would be a second one.
+ */
+__attribute__((noinline)) void secret_wipe_stack(void)
+{
+#if __has_attribute(uninitialized)
+	__attribute__((uninitialized))
+#endif
+	uint8_t below[SECRET_STACK_LEN];
+
+	sodium_memzero(below, sizeof(below));
+}
+
 bool secret_equal(const void *a, const void *b, size_t len)
 {
 	return sodium_memcmp(a, b, len) == 0;

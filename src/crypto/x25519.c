@@ -16,6 +16,7 @@ void x25519_public(uint8_t public_key[X25519_LEN],
 		   const uint8_t private_key[X25519_LEN])
 {
 	crypto_scalarmult_curve25519_base(public_key, private_key);
+	secret_wipe_stack();
 }
 
 bool x25519_shared(uint8_t shared[X25519_LEN],
@@ -32,5 +33,6 @@ bool x25519_shared(uint8_t shared[X25519_LEN],
 	if (is_good)
 		memcpy(shared, out, sizeof(out));
 	secret_zero(out, sizeof(out));
+	secret_wipe_stack();
 	return is_good;
 }

@@ -6,45 +6,27 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "device/shortcut.h"
+#include "device/trie.h"
 
 enum {
-	WORD_BITS = 32,
-	MAX_WORDS = 4,
+	/*
+	 * Shortcuts are built anew after this many changes, and one for so many
+	 * prefixes. Below that, a table is not worth any.
+	 */
+	SETTLE_MIN = 64,
+	SETTLE_PART = 16,
 };
 
 /*
- * @child:	[r] longer prefixes whose next bit is 0 or 1; as long as the
- *		node is spare, child[0] chains it
- * @owner:	[r] NULL: glue
- * @of_owner:	[w] in the owner's list, if there is an owner
- * @rcu:	once the node has left trie and list
- * @cidr:	[I]
- * @family:	[I]
- * @bits:	[I] one word (IPv4) or four, most significant first, host order;
- *		those behind the first cidr bits are zero
+ * Where a node hangs: the pointer to it, its parent and the pointer to that; and
+ * whether there are shortcuts on the way.
  */
-struct allowedips_node {
-	struct allowedips_node *child[2];
-	struct allowedips_owner *owner;
-	union {
-		struct list of_owner;
-		struct rcu_head rcu;
-	};
-	uint8_t cidr;
-	uint8_t family;
-	uint32_t bits[];
-};
-
-/* An address as the trie compares it. */
-struct key {
-	uint32_t bits[MAX_WORDS];
-};
-
-/* Where a node hangs: the pointer to it, its parent and the pointer to that. */
 struct place {
 	struct allowedips_node **slot;
 	struct allowedips_node *parent;
 	struct allowedips_node **parent_slot;
+	bool has_shortcut;
 };
 
 /**
@@ -56,28 +38,6 @@ struct place {
 static size_t family_slot(enum ip_family family)
 {
 	return family == IP_V4 ? 0 : 1;
-}
-
-/**
- * family_words() - how many words an address has
- * @family:	IP_V4 or IP_V6
- *
- * Return: 1 or 4.
- */
-static unsigned int family_words(enum ip_family family)
-{
-	return family == IP_V4 ? 1 : MAX_WORDS;
-}
-
-/**
- * family_bits() - how many bits an address has
- * @family:	IP_V4 or IP_V6
- *
- * Return: 32 or 128.
- */
-static unsigned int family_bits(enum ip_family family)
-{
-	return family_words(family) * WORD_BITS;
 }
 
 /**
@@ -93,22 +53,6 @@ static uint32_t word_at(const uint8_t *addr, unsigned int i)
 
 	memcpy(&word, addr + i * sizeof(word), sizeof(word));
 	return be32_get(word);
-}
-
-/**
- * word_mask() - which bits of a word belong to a prefix
- * @i:		which
- * @cidr:	how many bits of it count
- *
- * Return: ones for the first @cidr bits, as far as they are in word @i.
- */
-static uint32_t word_mask(unsigned int i, unsigned int cidr)
-{
-	if (cidr <= i * WORD_BITS)
-		return 0;
-	if (cidr >= (i + 1) * WORD_BITS)
-		return UINT32_MAX;
-	return ~(UINT32_MAX >> (cidr - i * WORD_BITS));
 }
 
 /**
@@ -129,53 +73,6 @@ static struct key key_of_prefix(const struct ip_prefix *prefix)
 }
 
 /**
- * bit_at() - one bit of an address
- * @bits:	address
- * @i:		which
- *
- * Return: 0 or 1.
- */
-static unsigned int bit_at(const uint32_t *bits, unsigned int i)
-{
-	return bits[i / WORD_BITS] >> (WORD_BITS - 1 - i % WORD_BITS) & 1;
-}
-
-/**
- * common_bits() - how many leading bits two addresses share
- * @a:		the one
- * @b:		the other
- * @max:	most that counts
- *
- * Return: the number, @max at most.
- */
-static unsigned int common_bits(const uint32_t *a, const uint32_t *b,
-				unsigned int max)
-{
-	unsigned int i;
-	unsigned int n;
-
-	for (i = 0; i * WORD_BITS < max; i++) {
-		if (a[i] == b[i])
-			continue;
-		n = i * WORD_BITS + (unsigned int)__builtin_clz(a[i] ^ b[i]);
-		return n < max ? n : max;
-	}
-	return max;
-}
-
-/**
- * node_covers() - does a node stand for a prefix of an address?
- * @n:		node
- * @bits:	address
- *
- * Return: true if so.
- */
-static bool node_covers(const struct allowedips_node *n, const uint32_t *bits)
-{
-	return common_bits(n->bits, bits, n->cidr) == n->cidr;
-}
-
-/**
  * node_alloc() - memory for a node
  * @family:	IP_V4 or IP_V6
  *
@@ -183,7 +80,8 @@ static bool node_covers(const struct allowedips_node *n, const uint32_t *bits)
  */
 static struct allowedips_node *node_alloc(enum ip_family family)
 {
-	return malloc(sizeof(struct allowedips_node) +
+	/* Without what would pad the struct: that is another 16 of heap. */
+	return malloc(offsetof(struct allowedips_node, bits) +
 		      family_words(family) * sizeof(uint32_t));
 }
 
@@ -238,6 +136,7 @@ static void node_fill(struct allowedips_node *n, enum ip_family family,
 	n->child[0] = NULL;
 	n->child[1] = NULL;
 	n->owner = NULL;
+	n->shortcut = NULL;
 	list_init(&n->of_owner);
 	n->cidr = (uint8_t)cidr;
 	n->family = (uint8_t)family;
@@ -260,6 +159,7 @@ static void node_release(struct rcu_head *head)
  */
 static void node_retire(struct allowedips_node *n)
 {
+	shortcut_drop(n);
 	rcu_free_later(&n->rcu, node_release);
 }
 
@@ -365,10 +265,12 @@ static void find_place(struct allowedips *table, enum ip_family family,
 	place->slot = &table->roots[family_slot(family)];
 	place->parent = NULL;
 	place->parent_slot = NULL;
+	place->has_shortcut = false;
 	while ((n = *place->slot) && n->cidr < cidr &&
 	       node_covers(n, key->bits)) {
 		place->parent_slot = place->slot;
 		place->parent = n;
+		place->has_shortcut |= n->shortcut != NULL;
 		place->slot = &n->child[bit_at(key->bits, n->cidr)];
 	}
 }
@@ -460,11 +362,29 @@ static int insert_fresh(struct allowedips *table,
 	return 0;
 }
 
+/**
+ * changed() - keep the shortcuts exact
+ * @table:	table
+ * @family:	IP_V4 or IP_V6
+ * @key:	prefix that has come, gone, or another owner
+ * @cidr:	its length
+ * @place:	from find_place(), before the change
+ */
+static void changed(struct allowedips *table, enum ip_family family,
+		    const struct key *key, unsigned int cidr,
+		    const struct place *place)
+{
+	table->n_changes++;
+	if (place->has_shortcut)
+		shortcut_refresh(table->roots[family_slot(family)], key, cidr);
+}
+
 int allowedips_insert(struct allowedips *table, const struct ip_prefix *prefix,
 		      struct allowedips_owner *owner)
 {
 	struct key key = key_of_prefix(prefix);
 	struct place place;
+	int err;
 
 	INVARIANT(ip_prefix_is_valid(prefix));
 	find_place(table, prefix->family, &key, prefix->cidr, &place);
@@ -472,11 +392,15 @@ int allowedips_insert(struct allowedips *table, const struct ip_prefix *prefix,
 	    ((*place.slot)->owner ||
 	     table->n_prefixes < ALLOWEDIPS_MAX_PREFIXES)) {
 		node_own(table, *place.slot, owner);
+		changed(table, prefix->family, &key, prefix->cidr, &place);
 		return 0;
 	}
 	if (table->n_prefixes >= ALLOWEDIPS_MAX_PREFIXES)
 		return -ENOSPC;
-	return insert_fresh(table, prefix, &key, owner, &place);
+	err = insert_fresh(table, prefix, &key, owner, &place);
+	if (!err)
+		changed(table, prefix->family, &key, prefix->cidr, &place);
+	return err;
 }
 
 /**
@@ -491,22 +415,27 @@ int allowedips_insert(struct allowedips *table, const struct ip_prefix *prefix,
 static void remove_at(struct allowedips *table, const struct place *place)
 {
 	struct allowedips_node *n = *place->slot;
-	struct allowedips_node *parent = place->parent;
+	struct allowedips_node *glue = NULL;
 	struct allowedips_node *child;
+	struct key key = key_of_node(n);
 
 	node_disown(table, n);
 	if (n->child[0] && n->child[1]) {
 		rcu_store(n->owner, NULL);
+		changed(table, n->family, &key, n->cidr, place);
 		return;
 	}
 	child = n->child[0] ? n->child[0] : n->child[1];
 	rcu_store(*place->slot, child);
+	if (!child && place->parent && !place->parent->owner) {
+		glue = place->parent;
+		child = glue->child[0] ? glue->child[0] : glue->child[1];
+		rcu_store(*place->parent_slot, child);
+	}
+	changed(table, n->family, &key, n->cidr, place);
 	node_retire(n);
-	if (child || !parent || parent->owner)
-		return;
-	child = parent->child[0] ? parent->child[0] : parent->child[1];
-	rcu_store(*place->parent_slot, child);
-	node_retire(parent);
+	if (glue)
+		node_retire(glue);
 }
 
 bool allowedips_remove(struct allowedips *table, const struct ip_prefix *prefix,
@@ -529,24 +458,56 @@ void allowedips_remove_owner(struct allowedips *table,
 {
 	struct allowedips_node *n;
 	struct place place;
-	struct key key = { { 0 } };
-	unsigned int i;
+	struct key key;
 
 	while (!list_is_empty(&owner->prefixes)) {
 		n = container_of(owner->prefixes.next, struct allowedips_node,
 				 of_owner);
-		for (i = 0; i < family_words(n->family); i++)
-			key.bits[i] = n->bits[i];
+		key = key_of_node(n);
 		find_place(table, n->family, &key, n->cidr, &place);
 		INVARIANT(*place.slot == n);
 		remove_at(table, &place);
 	}
 }
 
+void allowedips_settle(struct allowedips *table)
+{
+	size_t few = SETTLE_MIN + table->n_prefixes / SETTLE_PART;
+
+	if (table->n_changes < few)
+		return;
+	table->n_changes = 0;
+	for (size_t i = 0; i < ARRAY_LEN(table->roots); i++)
+		shortcut_tune(table->roots[i]);
+}
+
+/**
+ * leap() - follow a shortcut
+ * @s:		shortcut
+ * @from:	number of bits before those that lead into it
+ * @key:	address
+ * @best:	set to the owner of the slot, if it has one
+ *
+ * Return: the next node; NULL.
+ */
+static inline const struct allowedips_node *leap(const struct shortcut *s,
+						 unsigned int from,
+						 const struct key *key,
+						 struct allowedips_owner **best)
+{
+	const struct shortcut_slot *slot =
+		&s->slots[key_window(key, from, s->n_bits)];
+	struct allowedips_owner *owner = rcu_load(slot->owner);
+
+	if (owner)
+		*best = owner;
+	return rcu_load(slot->node);
+}
+
 /**
  * lookup() - walk down and remember the last owner
  * @n:		root
- * @bits:	address
+ * @key:	address
  * @family:	IP_V4 or IP_V6
  *
  * @family is a constant at each call, so each becomes a loop of its own.
@@ -554,19 +515,24 @@ void allowedips_remove_owner(struct allowedips *table,
  * Return: the owner; NULL.
  */
 static inline __attribute__((always_inline)) struct allowedips_owner *
-lookup(const struct allowedips_node *n, const uint32_t *bits,
+lookup(const struct allowedips_node *n, const struct key *key,
        enum ip_family family)
 {
 	struct allowedips_owner *best = NULL;
 	struct allowedips_owner *owner;
+	const struct shortcut *shortcut;
 
-	while (n && common_bits(n->bits, bits, n->cidr) == n->cidr) {
+	while (n && node_covers(n, key->bits)) {
 		owner = rcu_load(n->owner);
 		if (owner)
 			best = owner;
 		if (n->cidr == family_bits(family))
 			break;
-		n = rcu_load(n->child[bit_at(bits, n->cidr)]);
+		shortcut = rcu_load(n->shortcut);
+		if (shortcut)
+			n = leap(shortcut, n->cidr, key, &best);
+		else
+			n = rcu_load(n->child[bit_at(key->bits, n->cidr)]);
 	}
 	return best;
 }
@@ -581,8 +547,8 @@ struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
 	for (i = 0; i < family_words(family); i++)
 		key.bits[i] = word_at(addr, i);
 	if (family == IP_V4)
-		return lookup(rcu_load(table->roots[0]), key.bits, IP_V4);
-	return lookup(rcu_load(table->roots[1]), key.bits, IP_V6);
+		return lookup(rcu_load(table->roots[0]), &key, IP_V4);
+	return lookup(rcu_load(table->roots[1]), &key, IP_V6);
 }
 
 bool allowedips_next(const struct allowedips_owner *owner,

@@ -7,8 +7,9 @@
  * without an owner ("glue") is there only to fork, so it always has two
  * children, and n prefixes need at most 2n - 1 nodes. A look-up walks down from
  * the root while the node's prefix covers the address and remembers the last
- * owner it passed: at most 33 or 129 steps, and about log2(n) in practice. A
- * node takes 48 bytes (IPv4) or 60 (IPv6).
+ * owner it passed: at most 33 or 129 steps. In a large table, shortcuts
+ * (shortcut.h) leap over most of them. A node takes 56 bytes (IPv4) or 68
+ * (IPv6), a slot of a shortcut 16.
  *
  * Readers walk under RCU without a lock. The writer changes one pointer at a
  * time, such that a reader sees the trie either before or after each insertion
@@ -74,12 +75,14 @@ struct allowedips_owner {
  * @spare:	[w] nodes set aside by allowedips_reserve(), by family
  * @n_spare:	[w]
  * @n_prefixes:	[w]
+ * @n_changes:	[w] since the shortcuts were built
  */
 struct allowedips {
 	struct allowedips_node *roots[2];
 	struct allowedips_node *spare[2];
 	size_t n_spare[2];
 	size_t n_prefixes;
+	size_t n_changes;
 };
 
 /**
@@ -156,6 +159,17 @@ bool allowedips_remove(struct allowedips *table, const struct ip_prefix *prefix,
  */
 void allowedips_remove_owner(struct allowedips *table,
 			     struct allowedips_owner *owner);
+
+/**
+ * allowedips_settle() - after some insertions and removals: look-ups to come
+ *	shall be quick
+ * @table:	the table
+ *
+ * Look-ups are right without it. It walks over the whole table if that has
+ * changed by a part of it, and does nothing else. What it would need memory for
+ * it leaves undone if there is none. The writer.
+ */
+void allowedips_settle(struct allowedips *table);
 
 /**
  * allowedips_lookup() - whose is an address?

@@ -8,9 +8,14 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "crypto/secret.h"
+#include "device/memory.h"
 
 enum {
 	CHUNK_LEN = 16 * 1024,
+	/* From so many chunks, or from the removal of so many prefixes or peers
+	 * on, memory goes back to the kernel: a MiB, or less. */
+	MANY_CHUNKS = 64,
+	MANY_REMOVED = 1024,
 };
 
 enum kind {
@@ -80,15 +85,19 @@ struct config *config_new(void)
 void config_free(struct config *config)
 {
 	struct chunk *chunk;
+	bool is_large;
 
 	if (!config)
 		return;
+	is_large = config->n_chunks >= MANY_CHUNKS;
 	while ((chunk = config->first)) {
 		config->first = chunk->next;
 		secret_zero(chunk->bytes, chunk->len);
 		free(chunk);
 	}
 	free(config);
+	if (is_large)
+		memory_trim_later();
 }
 
 /**
@@ -612,9 +621,21 @@ static void apply_record(struct change *change, const struct record *record)
 	}
 }
 
+/**
+ * n_items() - how much does the device hold?
+ * @device:	device
+ *
+ * Return: peers and prefixes.
+ */
+static size_t n_items(const struct device *device)
+{
+	return device->n_peers + device->allowedips.n_prefixes;
+}
+
 int config_apply(const struct config *config, struct device *device,
 		 uint64_t now)
 {
+	size_t n_before = n_items(device);
 	struct change change = { .device = device, .now = now };
 	struct cursor cursor = { config->first, 0 };
 	struct record record;
@@ -628,8 +649,11 @@ int config_apply(const struct config *config, struct device *device,
 		while (next_record(&cursor, &record))
 			apply_record(&change, &record);
 		end_section(&change);
+		allowedips_settle(&device->allowedips);
 		device->generation++;
 	}
 	unprepare(&change);
+	if (n_before >= n_items(device) + MANY_REMOVED)
+		memory_trim_later();
 	return err;
 }

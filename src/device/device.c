@@ -278,6 +278,7 @@ void device_remove_peer(struct device *device, struct peer *peer)
 
 	INVARIANT(was_there && peer->is_configured);
 	peer_stop(peer);
+	noise_handshake_forget(&peer->handshake);
 	allowedips_remove_owner(&device->allowedips, &peer->allowedips);
 	list_remove(&peer->in_device);
 	device->n_peers--;

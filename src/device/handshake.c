@@ -90,6 +90,73 @@ static struct peer *lookup(struct device *device, uint32_t receiver)
 }
 
 /**
+ * is_awaited() - does a handshake of ours wait under this receiver index?
+ * @device:	device
+ * @receiver:	index
+ *
+ * Return: true if so.
+ */
+static bool is_awaited(const struct device *device, struct le32 receiver)
+{
+	bool is_there;
+
+	rcu_enter();
+	is_there = index_lookup_handshake(&device->index, le32_get(receiver));
+	rcu_leave();
+	return is_there;
+}
+
+/**
+ * screen_receiver() - turn away what answers no message of ours
+ * @device:	device
+ * @type:	type of the message
+ * @msg:	message
+ *
+ * Return: DROP_NONE; DROP_NO_INDEX; DROP_BAD_MESSAGE.
+ */
+static enum drop_reason screen_receiver(const struct device *device,
+					enum message_type type, const void *msg)
+{
+	const struct message_response *response = msg;
+	const struct message_cookie *cookie = msg;
+
+	switch (type) {
+	case MESSAGE_INITIATION:
+		return DROP_NONE;
+	case MESSAGE_RESPONSE:
+		return is_awaited(device, response->receiver) ? DROP_NONE
+							      : DROP_NO_INDEX;
+	case MESSAGE_COOKIE:
+		return is_awaited(device, cookie->receiver) ? DROP_NONE
+							    : DROP_NO_INDEX;
+	default:
+		return DROP_BAD_MESSAGE;
+	}
+}
+
+enum drop_reason device_screen_handshake(struct device *device, const void *msg,
+					 size_t len,
+					 const struct device_origin *from,
+					 uint64_t now, bool *is_proven)
+{
+	enum message_type type = message_check(msg, len);
+	enum drop_reason reason = screen_receiver(device, type, msg);
+	enum cookie_verdict verdict;
+
+	if (reason)
+		return reason;
+	*is_proven = type != MESSAGE_INITIATION;
+	if (type == MESSAGE_COOKIE)
+		return DROP_NONE;
+	verdict = cookie_checker_check(&device->checker, msg, len, from->source,
+				       from->source_len, from->must_prove, now);
+	if (verdict == COOKIE_MAC1_WRONG)
+		return DROP_FORGED;
+	*is_proven |= verdict == COOKIE_MAC2_RIGHT;
+	return DROP_NONE;
+}
+
+/**
  * check_macs() - may this message cost us a key agreement?
  * @r:		message
  *

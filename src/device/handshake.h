@@ -2,7 +2,8 @@
 /*
  * Messages of the handshake, as the device sees them: who may ask for one, what
  * the answer is, and what follows for timers, endpoint and counters. One thread
- * at a time calls these: the handshaker.
+ * at a time calls these, the handshaker, but for the screening, which is for
+ * whoever fills its queue.
  */
 #ifndef DEVICE_HANDSHAKE_H
 #define DEVICE_HANDSHAKE_H
@@ -60,6 +61,29 @@ struct device_answer {
 int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 			   struct message_initiation *msg,
 			   struct device_endpoint *to);
+
+/**
+ * device_screen_handshake() - may a message have a place in a queue?
+ * @device:	device
+ * @msg:	message of type 1, 2 or 3 as message_check() found it, of any
+ *		alignment
+ * @len:	its length
+ * @from:	where it came from; with must_prove, mac2 is looked at
+ * @now:	the present
+ * @is_proven:	set with DROP_NONE: its sender has our cookie, or has seen a
+ *		message of ours, so the source is no forged one
+ *
+ * What anybody can send who knows nothing is turned away here, at the price of
+ * a hash or of a look-up, before it takes the place of what a peer has sent.
+ * device_receive_handshake() checks all of it again. Any thread.
+ *
+ * Return: DROP_NONE; DROP_FORGED: mac1 is wrong; DROP_NO_INDEX: it answers
+ * nothing that we have sent; DROP_BAD_MESSAGE.
+ */
+enum drop_reason device_screen_handshake(struct device *device, const void *msg,
+					 size_t len,
+					 const struct device_origin *from,
+					 uint64_t now, bool *is_proven);
 
 /**
  * device_receive_handshake() - take an initiation, response or cookie reply

@@ -30,6 +30,8 @@ enum {
 	HANDSHAKE_RING = 1024,
 	/* Above this they are too many, for a second. */
 	HANDSHAKE_LOADED = HANDSHAKE_RING / 8,
+	/* Above this only those whose source is no forged one. */
+	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,
 	/* Peers that wait for an initiation to be sent. */
 	HANDSHAKE_INITIATIONS = 16384,
 };

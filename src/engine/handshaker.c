@@ -113,6 +113,13 @@ static bool is_loaded(struct handshaker *h)
 	return now < h->loaded_until;
 }
 
+/* Under the mutex: the ring has changed. Partner: handshaker_receive(). */
+static void note_crowd(struct handshaker *h)
+{
+	atomic_store_explicit(&h->is_crowded, h->n >= HANDSHAKE_CROWDED,
+			      memory_order_relaxed);
+}
+
 /* Under the mutex: wait for something to do. Return: false to end. */
 static bool wait_for_work(struct handshaker *h)
 {
@@ -139,6 +146,7 @@ static void round_once(struct handshaker *h, struct ug_socket *sock)
 		m = h->ring[h->first];
 		h->first = (h->first + 1) % HANDSHAKE_RING;
 		h->n--;
+		note_crowd(h);
 	}
 	if (h->n_init) {
 		peer = h->initiations[h->first_init];
@@ -175,26 +183,50 @@ static void *handshaker_main(void *arg)
 	return NULL;
 }
 
-void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
-			const struct ug_endpoint *from)
+/* Put a message into the ring. Return: false if there is no place for it. */
+static bool push_message(struct handshaker *h, const void *msg, size_t len,
+			 const struct ug_endpoint *from, bool is_proven)
 {
-	count(&h->received);
-	if (len > MESSAGE_HANDSHAKE_MAX_LEN)
-		return;
-	pthread_mutex_lock(&h->mutex);
-	if (h->n < HANDSHAKE_RING) {
-		struct handshake_message *m =
-			&h->ring[(h->first + h->n) % HANDSHAKE_RING];
+	uint32_t cap = is_proven ? HANDSHAKE_RING : HANDSHAKE_CROWDED;
+	struct handshake_message *m;
 
-		m->from = *from;
-		m->len = (uint16_t)len;
-		memcpy(m->bytes, msg, len);
-		if (!h->n++)
-			pthread_cond_signal(&h->wake);
-	} else {
-		count(&h->overflows);
+	if (h->n >= cap)
+		return false;
+	m = &h->ring[(h->first + h->n) % HANDSHAKE_RING];
+	m->from = *from;
+	m->len = (uint16_t)len;
+	memcpy(m->bytes, msg, len);
+	if (!h->n++)
+		pthread_cond_signal(&h->wake);
+	note_crowd(h);
+	return true;
+}
+
+void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
+			const struct ug_endpoint *from, uint64_t now)
+{
+	struct device_origin origin = {
+		/* Partner: note_crowd(). A late answer costs one message. */
+		.must_prove = atomic_load_explicit(&h->is_crowded,
+						   memory_order_relaxed),
+	};
+	bool is_proven = false;
+	enum drop_reason reason;
+	bool is_taken;
+
+	count(&h->received);
+	fill_source(&origin, from);
+	reason = device_screen_handshake(h->device, msg, len, &origin, now,
+					 &is_proven);
+	if (reason != DROP_NONE) {
+		count(&h->drops[reason]);
+		return;
 	}
+	pthread_mutex_lock(&h->mutex);
+	is_taken = push_message(h, msg, len, from, is_proven);
 	pthread_mutex_unlock(&h->mutex);
+	if (!is_taken)
+		count(&h->overflows);
 }
 
 void handshaker_initiate(struct handshaker *h, struct peer *peer)

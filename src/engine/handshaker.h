@@ -4,6 +4,14 @@
  * in is copied into a ring of fixed size: a flood pins no receive memory, and
  * what does not fit is dropped. How full the ring is tells whether we are
  * under load, and whoever asks then has to show a cookie.
+ *
+ * A place in the ring has its price. What needs no knowledge at all (a wrong
+ * mac1, an answer to nothing) never gets one: whoever has received it screens it
+ * first, which costs no more than the hash of a mac1. What needs no more than our
+ * public key has three quarters of the ring. The last quarter is for those who
+ * have shown that they get what is sent to their address; so a flood from forged
+ * sources can delay the first message of a newcomer, but not the one that brings
+ * our cookie back.
  */
 #ifndef ENGINE_HANDSHAKER_H
 #define ENGINE_HANDSHAKER_H
@@ -34,6 +42,7 @@ struct handshake_message {
  * @initiations: [m] ring of peers to send an initiation to, with references
  * @first_init:	[m] the oldest
  * @n_init:	[m] how many
+ * @is_crowded:	[a] written under @mutex: @n is at HANDSHAKE_CROWDED or above
  * @is_poked:	[m] go once round the loop
  * @is_stopped:	[m] end
  * @thread:	[I]
@@ -56,6 +65,7 @@ struct handshaker {
 	struct peer **initiations;
 	uint32_t first_init;
 	uint32_t n_init;
+	_Atomic bool is_crowded;
 	bool is_poked;
 	bool is_stopped;
 	pthread_t thread;
@@ -87,11 +97,13 @@ void handshaker_poke(struct handshaker *h);
  * @msg:	copied; message_check() found it to be of type 1, 2 or 3
  * @len:	its length
  * @from:	who sent it; copied
+ * @now:	the present
  *
- * Any thread; never waits for the thread's work.
+ * What is not worth a place is dropped here. Any registered thread; never waits
+ * for the thread's work.
  */
 void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
-			const struct ug_endpoint *from);
+			const struct ug_endpoint *from, uint64_t now);
 
 /**
  * handshaker_initiate() - send an initiation to a peer

@@ -138,7 +138,7 @@ static bool inbound_take_batch(void *arg, void *slot_arg, void *context)
 		case MESSAGE_RESPONSE:
 		case MESSAGE_COOKIE:
 			handshaker_receive(il->handshaker, view->data,
-					   view->len, view->from);
+					   view->len, view->from, now);
 			break;
 		case MESSAGE_INVALID:
 		default:

@@ -106,6 +106,17 @@ void cookie_checker_set_key(struct cookie_checker *checker,
 	pthread_mutex_unlock(&checker->lock);
 }
 
+/*
+ * What a check needs of the checker, copied under its lock. No hash is computed
+ * under the lock: the worker and the handshaker both check, and neither is to
+ * wait for the other's arithmetic.
+ */
+struct view {
+	uint8_t mac1_key[NOISE_SYMMETRIC_KEY_LEN];
+	uint8_t secret[NOISE_HASH_LEN];
+	bool has_secret;
+};
+
 /**
  * has_fresh_secret() - is there a secret, and young enough?
  * @checker:	checker, locked
@@ -121,44 +132,59 @@ static bool has_fresh_secret(const struct cookie_checker *checker, uint64_t now)
 }
 
 /**
+ * take_view() - copy what a check needs
+ * @checker:	checker
+ * @now:	the present
+ * @view:	out; wiped by the caller
+ */
+static void take_view(struct cookie_checker *checker, uint64_t now,
+		      struct view *view)
+{
+	pthread_mutex_lock(&checker->lock);
+	memcpy(view->mac1_key, checker->mac1_key, sizeof(view->mac1_key));
+	view->has_secret = has_fresh_secret(checker, now);
+	memcpy(view->secret, checker->secret, sizeof(view->secret));
+	pthread_mutex_unlock(&checker->lock);
+}
+
+/**
  * make_cookie() - the cookie of a source (paper, section 5.4.7)
- * @checker:	checker, locked, with a secret
+ * @secret:	of the checker
  * @source:	bytes of address and port
  * @source_len:	their count
  * @cookie:	out
  */
-static void make_cookie(const struct cookie_checker *checker,
+static void make_cookie(const uint8_t secret[NOISE_HASH_LEN],
 			const uint8_t *source, size_t source_len,
 			uint8_t cookie[COOKIE_LEN])
 {
 	INVARIANT(source_len > 0 && source_len <= COOKIE_SOURCE_MAX_LEN);
-	blake2s_mac(cookie, checker->secret, sizeof(checker->secret), source,
-		    source_len);
+	blake2s_mac(cookie, secret, NOISE_HASH_LEN, source, source_len);
 }
 
 /**
  * is_mac2_right() - does the message carry the cookie of its source?
- * @checker:	checker, locked
+ * @view:	of the checker
  * @msg:	message whose mac1 is right
  * @len:	its length
  * @source:	bytes of address and port
  * @source_len:	their count
- * @now:	the present
  *
  * Return: true if so.
  */
-static bool is_mac2_right(const struct cookie_checker *checker, const void *msg,
-			  size_t len, const uint8_t *source, size_t source_len,
-			  uint64_t now)
+static bool is_mac2_right(const struct view *view, const void *msg, size_t len,
+			  const uint8_t *source, size_t source_len)
 {
 	const uint8_t *bytes = msg;
 	uint8_t cookie[COOKIE_LEN];
 	uint8_t mac2[COOKIE_LEN];
 	bool is_right;
 
-	if (!has_fresh_secret(checker, now))
+	/* Who has no cookie yet sends zeroes: cheap to tell in a flood. */
+	if (!view->has_secret ||
+	    secret_is_zero(bytes + len - COOKIE_LEN, COOKIE_LEN))
 		return false;
-	make_cookie(checker, source, source_len, cookie);
+	make_cookie(view->secret, source, source_len, cookie);
 	compute_mac2(mac2, cookie, msg, len);
 	is_right = secret_equal(mac2, bytes + len - COOKIE_LEN, sizeof(mac2));
 	secret_zero(cookie, sizeof(cookie));
@@ -174,17 +200,17 @@ enum cookie_verdict cookie_checker_check(struct cookie_checker *checker,
 	enum cookie_verdict verdict = COOKIE_MAC1_WRONG;
 	const uint8_t *bytes = msg;
 	uint8_t mac1[COOKIE_LEN];
+	struct view view;
 
-	pthread_mutex_lock(&checker->lock);
-	compute_mac1(mac1, checker->mac1_key, msg, len);
+	take_view(checker, now, &view);
+	compute_mac1(mac1, view.mac1_key, msg, len);
 	if (!secret_equal(mac1, bytes + offset_of_macs(len), sizeof(mac1)))
 		goto out;
 	verdict = COOKIE_MAC1_RIGHT;
-	if (wants_mac2 &&
-	    is_mac2_right(checker, msg, len, source, source_len, now))
+	if (wants_mac2 && is_mac2_right(&view, msg, len, source, source_len))
 		verdict = COOKIE_MAC2_RIGHT;
 out:
-	pthread_mutex_unlock(&checker->lock);
+	secret_zero(&view, sizeof(view));
 	return verdict;
 }
 
@@ -211,7 +237,9 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 			       struct message_cookie *reply)
 {
 	const struct noise_local *local = checker->local;
+	uint8_t reply_key[NOISE_SYMMETRIC_KEY_LEN];
 	const uint8_t *bytes = msg;
+	uint8_t secret[NOISE_HASH_LEN];
 	uint8_t cookie[COOKIE_LEN];
 
 	reply->type = le32_make(MESSAGE_COOKIE);
@@ -223,11 +251,15 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 
 	pthread_mutex_lock(&checker->lock);
 	renew_secret(checker, now);
-	make_cookie(checker, source, source_len, cookie);
+	memcpy(secret, checker->secret, sizeof(secret));
+	memcpy(reply_key, checker->reply_key, sizeof(reply_key));
+	pthread_mutex_unlock(&checker->lock);
+
+	make_cookie(secret, source, source_len, cookie);
 	xaead_seal(reply->enc_cookie, cookie, sizeof(cookie),
 		   bytes + offset_of_macs(len), COOKIE_LEN, reply->nonce,
-		   checker->reply_key);
-	pthread_mutex_unlock(&checker->lock);
+		   reply_key);
+	secret_zero(secret, sizeof(secret));
 	secret_zero(cookie, sizeof(cookie));
 }
 

@@ -41,7 +41,7 @@ enum {
 };
 
 /*
- * @lock:		[m] held for a few hashes
+ * @lock:		[m] held for copying what is below
  * @local:		[I] whose randomness; borrowed
  * @mac1_key:		[m] of our public key
  * @reply_key:		[m] of our public key; encrypts cookie replies

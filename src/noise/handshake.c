@@ -85,6 +85,19 @@ static void wipe_progress(struct noise_handshake *hs)
 }
 
 /**
+ * wipe_static_static() - forget the secret of the two static keys
+ * @hs:		handshake, locked
+ *
+ * It is as good as a private key to whoever knows the public one.
+ */
+static void wipe_static_static(struct noise_handshake *hs)
+{
+	secret_zero(hs->secrets->static_static,
+		    sizeof(hs->secrets->static_static));
+	hs->has_static_static = false;
+}
+
+/**
  * drop_index() - take the handshake out of the index table
  * @hs:		handshake, locked
  */
@@ -109,6 +122,7 @@ void noise_handshake_clear(struct noise_handshake *hs)
 	pthread_mutex_lock(&hs->lock);
 	drop_index(hs);
 	wipe_progress(hs);
+	wipe_static_static(hs);
 	pthread_mutex_unlock(&hs->lock);
 }
 
@@ -118,6 +132,15 @@ void noise_handshake_close(struct noise_handshake *hs)
 	hs->is_closed = true;
 	drop_index(hs);
 	wipe_progress(hs);
+	wipe_static_static(hs);
+	pthread_mutex_unlock(&hs->lock);
+}
+
+void noise_handshake_forget(struct noise_handshake *hs)
+{
+	noise_handshake_close(hs);
+	pthread_mutex_lock(&hs->lock);
+	secret_zero(hs->secrets, sizeof(*hs->secrets));
 	pthread_mutex_unlock(&hs->lock);
 }
 

@@ -122,8 +122,9 @@ void noise_handshake_deinit(struct noise_handshake *hs);
  * noise_handshake_clear() - back to the start
  * @hs:		handshake
  *
- * Drops the index and wipes what is under way. The preshared key, the
- * static-static secret and the timestamps stay. Any thread.
+ * Drops the index and wipes what is under way, and the static-static secret,
+ * which is computed anew when it is next needed. The preshared key and the
+ * timestamps stay. Any thread.
  */
 void noise_handshake_clear(struct noise_handshake *hs);
 
@@ -136,6 +137,14 @@ void noise_handshake_clear(struct noise_handshake *hs);
  * noise_keypairs_clear() empties the slots for good. Any thread.
  */
 void noise_handshake_close(struct noise_handshake *hs);
+
+/**
+ * noise_handshake_forget() - close for good, and wipe the preshared key as well
+ * @hs:		handshake of a peer that was removed
+ *
+ * Somebody may hold the peer for a while yet, but no secret of it. Any thread.
+ */
+void noise_handshake_forget(struct noise_handshake *hs);
 
 /**
  * noise_handshake_reopen() - undo noise_handshake_close()

@@ -2,12 +2,18 @@
 #include "uapi/grammar.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "crypto/secret.h"
+
+enum {
+	/* So many characters in a row may be a key, or half of it. */
+	KEY_LIKE = 30
+};
 
 enum state {
 	AT_START,
@@ -362,7 +368,8 @@ static const struct key keys[] = {
 	{ "listen_port", OF_DEVICE, false, take_listen_port },
 	{ "fwmark", OF_DEVICE, false, take_fwmark },
 	{ "replace_peers", OF_DEVICE, false, take_replace_peers },
-	{ "public_key", OF_DEVICE | OF_PEER, false, take_public_key },
+	/* Not for its own sake: somebody may have mixed up the two. */
+	{ "public_key", OF_DEVICE | OF_PEER, true, take_public_key },
 	{ "update_only", OF_PEER, false, take_update_only },
 	{ "remove", OF_PEER, false, take_remove },
 	{ "preshared_key", OF_PEER, true, take_preshared_key },
@@ -415,6 +422,28 @@ static void fail(struct uapi_parser *parser, int err, const char *what,
 }
 
 /**
+ * may_show() - can this be told to the log?
+ * @text:	a name or a value that is wrong
+ *
+ * A key may stand where it does not belong: as the value of an endpoint, or
+ * without a name, as base64 ends in '='. Nothing else that may stand in a line
+ * has so many letters and digits in a row.
+ *
+ * Return: true if it holds nothing like a key.
+ */
+static bool may_show(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text && n < KEY_LIKE; text++)
+		n = isalnum((unsigned char)*text) || *text == '+' ||
+				    *text == '/'
+			    ? n + 1
+			    : 0;
+	return n < KEY_LIKE;
+}
+
+/**
  * take_set_line() - a line of key=value
  * @parser:	parser
  * @line:	line; cut in two here
@@ -435,13 +464,13 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 	key = find_key(line);
 	if (!key || !(key->scope & scope)) {
 		fail(parser, -EINVAL, key ? "key out of place" : "unknown key",
-		     line);
+		     may_show(line) ? line : "");
 		return;
 	}
 	err = key->take(parser, value);
 	if (err)
 		fail(parser, err, err == -EINVAL ? "bad value" : "not possible",
-		     key->is_secret ? key->name : value);
+		     !key->is_secret && may_show(value) ? value : key->name);
 }
 
 /**

@@ -64,7 +64,7 @@ struct uapi_codec {
  * @line:	of the error; the first line is 1
  * @what:	the error in words, a constant
  * @token:	what is wrong: a key or a value, printable, perhaps cut off;
- *		never a secret
+ *		never a secret, nor what looks like one
  * @config:	of a `set` without error: the operations; the caller frees them
  */
 struct uapi_request {

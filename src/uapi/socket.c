@@ -117,46 +117,84 @@ static int identify(struct uapi_socket *sock)
 	return 0;
 }
 
+/**
+ * listen_at() - a socket that listens at a path which nobody else uses
+ * @addr:	path
+ *
+ * Return: descriptor; -errno.
+ */
+static int listen_at(const struct sockaddr_un *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	/* Of a process that had our number once, and was killed here. */
+	unlink(addr->sun_path);
+	err = bind_file(fd, addr);
+	if (!err && listen(fd, SOMAXCONN) < 0) {
+		err = -errno;
+		unlink(addr->sun_path);
+	}
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/**
+ * move_file() - give a socket file its name
+ * @from:	the file; gone afterwards
+ * @to:		its name, which may be that of a file that nobody serves
+ *
+ * Return: 0; -EADDRINUSE; -EEXIST; -errno.
+ */
+static int move_file(const struct sockaddr_un *from,
+		     const struct sockaddr_un *to)
+{
+	int err = link(from->sun_path, to->sun_path) < 0 ? -errno : 0;
+
+	if (err == -EEXIST) {
+		err = remove_stale(to);
+		if (!err && link(from->sun_path, to->sun_path) < 0)
+			err = errno == EEXIST ? -EADDRINUSE : -errno;
+	}
+	unlink(from->sun_path);
+	return err;
+}
+
+/*
+ * The socket listens before it has its name: wg(8) removes a file that refuses
+ * its connection, in the belief that it was left behind.
+ */
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		     const char *name)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int n, err;
+	struct sockaddr_un first = { .sun_family = AF_UNIX };
+	const size_t cap = sizeof(addr.sun_path);
+	int err;
 
-	n = snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.sock",
-		     directory, name);
-	if (n < 0 || (size_t)n >= sizeof(addr.sun_path))
+	if (snprintf(addr.sun_path, cap, "%s/%s.sock", directory, name) >=
+		    (int)cap ||
+	    snprintf(first.sun_path, cap, "%s/.%s.%x", directory, name,
+		     (unsigned int)getpid()) >= (int)cap)
 		return -ENAMETOOLONG;
 	memset(sock, 0, sizeof(*sock));
 	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
 	err = make_directory(sock->path);
 	if (err)
 		return err;
-	sock->fd =
-		socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	sock->fd = listen_at(&first);
 	if (sock->fd < 0)
-		return -errno;
-	err = bind_file(sock->fd, &addr);
-	if (err == -EADDRINUSE) {
-		err = remove_stale(&addr);
-		if (!err)
-			err = bind_file(sock->fd, &addr);
-	}
+		return sock->fd;
+	err = move_file(&first, &addr);
+	if (!err)
+		err = identify(sock);
 	if (err)
-		goto err_close;
-	err = identify(sock);
-	if (err)
-		goto err_close;
-	if (listen(sock->fd, SOMAXCONN) < 0) {
-		err = -errno;
-		goto err_remove;
-	}
-	return 0;
-
-err_remove:
-	unlink(sock->path);
-err_close:
-	close(sock->fd);
+		close(sock->fd);
 	return err;
 }
 

@@ -2,6 +2,8 @@
 /* The socket's file: how it is made, what its fate means, and who removes it. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -192,6 +194,48 @@ static void stale(void **state)
 	world_end(&w);
 }
 
+static _Atomic bool is_over;
+
+/* What wg(8) does: a file that refuses a connection was left behind. */
+static void *tidy_up(void *arg)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", (const char *)arg);
+	while (!atomic_load(&is_over)) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (connect(fd, (void *)&addr, sizeof(addr)) < 0 &&
+		    errno == ECONNREFUSED)
+			unlink(addr.sun_path);
+		close(fd);
+	}
+	return NULL;
+}
+
+/* It listens as soon as it has its name, so nobody takes it for left behind. */
+static void never_refuses(void **state)
+{
+	char directory[] = "/tmp/uapi-XXXXXX", path[64];
+	struct uapi_socket sock;
+	pthread_t thread;
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/wg0.sock", directory);
+	atomic_store(&is_over, false);
+	assert_int_equal(pthread_create(&thread, NULL, tidy_up, path), 0);
+	for (int i = 0; i < 3000; i++) {
+		assert_int_equal(uapi_socket_open(&sock, directory, "wg0"), 0);
+		assert_true(uapi_socket_has_file(&sock));
+		uapi_socket_close(&sock);
+	}
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+	/* Nothing is left. */
+	assert_int_equal(rmdir(directory), 0);
+}
+
 static void live(void **state)
 {
 	struct world w, second;
@@ -373,6 +417,7 @@ int main(void)
 		cmocka_unit_test(directory_moved),
 		cmocka_unit_test(touched),
 		cmocka_unit_test(stale),
+		cmocka_unit_test(never_refuses),
 		cmocka_unit_test(live),
 		cmocka_unit_test(live_and_full),
 		cmocka_unit_test(no_socket),

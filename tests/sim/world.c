@@ -191,8 +191,12 @@ static void count_sent(struct sim_host *host, const uint8_t *buf, size_t len)
 static void host_transmit(struct sim_host *host, uint64_t destination,
 			  const uint8_t *buf, size_t len)
 {
+	struct world *world = host->world;
+
 	count_sent(host, buf, len);
-	transmit(host->world, host->address, destination, buf, len);
+	if (world->tap)
+		world->tap(world->tap_arg, host->number, buf, len);
+	transmit(world, host->address, destination, buf, len);
 }
 
 /* No counter may be used twice with one key. */
@@ -403,18 +407,20 @@ static void packet_deliver(struct sim_host *host, const uint8_t *packet,
 	host->delivered++;
 }
 
+/* What a host receives: @buf is opened in place. */
 static enum drop_reason host_receive_data(struct sim_host *host,
-					  struct sim_event *event)
+					  uint64_t source, uint8_t *buf,
+					  size_t buf_len)
 {
 	struct world *world = host->world;
-	struct device_endpoint from = endpoint_make(event->source);
+	struct device_endpoint from = endpoint_make(source);
 	struct message_data header;
 	struct aead_msg msg = { 0 };
 	enum drop_reason reason;
 	struct inbound in;
 	size_t len;
 
-	memcpy(&header, event->buf, sizeof(header));
+	memcpy(&header, buf, sizeof(header));
 	reason = inbound_begin(&host->device, le32_get(header.receiver),
 			       world->now, &in);
 	if (reason)
@@ -423,8 +429,8 @@ static enum drop_reason host_receive_data(struct sim_host *host,
 		    SIM_SEC(REJECT_AFTER_TIME));
 	msg.key = in.kp->keys->receiving;
 	msg.counter = le64_get(header.counter);
-	msg.text = event->buf + sizeof(header);
-	msg.len = (uint32_t)message_data_text_len(event->len);
+	msg.text = buf + sizeof(header);
+	msg.len = (uint32_t)message_data_text_len(buf_len);
 	reason = DROP_FORGED;
 	if (aead_open_batch(host->aead, &msg, 1))
 		reason = inbound_take(&in, msg.counter, msg.text, msg.len,
@@ -436,7 +442,8 @@ static enum drop_reason host_receive_data(struct sim_host *host,
 }
 
 static enum drop_reason host_receive_handshake(struct sim_host *host,
-					       const struct sim_event *event)
+					       uint64_t source,
+					       const uint8_t *buf, size_t len)
 {
 	struct device_origin from = {
 		.source_len = 6,
@@ -444,14 +451,19 @@ static enum drop_reason host_receive_handshake(struct sim_host *host,
 	};
 	struct device_answer answer;
 	enum drop_reason reason;
+	bool is_proven;
 
-	from.endpoint = endpoint_make(event->source);
-	memcpy(from.source, &event->source, from.source_len);
-	reason = device_receive_handshake(&host->device, event->buf, event->len,
-					  &from, host->world->now,
-					  realtime(host), &answer);
+	from.endpoint = endpoint_make(source);
+	memcpy(from.source, &source, from.source_len);
+	reason = device_screen_handshake(&host->device, buf, len, &from,
+					 host->world->now, &is_proven);
+	if (reason)
+		return reason;
+	reason = device_receive_handshake(&host->device, buf, len, &from,
+					  host->world->now, realtime(host),
+					  &answer);
 	if (answer.len)
-		host_transmit(host, event->source, answer.buf, answer.len);
+		host_transmit(host, source, answer.buf, answer.len);
 	if (answer.peer) {
 		peer_count_sent(answer.peer, answer.len);
 		peer_put(answer.peer);
@@ -459,24 +471,43 @@ static enum drop_reason host_receive_handshake(struct sim_host *host,
 	return reason;
 }
 
-static void arrive(struct world *world, struct sim_event *event)
+enum drop_reason world_deliver(struct world *world, unsigned int to,
+			       uint64_t source, uint8_t *buf, size_t len)
 {
-	struct sim_host *host = NULL;
+	struct sim_host *host = &world->hosts[to];
 	enum drop_reason reason;
 
-	for (size_t i = 0; i < SIM_HOSTS; i++)
-		if (world->hosts[i].address == event->destination)
-			host = &world->hosts[i];
-	if (!host)
-		return;
-	if (message_check(event->buf, event->len) == MESSAGE_DATA)
-		reason = host_receive_data(host, event);
-	else
-		reason = host_receive_handshake(host, event);
+	switch (message_check(buf, len)) {
+	case MESSAGE_DATA:
+		reason = host_receive_data(host, source, buf, len);
+		break;
+	case MESSAGE_INVALID:
+		reason = DROP_BAD_MESSAGE;
+		break;
+	default:
+		reason = host_receive_handshake(host, source, buf, len);
+	}
 	host->drops[reason]++;
+	return reason;
+}
+
+static void arrive(struct world *world, struct sim_event *event)
+{
+	for (unsigned int i = 0; i < SIM_HOSTS; i++)
+		if (world->hosts[i].address == event->destination) {
+			world_deliver(world, i, event->source, event->buf,
+				      event->len);
+			return;
+		}
 }
 
 size_t world_send(struct world *world, unsigned int from, unsigned int to)
+{
+	return world_send_as(world, from, from, to);
+}
+
+size_t world_send_as(struct world *world, unsigned int from,
+		     unsigned int claimed, unsigned int to)
 {
 	uint8_t packet[SIM_PACKET_LEN];
 	size_t number = world->n_packets++;
@@ -487,7 +518,7 @@ size_t world_send(struct world *world, unsigned int from, unsigned int to)
 		assert_non_null(world->arrived);
 	}
 	world->arrived[number] = 0;
-	packet_write(packet, from, to, number);
+	packet_write(packet, claimed, to, number);
 	host_send(&world->hosts[from], packet, sizeof(packet));
 	return number;
 }

@@ -91,6 +91,10 @@ struct world {
 	struct sim_host hosts[SIM_HOSTS];
 	struct sim_session sessions[SIM_MAX_SESSIONS];
 	size_t n_sessions;
+	/* Sees what hosts send, before the network has it. */
+	void (*tap)(void *arg, unsigned int from, const uint8_t *buf,
+		    size_t len);
+	void *tap_arg;
 	/* By packet: how often it was delivered. */
 	uint8_t *arrived;
 	size_t n_packets;
@@ -109,6 +113,17 @@ void world_run(struct world *world, uint64_t duration_ns);
 
 /* Send a packet now; the result is its number. */
 size_t world_send(struct world *world, unsigned int from, unsigned int to);
+
+/* The same, with the inner source of another host. */
+size_t world_send_as(struct world *world, unsigned int from,
+		     unsigned int claimed, unsigned int to);
+
+/*
+ * Have a host receive a datagram now, in place, as the engine does: handshake
+ * messages are screened first.
+ */
+enum drop_reason world_deliver(struct world *world, unsigned int to,
+			       uint64_t source, uint8_t *buf, size_t len);
 
 /* Send a packet every @every_ns for a time, up to a tenth late at random. */
 void world_stream(struct world *world, unsigned int from, unsigned int to,

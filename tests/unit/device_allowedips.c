@@ -15,6 +15,8 @@
 #include "random.h"
 
 enum {
+	N_CROWD = 20000,
+	N_CROWD_STEPS = 30000,
 	N_OWNERS = 8,
 	N_STEPS = 300000,
 	N_MODEL = 200,
@@ -296,6 +298,8 @@ static void test_random_against_model(void **state)
 			allowedips_remove_owner(&table, &owners[want]);
 			n = model_remove_owner(m, n, want);
 		}
+		if (random_below(100) == 0)
+			allowedips_settle(&table);
 		assert_int_equal(table.n_prefixes, n);
 		addr = random_prefix();
 		want = model_lookup(m, n, &addr);
@@ -305,6 +309,88 @@ static void test_random_against_model(void **state)
 		assert_ptr_equal(got, want < 0 ? NULL : &owners[want]);
 	}
 	owners_remove(&table, owners);
+}
+
+/* Prefixes as they are found in numbers: few nest, most lie side by side. */
+static struct ip_prefix random_neighbour(void)
+{
+	struct ip_prefix p = { .family = random_below(2) ? IP_V4 : IP_V6 };
+	unsigned int len = p.family == IP_V4 ? 4 : 16;
+	uint32_t host = random_below(1 << 16);
+
+	p.addr[0] = p.family == IP_V4 ? 10 : 0xfd;
+	p.addr[len - 3] = (uint8_t)random_below(2);
+	p.addr[len - 2] = (uint8_t)(host >> 8);
+	p.addr[len - 1] = (uint8_t)host;
+	p.cidr = (uint8_t)(len * 8);
+	if (random_below(4) == 0)
+		p.cidr -= (uint8_t)random_below(20);
+	if (random_below(500) == 0)
+		p.cidr = (uint8_t)random_below(len * 8);
+	return p;
+}
+
+static void both(struct allowedips tables[2],
+		 struct allowedips_owner owners[2][N_OWNERS],
+		 const struct ip_prefix *p, uint32_t owner, bool is_insertion)
+{
+	for (size_t i = 0; i < 2; i++) {
+		if (is_insertion)
+			assert_int_equal(allowedips_insert(&tables[i], p,
+							   &owners[i][owner]),
+					 0);
+		else
+			allowedips_remove(&tables[i], p, &owners[i][owner]);
+	}
+}
+
+static void agree(const struct allowedips tables[2],
+		  struct allowedips_owner owners[2][N_OWNERS])
+{
+	struct ip_prefix addr = random_neighbour();
+	struct allowedips_owner *a, *b;
+
+	rcu_enter();
+	a = allowedips_lookup(&tables[0], addr.family, addr.addr);
+	b = allowedips_lookup(&tables[1], addr.family, addr.addr);
+	rcu_leave();
+	assert_int_equal(a ? a - owners[0] : -1, b ? b - owners[1] : -1);
+}
+
+/* Two tables with the same prefixes, of which only one is ever settled. */
+static void test_shortcuts_change_no_answer(void **state)
+{
+	struct allowedips_owner owners[2][N_OWNERS];
+	struct allowedips tables[2];
+	struct ip_prefix p;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		allowedips_init(&tables[i]);
+		owners_init(owners[i]);
+	}
+	for (size_t step = 0; step < N_CROWD + N_CROWD_STEPS; step++) {
+		p = random_neighbour();
+		both(tables, owners, &p, random_below(N_OWNERS),
+		     step < N_CROWD || random_below(2));
+		if (step == N_CROWD || random_below(10000) == 0) {
+			allowedips_settle(&tables[0]);
+			/* There are shortcuts by now, at the latest. */
+			assert_true(step > N_CROWD || tables[0].n_changes == 0);
+		}
+		if (step >= N_CROWD)
+			agree(tables, owners);
+	}
+	/* Down to few: shortcuts go, too. */
+	for (size_t i = 0; i < N_OWNERS; i++) {
+		allowedips_remove_owner(&tables[0], &owners[0][i]);
+		allowedips_remove_owner(&tables[1], &owners[1][i]);
+		agree(tables, owners);
+		allowedips_settle(&tables[0]);
+		agree(tables, owners);
+	}
+	owners_remove(&tables[0], owners[0]);
+	owners_remove(&tables[1], owners[1]);
 }
 
 static void test_reserved_insert_needs_no_memory(void **state)
@@ -400,6 +486,7 @@ int main(void)
 		cmocka_unit_test(test_fixed_table),
 		cmocka_unit_test(test_list_keeps_order_and_masks),
 		cmocka_unit_test(test_random_against_model),
+		cmocka_unit_test(test_shortcuts_change_no_answer),
 		cmocka_unit_test(test_reserved_insert_needs_no_memory),
 		cmocka_unit_test(test_a_million_prefixes),
 	};

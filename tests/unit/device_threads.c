@@ -21,6 +21,7 @@
 enum {
 	N_PEERS = 16,
 	N_CHANGES = 1500,
+	N_CHURNS = 40,
 	N_WORKERS = 2,
 	PACKET_LEN = 64,
 };
@@ -256,10 +257,90 @@ static void test_changes_under_traffic(void **state)
 	device_deinit(&shared.device);
 }
 
+struct readers {
+	struct allowedips table;
+	struct allowedips_owner owners[2];
+	_Atomic bool is_over;
+	_Atomic uint64_t n_read;
+	_Atomic uint64_t n_wrong;
+};
+
+/* The addresses 10.0.x.1 belong to the first owner all the time. */
+static void *read_always(void *arg)
+{
+	struct readers *r = arg;
+	struct allowedips_owner *owner;
+	uint8_t addr[4] = { 10, 0, 0, 1 };
+
+	rcu_register();
+	while (!r->is_over) {
+		addr[2]++;
+		rcu_enter();
+		owner = allowedips_lookup(&r->table, IP_V4, addr);
+		r->n_wrong += owner != &r->owners[0];
+		rcu_leave();
+		r->n_read++;
+	}
+	rcu_unregister();
+	return NULL;
+}
+
+/* All around them prefixes come and go, and shortcuts with them. */
+static void churn(struct readers *r, size_t n)
+{
+	struct ip_prefix p = { .family = IP_V4, .cidr = 32, .addr = { 10 } };
+
+	for (size_t i = 0; i < n; i++) {
+		p.addr[2] = (uint8_t)random_below(256);
+		p.addr[3] = (uint8_t)random_below(256);
+		p.cidr = (uint8_t)(random_below(8) ? 32 : random_below(32));
+		if (p.cidr == 32 && p.addr[3] == 1)
+			continue;
+		if (random_below(2))
+			allowedips_insert(&r->table, &p, &r->owners[1]);
+		else
+			allowedips_remove(&r->table, &p, &r->owners[1]);
+	}
+	if (random_below(4) == 0)
+		allowedips_remove_owner(&r->table, &r->owners[1]);
+	allowedips_settle(&r->table);
+}
+
+static void test_readers_beside_a_writer(void **state)
+{
+	static struct readers r;
+	struct ip_prefix p = { .family = IP_V4,
+			       .cidr = 32,
+			       .addr = { 10, 0, 0, 1 } };
+	pthread_t threads[2];
+
+	(void)state;
+	allowedips_init(&r.table);
+	for (size_t i = 0; i < 2; i++)
+		allowedips_owner_init(&r.owners[i]);
+	for (unsigned int i = 0; i < 256; i++) {
+		p.addr[2] = (uint8_t)i;
+		allowedips_insert(&r.table, &p, &r.owners[0]);
+	}
+	for (size_t i = 0; i < 2; i++)
+		pthread_create(&threads[i], NULL, read_always, &r);
+	for (size_t i = 0; i < N_CHURNS || r.n_read < N_CHURNS; i++)
+		churn(&r, 500);
+	r.is_over = true;
+	for (size_t i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(r.n_wrong, 0);
+	for (size_t i = 0; i < 2; i++)
+		allowedips_remove_owner(&r.table, &r.owners[i]);
+	allowedips_deinit(&r.table);
+	rcu_drain();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_changes_under_traffic),
+		cmocka_unit_test(test_readers_beside_a_writer),
 	};
 
 	if (crypto_init())

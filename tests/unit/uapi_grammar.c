@@ -19,6 +19,8 @@ enum {
 	PIECE = 4096,
 };
 
+#define BASE64 "yJ8fvP0Kc1mTq9/rXWw4bE+7uQz2NnHdA5sLgV3oRkE="
+
 /* What follows "set=1\n", and the error. */
 static const struct {
 	const char *lines;
@@ -71,8 +73,17 @@ static const struct {
 	{ P "private_key=" KEY "\n", -EINVAL, 3, "private_key" },
 	{ P "listen_port=1\n", -EINVAL, 3, "listen_port" },
 	{ P P P, 0, 0, "" },
-	{ "public_key=" KEY "\rx\n", -EINVAL, 2,
-	  "a0e1f2031425364758697A8B9CADBECFD0E1F203142536475869708192a3b4c" },
+	{ "public_key=" KEY "\rx\n", -EINVAL, 2, "public_key" },
+	/* A key where it does not belong is not told to the log. */
+	{ "public_key=" BASE64 "\n", -EINVAL, 2, "public_key" },
+	{ BASE64 "\n", -EINVAL, 2, "" },
+	{ BASE64 "=1\n", -EINVAL, 2, "" },
+	{ KEY "=\n", -EINVAL, 2, "" },
+	{ "x" KEY "\n", -EPROTO, 2, "" },
+	{ "listen_port=" KEY "\n", -EINVAL, 2, "listen_port" },
+	{ "Private_Key=" KEY "\n", -EINVAL, 2, "Private_Key" },
+	{ P "endpoint=" BASE64 "\n", -EINVAL, 3, "endpoint" },
+	{ P "allowed_ip=" KEY "/8\n", -EINVAL, 3, "allowed_ip" },
 	{ P "protocol_version=1\n", 0, 0, "" },
 	{ P "protocol_version=2\n", -EINVAL, 3, "2" },
 	{ P "protocol_version=\n", -EINVAL, 3, "" },

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Many peers of one daemon, for bench/peers.py.
+ *
+ * usage: bench-initiator keys N
+ *		prints N public keys in base64, a line each
+ *	  bench-initiator greet ADDRESS PORT KEY N
+ *		makes N initiations to the daemon with that public key (64 hex
+ *		digits), one of each identity; sends them, at most 64 without an
+ *		answer, and prints "answered,seconds"
+ *
+ * The socket is bound to nothing: all come from one address. A window of 64
+ * keeps the daemon below the length of the queue from which on it would ask for
+ * cookies.
+ */
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "crypto/init.h"
+#include "identity.h"
+#include "report.h"
+
+enum {
+	WINDOW = 64,
+	N_MAX = 1 << 20,
+	PATIENCE_MS = 3000,
+	BASE64_CAP = 48,
+};
+
+static int print_keys(uint32_t n)
+{
+	uint8_t key[NOISE_PUBLIC_KEY_LEN];
+	char text[BASE64_CAP];
+
+	for (uint32_t i = 1; i <= n; i++) {
+		identity_public(i, key);
+		sodium_bin2base64(text, sizeof(text), key, sizeof(key),
+				  sodium_base64_VARIANT_ORIGINAL);
+		puts(text);
+	}
+	return 0;
+}
+
+static struct message_initiation *make_initiations(const uint8_t *to, size_t n)
+{
+	struct message_initiation *msgs = calloc(n, sizeof(*msgs));
+	uint8_t key[NOISE_PRIVATE_KEY_LEN];
+	struct device_endpoint ep;
+	struct timespec ts = { 0 };
+	struct device device;
+	struct peer *peer;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	if (!msgs || device_init(&device, &identity_ops, NULL))
+		abort();
+	device_set_up(&device, true, 1);
+	peer = identity_add_peer(&device, to);
+	for (uint32_t i = 0; i < n; i++) {
+		identity_private(i + 1, key);
+		device_set_private_key(&device, key);
+		if (device_make_initiation(peer, bench_now_ns(),
+					   (uint64_t)ts.tv_sec * NSEC_PER_SEC,
+					   &msgs[i], &ep))
+			abort();
+	}
+	device_deinit(&device);
+	return msgs;
+}
+
+static int connect_to(const char *address, const char *port)
+{
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)strtoul(port, NULL, 10)),
+	};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || inet_pton(AF_INET, address, &sin.sin_addr) != 1 ||
+	    connect(fd, (struct sockaddr *)&sin, sizeof(sin)) < 0) {
+		perror(address);
+		exit(1);
+	}
+	return fd;
+}
+
+/* Return: how many were answered with a response. */
+static size_t greet(int fd, const struct message_initiation *msgs, size_t n)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	uint8_t buf[MESSAGE_HANDSHAKE_MAX_LEN];
+	size_t n_sent = 0, n_back = 0, n_answered = 0;
+
+	while (n_back < n) {
+		while (n_sent < n && n_sent - n_back < WINDOW)
+			if (send(fd, &msgs[n_sent++], sizeof(msgs[0]), 0) < 0)
+				return n_answered;
+		if (poll(&pfd, 1, PATIENCE_MS) != 1)
+			return n_answered;
+		/* A keepalive or a cookie is no response. */
+		if (recv(fd, buf, sizeof(buf), 0) < 0)
+			return n_answered;
+		n_back++;
+		n_answered += buf[0] == MESSAGE_RESPONSE;
+	}
+	return n_answered;
+}
+
+int main(int argc, char **argv)
+{
+	uint8_t to[NOISE_PUBLIC_KEY_LEN];
+	struct message_initiation *msgs;
+	size_t n_answered, n;
+	uint64_t begun;
+
+	n = argc > 2 ? strtoul(argv[argc - 1], NULL, 10) : 0;
+	if (!n || n > N_MAX || crypto_init())
+		return 2;
+	rcu_register();
+	if (argc == 3 && !strcmp(argv[1], "keys"))
+		return print_keys((uint32_t)n);
+	if (argc != 6 || strcmp(argv[1], "greet") ||
+	    sodium_hex2bin(to, sizeof(to), argv[4], strlen(argv[4]), NULL, NULL,
+			   NULL))
+		return 2;
+	msgs = make_initiations(to, n);
+	begun = bench_now_ns();
+	n_answered = greet(connect_to(argv[2], argv[3]), msgs, n);
+	printf("%zu,%.3f\n", n_answered,
+	       (double)(bench_now_ns() - begun) / NSEC_PER_SEC);
+	free(msgs);
+	rcu_unregister();
+	return 0;
+}

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The queue of the handshaker under floods: who gets a place in it. Its thread
+ * does not run: what is in the ring after a flood is what counts, whatever the
+ * speed of this machine.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "crypto/init.h"
+#include "engine/handshaker.h"
+#include "noise/cookie.h"
+#include "world.h"
+
+enum {
+	FLOOD = 50 * 1000
+};
+
+static uint64_t seed;
+
+/* Host 0 of a world of three, and a handshaker for it. */
+struct crowd {
+	struct world *world;
+	struct sockets sockets;
+	struct handshaker handshaker;
+	struct recorder {
+		size_t len;
+		uint8_t bytes[MESSAGE_HANDSHAKE_MAX_LEN];
+	} last;
+};
+
+static void keep_last(void *arg, unsigned int from, const uint8_t *buf,
+		      size_t len)
+{
+	struct crowd *crowd = arg;
+
+	if (from == 0 || len > sizeof(crowd->last.bytes))
+		return;
+	crowd->last.len = len;
+	memcpy(crowd->last.bytes, buf, len);
+}
+
+static struct crowd *crowd_new(uint64_t number)
+{
+	struct crowd *crowd = calloc(1, sizeof(*crowd));
+
+	assert_non_null(crowd);
+	crowd->world = world_new(number, 3);
+	crowd->world->tap = keep_last;
+	crowd->world->tap_arg = crowd;
+	sockets_init(&crowd->sockets);
+	assert_int_equal(handshaker_init(&crowd->handshaker,
+					 &crowd->world->hosts[0].device,
+					 &crowd->sockets),
+			 0);
+	return crowd;
+}
+
+static void crowd_free(struct crowd *crowd)
+{
+	handshaker_deinit(&crowd->handshaker);
+	sockets_deinit(&crowd->sockets);
+	world_free(crowd->world);
+	free(crowd);
+}
+
+static struct ug_endpoint source4(uint32_t addr, uint16_t port)
+{
+	struct ug_endpoint ep;
+
+	memset(&ep, 0, sizeof(ep));
+	ep.addr.v4.sin_family = AF_INET;
+	ep.addr.v4.sin_addr.s_addr = addr;
+	ep.addr.v4.sin_port = port;
+	return ep;
+}
+
+/* Hand a message to the handshaker, from a source. */
+static void receive(struct crowd *crowd, const void *msg, size_t len,
+		    uint32_t addr)
+{
+	struct ug_endpoint from = source4(addr, 4242);
+
+	handshaker_receive(&crowd->handshaker, msg, len, &from,
+			   crowd->world->now);
+}
+
+static void scribble(struct world *world, void *buf, size_t len)
+{
+	uint8_t *bytes = buf;
+
+	for (size_t i = 0; i < len; i++)
+		bytes[i] = (uint8_t)(world_random(world) >> 40);
+}
+
+/* A false initiation; with @has_mac1 one that took our public key to make. */
+static void make_false(struct world *world, bool has_mac1,
+		       struct message_initiation *msg)
+{
+	struct cookie_maker maker;
+
+	scribble(world, msg, sizeof(*msg));
+	msg->type = le32_make(MESSAGE_INITIATION);
+	if (!has_mac1)
+		return;
+	cookie_maker_init(&maker, world->hosts[0].public_key);
+	cookie_maker_add_macs(&maker, msg, sizeof(*msg), world->now);
+	cookie_maker_deinit(&maker);
+}
+
+/* Have 1 send its initiation, which the world loses and keep_last() keeps. */
+static void make_initiation(struct crowd *crowd)
+{
+	crowd->last.len = 0;
+	crowd->world->is_cut = true;
+	world_send(crowd->world, 1, 0);
+	world_run(crowd->world, SIM_MSEC(1));
+	crowd->world->is_cut = false;
+	assert_int_equal(crowd->last.len, sizeof(struct message_initiation));
+}
+
+/* Is the last message in the ring this one? */
+static bool is_last(const struct handshaker *h, const void *msg, size_t len)
+{
+	const struct handshake_message *m;
+
+	if (!h->n)
+		return false;
+	m = &h->ring[(h->first + h->n - 1) % HANDSHAKE_RING];
+	return m->len == len && !memcmp(m->bytes, msg, len);
+}
+
+static void test_wrong_mac1_takes_no_place(void **state)
+{
+	struct crowd *crowd = crowd_new(seed);
+	struct handshaker *h = &crowd->handshaker;
+	struct message_initiation msg;
+
+	(void)state;
+	for (size_t i = 0; i < FLOOD; i++) {
+		make_false(crowd->world, false, &msg);
+		receive(crowd, &msg, sizeof(msg), (uint32_t)i);
+	}
+	assert_int_equal(h->n, 0);
+	assert_int_equal(h->drops[DROP_FORGED], FLOOD);
+	make_initiation(crowd);
+	receive(crowd, crowd->last.bytes, crowd->last.len, 1);
+	assert_int_equal(h->n, 1);
+	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
+	crowd_free(crowd);
+}
+
+/* Answers to nothing: no mac guards a cookie reply, and a response's is easy. */
+static void test_answers_to_nothing_take_no_place(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 1);
+	struct world *world = crowd->world;
+	struct handshaker *h = &crowd->handshaker;
+	struct message_response response;
+	struct message_cookie cookie;
+	struct cookie_maker maker;
+
+	(void)state;
+	cookie_maker_init(&maker, world->hosts[0].public_key);
+	for (size_t i = 0; i < FLOOD / 2; i++) {
+		scribble(world, &cookie, sizeof(cookie));
+		cookie.type = le32_make(MESSAGE_COOKIE);
+		receive(crowd, &cookie, sizeof(cookie), (uint32_t)i);
+		scribble(world, &response, sizeof(response));
+		response.type = le32_make(MESSAGE_RESPONSE);
+		cookie_maker_add_macs(&maker, &response, sizeof(response),
+				      world->now);
+		receive(crowd, &response, sizeof(response), (uint32_t)i);
+	}
+	cookie_maker_deinit(&maker);
+	assert_int_equal(h->n, 0);
+	assert_int_equal(h->drops[DROP_NO_INDEX], FLOOD);
+	crowd_free(crowd);
+}
+
+/* A right mac1 from forged sources fills the ring but for its last quarter. */
+static void test_a_cookie_has_a_place(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 2);
+	struct world *world = crowd->world;
+	struct handshaker *h = &crowd->handshaker;
+	struct device_origin origin = { .source_len = 6 };
+	struct message_initiation msg;
+	struct message_cookie reply;
+	const uint32_t addr = 0x0a0b0c0d;
+	const uint16_t port = 4242;
+
+	(void)state;
+	for (size_t i = 0; i < FLOOD; i++) {
+		make_false(world, true, &msg);
+		if (i % 2)
+			scribble(world, msg.macs.mac2, sizeof(msg.macs.mac2));
+		receive(crowd, &msg, sizeof(msg), (uint32_t)i);
+	}
+	assert_int_equal(h->n, HANDSHAKE_CROWDED);
+	assert_true(HANDSHAKE_CROWDED >= HANDSHAKE_LOADED);
+	assert_int_equal(h->overflows, FLOOD - HANDSHAKE_CROWDED);
+
+	/* Without the cookie the peer fares as they do. */
+	make_initiation(crowd);
+	receive(crowd, crowd->last.bytes, crowd->last.len, addr);
+	assert_int_equal(h->n, HANDSHAKE_CROWDED);
+
+	/* It gets one, and has a place. */
+	memcpy(origin.source, &addr, sizeof(addr));
+	memcpy(origin.source + sizeof(addr), &port, sizeof(port));
+	cookie_checker_make_reply(&world->hosts[0].device.checker,
+				  crowd->last.bytes, crowd->last.len,
+				  origin.source, origin.source_len, world->now,
+				  &reply);
+	assert_int_equal(world_deliver(world, 1, world->hosts[0].address,
+				       (uint8_t *)&reply, sizeof(reply)),
+			 DROP_NONE);
+	crowd->last.len = 0;
+	world->is_cut = true;
+	world_run(world, SIM_SEC(REKEY_TIMEOUT + 1));
+	world->is_cut = false;
+	assert_int_equal(crowd->last.len, sizeof(msg));
+	receive(crowd, crowd->last.bytes, crowd->last.len, addr);
+	assert_int_equal(h->n, HANDSHAKE_CROWDED + 1);
+	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
+	/* From its own address only. */
+	receive(crowd, crowd->last.bytes, crowd->last.len, addr + 1);
+	assert_int_equal(h->n, HANDSHAKE_CROWDED + 1);
+	crowd_free(crowd);
+}
+
+/* What answers our own initiation has a place, too. */
+static void test_an_answer_has_a_place(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 3);
+	struct world *world = crowd->world;
+	struct handshaker *h = &crowd->handshaker;
+	struct message_initiation msg;
+
+	(void)state;
+	for (size_t i = 0; i < FLOOD; i++) {
+		make_false(world, true, &msg);
+		receive(crowd, &msg, sizeof(msg), (uint32_t)i);
+	}
+	crowd->last.len = 0;
+	world_send(world, 0, 1);
+	/* It arrives at 1; what 1 answers is still on its way. */
+	world_run(world, world->delay_ns + SIM_MSEC(1));
+	assert_int_equal(crowd->last.len, sizeof(struct message_response));
+	receive(crowd, crowd->last.bytes, crowd->last.len, 1);
+	assert_int_equal(h->n, HANDSHAKE_CROWDED + 1);
+	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
+	crowd_free(crowd);
+}
+
+/*
+ * A peer with good keys that asks for a handshake 10,000 times a second is
+ * taken fifty times; its sessions take no more places than anybody's, and the
+ * other one's initiation is taken in the midst of it.
+ */
+static void test_a_peer_that_cannot_stop(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 4);
+	struct world *world = crowd->world;
+	struct peer *to_us = world_peer(world, 2, 0);
+	const size_t n_before = world->hosts[0].device.index.table.n_used;
+	const uint64_t start_ns = world->now;
+	struct message_initiation msg;
+	struct device_endpoint to;
+	size_t n_taken = 0;
+
+	(void)state;
+	world->is_cut = true;
+	make_initiation(crowd);
+	world->is_cut = true;
+	for (size_t i = 0; i < 10000; i++) {
+		uint64_t now = start_ns + i * (NSEC_PER_SEC / 10000);
+
+		world->now = now;
+		assert_int_equal(device_make_initiation(to_us, now,
+							now + i * SIM_MSEC(20),
+							&msg, &to),
+				 0);
+		n_taken += !world_deliver(world, 0, world->hosts[2].address,
+					  (uint8_t *)&msg, sizeof(msg));
+		if (i == 5000)
+			assert_int_equal(world_deliver(world, 0,
+						       world->hosts[1].address,
+						       crowd->last.bytes,
+						       crowd->last.len),
+					 DROP_NONE);
+	}
+	assert_in_range(n_taken, 2, INITIATIONS_PER_SECOND + 1);
+	assert_true(world_peer(world, 0, 1)->keypairs.next);
+	assert_true(world->hosts[0].drops[DROP_RATE_LIMIT] > 9000);
+	/* Marks of entries that went are swept when the table is next made. */
+	assert_true(world->hosts[0].device.index.table.n_used <
+		    n_before + 2 * (INITIATIONS_PER_SECOND + 4));
+	crowd_free(crowd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wrong_mac1_takes_no_place),
+		cmocka_unit_test(test_answers_to_nothing_take_no_place),
+		cmocka_unit_test(test_a_cookie_has_a_place),
+		cmocka_unit_test(test_an_answer_has_a_place),
+		cmocka_unit_test(test_a_peer_that_cannot_stop),
+	};
+	const char *text = getenv("TEST_SEED");
+
+	seed = text ? strtoull(text, NULL, 0) : 20261122;
+	print_message("# TEST_SEED=%llu\n", (unsigned long long)seed);
+	if (crypto_init())
+		return 77;
+	rcu_register();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

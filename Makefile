@@ -26,6 +26,13 @@ fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
+faults: all ## each system call, and each allocation, of the daemon fails once
+	FAULTS=all python3 tests/netns/syscalls.py $(or $(DAEMON),$(BUILD)/wiregather)
+
+# CHAOS_SEED=N repeats a run; CHAOS_DAEMON=build/wiregather: without sanitizers.
+chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)
+	tools/chaos $(or $(CHAOS_SECONDS),120) $(CHAOS_DAEMON)
+
 attack: all ## floods of full size: memory, what a session still carries, a new peer
 	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
 		tests/netns/attack.py $(BUILD)/wiregather figures
@@ -43,10 +50,23 @@ tidy: ## clang-tidy: limits of size, bug patterns
 format: ## lay out the sources
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
-bench: bench-udp ## run all benchmarks
+bench: all ## run all benchmarks, half an hour; PEERS=DIR has other programs to compare with
+	bench/run.py $(BENCH_FLAGS) $(BUILD)
 
-bench-udp: all ## compare ways to send UDP: CSV and SVG in build/bench/
+bench-quick: all ## the same in a few minutes, to try it
+	bench/run.py --quick $(BENCH_FLAGS) $(BUILD)
+
+bench-tunnel: all ## only the tunnels side by side
+	bench/run.py --parts tunnel $(BENCH_FLAGS) $(BUILD)
+
+bench-udp: all ## only the ways to send UDP
 	bench/udp.py $(BENCH_FLAGS) $(BUILD)/bench/bench-udp $(BUILD)/bench
+
+bench-docs: ## put the last results into docs/performance.md
+	bench/report.py --docs docs/performance.md $(BUILD)/bench
+
+guard-record: all ## record what a packet costs, for the test "instructions"
+	ninja -C $(BUILD) guard-record
 
 install: all ## install library, header, pkg-config file and manual pages
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
@@ -60,6 +80,7 @@ clean: ## remove all build directories
 	rm -rf build build-*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak attack interop cross-arm64 tidy format bench bench-udp install clean help
+.PHONY: all check asan tsan fuzz soak faults chaos attack interop cross-arm64 tidy format bench \
+	bench-quick bench-tunnel bench-udp bench-docs guard-record install clean help

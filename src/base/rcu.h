@@ -107,43 +107,27 @@ static inline void rcu_drain(void)
 }
 
 /**
- * rcu_start_helper() - a lock needs no help
+ * rcu_start() - a lock needs no thread
+ * @first:	unused
+ *
+ * Return: 0.
  */
-static inline void rcu_start_helper(void)
+static inline int rcu_start(void (*first)(void))
 {
+	(void)first;
+	return 0;
 }
 
 /**
- * rcu_use_helper() - a lock needs no help
+ * rcu_stop() - see the other twin
  */
-static inline void rcu_use_helper(void)
-{
-}
-
-/**
- * rcu_stop_helper() - a lock needs no help
- */
-static inline void rcu_stop_helper(void)
+static inline void rcu_stop(void)
 {
 }
 
 #else
 
 #include <urcu/urcu-memb.h>
-
-/* One for the program, as above; NULL: liburcu makes one when it needs it. */
-extern struct call_rcu_data *rcu_helper;
-__attribute__((weak)) struct call_rcu_data *rcu_helper;
-
-/**
- * rcu_use_helper() - have what this thread hands over released by the helper
- *
- * For a thread that was registered before there was one.
- */
-static inline void rcu_use_helper(void)
-{
-	urcu_memb_set_thread_call_rcu_data(rcu_helper);
-}
 
 /**
  * rcu_register() - this thread will be a reader, or call rcu_free_later()
@@ -153,33 +137,6 @@ static inline void rcu_use_helper(void)
 static inline void rcu_register(void)
 {
 	urcu_memb_register_thread();
-	rcu_use_helper();
-}
-
-/**
- * rcu_start_helper() - make the thread that runs what rcu_free_later() is given
- *
- * Else it is made by the first call, when no thread may be made any more. It
- * has the capabilities of the one that calls this, which is the only one that
- * does, and before there are others; then rcu_use_helper().
- */
-static inline void rcu_start_helper(void)
-{
-	rcu_helper = urcu_memb_create_call_rcu_data(0, -1);
-}
-
-/**
- * rcu_stop_helper() - let it end
- *
- * After rcu_drain(), by the last thread that used it.
- */
-static inline void rcu_stop_helper(void)
-{
-	struct call_rcu_data *helper = rcu_helper;
-
-	rcu_helper = NULL;
-	rcu_use_helper();
-	urcu_memb_call_rcu_data_free(helper);
 }
 
 /**
@@ -220,20 +177,36 @@ static inline void rcu_wait(void)
  * @release:	called once no reader can have it; by another thread, or by
  *		this one, before this returns. It may take short locks only that
  *		no caller of rcu_free_later() holds.
+ *
+ * It cannot fail: liburcu's call_rcu() would end the program when it finds no
+ * memory, or may not make a thread.
  */
-static inline void rcu_free_later(struct rcu_head *head,
-				  void (*release)(struct rcu_head *head))
-{
-	urcu_memb_call_rcu(head, release);
-}
+void rcu_free_later(struct rcu_head *head,
+		    void (*release)(struct rcu_head *head));
 
 /**
  * rcu_drain() - sleep until all that was handed over so far is released
  */
-static inline void rcu_drain(void)
-{
-	urcu_memb_barrier();
-}
+void rcu_drain(void);
+
+/**
+ * rcu_start() - have the thread that frees made now
+ * @first:	what it does first; NULL: nothing
+ *
+ * Else the first rcu_free_later() makes it. On return the thread is there, and
+ * has done @first.
+ *
+ * Return: 0; -errno.
+ */
+int rcu_start(void (*first)(void));
+
+/**
+ * rcu_stop() - release what was handed over, and end that thread
+ *
+ * By one thread, when no other hands anything over. Where there is none, nothing
+ * is done.
+ */
+void rcu_stop(void);
 
 #endif /* RCU_IS_A_LOCK */
 #endif /* BASE_RCU_H */

@@ -18,6 +18,8 @@
 enum {
 	DAEMON_MASK = 0022,
 	MAX_KEEP = 8,
+	/* Of what fails for no reason that would last. */
+	TRIES = 10,
 };
 
 int daemon_fork(struct daemon *daemon)
@@ -52,11 +54,10 @@ int daemon_fork(struct daemon *daemon)
  */
 static size_t read_line(int fd, char *buf, size_t cap)
 {
-	ssize_t n;
+	ssize_t n = -1;
 
-	do {
+	for (int i = 0; i < TRIES && n < 0; i++)
 		n = read(fd, buf, cap - 1);
-	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		n = 0;
 	buf[n] = 0;
@@ -188,12 +189,11 @@ int daemon_detach(const struct daemon *daemon, bool keeps_output,
  */
 static int tell(struct daemon *daemon, const char *data, size_t len)
 {
-	ssize_t n;
+	ssize_t n = -1;
 	int err;
 
-	do {
+	for (int i = 0; i < TRIES && n < 0; i++)
 		n = write(daemon->fd, data, len);
-	} while (n < 0 && errno == EINTR);
 	err = n < 0 ? -errno : 0;
 	close(daemon->fd);
 	daemon->fd = -1;
@@ -224,13 +224,12 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 
 int daemon_open_standard(void)
 {
-	int fd;
-
-	do {
-		fd = open("/dev/null", O_RDWR);
-		if (fd < 0)
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		/* The lowest that is free: this one. */
+		if (open("/dev/null", O_RDWR) < 0)
 			return -errno;
-	} while (fd <= STDERR_FILENO);
-	close(fd);
+	}
 	return 0;
 }

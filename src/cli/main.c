@@ -38,12 +38,13 @@ static int serve(const struct options *options, struct daemon *daemon)
 		daemon_report_failure(daemon, "%s", tunnel.why);
 		return EXIT_FAILURE;
 	}
-	/* If nobody waits for it any more, it is not wanted. */
+	/* If nobody waits for it any more, it is not wanted, nor is a word. */
 	err = daemon_report_ready(daemon);
-	if (!err)
+	if (!err) {
 		err = loop_run(&tunnel.loop);
-	if (err < 0)
-		log_error("cannot go on: %s", strerror(-err));
+		if (err < 0)
+			log_error("cannot go on: %s", strerror(-err));
+	}
 	tunnel_close(&tunnel);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }
@@ -52,10 +53,6 @@ static int run(const struct options *options, struct daemon *daemon)
 {
 	int status;
 
-	if (crypto_init()) {
-		daemon_report_failure(daemon, "libsodium does not work here");
-		return EXIT_FAILURE;
-	}
 	rcu_register();
 	status = serve(options, daemon);
 	rcu_drain();
@@ -104,9 +101,14 @@ int main(int argc, char **argv)
 	struct daemon nobody = { .fd = -1 };
 	struct options options;
 
-	/* Without it an error could not even be told. */
-	if (daemon_open_standard())
+	int err = daemon_open_standard();
+
+	/* Perhaps it is only the input that is closed. */
+	if (err) {
+		fprintf(stderr, "wiregather: cannot open /dev/null: %s\n",
+			strerror(-err));
 		return EXIT_FAILURE;
+	}
 	switch (options_parse(&options, argc, argv)) {
 	case 0:
 		break;
@@ -122,6 +124,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "wiregather: %s\n%s", options.error,
 			options_get_usage());
 		return EXIT_USAGE;
+	}
+	/* Before the fork: what fails in there ends the program with a line. */
+	if (crypto_init()) {
+		fputs("wiregather: libsodium does not work here\n", stderr);
+		return EXIT_FAILURE;
 	}
 	return options.is_foreground ? run(&options, &nobody)
 				     : run_daemon(&options);

@@ -3,6 +3,9 @@
 
 #include <errno.h>
 #include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "crypto/aead.h"
 #include "crypto/blake2s.h"
@@ -10,6 +13,14 @@
 #include "crypto/siphash.h"
 #include "crypto/x25519.h"
 #include "crypto/xaead.h"
+
+/* libsodium ends the program by abort(3) else, without a word. */
+static void end(void)
+{
+	fputs("wiregather: libsodium cannot go on: no random numbers?\n",
+	      stderr);
+	_exit(EXIT_FAILURE);
+}
 
 /**
  * warm_up_batch() - what warm_up() does, for the batch face over libsodium
@@ -67,5 +78,6 @@ static bool warm_up(void)
 
 int crypto_init(void)
 {
+	sodium_set_misuse_handler(end);
 	return sodium_init() < 0 || !warm_up() ? -EIO : 0;
 }

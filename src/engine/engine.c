@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -29,6 +30,15 @@
 #include "engine/worker.h"
 #include "tun/link.h"
 
+enum {
+	/* How often to ask for random numbers, and how long to wait between. */
+	RANDOM_TRIES = 100,
+	RANDOM_PAUSE_MS = 10,
+};
+
+/* How long to wait before the sockets are tried again. */
+#define UP_AGAIN_NS NSEC_PER_SEC
+
 /**
  * struct engine - see engine.h
  * @config:	[I]
@@ -43,7 +53,9 @@
  * @port:	[c] to listen on when up, 0: any
  * @fwmark:	[c]
  * @is_up:	[c] the link is up, and the sockets are open
- * @wants_up:	[c] try to go up at the next tick
+ * @wants_up:	[c] the link is up, and the sockets could not be opened
+ * @up_again:	[c] with @wants_up: when to try again; 0: at the next tick
+ * @up_err:	[c] why they could not be opened, as the log knows; 0: they were
  * @is_running:	[c] the threads exist
  * @tick_fd:	[I] timerfd for device_tick()
  * @wake_fd:	[I] eventfd: device_tick() is to be called soon
@@ -66,6 +78,8 @@ struct engine {
 	uint32_t fwmark;
 	bool is_up;
 	bool wants_up;
+	uint64_t up_again;
+	int up_err;
 	bool is_running;
 	int tick_fd;
 	int wake_fd;
@@ -78,27 +92,35 @@ struct engine {
 
 /* ----------------------------------------------- what the device asks for */
 
+/* There is nothing to go on with, and nobody up the stack who could tell. */
+static _Noreturn void end_without_random(int err)
+{
+	log_error("cannot go on: no random numbers: %s", strerror(err));
+	_exit(EXIT_FAILURE);
+}
+
 static void op_random(void *arg, void *buf, size_t len)
 {
+	int n_failures = 0;
+
 	(void)arg;
 	for (size_t done = 0; done < len;) {
 		ssize_t n = getrandom((char *)buf + done, len - done, 0);
 
 		if (n > 0)
 			done += (size_t)n;
+		else if (errno != EINTR && n_failures++ < RANDOM_TRIES)
+			poll(NULL, 0, RANDOM_PAUSE_MS);
 		else if (errno != EINTR)
-			abort();
+			end_without_random(errno);
 	}
 }
 
 static void op_wake(void *arg)
 {
 	struct engine *e = arg;
-	uint64_t one = 1;
 
-	/* It can only fail when a wake-up is waiting already. */
-	if (write(e->wake_fd, &one, sizeof(one)) < 0)
-		return;
+	thread_poke(e->wake_fd);
 }
 
 static void op_forget_source(void *arg, struct device_endpoint *dep)
@@ -252,6 +274,7 @@ static int remember_port(struct engine *e, uint16_t port, uint32_t fwmark)
 			return err;
 		ug_close(trial);
 		e->wants_up = true;
+		e->up_again = 0;
 		op_wake(e);
 	}
 	e->port = port;
@@ -301,20 +324,36 @@ static const struct device_ops device_ops = {
 
 /* ------------------------------------------------------------ the link */
 
+/*
+ * The link is up and there are no sockets: what is missing (a port that another
+ * process has, memory, descriptors) may be there in a while.
+ */
+static void set_up_later(struct engine *e, int err)
+{
+	if (err != e->up_err)
+		log_error("cannot listen on port %u: %s", e->port,
+			  strerror(-err));
+	e->up_err = err;
+	e->wants_up = true;
+	e->up_again = time_now() + UP_AGAIN_NS;
+	op_wake(e);
+}
+
 static void set_up(struct engine *e)
 {
 	struct ug_socket *sock;
 
+	e->wants_up = false;
 	if (e->is_up)
 		return;
 	int err = open_sockets(e, e->port, e->fwmark, &sock);
 
 	if (err < 0) {
-		log_error("cannot listen on port %u: %s", e->port,
-			  strerror(-err));
+		set_up_later(e, err);
 		return;
 	}
 	e->is_up = true;
+	e->up_err = 0;
 	e->port = ug_port(sock);
 	e->device.listen_port = e->port;
 	log_event("interface up");
@@ -327,6 +366,7 @@ static void set_up(struct engine *e)
 static void set_down(struct engine *e)
 {
 	e->wants_up = false;
+	e->up_err = 0;
 	if (!e->is_up)
 		return;
 	e->is_up = false;
@@ -423,17 +463,19 @@ static void tick(struct engine *e)
 	struct itimerspec at = { 0 };
 	uint64_t next;
 
-	if (e->wants_up) {
-		e->wants_up = false;
+	if (e->wants_up && time_now() >= e->up_again)
 		set_up(e);
-	}
 	next = device_tick(&e->device, time_now());
+	if (e->wants_up && e->up_again < next)
+		next = e->up_again;
 
 	if (next != SCHEDULE_NEVER) {
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
 	}
-	timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL);
+	/* It is only refused if it is nonsense; but no timer may be lost. */
+	if (timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0)
+		op_wake(e);
 }
 
 static void tick_ready(struct loop_watch *watch, uint32_t events)
@@ -576,38 +618,12 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	return 0;
 }
 
-static void *make_rcu_helper(void *arg)
-{
-	thread_begin("starter");
-	rcu_start_helper();
-	/* Once it has done something, its own start is over, too. */
-	rcu_drain();
-	thread_end();
-	return arg;
-}
-
-/*
- * liburcu's own thread, made by one that has given up what threads of the
- * engine do: so it has it not, either.
- */
-static int start_rcu_helper(void)
-{
-	pthread_t starter;
-	int err = thread_start(&starter, make_rcu_helper, NULL);
-
-	if (err < 0)
-		return err;
-	pthread_join(starter, NULL);
-	rcu_use_helper();
-	return 0;
-}
-
 int engine_start(struct engine *e)
 {
 	int err;
 
 	thread_set_first(e->config.first);
-	err = start_rcu_helper();
+	err = rcu_start(e->config.first);
 	if (err < 0)
 		return err;
 	err = handshaker_start(&e->handshaker);
@@ -655,7 +671,7 @@ void engine_free(struct engine *e)
 	handshaker_deinit(&e->handshaker);
 	device_deinit(&e->device);
 	rcu_drain();
-	rcu_stop_helper();
+	rcu_stop();
 	sockets_deinit(&e->sockets);
 	close_fds(e);
 	tun_close(&e->tun);

@@ -2,8 +2,15 @@
 #include "engine/loop.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+enum {
+	/* How often in a row waiting may fail, and the pause after each. */
+	FAILURES_MAX = 100,
+	PAUSE_MS = 10,
+};
 
 int loop_init(struct loop *loop)
 {
@@ -42,15 +49,22 @@ void loop_remove(struct loop *loop, struct loop_watch *watch)
 
 int loop_run(struct loop *loop)
 {
+	int n_failures = 0;
+
 	while (!loop->is_stopped) {
 		/* One at a time, so that a watch removed by the handler of
 		 * another is never called. */
 		struct epoll_event ev;
 		int n = epoll_wait(loop->epoll_fd, &ev, 1, -1);
 
-		if (n < 0 && errno != EINTR)
-			return -errno;
+		if (n < 0 && errno != EINTR) {
+			/* Nothing is known to fail but for a while. */
+			if (++n_failures == FAILURES_MAX)
+				return -errno;
+			poll(NULL, 0, PAUSE_MS);
+		}
 		if (n > 0) {
+			n_failures = 0;
 			struct loop_watch *watch = ev.data.ptr;
 
 			watch->ready(watch, ev.events);

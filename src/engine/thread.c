@@ -3,9 +3,15 @@
 
 #include <semaphore.h>
 #include <signal.h>
+#include <stdint.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/rcu.h"
+
+enum {
+	POKE_TRIES = 10,
+};
 
 /* What thread_set_first() was given. [I] while threads are made */
 static void (*first)(void);
@@ -71,6 +77,18 @@ void thread_begin(const char *name)
 void thread_end(void)
 {
 	rcu_unregister();
+}
+
+void thread_poke(int fd)
+{
+	const uint64_t one = 1;
+
+	/* It only fails when so many pokes wait already that the counter is
+	 * full. But a poke that is lost for another reason would cost much:
+	 * whoever waits for what it asks for would wait for ever. */
+	for (int i = 0; i < POKE_TRIES; i++)
+		if (write(fd, &one, sizeof(one)) >= 0)
+			return;
 }
 
 const char *thread_peer_name(const struct peer *peer)

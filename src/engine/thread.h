@@ -40,6 +40,14 @@ void thread_begin(const char *name);
 void thread_end(void);
 
 /**
+ * thread_poke() - wake the thread that reads an eventfd
+ * @fd:		nonblocking eventfd
+ *
+ * Any thread.
+ */
+void thread_poke(int fd);
+
+/**
  * thread_peer_name() - a peer for the log: the start of its public key
  * @peer:	peer
  *

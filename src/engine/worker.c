@@ -2,6 +2,7 @@
 #include "engine/worker.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -21,16 +22,15 @@ enum {
 	ROUNDS = 4,
 	EVENTS = 4,
 	/* After so long without a packet, memory is given back. */
-	RELEASE_AFTER_MS = 1000
+	RELEASE_AFTER_MS = 1000,
+	/* When to try again what the kernel had no memory for. */
+	AGAIN_MS = 100,
+	PAUSE_MS = 10,
 };
 
 void worker_poke(struct worker *w)
 {
-	uint64_t one = 1;
-
-	/* It can only fail when a poke is waiting already. */
-	if (write(w->poke_fd, &one, sizeof(one)) < 0)
-		return;
+	thread_poke(w->poke_fd);
 }
 
 static int watch(const struct worker *w, int op, int fd, uint32_t events)
@@ -40,30 +40,48 @@ static int watch(const struct worker *w, int op, int fd, uint32_t events)
 	return epoll_ctl(w->epoll_fd, op, fd, &ev) < 0 ? -errno : 0;
 }
 
-/* Call for both open descriptors of the sockets. */
-static void watch_sockets(const struct worker *w, int op, uint32_t events)
+/*
+ * Watch for these events from now on. What cannot be watched for now (it takes
+ * kernel memory) is tried again by look(): without it the lane would be dead.
+ */
+static void set_watch(struct worker *w, int fd, uint32_t events)
 {
-	static const int families[] = { AF_INET, AF_INET6 };
+	int err = watch(w, EPOLL_CTL_MOD, fd, events);
 
-	if (!w->context.sock)
-		return;
-	for (int i = 0; i < 2; i++) {
-		int fd = ug_fd(w->context.sock, families[i]);
+	if (err == -ENOENT)
+		err = watch(w, EPOLL_CTL_ADD, fd, events);
+	if (err < 0)
+		w->must_rewatch = true;
+}
 
-		if (fd >= 0)
-			watch(w, op, fd, events);
-	}
+static void watch_family(struct worker *w, int family, uint32_t events)
+{
+	int fd =
+		w->context.sock && family ? ug_fd(w->context.sock, family) : -1;
+
+	if (fd >= 0)
+		set_watch(w, fd, events);
 }
 
 /*
  * The TUN is read only while what it gives can be sent: packets that come
  * before the sockets are open, or while they are full, wait in its queue.
  */
-static void watch_tun(const struct worker *w)
+static void watch_tun(struct worker *w)
 {
 	if (!w->is_deaf)
-		watch(w, EPOLL_CTL_MOD, w->out->tun->fd,
-		      w->context.sock && !w->full_family ? EPOLLIN : 0);
+		set_watch(w, w->out->tun->fd,
+			  w->context.sock && !w->full_family ? EPOLLIN : 0);
+}
+
+static void watch_sockets(struct worker *w)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+
+	for (int i = 0; i < 2; i++)
+		watch_family(w, families[i],
+			     families[i] == w->full_family ? EPOLLIN | EPOLLOUT
+							   : EPOLLIN);
 }
 
 /* Turn to the sockets that are current. */
@@ -78,21 +96,12 @@ static void enter_sockets(struct worker *w)
 	 * here they may be closed already. */
 	w->context.sock = sock;
 	w->full_family = 0;
-	watch_sockets(w, EPOLL_CTL_ADD, EPOLLIN);
+	watch_sockets(w);
 	watch_tun(w);
 	/* What the old ones could not take, the new ones may; what was asked
 	 * for meanwhile is waiting. */
 	lane_resume(&w->out->lane, &w->context);
 	w->ready |= READY_OUT;
-}
-
-static void watch_family(const struct worker *w, int family, uint32_t events)
-{
-	int fd =
-		w->context.sock && family ? ug_fd(w->context.sock, family) : -1;
-
-	if (fd >= 0)
-		watch(w, EPOLL_CTL_MOD, fd, events);
 }
 
 /* While a commit waits for the socket, nothing is read from the TUN. */
@@ -137,15 +146,13 @@ static void check_gone(struct worker *w)
 		atomic_load_explicit(&w->out->is_gone, memory_order_acquire) ||
 		atomic_load_explicit(&w->in4->is_gone, memory_order_acquire) ||
 		atomic_load_explicit(&w->in6->is_gone, memory_order_acquire);
-	uint64_t one = 1;
 
 	if (!gone || w->is_deaf)
 		return;
 	w->is_deaf = true;
 	watch(w, EPOLL_CTL_DEL, w->out->tun->fd, 0);
 	lane_close(&w->out->lane);
-	if (write(w->gone_fd, &one, sizeof(one)) < 0)
-		return;
+	thread_poke(w->gone_fd);
 }
 
 /* Give back what a burst has left, once. */
@@ -164,10 +171,21 @@ static void release_memory(struct worker *w)
 static int look(struct worker *w, struct epoll_event *events)
 {
 	int timeout = w->idle_since ? RELEASE_AFTER_MS : -1;
+
+	if (w->must_rewatch) {
+		w->must_rewatch = false;
+		watch_sockets(w);
+		watch_tun(w);
+	}
+	if (w->must_rewatch)
+		timeout = AGAIN_MS;
 	int n = epoll_wait(w->epoll_fd, events, EVENTS, w->ready ? 0 : timeout);
 
 	if (n == 0 && !w->ready)
 		release_memory(w);
+	/* Not known to happen, and no reason to spin. */
+	if (n < 0 && errno != EINTR)
+		poll(NULL, 0, PAUSE_MS);
 	return n;
 }
 

@@ -30,6 +30,7 @@
  * @seen:	[w] generation of the sockets
  * @ready:	[w] lanes that may have work
  * @full_family: [w] whose EPOLLOUT is watched, 0: none
+ * @must_rewatch: [w] a descriptor could not be watched
  * @is_deaf:	[w] the TUN is not watched
  * @idle_since:	[w] when nothing was left to do; 0: memory was given back
  * @is_stopped:	[a]
@@ -50,6 +51,7 @@ struct worker {
 	uint64_t seen;
 	unsigned int ready;
 	int full_family;
+	bool must_rewatch;
 	bool is_deaf;
 	uint64_t idle_since;
 	_Atomic bool is_stopped;

@@ -359,6 +359,9 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
 		goto err_close;
 	}
 	err = set_up(tun, config, flags);
+	/* It was made here, so it must be here. */
+	if (!err && !tun->ifindex)
+		err = -ENODEV;
 	if (err)
 		goto err_close;
 	forgo_link_local(tun);

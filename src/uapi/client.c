@@ -300,9 +300,11 @@ struct uapi_client *uapi_client_of(struct list *link)
 	return container_of(link, struct uapi_client, link);
 }
 
-uint64_t uapi_client_waiting_since(const struct uapi_client *client)
+uint64_t uapi_client_waiting_since(const struct uapi_client *client,
+				   bool is_crowded)
 {
-	bool is_busy = client->in_request || client->is_replying ||
+	bool is_busy = is_crowded || client->in_request ||
+		       client->is_replying ||
 		       client->out_off < client->out_len ||
 		       client->in_off < client->in_len;
 

@@ -56,12 +56,14 @@ struct uapi_client *uapi_client_of(struct list *link);
 /**
  * uapi_client_waiting_since() - how long has it kept us waiting?
  * @client:	client
+ * @is_crowded:	its place is wanted: by doing nothing it does, too
  *
  * It does if it has sent part of a request, or has not taken its answer.
  *
  * Return: when it last did anything (CLOCK_BOOTTIME, ns); 0: it is idle.
  */
-uint64_t uapi_client_waiting_since(const struct uapi_client *client);
+uint64_t uapi_client_waiting_since(const struct uapi_client *client,
+				   bool is_crowded);
 
 /* uapi_now() - CLOCK_BOOTTIME in ns */
 uint64_t uapi_now(void);

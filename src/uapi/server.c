@@ -55,6 +55,22 @@ static struct uapi_server *server_of(struct uapi_hub *hub)
 }
 
 /**
+ * waiting_since() - since when has a client kept us waiting?
+ * @server:	server
+ * @client:	client
+ *
+ * While every place is taken, those that do nothing are in the way, too.
+ *
+ * Return: CLOCK_BOOTTIME in ns; 0 if it does not.
+ */
+static uint64_t waiting_since(const struct uapi_server *server,
+			      const struct uapi_client *client)
+{
+	return uapi_client_waiting_since(client, server->hub.n_clients >=
+							 UAPI_MAX_CLIENTS);
+}
+
+/**
  * next_deadline() - when is there something to be done by the clock?
  * @server:	server
  *
@@ -66,8 +82,7 @@ static uint64_t next_deadline(struct uapi_server *server)
 	struct list *link;
 
 	list_for_each(link, &server->hub.clients) {
-		uint64_t since =
-			uapi_client_waiting_since(uapi_client_of(link));
+		uint64_t since = waiting_since(server, uapi_client_of(link));
 
 		if (since && since + server->patience_ns < next)
 			next = since + server->patience_ns;
@@ -173,7 +188,7 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 	for (link = server->hub.clients.next; link != &server->hub.clients;
 	     link = next) {
 		struct uapi_client *client = uapi_client_of(link);
-		uint64_t since = uapi_client_waiting_since(client);
+		uint64_t since = waiting_since(server, client);
 
 		next = link->next;
 		if (since && clock_has_passed(since, server->patience_ns, now))

@@ -11,7 +11,8 @@
  * the kernel's queue. A client may stay as long as it likes; but one that has
  * sent part of a request, or does not take its answer, and lets UAPI_PATIENCE_S
  * pass, is disconnected, whether or not its place is needed: what it blocks may
- * hold secrets.
+ * hold secrets. While all places are taken, one that does nothing for that long
+ * goes as well: else 64 forgotten ones would keep everybody out for good.
  *
  * Control thread.
  */

@@ -283,17 +283,32 @@ int uapi_socket_adopt(struct uapi_socket *sock, int fd)
 	return 0;
 }
 
-bool uapi_socket_has_file(const struct uapi_socket *sock)
+/**
+ * look_at_file() - is the file ours?
+ * @sock:	with its path
+ *
+ * Return: 1 if so; 0 if it is gone, or another; -errno if it cannot be seen.
+ */
+static int look_at_file(const struct uapi_socket *sock)
 {
 	struct stat st;
 
-	return sock->path[0] && !lstat(sock->path, &st) &&
-	       st.st_dev == sock->device && st.st_ino == sock->inode;
+	if (!sock->path[0])
+		return 0;
+	if (lstat(sock->path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	return st.st_dev == sock->device && st.st_ino == sock->inode;
+}
+
+bool uapi_socket_has_file(const struct uapi_socket *sock)
+{
+	/* Who cannot look has not seen that it is gone. */
+	return look_at_file(sock) != 0;
 }
 
 void uapi_socket_close(struct uapi_socket *sock)
 {
-	if (uapi_socket_has_file(sock))
+	if (look_at_file(sock) > 0)
 		unlink(sock->path);
 	close(sock->fd);
 	sock->fd = -1;

@@ -55,7 +55,10 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
  */
 int uapi_socket_adopt(struct uapi_socket *sock, int fd);
 
-/* uapi_socket_has_file() - is the file there, and still the one it was? */
+/*
+ * uapi_socket_has_file() - is the file there, and still the one it was? Also if
+ * that cannot be seen.
+ */
 bool uapi_socket_has_file(const struct uapi_socket *sock);
 
 /* uapi_socket_close() - close it; remove the file if it is still the same */

@@ -402,6 +402,26 @@ static void patience(void **state)
 	world_end(&w);
 }
 
+/* While all places are taken, those that only sit there go, too. */
+static void crowd(void **state)
+{
+	int fds[UAPI_MAX_CLIENTS + 1];
+	struct world w;
+
+	(void)state;
+	world_init(&w);
+	w.patience_ms = 2 * MOMENT_MS;
+	assert_int_equal(world_open(&w), 0);
+	world_start(&w);
+	for (int i = 0; i <= UAPI_MAX_CLIENTS; i++)
+		fds[i] = client_open(&w);
+	client_send(fds[UAPI_MAX_CLIENTS], "get=1\n\n");
+	free(client_receive(fds[UAPI_MAX_CLIENTS], 1));
+	for (int i = 0; i <= UAPI_MAX_CLIENTS; i++)
+		close(fds[i]);
+	world_end(&w);
+}
+
 /* One that goes on, however slowly, is not thrown out. */
 static void slow_but_alive(void **state)
 {
@@ -518,6 +538,7 @@ int main(void)
 		cmocka_unit_test(changing),
 		cmocka_unit_test(many_clients),
 		cmocka_unit_test(patience),
+		cmocka_unit_test(crowd),
 		cmocka_unit_test(slow_but_alive),
 		cmocka_unit_test(no_descriptors),
 		cmocka_unit_test(close_with_clients),

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The programs that a tunnel is measured with, and how each is started."""
+import dataclasses
+import os
+import pathlib
+import subprocess
+
+# All others are compared with this one.
+BASE = "wireguard-go-tailscale"
+OURS = "wiregather"
+PLAIN = "no tunnel"
+
+# Variants of our program, by who encrypts, and what is asked of them; and of no
+# tunnel at all.
+LIBSODIUM = "wiregather, libsodium"
+VARIANTS = (
+    (LIBSODIUM, "libsodium", ("tcp1", "tcp4", "idle")),
+    ("wiregather, libcrypto", "libcrypto", ("tcp1",)),
+    ("wiregather, ipsec-mb AVX2", "ipsec-mb-avx2", ("tcp1",)),
+)
+PLAIN_TESTS = ("tcp1", "rr", "udp64", "flows", "flood")
+
+# Words before the interface's name. None of them goes into the background.
+PEERS = {
+    "wireguard-go-tailscale": ("-f",),
+    "wireguard-go": ("-f",),
+    "boringtun": ("-f", "--disable-drop-privileges"),
+    "gotatun": ("-f", "--disable-drop-privileges"),
+}
+
+ENVIRONMENT = {
+    "LOG_LEVEL": "error",            # wiregather, wireguard-go
+    "WG_LOG_LEVEL": "error",         # boringtun, gotatun
+    "WG_PROCESS_FOREGROUND": "1",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """name: for tables; command: None for no tunnel at all; tests: None for
+    all of them."""
+    name: str
+    command: tuple
+    tests: tuple = None
+
+    def takes(self, test):
+        return self.tests is None or test in self.tests
+
+
+def is_program(path):
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def has_option(daemon, option):
+    """Does our program have an option?"""
+    return option in subprocess.run([daemon, "--help"], capture_output=True,
+                                    text=True, check=True).stdout
+
+
+def variants(daemon):
+    """Those that the daemon knows."""
+    if not has_option(daemon, "--aead"):
+        print("left out: variants of wiregather, which has no --aead")
+        return
+    for name, aead, tests in VARIANTS:
+        yield Program(name, (str(daemon), "-f", f"--aead={aead}"), tests)
+
+
+def find(daemon, directory):
+    """Our program, and the peers that are in a directory (or None)."""
+    found = [Program(OURS, (str(daemon), "-f"))]
+    for name, words in PEERS.items():
+        path = directory and pathlib.Path(directory, name).resolve()
+        if path and is_program(path):
+            found.append(Program(name, (str(path), *words)))
+        else:
+            print(f"left out: {name} is not in {directory or 'PEERS'}")
+    found += variants(daemon)
+    found.append(Program(PLAIN, None, PLAIN_TESTS))
+    return found

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Runs all benchmarks, one after the other, and prints what they found.
+
+Each writes CSV into one directory; report.py makes tables and plots of that.
+A benchmark that is not built here is left out with a line.
+"""
+import argparse
+import contextlib
+import datetime
+import os
+import pathlib
+import platform
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+from programs import has_option
+
+# In a command: what it prints is the CSV file.
+STDOUT = object()
+HERE = pathlib.Path(__file__).parent
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+
+
+def parts(args):
+    """Name, and the command, of which the first word must be there; False:
+    it is known that it is not."""
+    build, out = args.build, args.out
+    programs = build / "bench"
+    quick = ["--quick"] if args.quick else []
+    daemon = build / "wiregather"
+    is_there = daemon.exists()
+    yield "tunnel", is_there and [
+        HERE / "tunnel.py", "--rounds", args.rounds, "--seconds",
+        args.seconds, "--out", out, "--no-tables",
+        *(["--peers", args.peers] if args.peers else []),
+        *(["--tests", args.tests] if args.tests else []), daemon]
+    yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]
+    yield "crypto", (is_there and has_option(daemon, "--bench-crypto") and
+                     [daemon, "--bench-crypto=csv", STDOUT])
+    yield "lane", [programs / "bench-lane", "--csv", out / "lane.csv",
+                   *(["--seconds", "0.1", "--rounds", "1"] if quick else [])]
+    for name in "allowedips", "handshakes":
+        yield name, [programs / f"bench-{name}", *quick,
+                     "--csv", out / f"{name}.csv"]
+    yield "peers", is_there and [HERE / "peers.py", *quick, "--csv",
+                                 out / "peers.csv", build]
+
+
+def first_match(path, pattern):
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(pattern, text, re.MULTILINE)
+    return found and found[1]
+
+
+def output_of(*command):
+    done = subprocess.run(command, capture_output=True, text=True,
+                          check=False, cwd=HERE)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def describe_machine(args):
+    """What a reader has to know of the machine, as Markdown."""
+    cpu = first_match("/proc/cpuinfo", r"model name\s*: (.*)")
+    flags = (first_match("/proc/cpuinfo", r"flags\s*: (.*)") or "").split()
+    has = [name for flag, name in (
+        ("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512ifma", "IFMA"),
+        ("amx_tile", "AMX"), ("hypervisor", "virtual")) if flag in flags]
+    kernel = platform.release().split("-")[0]
+    system = first_match("/etc/os-release", r'PRETTY_NAME="(.*)"')
+    compiler = output_of("cc", "--version").splitlines()[:1]
+    lines = (
+        ("Processor", f"{os.cpu_count()} × {cpu} ({', '.join(has)})"),
+        ("System", f"{system}, Linux {kernel}"),
+        ("Compiler", "".join(compiler)),
+        ("Commit", output_of("git", "describe", "--always", "--dirty")),
+        ("Date", datetime.date.today().isoformat()),
+        ("Load before it began", f"{os.getloadavg()[0]:.2f}"),
+        ("Command", f"`{args.command}`"),
+    )
+    return "".join(f"- {name}: {text}\n" for name, text in lines)
+
+
+def run_part(name, command, out):
+    """Return: False if it failed."""
+    if not command or not pathlib.Path(command[0]).exists():
+        print(f"\n== {name}: left out, it is not built here", flush=True)
+        return True
+    print(f"\n== {name}", flush=True)
+    start = time.monotonic()
+    words = [str(word) for word in command if word is not STDOUT]
+    with contextlib.ExitStack() as stack:
+        file = None
+        if STDOUT in command:
+            file = stack.enter_context(open(out / f"{name}.csv", "wb"))
+        status = subprocess.run(words, stdout=file, check=False).returncode
+    print(f"== {name}: {time.monotonic() - start:.0f} s", flush=True)
+    if status:
+        print(f"== {name}: FAILED with status {status}")
+    return status == 0
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true",
+                        help="two rounds of a second: to try it")
+    parser.add_argument("--rounds", type=int, help="of the tunnel (5)")
+    parser.add_argument("--seconds", type=float,
+                        help="of each measurement of the tunnel (4)")
+    parser.add_argument("--tests", help="of the tunnel: see tunnel.py")
+    parser.add_argument("--parts", help="some of: tunnel,udp,crypto,lane,"
+                        "allowedips,handshakes,peers")
+    parser.add_argument("--peers", default=os.environ.get("PEERS"),
+                        metavar="DIR", help="where the other programs are")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--docs", action="store_true",
+                        help="put what was measured into "
+                        "docs/performance.md")
+    parser.add_argument("build", metavar="BUILD", type=pathlib.Path)
+    args = parser.parse_args()
+    args.rounds = args.rounds or (2 if args.quick else 5)
+    args.seconds = args.seconds or (1 if args.quick else 4)
+    args.out = args.out or args.build / "bench"
+    words = sys.argv[1:]
+    args.command = "make bench"
+    if words[:-1]:
+        # Where the peers are is nobody's business.
+        text = re.sub(r"--peers[ =]\S+", "--peers DIR",
+                      shlex.join(words[:-1]))
+        args.command += f" BENCH_FLAGS='{text}'"
+    if os.environ.get("PEERS"):
+        args.command = f"PEERS=DIR {args.command}"
+    return args
+
+
+def main():
+    args = options()
+    args.out.mkdir(parents=True, exist_ok=True)
+    machine = describe_machine(args)
+    (args.out / "machine.md").write_text(machine, encoding="utf-8")
+    print(machine, end="")
+    start = time.monotonic()
+    wanted = args.parts and args.parts.split(",")
+    failed = [name for name, command in parts(args)
+              if (not wanted or name in wanted) and
+              not run_part(name, command, args.out)]
+    report = [HERE / "report.py", args.out]
+    subprocess.run(list(map(str, report)), check=True)
+    if args.docs:
+        report += ["--docs", DOCUMENT]
+        subprocess.run(list(map(str, report)), check=True)
+    print(f"\n{(time.monotonic() - start) / 60:.0f} minutes; CSV and SVG "
+          f"files are in {args.out}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/rcu.h"
+
+#ifndef RCU_IS_A_LOCK
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+
+/*
+ * What waits to be freed, in the order in which it came. A thread of its own,
+ * made when the first comes, takes all that there is, waits for the readers
+ * once, and frees it.
+ *
+ * @mutex:	over all of this
+ * @wake:	there is something
+ * @progress:	@n_released has grown
+ * @first:	[m] what came first, or NULL
+ * @last:	[m] what came last, if there is a first
+ * @n_given:	[m] how much ever came
+ * @n_released:	[m] how much of that was freed
+ * @has_thread:	[m]
+ * @has_begun:	[m] it has done @initial
+ * @is_stopped:	[m] it is to end
+ * @thread:	[m] if there is one
+ * @initial:	[I] while it is made: what it does before all else, or NULL
+ */
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t wake;
+	pthread_cond_t progress;
+	struct rcu_head *first;
+	struct rcu_head *last;
+	uint64_t n_given;
+	uint64_t n_released;
+	bool has_thread;
+	bool has_begun;
+	bool is_stopped;
+	pthread_t thread;
+	void (*initial)(void);
+} pending = {
+	.mutex = PTHREAD_MUTEX_INITIALIZER,
+	.wake = PTHREAD_COND_INITIALIZER,
+	.progress = PTHREAD_COND_INITIALIZER,
+};
+
+/* The links are liburcu's, which we do not hand them to. */
+static struct rcu_head *next_of(const struct rcu_head *head)
+{
+	return (struct rcu_head *)head->next.next;
+}
+
+static void set_next(struct rcu_head *head, struct rcu_head *next)
+{
+	head->next.next = next ? &next->next : NULL;
+}
+
+/**
+ * release_all() - wait for the readers, then free
+ * @head:	list of what no new reader can find
+ *
+ * Return: how much it was.
+ */
+static uint64_t release_all(struct rcu_head *head)
+{
+	uint64_t n = 0;
+
+	rcu_wait();
+	while (head) {
+		struct rcu_head *next = next_of(head);
+
+		head->func(head);
+		head = next;
+		n++;
+	}
+	return n;
+}
+
+static void *reclaim(void *arg)
+{
+	prctl(PR_SET_NAME, "rcu");
+	rcu_register();
+	if (pending.initial)
+		pending.initial();
+	pthread_mutex_lock(&pending.mutex);
+	pending.has_begun = true;
+	pthread_cond_broadcast(&pending.progress);
+	for (;;) {
+		struct rcu_head *all = pending.first;
+		uint64_t n;
+
+		if (!all && pending.is_stopped)
+			break;
+		if (!all) {
+			pthread_cond_wait(&pending.wake, &pending.mutex);
+			continue;
+		}
+		pending.first = NULL;
+		pthread_mutex_unlock(&pending.mutex);
+		n = release_all(all);
+		pthread_mutex_lock(&pending.mutex);
+		pending.n_released += n;
+		pthread_cond_broadcast(&pending.progress);
+	}
+	pthread_mutex_unlock(&pending.mutex);
+	rcu_unregister();
+	return arg;
+}
+
+/* Under the mutex: see to it that there is a thread. Return: 0; -errno. */
+static int make_thread(void)
+{
+	sigset_t all, old;
+	int err;
+
+	if (pending.has_thread)
+		return 0;
+	/* A new thread has the mask of its maker. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&pending.thread, NULL, reclaim, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pending.has_thread = !err;
+	return -err;
+}
+
+int rcu_start(void (*first)(void))
+{
+	int err;
+
+	pthread_mutex_lock(&pending.mutex);
+	pending.initial = first;
+	err = make_thread();
+	while (!err && !pending.has_begun)
+		pthread_cond_wait(&pending.progress, &pending.mutex);
+	pthread_mutex_unlock(&pending.mutex);
+	return err;
+}
+
+void rcu_stop(void)
+{
+	pthread_t thread;
+	bool has_thread;
+
+	pthread_mutex_lock(&pending.mutex);
+	pending.is_stopped = true;
+	pthread_cond_signal(&pending.wake);
+	has_thread = pending.has_thread;
+	thread = pending.thread;
+	pthread_mutex_unlock(&pending.mutex);
+	if (has_thread)
+		pthread_join(thread, NULL);
+	pending.has_thread = pending.has_begun = pending.is_stopped = false;
+	pending.initial = NULL;
+}
+
+void rcu_free_later(struct rcu_head *head,
+		    void (*release)(struct rcu_head *head))
+{
+	head->func = release;
+	set_next(head, NULL);
+	pthread_mutex_lock(&pending.mutex);
+	if (make_thread()) {
+		/* Slower, and as good. The next one tries again. */
+		pthread_mutex_unlock(&pending.mutex);
+		release_all(head);
+		return;
+	}
+	if (pending.first)
+		set_next(pending.last, head);
+	else
+		pending.first = head;
+	pending.last = head;
+	pending.n_given++;
+	pthread_cond_signal(&pending.wake);
+	pthread_mutex_unlock(&pending.mutex);
+}
+
+void rcu_drain(void)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&pending.mutex);
+	n = pending.n_given;
+	while (pending.n_released < n)
+		pthread_cond_wait(&pending.progress, &pending.mutex);
+	pthread_mutex_unlock(&pending.mutex);
+}
+
+#endif /* RCU_IS_A_LOCK */

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Instructions that a packet costs, compared with what was recorded.
+
+callgrind counts those of the fixed work in workload.c, stage by stage. Only
+code of this project is counted: what libsodium and libc execute depends on the
+processor, which they look at. What the compiler makes of our code depends on
+its version, so there are figures for some builds, and other builds skip.
+
+Too few is wrong, too: then the figures no longer guard what was gained.
+usage: instructions.py WORKLOAD BUILD [--record]
+"""
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+RECORD = pathlib.Path(__file__).with_name("instructions.txt")
+STAGES = "cut", "seal", "open_all", "merge"
+TOLERANCE = 0.05
+HEAD = """\
+# Instructions a packet of our own code: see instructions.py. Written by
+# "make guard-record"; a line for each build, scenario and stage.
+"""
+
+
+def count_own(path, program):
+    """Instructions in a program's own code, of a file of callgrind's."""
+    names = {}
+    is_own = is_call = False
+    total = 0
+
+    def name_of(text):
+        """Names are written once: "(1) name", then "(1)"."""
+        number, _, name = text.partition(" ")
+        if name:
+            names[number] = name
+        return names[number]
+
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            line = line.rstrip("\n")
+            if line.startswith("ob="):
+                is_own = name_of(line[3:]) == program
+            elif line.startswith("cob="):
+                name_of(line[4:])
+            elif line.startswith("calls="):
+                is_call = True
+            elif re.match(r"[+*\-\d]", line):
+                # What a call cost belongs to who was called.
+                if is_own and not is_call:
+                    total += int(line.split()[1])
+                is_call = False
+    return total
+
+
+def run_workload(program, directory):
+    """Run it; returns {(scenario, stage): instructions a packet}."""
+    out = pathlib.Path(directory, "out")
+    # One pattern: of several names callgrind 3.19 takes the first one only.
+    command = ["valgrind", "--tool=callgrind", "--collect-atstart=no",
+               f"--callgrind-out-file={out}", "--toggle-collect=measured_*",
+               *(f"--dump-after=measured_{stage}" for stage in STAGES)]
+    done = subprocess.run([*command, program], capture_output=True, text=True,
+                          check=False)
+    if done.returncode:
+        sys.exit(f"{done.stdout}{done.stderr}")
+    scenarios = [line.split() for line in done.stdout.splitlines()]
+    found = {}
+    part = 0
+    for scenario, packets in scenarios:
+        for stage in STAGES:
+            part += 1
+            n = count_own(f"{out}.{part}", program)
+            if not n:
+                sys.exit(f"callgrind has counted nothing: {scenario} {stage}")
+            found[scenario, stage] = n / int(packets)
+    return found
+
+
+def read_record():
+    """{build: {(scenario, stage): instructions a packet}}"""
+    builds = {}
+    for line in RECORD.read_text(encoding="ascii").splitlines():
+        if line and not line.startswith("#"):
+            build, scenario, stage, n = line.rsplit(" ", 3)
+            builds.setdefault(build, {})[scenario, stage] = float(n)
+    return builds
+
+
+def write_record(build, found):
+    builds = read_record() if RECORD.exists() else {}
+    builds[build] = found
+    lines = [f"{b} {scenario} {stage} {n:.1f}\n" for b in sorted(builds)
+             for (scenario, stage), n in builds[b].items()]
+    RECORD.write_text(HEAD + "".join(lines), encoding="ascii")
+    print(f"{len(found)} figures of {build}: {RECORD}")
+
+
+def compare(found, recorded):
+    """Print a case for each figure; returns how many are wrong."""
+    names = sorted(found.keys() | recorded.keys())
+    wrong = 0
+    print(f"1..{len(names)}")
+    for i, key in enumerate(names, 1):
+        n, wanted = found.get(key, 0), recorded.get(key, 0)
+        is_ok = abs(n - wanted) <= TOLERANCE * wanted
+        wrong += not is_ok
+        print(f"{'ok' if is_ok else 'not ok'} {i} - {' '.join(key)}: "
+              f"{n:.1f} instructions a packet, {wanted:.1f} recorded")
+    if wrong:
+        print("# If it is meant to be so: make guard-record")
+    return wrong
+
+
+def why_not(build, is_recorded):
+    if not shutil.which("valgrind"):
+        return "there is no valgrind here"
+    if "sanitized" in build:
+        return "a sanitizer's code would be counted"
+    if not is_recorded:
+        return f"nothing was recorded for {build}"
+    return None
+
+
+def main():
+    program, build = sys.argv[1:3]
+    program = str(pathlib.Path(program).resolve())
+    record = "--record" in sys.argv[3:]
+    recorded = {} if record else read_record().get(build, {})
+    reason = why_not(build, record or recorded)
+    if reason:
+        print(f"1..0 # SKIP {reason}")
+        sys.exit(record)
+    with tempfile.TemporaryDirectory() as directory:
+        found = run_workload(program, directory)
+    if record:
+        write_record(build, found)
+    elif compare(found, recorded):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fixed work, in memory, for instructions.py to count the instructions of:
+ * what was read from a TUN is cut into packets, sealed, opened at the other
+ * end, and merged for its TUN. The packets are always the same, the AEAD is
+ * libsodium whatever else is built in.
+ *
+ * The stages that are counted are the functions measured_...(), which nothing
+ * else calls; a scenario runs once before they count it, so that what is made
+ * at the first use is not in the figures. The program checks what comes out.
+ * It prints a line for each scenario: its name, and how many packets it has.
+ */
+#include <string.h>
+
+#include "tests/unit/tun_packet.h"
+
+#include "crypto/aead.h"
+#include "crypto/init.h"
+#include "device/session.h"
+#include "noise/replay.h"
+#include "tun/merge.h"
+#include "tun/segment.h"
+
+enum {
+	MTU = 1420,
+	HEADER_LEN = sizeof(struct message_data),
+	TAIL_LEN = 15 + AEAD_TAG_LEN,
+	SLAB_LEN = 256 << 10,
+	MAX_PACKETS = 128,
+	SMALL_PACKETS = 64,
+	SMALL_FLOWS = 8,
+	PACKET_LEN_MAX = 65536,
+};
+
+/**
+ * struct input - a packet as a TUN hands it out
+ * @hdr:	its virtio-net header
+ * @pkt:	its bytes
+ * @len:	how many
+ */
+struct input {
+	struct vnet_hdr hdr;
+	uint8_t *pkt;
+	size_t len;
+};
+
+/**
+ * struct work - all that the stages use
+ * @inputs:	what was read
+ * @n_inputs:	how many
+ * @slab:	where it is cut to
+ * @segs:	the packets
+ * @aead:	for sealing and opening
+ * @msgs:	messages
+ * @key:	of the session
+ * @counter:	of the next message
+ * @replay:	window of the receiver
+ * @n_opened:	authentic messages with new counters
+ * @merge:	what is written
+ * @out:	what was written, byte by byte; filled outside of the stages
+ * @out_len:	length of each write
+ * @n_out:	how many writes
+ */
+struct work {
+	struct input inputs[MAX_PACKETS];
+	unsigned int n_inputs;
+	struct segment_slab slab;
+	struct segment segs[MAX_PACKETS];
+	struct aead *aead;
+	struct aead_msg msgs[MAX_PACKETS];
+	uint8_t key[AEAD_KEY_LEN];
+	uint64_t counter;
+	struct replay replay;
+	size_t n_opened;
+	struct merge merge;
+	const struct iovec *out[MAX_PACKETS];
+	unsigned int out_cnt[MAX_PACKETS];
+	unsigned int n_out;
+};
+
+static void give_up(const char *scenario, const char *what)
+{
+	fprintf(stderr, "workload: %s: %s\n", scenario, what);
+	exit(1);
+}
+
+/* ----------------------------------------------------------------- stages */
+
+static void cut(struct work *w)
+{
+	w->slab.used = 0;
+	w->slab.segs_cnt = 0;
+	for (unsigned int i = 0; i < w->n_inputs; i++) {
+		const struct input *in = &w->inputs[i];
+		struct segment_cursor cur;
+		struct vnet_frame frame;
+
+		if (vnet_parse_frame(&in->hdr, in->pkt, in->len, &frame))
+			continue;
+		segment_begin(&cur, in->pkt, &frame);
+		w->slab.stride = HEADER_LEN +
+				 outbound_padded_len(cur.full_len, MTU) +
+				 AEAD_TAG_LEN;
+		segment_cut(&cur, &w->slab);
+	}
+}
+
+static void seal(struct work *w)
+{
+	for (unsigned int i = 0; i < w->slab.segs_cnt; i++) {
+		const struct segment *seg = &w->segs[i];
+		size_t padded = outbound_padded_len(seg->len, MTU);
+
+		memset(seg->data + seg->len, 0, padded - seg->len);
+		w->msgs[i] = (struct aead_msg){
+			.key = w->key,
+			.counter = w->counter++,
+			.text = seg->data,
+			.len = (uint32_t)padded,
+		};
+	}
+	aead_seal_batch(w->aead, w->msgs, w->slab.segs_cnt);
+}
+
+static void open_all(struct work *w)
+{
+	w->n_opened = 0;
+	aead_open_batch(w->aead, w->msgs, w->slab.segs_cnt);
+	for (unsigned int i = 0; i < w->slab.segs_cnt; i++)
+		w->n_opened += w->msgs[i].is_authentic &&
+			       replay_accept(&w->replay, w->msgs[i].counter);
+}
+
+static void merge(struct work *w)
+{
+	const struct iovec *iov;
+	unsigned int cnt;
+
+	w->n_out = 0;
+	merge_reset(&w->merge, MERGE_ALL, true);
+	for (unsigned int i = 0; i < w->slab.segs_cnt; i++)
+		merge_add(&w->merge, w->segs[i].data, w->segs[i].len);
+	while ((cnt = merge_peek(&w->merge, &iov)) > 0) {
+		w->out[w->n_out] = iov;
+		w->out_cnt[w->n_out++] = cnt;
+		merge_written(&w->merge);
+	}
+}
+
+/* Their names are for callgrind; the compiler has to leave them alone. */
+#define MEASURED(stage)                                                        \
+	static __attribute__((noinline)) void measured_##stage(struct work *w) \
+	{                                                                      \
+		stage(w);                                                      \
+		__asm__ volatile("" ::: "memory");                             \
+	}
+
+MEASURED(cut)
+MEASURED(seal)
+MEASURED(open_all)
+MEASURED(merge)
+
+/* Called by a pointer that may change, so no copy of them can be made. */
+static void (*volatile const stages[])(struct work *w) = {
+	measured_cut,
+	measured_seal,
+	measured_open_all,
+	measured_merge,
+};
+
+/* -------------------------------------------------------------- scenarios */
+
+/* Add a packet to what is read; @gso_size is 0, or that of its segments. */
+static void add_input(struct work *w, const struct spec *s, uint16_t gso_size)
+{
+	struct input *in = &w->inputs[w->n_inputs++];
+	size_t off = packet_l4_off(s);
+
+	*in = (struct input){ .pkt = calloc(1, PACKET_LEN_MAX) };
+	if (!in->pkt)
+		give_up("all", "no memory");
+	in->len = packet_build(in->pkt, s);
+	packet_sum_l4(in->pkt, in->len, off, s->proto, true);
+	in->hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	vnet_set(in->hdr.csum_start, (uint16_t)off);
+	vnet_set(in->hdr.csum_offset, (uint16_t)packet_check_off(s->proto));
+	if (!gso_size)
+		return;
+	in->hdr.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+	if (s->proto == IP_PROTO_TCP)
+		in->hdr.gso_type = s->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4
+						   : VIRTIO_NET_HDR_GSO_TCPV6;
+	vnet_set(in->hdr.hdr_len, (uint16_t)packet_hdr_len(s));
+	vnet_set(in->hdr.gso_size, gso_size);
+}
+
+static void make_tcp4(struct work *w)
+{
+	add_input(w,
+		  &(struct spec){ .version = 4,
+				  .proto = IP_PROTO_TCP,
+				  .opt_len = 12,
+				  .payload_len = 47 * 1368 },
+		  1368);
+}
+
+static void make_tcp6(struct work *w)
+{
+	add_input(w,
+		  &(struct spec){ .version = 6,
+				  .proto = IP_PROTO_TCP,
+				  .opt_len = 12,
+				  .payload_len = 47 * 1348 },
+		  1348);
+}
+
+static void make_udp4(struct work *w)
+{
+	add_input(w,
+		  &(struct spec){ .version = 4,
+				  .proto = IP_PROTO_UDP,
+				  .payload_len = 50 * 1200 },
+		  1200);
+}
+
+/* Small datagrams of several flows, which take turns. */
+static void make_small(struct work *w)
+{
+	for (unsigned int i = 0; i < SMALL_PACKETS; i++)
+		add_input(w,
+			  &(struct spec){ .version = 4,
+					  .proto = IP_PROTO_UDP,
+					  .id = (uint16_t)(i / SMALL_FLOWS),
+					  .sport = (uint16_t)(i % SMALL_FLOWS),
+					  .payload_len = 64 },
+			  0);
+}
+
+/* What goes back while a stream is received. */
+static void make_acks(struct work *w)
+{
+	for (unsigned int i = 0; i < SMALL_PACKETS; i++)
+		add_input(w,
+			  &(struct spec){ .version = 4,
+					  .proto = IP_PROTO_TCP,
+					  .opt_len = 12,
+					  .id = (uint16_t)i,
+					  .ack = i * 1368 },
+			  0);
+}
+
+static const struct scenario {
+	const char *name;
+	void (*make)(struct work *w);
+	unsigned int packets; /* cut from what was read */
+	unsigned int writes;  /* merged */
+} scenarios[] = {
+	{ "tcp4", make_tcp4, 47, 1 },
+	{ "tcp6", make_tcp6, 47, 1 },
+	{ "udp4", make_udp4, 50, 1 },
+	{ "small", make_small, SMALL_PACKETS, SMALL_FLOWS },
+	{ "acks", make_acks, SMALL_PACKETS, SMALL_PACKETS },
+};
+
+/* -------------------------------------------------------------------- main */
+
+/* What was merged back into one packet must be the one that was read. */
+static void check(const struct work *w, const struct scenario *s)
+{
+	static uint8_t flat[sizeof(struct vnet_hdr) + PACKET_LEN_MAX];
+	size_t len = 0;
+
+	if (w->slab.segs_cnt != s->packets)
+		give_up(s->name, "cut into another number of packets");
+	if (w->n_opened != s->packets)
+		give_up(s->name, "not all were opened");
+	if (w->n_out != s->writes)
+		give_up(s->name, "merged into another number of writes");
+	if (s->writes > 1)
+		return;
+	for (unsigned int i = 0; i < w->out_cnt[0]; i++) {
+		const struct iovec *v = &w->out[0][i];
+
+		if (v->iov_len > sizeof(flat) - len)
+			give_up(s->name, "merged into too much");
+		memcpy(flat + len, v->iov_base, v->iov_len);
+		len += v->iov_len;
+	}
+	if (len != sizeof(struct vnet_hdr) + w->inputs[0].len ||
+	    memcmp(flat + sizeof(struct vnet_hdr), w->inputs[0].pkt,
+		   w->inputs[0].len) != 0)
+		give_up(s->name, "what came out is not what went in");
+}
+
+static void run(struct work *w, const struct scenario *s)
+{
+	w->n_inputs = 0;
+	s->make(w);
+	cut(w);
+	seal(w);
+	open_all(w);
+	merge(w);
+	check(w, s);
+	for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+		stages[i](w);
+	check(w, s);
+	printf("%s %u\n", s->name, s->packets);
+	for (unsigned int i = 0; i < w->n_inputs; i++)
+		free(w->inputs[i].pkt);
+}
+
+int main(void)
+{
+	static struct work w;
+
+	w.slab = (struct segment_slab){
+		.base = malloc(SLAB_LEN),
+		.cap = SLAB_LEN,
+		.headroom = HEADER_LEN,
+		.tailroom = TAIL_LEN,
+		.segs = w.segs,
+		.segs_cap = MAX_PACKETS,
+	};
+	w.aead = aead_new(AEAD_SODIUM);
+	if (crypto_init() < 0 || !w.slab.base || !w.aead)
+		give_up("all", "cannot start");
+	memset(w.key, 0x5a, sizeof(w.key));
+	replay_init(&w.replay);
+	merge_init(&w.merge);
+	for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
+		run(&w, &scenarios[i]);
+	aead_free(w.aead);
+	free(w.slab.base);
+	return 0;
+}

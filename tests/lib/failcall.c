@@ -1,0 +1,530 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A library to preload into a program, which makes one of its calls fail.
+ *
+ * Each function below stands before the one of the C library with the same
+ * name. A call is known by its site: which function it is, and the return
+ * addresses inside of the program that lead to it, so that a helper that is
+ * called from five places has five sites. A site does not move when threads
+ * take turns in another order, as the number of a call since the start would.
+ *
+ * What was called is counted in a file that the one who starts the program has
+ * made (FAILCALL_FILE), and which says what is to fail. It is shared memory: so
+ * nothing here makes a system call of its own once the program runs, threads
+ * and children count into the same table, and closing all descriptors does no
+ * harm. Without the file all passes. tests/netns/failcall.py is the other side.
+ *
+ * A call that fails does nothing, except that close(2) closes: Linux has then
+ * closed the descriptor whatever it says.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <link.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What is exported: the rest of the program has no headers for it. */
+#pragma GCC diagnostic ignored "-Wmissing-prototypes"
+#pragma GCC diagnostic ignored "-Wredundant-decls"
+/* Neither compiler knows all names of the other. */
+#pragma GCC diagnostic ignored "-Wpragmas"
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
+/* Attributes of the headers say that pointers here are never NULL. */
+#pragma GCC diagnostic ignored "-Wnonnull-compare"
+
+enum {
+	N_SITES = 2048,
+	DEPTH = 12,
+	/* Frames to look at; most are outside of the program. */
+	FRAMES = 40,
+	NAME_CAP = 24,
+};
+
+/* Which calls the plan is about. */
+enum plan_mode {
+	PLAN_NONE,
+	PLAN_SITE, /* those of a site */
+	PLAN_NAME, /* those of a function */
+	PLAN_HEAP, /* all that allocate */
+};
+
+/**
+ * struct site - calls from one place
+ * @key:	hash of name and stack, 0: this entry is free
+ * @name:	function, cut
+ * @stack:	return addresses in the program, from its start; 0 ends them
+ * @hits:	calls so far
+ * @is_ready:	@name and @stack are filled in
+ */
+struct site {
+	_Atomic uint64_t key;
+	char name[NAME_CAP];
+	uint64_t stack[DEPTH];
+	_Atomic uint32_t hits;
+	_Atomic uint32_t is_ready;
+};
+
+/**
+ * struct table - the file
+ * @mode:	enum plan_mode
+ * @err:	errno to fail with
+ * @first:	the first call to fail, from 1
+ * @last:	the last
+ * @key:	the site of PLAN_SITE
+ * @name:	the function of PLAN_NAME
+ * @n_failed:	calls that were made to fail
+ * @n_hits:	calls that the plan is about
+ * @sites:	what was called
+ */
+struct table {
+	uint32_t mode;
+	int32_t err;
+	uint32_t first;
+	uint32_t last;
+	uint64_t key;
+	char name[NAME_CAP];
+	_Atomic uint32_t n_failed;
+	_Atomic uint32_t n_hits;
+	struct site sites[N_SITES];
+};
+
+static struct table *table;
+static uintptr_t program_start, program_end;
+/* We are called by ourselves. */
+static _Thread_local bool is_busy __attribute__((tls_model("initial-exec")));
+
+/**
+ * find_program() - learn where the program's code is
+ * @info:	of an object; the first is the program
+ * @size:	unused
+ * @arg:	unused
+ *
+ * Return: 1, to see no more.
+ */
+static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	(void)size;
+	(void)arg;
+	program_start = info->dlpi_addr;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		uintptr_t end = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr +
+				info->dlpi_phdr[i].p_memsz;
+
+		if (info->dlpi_phdr[i].p_type == PT_LOAD && end > program_end)
+			program_end = end;
+	}
+	return 1;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	const char *path = getenv("FAILCALL_FILE");
+	void *frames[2], *p;
+	int fd;
+
+	/* The first one allocates, and opens a library. */
+	backtrace(frames, 2);
+	dl_iterate_phdr(find_program, NULL);
+	fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return;
+	p = mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		 0);
+	close(fd);
+	if (p != MAP_FAILED)
+		table = p;
+}
+
+static uint64_t hash(uint64_t state, uint64_t word)
+{
+	/* FNV-1a, by words. */
+	return (state ^ word) * 0x100000001b3u;
+}
+
+/**
+ * find_stack() - who calls
+ * @stack:	filled with addresses in the program, then 0
+ *
+ * A thread's last frame inside of the program is its main function.
+ */
+static void find_stack(uint64_t stack[DEPTH])
+{
+	void *frames[FRAMES];
+	int n = backtrace(frames, FRAMES), depth = 0;
+
+	memset(stack, 0, DEPTH * sizeof(*stack));
+	for (int i = 0; i < n && depth < DEPTH; i++) {
+		uintptr_t at = (uintptr_t)frames[i];
+
+		if (at >= program_start && at < program_end)
+			stack[depth++] = at - program_start;
+	}
+}
+
+/**
+ * find_site() - find or make the entry of a site
+ * @name:	function
+ * @stack:	who calls
+ * @key:	hash of both
+ *
+ * Return: the entry; NULL if there is no room.
+ */
+static struct site *find_site(const char *name, const uint64_t stack[DEPTH],
+			      uint64_t key)
+{
+	for (uint64_t i = 0; i < N_SITES; i++) {
+		struct site *site = &table->sites[(key + i) % N_SITES];
+		uint64_t found = 0;
+
+		if (atomic_compare_exchange_strong(&site->key, &found, key)) {
+			snprintf(site->name, sizeof(site->name), "%s", name);
+			memcpy(site->stack, stack, sizeof(site->stack));
+			atomic_store(&site->is_ready, 1);
+			return site;
+		}
+		if (found == key)
+			return site;
+	}
+	return NULL;
+}
+
+/**
+ * count() - note a call
+ * @name:	function
+ * @is_heap:	it allocates memory
+ *
+ * Return: its number among those that the plan is about; 0 if it is not.
+ */
+static uint32_t count(const char *name, bool is_heap)
+{
+	uint64_t stack[DEPTH], key = 0xcbf29ce484222325u;
+	struct site *site;
+	uint32_t hits;
+
+	find_stack(stack);
+	for (const char *c = name; *c; c++)
+		key = hash(key, (unsigned char)*c);
+	for (int i = 0; i < DEPTH; i++)
+		key = hash(key, stack[i]);
+	key |= 1;
+	site = find_site(name, stack, key);
+	hits = site ? atomic_fetch_add(&site->hits, 1) + 1 : 0;
+	if (table->mode == PLAN_SITE)
+		return key == table->key ? hits : 0;
+	if (!(table->mode == PLAN_HEAP && is_heap) &&
+	    !(table->mode == PLAN_NAME && !strcmp(table->name, name)))
+		return 0;
+	return atomic_fetch_add(&table->n_hits, 1) + 1;
+}
+
+/**
+ * get_failure() - is this call to fail?
+ * @name:	function
+ * @is_heap:	it allocates memory
+ *
+ * Return: 0; the errno to fail with.
+ */
+static int get_failure(const char *name, bool is_heap)
+{
+	int saved = errno, err = 0;
+	uint32_t number;
+
+	if (!table || is_busy)
+		return 0;
+	is_busy = true;
+	number = count(name, is_heap);
+	if (number && number >= table->first && number <= table->last) {
+		err = table->err;
+		atomic_fetch_add(&table->n_failed, 1);
+	}
+	is_busy = false;
+	errno = saved;
+	return err;
+}
+
+/* Set errno if the call is to fail. */
+static bool fails(const char *name)
+{
+	int err = get_failure(name, false);
+
+	if (err)
+		errno = err;
+	return err != 0;
+}
+
+static bool fails_to_allocate(const char *name)
+{
+	bool is_so = get_failure(name, true) != 0;
+
+	if (is_so)
+		errno = ENOMEM;
+	return is_so;
+}
+
+static void *find_next(_Atomic(void *) *next, const char *name)
+{
+	void *found = atomic_load(next);
+
+	if (!found) {
+		found = dlsym(RTLD_NEXT, name);
+		atomic_store(next, found);
+	}
+	return found;
+}
+
+/* The function of the C library with this name. */
+#define NEXT(name)                                                        \
+	({                                                                \
+		static _Atomic(void *) next_;                             \
+		(__typeof__(&(name)))(uintptr_t)find_next(&next_, #name); \
+	})
+
+/* A function that returns @failed when it fails. */
+#define CALL(type, failed, name, params, args) \
+	type name params                       \
+	{                                      \
+		if (fails(#name))              \
+			return (failed);       \
+		return NEXT(name) args;        \
+	}
+
+/* clang-format off */
+CALL(int, -1, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags),
+     (fd, a, n, flags))
+CALL(int, -1, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
+CALL(int, -1, chdir, (const char *path), (path))
+CALL(int, -1, close_range, (unsigned int a, unsigned int b, int flags),
+     (a, b, flags))
+CALL(int, -1, connect, (int fd, const struct sockaddr *a, socklen_t n),
+     (fd, a, n))
+CALL(int, -1, dup2, (int a, int b), (a, b))
+CALL(int, -1, epoll_create1, (int flags), (flags))
+CALL(int, -1, epoll_ctl, (int fd, int op, int of, struct epoll_event *ev),
+     (fd, op, of, ev))
+CALL(int, -1, epoll_wait, (int fd, struct epoll_event *ev, int n, int ms),
+     (fd, ev, n, ms))
+int eventfd(unsigned int value, int flags);
+CALL(int, -1, eventfd, (unsigned int value, int flags), (value, flags))
+CALL(FILE *, NULL, fopen64, (const char *path, const char *mode), (path, mode))
+CALL(pid_t, -1, fork, (void), ())
+CALL(int, -1, fputs, (const char *s, FILE *f), (s, f))
+CALL(int, -1, ftruncate64, (int fd, off64_t len), (fd, len))
+ssize_t getrandom(void *buf, size_t n, unsigned int flags);
+CALL(ssize_t, -1, getrandom, (void *buf, size_t n, unsigned int flags),
+     (buf, n, flags))
+CALL(int, -1, getsockname, (int fd, struct sockaddr *a, socklen_t *n),
+     (fd, a, n))
+CALL(int, -1, getsockopt, (int fd, int l, int o, void *v, socklen_t *n),
+     (fd, l, o, v, n))
+int inotify_add_watch(int fd, const char *path, uint32_t mask);
+CALL(int, -1, inotify_add_watch, (int fd, const char *path, uint32_t mask),
+     (fd, path, mask))
+int inotify_init1(int flags);
+CALL(int, -1, inotify_init1, (int flags), (flags))
+CALL(int, -1, link, (const char *from, const char *to), (from, to))
+CALL(int, -1, listen, (int fd, int n), (fd, n))
+CALL(int, -1, lstat64, (const char *path, struct stat64 *st), (path, st))
+CALL(int, -1, madvise, (void *p, size_t n, int advice), (p, n, advice))
+CALL(int, -1, mkdir, (const char *path, mode_t mode), (path, mode))
+CALL(int, -1, mlock, (const void *p, size_t n), (p, n))
+CALL(void *, MAP_FAILED, mmap64,
+     (void *p, size_t n, int prot, int flags, int fd, off64_t off),
+     (p, n, prot, flags, fd, off))
+CALL(int, -1, munmap, (void *p, size_t n), (p, n))
+CALL(int, -1, pipe2, (int fds[2], int flags), (fds, flags))
+CALL(int, -1, poll, (struct pollfd *fds, nfds_t n, int ms), (fds, n, ms))
+CALL(ssize_t, -1, read, (int fd, void *buf, size_t n), (fd, buf, n))
+CALL(ssize_t, -1, recv, (int fd, void *buf, size_t n, int flags),
+     (fd, buf, n, flags))
+CALL(int, -1, recvmmsg, (int fd, struct mmsghdr *m, unsigned int n, int flags,
+                         struct timespec *t), (fd, m, n, flags, t))
+CALL(ssize_t, -1, recvmsg, (int fd, struct msghdr *m, int flags),
+     (fd, m, flags))
+CALL(ssize_t, -1, send, (int fd, const void *buf, size_t n, int flags),
+     (fd, buf, n, flags))
+CALL(int, -1, sendmmsg, (int fd, struct mmsghdr *m, unsigned int n, int flags),
+     (fd, m, n, flags))
+CALL(ssize_t, -1, sendmsg, (int fd, const struct msghdr *m, int flags),
+     (fd, m, flags))
+CALL(ssize_t, -1, sendto, (int fd, const void *buf, size_t n, int flags,
+                           const struct sockaddr *a, socklen_t an),
+     (fd, buf, n, flags, a, an))
+CALL(pid_t, -1, setsid, (void), ())
+CALL(int, -1, setsockopt, (int fd, int l, int o, const void *v, socklen_t n),
+     (fd, l, o, v, n))
+CALL(int, -1, sigaction, (int n, const struct sigaction *a,
+                          struct sigaction *old), (n, a, old))
+CALL(int, -1, signalfd, (int fd, const sigset_t *set, int flags),
+     (fd, set, flags))
+CALL(int, -1, socket, (int family, int type, int protocol),
+     (family, type, protocol))
+CALL(int, -1, timerfd_create, (int clock, int flags), (clock, flags))
+CALL(int, -1, timerfd_settime, (int fd, int flags, const struct itimerspec *at,
+                                struct itimerspec *old), (fd, flags, at, old))
+CALL(int, -1, uname, (struct utsname *name), (name))
+CALL(int, -1, unlink, (const char *path), (path))
+CALL(pid_t, -1, waitpid, (pid_t pid, int *status, int flags),
+     (pid, status, flags))
+CALL(ssize_t, -1, write, (int fd, const void *buf, size_t n), (fd, buf, n))
+CALL(ssize_t, -1, writev, (int fd, const struct iovec *iov, int n),
+     (fd, iov, n))
+/* clang-format on */
+
+int close(int fd)
+{
+	bool is_failure = fails("close");
+	int err = errno, r = NEXT(close)(fd);
+
+	if (!is_failure)
+		return r;
+	errno = err;
+	return -1;
+}
+
+/* What a variadic function is given is passed on as it may be: one word. */
+
+int open64(const char *path, int flags, ...)
+{
+	if (fails("open"))
+		return -1;
+	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
+
+int __open64_2(const char *path, int flags)
+{
+	if (fails("open"))
+		return -1;
+	return (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list args;
+	void *arg;
+
+	va_start(args, request);
+	arg = va_arg(args, void *);
+	va_end(args);
+	if (fails("ioctl"))
+		return -1;
+	return (int)syscall(SYS_ioctl, fd, request, arg);
+}
+
+int fcntl64(int fd, int op, ...)
+{
+	va_list args;
+	void *arg;
+
+	va_start(args, op);
+	arg = va_arg(args, void *);
+	va_end(args);
+	if (fails("fcntl"))
+		return -1;
+	return (int)syscall(SYS_fcntl, fd, op, arg);
+}
+
+int prctl(int op, ...)
+{
+	unsigned long words[4];
+	va_list args;
+
+	va_start(args, op);
+	for (int i = 0; i < 4; i++)
+		words[i] = va_arg(args, unsigned long);
+	va_end(args);
+	if (fails("prctl"))
+		return -1;
+	return (int)syscall(SYS_prctl, op, words[0], words[1], words[2],
+			    words[3]);
+}
+
+/* Only what the program calls by number; liburcu has others. */
+long syscall(long number, ...)
+{
+	unsigned long words[6];
+	va_list args;
+
+	va_start(args, number);
+	for (int i = 0; i < 6; i++)
+		words[i] = va_arg(args, unsigned long);
+	va_end(args);
+	if (number == SYS_memfd_secret && fails("memfd_secret"))
+		return -1;
+	return NEXT(syscall)(number, words[0], words[1], words[2], words[3],
+			     words[4], words[5]);
+}
+
+/* These return the error. */
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+		   void *(*main)(void *), void *arg)
+{
+	int err = get_failure("pthread_create", false);
+
+	return err ? err : NEXT(pthread_create)(thread, attr, main, arg);
+}
+
+int posix_memalign(void **p, size_t align, size_t len)
+{
+	if (fails_to_allocate("posix_memalign"))
+		return ENOMEM;
+	return NEXT(posix_memalign)(p, align, len);
+}
+
+/*
+ * The heap. These have names of their own in glibc: what dlsym(3) allocates
+ * must not look for them by dlsym(3).
+ */
+void *__libc_malloc(size_t len);
+void *__libc_calloc(size_t n, size_t len);
+void *__libc_realloc(void *p, size_t len);
+
+void *malloc(size_t len)
+{
+	return fails_to_allocate("malloc") ? NULL : __libc_malloc(len);
+}
+
+void *calloc(size_t n, size_t len)
+{
+	return fails_to_allocate("calloc") ? NULL : __libc_calloc(n, len);
+}
+
+void *realloc(void *p, size_t len)
+{
+	return fails_to_allocate("realloc") ? NULL : __libc_realloc(p, len);
+}
+
+void *aligned_alloc(size_t align, size_t len)
+{
+	if (fails_to_allocate("aligned_alloc"))
+		return NULL;
+	return NEXT(aligned_alloc)(align, len);
+}
+
+void *reallocarray(void *p, size_t n, size_t len)
+{
+	if (fails_to_allocate("reallocarray"))
+		return NULL;
+	return NEXT(reallocarray)(p, n, len);
+}

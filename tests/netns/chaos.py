@@ -1,0 +1,612 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A tunnel to which all happens that is known to happen, under traffic.
+
+CHAOS_SEED says what happens, in which order (drawn and printed if not given);
+CHAOS_SECONDS for how long. Streams and datagrams go through the tunnel all the
+time. Events come in bursts of one to four, one at the heels of the other; then
+what was broken is mended, and the tunnel has to work again. In the end every
+stream must have arrived byte for byte, no daemon may have more descriptors,
+threads or memory than it began with, or end with a word of a sanitizer.
+"""
+import contextlib
+import hashlib
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import threading
+import time
+
+import lab
+from lab import INNER4, INNER6, OUTER4, OUTER6, Failure, case, check, \
+    check_equal
+
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
+SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**9))
+SIDES = {"a": "b", "b": "a"}
+# A host takes 50 initiations a second of a peer.
+PAUSE = 0.05
+# How much resident memory may grow, in KiB: what bursts leave in the heap.
+RSS_GROWTH = 24 << 10
+RSS_GROWTH_SANITIZED = 400 << 10
+
+
+# ------------------------------------------------------------------- traffic
+
+
+class Flow(threading.Thread):
+    """Something that is sent at a steady rate until it is told to end."""
+
+    def __init__(self, name):
+        super().__init__(daemon=True)
+        self.name = name
+        self.is_over = threading.Event()
+        self.wrong = []
+
+
+class LongStream(Flow):
+    """A TCP connection that lives through everything."""
+
+    def __init__(self, source, sink, address, port, rate):
+        super().__init__(f"TCP {source.name} to {address}")
+        listener = sink.socket(lab.family_of(address), socket.SOCK_STREAM)
+        listener.bind((address, port))
+        listener.listen(1)
+        self.out = source.socket(lab.family_of(address), socket.SOCK_STREAM)
+        self.out.settimeout(60)
+        listener.settimeout(60)
+        self.out.connect((address, port))
+        self.conn, _ = listener.accept()
+        sink.lab.stack.callback(self.conn.close)
+        listener.close()
+        for sock in self.out, self.conn:
+            sock.settimeout(None)
+        self.rate = rate
+        self.sent, self.got = hashlib.sha256(), hashlib.sha256()
+        self.n_sent = self.n_got = 0
+        self.receiver = threading.Thread(target=self.receive, daemon=True)
+        self.receiver.start()
+        self.start()
+
+    def run(self):
+        draw = random.Random(self.name)
+        try:
+            while not self.is_over.is_set():
+                part = draw.randbytes(draw.choice((1, 100, 1400, 1 << 14,
+                                                   1 << 16)))
+                self.out.sendall(part)
+                self.sent.update(part)
+                self.n_sent += len(part)
+                time.sleep(len(part) / self.rate)
+            self.out.shutdown(socket.SHUT_WR)
+        except OSError as err:
+            self.wrong.append(f"sending: {err}")
+
+    def receive(self):
+        try:
+            while part := self.conn.recv(1 << 18):
+                self.got.update(part)
+                self.n_got += len(part)
+        except OSError as err:
+            self.wrong.append(f"receiving: {err}")
+
+    def finish(self, timeout):
+        """What is wrong with it, as texts."""
+        self.is_over.set()
+        self.join(timeout)
+        self.receiver.join(timeout)
+        if self.is_alive() or self.receiver.is_alive():
+            self.wrong.append("it does not end")
+        elif self.got.digest() != self.sent.digest() and not self.wrong:
+            self.wrong.append("what arrived is not what was sent")
+        print(f"# {self.name}: {self.n_got} of {self.n_sent} bytes")
+        return [f"{self.name}: {text}" for text in self.wrong]
+
+
+class Datagrams(Flow):
+    """UDP: some are lost, the others arrive once and as they were."""
+
+    HEAD = struct.Struct("=Q16s")
+
+    def __init__(self, source, sink, address, port, rate):
+        super().__init__(f"UDP {source.name} to {address}")
+        self.address = (address, port)
+        self.receiver_sock = sink.socket(lab.family_of(address))
+        self.receiver_sock.bind(self.address)
+        self.receiver_sock.settimeout(0.2)
+        self.out = source.socket(lab.family_of(address))
+        self.rate = rate
+        self.n_sent = 0
+        self.seen = set()
+        self.receiver = threading.Thread(target=self.receive, daemon=True)
+        self.receiver.start()
+        self.start()
+
+    def run(self):
+        draw = random.Random(self.name)
+        while not self.is_over.is_set():
+            for _ in range(16):
+                body = draw.randbytes(draw.choice((0, 1, 64, 1000, 1300)))
+                head = self.HEAD.pack(self.n_sent,
+                                      hashlib.md5(body).digest())
+                # No route, no buffer, nobody there: they are lost.
+                with contextlib.suppress(OSError):
+                    self.out.sendto(head + body, self.address)
+                self.n_sent += 1
+            time.sleep(16 / self.rate)
+
+    def receive(self):
+        while not self.is_over.is_set():
+            try:
+                data = self.receiver_sock.recv(1 << 16)
+            except OSError:
+                continue
+            number, digest = self.HEAD.unpack_from(data)
+            if hashlib.md5(data[self.HEAD.size:]).digest() != digest:
+                self.wrong.append(f"datagram {number} is not what was sent")
+            if number in self.seen:
+                self.wrong.append(f"datagram {number} came twice")
+            self.seen.add(number)
+
+    def finish(self, timeout):
+        """What is wrong with it, as texts."""
+        self.is_over.set()
+        self.join(timeout)
+        self.receiver.join(timeout)
+        print(f"# {self.name}: {len(self.seen)} of {self.n_sent} datagrams")
+        if not self.seen:
+            self.wrong.append("nothing has arrived")
+        return [f"{self.name}: {text}" for text in self.wrong[:5]]
+
+
+# --------------------------------------------------------------------- ends
+
+
+class End:
+    """A side of the tunnel: node, daemon, and what it should be like."""
+
+    def __init__(self, l, side):
+        self.lab = l
+        self.side = side
+        self.node = l.node(side)
+        self.port = 51001 if side == "a" else 51002
+        self.host = 1 if side == "a" else 2
+        self.outer = 4
+        self.tunnel = l.tunnel(self.node, f"wg{side}", self.port)
+        self.device = self.tunnel.name
+        self.other = None
+        self.base = None
+
+    def address(self, family):
+        if family == 4:
+            return f"192.0.2.{self.host}"
+        return f"2001:db8::{self.host}"
+
+    def endpoint(self):
+        """Where this end can be reached."""
+        return lab.at(self.address(self.outer), self.port)
+
+    def set_addresses(self):
+        """The addresses of the cable, whatever it has lost."""
+        self.node.ip(f"addr replace {self.address(4)}/24 dev eth",
+                     f"addr replace {self.address(6)}/64 dev eth nodad",
+                     check_status=False)
+
+    def start(self):
+        """A new daemon, set up like the one before."""
+        tunnel = self.tunnel
+        tunnel.process, tunnel.has_ended = None, False
+        tunnel.port = self.port
+        self.device = tunnel.name
+        if tunnel in self.lab.tunnels:
+            self.lab.tunnels.remove(tunnel)
+        tunnel.start(LOG_LEVEL="error")
+        tunnel.configure(self.peer())
+        self.node.ip(f"addr add {INNER4[self.side]}/24 dev {self.device}",
+                     f"addr add {INNER6[self.side]}/64 dev {self.device} nodad",
+                     f"link set {self.device} up")
+        self.base = None
+
+    def peer(self):
+        return {"PublicKey": self.other.tunnel.public,
+                "AllowedIPs": lab.allowed(self.other.side),
+                "Endpoint": self.other.endpoint()}
+
+    def set_endpoint(self):
+        self.tunnel.set("peer", self.other.tunnel.public, "endpoint",
+                        self.other.endpoint())
+
+    def kill(self):
+        process = self.tunnel.process
+        process.kill()
+        process.wait()
+        self.tunnel.has_ended = True
+
+    def measure(self):
+        """(descriptors, threads, KiB of memory) of the daemon."""
+        pid = self.tunnel.pid
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            threads = int(re.search(r"Threads:\s+(\d+)", file.read()).group(1))
+        return len(os.listdir(f"/proc/{pid}/fd")), threads, self.tunnel.rss()
+
+
+class World:
+    """Both ends, the cable, and what may happen to them."""
+
+    def __init__(self, l):
+        self.lab = l
+        self.ends = {side: End(l, side) for side in SIDES}
+        for side, end in self.ends.items():
+            end.other = self.ends[SIDES[side]]
+        l.link(self.ends["a"].node, self.ends["b"].node, "eth", "eth", 1500)
+        self.mtu = 1500
+        self.has_netem = self.probe_netem()
+        for end in self.ends.values():
+            # Streams try again every two seconds at least, and never give
+            # up: with the usual number of tries that would be too soon.
+            end.node.sysctl("net.ipv4.tcp_retries2", 255)
+            with contextlib.suppress(OSError):
+                end.node.sysctl("net.ipv4.tcp_rto_max_ms", 2000)
+            end.set_addresses()
+            end.node.settle("eth")
+        for end in self.ends.values():
+            end.start()
+
+    def probe_netem(self):
+        node = self.ends["a"].node
+        has_it = not node.run("tc", "qdisc", "add", "dev", "eth", "root",
+                              "netem", "delay", "1ms",
+                              check_status=False).returncode
+        if has_it:
+            node.run("tc", "qdisc", "del", "dev", "eth", "root")
+        return has_it
+
+    # ---------------------------------------------------------------- mending
+
+    def mend(self, sets_endpoints):
+        """Take back what stands in the way of packets."""
+        for end in self.ends.values():
+            node = end.node
+            if node.sysctl("net.ipv6.conf.eth.disable_ipv6") == "1":
+                node.sysctl("net.ipv6.conf.eth.disable_ipv6", 0)
+            node.ip("link set eth up")
+            end.set_addresses()
+            node.run("tc", "qdisc", "del", "dev", "eth", "root",
+                     check_status=False)
+            node.run("ip", "-4", "route", "flush", "type", "unreachable",
+                     check_status=False)
+        if sets_endpoints:
+            for end in self.ends.values():
+                end.set_endpoint()
+
+    def must_work(self):
+        """The tunnel carries packets of both families, both ways."""
+        limit = 120 if self.lab.is_slow else 60
+        for end in self.ends.values():
+            for inner in INNER4, INNER6:
+                address = inner[end.other.side]
+                start = time.monotonic()
+                while not end.node.ping(address, count=1, wait=1)[0]:
+                    if time.monotonic() - start > limit:
+                        raise Failure(f"{end.node.name}: no answer of "
+                                      f"{address} for {limit} s\n"
+                                      f"{self.describe()}")
+
+    def describe(self):
+        """What to know when nothing passes."""
+        texts = []
+        for end in self.ends.values():
+            texts.append(f"--- {end.side}")
+            for words in ("addr",), ("route",), ("-6", "route"), \
+                    ("-6", "route", "show", "table", "local"), \
+                    ("-s", "link", "show", "dev", end.device):
+                texts.append(end.node.run("ip", *words,
+                                          check_status=False).stdout)
+            texts.append(re.sub("private_key=.*", "", end.tunnel.ask(
+                "get=1\n\n")))
+        return "\n".join(texts)
+
+    def must_live(self):
+        for end in self.ends.values():
+            status = end.tunnel.process.poll()
+            check(status is None, f"{end.tunnel.name} has ended with status "
+                                  f"{status}: {end.tunnel.log()[-2000:]}")
+
+    def must_be_bounded(self):
+        """What the daemons have is what they had when they were new."""
+        more = RSS_GROWTH_SANITIZED if self.lab.is_slow else RSS_GROWTH
+        for end in self.ends.values():
+            name = end.tunnel.name
+            if not end.base:
+                end.base = end.measure()
+                continue
+            fds, threads, rss = end.base
+            # Clients that have gone are noticed by and by.
+            lab.wait_until(lambda e=end, n=fds: e.measure()[0] <= n,
+                           f"{name} has its {fds} descriptors back, not "
+                           f"{end.measure()[0]}", 10)
+            now = end.measure()
+            # One thread is made when it is first needed.
+            check(now[1] <= threads + 1,
+                  f"{name}: {threads} threads have become {now[1]}")
+            check(now[2] <= rss + more,
+                  f"{name}: {rss} KiB have become {now[2]}")
+
+
+# ------------------------------------------------------------------- events
+#
+# Each takes the world, the end that it happens to, and the generator. What an
+# event does, and in which order it draws, may not depend on what is the case.
+
+events = []
+
+
+def event(moves=False):
+    """Note a function as an event; moves: the other end has to learn of it."""
+    def note(function):
+        function.moves = moves
+        events.append(function)
+        return function
+    return note
+
+
+@event()
+def tunnel_flaps(_world, end, draw):
+    n, pause = draw.randrange(1, 4), draw.uniform(0, 0.3)
+    for _ in range(n):
+        end.node.ip(f"link set {end.device} down")
+        time.sleep(pause)
+        end.node.ip(f"link set {end.device} up")
+
+
+@event()
+def cable_flaps(_world, end, draw):
+    pause = draw.uniform(0, 1)
+    end.node.ip("link set eth down")
+    time.sleep(pause)
+    end.node.ip("link set eth up")
+    end.set_addresses()
+
+
+@event()
+def killed(_world, end, draw):
+    pause = draw.uniform(0, 0.5)
+    end.kill()
+    time.sleep(pause)
+    end.start()
+
+
+@event()
+def restarted(_world, end, _draw):
+    end.tunnel.stop()
+    end.start()
+
+
+@event()
+def removed_and_made_again(_world, end, _draw):
+    end.node.ip(f"link del {end.device}")
+    check_equal(end.tunnel.wait(60), 0, "status after the deletion")
+    end.start()
+
+
+@event(moves=True)
+def port_changes(_world, end, draw):
+    end.port = draw.randrange(20000, 30000)
+    end.tunnel.set("listen-port", str(end.port))
+
+
+@event()
+def mark_changes(_world, end, draw):
+    end.tunnel.set("fwmark", str(draw.randrange(5)))
+
+
+@event(moves=True)
+def address_changes(_world, end, draw):
+    old4, old6 = end.address(4), end.address(6)
+    # Odd ones are a's.
+    end.host = draw.randrange(1, 100) * 2 + (end.side == "a")
+    end.set_addresses()
+    end.node.ip(f"addr del {old4}/24 dev eth", f"addr del {old6}/64 dev eth",
+                check_status=False)
+    end.set_addresses()
+
+
+@event(moves=True)
+def family_changes(_world, end, draw):
+    end.outer = draw.choice((4, 6))
+    end.other.set_endpoint()
+
+
+@event()
+def cable_mtu_changes(world, _end, draw):
+    world.mtu = draw.choice((1280, 1380, 1420, 1500, 1500, 9000))
+    for end in world.ends.values():
+        end.node.ip(f"link set eth mtu {world.mtu}")
+
+
+@event()
+def tunnel_mtu_changes(_world, end, draw):
+    end.node.ip(f"link set {end.device} mtu {draw.choice((1280, 1420, 9000))}")
+
+
+@event()
+def ipv6_goes_and_comes(_world, end, draw):
+    pause = draw.uniform(0, 1)
+    end.node.sysctl("net.ipv6.conf.eth.disable_ipv6", 1)
+    time.sleep(pause)
+    end.node.sysctl("net.ipv6.conf.eth.disable_ipv6", 0)
+    end.set_addresses()
+
+
+@event()
+def address_storm(_world, end, draw):
+    n, is_stopped = draw.randrange(100, 2000), draw.random() < 0.5
+    if is_stopped:
+        # Its netlink socket overflows.
+        os.kill(end.tunnel.pid, signal.SIGSTOP)
+    try:
+        end.node.ip(*(f"addr {what} 10.77.{i // 250}.{i % 250}/32 dev eth"
+                      for what in ("add", "del") for i in range(n)))
+    finally:
+        if is_stopped:
+            os.kill(end.tunnel.pid, signal.SIGCONT)
+
+
+@event()
+def renamed(_world, end, draw):
+    name = f"t{draw.randrange(1000)}"
+    end.node.ip(f"link set {end.device} down",
+                f"link set {end.device} name {name}", f"link set {name} up")
+    end.device = name
+
+
+@event()
+def peer_comes_back(_world, end, draw):
+    pause = draw.uniform(0, 0.3)
+    end.tunnel.set("peer", end.other.tunnel.public, "remove")
+    time.sleep(max(pause, PAUSE))
+    end.tunnel.configure(end.peer(), how="addconf",
+                         lines=[f"ListenPort = {end.port}"])
+
+
+@event()
+def many_peers(_world, end, draw):
+    n = draw.randrange(10, 200)
+    text = "".join(f"public_key={draw.randbytes(32).hex()}\n"
+                   f"endpoint=192.0.2.{draw.randrange(100, 250)}:9\n"
+                   f"allowed_ip=10.200.{i}.0/24\n"
+                   f"persistent_keepalive_interval=1\n" for i in range(n))
+    check("errno=0" in end.tunnel.ask(f"set=1\n{text}\n", 30),
+          "peers are refused")
+    keys = re.findall("public_key=(.*)", text)
+    text = "".join(f"public_key={key}\nremove=true\n" for key in keys)
+    check("errno=0" in end.tunnel.ask(f"set=1\n{text}\n", 30),
+          "removals are refused")
+
+
+@event()
+def clients_flood(_world, end, draw):
+    texts = [draw.choice((b"get=1\n\n" * 20, b"set=1\nfwm", b"", b"get",
+                          b"x\n\n", b"set=1\nlisten_port=99999\n\n"))
+             for _ in range(60)]
+    with contextlib.ExitStack() as stack:
+        for text in texts:
+            sock = stack.enter_context(
+                socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            sock.settimeout(30)
+            with contextlib.suppress(ConnectionError):
+                sock.connect(end.tunnel.socket)
+                sock.sendall(text)
+
+
+@event()
+def cable_is_bad(world, end, draw):
+    words = draw.choice((("loss", "20%"), ("delay", "5ms", "5ms"),
+                         ("duplicate", "10%"), ("corrupt", "2%"),
+                         ("delay", "10ms", "reorder", "25%", "50%")))
+    pause = draw.uniform(0.2, 2)
+    if world.has_netem:
+        end.node.run("tc", "qdisc", "replace", "dev", "eth", "root", "netem",
+                     *words)
+    time.sleep(pause)
+    end.node.run("tc", "qdisc", "del", "dev", "eth", "root",
+                 check_status=False)
+
+
+@event()
+def route_goes(_world, end, draw):
+    kind = draw.choice(("unreachable", "prohibit", "blackhole"))
+    pause = draw.uniform(0, 1)
+    for to in end.other.address(4) + "/32", end.other.address(6) + "/128":
+        end.node.ip(f"route add {kind} {to}", check_status=False)
+        time.sleep(pause / 2)
+        end.node.ip(f"route del {kind} {to}", check_status=False)
+
+
+@event()
+def checksums_change(_world, end, draw):
+    if lab.shutil.which("ethtool"):
+        end.node.run("ethtool", "-K", "eth", "tx", draw.choice(("on", "off")),
+                     check_status=False)
+
+
+@event()
+def stopped_for_a_while(_world, end, draw):
+    pause = draw.uniform(0, 1.5)
+    os.kill(end.tunnel.pid, signal.SIGSTOP)
+    time.sleep(pause)
+    os.kill(end.tunnel.pid, signal.SIGCONT)
+
+
+@event()
+def garbage(_world, end, draw):
+    sock = end.other.node.socket()
+    with contextlib.suppress(OSError), sock:
+        for _ in range(300):
+            head = bytes([draw.choice((0, 1, 2, 3, 4, 4, 255)), 0, 0, 0])
+            sock.sendto(head + draw.randbytes(draw.choice((0, 28, 88, 144,
+                                                           1400))),
+                        (end.address(4), end.port))
+
+
+# -------------------------------------------------------------------- the run
+
+
+def burst(world, draw):
+    """Some events, one at the heels of the other; then it has to work."""
+    chosen = [(draw.choice(events), draw.choice("ab"), draw.random())
+              for _ in range(draw.choice((1, 1, 2, 3, 4)))]
+    # Who has moved twice, or while the other did too, is told about.
+    tells = sum(function.moves for function, _, _ in chosen) > 0 and \
+        (len(chosen) > 1 or draw.random() < 0.5)
+    print(f"# {' '.join(f'{f.__name__}({s})' for f, s, _ in chosen)}"
+          f"{' told' if tells else ''}", flush=True)
+    for function, side, seed in chosen:
+        function(world, world.ends[side], random.Random(seed))
+        world.must_live()
+    world.mend(tells)
+    world.must_work()
+    world.must_live()
+    world.must_be_bounded()
+
+
+def make_flows(world):
+    a, b = world.ends["a"].node, world.ends["b"].node
+    rate = 500e3 if world.lab.is_slow else 2e6
+    flows = []
+    for number, inner in enumerate((INNER4, INNER6)):
+        for source, sink, to in (a, b, "b"), (b, a, "a"):
+            flows.append(LongStream(source, sink, inner[to],
+                                    7100 + number, rate))
+            flows.append(Datagrams(source, sink, inner[to], 7200 + number,
+                                   200 if world.lab.is_slow else 1000))
+    return flows
+
+
+@case(f"chaos of {SECONDS:.0f} s with CHAOS_SEED={SEED}")
+def chaos(l):
+    draw = random.Random(SEED)
+    world = World(l)
+    world.must_work()
+    flows = make_flows(world)
+    world.must_be_bounded()
+    end = time.monotonic() + SECONDS
+    n = 0
+    while time.monotonic() < end:
+        burst(world, draw)
+        n += 1
+        dead = [text for flow in flows for text in flow.wrong]
+        check(not dead, f"after {n} bursts: {dead}")
+    wrong = [text for flow in flows for text in flow.finish(120)]
+    for side in world.ends.values():
+        print(f"# {side.tunnel.name}: descriptors, threads, KiB: "
+              f"{side.base}, now {side.measure()}")
+    print(f"# {n} bursts")
+    check(not wrong, "\n".join(wrong))
+    world.must_work()
+
+
+lab.main()

@@ -114,8 +114,8 @@ static const struct call calls[] = {
 	CALL("epoll_pwait", RARE), /* arm64 has no other */
 	CALL("futex", SEEN),
 	CALL("membarrier", SEEN), /* liburcu; ug_set_merging() */
-	CALL("poll", SEEN),	  /* liburcu; full sockets */
-	CALL("ppoll", RARE),	  /* arm64 has no other */
+	CALL("poll", RARE),  /* full sockets; UDP_GRO going off; no random */
+	CALL("ppoll", RARE), /* arm64 has no other */
 	CALL("timerfd_settime", SEEN),
 	CALL("restart_syscall", RARE), /* stopped while asleep */
 	CALL("sched_yield", SEEN),     /* workers that wait for work */

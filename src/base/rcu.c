@@ -22,6 +22,10 @@
  * @n_given:	[m] how much ever came
  * @n_released:	[m] how much of that was freed
  * @has_thread:	[m]
+ * @has_begun:	[m] it has done @initial
+ * @is_stopped:	[m] it is to end
+ * @thread:	[m] if there is one
+ * @initial:	[I] while it is made: what it does before all else, or NULL
  */
 static struct {
 	pthread_mutex_t mutex;
@@ -32,6 +36,10 @@ static struct {
 	uint64_t n_given;
 	uint64_t n_released;
 	bool has_thread;
+	bool has_begun;
+	bool is_stopped;
+	pthread_t thread;
+	void (*initial)(void);
 } pending = {
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
 	.wake = PTHREAD_COND_INITIALIZER,
@@ -74,11 +82,17 @@ static void *reclaim(void *arg)
 {
 	prctl(PR_SET_NAME, "rcu");
 	rcu_register();
+	if (pending.initial)
+		pending.initial();
 	pthread_mutex_lock(&pending.mutex);
+	pending.has_begun = true;
+	pthread_cond_broadcast(&pending.progress);
 	for (;;) {
 		struct rcu_head *all = pending.first;
 		uint64_t n;
 
+		if (!all && pending.is_stopped)
+			break;
 		if (!all) {
 			pthread_cond_wait(&pending.wake, &pending.mutex);
 			continue;
@@ -90,25 +104,56 @@ static void *reclaim(void *arg)
 		pending.n_released += n;
 		pthread_cond_broadcast(&pending.progress);
 	}
+	pthread_mutex_unlock(&pending.mutex);
+	rcu_unregister();
 	return arg;
 }
 
-/* Under the mutex: see to it that there is a thread. Return: there is none. */
-static bool lacks_thread(void)
+/* Under the mutex: see to it that there is a thread. Return: 0; -errno. */
+static int make_thread(void)
 {
-	pthread_t thread;
 	sigset_t all, old;
+	int err;
 
 	if (pending.has_thread)
-		return false;
+		return 0;
 	/* A new thread has the mask of its maker. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pending.has_thread = pthread_create(&thread, NULL, reclaim, NULL) == 0;
+	err = pthread_create(&pending.thread, NULL, reclaim, NULL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (pending.has_thread)
-		pthread_detach(thread);
-	return !pending.has_thread;
+	pending.has_thread = !err;
+	return -err;
+}
+
+int rcu_start(void (*first)(void))
+{
+	int err;
+
+	pthread_mutex_lock(&pending.mutex);
+	pending.initial = first;
+	err = make_thread();
+	while (!err && !pending.has_begun)
+		pthread_cond_wait(&pending.progress, &pending.mutex);
+	pthread_mutex_unlock(&pending.mutex);
+	return err;
+}
+
+void rcu_stop(void)
+{
+	pthread_t thread;
+	bool has_thread;
+
+	pthread_mutex_lock(&pending.mutex);
+	pending.is_stopped = true;
+	pthread_cond_signal(&pending.wake);
+	has_thread = pending.has_thread;
+	thread = pending.thread;
+	pthread_mutex_unlock(&pending.mutex);
+	if (has_thread)
+		pthread_join(thread, NULL);
+	pending.has_thread = pending.has_begun = pending.is_stopped = false;
+	pending.initial = NULL;
 }
 
 void rcu_free_later(struct rcu_head *head,
@@ -117,7 +162,7 @@ void rcu_free_later(struct rcu_head *head,
 	head->func = release;
 	set_next(head, NULL);
 	pthread_mutex_lock(&pending.mutex);
-	if (lacks_thread()) {
+	if (make_thread()) {
 		/* Slower, and as good. The next one tries again. */
 		pthread_mutex_unlock(&pending.mutex);
 		release_all(head);

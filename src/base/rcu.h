@@ -106,6 +106,25 @@ static inline void rcu_drain(void)
 {
 }
 
+/**
+ * rcu_start() - a lock needs no thread
+ * @first:	unused
+ *
+ * Return: 0.
+ */
+static inline int rcu_start(void (*first)(void))
+{
+	(void)first;
+	return 0;
+}
+
+/**
+ * rcu_stop() - see the other twin
+ */
+static inline void rcu_stop(void)
+{
+}
+
 #else
 
 #include <urcu/urcu-memb.h>
@@ -169,6 +188,25 @@ void rcu_free_later(struct rcu_head *head,
  * rcu_drain() - sleep until all that was handed over so far is released
  */
 void rcu_drain(void);
+
+/**
+ * rcu_start() - have the thread that frees made now
+ * @first:	what it does first; NULL: nothing
+ *
+ * Else the first rcu_free_later() makes it. On return the thread is there, and
+ * has done @first.
+ *
+ * Return: 0; -errno.
+ */
+int rcu_start(void (*first)(void));
+
+/**
+ * rcu_stop() - release what was handed over, and end that thread
+ *
+ * By one thread, when no other hands anything over. Where there is none, nothing
+ * is done.
+ */
+void rcu_stop(void);
 
 #endif /* RCU_IS_A_LOCK */
 #endif /* BASE_RCU_H */

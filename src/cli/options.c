@@ -14,7 +14,7 @@
 #include "engine/bounds.h"
 
 static const char usage[] =
-	"usage: wiregather [-f | --foreground] NAME\n"
+	"usage: wiregather [-f | --foreground] [--user USER] NAME\n"
 	"       wiregather --bench-crypto[=csv] | --version | --help\n"
 	"\n"
 	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
@@ -22,6 +22,8 @@ static const char usage[] =
 	"  -f, --foreground  do not become a daemon\n"
 	"      --aead=NAME   who encrypts: auto, ipsec-mb, libcrypto, libsodium\n"
 	"      --bench-crypto  measure what there is for that, in a few seconds\n"
+	"      --user USER   the user to become when started as root (default\n"
+	"                    nobody), by name or as UID:GID\n"
 	"      --workers N   threads that move packets when one is not enough\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
@@ -32,11 +34,14 @@ static const char usage[] =
 	"      --no-tso      TCP super-packets on the interface\n"
 	"      --no-uso      UDP super-packets on the interface\n"
 	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
+	"      --no-isolation\n"
+	"                    giving up what is not needed; see wiregather(8)\n"
 	"and this has all workers work all the time:\n"
 	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
-	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1. See wiregather(8).\n";
+	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user).\n"
+	"See wiregather(8).\n";
 
 /* The options without a letter. */
 enum {
@@ -46,6 +51,8 @@ enum {
 	LONG_NO_TSO,
 	LONG_NO_USO,
 	LONG_NO_VNET_HDR,
+	LONG_USER,
+	LONG_NO_ISOLATION,
 	LONG_AEAD,
 	LONG_BENCH_CRYPTO,
 	LONG_WORKERS,
@@ -61,6 +68,8 @@ static const struct option long_options[] = {
 	{ "no-tso", no_argument, NULL, LONG_NO_TSO },
 	{ "no-uso", no_argument, NULL, LONG_NO_USO },
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
+	{ "user", required_argument, NULL, LONG_USER },
+	{ "no-isolation", no_argument, NULL, LONG_NO_ISOLATION },
 	{ "aead", required_argument, NULL, LONG_AEAD },
 	{ "bench-crypto", optional_argument, NULL, LONG_BENCH_CRYPTO },
 	{ "workers", required_argument, NULL, LONG_WORKERS },
@@ -146,6 +155,12 @@ static int take_option(struct options *options, int c)
 	case LONG_NO_VNET_HDR:
 		options->no_vnet_hdr = true;
 		return 0;
+	case LONG_USER:
+		options->user = optarg;
+		return 0;
+	case LONG_NO_ISOLATION:
+		options->no_isolation = true;
+		return 0;
 	case LONG_AEAD:
 		if (aead_find_choice(&options->aead, optarg))
 			return 0;
@@ -180,8 +195,6 @@ static int fail_option(struct options *options, char **argv)
 	if (optopt > ' ' && optopt < LONG_VERSION &&
 	    strncmp(argv[optind - 1], "--", 2) != 0)
 		return fail(options, "no such option", letter);
-	if (optopt == LONG_AEAD)
-		return fail(options, "no value", argv[optind - 1]);
 	return fail(options, "no such option", argv[optind - 1]);
 }
 
@@ -192,7 +205,9 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	opterr = 0;
 	/* 0, not 1: glibc then starts anew. */
 	optind = 0;
-	while ((c = getopt_long(argc, argv, "fh", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
+		if (c == ':')
+			return fail(options, "no value", argv[optind - 1]);
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
@@ -253,11 +268,14 @@ static void parse_level(struct options *options)
 static int parse_environment(struct options *options)
 {
 	const char *foreground = getenv("WG_PROCESS_FOREGROUND");
+	const char *user = getenv("WIREGATHER_USER");
 	int rc;
 
 	parse_level(options);
 	if (foreground && !strcmp(foreground, "1"))
 		options->is_foreground = true;
+	if (!options->user && user && *user)
+		options->user = user;
 	rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");
 	if (rc)
 		return rc;

@@ -36,6 +36,8 @@ enum {
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
+ * @user:		to become; NULL: none was named
+ * @no_isolation:	keep all rights
  * @aead:		who encrypts data messages
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
  * @eager:		all workers work all the time
@@ -54,6 +56,8 @@ struct options {
 	bool no_tso;
 	bool no_uso;
 	bool no_vnet_hdr;
+	const char *user;
+	bool no_isolation;
 	enum aead_choice aead;
 	bool bench_is_csv;
 	bool eager;

@@ -116,6 +116,7 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.loop = &t->loop,
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
+		.first = options->no_isolation ? NULL : isolate_thread,
 		.aead = options->aead,
 		.n_workers = count_workers(options),
 		.eager = options->eager,
@@ -128,10 +129,61 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		       err);
 }
 
+/**
+ * explain_isolation() - say what failed, if it did
+ * @t:		tunnel
+ * @err:	-errno
+ *
+ * Return: @err.
+ */
+static int explain_isolation(struct tunnel *t, int err)
+{
+	if (err)
+		snprintf(t->why, sizeof(t->why), "%s", t->isolate.why);
+	return err;
+}
+
+static int prepare_isolation(struct tunnel *t, const struct options *options)
+{
+	const struct isolate_config config = {
+		.user = options->user,
+		.is_off = options->no_isolation,
+	};
+
+	return explain_isolation(t, isolate_init(&t->isolate, &config));
+}
+
+/**
+ * start() - have the threads run, in a process that is sealed
+ * @t:		tunnel
+ *
+ * Return: 0; -errno: also with threads that run.
+ */
+static int start(struct tunnel *t)
+{
+	int err;
+
+	err = explain_isolation(
+		t, isolate_restrict(&t->isolate,
+				    uapi_server_get_directory(t->server)));
+	if (err)
+		return err;
+	err = explain(t, "cannot start the engine", engine_start(t->engine));
+	if (err)
+		return err;
+	err = explain_isolation(t, isolate_seal(&t->isolate));
+	if (!err && t->isolate.missing[0])
+		log_error("not isolated in full: %s", t->isolate.missing);
+	return err;
+}
+
 int tunnel_open(struct tunnel *tunnel, const struct options *options)
 {
 	int err;
 
+	err = prepare_isolation(tunnel, options);
+	if (err)
+		return err;
 	err = explain(tunnel, "cannot make an event loop",
 		      loop_init(&tunnel->loop));
 	if (err)
@@ -152,8 +204,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = open_server(tunnel, options);
 	if (err)
 		goto err_free_engine;
-	err = explain(tunnel, "cannot start the engine",
-		      engine_start(tunnel->engine));
+	err = start(tunnel);
 	if (err)
 		goto err_close_server;
 	log_event("%s is ready", tunnel->tun.name);

@@ -2,7 +2,9 @@
 /*
  * All that a running tunnel consists of, made in the order in which the parts
  * need each other: the loop, the signals, the TUN device (and with it the real
- * name), the log, the engine, the configuration socket; then the threads start.
+ * name), the log, the engine, the configuration socket. Then what only this took
+ * is given up, the threads start, and the process is sealed; nothing was read
+ * from outside until then.
  *
  * Main thread.
  */
@@ -12,6 +14,7 @@
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "engine/engine.h"
+#include "isolate/isolate.h"
 #include "uapi/server.h"
 
 enum {
@@ -28,6 +31,7 @@ enum {
  * @tun:	the engine's, once there is one
  * @engine:	the rest
  * @server:	the configuration socket
+ * @isolate:	what the process may still do
  * @why:	of a failure: one line
  */
 struct tunnel {
@@ -36,6 +40,7 @@ struct tunnel {
 	struct tun tun;
 	struct engine *engine;
 	struct uapi_server *server;
+	struct isolate isolate;
 	char why[TUNNEL_WHY_CAP];
 };
 

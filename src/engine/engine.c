@@ -620,8 +620,13 @@ int engine_new(struct engine **out, const struct engine_config *config)
 
 int engine_start(struct engine *e)
 {
-	int err = handshaker_start(&e->handshaker);
+	int err;
 
+	thread_set_first(e->config.first);
+	err = rcu_start(e->config.first);
+	if (err < 0)
+		return err;
+	err = handshaker_start(&e->handshaker);
 	if (err < 0)
 		return err;
 	err = worker_start(&e->worker);
@@ -666,6 +671,7 @@ void engine_free(struct engine *e)
 	handshaker_deinit(&e->handshaker);
 	device_deinit(&e->device);
 	rcu_drain();
+	rcu_stop();
 	sockets_deinit(&e->sockets);
 	close_fds(e);
 	tun_close(&e->tun);

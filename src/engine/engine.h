@@ -27,6 +27,7 @@ struct engine;
  *		when the device is deleted.
  * @segments_off: send no trains
  * @merging_off: have received datagrams not merged
+ * @first:	what each thread of the engine does first; NULL: nothing
  * @aead:	who encrypts data messages
  * @n_workers:	threads that move packets, 1 to WORKERS_MAX
  * @eager:	all of them, all the time: to find faults
@@ -36,6 +37,7 @@ struct engine_config {
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;
+	void (*first)(void);
 	enum aead_choice aead;
 	unsigned int n_workers;
 	bool eager;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/thread.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
@@ -12,16 +13,55 @@ enum {
 	POKE_TRIES = 10,
 };
 
+/* What thread_set_first() was given. [I] while threads are made */
+static void (*first)(void);
+
+/* What a new thread is told; its maker's, until @begun is posted. */
+struct launch {
+	void *(*main)(void *arg);
+	void *arg;
+	sem_t begun;
+};
+
+/* Whom thread_begin() tells. */
+static _Thread_local sem_t *begun;
+
+static void *launch(void *arg)
+{
+	struct launch *shared = arg;
+
+	begun = &shared->begun;
+	return shared->main(shared->arg);
+}
+
+void thread_set_first(void (*function)(void))
+{
+	first = function;
+}
+
+/* Wait, whatever signals come. */
+static void wait_for(sem_t *sem)
+{
+	while (sem_wait(sem) < 0)
+		;
+}
+
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
+	struct launch shared = { .main = main, .arg = arg };
 	sigset_t all, old;
+
+	sem_init(&shared.begun, 0, 0);
 
 	/* A new thread has the mask of its maker. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int err = pthread_create(thread, NULL, main, arg);
+	int err = pthread_create(thread, NULL, launch, &shared);
 
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (!err)
+		wait_for(&shared.begun);
+	sem_destroy(&shared.begun);
 	return -err;
 }
 
@@ -29,6 +69,9 @@ void thread_begin(const char *name)
 {
 	prctl(PR_SET_NAME, name);
 	rcu_register();
+	if (first)
+		first();
+	sem_post(begun);
 }
 
 void thread_end(void)

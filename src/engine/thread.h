@@ -8,16 +8,32 @@
 #include "device/peer.h"
 
 /**
+ * thread_set_first() - have all threads made from now on do something first
+ * @function:	called in each of them by thread_begin(); NULL: nothing
+ *
+ * One thread, as thread_start().
+ */
+void thread_set_first(void (*function)(void));
+
+/**
  * thread_start() - start a thread that gets no signals
  * @thread:	set on success
  * @main:	runs thread_begin() first and thread_end() last
  * @arg:	for @main
  *
+ * From its return on, thread_begin() is done: the thread makes no more of the
+ * system calls that threads are started by.
+ *
  * Return: 0; -errno.
  */
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
-/* thread_begin() - name the calling thread, register it with RCU */
+/**
+ * thread_begin() - name the calling thread, register it with RCU, tell its maker
+ * @name:	up to 15 bytes
+ *
+ * Once, in a thread that thread_start() has made.
+ */
 void thread_begin(const char *name);
 
 /* thread_end() - the calling thread is about to end */

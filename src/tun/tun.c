@@ -246,6 +246,25 @@ static int set_vnet(const struct tun *tun)
 }
 
 /**
+ * set_lengths() - of packets, and of the queue
+ * @tun:	device in the caller's network namespace
+ * @config:	configuration
+ *
+ * Return: 0 or -errno.
+ */
+static int set_lengths(const struct tun *tun, const struct tun_config *config)
+{
+	int err = 0;
+
+	if (config->mtu)
+		err = tun_set_mtu(tun, config->mtu);
+	if (!err && config->txqlen)
+		err = set_txqlen(tun, config->txqlen);
+	/* A device that was handed over: they are for its maker to set. */
+	return err == -EPERM ? 0 : err;
+}
+
+/**
  * set_up() - all that a fresh or a given device needs
  * @tun:	device with fd
  * @config:	configuration
@@ -280,11 +299,7 @@ static int set_up(struct tun *tun, const struct tun_config *config,
 	if (err)
 		return err;
 	tun->ifindex = (unsigned int)ifr.ifr_ifindex;
-	if (config->mtu)
-		err = tun_set_mtu(tun, config->mtu);
-	if (!err && config->txqlen)
-		err = set_txqlen(tun, config->txqlen);
-	return err;
+	return set_lengths(tun, config);
 }
 
 /**

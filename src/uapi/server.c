@@ -28,7 +28,8 @@ enum {
  * @hub:	what clients see
  * @socket:	listens
  * @listener:	watches it while @is_accepting
- * @file:	inotify, on the directory of the socket's file; fd -1: no file
+ * @directory:	[I] of the socket's file; empty: no file
+ * @file:	inotify, on @directory; fd -1: no file
  * @timer:	for clients that stall, and for @rest_until
  * @patience_ns: [I]
  * @alarm_ns:	when @timer fires at the latest, or NEVER
@@ -38,6 +39,7 @@ enum {
 struct uapi_server {
 	struct uapi_hub hub;
 	struct uapi_socket socket;
+	char directory[sizeof(((struct uapi_socket *)0)->path)];
 	struct loop_watch listener;
 	struct loop_watch file;
 	struct loop_watch timer;
@@ -229,14 +231,14 @@ static int watch_file(struct uapi_server *server)
 {
 	const uint32_t mask = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
 			      IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-	char directory[sizeof(server->socket.path)];
+	char *directory = server->directory;
 	char *end;
 	int fd, err;
 
 	server->file.fd = -1;
 	if (!*server->socket.path)
 		return 0;
-	memcpy(directory, server->socket.path, sizeof(directory));
+	memcpy(directory, server->socket.path, sizeof(server->directory));
 	end = strrchr(directory, '/');
 	/* The root's own name is its slash. */
 	end[end == directory] = 0;
@@ -380,6 +382,11 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
 	};
 
 	return uapi_server_open_config(out, &config);
+}
+
+const char *uapi_server_get_directory(const struct uapi_server *server)
+{
+	return *server->directory ? server->directory : NULL;
 }
 
 void uapi_server_close(struct uapi_server *server)

@@ -83,6 +83,14 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
 int uapi_server_open_config(struct uapi_server **out,
 			    const struct uapi_server_config *config);
 
+/**
+ * uapi_server_get_directory() - where uapi_server_close() will remove a file
+ * @server:	server
+ *
+ * Return: absolute path, borrowed; NULL: there is no file.
+ */
+const char *uapi_server_get_directory(const struct uapi_server *server);
+
 /* uapi_server_close() - disconnect all, remove the file; NULL is ok */
 void uapi_server_close(struct uapi_server *server);
 

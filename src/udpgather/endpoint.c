@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 
@@ -35,13 +38,39 @@ static int parse_port(const char *text, in_port_t *out)
 	return 0;
 }
 
+/*
+ * Ask the system about an interface. if_nametoindex(3) and if_indextoname(3)
+ * may do so over a Unix socket, which a program that has restricted itself may
+ * have no way to open; one that sends UDP has these.
+ */
+static int ask_interface(unsigned long request, struct ifreq *ifr)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+
+	if (fd < 0)
+		fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+	if (fd < 0)
+		return -errno;
+	int err = ioctl(fd, (unsigned int)request, ifr) < 0 ? -errno : 0;
+
+	close(fd);
+	return err;
+}
+
 static int parse_zone(const char *text, uint32_t *out)
 {
-	if (!*text)
+	struct ifreq ifr = { 0 };
+	size_t len = strlen(text);
+
+	if (!len)
 		return -EINVAL;
-	*out = if_nametoindex(text);
-	if (*out)
-		return 0;
+	if (len < sizeof(ifr.ifr_name)) {
+		memcpy(ifr.ifr_name, text, len);
+		if (ask_interface(SIOCGIFINDEX, &ifr) == 0) {
+			*out = (uint32_t)ifr.ifr_ifindex;
+			return 0;
+		}
+	}
 	/* A number need not be an interface that exists by now. */
 	if (text[strspn(text, "0123456789")])
 		return strlen(text) < IF_NAMESIZE ? -ENODEV : -EINVAL;
@@ -128,13 +157,14 @@ int ug_endpoint_parse(struct ug_endpoint *ep, const char *text)
 /* "%eth0", "%7" where it has no name here, or nothing. */
 static void print_zone(uint32_t zone, char out[IF_NAMESIZE + 12])
 {
-	char name[IF_NAMESIZE];
+	struct ifreq ifr = { .ifr_ifindex = (int)zone };
 
 	out[0] = 0;
 	if (!zone)
 		return;
-	if (if_indextoname(zone, name))
-		snprintf(out, IF_NAMESIZE + 12, "%%%s", name);
+	if (ask_interface(SIOCGIFNAME, &ifr) == 0)
+		snprintf(out, IF_NAMESIZE + 12, "%%%.*s", IF_NAMESIZE - 1,
+			 ifr.ifr_name);
 	else
 		snprintf(out, IF_NAMESIZE + 12, "%%%u", zone);
 }

@@ -124,7 +124,7 @@ class Node:
         with self.inside():
             return run(*command, **options)
 
-    def start(self, *command, env=None, before=None):
+    def start(self, *command, env=None, before=None, pass_fds=()):
         """Start a command and go on; its outputs go to the log."""
         log = tempfile.NamedTemporaryFile(
             "w+", dir=self.lab.directory, suffix=".log", delete=False)
@@ -137,7 +137,7 @@ class Node:
         with self.inside():
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=env, preexec_fn=prepare)
+                env=env, preexec_fn=prepare, pass_fds=pass_fds)
         process.log = log
         self.lab.processes.append(process)
         return process
@@ -254,12 +254,16 @@ class Tunnel:
     def pid(self):
         return self.process.pid
 
-    def start(self, *options, before=None, **environment):
-        """Start in the foreground and wait until it can be configured."""
+    def start(self, *options, before=None, wrap=(), pass_fds=(),
+              **environment):
+        """Start in the foreground and wait until it can be configured.
+
+        wrap: words of a command that is to start it.
+        """
         self.process = self.node.start(
-            self.lab.daemon, "-f", *options, self.name,
+            *wrap, self.lab.daemon, "-f", *options, self.name,
             env={**os.environ, "LOG_LEVEL": "verbose", **environment},
-            before=before)
+            before=before, pass_fds=pass_fds)
         self.lab.tunnels.append(self)
 
         def is_ready():
@@ -472,11 +476,12 @@ class Pair:
 
     outer: 4 or 6; mtu: of the tunnel, None for the daemon's; link_mtu: of the
     cable; learned: b does not know where a is; options: for both daemons, and
-    options_b: for b's alone; more: words for both peer sections.
+    options_b: for b's alone; more: words for both peer sections; how: arguments
+    for starting a alone.
     """
 
     def __init__(self, lab, outer=4, mtu=None, link_mtu=1500, learned=False,
-                 options=(), options_b=(), more=None):
+                 options=(), options_b=(), more=None, how=None):
         self.lab = lab
         self.a = lab.node("a")
         self.b = lab.node("b")
@@ -486,7 +491,8 @@ class Pair:
             node.ip(f"addr add {OUTER4[side]}/24 dev eth",
                     f"addr add {OUTER6[side]}/64 dev eth nodad")
             node.settle("eth")
-        self.ta = lab.tunnel(self.a, "wga", 51001).start(*options)
+        self.ta = lab.tunnel(self.a, "wga", 51001).start(*options,
+                                                         **(how or {}))
         self.tb = lab.tunnel(self.b, "wgb", 51002).start(*options, *options_b)
         more = more or {}
         self.ta.configure({

@@ -34,6 +34,7 @@ static int clear_environment(void **state)
 	unsetenv("WG_TUN_FD");
 	unsetenv("WG_UAPI_FD");
 	unsetenv("WG_PROCESS_FOREGROUND");
+	unsetenv("WIREGATHER_USER");
 	return 0;
 }
 
@@ -100,6 +101,7 @@ static void switches(void **state)
 		{ "no-tso", offsetof(struct options, no_tso) },
 		{ "no-uso", offsetof(struct options, no_uso) },
 		{ "no-vnet-hdr", offsetof(struct options, no_vnet_hdr) },
+		{ "no-isolation", offsetof(struct options, no_isolation) },
 	};
 	struct options o;
 
@@ -113,9 +115,31 @@ static void switches(void **state)
 		for (size_t k = 0; k < ARRAY_LEN(cases); k++)
 			assert_int_equal(((bool *)&o)[cases[k].off], i == k);
 		/* All are told of. */
-		snprintf(line, sizeof(line), "--%s ", cases[i].word);
+		snprintf(line, sizeof(line), "  --%s", cases[i].word);
 		assert_non_null(strstr(options_get_usage(), line));
 	}
+}
+
+static void users(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_null(o.user);
+	assert_int_equal(parse(&o, "wiregather --user alice wg0"), 0);
+	assert_string_equal(o.user, "alice");
+	assert_string_equal(o.name, "wg0");
+	setenv("WIREGATHER_USER", "bob", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_string_equal(o.user, "bob");
+	/* The command line comes first. */
+	assert_int_equal(parse(&o, "wiregather wg0 --user=1:2"), 0);
+	assert_string_equal(o.user, "1:2");
+	setenv("WIREGATHER_USER", "", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_null(o.user);
+	unsetenv("WIREGATHER_USER");
 }
 
 static void backends(void **state)
@@ -156,6 +180,7 @@ static void bad_lines(void **state)
 		{ "wiregather --no wg0", "no such option: --no" },
 		{ "wiregather --foreground=1 wg0",
 		  "no such option: --foreground=1" },
+		{ "wiregather wg0 --user", "no value: --user" },
 		{ "wiregather wg0 --aead", "no value: --aead" },
 		{ "wiregather --aead= wg0", "--aead: no such backend: " },
 		{ "wiregather --aead=libsodiu wg0",
@@ -279,6 +304,7 @@ int main(void)
 		cmocka_unit_test_setup(foreground, clear_environment),
 		cmocka_unit_test_setup(questions, clear_environment),
 		cmocka_unit_test(switches),
+		cmocka_unit_test_setup(users, clear_environment),
 		cmocka_unit_test(backends),
 		cmocka_unit_test(bad_lines),
 		cmocka_unit_test(names),

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+#include "isolate/isolate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <malloc.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "isolate/caps.h"
+#include "isolate/filter.h"
+#include "isolate/landlock.h"
+
+/* Linux 6.3; a system's headers may be older. */
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE		 65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
+#ifdef ISOLATE_SANITIZED
+#define IS_SANITIZED true
+#else
+#define IS_SANITIZED false
+#endif
+
+/* The marks of packets and the interface; ports below 1024; the file. */
+#define KEEP                                                        \
+	(CAPS_BIT(CAP_NET_ADMIN) | CAPS_BIT(CAP_NET_BIND_SERVICE) | \
+	 CAPS_BIT(CAP_DAC_OVERRIDE))
+
+/**
+ * fail() - note why
+ * @isolate:	isolate
+ * @err:	-errno
+ * @what:	what failed
+ *
+ * Return: @err.
+ */
+static int fail(struct isolate *isolate, int err, const char *what)
+{
+	snprintf(isolate->why, sizeof(isolate->why), "%s: %s", what,
+		 strerror(-err));
+	return err;
+}
+
+/**
+ * miss() - note a layer that is left out
+ * @isolate:	isolate
+ * @what:	which
+ * @err:	-errno: why
+ */
+static void miss(struct isolate *isolate, const char *what, int err)
+{
+	size_t len = strlen(isolate->missing);
+
+	snprintf(isolate->missing + len, sizeof(isolate->missing) - len,
+		 "%s%s (%s)", len ? ", " : "", what, strerror(-err));
+}
+
+int isolate_init(struct isolate *isolate, const struct isolate_config *config)
+{
+	const char *name = config->user ? config->user : USER_DEFAULT;
+	int err;
+
+	*isolate = (struct isolate){ .config = *config, .task_dir = -1 };
+	if (config->is_off)
+		return 0;
+#ifdef __GLIBC__
+	/*
+	 * With a heap for each thread malloc(3) reads a file of /proc before it
+	 * gives memory back, and there will be no way to it. Nothing here
+	 * allocates per packet, so nobody waits for the one heap.
+	 */
+	mallopt(M_ARENA_MAX, 1);
+#endif
+	if (geteuid() != 0 && !config->user)
+		return 0;
+	err = user_find(&isolate->user, name);
+	if (err == -ENOENT)
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "there is no user %s", name);
+	else if (err)
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "user %s is root, or of its group", name);
+	return err;
+}
+
+/* ------------------------------------------------------------ stage 2 */
+
+/* Secrets are locked in memory, and that is limited for all but root. */
+static void raise_memlock(void)
+{
+	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+	if (!setrlimit(RLIMIT_MEMLOCK, &limit) ||
+	    getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+}
+
+static int change_user(struct isolate *isolate)
+{
+	bool is_wanted = isolate->config.user, is_changed;
+	int err;
+
+	if ((geteuid() != 0 && !is_wanted) || user_is(&isolate->user))
+		return 0;
+	err = user_become(&isolate->user, &is_changed);
+	if (err && (is_wanted || is_changed)) {
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "cannot become user %s: %s",
+			 is_wanted ? isolate->config.user : USER_DEFAULT,
+			 strerror(-err));
+		return err;
+	}
+	if (err)
+		miss(isolate, "runs on as root", err);
+	return 0;
+}
+
+static int set_capabilities(struct isolate *isolate, bool has_file)
+{
+	uint64_t permitted;
+	int err = caps_get(0, &permitted);
+
+	if (err)
+		return fail(isolate, err, "cannot read capabilities");
+	isolate->keep = permitted & KEEP;
+	if (!has_file)
+		isolate->keep &= ~CAPS_BIT(CAP_DAC_OVERRIDE);
+	err = caps_set(isolate->keep);
+	return err ? fail(isolate, err, "cannot drop capabilities") : 0;
+}
+
+/* What threads and programs hand on to those that they start. */
+static void close_off(struct isolate *isolate, const char *directory)
+{
+	int err;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		miss(isolate, "no no_new_privs", -errno);
+	if (IS_SANITIZED) {
+		/* A leak check is done by a tracer. */
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+		return;
+	}
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	/* Where it is missing, the filter does the same. */
+	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
+	err = landlock_restrict(directory);
+	if (err < 0)
+		miss(isolate, "no Landlock", err);
+	else
+		isolate->landlock = err;
+}
+
+int isolate_restrict(struct isolate *isolate, const char *directory)
+{
+	int err;
+
+	if (isolate->config.is_off)
+		return 0;
+	isolate->task_dir =
+		open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	raise_memlock();
+	caps_limit(KEEP);
+	err = change_user(isolate);
+	if (!err)
+		err = set_capabilities(isolate, directory);
+	if (!err)
+		close_off(isolate, directory);
+	return err;
+}
+
+/* ------------------------------------------------------------ stage 3 */
+
+void isolate_thread(void)
+{
+	/* Fewer are always allowed; isolate_restrict() has done the same. */
+	INVARIANT(caps_set(0) == 0);
+}
+
+static int check_threads(struct isolate *isolate)
+{
+	pid_t tid = 0;
+	int dir = isolate->task_dir, err;
+
+	isolate->task_dir = -1;
+	if (dir < 0)
+		return 0;
+	err = caps_check_threads(dir, &tid);
+	if (err)
+		return fail(isolate, err, "cannot look at the threads");
+	/* A sanitizer has threads that know nothing of this. */
+	if (!tid || IS_SANITIZED)
+		return 0;
+	snprintf(isolate->why, sizeof(isolate->why),
+		 "thread %d has kept capabilities", (int)tid);
+	return -EPERM;
+}
+
+int isolate_seal(struct isolate *isolate)
+{
+	int err;
+
+	if (isolate->config.is_off)
+		return 0;
+	err = check_threads(isolate);
+	if (err || IS_SANITIZED)
+		return err;
+	err = filter_install();
+	if (err == -ESRCH)
+		return fail(isolate, err, "cannot filter all threads");
+	if (err)
+		miss(isolate, "no filter of system calls", err);
+	return 0;
+}

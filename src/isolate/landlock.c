@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The numbers are written here: the headers of a system that this is built on
+ * may be older than the kernel that it runs on.
+ */
+#include "isolate/landlock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The same on every architecture. */
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#define SYS_landlock_add_rule	    445
+#define SYS_landlock_restrict_self  446
+#endif
+
+#define CREATE_RULESET_VERSION 1U
+#define RULE_PATH_BENEATH      1
+#define FS_REMOVE_FILE	       (UINT64_C(1) << 5)
+
+/* struct landlock_ruleset_attr of linux/landlock.h; older ones are shorter. */
+struct ruleset {
+	uint64_t fs;
+	uint64_t net;
+	uint64_t scoped;
+};
+
+/* struct landlock_path_beneath_attr */
+struct path_rule {
+	uint64_t allowed;
+	int32_t parent_fd;
+} __attribute__((packed));
+
+/* What each version can refuse, and how long its struct ruleset is. */
+static const struct version {
+	struct ruleset handled;
+	size_t len;
+} versions[] = {
+	{ { 0x1fff, 0, 0 }, offsetof(struct ruleset, net) },
+	{ { 0x3fff, 0, 0 }, offsetof(struct ruleset, net) },
+	{ { 0x7fff, 0, 0 }, offsetof(struct ruleset, net) },
+	{ { 0x7fff, 3, 0 }, offsetof(struct ruleset, scoped) },
+	{ { 0xffff, 3, 0 }, offsetof(struct ruleset, scoped) },
+	{ { 0xffff, 3, 3 }, sizeof(struct ruleset) },
+};
+
+/* The last one known here. */
+#define NEWEST ((int)(sizeof(versions) / sizeof(versions[0])))
+
+static int allow_removal(int ruleset, const char *directory)
+{
+	struct path_rule rule = { .allowed = FS_REMOVE_FILE };
+	int err = 0;
+
+	rule.parent_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (rule.parent_fd < 0)
+		return -errno;
+	if (syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule,
+		    0) < 0)
+		err = -errno;
+	close(rule.parent_fd);
+	return err;
+}
+
+int landlock_restrict(const char *directory)
+{
+	long newest = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0,
+			      CREATE_RULESET_VERSION);
+	const struct version *version;
+	int ruleset, err = 0;
+
+	if (newest < 0)
+		return -errno;
+	if (newest > NEWEST)
+		newest = NEWEST;
+	version = &versions[newest - 1];
+	ruleset = (int)syscall(SYS_landlock_create_ruleset, &version->handled,
+			       version->len, 0);
+	if (ruleset < 0)
+		return -errno;
+	if (directory)
+		err = allow_removal(ruleset, directory);
+	if (!err && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+		err = -errno;
+	close(ruleset);
+	return err ? err : (int)newest;
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+#include "isolate/user.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum {
+	/* Where no user nobody is known: the kernel's overflow number. */
+	NOBODY_ID = 65534,
+};
+
+/**
+ * parse_numbers() - read "UID:GID"
+ * @user:	filled on success
+ * @name:	text
+ *
+ * Return: true if it is such a text.
+ */
+static bool parse_numbers(struct user *user, const char *name)
+{
+	unsigned int uid, gid;
+	char rest;
+
+	if (name[strspn(name, "0123456789:")] ||
+	    sscanf(name, "%9u:%9u%c", &uid, &gid, &rest) != 2)
+		return false;
+	*user = (struct user){ .uid = uid, .gid = gid };
+	return true;
+}
+
+/**
+ * find_default() - look the default user up
+ * @user:	filled, in any case
+ *
+ * In the file alone: all that the system may ask for users (nsswitch.conf(5))
+ * would take as long, and as much memory, as everything else here.
+ */
+static void find_default(struct user *user)
+{
+	FILE *file = fopen("/etc/passwd", "re");
+	const struct passwd *entry = NULL;
+
+	*user = (struct user){ .uid = NOBODY_ID, .gid = NOBODY_ID };
+	if (!file)
+		return;
+	do {
+		entry = fgetpwent(file);
+	} while (entry && strcmp(entry->pw_name, USER_DEFAULT) != 0);
+	if (entry)
+		*user = (struct user){ .uid = entry->pw_uid,
+				       .gid = entry->pw_gid };
+	fclose(file);
+}
+
+int user_find(struct user *user, const char *name)
+{
+	const struct passwd *entry;
+
+	if (!strcmp(name, USER_DEFAULT)) {
+		find_default(user);
+	} else if (!parse_numbers(user, name)) {
+		entry = getpwnam(name);
+		if (!entry)
+			return -ENOENT;
+		*user = (struct user){ .uid = entry->pw_uid,
+				       .gid = entry->pw_gid };
+	}
+	return user->uid && user->gid ? 0 : -EINVAL;
+}
+
+bool user_is(const struct user *user)
+{
+	uid_t real, effective, saved;
+
+	return !getresuid(&real, &effective, &saved) && real == user->uid &&
+	       effective == user->uid && saved == user->uid;
+}
+
+/**
+ * change() - give up the groups, the group and the user, in this order
+ * @user:	who
+ * @is_changed:	set once it cannot be taken back
+ *
+ * Return: 0; -errno.
+ */
+static int change(const struct user *user, bool *is_changed)
+{
+	if (setgroups(0, NULL) < 0 ||
+	    setresgid(user->gid, user->gid, user->gid) < 0)
+		return -errno;
+	*is_changed = true;
+	return setresuid(user->uid, user->uid, user->uid) < 0 ? -errno : 0;
+}
+
+int user_become(const struct user *user, bool *is_changed)
+{
+	int err;
+
+	*is_changed = false;
+	/* Else the change would take all capabilities with it. */
+	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+		return -errno;
+	err = change(user, is_changed);
+	prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+	return err;
+}

@@ -1,0 +1,397 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The process keeps only what it needs, and still does all that it did."""
+import fcntl
+import os
+import platform
+import re
+import signal
+import socket
+import stat
+import struct
+
+import lab
+from lab import INNER4, Pair, Skip, case, check, check_equal
+from lab import run, wait_until
+
+NET_BIND_SERVICE = 1 << 10
+NET_ADMIN = 1 << 12
+DAC_OVERRIDE = 1 << 1
+ALL_KEPT = NET_ADMIN | NET_BIND_SERVICE | DAC_OVERRIDE
+
+# linux/if_tun.h
+TUNSETIFF = 0x400454ca
+IFF_TUN = 0x0001
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+
+# Any that is not in use; it needs no name.
+PLAIN = 4711
+
+
+def threads_of(pid):
+    """What /proc says of each thread: dicts, the main thread's first."""
+    found = []
+    for task in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+        with open(f"/proc/{pid}/task/{task}/status",
+                  encoding="ascii") as file:
+            lines = file.read().splitlines()
+        found.append(dict(line.split(":\t", 1) for line in lines
+                          if ":\t" in line))
+    return found
+
+
+def caps(thread, kind):
+    return int(thread["Cap" + kind], 16)
+
+
+def check_threads(pid, kept, user, is_filtered):
+    """The main thread has these capabilities; the others have none."""
+    threads = threads_of(pid)
+    check(len(threads) >= 4, f"threads: {[t['Name'] for t in threads]}")
+    for i, thread in enumerate(threads):
+        name = thread["Name"]
+        wanted = 0 if i else kept
+        check_equal(thread["Uid"].split(), [str(user)] * 4, f"uid of {name}")
+        for kind in "Prm", "Eff":
+            check_equal(caps(thread, kind), wanted, f"Cap{kind} of {name}")
+        for kind in "Inh", "Amb":
+            check_equal(caps(thread, kind), 0, f"Cap{kind} of {name}")
+        check_equal(thread["NoNewPrivs"], "1", f"no_new_privs of {name}")
+        check_equal(thread["Seccomp"], "2" if is_filtered else "0",
+                    f"filter of {name}")
+    return threads
+
+
+def not_sanitized(l):
+    if l.is_slow:
+        raise Skip("sanitizers need what is forbidden")
+
+
+def can_read(user, path):
+    """Can another process of a user read it?"""
+    done = run("setpriv", "--reuid", str(user), "--regid", str(user),
+               "--clear-groups", "python3", "-c", f"open({path!r}, 'rb')",
+               check_status=False)
+    if "PermissionError" in done.stdout:
+        return False
+    check_equal(done.returncode, 0, f"opening {path}: {done.stdout}")
+    return True
+
+
+@case("started as root: nobody, and few capabilities, in one thread only")
+def as_root(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    threads = check_threads(pair.ta.pid, ALL_KEPT, 65534, not l.is_slow)
+    for thread in threads:
+        check_equal(thread["Gid"].split(), ["65534"] * 4, "gid")
+        check_equal(thread["Groups"].strip(), "", "groups")
+        check_equal(caps(thread, "Bnd"), ALL_KEPT, "CapBnd")
+    check("not isolated in full" not in pair.ta.log() or l.is_slow,
+          f"something is missing: {pair.ta.log()}")
+
+
+@case("its memory is closed to other processes of the same user, no core")
+def not_dumpable(l):
+    not_sanitized(l)
+    lab.need("setpriv")
+    tunnel = l.tunnel(l.node("a"), "wga").start(
+        before=lambda: os.chdir(l.directory))
+    # A process that does not hide shows that it is seen here at all.
+    other = tunnel.node.start("setpriv", "--reuid", "65534", "--regid",
+                              "65534", "--clear-groups", "sleep", "60")
+    wait_until(lambda: can_read(65534, f"/proc/{other.pid}/environ"),
+               "another process of nobody's can be read")
+    for name in "mem", "environ", "maps":
+        check(not can_read(65534, f"/proc/{tunnel.pid}/{name}"),
+              f"{name} can be read")
+    check_equal(os.stat(f"/proc/{tunnel.pid}/environ").st_uid, 0, "owner")
+    tunnel.process.send_signal(signal.SIGSEGV)
+    status = os.waitpid(tunnel.pid, 0)[1]
+    tunnel.process.returncode = -signal.SIGSEGV
+    tunnel.has_ended = True
+    check(os.WIFSIGNALED(status) and not os.WCOREDUMP(status),
+          f"status {status:#x}")
+
+
+@case("--user and WIREGATHER_USER: a name, two numbers, or an error")
+def users(l):
+    a = l.node("a")
+    for i, (options, environment, uid) in enumerate((
+            (("--user", f"{PLAIN}:{PLAIN}"), {}, PLAIN),
+            ((), {"WIREGATHER_USER": f"{PLAIN}:{PLAIN}"}, PLAIN),
+            (("--user", "nobody"), {"WIREGATHER_USER": "none-such"}, 65534))):
+        tunnel = l.tunnel(a, f"wg{i}").start(*options, **environment)
+        check_threads(tunnel.pid, ALL_KEPT, uid, not l.is_slow)
+        tunnel.stop()
+        check(not os.path.exists(tunnel.socket), "the socket file is left")
+    for user, word in ("none-such", "no user none-such"), ("root", "is root"):
+        done = a.run(l.daemon, "-f", "--user", user, "wga",
+                     check_status=False)
+        check_equal(done.returncode, 1, f"status after: {done.stdout}")
+        check(word in done.stdout, f"message: {done.stdout}")
+        check(a.run("ip", "link", "show", "wga",
+                    check_status=False).returncode, "an interface is left")
+
+
+@case("--no-isolation: nothing is given up")
+def switched_off(l):
+    tunnel = l.tunnel(l.node("a"), "wga").start("--no-isolation")
+    with open("/proc/self/status", encoding="ascii") as file:
+        own = int(re.search(r"CapEff:\t(\w+)", file.read()).group(1), 16)
+    for thread in threads_of(tunnel.pid):
+        check_equal(thread["Uid"].split()[0], "0", "uid")
+        check_equal(caps(thread, "Eff"), own, "CapEff")
+        check_equal(thread["Seccomp"], "0", "filter")
+        check_equal(thread["NoNewPrivs"], "0", "no_new_privs")
+
+
+@case("a low port, other marks, a socket in a directory that is root's alone")
+def privileged_changes(l):
+    os.makedirs(lab.SOCKETS, mode=0o700, exist_ok=True)
+    os.chmod(lab.SOCKETS, 0o700)
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    for port in 500, 53, 51001:
+        pair.ta.port = port
+        pair.ta.set("listen-port", str(port))
+        pair.ta.wait_for_port()
+        pair.tb.set("peer", pair.ta.public, "endpoint", pair.endpoint("a"))
+        pair.a.must_ping(INNER4["b"], count=1)
+    for mark in "0x10", "0x20", "0":
+        pair.ta.set("fwmark", mark)
+        pair.a.must_ping(INNER4["b"], count=1)
+    # It still knows that its file is there, and removes it.
+    with open(f"{lab.SOCKETS}/other", "w", encoding="ascii"):
+        pass
+    os.unlink(f"{lab.SOCKETS}/other")
+    pair.a.must_ping(INNER4["b"], count=1)
+    pair.ta.stop()
+    check(not os.path.exists(pair.ta.socket), "the socket file is left")
+
+
+@case("in a container without other rights than CAP_NET_ADMIN")
+def container(l):
+    lab.need("setpriv")
+    pair = Pair(l, how={"wrap": (
+        "setpriv", "--bounding-set", "-all,+net_admin", "--inh-caps", "-all",
+        "--no-new-privs")})
+    pair.both_ways(count=1)
+    check_threads(pair.ta.pid, NET_ADMIN, 0, not l.is_slow)
+    check("not isolated in full: runs on as root" in pair.ta.log(),
+          f"nothing said of it: {pair.ta.log()}")
+    pair.ta.set("fwmark", "7")
+    pair.a.must_ping(INNER4["b"], count=1)
+    pair.ta.stop()
+    check(not os.path.exists(pair.ta.socket), "the socket file is left")
+    # A user that was asked for is no wish.
+    done = pair.a.run("setpriv", "--bounding-set", "-all,+net_admin",
+                      l.daemon, "-f", "--user", "nobody", "wgx",
+                      check_status=False)
+    check_equal(done.returncode, 1, f"status after: {done.stdout}")
+    check("cannot become user nobody" in done.stdout,
+          f"message: {done.stdout}")
+
+
+def open_device(l):
+    """Have anybody open /dev/net/tun, as on most systems, for the case."""
+    path = "/run/tun"
+    os.mknod(path, stat.S_IFCHR, os.stat("/dev/net/tun").st_rdev)
+    os.chmod(path, 0o666)
+    l.stack.callback(os.unlink, path)
+    run("mount", "--bind", path, "/dev/net/tun")
+    l.stack.callback(run, "umount", "/dev/net/tun")
+
+
+@case("as a plain user that has CAP_NET_ADMIN")
+def ambient(l):
+    lab.need("setpriv")
+    open_device(l)
+    os.makedirs(lab.SOCKETS, exist_ok=True)
+    os.chown(lab.SOCKETS, PLAIN, PLAIN)
+    pair = Pair(l, how={"wrap": (
+        "setpriv", "--reuid", str(PLAIN), "--regid", str(PLAIN),
+        "--clear-groups", "--inh-caps", "-all,+net_admin",
+        "--ambient-caps", "-all,+net_admin")})
+    pair.both_ways(count=1)
+    check_threads(pair.ta.pid, NET_ADMIN, PLAIN, not l.is_slow)
+    pair.ta.stop()
+    check(not os.path.exists(pair.ta.socket), "the socket file is left")
+
+
+@case("a library that is loaded on demand is there before the process is sealed")
+def other_library(l):
+    try:
+        pair = Pair(l, options=("--aead=libcrypto",))
+    except lab.Failure as failure:
+        if "not built in, or not there" in str(failure):
+            raise Skip("libcrypto is not there") from None
+        raise
+    pair.both_ways(count=1)
+    lab.send_stream(pair.a, pair.b, INNER4["b"], 200_000)
+
+
+def open_tun(node, name):
+    """A TUN device, and what else a plain user cannot do."""
+    with node.inside():
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack(
+            "16sH22x", name.encode(), IFF_TUN | IFF_NO_PI | IFF_VNET_HDR))
+    node.ip(f"link set {name} mtu 1380")
+    return fd
+
+
+@case("as a plain user without rights, with descriptors that were handed over")
+def plain_user(l):
+    lab.need("setpriv")
+    a, b = l.node("a"), l.node("b")
+    l.link(a, b, "eth", "eth")
+    a.ip("addr add 192.0.2.1/24 dev eth")
+    b.ip("addr add 192.0.2.2/24 dev eth")
+    os.makedirs(lab.SOCKETS, exist_ok=True)
+    ta, tb = l.tunnel(a, "wga", 51001), l.tunnel(b, "wgb", 51002)
+    tun = open_tun(a, "wga")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(ta.socket)
+        listener.listen()
+        ta.start(wrap=("setpriv", "--reuid", str(PLAIN), "--regid",
+                       str(PLAIN), "--clear-groups", "--inh-caps", "-all",
+                       "--bounding-set", "-all"),
+                 pass_fds=(tun, listener.fileno()), WG_TUN_FD=str(tun),
+                 WG_UAPI_FD=str(listener.fileno()))
+    os.close(tun)
+    tb.start()
+    check_threads(ta.pid, 0, PLAIN, not l.is_slow)
+    check(l.is_slow or not can_read(PLAIN, f"/proc/{ta.pid}/environ"),
+          "its memory can be read")
+    ta.configure({"PublicKey": tb.public, "AllowedIPs": lab.allowed("b"),
+                  "Endpoint": "192.0.2.2:51002"})
+    tb.configure({"PublicKey": ta.public, "AllowedIPs": lab.allowed("a")})
+    ta.up(INNER4["a"] + "/24")
+    tb.up(INNER4["b"] + "/24")
+    a.must_ping(INNER4["b"])
+    wait_until(lambda: "MTU is 1380" in ta.log(), "its MTU is known")
+    a.ip("link set wga name other")
+    a.must_ping(INNER4["b"], "-s", "1300")
+    # What it may not do is an error of the request, and no more.
+    done = ta.set("fwmark", "1", check_status=False)
+    check(done.returncode and "not permitted" in done.stdout,
+          f"fwmark: {done.stdout}")
+    a.must_ping(INNER4["b"], count=1)
+    ta.stop()
+
+
+# ------------------------------------------------------- the list of calls
+
+
+def listed_calls():
+    """Rows of the list that the filter is made of: name, word, use."""
+    program = os.environ.get("MAKE_FILTER")
+    if not program:
+        raise Skip("built without libseccomp")
+    return [tuple(line.split()) for line in
+            run(program, "--list").stdout.splitlines()]
+
+
+def calls_made(path):
+    """(name, whole line) of each call after the filter was installed."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    # In one line, or in two if another thread was faster.
+    starts = [i for i, line in enumerate(lines)
+              if re.search(r"seccomp(\(SECCOMP_SET_MODE_FILTER| resumed>)",
+                           line) and line.endswith("= 0")]
+    found = []
+    for line in lines[starts[0] + 1:] if starts else []:
+        match = re.match(r"\d+ +([a-z]\w*)\(", line)
+        if match:
+            found.append((match.group(1), line))
+    return found
+
+
+def is_way(row, call):
+    """Is a call made in the way of a row?"""
+    return row[0] == call[0] and (row[1] == "-" or row[1] in call[1])
+
+
+def unseen(rows, calls):
+    """The ways that are to be seen, and were not."""
+    return [row for row in rows if row[2] == "seen" and
+            not any(is_way(row, call) for call in calls)]
+
+
+def exercise(pair):
+    """Have a do a bit of everything."""
+    ta = pair.ta
+    pair.both_ways(count=1)
+    # Super-packets both ways.
+    lab.send_stream(pair.a, pair.b, INNER4["b"], 200_000)
+    lab.send_stream(pair.b, pair.a, INNER4["a"], 200_000)
+    ta.set("listen-port", "51003", "fwmark", "5")
+    ta.set("fwmark", "0")
+    ta.set("listen-port", "51001")
+    # Another region of secrets, and tables that grow, and all of it away.
+    peers = "".join(
+        f"public_key={i + 1:064x}\npreshared_key={i + 1:064x}\n"
+        f"endpoint=[fe80::1%eth]:{i + 1}\nallowed_ip=10.77.{i >> 8}.{i & 255}/32"
+        "\n" for i in range(600))
+    check("errno=0" in ta.ask("set=1\n" + peers + "\n", timeout=30), "set")
+    check("%eth]" in ta.ask("get=1\n\n", timeout=30), "get")
+    ta.set("peer", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=", "remove")
+    pair.a.ip("link set wga mtu 1300", "link set wga down",
+              "link set wga name wgc", "link set wgc up",
+              "addr replace 10.9.0.1/24 dev wgc")
+    ta.wait_for_port()
+    # These wait for a new session, and then leave together, each longer than
+    # the one before: no train, but several messages.
+    with pair.a.socket() as sock:
+        for size in range(100, 1000, 100):
+            sock.sendto(bytes(size), (INNER4["b"], 9))
+    pair.a.must_ping(INNER4["b"], count=1)
+
+
+def watch_helpers(l):
+    """The calls of threads that help, and would help all the time."""
+    path = f"{l.directory}/helpers"
+    tunnel = l.tunnel(l.node("c"), "wgh").start(
+        "--workers", "2", "--eager",
+        wrap=("strace", "-f", "-qq", "-o", path, "-e",
+              "trace=seccomp,sched_yield"))
+    wait_until(lambda: calls_made(path), "helpers at work", 20)
+    os.kill(lab.children_of(tunnel.pid)[0], signal.SIGTERM)
+    check_equal(tunnel.wait(20), 0, "status")
+    return calls_made(path)
+
+
+@case("the filter has every call that a daemon makes, and no others")
+def list_of_calls(l):
+    not_sanitized(l)
+    lab.need("strace")
+    if platform.machine() != "x86_64":
+        raise Skip("the calls of x86-64 are known only")
+    rows = listed_calls()
+    path = f"{l.directory}/calls"
+    pair = Pair(l, how={"wrap": ("strace", "-f", "-qq", "-s", "8", "-o",
+                                 path)})
+    exercise(pair)
+    # Of threads that help, and of those that end.
+    at_end = ("sched_yield", "newfstatat", "unlink", "exit", "exit_group",
+              "rt_sigprocmask")
+    wait_until(lambda: all(row[0] in at_end
+                           for row in unseen(rows, calls_made(path))),
+               f"all calls were seen, but {unseen(rows, calls_made(path))}",
+               20, 0.2)
+    calls_of_helpers = watch_helpers(l)
+    # strace itself takes no notice of signals.
+    os.kill(lab.children_of(pair.ta.pid)[0], signal.SIGTERM)
+    check_equal(pair.ta.wait(20), 0, "status")
+    calls = calls_made(path) + calls_of_helpers
+    others = {call for call in calls
+              if not any(is_way(row, call) for row in rows)}
+    check(not others, f"calls that are not on the list: {sorted(others)[:3]}")
+    check_equal(unseen(rows, calls), [], "calls on the list but never made")
+    check(not os.path.exists(pair.ta.socket), "the socket file is left")
+
+
+lab.main()

@@ -192,11 +192,14 @@ class Node:
                         "link").stdout
         return re.search(r"inet6 (fe80:[0-9a-f:]+)", text).group(1)
 
-    def ping(self, target, *options, count=3, wait=3):
+    def ping(self, target, *options, count=3, wait=8):
         """Ping; returns how many answers came and what ping printed.
 
         One at a time: once it has had an answer, ping(8) waits for the next
         one for two round trips only, which is too short on a busy machine.
+
+        A session that is wanted within some milliseconds of the last one is
+        refused (INITIATIONS_PER_SECOND), and tried again after five seconds.
         """
         got, text = 0, ""
         for _ in range(count):
@@ -206,7 +209,7 @@ class Node:
             text += done.stdout
         return got, text
 
-    def must_ping(self, target, *options, count=3, wait=3):
+    def must_ping(self, target, *options, count=3, wait=8):
         """Ping; every answer must come."""
         got, text = self.ping(target, *options, count=count, wait=wait)
         if got != count:

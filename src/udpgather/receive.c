@@ -33,10 +33,7 @@ enum {
 	MAX_CALLS = 64,
 	/* Slots that each call may fill, whatever comes. */
 	MIN_DEPTH = 8,
-	/* Bytes that all of them may come to, if the next messages are as long
-	 * as the last ones, but for the MIN_DEPTH. */
-	FILL_LEN = 512 << 10,
-	/* The least that a message takes of its slot. */
+	/* What all other slots may keep of their memory. */
 	PAGE_LEN = 4096
 };
 
@@ -198,8 +195,13 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 /* Set up the slots that the next call may fill, but only those it has to. */
 static void prepare(struct ug_receiver *r)
 {
-	for (unsigned int i = 0; i < r->n_msgs; i++)
+	for (unsigned int i = 0; i < r->n_msgs; i++) {
+		/* Where nobody expected it: seldom. */
+		if (i >= MIN_DEPTH && r->msgs[i].msg_len > PAGE_LEN)
+			madvise(r->memory + (size_t)i * SLOT_LEN + PAGE_LEN,
+				SLOT_LEN - PAGE_LEN, MADV_DONTNEED);
 		reset_slot(r, i);
+	}
 	r->n_msgs = r->next_msg = 0;
 	for (; r->n_ready < r->depth; r->n_ready++)
 		reset_slot(r, r->n_ready);
@@ -207,22 +209,21 @@ static void prepare(struct ug_receiver *r)
 
 /*
  * How many slots the next call may fill, after one that has brought @n: more
- * only if this one was not enough for short messages, and fewer as soon as it
- * was more than enough, or for long ones.
+ * only if this one was not enough and brought short messages only, and fewer as
+ * soon as it was more than enough, or brought a long one. Those who mix them
+ * get the memory of MIN_DEPTH.
  */
 static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
 {
 	size_t depth = r->depth;
-	size_t len = 0;
 
 	for (unsigned int i = 0; i < n; i++)
-		len += size_max(r->msgs[i].msg_len, PAGE_LEN);
+		if (r->msgs[i].msg_len > PAGE_LEN)
+			return (unsigned int)size_min(MIN_DEPTH, r->n_slots);
 	if (n == depth)
 		depth *= 2;
 	else if (n < depth / 2)
 		depth /= 2;
-	if (len)
-		depth = size_min(depth, (size_t)FILL_LEN * n / len);
 	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
 }
 

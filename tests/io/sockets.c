@@ -611,6 +611,25 @@ static void memory_follows_use(void **state)
 		;
 	/* After 8, 16, 32 and 64 a call had room for 128, and needed it. */
 	assert_int_equal(resident_pages(slots, 256 * 16), 128);
+	/* Long ones where short ones were expected do not stay, either. */
+	for (int i = 0; i < 200; i++)
+		assert_int_equal(send_text(a, &to, "small", 1), UG_SENT);
+	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
+		;
+	for (int i = 0; i < 40; i++) {
+		static char bytes[40000];
+		struct iovec iov = { bytes, sizeof(bytes) };
+		struct ug_datagram d = { .iov = &iov, .n_iov = 1 };
+		int status;
+
+		ug_send(a, batch, &to, &d, 1, &status, 0);
+		assert_int_equal(status, UG_SENT);
+	}
+	assert_int_equal(
+		ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 1000), 40);
+	assert_true(resident_pages(slots, 256 * 16) > 40 * 9);
+	assert_int_equal(ug_receive(big, b, AF_INET, views, 1, 0), 0);
+	assert_true(resident_pages(slots, 256 * 16) <= 128 + 8 * 10);
 	/* Locked memory cannot be given back. (Sanitizers make mlock(2) do
 	 * nothing, hence the plain calls.) */
 	assert_int_equal(syscall(SYS_mlock, slots, 4096), 0);

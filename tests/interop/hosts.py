@@ -88,9 +88,10 @@ class Daemon:
             raise OSError(f"{self.program} ended with "
                           f"{self.process.returncode}:\n{self.tail()}")
         # wg deletes a socket file that nobody listens behind yet. In the
-        # kernel's table a socket that listens has this flag.
+        # kernel's table a socket that listens has this flag, and the name that
+        # it was made with; wiregather's has another until it listens.
         return self.host.try_sh(
-            f"grep -q ' 00010000 .*/{self.interface}.sock$' /proc/net/unix "
+            f"grep -q ' 00010000 .*/[.]*{self.interface}[.]' /proc/net/unix "
             f"&& wg show {self.interface}")
 
     def stop(self):

@@ -206,6 +206,7 @@ def again(l):
     lab.send_datagrams(field.b, field.a, INNER["a"], range(1, 1300, 60))
     # A handshake of its own, so that there are messages of all types.
     field.b.ip("link set wgb down", "link set wgb up")
+    field.b.reach(INNER["a"])
     field.b.must_ping(INNER["a"], count=2)
     messages = [p.payload for p in capture.datagrams(dport=51001)]
     check({m[0] for m in messages} >= {1, 4}, "no initiation was captured")

@@ -216,6 +216,15 @@ class Node:
             raise Failure(f"{self.name}: ping {' '.join(options)} {target}: "
                           f"{got} of {count} answers:\n{text}")
 
+    def reach(self, target):
+        """Ping until there is an answer.
+
+        A link that goes down and up at once is down for the daemon a little
+        later: what is sent in that moment may be lost, as on any link.
+        """
+        wait_until(lambda: self.ping(target, count=1, wait=1)[0],
+                   f"{self.name}: {target} answers", 30)
+
     def must_not_ping(self, target, *options, wait=1):
         got, _ = self.ping(target, *options, count=1, wait=wait)
         check(not got, f"{self.name}: ping {target} has an answer")

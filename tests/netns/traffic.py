@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Streams and datagrams between nodes, and what a device sees of them."""
+import errno
 import hashlib
 import socket
 import struct
@@ -20,6 +21,17 @@ def family_of(address):
 def noise(n_bytes):
     """Bytes that are the same each time and do not repeat."""
     return hashlib.shake_128(b"wiregather").digest(n_bytes)
+
+
+def connect(sock, address, deadline):
+    """Connect a socket, also if the link is down just now."""
+    while True:
+        try:
+            return sock.connect(address)
+        except OSError as err:
+            if err.errno != errno.ENETUNREACH or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def send_stream(source, sink, address, n_bytes, timeout=30, port=7001):
@@ -51,7 +63,7 @@ def send_stream(source, sink, address, n_bytes, timeout=30, port=7001):
     thread.start()
     start = time.monotonic()
     try:
-        client.connect((address, port))
+        connect(client, (address, port), start + timeout)
         left = n_bytes
         while left:
             if time.monotonic() - start > timeout:

@@ -59,7 +59,8 @@ def streams(l):
     check_equal(reorderings(pair), 0, "reorderings seen by TCP")
     for tunnel in pair.ta, pair.tb:
         check_equal(len(helpers_of(tunnel)), 3, "helpers")
-        check(all(helpers_of(tunnel)), f"a helper of {tunnel.name} has not run")
+        lab.wait_until(lambda t=tunnel: all(helpers_of(t)),
+                       f"all helpers of {tunnel.name} run", 30)
     pair.both_ways(count=1)
 
 
@@ -100,6 +101,7 @@ def changes(l):
         pair.tb.set("peer", pair.ta.public, "persistent-keepalive",
                     str(turn + 1))
     flow.finish(timeout=120)
+    pair.a.reach(INNER4["b"])
     pair.both_ways(count=1)
 
 

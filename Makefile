@@ -23,6 +23,12 @@ tsan: ## clang, ThreadSanitizer: build and run what has threads
 fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
 	tools/fuzz $(FUZZ_SECONDS)
 
+fuzz-coverage: ## lines and branches that the fuzzers' corpora reach
+	tools/coverage fuzz
+
+coverage: ## lines and branches that the suites reach; HTML in build-coverage/
+	tools/coverage
+
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
@@ -80,7 +86,7 @@ clean: ## remove all build directories
 	rm -rf build build-*
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz soak faults chaos attack interop cross-arm64 tidy format bench \
-	bench-quick bench-tunnel bench-udp bench-docs guard-record install clean help
+.PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop cross-arm64 \
+	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install clean help

@@ -12,8 +12,9 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "crypto/init.h"
 #include "device/config.h"
+#include "fuzz/lines.h"
+#include "fuzz/quiet_device.h"
 #include "uapi/grammar.h"
 #include "uapi/reply.h"
 
@@ -22,60 +23,7 @@ enum {
 	REPLY_MAX = 4 << 20,
 };
 
-static void op_random(void *arg, void *buf, size_t len)
-{
-	static uint64_t seed;
-	uint8_t *bytes = buf;
-
-	(void)arg;
-	for (size_t i = 0; i < len; i++) {
-		seed = seed * UINT64_C(6364136223846793005) + 1;
-		bytes[i] = (uint8_t)(seed >> 56);
-	}
-}
-
-static void op_wake(void *arg)
-{
-	(void)arg;
-}
-
-static void op_forget_source(void *arg, struct device_endpoint *ep)
-{
-	(void)arg;
-	(void)ep;
-}
-
-static void op_send(void *arg, struct peer *peer)
-{
-	(void)arg;
-	(void)peer;
-}
-
-static void op_session_ready(void *arg, struct peer *peer, bool confirm)
-{
-	(void)arg;
-	(void)peer;
-	(void)confirm;
-}
-
-static int op_set_sockets(void *arg, const struct device_sockets *want,
-			  uint16_t *port)
-{
-	(void)arg;
-	if (want->has_port)
-		*port = want->port;
-	return 0;
-}
-
-static const struct device_ops ops = {
-	.random = op_random,
-	.wake = op_wake,
-	.forget_source = op_forget_source,
-	.send_initiation = op_send,
-	.send_keepalive = op_send,
-	.session_ready = op_session_ready,
-	.set_sockets = op_set_sockets,
-};
+const size_t fuzz_lines_begin = 1;
 
 /* Endpoints are their own text: printable, with a colon in it. */
 static int codec_parse(struct device_endpoint *ep, const char *text)
@@ -173,36 +121,15 @@ static uint64_t read_text(const char *text, size_t len, size_t piece,
 	return sum * 31 + (uint64_t)-rc;
 }
 
-/* The device once more as it was when it was made: that takes less long. */
-static void clear(struct device *device)
-{
-	const uint8_t none[NOISE_PRIVATE_KEY_LEN] = { 0 };
-	struct config *config = config_new();
-
-	require(config && !config_set_private_key(config, none) &&
-		!config_set_listen_port(config, 0) &&
-		!config_set_fwmark(config, 0) && !config_replace_peers(config));
-	require(!config_apply(config, device, 1));
-	require(device->n_peers == 0 && device->allowedips.n_prefixes == 0);
-	config_free(config);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static struct device device;
-	static bool is_ready;
+	struct device *device = quiet_device_get();
 	const char *text = (const char *)data + 1;
 
 	if (!len || len > INPUT_MAX)
 		return 0;
-	if (!is_ready) {
-		require(!crypto_init());
-		rcu_register();
-		require(!device_init(&device, &ops, NULL));
-		is_ready = true;
-	}
-	read_text(text, len - 1, len, &device);
-	clear(&device);
+	read_text(text, len - 1, len, device);
+	quiet_device_clear(device);
 	/* However it is cut, the same requests end with the same errors. */
 	require(read_text(text, len - 1, len, NULL) ==
 		read_text(text, len - 1, data[0] % 64 + 1U, NULL));

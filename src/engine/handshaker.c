@@ -129,11 +129,7 @@ static bool wait_for_work(struct handshaker *h)
 	return !h->is_stopped;
 }
 
-/*
- * One initiation and one message a round: neither can starve the other. The
- * mutex is not held while keys are computed.
- */
-static void round_once(struct handshaker *h, struct ug_socket *sock)
+void handshaker_round(struct handshaker *h, struct ug_socket *sock)
 {
 	struct handshake_message m;
 	struct peer *peer = NULL;
@@ -173,7 +169,7 @@ static void *handshaker_main(void *arg)
 		struct ug_socket *sock =
 			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen);
 
-		round_once(h, sock);
+		handshaker_round(h, sock);
 		pthread_mutex_lock(&h->mutex);
 		go_on = h->n || h->n_init ? !h->is_stopped : wait_for_work(h);
 		pthread_mutex_unlock(&h->mutex);

@@ -92,6 +92,17 @@ void handshaker_stop(struct handshaker *h);
 void handshaker_poke(struct handshaker *h);
 
 /**
+ * handshaker_round() - do what is there, without waiting
+ * @h:		handshaker
+ * @sock:	to answer by, or NULL
+ *
+ * One initiation and one message a round: neither can starve the other. The
+ * mutex is not held while keys are computed. The handshaker's thread, which
+ * handshaker_start() starts, or whoever does its work instead.
+ */
+void handshaker_round(struct handshaker *h, struct ug_socket *sock);
+
+/**
  * handshaker_receive() - take a message of the handshake
  * @h:		handshaker
  * @msg:	copied; message_check() found it to be of type 1, 2 or 3

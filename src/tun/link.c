@@ -77,13 +77,17 @@ struct link_news {
  * @left:	bytes there; may be a little below 0 after the last message
  *
  * libmnl 1.0.4 alone takes a length of 2^31 and more for a negative one, and
- * that for a short message.
+ * that for a short message. It also lets the last attribute reach to the next
+ * multiple of 4; that much the kernel always sends.
  *
  * Return: true if so.
  */
 static bool message_ok(const struct nlmsghdr *nlh, int left)
 {
-	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left;
+	const uint32_t end = MNL_ALIGNTO - 1;
+
+	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left &&
+	       ((nlh->nlmsg_len + end) & ~end) <= (uint32_t)left;
 }
 
 /**

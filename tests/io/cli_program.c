@@ -608,6 +608,8 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 	setenv("W", argv[1], 1);
+	/* nohup(1) passes on that it is ignored. */
+	signal(SIGHUP, SIG_DFL);
 	if (system("wg --version >/dev/null 2>&1") != 0)
 		skip_program("needs wg of wireguard-tools");
 	if (system("ethtool --version >/dev/null 2>&1") != 0)

@@ -563,13 +563,16 @@ def why_not():
     return None
 
 
-def main():
-    """Run the cases of the program: PROGRAM [DAEMON [WORD OF A NAME]]."""
+def main(reason=None):
+    """Run the cases of the program: PROGRAM [DAEMON [WORD OF A NAME]].
+
+    reason: why none can run; None if they can.
+    """
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{PATH}"
     arguments = sys.argv[1:]
     daemon = os.path.abspath(arguments[0]) if arguments else \
         shutil.which("wiregather")
-    reason = why_not()
+    reason = reason or why_not()
     if not reason and not daemon:
         reason = "there is no wiregather in PATH, and none was named"
     run_all(lambda: Lab(daemon), reason, "".join(arguments[1:2]))

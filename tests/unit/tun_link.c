@@ -336,6 +336,14 @@ static void test_malformed(void **state)
 	nlh->nlmsg_len = 0xfffe0000;
 	parse(HOME);
 	check("");
+	/* One that ends in its last attribute: libmnl would read what lies
+	 * behind, up to a multiple of 4. */
+	begin();
+	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 9000 });
+	nlh = (struct nlmsghdr *)words;
+	nlh->nlmsg_len = (uint32_t)--used;
+	parse(HOME);
+	check("");
 	/* Cut at every place. */
 	begin();
 	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 1420 });

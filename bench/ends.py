@@ -129,6 +129,9 @@ class Ends:
         lab.link(*self.nodes, "eth", "eth")
         for node, address in zip(self.nodes, OUTER):
             # Nothing that was not asked for.
+            # Debian's default. BBR paces by what it has seen of round trips,
+            # and leaves processors idle.
+            node.sysctl("net.ipv4.tcp_congestion_control", "cubic")
             node.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
             node.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
             node.ip(f"addr add {address}/24 dev eth")

@@ -57,6 +57,7 @@ enum {
  * @up_again:	[c] with @wants_up: when to try again; 0: at the next tick
  * @up_err:	[c] why they could not be opened, as the log knows; 0: they were
  * @is_running:	[c] the threads exist
+ * @is_unlocked: [c] memory for secrets was refused its lock, and it was said
  * @tick_fd:	[I] timerfd for device_tick()
  * @wake_fd:	[I] eventfd: device_tick() is to be called soon
  * @gone_fd:	[I] eventfd: the TUN is gone
@@ -81,6 +82,7 @@ struct engine {
 	uint64_t up_again;
 	int up_err;
 	bool is_running;
+	bool is_unlocked;
 	int tick_fd;
 	int wake_fd;
 	int gone_fd;
@@ -457,6 +459,16 @@ static void drain_fd(int fd)
 		return;
 }
 
+/* Say once that memory for secrets was refused its lock. */
+static void tell_lock_refusal(struct engine *e)
+{
+	if (e->is_unlocked || !noise_local_take_lock_refusal(&e->device.local))
+		return;
+	e->is_unlocked = true;
+	log_error("memory for secrets is not locked, and may be swapped: "
+		  "see RLIMIT_MEMLOCK");
+}
+
 /* Do what is due, and have the clock wake us for the next. */
 static void tick(struct engine *e)
 {
@@ -466,6 +478,7 @@ static void tick(struct engine *e)
 	if (e->wants_up && time_now() >= e->up_again)
 		set_up(e);
 	next = device_tick(&e->device, time_now());
+	tell_lock_refusal(e);
 	if (e->wants_up && e->up_again < next)
 		next = e->up_again;
 
@@ -682,11 +695,6 @@ void engine_free(struct engine *e)
 struct device *engine_get_device(struct engine *e)
 {
 	return &e->device;
-}
-
-const char *engine_get_name(const struct engine *e)
-{
-	return e->link.state.name;
 }
 
 int engine_parse_endpoint(struct device_endpoint *dep, const char *text)

@@ -69,9 +69,6 @@ void engine_free(struct engine *engine);
 /* engine_get_device() - the device, to be configured by the control thread */
 struct device *engine_get_device(struct engine *engine);
 
-/* engine_get_name() - the interface's name, as last heard; borrowed */
-const char *engine_get_name(const struct engine *engine);
-
 /**
  * engine_parse_endpoint() - read "1.2.3.4:5" or "[fe80::1%eth0]:5"
  * @ep:		filled on success

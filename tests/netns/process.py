@@ -294,4 +294,16 @@ def log_level(l):
     check_equal(quiet.log(), "", "what it says when silent")
 
 
+@case("memory for secrets that cannot be locked: one line, and it works")
+def unlocked(l):
+    lab.need("prlimit", "setpriv")
+    limits = ("prlimit", "--memlock=0", "setpriv", "--inh-caps=-all",
+              "--bounding-set=-ipc_lock,-sys_resource")
+    pair = Pair(l, how={"wrap": limits})
+    pair.both_ways(count=1)
+    lab.wait_until(lambda: "is not locked" in pair.ta.log(), "the line", 10)
+    check_equal(pair.ta.log().count("is not locked"), 1, "lines")
+    check("is not locked" not in pair.tb.log(), "the line without a reason")
+
+
 lab.main()

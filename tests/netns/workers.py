@@ -56,7 +56,10 @@ def streams(l):
              ))]
     for flow in flows:
         flow.finish(timeout=90)
-    check_equal(reorderings(pair), 0, "reorderings seen by TCP")
+    # A thread that the scheduler moves in the middle of a call may overtake
+    # itself in the kernel's queues; without our order there are thousands.
+    check(reorderings(pair) <= 3, f"TCP has seen {reorderings(pair)} packets "
+          "out of order")
     for tunnel in pair.ta, pair.tb:
         check_equal(len(helpers_of(tunnel)), 3, "helpers")
         lab.wait_until(lambda t=tunnel: all(helpers_of(t)),

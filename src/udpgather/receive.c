@@ -33,6 +33,9 @@ enum {
 	MAX_CALLS = 64,
 	/* Slots that each call may fill, whatever comes. */
 	MIN_DEPTH = 8,
+	/* Full calls, short messages only, before there are more: bursts of
+	 * them between long ones are no reason. */
+	FULL_CALLS = 8,
 	/* What all other slots may keep of their memory. */
 	PAGE_LEN = 4096
 };
@@ -42,6 +45,7 @@ enum {
  * @memory:	n_slots of SLOT_LEN bytes
  * @n_slots:	how many
  * @depth:	how many of them the next call may fill
+ * @n_full:	calls in a row that filled them with short messages
  * @n_ready:	the first ones, which are set up to be filled
  * @msgs:	one for each slot
  * @iov:	the same
@@ -59,6 +63,7 @@ struct ug_receiver {
 	unsigned char *memory;
 	unsigned int n_slots;
 	unsigned int depth;
+	unsigned int n_full;
 	unsigned int n_ready;
 	struct mmsghdr *msgs;
 	struct iovec *iov;
@@ -209,21 +214,26 @@ static void prepare(struct ug_receiver *r)
 
 /*
  * How many slots the next call may fill, after one that has brought @n: more
- * only if this one was not enough and brought short messages only, and fewer as
+ * only if some in a row were not enough and brought short ones only, and fewer as
  * soon as it was more than enough, or brought a long one. Those who mix them
  * get the memory of MIN_DEPTH.
  */
-static unsigned int next_depth(const struct ug_receiver *r, unsigned int n)
+static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 {
 	size_t depth = r->depth;
 
+	r->n_full = n == depth ? r->n_full + 1 : 0;
 	for (unsigned int i = 0; i < n; i++)
-		if (r->msgs[i].msg_len > PAGE_LEN)
+		if (r->msgs[i].msg_len > PAGE_LEN) {
+			r->n_full = 0;
 			return (unsigned int)size_min(MIN_DEPTH, r->n_slots);
-	if (n == depth)
+		}
+	if (r->n_full == FULL_CALLS) {
+		r->n_full = 0;
 		depth *= 2;
-	else if (n < depth / 2)
+	} else if (n < depth / 2) {
 		depth /= 2;
+	}
 	return (unsigned int)size_min(size_max(depth, MIN_DEPTH), r->n_slots);
 }
 

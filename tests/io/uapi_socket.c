@@ -195,6 +195,9 @@ static void stale(void **state)
 }
 
 static _Atomic bool is_over;
+/* Held while a socket closes: who has found its file and asks it only then would
+ * remove that of the next. */
+static pthread_mutex_t closing = PTHREAD_MUTEX_INITIALIZER;
 
 /* What wg(8) does: a file that refuses a connection was left behind. */
 static void *tidy_up(void *arg)
@@ -205,9 +208,11 @@ static void *tidy_up(void *arg)
 	while (!atomic_load(&is_over)) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+		pthread_mutex_lock(&closing);
 		if (connect(fd, (void *)&addr, sizeof(addr)) < 0 &&
 		    errno == ECONNREFUSED)
 			unlink(addr.sun_path);
+		pthread_mutex_unlock(&closing);
 		close(fd);
 	}
 	return NULL;
@@ -228,7 +233,9 @@ static void never_refuses(void **state)
 	for (int i = 0; i < 3000; i++) {
 		assert_int_equal(uapi_socket_open(&sock, directory, "wg0"), 0);
 		assert_true(uapi_socket_has_file(&sock));
+		pthread_mutex_lock(&closing);
 		uapi_socket_close(&sock);
+		pthread_mutex_unlock(&closing);
 	}
 	atomic_store(&is_over, true);
 	pthread_join(thread, NULL);

@@ -50,11 +50,11 @@ run "clang, ThreadSanitizer" build-tsan --suite threads
 
 echo
 echo "== clang-tidy"
-tidy=0
-tools/tidy build-asan || tidy=1
+tidy=--passed
+tools/tidy build-asan || tidy=--failed
 
 echo
 # shellcheck disable=SC2086 # a list of directories
-tools/count-tests --extra-failed "$tidy" --extra-passed $((1 - tidy)) $logs ||
+tools/count-tests "$tidy" clang-tidy $logs ||
 	status=1
 exit "$status"

@@ -123,9 +123,9 @@ int main(int argc, char **argv)
 	if (!n || n > N_MAX || crypto_init())
 		return 2;
 	rcu_register();
-	if (argc == 3 && !strcmp(argv[1], "keys"))
+	if (argc == 3 && strcmp(argv[1], "keys") == 0)
 		return print_keys((uint32_t)n);
-	if (argc != 6 || strcmp(argv[1], "greet") ||
+	if (argc != 6 || strcmp(argv[1], "greet") != 0 ||
 	    sodium_hex2bin(to, sizeof(to), argv[4], strlen(argv[4]), NULL, NULL,
 			   NULL))
 		return 2;

@@ -4,10 +4,11 @@
 #ifndef RCU_IS_A_LOCK
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+
+#include "base/thread.h"
 
 /*
  * What waits to be freed, in the order in which it came. A thread of its own,
@@ -112,18 +113,13 @@ static void *reclaim(void *arg)
 /* Under the mutex: see to it that there is a thread. Return: 0; -errno. */
 static int make_thread(void)
 {
-	sigset_t all, old;
 	int err;
 
 	if (pending.has_thread)
 		return 0;
-	/* A new thread has the mask of its maker. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&pending.thread, NULL, reclaim, NULL);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	err = thread_create(&pending.thread, reclaim, NULL);
 	pending.has_thread = !err;
-	return -err;
+	return err;
 }
 
 int rcu_start(void (*first)(void))

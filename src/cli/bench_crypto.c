@@ -5,13 +5,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "crypto/aead.h"
 #include "crypto/blake2s.h"
 #include "crypto/x25519.h"
+#include "engine/clocks.h"
 
 enum {
 	/* A super-packet of 64 KiB is so many messages. */
@@ -80,17 +79,9 @@ struct bench {
 
 static const uint8_t key[AEAD_KEY_LEN] = { 1, 2, 3 };
 
-static uint64_t now(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 static uint64_t cpu_now(void)
 {
-	return now(CLOCK_THREAD_CPUTIME_ID);
+	return time_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /**
@@ -196,11 +187,11 @@ static void time_primitives(struct bench *b, int round)
  */
 static int measure(struct bench *b, int rounds)
 {
-	uint64_t start = now(CLOCK_MONOTONIC);
+	uint64_t start = time_read(CLOCK_MONOTONIC);
 	int err = 0;
 
 	for (int round = 0; round < rounds && !err; round++) {
-		if (round && now(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
+		if (round && time_read(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
 			break;
 		for (size_t s = 0; s < SIZES; s++) {
 			prepare(b, sizes[s]);

@@ -49,7 +49,8 @@ enum lane_result {
  * @work:	work on a slot, with what belongs to the calling thread
  * @commit:	hand a slot's result on; false if it cannot go on now, then it
  *		is called again for the same slot after lane_resume()
- * @release:	give back memory that a slot at rest does not need
+ * @release:	for lane_release(): give back memory that a slot at rest does
+ *		not need
  *
  * @context is what belongs to the calling thread.
  */

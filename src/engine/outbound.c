@@ -539,17 +539,10 @@ static bool outbound_commit(void *arg, void *slot_arg, void *context)
 
 /* ----------------------------------------------------------- life */
 
-/* A slab is used from its start, so what one batch needs is all there is. */
-static void outbound_release(void *slot)
-{
-	(void)slot;
-}
-
 static const struct lane_ops ops = {
 	.take = outbound_take,
 	.work = outbound_work,
 	.commit = outbound_commit,
-	.release = outbound_release,
 };
 
 static struct slot *slot_new(void)

@@ -2,12 +2,12 @@
 #include "engine/thread.h"
 
 #include <semaphore.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/rcu.h"
+#include "base/thread.h"
 
 enum {
 	POKE_TRIES = 10,
@@ -49,20 +49,14 @@ static void wait_for(sem_t *sem)
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
 	struct launch shared = { .main = main, .arg = arg };
-	sigset_t all, old;
+	int err;
 
 	sem_init(&shared.begun, 0, 0);
-
-	/* A new thread has the mask of its maker. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int err = pthread_create(thread, NULL, launch, &shared);
-
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	err = thread_create(thread, launch, &shared);
 	if (!err)
 		wait_for(&shared.begun);
 	sem_destroy(&shared.begun);
-	return -err;
+	return err;
 }
 
 void thread_begin(const char *name)

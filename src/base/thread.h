@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
+
+#include <pthread.h>
+#include <signal.h>
+
+/**
+ * thread_create() - make a thread that gets no signals
+ * @thread:	set on success
+ * @main:	what it runs
+ * @arg:	for @main
+ *
+ * Any thread.
+ *
+ * Return: 0; -errno.
+ */
+static inline int thread_create(pthread_t *thread, void *(*main)(void *arg),
+				void *arg)
+{
+	sigset_t all, old;
+	int err;
+
+	/* A new thread has the mask of its maker. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(thread, NULL, main, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -err;
+}
+
+#endif /* BASE_THREAD_H */

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "crypto/x25519.h"
+#include "tests/lib/quiet_ops.h"
 
 static void op_random(void *arg, void *buf, size_t len)
 {
@@ -15,47 +16,14 @@ static void op_random(void *arg, void *buf, size_t len)
 		abort();
 }
 
-static void op_wake(void *arg)
-{
-	(void)arg;
-}
-
-static void op_forget_source(void *arg, struct device_endpoint *ep)
-{
-	(void)arg;
-	(void)ep;
-}
-
-static void op_send(void *arg, struct peer *peer)
-{
-	(void)arg;
-	(void)peer;
-}
-
-static void op_session_ready(void *arg, struct peer *peer, bool confirm)
-{
-	(void)arg;
-	(void)peer;
-	(void)confirm;
-}
-
-static int op_set_sockets(void *arg, const struct device_sockets *want,
-			  uint16_t *port)
-{
-	(void)arg;
-	(void)want;
-	(void)port;
-	return 0;
-}
-
 const struct device_ops identity_ops = {
 	.random = op_random,
-	.wake = op_wake,
-	.forget_source = op_forget_source,
-	.send_initiation = op_send,
-	.send_keepalive = op_send,
-	.session_ready = op_session_ready,
-	.set_sockets = op_set_sockets,
+	.wake = quiet_wake,
+	.forget_source = quiet_forget_source,
+	.send_initiation = quiet_send,
+	.send_keepalive = quiet_send,
+	.session_ready = quiet_session_ready,
+	.set_sockets = quiet_set_sockets,
 };
 
 void identity_private(uint32_t i, uint8_t key[NOISE_PRIVATE_KEY_LEN])

@@ -10,6 +10,7 @@
 #include "device/config.h"
 #include "engine/endpoint.h"
 #include "fuzz/fuzz.h"
+#include "tests/lib/quiet_ops.h"
 #include "udpgather/socket.h"
 
 enum {
@@ -270,15 +271,6 @@ static void op_session_ready(void *arg, struct peer *peer, bool confirm)
 	outbound_request(&world.out, peer, confirm);
 }
 
-static int op_set_sockets(void *arg, const struct device_sockets *want,
-			  uint16_t *port)
-{
-	(void)arg;
-	if (want->has_port)
-		*port = want->port;
-	return 0;
-}
-
 static const struct device_ops ops = {
 	.random = op_random,
 	.wake = op_wake,
@@ -286,7 +278,7 @@ static const struct device_ops ops = {
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,
-	.set_sockets = op_set_sockets,
+	.set_sockets = quiet_set_sockets,
 };
 
 static void make_once(void)

@@ -4,6 +4,7 @@
 #include "crypto/init.h"
 #include "device/config.h"
 #include "fuzz/fuzz.h"
+#include "tests/lib/quiet_ops.h"
 
 static void op_random(void *arg, void *buf, size_t len)
 {
@@ -17,47 +18,14 @@ static void op_random(void *arg, void *buf, size_t len)
 	}
 }
 
-static void op_wake(void *arg)
-{
-	(void)arg;
-}
-
-static void op_forget_source(void *arg, struct device_endpoint *ep)
-{
-	(void)arg;
-	(void)ep;
-}
-
-static void op_send(void *arg, struct peer *peer)
-{
-	(void)arg;
-	(void)peer;
-}
-
-static void op_session_ready(void *arg, struct peer *peer, bool confirm)
-{
-	(void)arg;
-	(void)peer;
-	(void)confirm;
-}
-
-static int op_set_sockets(void *arg, const struct device_sockets *want,
-			  uint16_t *port)
-{
-	(void)arg;
-	if (want->has_port)
-		*port = want->port;
-	return 0;
-}
-
 static const struct device_ops ops = {
 	.random = op_random,
-	.wake = op_wake,
-	.forget_source = op_forget_source,
-	.send_initiation = op_send,
-	.send_keepalive = op_send,
-	.session_ready = op_session_ready,
-	.set_sockets = op_set_sockets,
+	.wake = quiet_wake,
+	.forget_source = quiet_forget_source,
+	.send_initiation = quiet_send,
+	.send_keepalive = quiet_send,
+	.session_ready = quiet_session_ready,
+	.set_sockets = quiet_set_sockets,
 };
 
 struct device *quiet_device_get(void)

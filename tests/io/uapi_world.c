@@ -15,6 +15,7 @@
 #include "base/rcu.h"
 #include "engine/engine.h"
 #include "tests/lib/check.h"
+#include "tests/lib/quiet_ops.h"
 
 enum {
 	PATIENCE_S = 20,
@@ -24,30 +25,6 @@ static void op_random(void *arg, void *buf, size_t len)
 {
 	(void)arg;
 	assert_int_equal(getrandom(buf, len, 0), len);
-}
-
-static void op_wake(void *arg)
-{
-	(void)arg;
-}
-
-static void op_forget_source(void *arg, struct device_endpoint *ep)
-{
-	(void)arg;
-	(void)ep;
-}
-
-static void op_peer(void *arg, struct peer *peer)
-{
-	(void)arg;
-	(void)peer;
-}
-
-static void op_session_ready(void *arg, struct peer *peer, bool confirm)
-{
-	(void)arg;
-	(void)peer;
-	(void)confirm;
 }
 
 static int op_set_sockets(void *arg, const struct device_sockets *want,
@@ -65,11 +42,11 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 
 static const struct device_ops device_ops = {
 	.random = op_random,
-	.wake = op_wake,
-	.forget_source = op_forget_source,
-	.send_initiation = op_peer,
-	.send_keepalive = op_peer,
-	.session_ready = op_session_ready,
+	.wake = quiet_wake,
+	.forget_source = quiet_forget_source,
+	.send_initiation = quiet_send,
+	.send_keepalive = quiet_send,
+	.session_ready = quiet_session_ready,
 	.set_sockets = op_set_sockets,
 };
 

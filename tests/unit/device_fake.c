@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "device/config.h"
+#include "tests/lib/quiet_ops.h"
 #include "uapi/reply.h"
 
 #define FAKE_NOW (UINT64_C(1000) * NSEC_PER_SEC)
@@ -33,12 +34,6 @@ static void op_wake(void *arg)
 	fake->n_wakes++;
 }
 
-static void op_forget_source(void *arg, struct device_endpoint *ep)
-{
-	(void)arg;
-	(void)ep;
-}
-
 static void op_send_initiation(void *arg, struct peer *peer)
 {
 	struct device_fake *fake = arg;
@@ -53,13 +48,6 @@ static void op_send_keepalive(void *arg, struct peer *peer)
 
 	fake->n_keepalives++;
 	fake->keepalive_to = peer;
-}
-
-static void op_session_ready(void *arg, struct peer *peer, bool confirm)
-{
-	(void)arg;
-	(void)peer;
-	(void)confirm;
 }
 
 static int op_set_sockets(void *arg, const struct device_sockets *want,
@@ -78,10 +66,10 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 static const struct device_ops ops = {
 	.random = op_random,
 	.wake = op_wake,
-	.forget_source = op_forget_source,
+	.forget_source = quiet_forget_source,
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
-	.session_ready = op_session_ready,
+	.session_ready = quiet_session_ready,
 	.set_sockets = op_set_sockets,
 };
 

@@ -17,6 +17,7 @@
 #include "device/config.h"
 #include "device/handshake.h"
 #include "device/session.h"
+#include "tests/lib/quiet_ops.h"
 
 enum {
 	N_PEERS = 16,
@@ -50,47 +51,20 @@ static void op_random(void *arg, void *buf, size_t len)
 		bytes[i] = (uint8_t)random_below(256);
 }
 
-static void op_wake(void *arg)
-{
-	(void)arg;
-}
-
 static void op_forget_source(void *arg, struct device_endpoint *ep)
 {
 	(void)arg;
 	ep->words[1] = 0;
 }
 
-static void op_send(void *arg, struct peer *peer)
-{
-	(void)arg;
-	(void)peer;
-}
-
-static void op_session_ready(void *arg, struct peer *peer, bool confirm)
-{
-	(void)arg;
-	(void)peer;
-	(void)confirm;
-}
-
-static int op_set_sockets(void *arg, const struct device_sockets *want,
-			  uint16_t *port)
-{
-	(void)arg;
-	(void)want;
-	(void)port;
-	return 0;
-}
-
 static const struct device_ops ops = {
 	.random = op_random,
-	.wake = op_wake,
+	.wake = quiet_wake,
 	.forget_source = op_forget_source,
-	.send_initiation = op_send,
-	.send_keepalive = op_send,
-	.session_ready = op_session_ready,
-	.set_sockets = op_set_sockets,
+	.send_initiation = quiet_send,
+	.send_keepalive = quiet_send,
+	.session_ready = quiet_session_ready,
+	.set_sockets = quiet_set_sockets,
 };
 
 static void key_of(uint32_t i, uint8_t key[32])

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a device asks of an owner that does nothing: for tests, fuzzers and
+ * benchmarks that look at the device alone. What is random they say themselves.
+ */
+#ifndef TESTS_LIB_QUIET_OPS_H
+#define TESTS_LIB_QUIET_OPS_H
+
+#include "device/device.h"
+
+static inline void quiet_wake(void *arg)
+{
+	(void)arg;
+}
+
+static inline void quiet_forget_source(void *arg, struct device_endpoint *ep)
+{
+	(void)arg;
+	(void)ep;
+}
+
+/* For both send_initiation and send_keepalive. */
+static inline void quiet_send(void *arg, struct peer *peer)
+{
+	(void)arg;
+	(void)peer;
+}
+
+static inline void quiet_session_ready(void *arg, struct peer *peer,
+				       bool confirm)
+{
+	(void)arg;
+	(void)peer;
+	(void)confirm;
+}
+
+/* Any port is free. */
+static inline int
+quiet_set_sockets(void *arg, const struct device_sockets *want, uint16_t *port)
+{
+	(void)arg;
+	if (want->has_port)
+		*port = want->port;
+	return 0;
+}
+
+#endif /* TESTS_LIB_QUIET_OPS_H */

@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/log.h"
-#include "base/rcu.h"
 #include "tests/io/uapi_world.h"
 #include "tests/lib/check.h"
 
@@ -508,21 +506,6 @@ static void close_with_clients(void **state)
 		close(fds[i]);
 }
 
-static int prepare(void **state)
-{
-	(void)state;
-	rcu_register();
-	log_init(LOG_SILENT, "test");
-	return 0;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	rcu_unregister();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -544,5 +527,5 @@ int main(void)
 		cmocka_unit_test(close_with_clients),
 	};
 
-	return cmocka_run_group_tests(tests, prepare, finish);
+	return cmocka_run_group_tests(tests, world_prepare, world_finish);
 }

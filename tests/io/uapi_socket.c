@@ -11,8 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "base/rcu.h"
 #include "tests/io/uapi_world.h"
 #include "tests/lib/check.h"
 #include "uapi/socket.h"
@@ -398,21 +396,6 @@ static void not_adopted(void **state)
 	}
 }
 
-static int prepare(void **state)
-{
-	(void)state;
-	rcu_register();
-	log_init(LOG_SILENT, "test");
-	return 0;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	rcu_unregister();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -433,5 +416,5 @@ int main(void)
 		cmocka_unit_test(not_adopted),
 	};
 
-	return cmocka_run_group_tests(tests, prepare, finish);
+	return cmocka_run_group_tests(tests, world_prepare, world_finish);
 }

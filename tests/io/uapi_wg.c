@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/log.h"
-#include "base/rcu.h"
 #include "tests/io/uapi_world.h"
 #include "tests/lib/check.h"
 #include "tests/lib/skip.h"
@@ -193,21 +191,6 @@ static void many_peers(void **state)
 	world_end(&w);
 }
 
-static int prepare(void **state)
-{
-	(void)state;
-	rcu_register();
-	log_init(LOG_SILENT, "test");
-	return 0;
-}
-
-static int finish(void **state)
-{
-	(void)state;
-	rcu_unregister();
-	return 0;
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -222,5 +205,5 @@ int main(void)
 	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("none", "/run", "tmpfs", MS_NOSUID | MS_NODEV, NULL))
 		skip_program("needs root to make namespaces");
-	return cmocka_run_group_tests(tests, prepare, finish);
+	return cmocka_run_group_tests(tests, world_prepare, world_finish);
 }

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/rcu.h"
 #include "engine/engine.h"
 #include "tests/lib/check.h"
@@ -256,4 +257,19 @@ bool client_is_quiet(int fd, int timeout_ms)
 	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
 
 	return poll(&poll_fd, 1, timeout_ms) == 0;
+}
+
+int world_prepare(void **state)
+{
+	(void)state;
+	rcu_register();
+	log_init(LOG_SILENT, "test");
+	return 0;
+}
+
+int world_finish(void **state)
+{
+	(void)state;
+	rcu_unregister();
+	return 0;
 }

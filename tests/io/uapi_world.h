@@ -103,4 +103,8 @@ void client_check_ended(int fd);
 /* client_is_quiet() - does nothing come for a time? */
 bool client_is_quiet(int fd, int timeout_ms);
 
+/* world_prepare(), world_finish() - what a group of tests begins and ends with */
+int world_prepare(void **state);
+int world_finish(void **state);
+
 #endif /* TESTS_IO_UAPI_WORLD_H */

@@ -29,6 +29,7 @@
 
 #include "base/bytes.h"
 #include "device/allowedips.h"
+#include "measure.h"
 #include "report.h"
 
 enum {
@@ -175,19 +176,6 @@ static void touch_packets(void)
 	__asm__ volatile("" ::: "memory");
 }
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *values, size_t n)
-{
-	qsort(values, n, sizeof(*values), by_size);
-	return values[n / 2];
-}
-
 static double time_alone(enum ip_family family)
 {
 	static double with[N_TIMED], without[N_TIMED];
@@ -211,7 +199,7 @@ static double time_alone(enum ip_family family)
 		without[i] = (double)(t[1] - t[0]);
 		with[i] = (double)(t[2] - t[1]);
 	}
-	return median(with, N_TIMED) - median(without, N_TIMED);
+	return bench_median(with, N_TIMED) - bench_median(without, N_TIMED);
 }
 
 static double measure(enum ip_family family, double (*way)(enum ip_family),
@@ -222,7 +210,7 @@ static double measure(enum ip_family family, double (*way)(enum ip_family),
 	draw(n_different);
 	for (unsigned int i = 0; i < rounds; i++)
 		values[i] = way(family);
-	return median(values, rounds);
+	return bench_median(values, rounds);
 }
 
 static void run(struct report *report, const struct set *set, size_t n)

@@ -39,6 +39,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bench/measure.h"
 #include "bench/net.h"
 
 enum {
@@ -51,7 +52,7 @@ enum {
 	RCVBUF_LEN = 16 << 20,
 	/* Without an answer for so long, what a flow has on the way is lost:
 	 * many round trips. */
-	LOST_AFTER_MS = 50,
+	LOST_AFTER_NS = 50 * 1000000,
 	/* For how long a socket waits, and what is under way at the end. */
 	WAIT_MS = 50,
 	/* What is not counted at the start. */
@@ -113,14 +114,6 @@ static void sleep_ms(unsigned int ms)
 
 	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
 		;
-}
-
-static double seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
 static uint64_t get(const _Atomic uint64_t *n)
@@ -277,7 +270,7 @@ static void *receive(void *arg)
  * @next:	of each flow: the sequence number to come
  * @acked:	of each flow: all below have arrived or are lost
  * @seen:	of each flow: @acked when losses were last looked for
- * @look_at:	when they are looked for again
+ * @look_at_ns: when they are looked for again
  * @msgs:	for one system call
  * @iov:	a vector of each message
  * @data:	what they carry
@@ -286,7 +279,7 @@ struct sender {
 	uint32_t next[MAX_FLOWS];
 	uint32_t acked[MAX_FLOWS];
 	uint32_t seen[MAX_FLOWS];
-	double look_at;
+	uint64_t look_at_ns;
 	struct mmsghdr msgs[BATCH];
 	struct iovec iov[BATCH];
 	unsigned char data[BATCH][MAX_LENGTH];
@@ -347,11 +340,11 @@ static void read_acks(struct run *run, struct sender *s, bool wait)
 /* Give up what is on the way of flows that got no answer for so long. */
 static void look_for_losses(struct run *run, struct sender *s)
 {
-	double now = seconds();
+	uint64_t now = bench_now_ns();
 
-	if (now < s->look_at)
+	if (now < s->look_at_ns)
 		return;
-	s->look_at = now + LOST_AFTER_MS * 1e-3;
+	s->look_at_ns = now + LOST_AFTER_NS;
 	for (uint32_t i = 0; i < run->n_flows; i++) {
 		if (s->acked[i] == s->seen[i] && s->acked[i] != s->next[i]) {
 			add(&run->n_stalls, 1);
@@ -381,7 +374,7 @@ static void *send_all(void *arg)
 	struct run *run = arg;
 
 	sender_init(&sender, run->length);
-	sender.look_at = seconds() + LOST_AFTER_MS * 1e-3;
+	sender.look_at_ns = bench_now_ns() + LOST_AFTER_NS;
 	while (!atomic_load_explicit(&run->stop_sender, memory_order_relaxed)) {
 		if (run->window) {
 			bool sent = fill_windows(run, &sender);
@@ -401,19 +394,19 @@ static void *send_all(void *arg)
 static void measure(struct run *run, unsigned int ms)
 {
 	pthread_t sink, source;
-	uint64_t n;
-	double start, took;
+	uint64_t n, start;
+	double took;
 
 	if (pthread_create(&sink, NULL, receive, run))
 		die("thread");
 	if (pthread_create(&source, NULL, send_all, run))
 		die("thread");
 	sleep_ms(WARM_UP_MS);
-	start = seconds();
+	start = bench_now_ns();
 	n = get(&run->n_arrived);
 	sleep_ms(ms);
 	n = get(&run->n_arrived) - n;
-	took = seconds() - start;
+	took = (double)(bench_now_ns() - start) * 1e-9;
 	atomic_store_explicit(&run->stop_sender, true, memory_order_relaxed);
 	pthread_join(source, NULL);
 	/* What is on the way may come yet. */

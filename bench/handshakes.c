@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "crypto/init.h"
 #include "identity.h"
+#include "measure.h"
 #include "report.h"
 
 enum {

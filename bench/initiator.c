@@ -25,7 +25,7 @@
 #include "base/clock.h"
 #include "crypto/init.h"
 #include "identity.h"
-#include "report.h"
+#include "measure.h"
 
 enum {
 	WINDOW = 64,

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/measure.h"
 #include "crypto/aead.h"
-#include "engine/clocks.h"
 #include "engine/lane.h"
 #include "tun/segment.h"
 
@@ -71,7 +71,7 @@ static _Atomic bool is_over;
 /* Of the thread, so that what else the machine does is not in it. */
 static uint64_t begin_time(const struct run *run)
 {
-	return run->is_timed ? time_read(CLOCK_THREAD_CPUTIME_ID) : 0;
+	return run->is_timed ? bench_cpu_ns() : 0;
 }
 
 static void add_time(const struct run *run, uint64_t *sum, uint64_t since)
@@ -159,7 +159,7 @@ static double run_once(struct run *run, enum aead_choice backend,
 		       unsigned int n_workers, double seconds)
 {
 	struct worker workers[WORKERS_CAP];
-	uint64_t start = time_now();
+	uint64_t start = bench_now_ns();
 	struct timespec ts = {
 		.tv_sec = (time_t)seconds,
 		.tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9),
@@ -188,7 +188,7 @@ static double run_once(struct run *run, enum aead_choice backend,
 		pthread_join(workers[i].thread, NULL);
 		aead_free(workers[i].aead);
 	}
-	return (double)run->n_batches * 1e9 / (double)(time_now() - start);
+	return (double)run->n_batches * 1e9 / (double)(bench_now_ns() - start);
 }
 
 static void make_super(void)
@@ -231,19 +231,6 @@ static void make_slots(void)
 			.segs_cap = SEGMENTS,
 		};
 	}
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *values, unsigned int n)
-{
-	qsort(values, n, sizeof(*values), compare);
-	return values[n / 2];
 }
 
 /* What can be said of a backend. */
@@ -334,7 +321,7 @@ static void print_backend(struct run *run, const struct arguments *a,
 	double base = 0;
 
 	for (unsigned int i = 0; i < a->n_counts; i++) {
-		double rate = median(rates[i], a->rounds);
+		double rate = bench_median(rates[i], a->rounds);
 
 		base = i ? base : rate;
 		printf(" %u: %.2f Gbit/s, %.2f times |", a->counts[i],

@@ -49,20 +49,6 @@ __attribute__((format(printf, 2, 3))) void report_row(struct report *report,
 int report_close(struct report *report);
 
 /**
- * bench_now_ns() - time that passes
- *
- * Return: CLOCK_MONOTONIC in ns.
- */
-uint64_t bench_now_ns(void);
-
-/**
- * bench_cpu_ns() - time that this thread was computing
- *
- * Return: CLOCK_THREAD_CPUTIME_ID in ns.
- */
-uint64_t bench_cpu_ns(void);
-
-/**
  * bench_random() - a number; the same ones in each run
  *
  * Return: 64 bits.

@@ -18,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "bench/measure.h"
 #include "bench/net.h"
 
 enum {
@@ -40,14 +40,6 @@ static void die(const char *what)
 {
 	fprintf(stderr, "bench-rtt: %s: %s\n", what, strerror(errno));
 	exit(1);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
 }
 
 static int open_icmp(const char *address)
@@ -114,12 +106,12 @@ static uint64_t ping(int fd, uint16_t seq)
 	echo.header.un.echo.id = (uint16_t)getpid();
 	echo.header.un.echo.sequence = seq;
 	echo.header.checksum = checksum(&echo, sizeof(echo));
-	start = now_ns();
+	start = bench_now_ns();
 	if (send(fd, &echo, sizeof(echo), 0) < 0 && errno != ENOBUFS)
 		die("send");
 	if (!wait_for(fd, echo.header.un.echo.id, seq))
 		return 0;
-	return now_ns() - start;
+	return bench_now_ns() - start;
 }
 
 static int compare(const void *a, const void *b)
@@ -152,8 +144,8 @@ int main(int argc, char **argv)
 	fd = open_icmp(argv[2]);
 	while (seq < WARM_UP)
 		ping(fd, seq++);
-	end = now_ns() + strtoull(argv[3], NULL, 10) * 1000000;
-	while (now_ns() < end && n < MAX_SAMPLES) {
+	end = bench_now_ns() + strtoull(argv[3], NULL, 10) * 1000000;
+	while (bench_now_ns() < end && n < MAX_SAMPLES) {
 		uint64_t took = ping(fd, seq++);
 
 		if (took)

@@ -8,8 +8,8 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "bench/measure.h"
 #include "tun/checksum.h"
 #include "tun/merge.h"
 #include "tun/segment.h"
@@ -35,14 +35,6 @@ static struct segment segs[SEGS_CAP];
 static struct vnet_frame frame;
 static struct merge *batch;
 static unsigned int segs_cnt, gso_size = 1368;
-
-static double now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
-}
 
 /**
  * make_super() - a super-packet as the kernel hands it out
@@ -188,11 +180,12 @@ static void measure(const char *proto, const struct work *w)
 	unsigned int cnt = 1;
 
 	for (int round = 0; round < ROUNDS; round++) {
-		double start = now_ns(), ns;
+		uint64_t start = bench_now_ns();
+		double ns;
 
 		for (int i = 0; i < REPEAT; i++)
 			cnt = w->run();
-		ns = (now_ns() - start) / REPEAT / cnt;
+		ns = (double)(bench_now_ns() - start) / REPEAT / cnt;
 		if (ns < best)
 			best = ns;
 	}

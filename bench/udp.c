@@ -33,10 +33,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "bench/drain.h"
+#include "bench/measure.h"
 #include "bench/net.h"
 #include "bench/sender.h"
 
@@ -101,14 +101,6 @@ struct slice {
 	uint64_t wall_ns;
 };
 
-static uint64_t clock_ns(clockid_t id)
-{
-	struct timespec ts;
-
-	clock_gettime(id, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
-}
-
 static uint64_t arrived(const struct row *row)
 {
 	/* Pairs with the receiver's store when it has read a message. */
@@ -127,10 +119,10 @@ static uint64_t arrived(const struct row *row)
 static bool window_wait(const struct row *row, uint64_t target,
 			uint64_t *cpu_ns)
 {
-	uint64_t start_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t start_ns = bench_cpu_ns();
 	bool came = drain_wait(row->drain, target);
 
-	*cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - start_ns;
+	*cpu_ns += bench_cpu_ns() - start_ns;
 	return came;
 }
 
@@ -139,15 +131,14 @@ static int slice_send(const struct row *row, struct slice *slice)
 {
 	/* Looking at the clock is not to be seen with batches of one. */
 	const unsigned int n_looks = 64 / row->batch ? 64 / row->batch : 1;
-	uint64_t wall_ns = clock_ns(CLOCK_MONOTONIC);
-	uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t wall_ns = bench_now_ns();
+	uint64_t cpu_ns = bench_cpu_ns();
 	uint64_t waited_ns = 0;
 	uint64_t n = 0;
 	bool came = true;
 	int err = 0;
 
-	while (came &&
-	       clock_ns(CLOCK_MONOTONIC) - wall_ns < row->plan->slice_ns) {
+	while (came && bench_now_ns() - wall_ns < row->plan->slice_ns) {
 		for (unsigned int i = 0; i < n_looks && came && !err; i++) {
 			err = sender_send(row->sender, slice->way);
 			n += row->batch;
@@ -161,9 +152,9 @@ static int slice_send(const struct row *row, struct slice *slice)
 		if (err)
 			return err;
 	}
-	slice->cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns - waited_ns;
+	slice->cpu_ns = bench_cpu_ns() - cpu_ns - waited_ns;
 	drain_wait(row->drain, slice->arrived_before + n);
-	slice->wall_ns = clock_ns(CLOCK_MONOTONIC) - wall_ns;
+	slice->wall_ns = bench_now_ns() - wall_ns;
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "bench/measure.h"
+#include "bench/super.h"
 #include "crypto/aead.h"
 #include "engine/lane.h"
 #include "tun/segment.h"
@@ -191,31 +192,6 @@ static double run_once(struct run *run, enum aead_choice backend,
 	return (double)run->n_batches * 1e9 / (double)(bench_now_ns() - start);
 }
 
-static void make_super(void)
-{
-	struct ipv4_hdr *ip = (void *)super;
-	struct tcp_hdr *tcp = (void *)(super + sizeof(*ip));
-	struct vnet_hdr hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-				.gso_type = VIRTIO_NET_HDR_GSO_TCPV4 };
-
-	for (size_t i = 0; i < SUPER_LEN; i++)
-		super[i] = (uint8_t)(i * 2654435761U >> 13);
-	memset(super, 0, 40);
-	ip->version_ihl = 0x45;
-	ip->total_len = be16_make((uint16_t)SUPER_LEN);
-	ip->frag = be16_make(IPV4_DF);
-	ip->ttl = 64;
-	ip->proto = IP_PROTO_TCP;
-	tcp->data_off = 0x50;
-	tcp->flags = TCP_ACK;
-	vnet_set(hdr.hdr_len, 40);
-	vnet_set(hdr.gso_size, PAYLOAD);
-	vnet_set(hdr.csum_start, 20);
-	vnet_set(hdr.csum_offset, offsetof(struct tcp_hdr, check));
-	if (vnet_parse_frame(&hdr, super, SUPER_LEN, &frame) != VNET_OK)
-		abort();
-}
-
 static void make_slots(void)
 {
 	for (int i = 0; i < SLOTS; i++) {
@@ -349,7 +325,7 @@ int main(int argc, char **argv)
 	FILE *csv = NULL;
 
 	parse(&a, argc, argv);
-	make_super();
+	super_make(super, SUPER_LEN, IP_PROTO_TCP, PAYLOAD, &frame);
 	make_slots();
 	if (a.csv) {
 		csv = fopen(a.csv, "w");

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "crypto/init.h"
 #include "world.h"
 
 #ifdef __has_feature
@@ -393,12 +392,8 @@ int main(void)
 		cmocka_unit_test(test_shuffled_and_doubled),
 		cmocka_unit_test(test_peer_with_the_address_of_another),
 	};
-	const char *text = getenv("TEST_SEED");
 
-	seed = text ? strtoull(text, NULL, 0) : 20261122;
-	print_message("# TEST_SEED=%llu\n", (unsigned long long)seed);
-	if (crypto_init())
+	if (sim_prepare(&seed, 20261122))
 		return 77;
-	rcu_register();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

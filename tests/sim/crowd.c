@@ -11,7 +11,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "crypto/init.h"
 #include "engine/handshaker.h"
 #include "noise/cookie.h"
 #include "world.h"
@@ -313,12 +312,8 @@ int main(void)
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),
 	};
-	const char *text = getenv("TEST_SEED");
 
-	seed = text ? strtoull(text, NULL, 0) : 20261122;
-	print_message("# TEST_SEED=%llu\n", (unsigned long long)seed);
-	if (crypto_init())
+	if (sim_prepare(&seed, 20261122))
 		return 77;
-	rcu_register();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

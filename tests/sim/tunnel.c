@@ -9,7 +9,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "crypto/init.h"
 #include "world.h"
 
 enum {
@@ -475,12 +474,8 @@ int main(void)
 		cmocka_unit_test(test_preshared_key_change),
 		cmocka_unit_test(test_counters),
 	};
-	const char *text = getenv("TEST_SEED");
 
-	seed = text ? strtoull(text, NULL, 0) : 20260901;
-	print_message("# TEST_SEED=%llu\n", (unsigned long long)seed);
-	if (crypto_init())
+	if (sim_prepare(&seed, 20260901))
 		return 77;
-	rcu_register();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

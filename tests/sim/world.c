@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/bytes.h"
+#include "crypto/init.h"
 #include "crypto/secret.h"
 #include "crypto/x25519.h"
 
@@ -39,6 +40,18 @@ struct sim_event {
 	uint64_t until_ns;
 	uint8_t buf[];
 };
+
+int sim_prepare(uint64_t *seed, uint64_t usual)
+{
+	const char *text = getenv("TEST_SEED");
+
+	*seed = text ? strtoull(text, NULL, 0) : usual;
+	print_message("# TEST_SEED=%llu\n", (unsigned long long)*seed);
+	if (crypto_init())
+		return -1;
+	rcu_register();
+	return 0;
+}
 
 /* Steele, Lea and Flood, "Fast splittable pseudorandom number generators". */
 uint64_t world_random(struct world *world)

@@ -101,6 +101,15 @@ struct world {
 	size_t cap_packets;
 };
 
+/**
+ * sim_prepare() - what a program does before it makes worlds
+ * @seed:	receives TEST_SEED of the environment, which is printed
+ * @usual:	the seed if that is not set
+ *
+ * Return: 0; an error if there is no cryptography here.
+ */
+int sim_prepare(uint64_t *seed, uint64_t usual);
+
 /* A world of @n_hosts, all peers of one another, up, with known endpoints. */
 struct world *world_new(uint64_t seed, unsigned int n_hosts);
 void world_free(struct world *world);

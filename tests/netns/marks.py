@@ -94,8 +94,23 @@ def receive_mark(sock):
     return receive_marked(sock)[1]
 
 
+def congest(node, match):
+    """Mark what comes for the daemon of b, as a router with a long queue does.
+
+    What is marked is said in words of nft(8) that end in the field to be set.
+    """
+    node.nft(f"""table inet f {{
+        chain in {{
+            type filter hook input priority 0
+            udp dport 51002 {match} set ce
+        }}
+    }}""")
+
+
 def add_ecn_cases(outer):
     """Cases of congestion marks, over a family."""
+    field = "ip ecn" if outer == 4 else "ip6 ecn"
+
     @case(f"the inner ECN field is on the outer header, the DSCP is not, "
           f"over IPv{outer}")
     def _(l):
@@ -117,13 +132,7 @@ def add_ecn_cases(outer):
         lab.need("nft")
         pair = Pair(l, outer=outer)
         pair.both_ways(count=1)
-        field = "ip ecn" if outer == 4 else "ip6 ecn"
-        pair.b.nft(f"""table inet f {{
-            chain in {{
-                type filter hook input priority 0
-                udp dport 51002 {field} != not-ect {field} set ce
-            }}
-        }}""")
+        congest(pair.b, f"{field} != not-ect {field}")
         for address in INNER4["b"], INNER6["b"]:
             sock = receiver_of_marks(pair.b, address)
             for ecn, wanted in (0, 0), (ECT0, CE), (ECT1, CE), (CE, CE):
@@ -145,13 +154,7 @@ def add_ecn_cases(outer):
         lab.need("nft")
         pair = Pair(l, outer=outer)
         pair.both_ways(count=1)
-        field = "ip ecn" if outer == 4 else "ip6 ecn"
-        pair.b.nft(f"""table inet f {{
-            chain in {{
-                type filter hook input priority 0
-                udp dport 51002 {field} set ce
-            }}
-        }}""")
+        congest(pair.b, field)
         sock = receiver_of_marks(pair.b, INNER4["b"])
         send_marked(pair.a, INNER4["b"], 0)
         check_equal(receive_mark(sock), None, "a packet that knows no ECN")
@@ -169,12 +172,7 @@ def tcp_ecn(l):
     pair = Pair(l)
     for node in pair.a, pair.b:
         node.sysctl("net.ipv4.tcp_ecn", 1)
-    pair.b.nft("""table inet f {
-        chain in {
-            type filter hook input priority 0
-            udp dport 51002 ip ecn != not-ect numgen inc mod 50 0 ip ecn set ce
-        }
-    }""")
+    congest(pair.b, "ip ecn != not-ect numgen inc mod 50 0 ip ecn")
     lab.send_stream(pair.a, pair.b, INNER4["b"], 4 << 20)
     lab.send_stream(pair.a, pair.b, INNER6["b"], 4 << 20)
     lab.send_stream(pair.b, pair.a, INNER4["a"], 4 << 20)

@@ -361,7 +361,8 @@ void world_run(void)
 		is_moving =
 			lane_run(&world.in.lane, &world.context) == LANE_BUSY;
 		while (world.handshaker.n || world.handshaker.n_init) {
-			handshaker_round(&world.handshaker, world.sock);
+			handshaker_round(&world.handshaker, world.sock,
+					 world.now);
 			is_moving = true;
 		}
 		if (lane_is_blocked(&world.out.lane)) {

@@ -45,13 +45,12 @@ static bool send_message(struct handshaker *h, struct ug_socket *sock,
 }
 
 static void initiate(struct handshaker *h, struct ug_socket *sock,
-		     struct peer *peer)
+		     struct peer *peer, uint64_t now)
 {
 	static struct log_limit limit;
 	struct message_initiation msg;
 	struct device_endpoint to;
-	int r = device_make_initiation(peer, time_now(), time_realtime(), &msg,
-				       &to);
+	int r = device_make_initiation(peer, now, time_realtime(), &msg, &to);
 
 	if (r == 0 && send_message(h, sock, &to, &msg, sizeof(msg))) {
 		peer_count_sent(peer, sizeof(msg));
@@ -76,20 +75,37 @@ static void fill_source(struct device_origin *origin,
 	origin->source_len = addr_len + 2;
 }
 
+/*
+ * A message came to nothing: it was false, came again, or from somebody who may
+ * not ask now. A second with too many of them is followed by one in which
+ * whoever asks has to show a cookie.
+ */
+static void note_vain(struct handshaker *h, uint64_t now)
+{
+	if (now >= h->vain_until) {
+		h->vain_until = now + NSEC_PER_SEC;
+		h->n_vain = 0;
+	}
+	if (++h->n_vain >= HANDSHAKES_VAIN)
+		h->loaded_until = now + NSEC_PER_SEC;
+}
+
 static void answer_message(struct handshaker *h, struct ug_socket *sock,
-			   const struct handshake_message *m, bool is_loaded)
+			   const struct handshake_message *m, uint64_t now)
 {
 	static struct log_limit limit;
-	struct device_origin origin = { .must_prove = is_loaded };
+	struct device_origin origin = { .must_prove = now < h->loaded_until };
 	struct device_answer answer = { 0 };
 	enum drop_reason reason;
 
 	endpoint_to_device(&origin.endpoint, &m->from);
 	fill_source(&origin, &m->from);
 	reason = device_receive_handshake(h->device, m->bytes, m->len, &origin,
-					  time_now(), time_realtime(), &answer);
+					  now, time_realtime(), &answer);
 	if (reason != DROP_NONE)
 		count(&h->drops[reason]);
+	if (reason != DROP_NONE && reason != DROP_NEEDS_COOKIE)
+		note_vain(h, now);
 	if (answer.len &&
 	    send_message(h, sock, &origin.endpoint, answer.buf, answer.len) &&
 	    answer.peer) {
@@ -98,19 +114,6 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 			    thread_peer_name(answer.peer));
 	}
 	peer_put(answer.peer);
-}
-
-/*
- * Under the mutex: are more messages waiting than can be answered? For a
- * second after that, too, so that it does not flicker.
- */
-static bool is_loaded(struct handshaker *h)
-{
-	uint64_t now = time_now();
-
-	if (h->n >= HANDSHAKE_LOADED)
-		h->loaded_until = now + NSEC_PER_SEC;
-	return now < h->loaded_until;
 }
 
 /* Under the mutex: the ring has changed. Partner: handshaker_receive(). */
@@ -129,14 +132,18 @@ static bool wait_for_work(struct handshaker *h)
 	return !h->is_stopped;
 }
 
-void handshaker_round(struct handshaker *h, struct ug_socket *sock)
+void handshaker_round(struct handshaker *h, struct ug_socket *sock,
+		      uint64_t now)
 {
 	struct handshake_message m;
 	struct peer *peer = NULL;
-	bool has_message, loaded;
+	bool has_message;
 
 	pthread_mutex_lock(&h->mutex);
-	loaded = is_loaded(h);
+	/* More are waiting than can be answered. For a second after that, too,
+	 * so that it does not flicker. */
+	if (h->n >= HANDSHAKE_LOADED)
+		h->loaded_until = now + NSEC_PER_SEC;
 	has_message = h->n > 0;
 	if (has_message) {
 		m = h->ring[h->first];
@@ -151,9 +158,9 @@ void handshaker_round(struct handshaker *h, struct ug_socket *sock)
 	}
 	pthread_mutex_unlock(&h->mutex);
 	if (has_message)
-		answer_message(h, sock, &m, loaded);
+		answer_message(h, sock, &m, now);
 	if (peer) {
-		initiate(h, sock, peer);
+		initiate(h, sock, peer, now);
 		peer_put(peer);
 	}
 }
@@ -169,7 +176,7 @@ static void *handshaker_main(void *arg)
 		struct ug_socket *sock =
 			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen);
 
-		handshaker_round(h, sock);
+		handshaker_round(h, sock, time_now());
 		pthread_mutex_lock(&h->mutex);
 		go_on = h->n || h->n_init ? !h->is_stopped : wait_for_work(h);
 		pthread_mutex_unlock(&h->mutex);

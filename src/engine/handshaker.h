@@ -3,7 +3,9 @@
  * The thread for public-key work, so that it never holds up data. What comes
  * in is copied into a ring of fixed size: a flood pins no receive memory, and
  * what does not fit is dropped. How full the ring is tells whether we are
- * under load, and whoever asks then has to show a cookie.
+ * under load, and whoever asks then has to show a cookie. So does the number of
+ * messages that came to nothing: a flood that the thread can keep up with fills
+ * no ring, and yet may take half a core.
  *
  * A place in the ring has its price. What needs no knowledge at all (a wrong
  * mac1, an answer to nothing) never gets one: whoever has received it screens it
@@ -47,6 +49,8 @@ struct handshake_message {
  * @is_stopped:	[m] end
  * @thread:	[I]
  * @loaded_until: [h] we are under load until then
+ * @n_vain:	[h] messages that came to nothing, in one second
+ * @vain_until:	[h] when that second ends
  * @received:	[a] messages that came
  * @overflows:	[a] messages that did not fit the ring
  * @drops:	[a] messages that were dropped, by reason
@@ -70,6 +74,8 @@ struct handshaker {
 	bool is_stopped;
 	pthread_t thread;
 	uint64_t loaded_until;
+	uint32_t n_vain;
+	uint64_t vain_until;
 	_Atomic uint64_t received;
 	_Atomic uint64_t overflows;
 	_Atomic uint64_t drops[DROP_REASONS];
@@ -95,12 +101,14 @@ void handshaker_poke(struct handshaker *h);
  * handshaker_round() - do what is there, without waiting
  * @h:		handshaker
  * @sock:	to answer by, or NULL
+ * @now:	the present
  *
  * One initiation and one message a round: neither can starve the other. The
  * mutex is not held while keys are computed. The handshaker's thread, which
  * handshaker_start() starts, or whoever does its work instead.
  */
-void handshaker_round(struct handshaker *h, struct ug_socket *sock);
+void handshaker_round(struct handshaker *h, struct ug_socket *sock,
+		      uint64_t now);
 
 /**
  * handshaker_receive() - take a message of the handshake

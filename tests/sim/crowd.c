@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queue of the handshaker under floods: who gets a place in it. Its thread
- * does not run: what is in the ring after a flood is what counts, whatever the
- * speed of this machine.
+ * The queue of the handshaker under floods: who gets a place in it, and who has
+ * to show a cookie. Its thread does not run: what is in the ring after a flood
+ * is what counts, whatever the speed of this machine.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -233,6 +233,49 @@ static void test_a_cookie_has_a_place(void **state)
 	crowd_free(crowd);
 }
 
+/* Have it answer a false initiation with a right mac1. */
+static void answer_false(struct crowd *crowd, uint64_t now)
+{
+	struct message_initiation msg;
+
+	make_false(crowd->world, true, &msg);
+	receive(crowd, &msg, sizeof(msg), 1);
+	handshaker_round(&crowd->handshaker, NULL, now);
+	assert_int_equal(crowd->handshaker.n, 0);
+}
+
+/* Each is answered at once, so the ring stays empty: its price counts, too. */
+static void test_what_comes_to_nothing_is_load(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 5);
+	struct handshaker *h = &crowd->handshaker;
+	uint64_t now = crowd->world->now;
+	const uint64_t step = NSEC_PER_SEC / (HANDSHAKES_VAIN - 1);
+
+	(void)state;
+	/* One less in any second: no cookie is asked for. */
+	for (size_t i = 0; i < 2 * HANDSHAKES_VAIN; i++, now += step + 1)
+		answer_false(crowd, now);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
+
+	now += NSEC_PER_SEC;
+	for (size_t i = 0; i < 2 * HANDSHAKES_VAIN; i++)
+		answer_false(crowd, now);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKES_VAIN);
+
+	/* One who asks beside them gets a cookie; and is taken later. */
+	make_initiation(crowd);
+	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
+	handshaker_round(h, NULL, now + NSEC_PER_SEC - 1);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKES_VAIN + 1);
+	assert_null(world_peer(crowd->world, 0, 1)->keypairs.next);
+	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
+	handshaker_round(h, NULL, now + NSEC_PER_SEC);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKES_VAIN + 1);
+	assert_non_null(world_peer(crowd->world, 0, 1)->keypairs.next);
+	crowd_free(crowd);
+}
+
 /* What answers our own initiation has a place, too. */
 static void test_an_answer_has_a_place(void **state)
 {
@@ -309,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_mac1_takes_no_place),
 		cmocka_unit_test(test_answers_to_nothing_take_no_place),
 		cmocka_unit_test(test_a_cookie_has_a_place),
+		cmocka_unit_test(test_what_comes_to_nothing_is_load),
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),
 	};

@@ -12,19 +12,11 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "tests/lib/sanitized.h"
 #include "world.h"
 
-#ifdef __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SLOW 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SLOW 1
-#endif
-
 enum {
-#ifdef IS_SLOW
+#ifdef IS_SANITIZED
 	N_DATAGRAMS = 100 * 1000,
 #else
 	N_DATAGRAMS = 2 * 1000 * 1000,

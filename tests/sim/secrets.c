@@ -23,20 +23,12 @@
 #include "crypto/init.h"
 #include "crypto/secret.h"
 #include "crypto/x25519.h"
+#include "tests/lib/sanitized.h"
 #include "tests/lib/scan.h"
 #include "tests/lib/skip.h"
 #include "uapi/grammar.h"
 #include "uapi/reply.h"
 #include "world.h"
-
-#ifdef __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1
-#endif
 
 /* Labels. What is on its way is never anywhere but on the stack. */
 #define PRIVATE	    "private key"

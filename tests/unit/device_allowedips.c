@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "random.h"
+#include "tests/lib/sanitized.h"
 
 enum {
 	N_CROWD = 20000,
@@ -419,7 +420,7 @@ static void test_reserved_insert_needs_no_memory(void **state)
 /* A sanitizer's heap says nothing about ours. */
 static size_t heap_used(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef IS_SANITIZED
 	return 0;
 #else
 	struct mallinfo2 info = mallinfo2();

@@ -21,12 +21,8 @@ static int ns;
 static int make_tun(void **state)
 {
 	(void)state;
-	pair_batch = calloc(1, sizeof(*pair_batch));
-	pair_slab = malloc(SLAB_CAP);
-	pair_frame = malloc(TUN_HEADROOM + IPV6_PACKET_MAX);
-	if (!pair_batch || !pair_slab || !pair_frame)
+	if (pair_alloc())
 		return -1;
-	merge_init(pair_batch);
 	ns = netns_new();
 	config = (struct tun_config){ .name = "wg0",
 				      .mtu = TUN_MTU_DEFAULT,
@@ -43,9 +39,7 @@ static int drop_tun(void **state)
 	(void)state;
 	tun_close(&tun);
 	close(ns);
-	free(pair_batch);
-	free(pair_slab);
-	free(pair_frame);
+	pair_release();
 	return 0;
 }
 

@@ -41,18 +41,40 @@ static uint8_t *pair_slab, *pair_frame;
 static struct segment pair_segs[SEGS_CAP];
 
 /**
- * pair_make() - group setup: memory and namespaces
- * @state:	unused
+ * pair_alloc() - memory for reading, cutting and merging
+ *
+ * Return: 0; -1 if it is short.
  */
-static inline int pair_make(void **state)
+static inline int pair_alloc(void)
 {
-	(void)state;
 	pair_batch = calloc(1, sizeof(*pair_batch));
 	pair_slab = malloc(SLAB_CAP);
 	pair_frame = malloc(TUN_HEADROOM + IPV6_PACKET_MAX);
 	if (!pair_batch || !pair_slab || !pair_frame)
 		return -1;
 	merge_init(pair_batch);
+	return 0;
+}
+
+/**
+ * pair_release() - give that memory back
+ */
+static inline void pair_release(void)
+{
+	free(pair_batch);
+	free(pair_slab);
+	free(pair_frame);
+}
+
+/**
+ * pair_make() - group setup: memory and namespaces
+ * @state:	unused
+ */
+static inline int pair_make(void **state)
+{
+	(void)state;
+	if (pair_alloc())
+		return -1;
 	home = netns_new();
 	ends[0].ns = netns_new();
 	ends[1].ns = netns_new();
@@ -69,9 +91,7 @@ static inline int pair_free(void **state)
 	for (int i = 0; i < 2; i++)
 		close(ends[i].ns);
 	close(home);
-	free(pair_batch);
-	free(pair_slab);
-	free(pair_frame);
+	pair_release();
 	return 0;
 }
 

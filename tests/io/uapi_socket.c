@@ -180,8 +180,7 @@ static void stale(void **state)
 
 	(void)state;
 	world_init(&w);
-	strcpy(w.directory, "/tmp/uapi-XXXXXX");
-	assert_non_null(mkdtemp(w.directory));
+	world_make_directory(&w);
 	make_stale(world_path(&w));
 	assert_int_equal(world_open(&w), 0);
 	world_start(&w);
@@ -338,8 +337,7 @@ static void adopted(void **state)
 
 	(void)state;
 	world_init(&w);
-	strcpy(w.directory, "/tmp/uapi-XXXXXX");
-	assert_non_null(mkdtemp(w.directory));
+	world_make_directory(&w);
 	w.listen_fd = make_listener(world_path(&w));
 	assert_int_equal(world_open(&w), 0);
 	assert_int_equal(fcntl(w.listen_fd, F_GETFD), FD_CLOEXEC);

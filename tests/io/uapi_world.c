@@ -71,6 +71,12 @@ void world_init(struct world *world)
 				 .patience_ms = WORLD_PATIENCE_MS };
 }
 
+void world_make_directory(struct world *world)
+{
+	strcpy(world->directory, "/tmp/uapi-XXXXXX");
+	assert_non_null(mkdtemp(world->directory));
+}
+
 int world_open(struct world *world)
 {
 	struct uapi_server_config config = {
@@ -83,10 +89,8 @@ int world_open(struct world *world)
 		.patience_ms = world->patience_ms,
 	};
 
-	if (!*world->directory) {
-		strcpy(world->directory, "/tmp/uapi-XXXXXX");
-		assert_non_null(mkdtemp(world->directory));
-	}
+	if (!*world->directory)
+		world_make_directory(world);
 	assert_int_equal(device_init(&world->device, &device_ops, world), 0);
 	assert_int_equal(loop_init(&world->loop), 0);
 	world->done_fd = eventfd(0, EFD_CLOEXEC);

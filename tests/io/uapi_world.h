@@ -55,6 +55,9 @@ struct world {
 /* world_init() - the usual; change it before world_open() */
 void world_init(struct world *world);
 
+/* world_make_directory() - for what must be there before world_open() */
+void world_make_directory(struct world *world);
+
 /* world_open() - a device and its server. Return: of the server. */
 int world_open(struct world *world);
 

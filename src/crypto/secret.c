@@ -224,6 +224,9 @@ __attribute__((noinline)) void secret_wipe_stack(void)
 
 bool secret_equal(const void *a, const void *b, size_t len)
 {
+	/* The length of a tag, once for each packet: a few instructions. */
+	if (len == crypto_verify_16_BYTES)
+		return crypto_verify_16(a, b) == 0;
 	return sodium_memcmp(a, b, len) == 0;
 }
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/code.h"
 #include "base/log.h"
 #include "cli/advice.h"
 #include "engine/bounds.h"
@@ -227,6 +228,8 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	if (err)
 		goto err_close_server;
 	log_event("%s is ready", tunnel->tun.name);
+	/* A good part of it, and of libc, was for getting here. */
+	code_release(NULL);
 	return 0;
 
 err_close_server:

@@ -9,12 +9,10 @@
 #include "crypto/aead_backend.h"
 
 #include <intel-ipsec-mb.h>
-#include <link.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/assert.h"
+#include "base/code.h"
 #include "crypto/secret.h"
 
 /*
@@ -163,41 +161,6 @@ static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 }
 
 /**
- * release_code() - give back the pages of the library's code, if it is this one
- * @info:	a program or a library
- * @size:	of @info
- * @arg:	unused
- *
- * The library's own test has run all of its code: 3.5 MiB, of which we use
- * little. Pages that cannot be written to come back from the file when they are
- * used.
- *
- * Return: 1 if it was this one; 0 to go on.
- */
-static int release_code(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
-	uintptr_t ours = (uintptr_t)init_mb_mgr_auto;
-
-	(void)size;
-	(void)arg;
-	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
-		uintptr_t end = start + ph->p_memsz;
-
-		if (ph->p_type != PT_LOAD || (ph->p_flags & PF_W) ||
-		    ours < start || ours >= end)
-			continue;
-		start &= ~mask;
-		/* Without it there is only more memory in use. */
-		madvise((void *)start, end - start, MADV_DONTNEED);
-		return 1;
-	}
-	return 0;
-}
-
-/**
  * ctx_open() - a manager with one implementation
  * @init:	what chooses the implementation
  *
@@ -219,7 +182,9 @@ static void *ctx_open(void (*init)(IMB_MGR *mgr))
 	    !(mgr->features & IMB_FEATURE_SELF_TEST_PASS))
 		goto err_free_mgr;
 #endif
-	dl_iterate_phdr(release_code, NULL);
+	/* The library's own test has run all of its code: 3.5 MiB, of which we
+	 * use little. */
+	code_release((const void *)(uintptr_t)init_mb_mgr_auto);
 	return mgr;
 
 err_free_mgr:

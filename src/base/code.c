@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/code.h"
+
+#include <link.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/**
+ * release_object() - give back pages of a program or a library
+ * @info:	program or library
+ * @size:	of @info
+ * @arg:	@of of code_release()
+ *
+ * Return: 0, to go on with the next one.
+ */
+static int release_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+	uintptr_t of = (uintptr_t)arg;
+
+	(void)size;
+	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		uintptr_t start = info->dlpi_addr + ph->p_vaddr;
+		uintptr_t end = start + ph->p_memsz;
+
+		if (ph->p_type != PT_LOAD || (ph->p_flags & PF_W) ||
+		    (of && (of < start || of >= end)))
+			continue;
+		start &= ~mask;
+		madvise((void *)start, end - start, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+void code_release(const void *of)
+{
+	dl_iterate_phdr(release_object, (void *)(uintptr_t)of);
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/code.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdbool.h>
+
+#include "tests/lib/check.h"
+
+enum {
+	PAGE_LEN = 4096,
+};
+
+/* A mapping, and how much of it is resident, in KiB. */
+struct mapping {
+	uintptr_t start, end;
+	size_t rss;
+};
+
+/* The mapping that an address lies in. */
+static struct mapping find(const void *of)
+{
+	FILE *file = fopen("/proc/self/smaps", "r");
+	struct mapping m = { 0 };
+	bool is_found = false;
+	char line[512];
+
+	assert_non_null(file);
+	while (!is_found && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &m.start,
+			   &m.end) == 2)
+			continue;
+		is_found = m.start <= (uintptr_t)of && (uintptr_t)of < m.end &&
+			   sscanf(line, "Rss: %zu kB", &m.rss) == 1;
+	}
+	fclose(file);
+	assert_true(is_found);
+	return m;
+}
+
+/* Code of libc that nothing here needs, and that no sanitizer replaces. */
+static const void *code_of_libc(void)
+{
+	return (const void *)(uintptr_t)fnmatch;
+}
+
+/* Have all of libc's code resident. Return: how much that is, in KiB. */
+static size_t touch_libc(void)
+{
+	struct mapping m = find(code_of_libc());
+
+	for (uintptr_t at = m.start; at < m.end; at += PAGE_LEN)
+		(void)*(const volatile uint8_t *)at;
+	m = find(code_of_libc());
+	assert_int_equal(m.rss, (m.end - m.start) / 1024);
+	return m.rss;
+}
+
+static void test_one_library(void **state)
+{
+	const void *ours = (const void *)(uintptr_t)test_one_library;
+	size_t all = touch_libc(), own = find(ours).rss;
+
+	(void)state;
+	code_release(code_of_libc());
+	/* What is run to find it out has come back. */
+	assert_true(find(code_of_libc()).rss < all);
+	assert_true(find(ours).rss >= own);
+	assert_int_equal(fnmatch("a*", "abc", 0), 0);
+}
+
+static void test_all(void **state)
+{
+	static char variable[] = "a variable";
+	size_t all = touch_libc();
+
+	(void)state;
+	variable[0] = 'A';
+	code_release(NULL);
+	assert_true(find(code_of_libc()).rss < all);
+	assert_string_equal(variable, "A variable");
+	assert_int_equal(fnmatch("a*", "abc", 0), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_one_library),
+		cmocka_unit_test(test_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -27,12 +27,23 @@ struct free_slot {
 };
 
 /*
+ * @memory:	mapping of SECRET_REGION_LEN bytes
+ * @first_free:	list through the free slots
+ * @n_used:	slots handed out
+ */
+struct region {
+	uint8_t *memory;
+	struct free_slot *first_free;
+	size_t n_used;
+};
+
+/*
  * @lock:		everything below
  * @slot_len:		immutable
  * @backing:		SECRET_PRIVATE once memfd_secret was refused
- * @first_free:		list through the free slots
- * @n_used:		slots handed out
- * @regions:		mappings of SECRET_REGION_LEN bytes each
+ * @n_empty:		regions without a used slot: none or one
+ * @n_full:		the first so many regions have no free slot
+ * @regions:		in no order
  * @was_refused:	a region could not be locked, and nobody has asked yet
  * @is_reported:	somebody has asked
  */
@@ -40,10 +51,10 @@ struct secret_pool {
 	pthread_mutex_t lock;
 	size_t slot_len;
 	enum secret_backing backing;
-	struct free_slot *first_free;
-	size_t n_used;
+	size_t n_empty;
+	size_t n_full;
 	size_t n_regions;
-	void *regions[SECRET_REGIONS_MAX];
+	struct region regions[SECRET_REGIONS_MAX];
 	bool was_refused;
 	bool is_reported;
 };
@@ -98,37 +109,94 @@ static void *region_map_private(bool *is_locked)
 }
 
 /**
- * pool_grow() - map one more region and put its slots on the free list
+ * pool_grow() - map one more region, with all of its slots free
  * @pool:	pool, locked
  *
- * Without memory, or at the limit of the pool, the list stays as it is.
+ * Return: the region; NULL without memory, or at the limit of the pool.
  */
-static void pool_grow(struct secret_pool *pool)
+static struct region *pool_grow(struct secret_pool *pool)
 {
 	size_t n_slots = SECRET_REGION_LEN / pool->slot_len;
+	struct region *region = &pool->regions[pool->n_regions];
 	bool is_locked = true;
-	uint8_t *region = NULL;
+	uint8_t *memory = NULL;
 
 	if (pool->n_regions == SECRET_REGIONS_MAX)
-		return;
+		return NULL;
 	if (pool->backing == SECRET_BEST) {
-		region = region_map_memfd();
-		if (!region)
+		memory = region_map_memfd();
+		if (!memory)
 			pool->backing = SECRET_PRIVATE;
 	}
-	if (!region)
-		region = region_map_private(&is_locked);
-	if (!region)
-		return;
+	if (!memory)
+		memory = region_map_private(&is_locked);
+	if (!memory)
+		return NULL;
 	pool->was_refused |= !is_locked;
-	pool->regions[pool->n_regions++] = region;
+	*region = (struct region){ .memory = memory };
 	for (size_t i = n_slots; i-- > 0;) {
-		void *slot = region + i * pool->slot_len;
+		void *slot = memory + i * pool->slot_len;
 		struct free_slot *free_slot = slot;
 
-		free_slot->next = pool->first_free;
-		pool->first_free = free_slot;
+		free_slot->next = region->first_free;
+		region->first_free = free_slot;
 	}
+	pool->n_regions++;
+	pool->n_empty++;
+	return region;
+}
+
+/**
+ * pool_find_room() - a region with a free slot
+ * @pool:	pool, locked
+ *
+ * The first one, so that the last ones become empty.
+ *
+ * Return: the region; NULL as pool_grow().
+ */
+static struct region *pool_find_room(struct secret_pool *pool)
+{
+	while (pool->n_full < pool->n_regions &&
+	       !pool->regions[pool->n_full].first_free)
+		pool->n_full++;
+	return pool->n_full < pool->n_regions ? &pool->regions[pool->n_full]
+					      : pool_grow(pool);
+}
+
+/**
+ * pool_find() - the region that a slot lies in
+ * @pool:	pool, locked
+ * @slot:	slot
+ *
+ * Return: its number.
+ */
+static size_t pool_find(const struct secret_pool *pool, const void *slot)
+{
+	size_t i = 0;
+
+	while (i < pool->n_regions &&
+	       (uintptr_t)slot - (uintptr_t)pool->regions[i].memory >=
+		       SECRET_REGION_LEN)
+		i++;
+	INVARIANT(i < pool->n_regions);
+	return i;
+}
+
+/**
+ * pool_shrink() - give an empty region back, unless it is the only one
+ * @pool:	pool, locked
+ * @number:	of the region, which has become empty
+ *
+ * One is kept, so that a slot that comes and goes costs no system call.
+ */
+static void pool_shrink(struct secret_pool *pool, size_t number)
+{
+	if (!pool->n_empty) {
+		pool->n_empty = 1;
+		return;
+	}
+	munmap(pool->regions[number].memory, SECRET_REGION_LEN);
+	pool->regions[number] = pool->regions[--pool->n_regions];
 }
 
 struct secret_pool *secret_pool_new(size_t slot_len,
@@ -151,10 +219,10 @@ void secret_pool_free(struct secret_pool *pool)
 {
 	if (!pool)
 		return;
-	INVARIANT(pool->n_used == 0);
 	for (size_t i = 0; i < pool->n_regions; i++) {
-		secret_zero(pool->regions[i], SECRET_REGION_LEN);
-		munmap(pool->regions[i], SECRET_REGION_LEN);
+		INVARIANT(pool->regions[i].n_used == 0);
+		secret_zero(pool->regions[i].memory, SECRET_REGION_LEN);
+		munmap(pool->regions[i].memory, SECRET_REGION_LEN);
 	}
 	pthread_mutex_destroy(&pool->lock);
 	free(pool);
@@ -162,16 +230,17 @@ void secret_pool_free(struct secret_pool *pool)
 
 void *secret_alloc(struct secret_pool *pool)
 {
-	struct free_slot *slot;
+	struct free_slot *slot = NULL;
+	struct region *region;
 
 	pthread_mutex_lock(&pool->lock);
-	if (!pool->first_free)
-		pool_grow(pool);
-	slot = pool->first_free;
-	if (slot) {
-		pool->first_free = slot->next;
+	region = pool_find_room(pool);
+	if (region) {
+		slot = region->first_free;
+		region->first_free = slot->next;
 		slot->next = NULL;
-		pool->n_used++;
+		if (!region->n_used++)
+			pool->n_empty--;
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return slot;
@@ -180,15 +249,22 @@ void *secret_alloc(struct secret_pool *pool)
 void secret_free(struct secret_pool *pool, void *slot)
 {
 	struct free_slot *free_slot = slot;
+	struct region *region;
+	size_t number;
 
 	if (!slot)
 		return;
 	secret_zero(slot, pool->slot_len);
 	pthread_mutex_lock(&pool->lock);
-	INVARIANT(pool->n_used > 0);
-	pool->n_used--;
-	free_slot->next = pool->first_free;
-	pool->first_free = free_slot;
+	number = pool_find(pool, slot);
+	region = &pool->regions[number];
+	INVARIANT(region->n_used > 0);
+	free_slot->next = region->first_free;
+	region->first_free = free_slot;
+	if (number < pool->n_full)
+		pool->n_full = number;
+	if (!--region->n_used)
+		pool_shrink(pool, number);
 	pthread_mutex_unlock(&pool->lock);
 }
 

@@ -2,10 +2,10 @@
 /*
  * Memory for secrets.
  *
- * A pool hands out slots of one size from fixed regions, and maps another
- * region when all slots are taken. A region is memory that other processes,
- * the core dump and the swap do not get to see, as far as the system goes
- * along:
+ * A pool hands out slots of one size from fixed regions. It maps another region
+ * when all slots are taken, and unmaps those that are empty, but for one. A
+ * region is memory that other processes, the core dump and the swap do not get
+ * to see, as far as the system goes along:
  *
  * - memfd_secret(2) (Linux 5.14, often off by default before 6.5): pages that
  *   even the kernel's own map of memory leaves out. They are locked by nature.

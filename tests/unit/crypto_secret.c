@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "crypto/init.h"
 #include "crypto/secret.h"
+#include "random.h"
 
 static const enum secret_backing backings[] = { SECRET_BEST, SECRET_PRIVATE };
 
@@ -173,6 +174,59 @@ static void test_refused_lock_is_told_once(void **state)
 	}
 }
 
+/* Is there memory at an address? */
+static bool is_mapped(const void *at)
+{
+	void *page = (void *)((uintptr_t)at & ~(uintptr_t)4095);
+
+	return msync(page, 4096, MS_ASYNC) == 0;
+}
+
+/* What is used stays what it was; in the end one region is left. */
+static void test_regions_follow_use(void **state)
+{
+	static uint8_t *slots[N_SLOTS];
+
+	(void)state;
+	random_seed();
+	for (size_t b = 0; b < ARRAY_LEN(backings); b++) {
+		struct secret_pool *pool =
+			secret_pool_new(SLOT_LEN, backings[b]);
+		size_t n_mapped = 0;
+
+		memset(slots, 0, sizeof(slots));
+		for (size_t n = 0; n < 20 * N_SLOTS; n++) {
+			size_t i = random_below(N_SLOTS);
+
+			if (slots[i]) {
+				for (size_t k = 0; k < SLOT_LEN; k++)
+					assert_int_equal(slots[i][k],
+							 i % 255 + 1);
+				secret_free(pool, slots[i]);
+				slots[i] = NULL;
+				continue;
+			}
+			slots[i] = secret_alloc(pool);
+			assert_non_null(slots[i]);
+			assert_true(secret_is_zero(slots[i], SLOT_LEN));
+			memset(slots[i], (int)(i % 255 + 1), SLOT_LEN);
+		}
+		/* Full again, so that all regions are there; then empty. */
+		for (size_t i = 0; i < N_SLOTS; i++)
+			if (!slots[i])
+				slots[i] = secret_alloc(pool);
+		for (size_t i = 0; i < N_SLOTS; i++)
+			secret_free(pool, slots[i]);
+		for (size_t i = 0; i < N_SLOTS; i++)
+			n_mapped += is_mapped(slots[i]);
+		assert_in_range(n_mapped, 1, SECRET_REGION_LEN / SLOT_LEN);
+		slots[0] = secret_alloc(pool);
+		assert_true(secret_is_zero(slots[0], SLOT_LEN));
+		secret_free(pool, slots[0]);
+		secret_pool_free(pool);
+	}
+}
+
 static void test_no_refusal_no_news(void **state)
 {
 	struct secret_pool *pool = secret_pool_new(32, SECRET_BEST);
@@ -204,6 +258,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slots_are_zero_and_apart),
 		cmocka_unit_test(test_free_wipes),
+		cmocka_unit_test(test_regions_follow_use),
 		cmocka_unit_test(test_refused_lock_is_told_once),
 		cmocka_unit_test(test_no_refusal_no_news),
 		cmocka_unit_test(test_equal),

@@ -151,6 +151,15 @@ class Node:
                     return file.read().strip()
             with open(path, "w", encoding="ascii") as file:
                 file.write(str(value))
+
+    def tcp_counters(self):
+        """What the kernel has counted for TCP here, by name."""
+        with self.inside():
+            with open("/proc/thread-self/net/netstat",
+                      encoding="ascii") as file:
+                lines = file.read().splitlines()
+        names, values = (line.split()[1:] for line in lines[:2])
+        return dict(zip(names, map(int, values)))
         return None
 
     def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):

@@ -172,9 +172,12 @@ def tcp_ecn(l):
     pair = Pair(l)
     for node in pair.a, pair.b:
         node.sysctl("net.ipv4.tcp_ecn", 1)
-    congest(pair.b, "ip ecn != not-ect numgen inc mod 50 0 ip ecn")
-    lab.send_stream(pair.a, pair.b, INNER4["b"], 4 << 20)
-    lab.send_stream(pair.a, pair.b, INNER6["b"], 4 << 20)
+    congest(pair.b, "ip ecn != not-ect numgen inc mod 20 0 ip ecn")
+    for inner in INNER4, INNER6:
+        before = pair.a.tcp_counters()["TCPDeliveredCE"]
+        lab.send_stream(pair.a, pair.b, inner["b"], 4 << 20)
+        check(pair.a.tcp_counters()["TCPDeliveredCE"] > before,
+              "the sender was told of no mark")
     lab.send_stream(pair.b, pair.a, INNER4["a"], 4 << 20)
 
 

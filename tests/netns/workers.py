@@ -13,18 +13,9 @@ from lab import INNER4, INNER6, Pair, case, check, check_equal
 EAGER = "--workers", "4", "--eager"
 
 
-def tcp_counters(node):
-    """What the kernel has counted for TCP in a namespace, by name."""
-    with node.inside():
-        with open("/proc/thread-self/net/netstat", encoding="ascii") as file:
-            lines = file.read().splitlines()
-    names, values = (line.split()[1:] for line in lines[:2])
-    return dict(zip(names, map(int, values)))
-
-
 def reorderings(pair):
     """How often TCP has found at either end that the order was not kept."""
-    return sum(tcp_counters(node)[name] for node in (pair.a, pair.b)
+    return sum(node.tcp_counters()[name] for node in (pair.a, pair.b)
                for name in ("TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder"))
 
 

@@ -2,9 +2,36 @@
 #include "base/code.h"
 
 #include <link.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+/**
+ * has_relocated_text() - has the loader written to its code?
+ * @info:	program or library
+ *
+ * Such pages look like others, and nothing could bring them back.
+ *
+ * Return: true if it has, as far as the object says.
+ */
+static bool has_relocated_text(const struct dl_phdr_info *info)
+{
+	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		const ElfW(Dyn) *dyn =
+			(const void *)(info->dlpi_addr + ph->p_vaddr);
+
+		if (ph->p_type != PT_DYNAMIC)
+			continue;
+		for (; dyn->d_tag != DT_NULL; dyn++)
+			if (dyn->d_tag == DT_TEXTREL ||
+			    (dyn->d_tag == DT_FLAGS &&
+			     (dyn->d_un.d_val & DF_TEXTREL)))
+				return true;
+	}
+	return false;
+}
 
 /**
  * release_object() - give back pages of a program or a library
@@ -20,6 +47,8 @@ static int release_object(struct dl_phdr_info *info, size_t size, void *arg)
 	uintptr_t of = (uintptr_t)arg;
 
 	(void)size;
+	if (has_relocated_text(info))
+		return 0;
 	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
 		uintptr_t start = info->dlpi_addr + ph->p_vaddr;

@@ -12,7 +12,9 @@
  *		NULL: the code and constants of the program and its libraries
  *
  * For after something large that is not done again soon. Without it there is
- * only more memory in use, so no error is reported. Any thread.
+ * only more memory in use, so no error is reported. Whoever has written to code
+ * from outside loses that: a debugger has to set its breakpoints afterwards.
+ * Objects whose code the loader has changed are left alone. Any thread.
  */
 void code_release(const void *of);
 

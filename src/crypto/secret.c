@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "crypto/secret.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sodium.h>
@@ -40,7 +41,7 @@ struct region {
 /*
  * @lock:		everything below
  * @slot_len:		immutable
- * @backing:		SECRET_PRIVATE once memfd_secret was refused
+ * @backing:		SECRET_PRIVATE once it is known that there is no memfd_secret
  * @n_empty:		regions without a used slot: none or one
  * @n_full:		the first so many regions have no free slot
  * @regions:		in no order
@@ -61,14 +62,16 @@ struct secret_pool {
 
 /**
  * region_map_memfd() - a region that the kernel itself does not map
+ * @is_missing:	set to whether this system has none, now and later
  *
  * Return: the region; NULL if the system has none to give.
  */
-static void *region_map_memfd(void)
+static void *region_map_memfd(bool *is_missing)
 {
 	long fd = syscall(SYS_memfd_secret, (unsigned int)O_CLOEXEC);
 	void *p = MAP_FAILED;
 
+	*is_missing = fd < 0 && (errno == ENOSYS || errno == EPERM);
 	if (fd < 0)
 		return NULL;
 	if (ftruncate((int)fd, SECRET_REGION_LEN) == 0)
@@ -118,14 +121,14 @@ static struct region *pool_grow(struct secret_pool *pool)
 {
 	size_t n_slots = SECRET_REGION_LEN / pool->slot_len;
 	struct region *region = &pool->regions[pool->n_regions];
-	bool is_locked = true;
+	bool is_locked = true, is_missing;
 	uint8_t *memory = NULL;
 
 	if (pool->n_regions == SECRET_REGIONS_MAX)
 		return NULL;
 	if (pool->backing == SECRET_BEST) {
-		memory = region_map_memfd();
-		if (!memory)
+		memory = region_map_memfd(&is_missing);
+		if (is_missing)
 			pool->backing = SECRET_PRIVATE;
 	}
 	if (!memory)
@@ -230,13 +233,13 @@ void secret_pool_free(struct secret_pool *pool)
 
 void *secret_alloc(struct secret_pool *pool)
 {
-	struct free_slot *slot = NULL;
+	struct free_slot *slot;
 	struct region *region;
 
 	pthread_mutex_lock(&pool->lock);
 	region = pool_find_room(pool);
-	if (region) {
-		slot = region->first_free;
+	slot = region ? region->first_free : NULL;
+	if (slot) {
 		region->first_free = slot->next;
 		slot->next = NULL;
 		if (!region->n_used++)

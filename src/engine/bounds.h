@@ -31,7 +31,8 @@ enum {
 	/* Above this they are too many, for a second. */
 	HANDSHAKE_LOADED = HANDSHAKE_RING / 8,
 	/* Messages in a second that came to nothing: as many are too many, for
-	 * a second. Each is a key agreement, about 35 us: 3.5 % of a core. */
+	 * a second. Each is a key agreement or less, and one takes about
+	 * 35 us: so that is 3.5 % of a core. */
 	HANDSHAKES_VAIN = 1000,
 	/* Above this only those whose source is no forged one. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,

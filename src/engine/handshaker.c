@@ -104,7 +104,9 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 					  now, time_realtime(), &answer);
 	if (reason != DROP_NONE)
 		count(&h->drops[reason]);
-	if (reason != DROP_NONE && reason != DROP_NEEDS_COOKIE)
+	/* Who shows a cookie is limited by his address, and must not be able to
+	 * prolong by cheap messages what others suffer from. */
+	if (reason != DROP_NONE && !origin.must_prove)
 		note_vain(h, now);
 	if (answer.len &&
 	    send_message(h, sock, &origin.endpoint, answer.buf, answer.len) &&

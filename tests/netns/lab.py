@@ -151,6 +151,7 @@ class Node:
                     return file.read().strip()
             with open(path, "w", encoding="ascii") as file:
                 file.write(str(value))
+        return None
 
     def tcp_counters(self):
         """What the kernel has counted for TCP here, by name."""
@@ -160,7 +161,6 @@ class Node:
                 lines = file.read().splitlines()
         names, values = (line.split()[1:] for line in lines[:2])
         return dict(zip(names, map(int, values)))
-        return None
 
     def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):
         """A socket that is in the namespace, from wherever it is used."""

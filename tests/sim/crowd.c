@@ -276,6 +276,49 @@ static void test_what_comes_to_nothing_is_load(void **state)
 	crowd_free(crowd);
 }
 
+/*
+ * A stranger with an address of its own and a right cookie: it has what its
+ * address may have, and cannot prolong what makes others show theirs.
+ */
+static void test_load_does_not_feed_itself(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 6);
+	struct handshaker *h = &crowd->handshaker;
+	struct device *device = &crowd->world->hosts[0].device;
+	struct device_origin origin = { .source_len = 6 };
+	const uint32_t addr = 0x0a0b0c0d;
+	const uint16_t port = 4242;
+	uint64_t now = crowd->world->now;
+	struct message_initiation msg;
+	struct cookie_maker maker;
+	struct message_cookie reply;
+
+	(void)state;
+	for (size_t i = 0; i < HANDSHAKES_VAIN; i++)
+		answer_false(crowd, now);
+	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
+
+	make_false(crowd->world, false, &msg);
+	cookie_maker_init(&maker, crowd->world->hosts[0].public_key);
+	cookie_maker_add_macs(&maker, &msg, sizeof(msg), now);
+	memcpy(origin.source, &addr, sizeof(addr));
+	memcpy(origin.source + sizeof(addr), &port, sizeof(port));
+	cookie_checker_make_reply(&device->checker, &msg, sizeof(msg),
+				  origin.source, origin.source_len, now,
+				  &reply);
+	assert_true(cookie_maker_consume_reply(&maker, &reply, now));
+	cookie_maker_add_macs(&maker, &msg, sizeof(msg), now);
+	cookie_maker_deinit(&maker);
+	for (size_t i = 1; i <= 2 * HANDSHAKES_VAIN; i++) {
+		receive(crowd, &msg, sizeof(msg), addr);
+		handshaker_round(h, NULL, now + i);
+	}
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
+	assert_true(h->drops[DROP_RATE_LIMIT] > HANDSHAKES_VAIN);
+	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
+	crowd_free(crowd);
+}
+
 /* What answers our own initiation has a place, too. */
 static void test_an_answer_has_a_place(void **state)
 {
@@ -353,6 +396,7 @@ int main(void)
 		cmocka_unit_test(test_answers_to_nothing_take_no_place),
 		cmocka_unit_test(test_a_cookie_has_a_place),
 		cmocka_unit_test(test_what_comes_to_nothing_is_load),
+		cmocka_unit_test(test_load_does_not_feed_itself),
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),
 	};

@@ -243,16 +243,6 @@ static void op_wake(void *arg)
 	world.is_woken = true;
 }
 
-static void op_forget_source(void *arg, struct device_endpoint *dep)
-{
-	struct ug_endpoint ep;
-
-	(void)arg;
-	endpoint_from_device(&ep, dep);
-	ug_endpoint_clear_source(&ep);
-	endpoint_to_device(dep, &ep);
-}
-
 static void op_send_initiation(void *arg, struct peer *peer)
 {
 	(void)arg;
@@ -274,7 +264,7 @@ static void op_session_ready(void *arg, struct peer *peer, bool confirm)
 static const struct device_ops ops = {
 	.random = op_random,
 	.wake = op_wake,
-	.forget_source = op_forget_source,
+	.forget_source = endpoint_forget_source,
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,
@@ -313,12 +303,11 @@ void world_begin(void)
 {
 	if (!world.sock)
 		make_once();
-	/* What was limited has its tokens again. */
+	/* What was limited has its tokens again, and no load lasts so long. */
 	world.now += 100 * NSEC_PER_SEC;
 	world.seed = 1;
 	world.n_full = 0;
 	world.datagrams.n = world.packets.n = 0;
-	world.handshaker.loaded_until = 0;
 	device_set_up(&world.device, true, world.now);
 }
 

@@ -28,4 +28,21 @@ static inline void endpoint_from_device(struct ug_endpoint *out,
 	memcpy(out, ep, sizeof(*out));
 }
 
+/**
+ * endpoint_forget_source() - no longer send from the address used so far
+ * @arg:	unused
+ * @ep:		changed
+ *
+ * For struct device_ops.
+ */
+static inline void endpoint_forget_source(void *arg, struct device_endpoint *ep)
+{
+	struct ug_endpoint own;
+
+	(void)arg;
+	endpoint_from_device(&own, ep);
+	ug_endpoint_clear_source(&own);
+	endpoint_to_device(ep, &own);
+}
+
 #endif /* ENGINE_ENDPOINT_H */

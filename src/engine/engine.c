@@ -125,16 +125,6 @@ static void op_wake(void *arg)
 	thread_poke(e->wake_fd);
 }
 
-static void op_forget_source(void *arg, struct device_endpoint *dep)
-{
-	struct ug_endpoint ep;
-
-	(void)arg;
-	endpoint_from_device(&ep, dep);
-	ug_endpoint_clear_source(&ep);
-	endpoint_to_device(dep, &ep);
-}
-
 static void op_send_initiation(void *arg, struct peer *peer)
 {
 	struct engine *e = arg;
@@ -317,7 +307,7 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 static const struct device_ops device_ops = {
 	.random = op_random,
 	.wake = op_wake,
-	.forget_source = op_forget_source,
+	.forget_source = endpoint_forget_source,
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,

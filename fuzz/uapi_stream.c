@@ -103,6 +103,7 @@ static void talk(const char *text, size_t len, size_t a, size_t b, bool is_slow,
 		 struct answers *out)
 {
 	const int small = SOCKET_BUFFER;
+	struct uapi_client *client;
 	int fds[2];
 	size_t at = 0;
 
@@ -111,7 +112,7 @@ static void talk(const char *text, size_t len, size_t a, size_t b, bool is_slow,
 			   0, fds) == 0);
 	require(!setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &small,
 			    sizeof(small)));
-	require(uapi_client_open(&hub, fds[1]) == 0);
+	require(uapi_client_open(&client, &hub, fds[1]) == 0);
 	for (unsigned int i = 0; at < len && hub.n_clients; i++) {
 		size_t piece = size_min(len - at, i % 2 ? b : a);
 		ssize_t n = send(fds[0], text + at, piece, MSG_NOSIGNAL);
@@ -127,7 +128,10 @@ static void talk(const char *text, size_t len, size_t a, size_t b, bool is_slow,
 	close(fds[0]);
 }
 
-/* How many requests the text has, by the grammar alone. */
+/*
+ * How many requests the text has that are answered, by the grammar alone. One
+ * with an error is answered before its end has come.
+ */
 static size_t count_requests(const char *text, size_t len)
 {
 	struct uapi_parser *parser = uapi_parser_new(&codec);
@@ -144,6 +148,7 @@ static size_t count_requests(const char *text, size_t len)
 		config_free(request.config);
 		n++;
 	}
+	n += rc == 0 && uapi_parser_get_error(parser);
 	uapi_parser_free(parser);
 	return n;
 }

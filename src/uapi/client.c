@@ -42,6 +42,9 @@ enum step {
  * @active_ns:	when bytes last came or went
  * @in_request:	part of a request was read
  * @is_replying: @reply is under way
+ * @is_refused:	the request under way has an error, and was answered
+ * @drain_until: with @is_refused: when to close the connection
+ * @drain_left:	with @is_refused: bytes that may still come
  * @in_off:	of the bytes read, those that were parsed
  * @in_len:	bytes read
  * @out_off:	of the bytes to send, those that were sent
@@ -56,6 +59,9 @@ struct uapi_client {
 	uint64_t active_ns;
 	bool in_request;
 	bool is_replying;
+	bool is_refused;
+	uint64_t drain_until;
+	size_t drain_left;
 	struct uapi_reply reply;
 	size_t in_off;
 	size_t in_len;
@@ -128,29 +134,72 @@ static int apply(struct uapi_hub *hub, const struct uapi_request *request)
 	return err;
 }
 
-/**
- * answer() - begin the answer to a request
- * @c:		client
- * @request:	request; what it owns is freed
- */
+/* Begin the answer to a request without error. What it owns is freed. */
 static void answer(struct uapi_client *c, struct uapi_request *request)
 {
-	int err = request->error;
-
-	if (err)
-		log_error("uapi: line %zu: %s%s%s", request->line,
-			  request->what, *request->token ? ": " : "",
-			  request->token);
-	if (!err && request->op == UAPI_GET) {
+	if (request->op == UAPI_GET) {
 		uapi_reply_init(&c->reply, c->hub->device, c->hub->codec);
 		c->is_replying = true;
 		return;
 	}
-	if (!err)
-		err = apply(c->hub, request);
+	int err = apply(c->hub, request);
+
 	config_free(request->config);
 	c->out_len =
 		uapi_print_status(c->out, sizeof(c->out), request->op, err);
+}
+
+/* The key that an error is about, unless the token is its name already. */
+static const char *name_of_key(const struct uapi_request *request)
+{
+	return request->key && strcmp(request->key, request->token) != 0
+		       ? request->key
+		       : "";
+}
+
+/* Answer a request with an error, whose end may still have to come. */
+static void refuse(struct uapi_client *c, const struct uapi_request *request)
+{
+	const char *key = name_of_key(request);
+
+	log_error("uapi: line %zu: %s%s%s%s%s", request->line, key,
+		  *key ? ": " : "", request->what, *request->token ? ": " : "",
+		  request->token);
+	c->out_len = uapi_print_status(c->out, sizeof(c->out), request->op,
+				       request->error);
+	c->is_refused = true;
+	c->drain_until = uapi_now() + UAPI_DRAIN_S * NSEC_PER_SEC;
+	c->drain_left = UAPI_DRAIN_MAX;
+}
+
+/* Read what a client has sent, so that closing does not cost it its answer. */
+static void discard_input(struct uapi_client *c)
+{
+	for (size_t left = UAPI_DRAIN_MAX; left;) {
+		ssize_t n =
+			recv(c->watch.fd, c->in, sizeof(c->in), MSG_DONTWAIT);
+
+		if (n <= 0)
+			return;
+		left -= size_min((size_t)n, left);
+	}
+}
+
+/*
+ * A request has ended.
+ *
+ * Return: what is next.
+ */
+static enum step end_request(struct uapi_client *c,
+			     struct uapi_request *request)
+{
+	if (!c->is_refused && request->error)
+		refuse(c, request);
+	else if (!c->is_refused)
+		answer(c, request);
+	c->is_refused = false;
+	c->in_request = false;
+	return STEP_MORE;
 }
 
 /**
@@ -169,12 +218,20 @@ static enum step parse(struct uapi_client *c)
 			      c->in_len - c->in_off, &n, &request);
 	secret_zero(c->in + c->in_off, n);
 	c->in_off += n;
-	/* What no request begins with gets no answer, as wireguard-go does. */
-	if (rc < 0)
+	/* No answer to bytes that begin no request, as in wireguard-go. */
+	if (rc < 0) {
+		discard_input(c);
 		return STEP_END;
-	c->in_request = rc != UAPI_E_REQUEST;
+	}
 	if (rc == UAPI_E_REQUEST)
-		answer(c, &request);
+		return end_request(c, &request);
+	c->in_request = true;
+	if (c->is_refused && n >= c->drain_left)
+		return STEP_END;
+	if (c->is_refused)
+		c->drain_left -= n;
+	else if (uapi_parser_get_error(c->parser))
+		refuse(c, uapi_parser_get_error(c->parser));
 	return STEP_MORE;
 }
 
@@ -242,21 +299,28 @@ static int await(struct uapi_client *c, enum step step)
 	return err;
 }
 
-static void on_ready(struct loop_watch *watch, uint32_t events)
+void uapi_client_serve(struct uapi_client *client)
 {
-	struct uapi_client *c = watch->arg;
-	struct uapi_hub *hub = c->hub;
+	struct uapi_client *c = client;
 	enum step step = STEP_MORE;
 
-	(void)events;
 	for (int i = 0; i < STEPS_MAX && step == STEP_MORE; i++)
 		step = advance(c);
 	if (step == STEP_END || await(c, step))
 		uapi_client_close(c);
+}
+
+static void on_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct uapi_client *c = watch->arg;
+	struct uapi_hub *hub = c->hub;
+
+	(void)events;
+	uapi_client_serve(c);
 	hub->changed(hub);
 }
 
-int uapi_client_open(struct uapi_hub *hub, int fd)
+int uapi_client_open(struct uapi_client **out, struct uapi_hub *hub, int fd)
 {
 	struct uapi_client *c = calloc(1, sizeof(*c));
 	int err = -ENOMEM;
@@ -275,6 +339,7 @@ int uapi_client_open(struct uapi_hub *hub, int fd)
 		goto err_free_parser;
 	list_push(&hub->clients, &c->link);
 	hub->n_clients++;
+	*out = c;
 	return 0;
 
 err_free_parser:
@@ -300,13 +365,40 @@ struct uapi_client *uapi_client_of(struct list *link)
 	return container_of(link, struct uapi_client, link);
 }
 
-uint64_t uapi_client_waiting_since(const struct uapi_client *client,
-				   bool is_crowded)
+bool uapi_client_has_input(const struct uapi_client *client)
 {
-	bool is_busy = is_crowded || client->in_request ||
-		       client->is_replying ||
-		       client->out_off < client->out_len ||
-		       client->in_off < client->in_len;
+	char byte;
 
-	return is_busy ? client->active_ns : 0;
+	return recv(client->watch.fd, &byte, sizeof(byte),
+		    MSG_PEEK | MSG_DONTWAIT) >= 0;
+}
+
+uint64_t uapi_client_active_since(const struct uapi_client *client)
+{
+	return client->active_ns;
+}
+
+static bool is_busy(const struct uapi_client *client)
+{
+	return client->in_request || client->is_replying ||
+	       client->out_off < client->out_len ||
+	       client->in_off < client->in_len;
+}
+
+uint64_t uapi_client_expires_at(const struct uapi_client *client,
+				uint64_t patience_ns)
+{
+	uint64_t at = client->active_ns + patience_ns;
+
+	if (!is_busy(client))
+		return UAPI_NEVER;
+	return client->is_refused && client->drain_until < at
+		       ? client->drain_until
+		       : at;
+}
+
+uint64_t uapi_client_yields_at(const struct uapi_client *client)
+{
+	return is_busy(client) ? client->active_ns + UAPI_STALL_S * NSEC_PER_SEC
+			       : 0;
 }

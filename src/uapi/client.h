@@ -6,6 +6,13 @@
  * does not listen stops itself and nobody else. What passes through the buffers
  * may be secret and is wiped.
  *
+ * A request with an error is answered as soon as the error was read, not at the
+ * request's end: a line without an end would have none. The rest of the request
+ * is read and thrown away. If its end does not come within UAPI_DRAIN_S seconds
+ * or UAPI_DRAIN_MAX bytes, the connection is closed. Closing it at once would
+ * take the answer from a client that is still writing: write(2) then fails with
+ * EPIPE.
+ *
  * Control thread.
  */
 #ifndef UAPI_CLIENT_H
@@ -15,6 +22,18 @@
 #include "device/device.h"
 #include "engine/loop.h"
 #include "uapi/grammar.h"
+
+enum {
+	/* What a client may still send of a request that was refused. */
+	UAPI_DRAIN_S = 1,
+	UAPI_DRAIN_MAX = 1 << 20,
+	/* How long a client that has begun a request, or is owed an answer,
+	 * keeps its place when a newcomer needs one and nothing moves. */
+	UAPI_STALL_S = 1,
+};
+
+/* A time that never comes. */
+#define UAPI_NEVER UINT64_MAX
 
 /**
  * struct uapi_hub - what the clients of a server share
@@ -38,6 +57,7 @@ struct uapi_client;
 
 /**
  * uapi_client_open() - serve a connection
+ * @out:	set on success
  * @hub:	outlives the client
  * @fd:		nonblocking; the client's on success, else still the caller's
  *
@@ -45,7 +65,7 @@ struct uapi_client;
  *
  * Return: 0; -errno.
  */
-int uapi_client_open(struct uapi_hub *hub, int fd);
+int uapi_client_open(struct uapi_client **out, struct uapi_hub *hub, int fd);
 
 /* uapi_client_close() - end a connection, wipe and free */
 void uapi_client_close(struct uapi_client *client);
@@ -54,16 +74,45 @@ void uapi_client_close(struct uapi_client *client);
 struct uapi_client *uapi_client_of(struct list *link);
 
 /**
- * uapi_client_waiting_since() - how long has it kept us waiting?
- * @client:	client
- * @is_crowded:	its place is wanted: by doing nothing it does, too
+ * uapi_client_serve() - read what has come, and answer
+ * @client:	client; it may be freed by this
  *
- * It does if it has sent part of a request, or has not taken its answer.
- *
- * Return: when it last did anything (CLOCK_BOOTTIME, ns); 0: it is idle.
+ * The event loop calls it by itself. Calling it for a new connection has its
+ * request begun before the next newcomer looks for a place.
  */
-uint64_t uapi_client_waiting_since(const struct uapi_client *client,
-				   bool is_crowded);
+void uapi_client_serve(struct uapi_client *client);
+
+/* uapi_client_has_input() - has it sent bytes, or its end, that were not read? */
+bool uapi_client_has_input(const struct uapi_client *client);
+
+/**
+ * uapi_client_active_since() - when did bytes last come or go?
+ * @client:	client
+ *
+ * Return: CLOCK_BOOTTIME in ns.
+ */
+uint64_t uapi_client_active_since(const struct uapi_client *client);
+
+/**
+ * uapi_client_expires_at() - when is it to be disconnected by the clock?
+ * @client:	client
+ * @patience_ns: how long part of a request, or an answer that is not taken, may
+ *		stay where it is
+ *
+ * Return: CLOCK_BOOTTIME in ns; UAPI_NEVER: it has begun no request and is owed
+ * no answer.
+ */
+uint64_t uapi_client_expires_at(const struct uapi_client *client,
+				uint64_t patience_ns);
+
+/**
+ * uapi_client_yields_at() - from when on may a newcomer have its place?
+ * @client:	client
+ *
+ * Return: CLOCK_BOOTTIME in ns; 0: at once, as it has begun no request and is
+ * owed no answer.
+ */
+uint64_t uapi_client_yields_at(const struct uapi_client *client);
 
 /* uapi_now() - CLOCK_BOOTTIME in ns */
 uint64_t uapi_now(void);

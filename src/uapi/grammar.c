@@ -398,11 +398,12 @@ static const struct key *find_key(const char *name)
  * fail() - remember the first error of a request
  * @parser:	parser
  * @err:	-errno
+ * @key:	name of the key, a constant; or NULL
  * @what:	the error in words
  * @token:	what is wrong; no secret
  */
-static void fail(struct uapi_parser *parser, int err, const char *what,
-		 const char *token)
+static void fail(struct uapi_parser *parser, int err, const char *key,
+		 const char *what, const char *token)
 {
 	struct uapi_request *request = &parser->request;
 	size_t i;
@@ -410,7 +411,8 @@ static void fail(struct uapi_parser *parser, int err, const char *what,
 	if (request->error)
 		return;
 	request->error = err;
-	request->line = parser->n_lines;
+	request->line = parser->n_lines + 1;
+	request->key = key;
 	request->what = what;
 	for (i = 0; i < sizeof(request->token) - 1 && token[i]; i++)
 		request->token[i] =
@@ -457,19 +459,21 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 
 	if (!value) {
 		/* It may be a secret whose line was broken. */
-		fail(parser, -EPROTO, "no '=' in the line", "");
+		fail(parser, -EPROTO, NULL, "no '=' in the line", "");
 		return;
 	}
 	*value++ = 0;
 	key = find_key(line);
 	if (!key || !(key->scope & scope)) {
-		fail(parser, -EINVAL, key ? "key out of place" : "unknown key",
+		fail(parser, -EINVAL, NULL,
+		     key ? "key out of place" : "unknown key",
 		     may_show(line) ? line : "");
 		return;
 	}
 	err = key->take(parser, value);
 	if (err)
-		fail(parser, err, err == -EINVAL ? "bad value" : "not possible",
+		fail(parser, err, key->name,
+		     err == -EINVAL ? "bad value" : strerror(-err),
 		     !key->is_secret && may_show(value) ? value : key->name);
 }
 
@@ -492,7 +496,7 @@ static int take_start(struct uapi_parser *parser)
 	parser->request.op = UAPI_SET;
 	parser->request.config = config_new();
 	if (!parser->request.config)
-		fail(parser, -ENOMEM, "out of memory", "");
+		fail(parser, -ENOMEM, NULL, "out of memory", "");
 	return 0;
 }
 
@@ -506,13 +510,8 @@ static int take_line(struct uapi_parser *parser)
 {
 	char *line = parser->line;
 
-	parser->n_lines++;
-	if (parser->len > UAPI_MAX_LINE) {
-		if (parser->state == AT_START)
-			return -EPROTO;
-		fail(parser, -EMSGSIZE, "line too long", "");
-		return 0;
-	}
+	if (parser->len > UAPI_MAX_LINE)
+		return parser->state == AT_START ? -EPROTO : 0;
 	line[parser->len] = 0;
 	if (parser->state == AT_START)
 		return strlen(line) == parser->len ? take_start(parser)
@@ -522,11 +521,11 @@ static int take_line(struct uapi_parser *parser)
 	if (!parser->len)
 		return UAPI_E_REQUEST;
 	if (parser->n_bytes > UAPI_MAX_TEXT)
-		fail(parser, -EMSGSIZE, "request too long", "");
+		fail(parser, -EMSGSIZE, NULL, "request too long", "");
 	if (strlen(line) != parser->len)
-		fail(parser, -EINVAL, "zero byte in the line", "");
+		fail(parser, -EINVAL, NULL, "zero byte in the line", "");
 	if (parser->state == IN_GET)
-		fail(parser, -EINVAL, "a get has no lines", "");
+		fail(parser, -EINVAL, NULL, "a get has no lines", "");
 	if (!parser->request.error)
 		take_set_line(parser, line);
 	return 0;
@@ -551,6 +550,12 @@ struct uapi_parser *uapi_parser_new(const struct uapi_codec *codec)
 	if (parser)
 		parser->codec = codec;
 	return parser;
+}
+
+const struct uapi_request *
+uapi_parser_get_error(const struct uapi_parser *parser)
+{
+	return parser->request.error ? &parser->request : NULL;
 }
 
 void uapi_parser_free(struct uapi_parser *parser)
@@ -578,9 +583,12 @@ static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
 	size_t n = end ? (size_t)(end - data) : len;
 
 	if (parser->len <= UAPI_MAX_LINE) {
-		if (n > UAPI_MAX_LINE - parser->len)
+		if (n > UAPI_MAX_LINE - parser->len) {
 			parser->len = UAPI_MAX_LINE + 1;
-		else {
+			if (parser->state != AT_START)
+				fail(parser, -EMSGSIZE, NULL, "line too long",
+				     "");
+		} else {
 			memcpy(parser->line + parser->len, data, n);
 			parser->len += n;
 		}
@@ -608,6 +616,7 @@ int uapi_parser_push(struct uapi_parser *parser, const char *data, size_t len,
 		rc = take_line(parser);
 		secret_zero(parser->line, size_min(parser->len, UAPI_MAX_LINE));
 		parser->len = 0;
+		parser->n_lines++;
 	}
 	if (rc == UAPI_E_REQUEST) {
 		*request = parser->request;

@@ -62,6 +62,8 @@ struct uapi_codec {
  * @op:		which
  * @error:	0, or -errno: the first error in it
  * @line:	of the error; the first line is 1
+ * @key:	the key of that line, a constant; NULL: the line has none that is
+ *		known
  * @what:	the error in words, a constant
  * @token:	what is wrong: a key or a value, printable, perhaps cut off;
  *		never a secret, nor what looks like one
@@ -71,6 +73,7 @@ struct uapi_request {
 	enum uapi_op op;
 	int error;
 	size_t line;
+	const char *key;
 	const char *what;
 	char token[UAPI_TOKEN_CAP];
 	struct config *config;
@@ -85,6 +88,20 @@ struct uapi_parser;
  * Return: the parser; NULL if memory is short.
  */
 struct uapi_parser *uapi_parser_new(const struct uapi_codec *codec);
+
+/**
+ * uapi_parser_get_error() - look at the error of a request before its end
+ * @parser:	parser
+ *
+ * A request is wrong as soon as its first wrong byte was read, but
+ * uapi_parser_push() returns it only with its last line. Somebody who wants to
+ * answer at once asks here after each push.
+ *
+ * Return: what is known of the unfinished request, borrowed until the next
+ * push; NULL if nothing is wrong with it so far.
+ */
+const struct uapi_request *
+uapi_parser_get_error(const struct uapi_parser *parser);
 
 /**
  * uapi_parser_free() - wipe and free

@@ -22,7 +22,7 @@ enum {
 /* How long to leave the queue alone when accept(2) has failed. */
 #define REST_NS NSEC_PER_SEC
 
-#define NEVER UINT64_MAX
+#define NEVER UAPI_NEVER
 
 /*
  * @hub:	what clients see
@@ -54,20 +54,32 @@ static struct uapi_server *server_of(struct uapi_hub *hub)
 	return container_of(hub, struct uapi_server, hub);
 }
 
-/**
- * waiting_since() - since when has a client kept us waiting?
- * @server:	server
- * @client:	client
- *
- * While every place is taken, those that do nothing are in the way, too.
- *
- * Return: CLOCK_BOOTTIME in ns; 0 if it does not.
- */
-static uint64_t waiting_since(const struct uapi_server *server,
-			      const struct uapi_client *client)
+static bool is_full(const struct uapi_server *server)
 {
-	return uapi_client_waiting_since(client, server->hub.n_clients >=
-							 UAPI_MAX_CLIENTS);
+	return server->hub.n_clients >= UAPI_MAX_CLIENTS;
+}
+
+/**
+ * find_silent() - the client whose place a newcomer may have
+ * @server:	server
+ * @now:	the present, CLOCK_BOOTTIME in ns
+ *
+ * Return: the one that has been silent longest; NULL: all are busy.
+ */
+static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
+{
+	struct uapi_client *found = NULL;
+	struct list *link;
+
+	list_for_each(link, &server->hub.clients) {
+		struct uapi_client *client = uapi_client_of(link);
+
+		if (uapi_client_yields_at(client) <= now &&
+		    (!found || uapi_client_active_since(client) <
+				       uapi_client_active_since(found)))
+			found = client;
+	}
+	return found;
 }
 
 /**
@@ -79,13 +91,19 @@ static uint64_t waiting_since(const struct uapi_server *server,
 static uint64_t next_deadline(struct uapi_server *server)
 {
 	uint64_t next = server->rest_until ? server->rest_until : NEVER;
+	bool is_closed = is_full(server) && !server->is_accepting;
 	struct list *link;
 
 	list_for_each(link, &server->hub.clients) {
-		uint64_t since = waiting_since(server, uapi_client_of(link));
+		struct uapi_client *client = uapi_client_of(link);
+		uint64_t at =
+			uapi_client_expires_at(client, server->patience_ns);
 
-		if (since && since + server->patience_ns < next)
-			next = since + server->patience_ns;
+		if (at < next)
+			next = at;
+		at = uapi_client_yields_at(client);
+		if (is_closed && at < next)
+			next = at;
 	}
 	return next;
 }
@@ -118,8 +136,8 @@ static void set_alarm(struct uapi_server *server)
  */
 static void set_accepting(struct uapi_server *server)
 {
-	bool can_accept =
-		server->hub.n_clients < UAPI_MAX_CLIENTS && !server->rest_until;
+	bool can_accept = !server->rest_until &&
+			  (!is_full(server) || find_silent(server, uapi_now()));
 
 	if (can_accept == server->is_accepting)
 		return;
@@ -141,6 +159,52 @@ static void settle(struct uapi_hub *hub)
 	set_alarm(server);
 }
 
+/*
+ * Have a place for a newcomer. A client whose request has come, but was not
+ * read yet, only looks silent: it is served first.
+ *
+ * Return: false if there is none.
+ */
+static bool make_place(struct uapi_server *server)
+{
+	for (int i = 0; i < UAPI_MAX_CLIENTS && is_full(server); i++) {
+		struct uapi_client *client = find_silent(server, uapi_now());
+
+		if (!client)
+			return false;
+		if (uapi_client_has_input(client))
+			uapi_client_serve(client);
+		else
+			uapi_client_close(client);
+	}
+	return !is_full(server);
+}
+
+/**
+ * admit() - serve a newcomer
+ * @server:	server
+ *
+ * Return: 0; -errno.
+ */
+static int admit(struct uapi_server *server)
+{
+	struct uapi_client *client;
+	int fd, err;
+
+	if (!make_place(server))
+		return -EAGAIN;
+	fd = accept4(server->listener.fd, NULL, NULL,
+		     SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	err = uapi_client_open(&client, &server->hub, fd);
+	if (err)
+		close(fd);
+	else
+		uapi_client_serve(client);
+	return err;
+}
+
 /**
  * on_connection() - somebody has connected
  * @watch:	listener
@@ -149,15 +213,9 @@ static void settle(struct uapi_hub *hub)
 static void on_connection(struct loop_watch *watch, uint32_t events)
 {
 	struct uapi_server *server = watch->arg;
-	int fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	int err = fd < 0 ? -errno : 0;
+	int err = admit(server);
 
 	(void)events;
-	if (!err) {
-		err = uapi_client_open(&server->hub, fd);
-		if (err)
-			close(fd);
-	}
 	/* What is out now may be there in a second; until then the loop would
 	 * spin. */
 	if (err && err != -EAGAIN && err != -EINTR && err != -ECONNABORTED) {
@@ -188,10 +246,9 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 	for (link = server->hub.clients.next; link != &server->hub.clients;
 	     link = next) {
 		struct uapi_client *client = uapi_client_of(link);
-		uint64_t since = waiting_since(server, client);
 
 		next = link->next;
-		if (since && clock_has_passed(since, server->patience_ns, now))
+		if (uapi_client_expires_at(client, server->patience_ns) <= now)
 			uapi_client_close(client);
 	}
 	settle(&server->hub);

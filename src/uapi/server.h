@@ -7,12 +7,16 @@
  * another in its place) ends the daemon, with status 0. Changing its mode or
  * owner does not. At the end it is removed, if it is still the same file.
  *
- * At most UAPI_MAX_CLIENTS are served at once; those that come later wait in
- * the kernel's queue. A client may stay as long as it likes; but one that has
- * sent part of a request, or does not take its answer, and lets UAPI_PATIENCE_S
- * pass, is disconnected, whether or not its place is needed: what it blocks may
- * hold secrets. While all places are taken, one that does nothing for that long
- * goes as well: else 64 forgotten ones would keep everybody out for good.
+ * At most UAPI_MAX_CLIENTS are served at once. A newcomer that finds all places
+ * taken gets the place of the client that has been silent longest: one that has
+ * begun no request and is owed no answer goes at once, any other after
+ * UAPI_STALL_S seconds in which nothing of its request or answer moved. While
+ * no client may be sent away, newcomers wait in the kernel's queue. So forgotten
+ * connections, however many, keep nobody out.
+ *
+ * A client may stay as long as it likes while its place is not needed; but one
+ * that has sent part of a request, or does not take its answer, and lets
+ * UAPI_PATIENCE_S pass, is disconnected: the memory it holds may have secrets.
  *
  * Control thread.
  */

@@ -132,6 +132,35 @@ static void errors(void **state)
 	world_end(&w);
 }
 
+/*
+ * The first of many peers has an endpoint that is refused. wg writes the rest
+ * all the same: closing the connection then would end it by SIGPIPE, or have it
+ * say "Connection reset by peer".
+ */
+static void early_error(void **state)
+{
+	struct world w;
+	FILE *f;
+
+	(void)state;
+	begin(&w);
+	f = fopen("/run/wrong.conf", "we");
+	assert_non_null(f);
+	fputs("[Peer]\nPublicKey = " KEY_1 "\nEndpoint = 192.0.2.1:0\n", f);
+	for (unsigned int i = 0; i < N_PEERS; i++)
+		fprintf(f,
+			"[Peer]\nPublicKey = AAAA%08uAAAAAAAAAAAAAAAAAAAAAAAA"
+			"AAAAAAA=\nAllowedIPs = 10.%u.%u.1, fd00:%x::/64\n",
+			i, i >> 8, i & 255, i);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(run("wg setconf wgtest0 /run/wrong.conf"), 1);
+	assert_string_equal(output, "Unable to modify interface: "
+				    "Invalid argument\n");
+	assert_int_equal(run("wg show wgtest0 dump | wc -l"), 0);
+	assert_int_equal(atoi(output), 1);
+	world_end(&w);
+}
+
 static void configuration(void **state)
 {
 	static const char text[] = "[Interface]\n"
@@ -196,7 +225,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(show),		 cmocka_unit_test(set),
 		cmocka_unit_test(errors),	 cmocka_unit_test(many_peers),
-		cmocka_unit_test(configuration),
+		cmocka_unit_test(configuration), cmocka_unit_test(early_error),
 	};
 
 	if (system("wg --version >/dev/null 2>&1") != 0)

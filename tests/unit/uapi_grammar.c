@@ -211,6 +211,43 @@ static void test_pipelined_requests(void **state)
 	}
 }
 
+/* An error can be seen before the end of its request, and of its line. */
+static void test_early_errors(void **state)
+{
+	struct uapi_parser *parser = uapi_parser_new(&device_fake_codec);
+	const struct uapi_request *error;
+	char text[2 * UAPI_MAX_LINE];
+	struct uapi_request r;
+	size_t n_used;
+
+	(void)state;
+	assert_null(uapi_parser_get_error(parser));
+	assert_int_equal(push(parser, "set=1\nlisten_port=5x", &n_used, &r), 0);
+	assert_null(uapi_parser_get_error(parser));
+	assert_int_equal(push(parser, "\nlisten_port=6\n", &n_used, &r), 0);
+	error = uapi_parser_get_error(parser);
+	assert_non_null(error);
+	assert_int_equal(error->error, -EINVAL);
+	assert_int_equal(error->line, 2);
+	assert_string_equal(error->key, "listen_port");
+	assert_string_equal(error->token, "5x");
+	assert_int_equal(push(parser, "\n", &n_used, &r), UAPI_E_REQUEST);
+	assert_int_equal(r.error, -EINVAL);
+	assert_null(uapi_parser_get_error(parser));
+	/* A line that is too long is wrong although it has no end. */
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "set=1\n", 6);
+	text[6 + UAPI_MAX_LINE] = 0;
+	assert_int_equal(push(parser, text, &n_used, &r), 0);
+	assert_null(uapi_parser_get_error(parser));
+	assert_int_equal(push(parser, "x", &n_used, &r), 0);
+	error = uapi_parser_get_error(parser);
+	assert_non_null(error);
+	assert_int_equal(error->error, -EMSGSIZE);
+	assert_int_equal(error->line, 2);
+	uapi_parser_free(parser);
+}
+
 static void test_long_lines(void **state)
 {
 	struct uapi_parser *parser = uapi_parser_new(&device_fake_codec);
@@ -442,6 +479,7 @@ int main(void)
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_what_no_request_begins_with),
 		cmocka_unit_test(test_pipelined_requests),
+		cmocka_unit_test(test_early_errors),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_long_requests),
 		cmocka_unit_test(test_zero_bytes),

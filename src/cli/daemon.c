@@ -12,7 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the pipe carries: this byte, or a line of text, which has no such. */
+/* The pipe carries this byte and perhaps a line for stdout; or a line for
+ * stderr, which does not begin with it. */
 #define READY '\0'
 
 enum {
@@ -102,8 +103,11 @@ int daemon_await(struct daemon *daemon)
 	int status;
 
 	close(daemon->fd);
-	if (len && line[0] == READY)
+	if (len && line[0] == READY) {
+		if (len > 1)
+			puts(line + 1);
 		return EXIT_SUCCESS;
+	}
 	/* So that nothing of it is in the way of the next attempt. */
 	status = wait_for(daemon->child);
 	if (len)
@@ -200,11 +204,22 @@ static int tell(struct daemon *daemon, const char *data, size_t len)
 	return err;
 }
 
-int daemon_report_ready(struct daemon *daemon)
+int daemon_report_ready(struct daemon *daemon, const char *line)
 {
-	const char byte = READY;
+	char message[DAEMON_LINE_CAP - 1] = { READY };
+	size_t len = 1;
 
-	return daemon->fd < 0 ? 0 : tell(daemon, &byte, 1);
+	if (line)
+		len += (size_t)snprintf(message + 1, sizeof(message) - 1, "%s",
+					line);
+	if (daemon->fd >= 0)
+		return tell(daemon, message,
+			    len < sizeof(message) ? len : sizeof(message) - 1);
+	if (line) {
+		puts(line);
+		fflush(stdout);
+	}
+	return 0;
 }
 
 void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)

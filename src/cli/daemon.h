@@ -64,10 +64,11 @@ int daemon_detach(const struct daemon *daemon, bool keeps_output,
 /**
  * daemon_report_ready() - the interface can be used
  * @daemon:	consumed
+ * @line:	printed to the caller's stdout, with a line's end; NULL: nothing
  *
  * Return: 0; -EPIPE: nobody wants it any more, the parent was killed; -errno.
  */
-int daemon_report_ready(struct daemon *daemon);
+int daemon_report_ready(struct daemon *daemon, const char *line);
 
 /**
  * daemon_report_failure() - this is why it cannot be used

@@ -39,7 +39,8 @@ static int serve(const struct options *options, struct daemon *daemon)
 		return EXIT_FAILURE;
 	}
 	/* If nobody waits for it any more, it is not wanted, nor is a word. */
-	err = daemon_report_ready(daemon);
+	err = daemon_report_ready(
+		daemon, strchr(options->name, '%') ? tunnel.tun.name : NULL);
 	if (!err) {
 		err = loop_run(&tunnel.loop);
 		if (err < 0)
@@ -96,6 +97,21 @@ static int run_daemon(const struct options *options)
 	return run(options, &daemon);
 }
 
+/* Name the values of the environment that mean nothing, and what they do. */
+static void warn(const struct options *options)
+{
+	if (options->bad_level)
+		fprintf(stderr,
+			"wiregather: LOG_LEVEL is none of verbose, debug, error "
+			"and silent, so errors are logged: %s\n",
+			options->bad_level);
+	if (options->bad_foreground)
+		fprintf(stderr,
+			"wiregather: WG_PROCESS_FOREGROUND is not 1, so it "
+			"means nothing: %s\n",
+			options->bad_foreground);
+}
+
 int main(int argc, char **argv)
 {
 	struct daemon nobody = { .fd = -1 };
@@ -125,6 +141,7 @@ int main(int argc, char **argv)
 			options_get_usage());
 		return EXIT_USAGE;
 	}
+	warn(&options);
 	/* Before the fork: what fails in there ends the program with a line. */
 	if (crypto_init()) {
 		fputs("wiregather: libsodium does not work here\n", stderr);

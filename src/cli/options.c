@@ -17,7 +17,9 @@ static const char usage[] =
 	"usage: wiregather [-f | --foreground] [--user USER] NAME\n"
 	"       wiregather --bench-crypto[=csv] | --version | --help\n"
 	"\n"
-	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it.\n"
+	"Makes the WireGuard interface NAME; wg(8) and ip(8) configure it. If\n"
+	"NAME has %d in it, the kernel puts a number there, and the name is\n"
+	"printed.\n"
 	"\n"
 	"  -f, --foreground  do not become a daemon\n"
 	"      --aead=NAME   who encrypts: auto, ipsec-mb, libcrypto, libsodium\n"
@@ -93,7 +95,7 @@ static int fail(struct options *options, const char *what, const char *token)
  * @name:	text
  *
  * What the kernel's dev_valid_name() accepts. "wg%d" is one, too: the kernel
- * puts a number in.
+ * puts a number in. "help" was taken before for a wish to see the usage.
  *
  * Return: true if so.
  */
@@ -219,6 +221,8 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	if (argc - optind > 1)
 		return fail(options, "one NAME only", argv[optind + 1]);
 	options->name = argv[optind];
+	if (!strcmp(options->name, "help"))
+		return OPTIONS_E_HELP;
 	if (!is_name(options->name))
 		return fail(options, "not a name for an interface",
 			    options->name);
@@ -261,7 +265,9 @@ static void parse_level(struct options *options)
 		options->level = LOG_VERBOSE;
 	else if (!strcmp(text, "silent"))
 		options->level = LOG_SILENT;
-	/* Any other word means errors. */
+	else if (strcmp(text, "error") != 0)
+		/* wireguard-go takes any other word for "error", too. */
+		options->bad_level = text;
 	options->keeps_output = options->level != LOG_SILENT;
 }
 
@@ -274,6 +280,8 @@ static int parse_environment(struct options *options)
 	parse_level(options);
 	if (foreground && !strcmp(foreground, "1"))
 		options->is_foreground = true;
+	else if (foreground && *foreground && strcmp(foreground, "0") != 0)
+		options->bad_foreground = foreground;
 	if (!options->user && user && *user)
 		options->user = user;
 	rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");

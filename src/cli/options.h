@@ -41,6 +41,8 @@ enum {
  * @aead:		who encrypts data messages
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
  * @eager:		all workers work all the time
+ * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
+ * @bad_foreground:	the same of WG_PROCESS_FOREGROUND
  * @error:		a sentence without its full stop
  */
 struct options {
@@ -61,6 +63,8 @@ struct options {
 	enum aead_choice aead;
 	bool bench_is_csv;
 	bool eager;
+	const char *bad_level;
+	const char *bad_foreground;
 	char error[OPTIONS_ERROR_CAP];
 };
 

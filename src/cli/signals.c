@@ -21,6 +21,9 @@ static bool is_ignored(int number)
 void signals_init(struct signals *signals, bool is_daemon)
 {
 	signal(SIGPIPE, SIG_IGN);
+	/* As process 1 of a container this one inherits orphans. The kernel
+	 * reaps the children of a process that ignores SIGCHLD (wait(2)). */
+	signal(SIGCHLD, SIG_IGN);
 	if (is_daemon)
 		signal(SIGHUP, SIG_IGN);
 	sigemptyset(&signals->set);

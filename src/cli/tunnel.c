@@ -6,11 +6,20 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/code.h"
 #include "base/log.h"
 #include "cli/advice.h"
 #include "engine/bounds.h"
+
+enum {
+	/* How long to wait for a socket's file that another process serves, and
+	 * how often to look. */
+	TAKEOVER_MS = 3000,
+	TAKEOVER_PAUSE_MS = 10,
+};
 
 static const struct uapi_codec codec = {
 	.parse = engine_parse_endpoint,
@@ -66,11 +75,31 @@ static int open_tun(struct tunnel *t, const struct options *options)
 	return err;
 }
 
+/*
+ * Serve the configuration socket. The name of the interface was free, as it is
+ * made by now; but the process that had an interface of this name before may
+ * still be about to end, and serve the socket's file for some milliseconds more.
+ */
+static int serve_socket(struct tunnel *t, const struct options *options)
+{
+	const struct timespec pause = { .tv_nsec = TAKEOVER_PAUSE_MS *
+						   NSEC_PER_MSEC };
+	int err = 0;
+
+	for (int i = 0; i <= TAKEOVER_MS / TAKEOVER_PAUSE_MS; i++) {
+		err = uapi_server_open(&t->server, &t->loop,
+				       engine_get_device(t->engine), &codec,
+				       t->tun.name, options->uapi_fd);
+		if (err != -EADDRINUSE || options->uapi_fd >= 0)
+			return err;
+		nanosleep(&pause, NULL);
+	}
+	return err;
+}
+
 static int open_server(struct tunnel *t, const struct options *options)
 {
-	int err = uapi_server_open(&t->server, &t->loop,
-				   engine_get_device(t->engine), &codec,
-				   t->tun.name, options->uapi_fd);
+	int err = serve_socket(t, options);
 
 	if (err && options->uapi_fd < 0)
 		advice_on_socket(t->why, sizeof(t->why), t->tun.name, err);
@@ -245,6 +274,7 @@ err_deinit_loop:
 
 void tunnel_close(struct tunnel *tunnel)
 {
+	engine_close_port(tunnel->engine);
 	uapi_server_close(tunnel->server);
 	engine_free(tunnel->engine);
 	signals_close(&tunnel->signals);

@@ -223,7 +223,6 @@ static int open_sockets(struct engine *e, uint16_t port, uint32_t fwmark,
 	    reason == UG_REASON_BAD_KERNEL)
 		log_error("sending without segmentation: %s",
 			  ug_reason_text(reason));
-	log_event("listening on port %u", ug_port(*out));
 	return 0;
 }
 
@@ -239,6 +238,7 @@ static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
 	if (err < 0)
 		return err;
 	e->port = ug_port(next);
+	log_event("listening on port %u", e->port);
 	sockets_replace(&e->sockets, next, poke_users, e);
 	return 0;
 }
@@ -252,19 +252,23 @@ static void network_changed(struct engine *e)
 }
 
 /*
- * A port for later. If the interface is up all the same, the sockets could not
- * be opened then: try this port, and go up with it soon.
+ * A port for later. Whether it can be had is tried now, so that `wg setconf`
+ * fails before the interface is up, as wg-quick expects. If the interface is up
+ * all the same, the sockets could not be opened before: go up with this port
+ * soon.
  */
 static int remember_port(struct engine *e, uint16_t port, uint32_t fwmark)
 {
 	struct ug_socket *trial;
 
-	if (e->link.state.up) {
+	if (port || e->link.state.up) {
 		int err = open_sockets(e, port, fwmark, &trial);
 
 		if (err < 0)
 			return err;
 		ug_close(trial);
+	}
+	if (e->link.state.up) {
 		e->wants_up = true;
 		e->up_again = 0;
 		op_wake(e);
@@ -348,6 +352,7 @@ static void set_up(struct engine *e)
 	e->up_err = 0;
 	e->port = ug_port(sock);
 	e->device.listen_port = e->port;
+	log_event("listening on port %u", e->port);
 	log_event("interface up");
 	/* The peers first: what arrives by the sockets finds them ready. */
 	device_set_up(&e->device, true, time_now());
@@ -654,6 +659,11 @@ static void log_totals(struct engine *e)
 		  (unsigned long long)tx.datagrams,
 		  (unsigned long long)tx.messages, (unsigned long long)tx.calls,
 		  aead_get_name(e->worker.context.aead));
+}
+
+void engine_close_port(struct engine *e)
+{
+	set_down(e);
 }
 
 void engine_free(struct engine *e)

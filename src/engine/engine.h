@@ -63,6 +63,15 @@ int engine_new(struct engine **out, const struct engine_config *config);
  */
 int engine_start(struct engine *engine);
 
+/**
+ * engine_close_port() - close the UDP sockets for good
+ * @engine:	engine whose loop has ended
+ *
+ * Somebody who waits for the end of this process by its configuration socket
+ * wants the port, too: so the port goes first.
+ */
+void engine_close_port(struct engine *engine);
+
 /* engine_free() - stop the threads, close everything; NULL is ok */
 void engine_free(struct engine *engine);
 

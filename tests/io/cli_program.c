@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/skip.h"
 
@@ -173,6 +174,10 @@ static void usage(void **state)
 	check_output("usage: wiregather");
 	assert_int_equal(run("$W --no-such wg7 >/dev/null"), 2);
 	check_output("wiregather: no such option: --no-such\n");
+	/* Not an interface of this name. */
+	assert_int_equal(run("$W help 2>/dev/null"), 0);
+	check_output("usage: wiregather");
+	assert_false(is_there("help"));
 	assert_int_equal(run("$W wg7/8 >/dev/null"), 2);
 	assert_int_equal(run("WG_TUN_FD=x $W wg7 >/dev/null"), 2);
 	check_output("WG_TUN_FD: x");
@@ -207,12 +212,113 @@ static void device(void **state)
 	check_output("qlen 500");
 	check_output("state DOWN");
 	end(pid);
+	/* The kernel chooses the number, and the name is printed. */
 	assert_int_equal(run("$W wg%%d"), 0);
+	assert_string_equal(output, "wg0\n");
 	assert_true(is_there("wg0"));
 	assert_int_equal(access("/run/wireguard/wg0.sock", F_OK), 0);
 	pid = find_child();
 	assert_int_equal(kill(pid, SIGTERM), 0);
 	assert_int_equal(await(pid), 0);
+	assert_int_equal(run("$W -f 'wg7%%d' & upto 'test -e /run/wireguard/"
+			     "wg70.sock'; kill $!; wait $!"),
+			 0);
+	check_output("wg70\n");
+}
+
+/* Unknown words in the environment change nothing, but are named. */
+static void strange_environment(void **state)
+{
+	(void)state;
+	assert_int_equal(run("LOG_LEVEL=info $W -f wg7 >/dev/null & up; "
+			     "kill $!; wait $!"),
+			 0);
+	check_output("wiregather: LOG_LEVEL is none of verbose, debug, error "
+		     "and silent, so errors are logged: info\n");
+	assert_int_equal(run("WG_PROCESS_FOREGROUND=yes $W wg7"), 0);
+	assert_string_equal(output, "wiregather: WG_PROCESS_FOREGROUND is not "
+				    "1, so it means nothing: yes\n");
+	end(find_child());
+	assert_int_equal(run("LOG_LEVEL=silent WG_PROCESS_FOREGROUND=0 $W wg7"),
+			 0);
+	assert_string_equal(output, "");
+	end(find_child());
+}
+
+/*
+ * The interface of a daemon goes while the daemon is stopped, so it still
+ * serves the socket's file when the next one starts: that one waits.
+ */
+static void predecessor(void **state)
+{
+	pid_t before = start(""), next;
+
+	(void)state;
+	assert_int_equal(kill(before, SIGSTOP), 0);
+	assert_int_equal(run("ip link del wg7; { sleep 0.3; kill -CONT %d; } & "
+			     "$W wg7; echo status $?; wait",
+			     (int)before),
+			 0);
+	assert_string_equal(output, "status 0\n");
+	assert_int_equal(await(before), 0);
+	next = find_child();
+	assert_true(next > 0 && next != before);
+	assert_int_equal(run("wg set wg7 listen-port 0"), 0);
+	end(next);
+	/* Without a rest in between; the port is that of the one before. */
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(run("$W wg7 && wg set wg7 listen-port 4446 && "
+				     "ip link set wg7 up && ip link del wg7"),
+				 0);
+		assert_string_equal(output, "");
+	}
+	for (pid_t pid = find_child(); pid; pid = find_child())
+		assert_int_equal(await(pid), 0);
+}
+
+/* A process whose parent has ended becomes a child of process 1. */
+static void first_process(void **state)
+{
+	(void)state;
+	assert_int_equal(run("unshare --fork --pid --mount-proc sh -c '"
+			     "(sleep 0.1 & sleep 0.1 &); exec $W -f wg7' & "
+			     "up; sleep 0.3; first=$(pgrep -P $!); "
+			     "echo children: $(pgrep -c -P $first); "
+			     "kill $first; wait $!; echo status $?"),
+			 0);
+	assert_string_equal(output, "children: 0\nstatus 0\n");
+}
+
+/* A port that another process has is an error, whatever the link's state. */
+static void busy_port(void **state)
+{
+	static const char *const states[] = { "down", "up" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+		pid_t pid = start("");
+
+		assert_int_equal(
+			run("python3 -c 'import socket, time\n"
+			    "s = socket.socket(socket.AF_INET, "
+			    "socket.SOCK_DGRAM)\n"
+			    "s.bind((\"\", 4447))\n"
+			    "open(\"/run/bound\", \"w\")\n"
+			    "time.sleep(60)' & "
+			    "upto 'test -e /run/bound'; "
+			    "ip link set wg7 %s; "
+			    "printf '[Interface]\nListenPort = 4447\n' "
+			    ">/run/busy.conf; "
+			    "wg setconf wg7 /run/busy.conf; echo status $?; "
+			    "{ kill $!; wait $!; } 2>/dev/null; rm /run/bound; "
+			    "wg setconf wg7 /run/busy.conf; echo status $?",
+			    states[i]),
+			0);
+		assert_string_equal(output, "Unable to modify interface: "
+					    "Address already in use\n"
+					    "status 1\nstatus 0\n");
+		end(pid);
+	}
 }
 
 static void moved(void **state)
@@ -311,7 +417,7 @@ static void log_of_refusals(void **state)
 		    "kill $!; wait $!"),
 		0);
 	check_output("errno=-22");
-	check_output("uapi: line 2: bad value: 5x\n");
+	check_output("uapi: line 2: listen_port: bad value: 5x\n");
 }
 
 /* Who reads the log may go; the tunnel stays. */
@@ -587,6 +693,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(usage, clean),
 		cmocka_unit_test_teardown(usable_at_once, clean),
 		cmocka_unit_test_teardown(device, clean),
+		cmocka_unit_test_teardown(strange_environment, clean),
+		cmocka_unit_test_teardown(predecessor, clean),
+		cmocka_unit_test_teardown(first_process, clean),
+		cmocka_unit_test_teardown(busy_port, clean),
 		cmocka_unit_test_teardown(moved, clean),
 		cmocka_unit_test_teardown(lets_go, clean),
 		cmocka_unit_test_teardown(logs, clean),

@@ -51,7 +51,7 @@ static int ready(void)
 		return 9;
 	if (daemon.child)
 		return daemon_await(&daemon);
-	_exit(daemon_report_ready(&daemon));
+	_exit(daemon_report_ready(&daemon, NULL));
 }
 
 static void is_ready(void **state)
@@ -128,7 +128,7 @@ static int orphaned(void)
 		/* Ends when the parent does. */
 		if (read(fds[0], &c, 1) < 0)
 			_exit(1);
-		if (daemon_report_ready(&daemon) == -EPIPE)
+		if (daemon_report_ready(&daemon, NULL) == -EPIPE)
 			fprintf(stderr, "nobody waits");
 		_exit(0);
 	}
@@ -148,7 +148,7 @@ static int in_foreground(void)
 {
 	struct daemon daemon = { .fd = -1 };
 
-	if (daemon_report_ready(&daemon))
+	if (daemon_report_ready(&daemon, NULL))
 		return 9;
 	daemon_report_failure(&daemon, "no %s", "luck");
 	return 0;
@@ -208,7 +208,7 @@ static int detaching(bool keeps_output)
 			rc = inspect(keeps_output, fds);
 		if (rc)
 			_exit(rc);
-		_exit(daemon_report_ready(&daemon));
+		_exit(daemon_report_ready(&daemon, NULL));
 	}
 	return daemon_await(&daemon);
 }

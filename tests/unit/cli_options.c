@@ -213,6 +213,7 @@ static void names(void **state)
 		{ "a", 0 },
 		{ "a23456789012345", 0 },
 		{ "wg%d", 0 },
+		{ "help", OPTIONS_E_HELP },
 		{ "...", 0 },
 		{ "w g", OPTIONS_E_USAGE },
 		{ "w\tg", OPTIONS_E_USAGE },
@@ -238,13 +239,16 @@ static void levels(void **state)
 		const char *text;
 		enum log_level level;
 		bool keeps_output;
+		bool is_bad;
 	} cases[] = {
-		{ "verbose", LOG_VERBOSE, true },
-		{ "debug", LOG_VERBOSE, true },
-		{ "error", LOG_ERROR, true },
-		{ "silent", LOG_SILENT, false },
-		{ "", LOG_ERROR, false },
-		{ "whatever", LOG_ERROR, true },
+		{ "verbose", LOG_VERBOSE, true, false },
+		{ "debug", LOG_VERBOSE, true, false },
+		{ "error", LOG_ERROR, true, false },
+		{ "silent", LOG_SILENT, false, false },
+		{ "", LOG_ERROR, false, false },
+		{ "whatever", LOG_ERROR, true, true },
+		{ "INFO", LOG_ERROR, true, true },
+		{ "verbose ", LOG_ERROR, true, true },
 	};
 	struct options o;
 
@@ -254,6 +258,7 @@ static void levels(void **state)
 		assert_int_equal(parse(&o, "wiregather wg0"), 0);
 		assert_int_equal(o.level, cases[i].level);
 		assert_int_equal(o.keeps_output, cases[i].keeps_output);
+		assert_int_equal(o.bad_level != NULL, cases[i].is_bad);
 	}
 }
 

@@ -14,7 +14,9 @@
 #include "cli/daemon.h"
 #include "cli/options.h"
 #include "cli/tunnel.h"
+#include "crypto/aead.h"
 #include "crypto/init.h"
+#include "isolate/isolate.h"
 
 enum {
 	EXIT_USAGE = 2,
@@ -71,6 +73,33 @@ static int run_bench(const struct options *options)
 		return EXIT_SUCCESS;
 	fprintf(stderr, "wiregather: cannot measure: %s\n", strerror(-err));
 	return EXIT_FAILURE;
+}
+
+/* Is a backend there, or why not? */
+static const char *look_for(enum aead_choice choice)
+{
+	struct aead *aead;
+
+	if (!aead_is_built_in(choice))
+		return "not built in";
+	aead = aead_new(choice);
+	aead_free(aead);
+	return aead ? "found" : "not found";
+}
+
+/* Print the version, what was built in, and what of it is on this machine. */
+static void print_version(void)
+{
+	struct aead *best = aead_new(AEAD_BEST);
+
+	puts("wiregather " WG_VERSION);
+	printf("encryption: libsodium (linked), ipsec-mb (%s), "
+	       "libcrypto (%s); used here: %s\n",
+	       look_for(AEAD_IPSEC_MB), look_for(AEAD_LIBCRYPTO),
+	       best ? aead_get_name(best) : "none");
+	printf("system call filter: %s\n",
+	       isolate_has_filter() ? "built in" : "not built in");
+	aead_free(best);
 }
 
 static int run_daemon(const struct options *options)
@@ -132,7 +161,7 @@ int main(int argc, char **argv)
 		fputs(options_get_usage(), stdout);
 		return EXIT_SUCCESS;
 	case OPTIONS_E_VERSION:
-		puts("wiregather " WG_VERSION);
+		print_version();
 		return EXIT_SUCCESS;
 	case OPTIONS_E_BENCH_CRYPTO:
 		return run_bench(&options);

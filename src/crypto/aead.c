@@ -60,7 +60,7 @@ static const struct aead_backend *best_find(void)
 	if (__builtin_cpu_supports("avx512f") &&
 	    __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("avx512vl"))
+	    __builtin_cpu_supports("avx512vl") && aead_ipsec_mb.load())
 		return &aead_ipsec_mb;
 #endif
 #if !defined(__x86_64__) && defined(HAVE_LIBCRYPTO)
@@ -85,6 +85,11 @@ bool aead_find_choice(enum aead_choice *choice, const char *word)
 		return true;
 	}
 	return false;
+}
+
+bool aead_is_built_in(enum aead_choice choice)
+{
+	return choice == AEAD_BEST || choices[choice].backend;
 }
 
 struct aead *aead_new(enum aead_choice choice)

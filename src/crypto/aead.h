@@ -76,6 +76,10 @@ const char *aead_get_word(enum aead_choice choice);
  */
 bool aead_find_choice(enum aead_choice *choice, const char *word);
 
+/* aead_is_built_in() - can the program use this backend, if its library is
+ * there? Any thread. */
+bool aead_is_built_in(enum aead_choice choice);
+
 /**
  * aead_new() - one worker's context
  * @choice:	which backend

@@ -5,15 +5,62 @@
  * win nothing over that and the direct calls lose 20 % at 1,420 bytes. A
  * manager costs 200 KiB, the first one of a process 3.7 MiB and 6 ms (the
  * library tests itself), so it is made when there is a first batch.
+ *
+ * The library has 12 MiB on disk. It is not linked but loaded where it is
+ * chosen, before the process isolates itself; where it is missing another
+ * backend is chosen. Its version is the one of the headers: they hold the
+ * layout of a manager and of a job.
  */
 #include "crypto/aead_backend.h"
 
 #include <intel-ipsec-mb.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "base/assert.h"
 #include "base/code.h"
+#include "crypto/library.h"
 #include "crypto/secret.h"
+
+/* The functions that are called; the members are named like them. */
+#define FUNCTIONS(F)        \
+	F(alloc_mb_mgr)     \
+	F(free_mb_mgr)      \
+	F(init_mb_mgr_auto) \
+	F(init_mb_mgr_avx2) \
+	F(init_mb_mgr_sse)  \
+	F(imb_get_errno)
+
+#define DECLARE(name) __typeof__(name) *name;
+
+/* The library, once it is loaded. */
+static struct {
+	FUNCTIONS(DECLARE)
+	bool is_loaded;
+} lib;
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* load_once() - load the library */
+static void load_once(void)
+{
+#define SYMBOL(name) { #name, &lib.name },
+	static const struct library_symbol symbols[] = { FUNCTIONS(SYMBOL) };
+
+	lib.is_loaded =
+		library_load(IPSEC_MB_SONAME, symbols, ARRAY_LEN(symbols));
+}
+
+/**
+ * load() - see struct aead_backend
+ *
+ * Return: true if the library is there.
+ */
+static bool load(void)
+{
+	pthread_once(&once, load_once);
+	return lib.is_loaded;
+}
 
 /*
  * What one batch works with, on the stack of its call and wiped at its end.
@@ -169,12 +216,12 @@ static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
  */
 static void *ctx_open(void (*init)(IMB_MGR *mgr))
 {
-	IMB_MGR *mgr = alloc_mb_mgr(0);
+	IMB_MGR *mgr = lib.alloc_mb_mgr(0);
 
 	if (!mgr)
 		return NULL;
 	init(mgr);
-	if (imb_get_errno(mgr) != 0 || !mgr->get_next_job ||
+	if (lib.imb_get_errno(mgr) != 0 || !mgr->get_next_job ||
 	    !mgr->submit_job_nocheck)
 		goto err_free_mgr;
 #ifdef IMB_FEATURE_SELF_TEST
@@ -184,11 +231,11 @@ static void *ctx_open(void (*init)(IMB_MGR *mgr))
 #endif
 	/* The library's own test has run all of its code: 3.5 MiB, of which we
 	 * use little. */
-	code_release((const void *)(uintptr_t)init_mb_mgr_auto);
+	code_release((const void *)(uintptr_t)lib.init_mb_mgr_auto);
 	return mgr;
 
 err_free_mgr:
-	free_mb_mgr(mgr);
+	lib.free_mb_mgr(mgr);
 	return NULL;
 }
 
@@ -198,7 +245,7 @@ err_free_mgr:
  */
 static void init_best(IMB_MGR *mgr)
 {
-	init_mb_mgr_auto(mgr, NULL);
+	lib.init_mb_mgr_auto(mgr, NULL);
 }
 
 /**
@@ -222,7 +269,7 @@ static void *ctx_open_avx2(void)
 	if (!__builtin_cpu_supports("avx2") ||
 	    !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("aes"))
 		return NULL;
-	return ctx_open(init_mb_mgr_avx2);
+	return ctx_open(lib.init_mb_mgr_avx2);
 }
 
 /**
@@ -235,7 +282,7 @@ static void *ctx_open_sse(void)
 	if (!__builtin_cpu_supports("sse4.2") ||
 	    !__builtin_cpu_supports("aes") || !__builtin_cpu_supports("pclmul"))
 		return NULL;
-	return ctx_open(init_mb_mgr_sse);
+	return ctx_open(lib.init_mb_mgr_sse);
 }
 
 /**
@@ -244,11 +291,12 @@ static void *ctx_open_sse(void)
  */
 static void ctx_close(void *ctx)
 {
-	free_mb_mgr(ctx);
+	lib.free_mb_mgr(ctx);
 }
 
 const struct aead_backend aead_ipsec_mb = {
 	.name = "intel-ipsec-mb",
+	.load = load,
 	.open_ctx = ctx_open_best,
 	.close_ctx = ctx_close,
 	.seal = seal_batch,
@@ -257,6 +305,7 @@ const struct aead_backend aead_ipsec_mb = {
 
 const struct aead_backend aead_ipsec_mb_avx2 = {
 	.name = "intel-ipsec-mb (AVX2)",
+	.load = load,
 	.open_ctx = ctx_open_avx2,
 	.close_ctx = ctx_close,
 	.seal = seal_batch,
@@ -265,6 +314,7 @@ const struct aead_backend aead_ipsec_mb_avx2 = {
 
 const struct aead_backend aead_ipsec_mb_sse = {
 	.name = "intel-ipsec-mb (SSE)",
+	.load = load,
 	.open_ctx = ctx_open_sse,
 	.close_ctx = ctx_close,
 	.seal = seal_batch,

@@ -12,7 +12,6 @@
  */
 #include "crypto/aead_backend.h"
 
-#include <dlfcn.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -21,6 +20,7 @@
 
 #include "base/assert.h"
 #include "crypto/aead_parts.h"
+#include "crypto/library.h"
 
 /* What is called; the members are named like the functions. */
 #define FUNCTIONS(F)           \
@@ -61,37 +61,17 @@ struct libcrypto {
 	EVP_MAC_CTX *mac;
 };
 
-/**
- * find() - find a function
- * @handle:	library
- * @name:	its name
- * @function:	pointer to a function, set to it
- *
- * Return: true if it is there.
- */
-static bool find(void *handle, const char *name, void *function)
-{
-	void *symbol = dlsym(handle, name);
-
-	/* POSIX has it that a function's address fits. */
-	memcpy(function, &symbol, sizeof(symbol));
-	return symbol != NULL;
-}
-
 /* load_once() - load the library and set it up */
 static void load_once(void)
 {
-	void *handle = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
-	bool is_complete = handle != NULL;
+#define SYMBOL(name) { #name, &lib.name },
+	static const struct library_symbol symbols[] = { FUNCTIONS(SYMBOL) };
 
-	if (!handle)
-		return;
-#define FIND(name) is_complete = is_complete && find(handle, #name, &lib.name);
-	FUNCTIONS(FIND)
-	lib.is_loaded = is_complete &&
-			lib.OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG |
-							OPENSSL_INIT_NO_ATEXIT,
-						NULL) == 1;
+	lib.is_loaded =
+		library_load("libcrypto.so.3", symbols, ARRAY_LEN(symbols)) &&
+		lib.OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG |
+						OPENSSL_INIT_NO_ATEXIT,
+					NULL) == 1;
 }
 
 /**

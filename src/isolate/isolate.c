@@ -222,3 +222,12 @@ int isolate_seal(struct isolate *isolate)
 		miss(isolate, "no filter of system calls", err);
 	return 0;
 }
+
+bool isolate_has_filter(void)
+{
+#ifdef ISOLATE_HAS_FILTER
+	return true;
+#else
+	return false;
+#endif
+}

@@ -94,4 +94,7 @@ void isolate_thread(void);
  */
 int isolate_seal(struct isolate *isolate);
 
+/* isolate_has_filter() - was a filter of system calls built in? Any thread. */
+bool isolate_has_filter(void);
+
 #endif /* ISOLATE_ISOLATE_H */

@@ -168,6 +168,17 @@ static void usage(void **state)
 	(void)state;
 	assert_int_equal(run("$W --version 2>/dev/null"), 0);
 	assert_int_equal(strncmp(output, "wiregather ", 11), 0);
+	check_output("\nencryption: libsodium (linked), ipsec-mb (");
+	check_output("; used here: ");
+	check_output("\nsystem call filter: ");
+	/* Libraries that are loaded on demand may be missing. */
+	assert_int_equal(run("unshare -m sh -c 'for f in /usr/lib/*/libIPSec_MB"
+			     "* /usr/lib/*/libcrypto.so.3; do test -e $f && "
+			     "mount --bind /dev/null $f; done; $W --version'"),
+			 0);
+	check_output(", libcrypto (not ");
+	check_output("ipsec-mb (not ");
+	check_output("; used here: libsodium\n");
 	assert_int_equal(run("$W --help 2>/dev/null"), 0);
 	check_output("usage: wiregather");
 	assert_int_equal(run("$W >/dev/null"), 2);

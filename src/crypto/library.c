@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A library loaded by dlopen(3). RTLD_LOCAL keeps its other symbols out of the
+ * way of the program's own; RTLD_NOW has the loader do all its work at once,
+ * since no file can be opened later.
+ */
+#include "crypto/library.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+bool library_load(const char *soname, const struct library_symbol *symbols,
+		  size_t n)
+{
+	void *handle = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
+
+	if (!handle)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		void *symbol = dlsym(handle, symbols[i].name);
+
+		if (!symbol) {
+			dlclose(handle);
+			return false;
+		}
+		/* POSIX: a function's address fits a pointer to void. */
+		memcpy(symbols[i].function, &symbol, sizeof(symbol));
+	}
+	return true;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A shared library that is loaded when it is wanted. The program starts without
+ * it, and a package need not depend on it.
+ */
+#ifndef CRYPTO_LIBRARY_H
+#define CRYPTO_LIBRARY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/**
+ * struct library_symbol - a function to be found
+ * @name:	its name in the library
+ * @function:	the address of a pointer to a function of its type; set
+ */
+struct library_symbol {
+	const char *name;
+	void *function;
+};
+
+/**
+ * library_load() - load a library and find functions in it
+ * @soname:	its name with the version, looked for by the loader's own path
+ * @symbols:	the functions
+ * @n:		how many
+ *
+ * The library stays loaded until the process ends. It opens files, so it has to
+ * be done before the process isolates itself. Any thread.
+ *
+ * Return: true if the library and all functions are there.
+ */
+bool library_load(const char *soname, const struct library_symbol *symbols,
+		  size_t n);
+
+#endif /* CRYPTO_LIBRARY_H */

@@ -556,6 +556,23 @@ static void change_allowedip(struct change *change, const struct record *record)
 }
 
 /**
+ * set_endpoint() - change where the peer is
+ * @peer:	peer
+ * @record:	record
+ *
+ * An attempt that had nowhere to send to begins anew.
+ */
+static void set_endpoint(struct peer *peer, const struct record *record)
+{
+	struct device_endpoint ep;
+
+	if (!endpoint_cell_get(&peer->endpoint, &ep))
+		timers_expire_handshake(&peer->timers);
+	memcpy(&ep, record->body, sizeof(ep));
+	endpoint_cell_set(&peer->endpoint, &ep);
+}
+
+/**
  * apply_to_peer() - carry out an operation on the peer of the section
  * @change:	change
  * @record:	record
@@ -563,7 +580,6 @@ static void change_allowedip(struct change *change, const struct record *record)
 static void apply_to_peer(struct change *change, const struct record *record)
 {
 	struct peer *peer = change->peer;
-	struct device_endpoint ep;
 	uint16_t interval_s;
 
 	switch (record->kind) {
@@ -572,8 +588,7 @@ static void apply_to_peer(struct change *change, const struct record *record)
 						  record->body);
 		break;
 	case SET_ENDPOINT:
-		memcpy(&ep, record->body, sizeof(ep));
-		endpoint_cell_set(&peer->endpoint, &ep);
+		set_endpoint(peer, record);
 		break;
 	case SET_PERSISTENT:
 		memcpy(&interval_s, record->body, sizeof(interval_s));

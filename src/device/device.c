@@ -344,6 +344,18 @@ void device_set_up(struct device *device, bool is_up, uint64_t now)
 }
 
 /**
+ * greet() - have a handshake begin, as soon as may be
+ * @peer:	peer
+ *
+ * While the device is down the wish is forgotten by peer_start().
+ */
+static void greet(struct peer *peer)
+{
+	timers_want_handshake(&peer->timers);
+	device_poke_peer(peer);
+}
+
+/**
  * end_sessions() - our key has changed: what was agreed with a peer is void
  * @peer:	peer
  * @now:	the present
@@ -354,12 +366,29 @@ static void end_sessions(struct peer *peer, uint64_t now)
 	noise_handshake_clear(&peer->handshake);
 	noise_keypairs_expire_current(&peer->keypairs);
 	timers_expire_handshake(&peer->timers);
+	/* An attempt that was under way goes on now. */
+	device_poke_peer(peer);
+}
+
+/**
+ * catch_up() - our first key has come: do what had to wait for it
+ * @peer:	peer
+ * @now:	the present
+ */
+static void catch_up(struct peer *peer, uint64_t now)
+{
+	(void)now;
+	if (!staged_is_empty(&peer->staged) ||
+	    atomic_load_explicit(&peer->timers.persistent_s,
+				 memory_order_relaxed))
+		greet(peer);
 }
 
 void device_set_private_key(struct device *device,
 			    const uint8_t key[NOISE_PRIVATE_KEY_LEN])
 {
 	uint8_t own[NOISE_PUBLIC_KEY_LEN];
+	bool had_key = noise_local_get_keys(&device->local, NULL, NULL);
 	struct peer *twin = NULL;
 
 	if (!noise_local_set_private_key(&device->local, key))
@@ -374,6 +403,37 @@ void device_set_private_key(struct device *device,
 	if (twin)
 		device_remove_peer(device, twin);
 	for_each_peer(device, end_sessions, 0);
+	if (!had_key)
+		for_each_peer(device, catch_up, 0);
+}
+
+/**
+ * renew() - forget what another copy of this machine may have
+ * @peer:	peer
+ * @now:	the present
+ *
+ * The handshake first: one that another thread completes meanwhile has filled
+ * its slot by then, or fails.
+ */
+static void renew(struct peer *peer, uint64_t now)
+{
+	(void)now;
+	noise_handshake_clear(&peer->handshake);
+	cookie_maker_forget(&peer->cookie);
+	timers_expire_handshake(&peer->timers);
+	if (noise_keypairs_clear(&peer->keypairs))
+		greet(peer);
+	else
+		device_poke_peer(peer);
+}
+
+void device_renew(struct device *device)
+{
+	cookie_checker_forget(&device->checker);
+	/* Without a key pair of ours the checker has one that was drawn. */
+	if (!noise_local_get_keys(&device->local, NULL, NULL))
+		cookie_checker_set_key(&device->checker, NULL);
+	for_each_peer(device, renew, 0);
 }
 
 void device_poke_peer(struct peer *peer)

@@ -216,11 +216,26 @@ void device_set_up(struct device *device, bool is_up, uint64_t now);
  * @key:	private key; all zero: none
  *
  * A peer that has our own public key now is removed; the others' sessions end,
- * except that what is on its way to us still arrives. Needs no memory. Control
- * thread.
+ * except that what is on its way to us still arrives. Handshakes that failed for
+ * want of a key, or that were begun with another one, begin anew at once. If
+ * there was no key before, so does one with each peer for which packets wait or
+ * which has persistent keepalives. Needs no memory. Control thread.
  */
 void device_set_private_key(struct device *device,
 			    const uint8_t key[NOISE_PRIVATE_KEY_LEN]);
+
+/**
+ * device_renew() - what other copies of this machine may have is void
+ * @device:	device
+ *
+ * For a machine that was resumed from a snapshot, or cloned: another copy of it
+ * may have sent with the same keys and counters, or may do so yet. All sessions
+ * end. Handshakes that are under way end, too: the ephemeral key exists in each
+ * copy. That an initiation was sent is forgotten, and so are the cookies
+ * received and the secret of those given out. Where there was a session, or a
+ * handshake of ours, another handshake begins at once. Control thread.
+ */
+void device_renew(struct device *device);
 
 /**
  * device_is_own_key() - is this our own public key?

@@ -30,13 +30,14 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 	struct device_endpoint ep;
 	int err;
 
-	timers_note_handshake_sent(&peer->timers, false, now);
 	if (!endpoint_cell_get(&peer->endpoint, &ep))
 		return -EDESTADDRREQ;
 	err = noise_handshake_create_initiation(&peer->handshake, realtime,
 						msg);
 	if (err)
 		return err;
+	/* Before it leaves, and only if it does: key or endpoint may come soon. */
+	timers_note_handshake_sent(&peer->timers, false, now);
 	cookie_maker_add_macs(&peer->cookie, msg, sizeof(*msg), now);
 	*to = ep;
 	return 0;

@@ -52,8 +52,8 @@ struct device_answer {
  * @msg:	filled on success
  * @to:		filled on success: where to send it
  *
- * It counts as sent, also if it fails: the next one comes REKEY_TIMEOUT later
- * anyway. The caller sends it, and calls peer_count_sent().
+ * It counts as sent, unless it fails: then the next one may leave as soon as
+ * what was missing is there. The caller sends it, and calls peer_count_sent().
  *
  * Return: 0; -EDESTADDRREQ: the peer's endpoint is not known; NOISE_E_NO_KEY,
  * NOISE_E_BAD_KEY, NOISE_E_STATE; -ENOMEM, -ENOSPC.

@@ -139,6 +139,12 @@ void timers_note_handshake_done(struct timers *timers)
 void timers_expire_handshake(struct timers *timers)
 {
 	set(&timers->handshake_sent_ns, 0);
+	clear(&timers->has_responded);
+	if (!timers->is_attempting)
+		return;
+	timers->is_attempting = false;
+	atomic_store_explicit(&timers->wants_handshake, true,
+			      memory_order_relaxed);
 }
 
 /**

@@ -196,10 +196,13 @@ void timers_note_session(struct timers *timers, uint64_t now);
 void timers_note_handshake_done(struct timers *timers);
 
 /**
- * timers_expire_handshake() - let the next initiation leave without waiting
+ * timers_expire_handshake() - what was sent of a handshake is void
  * @timers:	timers
  *
- * After a change of the private key. Control thread.
+ * The next initiation need not wait for REKEY_TIMEOUT to go by. An attempt that
+ * is under way begins anew at the next timers_check(), with its whole time. For
+ * a change of the private key, and for device_renew(). Control thread; the
+ * caller sees to it that the peer is looked at.
  */
 void timers_expire_handshake(struct timers *timers);
 

@@ -263,6 +263,14 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 	secret_zero(cookie, sizeof(cookie));
 }
 
+void cookie_checker_forget(struct cookie_checker *checker)
+{
+	pthread_mutex_lock(&checker->lock);
+	secret_zero(checker->secret, sizeof(checker->secret));
+	checker->has_secret = false;
+	pthread_mutex_unlock(&checker->lock);
+}
+
 void cookie_maker_init(struct cookie_maker *maker,
 		       const uint8_t public_key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -294,6 +302,16 @@ void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
 		compute_mac2(macs + COOKIE_LEN, maker->cookie, msg, len);
 	else
 		memset(macs + COOKIE_LEN, 0, COOKIE_LEN);
+	pthread_mutex_unlock(&maker->lock);
+}
+
+void cookie_maker_forget(struct cookie_maker *maker)
+{
+	pthread_mutex_lock(&maker->lock);
+	secret_zero(maker->cookie, sizeof(maker->cookie));
+	secret_zero(maker->sent_mac1, sizeof(maker->sent_mac1));
+	maker->has_cookie = false;
+	maker->has_sent_mac1 = false;
 	pthread_mutex_unlock(&maker->lock);
 }
 

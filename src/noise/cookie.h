@@ -124,6 +124,14 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 			       size_t source_len, uint64_t now,
 			       struct message_cookie *reply);
 
+/**
+ * cookie_checker_forget() - the cookies given out so far are void
+ * @checker:	checker
+ *
+ * The secret is wiped; the next reply draws another. Any thread.
+ */
+void cookie_checker_forget(struct cookie_checker *checker);
+
 /*
  * @lock:		[m] held for a few hashes
  * @mac1_key:		[I] of the peer's public key
@@ -172,6 +180,14 @@ void cookie_maker_deinit(struct cookie_maker *maker);
  */
 void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
 			   uint64_t now);
+
+/**
+ * cookie_maker_forget() - the cookie received, and what was sent, is void
+ * @maker:	maker
+ *
+ * No reply is taken before the next message. Any thread.
+ */
+void cookie_maker_forget(struct cookie_maker *maker);
 
 /**
  * cookie_maker_consume_reply() - take a cookie reply

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "crypto/secret.h"
 #include "noise/local.h"
@@ -232,26 +233,43 @@ struct noise_keypair *noise_keypairs_get_current(struct noise_keypairs *kps)
 	return kp;
 }
 
+/**
+ * retire() - have a keypair draw no counter any more
+ * @kp:		keypair; NULL is ok
+ *
+ * Relaxed: a run drawn just before is sent, as if this came later.
+ *
+ * Return: true if there is one.
+ */
+static bool retire(struct noise_keypair *kp)
+{
+	if (kp)
+		atomic_store_explicit(&kp->is_unsendable, true,
+				      memory_order_relaxed);
+	return kp;
+}
+
 void noise_keypairs_expire_current(struct noise_keypairs *kps)
 {
 	pthread_mutex_lock(&kps->lock);
 	drop(kps, kps->next);
 	kps->next = NULL;
-	/* Relaxed: a run drawn just before is sent, as if this came later. */
-	if (kps->current)
-		atomic_store_explicit(&kps->current->is_unsendable, true,
-				      memory_order_relaxed);
+	retire(kps->current);
 	pthread_mutex_unlock(&kps->lock);
 }
 
-void noise_keypairs_clear(struct noise_keypairs *kps)
+bool noise_keypairs_clear(struct noise_keypairs *kps)
 {
+	struct noise_keypair **slots[] = { &kps->previous, &kps->next,
+					   &kps->current };
+	bool was_there = false;
+
 	pthread_mutex_lock(&kps->lock);
-	drop(kps, kps->previous);
-	drop(kps, kps->next);
-	drop(kps, kps->current);
-	kps->previous = NULL;
-	kps->next = NULL;
-	kps->current = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(slots); i++) {
+		was_there |= retire(*slots[i]);
+		drop(kps, *slots[i]);
+		*slots[i] = NULL;
+	}
 	pthread_mutex_unlock(&kps->lock);
+	return was_there;
 }

@@ -251,8 +251,10 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps);
  * @kps:	slots
  *
  * Index entries go at once; each keypair is wiped when its last user is done.
- * Takes the slots' lock. Any thread.
+ * Until then it draws no counter any more. Takes the slots' lock. Any thread.
+ *
+ * Return: true if there was a keypair.
  */
-void noise_keypairs_clear(struct noise_keypairs *kps);
+bool noise_keypairs_clear(struct noise_keypairs *kps);
 
 #endif /* NOISE_KEYPAIR_H */

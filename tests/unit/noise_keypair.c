@@ -334,7 +334,10 @@ static void test_rotation(void **state)
 	}
 }
 
-/* Who still holds a keypair may use it after it left the slots. */
+/*
+ * Who still holds a keypair may use what he has drawn after it left the slots,
+ * and open what comes, but draws nothing more.
+ */
 static void test_references(void **state)
 {
 	struct noise_keypair *kp;
@@ -347,9 +350,11 @@ static void test_references(void **state)
 	add(&w.a, 'A');
 	kp = noise_keypairs_get_current(&w.a.kps);
 	assert_non_null(kp);
-	noise_keypairs_clear(&w.a.kps);
-	assert_null(noise_keypairs_get_current(&w.a.kps));
 	assert_int_equal(noise_keypair_reserve(kp, 3, &first), 3);
+	assert_true(noise_keypairs_clear(&w.a.kps));
+	assert_false(noise_keypairs_clear(&w.a.kps));
+	assert_null(noise_keypairs_get_current(&w.a.kps));
+	assert_int_equal(noise_keypair_reserve(kp, 1, &first), 0);
 	assert_true(noise_keypair_accept(kp, 0));
 	assert_false(noise_keypair_accept(kp, 0));
 	noise_keypair_put(kp);

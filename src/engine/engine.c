@@ -26,6 +26,7 @@
 #include "engine/outbound.h"
 #include "engine/sockets.h"
 #include "engine/thread.h"
+#include "engine/vmgenid.h"
 #include "engine/clocks.h"
 #include "engine/worker.h"
 #include "tun/link.h"
@@ -50,6 +51,7 @@ enum {
  * @worker:	its thread
  * @handshaker:	its thread
  * @link:	[c] netlink
+ * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] to listen on when up, 0: any
  * @fwmark:	[c]
  * @is_up:	[c] the link is up, and the sockets are open
@@ -75,6 +77,7 @@ struct engine {
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
+	struct vmgenid vmgenid;
 	uint16_t port;
 	uint32_t fwmark;
 	bool is_up;
@@ -507,6 +510,15 @@ static int add_watch(struct engine *e, struct loop_watch *watch, int fd,
 	return loop_add(e->config.loop, watch, EPOLLIN);
 }
 
+/* Another copy of this machine may have all that we have in memory. */
+static void renew(void *arg)
+{
+	struct engine *e = arg;
+
+	device_renew(&e->device);
+	op_wake(e);
+}
+
 static int watch_all(struct engine *e)
 {
 	int err = add_watch(e, &e->tick_watch, e->tick_fd, tick_ready);
@@ -518,6 +530,8 @@ static int watch_all(struct engine *e)
 	if (err == 0)
 		err = add_watch(e, &e->link_watch, link_get_fd(&e->link),
 				link_ready);
+	if (err == 0)
+		err = vmgenid_watch(&e->vmgenid, e->config.loop, renew, e);
 	return err;
 }
 
@@ -582,8 +596,10 @@ static int init_parts(struct engine *e)
 	if (err == 0)
 		err = link_open(&e->link, &tun_sys_linux, e->tun.ifindex,
 				e->tun.name);
-	if (err == 0)
+	if (err == 0) {
+		vmgenid_open(&e->vmgenid);
 		return 0;
+	}
 	worker_deinit(&e->worker);
 	inbound_lane_deinit(&e->in6);
 err_deinit_in4:
@@ -676,6 +692,7 @@ void engine_free(struct engine *e)
 		handshaker_stop(&e->handshaker);
 		log_totals(e);
 	}
+	vmgenid_close(&e->vmgenid);
 	link_close(&e->link);
 	worker_deinit(&e->worker);
 	inbound_lane_deinit(&e->in6);

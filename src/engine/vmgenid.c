@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtual machine that is resumed from a snapshot has the memory of an earlier
+ * time: the keys of sessions, and counters that were used since. A clone has
+ * them a second time. What is encrypted twice with one key and one counter lies
+ * open, so such a machine must not go on with its sessions.
+ *
+ * A hypervisor tells its guest by the "VM generation ID", a device. Linux has a
+ * driver for it (drivers/virt/vmgenid.c, 5.18), which first gives the kernel's
+ * random numbers a new seed and then, in newer kernels, sends an event of
+ * the kind that udev listens to: "change@…", with NEW_VMGENID=1 in it.
+ *
+ * Those events come by a netlink socket, which anybody may open:
+ *
+ *  - They are sent into the network namespaces that belong to the first user
+ *    namespace, and into no others (lib/kobject_uevent.c, 4.18; before, into
+ *    all). There is no event to hear in a container that has a user namespace
+ *    of its own, unless its manager passes events on.
+ *  - Other processes may write to the socket, too. The kernel's messages, and
+ *    those that root of the namespace has the kernel pass on, come from port 0.
+ *  - A host that starts containers has hundreds of "add@" and "remove@"; a
+ *    filter in the socket throws away all but "change@" before it costs a
+ *    wake-up or room in the socket's buffer.
+ *  - If the buffer was full, what was lost is not known: it counts as a new
+ *    generation. That costs a handshake with each peer.
+ */
+#include "engine/vmgenid.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/nsfs.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+enum {
+	/* Longer than any event of the kernel (UEVENT_BUFFER_SIZE is 2048). */
+	EVENT_CAP = 8192,
+	/* Events taken per call, so that a flood does not hold the thread. */
+	EVENTS_MAX = 64,
+	/* Failures in a row after which nothing good comes any more. */
+	FAILURES_MAX = 16,
+	/* The group of the kernel's own events; udev's have another. */
+	GROUP_KERNEL = 1,
+};
+
+/* Inode of the first user namespace (PROC_USER_INIT_INO of the kernel). */
+#define FIRST_USER_NS 0xEFFFFFFDu
+
+/* Let "change@" through, and nothing else. Loads are big-endian. */
+static struct sock_filter only_changes[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x6368616e /* chan */, 0, 5),
+	BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 4),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x6765 /* ge */, 0, 3),
+	BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 6),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0x40 /* @ */, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+	BPF_STMT(BPF_RET | BPF_K, 0),
+};
+
+/* Open, filter and bind the socket. Return: it; -errno. */
+static int open_socket(void)
+{
+	const struct sock_fprog filter = {
+		.len = ARRAY_LEN(only_changes),
+		.filter = only_changes,
+	};
+	const struct sockaddr_nl addr = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = GROUP_KERNEL,
+	};
+	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+			NETLINK_KOBJECT_UEVENT);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter,
+		       sizeof(filter)) == 0 &&
+	    bind(fd, (const void *)&addr, sizeof(addr)) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+/*
+ * Does our network namespace belong to the first user namespace?
+ *
+ * Return: 1; 0; -errno: it cannot be told.
+ */
+static int ask_owner(void)
+{
+	int net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct stat st = { 0 };
+	int user, err = 0;
+
+	if (net < 0)
+		return -errno;
+	user = ioctl(net, NS_GET_USERNS);
+	if (user < 0 || fstat(user, &st) < 0)
+		err = -errno;
+	if (user >= 0)
+		close(user);
+	close(net);
+	return err ? err : st.st_ino == FIRST_USER_NS;
+}
+
+void vmgenid_open(struct vmgenid *v)
+{
+	int owner = ask_owner();
+
+	*v = (struct vmgenid){ .fd = open_socket() };
+	if (v->fd < 0)
+		log_event("a snapshot of this machine that is resumed is not "
+			  "noticed: no events of the kernel: %s",
+			  strerror(-v->fd));
+	else if (owner == 0)
+		log_event("a snapshot of this machine that is resumed is not "
+			  "noticed: the kernel sends no events into a user "
+			  "namespace");
+	else if (owner < 0)
+		log_event("a snapshot of this machine that is resumed may not "
+			  "be noticed: cannot tell whose this namespace is: %s",
+			  strerror(-owner));
+}
+
+static void unwatch(struct vmgenid *v)
+{
+	if (v->loop)
+		loop_remove(v->loop, &v->watch);
+	v->loop = NULL;
+}
+
+void vmgenid_close(struct vmgenid *v)
+{
+	unwatch(v);
+	if (v->fd >= 0)
+		close(v->fd);
+	v->fd = -1;
+}
+
+bool vmgenid_parse(const char *event, size_t len)
+{
+	static const char name[] = "NEW_VMGENID=";
+	const size_t name_len = sizeof(name) - 1;
+
+	while (len >= name_len) {
+		size_t field_len = strnlen(event, len);
+
+		if (field_len >= name_len && !memcmp(event, name, name_len))
+			return true;
+		if (field_len == len)
+			break;
+		event += field_len + 1;
+		len -= field_len + 1;
+	}
+	return false;
+}
+
+int vmgenid_receive(struct vmgenid *v)
+{
+	char event[EVENT_CAP];
+	bool is_new = false;
+
+	for (int i = 0; i < EVENTS_MAX; i++) {
+		struct sockaddr_nl from = { 0 };
+		struct iovec iov = { event, sizeof(event) };
+		struct msghdr msg = { .msg_name = &from,
+				      .msg_namelen = sizeof(from),
+				      .msg_iov = &iov,
+				      .msg_iovlen = 1 };
+		ssize_t n = recvmsg(v->fd, &msg, MSG_DONTWAIT);
+
+		if (n >= 0 && from.nl_pid == 0)
+			is_new |= vmgenid_parse(event, (size_t)n);
+		else if (n < 0 && errno == ENOBUFS)
+			is_new = true;
+		else if (n < 0 && errno == EAGAIN)
+			break;
+		else if (n < 0 && errno != EINTR)
+			return is_new ? 1 : -errno;
+	}
+	return is_new;
+}
+
+static void ready(struct loop_watch *watch, uint32_t events)
+{
+	struct vmgenid *v = watch->arg;
+	int r = vmgenid_receive(v);
+
+	(void)events;
+	if (r > 0) {
+		log_event("this machine was resumed from a snapshot, or "
+			  "cloned: all sessions end");
+		v->renew(v->arg);
+	}
+	v->n_failed = r < 0 ? v->n_failed + 1 : 0;
+	if (v->n_failed < FAILURES_MAX)
+		return;
+	/* It would be reported as readable for ever. */
+	log_error("events of the kernel cannot be received any more: %s",
+		  strerror(-r));
+	unwatch(v);
+}
+
+int vmgenid_watch(struct vmgenid *v, struct loop *loop,
+		  void (*renew)(void *arg), void *arg)
+{
+	int err;
+
+	if (v->fd < 0)
+		return 0;
+	v->watch = (struct loop_watch){ .fd = v->fd, .ready = ready, .arg = v };
+	v->renew = renew;
+	v->arg = arg;
+	err = loop_add(loop, &v->watch, EPOLLIN);
+	if (err == 0)
+		v->loop = loop;
+	return err;
+}

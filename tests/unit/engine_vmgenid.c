@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* Which events of the kernel tell of a new generation of the machine. */
+#include <string.h>
+
+#include "base/bytes.h"
+#include "engine/vmgenid.h"
+#include "tests/lib/check.h"
+
+#define EVENT(text)                             \
+	{                                       \
+		(text), sizeof(text) - 1, false \
+	}
+#define NEW(text)                              \
+	{                                      \
+		(text), sizeof(text) - 1, true \
+	}
+
+static void events(void **state)
+{
+	static const struct {
+		const char *text;
+		size_t len;
+		bool is_new;
+	} cases[] = {
+		EVENT(""),
+		EVENT("\0"),
+		EVENT("change@/x\0ACTION=change\0SEQNUM=1\0"),
+		EVENT("change@/x\0OLD_NEW_VMGENID=1\0"),
+		EVENT("change@/x\0NEW_VMGENI"),
+		EVENT("change@/NEW_VMGENID=1\0DEVPATH=/NEW_VMGENID=1\0"),
+		NEW("change@/x\0NEW_VMGENID=1\0"),
+		NEW("change@/x\0NEW_VMGENID=2\0SEQNUM=1\0"),
+		NEW("change@/x\0\0\0NEW_VMGENID="),
+		NEW("NEW_VMGENID="),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		/* From the heap, so that a byte too far is seen. */
+		size_t len = cases[i].len;
+		char *text = malloc(len ? len : 1);
+
+		assert_non_null(text);
+		memcpy(text, cases[i].text, len);
+		if (vmgenid_parse(text, len) != cases[i].is_new)
+			fail_msg("case %zu: %s", i, cases[i].text);
+		/* Any part of it is read without harm. */
+		for (size_t cut = 0; cut < len; cut++)
+			vmgenid_parse(text + cut, len - cut);
+		free(text);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(events),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

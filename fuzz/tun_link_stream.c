@@ -11,15 +11,17 @@
 #include "fuzz/fuzz.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 
+#include "base/netlink.h"
 #include "fuzz/input.h"
 #include "tun/link.h"
 
 enum {
 	CALLS_MAX = 64,
+	/* The longest message that is written here. */
+	MESSAGE_CAP = 1024,
 	/* Options. */
 	OPT_RAW = 1,
 	OPT_STRANGER = 2,
@@ -36,36 +38,36 @@ static bool is_behind;
 static unsigned int n_true;
 
 /* An attribute of the kind that is looked at, right or nearly. */
-static void put_attribute(struct nlmsghdr *nlh)
+static void put_attribute(struct netlink_builder *b)
 {
 	static const char name[] = "wg0\0wg1\0renamed-again-1\0too-long-a-name";
 	static const uint16_t u32s[] = { IFLA_MTU, IFLA_NEW_NETNSID,
 					 IFLA_NEW_IFINDEX,
 					 IFLA_TARGET_NETNSID };
 	uint8_t kind = input_byte(&input), value = input_byte(&input);
-	struct nlattr *nest;
+	size_t nest;
 
 	switch (kind % 8) {
 	case 0:
-		mnl_attr_put_strz(nlh, IFLA_IFNAME,
-				  name + value % (sizeof(name) - 1));
+		netlink_put_string(b, IFLA_IFNAME,
+				   name + value % (sizeof(name) - 1));
 		break;
 	case 1:
-		mnl_attr_put(nlh, IFLA_IFNAME, value % 24, name);
+		netlink_put(b, IFLA_IFNAME, name, value % 24);
 		break;
 	case 2:
-		nest = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
-		mnl_attr_put_strz(nlh, IFLA_INFO_KIND,
-				  value & 1 ? "tun" : "tap");
-		mnl_attr_nest_end(nlh, nest);
+		nest = netlink_nest_begin(b, IFLA_LINKINFO);
+		netlink_put_string(b, IFLA_INFO_KIND,
+				   value & 1 ? "tun" : "tap");
+		netlink_nest_end(b, nest);
 		break;
 	case 3:
-		mnl_attr_put(nlh, value, value % 12, name);
+		netlink_put(b, value, name, value % 12);
 		break;
 	default:
-		mnl_attr_put_u32(nlh, u32s[kind % 4],
-				 value < 128 ? value
-					     : ~0U << (value - 128) % 32);
+		netlink_put_u32(b, u32s[kind % 4],
+				value < 128 ? value
+					    : ~0U << (value - 128) % 32);
 	}
 }
 
@@ -75,25 +77,25 @@ static size_t put_message(void *at)
 					  RTM_NEWADDR, RTM_DELROUTE,
 					  NLMSG_ERROR, NLMSG_DONE,
 					  RTM_NEWLINK, RTM_NEWLINK };
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(at);
 	uint8_t what = input_byte(&input), who = input_byte(&input);
+	struct netlink_builder b;
 	struct ifinfomsg *ifi;
 	struct nlmsgerr *err;
 
-	nlh->nlmsg_type = types[what % 8];
-	nlh->nlmsg_seq = who % 4;
-	if (nlh->nlmsg_type == NLMSG_ERROR) {
-		err = mnl_nlmsg_put_extra_header(nlh, sizeof(*err));
+	netlink_begin(&b, at, MESSAGE_CAP, types[what % 8], 0);
+	b.header->nlmsg_seq = who % 4;
+	if (b.header->nlmsg_type == NLMSG_ERROR) {
+		err = netlink_put_body(&b, sizeof(*err));
 		err->error = -(what >> 4);
-		return nlh->nlmsg_len;
+		return NLMSG_ALIGN(b.header->nlmsg_len);
 	}
-	ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
+	ifi = netlink_put_body(&b, sizeof(*ifi));
 	ifi->ifi_family = what & 8 && who & 128 ? AF_BRIDGE : AF_UNSPEC;
 	ifi->ifi_index = who % 4;
 	ifi->ifi_flags = what & 16 ? IFF_UP : 0;
 	for (uint8_t n = what >> 5; n; n--)
-		put_attribute(nlh);
-	return nlh->nlmsg_len;
+		put_attribute(&b);
+	return NLMSG_ALIGN(b.header->nlmsg_len);
 }
 
 static size_t put_datagram(uint8_t *buf, uint8_t options)
@@ -188,19 +190,19 @@ static void receive(struct link *link)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static struct tun_sys sys;
-	static struct mnl_socket *sock;
+	static int fd = -1;
 	struct link link = { .sys = &sys };
 
-	if (!sock) {
+	if (fd < 0) {
 		sys = tun_sys_linux;
 		sys.recvmsg = sys_recvmsg;
 		/* Nothing is asked of it but its number. */
-		sock = mnl_socket_open(NETLINK_ROUTE);
-		require(sock != NULL);
+		fd = netlink_open(NETLINK_ROUTE, 0, 0);
+		require(fd >= 0);
 	}
 	input = (struct input){ data, len };
 	is_behind = false;
-	link.sock = sock;
+	link.fd = fd;
 	link_state_init(&link.state, 2, "wg0");
 	link.state.seq = 1;
 	link.state.home_nsid = (int8_t)input_byte(&input);

@@ -29,12 +29,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/netlink.h"
 
 /* Longer than any message about links that is known. */
 #define BUFFER_LEN 32768
@@ -54,41 +56,30 @@
  * @ifindex:	interface index
  * @up:		IFF_UP
  * @is_tun:	it is a TUN or TAP
- * @mtu:	MTU, or NULL
+ * @has_mtu:	@mtu is known
+ * @mtu:	MTU
  * @name:	name, or NULL
- * @new_nsid:	where it moved to, or NULL
- * @new_ifindex: its index there, or NULL
- * @target_nsid: namespace that a reply is about, or NULL
+ * @has_new_nsid: it moved to @new_nsid
+ * @new_nsid:	the number of another namespace, or -1
+ * @has_new_ifindex: @new_ifindex is known
+ * @new_ifindex: its index there
+ * @has_target_nsid: the message is a reply about @target_nsid
+ * @target_nsid: a namespace
  */
 struct link_news {
 	unsigned int ifindex;
 	bool up;
 	bool is_tun;
-	const struct nlattr *mtu;
+	bool has_mtu;
+	uint32_t mtu;
 	const char *name;
-	const struct nlattr *new_nsid;
-	const struct nlattr *new_ifindex;
-	const struct nlattr *target_nsid;
+	bool has_new_nsid;
+	uint32_t new_nsid;
+	bool has_new_ifindex;
+	uint32_t new_ifindex;
+	bool has_target_nsid;
+	uint32_t target_nsid;
 };
-
-/**
- * message_ok() - whether a whole message is there
- * @nlh:	message
- * @left:	bytes there; may be a little below 0 after the last message
- *
- * libmnl 1.0.4 alone takes a length of 2^31 and more for a negative one, and
- * that for a short message. It also lets the last attribute reach to the next
- * multiple of 4; that much the kernel always sends.
- *
- * Return: true if so.
- */
-static bool message_ok(const struct nlmsghdr *nlh, int left)
-{
-	const uint32_t end = MNL_ALIGNTO - 1;
-
-	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left &&
-	       ((nlh->nlmsg_len + end) & ~end) <= (uint32_t)left;
-}
 
 /**
  * push_event() - add an event to a list
@@ -112,61 +103,52 @@ static void push_event(struct link_events *events, enum link_event kind)
 		events->kinds[events->cnt++] = kind;
 }
 
-/**
- * parse_info() - take the kind out of IFLA_LINKINFO
- * @attr:	attribute in it
- * @data:	struct link_news
- *
- * Return: MNL_CB_OK.
- */
-static int parse_info(const struct nlattr *attr, void *data)
+/* Take the kind out of IFLA_LINKINFO. */
+static void parse_info(struct link_news *news, const struct nlattr *info)
 {
-	struct link_news *news = data;
+	struct netlink_attrs attrs;
+	const struct nlattr *attr;
 
-	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND &&
-	    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
-		news->is_tun = !strcmp(mnl_attr_get_str(attr), "tun");
-	return MNL_CB_OK;
+	netlink_attrs_init_nested(&attrs, info);
+	while ((attr = netlink_attrs_next(&attrs))) {
+		const char *kind = netlink_attr_string(attr, UINT16_MAX);
+
+		if (netlink_attr_type(attr) == IFLA_INFO_KIND && kind)
+			news->is_tun = !strcmp(kind, "tun");
+	}
 }
 
-/**
- * parse_attr() - take an attribute of a message about a link
- * @attr:	attribute; of a wrong length it is passed over
- * @data:	struct link_news
- *
- * Return: MNL_CB_OK.
- */
-static int parse_attr(const struct nlattr *attr, void *data)
+/* Take an attribute of a message about a link. One of a wrong length is passed
+ * over. */
+static void parse_attr(struct link_news *news, const struct nlattr *attr)
 {
-	struct link_news *news = data;
-	bool is_u32 = mnl_attr_validate(attr, MNL_TYPE_U32) == 0;
+	const char *name = netlink_attr_string(attr, IFNAMSIZ);
 
-	switch (mnl_attr_get_type(attr)) {
+	switch (netlink_attr_type(attr)) {
 	case IFLA_MTU:
-		news->mtu = is_u32 ? attr : NULL;
+		news->has_mtu = netlink_attr_u32(attr, &news->mtu);
 		break;
 	case IFLA_IFNAME:
-		if (mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0 &&
-		    mnl_attr_get_payload_len(attr) <= IFNAMSIZ)
-			news->name = mnl_attr_get_str(attr);
+		if (name && netlink_attr_len(attr) <= IFNAMSIZ)
+			news->name = name;
 		break;
 	case IFLA_NEW_NETNSID:
-		news->new_nsid = is_u32 ? attr : NULL;
+		news->has_new_nsid = netlink_attr_u32(attr, &news->new_nsid);
 		break;
 	case IFLA_NEW_IFINDEX:
-		news->new_ifindex = is_u32 ? attr : NULL;
+		news->has_new_ifindex =
+			netlink_attr_u32(attr, &news->new_ifindex);
 		break;
 	case IFLA_TARGET_NETNSID:
-		news->target_nsid = is_u32 ? attr : NULL;
+		news->has_target_nsid =
+			netlink_attr_u32(attr, &news->target_nsid);
 		break;
 	case IFLA_LINKINFO:
-		if (mnl_attr_validate(attr, MNL_TYPE_NESTED) == 0)
-			mnl_attr_parse_nested(attr, parse_info, news);
+		parse_info(news, attr);
 		break;
 	default:
 		break;
 	}
-	return MNL_CB_OK;
 }
 
 /**
@@ -191,7 +173,7 @@ static void set_up(struct link_state *st, bool up, struct link_events *events)
 static void update(struct link_state *st, const struct link_news *news,
 		   struct link_events *events)
 {
-	uint32_t mtu = news->mtu ? mnl_attr_get_u32(news->mtu) : st->mtu;
+	uint32_t mtu = news->has_mtu ? news->mtu : st->mtu;
 
 	if (news->name && strcmp(news->name, st->name) != 0) {
 		snprintf(st->name, sizeof(st->name), "%s", news->name);
@@ -213,15 +195,15 @@ static void update(struct link_state *st, const struct link_news *news,
 static void follow(struct link_state *st, const struct link_news *news,
 		   struct link_events *events)
 {
-	int nsid = (int)mnl_attr_get_u32(news->new_nsid);
+	int nsid = (int)news->new_nsid;
 
 	/* Only a number that home gave says something at home. */
 	if (st->nsid != LINK_NSID_HOME || nsid < 0)
 		st->nsid = LINK_NSID_UNKNOWN;
 	else
 		st->nsid = nsid;
-	if (news->new_ifindex)
-		st->ifindex = mnl_attr_get_u32(news->new_ifindex);
+	if (news->has_new_ifindex)
+		st->ifindex = news->new_ifindex;
 	/* It was set down before, but that message may be lost. */
 	set_up(st, false, events);
 	push_event(events, LINK_MOVED);
@@ -259,23 +241,26 @@ static bool is_ours(struct link_state *st, const struct link_news *news,
 static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 		       int nsid, struct link_events *events)
 {
-	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+	const struct ifinfomsg *ifi = netlink_get_body(nlh, sizeof(*ifi));
 	struct link_news news = { 0 };
+	struct netlink_attrs attrs;
+	const struct nlattr *attr;
 
-	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*ifi) ||
-	    ifi->ifi_family != AF_UNSPEC)
+	if (!ifi || ifi->ifi_family != AF_UNSPEC)
 		return;
 	news.ifindex = (unsigned int)ifi->ifi_index;
 	news.up = ifi->ifi_flags & IFF_UP;
-	mnl_attr_parse(nlh, sizeof(*ifi), parse_attr, &news);
-	if (news.target_nsid)
-		nsid = (int)mnl_attr_get_u32(news.target_nsid);
+	netlink_attrs_init(&attrs, nlh, sizeof(*ifi));
+	while ((attr = netlink_attrs_next(&attrs)))
+		parse_attr(&news, attr);
+	if (news.has_target_nsid)
+		nsid = (int)news.target_nsid;
 	if (!is_ours(st, &news, nsid)) {
 		if (nsid == LINK_NSID_HOME)
 			push_event(events, LINK_NETWORK);
 	} else if (nlh->nlmsg_type == RTM_NEWLINK) {
 		update(st, &news, events);
-	} else if (news.new_nsid) {
+	} else if (news.has_new_nsid) {
 		follow(st, &news, events);
 	} else {
 		st->deleted = true;
@@ -293,11 +278,9 @@ static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 static void parse_error(const struct link_state *st, const struct nlmsghdr *nlh,
 			struct link_events *events)
 {
-	const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
+	const struct nlmsgerr *err = netlink_get_body(nlh, sizeof(*err));
 
-	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*err))
-		return;
-	if (nlh->nlmsg_seq == st->seq && err->error != 0 && !st->deleted)
+	if (err && nlh->nlmsg_seq == st->seq && err->error != 0 && !st->deleted)
 		push_event(events, LINK_MISSING);
 }
 
@@ -329,12 +312,13 @@ void link_state_init(struct link_state *st, unsigned int ifindex,
 void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 		struct link_events *events)
 {
-	const struct nlmsghdr *nlh = buf;
-	int left = (int)size_min(len, INT32_MAX);
+	struct netlink_messages messages;
+	const struct nlmsghdr *nlh;
 
 	if (nsid == st->home_nsid)
 		nsid = LINK_NSID_HOME;
-	for (; message_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+	netlink_messages_init(&messages, buf, len);
+	while ((nlh = netlink_messages_next(&messages))) {
 		switch (nlh->nlmsg_type) {
 		case RTM_NEWLINK:
 		case RTM_DELLINK:
@@ -360,49 +344,40 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 }
 
 /**
- * parse_nsid() - take the number out of an RTM_NEWNSID
- * @attr:	attribute
- * @data:	int, receives the number
- *
- * Return: MNL_CB_OK.
- */
-static int parse_nsid(const struct nlattr *attr, void *data)
-{
-	int *nsid = data;
-
-	if (mnl_attr_get_type(attr) == NETNSA_NSID &&
-	    mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
-		*nsid = (int)mnl_attr_get_u32(attr);
-	return MNL_CB_OK;
-}
-
-/**
  * ask_home_nsid() - ask what number the namespace has for itself
- * @sock:	a socket that hears nothing else
+ * @fd:		a socket that hears nothing else
  *
  * Return: the number, LINK_NSID_HOME if it has none or cannot be asked.
  */
-static int ask_home_nsid(struct mnl_socket *sock)
+static int ask_home_nsid(int fd)
 {
-	uint32_t words[256];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
-	int nsid = LINK_NSID_HOME;
-	struct rtgenmsg *gen;
+	const struct rtgenmsg gen = { .rtgen_family = AF_UNSPEC };
+	uint32_t words[256], nsid;
+	struct netlink_messages messages;
+	struct netlink_builder request;
+	struct netlink_attrs attrs;
+	const struct nlmsghdr *nlh;
+	const struct nlattr *attr;
 	ssize_t n;
 
-	nlh->nlmsg_type = RTM_GETNSID;
-	nlh->nlmsg_flags = NLM_F_REQUEST;
-	gen = mnl_nlmsg_put_extra_header(nlh, sizeof(*gen));
-	gen->rtgen_family = AF_UNSPEC;
-	mnl_attr_put_u32(nlh, NETNSA_PID, (uint32_t)getpid());
-	if (mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) < 0)
+	netlink_begin(&request, words, sizeof(words), RTM_GETNSID,
+		      NLM_F_REQUEST);
+	memcpy(netlink_put_body(&request, sizeof(gen)), &gen, sizeof(gen));
+	netlink_put_u32(&request, NETNSA_PID, (uint32_t)getpid());
+	if (send(fd, words, request.header->nlmsg_len, 0) < 0)
 		return LINK_NSID_HOME;
 	/* The kernel answers within the send. */
-	n = mnl_socket_recvfrom(sock, words, sizeof(words));
-	if (n < 0 || !message_ok(nlh, (int)n) || nlh->nlmsg_type != RTM_NEWNSID)
+	n = recv(fd, words, sizeof(words), 0);
+	netlink_messages_init(&messages, words, n > 0 ? (size_t)n : 0);
+	nlh = netlink_messages_next(&messages);
+	if (!nlh || nlh->nlmsg_type != RTM_NEWNSID)
 		return LINK_NSID_HOME;
-	mnl_attr_parse(nlh, sizeof(*gen), parse_nsid, &nsid);
-	return nsid;
+	netlink_attrs_init(&attrs, nlh, sizeof(gen));
+	while ((attr = netlink_attrs_next(&attrs)))
+		if (netlink_attr_type(attr) == NETNSA_NSID &&
+		    netlink_attr_u32(attr, &nsid))
+			return (int)nsid;
+	return LINK_NSID_HOME;
 }
 
 /**
@@ -412,14 +387,13 @@ static int ask_home_nsid(struct mnl_socket *sock)
  */
 static int get_home_nsid(void)
 {
-	struct mnl_socket *sock;
+	int fd = netlink_open(NETLINK_ROUTE, SOCK_NONBLOCK, 0);
 	int nsid;
 
-	sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (!sock)
+	if (fd < 0)
 		return LINK_NSID_HOME;
-	nsid = ask_home_nsid(sock);
-	mnl_socket_close(sock);
+	nsid = ask_home_nsid(fd);
+	close(fd);
 	return nsid;
 }
 
@@ -441,28 +415,22 @@ int link_open(struct link *link, const struct tun_sys *sys,
 {
 	int on = 1, len = RCVBUF_LEN, fd, err;
 
-	*link = (struct link){ .sys = sys };
+	*link = (struct link){ .sys = sys, .fd = -1 };
 	link_state_init(&link->state, ifindex, name);
-	link->sock =
-		mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (!link->sock)
-		return -errno;
-	fd = mnl_socket_get_fd(link->sock);
+	fd = netlink_open(NETLINK_ROUTE, SOCK_NONBLOCK, GROUPS);
+	if (fd < 0)
+		return fd;
 	link->state.home_nsid = get_home_nsid();
-	link->all_nsid =
-		mnl_socket_setsockopt(link->sock, NETLINK_LISTEN_ALL_NSID, &on,
-				      sizeof(on)) == 0;
+	link->all_nsid = setsockopt(fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID,
+				    &on, sizeof(on)) == 0;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &len, sizeof(len)) < 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &len, sizeof(len)) < 0)
-		goto err_close;
-	if (mnl_socket_bind(link->sock, GROUPS, MNL_SOCKET_AUTOPID) < 0)
-		goto err_close;
+	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &len, sizeof(len)) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	link->fd = fd;
 	return 0;
-
-err_close:
-	err = -errno;
-	mnl_socket_close(link->sock);
-	return err;
 }
 
 /**
@@ -471,8 +439,8 @@ err_close:
  */
 void link_close(struct link *link)
 {
-	mnl_socket_close(link->sock);
-	link->sock = NULL;
+	close(link->fd);
+	link->fd = -1;
 }
 
 /**
@@ -483,7 +451,7 @@ void link_close(struct link *link)
  */
 int link_get_fd(const struct link *link)
 {
-	return mnl_socket_get_fd(link->sock);
+	return link->fd;
 }
 
 /**
@@ -497,20 +465,20 @@ int link_get_fd(const struct link *link)
 int link_request(struct link *link)
 {
 	struct link_state *st = &link->state;
+	const struct ifinfomsg ifi = { .ifi_index = (int)st->ifindex };
+	struct netlink_builder request;
 	uint32_t words[64];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
-	struct ifinfomsg *ifi;
 
 	if (st->nsid == LINK_NSID_UNKNOWN)
 		return LINK_E_UNKNOWN;
-	nlh->nlmsg_type = RTM_GETLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST;
-	nlh->nlmsg_seq = ++st->seq;
-	ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
-	ifi->ifi_index = (int)st->ifindex;
+	netlink_begin(&request, words, sizeof(words), RTM_GETLINK,
+		      NLM_F_REQUEST);
+	request.header->nlmsg_seq = ++st->seq;
+	memcpy(netlink_put_body(&request, sizeof(ifi)), &ifi, sizeof(ifi));
 	if (st->nsid != LINK_NSID_HOME)
-		mnl_attr_put_u32(nlh, IFLA_TARGET_NETNSID, (uint32_t)st->nsid);
-	if (mnl_socket_sendto(link->sock, nlh, nlh->nlmsg_len) < 0)
+		netlink_put_u32(&request, IFLA_TARGET_NETNSID,
+				(uint32_t)st->nsid);
+	if (send(link->fd, words, request.header->nlmsg_len, 0) < 0)
 		return -errno;
 	return 0;
 }

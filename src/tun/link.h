@@ -12,8 +12,6 @@
 #include "base/bytes.h"
 #include "tun/sys.h"
 
-struct mnl_socket;
-
 enum {
 	LINK_EVENTS_MAX = 16,
 	/* Namespaces: the socket's own, and one that cannot be told. */
@@ -86,14 +84,14 @@ struct link_state {
 /**
  * struct link - the socket and what it told
  * @sys:	system calls
- * @sock:	the socket
+ * @fd:		the socket
  * @all_nsid:	other namespaces are heard, if this one has a number for them
  * @is_behind:	messages were lost; told when the rest has been read
  * @state:	the interface
  */
 struct link {
 	const struct tun_sys *sys;
-	struct mnl_socket *sock;
+	int fd;
 	bool all_nsid;
 	bool is_behind;
 	struct link_state state;

@@ -5,12 +5,13 @@
  * overflows.
  */
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/netlink.h"
 #include "tests/lib/check.h"
 #include "tests/lib/netns.h"
 #include "tun/link.h"
@@ -247,24 +248,31 @@ static void test_overflow(void **state)
  */
 static void number_home(uint32_t nsid)
 {
-	struct mnl_socket *sock = mnl_socket_open(NETLINK_ROUTE);
+	int fd = netlink_open(NETLINK_ROUTE, 0, 0);
 	uint32_t words[256];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(words);
-	struct rtgenmsg *gen;
+	const struct nlmsghdr *nlh;
+	const struct nlmsgerr *err;
+	struct netlink_messages messages;
+	struct netlink_builder b;
 	ssize_t n;
 
-	assert_non_null(sock);
-	nlh->nlmsg_type = RTM_NEWNSID;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
-	gen = mnl_nlmsg_put_extra_header(nlh, sizeof(*gen));
-	gen->rtgen_family = AF_UNSPEC;
-	mnl_attr_put_u32(nlh, NETNSA_PID, (uint32_t)getpid());
-	mnl_attr_put_u32(nlh, NETNSA_NSID, nsid);
-	assert_true(mnl_socket_sendto(sock, nlh, nlh->nlmsg_len) > 0);
-	n = mnl_socket_recvfrom(sock, words, sizeof(words));
+	assert_true(fd >= 0);
+	netlink_begin(&b, words, sizeof(words), RTM_NEWNSID,
+		      NLM_F_REQUEST | NLM_F_ACK);
+	netlink_put_body(&b, sizeof(struct rtgenmsg));
+	netlink_put_u32(&b, NETNSA_PID, (uint32_t)getpid());
+	netlink_put_u32(&b, NETNSA_NSID, nsid);
+	assert_true(send(fd, words, b.header->nlmsg_len, 0) > 0);
+	n = recv(fd, words, sizeof(words), 0);
 	assert_true(n > 0);
-	assert_int_equal(mnl_cb_run(words, (size_t)n, 0, 0, NULL, NULL), 0);
-	mnl_socket_close(sock);
+	netlink_messages_init(&messages, words, (size_t)n);
+	nlh = netlink_messages_next(&messages);
+	assert_non_null(nlh);
+	assert_int_equal(nlh->nlmsg_type, NLMSG_ERROR);
+	err = netlink_get_body(nlh, sizeof(*err));
+	assert_non_null(err);
+	assert_int_equal(err->error, 0);
+	close(fd);
 }
 
 /* Then the namespace's own messages come with that number. */

@@ -4,10 +4,10 @@
  * can bring. A message is built by the functions below, a row at a time.
  */
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
+#include "base/netlink.h"
 #include "tun_packet.h"
 #include "tun/link.h"
 
@@ -25,13 +25,17 @@ static void begin(void)
 	ev.cnt = 0;
 }
 
+/* The message that is being written. */
+static struct netlink_builder b;
+static void *body;
+
 static struct nlmsghdr *put(int type, size_t payload)
 {
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header((char *)words + used);
-
-	nlh->nlmsg_type = (uint16_t)type;
-	mnl_nlmsg_put_extra_header(nlh, payload);
-	return nlh;
+	netlink_begin(&b, (char *)words + used, sizeof(words) - used,
+		      (uint16_t)type, 0);
+	body = netlink_put_body(&b, payload);
+	assert_non_null(body);
+	return b.header;
 }
 
 static void finish(const struct nlmsghdr *nlh)
@@ -54,28 +58,28 @@ struct link_msg {
 static void put_link(const struct link_msg *m)
 {
 	struct nlmsghdr *nlh = put(m->type, sizeof(struct ifinfomsg));
-	struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+	struct ifinfomsg *ifi = body;
 
 	ifi->ifi_family = (uint8_t)m->family;
 	ifi->ifi_index = m->index ? m->index : INDEX;
 	ifi->ifi_flags = m->up ? IFF_UP : 0;
 	if (m->name)
-		mnl_attr_put_strz(nlh, IFLA_IFNAME, m->name);
+		netlink_put_string(&b, IFLA_IFNAME, m->name);
 	if (m->mtu)
-		mnl_attr_put_u32(nlh, IFLA_MTU, m->mtu);
+		netlink_put_u32(&b, IFLA_MTU, m->mtu);
 	if (m->kind) {
-		struct nlattr *nest = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
+		size_t nest = netlink_nest_begin(&b, IFLA_LINKINFO);
 
-		mnl_attr_put_strz(nlh, IFLA_INFO_KIND, m->kind);
-		mnl_attr_nest_end(nlh, nest);
+		netlink_put_string(&b, IFLA_INFO_KIND, m->kind);
+		netlink_nest_end(&b, nest);
 	}
 	if (m->moves) {
-		mnl_attr_put_u32(nlh, IFLA_NEW_NETNSID, (uint32_t)m->new_nsid);
-		mnl_attr_put_u32(nlh, IFLA_NEW_IFINDEX, (uint32_t)m->new_index);
+		netlink_put_u32(&b, IFLA_NEW_NETNSID, (uint32_t)m->new_nsid);
+		netlink_put_u32(&b, IFLA_NEW_IFINDEX, (uint32_t)m->new_index);
 	}
 	if (m->about)
-		mnl_attr_put_u32(nlh, IFLA_TARGET_NETNSID,
-				 (uint32_t)m->target_nsid);
+		netlink_put_u32(&b, IFLA_TARGET_NETNSID,
+				(uint32_t)m->target_nsid);
 	finish(nlh);
 }
 
@@ -283,7 +287,7 @@ static void test_answers(void **state)
 		begin();
 		nlh = put(NLMSG_ERROR, sizeof(*err));
 		nlh->nlmsg_seq = i == 0 ? 10 : 11;
-		err = mnl_nlmsg_get_payload(nlh);
+		err = body;
 		err->error = i == 1 ? 0 : -ENODEV;
 		st.deleted = i == 2;
 		finish(nlh);
@@ -317,12 +321,12 @@ static void test_malformed(void **state)
 	/* Attributes of wrong lengths, and a name without an end. */
 	begin();
 	nlh = put(RTM_NEWLINK, sizeof(struct ifinfomsg));
-	((struct ifinfomsg *)mnl_nlmsg_get_payload(nlh))->ifi_index = INDEX;
-	mnl_attr_put_u16(nlh, IFLA_MTU, 9);
-	mnl_attr_put(nlh, IFLA_IFNAME, 3, "abc");
-	mnl_attr_put_strz(nlh, IFLA_IFNAME, "0123456789abcdef");
-	attr = mnl_nlmsg_get_payload_tail(nlh);
-	mnl_attr_put_u32(nlh, IFLA_LINKINFO, 0xffffffff);
+	((struct ifinfomsg *)body)->ifi_index = INDEX;
+	netlink_put_u16(&b, IFLA_MTU, 9);
+	netlink_put(&b, IFLA_IFNAME, "abc", 3);
+	netlink_put_string(&b, IFLA_IFNAME, "0123456789abcdef");
+	attr = (void *)((char *)nlh + nlh->nlmsg_len);
+	netlink_put_u32(&b, IFLA_LINKINFO, 0xffffffff);
 	attr->nla_len = 7;
 	finish(nlh);
 	parse(HOME);
@@ -336,8 +340,7 @@ static void test_malformed(void **state)
 	nlh->nlmsg_len = 0xfffe0000;
 	parse(HOME);
 	check("");
-	/* One that ends in its last attribute: libmnl would read what lies
-	 * behind, up to a multiple of 4. */
+	/* One without the padding of its last attribute. */
 	begin();
 	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 9000 });
 	nlh = (struct nlmsghdr *)words;
@@ -375,14 +378,15 @@ static void test_garbage(void **state)
 			nlh->nlmsg_type = (uint16_t)types[i & 3];
 		}
 		if (len >= sizeof(*nlh) + sizeof(struct ifinfomsg)) {
-			struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+			struct ifinfomsg *ifi = (void *)(nlh + 1);
 
 			ifi->ifi_family = 0;
 			ifi->ifi_index = (int)st.ifindex;
 		}
 		if (len >= sizeof(*nlh) + sizeof(struct ifinfomsg) + 4) {
-			struct nlattr *attr = mnl_nlmsg_get_payload_offset(
-				nlh, sizeof(struct ifinfomsg));
+			struct nlattr *attr =
+				(void *)((char *)(nlh + 1) +
+					 sizeof(struct ifinfomsg));
 
 			attr->nla_len &= 0x3f;
 			attr->nla_type &= 0x3f;

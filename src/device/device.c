@@ -459,12 +459,14 @@ void device_poke_peer(struct peer *peer)
 static void forget_source(struct peer *peer)
 {
 	struct device *device = peer->device;
-	struct device_endpoint ep;
+	struct device_endpoint was;
+	struct device_endpoint next;
 
-	if (!endpoint_cell_get(&peer->endpoint, &ep))
+	if (!endpoint_cell_get(&peer->endpoint, &was))
 		return;
-	device->ops->forget_source(device->arg, &ep);
-	endpoint_cell_set(&peer->endpoint, &ep);
+	next = was;
+	device->ops->forget_source(device->arg, &next);
+	endpoint_cell_replace(&peer->endpoint, &was, &next);
 }
 
 /**

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a peer is. This room knows nothing of sockets, so an endpoint is 64
+ * Where a peer is. This room knows nothing of sockets, so an endpoint is 56
  * opaque bytes: whoever owns the sockets stores its own plain struct in them
  * (address, port, zone, the local address to answer from) and clears the rest.
- * Endpoints are the same if all bytes are; all zero is none.
+ * Endpoints are the same if these bytes are; all zero is none. A word behind
+ * them is a mark: what the owner of the sockets thinks of the endpoint. An
+ * endpoint that a packet brings has the mark 0.
  *
  * A cell is a peer's current endpoint. It is read for every batch that leaves
  * and may change with every batch that arrives, so it is guarded by a sequence
@@ -20,13 +22,16 @@
 #include <stdint.h>
 
 enum {
-	ENDPOINT_LEN = 64,
-	ENDPOINT_WORDS = ENDPOINT_LEN / 8,
+	ENDPOINT_LEN = 56,
+	ENDPOINT_WORDS = ENDPOINT_LEN / 8 + 1,
+	/* The word that is no part of the endpoint. */
+	ENDPOINT_MARK = ENDPOINT_WORDS - 1,
 };
 
 /**
- * struct device_endpoint - an endpoint, opaque here
- * @words:	copy in and out with memcpy()
+ * struct device_endpoint - an endpoint, opaque here, and its mark
+ * @words:	the endpoint, to be copied in and out with memcpy(); then
+ *		ENDPOINT_MARK
  */
 struct device_endpoint {
 	uint64_t words[ENDPOINT_WORDS];
@@ -63,11 +68,40 @@ bool endpoint_cell_get(const struct endpoint_cell *cell,
 /**
  * endpoint_cell_set() - change the endpoint
  * @cell:	cell
- * @ep:		the new one
+ * @ep:		the new one, with its mark
  *
- * Writes nothing if it is the one already there. Any thread.
+ * Writes nothing if both are already there. Any thread.
  */
 void endpoint_cell_set(struct endpoint_cell *cell,
 		       const struct device_endpoint *ep);
+
+/**
+ * endpoint_cell_learn() - take the endpoint that a packet came from
+ * @cell:	cell
+ * @ep:		the endpoint, with the mark 0
+ *
+ * If the cell has the same endpoint, its mark stays. Any thread.
+ *
+ * Return: true if the cell had another endpoint.
+ */
+bool endpoint_cell_learn(struct endpoint_cell *cell,
+			 const struct device_endpoint *ep);
+
+/**
+ * endpoint_cell_replace() - change the endpoint unless it has moved meanwhile
+ * @cell:	cell
+ * @was:	the endpoint that the change was made for; its mark does not
+ *		count
+ * @next:	what takes its place, with its mark
+ *
+ * For every change that is derived from what endpoint_cell_get() gave: a packet
+ * that comes in between has the last word. Any thread.
+ *
+ * Return: true if the cell has @next now; false if it has another endpoint than
+ * @was, and was left alone.
+ */
+bool endpoint_cell_replace(struct endpoint_cell *cell,
+			   const struct device_endpoint *was,
+			   const struct device_endpoint *next);
 
 #endif /* DEVICE_ENDPOINT_H */

@@ -461,17 +461,14 @@ static void forget_source(struct slot *slot, const struct ug_endpoint *refused)
 {
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
-		struct device_endpoint was, now, ep;
+		struct device_endpoint was, next;
 
 		if (&run->to != refused)
 			continue;
 		endpoint_to_device(&was, &run->to);
 		ug_endpoint_clear_source(&run->to);
-		endpoint_to_device(&ep, &run->to);
-		/* Unless it has moved meanwhile. */
-		if (endpoint_cell_get(&run->out.peer->endpoint, &now) &&
-		    memcmp(&was, &now, sizeof(was)) == 0)
-			endpoint_cell_set(&run->out.peer->endpoint, &ep);
+		endpoint_to_device(&next, &run->to);
+		endpoint_cell_replace(&run->out.peer->endpoint, &was, &next);
 	}
 }
 

@@ -53,6 +53,9 @@ struct device;
  * @rx_bytes:		[a] UDP payload of messages that were authentic, new,
  *			and (for packets) from an address the peer may use
  * @last_handshake_ns:	[a] wall clock of the last session, 0: none
+ * @returned_ns:	when a message to it last came back by the interface that
+ *			it left through, 0: never; the outbound lane's, by
+ *			whoever takes
  * @did_last_minute:	[a] asked for a handshake because the session is about
  *			to end; once a session
  * @is_poked:		[m] is in device.poked
@@ -77,6 +80,7 @@ struct peer {
 	_Atomic uint64_t tx_bytes;
 	_Atomic uint64_t rx_bytes;
 	_Atomic uint64_t last_handshake_ns;
+	uint64_t returned_ns;
 	_Atomic bool did_last_minute;
 	bool is_poked;
 	struct list poked;

@@ -285,6 +285,10 @@ static void take_packet(struct outbound_lane *ol,
 	}
 	if (!endpoint_cell_get(&peer->endpoint, &ep)) {
 		refuse(ol, frame, &ol->stats.no_endpoint);
+	} else if (returned_may_be(packet_of(ol)) &&
+		   returned_is_own(&ol->returned, peer, &ep, packet_of(ol),
+				   frame, now)) {
+		count(&ol->stats.returned, 1);
 	} else if (!staged_is_empty(&peer->staged)) {
 		/* Behind those that wait already. */
 		stage(ol, peer, frame->len, now);

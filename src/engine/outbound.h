@@ -13,6 +13,7 @@
 #include "engine/bounds.h"
 #include "engine/context.h"
 #include "engine/lane.h"
+#include "engine/returned.h"
 #include "tun/segment.h"
 #include "tun/tun.h"
 #include "udpgather.h"
@@ -45,6 +46,7 @@ struct outbound_stats {
 	_Atomic uint64_t bad_frames;   /* the TUN handed out nonsense */
 	_Atomic uint64_t send_errors;  /* the kernel refused a message */
 	_Atomic uint64_t no_counters;  /* the session ended under way */
+	_Atomic uint64_t returned;     /* our own, by a routing loop */
 };
 
 /**
@@ -60,6 +62,7 @@ struct outbound_stats {
  * @cursor:	[l] into @read_buf: what is left to cut
  * @peer:	[l] whose packet that is, with a reference
  * @tos:	[l] its outer TOS
+ * @returned:	[l] what is known of packets of ours that come back
  * @flush:	[l] a peer whose staged packets go first, with a reference
  * @has_left:	[a] @peer or @flush is there
  * @full_family: [l] whose socket took no more when the lane was blocked
@@ -79,6 +82,7 @@ struct outbound_lane {
 	struct segment_cursor cursor;
 	struct peer *peer;
 	uint8_t tos;
+	struct returned returned;
 	struct peer *flush;
 	_Atomic bool has_left;
 	int full_family;

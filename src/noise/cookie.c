@@ -253,6 +253,8 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 	renew_secret(checker, now);
 	memcpy(secret, checker->secret, sizeof(secret));
 	memcpy(reply_key, checker->reply_key, sizeof(reply_key));
+	memcpy(&checker->replies[checker->n_replies++ % COOKIE_REPLIES],
+	       reply->nonce, sizeof(checker->replies[0]));
 	pthread_mutex_unlock(&checker->lock);
 
 	make_cookie(secret, source, source_len, cookie);
@@ -261,6 +263,20 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 		   reply_key);
 	secret_zero(secret, sizeof(secret));
 	secret_zero(cookie, sizeof(cookie));
+}
+
+bool cookie_checker_has_made(struct cookie_checker *checker,
+			     const uint8_t nonce[8])
+{
+	uint64_t start;
+	bool is_ours = false;
+
+	memcpy(&start, nonce, sizeof(start));
+	pthread_mutex_lock(&checker->lock);
+	for (size_t i = 0; i < COOKIE_REPLIES && i < checker->n_replies; i++)
+		is_ours |= checker->replies[i] == start;
+	pthread_mutex_unlock(&checker->lock);
+	return is_ours;
 }
 
 void cookie_checker_forget(struct cookie_checker *checker)

@@ -37,7 +37,9 @@ enum cookie_verdict {
 };
 
 enum {
-	COOKIE_SOURCE_MAX_LEN = 18
+	COOKIE_SOURCE_MAX_LEN = 18,
+	/* Replies that cookie_checker_has_made() knows again. */
+	COOKIE_REPLIES = 64,
 };
 
 /*
@@ -48,6 +50,8 @@ enum {
  * @secret:		[m]
  * @secret_ns:		[m] when @secret was drawn
  * @has_secret:		[m]
+ * @n_replies:		[m] cookie replies made
+ * @replies:		[m] how the nonces of the last ones begin
  */
 struct cookie_checker {
 	pthread_mutex_t lock;
@@ -57,6 +61,8 @@ struct cookie_checker {
 	uint8_t secret[NOISE_HASH_LEN];
 	uint64_t secret_ns;
 	bool has_secret;
+	uint64_t n_replies;
+	uint64_t replies[COOKIE_REPLIES];
 };
 
 /**
@@ -123,6 +129,18 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 			       size_t len, const uint8_t *source,
 			       size_t source_len, uint64_t now,
 			       struct message_cookie *reply);
+
+/**
+ * cookie_checker_has_made() - is this one of the last replies of this checker?
+ * @checker:	checker
+ * @nonce:	first 8 bytes of the nonce of a cookie reply
+ *
+ * Any thread.
+ *
+ * Return: true if it is one of the last COOKIE_REPLIES.
+ */
+bool cookie_checker_has_made(struct cookie_checker *checker,
+			     const uint8_t nonce[8]);
 
 /**
  * cookie_checker_forget() - the cookies given out so far are void

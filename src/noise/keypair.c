@@ -234,6 +234,34 @@ struct noise_keypair *noise_keypairs_get_current(struct noise_keypairs *kps)
 }
 
 /**
+ * has_sent() - was this sent with a keypair?
+ * @kp:		keypair; NULL is ok
+ * @remote_index: receiver index of a data message
+ * @counter:	its counter
+ *
+ * Return: true if it has that index, and has drawn that counter.
+ */
+static bool has_sent(const struct noise_keypair *kp, uint32_t remote_index,
+		     uint64_t counter)
+{
+	return kp && kp->remote_index == remote_index &&
+	       counter < atomic_load_explicit(&kp->send_counter,
+					      memory_order_relaxed);
+}
+
+bool noise_keypairs_have_sent(struct noise_keypairs *kps, uint32_t remote_index,
+			      uint64_t counter)
+{
+	bool found;
+
+	pthread_mutex_lock(&kps->lock);
+	found = has_sent(kps->current, remote_index, counter) ||
+		has_sent(kps->previous, remote_index, counter);
+	pthread_mutex_unlock(&kps->lock);
+	return found;
+}
+
+/**
  * retire() - have a keypair draw no counter any more
  * @kp:		keypair; NULL is ok
  *

@@ -238,6 +238,19 @@ bool noise_keypairs_confirm(struct noise_keypairs *kps,
 struct noise_keypair *noise_keypairs_get_current(struct noise_keypairs *kps);
 
 /**
+ * noise_keypairs_have_sent() - was this sent with one of the keypairs?
+ * @kps:	slots
+ * @remote_index: receiver index of a data message
+ * @counter:	its counter
+ *
+ * Takes the slots' lock. Any thread.
+ *
+ * Return: true if a keypair with that index has drawn that counter.
+ */
+bool noise_keypairs_have_sent(struct noise_keypairs *kps, uint32_t remote_index,
+			      uint64_t counter);
+
+/**
  * noise_keypairs_expire_current() - stop sending with what is there
  * @kps:	slots
  *

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#include "device/own.h"
+
+#include "base/bytes.h"
+#include "device/device.h"
+#include "noise/wire.h"
+
+static_assert(sizeof(struct message_data) == OWN_HEADER_LEN &&
+		      offsetof(struct message_cookie, nonce) + 8 ==
+			      OWN_HEADER_LEN,
+	      "what is looked at lies in the first bytes");
+
+/* Is this index one of ours, and for this peer? */
+static bool is_our_index(struct peer *peer, uint32_t idx)
+{
+	const struct noise_handshake *hs;
+
+	rcu_enter();
+	hs = index_lookup_handshake(&peer->device->index, idx);
+	rcu_leave();
+	return hs == &peer->handshake;
+}
+
+bool own_is_message(struct peer *peer, const uint8_t *msg, size_t len)
+{
+	/* All of these have their fields at these places: see wire.h. */
+	const struct message_data *data = (const void *)msg;
+	const struct message_initiation *initiation = (const void *)msg;
+	const struct message_cookie *cookie = (const void *)msg;
+
+	/* It looks at the type alone, and at the length. */
+	switch (message_check(msg, len)) {
+	case MESSAGE_DATA:
+		return noise_keypairs_have_sent(&peer->keypairs,
+						le32_get(data->receiver),
+						le64_get(data->counter));
+	case MESSAGE_INITIATION:
+	case MESSAGE_RESPONSE:
+		return is_our_index(peer, le32_get(initiation->sender));
+	case MESSAGE_COOKIE:
+		return cookie_checker_has_made(&peer->device->checker,
+					       cookie->nonce);
+	case MESSAGE_INVALID:
+	default:
+		return false;
+	}
+}

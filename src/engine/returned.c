@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A loop begins when there is no route to a peer's endpoint beside the tunnel: a
+ * default route through the interface and no mark, a cable that was pulled, an
+ * endpoint among the peer's own allowed IPs. What is sealed then comes back as a
+ * packet, is sealed once more, and so on, as fast as the machine can; each turn
+ * adds 60 bytes, and from the MTU on each packet becomes two.
+ *
+ * So a packet that is our own message is dropped at its first turn. It is ours
+ * if it is UDP to the endpoint to which it would now be sent, and if what is in
+ * it is a message that we made for that peer (device/own.h). Its ports and its
+ * source decide nothing: a NAT rewrites them, and a host behind us may have a
+ * WireGuard of its own that talks to the same server, from the same port. Nor
+ * does it matter whether the peer's address is behind another peer: that packet
+ * is routed to the other one, whose endpoint is another.
+ *
+ * A super-packet (UDP segmentation) is a train of ours that comes back whole; its
+ * first segment tells for all. Of a packet in fragments the first one tells, and
+ * those that follow with the same identification go with it.
+ *
+ * Not seen are loops of more than one turn: over a second interface, or by two
+ * peers each of whose endpoints is behind the other. There a message of ours
+ * comes back inside of another message, where it cannot be seen.
+ */
+#include "engine/returned.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "device/own.h"
+#include "engine/endpoint.h"
+#include "tun/ip.h"
+
+enum {
+	IPV4_LEN = sizeof(struct ipv4_hdr),
+	IPV6_LEN = sizeof(struct ipv6_hdr),
+	FRAGMENT_LEN = 8,
+	UDP_LEN = sizeof(struct udp_hdr),
+};
+
+/* A loop that has rested so long is told anew. */
+#define TELL_AGAIN_NS (60 * NSEC_PER_SEC)
+/* How long fragments may follow the first one. */
+#define FRAGMENTS_NS NSEC_PER_SEC
+
+/**
+ * struct outer - where things are in a packet that may be ours
+ * @udp_off:	offset of what is behind the IP headers
+ * @is_first:	it begins with the UDP header
+ * @has_more:	fragments follow
+ * @id:		identification of a fragmented packet
+ * @id_len:	its length
+ */
+struct outer {
+	size_t udp_off;
+	bool is_first;
+	bool has_more;
+	const uint8_t *id;
+	size_t id_len;
+};
+
+static bool parse4(struct outer *o, const uint8_t *p)
+{
+	struct be16 frag;
+
+	memcpy(&frag, p + offsetof(struct ipv4_hdr, frag), sizeof(frag));
+	*o = (struct outer){
+		.udp_off = (size_t)(p[0] & 15) * 4,
+		.is_first = !(be16_get(frag) & IPV4_OFFSET),
+		.has_more = be16_get(frag) & IPV4_MF,
+		.id = p + offsetof(struct ipv4_hdr, id),
+		.id_len = sizeof(struct be16),
+	};
+	return o->udp_off >= IPV4_LEN;
+}
+
+static bool parse6(struct outer *o, const uint8_t *p, size_t len)
+{
+	const uint8_t *fragment = p + IPV6_LEN;
+
+	*o = (struct outer){ .udp_off = IPV6_LEN, .is_first = true };
+	if (p[offsetof(struct ipv6_hdr, next_header)] == IP_PROTO_UDP)
+		return true;
+	if (len < IPV6_LEN + FRAGMENT_LEN || fragment[0] != IP_PROTO_UDP)
+		return false;
+	/* 13 bits of offset, 2 reserved ones, and "more". RFC 8200, 4.5. */
+	*o = (struct outer){
+		.udp_off = IPV6_LEN + FRAGMENT_LEN,
+		.is_first = !fragment[2] && !(fragment[3] & 0xf8),
+		.has_more = fragment[3] & 1,
+		.id = fragment + 4,
+		.id_len = 4,
+	};
+	return true;
+}
+
+/* Is the packet to the address of this endpoint? */
+static bool is_to(const struct ug_endpoint *ep, const uint8_t *p)
+{
+	if (p[0] >> 4 == 4)
+		return ep->addr.any.sa_family == AF_INET &&
+		       !memcmp(p + offsetof(struct ipv4_hdr, daddr),
+			       &ep->addr.v4.sin_addr, 4);
+	return ep->addr.any.sa_family == AF_INET6 &&
+	       !memcmp(p + offsetof(struct ipv6_hdr, daddr),
+		       &ep->addr.v6.sin6_addr, 16);
+}
+
+/* The ports are at the same place in both kinds of socket address. */
+static bool is_port_of(const struct ug_endpoint *ep, const uint8_t *udp)
+{
+	const in_port_t *port = ep->addr.any.sa_family == AF_INET
+					? &ep->addr.v4.sin_port
+					: &ep->addr.v6.sin6_port;
+
+	return !memcmp(udp + offsetof(struct udp_hdr, dport), port, 2);
+}
+
+/* What all fragments of a packet have in common. Return: its length. */
+static size_t make_key(uint8_t key[RETURNED_KEY_LEN], const struct outer *o,
+		       const uint8_t *p)
+{
+	bool v4 = p[0] >> 4 == 4;
+	size_t off = v4 ? offsetof(struct ipv4_hdr, saddr)
+			: offsetof(struct ipv6_hdr, saddr);
+	size_t len = v4 ? 8 : 32;
+
+	memcpy(key, p + off, len);
+	memcpy(key + len, o->id, o->id_len);
+	return len + o->id_len;
+}
+
+static void remember(struct returned *r, const struct outer *o,
+		     const uint8_t *p, uint64_t now)
+{
+	r->key_len = make_key(r->key, o, p);
+	r->seen_ns = now;
+}
+
+/* Does this later fragment follow a first one that was ours? */
+static bool follows(const struct returned *r, const struct outer *o,
+		    const uint8_t *p, uint64_t now)
+{
+	uint8_t key[RETURNED_KEY_LEN];
+	size_t len = make_key(key, o, p);
+
+	return len == r->key_len && !memcmp(key, r->key, len) &&
+	       !clock_has_passed(r->seen_ns, FRAGMENTS_NS, now);
+}
+
+/* Is what follows the IP headers a message of ours, or its beginning? */
+static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
+			const uint8_t *udp, size_t len, size_t gso_size)
+{
+	struct be16 udp_len;
+	size_t msg_len;
+
+	if (len < UDP_LEN + OWN_HEADER_LEN || !is_port_of(ep, udp))
+		return false;
+	memcpy(&udp_len, udp + offsetof(struct udp_hdr, len), sizeof(udp_len));
+	if (be16_get(udp_len) < UDP_LEN)
+		return false;
+	/* The length of a super-packet is that of all its segments. */
+	msg_len = gso_size ? size_min(gso_size, len - UDP_LEN)
+			   : be16_get(udp_len) - (size_t)UDP_LEN;
+	return own_is_message(peer, udp + UDP_LEN, msg_len);
+}
+
+static void tell(struct peer *peer, const struct ug_endpoint *ep, uint64_t now)
+{
+	char text[UG_ENDPOINT_TEXT] = "";
+
+	if (!peer->returned_ns ||
+	    clock_has_passed(peer->returned_ns, TELL_AGAIN_NS, now)) {
+		ug_endpoint_print(ep, text, sizeof(text));
+		log_error("packets to %s come back through this interface, and "
+			  "are dropped: there is no route to it beside the "
+			  "tunnel",
+			  text);
+	}
+	peer->returned_ns = now;
+}
+
+bool returned_is_own(struct returned *r, struct peer *peer,
+		     const struct device_endpoint *dep, const uint8_t *p,
+		     const struct vnet_frame *frame, uint64_t now)
+{
+	struct ug_endpoint ep;
+	struct outer o;
+
+	endpoint_from_device(&ep, dep);
+	if (!is_to(&ep, p))
+		return false;
+	if (!(p[0] >> 4 == 4 ? parse4(&o, p) : parse6(&o, p, frame->len)) ||
+	    o.udp_off > frame->len)
+		return false;
+	if (!o.is_first)
+		return follows(r, &o, p, now);
+	if (!has_message(peer, &ep, p + o.udp_off, frame->len - o.udp_off,
+			 frame->gso_size))
+		return false;
+	if (o.has_more)
+		remember(r, &o, p, now);
+	tell(peer, &ep, now);
+	return true;
+}

@@ -6,8 +6,14 @@
 #ifndef BASE_ASSERT_H
 #define BASE_ASSERT_H
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum {
+	/* How long the last line of a process waits for its reader, in ms. */
+	INVARIANT_MS = 200,
+};
 
 #define INVARIANT(cond) \
 	((cond) ? (void)0 : invariant_broken(#cond, __FILE__, __LINE__))
@@ -17,11 +23,18 @@
  * @what:	the condition, as written
  * @file:	where it is written
  * @line:	and at which line
+ *
+ * Not through the log: its thread and its memory cannot be relied on any more.
+ * A reader that does not read gets no line: the process must end.
  */
 _Noreturn static inline void invariant_broken(const char *what,
 					      const char *file, int line)
 {
-	fprintf(stderr, "%s:%d: broken invariant: %s\n", file, line, what);
+	struct pollfd pfd = { .fd = fileno(stderr), .events = POLLOUT };
+
+	if (poll(&pfd, 1, INVARIANT_MS) == 1)
+		fprintf(stderr, "%s:%d: broken invariant: %s\n", file, line,
+			what);
 	abort();
 }
 

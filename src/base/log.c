@@ -14,6 +14,8 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/direct.h"
+#include "base/log_thread.h"
 
 #define WINDOW_NS (5 * NSEC_PER_SEC)
 
@@ -99,20 +101,40 @@ static void put_head(struct line *line, const char *kind)
  * finish() - print a line
  * @line:	line
  * @fd:		where
+ *
+ * A log that takes no more has nobody to be told.
  */
 static void finish(struct line *line, int fd)
 {
-	ssize_t n;
-
 	/* A line of what was meant as one, whatever a name or token holds. */
 	for (size_t i = 0; i < line->len; i++)
 		if ((unsigned char)line->text[i] < ' ' || line->text[i] == 0x7f)
 			line->text[i] = '?';
 	line->text[line->len++] = '\n';
-	do {
-		n = write(fd, line->text, line->len);
-	} while (n < 0 && errno == EINTR);
-	/* A log that takes no more has nobody to be told. */
+	if (!log_thread_put(fd, line->text, line->len))
+		direct_write(fd, line->text, line->len);
+}
+
+static size_t tell_loss(char *buf, int fd, uint64_t n)
+{
+	struct line line = { .len = 0 };
+
+	put_head(&line, fd == STDERR_FILENO ? "ERROR" : "DEBUG");
+	put(&line, "%" PRIu64 " line%s of the log lost: not taken in time", n,
+	    n == 1 ? "" : "s");
+	line.text[line.len++] = '\n';
+	memcpy(buf, line.text, line.len);
+	return line.len;
+}
+
+int log_start(void (*first)(void))
+{
+	return log_thread_start(first, tell_loss);
+}
+
+void log_stop(void)
+{
+	log_thread_stop();
 }
 
 void log_error(const char *fmt, ...)
@@ -165,14 +187,6 @@ bool log_limit_take(struct log_limit *limit, uint64_t now,
 	return true;
 }
 
-static uint64_t read_clock(void)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 void log_limited(struct log_limit *limit, const char *fmt, ...)
 {
 	struct line line = { .len = 0 };
@@ -184,7 +198,7 @@ void log_limited(struct log_limit *limit, const char *fmt, ...)
 	if (!is_printed(LOG_VERBOSE))
 		return;
 	pthread_mutex_lock(&lock);
-	may = log_limit_take(limit, read_clock(), &n_suppressed);
+	may = log_limit_take(limit, clock_read_monotonic(), &n_suppressed);
 	pthread_mutex_unlock(&lock);
 	if (!may)
 		return;

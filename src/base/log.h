@@ -6,6 +6,10 @@
  * A line is "ERROR: (wg0) 2026/11/22 16:00:00 text", which is how wireguard-go
  * writes it, so that what reads its log reads this one. Each is one write(2).
  * Nothing here changes errno.
+ *
+ * From log_start() to log_stop() the lines are written by a thread of their own
+ * (base/log_thread.h), so a reader that does not read stops nobody; before, a
+ * line takes 200 ms at most (base/direct.h), and is lost then.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -49,6 +53,22 @@ struct log_limit {
  * Until then errors are printed, without a name.
  */
 void log_init(enum log_level level, const char *name);
+
+/**
+ * log_start() - have a thread write the lines from now on
+ * @first:	what it does before all else, as to give up rights; NULL: nothing
+ *
+ * Return: 0; -EBUSY: there is one; -errno.
+ */
+int log_start(void (*first)(void));
+
+/**
+ * log_stop() - wait for what is left, for 200 ms at most, and write no more
+ *
+ * The last thing before the process ends. Any thread; does nothing if there was
+ * no log_start().
+ */
+void log_stop(void);
 
 /* log_set_name() - after a rename. Any thread. */
 void log_set_name(const char *name);

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/direct.h"
+
 /* The pipe carries this byte and perhaps a line for stdout; or a line for
  * stderr, which does not begin with it. */
 #define READY '\0'
@@ -41,6 +43,18 @@ int daemon_fork(struct daemon *daemon)
 	close(fds[pid ? 1 : 0]);
 	*daemon = (struct daemon){ .child = pid, .fd = fds[pid ? 0 : 1] };
 	return 0;
+}
+
+/**
+ * complain() - print a line, whoever reads it or does not
+ * @line:	without its end; at most DAEMON_LINE_CAP bytes
+ */
+static void complain(const char *line)
+{
+	char text[DAEMON_LINE_CAP + sizeof("wiregather: \n")];
+	int len = snprintf(text, sizeof(text), "wiregather: %s\n", line);
+
+	direct_write(STDERR_FILENO, text, (size_t)len);
 }
 
 /**
@@ -111,7 +125,7 @@ int daemon_await(struct daemon *daemon)
 	/* So that nothing of it is in the way of the next attempt. */
 	status = wait_for(daemon->child);
 	if (len)
-		fprintf(stderr, "wiregather: %s\n", line);
+		complain(line);
 	else
 		print_end(status);
 	return EXIT_FAILURE;
@@ -231,7 +245,7 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 	vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
 	if (daemon->fd < 0)
-		fprintf(stderr, "wiregather: %s\n", line);
+		complain(line);
 	else
 		/* Who does not hear it has gone. */
 		tell(daemon, line, strlen(line));

@@ -20,7 +20,12 @@ static bool is_ignored(int number)
 
 void signals_init(struct signals *signals, bool is_daemon)
 {
+	/* A log without a reader, at the limit of its file, or on a terminal
+	 * that stops processes in the background: the write fails, or passes,
+	 * and nothing else happens. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
 	/* As process 1 of a container this one inherits orphans. The kernel
 	 * reaps the children of a process that ignores SIGCHLD (wait(2)). */
 	signal(SIGCHLD, SIG_IGN);

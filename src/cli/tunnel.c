@@ -205,16 +205,21 @@ static int prepare_isolation(struct tunnel *t, const struct options *options)
 /**
  * start() - have the threads run, in a process that is sealed
  * @t:		tunnel
+ * @options:	command line
  *
  * Return: 0; -errno: also with threads that run.
  */
-static int start(struct tunnel *t)
+static int start(struct tunnel *t, const struct options *options)
 {
 	int err;
 
 	err = explain_isolation(
 		t, isolate_restrict(&t->isolate,
 				    uapi_server_get_directory(t->server)));
+	if (err)
+		return err;
+	err = explain(t, "cannot start the log",
+		      log_start(is_isolated(options) ? isolate_thread : NULL));
 	if (err)
 		return err;
 	err = explain(t, "cannot start the engine", engine_start(t->engine));
@@ -253,7 +258,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = open_server(tunnel, options);
 	if (err)
 		goto err_free_engine;
-	err = start(tunnel);
+	err = start(tunnel, options);
 	if (err)
 		goto err_close_server;
 	log_event("%s is ready", tunnel->tun.name);
@@ -269,6 +274,7 @@ err_close_signals:
 	signals_close(&tunnel->signals);
 err_deinit_loop:
 	loop_deinit(&tunnel->loop);
+	log_stop();
 	return err;
 }
 
@@ -279,4 +285,6 @@ void tunnel_close(struct tunnel *tunnel)
 	engine_free(tunnel->engine);
 	signals_close(&tunnel->signals);
 	loop_deinit(&tunnel->loop);
+	/* The interface is gone: nobody waits for the last lines but we. */
+	log_stop();
 }

@@ -101,6 +101,7 @@ struct engine {
 static _Noreturn void end_without_random(int err)
 {
 	log_error("cannot go on: no random numbers: %s", strerror(err));
+	log_stop();
 	_exit(EXIT_FAILURE);
 }
 

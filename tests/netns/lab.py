@@ -124,8 +124,12 @@ class Node:
         with self.inside():
             return run(*command, **options)
 
-    def start(self, *command, env=None, before=None, pass_fds=()):
-        """Start a command and go on; its outputs go to the log."""
+    def start(self, *command, env=None, before=None, pass_fds=(),
+              output=None):
+        """Start a command and go on.
+
+        output: descriptor for its outputs; if None, they go to the log.
+        """
         log = tempfile.NamedTemporaryFile(
             "w+", dir=self.lab.directory, suffix=".log", delete=False)
 
@@ -136,7 +140,9 @@ class Node:
 
         with self.inside():
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, stdin=subprocess.DEVNULL,
+                stdout=log if output is None else output,
+                stderr=log if output is None else output,
                 env=env, preexec_fn=prepare, pass_fds=pass_fds)
         process.log = log
         self.lab.processes.append(process)
@@ -276,7 +282,7 @@ class Tunnel:
         return self.process.pid
 
     def start(self, *options, before=None, wrap=(), pass_fds=(),
-              **environment):
+              output=None, **environment):
         """Start in the foreground and wait until it can be configured.
 
         wrap: words of a command that is to start it.
@@ -284,7 +290,7 @@ class Tunnel:
         self.process = self.node.start(
             *wrap, self.lab.daemon, "-f", *options, self.name,
             env={**os.environ, "LOG_LEVEL": "verbose", **environment},
-            before=before, pass_fds=pass_fds)
+            before=before, pass_fds=pass_fds, output=output)
         self.lab.tunnels.append(self)
 
         def is_ready():

@@ -10,6 +10,7 @@ import subprocess
 import time
 
 import lab
+from detached import detach, end_detached, find_detached
 from lab import INNER4, Pair, case, check, check_equal
 
 
@@ -180,35 +181,6 @@ def usage(l):
     for option in "--help", "--version":
         done = a.run(l.daemon, option)
         check("wiregather" in done.stdout, f"{option}: {done.stdout}")
-
-
-def find_detached():
-    """The daemon that has become our child when its parent ended."""
-    for pid in lab.children_of(os.getpid()):
-        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
-            if file.read().startswith("wiregather"):
-                return pid
-    return None
-
-
-def detach(node, name, env=None):
-    """Start it as a daemon; returns its id."""
-    done = node.run(node.lab.daemon, name, env=env, timeout=15)
-    check_equal(done.stdout, "", "what it says")
-    pid = find_detached()
-    check(pid, "there is no daemon")
-    return pid
-
-
-def end_detached(pid, timeout=5):
-    """Await the end of a daemon; returns its status."""
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        got, status = os.waitpid(pid, os.WNOHANG)
-        if got:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    raise lab.Failure("the daemon does not end")
 
 
 @case("as a daemon: can be renamed and configured as soon as its parent ends")

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A write that is interrupted by a timer. The timer goes off again and again: a
+ * signal that comes just before the thread enters write(2) would be lost.
+ */
+#include "base/direct.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* Older headers of the C library have no name for it. */
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define AGAIN_NS (20 * NSEC_PER_MSEC)
+
+enum {
+	/* Pause of a descriptor that does not block. */
+	PAUSE_MS = 5,
+};
+
+/* The signal's action is the process's, so one thread at a time. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Its coming is all that matters: write(2) returns. */
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/**
+ * struct alarm - a timer that interrupts the calling thread
+ * @timer:	the timer
+ * @action:	that the signal had before
+ * @mask:	that the thread had before
+ * @is_set:	the timer is there
+ */
+struct alarm {
+	timer_t timer;
+	struct sigaction action;
+	sigset_t mask;
+	bool is_set;
+};
+
+static void start_alarm(struct alarm *alarm)
+{
+	const struct itimerspec when = {
+		.it_value.tv_nsec = DIRECT_MS * (long)NSEC_PER_MSEC,
+		.it_interval.tv_nsec = AGAIN_NS,
+	};
+	const struct sigaction action = { .sa_handler = on_alarm };
+	struct sigevent event = {
+		.sigev_notify = SIGEV_THREAD_ID,
+		.sigev_signo = SIGALRM,
+	};
+	sigset_t set;
+
+	event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+	sigaction(SIGALRM, &action, &alarm->action);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	pthread_sigmask(SIG_UNBLOCK, &set, &alarm->mask);
+	/* Without it, for want of memory, the call may block. */
+	alarm->is_set = !timer_create(CLOCK_MONOTONIC, &event, &alarm->timer);
+	if (alarm->is_set)
+		timer_settime(alarm->timer, 0, &when, NULL);
+}
+
+/* A last signal comes at the latest when timer_delete(2) returns. */
+static void stop_alarm(struct alarm *alarm)
+{
+	if (alarm->is_set)
+		timer_delete(alarm->timer);
+	pthread_sigmask(SIG_SETMASK, &alarm->mask, NULL);
+	sigaction(SIGALRM, &alarm->action, NULL);
+}
+
+static bool write_until(int fd, const char *data, size_t len, uint64_t end)
+{
+	while (len) {
+		ssize_t n = write(fd, data, len);
+
+		if (n >= 0) {
+			data += n;
+			len -= (size_t)n;
+			continue;
+		}
+		if (errno != EINTR && errno != EAGAIN)
+			return false;
+		if (clock_read_monotonic() >= end) {
+			errno = EAGAIN;
+			return false;
+		}
+		if (errno == EAGAIN)
+			poll(NULL, 0, PAUSE_MS);
+	}
+	return true;
+}
+
+bool direct_write(int fd, const void *data, size_t len)
+{
+	struct alarm alarm;
+	bool is_written;
+	int saved;
+
+	pthread_mutex_lock(&lock);
+	start_alarm(&alarm);
+	is_written =
+		write_until(fd, data, len,
+			    clock_read_monotonic() + DIRECT_MS * NSEC_PER_MSEC);
+	saved = errno;
+	stop_alarm(&alarm);
+	errno = saved;
+	pthread_mutex_unlock(&lock);
+	return is_written;
+}

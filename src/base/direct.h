@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing to a descriptor that others hold the reading end of, without waiting
+ * for them for ever: for the lines of a start and of a failure, which are
+ * written while there is no thread that could wait instead.
+ *
+ * Neither O_NONBLOCK nor poll(2) is enough. The flag belongs to the open file,
+ * which is shared with the process that started this one; and a descriptor that
+ * poll(2) calls writable may be full again at the write(2), if another process
+ * writes to it, too. So the call may block, and a timer interrupts it.
+ */
+#ifndef BASE_DIRECT_H
+#define BASE_DIRECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum {
+	/* How long a line may take, in milliseconds. */
+	DIRECT_MS = 200,
+};
+
+/**
+ * direct_write() - write bytes, or give up
+ * @fd:		descriptor
+ * @data:	bytes
+ * @len:	their count
+ *
+ * Takes SIGALRM for the time of the call, so nothing else in the process may
+ * wait for that signal. Not allowed once the filter of system calls is
+ * installed. Any thread; one after another.
+ *
+ * Return: true if all of it was written within DIRECT_MS; on false errno is
+ * EAGAIN if the reader was too slow, else that of write(2).
+ */
+bool direct_write(int fd, const void *data, size_t len);
+
+#endif /* BASE_DIRECT_H */

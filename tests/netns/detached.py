@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: MIT
+"""Daemons that have detached themselves from who started them."""
+import os
+import time
+
+import lab
+from lab import check, check_equal
+
+
+def find_detached():
+    """The daemon that has become our child when its parent ended."""
+    for pid in lab.children_of(os.getpid()):
+        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+            if file.read().startswith("wiregather"):
+                return pid
+    return None
+
+
+def detach(node, name, env=None, output=None):
+    """Start it as a daemon; returns its id.
+
+    output: descriptor for both outputs; if None, nothing may be said.
+    """
+    if output is None:
+        done = node.run(node.lab.daemon, name, env=env, timeout=15)
+        check_equal(done.stdout, "", "what it says")
+    else:
+        process = node.start(node.lab.daemon, name, env=env, output=output)
+        check_equal(process.wait(15), 0, "status of its parent")
+    pid = find_detached()
+    check(pid, "there is no daemon")
+    return pid
+
+
+def end_detached(pid, timeout=5):
+    """Await the end of a daemon; returns its status."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        got, status = os.waitpid(pid, os.WNOHANG)
+        if got:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    raise lab.Failure("the daemon does not end")

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -139,6 +140,12 @@ static int compare_ints(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* close_range(2), which not every C library has a function for. */
+static void close_fds(unsigned int first, unsigned int last)
+{
+	syscall(SYS_close_range, first, last, 0);
+}
+
 /**
  * close_others() - close what was inherited, such as a script's lock file
  * @keep:	descriptors to leave open; -1 is none
@@ -157,11 +164,11 @@ static void close_others(const int *keep, size_t n_keep)
 		if (sorted[i] < first)
 			continue;
 		if (sorted[i] > first)
-			close_range((unsigned int)first,
-				    (unsigned int)sorted[i] - 1, 0);
+			close_fds((unsigned int)first,
+				  (unsigned int)sorted[i] - 1);
 		first = sorted[i] + 1;
 	}
-	close_range((unsigned int)first, UINT_MAX, 0);
+	close_fds((unsigned int)first, UINT_MAX);
 }
 
 static int redirect(bool keeps_output)

@@ -25,6 +25,12 @@ static int sys_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 	return getsockname(fd, sa, len);
 }
 
+/* musl's flags are unsigned, so its function has another type. */
+static int sys_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	return sendmmsg(fd, msgs, n, flags);
+}
+
 static int sys_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 {
 	return recvmmsg(fd, msgs, n, flags, NULL);
@@ -48,7 +54,7 @@ const struct ug_sys ug_sys_linux = {
 	.setsockopt = setsockopt,
 	.getsockopt = getsockopt,
 	.close = close,
-	.sendmmsg = sendmmsg,
+	.sendmmsg = sys_sendmmsg,
 	.sendmsg = sendmsg,
 	.recvmmsg = sys_recvmmsg,
 	.recvmsg = recvmsg,

@@ -3,12 +3,13 @@
  * What a real device says and takes beyond traffic: odd frames from AF_PACKET,
  * going down and away, descriptors made by others, names that change.
  */
+#include <net/ethernet.h> /* with musl before the kernel's headers */
+
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
-#include <net/ethernet.h>
 #include <sys/ioctl.h>
 
 #include "tests/unit/tun_packet.h"

@@ -48,7 +48,12 @@ static const void *code_of_libc(void)
 /* Large enough not to come back as a whole when a page is touched. */
 static const void *code_of_loader(void)
 {
+#ifdef __GLIBC__
 	return (const void *)_r_debug.r_brk;
+#else
+	/* musl's loader is its libc. */
+	return code_of_libc();
+#endif
 }
 
 /* Have all of a library's code resident. Return: how much that is, in KiB. */

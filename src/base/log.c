@@ -127,7 +127,7 @@ static size_t tell_loss(char *buf, int fd, uint64_t n)
 	return line.len;
 }
 
-int log_start(void (*first)(void))
+int log_start(void (*first)(const char *name))
 {
 	return log_thread_start(first, tell_loss);
 }

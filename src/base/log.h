@@ -56,11 +56,12 @@ void log_init(enum log_level level, const char *name);
 
 /**
  * log_start() - have a thread write the lines from now on
- * @first:	what it does before all else, as to give up rights; NULL: nothing
+ * @first:	what it does before all else, as to give up rights, with its
+ *		name, "log"; NULL: nothing
  *
  * Return: 0; -EBUSY: there is one; -errno.
  */
-int log_start(void (*first)(void));
+int log_start(void (*first)(const char *name));
 
 /**
  * log_stop() - wait for what is left, for 200 ms at most, and write no more

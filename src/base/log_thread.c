@@ -69,7 +69,7 @@ static struct {
 	size_t first;
 	size_t len;
 	struct stream streams[STREAMS];
-	void (*initial)(void);
+	void (*initial)(const char *name);
 	log_thread_teller teller;
 	char ring[LOG_RING_CAP];
 } queue = {
@@ -268,11 +268,12 @@ static void do_job(struct job *job)
 
 static void *log_main(void *arg)
 {
+	static const char name[] = "log";
 	struct job job;
 
-	prctl(PR_SET_NAME, "log");
+	prctl(PR_SET_NAME, name);
 	if (queue.initial)
-		queue.initial();
+		queue.initial(name);
 	pthread_mutex_lock(&queue.mutex);
 	queue.has_begun = true;
 	pthread_cond_broadcast(&queue.settled);
@@ -302,7 +303,7 @@ static void init_settled(void)
 	pthread_condattr_destroy(&attr);
 }
 
-int log_thread_start(void (*first)(void), log_thread_teller teller)
+int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 {
 	int err = 0;
 

@@ -47,7 +47,8 @@ typedef size_t (*log_thread_teller)(char *buf, int fd, uint64_t n);
 
 /**
  * log_thread_start() - make the log thread
- * @first:	what it does before all else, as to give up rights; NULL: nothing
+ * @first:	what it does before all else, as to give up rights, with its
+ *		name, "log"; NULL: nothing
  * @teller:	see above
  *
  * Before a filter of system calls that forbids new threads. From its return on
@@ -55,7 +56,7 @@ typedef size_t (*log_thread_teller)(char *buf, int fd, uint64_t n);
  *
  * Return: 0; -EBUSY: there is one, or one that did not end; -errno.
  */
-int log_thread_start(void (*first)(void), log_thread_teller teller);
+int log_thread_start(void (*first)(const char *name), log_thread_teller teller);
 
 /**
  * log_thread_put() - have a line written

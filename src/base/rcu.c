@@ -40,7 +40,7 @@ static struct {
 	bool has_begun;
 	bool is_stopped;
 	pthread_t thread;
-	void (*initial)(void);
+	void (*initial)(const char *name);
 } pending = {
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
 	.wake = PTHREAD_COND_INITIALIZER,
@@ -81,10 +81,12 @@ static uint64_t release_all(struct rcu_head *head)
 
 static void *reclaim(void *arg)
 {
-	prctl(PR_SET_NAME, "rcu");
+	static const char name[] = "rcu";
+
+	prctl(PR_SET_NAME, name);
 	rcu_register();
 	if (pending.initial)
-		pending.initial();
+		pending.initial(name);
 	pthread_mutex_lock(&pending.mutex);
 	pending.has_begun = true;
 	pthread_cond_broadcast(&pending.progress);
@@ -122,7 +124,7 @@ static int make_thread(void)
 	return err;
 }
 
-int rcu_start(void (*first)(void))
+int rcu_start(void (*first)(const char *name))
 {
 	int err;
 

@@ -112,7 +112,7 @@ static inline void rcu_drain(void)
  *
  * Return: 0.
  */
-static inline int rcu_start(void (*first)(void))
+static inline int rcu_start(void (*first)(const char *name))
 {
 	(void)first;
 	return 0;
@@ -191,14 +191,14 @@ void rcu_drain(void);
 
 /**
  * rcu_start() - have the thread that frees made now
- * @first:	what it does first; NULL: nothing
+ * @first:	what it does first, with its name, "rcu"; NULL: nothing
  *
  * Else the first rcu_free_later() makes it. On return the thread is there, and
  * has done @first.
  *
  * Return: 0; -errno.
  */
-int rcu_start(void (*first)(void));
+int rcu_start(void (*first)(const char *name));
 
 /**
  * rcu_stop() - release what was handed over, and end that thread

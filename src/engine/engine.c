@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,15 +165,36 @@ static void poke_users(void *arg)
 	handshaker_poke(&e->handshaker);
 }
 
+/*
+ * Print an endpoint, with the number of its zone: to ask for the name takes a
+ * socket, and only the control thread may open one.
+ */
+static void print_without_name(const struct ug_endpoint *ep, char *buf,
+			       size_t cap)
+{
+	struct ug_endpoint plain = *ep;
+	uint32_t zone = 0;
+	size_t len;
+
+	if (ep->addr.any.sa_family == AF_INET6) {
+		zone = ep->addr.v6.sin6_scope_id;
+		plain.addr.v6.sin6_scope_id = 0;
+	}
+	ug_endpoint_print(&plain, buf, cap);
+	len = strlen(buf);
+	if (zone)
+		snprintf(buf + len, cap - len, " (interface %u)", zone);
+}
+
 static void op_notice(void *arg, enum ug_notice notice,
 		      const struct ug_endpoint *ep, int err, int value)
 {
 	static struct log_limit limit;
-	char text[UG_ENDPOINT_TEXT] = "";
+	char text[UG_ENDPOINT_TEXT + 32] = "";
 
 	(void)arg;
 	if (ep)
-		ug_endpoint_print(ep, text, sizeof(text));
+		print_without_name(ep, text, sizeof(text));
 	switch (notice) {
 	case UG_NOTICE_ENDPOINT_UNSEGMENTED:
 		log_limited(&limit, "%s: sending without segmentation: %s",

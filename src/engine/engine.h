@@ -27,7 +27,8 @@ struct engine;
  *		when the device is deleted.
  * @segments_off: send no trains
  * @merging_off: have received datagrams not merged
- * @first:	what each thread of the engine does first; NULL: nothing
+ * @first:	what each thread of the engine does first, with its name: "rcu",
+ *		"handshaker", "worker" or "helper"; NULL: nothing
  * @aead:	who encrypts data messages
  * @n_workers:	threads that move packets, 1 to WORKERS_MAX
  * @eager:	all of them, all the time: to find faults
@@ -37,7 +38,7 @@ struct engine_config {
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;
-	void (*first)(void);
+	void (*first)(const char *name);
 	enum aead_choice aead;
 	unsigned int n_workers;
 	bool eager;

@@ -14,7 +14,7 @@ enum {
 };
 
 /* What thread_set_first() was given. [I] while threads are made */
-static void (*first)(void);
+static void (*first)(const char *name);
 
 /* What a new thread is told; its maker's, until @begun is posted. */
 struct launch {
@@ -34,7 +34,7 @@ static void *launch(void *arg)
 	return shared->main(shared->arg);
 }
 
-void thread_set_first(void (*function)(void))
+void thread_set_first(void (*function)(const char *name))
 {
 	first = function;
 }
@@ -64,7 +64,7 @@ void thread_begin(const char *name)
 	prctl(PR_SET_NAME, name);
 	rcu_register();
 	if (first)
-		first();
+		first(name);
 	sem_post(begun);
 }
 

@@ -9,11 +9,12 @@
 
 /**
  * thread_set_first() - have all threads made from now on do something first
- * @function:	called in each of them by thread_begin(); NULL: nothing
+ * @function:	called in each of them by thread_begin(), with the thread's
+ *		name; NULL: nothing
  *
  * One thread, as thread_start().
  */
-void thread_set_first(void (*function)(void));
+void thread_set_first(void (*function)(const char *name));
 
 /**
  * thread_start() - start a thread that gets no signals

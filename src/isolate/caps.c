@@ -49,7 +49,7 @@ void caps_limit(uint64_t keep)
 			return;
 }
 
-int caps_check_threads(int dir, pid_t *tid)
+int caps_check_threads(int dir, pid_t *tid, unsigned int *n)
 {
 	DIR *tasks = fdopendir(dir);
 	const pid_t self = (pid_t)syscall(SYS_gettid);
@@ -57,6 +57,7 @@ int caps_check_threads(int dir, pid_t *tid)
 	int err = 0;
 
 	*tid = 0;
+	*n = 0;
 	if (!tasks) {
 		err = -errno;
 		close(dir);
@@ -73,6 +74,8 @@ int caps_check_threads(int dir, pid_t *tid)
 		/* It has ended since. */
 		if (err == -ESRCH)
 			err = 0;
+		else
+			++*n;
 		if (permitted)
 			*tid = other;
 	}

@@ -42,12 +42,13 @@ int caps_set(uint64_t keep);
 void caps_limit(uint64_t keep);
 
 /**
- * caps_check_threads() - see that no other thread has any
+ * caps_check_threads() - see that no other thread has any, and count them
  * @dir:	descriptor of /proc/self/task; consumed
  * @tid:	set to a thread that has some, or 0
+ * @n:		set to the count of the other threads, if none has any
  *
  * Return: 0; -errno.
  */
-int caps_check_threads(int dir, pid_t *tid);
+int caps_check_threads(int dir, pid_t *tid, unsigned int *n);
 
 #endif /* ISOLATE_CAPS_H */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -11,31 +12,70 @@
 
 #ifdef ISOLATE_HAS_FILTER
 
-/* Made by make_filter.c: the members of an array of struct sock_filter. */
-static const struct sock_filter instructions[] = {
-#include "isolate/filter_program.h"
+enum {
+	/* Instructions: twice what the longest program of today has. */
+	PROGRAM_MAX = 512,
 };
 
-int filter_install(void)
-{
-	struct sock_fprog program = {
-		.len = sizeof(instructions) / sizeof(instructions[0]),
-		/* The kernel only reads it. */
-		.filter = unconst(instructions),
-	};
-	long rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-			  SECCOMP_FILTER_FLAG_TSYNC, &program);
+/**
+ * struct program - a filter
+ * @thread:	who it is for
+ * @code:	instructions
+ * @len:	their count
+ */
+struct program {
+	const char *thread;
+	const struct sock_filter *code;
+	size_t len;
+};
 
-	if (rc < 0)
-		return -errno;
-	/* The id of a thread that has filters of its own. */
-	return rc ? -ESRCH : 0;
+/* The filters, and the table @programs of them. */
+#include "isolate/filter_program.h"
+
+static const struct program *find_program(const char *thread)
+{
+	for (size_t i = 0; i < ARRAY_LEN(programs); i++)
+		if (!strcmp(programs[i].thread, thread))
+			return &programs[i];
+	return NULL;
+}
+
+/* Put in what make_filter.c could not know. */
+static void fill_ids(struct sock_filter *code, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (code[i].code != (BPF_JMP | BPF_JEQ | BPF_K))
+			continue;
+		if (code[i].k == FILTER_PID)
+			code[i].k = (uint32_t)getpid();
+		else if (code[i].k == FILTER_TID)
+			code[i].k = (uint32_t)gettid();
+	}
+}
+
+int filter_install(const char *thread)
+{
+	const struct program *program = find_program(thread);
+	struct sock_filter code[PROGRAM_MAX];
+	struct sock_fprog prog = { .filter = code };
+
+	if (!program)
+		return -ENOENT;
+	if (program->len > PROGRAM_MAX)
+		return -E2BIG;
+	prog.len = (unsigned short)program->len;
+	memcpy(code, program->code, program->len * sizeof(*code));
+	fill_ids(code, program->len);
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0
+		       ? -errno
+		       : 0;
 }
 
 #else
 
-int filter_install(void)
+int filter_install(const char *thread)
 {
+	(void)thread;
 	return -ENOTSUP;
 }
 

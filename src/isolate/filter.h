@@ -1,20 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The system calls that the process may make from now on. The list, with the
- * arguments that are looked at, is in make_filter.c; it becomes a BPF program
- * when the project is built, so that nothing of it costs time or memory later.
+ * The system calls that a thread may make from now on. The list, with the
+ * arguments that are looked at, is in make_filter.c; it becomes one BPF program
+ * for each thread when the project is built, so that nothing of it costs time or
+ * memory later.
  */
 #ifndef ISOLATE_FILTER_H
 #define ISOLATE_FILTER_H
 
-/**
- * filter_install() - filter the system calls of all threads
- *
- * Any other call ends the process, with SIGSYS. Needs no_new_privs.
- *
- * Return: 0; -ENOTSUP: built without; -ESRCH: a thread cannot be filtered;
- * -errno.
+/* The name of the main thread's filter; others have the thread's name. */
+#define FILTER_CONTROL "control"
+
+/*
+ * Numbers that stand in a program for what is known only when it is installed:
+ * the ids of the process and of the thread. No id is so high, and no argument of
+ * a call on the list is such a number.
  */
-int filter_install(void);
+#define FILTER_PID 0x7f50f1d0
+#define FILTER_TID 0x7f50f1d1
+
+/**
+ * filter_install() - filter the system calls of the calling thread
+ * @thread:	name of the list
+ *
+ * Any other call ends the process, with SIGSYS. The thread's name in the kernel
+ * is of no matter. Needs no_new_privs.
+ *
+ * Return: 0; -ENOTSUP: built without; -ENOENT: there is no such list; -errno.
+ */
+int filter_install(const char *thread);
 
 #endif /* ISOLATE_FILTER_H */

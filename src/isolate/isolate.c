@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <malloc.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -33,6 +34,12 @@
 #define KEEP                                                        \
 	(CAPS_BIT(CAP_NET_ADMIN) | CAPS_BIT(CAP_NET_BIND_SERVICE) | \
 	 CAPS_BIT(CAP_DAC_OVERRIDE))
+
+/*
+ * Threads that have called isolate_thread(): those that are filtered, and those
+ * that the kernel refused it. Written by each of them, read by isolate_seal().
+ */
+static atomic_uint n_filtered, n_unfiltered;
 
 /**
  * fail() - note why
@@ -69,6 +76,8 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 	int err;
 
 	*isolate = (struct isolate){ .config = *config, .task_dir = -1 };
+	atomic_store_explicit(&n_filtered, 0, memory_order_relaxed);
+	atomic_store_explicit(&n_unfiltered, 0, memory_order_relaxed);
 	if (config->is_off)
 		return 0;
 #ifdef __GLIBC__
@@ -181,29 +190,62 @@ int isolate_restrict(struct isolate *isolate, const char *directory)
 
 /* ------------------------------------------------------------ stage 3 */
 
-void isolate_thread(void)
+void isolate_thread(const char *name)
 {
+	int err = 0;
+
 	/* Fewer are always allowed; isolate_restrict() has done the same. */
 	INVARIANT(caps_set(0) == 0);
+	if (!IS_SANITIZED)
+		err = filter_install(name);
+	/* A thread that nobody has made a list for. */
+	INVARIANT(err != -ENOENT);
+	/* Partner: isolate_seal(), after this thread has told its maker. */
+	atomic_fetch_add_explicit(err ? &n_unfiltered : &n_filtered, 1,
+				  memory_order_relaxed);
 }
 
 static int check_threads(struct isolate *isolate)
 {
 	pid_t tid = 0;
 	int dir = isolate->task_dir, err;
+	unsigned int n = 0, n_known;
 
 	isolate->task_dir = -1;
 	if (dir < 0)
 		return 0;
-	err = caps_check_threads(dir, &tid);
+	err = caps_check_threads(dir, &tid, &n);
 	if (err)
 		return fail(isolate, err, "cannot look at the threads");
 	/* A sanitizer has threads that know nothing of this. */
-	if (!tid || IS_SANITIZED)
+	if (IS_SANITIZED)
+		return 0;
+	if (tid) {
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "thread %d has kept capabilities", (int)tid);
+		return -EPERM;
+	}
+	n_known = atomic_load_explicit(&n_filtered, memory_order_relaxed) +
+		  atomic_load_explicit(&n_unfiltered, memory_order_relaxed);
+	if (n == n_known)
 		return 0;
 	snprintf(isolate->why, sizeof(isolate->why),
-		 "thread %d has kept capabilities", (int)tid);
+		 "%u threads are there, and %u have given up their rights", n,
+		 n_known);
 	return -EPERM;
+}
+
+/* The main thread's filter. One thread with and one without is an error. */
+static int filter_self(struct isolate *isolate)
+{
+	int err = filter_install(FILTER_CONTROL);
+	const atomic_uint *others = err ? &n_filtered : &n_unfiltered;
+
+	if (atomic_load_explicit(others, memory_order_relaxed))
+		return fail(isolate, -ESRCH, "cannot filter all threads");
+	if (err)
+		miss(isolate, "no filter of system calls", err);
+	return 0;
 }
 
 int isolate_seal(struct isolate *isolate)
@@ -213,14 +255,7 @@ int isolate_seal(struct isolate *isolate)
 	if (isolate->config.is_off)
 		return 0;
 	err = check_threads(isolate);
-	if (err || IS_SANITIZED)
-		return err;
-	err = filter_install();
-	if (err == -ESRCH)
-		return fail(isolate, err, "cannot filter all threads");
-	if (err)
-		miss(isolate, "no filter of system calls", err);
-	return 0;
+	return err || IS_SANITIZED ? err : filter_self(isolate);
 }
 
 bool isolate_has_filter(void)

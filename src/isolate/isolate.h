@@ -8,10 +8,12 @@
  *  2. isolate_restrict(): all descriptors are open, the main thread is alone.
  *     The user changes; the main thread keeps few capabilities; files are out
  *     of reach, and with them for all threads that are made from now on. Each
- *     of those calls isolate_thread() first, which leaves it no capability.
- *  3. isolate_seal(): all threads are there. It is checked that none has a
- *     capability but this one; from now on a system call that is not on the
- *     list ends the process. What comes from outside is handled after this.
+ *     of those calls isolate_thread() first, which leaves it no capability, and
+ *     only the system calls on its own list: any other ends the process.
+ *  3. isolate_seal(): all threads are there. It is checked that each of them
+ *     has called isolate_thread(), and that none has a capability but this one,
+ *     which is left the calls of its list. What comes from outside is handled
+ *     after this.
  *
  * A layer that the system refuses as a whole (an old kernel, a container's own
  * filter) is left out, and named in isolate.missing. What fails in the middle
@@ -83,8 +85,13 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config);
  */
 int isolate_restrict(struct isolate *isolate, const char *directory);
 
-/* isolate_thread() - the calling thread is not the main one: it needs nothing */
-void isolate_thread(void);
+/**
+ * isolate_thread() - leave the calling thread what threads of its kind need
+ * @name:	of a list of calls in make_filter.c
+ *
+ * Once in each thread but the main one, before it handles anything.
+ */
+void isolate_thread(const char *name);
 
 /**
  * isolate_seal() - stage 3

@@ -428,8 +428,9 @@ static void no_reader(void **state)
 
 static bool has_begun;
 
-static void note_begin(void)
+static void note_begin(const char *name)
 {
+	assert_string_equal(name, "log");
 	has_begun = true;
 }
 

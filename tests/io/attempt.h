@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attempts at what isolation forbids. Each is made by a child that has given up
+ * what its stage says, with files in a directory in which only root may do
+ * anything. Main thread of the test.
+ */
+#ifndef TESTS_IO_ATTEMPT_H
+#define TESTS_IO_ATTEMPT_H
+
+#include <stddef.h>
+
+#include "isolate/isolate.h"
+
+enum {
+	/* What a child ends with, besides errno. */
+	DONE = 0,
+	BROKEN = 200,
+};
+
+/* How far a child goes before its attempt. */
+enum stage {
+	FREE,
+	RESTRICTED,
+	SEALED
+};
+
+/**
+ * struct attempt - something that is forbidden to somebody
+ * @what:	in words
+ * @make:	returns 0, or -1 with errno; leaves nothing that matters
+ */
+struct attempt {
+	const char *what;
+	int (*make)(void);
+};
+
+/* The directory, a file in it, and one elsewhere. */
+extern char attempt_directory[];
+extern char attempt_inside[64];
+extern char attempt_outside[];
+
+/* What is on no thread's list. */
+extern const struct attempt attempt_forbidden[];
+extern const size_t attempt_n_forbidden;
+
+/* Of the child. */
+extern struct isolate attempt_isolate;
+
+int attempt_open_file(void);
+int attempt_execute(void);
+int attempt_make_executable(void);
+int attempt_make_directory(void);
+
+/* attempt_enter() - go to a stage, or end with BROKEN */
+void attempt_enter(enum stage stage);
+
+/**
+ * attempt_run() - have a child make an attempt
+ * @stage:	how far it goes before
+ * @make:	attempt
+ *
+ * The child ends with DONE, or errno.
+ *
+ * Return: its status, as from waitpid(2).
+ */
+int attempt_run(enum stage stage, int (*make)(void));
+
+/* attempt_run_as() - the same, with the rights of a thread, by its name */
+int attempt_run_as(const char *thread, int (*make)(void));
+
+/* attempt_must_kill() - fail unless a status tells of this signal, and no core */
+void attempt_must_kill(int status, int number, const char *who,
+		       const char *what);
+
+/* attempt_must_work() - fail unless an attempt succeeds */
+void attempt_must_work(enum stage stage, int (*make)(void), const char *what);
+
+/* attempt_must_be_refused() - fail unless an attempt fails with this errno */
+void attempt_must_be_refused(enum stage stage, int (*make)(void), int wanted);
+
+/* Of a group of tests: the directory and the files, made and removed. */
+int attempt_make_files(void **state);
+int attempt_remove_files(void **state);
+
+/* attempt_make_file() - make the file in the directory */
+int attempt_make_file(void);
+
+#endif /* TESTS_IO_ATTEMPT_H */

@@ -211,12 +211,13 @@ enum ug_families {
 
 /* Things worth one line in a log; see struct ug_options. */
 enum ug_notice {
-	/* Trains to this endpoint go as single datagrams from now on. */
+	/* Datagrams to this address go alone from now on. */
 	UG_NOTICE_ENDPOINT_UNSEGMENTED = 1,
-	/* This endpoint's trains have smaller segments from now on. */
+	/* This address's trains have smaller segments from now on. */
 	UG_NOTICE_ENDPOINT_CAPPED,
-	/* Segmentation is off for a whole family of the socket. */
-	UG_NOTICE_FAMILY_UNSEGMENTED,
+	/* A train to this address was tried again and has passed: neither of
+	 * the above holds any more. */
+	UG_NOTICE_ENDPOINT_RECOVERED,
 };
 
 /**
@@ -236,9 +237,9 @@ enum ug_notice {
  * @pmtu4:	path MTU mode of the IPv4 socket
  * @pmtu6:	path MTU mode of the IPv6 socket
  * @notice:	called on the thread that calls ug_send() when what is sent
- *		there changes its form for good, or NULL. @ep is NULL for a
- *		family, @err the kernel's errno, @value the segment size that
- *		failed or the address family. It must not call ug_send().
+ *		there changes its form, or NULL. @err is the kernel's errno, 0
+ *		for UG_NOTICE_ENDPOINT_RECOVERED; @value is the segment size
+ *		that failed or passed. It must not call ug_send().
  * @notice_arg:	given to @notice
  *
  * Strings and addresses are borrowed for the call only.
@@ -398,8 +399,6 @@ enum ug_reason {
 	UG_REASON_ASKED,       /* ug_set_segments() said so */
 	UG_REASON_UNSUPPORTED, /* the kernel has no UDP_SEGMENT */
 	UG_REASON_BAD_KERNEL,  /* Linux 7.0 to 7.1.4 corrupt trains */
-	UG_REASON_EIO,	       /* no checksums for trains on several paths */
-	UG_REASON_EINVAL,      /* the kernel refuses even small segments */
 };
 
 /**
@@ -489,7 +488,7 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 250 bytes for each of @cap, and 18 KiB.
+ * It belongs to no socket. About 250 bytes for each of @cap, and 19 KiB.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */
@@ -655,6 +654,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @split_eio:	trains sent as single datagrams because of EIO
  * @split_emsgsize: the same because of EMSGSIZE
  * @split_einval: the same because of EINVAL
+ * @split_other: the same because of EPERM, EACCES or an unusual errno
  * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
  */
 struct ug_send_stats {
@@ -674,6 +674,7 @@ struct ug_send_stats {
 	uint64_t split_eio;
 	uint64_t split_emsgsize;
 	uint64_t split_einval;
+	uint64_t split_other;
 	uint64_t trains[UG_MAX_SEGMENTS + 1];
 };
 

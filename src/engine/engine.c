@@ -204,9 +204,9 @@ static void op_notice(void *arg, enum ug_notice notice,
 		log_limited(&limit, "%s: segments of %d bytes do not pass: %s",
 			    text, value, strerror(err));
 		break;
-	case UG_NOTICE_FAMILY_UNSEGMENTED:
-		log_error("sending without segmentation in IPv%d: %s",
-			  value == AF_INET ? 4 : 6, strerror(err));
+	case UG_NOTICE_ENDPOINT_RECOVERED:
+		log_limited(&limit, "%s: segments of %d bytes pass again", text,
+			    value);
 		break;
 	default:
 		break;

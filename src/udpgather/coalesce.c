@@ -104,6 +104,24 @@ static inline bool has_source_of(const struct train *t,
 			   usable_source(to, flags, job->generation));
 }
 
+/*
+ * A train that is due becomes one that is tried, if nobody else was faster.
+ * That is as late as its second datagram: one alone is no train.
+ */
+static bool may_try(struct train *t, const struct coalesce_job *job)
+{
+	struct item *first = &job->items[t->first];
+
+	if (!(first->flags & ITEM_TRY) &&
+	    !path_claim(job->paths, t->to, job->now_ms)) {
+		t->ended = true;
+		return false;
+	}
+	first->flags |= ITEM_TRY;
+	t->is_due = false;
+	return true;
+}
+
 /* Add datagram @i to a train if the rules of coalesce.h let it. */
 static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 		 const struct ug_endpoint *to)
@@ -121,7 +139,7 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 	struct tally was = { .n_iov = t->n_iov, .end = t->end };
 	struct tally now = count_vectors(was, d);
 
-	if (now.n_iov > UG_MAX_VECTORS)
+	if (now.n_iov > UG_MAX_VECTORS || (t->is_due && !may_try(t, job)))
 		return false;
 	t->n_iov = now.n_iov;
 	t->end = now.end;
@@ -150,7 +168,8 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 	size_t room = job->max_segments - t->cnt;
 	size_t first = i;
 
-	if (t->ended || to != t->to || job->items[t->first].flags ||
+	if (t->ended || t->is_due || to != t->to ||
+	    job->items[t->first].flags ||
 	    t->n_iov > UG_MAX_VECTORS - UG_MAX_SEGMENTS)
 		return i;
 	room = size_min(room, (train_limit(job->family) - t->bytes) / seg);
@@ -177,6 +196,23 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 	return i;
 }
 
+/*
+ * Does the path forbid trains of this datagram's size? One that is due may be
+ * tried; one that was claimed already still is, when a window is coalesced
+ * anew.
+ */
+static bool is_forbidden(const struct coalesce_job *job,
+			 const struct ug_endpoint *to, const struct item *item,
+			 bool *is_due)
+{
+	if (item->len <= path_cap(job->paths, to, job->now_ms, is_due)) {
+		*is_due = false;
+		return false;
+	}
+	*is_due |= (item->flags & ITEM_TRY) != 0;
+	return !*is_due;
+}
+
 /* Open a train with datagram @i. */
 static void start(struct messages *m, size_t n_trains,
 		  const struct coalesce_job *job, size_t i,
@@ -185,9 +221,11 @@ static void start(struct messages *m, size_t n_trains,
 	const struct ug_datagram *d = &job->dgrams[i];
 	struct item *item = &job->items[i];
 	struct tally tally = count_vectors((struct tally){ 0 }, d);
+	bool is_due = false;
 	bool ended = !item->len || (item->flags & ITEM_ALONE) ||
 		     job->max_segments < 2 ||
-		     item->len > train_limit(job->family);
+		     item->len > train_limit(job->family) ||
+		     is_forbidden(job, to, item, &is_due);
 
 	item->next = ITEM_END;
 	m->trains[n_trains] = (struct train){
@@ -201,7 +239,8 @@ static void start(struct messages *m, size_t n_trains,
 		.last = (uint16_t)i,
 		.cnt = 1,
 		.tos = d->tos,
-		.ended = ended || item->len > path_cap(job->paths, to),
+		.ended = ended,
+		.is_due = is_due,
 	};
 	if (m->hashed)
 		remember(m, job, n_trains);

@@ -19,7 +19,8 @@
  *  - it is not empty (the kernel loses an empty one inside a train);
  *  - it is at most as long as the first; a shorter one ends the train;
  *  - fewer than max_segments are in it, and the segment size is at most what
- *    the path to this endpoint is known to take;
+ *    the path to this endpoint is known to take. (What is known is tried again
+ *    now and then, by one train: path.h.)
  *  - all together stay within UG_MAX_TRAIN_IPV4 or _IPV6: a longer train
  *    passes too, but the kernel then cuts it in software;
  *  - the vectors, fused, are at most UG_MAX_VECTORS.
@@ -28,7 +29,8 @@
  * marks the datagrams in question (ITEM_ALONE, ITEM_BARE) and coalesces what
  * is left of the window anew. So every message, also a retried one, is
  * written whole by the same code, and no vector of an earlier attempt
- * survives. The function does no I/O and reads no clock.
+ * survives. The function does no I/O and reads no clock; all that it changes
+ * outside of the window is that it claims tries.
  */
 #ifndef UDPGATHER_COALESCE_H
 #define UDPGATHER_COALESCE_H
@@ -41,7 +43,8 @@ enum {
 	ITEM_ALONE = 1,	  /* it must not be in a train */
 	ITEM_BARE = 2,	  /* it goes without its source */
 	ITEM_RETRIED = 4, /* a pending error was blamed on another once */
-	ITEM_STARVED = 8  /* there was no buffer for it once */
+	ITEM_STARVED = 8, /* there was no buffer for it once */
+	ITEM_TRY = 16	  /* its train is tried though the path forbids it */
 };
 
 enum {
@@ -54,14 +57,14 @@ enum {
  * @len:	its length
  * @next:	index of the next one in its train, or ITEM_END
  * @flags:	ITEM_*
- * @suspect:	0, or the errno that refused the train that began with it: if
- *		it passes alone, the train was at fault, not its destination
+ * @trial:	0, or 1 plus the index of the sender's struct trial: its train
+ *		was refused, and it goes alone to show if the train was at fault
  */
 struct item {
 	uint32_t len;
 	uint16_t next;
 	uint8_t flags;
-	uint8_t suspect;
+	uint8_t trial;
 };
 
 /**
@@ -78,6 +81,8 @@ struct item {
  * @older:	the train before it in the same hash bucket, or ITEM_END
  * @tos:	TOS of all of them
  * @ended:	nothing may follow
+ * @is_due:	it is larger than the path is known to take, and may be tried:
+ *		the second datagram to join has to claim the try
  */
 struct train {
 	const struct ug_endpoint *to;
@@ -92,6 +97,7 @@ struct train {
 	uint16_t older;
 	uint8_t tos;
 	bool ended;
+	bool is_due;
 };
 
 /**
@@ -103,7 +109,8 @@ struct train {
  * @to:		the endpoint of those that name none, or NULL
  * @family:	only datagrams of this family
  * @max_segments: the most datagrams in a train, 1 to UG_MAX_SEGMENTS
- * @paths:	what is known of the endpoints
+ * @paths:	what is known of the endpoints; tries are claimed there
+ * @now_ms:	the time, for @paths; 0 if nothing was known
  * @generation:	learned sources of other generations are not used
  */
 struct coalesce_job {
@@ -114,7 +121,8 @@ struct coalesce_job {
 	const struct ug_endpoint *to;
 	int family;
 	unsigned int max_segments;
-	const struct path_table *paths;
+	struct path_table *paths;
+	int64_t now_ms;
 	uint32_t generation;
 };
 

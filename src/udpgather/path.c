@@ -70,6 +70,8 @@ void path_forget_caps(struct path_table *t)
 	/* Partner: current_epoch(). */
 	atomic_store_explicit(&t->epoch, next ? next : FIRST_EPOCH,
 			      memory_order_release);
+	/* Partner: path_knows(). */
+	atomic_store_explicit(&t->n_known, 0, memory_order_release);
 	pthread_mutex_unlock(&t->mutex);
 }
 
@@ -81,28 +83,40 @@ static size_t set_of(const struct path_table *t, const uint64_t key[3])
 	return endpoint_mix(hash, key[2]) % PATH_SETS;
 }
 
+/* An entry, copied. */
+struct fact {
+	uint64_t key[3];
+	int64_t due_ms;
+	uint32_t epoch;
+	uint32_t cap;
+	uint32_t pause_ms;
+	uint32_t strikes;
+};
+
 /*
  * Read one entry as a whole. A torn read cannot be mistaken for another
  * endpoint's entry: it is read as "nothing known".
  */
-static bool entry_read(const struct path_entry *e, uint64_t key[3],
-		       uint32_t *epoch, uint32_t *cap)
+static bool entry_read(const struct path_entry *e, struct fact *f)
 {
 	/* Partner of both: the stores of seq in entry_write(). */
 	uint32_t seq = atomic_load_explicit(&e->seq, memory_order_acquire);
 
 	/* Acquire: whoever sees a new field sees the odd number, too. */
 	for (int i = 0; i < 3; i++)
-		key[i] = atomic_load_explicit(&e->key[i], memory_order_acquire);
-	*epoch = atomic_load_explicit(&e->epoch, memory_order_acquire);
-	*cap = atomic_load_explicit(&e->cap, memory_order_acquire);
+		f->key[i] =
+			atomic_load_explicit(&e->key[i], memory_order_acquire);
+	f->epoch = atomic_load_explicit(&e->epoch, memory_order_acquire);
+	f->cap = atomic_load_explicit(&e->cap, memory_order_acquire);
+	f->due_ms = atomic_load_explicit(&e->due_ms, memory_order_acquire);
+	f->pause_ms = atomic_load_explicit(&e->pause_ms, memory_order_acquire);
+	f->strikes = atomic_load_explicit(&e->strikes, memory_order_acquire);
 	return !(seq & 1) &&
 	       seq == atomic_load_explicit(&e->seq, memory_order_relaxed);
 }
 
 /* Under the mutex. */
-static void entry_write(struct path_entry *e, const uint64_t key[3],
-			uint32_t epoch, uint32_t cap)
+static void entry_write(struct path_entry *e, const struct fact *f)
 {
 	uint32_t seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
 
@@ -112,9 +126,13 @@ static void entry_write(struct path_entry *e, const uint64_t key[3],
 	 * Partner: entry_read().
 	 */
 	for (int i = 0; i < 3; i++)
-		atomic_store_explicit(&e->key[i], key[i], memory_order_release);
-	atomic_store_explicit(&e->epoch, epoch, memory_order_release);
-	atomic_store_explicit(&e->cap, cap, memory_order_release);
+		atomic_store_explicit(&e->key[i], f->key[i],
+				      memory_order_release);
+	atomic_store_explicit(&e->epoch, f->epoch, memory_order_release);
+	atomic_store_explicit(&e->cap, f->cap, memory_order_release);
+	atomic_store_explicit(&e->due_ms, f->due_ms, memory_order_release);
+	atomic_store_explicit(&e->pause_ms, f->pause_ms, memory_order_release);
+	atomic_store_explicit(&e->strikes, f->strikes, memory_order_release);
 	atomic_store_explicit(&e->seq, seq + 2, memory_order_release);
 }
 
@@ -129,75 +147,216 @@ static uint32_t current_epoch(const struct path_table *t)
 	return atomic_load_explicit(&t->epoch, memory_order_acquire);
 }
 
-uint32_t path_cap(const struct path_table *t, const struct ug_endpoint *ep)
+/* The entry of an endpoint, and a copy of it; NULL: nothing known. */
+static struct path_entry *find(struct path_table *t,
+			       const struct ug_endpoint *ep, struct fact *f)
 {
-	uint32_t now = current_epoch(t);
-
-	/* Partner: path_learn(). Seen late, it costs one refused call. */
-	if (atomic_load_explicit(&t->learned_in, memory_order_acquire) != now)
-		return PATH_UNLIMITED;
-
-	uint64_t key[3], entry_key[3];
-	uint32_t epoch, cap;
+	uint32_t epoch = current_epoch(t);
+	uint64_t key[3];
 
 	endpoint_key(ep, key);
-	const struct path_entry *ways = t->sets[set_of(t, key)];
+	struct path_entry *ways = t->sets[set_of(t, key)];
 
 	for (int i = 0; i < PATH_WAYS; i++)
-		if (entry_read(&ways[i], entry_key, &epoch, &cap) &&
-		    epoch == now && same_key(entry_key, key))
-			return cap;
-	return PATH_UNLIMITED;
+		if (entry_read(&ways[i], f) && f->epoch == epoch &&
+		    same_key(f->key, key))
+			return &ways[i];
+	return NULL;
+}
+
+/* Under the mutex. */
+static void change_known(struct path_table *t, int by)
+{
+	uint32_t n = atomic_load_explicit(&t->n_known, memory_order_relaxed);
+
+	/* Partner: path_knows(). */
+	atomic_store_explicit(&t->n_known, n + (uint32_t)by,
+			      memory_order_release);
+}
+
+/* Under the mutex. */
+static void entry_clear(struct path_table *t, struct path_entry *e)
+{
+	entry_write(e, &(struct fact){ .epoch = 0 });
+	change_known(t, -1);
 }
 
 /*
- * Under the mutex: the entry to write to for this key. The first way is
- * written last of all, so a set that is full gives up its oldest entry.
+ * Under the mutex: an entry for an endpoint of which nothing is known. The
+ * first way is written last of all, so a set that is full gives up its oldest
+ * entry.
  */
-static struct path_entry *choose(struct path_entry *ways, const uint64_t key[3],
-				 uint32_t now, uint32_t *cap)
+static struct path_entry *make_room(struct path_table *t,
+				    struct path_entry *ways)
 {
-	struct path_entry *free_entry = NULL;
+	uint32_t epoch = current_epoch(t);
+	struct fact f;
 
-	for (int i = 0; i < PATH_WAYS; i++) {
-		uint64_t entry_key[3];
-		uint32_t epoch;
-
-		entry_read(&ways[i], entry_key, &epoch, cap);
-		if (epoch == now && same_key(entry_key, key))
+	for (int i = 0; i < PATH_WAYS; i++)
+		if (entry_read(&ways[i], &f) && f.epoch != epoch) {
+			change_known(t, 1);
 			return &ways[i];
-		if (epoch != now && !free_entry)
-			free_entry = &ways[i];
-	}
-	*cap = PATH_UNLIMITED;
-	if (free_entry)
-		return free_entry;
+		}
 	for (int i = 0; i + 1 < PATH_WAYS; i++) {
-		uint64_t entry_key[3];
-		uint32_t epoch, entry_cap;
-
-		entry_read(&ways[i + 1], entry_key, &epoch, &entry_cap);
-		entry_write(&ways[i], entry_key, epoch, entry_cap);
+		entry_read(&ways[i + 1], &f);
+		entry_write(&ways[i], &f);
 	}
 	return &ways[PATH_WAYS - 1];
 }
 
-uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
-		    uint32_t cap)
+/*
+ * Under the mutex: the entry to change for an endpoint, with a copy of what it
+ * says now.
+ */
+static struct path_entry *choose(struct path_table *t,
+				 const struct ug_endpoint *ep, struct fact *f)
 {
-	uint64_t key[3];
-	uint32_t known;
+	struct path_entry *e = find(t, ep, f);
 
-	endpoint_key(ep, key);
+	if (e)
+		return e;
+	*f = (struct fact){ .epoch = current_epoch(t), .cap = PATH_UNLIMITED };
+	endpoint_key(ep, f->key);
+	return make_room(t, t->sets[set_of(t, f->key)]);
+}
+
+/* An endpoint without traffic has some again: its next train is tried. */
+static void wake(struct path_table *t, const struct ug_endpoint *ep,
+		 int64_t now_ms)
+{
+	struct fact f;
+
 	pthread_mutex_lock(&t->mutex);
-	uint32_t now = current_epoch(t);
-	struct path_entry *e =
-		choose(t->sets[set_of(t, key)], key, now, &known);
+	struct path_entry *e = find(t, ep, &f);
 
-	if (cap < known)
-		entry_write(e, key, now, cap);
-	/* Partner: path_cap(). */
-	atomic_store_explicit(&t->learned_in, now, memory_order_release);
+	if (e && f.due_ms > now_ms) {
+		f.due_ms = now_ms;
+		entry_write(e, &f);
+	}
+	pthread_mutex_unlock(&t->mutex);
+}
+
+/*
+ * Note that an endpoint has traffic. An entry that gets another key meanwhile
+ * is tried a bit earlier or later.
+ *
+ * Return: true if it had none before.
+ */
+static bool touch(struct path_entry *e, int64_t now_ms)
+{
+	uint32_t now = (uint32_t)now_ms;
+	/* Partner: the store below, and path_learn(). No order is needed. */
+	uint32_t used = atomic_load_explicit(&e->used_ms, memory_order_relaxed);
+
+	if (used != now)
+		atomic_store_explicit(&e->used_ms, now, memory_order_relaxed);
+	return (int32_t)(now - used) >= PATH_IDLE_MS;
+}
+
+uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
+		  int64_t now_ms, bool *is_due)
+{
+	struct path_entry *e;
+	struct fact f;
+
+	if (is_due)
+		*is_due = false;
+	if (!path_knows(t))
+		return PATH_UNLIMITED;
+	e = find(t, ep, &f);
+	if (!e || f.cap == PATH_UNLIMITED)
+		return PATH_UNLIMITED;
+	if (!now_ms || !is_due)
+		return f.cap;
+	*is_due = now_ms >= f.due_ms;
+	if (touch(e, now_ms) && !*is_due) {
+		wake(t, ep, now_ms);
+		*is_due = true;
+	}
+	return f.cap;
+}
+
+bool path_claim(struct path_table *t, const struct ug_endpoint *ep,
+		int64_t now_ms)
+{
+	struct fact f;
+
+	pthread_mutex_lock(&t->mutex);
+	struct path_entry *e = find(t, ep, &f);
+	bool is_mine = !e || now_ms >= f.due_ms;
+
+	if (e && is_mine) {
+		f.due_ms = now_ms + f.pause_ms;
+		entry_write(e, &f);
+	}
+	pthread_mutex_unlock(&t->mutex);
+	return is_mine;
+}
+
+/* The pause after a train was refused: new for news, longer for a try. */
+static uint32_t next_pause(const struct fact *f, bool is_news)
+{
+	if (is_news)
+		return PATH_PAUSE_MIN_MS;
+	return f->pause_ms > PATH_PAUSE_MAX_MS / 2 ? PATH_PAUSE_MAX_MS
+						   : f->pause_ms * 2;
+}
+
+uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
+		    uint32_t cap, int64_t now_ms, bool is_try)
+{
+	struct fact f;
+
+	pthread_mutex_lock(&t->mutex);
+	struct path_entry *e = choose(t, ep, &f);
+	uint32_t known = f.cap;
+
+	if (cap < known || is_try) {
+		f.pause_ms = next_pause(&f, cap < known);
+		f.due_ms = now_ms + f.pause_ms;
+		f.cap = cap < known ? cap : known;
+		f.strikes = 0;
+		entry_write(e, &f);
+		/* Partner: touch(). */
+		atomic_store_explicit(&e->used_ms, (uint32_t)now_ms,
+				      memory_order_relaxed);
+	}
 	pthread_mutex_unlock(&t->mutex);
 	return known;
+}
+
+unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep)
+{
+	struct fact f;
+
+	pthread_mutex_lock(&t->mutex);
+	struct path_entry *e = choose(t, ep, &f);
+
+	f.strikes++;
+	entry_write(e, &f);
+	pthread_mutex_unlock(&t->mutex);
+	return f.strikes;
+}
+
+bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
+		 size_t segment_len)
+{
+	struct fact f;
+	struct path_entry *e = find(t, ep, &f);
+	bool was_void = false;
+
+	/* Usually there is nothing to change: no lock for that. */
+	if (!e || (!f.strikes && segment_len <= f.cap))
+		return false;
+	pthread_mutex_lock(&t->mutex);
+	e = find(t, ep, &f);
+	if (e && (f.cap == PATH_UNLIMITED || segment_len > f.cap)) {
+		was_void = f.cap != PATH_UNLIMITED;
+		entry_clear(t, e);
+	} else if (e && f.strikes) {
+		f.strikes = 0;
+		entry_write(e, &f);
+	}
+	pthread_mutex_unlock(&t->mutex);
+	return was_void;
 }

@@ -11,9 +11,23 @@
  * The table has a fixed size. An entry that is pushed out costs one refused
  * system call when its endpoint is next sent a train, nothing else.
  *
- * Reading takes no lock: each entry has a sequence number, odd while it is
- * written, and all its fields are atomics. Nothing learned, which is the usual
- * state, costs one load. Writers, which are rare, take a mutex.
+ * Nothing is known for ever. Each entry has a pause, and when it is over one
+ * train that the entry forbids is tried again: the sender that finds the entry
+ * due claims the try, and everybody else's datagrams go on as before. A train
+ * that passes removes the entry. One that is refused doubles the pause, from
+ * PATH_PAUSE_MIN_MS to PATH_PAUSE_MAX_MS. A claim begins a new pause by
+ * itself, so a train whose fate nobody hears of costs one pause. An endpoint
+ * that had no traffic for PATH_IDLE_MS and has some again is due at once.
+ *
+ * Some refusals may be chance (a firewall rule that limits a rate). Such a
+ * one leaves a strike, which forbids nothing. PATH_STRIKES of them, without a
+ * train to that address that passed in between, are a lesson.
+ *
+ * Time is a number of milliseconds that the caller brings. Reading takes no
+ * lock: each entry has a sequence number, odd while it is written, and all its
+ * fields are atomics. Nothing learned, which is the usual state, costs one
+ * load. Writers, which are rare, take a mutex: whoever learns, and whoever
+ * claims a try.
  */
 #ifndef UDPGATHER_PATH_H
 #define UDPGATHER_PATH_H
@@ -26,8 +40,15 @@
 enum {
 	/* Entries that share a hash value. */
 	PATH_WAYS = 4,
-	/* Hash values: the table has 160 KiB, of which use touches pages. */
-	PATH_SETS = 1024
+	/* Hash values: the table has 224 KiB, of which use touches pages. */
+	PATH_SETS = 1024,
+	/* The pause before a train is tried again: the first, and the longest. */
+	PATH_PAUSE_MIN_MS = 1000,
+	PATH_PAUSE_MAX_MS = 600000,
+	/* An endpoint without traffic for so long is tried again at once. */
+	PATH_IDLE_MS = 10000,
+	/* Refusals in a row that are no chance any more. */
+	PATH_STRIKES = 3
 };
 
 /* No limit below that of the protocol; no trains at all. */
@@ -35,16 +56,20 @@ enum {
 #define PATH_UNSEGMENTED 0u
 
 struct path_entry {
-	_Atomic uint32_t seq;	 /* [a] odd while being written */
-	_Atomic uint32_t epoch;	 /* [a] 0: empty */
-	_Atomic uint64_t key[3]; /* [a] */
-	_Atomic uint32_t cap;	 /* [a] the largest segment, in bytes */
+	_Atomic uint32_t seq;	   /* [a] odd while being written */
+	_Atomic uint32_t epoch;	   /* [a] 0: empty */
+	_Atomic uint64_t key[3];   /* [a] */
+	_Atomic int64_t due_ms;	   /* [a] when a train may be tried again */
+	_Atomic uint32_t cap;	   /* [a] the largest segment, in bytes */
+	_Atomic uint32_t pause_ms; /* [a] from the last try to the next */
+	_Atomic uint32_t strikes;  /* [a] refusals that may be chance */
+	_Atomic uint32_t used_ms;  /* [a] last looked up; outside of seq */
 };
 
 struct path_table {
 	_Atomic uint32_t generation; /* [a] of sources */
 	_Atomic uint32_t epoch;	     /* [a] of entries; from 1 */
-	_Atomic uint32_t learned_in; /* [a] the last epoch with an entry */
+	_Atomic uint32_t n_known;    /* [a], [m] to write: entries of epoch */
 	uint64_t seed;		     /* [I] */
 	pthread_mutex_t mutex;	     /* held by writers */
 	struct path_entry sets[PATH_SETS][PATH_WAYS]; /* [a], [m] to write */
@@ -72,24 +97,83 @@ void path_forget_sources(struct path_table *t);
 /* path_forget_caps() - raise the epoch: all entries are void */
 void path_forget_caps(struct path_table *t);
 
+/* path_knows() - is anything known of any endpoint? One load. Any thread. */
+static inline bool path_knows(const struct path_table *t)
+{
+	/* Partners: path_learn() and others; seen late, it costs one refused
+	 * call. */
+	return atomic_load_explicit(&t->n_known, memory_order_acquire) != 0;
+}
+
 /**
  * path_cap() - the largest segment that trains to an endpoint may have
  * @t:		the table
  * @ep:		the endpoint
+ * @now_ms:	the time; 0 if the caller did not ask for it, because nothing
+ *		was known
+ * @is_due:	set to: a larger train may be tried, once path_claim() has
+ *		said yes; or NULL
+ *
+ * Any thread.
  *
  * Return: bytes, PATH_UNSEGMENTED or PATH_UNLIMITED.
  */
-uint32_t path_cap(const struct path_table *t, const struct ug_endpoint *ep);
+uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
+		  int64_t now_ms, bool *is_due);
+
+/**
+ * path_claim() - take the right to try one train that is too large
+ * @t:		the table
+ * @ep:		the endpoint
+ * @now_ms:	the time
+ *
+ * The next one may be tried when the pause is over again. Any thread.
+ *
+ * Return: true for the first who asks in a pause; false for all others.
+ */
+bool path_claim(struct path_table *t, const struct ug_endpoint *ep,
+		int64_t now_ms);
 
 /**
  * path_learn() - keep that larger segments fail
  * @t:		the table
  * @ep:		the endpoint
  * @cap:	the new limit; an entry's limit only gets smaller
+ * @now_ms:	the time
+ * @is_try:	the train that failed was one that path_claim() allowed: the
+ *		pause doubles
+ *
+ * A limit that gets smaller is news, and begins with the shortest pause.
+ * Any thread.
  *
  * Return: the limit that was known before.
  */
 uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
-		    uint32_t cap);
+		    uint32_t cap, int64_t now_ms, bool is_try);
+
+/**
+ * path_strike() - keep that a train was refused, perhaps by chance
+ * @t:		the table
+ * @ep:		the endpoint
+ *
+ * Any thread.
+ *
+ * Return: how many there were in a row.
+ */
+unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep);
+
+/**
+ * path_passed() - keep that a train passed
+ * @t:		the table
+ * @ep:		the endpoint
+ * @segment_len: the size of its segments, in bytes
+ *
+ * Strikes are void, and so is a limit that the train was above. To be called
+ * if path_knows(). Any thread.
+ *
+ * Return: true if a limit was void.
+ */
+bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
+		 size_t segment_len);
 
 #endif /* UDPGATHER_PATH_H */

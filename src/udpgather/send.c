@@ -23,9 +23,14 @@
  *
  * A train that fails may do so because of its segments (no checksums on that
  * route, a segment above the MTU) or because of its destination. Its datagrams
- * go again alone, and the first one is marked as suspect: only if it passes
- * is something learned about trains. A destination that refuses everything
- * teaches nothing, and cannot switch segmentation off for others.
+ * go again alone, on trial: only if they pass is something learned about
+ * trains. A destination that refuses everything teaches nothing. For an error
+ * that is always the train's (EIO, EMSGSIZE, EINVAL) the first datagram is
+ * proof enough, and one such train is a lesson. Any other error may be chance,
+ * such as that of a firewall rule that limits a rate. There all datagrams must
+ * pass, and PATH_STRIKES such trains in a row are a lesson. A lesson is of one
+ * address, so nobody can switch segmentation off for others, and is tried
+ * again by and by; see path.h.
  *
  * sendmmsg(2) reports an error only if it took no message at all, and a
  * message is refused before any of its segments left: so what is sent again
@@ -51,11 +56,34 @@ enum verdict {
 	BROKEN
 };
 
+enum {
+	/* Trains on trial in one window. More go unjudged. */
+	TRIALS = 64
+};
+
+/**
+ * struct trial - a train that was refused, and whose datagrams go alone
+ * @segment_len: the size of its segments
+ * @err:	the errno
+ * @left:	datagrams that are not judged yet
+ * @is_try:	it was a train that the path forbids, tried again
+ * @is_void:	one of its datagrams failed
+ */
+struct trial {
+	uint32_t segment_len;
+	int err;
+	uint16_t left;
+	bool is_try;
+	bool is_void;
+};
+
 /**
  * struct ug_batch - one thread's scratch for sending
  * @cap:	datagrams in a window
  * @items:	one for each datagram of the window
  * @messages:	what they are coalesced to
+ * @trials:	trains of the window that were refused
+ * @n_trials:	how many
  * @refused:	see ug_refused_source()
  * @counters:	written by the owner, read by anybody
  */
@@ -63,6 +91,8 @@ struct ug_batch {
 	unsigned int cap;
 	struct item *items;
 	struct messages messages;
+	struct trial trials[TRIALS];
+	unsigned int n_trials;
 	const struct ug_endpoint *refused;
 	struct send_counters counters;
 };
@@ -156,6 +186,7 @@ static void open_window(struct sending *s, bool busy[HALVES])
 {
 	struct route route = { 0 };
 
+	s->batch->n_trials = 0;
 	for (size_t i = 0; i < s->n; i++) {
 		const struct ug_datagram *d = &s->dgrams[i];
 		const struct ug_endpoint *to = datagram_endpoint(d, s->to);
@@ -203,11 +234,30 @@ static void finish_train(struct sending *s, const struct train *t, int status)
 		s->status[i] = status;
 }
 
+/* A datagram on trial was sent alone, or refused again. */
+static void judge_trial(struct sending *s, const struct train *t, bool passed)
+{
+	struct ug_batch *b = s->batch;
+	uint8_t number = b->items[t->first].trial;
+
+	if (!number)
+		return;
+	struct trial *trial = &b->trials[number - 1];
+
+	if (!passed)
+		trial->is_void = true;
+	if (--trial->left || trial->is_void)
+		return;
+	socket_learn(s->sock, t->to,
+		     &(struct lesson){ .segment_len = trial->segment_len,
+				       .err = trial->err,
+				       .is_try = trial->is_try });
+}
+
 /* The kernel took this message. */
-static void took(struct sending *s, struct half *half, const struct train *t)
+static void took(struct sending *s, const struct train *t)
 {
 	struct send_counters *c = &s->batch->counters;
-	const struct item *first = &s->batch->items[t->first];
 
 	finish_train(s, t, UG_SENT);
 	s->sent += t->cnt;
@@ -215,15 +265,18 @@ static void took(struct sending *s, struct half *half, const struct train *t)
 	send_count(c, messages, 1);
 	send_count(c, bytes, t->bytes);
 	send_count(c, trains[t->cnt], 1);
-	/* What is suspect goes alone. */
-	if (first->suspect)
-		socket_learn(s->sock, half, t->to, t->bytes, first->suspect);
+	if (t->cnt == 1)
+		judge_trial(s, t, true);
+	else if (path_knows(s->sock->paths))
+		socket_train_passed(s->sock, t->to, t->segment_len);
 }
 
 /* This message has failed for good. */
 static enum verdict blame(struct sending *s, const struct train *t, int err)
 {
 	finish_train(s, t, -err);
+	if (t->cnt == 1)
+		judge_trial(s, t, false);
 	return NEXT;
 }
 
@@ -258,6 +311,26 @@ static enum verdict each_alone(struct sending *s, const struct train *t)
 	return ANEW;
 }
 
+/* Put the datagrams of a train on trial: the first one, or all. */
+static void open_trial(struct sending *s, const struct train *t, int err)
+{
+	struct ug_batch *b = s->batch;
+	bool needs_all = errno_may_be_chance(err);
+
+	if (b->n_trials == TRIALS)
+		return;
+	b->trials[b->n_trials++] = (struct trial){
+		.segment_len = (uint32_t)t->segment_len,
+		.err = err,
+		.left = needs_all ? t->cnt : 1,
+		.is_try = b->items[t->first].flags & ITEM_TRY,
+	};
+	b->items[t->first].trial = (uint8_t)b->n_trials;
+	for (uint16_t i = t->first; needs_all && i != ITEM_END;
+	     i = next_of(s, i))
+		b->items[i].trial = (uint8_t)b->n_trials;
+}
+
 /* The same, where the train itself may be at fault. */
 static enum verdict split(struct sending *s, const struct train *t, int err)
 {
@@ -267,9 +340,11 @@ static enum verdict split(struct sending *s, const struct train *t, int err)
 		send_count(c, split_eio, 1);
 	else if (err == EMSGSIZE)
 		send_count(c, split_emsgsize, 1);
-	else
+	else if (err == EINVAL)
 		send_count(c, split_einval, 1);
-	s->batch->items[t->first].suspect = (uint8_t)err;
+	else
+		send_count(c, split_other, 1);
+	open_trial(s, t, err);
 	return each_alone(s, t);
 }
 
@@ -384,6 +459,29 @@ static enum verdict judge_einval(struct sending *s, const struct train *t)
 	return blame(s, t, EINVAL);
 }
 
+/* Errors of a destination or a route, in which trains have no part. */
+static bool is_unreachable(int err)
+{
+	switch (err) {
+	case EADDRNOTAVAIL:
+	case EAFNOSUPPORT:
+	case ECONNREFUSED:
+	case EDESTADDRREQ:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case ENODEV:
+	case ENONET:
+	case ENOPROTOOPT:
+	case EOPNOTSUPP:
+	case EPROTO:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static enum verdict judge_other(struct sending *s, const struct train *t,
 				int err)
 {
@@ -391,6 +489,8 @@ static enum verdict judge_other(struct sending *s, const struct train *t,
 		return AGAIN;
 	if (err == ENETUNREACH && t->source)
 		return drop_source(s, t);
+	if (t->cnt > 1 && !is_unreachable(err))
+		return split(s, t, err);
 	return blame(s, t, err);
 }
 
@@ -490,7 +590,7 @@ static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
 		size_t end = k + size_min((size_t)r, n - k);
 
 		for (; k < end; k++)
-			took(s, half, &trains[k]);
+			took(s, &trains[k]);
 	}
 	return k;
 }
@@ -527,6 +627,8 @@ static bool send_once(struct sending *s, struct half *half)
 		.family = half->family,
 		.max_segments = segments_now(s->sock, half, &reason),
 		.paths = s->sock->paths,
+		.now_ms =
+			path_knows(s->sock->paths) ? s->sock->sys->now_ms() : 0,
 		.generation = path_generation(s->sock->paths),
 	};
 	size_t n = coalesce(&s->batch->messages, &job), k = 0;

@@ -79,23 +79,12 @@ void ug_network_changed(struct ug_socket *sock)
 {
 	path_forget_sources(sock->paths);
 	path_forget_caps(sock->paths);
-	for (int h = 0; h < HALVES; h++)
-		/* Partner: learn_eio(). */
-		atomic_store_explicit(&sock->halves[h].eio_endpoints, 0,
-				      memory_order_relaxed);
 }
 
 int ug_set_segments(struct ug_socket *sock, unsigned int max)
 {
 	if (max > UG_MAX_SEGMENTS)
 		return -EINVAL;
-	for (int h = 0; h < HALVES; h++) {
-		/* Partners: segments_now(), fail_family(), learn_eio(). */
-		atomic_store_explicit(&sock->halves[h].failed, UG_REASON_NONE,
-				      memory_order_relaxed);
-		atomic_store_explicit(&sock->halves[h].eio_endpoints, 0,
-				      memory_order_relaxed);
-	}
 	path_forget_caps(sock->paths);
 	atomic_store_explicit(&sock->max_segments, max, memory_order_relaxed);
 	return 0;
@@ -104,18 +93,15 @@ int ug_set_segments(struct ug_socket *sock, unsigned int max)
 unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
 			  enum ug_reason *reason)
 {
-	/* Partners: ug_set_segments(), fail_family(). */
+	/* Partner: ug_set_segments(). */
 	unsigned int max =
 		atomic_load_explicit(&sock->max_segments, memory_order_relaxed);
-	int failed = atomic_load_explicit(&half->failed, memory_order_relaxed);
 
 	*reason = UG_REASON_NONE;
 	if (!half->can_segment)
 		*reason = UG_REASON_UNSUPPORTED;
 	else if (max == UG_SEGMENTS_OFF)
 		*reason = UG_REASON_ASKED;
-	else if (failed)
-		*reason = (enum ug_reason)failed;
 	else if (max == UG_SEGMENTS_AUTO && sock->bad_kernel)
 		*reason = UG_REASON_BAD_KERNEL;
 	if (*reason)
@@ -152,10 +138,6 @@ const char *ug_reason_text(enum ug_reason reason)
 		return "this kernel has no UDP_SEGMENT";
 	case UG_REASON_BAD_KERNEL:
 		return "Linux 7.0 to 7.1.4 corrupt segmented sends";
-	case UG_REASON_EIO:
-		return "several paths cannot checksum segments (EIO)";
-	case UG_REASON_EINVAL:
-		return "the kernel refuses small segments (EINVAL)";
 	default:
 		return "unknown";
 	}
@@ -184,52 +166,59 @@ static void tell(struct ug_socket *sock, enum ug_notice notice,
 		sock->notice(sock->notice_arg, notice, ep, err, value);
 }
 
-/* Give up trains for a family; told once, by the thread that was first. */
-static void fail_family(struct ug_socket *sock, struct half *half,
-			enum ug_reason reason, int err)
+bool errno_may_be_chance(int err)
 {
-	int none = UG_REASON_NONE;
+	return err != EIO && err != EMSGSIZE && err != EINVAL;
+}
 
-	/* Partners: segments_now(), ug_set_segments(). */
-	if (atomic_compare_exchange_strong_explicit(
-		    &half->failed, &none, (int)reason, memory_order_relaxed,
-		    memory_order_relaxed))
-		tell(sock, UG_NOTICE_FAMILY_UNSEGMENTED, NULL, err,
-		     half->family);
+/* No trains to this endpoint; told when there were some before. */
+static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
+		      const struct lesson *l)
+{
+	if (path_learn(sock->paths, ep, PATH_UNSEGMENTED, sock->sys->now_ms(),
+		       l->is_try) != PATH_UNSEGMENTED)
+		tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, l->err,
+		     (int)l->segment_len);
+}
+
+/* Only smaller segments to this endpoint; told when it is new. */
+static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
+		const struct lesson *l)
+{
+	if (path_learn(sock->paths, ep, (uint32_t)l->segment_len - 1,
+		       sock->sys->now_ms(), l->is_try) == PATH_UNLIMITED)
+		tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, l->err,
+		     (int)l->segment_len);
 }
 
 /*
- * No way to checksum a segmented send: a matter of the device that the route
- * leads to, hence of the endpoint. When enough endpoints agree it is taken
- * for a matter of the machine.
+ * EIO is a matter of the device that the route leads to, and EINVAL for small
+ * segments one of the kernel, if not of an odd route. Neither is taken for a
+ * matter of the machine or the family: a peer that roams chooses the routes of
+ * its addresses, and would switch segmentation off for all others. The price
+ * where it is the machine's is one refused train for each address and pause.
  */
-static void learn_eio(struct ug_socket *sock, struct half *half,
-		      const struct ug_endpoint *ep, size_t segment_len)
+void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
+		  const struct lesson *lesson)
 {
-	if (path_learn(sock->paths, ep, PATH_UNSEGMENTED) == PATH_UNSEGMENTED)
-		return;
-	tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, EIO, (int)segment_len);
-	/* Partners: ug_network_changed(), ug_set_segments(). */
-	if (atomic_fetch_add_explicit(&half->eio_endpoints, 1,
-				      memory_order_relaxed) +
-		    1 >=
-	    EIO_ENDPOINTS)
-		fail_family(sock, half, UG_REASON_EIO, EIO);
+	int err = lesson->err;
+
+	if (errno_may_be_chance(err)) {
+		if (lesson->is_try ||
+		    path_strike(sock->paths, ep) >= PATH_STRIKES)
+			unsegment(sock, ep, lesson);
+	} else if (err == EIO ||
+		   (err == EINVAL && lesson->segment_len <= SAFE_SEGMENT)) {
+		unsegment(sock, ep, lesson);
+	} else {
+		cap(sock, ep, lesson);
+	}
 }
 
-void socket_learn(struct ug_socket *sock, struct half *half,
-		  const struct ug_endpoint *ep, size_t segment_len, int err)
+void socket_train_passed(struct ug_socket *sock, const struct ug_endpoint *ep,
+			 size_t segment_len)
 {
-	if (err == EIO) {
-		learn_eio(sock, half, ep, segment_len);
-		return;
-	}
-	if (err == EINVAL && segment_len <= SAFE_SEGMENT) {
-		fail_family(sock, half, UG_REASON_EINVAL, err);
-		return;
-	}
-	if (path_learn(sock->paths, ep, (uint32_t)segment_len - 1) ==
-	    PATH_UNLIMITED)
-		tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, err,
+	if (path_passed(sock->paths, ep, segment_len))
+		tell(sock, UG_NOTICE_ENDPOINT_RECOVERED, ep, 0,
 		     (int)segment_len);
 }

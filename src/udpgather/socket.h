@@ -18,10 +18,8 @@ enum {
 	HALF_V4,
 	HALF_V6,
 	HALVES,
-	/* Endpoints that fail with EIO before a family gives up trains. */
-	EIO_ENDPOINTS = 4,
-	/* A train of segments up to this size fits every path: when it fails
-	 * with EINVAL, size is not the cause. */
+	/* A train of segments up to this size fits nearly every path: when it
+	 * fails with EINVAL, size is not the cause. */
 	SAFE_SEGMENT = 512,
 	/* How long to sleep where there is no event to wait for. */
 	PAUSE_MS = 1,
@@ -37,8 +35,6 @@ enum {
  * @family:	[I] AF_INET or AF_INET6
  * @can_segment: [I] UDP_SEGMENT is known here
  * @can_merge:	[I] UDP_GRO can be read back here
- * @failed:	[a] UG_REASON_NONE, or why trains were given up
- * @eio_endpoints: [a] endpoints that failed with EIO so far
  * @no_sendmmsg: [a] the system call is missing
  * @no_recvmmsg: [a] the same
  * @merging:	[a] UDP_GRO is on; changed under the socket's @switching
@@ -52,8 +48,6 @@ struct half {
 	int family;
 	bool can_segment;
 	bool can_merge;
-	_Atomic int failed;
-	_Atomic unsigned int eio_endpoints;
 	_Atomic bool no_sendmmsg;
 	_Atomic bool no_recvmmsg;
 	_Atomic bool merging;
@@ -94,17 +88,47 @@ unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
 			  enum ug_reason *reason);
 
 /**
- * socket_learn() - a train failed and its first datagram passed alone
+ * struct lesson - a train that was refused, and whose datagrams passed alone
+ * @segment_len: the size of its segments, in bytes
+ * @err:	the errno
+ * @is_try:	it was a train that the path forbids, tried again
+ */
+struct lesson {
+	size_t segment_len;
+	int err;
+	bool is_try;
+};
+
+/**
+ * errno_may_be_chance() - may a train be refused so and the next one pass?
+ * @err:	the errno
+ *
+ * Return: false for EIO, EMSGSIZE and EINVAL: all trains like it are refused.
+ */
+bool errno_may_be_chance(int err);
+
+/**
+ * socket_learn() - keep what a refused train has shown
  * @sock:	the socket
- * @half:	the family
  * @ep:		where it went
- * @segment_len: the size of the train's segments
- * @err:	EIO, EMSGSIZE or EINVAL
+ * @lesson:	the train. If its errno may be chance, all its datagrams have
+ *		passed, else at least the first one.
  *
  * Any thread. May call the notice function.
  */
-void socket_learn(struct ug_socket *sock, struct half *half,
-		  const struct ug_endpoint *ep, size_t segment_len, int err);
+void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
+		  const struct lesson *lesson);
+
+/**
+ * socket_train_passed() - keep that a train was taken, if path_knows()
+ * @sock:	the socket
+ * @ep:		where it went
+ * @segment_len: the size of its segments, in bytes
+ *
+ * Any thread. May call the notice function.
+ */
+void socket_train_passed(struct ug_socket *sock, const struct ug_endpoint *ep,
+			 size_t segment_len);
 
 /**
  * socket_drop_error() - take an entry from the error queue (IP_RECVERR)

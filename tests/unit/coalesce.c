@@ -593,8 +593,8 @@ static void families(void **state)
 static void path_caps(void **state)
 {
 	(void)state;
-	path_learn(paths, &v4[2], 99);
-	path_learn(paths, &v4[3], PATH_UNSEGMENTED);
+	path_learn(paths, &v4[2], 99, 1000, false);
+	path_learn(paths, &v4[3], PATH_UNSEGMENTED, 1000, false);
 	window(AF_INET);
 	datagram(100)->to = &v4[2];
 	datagram(100)->to = &v4[2];

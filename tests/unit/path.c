@@ -22,30 +22,31 @@ static void learn_and_forget(void **state)
 	struct ug_endpoint a = numbered(1), b = numbered(2);
 
 	(void)state;
-	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
-	assert_int_equal(path_learn(t, &a, 1400), PATH_UNLIMITED);
-	assert_int_equal(path_cap(t, &a), 1400);
-	assert_int_equal(path_cap(t, &b), PATH_UNLIMITED);
+	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(path_learn(t, &a, 1400, 1000, false), PATH_UNLIMITED);
+	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
+	assert_int_equal(path_cap(t, &b, 0, NULL), PATH_UNLIMITED);
 	/* Limits only get smaller, and are news once. */
-	assert_int_equal(path_learn(t, &a, 1450), 1400);
-	assert_int_equal(path_cap(t, &a), 1400);
-	assert_int_equal(path_learn(t, &a, 1300), 1400);
-	assert_int_equal(path_cap(t, &a), 1300);
-	assert_int_equal(path_learn(t, &a, PATH_UNSEGMENTED), 1300);
-	assert_int_equal(path_cap(t, &a), PATH_UNSEGMENTED);
+	assert_int_equal(path_learn(t, &a, 1450, 1000, false), 1400);
+	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
+	assert_int_equal(path_learn(t, &a, 1300, 1000, false), 1400);
+	assert_int_equal(path_cap(t, &a, 0, NULL), 1300);
+	assert_int_equal(path_learn(t, &a, PATH_UNSEGMENTED, 1000, false),
+			 1300);
+	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
 	/* The port has no part in the path. */
 	a.addr.v4.sin_port = htons(2);
-	assert_int_equal(path_cap(t, &a), PATH_UNSEGMENTED);
+	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
 
 	uint32_t generation = path_generation(t);
 
 	path_forget_caps(t);
-	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
+	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
 	assert_int_equal(path_generation(t), generation);
-	assert_int_equal(path_learn(t, &a, 1400), PATH_UNLIMITED);
+	assert_int_equal(path_learn(t, &a, 1400, 1000, false), PATH_UNLIMITED);
 	path_forget_sources(t);
 	assert_int_not_equal(path_generation(t), generation);
-	assert_int_equal(path_cap(t, &a), 1400);
+	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
 	path_table_free(t);
 	path_table_free(NULL);
 }
@@ -61,11 +62,12 @@ static void keys(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
-		assert_int_equal(path_learn(t, &ep, 100 + i), PATH_UNLIMITED);
+		assert_int_equal(path_learn(t, &ep, 100 + i, 1000, false),
+				 PATH_UNLIMITED);
 	}
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
-		assert_int_equal(path_cap(t, &ep), 100 + i);
+		assert_int_equal(path_cap(t, &ep, 0, NULL), 100 + i);
 	}
 	path_table_free(t);
 }
@@ -85,12 +87,12 @@ static void overflow(void **state)
 	for (uint32_t i = 0; i < MANY; i++) {
 		struct ug_endpoint ep = numbered(i);
 
-		path_learn(t, &ep, 500 + i);
-		assert_int_equal(path_cap(t, &ep), 500 + i);
+		path_learn(t, &ep, 500 + i, 1000, false);
+		assert_int_equal(path_cap(t, &ep, 0, NULL), 500 + i);
 	}
 	for (uint32_t i = 0; i < MANY; i++) {
 		struct ug_endpoint ep = numbered(i);
-		uint32_t cap = path_cap(t, &ep);
+		uint32_t cap = path_cap(t, &ep, 0, NULL);
 
 		if (cap == PATH_UNLIMITED)
 			continue;
@@ -109,10 +111,10 @@ static void epochs_wrap(void **state)
 
 	(void)state;
 	atomic_store(&t->epoch, UINT32_MAX);
-	path_learn(t, &a, 100);
+	path_learn(t, &a, 100, 1000, false);
 	path_forget_caps(t);
 	assert_int_equal(atomic_load(&t->epoch), 1);
-	assert_int_equal(path_cap(t, &a), PATH_UNLIMITED);
+	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
 	path_table_free(t);
 }
 
@@ -141,15 +143,15 @@ static void half_written(void **state)
 	struct ug_endpoint a = numbered(1);
 
 	(void)state;
-	path_learn(t, &a, 1400);
+	path_learn(t, &a, 1400, 1000, false);
 	for (int round = 0; round < 2; round++) {
-		assert_int_equal(path_cap(t, &a),
+		assert_int_equal(path_cap(t, &a, 0, NULL),
 				 round ? PATH_UNLIMITED : 1400);
 		for (size_t i = 0; i < PATH_SETS; i++)
 			for (size_t k = 0; k < PATH_WAYS; k++)
 				atomic_fetch_add(&t->sets[i][k].seq, 1);
 	}
-	assert_int_equal(path_cap(t, &a), 1400);
+	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
 	path_table_free(t);
 }
 
@@ -162,7 +164,7 @@ static void *writer(void *arg)
 	for (uint32_t i = 0; i < ROUNDS; i++) {
 		struct ug_endpoint ep = numbered(i % 9000);
 
-		path_learn(arg, &ep, 1000 + i % 9000);
+		path_learn(arg, &ep, 1000 + i % 9000, i, false);
 		if (i % 3000 == 0)
 			path_forget_caps(arg);
 	}
@@ -181,7 +183,7 @@ static void no_torn_reads(void **state)
 				 0);
 	for (uint32_t i = 0; i < ROUNDS * 4; i++) {
 		struct ug_endpoint ep = numbered(i % 9000);
-		uint32_t cap = path_cap(t, &ep);
+		uint32_t cap = path_cap(t, &ep, 0, NULL);
 
 		if (cap != PATH_UNLIMITED)
 			assert_int_equal(cap, 1000 + i % 9000);
@@ -191,10 +193,155 @@ static void no_torn_reads(void **state)
 	path_table_free(t);
 }
 
+/* Is one train to be tried now, and one only? */
+static bool is_tried(struct path_table *t, const struct ug_endpoint *ep,
+		     int64_t now_ms)
+{
+	bool is_due;
+
+	path_cap(t, ep, now_ms, &is_due);
+	if (!is_due)
+		return false;
+	assert_true(path_claim(t, ep, now_ms));
+	assert_false(path_claim(t, ep, now_ms));
+	path_cap(t, ep, now_ms, &is_due);
+	assert_false(is_due);
+	return true;
+}
+
+/* The pause doubles with each try that fails, from 1 s to 10 min. */
+static void pauses(void **state)
+{
+	static const int seconds[] = { 1,   2,	 4,   8,   16,	32, 64,
+				       128, 256, 512, 600, 600, 600 };
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1);
+	int64_t now = 5000;
+
+	(void)state;
+	path_learn(t, &a, PATH_UNSEGMENTED, now, false);
+	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
+		/* There is traffic all the time. */
+		for (int k = 1; k < seconds[i] * 4; k++)
+			assert_false(is_tried(t, &a, now + k * 250));
+		now += seconds[i] * 1000;
+		assert_false(is_tried(t, &a, now - 1));
+		assert_true(is_tried(t, &a, now));
+		/* A train from before the limit was known is no try. */
+		path_learn(t, &a, PATH_UNSEGMENTED, now, false);
+		path_learn(t, &a, PATH_UNSEGMENTED, now, true);
+	}
+	path_table_free(t);
+}
+
+/* Nobody hears of the train that was tried: the next one, a pause later. */
+static void lost_try(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1);
+
+	(void)state;
+	path_learn(t, &a, 1000, 5000, false);
+	assert_true(is_tried(t, &a, 6000));
+	assert_false(is_tried(t, &a, 6999));
+	assert_true(is_tried(t, &a, 7000));
+	path_table_free(t);
+}
+
+/* An endpoint that was silent is tried at once; one that sends is not. */
+static void silence(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1);
+	int64_t now = 5000;
+
+	(void)state;
+	path_learn(t, &a, 1000, now, false);
+	for (int i = 0; i < 8; i++) {
+		now += 600000;
+		assert_true(is_tried(t, &a, now));
+		path_learn(t, &a, 1000, now, true);
+	}
+	/* The pause is 256 s. */
+	for (int i = 0; i < 20; i++) {
+		now += PATH_IDLE_MS - 1;
+		assert_false(is_tried(t, &a, now));
+	}
+	now += PATH_IDLE_MS;
+	bool is_due;
+
+	path_cap(t, &a, now, &is_due);
+	assert_true(is_due);
+	/* It was one datagram, no train: the first train is tried later. */
+	assert_true(is_tried(t, &a, now + 3000));
+	assert_false(is_tried(t, &a, now + 4000));
+	path_table_free(t);
+}
+
+/* A train that passes ends what it was forbidden by, and nothing else. */
+static void passing(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1), b = numbered(2);
+
+	(void)state;
+	assert_false(path_knows(t));
+	path_learn(t, &a, 1000, 5000, false);
+	path_learn(t, &b, PATH_UNSEGMENTED, 5000, false);
+	assert_false(path_passed(t, &a, 1000));
+	assert_int_equal(path_cap(t, &a, 0, NULL), 1000);
+	assert_true(path_passed(t, &a, 1001));
+	assert_false(path_passed(t, &a, 1001));
+	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(path_cap(t, &b, 0, NULL), PATH_UNSEGMENTED);
+	assert_true(path_knows(t));
+	assert_true(path_passed(t, &b, 1));
+	assert_false(path_knows(t));
+	/* A limit that gets smaller is news: the pause begins anew. */
+	path_learn(t, &a, 1000, 10000, false);
+	assert_true(is_tried(t, &a, 11000));
+	path_learn(t, &a, 1000, 11000, true);
+	path_learn(t, &a, 900, 12000, false);
+	assert_false(is_tried(t, &a, 12999));
+	assert_true(is_tried(t, &a, 13000));
+	path_table_free(t);
+}
+
+/* Strikes count while no train passes, and forbid nothing. */
+static void strikes(void **state)
+{
+	struct path_table *t = path_table_new();
+	struct ug_endpoint a = numbered(1);
+
+	(void)state;
+	assert_int_equal(path_strike(t, &a), 1);
+	assert_int_equal(path_strike(t, &a), 2);
+	assert_true(path_knows(t));
+	assert_int_equal(path_cap(t, &a, 5000, NULL), PATH_UNLIMITED);
+	assert_false(path_passed(t, &a, 100));
+	assert_false(path_knows(t));
+	assert_int_equal(path_strike(t, &a), 1);
+	/* Beside a limit: the limit stays. */
+	path_learn(t, &a, 1000, 5000, false);
+	assert_int_equal(path_strike(t, &a), 1);
+	assert_false(path_passed(t, &a, 1000));
+	assert_int_equal(path_strike(t, &a), 1);
+	assert_int_equal(path_cap(t, &a, 5000, NULL), 1000);
+	path_forget_caps(t);
+	assert_false(path_knows(t));
+	assert_int_equal(path_strike(t, &a), 1);
+	path_table_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(learn_and_forget),
+		cmocka_unit_test(pauses),
+		cmocka_unit_test(lost_try),
+		cmocka_unit_test(silence),
+		cmocka_unit_test(passing),
+		cmocka_unit_test(strikes),
 		cmocka_unit_test(keys),
 		cmocka_unit_test(overflow),
 		cmocka_unit_test(epochs_wrap),

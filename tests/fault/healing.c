@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ug_send() over a kernel that refuses trains for a while, or by chance: every
+ * datagram that passes alone is sent, and trains are back soon after they pass
+ * again.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/fault/sending.h"
+#include "tests/lib/check.h"
+#include "udpgather/socket.h"
+
+enum {
+	/* Datagrams of one round of traffic: one train. */
+	ROUND = 20
+};
+
+static int refuses; /* the errno for trains; 0: they pass */
+static const struct ug_endpoint *refused_to; /* NULL: everywhere */
+
+static int train_rule(const struct fake_message *m)
+{
+	if (!m->segment_len ||
+	    (refused_to && ug_endpoint_compare(refused_to, &m->to)))
+		return 0;
+	return refuses;
+}
+
+static void make_traffic(const struct ug_endpoint *to, size_t len)
+{
+	n_dgrams = 0;
+	add(to, ROUND, len);
+	refused_to = NULL;
+	fake.rule = train_rule;
+}
+
+/* One round of traffic. Return: how many trains the kernel was asked for. */
+static unsigned int go(void)
+{
+	struct ug_send_stats was = stats(), now;
+
+	fake.send_calls = 0;
+	send_all(n_dgrams);
+	now = stats();
+	return (unsigned int)(now.split_eio + now.split_einval +
+			      now.split_emsgsize + now.split_other -
+			      was.split_eio - was.split_einval -
+			      was.split_emsgsize - was.split_other) +
+	       (unsigned int)(now.trains[ROUND] - was.trains[ROUND]);
+}
+
+/* Traffic every 100 ms. Return: how many trains were tried. */
+static unsigned int go_for(int64_t ms)
+{
+	unsigned int n = 0;
+
+	for (int64_t end = fake.now_ms + ms; fake.now_ms < end;
+	     fake.now_ms += 100)
+		n += go();
+	return n;
+}
+
+/* What the kernel refuses itself: at once no trains, then a try now and then,
+ * by one train, in both families; and all of them back when it passes. */
+static void tried_again(void **state)
+{
+	static const int errs[] = { EIO, EINVAL, EMSGSIZE };
+	const struct ug_endpoint *const to[] = { &ep_a, &ep_six };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(errs) * 2; i++) {
+		n_notices = 0;
+		make_traffic(to[i % 2], 400);
+		refuses = errs[i / 2];
+		assert_int_equal(go(), 1);
+		assert_int_equal(n_notices, 1);
+		/* Tries at 1, 3, 7, 15, 31 and 63 s. */
+		assert_int_equal(go_for(100000), 6);
+		assert_int_equal(n_notices, 1);
+		/* The longest pause. */
+		go_for(3600000);
+		assert_int_equal(go_for(1200000), 2);
+		refuses = 0;
+		go_for(601000);
+		assert_int_equal(go_for(1000), 10);
+		assert_int_equal(n_notices, 2);
+		assert_int_equal(notices[1].what, UG_NOTICE_ENDPOINT_RECOVERED);
+		assert_false(path_knows(sock->paths));
+	}
+}
+
+/* One refusal that does not come again costs trains for a second. */
+static void transient(void **state)
+{
+	static const int errs[] = { EIO, EINVAL, EMSGSIZE };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+		make_traffic(&ep_a, 1400);
+		refuses = errs[i];
+		assert_int_equal(go(), 1);
+		refuses = 0;
+		assert_int_equal(go_for(1000), 0);
+		assert_int_equal(go_for(1000), 10);
+	}
+}
+
+/* An endpoint that was silent and has traffic again is tried at once. */
+static void after_silence(void **state)
+{
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	refuses = EIO;
+	go_for(100000);
+	refuses = 0;
+	assert_int_equal(go_for(1000), 0);
+	fake.now_ms += PATH_IDLE_MS;
+	assert_int_equal(go_for(1000), 10);
+}
+
+/* A single datagram is no train, and does not use up the try. */
+static void try_waits_for_a_train(void **state)
+{
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	refuses = EIO;
+	go();
+	refuses = 0;
+	fake.now_ms += 1000;
+	n_dgrams = 1;
+	send_all(1);
+	n_dgrams = ROUND;
+	assert_int_equal(go(), 1);
+	assert_int_equal(go(), 1);
+}
+
+/* A window of many trains tries one of them. */
+static void one_of_many(void **state)
+{
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	refuses = EIO;
+	go();
+	n_dgrams = 0;
+	for (size_t i = 0; i < 6; i++) {
+		add(&ep_a, 10, 1400);
+		add(&ep_b, 10, 1400);
+		add(&ep_a, 1, 1000 + i);
+	}
+	refused_to = &ep_a;
+	fake.now_ms += 1000;
+	uint64_t was = stats().split_eio;
+
+	send_all(n_dgrams);
+	assert_int_equal(stats().split_eio, was + 1);
+	fake.now_ms += 2000;
+	refuses = 0;
+	send_all(n_dgrams);
+	size_t in_trains = 0;
+
+	for (size_t k = 0; k < fake.n; k++)
+		if (!ug_endpoint_compare(&fake.log[k].to, &ep_a))
+			in_trains += fake.log[k].train > 1;
+	assert_int_equal(in_trains, 11);
+}
+
+/* A train that is tried, and waits behind a refused one, is tried still. */
+static void try_in_a_window_made_anew(void **state)
+{
+	(void)state;
+	make_traffic(&ep_b, 1400);
+	refuses = EIO;
+	go();
+	fake.now_ms += 1000;
+	n_dgrams = 0;
+	add(&ep_a, ROUND, 1400);
+	add(&ep_b, ROUND, 1400);
+	refused_to = &ep_a;
+	assert_int_equal(go(), 2);
+	assert_int_equal(fake.log[ROUND].train, ROUND);
+	assert_int_equal(path_cap(sock->paths, &ep_b, 0, NULL), PATH_UNLIMITED);
+}
+
+/* The destination refuses all: the try teaches nothing, the limit stays. */
+static int dead_errno;
+
+static int dead_rule(const struct fake_message *m)
+{
+	(void)m;
+	return dead_errno;
+}
+
+static void try_to_a_dead_end(void **state)
+{
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	refuses = EIO;
+	go();
+	fake.rule = dead_rule;
+	dead_errno = EHOSTUNREACH;
+	fake.now_ms += 1000;
+	send_all(0);
+	fake.rule = train_rule;
+	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL),
+			 PATH_UNSEGMENTED);
+	/* The pause has begun anew, and has not doubled. */
+	assert_int_equal(go_for(1000), 0);
+	assert_int_equal(go(), 1);
+}
+
+/* A firewall rule on length: EPERM (EACCES and others from elsewhere). */
+static size_t longest;
+
+static int length_rule(const struct fake_message *m)
+{
+	return m->bytes > longest ? refuses : 0;
+}
+
+/* Every datagram passes; after three trains in a row no more are made. */
+static void refused_by_length(void **state)
+{
+	static const int errs[] = { EPERM, EACCES, EDOM, EL2HLT };
+	const struct ug_endpoint *const to[] = { &ep_a, &ep_six };
+
+	(void)state;
+	longest = 1472;
+	for (size_t i = 0; i < ARRAY_LEN(errs) * 2; i++) {
+		uint64_t was = stats().split_other;
+
+		n_notices = 0;
+		make_traffic(to[i % 2], 1400);
+		fake.rule = length_rule;
+		refuses = errs[i / 2];
+		assert_int_equal(go(), 1);
+		assert_int_equal(go(), 1);
+		assert_int_equal(n_notices, 0);
+		assert_int_equal(go(), 1);
+		assert_int_equal(n_notices, 1);
+		assert_int_equal(notices[0].what,
+				 UG_NOTICE_ENDPOINT_UNSEGMENTED);
+		assert_int_equal(notices[0].err, refuses);
+		assert_int_equal(go_for(100000), 6);
+		assert_int_equal(stats().split_other - was, 9);
+		/* The rule is gone. */
+		refuses = 0;
+		go_for(64000);
+		assert_int_equal(go_for(1000), 10);
+		assert_int_equal(n_notices, 2);
+	}
+}
+
+/* A train that passes in between: the count begins anew. */
+static void refused_now_and_then(void **state)
+{
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	for (int i = 0; i < 30; i++) {
+		refuses = i % 3 == 2 ? 0 : EPERM;
+		assert_int_equal(go(), 1);
+	}
+	assert_int_equal(n_notices, 0);
+	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), PATH_UNLIMITED);
+}
+
+/* A firewall rule that limits a rate: tokens, of which a message takes one. */
+static unsigned int tokens;
+
+static int rate_rule(const struct fake_message *m)
+{
+	(void)m;
+	if (!tokens)
+		return EPERM;
+	tokens--;
+	return 0;
+}
+
+/*
+ * The datagrams of a train that was refused by chance go on to take tokens,
+ * the first one as well as others. Only some pass: nothing is learned.
+ */
+static void refused_by_rate(void **state)
+{
+	const struct ug_endpoint *const to[] = { &ep_a, &ep_six };
+
+	(void)state;
+	for (int i = 0; i < 600; i++) {
+		make_traffic(to[i % 2], 1400);
+		fake.rule = rate_rule;
+		tokens = 0;
+		fake.n = 0;
+		/* The first call is refused; then there are tokens. */
+		fake.send_calls = 0;
+		fake.errs[0] = EPERM;
+		tokens = (unsigned int)(i / 2) % ROUND;
+		assert_int_equal(
+			ug_send(sock, batch, NULL, dgrams, ROUND, status, 0),
+			(unsigned int)(i / 2) % ROUND);
+		account((unsigned int)(i / 2) % ROUND);
+		fake.errs[0] = 0;
+	}
+	assert_int_equal(n_notices, 0);
+	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), PATH_UNLIMITED);
+}
+
+/* What says nothing of the train takes none apart. */
+static void not_of_the_train(void **state)
+{
+	static const int errs[] = { EAGAIN,	 ENOBUFS,      ENOMEM,
+				    EINTR,	 ECONNREFUSED, EHOSTUNREACH,
+				    ENETUNREACH, EACCES,       EPROTO,
+				    ENOPROTOOPT, EOPNOTSUPP,   EHOSTDOWN,
+				    ENETDOWN,	 ENONET,       EMSGSIZE };
+
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	fake.rule = NULL;
+	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
+		fake.send_calls = 0;
+		fake.errs[0] = errs[i];
+		ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 5);
+		assert_int_equal(stats().trains[ROUND], i + 1);
+	}
+	assert_int_equal(stats().trains[1], 0);
+	assert_false(path_knows(sock->paths));
+}
+
+/* A socket that fills in the midst of a trial: nothing is known, nor lost. */
+static void full_in_a_trial(void **state)
+{
+	(void)state;
+	make_traffic(&ep_a, 1400);
+	refuses = EPERM;
+	for (int i = 0; i < 5; i++) {
+		fake.send_calls = 0;
+		fake.short_at = 7;
+		memset(fake.errs, 0, sizeof(fake.errs));
+		fake.errs[2] = EAGAIN;
+		fake.n = 0;
+		assert_int_equal(
+			ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 0),
+			7);
+		account(7);
+		expect_status(7, ROUND - 7, UG_UNSENT);
+	}
+	assert_int_equal(n_notices, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SENDING_TEST(tried_again),
+		SENDING_TEST(transient),
+		SENDING_TEST(after_silence),
+		SENDING_TEST(try_waits_for_a_train),
+		SENDING_TEST(one_of_many),
+		SENDING_TEST(try_in_a_window_made_anew),
+		SENDING_TEST(try_to_a_dead_end),
+		SENDING_TEST(refused_by_length),
+		SENDING_TEST(refused_now_and_then),
+		SENDING_TEST(refused_by_rate),
+		SENDING_TEST(not_of_the_train),
+		SENDING_TEST(full_in_a_trial),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -620,6 +620,7 @@ static int init_parts(struct engine *e)
 		err = link_open(&e->link, &tun_sys_linux, e->tun.ifindex,
 				e->tun.name);
 	if (err == 0) {
+		e->out.unreachable.broadcasts = &e->link.state.broadcasts;
 		vmgenid_open(&e->vmgenid);
 		return 0;
 	}

@@ -30,7 +30,6 @@
 #include "engine/endpoint.h"
 #include "engine/clocks.h"
 #include "engine/thread.h"
-#include "engine/unreachable.h"
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
@@ -265,10 +264,11 @@ static void begin_packet(struct outbound_lane *ol, struct peer *peer,
 
 /* Nobody can have this packet: say so to whoever sent it. */
 static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
-		   _Atomic uint64_t *counter)
+		   _Atomic uint64_t *counter, uint64_t now)
 {
 	count(counter, 1);
-	unreachable_send(ol->tun, packet_of(ol), frame->len);
+	unreachable_send(&ol->unreachable, ol->tun, packet_of(ol), frame->len,
+			 now);
 }
 
 /* A packet was read from the TUN. */
@@ -280,11 +280,11 @@ static void take_packet(struct outbound_lane *ol,
 		outbound_route(ol->device, packet_of(ol), frame->len);
 
 	if (!peer) {
-		refuse(ol, frame, &ol->stats.no_peer);
+		refuse(ol, frame, &ol->stats.no_peer, now);
 		return;
 	}
 	if (!endpoint_cell_get(&peer->endpoint, &ep)) {
-		refuse(ol, frame, &ol->stats.no_endpoint);
+		refuse(ol, frame, &ol->stats.no_endpoint, now);
 	} else if (returned_may_be(packet_of(ol)) &&
 		   returned_is_own(&ol->returned, peer, &ep, packet_of(ol),
 				   frame, now)) {
@@ -586,6 +586,7 @@ int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 
 	ol->device = device;
 	ol->tun = tun;
+	quota_init(&ol->unreachable.quota, device->hash_key);
 	atomic_init(&ol->mtu, TUN_MTU_DEFAULT);
 	pthread_mutex_init(&ol->requests.mutex, NULL);
 	ol->requests.ring =

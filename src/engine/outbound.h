@@ -14,6 +14,7 @@
 #include "engine/context.h"
 #include "engine/lane.h"
 #include "engine/returned.h"
+#include "engine/unreachable.h"
 #include "tun/segment.h"
 #include "tun/tun.h"
 #include "udpgather.h"
@@ -62,6 +63,7 @@ struct outbound_stats {
  * @cursor:	[l] into @read_buf: what is left to cut
  * @peer:	[l] whose packet that is, with a reference
  * @tos:	[l] its outer TOS
+ * @unreachable: [l] decides who is told that a packet is for nobody
  * @returned:	[l] what is known of packets of ours that come back
  * @flush:	[l] a peer whose staged packets go first, with a reference
  * @has_left:	[a] @peer or @flush is there
@@ -82,6 +84,7 @@ struct outbound_lane {
 	struct segment_cursor cursor;
 	struct peer *peer;
 	uint8_t tos;
+	struct unreachable unreachable;
 	struct returned returned;
 	struct peer *flush;
 	_Atomic bool has_left;

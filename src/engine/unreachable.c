@@ -4,7 +4,6 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#include "engine/clocks.h"
 #include "tun/checksum.h"
 #include "tun/ip.h"
 
@@ -22,8 +21,7 @@ enum {
 	PROTO_ICMP4 = 1,
 	PROTO_ICMP6 = 58,
 	TTL = 64,
-	/* Messages in a second. */
-	PER_SECOND = 100
+	DESTINATION4_AT = 16,
 };
 
 /* ICMP messages that ask or answer, and so may be answered. */
@@ -113,46 +111,46 @@ static size_t make6(uint8_t *out, const uint8_t *p, size_t len)
 	return IPV6_LEN + payload;
 }
 
+static bool may_answer(const uint8_t *packet, size_t len)
+{
+	if (len >= IPV4_LEN && packet[0] >> 4 == 4)
+		return may_answer4(packet, len);
+	return len >= IPV6_LEN && packet[0] >> 4 == 6 &&
+	       may_answer6(packet, len);
+}
+
 size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
 			size_t len)
 {
-	if (len >= IPV4_LEN && packet[0] >> 4 == 4)
-		return may_answer4(packet, len) ? make4(out, packet, len) : 0;
-	if (len >= IPV6_LEN && packet[0] >> 4 == 6)
-		return may_answer6(packet, len) ? make6(out, packet, len) : 0;
-	return 0;
+	if (!may_answer(packet, len))
+		return 0;
+	return packet[0] >> 4 == 4 ? make4(out, packet, len)
+				   : make6(out, packet, len);
 }
 
-/* Tokens for PER_SECOND messages a second. One thread at a time. */
-static bool take_token(void)
+static bool is_broadcast(const struct unreachable *u, const uint8_t *packet)
 {
-	static uint64_t filled_ns, tokens;
-	uint64_t now = time_now();
-	uint64_t fresh = clock_age(filled_ns, now) * PER_SECOND / NSEC_PER_SEC;
-
-	if (fresh) {
-		tokens = tokens + fresh > PER_SECOND ? PER_SECOND
-						     : tokens + fresh;
-		filled_ns = now;
-	}
-	if (!tokens)
-		return false;
-	tokens--;
-	return true;
+	return packet[0] >> 4 == 4 && u->broadcasts &&
+	       broadcasts_have(u->broadcasts, packet + DESTINATION4_AT);
 }
 
-void unreachable_send(struct tun *tun, const uint8_t *packet, size_t len)
+void unreachable_send(struct unreachable *u, struct tun *tun,
+		      const uint8_t *packet, size_t len, uint64_t now)
 {
 	uint8_t out[UNREACHABLE_MAX_LEN];
 	struct vnet_hdr hdr = { 0 };
 	bool vnet = tun->features & TUN_VNET;
-	size_t n = take_token() ? unreachable_make(out, packet, len) : 0;
 	struct iovec iov[2] = {
 		{ .iov_base = &hdr, .iov_len = vnet ? sizeof(hdr) : 0 },
-		{ .iov_base = out, .iov_len = n },
+		{ .iov_base = out },
 	};
 
+	/* What is not to be answered takes no token from anybody. */
+	if (!may_answer(packet, len) || is_broadcast(u, packet) ||
+	    !quota_allow(&u->quota, packet, len, now))
+		return;
+	iov[1].iov_len = unreachable_make(out, packet, len);
 	/* If it is not taken, the sender is not told: it asks again. */
-	if (n && tun->sys->writev(tun->fd, iov, 2) < 0)
+	if (tun->sys->writev(tun->fd, iov, 2) < 0)
 		return;
 }

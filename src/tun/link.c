@@ -204,6 +204,8 @@ static void follow(struct link_state *st, const struct link_news *news,
 		st->nsid = nsid;
 	if (news->has_new_ifindex)
 		st->ifindex = news->new_ifindex;
+	/* Its addresses stay behind. */
+	broadcasts_clear(&st->broadcasts);
 	/* It was set down before, but that message may be lost. */
 	set_up(st, false, events);
 	push_event(events, LINK_MOVED);
@@ -285,6 +287,23 @@ static void parse_error(const struct link_state *st, const struct nlmsghdr *nlh,
 }
 
 /**
+ * parse_address() - take a message about an address
+ * @st:		state
+ * @nlh:	RTM_NEWADDR or RTM_DELADDR
+ * @nsid:	namespace it came from
+ * @events:	receives that the network has changed
+ */
+static void parse_address(struct link_state *st, const struct nlmsghdr *nlh,
+			  int nsid, struct link_events *events)
+{
+	if (nsid == st->nsid && !st->deleted)
+		broadcasts_parse(&st->broadcasts, nlh, st->ifindex);
+	/* The answer to our own question is no news. */
+	if (nsid == LINK_NSID_HOME && !(nlh->nlmsg_flags & NLM_F_MULTI))
+		push_event(events, LINK_NETWORK);
+}
+
+/**
  * link_state_init() - an interface of which nothing was heard yet
  * @st:		state, set up here
  * @ifindex:	its index, in the socket's namespace
@@ -326,6 +345,8 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 			break;
 		case RTM_NEWADDR:
 		case RTM_DELADDR:
+			parse_address(st, nlh, nsid, events);
+			break;
 		case RTM_NEWROUTE:
 		case RTM_DELROUTE:
 			if (nsid == LINK_NSID_HOME)
@@ -455,7 +476,28 @@ int link_get_fd(const struct link *link)
 }
 
 /**
- * link_request() - ask for the interface's state
+ * request_addresses() - ask for the interface's IPv4 addresses
+ * @link:	open link, whose interface is in the socket's namespace
+ *
+ * The kernel tells of all interfaces. If it cannot be asked now, what is known of
+ * broadcast addresses is what it tells by itself.
+ */
+static void request_addresses(struct link *link)
+{
+	const struct ifaddrmsg ifa = { .ifa_family = AF_INET };
+	struct netlink_builder request;
+	uint32_t words[16];
+
+	broadcasts_clear(&link->state.broadcasts);
+	netlink_begin(&request, words, sizeof(words), RTM_GETADDR,
+		      NLM_F_REQUEST | NLM_F_DUMP);
+	memcpy(netlink_put_body(&request, sizeof(ifa)), &ifa, sizeof(ifa));
+	if (send(link->fd, words, request.header->nlmsg_len, 0) < 0)
+		return;
+}
+
+/**
+ * link_request() - ask for the interface's state, and its addresses
  * @link:	open link
  *
  * The answer comes through link_receive(): what changed, or LINK_MISSING.
@@ -480,6 +522,8 @@ int link_request(struct link *link)
 				(uint32_t)st->nsid);
 	if (send(link->fd, words, request.header->nlmsg_len, 0) < 0)
 		return -errno;
+	if (st->nsid == LINK_NSID_HOME)
+		request_addresses(link);
 	return 0;
 }
 

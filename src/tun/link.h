@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "base/bytes.h"
+#include "tun/broadcast.h"
 #include "tun/sys.h"
 
 enum {
@@ -69,6 +70,7 @@ struct link_events {
  * @up:		IFF_UP
  * @deleted:	it is gone; nothing changes any more
  * @name:	name
+ * @broadcasts:	of its IPv4 networks; any thread may look up
  */
 struct link_state {
 	unsigned int ifindex;
@@ -79,6 +81,7 @@ struct link_state {
 	bool up;
 	bool deleted;
 	char name[IFNAMSIZ];
+	struct broadcasts broadcasts;
 };
 
 /**

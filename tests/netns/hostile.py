@@ -322,6 +322,73 @@ def unreachable(l):
     check(capture.frames(), "nothing captured")
 
 
+def errors_for(capture, port):
+    """ICMP errors that quote a UDP datagram to this port."""
+    found = 0
+    for _, frame in capture.frames():
+        if frame[0] >> 4 == 4 and frame[9] == 1 and frame[20] == 3 and \
+                len(frame) >= 56 and frame[50:52] == struct.pack(">H", port):
+            found += 1
+    return found
+
+
+@case("a program that sends into a void takes no errors from others")
+def void(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    flooder, other = pair.a.socket(), pair.a.socket()
+    for sock in flooder, other:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+    capture = Capture(pair.a, "wga", has_ethernet=False)
+    start = time.monotonic()
+    for i in range(3000):
+        try_send(flooder.sendto, b"x", ("10.9.0.77", 7))
+        if i % 300 == 0:
+            try_send(other.sendto, b"x", ("10.9.0.78", 8))
+            time.sleep(0.02)
+    # All have been taken by the daemon.
+    pair.a.must_ping(INNER4["b"], count=1)
+    elapsed = time.monotonic() - start
+    frames = capture.frames()
+
+    class Seen:
+        def frames(self):
+            return frames
+
+    check_equal(errors_for(Seen(), 8), 10, "errors for who sends little")
+    flooded = errors_for(Seen(), 7)
+    # QUOTA_SOCKET at once, and as many in a second.
+    check(25 <= flooded <= 25 * (2 + elapsed),
+          f"{flooded} errors for the flood in {elapsed:.2f} s")
+
+
+@case("broadcasts of the interface's networks are not answered")
+def broadcasts(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    sock = pair.a.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    capture = Capture(pair.a, "wga", has_ethernet=False)
+
+    def errors(address, port):
+        sock.sendto(b"x", (address, port))
+        # What came before it has been dealt with when this is answered.
+        pair.a.must_ping(INNER4["b"], count=1)
+        return errors_for(capture, port)
+
+    check_equal(errors("10.9.0.254", 1001), 1, "errors for a usual address")
+    check_equal(errors("10.9.0.255", 1002), 0, "errors for the broadcast")
+    pair.a.ip("addr add 10.20.0.1/16 dev wga")
+    lab.wait_until(lambda: not errors("10.20.255.255", 1003),
+                   "a new address is heard of", 5)
+    check_equal(errors("10.20.0.255", 1004), 1,
+                "errors for what is no broadcast of it")
+    pair.a.ip("addr del 10.20.0.1/16 dev wga",
+              "route add 10.20.0.0/16 dev wga")
+    lab.wait_until(lambda: errors("10.20.255.255", 1005),
+                   "a lost address is heard of", 5)
+
+
 @case("a peer removed, or without its prefix, is a stranger at once")
 def removed(l):
     pair = Pair(l)

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The directed broadcast addresses of the interface's IPv4 networks, such as
+ * 10.9.0.255 of 10.9.0.1/24, as rtnetlink tells of the addresses.
+ *
+ * The control thread writes, any thread looks up. Legend: [a] atomic,
+ * [c] control thread only.
+ */
+#ifndef TUN_BROADCAST_H
+#define TUN_BROADCAST_H
+
+#include <linux/netlink.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	/* Addresses of the interface; those beyond are not looked at. */
+	BROADCASTS_MAX = 32,
+};
+
+/**
+ * struct broadcast - what one address of the interface has
+ * @local:	[c] the address, in network order
+ * @prefix_len:	[c] of its network; 0: the entry is free
+ * @directed:	[a] the last address of its network, 0: none
+ * @given:	[a] a broadcast address that was given with it, 0: none
+ */
+struct broadcast {
+	uint32_t local;
+	uint8_t prefix_len;
+	_Atomic uint32_t directed;
+	_Atomic uint32_t given;
+};
+
+/**
+ * struct broadcasts - those of all addresses
+ * @entries:	see above
+ */
+struct broadcasts {
+	struct broadcast entries[BROADCASTS_MAX];
+};
+
+/**
+ * broadcasts_clear() - nothing is known of the interface's addresses
+ * @b:		set
+ *
+ * Control thread.
+ */
+void broadcasts_clear(struct broadcasts *b);
+
+/**
+ * broadcasts_parse() - take a message about an address
+ * @b:		set
+ * @message:	RTM_NEWADDR or RTM_DELADDR, from netlink_messages_next()
+ * @ifindex:	the interface; messages about others are passed over
+ *
+ * Control thread.
+ */
+void broadcasts_parse(struct broadcasts *b, const struct nlmsghdr *message,
+		      unsigned int ifindex);
+
+/**
+ * broadcasts_have() - is this a broadcast address of the interface?
+ * @b:		set
+ * @addr:	IPv4 address, in network order
+ *
+ * Any thread.
+ *
+ * Return: true if so.
+ */
+bool broadcasts_have(const struct broadcasts *b, const uint8_t addr[4]);
+
+#endif /* TUN_BROADCAST_H */

@@ -3,8 +3,9 @@
  * Command line and environment. Input: texts that end in a zero byte; first
  * the values of the variables, "\1" for one that is not set, then arguments.
  *
- * Promises: a name is one that the kernel takes, a descriptor is one, and an
- * error is a whole sentence.
+ * Promises: a name is one that the kernel takes, a descriptor is one, an error
+ * is a whole sentence, and WIREGATHER_OPTIONS names no interface and no user,
+ * and does not keep rights.
  */
 #include "fuzz/fuzz.h"
 
@@ -19,9 +20,11 @@ enum {
 	TEXT_MAX = 2048,
 };
 
-static const char *const variables[] = { "LOG_LEVEL", "WG_TUN_FD", "WG_UAPI_FD",
-					 "WG_PROCESS_FOREGROUND",
-					 "WIREGATHER_USER" };
+static const char *const variables[] = {
+	"LOG_LEVEL",	   "WG_TUN_FD",
+	"WG_UAPI_FD",	   "WG_PROCESS_FOREGROUND",
+	"WIREGATHER_USER", "WIREGATHER_OPTIONS"
+};
 
 enum {
 	N_VARIABLES = sizeof(variables) / sizeof(variables[0])
@@ -47,7 +50,7 @@ static void check(const struct options *options, int rc)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static char name[] = "wiregather";
+	static char name[] = "wiregather", interface[] = "wg0";
 	char text[TEXT_MAX + 1], *argv[ARGS_MAX + 2] = { name };
 	struct options options;
 	int argc = 1;
@@ -65,6 +68,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			setenv(variables[n], at, 1);
 	}
 	check(&options, options_parse(&options, argc, argv));
+	/* The variable alone. */
+	unsetenv("WIREGATHER_USER");
+	argv[1] = interface;
+	int rc = options_parse(&options, 2, argv);
+
+	check(&options, rc);
+	require(rc == 0 || rc == OPTIONS_E_USAGE);
+	require(rc || options.name == interface);
+	require(!options.user && !options.no_isolation);
 	for (size_t i = 0; i < N_VARIABLES; i++)
 		unsetenv(variables[i]);
 	return 0;

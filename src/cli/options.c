@@ -42,8 +42,18 @@ static const char usage[] =
 	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
-	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user).\n"
+	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user),\n"
+	"WIREGATHER_OPTIONS (options as above but for --user, --no-isolation).\n"
 	"See wiregather(8).\n";
+
+static const char options_variable[] = "WIREGATHER_OPTIONS";
+
+enum {
+	/* Bytes of WIREGATHER_OPTIONS, and words: each has a blank behind it,
+	 * or the end. */
+	VARIABLE_CAP = 256,
+	VARIABLE_WORDS = VARIABLE_CAP / 2
+};
 
 /* The options without a letter. */
 enum {
@@ -200,13 +210,18 @@ static int fail_option(struct options *options, char **argv)
 	return fail(options, "no such option", argv[optind - 1]);
 }
 
+static void restart_getopt(void)
+{
+	opterr = 0;
+	/* 0, not 1: glibc then starts anew. */
+	optind = 0;
+}
+
 static int parse_arguments(struct options *options, int argc, char **argv)
 {
 	int c, rc;
 
-	opterr = 0;
-	/* 0, not 1: glibc then starts anew. */
-	optind = 0;
+	restart_getopt();
 	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
 		if (c == ':')
 			return fail(options, "no value", argv[optind - 1]);
@@ -227,6 +242,74 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 		return fail(options, "not a name for an interface",
 			    options->name);
 	return 0;
+}
+
+/* May an option be given by a variable: one that a user may have set? */
+static bool is_for_variable(int c)
+{
+	switch (c) {
+	case 'h':
+	case LONG_VERSION:
+	case LONG_BENCH_CRYPTO:
+	/* The rights of the daemon are the starter's business. */
+	case LONG_USER:
+	case LONG_NO_ISOLATION:
+		return false;
+	default:
+		return true;
+	}
+}
+
+static int take_words(struct options *options, int argc, char **argv)
+{
+	int c, rc;
+
+	restart_getopt();
+	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
+		if (c == ':')
+			return fail(options, "no value", argv[optind - 1]);
+		if (!is_for_variable(c))
+			return fail(options, "for the command line only",
+				    argv[optind - 1]);
+		rc = take_option(options, c);
+		if (rc < 0)
+			return fail_option(options, argv);
+		if (rc)
+			return rc;
+	}
+	if (optind < argc)
+		return fail(options, "not an option", argv[optind]);
+	return 0;
+}
+
+/**
+ * parse_variable() - note the options of WIREGATHER_OPTIONS
+ * @options:	options
+ *
+ * Words between blanks. No word that is kept points into them.
+ *
+ * Return: 0; OPTIONS_E_USAGE.
+ */
+static int parse_variable(struct options *options)
+{
+	char words[VARIABLE_CAP], error[OPTIONS_ERROR_CAP];
+	char *argv[VARIABLE_WORDS + 2] = { words }, *rest = words;
+	/* Not for a program that got rights by its file. */
+	const char *text = secure_getenv(options_variable);
+	int argc = 1, rc;
+
+	if (!text)
+		return 0;
+	if (strlen(text) >= sizeof(words))
+		return fail(options, options_variable, "too long");
+	strcpy(words, text);
+	for (char *word; (word = strtok_r(rest, " \t\n", &rest));)
+		argv[argc++] = word;
+	rc = take_words(options, argc, argv);
+	if (!rc)
+		return 0;
+	strcpy(error, options->error);
+	return fail(options, options_variable, error);
 }
 
 /**
@@ -292,11 +375,13 @@ static int parse_environment(struct options *options)
 
 int options_parse(struct options *options, int argc, char **argv)
 {
-	int rc;
+	int rc, variable_rc;
 
 	*options = (struct options){ .tun_fd = -1, .uapi_fd = -1 };
+	/* First, so that the command line wins; but "--help" helps always. */
+	variable_rc = parse_variable(options);
 	rc = parse_arguments(options, argc, argv);
-	if (rc)
-		return rc;
+	if (rc || variable_rc)
+		return rc ? rc : variable_rc;
 	return parse_environment(options);
 }

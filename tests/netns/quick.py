@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """wg-quick(8) with this program in the place of wireguard-go."""
 import os
+import re
 import time
 
 import lab
@@ -40,9 +41,9 @@ class Quick:
             os.fchmod(file.fileno(), 0o600)
             file.write("\n".join(lines) + "\n")
 
-    def run(self, command, check_status=True):
+    def run(self, command, check_status=True, options=""):
         daemon = self.lab.daemon
-        env = {**os.environ,
+        env = {**os.environ, "WIREGATHER_OPTIONS": options,
                "PATH": f"{os.path.dirname(daemon)}:{os.environ['PATH']}",
                "WG_QUICK_USERSPACE_IMPLEMENTATION": os.path.basename(daemon)}
         return self.a.run("wg-quick", command, self.path, env=env,
@@ -86,6 +87,33 @@ def up_down(l):
         check("mtu 1420" in text, f"MTU: {text}")
         net.run("down")
         net.must_be_gone()
+
+
+@case("options by WIREGATHER_OPTIONS; nonsense in it is refused")
+def options_by_variable(l):
+    lab.need("nft")
+    net = Quick(l)
+    bad = net.run("up", check_status=False, options="--no-gso wg1")
+    check(bad.returncode and "WIREGATHER_OPTIONS: not an option: wg1"
+          in bad.stdout, f"status {bad.returncode}, {bad.stdout!r}")
+    net.must_be_gone()
+    net.a.run("nft", """
+        add table inet long
+        add counter inet long n
+        add chain inet long out { type filter hook output priority 0; }
+        add rule inet long out udp dport 51002 meta length > 1500 counter name n
+        """)
+    seen = {}
+    for options in "--no-gso", "":
+        net.a.run("nft", "reset counter inet long n")
+        net.run("up", options=options)
+        net.must_work()
+        lab.send_stream(net.a, net.b, INNER4["b"], 4 << 20)
+        net.run("down")
+        net.must_be_gone()
+        text = net.a.run("nft", "list counter inet long n").stdout
+        seen[options] = int(re.search(r"packets (\d+)", text)[1])
+    check(seen["--no-gso"] == 0 and seen[""] > 0, f"trains: {seen}")
 
 
 @case("default routes of both families go through the tunnel")

@@ -35,6 +35,7 @@ static int clear_environment(void **state)
 	unsetenv("WG_UAPI_FD");
 	unsetenv("WG_PROCESS_FOREGROUND");
 	unsetenv("WIREGATHER_USER");
+	unsetenv("WIREGATHER_OPTIONS");
 	return 0;
 }
 
@@ -140,6 +141,99 @@ static void users(void **state)
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
 	assert_null(o.user);
 	unsetenv("WIREGATHER_USER");
+}
+
+/* Options where the command line cannot be reached; see wg-quick(8). */
+static void variable(void **state)
+{
+	struct options o;
+
+	(void)state;
+	setenv("WIREGATHER_OPTIONS", "", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_false(o.no_gso || o.no_gro || o.no_tso || o.no_uso ||
+		     o.no_vnet_hdr);
+	setenv("WIREGATHER_OPTIONS",
+	       " --no-gso\t--no-gro  --no-tso --no-uso\n"
+	       "--no-vnet-hdr --eager -f --workers 2 "
+	       "--aead=libsodium ",
+	       1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_true(o.no_gso && o.no_gro && o.no_tso && o.no_uso &&
+		    o.no_vnet_hdr && o.eager && o.is_foreground);
+	assert_int_equal(o.n_workers, 2);
+	assert_int_equal(o.aead, AEAD_SODIUM);
+	assert_string_equal(o.name, "wg0");
+	/* The command line wins, and adds. */
+	assert_int_equal(parse(&o, "wiregather --workers=3 --aead=auto "
+				   "--no-isolation wg0"),
+			 0);
+	assert_int_equal(o.n_workers, 3);
+	assert_int_equal(o.aead, AEAD_BEST);
+	assert_true(o.no_gso && o.no_isolation);
+	assert_non_null(strstr(options_get_usage(), "WIREGATHER_OPTIONS"));
+}
+
+static void bad_variable(void **state)
+{
+	static const struct {
+		const char *text;
+		const char *error;
+	} cases[] = {
+		{ "--no-gso wg1", "not an option: wg1" },
+		{ "wg1", "not an option: wg1" },
+		{ "-- --no-gso", "not an option: --no-gso" },
+		{ "-", "not an option: -" },
+		{ "--no-gso,--no-gro", "no such option: --no-gso,--no-gro" },
+		{ "no-gso", "not an option: no-gso" },
+		{ "--nothing", "no such option: --nothing" },
+		{ "-fx", "no such option: -x" },
+		{ "--workers", "no value: --workers" },
+		{ "--workers 99", "not a number of workers (1 to 8): 99" },
+		{ "--aead=rot13", "--aead: no such backend: rot13" },
+		{ "--no-isolation",
+		  "for the command line only: --no-isolation" },
+		{ "--no-i", "for the command line only: --no-i" },
+		{ "--user=root", "for the command line only: --user=root" },
+		{ "--help", "for the command line only: --help" },
+		{ "--version", "for the command line only: --version" },
+		{ "--bench-crypto",
+		  "for the command line only: --bench-crypto" },
+	};
+	struct options o;
+	char text[600];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char expected[OPTIONS_ERROR_CAP];
+
+		snprintf(expected, sizeof(expected), "WIREGATHER_OPTIONS: %s",
+			 cases[i].error);
+		setenv("WIREGATHER_OPTIONS", cases[i].text, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+		assert_string_equal(o.error, expected);
+		assert_int_equal(parse(&o, "wiregather --help"),
+				 OPTIONS_E_HELP);
+	}
+	/* As many words as there can be, and one byte more. */
+	for (size_t i = 0; i < 255; i++)
+		memcpy(text + i, i % 2 ? " " : "-", 2);
+	setenv("WIREGATHER_OPTIONS", text, 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error, "WIREGATHER_OPTIONS: not an option: -");
+	memset(text, ' ', 256);
+	text[256] = 0;
+	setenv("WIREGATHER_OPTIONS", text, 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error, "WIREGATHER_OPTIONS: too long");
+	text[255] = 0;
+	setenv("WIREGATHER_OPTIONS", text, 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	memset(text, 'x', 250);
+	memcpy(text, "--", 2);
+	setenv("WIREGATHER_OPTIONS", text, 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_int_equal(strlen(o.error), OPTIONS_ERROR_CAP - 1);
 }
 
 static void backends(void **state)
@@ -310,7 +404,9 @@ int main(void)
 		cmocka_unit_test_setup(questions, clear_environment),
 		cmocka_unit_test(switches),
 		cmocka_unit_test_setup(users, clear_environment),
-		cmocka_unit_test(backends),
+		cmocka_unit_test_setup(variable, clear_environment),
+		cmocka_unit_test_setup(bad_variable, clear_environment),
+		cmocka_unit_test_setup(backends, clear_environment),
 		cmocka_unit_test(bad_lines),
 		cmocka_unit_test(names),
 		cmocka_unit_test(levels),

@@ -25,9 +25,26 @@
 enum {
 	N_SETS = 4096, /* a power of two */
 	N_WAYS = 8,
+	IPV4_LEN = 4,
+	IPV6_LEN = 16,
+	/* Of an IPv6 address: a host can have all of a /64 for itself, and many
+	 * a customer has a /48. */
+	SUBNET_LEN = 8,
+	SITE_LEN = 6,
 };
 
-#define INTERVAL_NS (NSEC_PER_SEC / RATELIMIT_PER_SECOND)
+/* What a bucket holds. */
+struct size {
+	uint64_t interval_ns;
+	uint64_t burst;
+};
+
+/* Of one host: an IPv4 address or an IPv6 /64. */
+static const struct size of_host = { NSEC_PER_SEC / RATELIMIT_PER_SECOND,
+				     RATELIMIT_BURST };
+/* Of one site: an IPv6 /48. */
+static const struct size of_site = { NSEC_PER_SEC / RATELIMIT_SITE_PER_SECOND,
+				     RATELIMIT_SITE_BURST };
 
 /*
  * @hash:	of the source; who shares all 64 bits of it shares the bucket
@@ -61,25 +78,6 @@ void ratelimit_free(struct ratelimit *rl)
 }
 
 /**
- * hash_source() - hash of what counts as one source
- * @rl:		table
- * @addr:	address
- * @len:	4 or 16
- *
- * Of an IPv6 address only the /64 counts: a host can have all the rest for
- * itself. The two families hash inputs of different length, which SipHash tells
- * apart.
- *
- * Return: the hash.
- */
-static uint64_t hash_source(const struct ratelimit *rl, const uint8_t *addr,
-			    size_t len)
-{
-	INVARIANT(len == 4 || len == 16);
-	return siphash(addr, len == 16 ? 8 : 4, rl->key);
-}
-
-/**
  * find_bucket() - the bucket of a source
  * @rl:		table
  * @hash:	hash of the source
@@ -103,19 +101,52 @@ static struct bucket *find_bucket(struct ratelimit *rl, uint64_t hash,
 	return idle;
 }
 
-bool ratelimit_allow(struct ratelimit *rl, const uint8_t *addr, size_t len,
-		     uint64_t now)
+/**
+ * take() - take a token from the bucket of a source
+ * @rl:		table
+ * @prefix:	the bytes of the address that count; SipHash tells prefixes of
+ *		different length apart
+ * @len:	their count
+ * @size:	of the bucket
+ * @now:	the present
+ * @was:	set on success to what the bucket was before
+ *
+ * Return: the bucket; NULL: it is empty, or none is free.
+ */
+static struct bucket *take(struct ratelimit *rl, const uint8_t *prefix,
+			   size_t len, const struct size *size, uint64_t now,
+			   struct bucket *was)
 {
-	uint64_t hash = hash_source(rl, addr, len);
+	const uint64_t hash = siphash(prefix, len, rl->key);
 	struct bucket *bucket = find_bucket(rl, hash, now);
 	uint64_t missing_ns;
 
 	if (!bucket)
-		return false;
+		return NULL;
 	missing_ns = clock_age(now, bucket->full_ns);
-	if (missing_ns > (RATELIMIT_BURST - 1) * INTERVAL_NS)
-		return false;
+	if (missing_ns > (size->burst - 1) * size->interval_ns)
+		return NULL;
+	*was = *bucket;
 	bucket->hash = hash;
-	bucket->full_ns = now + missing_ns + INTERVAL_NS;
-	return true;
+	bucket->full_ns = now + missing_ns + size->interval_ns;
+	return bucket;
+}
+
+bool ratelimit_allow(struct ratelimit *rl, const uint8_t *addr, size_t len,
+		     uint64_t now)
+{
+	struct bucket was, site_was;
+	struct bucket *site;
+
+	INVARIANT(len == IPV4_LEN || len == IPV6_LEN);
+	if (len == IPV4_LEN)
+		return take(rl, addr, IPV4_LEN, &of_host, now, &was);
+	site = take(rl, addr, SITE_LEN, &of_site, now, &site_was);
+	if (!site)
+		return false;
+	if (take(rl, addr, SUBNET_LEN, &of_host, now, &was))
+		return true;
+	/* One subnet that asks too much costs the others of its site nothing. */
+	*site = site_was;
+	return false;
 }

@@ -92,6 +92,47 @@ static void test_what_is_one_source(void **state)
 	ratelimit_free(rl);
 }
 
+/* Many /64s of one /48 share a bucket of their own, ten times as large. */
+static void test_a_site_has_a_limit(void **state)
+{
+	struct ratelimit *rl = ratelimit_new(seed);
+	uint8_t a[16] = { 0x20, 0x01, 0x0d, 0xb8 };
+	int n_in = 0;
+
+	(void)state;
+	for (int ms = 0; ms < 10000; ms++)
+		for (int i = 0; i < 4; i++) {
+			a[6] = (uint8_t)(ms >> 6);
+			a[7] = (uint8_t)((ms << 2) + i);
+			n_in += ratelimit_allow(rl, a, 16, (uint64_t)ms * MS);
+		}
+	assert_int_equal(n_in, RATELIMIT_SITE_BURST - 1 +
+				       10 * RATELIMIT_SITE_PER_SECOND);
+	/* Its neighbour has its own. */
+	a[5] = 1;
+	assert_true(ratelimit_allow(rl, a, 16, 10000 * MS));
+	ratelimit_free(rl);
+}
+
+/* A subnet that is refused takes nothing of what its site may have. */
+static void test_a_subnet_does_not_spend_its_site(void **state)
+{
+	struct ratelimit *rl = ratelimit_new(seed);
+	uint8_t a[16] = { 0x20, 0x01, 0x0d, 0xb8 };
+	int n_in = 0;
+
+	(void)state;
+	for (int i = 0; i < 1000; i++)
+		n_in += ratelimit_allow(rl, a, 16, 0);
+	assert_int_equal(n_in, RATELIMIT_BURST);
+	for (int i = 1; i < 100; i++) {
+		a[7] = (uint8_t)i;
+		n_in += ratelimit_allow(rl, a, 16, 0);
+	}
+	assert_int_equal(n_in, RATELIMIT_SITE_BURST);
+	ratelimit_free(rl);
+}
+
 /* A long flood from one source gets its rate and no more. */
 static void test_long_run_rate(void **state)
 {
@@ -141,6 +182,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_steps),
 		cmocka_unit_test(test_what_is_one_source),
+		cmocka_unit_test(test_a_site_has_a_limit),
+		cmocka_unit_test(test_a_subnet_does_not_spend_its_site),
 		cmocka_unit_test(test_long_run_rate),
 		cmocka_unit_test(test_more_sources_than_places),
 	};

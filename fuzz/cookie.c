@@ -20,6 +20,8 @@ enum {
 	STEPS_MAX = 200,
 	MAKER_LIFE_S = 115,
 	CHECKER_LIFE_S = 120,
+	/* How long after a message a reply to it may come. */
+	REPLY_DUE_S = 5,
 };
 
 enum step {
@@ -44,6 +46,7 @@ struct model {
 	uint64_t cookie_ns;
 	bool has_cookie;
 	bool awaits_reply;
+	uint64_t sent_ns;
 };
 
 static struct cookie_checker checker;
@@ -88,6 +91,7 @@ static void send_message(struct input *in)
 	ref_add_macs(expected, msg_len, m.maker_pub, may_use ? m.cookie : NULL);
 	require(memcmp(msg, expected, msg_len) == 0);
 	m.awaits_reply = true;
+	m.sent_ns = now;
 }
 
 static enum cookie_verdict verdict_of(const uint8_t *p, bool wants_mac2)
@@ -158,7 +162,7 @@ static void consume_reply(struct input *in)
 	/* Type and receiver are for message_check() and the index. */
 	if (how & 1)
 		input_edit(in, out.nonce, sizeof(out) - 8);
-	is_right = m.awaits_reply &&
+	is_right = m.awaits_reply && is_fresh(m.sent_ns, REPLY_DUE_S) &&
 		   ref_read_reply(cookie, (const uint8_t *)&out, sizeof(out),
 				  m.maker_pub, maker.sent_mac1);
 	require(cookie_maker_consume_reply(&maker, &out, now) == is_right);

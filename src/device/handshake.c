@@ -7,9 +7,13 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 
-/* The port ends the bytes of a source. */
 enum {
-	PORT_LEN = 2
+	/* The port ends the bytes of a source. */
+	PORT_LEN = 2,
+	/* Responses to one initiation that need no cookie under load. The
+	 * network may double the true one; more than a few come from somebody
+	 * who has read the initiation's index on its way. */
+	FREE_RESPONSES = 8,
 };
 
 /* A received message of the handshake and what goes with it. */
@@ -21,6 +25,8 @@ struct received {
 	uint64_t now;
 	uint64_t realtime;
 	struct device_answer *answer;
+	/* One of the first responses to an initiation of ours. */
+	bool is_awaited;
 };
 
 int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
@@ -38,6 +44,9 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 		return err;
 	/* Before it leaves, and only if it does: key or endpoint may come soon. */
 	timers_note_handshake_sent(&peer->timers, false, now);
+	/* Nobody has seen the new index yet. */
+	atomic_store_explicit(&peer->n_screened, 0, memory_order_relaxed);
+	atomic_store_explicit(&peer->n_checked, 0, memory_order_relaxed);
 	cookie_maker_add_macs(&peer->cookie, msg, sizeof(*msg), now);
 	*to = ep;
 	return 0;
@@ -70,17 +79,21 @@ static enum drop_reason drop_of_noise(int err)
 /**
  * lookup() - the peer that a receiver index names
  * @device:	device
+ * @find:	index_lookup_awaiting() or index_lookup_handshake()
  * @receiver:	index
  *
  * Return: the peer with a reference; NULL.
  */
-static struct peer *lookup(struct device *device, uint32_t receiver)
+static struct peer *lookup(struct device *device,
+			   struct noise_handshake *(*find)(const struct index *,
+							   uint32_t),
+			   struct le32 receiver)
 {
 	struct noise_handshake *hs;
 	struct peer *peer = NULL;
 
 	rcu_enter();
-	hs = index_lookup_handshake(&device->index, receiver);
+	hs = find(&device->index, le32_get(receiver));
 	if (hs) {
 		peer = container_of(hs, struct peer, handshake);
 		if (!peer_get(peer))
@@ -91,48 +104,73 @@ static struct peer *lookup(struct device *device, uint32_t receiver)
 }
 
 /**
- * is_awaited() - does a handshake of ours wait under this receiver index?
- * @device:	device
- * @receiver:	index
+ * is_among_first() - count a response to an initiation of ours
+ * @counter:	of the peer: n_screened or n_checked
  *
- * Return: true if so.
+ * Return: true if it is one of those that need no cookie.
  */
-static bool is_awaited(const struct device *device, struct le32 receiver)
+static bool is_among_first(_Atomic uint32_t *counter)
 {
-	bool is_there;
-
-	rcu_enter();
-	is_there = index_lookup_handshake(&device->index, le32_get(receiver));
-	rcu_leave();
-	return is_there;
+	return atomic_fetch_add_explicit(counter, 1, memory_order_relaxed) <
+	       FREE_RESPONSES;
 }
 
 /**
- * screen_receiver() - turn away what answers no message of ours
+ * screen_macs() - are the macs of a message worth a place?
  * @device:	device
- * @type:	type of the message
- * @msg:	message
+ * @msg:	initiation or response
+ * @len:	its length
+ * @from:	where it came from
+ * @now:	the present
+ * @is_proven:	set with DROP_NONE: mac2 was looked at, and is right
  *
- * Return: DROP_NONE; DROP_NO_INDEX; DROP_BAD_MESSAGE.
+ * Return: DROP_NONE; DROP_FORGED.
  */
-static enum drop_reason screen_receiver(const struct device *device,
-					enum message_type type, const void *msg)
+static enum drop_reason screen_macs(struct device *device, const void *msg,
+				    size_t len,
+				    const struct device_origin *from,
+				    uint64_t now, bool *is_proven)
 {
-	const struct message_response *response = msg;
-	const struct message_cookie *cookie = msg;
+	enum cookie_verdict verdict =
+		cookie_checker_check(&device->checker, msg, len, from->source,
+				     from->source_len, from->must_prove, now);
 
-	switch (type) {
-	case MESSAGE_INITIATION:
-		return DROP_NONE;
-	case MESSAGE_RESPONSE:
-		return is_awaited(device, response->receiver) ? DROP_NONE
-							      : DROP_NO_INDEX;
-	case MESSAGE_COOKIE:
-		return is_awaited(device, cookie->receiver) ? DROP_NONE
-							    : DROP_NO_INDEX;
-	default:
-		return DROP_BAD_MESSAGE;
+	if (verdict == COOKIE_MAC1_WRONG)
+		return DROP_FORGED;
+	*is_proven = verdict == COOKIE_MAC2_RIGHT;
+	return DROP_NONE;
+}
+
+/**
+ * screen_response() - turn away what answers no initiation of ours
+ * @device:	device
+ * @msg:	response
+ * @from:	where it came from
+ * @now:	the present
+ * @is_proven:	set with DROP_NONE
+ *
+ * Return: DROP_NONE; DROP_NO_INDEX, DROP_FORGED.
+ */
+static enum drop_reason screen_response(struct device *device,
+					const struct message_response *msg,
+					const struct device_origin *from,
+					uint64_t now, bool *is_proven)
+{
+	enum drop_reason reason = DROP_NO_INDEX;
+	struct noise_handshake *hs;
+	struct peer *peer;
+
+	rcu_enter();
+	hs = index_lookup_awaiting(&device->index, le32_get(msg->receiver));
+	if (hs) {
+		reason = screen_macs(device, msg, sizeof(*msg), from, now,
+				     is_proven);
+		peer = container_of(hs, struct peer, handshake);
+		if (!reason && is_among_first(&peer->n_screened))
+			*is_proven = true;
 	}
+	rcu_leave();
+	return reason;
 }
 
 enum drop_reason device_screen_handshake(struct device *device, const void *msg,
@@ -140,21 +178,15 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
 					 const struct device_origin *from,
 					 uint64_t now, bool *is_proven)
 {
-	enum message_type type = message_check(msg, len);
-	enum drop_reason reason = screen_receiver(device, type, msg);
-	enum cookie_verdict verdict;
-
-	if (reason)
-		return reason;
-	*is_proven = type != MESSAGE_INITIATION;
-	if (type == MESSAGE_COOKIE)
-		return DROP_NONE;
-	verdict = cookie_checker_check(&device->checker, msg, len, from->source,
-				       from->source_len, from->must_prove, now);
-	if (verdict == COOKIE_MAC1_WRONG)
-		return DROP_FORGED;
-	*is_proven |= verdict == COOKIE_MAC2_RIGHT;
-	return DROP_NONE;
+	switch (message_check(msg, len)) {
+	case MESSAGE_INITIATION:
+		return screen_macs(device, msg, len, from, now, is_proven);
+	case MESSAGE_RESPONSE:
+		return screen_response(device, msg, from, now, is_proven);
+	case MESSAGE_COOKIE:
+	default:
+		return DROP_BAD_MESSAGE;
+	}
 }
 
 /**
@@ -162,7 +194,9 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
  * @r:		message
  *
  * Paper, section 5.3: under load a right mac1 earns a cookie, and a right mac2
- * a place among what its source address may have.
+ * a place among what its source address may have. The first responses to an
+ * initiation of ours need neither: whoever was not asked does not know its
+ * index, unless he watches the way.
  *
  * Return: DROP_NONE; DROP_FORGED, DROP_RATE_LIMIT; DROP_NEEDS_COOKIE: answered.
  */
@@ -178,7 +212,7 @@ static enum drop_reason check_macs(const struct received *r)
 	case COOKIE_MAC1_WRONG:
 		return DROP_FORGED;
 	case COOKIE_MAC1_RIGHT:
-		if (!is_loaded)
+		if (!is_loaded || r->is_awaited)
 			return DROP_NONE;
 		cookie_checker_make_reply(&device->checker, r->msg, r->len,
 					  r->from->source, r->from->source_len,
@@ -264,30 +298,28 @@ static enum drop_reason take_initiation(const struct received *r)
 }
 
 /**
- * take_response() - a response with right macs
+ * complete() - a response with right macs
  * @r:		message
+ * @peer:	whose initiation it answers
  *
  * Return: DROP_NONE, or why it was dropped.
  */
-static enum drop_reason take_response(const struct received *r)
+static enum drop_reason complete(const struct received *r, struct peer *peer)
 {
 	struct device *device = r->device;
 	struct message_response msg;
-	struct peer *peer;
 	int err;
 
 	memcpy(&msg, r->msg, sizeof(msg));
-	peer = lookup(device, le32_get(msg.receiver));
-	if (!peer)
-		return DROP_NO_INDEX;
 	err = noise_handshake_consume_response(&peer->handshake, &msg);
 	if (err)
-		goto out;
+		return drop_of_noise(err);
 	took_message(r, peer);
+	cookie_maker_expect_none(&peer->cookie);
 	err = noise_handshake_begin_session(&peer->handshake, &peer->keypairs,
 					    r->now);
 	if (err)
-		goto out;
+		return drop_of_noise(err);
 	atomic_store_explicit(&peer->did_last_minute, false,
 			      memory_order_relaxed);
 	atomic_store_explicit(&peer->last_handshake_ns, r->realtime,
@@ -296,28 +328,44 @@ static enum drop_reason take_response(const struct received *r)
 	timers_note_handshake_done(&peer->timers);
 	device_poke_peer(peer);
 	device->ops->session_ready(device->arg, peer, true);
-out:
-	peer_put(peer);
-	return drop_of_noise(err);
+	return DROP_NONE;
 }
 
 /**
- * take_cookie() - a cookie reply
+ * take_response() - a response, if we wait for one
  * @r:		message
  *
  * Return: DROP_NONE, or why it was dropped.
  */
-static enum drop_reason take_cookie(const struct received *r)
+static enum drop_reason take_response(struct received *r)
 {
-	struct message_cookie msg;
+	const struct message_response *msg = r->msg;
+	enum drop_reason reason;
+	struct peer *peer;
+
+	peer = lookup(r->device, index_lookup_awaiting, msg->receiver);
+	if (!peer)
+		return DROP_NO_INDEX;
+	r->is_awaited = is_among_first(&peer->n_checked);
+	reason = check_macs(r);
+	if (!reason)
+		reason = complete(r, peer);
+	peer_put(peer);
+	return reason;
+}
+
+enum drop_reason device_take_cookie(struct device *device, const void *msg,
+				    uint64_t now)
+{
+	struct message_cookie reply;
 	struct peer *peer;
 	bool is_taken;
 
-	memcpy(&msg, r->msg, sizeof(msg));
-	peer = lookup(r->device, le32_get(msg.receiver));
+	memcpy(&reply, msg, sizeof(reply));
+	peer = lookup(device, index_lookup_handshake, reply.receiver);
 	if (!peer)
 		return DROP_NO_INDEX;
-	is_taken = cookie_maker_consume_reply(&peer->cookie, &msg, r->now);
+	is_taken = cookie_maker_consume_reply(&peer->cookie, &reply, now);
 	peer_put(peer);
 	return is_taken ? DROP_NONE : DROP_FORGED;
 }
@@ -328,21 +376,21 @@ enum drop_reason device_receive_handshake(struct device *device,
 					  uint64_t now, uint64_t realtime,
 					  struct device_answer *answer)
 {
-	const struct received r = { device, msg,      len,   from,
-				    now,    realtime, answer };
-	enum message_type type = message_check(msg, len);
+	struct received r = { device, msg,	len,	from,
+			      now,    realtime, answer, false };
 	enum drop_reason reason;
 
 	memset(answer, 0, sizeof(*answer));
 	INVARIANT(from->source_len > PORT_LEN &&
 		  from->source_len <= sizeof(from->source));
-	if (type == MESSAGE_COOKIE)
-		return take_cookie(&r);
-	if (type != MESSAGE_INITIATION && type != MESSAGE_RESPONSE)
+	switch (message_check(msg, len)) {
+	case MESSAGE_INITIATION:
+		reason = check_macs(&r);
+		return reason ? reason : take_initiation(&r);
+	case MESSAGE_RESPONSE:
+		return take_response(&r);
+	case MESSAGE_COOKIE:
+	default:
 		return DROP_BAD_MESSAGE;
-	reason = check_macs(&r);
-	if (reason)
-		return reason;
-	return type == MESSAGE_INITIATION ? take_initiation(&r)
-					  : take_response(&r);
+	}
 }

@@ -2,8 +2,8 @@
 /*
  * Messages of the handshake, as the device sees them: who may ask for one, what
  * the answer is, and what follows for timers, endpoint and counters. One thread
- * at a time calls these, the handshaker, but for the screening, which is for
- * whoever fills its queue.
+ * at a time calls these, the handshaker, but for the screening and for cookie
+ * replies, which are for whoever fills its queue.
  */
 #ifndef DEVICE_HANDSHAKE_H
 #define DEVICE_HANDSHAKE_H
@@ -22,7 +22,7 @@
  * @source_len:	their count
  * @must_prove:	under load, more handshakes are waiting than can be answered: the
  *		origin must show by a cookie that it gets what is sent to it,
- *		and has a limit
+ *		and has a limit; but for the first responses to an initiation
  */
 struct device_origin {
 	struct device_endpoint endpoint;
@@ -65,20 +65,22 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 /**
  * device_screen_handshake() - may a message have a place in a queue?
  * @device:	device
- * @msg:	message of type 1, 2 or 3 as message_check() found it, of any
- *		alignment
+ * @msg:	initiation or response as message_check() found it, of any alignment
  * @len:	its length
  * @from:	where it came from; with must_prove, mac2 is looked at
  * @now:	the present
- * @is_proven:	set with DROP_NONE: its sender has our cookie, or has seen a
- *		message of ours, so the source is no forged one
+ * @is_proven:	set with DROP_NONE: its sender has our cookie, or it is one of
+ *		the first responses to an initiation of ours, so the source is
+ *		most likely no forged one
  *
- * What anybody can send who knows nothing is turned away here, at the price of
- * a hash or of a look-up, before it takes the place of what a peer has sent.
- * device_receive_handshake() checks all of it again. Any thread.
+ * What anybody can send who knows nothing, or no more than the index of a
+ * session, is turned away here, at the price of a hash or of a look-up, before
+ * it takes the place of what a peer has sent. device_receive_handshake() checks
+ * all of it again. A cookie reply needs no place: device_take_cookie(). Any
+ * thread.
  *
  * Return: DROP_NONE; DROP_FORGED: mac1 is wrong; DROP_NO_INDEX: it answers
- * nothing that we have sent; DROP_BAD_MESSAGE.
+ * no initiation of ours; DROP_BAD_MESSAGE.
  */
 enum drop_reason device_screen_handshake(struct device *device, const void *msg,
 					 size_t len,
@@ -86,7 +88,23 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
 					 uint64_t now, bool *is_proven);
 
 /**
- * device_receive_handshake() - take an initiation, response or cookie reply
+ * device_take_cookie() - take a cookie reply
+ * @device:	device
+ * @msg:	cookie reply as message_check() found it, of any alignment
+ * @now:	the present
+ *
+ * If no reply is due under its index, the price is a look-up; else one short
+ * decryption, about as much as a mac1 takes. Whoever has received it can
+ * therefore take it at once. Any registered thread, not under RCU.
+ *
+ * Return: DROP_NONE; DROP_NO_INDEX; DROP_FORGED: it does not decrypt, or none
+ * is due.
+ */
+enum drop_reason device_take_cookie(struct device *device, const void *msg,
+				    uint64_t now);
+
+/**
+ * device_receive_handshake() - take an initiation or a response
  * @device:	device
  * @msg:	message, of any alignment
  * @len:	its length
@@ -96,7 +114,7 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
  * @answer:	filled: what to send to @from, also for some that are dropped
  *
  * A message that opens a session calls device_ops.session_ready; it, and one
- * that is answered, moves the peer to @from. A cookie reply moves nobody.
+ * that is answered, moves the peer to @from.
  *
  * Return: DROP_NONE, or why the message was dropped.
  */

@@ -171,3 +171,11 @@ struct noise_handshake *index_lookup_handshake(const struct index *index,
 
 	return e ? e->hs : NULL;
 }
+
+struct noise_handshake *index_lookup_awaiting(const struct index *index,
+					      uint32_t idx)
+{
+	const struct index_entry *e = find(index, idx);
+
+	return e && !rcu_load(e->kp) ? e->hs : NULL;
+}

@@ -110,9 +110,22 @@ struct noise_keypair *index_lookup_keypair(const struct index *index,
 					   uint32_t idx);
 
 /**
- * index_lookup_handshake() - which handshake does a message belong to?
+ * index_lookup_awaiting() - which handshake awaits a response?
  * @index:	table
- * @idx:	receiver index of a response or of a cookie reply
+ * @idx:	receiver index of a response
+ *
+ * An index that a keypair has by now awaits none. Between rcu_enter() and
+ * rcu_leave(); any thread.
+ *
+ * Return: the handshake; NULL if there is none.
+ */
+struct noise_handshake *index_lookup_awaiting(const struct index *index,
+					      uint32_t idx);
+
+/**
+ * index_lookup_handshake() - which handshake does a cookie reply belong to?
+ * @index:	table
+ * @idx:	receiver index of a cookie reply
  *
  * Also for an index that a keypair has by now: a cookie reply may answer a
  * response, whose index is a keypair's from then on. Between rcu_enter() and

@@ -56,6 +56,8 @@ struct device;
  * @returned_ns:	when a message to it last came back by the interface that
  *			it left through, 0: never; the outbound lane's, by
  *			whoever takes
+ * @n_screened:		[a] responses to the last initiation that were screened
+ * @n_checked:		[a] and those whose macs the handshaker has checked
  * @did_last_minute:	[a] asked for a handshake because the session is about
  *			to end; once a session
  * @is_poked:		[m] is in device.poked
@@ -81,6 +83,8 @@ struct peer {
 	_Atomic uint64_t rx_bytes;
 	_Atomic uint64_t last_handshake_ns;
 	uint64_t returned_ns;
+	_Atomic uint32_t n_screened;
+	_Atomic uint32_t n_checked;
 	_Atomic bool did_last_minute;
 	bool is_poked;
 	struct list poked;

@@ -28,12 +28,13 @@ enum {
 	INBOUND_MESSAGES = 1024,
 	/* Messages of the handshake that wait: about 300 bytes each. */
 	HANDSHAKE_RING = 1024,
-	/* Above this they are too many, for a second. */
-	HANDSHAKE_LOADED = HANDSHAKE_RING / 8,
-	/* Messages in a second that came to nothing: as many are too many, for
-	 * a second. Each is a key agreement or less, and one takes about
-	 * 35 us: so that is 3.5 % of a core. */
-	HANDSHAKES_VAIN = 1000,
+	/* More waiting than this means load, as in the kernel module; the load
+	 * lasts for a second after that. At 35 us each, the wait is 18 ms. */
+	HANDSHAKE_LOADED = HANDSHAKE_RING / 2,
+	/* Key agreements in a second for messages that came to nothing: as many
+	 * mean load, too, for a second. At 35 us each, that is 44 % of a core.
+	 * Load delays each newcomer by REKEY_TIMEOUT: see handshaker.h. */
+	AGREEMENTS_VAIN = 12500,
 	/* Above this only those whose source is no forged one. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,
 	/* Peers that wait for an initiation to be sent. */

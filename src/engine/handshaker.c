@@ -77,16 +77,19 @@ static void fill_source(struct device_origin *origin,
 
 /*
  * A message came to nothing: it was false, came again, or from somebody who may
- * not ask now. A second with too many of them is followed by one in which
- * whoever asks has to show a cookie.
+ * not ask now. It counts as the key agreements that this takes: one for an
+ * initiation, two for a response. A second with too many of them is followed
+ * by one in which whoever asks has to show a cookie.
  */
-static void note_vain(struct handshaker *h, uint64_t now)
+static void note_vain(struct handshaker *h, const void *msg, size_t len,
+		      uint64_t now)
 {
 	if (now >= h->vain_until) {
 		h->vain_until = now + NSEC_PER_SEC;
 		h->n_vain = 0;
 	}
-	if (++h->n_vain >= HANDSHAKES_VAIN)
+	h->n_vain += message_check(msg, len) == MESSAGE_RESPONSE ? 2 : 1;
+	if (h->n_vain >= AGREEMENTS_VAIN)
 		h->loaded_until = now + NSEC_PER_SEC;
 }
 
@@ -107,7 +110,7 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	/* Who shows a cookie is limited by his address, and must not be able to
 	 * prolong by cheap messages what others suffer from. */
 	if (reason != DROP_NONE && !origin.must_prove)
-		note_vain(h, now);
+		note_vain(h, m->bytes, m->len, now);
 	if (answer.len &&
 	    send_message(h, sock, &origin.endpoint, answer.buf, answer.len) &&
 	    answer.peer) {
@@ -207,26 +210,37 @@ static bool push_message(struct handshaker *h, const void *msg, size_t len,
 	return true;
 }
 
-void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
-			const struct ug_endpoint *from, uint64_t now)
+/* Is an initiation or a response worth a place? Return: DROP_NONE if so. */
+static enum drop_reason screen(struct handshaker *h, const void *msg,
+			       size_t len, const struct ug_endpoint *from,
+			       uint64_t now, bool *is_proven)
 {
 	struct device_origin origin = {
 		/* Partner: note_crowd(). A late answer costs one message. */
 		.must_prove = atomic_load_explicit(&h->is_crowded,
 						   memory_order_relaxed),
 	};
+
+	fill_source(&origin, from);
+	return device_screen_handshake(h->device, msg, len, &origin, now,
+				       is_proven);
+}
+
+void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
+			const struct ug_endpoint *from, uint64_t now)
+{
+	bool is_cookie = message_check(msg, len) == MESSAGE_COOKIE;
 	bool is_proven = false;
 	enum drop_reason reason;
 	bool is_taken;
 
 	count(&h->received);
-	fill_source(&origin, from);
-	reason = device_screen_handshake(h->device, msg, len, &origin, now,
-					 &is_proven);
-	if (reason != DROP_NONE) {
+	reason = is_cookie ? device_take_cookie(h->device, msg, now)
+			   : screen(h, msg, len, from, now, &is_proven);
+	if (reason != DROP_NONE)
 		count(&h->drops[reason]);
+	if (is_cookie || reason != DROP_NONE)
 		return;
-	}
 	pthread_mutex_lock(&h->mutex);
 	is_taken = push_message(h, msg, len, from, is_proven);
 	pthread_mutex_unlock(&h->mutex);

@@ -3,17 +3,29 @@
  * The thread for public-key work, so that it never holds up data. What comes
  * in is copied into a ring of fixed size: a flood pins no receive memory, and
  * what does not fit is dropped. How full the ring is tells whether we are
- * under load, and whoever asks then has to show a cookie. So does the number of
- * messages that came to nothing: a flood that the thread can keep up with fills
- * no ring, and yet may take half a core.
+ * under load, and whoever asks then has to show a cookie. The number of
+ * messages that came to nothing tells the same: a flood that the thread can keep
+ * up with fills no ring, and yet may take most of a core.
  *
- * A place in the ring has its price. What needs no knowledge at all (a wrong
- * mac1, an answer to nothing) never gets one: whoever has received it screens it
- * first, which costs no more than the hash of a mac1. What needs no more than our
- * public key has three quarters of the ring. The last quarter is for those who
- * have shown that they get what is sent to their address; so a flood from forged
- * sources can delay the first message of a newcomer, but not the one that brings
- * our cookie back.
+ * Load has its price, too. A newcomer without a cookie asks again only
+ * REKEY_TIMEOUT (5 s) after his first message. A flood of 1.5 Mbit/s that
+ * costs us 4 % of a core must not do that to everybody. Therefore load begins
+ * only where the flood takes nearly half a core, or where messages wait for
+ * about 20 ms.
+ *
+ * A place in the ring has its price. Some messages never get one, since
+ * whoever has received them turns them away first, which costs no more than the
+ * hash of a mac1: a wrong mac1, and a response to no initiation of ours. An
+ * index of a session, which each message to us shows to observers, does not
+ * help. A cookie reply is taken, or turned away, by whoever has received it.
+ *
+ * A message that needs no more than our public key has three quarters of the
+ * ring. The last quarter is for senders who have shown that they get what is
+ * sent to their address, and for the first responses to each initiation of ours.
+ * Therefore a flood from forged sources can delay the first message of a
+ * newcomer, but not the one that brings our cookie back. An observer who sees
+ * our initiation can forge those first responses. The true one then comes too
+ * late, gets a cookie, and the next handshake brings it.
  */
 #ifndef ENGINE_HANDSHAKER_H
 #define ENGINE_HANDSHAKER_H
@@ -49,7 +61,7 @@ struct handshake_message {
  * @is_stopped:	[m] end
  * @thread:	[I]
  * @loaded_until: [h] we are under load until then
- * @n_vain:	[h] messages that came to nothing, in one second
+ * @n_vain:	[h] key agreements that came to nothing, in one second
  * @vain_until:	[h] when that second ends
  * @received:	[a] messages that came
  * @overflows:	[a] messages that did not fit the ring

@@ -311,6 +311,7 @@ void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
 	pthread_mutex_lock(&maker->lock);
 	compute_mac1(macs, maker->mac1_key, msg, len);
 	memcpy(maker->sent_mac1, macs, sizeof(maker->sent_mac1));
+	maker->sent_ns = now;
 	maker->has_sent_mac1 = true;
 
 	if (maker->has_cookie &&
@@ -331,6 +332,20 @@ void cookie_maker_forget(struct cookie_maker *maker)
 	pthread_mutex_unlock(&maker->lock);
 }
 
+/**
+ * is_reply_due() - may a cookie reply come?
+ * @maker:	maker, locked
+ * @now:	the present
+ *
+ * Return: true if our last message may still be answered by one.
+ */
+static bool is_reply_due(const struct cookie_maker *maker, uint64_t now)
+{
+	return maker->has_sent_mac1 &&
+	       !clock_has_passed(maker->sent_ns, REKEY_TIMEOUT * NSEC_PER_SEC,
+				 now);
+}
+
 bool cookie_maker_consume_reply(struct cookie_maker *maker,
 				const struct message_cookie *reply,
 				uint64_t now)
@@ -340,7 +355,7 @@ bool cookie_maker_consume_reply(struct cookie_maker *maker,
 
 	pthread_mutex_lock(&maker->lock);
 	is_good =
-		maker->has_sent_mac1 &&
+		is_reply_due(maker, now) &&
 		xaead_open(cookie, reply->enc_cookie, sizeof(reply->enc_cookie),
 			   maker->sent_mac1, sizeof(maker->sent_mac1),
 			   reply->nonce, maker->reply_key);
@@ -353,4 +368,11 @@ bool cookie_maker_consume_reply(struct cookie_maker *maker,
 	pthread_mutex_unlock(&maker->lock);
 	secret_zero(cookie, sizeof(cookie));
 	return is_good;
+}
+
+void cookie_maker_expect_none(struct cookie_maker *maker)
+{
+	pthread_mutex_lock(&maker->lock);
+	maker->has_sent_mac1 = false;
+	pthread_mutex_unlock(&maker->lock);
 }

@@ -157,7 +157,8 @@ void cookie_checker_forget(struct cookie_checker *checker);
  * @sent_mac1:		[m] of the last message, which a cookie reply names
  * @cookie:		[m] the last one received
  * @cookie_ns:		[m] when
- * @has_sent_mac1:	[m] a cookie reply may come, once
+ * @sent_ns:		[m] when that was
+ * @has_sent_mac1:	[m] a cookie reply to it may come, once
  * @has_cookie:		[m]
  */
 struct cookie_maker {
@@ -167,6 +168,7 @@ struct cookie_maker {
 	uint8_t sent_mac1[COOKIE_LEN];
 	uint8_t cookie[COOKIE_LEN];
 	uint64_t cookie_ns;
+	uint64_t sent_ns;
 	bool has_sent_mac1;
 	bool has_cookie;
 };
@@ -213,8 +215,10 @@ void cookie_maker_forget(struct cookie_maker *maker);
  * @reply:	checked message (type, length)
  * @now:	the present
  *
- * A reply is taken once per message sent. It says nothing about where the peer
- * is: no endpoint changes for it, no timer. Any thread.
+ * A reply is taken once per message sent, within REKEY_TIMEOUT of it, and not
+ * after cookie_maker_expect_none(). When none can be due, nothing is decrypted.
+ * A reply says nothing about where the peer is: no endpoint changes for it, no
+ * timer. Any thread.
  *
  * Return: true if it is an answer to our last message and its cookie is kept;
  * false, and nothing has changed, if not.
@@ -222,5 +226,13 @@ void cookie_maker_forget(struct cookie_maker *maker);
 bool cookie_maker_consume_reply(struct cookie_maker *maker,
 				const struct message_cookie *reply,
 				uint64_t now);
+
+/**
+ * cookie_maker_expect_none() - our last message was answered by a session
+ * @maker:	maker of the peer it went to
+ *
+ * A cookie reply to it will not come any more. Any thread.
+ */
+void cookie_maker_expect_none(struct cookie_maker *maker);
 
 #endif /* NOISE_COOKIE_H */

@@ -181,6 +181,138 @@ static void test_answers_to_nothing_take_no_place(void **state)
 	crowd_free(crowd);
 }
 
+/* The index of a session, which is in clear in each message to us. */
+static uint32_t live_index(struct crowd *crowd)
+{
+	struct noise_keypair *kp;
+
+	world_send(crowd->world, 1, 0);
+	world_run(crowd->world, SIM_SEC(1));
+	kp = world_peer(crowd->world, 0, 1)->keypairs.current;
+	assert_non_null(kp);
+	return kp->local_index;
+}
+
+/* The index of an initiation of host 0 to host 1, which never arrives. */
+static uint32_t awaiting_index(struct crowd *crowd)
+{
+	struct message_initiation msg;
+	struct device_endpoint to;
+
+	assert_int_equal(device_make_initiation(
+				 world_peer(crowd->world, 0, 1),
+				 crowd->world->now,
+				 crowd->world->now + SIM_SEC(1000), &msg, &to),
+			 0);
+	return le32_get(msg.sender);
+}
+
+/* A response that took our public key and an index to make. */
+static void make_response(struct world *world, uint32_t idx,
+			  struct message_response *msg)
+{
+	struct cookie_maker maker;
+
+	scribble(world, msg, sizeof(*msg));
+	msg->type = le32_make(MESSAGE_RESPONSE);
+	msg->receiver = le32_make(idx);
+	cookie_maker_init(&maker, world->hosts[0].public_key);
+	cookie_maker_add_macs(&maker, msg, sizeof(*msg), world->now);
+	cookie_maker_deinit(&maker);
+}
+
+static void test_index_of_a_session_takes_no_place(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 7);
+	struct world *world = crowd->world;
+	struct handshaker *h = &crowd->handshaker;
+	const uint32_t idx = live_index(crowd);
+	struct message_response response;
+	struct message_cookie cookie;
+
+	(void)state;
+	for (size_t i = 0; i < FLOOD / 10; i++) {
+		scribble(world, &cookie, sizeof(cookie));
+		cookie.type = le32_make(MESSAGE_COOKIE);
+		cookie.receiver = le32_make(idx);
+		receive(crowd, &cookie, sizeof(cookie), (uint32_t)i);
+		make_response(world, idx, &response);
+		receive(crowd, &response, sizeof(response), (uint32_t)i);
+	}
+	assert_int_equal(h->n, 0);
+	assert_int_equal(h->drops[DROP_FORGED], FLOOD / 10);
+	assert_int_equal(h->drops[DROP_NO_INDEX], FLOOD / 10);
+	assert_int_equal(h->n_vain, 0);
+	crowd_free(crowd);
+}
+
+/*
+ * An observer reads the index of our initiation on its way, and answers it
+ * FLOOD times. Eight of these have a place of the last quarter; the others
+ * share the rest, are load, and then need a cookie.
+ */
+static void test_index_of_an_initiation(void **state)
+{
+	enum {
+		FREE = 8
+	};
+	struct crowd *crowd = crowd_new(seed + 8);
+	struct world *world = crowd->world;
+	struct handshaker *h = &crowd->handshaker;
+	const uint32_t idx = awaiting_index(crowd);
+	uint64_t now = world->now;
+	struct message_response response;
+
+	(void)state;
+	for (size_t i = 0; i < FLOOD; i++) {
+		make_response(world, idx, &response);
+		receive(crowd, &response, sizeof(response), (uint32_t)i);
+	}
+	assert_int_equal(h->n, HANDSHAKE_CROWDED);
+	for (uint32_t i = 0; i < HANDSHAKE_CROWDED; i++)
+		handshaker_round(h, NULL, now);
+	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
+	/* The ring was full at once: the first ones cost a key agreement. */
+	assert_int_equal(h->drops[DROP_FORGED], FREE);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKE_CROWDED - FREE);
+	crowd_free(crowd);
+}
+
+/* Each initiation of ours brings its own eight responses with it. */
+static void test_first_responses_need_no_cookie(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 9);
+	struct world *world = crowd->world;
+	struct handshaker *h = &crowd->handshaker;
+	struct message_response response;
+
+	(void)state;
+	h->loaded_until = world->now + SIM_SEC(60);
+	for (size_t turn = 1; turn <= 3; turn++) {
+		const uint32_t idx = awaiting_index(crowd);
+
+		for (size_t i = 0; i < 20; i++) {
+			make_response(world, idx, &response);
+			receive(crowd, &response, sizeof(response), 7);
+			handshaker_round(h, NULL, world->now);
+		}
+		assert_int_equal(h->drops[DROP_FORGED], turn * 8);
+		assert_int_equal(h->drops[DROP_NEEDS_COOKIE], turn * 12);
+	}
+
+	/* The true one, among them. */
+	crowd->last.len = 0;
+	world_run(world, SIM_SEC(REKEY_TIMEOUT + 1));
+	world_send(world, 0, 1);
+	world_run(world, world->delay_ns + SIM_MSEC(1));
+	assert_int_equal(crowd->last.len, sizeof(struct message_response));
+	receive(crowd, crowd->last.bytes, crowd->last.len, 1);
+	handshaker_round(h, NULL, world->now);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 3 * 12);
+	assert_non_null(world_peer(world, 0, 1)->keypairs.current);
+	crowd_free(crowd);
+}
+
 /* A right mac1 from forged sources fills the ring but for its last quarter. */
 static void test_a_cookie_has_a_place(void **state)
 {
@@ -250,28 +382,28 @@ static void test_what_comes_to_nothing_is_load(void **state)
 	struct crowd *crowd = crowd_new(seed + 5);
 	struct handshaker *h = &crowd->handshaker;
 	uint64_t now = crowd->world->now;
-	const uint64_t step = NSEC_PER_SEC / (HANDSHAKES_VAIN - 1);
+	const uint64_t step = NSEC_PER_SEC / (AGREEMENTS_VAIN - 1);
 
 	(void)state;
 	/* One less in any second: no cookie is asked for. */
-	for (size_t i = 0; i < 2 * HANDSHAKES_VAIN; i++, now += step + 1)
+	for (size_t i = 0; i < 2 * AGREEMENTS_VAIN; i++, now += step + 1)
 		answer_false(crowd, now);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
 
 	now += NSEC_PER_SEC;
-	for (size_t i = 0; i < 2 * HANDSHAKES_VAIN; i++)
+	for (size_t i = 0; i < 2 * AGREEMENTS_VAIN; i++)
 		answer_false(crowd, now);
-	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKES_VAIN);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN);
 
 	/* One who asks beside them gets a cookie; and is taken later. */
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
 	handshaker_round(h, NULL, now + NSEC_PER_SEC - 1);
-	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKES_VAIN + 1);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN + 1);
 	assert_null(world_peer(crowd->world, 0, 1)->keypairs.next);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
 	handshaker_round(h, NULL, now + NSEC_PER_SEC);
-	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKES_VAIN + 1);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN + 1);
 	assert_non_null(world_peer(crowd->world, 0, 1)->keypairs.next);
 	crowd_free(crowd);
 }
@@ -294,7 +426,7 @@ static void test_load_does_not_feed_itself(void **state)
 	struct message_cookie reply;
 
 	(void)state;
-	for (size_t i = 0; i < HANDSHAKES_VAIN; i++)
+	for (size_t i = 0; i < AGREEMENTS_VAIN; i++)
 		answer_false(crowd, now);
 	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
 
@@ -309,12 +441,12 @@ static void test_load_does_not_feed_itself(void **state)
 	assert_true(cookie_maker_consume_reply(&maker, &reply, now));
 	cookie_maker_add_macs(&maker, &msg, sizeof(msg), now);
 	cookie_maker_deinit(&maker);
-	for (size_t i = 1; i <= 2 * HANDSHAKES_VAIN; i++) {
+	for (size_t i = 1; i <= 2 * AGREEMENTS_VAIN; i++) {
 		receive(crowd, &msg, sizeof(msg), addr);
 		handshaker_round(h, NULL, now + i);
 	}
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
-	assert_true(h->drops[DROP_RATE_LIMIT] > HANDSHAKES_VAIN);
+	assert_true(h->drops[DROP_RATE_LIMIT] > AGREEMENTS_VAIN);
 	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
 	crowd_free(crowd);
 }
@@ -394,6 +526,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wrong_mac1_takes_no_place),
 		cmocka_unit_test(test_answers_to_nothing_take_no_place),
+		cmocka_unit_test(test_index_of_a_session_takes_no_place),
+		cmocka_unit_test(test_index_of_an_initiation),
+		cmocka_unit_test(test_first_responses_need_no_cookie),
 		cmocka_unit_test(test_a_cookie_has_a_place),
 		cmocka_unit_test(test_what_comes_to_nothing_is_load),
 		cmocka_unit_test(test_load_does_not_feed_itself),

@@ -466,6 +466,8 @@ static enum drop_reason host_receive_handshake(struct sim_host *host,
 	enum drop_reason reason;
 	bool is_proven;
 
+	if (message_check(buf, len) == MESSAGE_COOKIE)
+		return device_take_cookie(&host->device, buf, host->world->now);
 	from.endpoint = endpoint_make(source);
 	memcpy(from.source, &source, from.source_len);
 	reason = device_screen_handshake(&host->device, buf, len, &from,

@@ -169,6 +169,8 @@ static void test_turning_over_to_a_keypair(void **state)
 	assert_int_equal(index_new(&index, handle(0), &idx), 0);
 	rcu_enter();
 	assert_null(index_lookup_keypair(&index, idx));
+	assert_ptr_equal(index_lookup_awaiting(&index, idx), handle(0));
+	assert_null(index_lookup_awaiting(&index, idx + 1));
 	rcu_leave();
 	assert_int_equal(index_replace(&index, idx, handle(1), kp), -ENOENT);
 	assert_int_equal(index_replace(&index, idx + 1, handle(0), kp),
@@ -179,6 +181,8 @@ static void test_turning_over_to_a_keypair(void **state)
 	rcu_enter();
 	assert_ptr_equal(index_lookup_keypair(&index, idx), kp);
 	assert_ptr_equal(index_lookup_handshake(&index, idx), handle(0));
+	/* A session awaits no response. */
+	assert_null(index_lookup_awaiting(&index, idx));
 	rcu_leave();
 	/* Once only. */
 	assert_int_equal(index_replace(&index, idx, handle(0), kp), -ENOENT);

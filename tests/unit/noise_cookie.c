@@ -151,7 +151,7 @@ static void test_receiver_changes_its_secret(void **state)
 	give_cookie(&w, &msg, start);
 	make(&w, &msg, start + 110 * SEC);
 	give_cookie(&w, &msg, start + 110 * SEC);
-	make(&w, &msg, start + 111 * SEC);
+	make(&w, &msg, start + 119 * SEC);
 	assert_int_equal(
 		check(&w.b, &msg, sizeof(msg), here, 6, start + 120 * SEC - 1),
 		COOKIE_MAC2_RIGHT);
@@ -190,6 +190,30 @@ static void test_reply_is_taken_once(void **state)
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
 	/* And nothing was sent to who takes this one. */
 	assert_false(cookie_maker_consume_reply(&w.b.maker, &reply, 6 * SEC));
+	world_deinit(&w);
+}
+
+/* A reply counts for as long as one may come: 5 s, and not after a session. */
+static void test_reply_that_is_not_due(void **state)
+{
+	struct message_initiation msg;
+	struct message_cookie reply;
+	struct world w;
+
+	(void)state;
+	world_init(&w, NULL, NULL, 8);
+	make(&w, &msg, SEC);
+	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), here, 6, SEC,
+				  &reply);
+	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
+	assert_true(
+		cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC - 1));
+
+	make(&w, &msg, 7 * SEC);
+	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), here, 6,
+				  7 * SEC, &reply);
+	cookie_maker_expect_none(&w.a.maker);
+	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 7 * SEC));
 	world_deinit(&w);
 }
 
@@ -243,6 +267,7 @@ int main(void)
 		cmocka_unit_test(test_sender_lets_cookies_go),
 		cmocka_unit_test(test_receiver_changes_its_secret),
 		cmocka_unit_test(test_reply_is_taken_once),
+		cmocka_unit_test(test_reply_that_is_not_due),
 		cmocka_unit_test(test_reply_to_a_response),
 		cmocka_unit_test(test_change_of_our_key),
 	};

@@ -78,6 +78,11 @@ void advice_on_socket(char *buf, size_t cap, const char *name, int err)
 	case EMFILE:
 		hint = " (or fs.inotify.max_user_instances is too small)";
 		break;
+	case EPERM:
+		hint = " (" UAPI_DIRECTORY
+		       " must belong to root or to the user "
+		       "of this process, and nobody else may write to it)";
+		break;
 	default:
 		break;
 	}
@@ -87,6 +92,14 @@ void advice_on_socket(char *buf, size_t cap, const char *name, int err)
 
 void advice_on_socket_fd(char *buf, size_t cap, int fd, int err)
 {
+	if (err == -EPERM) {
+		snprintf(buf, cap,
+			 "WG_UAPI_FD=%d cannot be used: its file and the "
+			 "directory of that must belong to root or to the user "
+			 "of this process, and nobody else may write to them",
+			 fd);
+		return;
+	}
 	snprintf(buf, cap,
 		 "WG_UAPI_FD=%d cannot be used, it must be a Unix socket that "
 		 "listens: %s",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/daemon.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,6 +24,8 @@
 enum {
 	DAEMON_MASK = 0022,
 	MAX_KEEP = 8,
+	/* Descriptors that are closed where nothing says which are open. */
+	BLIND_MAX = 1 << 16,
 	/* Of what fails for no reason that would last. */
 	TRIES = 10,
 };
@@ -140,35 +144,74 @@ static int compare_ints(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* close_range(2), which not every C library has a function for. */
-static void close_fds(unsigned int first, unsigned int last)
+static bool is_kept(int fd, const int *keep, size_t n_keep)
 {
-	syscall(SYS_close_range, first, last, 0);
+	for (size_t i = 0; i < n_keep; i++)
+		if (keep[i] == fd)
+			return true;
+	return fd <= STDERR_FILENO;
 }
 
-/**
- * close_others() - close what was inherited, such as a script's lock file
- * @keep:	descriptors to leave open; -1 is none
- * @n_keep:	their count
- *
- * Before Linux 5.9 nothing is closed: it would take a million calls.
- */
-static void close_others(const int *keep, size_t n_keep)
+/* Return: 0; -errno: there is no such call, or it is forbidden. */
+static int close_range_of(unsigned int first, unsigned int last)
 {
-	int first = STDERR_FILENO + 1;
-	int sorted[MAX_KEEP];
+	/* Not every C library has a function for it. */
+	return syscall(SYS_close_range, first, last, 0) < 0 ? -errno : 0;
+}
+
+/* Return: 0; -errno: as close_range_of(), with some of them closed or none. */
+static int close_ranges(const int *keep, size_t n_keep)
+{
+	unsigned int first = STDERR_FILENO + 1;
+	int sorted[MAX_KEEP], err = 0;
 
 	memcpy(sorted, keep, n_keep * sizeof(*keep));
 	qsort(sorted, n_keep, sizeof(*sorted), compare_ints);
-	for (size_t i = 0; i < n_keep; i++) {
-		if (sorted[i] < first)
+	for (size_t i = 0; !err && i < n_keep; i++) {
+		if (sorted[i] < (int)first)
 			continue;
-		if (sorted[i] > first)
-			close_fds((unsigned int)first,
-				  (unsigned int)sorted[i] - 1);
-		first = sorted[i] + 1;
+		if (sorted[i] > (int)first)
+			err = close_range_of(first,
+					     (unsigned int)sorted[i] - 1);
+		first = (unsigned int)sorted[i] + 1;
 	}
-	close_fds((unsigned int)first, UINT_MAX);
+	return err ? err : close_range_of(first, UINT_MAX);
+}
+
+/* Before Linux 5.9. Return: 0; -errno: there is no /proc. */
+static int close_listed(const int *keep, size_t n_keep)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	struct dirent *entry;
+
+	if (!fds)
+		return -errno;
+	while ((entry = readdir(fds))) {
+		/* "." and ".." are 0. */
+		int fd = (int)strtol(entry->d_name, NULL, 10);
+
+		if (fd != dirfd(fds) && !is_kept(fd, keep, n_keep))
+			close(fd);
+	}
+	closedir(fds);
+	return 0;
+}
+
+int daemon_close_others(const int *keep, size_t n_keep)
+{
+	struct rlimit limit = { .rlim_cur = BLIND_MAX };
+	int last;
+
+	if (n_keep > MAX_KEEP)
+		return -E2BIG;
+	if (!close_ranges(keep, n_keep) || !close_listed(keep, n_keep))
+		return 0;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	last = limit.rlim_cur < BLIND_MAX ? (int)limit.rlim_cur : BLIND_MAX;
+	for (int fd = 0; fd < last; fd++)
+		if (!is_kept(fd, keep, n_keep))
+			close(fd);
+	return 0;
 }
 
 static int redirect(bool keeps_output)
@@ -186,21 +229,13 @@ static int redirect(bool keeps_output)
 	return err;
 }
 
-int daemon_detach(const struct daemon *daemon, bool keeps_output,
-		  const int *keep, size_t n_keep)
+int daemon_detach(bool keeps_output)
 {
-	int all[MAX_KEEP];
-
-	if (n_keep >= MAX_KEEP)
-		return -E2BIG;
-	memcpy(all, keep, n_keep * sizeof(*keep));
-	all[n_keep] = daemon->fd;
 	if (setsid() < 0)
 		return -errno;
 	if (chdir("/") < 0)
 		return -errno;
 	umask(DAEMON_MASK);
-	close_others(all, n_keep + 1);
 	return redirect(keeps_output);
 }
 

@@ -49,17 +49,28 @@ int daemon_fork(struct daemon *daemon);
 int daemon_await(struct daemon *daemon);
 
 /**
+ * daemon_close_others() - close what was inherited, such as a script's lock file
+ * @keep:	descriptors to leave open, besides 0 to 2; -1 is none
+ * @n_keep:	their count
+ *
+ * Once the process is isolated it can open no file, but it could read and write
+ * what is open. So this is for the foreground, too. By close_range(2); before
+ * Linux 5.9, or where that is forbidden, one by one as /proc lists them; without
+ * /proc all up to RLIMIT_NOFILE or 65535.
+ *
+ * Before anything is opened that is to stay. Main thread, without others.
+ *
+ * Return: 0; -E2BIG: more than 8 to keep.
+ */
+int daemon_close_others(const int *keep, size_t n_keep);
+
+/**
  * daemon_detach() - the child's part: let go of the caller
- * @daemon:		daemon
  * @keeps_output:	leave stdout and stderr
- * @keep:		descriptors to leave open; the rest of those inherited
- *			are closed, whatever they are
- * @n_keep:		their count
  *
  * Return: 0; -errno.
  */
-int daemon_detach(const struct daemon *daemon, bool keeps_output,
-		  const int *keep, size_t n_keep);
+int daemon_detach(bool keeps_output);
 
 /**
  * daemon_report_ready() - the interface can be used
@@ -82,7 +93,7 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
  * daemon_open_standard() - have something open as 0, 1 and 2
  *
  * A program may be started without; what it opens then would be written to as
- * if it were its stderr, or be closed by daemon_detach().
+ * if it were its stderr, or be replaced by daemon_detach().
  *
  * Return: 0; -errno.
  */

@@ -104,7 +104,6 @@ static void print_version(void)
 
 static int run_daemon(const struct options *options)
 {
-	const int keep[] = { options->tun_fd, options->uapi_fd };
 	struct daemon daemon;
 	int err;
 
@@ -116,8 +115,7 @@ static int run_daemon(const struct options *options)
 	}
 	if (daemon.child)
 		return daemon_await(&daemon);
-	err = daemon_detach(&daemon, options->keeps_output, keep,
-			    sizeof(keep) / sizeof(keep[0]));
+	err = daemon_detach(options->keeps_output);
 	if (err) {
 		daemon_report_failure(&daemon, "cannot become a daemon: %s",
 				      strerror(-err));
@@ -139,6 +137,14 @@ static void warn(const struct options *options)
 			"wiregather: WG_PROCESS_FOREGROUND is not 1, so it "
 			"means nothing: %s\n",
 			options->bad_foreground);
+}
+
+/* Whatever the starter has left open is nothing that a tunnel needs. */
+static void close_inherited(const struct options *options)
+{
+	const int keep[] = { options->tun_fd, options->uapi_fd };
+
+	daemon_close_others(keep, sizeof(keep) / sizeof(keep[0]));
 }
 
 int main(int argc, char **argv)
@@ -171,6 +177,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	warn(&options);
+	close_inherited(&options);
 	/* Before the fork: what fails in there ends the program with a line. */
 	if (crypto_init()) {
 		fputs("wiregather: libsodium does not work here\n", stderr);

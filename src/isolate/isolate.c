@@ -56,6 +56,15 @@ static int fail(struct isolate *isolate, int err, const char *what)
 	return err;
 }
 
+/* Note in words what is left out. */
+static void add_missing(struct isolate *isolate, const char *text)
+{
+	size_t len = strlen(isolate->missing);
+
+	snprintf(isolate->missing + len, sizeof(isolate->missing) - len, "%s%s",
+		 len ? ", " : "", text);
+}
+
 /**
  * miss() - note a layer that is left out
  * @isolate:	isolate
@@ -64,10 +73,10 @@ static int fail(struct isolate *isolate, int err, const char *what)
  */
 static void miss(struct isolate *isolate, const char *what, int err)
 {
-	size_t len = strlen(isolate->missing);
+	char text[ISOLATE_TEXT_CAP];
 
-	snprintf(isolate->missing + len, sizeof(isolate->missing) - len,
-		 "%s%s (%s)", len ? ", " : "", what, strerror(-err));
+	snprintf(text, sizeof(text), "%s (%s)", what, strerror(-err));
+	add_missing(isolate, text);
 }
 
 int isolate_init(struct isolate *isolate, const struct isolate_config *config)
@@ -96,7 +105,9 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 			 "there is no user %s", name);
 	else if (err)
 		snprintf(isolate->why, sizeof(isolate->why),
-			 "user %s is root, or of its group", name);
+			 "user %s is root in another group, or somebody else "
+			 "in root's: name another one, or root (0:0)",
+			 name);
 	return err;
 }
 
@@ -119,7 +130,14 @@ static int change_user(struct isolate *isolate)
 	bool is_wanted = isolate->config.user, is_changed;
 	int err;
 
-	if ((geteuid() != 0 && !is_wanted) || user_is(&isolate->user))
+	if (geteuid() != 0 && !is_wanted)
+		return 0;
+	if (!isolate->user.uid)
+		add_missing(isolate, "runs on as root, as --user has it, so "
+				     "files of root are kept from it by the "
+				     "other layers alone");
+	/* Root may have groups to give up all the same. */
+	if (isolate->user.uid && user_is(&isolate->user))
 		return 0;
 	err = user_become(&isolate->user, &is_changed);
 	if (err && (is_wanted || is_changed)) {

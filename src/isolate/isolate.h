@@ -39,7 +39,8 @@ enum {
 
 /**
  * struct isolate_config - how
- * @user:	to become, if started as root; NULL: USER_DEFAULT, if it can be
+ * @user:	to become, if started as root, perhaps root itself; NULL:
+ *		USER_DEFAULT, if it can be
  * @is_off:	do nothing at all
  */
 struct isolate_config {

@@ -70,7 +70,7 @@ int user_find(struct user *user, const char *name)
 		*user = (struct user){ .uid = entry->pw_uid,
 				       .gid = entry->pw_gid };
 	}
-	return user->uid && user->gid ? 0 : -EINVAL;
+	return !user->uid == !user->gid ? 0 : -EINVAL;
 }
 
 bool user_is(const struct user *user)

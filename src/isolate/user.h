@@ -26,8 +26,8 @@ struct user {
  *
  * Reads files, or whatever else the system asks for users.
  *
- * Return: 0; -ENOENT: there is none; -EINVAL: it is root, or of
- * root's group.
+ * Return: 0; -ENOENT: there is none; -EINVAL: it is root in another group, or
+ * somebody else in root's.
  */
 int user_find(struct user *user, const char *name);
 

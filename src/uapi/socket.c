@@ -40,6 +40,55 @@ static int make_directory(const char *path)
 	return err;
 }
 
+/*
+ * Who can write to a socket's file can configure the interface, and who can
+ * write to its directory can put another one in its place; in a sticky one only
+ * if the file is his.
+ */
+static bool is_closed_to_others(const struct stat *st)
+{
+	return (st->st_uid == 0 || st->st_uid == geteuid()) &&
+	       (!(st->st_mode & (S_IWGRP | S_IWOTH)) ||
+		(S_ISDIR(st->st_mode) && st->st_mode & S_ISVTX));
+}
+
+/**
+ * check_directory() - can nobody else put files into a file's directory?
+ * @path:	of the file
+ *
+ * Return: 0; -EPERM if somebody can; -errno.
+ */
+static int check_directory(const char *path)
+{
+	char directory[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) : 0;
+	struct stat st;
+
+	memcpy(directory, path, len);
+	directory[len] = 0;
+	if (stat(slash ? (len ? directory : "/") : ".", &st) < 0)
+		return -errno;
+	return is_closed_to_others(&st) ? 0 : -EPERM;
+}
+
+/**
+ * check_file() - can nobody else use a socket's file?
+ * @path:	of the file
+ *
+ * Return: 0, also if it is gone; -EPERM if somebody can; -errno.
+ */
+static int check_file(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	if (S_ISSOCK(st.st_mode) && !is_closed_to_others(&st))
+		return -EPERM;
+	return check_directory(path);
+}
+
 static int bind_file(int fd, const struct sockaddr_un *addr)
 {
 	mode_t mask = umask(FILE_MASK);
@@ -185,6 +234,8 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 	memset(sock, 0, sizeof(*sock));
 	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
 	err = make_directory(sock->path);
+	if (!err)
+		err = check_directory(sock->path);
 	if (err)
 		return err;
 	sock->fd = listen_at(&first);
@@ -246,18 +297,23 @@ static int check_kind(int fd)
  *
  * A relative path means nothing to a daemon.
  *
- * Return: 0; -errno.
+ * Return: 0; -EPERM: others can use it; -errno.
  */
 static int find_file(struct uapi_socket *sock)
 {
 	struct sockaddr_un addr = { 0 };
 	socklen_t len = sizeof(addr);
+	int err;
 
 	if (getsockname(sock->fd, (void *)&addr, &len) < 0)
 		return -errno;
-	if (addr.sun_path[0] != '/' ||
+	/* An abstract name has neither owner nor mode. */
+	if (!addr.sun_path[0] ||
 	    !memchr(addr.sun_path, 0, sizeof(addr.sun_path)))
 		return 0;
+	err = check_file(addr.sun_path);
+	if (err || addr.sun_path[0] != '/')
+		return err;
 	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
 	if (identify(sock))
 		sock->path[0] = 0;

@@ -39,8 +39,11 @@ struct uapi_socket {
  * The process must have no other thread that makes files: the mode comes from
  * umask(2).
  *
+ * A directory that is there must belong to root or to the user, and nobody else
+ * may write to it, unless it is sticky.
+ *
  * Return: 0; -EADDRINUSE: somebody serves it; -EEXIST: it is no socket;
- * -ENAMETOOLONG; -errno.
+ * -EPERM: others can write to the directory; -ENAMETOOLONG; -errno.
  */
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		     const char *name);
@@ -50,8 +53,12 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
  * @sock:	filled on success
  * @fd:		descriptor, ours on success, else still the caller's
  *
+ * Its file must belong to root or to the user, and nobody else may write to it;
+ * nor to the directory that it is in, as with uapi_socket_open(). An abstract
+ * name has neither: whoever made it decides who can connect.
+ *
  * Return: 0; -ENOTSOCK; -EINVAL: it is no Unix stream socket that listens;
- * -errno.
+ * -EPERM: others can use it; -errno.
  */
 int uapi_socket_adopt(struct uapi_socket *sock, int fd);
 

@@ -134,8 +134,7 @@ static void wrong_users(void **state)
 		int err;
 	} rows[] = {
 		{ "no-such-user-here", -ENOENT },
-		{ "root", -EINVAL },
-		{ "0:0", -EINVAL },
+		{ "0:1000", -EINVAL },
 		{ "1000:0", -EINVAL },
 		{ "1000", -ENOENT },
 		{ "1000:", -ENOENT },
@@ -149,6 +148,49 @@ static void wrong_users(void **state)
 		assert_int_equal(isolate_init(&attempt_isolate, &config),
 				 rows[i].err);
 		assert_non_null(strstr(attempt_isolate.why, rows[i].name));
+	}
+}
+
+static int look_at_root(void)
+{
+	uint64_t permitted;
+
+	if (getuid() != 0 || geteuid() != 0 || getgid() != 0 ||
+	    getgroups(0, NULL) != 0)
+		return -(errno = 201);
+	if (caps_get(0, &permitted) ||
+	    permitted &
+		    ~(CAPS_BIT(CAP_NET_ADMIN) | CAPS_BIT(CAP_NET_BIND_SERVICE) |
+		      CAPS_BIT(CAP_DAC_OVERRIDE)))
+		return -(errno = 202);
+	/* That file is root's: only Landlock is in the way. */
+	if (open("/etc/passwd", O_WRONLY) >= 0 || errno != EACCES)
+		return -(errno = 203);
+	return 0;
+}
+
+/* Root by its own wish has the other layers, and is told what it lacks. */
+static void root_by_name(void **state)
+{
+	static const char *const names[] = { "root", "0:0" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const struct isolate_config config = { .user = names[i] };
+		pid_t pid = fork();
+		int status = 0;
+
+		if (!pid) {
+			if (isolate_init(&attempt_isolate, &config) ||
+			    isolate_restrict(&attempt_isolate,
+					     attempt_directory) ||
+			    !strstr(attempt_isolate.missing,
+				    "runs on as root, as --user has it"))
+				_exit(BROKEN);
+			_exit(look_at_root() < 0 ? errno : DONE);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
 	}
 }
 
@@ -202,6 +244,7 @@ int main(void)
 		cmocka_unit_test(few_rights_are_left),
 		cmocka_unit_test(writable_memory_is_not_executed),
 		cmocka_unit_test(wrong_users),
+		cmocka_unit_test(root_by_name),
 		cmocka_unit_test(refused_layers_are_named),
 	};
 

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "tests/io/uapi_world.h"
 #include "tests/lib/check.h"
 #include "uapi/socket.h"
@@ -51,6 +52,47 @@ static void modes(void **state)
 		assert_int_equal(rmdir(path), 0);
 	}
 	assert_int_equal(rmdir(top), 0);
+}
+
+/* What a directory, or a file, may be like. */
+static const struct {
+	mode_t mode;
+	uid_t uid;
+	int directory;
+	int file;
+} rows[] = {
+	{ 0755, 0, 0, 0 },
+	{ 0700, 0, 0, 0 },
+	{ 0777, 0, -EPERM, -EPERM },
+	{ 0775, 0, -EPERM, -EPERM },
+	{ 01777, 0, 0, -EPERM },
+	{ 0755, 4711, -EPERM, -EPERM },
+	{ 01777, 4711, -EPERM, -EPERM },
+};
+
+/* Who can write to a directory can put another socket into it. */
+static void directories_of_others(void **state)
+{
+	char directory[] = "/tmp/uapi-XXXXXX";
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(directory));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct uapi_socket sock;
+		int err;
+
+		assert_int_equal(chown(directory, rows[i].uid, 0), 0);
+		assert_int_equal(chmod(directory, rows[i].mode), 0);
+		err = uapi_socket_open(&sock, directory, "wg0");
+		if (err != rows[i].directory)
+			fail_msg("directory %o of %u: %d", rows[i].mode,
+				 rows[i].uid, err);
+		if (!err)
+			uapi_socket_close(&sock);
+	}
+	assert_int_equal(rmdir(directory), 0);
 }
 
 static void long_names(void **state)
@@ -351,6 +393,40 @@ static void adopted(void **state)
 	world_close(&w);
 }
 
+/* As directories_of_others(), with a socket that was handed over. */
+static void adopted_of_others(void **state)
+{
+	struct world w;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	world_init(&w);
+	world_make_directory(&w);
+	for (size_t i = 0; i < 2 * ARRAY_LEN(rows); i++) {
+		bool is_file = i >= ARRAY_LEN(rows);
+		size_t row = i % ARRAY_LEN(rows);
+		int wanted = is_file ? rows[row].file : rows[row].directory;
+		int fd = make_listener(world_path(&w));
+		const char *path = is_file ? world_path(&w) : w.directory;
+		struct uapi_socket sock;
+		int err;
+
+		assert_int_equal(chown(path, rows[row].uid, 0), 0);
+		assert_int_equal(chmod(path, rows[row].mode), 0);
+		err = uapi_socket_adopt(&sock, fd);
+		if (err != wanted)
+			fail_msg("%s %o of %u: %d",
+				 is_file ? "file" : "directory", rows[row].mode,
+				 rows[row].uid, err);
+		close(fd);
+		unlink(world_path(&w));
+		assert_int_equal(chown(w.directory, 0, 0), 0);
+		assert_int_equal(chmod(w.directory, 0755), 0);
+	}
+	assert_int_equal(rmdir(w.directory), 0);
+}
+
 static void adopted_nameless(void **state)
 {
 	struct sockaddr_un addr;
@@ -398,6 +474,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(modes),
+		cmocka_unit_test(directories_of_others),
 		cmocka_unit_test(long_names),
 		cmocka_unit_test(deleted),
 		cmocka_unit_test(renamed),
@@ -410,6 +487,7 @@ int main(void)
 		cmocka_unit_test(live_and_full),
 		cmocka_unit_test(no_socket),
 		cmocka_unit_test(adopted),
+		cmocka_unit_test(adopted_of_others),
 		cmocka_unit_test(adopted_nameless),
 		cmocka_unit_test(not_adopted),
 	};

@@ -130,13 +130,36 @@ def users(l):
         check_threads(tunnel.pid, ALL_KEPT, uid, not l.is_slow)
         tunnel.stop()
         check(not os.path.exists(tunnel.socket), "the socket file is left")
-    for user, word in ("none-such", "no user none-such"), ("root", "is root"):
+    for user, word in (("none-such", "no user none-such"),
+                       ("0:1000", "is root in another group")):
         done = a.run(l.daemon, "-f", "--user", user, "wga",
                      check_status=False)
         check_equal(done.returncode, 1, f"status after: {done.stdout}")
         check(word in done.stdout, f"message: {done.stdout}")
         check(a.run("ip", "link", "show", "wga",
                     check_status=False).returncode, "an interface is left")
+
+
+@case("--user 0:0: rules by user match its packets, and a line says what is lost")
+def as_root_by_name(l):
+    pair = Pair(l)
+    pair.a.nft("""table inet rules { chain out {
+        type filter hook output priority 0;
+        udp dport 51002 meta skuid != 0 drop
+    }
+    }""")
+    pair.a.must_not_ping(INNER4["b"])
+    pair.ta.stop()
+    pair.ta = l.tunnel(pair.a, "wga", 51001).start("--user", "0:0")
+    check_threads(pair.ta.pid, ALL_KEPT, 0, not l.is_slow)
+    check("runs on as root, as --user has it" in pair.ta.log(),
+          f"nothing said of it: {pair.ta.log()}")
+    pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs":
+                       lab.allowed("b"), "Endpoint": pair.endpoint("b")})
+    pair.tb.configure({"PublicKey": pair.ta.public, "AllowedIPs":
+                       lab.allowed("a")})
+    pair.ta.up(INNER4["a"] + "/24")
+    pair.a.must_ping(INNER4["b"], count=1)
 
 
 @case("--no-isolation: nothing is given up")
@@ -212,8 +235,9 @@ def open_device(l):
 def ambient(l):
     lab.need("setpriv")
     open_device(l)
+    # Each may have files there, and nobody those of others.
     os.makedirs(lab.SOCKETS, exist_ok=True)
-    os.chown(lab.SOCKETS, PLAIN, PLAIN)
+    os.chmod(lab.SOCKETS, 0o1777)
     pair = Pair(l, how={"wrap": (
         "setpriv", "--reuid", str(PLAIN), "--regid", str(PLAIN),
         "--clear-groups", "--inh-caps", "-all,+net_admin",

@@ -11,7 +11,7 @@ import time
 
 import lab
 from detached import detach, end_detached, find_detached
-from lab import INNER4, Pair, case, check, check_equal
+from lab import INNER4, Pair, case, check, check_equal, wait_until
 
 
 def start_and_fail(node, *arguments, wanted=1, **options):
@@ -42,6 +42,62 @@ def add_signal_case(number):
 
 for signal_number in signal.SIGTERM, signal.SIGINT:
     add_signal_case(signal_number)
+
+
+# What docs/security.md recommends, and a counter of what it stops.
+KILL_SWITCH = """table inet wiregather {
+    chain out {
+        type filter hook output priority filter; policy accept;
+        oifname "eth" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, \
+            nd-router-solicit } accept
+        oifname "eth" meta mark != 0xca6c counter drop
+    }
+}"""
+
+
+@case("killed: nothing leaves in clear if the firewall has a rule for that")
+def kill_switch(l):
+    pair = Pair(l)
+    # The default route, which is left when the tunnel's are gone.
+    pair.a.ip("route add default via 192.0.2.2 dev eth")
+    pair.b.nft("""table inet seen {
+        chain in {
+            type filter hook prerouting priority filter;
+            iifname "eth" ip daddr 10.9.0.2 counter
+        }
+    }""")
+
+    def packets(node, table):
+        text = node.run("nft", "list", "table", "inet", table).stdout
+        return int(re.search(r"counter packets (\d+)", text).group(1))
+
+    for is_guarded in False, True:
+        if is_guarded:
+            pair.a.nft(KILL_SWITCH)
+            pair.ta = l.tunnel(pair.a, "wga", 51001).start()
+            pair.tb.configure({"PublicKey": pair.ta.public,
+                               "AllowedIPs": lab.allowed("a")})
+            pair.ta.configure({
+                "PublicKey": pair.tb.public, "AllowedIPs": "10.9.0.0/24",
+                "Endpoint": pair.endpoint("b")})
+            pair.ta.up(INNER4["a"] + "/24")
+        pair.ta.set("fwmark", "0xca6c")
+        pair.a.reach(INNER4["b"])
+        seen = packets(pair.b, "seen")
+        pair.ta.process.kill()
+        pair.ta.process.wait()
+        pair.ta.has_ended = True
+        wait_until(lambda: pair.a.run("ip", "link", "show", "wga",
+                                      check_status=False).returncode,
+                   "the interface is gone")
+        pair.a.run("ping", "-c", "2", "-i", "0.2", "-W", "1", INNER4["b"],
+                   check_status=False)
+        if is_guarded:
+            check_equal(packets(pair.b, "seen"), seen, "packets in clear")
+            check(packets(pair.a, "wiregather") > 0, "no rule was needed")
+        else:
+            # So the test would see them.
+            check(packets(pair.b, "seen") > 0, "nothing leaves in clear")
 
 
 @case("ended under traffic, and with a client on its socket")
@@ -238,6 +294,17 @@ def detached_clean(l):
     a.run("wg", "show", "wga")
     os.kill(pid, signal.SIGTERM)
     check_equal(end_detached(pid), 0, "status of the daemon")
+
+
+@case("in the foreground, too, nothing is inherited")
+def foreground_clean(l):
+    secret = os.open("/etc/shadow", os.O_RDONLY)
+    tunnel = l.tunnel(l.node("a"), "wga").start(pass_fds=(secret,))
+    os.close(secret)
+    names = [os.readlink(f"/proc/{tunnel.pid}/fd/{fd}")
+             for fd in os.listdir(f"/proc/{tunnel.pid}/fd")]
+    check("/dev/net/tun" in names and "/etc/shadow" not in names,
+          f"descriptors: {names}")
 
 
 @case("WG_PROCESS_FOREGROUND=1 is -f")

@@ -4,12 +4,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "tests/lib/check.h"
 
 enum {
@@ -170,7 +175,7 @@ static bool is_null(int fd)
 }
 
 /* What the child is like after daemon_detach(); 0 is fine. */
-static int inspect(bool keeps_output, const int fds[3])
+static int inspect(bool keeps_output)
 {
 	char cwd[64];
 
@@ -183,29 +188,21 @@ static int inspect(bool keeps_output, const int fds[3])
 	if (!is_null(0) || is_null(1) != !keeps_output ||
 	    is_null(2) != !keeps_output)
 		return 5;
-	if (fcntl(fds[0], F_GETFD) != 0 || fcntl(fds[2], F_GETFD) != 0)
-		return 6;
-	if (fcntl(fds[1], F_GETFD) >= 0 || fcntl(fds[2] + 1, F_GETFD) >= 0)
-		return 7;
 	return 0;
 }
 
 static int detaching(bool keeps_output)
 {
-	int fds[4];
 	struct daemon daemon;
 
 	umask(0777);
-	for (int i = 0; i < 4; i++)
-		fds[i] = dup(STDERR_FILENO);
 	if (daemon_fork(&daemon))
 		return 9;
 	if (!daemon.child) {
-		const int keep[] = { fds[2], -1, fds[0] };
-		int rc = daemon_detach(&daemon, keeps_output, keep, 3);
+		int rc = daemon_detach(keeps_output);
 
 		if (!rc)
-			rc = inspect(keeps_output, fds);
+			rc = inspect(keeps_output);
 		if (rc)
 			_exit(rc);
 		_exit(daemon_report_ready(&daemon, NULL));
@@ -230,6 +227,77 @@ static void detaches(void **state)
 	assert_string_equal(text, "");
 	assert_int_equal(run(detaching_loud), 0);
 	assert_string_equal(text, "");
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* Opens descriptors at odd numbers, and has all but some closed. */
+static int close_all_but_some(void)
+{
+	enum {
+		FAR = 900
+	};
+	int fds[4];
+	const int *keep;
+
+	for (int i = 0; i < 4; i++)
+		fds[i] = dup(STDERR_FILENO);
+	if (dup2(STDERR_FILENO, FAR) < 0 || dup2(STDERR_FILENO, FAR + 1) < 0)
+		return 2;
+	keep = (const int[]){ FAR, fds[2], -1, fds[0] };
+	if (daemon_close_others(keep, 4))
+		return 3;
+	if (!is_open(0) || !is_open(1) || !is_open(2))
+		return 4;
+	if (!is_open(fds[0]) || !is_open(fds[2]) || !is_open(FAR))
+		return 5;
+	if (is_open(fds[1]) || is_open(fds[3]) || is_open(FAR + 1))
+		return 6;
+	return 0;
+}
+
+/* Has a system call answered with ENOSYS, as before there was one. */
+static int take_away(int number)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_LEN(filter), filter };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0);
+}
+
+static int close_on_old_kernel(void)
+{
+	return take_away(SYS_close_range) ? 1 : close_all_but_some();
+}
+
+/* Nor is there a /proc, or a way to open it. */
+static int close_blindly(void)
+{
+	return take_away(SYS_close_range) || take_away(SYS_openat)
+		       ? 1
+		       : close_all_but_some();
+}
+
+static void closes_what_was_inherited(void **state)
+{
+	const int many[16] = { 0 };
+
+	(void)state;
+	assert_int_equal(run(close_all_but_some), 0);
+	assert_int_equal(run(close_on_old_kernel), 0);
+	assert_int_equal(run(close_blindly), 0);
+	assert_int_equal(daemon_close_others(many, 16), -E2BIG);
 }
 
 static int standardless(void)
@@ -263,6 +331,7 @@ int main(void)
 		cmocka_unit_test(nobody_waits),
 		cmocka_unit_test(foreground),
 		cmocka_unit_test(detaches),
+		cmocka_unit_test(closes_what_was_inherited),
 		cmocka_unit_test(without_standard),
 	};
 

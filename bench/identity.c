@@ -20,6 +20,7 @@ const struct device_ops identity_ops = {
 	.random = op_random,
 	.wake = quiet_wake,
 	.forget_source = quiet_forget_source,
+	.endpoint_learnt = quiet_wake,
 	.send_initiation = quiet_send,
 	.send_keepalive = quiet_send,
 	.session_ready = quiet_session_ready,

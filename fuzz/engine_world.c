@@ -265,6 +265,7 @@ static const struct device_ops ops = {
 	.random = op_random,
 	.wake = op_wake,
 	.forget_source = endpoint_forget_source,
+	.endpoint_learnt = quiet_wake,
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,

@@ -5,6 +5,23 @@
  */
 #include "fuzz/fuzz.h"
 #include "tun/link.h"
+#include "tun/routes.h"
+
+/* The same bytes as answers to questions about routes and addresses. */
+static void parse_answers(const void *buf, size_t len)
+{
+	static const uint8_t addr[16] = { 0xfe, 0x80 };
+	struct routes routes = { .fd = -1 };
+	uint32_t ifindex = 0;
+	int err = routes_parse_lookup(buf, len, 0, &ifindex);
+
+	require(err <= ROUTES_E_NO_WAY);
+	err = routes_parse_addresses(&routes, buf, len);
+	require(err <= 0);
+	require(routes.n <= routes.cap && routes.n <= ROUTES_ADDRESSES_MAX);
+	(void)routes_has_address(&routes, addr, 1);
+	routes_close(&routes);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
@@ -24,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	require(events.cnt <= LINK_EVENTS_MAX);
 	require(memchr(st.name, '\0', sizeof(st.name)) != NULL);
 	require(!st.deleted || !st.up);
+	parse_answers(copy, len - 3);
 	free(copy);
 	return 0;
 }

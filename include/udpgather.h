@@ -373,14 +373,31 @@ uint16_t ug_port(const struct ug_socket *sock);
 int ug_set_mark(struct ug_socket *sock, uint32_t mark);
 
 /**
- * ug_network_changed() - routes, addresses or links are not what they were
+ * ug_network_changed() - forget all that routes, addresses and links decide
  * @sock:	the socket
  *
- * Everything learned of paths is forgotten: sources taken from views (they
- * are of an older generation now), endpoints whose trains were capped or
- * split. The library does not watch the network by itself. Any thread.
+ * Sources taken from views are not used any more (they are of an older
+ * generation now), until they come with another view; and what
+ * ug_paths_changed() forgets is forgotten. The library does not watch the
+ * network by itself.
+ *
+ * For programs that cannot tell which sources still hold. A host has such
+ * changes all the time (a container that starts, a router advertisement), and
+ * after each the next datagram leaves from an address of the kernel's choice,
+ * which a peer behind a firewall may never see. A program that can ask the
+ * kernel calls ug_paths_changed() instead, and clears those sources that do not
+ * hold by ug_endpoint_clear_source(). Any thread.
  */
 void ug_network_changed(struct ug_socket *sock);
+
+/**
+ * ug_paths_changed() - forget what failed trains have taught of endpoints
+ * @sock:	the socket
+ *
+ * Endpoints whose trains were capped or split are sent whole ones again.
+ * Sources stay. Any thread.
+ */
+void ug_paths_changed(struct ug_socket *sock);
 
 /* ------------------------------------------------------------------------
  * Segmentation and merging at run time

@@ -452,6 +452,14 @@ void device_poke_peer(struct peer *peer)
 		device->ops->wake(device->arg);
 }
 
+void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep)
+{
+	struct device *device = peer->device;
+
+	if (endpoint_cell_learn(&peer->endpoint, ep))
+		device->ops->endpoint_learnt(device->arg);
+}
+
 /**
  * forget_source() - let the route choose the local address again
  * @peer:	peer

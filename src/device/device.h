@@ -103,6 +103,11 @@ struct device_ops {
 	 */
 	void (*forget_source)(void *arg, struct device_endpoint *ep);
 	/**
+	 * @endpoint_learnt:	a packet has brought a peer another endpoint,
+	 *			with the mark 0; any thread, no lock is held
+	 */
+	void (*endpoint_learnt)(void *arg);
+	/**
 	 * @send_initiation:	let device_make_initiation() be called for this
 	 *			peer and its message be sent; control thread. The
 	 *			peer is borrowed: take a reference to keep it.
@@ -297,6 +302,15 @@ void device_remove_peer(struct device *device, struct peer *peer);
  * Any thread, without locks.
  */
 void device_poke_peer(struct peer *peer);
+
+/**
+ * device_learn_endpoint() - an authentic packet of a peer came from there
+ * @peer:	peer, borrowed
+ * @ep:		where it came from
+ *
+ * Any thread, without locks.
+ */
+void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep);
 
 /**
  * device_tick() - do what is due

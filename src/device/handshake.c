@@ -236,7 +236,7 @@ static enum drop_reason check_macs(const struct received *r)
  */
 static void took_message(const struct received *r, struct peer *peer)
 {
-	endpoint_cell_learn(&peer->endpoint, &r->from->endpoint);
+	device_learn_endpoint(peer, &r->from->endpoint);
 	peer_count_received(peer, r->len);
 	timers_note_received(&peer->timers, false, r->now);
 }

@@ -299,7 +299,7 @@ void inbound_end(struct inbound *in, uint64_t now, uint64_t realtime)
 	struct peer *peer = in->peer;
 
 	if (in->n_taken) {
-		endpoint_cell_learn(&peer->endpoint, &in->from);
+		device_learn_endpoint(peer, &in->from);
 		peer_count_received(peer, in->len);
 		if (timers_note_received(&peer->timers, in->has_data, now))
 			device_poke_peer(peer);

@@ -22,10 +22,34 @@ static inline void endpoint_to_device(struct device_endpoint *out,
 	memcpy(out, ep, sizeof(*ep));
 }
 
+/* The mark of an endpoint: does its source hold? See sources.c. */
+enum endpoint_mark {
+	ENDPOINT_NEW, /* nobody has looked yet; it is used */
+	ENDPOINT_HOLDS,
+	ENDPOINT_REFUSED, /* by the kernel, in sending; nobody has looked yet */
+	ENDPOINT_VOID,	  /* it is kept, and not used */
+};
+
+/**
+ * endpoint_learnt() - an endpoint with its source, whether that holds or not
+ * @out:	filled
+ * @ep:		what the device has
+ *
+ * Return: the mark.
+ */
+static inline uint64_t endpoint_learnt(struct ug_endpoint *out,
+				       const struct device_endpoint *ep)
+{
+	memcpy(out, ep, sizeof(*out));
+	return ep->words[ENDPOINT_MARK];
+}
+
+/* endpoint_from_device() - an endpoint to send to, and a source to be used */
 static inline void endpoint_from_device(struct ug_endpoint *out,
 					const struct device_endpoint *ep)
 {
-	memcpy(out, ep, sizeof(*out));
+	if (endpoint_learnt(out, ep) >= ENDPOINT_REFUSED)
+		ug_endpoint_clear_source(out);
 }
 
 /**
@@ -40,7 +64,7 @@ static inline void endpoint_forget_source(void *arg, struct device_endpoint *ep)
 	struct ug_endpoint own;
 
 	(void)arg;
-	endpoint_from_device(&own, ep);
+	endpoint_learnt(&own, ep);
 	ug_endpoint_clear_source(&own);
 	endpoint_to_device(ep, &own);
 }

@@ -26,6 +26,7 @@
 #include "engine/inbound.h"
 #include "engine/outbound.h"
 #include "engine/sockets.h"
+#include "engine/sources.h"
 #include "engine/thread.h"
 #include "engine/vmgenid.h"
 #include "engine/clocks.h"
@@ -52,6 +53,7 @@ enum {
  * @worker:	its thread
  * @handshaker:	its thread
  * @link:	[c] netlink
+ * @sources:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] to listen on when up, 0: any
  * @fwmark:	[c]
@@ -78,6 +80,7 @@ struct engine {
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
+	struct sources sources;
 	struct vmgenid vmgenid;
 	uint16_t port;
 	uint32_t fwmark;
@@ -128,6 +131,14 @@ static void op_wake(void *arg)
 	struct engine *e = arg;
 
 	thread_poke(e->wake_fd);
+}
+
+static void op_endpoint_learnt(void *arg)
+{
+	struct engine *e = arg;
+
+	if (sources_note_new(&e->sources))
+		thread_poke(e->wake_fd);
 }
 
 static void op_send_initiation(void *arg, struct peer *peer)
@@ -269,12 +280,10 @@ static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
 	return 0;
 }
 
-static void network_changed(struct engine *e)
+static void network_changed(struct engine *e, unsigned int families)
 {
-	struct ug_socket *sock = sockets_get(&e->sockets);
-
-	if (sock)
-		ug_network_changed(sock);
+	if (sources_note_change(&e->sources, families, time_now()))
+		op_wake(e);
 }
 
 /*
@@ -327,8 +336,8 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 		return err;
 	}
 	/* Another mark may be another route: sources are learned anew. */
-	if (fwmark != e->fwmark)
-		network_changed(e);
+	if (fwmark != e->fwmark && sockets_get(&e->sockets))
+		ug_network_changed(sockets_get(&e->sockets));
 	e->fwmark = fwmark;
 	*port = e->port;
 	return 0;
@@ -338,6 +347,7 @@ static const struct device_ops device_ops = {
 	.random = op_random,
 	.wake = op_wake,
 	.forget_source = endpoint_forget_source,
+	.endpoint_learnt = op_endpoint_learnt,
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,
@@ -446,13 +456,16 @@ static void handle_link_event(struct engine *e, enum link_event event)
 	case LINK_MISSING:
 		check_missing(e);
 		break;
-	case LINK_OVERFLOW:
-		link_request(&e->link);
-		network_changed(e);
+	case LINK_NETWORK4:
+		network_changed(e, SOURCES_IPV4);
 		break;
-	case LINK_NETWORK:
+	case LINK_NETWORK6:
+		network_changed(e, SOURCES_IPV6);
+		break;
+	case LINK_OVERFLOW:
 	default:
-		network_changed(e);
+		link_request(&e->link);
+		network_changed(e, SOURCES_IPV4 | SOURCES_IPV6);
 	}
 }
 
@@ -494,15 +507,17 @@ static void tell_lock_refusal(struct engine *e)
 static void tick(struct engine *e)
 {
 	struct itimerspec at = { 0 };
-	uint64_t next;
+	uint64_t next, next_pass;
 
 	if (e->wants_up && time_now() >= e->up_again)
 		set_up(e);
 	next = device_tick(&e->device, time_now());
 	tell_lock_refusal(e);
+	next_pass = sources_tick(&e->sources, e->fwmark, time_now());
+	if (next_pass < next)
+		next = next_pass;
 	if (e->wants_up && e->up_again < next)
 		next = e->up_again;
-
 	if (next != SCHEDULE_NEVER) {
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
@@ -621,6 +636,11 @@ static int init_parts(struct engine *e)
 				e->tun.name);
 	if (err == 0) {
 		e->out.unreachable.broadcasts = &e->link.state.broadcasts;
+		err = sources_init(&e->sources, &e->device, &e->sockets);
+		if (err < 0)
+			link_close(&e->link);
+	}
+	if (err == 0) {
 		vmgenid_open(&e->vmgenid);
 		return 0;
 	}
@@ -671,6 +691,7 @@ int engine_start(struct engine *e)
 	int err;
 
 	thread_set_first(e->config.first);
+	sources_start(&e->sources);
 	err = rcu_start(e->config.first);
 	if (err < 0)
 		return err;
@@ -717,6 +738,7 @@ void engine_free(struct engine *e)
 		log_totals(e);
 	}
 	vmgenid_close(&e->vmgenid);
+	sources_deinit(&e->sources);
 	link_close(&e->link);
 	worker_deinit(&e->worker);
 	inbound_lane_deinit(&e->in6);

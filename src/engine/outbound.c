@@ -460,19 +460,36 @@ static void outbound_work(void *arg, void *slot_arg, void *context)
 
 /* ---------------------------------------------------------------- commit */
 
-/* The kernel refused to send from a peer's source: let it be forgotten. */
-static void forget_source(struct slot *slot, const struct ug_endpoint *refused)
+/* Was something of a run sent? */
+static bool has_sent(const struct slot *slot, unsigned int r)
+{
+	for (unsigned int i = 0; i < slot->n_dgrams; i++)
+		if (slot->run_of[i] == r && slot->status[i] == UG_SENT)
+			return true;
+	return false;
+}
+
+/*
+ * The kernel refused to send from a peer's source. If it passed without, the
+ * source is not used until somebody has looked whether it holds; if not, there
+ * is no way there from any address.
+ */
+static void refuse_source(struct outbound_lane *ol, struct slot *slot,
+			  const struct ug_endpoint *refused)
 {
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
 		struct device_endpoint was, next;
 
-		if (&run->to != refused)
+		if (&run->to != refused || !has_sent(slot, r))
 			continue;
 		endpoint_to_device(&was, &run->to);
+		next = was;
+		next.words[ENDPOINT_MARK] = ENDPOINT_REFUSED;
 		ug_endpoint_clear_source(&run->to);
-		endpoint_to_device(&next, &run->to);
-		endpoint_cell_replace(&run->out.peer->endpoint, &was, &next);
+		if (endpoint_cell_replace(&run->out.peer->endpoint, &was,
+					  &next))
+			ol->device->ops->endpoint_learnt(ol->device->arg);
 	}
 }
 
@@ -514,7 +531,7 @@ static bool outbound_commit(void *arg, void *slot_arg, void *context)
 			ug_refused_source(ol->batch);
 
 		if (refused)
-			forget_source(slot, refused);
+			refuse_source(ol, slot, refused);
 		if (sent < slot->n_dgrams || slot->n_runs > 1) {
 			settle(ol, slot);
 		} else {

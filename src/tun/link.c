@@ -23,7 +23,8 @@
  *  - When messages are lost the next receive says ENOBUFS, once; what is queued
  *    can still be read, and until it is, all that is new is lost, too.
  *  - IPv4 routes that go because an interface goes down are not reported, so
- *    other interfaces count as changes of the network, too.
+ *    other interfaces count as changes of the network, too. IPv6 has a message
+ *    for each address and route.
  */
 #include "tun/link.h"
 
@@ -47,9 +48,13 @@
 /* Room for bursts of route changes. */
 #define RCVBUF_LEN (1 << 20)
 
-#define GROUPS                                                   \
-	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | \
-	 RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
+/* Of next hops that are objects of their own (5.3); older kernels have none. */
+#define GROUP_NEXTHOP (1U << (RTNLGRP_NEXTHOP - 1))
+
+#define GROUPS                                                      \
+	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |    \
+	 RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_IPV4_RULE | \
+	 GROUP_NEXTHOP)
 
 /**
  * struct link_news - what one message about a link says
@@ -259,7 +264,7 @@ static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 		nsid = (int)news.target_nsid;
 	if (!is_ours(st, &news, nsid)) {
 		if (nsid == LINK_NSID_HOME)
-			push_event(events, LINK_NETWORK);
+			push_event(events, LINK_NETWORK4);
 	} else if (nlh->nlmsg_type == RTM_NEWLINK) {
 		update(st, &news, events);
 	} else if (news.has_new_nsid) {
@@ -287,6 +292,22 @@ static void parse_error(const struct link_state *st, const struct nlmsghdr *nlh,
 }
 
 /**
+ * parse_network() - take a message about addresses, routes and the like
+ * @nlh:	message; its body begins with the family, whatever its type
+ * @events:	receives that they changed
+ */
+static void parse_network(const struct nlmsghdr *nlh,
+			  struct link_events *events)
+{
+	const struct rtgenmsg *gen = netlink_get_body(nlh, sizeof(*gen));
+
+	if (gen)
+		push_event(events, gen->rtgen_family == AF_INET6
+					   ? LINK_NETWORK6
+					   : LINK_NETWORK4);
+}
+
+/**
  * parse_address() - take a message about an address
  * @st:		state
  * @nlh:	RTM_NEWADDR or RTM_DELADDR
@@ -300,7 +321,7 @@ static void parse_address(struct link_state *st, const struct nlmsghdr *nlh,
 		broadcasts_parse(&st->broadcasts, nlh, st->ifindex);
 	/* The answer to our own question is no news. */
 	if (nsid == LINK_NSID_HOME && !(nlh->nlmsg_flags & NLM_F_MULTI))
-		push_event(events, LINK_NETWORK);
+		parse_network(nlh, events);
 }
 
 /**
@@ -349,8 +370,12 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 			break;
 		case RTM_NEWROUTE:
 		case RTM_DELROUTE:
+		case RTM_NEWRULE:
+		case RTM_DELRULE:
+		case RTM_NEWNEXTHOP:
+		case RTM_DELNEXTHOP:
 			if (nsid == LINK_NSID_HOME)
-				push_event(events, LINK_NETWORK);
+				parse_network(nlh, events);
 			break;
 		case NLMSG_ERROR:
 			parse_error(st, nlh, events);

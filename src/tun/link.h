@@ -33,8 +33,11 @@ enum {
  * @LINK_DELETED:	it is gone
  * @LINK_MISSING:	it is not where link_request() looked: moved on or gone.
  *			The TUN knows: tun_get_name() says -EBADFD if it is gone
- * @LINK_NETWORK:	addresses, routes or other interfaces of the socket's
- *			namespace changed: sources and path MTUs may be stale
+ * @LINK_NETWORK4:	IPv4 addresses, routes, rules or next hops, or other
+ *			interfaces, of the socket's namespace changed: packets
+ *			may leave by another interface than before, and path
+ *			MTUs may be others
+ * @LINK_NETWORK6:	IPv6 addresses or routes of it changed
  * @LINK_OVERFLOW:	messages were lost: all of the above may have happened;
  *			ask by link_request()
  */
@@ -46,7 +49,8 @@ enum link_event {
 	LINK_MOVED,
 	LINK_DELETED,
 	LINK_MISSING,
-	LINK_NETWORK,
+	LINK_NETWORK4,
+	LINK_NETWORK6,
 	LINK_OVERFLOW,
 };
 

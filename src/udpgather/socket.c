@@ -78,6 +78,11 @@ int ug_set_mark(struct ug_socket *sock, uint32_t mark)
 void ug_network_changed(struct ug_socket *sock)
 {
 	path_forget_sources(sock->paths);
+	ug_paths_changed(sock);
+}
+
+void ug_paths_changed(struct ug_socket *sock)
+{
 	path_forget_caps(sock->paths);
 }
 

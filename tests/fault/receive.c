@@ -261,6 +261,10 @@ static void view_contents(void **state)
 	assert_memory_equal(views[0].from->source.addr, "\x0a\0\0\x09", 4);
 	assert_int_equal(views[0].from->source.state,
 			 path_generation(sock->paths));
+	/* Sources stay when paths are others, and go with the network. */
+	ug_paths_changed(sock);
+	assert_int_equal(views[0].from->source.state,
+			 path_generation(sock->paths));
 	ug_network_changed(sock);
 	assert_true(views[0].from->source.state !=
 		    path_generation(sock->paths));

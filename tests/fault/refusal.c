@@ -66,8 +66,8 @@ static void eio_in_mid_batch(void **state)
 	assert_int_equal(n_notices, 1);
 	/* The others keep their trains. */
 	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
-	/* Until told that the network changed. */
-	ug_network_changed(sock);
+	/* Until told that the paths changed. */
+	ug_paths_changed(sock);
 	sick[0] = NULL;
 	send_all(109);
 	assert_true(fake.log[45].train > 1);

@@ -120,17 +120,17 @@ static void test_network_changes(void **state)
 {
 	(void)state;
 	assert_int_equal(netns_ip("link add d0 type veth peer d1"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_int_equal(netns_ip("link set dev d0 up"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_int_equal(netns_ip("addr add 10.5.0.1/24 dev d0"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_int_equal(netns_ip("route add 10.6.0.0/24 via 10.5.0.2"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_int_equal(netns_ip("route del 10.6.0.0/24"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_int_equal(netns_ip("link del dev d0"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_false(lnk.state.deleted);
 }
 
@@ -160,7 +160,7 @@ static void test_move(void **state)
 	link_receive(&lnk, &ev);
 	assert_int_equal(netns_ip("link add d0 type veth peer d1"), 0);
 	assert_int_equal(netns_ip("link del dev d0"), 0);
-	hear_none(LINK_NETWORK);
+	hear_none(LINK_NETWORK4);
 
 	/* The state can be asked for across namespaces. */
 	lnk.state.mtu = 1;
@@ -286,7 +286,7 @@ static void test_home_with_a_number(void **state)
 	assert_int_equal(netns_ip("link set dev wg0 up"), 0);
 	hear(LINK_UP);
 	assert_int_equal(netns_ip("addr add 10.5.0.1/24 dev wg0"), 0);
-	hear(LINK_NETWORK);
+	hear(LINK_NETWORK4);
 	assert_int_equal(netns_ip("link del dev wg0"), 0);
 	hear(LINK_DELETED);
 }

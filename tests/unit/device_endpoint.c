@@ -116,6 +116,7 @@ static const struct device_ops ops = {
 	.random = op_random,
 	.wake = quiet_wake,
 	.forget_source = forget_while_roaming,
+	.endpoint_learnt = quiet_wake,
 	.send_initiation = quiet_send,
 	.send_keepalive = quiet_send,
 	.session_ready = quiet_session_ready,

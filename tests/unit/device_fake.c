@@ -67,6 +67,7 @@ static const struct device_ops ops = {
 	.random = op_random,
 	.wake = op_wake,
 	.forget_source = quiet_forget_source,
+	.endpoint_learnt = quiet_wake,
 	.send_initiation = op_send_initiation,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = quiet_session_ready,

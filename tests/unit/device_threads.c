@@ -61,6 +61,7 @@ static const struct device_ops ops = {
 	.random = op_random,
 	.wake = quiet_wake,
 	.forget_source = op_forget_source,
+	.endpoint_learnt = quiet_wake,
 	.send_initiation = quiet_send,
 	.send_keepalive = quiet_send,
 	.session_ready = quiet_session_ready,

@@ -97,10 +97,10 @@ static void hear(const struct link_msg *m, int nsid)
 
 #define HEAR(nsid, ...) hear(&(struct link_msg){ __VA_ARGS__ }, nsid)
 
-/* The events heard last, as letters: U D M R V X ? N O. */
+/* The events heard last, as letters: U D M R V X ? N 6 O. */
 static void check(const char *want)
 {
-	static const char letters[] = "UDMRVX?NO";
+	static const char letters[] = "UDMRVX?N6O";
 	char got[LINK_EVENTS_MAX + 1] = "";
 
 	for (unsigned int i = 0; i < ev.cnt; i++)
@@ -187,10 +187,23 @@ static void test_others(void **state)
 
 static void test_network(void **state)
 {
-	static const int types[] = { RTM_NEWADDR, RTM_DELADDR, RTM_NEWROUTE,
-				     RTM_DELROUTE };
+	static const int types[] = { RTM_NEWADDR,    RTM_DELADDR,
+				     RTM_NEWROUTE,   RTM_DELROUTE,
+				     RTM_NEWRULE,    RTM_DELRULE,
+				     RTM_NEWNEXTHOP, RTM_DELNEXTHOP };
 
 	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		begin();
+		finish(put(types[i], sizeof(struct rtmsg)));
+		parse(HOME);
+		check("N");
+		/* The family is the first byte of each. */
+		*(uint8_t *)body = AF_INET6;
+		ev.cnt = 0;
+		parse(HOME);
+		check("6");
+	}
 	begin();
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
 		finish(put(types[i], sizeof(struct rtmsg)));

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The local addresses that peers are answered from: which of them still hold.
+ * See the essay in sources.c.
+ */
+#ifndef ENGINE_SOURCES_H
+#define ENGINE_SOURCES_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/device.h"
+#include "engine/sockets.h"
+#include "tun/routes.h"
+
+/* Which sources a change of the network may concern; to be combined. */
+enum sources_family {
+	SOURCES_IPV4 = 1,
+	SOURCES_IPV6 = 2,
+};
+
+/**
+ * struct sources - see above
+ * @device:	[I]
+ * @sockets:	[I] what packets are sent by
+ * @routes:	[c] whom to ask
+ * @uid:	[c] user who opens the sockets
+ * @changed:	[c] of enum sources_family: concerned since the last pass began
+ * @asked:	[c] of enum sources_family: what this pass asks for
+ * @knows_ipv6:	[c] this pass has the list of IPv6 addresses
+ * @has_failed:	[c] this pass tried to get it in vain
+ * @due:	[c] when to go on; 0: there is nothing to do
+ * @began:	[c] when the last pass began
+ * @earliest:	[c] when the next pass may begin
+ * @spent_ns:	[c] CPU time of this pass
+ * @next:	[c] the peer to go on with, with a reference; NULL: no pass is
+ *		under way
+ * @has_new:	[a] a peer has an endpoint that was not asked for yet
+ */
+struct sources {
+	struct device *device;
+	struct sockets *sockets;
+	struct routes routes;
+	uint32_t uid;
+	unsigned int changed;
+	unsigned int asked;
+	bool knows_ipv6;
+	bool has_failed;
+	uint64_t due;
+	uint64_t began;
+	uint64_t earliest;
+	uint64_t spent_ns;
+	struct peer *next;
+	_Atomic bool has_new;
+};
+
+/**
+ * sources_init() - nothing to do yet
+ * @s:		set up here
+ * @device:	borrowed: its peers
+ * @sockets:	borrowed
+ *
+ * Return: 0; -errno.
+ */
+int sources_init(struct sources *s, struct device *device,
+		 struct sockets *sockets);
+
+/* sources_deinit() - close and free; before device_deinit() */
+void sources_deinit(struct sources *s);
+
+/* sources_start() - from now on this thread, as the user it is, opens sockets */
+void sources_start(struct sources *s);
+
+/**
+ * sources_note_change() - the network is not what it was
+ * @s:		sources
+ * @families:	of enum sources_family
+ * @now:	the present
+ *
+ * Cheap: may be called for each of thousands of events. Control thread.
+ *
+ * Return: true if sources_tick() must be called anew, to learn when it is due.
+ */
+bool sources_note_change(struct sources *s, unsigned int families,
+			 uint64_t now);
+
+/**
+ * sources_note_new() - a packet has brought a peer another endpoint
+ * @s:		sources
+ *
+ * Any thread.
+ *
+ * Return: true if the control thread must be woken, to call sources_tick().
+ */
+bool sources_note_new(struct sources *s);
+
+/**
+ * sources_tick() - ask for the sources if it is time
+ * @s:		sources
+ * @fwmark:	mark of the sockets
+ * @now:	the present
+ *
+ * Control thread.
+ *
+ * Return: when to call again; SCHEDULE_NEVER.
+ */
+uint64_t sources_tick(struct sources *s, uint32_t fwmark, uint64_t now);
+
+#endif /* ENGINE_SOURCES_H */

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The socket is connected to the kernel, so nobody else can write to it
+ * (netlink_getsockbyportid() in net/netlink/af_netlink.c). The kernel answers
+ * within the send: what cannot be received at once has failed, and nothing here
+ * ever waits for an answer.
+ */
+#include "tun/routes.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/netlink.h"
+
+enum {
+	/* What the kernel puts into a datagram of a dump, at most. */
+	ANSWER_LEN = 32768,
+	QUESTION_LEN = 256,
+	/* Answers to earlier questions, which failed half way, are skipped. */
+	STALE_MAX = 64,
+	FIRST_CAP = 64,
+};
+
+int routes_open(struct routes *r)
+{
+	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	int err;
+
+	*r = (struct routes){ .fd = netlink_open(NETLINK_ROUTE, SOCK_NONBLOCK,
+						 0) };
+	if (r->fd < 0)
+		return r->fd;
+	if (connect(r->fd, (const void *)&kernel, sizeof(kernel)) == 0)
+		return 0;
+	err = -errno;
+	routes_close(r);
+	return err;
+}
+
+void routes_close(struct routes *r)
+{
+	if (r->fd >= 0)
+		close(r->fd);
+	free(r->addresses);
+	*r = (struct routes){ .fd = -1 };
+}
+
+/* Send a question with the next number. Return: 0; -errno. */
+static int ask(struct routes *r, struct netlink_builder *b)
+{
+	ssize_t n;
+
+	if (b->is_full)
+		return -EMSGSIZE;
+	b->header->nlmsg_seq = ++r->seq;
+	do
+		n = send(r->fd, b->header, b->header->nlmsg_len, 0);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/* Receive a datagram. Return: its length; -errno, and never -EAGAIN. */
+static ssize_t take_answer(struct routes *r, void *buf, size_t cap)
+{
+	ssize_t n;
+
+	do
+		n = recv(r->fd, buf, cap, MSG_TRUNC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN ? -ENODATA : -errno;
+	return (size_t)n > cap ? -EMSGSIZE : n;
+}
+
+/* ------------------------------------------------------------ routes */
+
+static int error_of(const struct nlmsghdr *nlh)
+{
+	const struct nlmsgerr *err = netlink_get_body(nlh, sizeof(*err));
+
+	if (!err || err->error >= 0)
+		return -EBADMSG;
+	if (err->error == -ENETUNREACH || err->error == -EINVAL)
+		return ROUTES_E_NO_WAY;
+	/* That one has a meaning of its own here. */
+	return err->error == -EAGAIN ? -EBADMSG : err->error;
+}
+
+int routes_parse_lookup(const void *buf, size_t len, uint32_t seq,
+			uint32_t *ifindex)
+{
+	struct netlink_messages messages;
+	struct netlink_attrs attrs;
+	const struct nlmsghdr *nlh;
+	const struct nlattr *attr;
+
+	netlink_messages_init(&messages, buf, len);
+	nlh = netlink_messages_next(&messages);
+	if (!nlh || nlh->nlmsg_seq != seq)
+		return -EAGAIN;
+	if (nlh->nlmsg_type == NLMSG_ERROR)
+		return error_of(nlh);
+	if (nlh->nlmsg_type != RTM_NEWROUTE)
+		return -EAGAIN;
+	netlink_attrs_init(&attrs, nlh, sizeof(struct rtmsg));
+	while ((attr = netlink_attrs_next(&attrs)))
+		if (netlink_attr_type(attr) == RTA_OIF &&
+		    netlink_attr_u32(attr, ifindex))
+			return 0;
+	return -EBADMSG;
+}
+
+/* Return: 0; -errno. */
+static int ask_route(struct routes *r, const struct routes_packet *p)
+{
+	static const uint8_t none[4];
+	bool has_source = memcmp(p->source, none, sizeof(none)) != 0;
+	const struct rtmsg body = {
+		.rtm_family = AF_INET,
+		.rtm_dst_len = 32,
+		.rtm_src_len = has_source ? 32 : 0,
+	};
+	const uint8_t protocol = IPPROTO_UDP;
+	uint32_t words[QUESTION_LEN / sizeof(uint32_t)];
+	struct netlink_builder b;
+
+	netlink_begin(&b, words, sizeof(words), RTM_GETROUTE, NLM_F_REQUEST);
+	memcpy(netlink_put_body(&b, sizeof(body)), &body, sizeof(body));
+	netlink_put(&b, RTA_DST, p->destination, sizeof(p->destination));
+	if (has_source)
+		netlink_put(&b, RTA_SRC, p->source, sizeof(p->source));
+	netlink_put_u32(&b, RTA_MARK, p->mark);
+	netlink_put_u32(&b, RTA_UID, p->uid);
+	netlink_put(&b, RTA_IP_PROTO, &protocol, sizeof(protocol));
+	netlink_put_u16(&b, RTA_SPORT, htons(p->source_port));
+	netlink_put_u16(&b, RTA_DPORT, htons(p->destination_port));
+	return ask(r, &b);
+}
+
+int routes_lookup(struct routes *r, const struct routes_packet *packet,
+		  uint32_t *ifindex)
+{
+	uint32_t words[1024];
+	int err = ask_route(r, packet);
+
+	if (err < 0)
+		return err;
+	for (int i = 0; i < STALE_MAX; i++) {
+		ssize_t n = take_answer(r, words, sizeof(words));
+
+		if (n < 0)
+			return (int)n;
+		err = routes_parse_lookup(words, (size_t)n, r->seq, ifindex);
+		if (err != -EAGAIN)
+			return err;
+	}
+	return -EBADMSG;
+}
+
+/* --------------------------------------------------------- addresses */
+
+static int compare(const void *a, const void *b)
+{
+	/* No padding: static_assert below. */
+	return memcmp(a, b, sizeof(struct routes_address));
+}
+
+static_assert(sizeof(struct routes_address) == 20, "no padding");
+
+/* Return: 0; -errno. */
+static int add(struct routes *r, const void *addr, uint32_t ifindex)
+{
+	if (r->n == r->cap) {
+		size_t cap = r->cap ? r->cap * 2 : FIRST_CAP;
+		struct routes_address *more;
+
+		if (cap > ROUTES_ADDRESSES_MAX)
+			return -E2BIG;
+		more = realloc(r->addresses, cap * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		r->addresses = more;
+		r->cap = cap;
+	}
+	memcpy(r->addresses[r->n].addr, addr, 16);
+	r->addresses[r->n++].ifindex = ifindex;
+	return 0;
+}
+
+/* As ipv6_chk_addr() of net/ipv6/addrconf.c: may it be sent from? */
+static bool is_usable(uint32_t flags)
+{
+	return !(flags & IFA_F_TENTATIVE) || (flags & IFA_F_OPTIMISTIC);
+}
+
+/* Take an RTM_NEWADDR. Return: 0; -errno. */
+static int parse_address(struct routes *r, const struct nlmsghdr *nlh)
+{
+	const struct ifaddrmsg *ifa = netlink_get_body(nlh, sizeof(*ifa));
+	const void *addr = NULL;
+	struct netlink_attrs attrs;
+	const struct nlattr *attr;
+	uint32_t flags;
+
+	if (!ifa || ifa->ifa_family != AF_INET6)
+		return 0;
+	flags = ifa->ifa_flags;
+	netlink_attrs_init(&attrs, nlh, sizeof(*ifa));
+	while ((attr = netlink_attrs_next(&attrs))) {
+		uint16_t type = netlink_attr_type(attr);
+
+		/* With a peer's address, IFA_LOCAL is ours. */
+		if ((type == IFA_LOCAL || (type == IFA_ADDRESS && !addr)) &&
+		    netlink_attr_len(attr) == 16)
+			addr = netlink_attr_data(attr);
+		else if (type == IFA_FLAGS)
+			(void)netlink_attr_u32(attr, &flags);
+	}
+	return addr && is_usable(flags) ? add(r, addr, ifa->ifa_index) : 0;
+}
+
+int routes_parse_addresses(struct routes *r, const void *buf, size_t len)
+{
+	struct netlink_messages messages;
+	const struct nlmsghdr *nlh;
+	int err = 0;
+
+	netlink_messages_init(&messages, buf, len);
+	while (!err && (nlh = netlink_messages_next(&messages))) {
+		if (nlh->nlmsg_seq != r->seq)
+			continue;
+		/* It may have missed something; the change is an event. */
+		if (nlh->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (nlh->nlmsg_type == NLMSG_ERROR)
+			return -EBADMSG;
+		if (nlh->nlmsg_type == RTM_NEWADDR)
+			err = parse_address(r, nlh);
+	}
+	return err ? err : -EAGAIN;
+}
+
+int routes_read_addresses(struct routes *r)
+{
+	const struct ifaddrmsg body = { .ifa_family = AF_INET6 };
+	uint32_t words[ANSWER_LEN / sizeof(uint32_t)];
+	struct netlink_builder b;
+	int err;
+
+	r->n = 0;
+	netlink_begin(&b, words, sizeof(words), RTM_GETADDR,
+		      NLM_F_REQUEST | NLM_F_DUMP);
+	memcpy(netlink_put_body(&b, sizeof(body)), &body, sizeof(body));
+	err = ask(r, &b);
+	if (err < 0)
+		return err;
+	do {
+		ssize_t n = take_answer(r, words, sizeof(words));
+
+		if (n < 0)
+			return (int)n;
+		err = routes_parse_addresses(r, words, (size_t)n);
+	} while (err == -EAGAIN);
+	if (err == 0 && r->n)
+		qsort(r->addresses, r->n, sizeof(*r->addresses), compare);
+	return err;
+}
+
+bool routes_has_address(const struct routes *r, const uint8_t addr[16],
+			uint32_t ifindex)
+{
+	bool is_link_local = addr[0] == 0xfe && (addr[1] & 0xc0) == 0x80;
+	size_t from = 0, to = r->n;
+
+	/* The first that is not below the address. */
+	while (from < to) {
+		size_t mid = from + (to - from) / 2;
+
+		if (memcmp(r->addresses[mid].addr, addr, 16) < 0)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	for (; from < r->n; from++) {
+		if (memcmp(r->addresses[from].addr, addr, 16) != 0)
+			return false;
+		if (!is_link_local || r->addresses[from].ifindex == ifindex)
+			return true;
+	}
+	return false;
+}

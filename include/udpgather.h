@@ -415,15 +415,16 @@ enum ug_reason {
 	UG_REASON_NONE = 0,    /* nothing is in the way */
 	UG_REASON_ASKED,       /* ug_set_segments() said so */
 	UG_REASON_UNSUPPORTED, /* the kernel has no UDP_SEGMENT */
-	UG_REASON_BAD_KERNEL,  /* Linux 7.0 to 7.1.4 corrupt trains */
+	UG_REASON_BAD_KERNEL,  /* Linux 7.0 to 7.1.4: trains that end in a
+				* shorter datagram only */
 };
 
 /**
  * ug_set_segments() - choose how many datagrams a train may have
  * @sock:	the socket
  * @max:	UG_SEGMENTS_AUTO, UG_SEGMENTS_OFF, or 2 to UG_MAX_SEGMENTS. A
- *		number is an explicit wish: it is followed on the kernels that
- *		UG_SEGMENTS_AUTO avoids, too.
+ *		number is an explicit wish: it is followed on kernels that
+ *		corrupt some trains, too, for all trains.
  *
  * Every call forgets that segmentation failed on this socket, and so has it
  * tried again. Any thread.

@@ -256,9 +256,9 @@ static int open_sockets(struct engine *e, uint16_t port, uint32_t fwmark,
 		ug_set_segments(*out, UG_SEGMENTS_OFF);
 	if (e->config.merging_off)
 		ug_set_merging(*out, false);
-	if (ug_get_segments(*out, AF_INET, &reason) == 1 &&
+	if (ug_get_segments(*out, AF_INET, &reason) > 0 &&
 	    reason == UG_REASON_BAD_KERNEL)
-		log_error("sending without segmentation: %s",
+		log_error("sending nearly all without segmentation: %s",
 			  ug_reason_text(reason));
 	return 0;
 }

@@ -335,10 +335,31 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	return n;
 }
 
+/* Forbid trains of one size. Return: true if there was one. */
+static bool break_even(const struct messages *m, size_t n_trains,
+		       const struct coalesce_job *job)
+{
+	struct item *items = job->items;
+	bool was_even = false;
+
+	for (size_t k = 0; k < n_trains; k++) {
+		const struct train *t = &m->trains[k];
+
+		if (t->cnt == 1 || items[t->last].len < t->segment_len)
+			continue;
+		was_even = true;
+		for (uint16_t i = t->first; i != ITEM_END; i = items[i].next)
+			items[i].flags |= ITEM_ALONE;
+	}
+	return was_even;
+}
+
 size_t coalesce(struct messages *m, const struct coalesce_job *job)
 {
 	size_t n = deal(m, job), used = 0;
 
+	if (job->uneven && break_even(m, n, job))
+		n = deal(m, job);
 	for (size_t k = 0; k < n; k++)
 		used += write_message(m, k, m->iov + used, job);
 	return n;

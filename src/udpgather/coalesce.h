@@ -25,6 +25,10 @@
  *    passes too, but the kernel then cuts it in software;
  *  - the vectors, fused, are at most UG_MAX_VECTORS.
  *
+ * Linux 7.0 to 7.1.4 corrupt trains whose datagrams are all of one size. There
+ * the window is dealt once more, with the datagrams of such trains alone;
+ * trains that end in a shorter datagram come out the same.
+ *
  * When the kernel refuses a message, nothing here is patched up: the sender
  * marks the datagrams in question (ITEM_ALONE, ITEM_BARE) and coalesces what
  * is left of the window anew. So every message, also a retried one, is
@@ -109,6 +113,7 @@ struct train {
  * @to:		the endpoint of those that name none, or NULL
  * @family:	only datagrams of this family
  * @max_segments: the most datagrams in a train, 1 to UG_MAX_SEGMENTS
+ * @uneven:	a train must end in a shorter datagram
  * @paths:	what is known of the endpoints; tries are claimed there
  * @now_ms:	the time, for @paths; 0 if nothing was known
  * @generation:	learned sources of other generations are not used
@@ -121,6 +126,7 @@ struct coalesce_job {
 	const struct ug_endpoint *to;
 	int family;
 	unsigned int max_segments;
+	bool uneven;
 	struct path_table *paths;
 	int64_t now_ms;
 	uint32_t generation;

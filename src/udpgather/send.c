@@ -618,6 +618,7 @@ static void stop_half(struct sending *s, struct half *half, int status)
 static bool send_once(struct sending *s, struct half *half)
 {
 	enum ug_reason reason;
+	unsigned int max_segments = segments_now(s->sock, half, &reason);
 	struct coalesce_job job = {
 		.dgrams = s->dgrams,
 		.items = s->batch->items,
@@ -625,7 +626,8 @@ static bool send_once(struct sending *s, struct half *half)
 		.n = s->n,
 		.to = s->to,
 		.family = half->family,
-		.max_segments = segments_now(s->sock, half, &reason),
+		.max_segments = max_segments,
+		.uneven = reason == UG_REASON_BAD_KERNEL,
 		.paths = s->sock->paths,
 		.now_ms =
 			path_knows(s->sock->paths) ? s->sock->sys->now_ms() : 0,

@@ -107,14 +107,13 @@ unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
 		*reason = UG_REASON_UNSUPPORTED;
 	else if (max == UG_SEGMENTS_OFF)
 		*reason = UG_REASON_ASKED;
-	else if (max == UG_SEGMENTS_AUTO && sock->bad_kernel)
-		*reason = UG_REASON_BAD_KERNEL;
 	if (*reason)
 		return 1;
-	if (max == UG_SEGMENTS_AUTO)
-		return UG_MAX_SEGMENTS;
-	*reason = UG_REASON_ASKED;
-	return max;
+	if (max != UG_SEGMENTS_AUTO)
+		*reason = UG_REASON_ASKED;
+	else if (sock->bad_kernel)
+		*reason = UG_REASON_BAD_KERNEL;
+	return max == UG_SEGMENTS_AUTO ? UG_MAX_SEGMENTS : max;
 }
 
 int ug_get_segments(const struct ug_socket *sock, int family,
@@ -142,7 +141,7 @@ const char *ug_reason_text(enum ug_reason reason)
 	case UG_REASON_UNSUPPORTED:
 		return "this kernel has no UDP_SEGMENT";
 	case UG_REASON_BAD_KERNEL:
-		return "Linux 7.0 to 7.1.4 corrupt segmented sends";
+		return "Linux 7.0 to 7.1.4 corrupt trains of one size";
 	default:
 		return "unknown";
 	}

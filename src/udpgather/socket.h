@@ -64,7 +64,7 @@ struct half {
  * @halves:	IPv4 and IPv6
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
- * @bad_kernel:	[I] this kernel corrupts trains
+ * @bad_kernel:	[I] this kernel corrupts trains of one size
  * @switching:	held by the one who switches merging
  */
 struct ug_socket {
@@ -83,7 +83,10 @@ struct ug_socket {
 /* half_of() - the open half of a family, or NULL */
 struct half *half_of(const struct ug_socket *sock, int family);
 
-/* segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS */
+/*
+ * segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS; with
+ * UG_REASON_BAD_KERNEL a train must end in a shorter one
+ */
 unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
 			  enum ug_reason *reason);
 

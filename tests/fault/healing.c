@@ -347,6 +347,34 @@ static void full_in_a_trial(void **state)
 	assert_int_equal(n_notices, 0);
 }
 
+/* On a kernel that corrupts trains of one size there are none of these. */
+static void uneven_trains(void **state)
+{
+	struct ug_socket *good = sock;
+	struct ug_options opt = { .size = sizeof(opt) };
+
+	(void)state;
+	fake.release = "7.1.2";
+	assert_int_equal(socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	add(&ep_a, 20, 1400); /* and a shorter one: a train of 21 */
+	add(&ep_a, 1, 700);
+	add(&ep_a, 5, 1400); /* ended by a longer one: alone */
+	add(&ep_a, 1, 1401);
+	add(&ep_b, 64, 100); /* a full train, and one more */
+	add(&ep_b, 1, 99);
+	add(&ep_six, 2, 1400);
+	send_all(94);
+	assert_int_equal(stats().trains[21], 1);
+	assert_int_equal(stats().messages, 1 + 94 - 21);
+	/* A number is an explicit wish. */
+	assert_int_equal(ug_set_segments(sock, 64), 0);
+	send_all(94);
+	assert_int_equal(stats().trains[64], 1);
+	assert_int_equal(stats().trains[5], 1);
+	ug_close(sock);
+	sock = good;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +390,7 @@ int main(void)
 		SENDING_TEST(refused_by_rate),
 		SENDING_TEST(not_of_the_train),
 		SENDING_TEST(full_in_a_trial),
+		SENDING_TEST(uneven_trains),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -247,21 +247,21 @@ static int set_vnet(const struct tun *tun)
 
 /**
  * set_lengths() - of packets, and of the queue
- * @tun:	device in the caller's network namespace
+ * @tun:	device in the caller's network namespace; receives mtu_err
  * @config:	configuration
  *
- * Return: 0 or -errno.
+ * Neither is needed: the MTU that there is will be heard of by netlink. gVisor
+ * has no way to set one (ENOTTY, release of 2025-02).
  */
-static int set_lengths(const struct tun *tun, const struct tun_config *config)
+static void set_lengths(struct tun *tun, const struct tun_config *config)
 {
-	int err = 0;
-
 	if (config->mtu)
-		err = tun_set_mtu(tun, config->mtu);
-	if (!err && config->txqlen)
-		err = set_txqlen(tun, config->txqlen);
+		tun->mtu_err = tun_set_mtu(tun, config->mtu);
 	/* A device that was handed over: they are for its maker to set. */
-	return err == -EPERM ? 0 : err;
+	if (tun->mtu_err == -EPERM)
+		tun->mtu_err = 0;
+	if (config->txqlen)
+		set_txqlen(tun, config->txqlen);
 }
 
 /**
@@ -299,7 +299,8 @@ static int set_up(struct tun *tun, const struct tun_config *config,
 	if (err)
 		return err;
 	tun->ifindex = (unsigned int)ifr.ifr_ifindex;
-	return set_lengths(tun, config);
+	set_lengths(tun, config);
+	return 0;
 }
 
 /**
@@ -326,6 +327,33 @@ static void forgo_link_local(const struct tun *tun)
 }
 
 /**
+ * attach() - have a descriptor of /dev/net/tun stand for an interface
+ * @tun:	device with fd
+ * @name:	of the interface
+ * @flags:	IFF_ flags wanted; receives those that it was made with
+ *
+ * gVisor refuses IFF_VNET_HDR by EINVAL, which Linux says for other reasons,
+ * such as a name that is taken: without the flag it says so again.
+ *
+ * Return: 0 or -errno.
+ */
+static int attach(const struct tun *tun, const char *name, unsigned int *flags)
+{
+	struct ifreq ifr = { .ifr_flags = (short)*flags };
+	int err;
+
+	memcpy(ifr.ifr_name, name, strlen(name));
+	if (tun->sys->ioctl(tun->fd, TUNSETIFF, &ifr) == 0)
+		return 0;
+	err = -errno;
+	if (err != -EINVAL || !(*flags & IFF_VNET_HDR))
+		return err;
+	*flags &= ~(unsigned int)IFF_VNET_HDR;
+	ifr.ifr_flags = (short)*flags;
+	return tun->sys->ioctl(tun->fd, TUNSETIFF, &ifr) < 0 ? -errno : 0;
+}
+
+/**
  * tun_open() - create a TUN device, or attach to a persistent one
  * @tun:	set up here; to be closed by tun_close() only on success
  * @sys:	system calls, borrowed until closed
@@ -340,24 +368,20 @@ static void forgo_link_local(const struct tun *tun)
 int tun_open(struct tun *tun, const struct tun_sys *sys,
 	     const struct tun_config *config)
 {
-	struct ifreq ifr = { 0 };
 	unsigned int flags = IFF_TUN | IFF_NO_PI;
 	int err;
 
-	if (strlen(config->name) >= sizeof(ifr.ifr_name))
+	if (strlen(config->name) >= IFNAMSIZ)
 		return -ENAMETOOLONG;
-	memcpy(ifr.ifr_name, config->name, strlen(config->name));
 	if (!(config->features_off & TUN_VNET))
 		flags |= IFF_VNET_HDR;
 	*tun = (struct tun){ .sys = sys };
 	tun->fd = sys->open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (tun->fd < 0)
 		return -errno;
-	ifr.ifr_flags = (short)flags;
-	if (sys->ioctl(tun->fd, TUNSETIFF, &ifr) < 0) {
-		err = -errno;
+	err = attach(tun, config->name, &flags);
+	if (err)
 		goto err_close;
-	}
 	err = set_up(tun, config, flags);
 	/* It was made here, so it must be here. */
 	if (!err && !tun->ifindex)

@@ -76,6 +76,7 @@ struct tun_trial {
  *		is not ours
  * @features:	[I] tun_feature set that the device has
  * @name:	[I] interface name when opened
+ * @mtu_err:	[I] why the MTU could not be set; 0: it was, or was not asked for
  * @kinds:	[w] what tun_write() can merge, for merge_reset(); a kind that
  *		the kernel keeps refusing leaves the set
  * @trials:	[w] by kind
@@ -93,6 +94,7 @@ struct tun {
 	unsigned int ifindex;
 	unsigned int features;
 	char name[IFNAMSIZ];
+	int mtu_err;
 	unsigned int kinds;
 	struct tun_trial trials[MERGE_KINDS];
 	uint64_t drops[VNET_DROP_CNT];

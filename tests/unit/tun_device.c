@@ -26,6 +26,7 @@ static struct {
 	/* What happens to writes: errno of each, 0 for success. */
 	int write_errno[LOG_MAX];
 	bool refuse_merged;
+	bool no_vnet_hdr; /* refuses IFF_VNET_HDR */
 	/* What a read gives. */
 	const uint8_t *frame;
 	ssize_t frame_len;
@@ -75,6 +76,9 @@ static int fake_ioctl(int fd, unsigned long request, void *arg)
 		return -1;
 	switch (request) {
 	case TUNSETIFF:
+		errno = EINVAL;
+		if (k.no_vnet_hdr && (ifr->ifr_flags & IFF_VNET_HDR))
+			return -1;
 		k.flags = ifr->ifr_flags;
 		memcpy(k.name, *ifr->ifr_name ? ifr->ifr_name : "tun7", 5);
 		break;
@@ -321,8 +325,8 @@ static void test_open_fails(void **state)
 		{ TUNGETIFF, EBADFD, -EBADFD },
 		{ TUNSETVNETHDRSZ, EINVAL, -EINVAL },
 		{ SIOCGIFINDEX, EPERM, -EPERM },
-		{ SIOCSIFMTU, EINVAL, -EINVAL },
-		{ SIOCSIFTXQLEN, EINVAL, -EINVAL },
+		/* With the header and without. */
+		{ TUNSETIFF, EINVAL, -EINVAL },
 	};
 	struct tun_config config = { .name = "wg0", .mtu = 1, .txqlen = 1 };
 	struct tun tun;
@@ -337,6 +341,34 @@ static void test_open_fails(void **state)
 	}
 	config.name = "a-name-too-long-";
 	assert_int_equal(tun_open(&tun, &fake, &config), -ENAMETOOLONG);
+}
+
+/* What gVisor has not. */
+static void test_gvisor(void **state)
+{
+	struct tun_config config = { .name = "wg0", .mtu = 1, .txqlen = 1 };
+	struct tun tun;
+
+	(void)state;
+	reset(ALL);
+	k.no_vnet_hdr = true;
+	k.bad_ioctl = SIOCSIFMTU;
+	k.bad_ioctl_errno = ENOTTY;
+	assert_int_equal(tun_open(&tun, &fake, &config), 0);
+	assert_int_equal((unsigned short)k.flags, IFF_TUN | IFF_NO_PI);
+	assert_string_equal(tun.name, "wg0");
+	assert_int_equal(tun.features, 0);
+	assert_int_equal(tun.kinds, 0);
+	assert_int_equal(tun.mtu_err, -ENOTTY);
+	assert_int_equal(k.qlen, 1);
+
+	reset(ALL);
+	k.bad_ioctl = SIOCSIFTXQLEN;
+	k.bad_ioctl_errno = EINVAL;
+	assert_int_equal(tun_open(&tun, &fake, &config), 0);
+	assert_int_equal(tun.features, TUN_FEATURES);
+	assert_int_equal(tun.mtu_err, 0);
+	assert_int_equal(k.mtu, 1);
 }
 
 static void test_given_fd(void **state)
@@ -597,6 +629,7 @@ int main(void)
 		cmocka_unit_test(test_features),
 		cmocka_unit_test(test_kernels_that_lose_merged_udp),
 		cmocka_unit_test(test_open_fails),
+		cmocka_unit_test(test_gvisor),
 		cmocka_unit_test(test_given_fd),
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_write),

@@ -48,8 +48,12 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
 	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(watch->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+	if (read(watch->fd, &info, sizeof(info)) != (ssize_t)sizeof(info)) {
+		if (errno != EAGAIN && errno != EINTR)
+			loop_fail(signals->loop, watch, "cannot read a signal",
+				  -errno);
 		return;
+	}
 	log_event("ending: %s", strsignal((int)info.ssi_signo));
 	loop_stop(signals->loop, 0);
 }

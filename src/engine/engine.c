@@ -480,17 +480,19 @@ static void link_ready(struct loop_watch *watch, uint32_t events)
 	for (unsigned int i = 0; i < news.cnt; i++)
 		handle_link_event(e, news.kinds[i]);
 	if (r < 0)
-		log_error("netlink: %s", strerror(-r));
+		loop_fail(e->config.loop, watch, "netlink", r);
 }
 
 /* ------------------------------------------------------------ the loop */
 
-static void drain_fd(int fd)
+static void drain(struct engine *e, struct loop_watch *watch)
 {
 	uint64_t n;
 
-	if (read(fd, &n, sizeof(n)) < 0)
-		return;
+	if (read(watch->fd, &n, sizeof(n)) < 0 && errno != EAGAIN &&
+	    errno != EINTR)
+		loop_fail(e->config.loop, watch, "cannot read an event",
+			  -errno);
 }
 
 /* Say once that memory for secrets was refused its lock. */
@@ -523,21 +525,24 @@ static void tick(struct engine *e)
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
 	}
 	/* It is only refused if it is nonsense; but no timer may be lost. */
-	if (timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0)
+	if (timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0) {
+		loop_fail(e->config.loop, &e->wake_watch, "cannot set a timer",
+			  -errno);
 		op_wake(e);
+	}
 }
 
 static void tick_ready(struct loop_watch *watch, uint32_t events)
 {
 	(void)events;
-	drain_fd(watch->fd);
+	drain(watch->arg, watch);
 	tick(watch->arg);
 }
 
 static void gone_ready(struct loop_watch *watch, uint32_t events)
 {
 	(void)events;
-	drain_fd(watch->fd);
+	drain(watch->arg, watch);
 	device_gone(watch->arg);
 }
 

@@ -34,6 +34,7 @@ struct tun_writer {
  * @handshaker:	[I] locked inside
  * @family:	[I] AF_INET or AF_INET6
  * @is_gone:	[a] the TUN does not exist any more
+ * @read_err:	[a] why the socket could not be read; 0: it could
  * @drops:	[a] messages dropped, by reason
  * @congested:	[a] packets dropped because they could not carry a mark
  * @lane:	the lane
@@ -44,6 +45,7 @@ struct inbound_lane {
 	struct handshaker *handshaker;
 	int family;
 	_Atomic bool is_gone;
+	_Atomic int read_err;
 	_Atomic uint64_t drops[DROP_REASONS];
 	_Atomic uint64_t congested;
 	struct lane lane;

@@ -3,14 +3,24 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
 
 enum {
 	/* How often in a row waiting may fail, and the pause after each. */
 	FAILURES_MAX = 100,
 	PAUSE_MS = 10,
 };
+
+/* The pauses of loop_fail(), and after which time its failures are new ones. */
+#define REST_MIN_NS (10 * NSEC_PER_MSEC)
+#define REST_MAX_NS NSEC_PER_SEC
+#define FORGET_NS   (2 * NSEC_PER_SEC)
 
 int loop_init(struct loop *loop)
 {
@@ -29,11 +39,18 @@ static int control(struct loop *loop, int op, struct loop_watch *watch,
 {
 	struct epoll_event ev = { .events = events, .data.ptr = watch };
 
+	watch->events = events;
+	/* What it is to be watched for counts when it has rested. */
+	if (watch->is_resting)
+		return 0;
 	return epoll_ctl(loop->epoll_fd, op, watch->fd, &ev) < 0 ? -errno : 0;
 }
 
 int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events)
 {
+	watch->is_resting = false;
+	watch->err = 0;
+	watch->pause_ns = watch->until_ns = 0;
 	return control(loop, EPOLL_CTL_ADD, watch, events);
 }
 
@@ -44,7 +61,75 @@ int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events)
 
 void loop_remove(struct loop *loop, struct loop_watch *watch)
 {
+	struct loop_watch **at = &loop->resting;
+
 	control(loop, EPOLL_CTL_DEL, watch, 0);
+	while (*at && *at != watch)
+		at = &(*at)->next;
+	if (*at)
+		*at = watch->next;
+	watch->is_resting = false;
+}
+
+static void rest(struct loop *loop, struct loop_watch *watch, uint64_t now)
+{
+	watch->until_ns = now + watch->pause_ns;
+	watch->is_resting = true;
+	watch->next = loop->resting;
+	loop->resting = watch;
+}
+
+void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
+	       int err)
+{
+	uint64_t now = clock_read_monotonic(), pause = watch->pause_ns * 2;
+	uint32_t events = watch->events;
+	bool is_new = !watch->err ||
+		      clock_has_passed(watch->until_ns, FORGET_NS, now);
+
+	if (watch->is_resting)
+		return;
+	if (is_new)
+		pause = REST_MIN_NS;
+	if (is_new || err != watch->err)
+		log_error("%s: %s", what, strerror(-err));
+	watch->err = err;
+	watch->pause_ns = pause < REST_MAX_NS ? pause : REST_MAX_NS;
+	control(loop, EPOLL_CTL_DEL, watch, events);
+	rest(loop, watch, now);
+}
+
+/**
+ * end_rests() - watch again what has rested for long enough
+ * @loop:	loop
+ *
+ * Return: milliseconds until another one has; -1: none rests.
+ */
+static int end_rests(struct loop *loop)
+{
+	struct loop_watch *watch = loop->resting, *next;
+	uint64_t now, first = UINT64_MAX;
+
+	if (!watch)
+		return -1;
+	now = clock_read_monotonic();
+	loop->resting = NULL;
+	for (; watch; watch = next) {
+		next = watch->next;
+		watch->is_resting = false;
+		if (now < watch->until_ns) {
+			watch->is_resting = true;
+			watch->next = loop->resting;
+			loop->resting = watch;
+		} else if (control(loop, EPOLL_CTL_ADD, watch, watch->events)) {
+			/* Out of kernel memory. */
+			rest(loop, watch, now);
+		}
+		if (watch->is_resting && watch->until_ns < first)
+			first = watch->until_ns;
+	}
+	return loop->resting ? (int)(clock_age(now, first) / NSEC_PER_MSEC) + 1
+			     : -1;
 }
 
 int loop_run(struct loop *loop)
@@ -55,7 +140,7 @@ int loop_run(struct loop *loop)
 		/* One at a time, so that a watch removed by the handler of
 		 * another is never called. */
 		struct epoll_event ev;
-		int n = epoll_wait(loop->epoll_fd, &ev, 1, -1);
+		int n = epoll_wait(loop->epoll_fd, &ev, 1, end_rests(loop));
 
 		if (n < 0 && errno != EINTR) {
 			/* Nothing is known to fail but for a while. */

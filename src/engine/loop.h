@@ -14,11 +14,13 @@ struct loop_watch;
 /**
  * struct loop - see above
  * @epoll_fd:	the descriptors
+ * @resting:	watches that are left alone for a while; NULL: none
  * @is_stopped:	loop_run() returns
  * @status:	what it returns then
  */
 struct loop {
 	int epoll_fd;
+	struct loop_watch *resting;
 	bool is_stopped;
 	int status;
 };
@@ -29,11 +31,23 @@ struct loop {
  * @ready:	[I] called with the EPOLL* events that are there. It may remove
  *		and free any watch.
  * @arg:	[I] for @ready
+ * @next:	the loop's: the next one of loop.resting
+ * @events:	the loop's: those that are watched for
+ * @err:	the loop's: what loop_fail() said last; 0: nothing
+ * @pause_ns:	the loop's: how long it rests, or rested last
+ * @until_ns:	the loop's: until when it rests, or rested last
+ * @is_resting:	the loop's
  */
 struct loop_watch {
 	int fd;
 	void (*ready)(struct loop_watch *watch, uint32_t events);
 	void *arg;
+	struct loop_watch *next;
+	uint32_t events;
+	int err;
+	uint64_t pause_ns;
+	uint64_t until_ns;
+	bool is_resting;
 };
 
 /* loop_init() - an empty loop. Return: 0; -errno. */
@@ -55,6 +69,21 @@ int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
 int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events);
 
 void loop_remove(struct loop *loop, struct loop_watch *watch);
+
+/**
+ * loop_fail() - a descriptor is ready, and what it is ready for fails
+ * @loop:	loop
+ * @watch:	that is watched; called by its @ready
+ * @what:	for the log
+ * @err:	-errno
+ *
+ * It stays ready, so the loop would call @ready again at once, for ever. It is
+ * left alone for 10 ms, and for twice as long each time that it fails again
+ * within two seconds, up to one second. The log has a line when the first one
+ * or another errno comes.
+ */
+void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
+	       int err);
 
 /**
  * loop_run() - wait and call, until loop_stop()

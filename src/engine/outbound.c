@@ -327,7 +327,11 @@ static bool read_packet(struct outbound_lane *ol, uint64_t now)
 		/* Partner: the worker, which tells the control thread. */
 		atomic_store_explicit(&ol->is_gone, true, memory_order_release);
 		return false;
+	case TUN_E_AGAIN:
+		return false;
 	default:
+		/* Partner: note_failures(). */
+		atomic_store_explicit(&ol->read_err, r, memory_order_relaxed);
 		return false;
 	}
 }

@@ -59,6 +59,7 @@ struct outbound_stats {
  * @requests:	locked inside
  * @stats:	[a]
  * @is_gone:	[a] the device does not exist any more
+ * @read_err:	[a] why the device could not be read; 0: it could
  * @read_buf:	[l] a packet as it was read, behind its headroom
  * @cursor:	[l] into @read_buf: what is left to cut
  * @peer:	[l] whose packet that is, with a reference
@@ -80,6 +81,7 @@ struct outbound_lane {
 	struct outbound_requests requests;
 	struct outbound_stats stats;
 	_Atomic bool is_gone;
+	_Atomic int read_err;
 	uint8_t *read_buf;
 	struct segment_cursor cursor;
 	struct peer *peer;

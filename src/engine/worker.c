@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "engine/thread.h"
 #include "engine/clocks.h"
 
@@ -59,6 +61,8 @@ static void watch_family(struct worker *w, int family, uint32_t events)
 	int fd =
 		w->context.sock && family ? ug_fd(w->context.sock, family) : -1;
 
+	if (w->failing & (family == AF_INET ? READY_IN4 : READY_IN6))
+		events &= ~(uint32_t)EPOLLIN;
 	if (fd >= 0)
 		set_watch(w, fd, events);
 }
@@ -71,7 +75,10 @@ static void watch_tun(struct worker *w)
 {
 	if (!w->is_deaf)
 		set_watch(w, w->out->tun->fd,
-			  w->context.sock && !w->full_family ? EPOLLIN : 0);
+			  w->context.sock && !w->full_family &&
+					  !(w->failing & READY_OUT)
+				  ? EPOLLIN
+				  : 0);
 }
 
 static void watch_sockets(struct worker *w)
@@ -155,6 +162,52 @@ static void check_gone(struct worker *w)
 	thread_poke(w->gone_fd);
 }
 
+/* What could not be read, and would be told as readable again at once. */
+static int take_failure(_Atomic int *err)
+{
+	/* Partners: read_packet(), inbound_take_batch(). */
+	return atomic_load_explicit(err, memory_order_relaxed)
+		       ? atomic_exchange_explicit(err, 0, memory_order_relaxed)
+		       : 0;
+}
+
+/*
+ * Leave descriptors alone that cannot be read: for AGAIN_MS, over and over. The
+ * log has a line when the first failure comes, or one of another kind.
+ */
+static void note_failures(struct worker *w)
+{
+	int out = take_failure(&w->out->read_err);
+	int in4 = take_failure(&w->in4->read_err);
+	int in6 = take_failure(&w->in6->read_err);
+	int err = out ? out : in4 ? in4 : in6;
+	uint64_t now;
+
+	if (!err)
+		return;
+	now = time_now();
+	if (err != w->failing_err ||
+	    clock_has_passed(w->failing_until, NSEC_PER_SEC, now))
+		log_error("cannot read %s: %s",
+			  out ? "the interface" : "a UDP socket",
+			  strerror(-err));
+	w->failing_err = err;
+	w->failing_until = now + AGAIN_MS * NSEC_PER_MSEC;
+	w->failing |= (out ? READY_OUT : 0U) | (in4 ? READY_IN4 : 0U) |
+		      (in6 ? READY_IN6 : 0U);
+	watch_sockets(w);
+	watch_tun(w);
+}
+
+/* Try again what could not be read. */
+static void forgive(struct worker *w)
+{
+	if (!w->failing || time_now() < w->failing_until)
+		return;
+	w->failing = 0;
+	w->must_rewatch = true;
+}
+
 /* Give back what a burst has left, once. */
 static void release_memory(struct worker *w)
 {
@@ -172,12 +225,13 @@ static int look(struct worker *w, struct epoll_event *events)
 {
 	int timeout = w->idle_since ? RELEASE_AFTER_MS : -1;
 
+	forgive(w);
 	if (w->must_rewatch) {
 		w->must_rewatch = false;
 		watch_sockets(w);
 		watch_tun(w);
 	}
-	if (w->must_rewatch)
+	if (w->must_rewatch || w->failing)
 		timeout = AGAIN_MS;
 	int n = epoll_wait(w->epoll_fd, events, EVENTS, w->ready ? 0 : timeout);
 
@@ -242,6 +296,7 @@ static void *worker_main(void *arg)
 		w->idle_since = time_now();
 		crew_tell(&w->crew, w->ready != 0);
 		follow_block(w);
+		note_failures(w);
 		check_gone(w);
 	}
 	crew_stop(&w->crew);
@@ -277,7 +332,8 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 	int err = crew_init(&w->crew, n_helpers);
 
 	if (err == 0)
-		err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN);
+		/* By edges: one that cannot be read does not come again. */
+		err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN | EPOLLET);
 	return err < 0 ? err : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, 0);
 }
 

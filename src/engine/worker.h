@@ -32,6 +32,10 @@
  * @full_family: [w] whose EPOLLOUT is watched, 0: none
  * @must_rewatch: [w] a descriptor could not be watched
  * @is_deaf:	[w] the TUN is not watched
+ * @failing:	[w] lanes whose descriptor is not watched for a while, because
+ *		reading it fails and it stays readable
+ * @failing_until: [w] until when they are not
+ * @failing_err: [w] what the log knows of that
  * @idle_since:	[w] when nothing was left to do; 0: memory was given back
  * @is_stopped:	[a]
  * @thread:	[I]
@@ -53,6 +57,9 @@ struct worker {
 	int full_family;
 	bool must_rewatch;
 	bool is_deaf;
+	unsigned int failing;
+	uint64_t failing_until;
+	int failing_err;
 	uint64_t idle_since;
 	_Atomic bool is_stopped;
 	pthread_t thread;

@@ -22,6 +22,9 @@ enum {
 /* How long to leave the queue alone when accept(2) has failed. */
 #define REST_NS NSEC_PER_SEC
 
+/* How often to look for the file where inotify(7) is not to be had. */
+#define LOOK_NS (5 * NSEC_PER_SEC)
+
 #define NEVER UAPI_NEVER
 
 /*
@@ -29,11 +32,13 @@ enum {
  * @socket:	listens
  * @listener:	watches it while @is_accepting
  * @directory:	[I] of the socket's file; empty: no file
- * @file:	inotify, on @directory; fd -1: no file
- * @timer:	for clients that stall, and for @rest_until
+ * @file:	inotify, on @directory; fd -1: no file, or no inotify
+ * @timer:	for clients that stall, for @rest_until and @look_at
  * @patience_ns: [I]
  * @alarm_ns:	when @timer fires at the latest, or NEVER
  * @rest_until: accept nobody before; 0: there is no hindrance
+ * @look_at:	when to look for the file; NEVER: inotify tells
+ * @accept_err:	why nobody can be accepted, as the log knows; 0: all is well
  * @is_accepting: see @listener
  */
 struct uapi_server {
@@ -46,6 +51,8 @@ struct uapi_server {
 	uint64_t patience_ns;
 	uint64_t alarm_ns;
 	uint64_t rest_until;
+	uint64_t look_at;
+	int accept_err;
 	bool is_accepting;
 };
 
@@ -90,7 +97,10 @@ static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
  */
 static uint64_t next_deadline(struct uapi_server *server)
 {
-	uint64_t next = server->rest_until ? server->rest_until : NEVER;
+	uint64_t next =
+		server->rest_until && server->rest_until < server->look_at
+			? server->rest_until
+			: server->look_at;
 	bool is_closed = is_full(server) && !server->is_accepting;
 	struct list *link;
 
@@ -219,10 +229,23 @@ static void on_connection(struct loop_watch *watch, uint32_t events)
 	/* What is out now may be there in a second; until then the loop would
 	 * spin. */
 	if (err && err != -EAGAIN && err != -EINTR && err != -ECONNABORTED) {
-		log_error("uapi: cannot accept: %s", strerror(-err));
+		if (err != server->accept_err)
+			log_error("uapi: cannot accept: %s", strerror(-err));
+		server->accept_err = err;
 		server->rest_until = uapi_now() + REST_NS;
+	} else if (!err) {
+		server->accept_err = 0;
 	}
 	settle(&server->hub);
+}
+
+/* End if the socket's file is gone. */
+static void look_for_file(struct uapi_server *server)
+{
+	if (uapi_socket_has_file(&server->socket))
+		return;
+	log_event("uapi: %s is gone", server->socket.path);
+	loop_stop(server->hub.loop, 0);
 }
 
 /**
@@ -238,11 +261,19 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 	uint64_t n_expired;
 
 	(void)events;
-	if (read(watch->fd, &n_expired, sizeof(n_expired)) < 0)
+	if (read(watch->fd, &n_expired, sizeof(n_expired)) < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			loop_fail(server->hub.loop, watch,
+				  "uapi: cannot read the timer", -errno);
 		return;
+	}
 	server->alarm_ns = NEVER;
 	if (now >= server->rest_until)
 		server->rest_until = 0;
+	if (now >= server->look_at) {
+		look_for_file(server);
+		server->look_at = now + LOOK_NS;
+	}
 	for (link = server->hub.clients.next; link != &server->hub.clients;
 	     link = next) {
 		struct uapi_client *client = uapi_client_of(link);
@@ -269,14 +300,14 @@ static void on_change(struct loop_watch *watch, uint32_t events)
 	(void)events;
 	while (read(watch->fd, buf, sizeof(buf)) > 0)
 		;
-	if (uapi_socket_has_file(&server->socket))
-		return;
-	log_event("uapi: %s is gone", server->socket.path);
-	loop_stop(server->hub.loop, 0);
+	if (errno != EAGAIN && errno != EINTR)
+		loop_fail(server->hub.loop, watch, "uapi: cannot read inotify",
+			  -errno);
+	look_for_file(server);
 }
 
 /**
- * watch_file() - hear when the file goes
+ * open_inotify() - hear when the file goes
  * @server:	server with its socket
  *
  * The directory is watched, not the file: a socket's file has no life of its
@@ -284,25 +315,16 @@ static void on_change(struct loop_watch *watch, uint32_t events)
  *
  * Return: 0; -errno.
  */
-static int watch_file(struct uapi_server *server)
+static int open_inotify(struct uapi_server *server)
 {
 	const uint32_t mask = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
 			      IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-	char *directory = server->directory;
-	char *end;
 	int fd, err;
 
-	server->file.fd = -1;
-	if (!*server->socket.path)
-		return 0;
-	memcpy(directory, server->socket.path, sizeof(server->directory));
-	end = strrchr(directory, '/');
-	/* The root's own name is its slash. */
-	end[end == directory] = 0;
 	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (inotify_add_watch(fd, directory, mask) < 0)
+	if (inotify_add_watch(fd, server->directory, mask) < 0)
 		goto err_close;
 	server->file = (struct loop_watch){ .fd = fd,
 					    .ready = on_change,
@@ -318,6 +340,50 @@ err_close:
 	err = -errno;
 	close(fd);
 	return err;
+}
+
+/* The errno alone names a resource that there is plenty of. */
+static const char *inotify_hint(int err)
+{
+	switch (-err) {
+	case EMFILE:
+		return " (see fs.inotify.max_user_instances)";
+	case ENOSPC:
+		return " (see fs.inotify.max_user_watches)";
+	default:
+		return "";
+	}
+}
+
+/**
+ * watch_file() - notice when the file goes
+ * @server:	server with its socket
+ *
+ * inotify is shared with all that runs on the host, and may be used up: then
+ * the file is looked for now and then.
+ */
+static void watch_file(struct uapi_server *server)
+{
+	char *directory = server->directory;
+	char *end;
+	int err;
+
+	server->file.fd = -1;
+	server->look_at = NEVER;
+	if (!*server->socket.path)
+		return;
+	memcpy(directory, server->socket.path, sizeof(server->directory));
+	end = strrchr(directory, '/');
+	/* The root's own name is its slash. */
+	end[end == directory] = 0;
+	err = open_inotify(server);
+	if (!err)
+		return;
+	log_error("uapi: no inotify to watch %s with: %s%s; it is looked for "
+		  "every %d s",
+		  server->socket.path, strerror(-err), inotify_hint(err),
+		  (int)(LOOK_NS / NSEC_PER_SEC));
+	server->look_at = uapi_now() + LOOK_NS;
 }
 
 static void unwatch(struct uapi_server *server, struct loop_watch *watch)
@@ -360,9 +426,7 @@ static int start(struct uapi_server *server)
 	err = open_timer(server);
 	if (err)
 		return err;
-	err = watch_file(server);
-	if (err)
-		goto err_close_timer;
+	watch_file(server);
 	/* See socket.h: somebody may have taken it for a stale one. */
 	err = -ENOENT;
 	if (*server->socket.path && !uapi_socket_has_file(&server->socket))
@@ -374,11 +438,11 @@ static int start(struct uapi_server *server)
 	if (err)
 		goto err_unwatch_file;
 	server->is_accepting = true;
+	set_alarm(server);
 	return 0;
 
 err_unwatch_file:
 	unwatch(server, &server->file);
-err_close_timer:
 	unwatch(server, &server->timer);
 	return err;
 }

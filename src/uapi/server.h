@@ -70,8 +70,7 @@ struct uapi_server;
  * Connections wait until loop_run(). See uapi_socket_open() for threads.
  *
  * Return: 0; -EADDRINUSE: another process serves that name; -EMFILE: no
- * descriptor, or no inotify instance (fs.inotify.max_user_instances), is left;
- * -errno.
+ * descriptor is left; -errno.
  */
 int uapi_server_open(struct uapi_server **out, struct loop *loop,
 		     struct device *device, const struct uapi_codec *codec,

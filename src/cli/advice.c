@@ -2,10 +2,20 @@
 #include "cli/advice.h"
 
 #include <errno.h>
+#include <net/if.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "uapi/server.h"
+
+#define OF_GROUP "see pids.max of the control group, and kernel.threads-max"
+
+/* The usual size of a thread's stack. */
+#define STACK_LEN (8UL << 20)
 
 #define IN_A_CONTAINER "in a container, add --device /dev/net/tun"
 
@@ -58,9 +68,90 @@ void advice_on_tun_fd(char *buf, size_t cap, int fd, int err)
 		 fd, strerror(-err));
 }
 
+static rlim_t get_limit(int resource)
+{
+	struct rlimit limit;
+
+	return getrlimit(resource, &limit) < 0 ? RLIM_INFINITY : limit.rlim_cur;
+}
+
+/* Can as much address space be had as a thread's stack takes? */
+static bool has_address_space(void)
+{
+	size_t len = STACK_LEN;
+	void *p = mmap(NULL, len, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	munmap(p, len);
+	return true;
+}
+
+static void name_memory_limit(char *buf, size_t cap)
+{
+	rlim_t space = get_limit(RLIMIT_AS), data = get_limit(RLIMIT_DATA);
+
+	if (space != RLIM_INFINITY)
+		snprintf(buf, cap, ": RLIMIT_AS is %llu bytes",
+			 (unsigned long long)space);
+	else if (data != RLIM_INFINITY)
+		snprintf(buf, cap, ": RLIMIT_DATA is %llu bytes",
+			 (unsigned long long)data);
+}
+
+/*
+ * The kernel says EAGAIN for a thread that RLIMIT_NPROC forbids, and for one
+ * that the limits of the control group or of the host do; the C library does
+ * for one whose stack does not fit into RLIMIT_AS.
+ */
+static void name_thread_limit(char *buf, size_t cap, const char *user)
+{
+	rlim_t threads = get_limit(RLIMIT_NPROC);
+
+	if (!has_address_space())
+		name_memory_limit(buf, cap);
+	else if (threads != RLIM_INFINITY && getuid() != 0)
+		snprintf(buf, cap,
+			 ": user %s%s%u%s may have no more threads: "
+			 "RLIMIT_NPROC is %llu for all of this user's on the "
+			 "host and in its containers together; or " OF_GROUP,
+			 user ? user : "", user ? " (" : "",
+			 (unsigned int)getuid(), user ? ")" : "",
+			 (unsigned long long)threads);
+	else
+		snprintf(buf, cap, ": no more threads: " OF_GROUP);
+}
+
+void advice_on_shortage(char *buf, size_t cap, const char *what,
+			const char *user, int err)
+{
+	size_t len;
+
+	snprintf(buf, cap, "%s: %s", what, strerror(-err));
+	len = strlen(buf);
+	switch (-err) {
+	case EAGAIN:
+		name_thread_limit(buf + len, cap - len, user);
+		break;
+	case EMFILE:
+		snprintf(buf + len, cap - len, ": RLIMIT_NOFILE is %llu",
+			 (unsigned long long)get_limit(RLIMIT_NOFILE));
+		break;
+	case ENFILE:
+		snprintf(buf + len, cap - len, ": see fs.file-max");
+		break;
+	case ENOMEM:
+		name_memory_limit(buf + len, cap - len);
+		break;
+	default:
+		break;
+	}
+}
+
 void advice_on_socket(char *buf, size_t cap, const char *name, int err)
 {
-	const char *hint = "";
+	char what[sizeof("cannot serve " UAPI_DIRECTORY "/.sock") + IFNAMSIZ];
 
 	switch (-err) {
 	case EADDRINUSE:
@@ -75,19 +166,19 @@ void advice_on_socket(char *buf, size_t cap, const char *name, int err)
 					"remove it",
 			 name);
 		return;
-	case EMFILE:
-		hint = " (or fs.inotify.max_user_instances is too small)";
-		break;
 	case EPERM:
-		hint = " (" UAPI_DIRECTORY
-		       " must belong to root or to the user "
-		       "of this process, and nobody else may write to it)";
-		break;
+		snprintf(buf, cap,
+			 "cannot serve " UAPI_DIRECTORY
+			 "/%s.sock: %s (" UAPI_DIRECTORY
+			 " must belong to root or to the user of this process, "
+			 "and nobody else may write to it)",
+			 name, strerror(-err));
+		return;
 	default:
-		break;
+		snprintf(what, sizeof(what),
+			 "cannot serve " UAPI_DIRECTORY "/%.15s.sock", name);
+		advice_on_shortage(buf, cap, what, NULL, err);
 	}
-	snprintf(buf, cap, "cannot serve " UAPI_DIRECTORY "/%s.sock: %s%s",
-		 name, strerror(-err), hint);
 }
 
 void advice_on_socket_fd(char *buf, size_t cap, int fd, int err)

@@ -10,12 +10,14 @@
 
 #include "base/log.h"
 #include "base/rcu.h"
+#include "cli/advice.h"
 #include "cli/bench_crypto.h"
 #include "cli/daemon.h"
 #include "cli/options.h"
 #include "cli/tunnel.h"
 #include "crypto/aead.h"
 #include "crypto/init.h"
+#include "isolate/limit.h"
 #include "isolate/isolate.h"
 
 enum {
@@ -105,12 +107,13 @@ static void print_version(void)
 static int run_daemon(const struct options *options)
 {
 	struct daemon daemon;
+	char why[TUNNEL_WHY_CAP];
 	int err;
 
 	err = daemon_fork(&daemon);
 	if (err) {
-		fprintf(stderr, "wiregather: cannot fork: %s\n",
-			strerror(-err));
+		advice_on_shortage(why, sizeof(why), "cannot fork", NULL, err);
+		fprintf(stderr, "wiregather: %s\n", why);
 		return EXIT_FAILURE;
 	}
 	if (daemon.child)
@@ -178,6 +181,8 @@ int main(int argc, char **argv)
 	}
 	warn(&options);
 	close_inherited(&options);
+	/* Before descriptors are opened, and before the fork. */
+	limits_raise();
 	/* Before the fork: what fails in there ends the program with a line. */
 	if (crypto_init()) {
 		fputs("wiregather: libsodium does not work here\n", stderr);

@@ -6,7 +6,9 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/code.h"
@@ -19,6 +21,9 @@ enum {
 	 * how often to look. */
 	TAKEOVER_MS = 3000,
 	TAKEOVER_PAUSE_MS = 10,
+	/* Descriptors for all sockets twice, as when the port changes, for
+	 * Landlock, and for some clients. */
+	SPARE_DESCRIPTORS = 40,
 };
 
 static const struct uapi_codec codec = {
@@ -75,6 +80,18 @@ static int open_tun(struct tunnel *t, const struct options *options)
 	return err;
 }
 
+/* What the TUN device lacks, and can do without. */
+static void log_device(const struct tun *tun, const struct options *options)
+{
+	if (tun->mtu_err)
+		log_error("cannot set the MTU to %d: %s", TUN_MTU_DEFAULT,
+			  strerror(-tun->mtu_err));
+	if (!options->no_vnet_hdr && !(tun->features & TUN_VNET))
+		log_event("%s has no virtio-net header: packets pass it one by "
+			  "one",
+			  tun->name);
+}
+
 /*
  * Serve the configuration socket. The name of the interface was free, as it is
  * made by now; but the process that had an interface of this name before may
@@ -119,9 +136,12 @@ static int open_server(struct tunnel *t, const struct options *options)
  */
 static int explain(struct tunnel *t, const char *what, int err)
 {
+	const char *user = t->isolate.config.user;
+
+	if (!user && user_is(&t->isolate.user))
+		user = USER_DEFAULT;
 	if (err)
-		snprintf(t->why, sizeof(t->why), "%s: %s", what,
-			 strerror(-err));
+		advice_on_shortage(t->why, sizeof(t->why), what, user, err);
 	return err;
 }
 
@@ -202,6 +222,34 @@ static int prepare_isolation(struct tunnel *t, const struct options *options)
 	return explain_isolation(t, isolate_init(&t->isolate, &config));
 }
 
+/*
+ * See that there are descriptors left for what is opened later. Without them
+ * there would be an interface that cannot be configured, or has no sockets.
+ */
+static int check_descriptors(struct tunnel *t)
+{
+	struct rlimit limit;
+	int first;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	first = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	if (first >= 0)
+		close(first);
+	/* The lowest that is free: all below are taken. */
+	if (first >= 0 && limit.rlim_cur >= (rlim_t)first + SPARE_DESCRIPTORS)
+		return 0;
+	snprintf(
+		t->why, sizeof(t->why),
+		"RLIMIT_NOFILE is %llu: too few descriptors, at least %llu are "
+		"needed",
+		(unsigned long long)limit.rlim_cur,
+		(first < 0 ? (unsigned long long)limit.rlim_cur
+			   : (unsigned long long)first) +
+			SPARE_DESCRIPTORS);
+	return -EMFILE;
+}
+
 /**
  * start() - have the threads run, in a process that is sealed
  * @t:		tunnel
@@ -213,6 +261,9 @@ static int start(struct tunnel *t, const struct options *options)
 {
 	int err;
 
+	err = check_descriptors(t);
+	if (err)
+		return err;
 	err = explain_isolation(
 		t, isolate_restrict(&t->isolate,
 				    uapi_server_get_directory(t->server)));
@@ -250,6 +301,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	if (err)
 		goto err_close_signals;
 	log_init(options->level, tunnel->tun.name);
+	log_device(&tunnel->tun, options);
 	err = open_engine(tunnel, options);
 	if (err) {
 		tun_close(&tunnel->tun);

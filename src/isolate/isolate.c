@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -113,18 +112,6 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 
 /* ------------------------------------------------------------ stage 2 */
 
-/* Secrets are locked in memory, and that is limited for all but root. */
-static void raise_memlock(void)
-{
-	struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
-
-	if (!setrlimit(RLIMIT_MEMLOCK, &limit) ||
-	    getrlimit(RLIMIT_MEMLOCK, &limit) < 0)
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_MEMLOCK, &limit);
-}
-
 static int change_user(struct isolate *isolate)
 {
 	bool is_wanted = isolate->config.user, is_changed;
@@ -166,8 +153,14 @@ static int set_capabilities(struct isolate *isolate, bool has_file)
 	return err ? fail(isolate, err, "cannot drop capabilities") : 0;
 }
 
+/* A kernel that is able to, and has nothing left to do it with. */
+static bool is_shortage(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
+}
+
 /* What threads and programs hand on to those that they start. */
-static void close_off(struct isolate *isolate, const char *directory)
+static int close_off(struct isolate *isolate, const char *directory)
 {
 	int err;
 
@@ -176,16 +169,19 @@ static void close_off(struct isolate *isolate, const char *directory)
 	if (IS_SANITIZED) {
 		/* A leak check is done by a tracer. */
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-		return;
+		return 0;
 	}
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	/* Where it is missing, the filter does the same. */
 	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	err = landlock_restrict(directory);
+	if (is_shortage(err))
+		return fail(isolate, err, "cannot enter Landlock");
 	if (err < 0)
 		miss(isolate, "no Landlock", err);
 	else
 		isolate->landlock = err;
+	return 0;
 }
 
 int isolate_restrict(struct isolate *isolate, const char *directory)
@@ -196,13 +192,12 @@ int isolate_restrict(struct isolate *isolate, const char *directory)
 		return 0;
 	isolate->task_dir =
 		open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	raise_memlock();
 	caps_limit(KEEP);
 	err = change_user(isolate);
 	if (!err)
 		err = set_capabilities(isolate, directory);
 	if (!err)
-		close_off(isolate, directory);
+		err = close_off(isolate, directory);
 	return err;
 }
 

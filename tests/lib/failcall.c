@@ -53,6 +53,9 @@
 /* Attributes of the headers say that pointers here are never NULL. */
 #pragma GCC diagnostic ignored "-Wnonnull-compare"
 
+/* The same on every architecture; older headers have no name for it. */
+#define LANDLOCK_CREATE_RULESET 444
+
 enum {
 	N_SITES = 2048,
 	DEPTH = 12,
@@ -470,6 +473,8 @@ long syscall(long number, ...)
 		words[i] = va_arg(args, unsigned long);
 	va_end(args);
 	if (number == SYS_memfd_secret && fails("memfd_secret"))
+		return -1;
+	if (number == LANDLOCK_CREATE_RULESET && fails("landlock"))
 		return -1;
 	return NEXT(syscall)(number, words[0], words[1], words[2], words[3],
 			     words[4], words[5]);

@@ -54,7 +54,7 @@ static void on_socket(void **state)
 	} cases[] = {
 		{ EADDRINUSE, "a23456789012345.sock is in use" },
 		{ EEXIST, "no socket" },
-		{ EMFILE, "fs.inotify.max_user_instances" },
+		{ EMFILE, "RLIMIT_NOFILE" },
 		{ EROFS, "Read-only file system" },
 	};
 	char line[TUNNEL_WHY_CAP];

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "isolate/limit.h"
+
+#include <sys/resource.h>
+
+#include "base/bytes.h"
+
+/* What is wanted of each limit. RLIM_INFINITY is the greatest number. */
+static const struct {
+	int resource;
+	rlim_t wanted;
+} limits[] = {
+	{ RLIMIT_NPROC, RLIM_INFINITY },
+	{ RLIMIT_NOFILE, LIMIT_DESCRIPTORS },
+	{ RLIMIT_MEMLOCK, RLIM_INFINITY },
+};
+
+static void raise_limit(int resource, rlim_t wanted)
+{
+	struct rlimit both = { wanted, wanted };
+	struct rlimit limit;
+
+	if (getrlimit(resource, &limit) < 0)
+		return;
+	/* Takes CAP_SYS_RESOURCE. */
+	if (limit.rlim_max < wanted && !setrlimit(resource, &both))
+		return;
+	if (limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(resource, &limit);
+}
+
+void limits_raise(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++)
+		raise_limit(limits[i].resource, limits[i].wanted);
+}

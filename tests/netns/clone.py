@@ -24,6 +24,8 @@ PORT = 9
 NEW = (b"change@/devices/platform/vmgenid\0ACTION=change\0"
        b"DEVPATH=/devices/platform/vmgenid\0SUBSYSTEM=platform\0"
        b"NEW_VMGENID=1\0")
+# A daemon that has not run for so long has nothing left to do, in seconds.
+REST = 1.2
 # More than a socket's buffer has room for.
 MANY = 1500
 IS_FIRST = os.stat("/proc/self/ns/user").st_ino == 0xEFFFFFFD
@@ -45,11 +47,42 @@ class Kernel:
         check_equal(error, 0, "the kernel's answer to an event")
 
 
+def tasks_of(pid, name):
+    """A file of each thread of a process, by thread."""
+    found = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/{name}", encoding="ascii") as file:
+            found[task] = file.read()
+    return found
+
+
 class Frozen:
-    """The daemon stopped, and its memory."""
+    """The daemon stopped, and its memory.
+
+    Registers are not put back. So both times each thread must sleep in the
+    same call: it is stopped when none has run for longer than what a daemon
+    does by and by takes (RELEASE_AFTER_MS of the worker, among others).
+    """
 
     def __init__(self, tunnel):
         self.pid = tunnel.pid
+
+    def rest(self):
+        """Wait until no thread has run for a while."""
+        def switches():
+            return {task: re.findall(r"ctxt_switches:\s+(\d+)", text)
+                    for task, text in tasks_of(self.pid, "status").items()}
+
+        def have_slept():
+            before = switches()
+            time.sleep(REST)
+            return before == switches()
+
+        wait_until(have_slept, "all threads sleep", 30)
+
+    def places(self):
+        """Where each thread sleeps."""
+        return tasks_of(self.pid, "syscall")
 
     def regions(self):
         with open(f"/proc/{self.pid}/maps", encoding="ascii") as file:
@@ -60,14 +93,11 @@ class Frozen:
                     yield int(start, 16), int(end, 16)
 
     def are_stopped(self):
-        for task in os.listdir(f"/proc/{self.pid}/task"):
-            with open(f"/proc/{self.pid}/task/{task}/status",
-                      encoding="ascii") as file:
-                if "T (stopped)" not in file.read():
-                    return False
-        return True
+        return all("T (stopped)" in text
+                   for text in tasks_of(self.pid, "status").values())
 
     def __enter__(self):
+        self.rest()
         os.kill(self.pid, signal.SIGSTOP)
         wait_until(self.are_stopped, "all threads are stopped", 10, 0.01)
         # pylint: disable-next=consider-using-with
@@ -79,7 +109,7 @@ class Frozen:
         os.kill(self.pid, signal.SIGCONT)
 
     def save(self):
-        saved = []
+        saved = [self.places()]
         for start, end in self.regions():
             with contextlib.suppress(OSError):
                 self.memory.seek(start)
@@ -87,7 +117,8 @@ class Frozen:
         return saved
 
     def restore(self, saved):
-        for start, data in saved:
+        check_equal(self.places(), saved[0], "where the threads sleep")
+        for start, data in saved[1:]:
             self.memory.seek(start)
             written = self.memory.write(data)
             check_equal(written, len(data), f"bytes put back at {start:x}")

@@ -478,20 +478,38 @@ static void forget_source(struct peer *peer)
 }
 
 /**
+ * zero_keys() - wipe what nobody has used for long
+ * @peer:	peer
+ * @now:	the present
+ *
+ * Another thread may be about to agree on new keys, or an answer be on its way:
+ * what is young stays.
+ */
+static void zero_keys(struct peer *peer, uint64_t now)
+{
+	noise_keypairs_wipe_old(&peer->keypairs, TIMERS_ZERO_NS, now);
+	if (!peer->timers.is_attempting &&
+	    noise_handshake_clear_unless_busy(&peer->handshake, now))
+		return;
+	timers_zero_later(&peer->timers, now);
+	/* For the deadline. */
+	device_poke_peer(peer);
+}
+
+/**
  * act() - do what the timers of a peer say
  * @peer:	peer
  * @actions:	or of enum timers_action
+ * @now:	the present
  */
-static void act(struct peer *peer, unsigned int actions)
+static void act(struct peer *peer, unsigned int actions, uint64_t now)
 {
 	struct device *device = peer->device;
 
 	if (actions & TIMERS_DROP_STAGED)
 		staged_clear(device->staged, &peer->staged);
-	if (actions & TIMERS_ZERO_KEYS) {
-		noise_handshake_clear(&peer->handshake);
-		noise_keypairs_clear(&peer->keypairs);
-	}
+	if (actions & TIMERS_ZERO_KEYS)
+		zero_keys(peer, now);
 	if (actions & TIMERS_FORGET_SOURCE)
 		forget_source(peer);
 	if (actions & TIMERS_INITIATE)
@@ -520,7 +538,7 @@ static void look_at(struct device *device, struct peer *peer, uint64_t now)
 	verdict = timers_check(&peer->timers, now, random);
 	schedule_set(&device->schedule, &peer->due, verdict.next_ns);
 	if (verdict.actions)
-		act(peer, verdict.actions);
+		act(peer, verdict.actions, now);
 }
 
 uint64_t device_tick(struct device *device, uint64_t now)

@@ -11,7 +11,6 @@ static const uint64_t rekey_attempt_ns = REKEY_ATTEMPT_TIME * NSEC_PER_SEC;
 static const uint64_t keepalive_ns = KEEPALIVE_TIMEOUT * NSEC_PER_SEC;
 static const uint64_t unanswered_limit_ns =
 	(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) * NSEC_PER_SEC;
-static const uint64_t zero_ns = 3 * REJECT_AFTER_TIME * NSEC_PER_SEC;
 
 /**
  * get() - read what another thread may write
@@ -126,6 +125,15 @@ void timers_note_handshake_sent(struct timers *timers, bool is_response,
 void timers_note_session(struct timers *timers, uint64_t now)
 {
 	set(&timers->session_ns, now);
+}
+
+void timers_zero_later(struct timers *timers, uint64_t now)
+{
+	uint64_t never = 0;
+
+	atomic_compare_exchange_strong_explicit(&timers->session_ns, &never,
+						now, memory_order_relaxed,
+						memory_order_relaxed);
 }
 
 void timers_note_handshake_done(struct timers *timers)
@@ -250,15 +258,11 @@ static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 static void give_up(struct timers *timers, uint64_t now,
 		    struct timers_verdict *v)
 {
-	uint64_t never = 0;
-
 	timers->is_attempting = false;
 	v->actions |= TIMERS_DROP_STAGED;
 	set(&timers->owed_ns, 0);
 	/* What is left of the handshake is wiped in due time as well. */
-	atomic_compare_exchange_strong_explicit(&timers->session_ns, &never,
-						now, memory_order_relaxed,
-						memory_order_relaxed);
+	timers_zero_later(timers, now);
 }
 
 /**
@@ -392,9 +396,10 @@ static void check_session(struct timers *timers, uint64_t now,
 {
 	uint64_t since = get(&timers->session_ns);
 
-	if (!since || !is_due(since + zero_ns, now, v))
+	if (!since || !is_due(since + TIMERS_ZERO_NS, now, v))
 		return;
-	/* Should keys be derived in this very moment, they are left alone. */
+	/* Should keys be derived in this very moment, they are left alone, here
+	 * and by their age in zero_keys() of device.c. */
 	if (atomic_compare_exchange_strong_explicit(&timers->session_ns, &since,
 						    0, memory_order_relaxed,
 						    memory_order_relaxed))

@@ -54,8 +54,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
+#include "noise/constants.h"
+
 /* "No deadline"; the same as SCHEDULE_NEVER. */
 #define TIMERS_NEVER UINT64_MAX
+
+/* Keys are wiped so long after the last were derived (paper, section 6). */
+#define TIMERS_ZERO_NS (3 * (uint64_t)REJECT_AFTER_TIME * NSEC_PER_SEC)
 
 /* What is to be done; any number of these. */
 enum timers_action {
@@ -69,7 +75,10 @@ enum timers_action {
 	TIMERS_KEEPALIVE = 8,
 	/* The attempt has failed: drop staged packets. */
 	TIMERS_DROP_STAGED = 16,
-	/* Wipe handshake and keypairs. */
+	/*
+	 * Wipe keypairs that are TIMERS_ZERO_NS old, and the handshake, unless
+	 * that is under way: then timers_zero_later().
+	 */
 	TIMERS_ZERO_KEYS = 32,
 };
 
@@ -177,6 +186,15 @@ bool timers_want_handshake(struct timers *timers);
  */
 void timers_note_handshake_sent(struct timers *timers, bool is_response,
 				uint64_t now);
+
+/**
+ * timers_zero_later() - have what is left wiped TIMERS_ZERO_NS from now
+ * @timers:	timers
+ * @now:	the present
+ *
+ * Unless it will be sooner. Control thread.
+ */
+void timers_zero_later(struct timers *timers, uint64_t now);
 
 /**
  * timers_note_session() - keys were derived

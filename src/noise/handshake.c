@@ -117,13 +117,37 @@ void noise_handshake_deinit(struct noise_handshake *hs)
 	secret_zero(hs, sizeof(*hs));
 }
 
-void noise_handshake_clear(struct noise_handshake *hs)
+/**
+ * clear() - back to the start
+ * @hs:		handshake, locked
+ */
+static void clear(struct noise_handshake *hs)
 {
-	pthread_mutex_lock(&hs->lock);
 	drop_index(hs);
 	wipe_progress(hs);
 	wipe_static_static(hs);
+}
+
+void noise_handshake_clear(struct noise_handshake *hs)
+{
+	pthread_mutex_lock(&hs->lock);
+	clear(hs);
 	pthread_mutex_unlock(&hs->lock);
+}
+
+bool noise_handshake_clear_unless_busy(struct noise_handshake *hs, uint64_t now)
+{
+	bool is_busy;
+
+	pthread_mutex_lock(&hs->lock);
+	is_busy = (hs->state == HANDSHAKE_CONSUMED_INITIATION ||
+		   hs->state == HANDSHAKE_CREATED_RESPONSE) &&
+		  !clock_has_passed(hs->taken_ns, REKEY_TIMEOUT * NSEC_PER_SEC,
+				    now);
+	if (!is_busy)
+		clear(hs);
+	pthread_mutex_unlock(&hs->lock);
+	return !is_busy;
 }
 
 void noise_handshake_close(struct noise_handshake *hs)

@@ -129,6 +129,19 @@ void noise_handshake_deinit(struct noise_handshake *hs);
 void noise_handshake_clear(struct noise_handshake *hs);
 
 /**
+ * noise_handshake_clear_unless_busy() - the same, unless an answer is being made
+ * @hs:		handshake
+ * @now:	the present, by the clock of noise_local_consume_initiation()
+ *
+ * It is left alone if an initiation was taken and not answered, in the last
+ * REKEY_TIMEOUT. Any thread.
+ *
+ * Return: true if it was cleared.
+ */
+bool noise_handshake_clear_unless_busy(struct noise_handshake *hs,
+				       uint64_t now);
+
+/**
  * noise_handshake_close() - clear, and take or make nothing any more
  * @hs:		handshake
  *

@@ -286,18 +286,47 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps)
 	pthread_mutex_unlock(&kps->lock);
 }
 
-bool noise_keypairs_clear(struct noise_keypairs *kps)
+/**
+ * empty_slots() - end the time of keypairs in their slots
+ * @kps:	slots, locked
+ * @age_ns:	those that are younger stay
+ * @now:	the present
+ *
+ * Return: true if there was one that went.
+ */
+static bool empty_slots(struct noise_keypairs *kps, uint64_t age_ns,
+			uint64_t now)
 {
 	struct noise_keypair **slots[] = { &kps->previous, &kps->next,
 					   &kps->current };
 	bool was_there = false;
 
-	pthread_mutex_lock(&kps->lock);
 	for (size_t i = 0; i < ARRAY_LEN(slots); i++) {
-		was_there |= retire(*slots[i]);
-		drop(kps, *slots[i]);
+		struct noise_keypair *kp = *slots[i];
+
+		if (kp && !clock_has_passed(kp->created_ns, age_ns, now))
+			continue;
+		was_there |= retire(kp);
+		drop(kps, kp);
 		*slots[i] = NULL;
 	}
+	return was_there;
+}
+
+bool noise_keypairs_clear(struct noise_keypairs *kps)
+{
+	bool was_there;
+
+	pthread_mutex_lock(&kps->lock);
+	was_there = empty_slots(kps, 0, 0);
 	pthread_mutex_unlock(&kps->lock);
 	return was_there;
+}
+
+void noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
+			     uint64_t now)
+{
+	pthread_mutex_lock(&kps->lock);
+	empty_slots(kps, age_ns, now);
+	pthread_mutex_unlock(&kps->lock);
 }

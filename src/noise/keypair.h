@@ -270,4 +270,16 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps);
  */
 bool noise_keypairs_clear(struct noise_keypairs *kps);
 
+/**
+ * noise_keypairs_wipe_old() - empty the slots whose keypairs are that old
+ * @kps:	slots
+ * @age_ns:	age, by the clock of noise_handshake_begin_session()
+ * @now:	the present
+ *
+ * As noise_keypairs_clear(), but keys that another thread derives meanwhile are
+ * left alone.
+ */
+void noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
+			     uint64_t now);
+
 #endif /* NOISE_KEYPAIR_H */

@@ -47,6 +47,13 @@ interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick wait
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
 
+KERNELS = bullseye bookworm trixie
+old-kernels: all ## the platform, io and netns suites on Debian's older kernels, in QEMU
+	@status=0; for suite in $(KERNELS); do \
+		tools/old-kernel $$suite $(BUILD)/kernels/$$suite && \
+		tests/kernels/run.py $(BUILD) $(BUILD)/kernels/$$suite || status=1; \
+	done; exit $$status
+
 cross-arm64: ## build for arm64, run the unit suites under qemu-user
 	tools/cross-arm64
 
@@ -88,5 +95,5 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop cross-arm64 \
+.PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross-arm64 \
 	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install clean help

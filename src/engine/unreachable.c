@@ -21,6 +21,7 @@ enum {
 	PROTO_ICMP4 = 1,
 	PROTO_ICMP6 = 58,
 	TTL = 64,
+	SOURCE4_AT = 12,
 	DESTINATION4_AT = 16,
 };
 
@@ -37,8 +38,8 @@ static bool may_answer4(const uint8_t *p, size_t len)
 
 	if (hdr_len < IPV4_LEN || len < hdr_len + ICMP_LEN || offset)
 		return false;
-	/* From nowhere, from or to a group or a broadcast. */
-	if (!p[12] || p[12] >= 224 || !p[16] || p[16] >= 224)
+	/* From nowhere or loopback, from or to a group or a broadcast. */
+	if (!p[12] || p[12] == 127 || p[12] >= 224 || !p[16] || p[16] >= 224)
 		return false;
 	return p[9] != PROTO_ICMP4 || is_query4(p[hdr_len]);
 }
@@ -128,10 +129,12 @@ size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
 				   : make6(out, packet, len);
 }
 
+/* Is the packet to a directed broadcast, or does it claim to be from one? */
 static bool is_broadcast(const struct unreachable *u, const uint8_t *packet)
 {
 	return packet[0] >> 4 == 4 && u->broadcasts &&
-	       broadcasts_have(u->broadcasts, packet + DESTINATION4_AT);
+	       (broadcasts_have(u->broadcasts, packet + DESTINATION4_AT) ||
+		broadcasts_have(u->broadcasts, packet + SOURCE4_AT));
 }
 
 void unreachable_send(struct unreachable *u, struct tun *tun,

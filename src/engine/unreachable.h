@@ -59,7 +59,7 @@ size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
  * @len:	its length
  * @now:	the present
  *
- * No packet to a directed broadcast address is answered, either. One thread at a
+ * No packet to or from a directed broadcast address is answered, either. One thread at a
  * time.
  */
 void unreachable_send(struct unreachable *u, struct tun *tun,

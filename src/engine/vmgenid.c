@@ -44,10 +44,10 @@
 enum {
 	/* Longer than any event of the kernel (UEVENT_BUFFER_SIZE is 2048). */
 	EVENT_CAP = 8192,
+	/* Room for all devices of a host at once, as "udevadm trigger" does it. */
+	RCVBUF_LEN = 1 << 20,
 	/* Events taken per call, so that a flood does not hold the thread. */
 	EVENTS_MAX = 64,
-	/* Failures in a row after which nothing good comes any more. */
-	FAILURES_MAX = 16,
 	/* The group of the kernel's own events; udev's have another. */
 	GROUP_KERNEL = 1,
 };
@@ -78,12 +78,17 @@ static int open_socket(void)
 		.nl_family = AF_NETLINK,
 		.nl_groups = GROUP_KERNEL,
 	};
+	const int room = RCVBUF_LEN;
 	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			NETLINK_KOBJECT_UEVENT);
 	int err;
 
 	if (fd < 0)
 		return -errno;
+	/* Without the right to it, the default must do. */
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room,
+				 sizeof(room));
 	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter,
 		       sizeof(filter)) == 0 &&
 	    bind(fd, (const void *)&addr, sizeof(addr)) == 0)
@@ -134,16 +139,11 @@ void vmgenid_open(struct vmgenid *v)
 			  strerror(-owner));
 }
 
-static void unwatch(struct vmgenid *v)
+void vmgenid_close(struct vmgenid *v)
 {
 	if (v->loop)
 		loop_remove(v->loop, &v->watch);
 	v->loop = NULL;
-}
-
-void vmgenid_close(struct vmgenid *v)
-{
-	unwatch(v);
 	if (v->fd >= 0)
 		close(v->fd);
 	v->fd = -1;
@@ -204,13 +204,8 @@ static void ready(struct loop_watch *watch, uint32_t events)
 			  "cloned: all sessions end");
 		v->renew(v->arg);
 	}
-	v->n_failed = r < 0 ? v->n_failed + 1 : 0;
-	if (v->n_failed < FAILURES_MAX)
-		return;
-	/* It would be reported as readable for ever. */
-	log_error("events of the kernel cannot be received any more: %s",
-		  strerror(-r));
-	unwatch(v);
+	if (r < 0)
+		loop_fail(v->loop, watch, "events of the kernel", r);
 }
 
 int vmgenid_watch(struct vmgenid *v, struct loop *loop,

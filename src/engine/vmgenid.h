@@ -14,7 +14,6 @@
 /**
  * struct vmgenid - the socket for the kernel's events
  * @fd:		netlink socket, -1: none
- * @n_failed:	receives that failed, one after the other
  * @loop:	that watches the socket, NULL: none does
  * @watch:	of @loop
  * @renew:	called for each new generation
@@ -22,7 +21,6 @@
  */
 struct vmgenid {
 	int fd;
-	unsigned int n_failed;
 	struct loop *loop;
 	struct loop_watch watch;
 	void (*renew)(void *arg);

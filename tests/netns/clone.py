@@ -27,7 +27,7 @@ NEW = (b"change@/devices/platform/vmgenid\0ACTION=change\0"
 # A daemon that has not run for so long has nothing left to do, in seconds.
 REST = 1.2
 # More than a socket's buffer has room for.
-MANY = 1500
+MANY = 3000
 IS_FIRST = os.stat("/proc/self/ns/user").st_ino == 0xEFFFFFFD
 
 

@@ -104,6 +104,9 @@ static void no_answer(void **state)
 	make_v4(17, 100);
 	packet[12] = 255; /* from a broadcast */
 	expect_none(100);
+	make_v4(17, 100);
+	packet[12] = 127; /* from loopback */
+	expect_none(100);
 	make_v4(1, 100);
 	packet[20] = 3; /* an ICMP error */
 	expect_none(100);
@@ -133,12 +136,58 @@ static void no_answer(void **state)
 	assert_true(unreachable_make(out, packet, make_v6(58, 100)) > 0);
 }
 
+static unsigned int n_written;
+
+static ssize_t count_writes(int fd, const struct iovec *iov, int cnt)
+{
+	ssize_t len = 0;
+
+	(void)fd;
+	for (int i = 0; i < cnt; i++)
+		len += (ssize_t)iov[i].iov_len;
+	n_written++;
+	return len;
+}
+
+/* Is the packet answered, by way of unreachable_send()? */
+static bool is_told(struct unreachable *u)
+{
+	static const struct tun_sys sys = { .writev = count_writes };
+	struct tun tun = { .sys = &sys };
+
+	n_written = 0;
+	unreachable_send(u, &tun, packet, 100, 1);
+	return n_written == 1;
+}
+
+/* To or from the last address of a network of the interface. */
+static void broadcasts(void **state)
+{
+	static struct broadcasts set;
+	struct unreachable u = { .broadcasts = NULL };
+	uint32_t last;
+
+	(void)state;
+	memcpy(&last, "\x0a\0\0\xff", 4);
+	set.entries[1].directed = last;
+	make_v4(17, 100);
+	packet[19] = 255;
+	assert_true(is_told(&u));
+	u.broadcasts = &set;
+	assert_false(is_told(&u));
+	packet[19] = 254;
+	assert_true(is_told(&u));
+	packet[15] = 255;
+	assert_false(is_told(&u));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ipv4),
 		cmocka_unit_test(ipv6),
 		cmocka_unit_test(no_answer),
+		cmocka_unit_test(broadcasts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

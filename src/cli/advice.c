@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "isolate/limit.h"
 #include "uapi/server.h"
 
 #define OF_GROUP "see pids.max of the control group, and kernel.threads-max"
@@ -68,7 +69,7 @@ void advice_on_tun_fd(char *buf, size_t cap, int fd, int err)
 		 fd, strerror(-err));
 }
 
-static rlim_t get_limit(int resource)
+static rlim_t get_limit(LIMIT_TYPE resource)
 {
 	struct rlimit limit;
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "isolate/limit.h"
 
-#include <sys/resource.h>
-
 #include "base/bytes.h"
 
 /* What is wanted of each limit. RLIM_INFINITY is the greatest number. */
 static const struct {
-	int resource;
+	LIMIT_TYPE resource;
 	rlim_t wanted;
 } limits[] = {
 	{ RLIMIT_NPROC, RLIM_INFINITY },
@@ -15,7 +13,7 @@ static const struct {
 	{ RLIMIT_MEMLOCK, RLIM_INFINITY },
 };
 
-static void raise_limit(int resource, rlim_t wanted)
+static void raise_limit(LIMIT_TYPE resource, rlim_t wanted)
 {
 	struct rlimit both = { wanted, wanted };
 	struct rlimit limit;

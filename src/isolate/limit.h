@@ -13,6 +13,15 @@
 #ifndef ISOLATE_LIMIT_H
 #define ISOLATE_LIMIT_H
 
+#include <sys/resource.h>
+
+/* How the C library declares getrlimit(2). */
+#ifdef __GLIBC__
+#define LIMIT_TYPE enum __rlimit_resource
+#else
+#define LIMIT_TYPE int
+#endif
+
 enum {
 	/* Descriptors that are enough for whatever comes. */
 	LIMIT_DESCRIPTORS = 1024,

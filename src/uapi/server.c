@@ -2,6 +2,7 @@
 #include "uapi/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -342,6 +343,16 @@ err_close:
 	return err;
 }
 
+/* Or is it the process that may open no more? */
+static bool has_descriptor(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (copy >= 0)
+		close(copy);
+	return copy >= 0;
+}
+
 /* The errno alone names a resource that there is plenty of. */
 static const char *inotify_hint(int err)
 {
@@ -361,8 +372,10 @@ static const char *inotify_hint(int err)
  *
  * inotify is shared with all that runs on the host, and may be used up: then
  * the file is looked for now and then.
+ *
+ * Return: 0; -EMFILE: the process may have no more descriptors.
  */
-static void watch_file(struct uapi_server *server)
+static int watch_file(struct uapi_server *server)
 {
 	char *directory = server->directory;
 	char *end;
@@ -371,19 +384,20 @@ static void watch_file(struct uapi_server *server)
 	server->file.fd = -1;
 	server->look_at = NEVER;
 	if (!*server->socket.path)
-		return;
+		return 0;
 	memcpy(directory, server->socket.path, sizeof(server->directory));
 	end = strrchr(directory, '/');
 	/* The root's own name is its slash. */
 	end[end == directory] = 0;
 	err = open_inotify(server);
-	if (!err)
-		return;
+	if (!err || (err == -EMFILE && !has_descriptor(server->socket.fd)))
+		return err;
 	log_error("uapi: no inotify to watch %s with: %s%s; it is looked for "
 		  "every %d s",
 		  server->socket.path, strerror(-err), inotify_hint(err),
 		  (int)(LOOK_NS / NSEC_PER_SEC));
 	server->look_at = uapi_now() + LOOK_NS;
+	return 0;
 }
 
 static void unwatch(struct uapi_server *server, struct loop_watch *watch)
@@ -426,7 +440,9 @@ static int start(struct uapi_server *server)
 	err = open_timer(server);
 	if (err)
 		return err;
-	watch_file(server);
+	err = watch_file(server);
+	if (err)
+		goto err_close_timer;
 	/* See socket.h: somebody may have taken it for a stale one. */
 	err = -ENOENT;
 	if (*server->socket.path && !uapi_socket_has_file(&server->socket))
@@ -443,6 +459,7 @@ static int start(struct uapi_server *server)
 
 err_unwatch_file:
 	unwatch(server, &server->file);
+err_close_timer:
 	unwatch(server, &server->timer);
 	return err;
 }

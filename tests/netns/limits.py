@@ -54,6 +54,21 @@ def fail_always(table, name, err):
     table.plan(failcall.ONE_NAME, err, 1, failcall.ALWAYS, name=name)
 
 
+# ------------------------------------------------------------- the device
+
+
+@case("a TUN driver that refuses the virtio-net header: it works without")
+def no_header(l):
+    with faults(l) as table:
+        # The first of all: TUNSETIFF.
+        table.plan(failcall.ONE_NAME, errno.EINVAL, 1, 1, name="ioctl")
+        tunnel = l.tunnel(l.node("c"), "wgc", 0).start()
+        check_equal(table.n_failed, 1, "calls that failed")
+    check("no virtio-net header" in tunnel.log(), tunnel.log())
+    tunnel.configure()
+    tunnel.up("10.9.1.1/24")
+
+
 # ----------------------------------------------------------------- threads
 
 

@@ -51,13 +51,18 @@ static unsigned int go(void)
 	       (unsigned int)(now.trains[ROUND] - was.trains[ROUND]);
 }
 
-/* Traffic every 100 ms. Return: how many trains were tried. */
+/*
+ * Traffic every 100 ms, or every second if it goes on for long.
+ *
+ * Return: how many trains were tried.
+ */
 static unsigned int go_for(int64_t ms)
 {
+	int64_t step = ms > 200000 ? 1000 : 100;
 	unsigned int n = 0;
 
 	for (int64_t end = fake.now_ms + ms; fake.now_ms < end;
-	     fake.now_ms += 100)
+	     fake.now_ms += step)
 		n += go();
 	return n;
 }
@@ -347,6 +352,54 @@ static void full_in_a_trial(void **state)
 	assert_int_equal(n_notices, 0);
 }
 
+static struct random chance;
+
+/* Trains are refused often, single datagrams seldom, for any reason. */
+static int random_rule(const struct fake_message *m)
+{
+	static const int errs[] = { EIO,    EMSGSIZE, EINVAL,	   EPERM,
+				    EACCES, EDOM,     EHOSTUNREACH };
+	size_t dice = random_below(&chance, m->segment_len ? 12 : 200);
+
+	return dice < ARRAY_LEN(errs) ? errs[dice] : 0;
+}
+
+/*
+ * Whatever was learned, in whatever order: every datagram is accounted for,
+ * and in the end, when trains pass, all of them are back within 10 minutes.
+ */
+static void heals_from_anything(void **state)
+{
+	const struct ug_endpoint *all[] = { &ep_a, &ep_b, &ep_c, &ep_six };
+	size_t knew = 0;
+
+	(void)state;
+	random_init(&chance, 0x5eed0010);
+	for (int round = 0; round < 20; round++) {
+		n_dgrams = 0;
+		while (n_dgrams < 120)
+			add(all[random_below(&chance, 4)],
+			    2 + random_below(&chance, 30),
+			    4 + 300 * random_below(&chance, 5));
+		fake.rule = random_rule;
+		for (int k = 0; k < 25; k++) {
+			fake.n = 0;
+			account(ug_send(sock, batch, NULL, dgrams, n_dgrams,
+					status, 0));
+			fake.now_ms += (int)random_below(&chance, 2000);
+		}
+		knew += path_knows(sock->paths);
+		fake.rule = NULL;
+		for (int k = 0; k < 610; k++, fake.now_ms += 1000) {
+			fake.n = 0;
+			ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 0);
+		}
+		assert_false(path_knows(sock->paths));
+	}
+	/* It was about something. */
+	assert_true(knew > 10);
+}
+
 /* On a kernel that corrupts trains of one size there are none of these. */
 static void uneven_trains(void **state)
 {
@@ -390,6 +443,7 @@ int main(void)
 		SENDING_TEST(refused_by_rate),
 		SENDING_TEST(not_of_the_train),
 		SENDING_TEST(full_in_a_trial),
+		SENDING_TEST(heals_from_anything),
 		SENDING_TEST(uneven_trains),
 	};
 

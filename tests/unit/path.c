@@ -164,7 +164,13 @@ static void *writer(void *arg)
 	for (uint32_t i = 0; i < ROUNDS; i++) {
 		struct ug_endpoint ep = numbered(i % 9000);
 
-		path_learn(arg, &ep, 1000 + i % 9000, i, false);
+		path_learn(arg, &ep, 1000 + i % 9000, i, i % 7 == 0);
+		if (i % 5 == 0)
+			path_claim(arg, &ep, i);
+		if (i % 11 == 0)
+			path_passed(arg, &ep, 20000);
+		if (i % 13 == 0)
+			path_strike(arg, &ep);
 		if (i % 3000 == 0)
 			path_forget_caps(arg);
 	}
@@ -183,10 +189,13 @@ static void no_torn_reads(void **state)
 				 0);
 	for (uint32_t i = 0; i < ROUNDS * 4; i++) {
 		struct ug_endpoint ep = numbered(i % 9000);
-		uint32_t cap = path_cap(t, &ep, 0, NULL);
+		bool is_due;
+		uint32_t cap = path_cap(t, &ep, i, &is_due);
 
 		if (cap != PATH_UNLIMITED)
 			assert_int_equal(cap, 1000 + i % 9000);
+		if (is_due)
+			path_claim(t, &ep, i);
 	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);

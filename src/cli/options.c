@@ -292,23 +292,27 @@ static int take_words(struct options *options, int argc, char **argv)
  */
 static int parse_variable(struct options *options)
 {
-	char words[VARIABLE_CAP], error[OPTIONS_ERROR_CAP];
+	char words[VARIABLE_CAP];
+	/* What fits behind the name of the variable and ": ". */
+	char error[OPTIONS_ERROR_CAP - sizeof(options_variable) - 1];
 	char *argv[VARIABLE_WORDS + 2] = { words }, *rest = words;
 	/* Not for a program that got rights by its file. */
 	const char *text = secure_getenv(options_variable);
+	size_t len = text ? strlen(text) : 0;
 	int argc = 1, rc;
 
-	if (!text)
+	if (!len)
 		return 0;
-	if (strlen(text) >= sizeof(words))
+	if (len >= sizeof(words))
 		return fail(options, options_variable, "too long");
-	strcpy(words, text);
+	memcpy(words, text, len + 1);
 	for (char *word; (word = strtok_r(rest, " \t\n", &rest));)
 		argv[argc++] = word;
 	rc = take_words(options, argc, argv);
 	if (!rc)
 		return 0;
-	strcpy(error, options->error);
+	memcpy(error, options->error, sizeof(error) - 1);
+	error[sizeof(error) - 1] = 0;
 	return fail(options, options_variable, error);
 }
 

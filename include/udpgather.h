@@ -58,6 +58,8 @@ enum {
 	UG_MAX_BATCH = 1024,
 	/* The most slots of a receiver. */
 	UG_MAX_SLOTS = 1024,
+	/* The most side sockets of a family. */
+	UG_MAX_SIDE_SOCKETS = 8,
 	/* Bytes that ug_endpoint_print() needs at most, with the final 0. */
 	UG_ENDPOINT_TEXT = 80,
 };
@@ -218,6 +220,8 @@ enum ug_notice {
 	/* A train to this address was tried again and has passed: neither of
 	 * the above holds any more. */
 	UG_NOTICE_ENDPOINT_RECOVERED,
+	/* What is sent to this endpoint piled up: it has a side socket now. */
+	UG_NOTICE_ENDPOINT_ASIDE,
 };
 
 /**
@@ -237,10 +241,12 @@ enum ug_notice {
  * @pmtu4:	path MTU mode of the IPv4 socket
  * @pmtu6:	path MTU mode of the IPv6 socket
  * @notice:	called on the thread that calls ug_send() when what is sent
- *		there changes its form, or NULL. @err is the kernel's errno, 0
- *		for UG_NOTICE_ENDPOINT_RECOVERED; @value is the segment size
- *		that failed or passed. It must not call ug_send().
+ *		there changes its form, or NULL. @err is the kernel's errno or
+ *		0; @value is the segment size that failed or passed, or the
+ *		number of the side socket. It must not call ug_send().
  * @notice_arg:	given to @notice
+ * @side_sockets: how many each family has, up to UG_MAX_SIDE_SOCKETS; see
+ *		ug_side_fd(). If they cannot be had, it opens without.
  *
  * Strings and addresses are borrowed for the call only.
  */
@@ -258,6 +264,7 @@ struct ug_options {
 	void (*notice)(void *arg, enum ug_notice notice,
 		       const struct ug_endpoint *ep, int err, int value);
 	void *notice_arg;
+	unsigned int side_sockets;
 };
 
 /**
@@ -325,8 +332,8 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  * @fd6:	a bound IPv6 UDP socket, or -1. If it is not IPV6_V6ONLY, IPv4
  *		traffic on it comes and goes as IPv4-mapped IPv6 addresses,
  *		with its TOS, and opt->pmtu4 is its path MTU mode.
- * @opt:	as for ug_open(); families, port, bind4, bind6 and device are
- *		not used
+ * @opt:	as for ug_open(); families, port, bind4, bind6, device and
+ *		side_sockets are not used
  * @report:	as for ug_open(); port is that of the first descriptor
  *
  * UDP_SEGMENT and UDP_CORK are switched off on them. On failure they are
@@ -357,6 +364,32 @@ void ug_close(struct ug_socket *sock);
  */
 int ug_fd(const struct ug_socket *sock, int family);
 
+/**
+ * ug_side_fd() - the descriptor of a side socket
+ * @sock:	the socket
+ * @family:	AF_INET or AF_INET6
+ * @i:		which, from 0
+ *
+ * Side sockets are more sockets on the same port. An endpoint whose datagrams
+ * pile up in the main socket's send buffer leaves by one of them, and so does
+ * not hold up others; see ug_open(3). The kernel delivers to the main socket,
+ * but does not promise to: watch these for input, too, and then call
+ * ug_side_ready(). An ug_receive() that waits does so itself. Any thread.
+ *
+ * Return: the descriptor, which still belongs to the socket; -ENOENT if there
+ * are fewer; -EAFNOSUPPORT if that family is not open.
+ */
+int ug_side_fd(const struct ug_socket *sock, int family, unsigned int i);
+
+/**
+ * ug_side_ready() - have the next ug_receive() look at a side socket first
+ * @sock:	the socket
+ * @fd:		what poll(2) or epoll(7) named. Any thread.
+ *
+ * Return: AF_INET or AF_INET6: its family; -ENOENT if it is no side socket.
+ */
+int ug_side_ready(struct ug_socket *sock, int fd);
+
 /* ug_port() - the port, in host order. Any thread. */
 uint16_t ug_port(const struct ug_socket *sock);
 
@@ -365,8 +398,8 @@ uint16_t ug_port(const struct ug_socket *sock);
  * @sock:	the socket
  * @mark:	the mark, 0 for none
  *
- * Both families have the new mark, or both keep the old one. Any thread, one
- * at a time.
+ * All sockets of both families have the new mark, or all keep the old one. Any
+ * thread, one at a time.
  *
  * Return: 0; -EPERM without CAP_NET_ADMIN; another -errno of setsockopt(2).
  */
@@ -455,17 +488,12 @@ const char *ug_reason_text(enum ug_reason reason);
  * @sock:	the socket
  * @on:		true to merge: the state after ug_open() where it is possible
  *
- * Switching off takes effect only while nothing waits in the socket: the
- * kernel would not tell where to cut what it has merged before. That is now, or
- * when an ug_receive() with a timeout of 50 milliseconds or more has waited
- * that long in vain, or with another call of this function. Until then, and so
- * for ever on a socket that is never quiet, datagrams come merged, and are
- * handed out one by one as always.
- *
- * It takes some tens of milliseconds, here and there, to wait for what other
- * CPUs have begun to queue; in that time ug_receive() finds nothing, and
- * poll(2) may say that there is something. See docs/udpgather.md for what this
- * rests on. Switching on is at once, unless another thread is switching. Any thread.
+ * Switching off takes effect only while nothing waits in the socket: now, or
+ * when an ug_receive() with a timeout of 50 milliseconds or more has waited that
+ * long in vain, or with another call of this function. Until then datagrams come
+ * merged, and are handed out one by one as always. It takes some tens of
+ * milliseconds, in which ug_receive() finds nothing; see ug_set_segments(3).
+ * Switching on is at once, unless another thread is switching. Any thread.
  *
  * Return: 0, also if it is off later only; -EOPNOTSUPP if @on and no open
  * family can do it, or if not @on and the kernel has no membarrier(2) to wait
@@ -511,6 +539,16 @@ struct ug_datagram {
  * Return: 0; -EINVAL; -ENOMEM.
  */
 int ug_batch_new(struct ug_batch **out, unsigned int cap);
+
+/**
+ * ug_batch_set_urgent() - have a batch's datagrams pass those that wait
+ * @batch:	the batch
+ * @on:		true for urgent ones, false as at first
+ *
+ * For few and short ones. They leave by the main socket also if their endpoint
+ * has a side socket, and by any if that is full. The batch's owner.
+ */
+void ug_batch_set_urgent(struct ug_batch *batch, bool on);
 
 /* ug_batch_free() - free a batch, or NULL. Its owner. */
 void ug_batch_free(struct ug_batch *batch);
@@ -674,6 +712,8 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @split_einval: the same because of EINVAL
  * @split_other: the same because of EPERM, EACCES or an unusual errno
  * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
+ * @set_aside:	endpoints that were moved to a side socket
+ * @side_full:	datagrams UG_UNSENT as their socket was full, others were not
  */
 struct ug_send_stats {
 	uint64_t datagrams;
@@ -694,6 +734,8 @@ struct ug_send_stats {
 	uint64_t split_einval;
 	uint64_t split_other;
 	uint64_t trains[UG_MAX_SEGMENTS + 1];
+	uint64_t set_aside;
+	uint64_t side_full;
 };
 
 enum {

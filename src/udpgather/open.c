@@ -20,7 +20,8 @@
 #include "base/bytes.h"
 
 enum {
-	BUFFER_LEN = 7 << 20, /* 7 MiB: holds a burst of 100 full trains */
+	BUFFER_LEN = 7 << 20,	   /* 7 MiB: holds a burst of 100 full trains */
+	SIDE_BUFFER_LEN = 1 << 20, /* of a side socket, 1 MiB */
 	PORT_TRIES = 100
 };
 
@@ -173,7 +174,8 @@ static int bind_half(struct opening *o, int h, int fd, uint16_t *port)
 	return 0;
 }
 
-static int prepare_half(struct opening *o, int h, int fd, uint16_t *port)
+/* The options of a socket of our own. */
+static int prepare_fd(struct opening *o, int h, int fd)
 {
 	struct ug_family_report *r = report_of(o, h);
 	const char *device = o->opt.device;
@@ -184,43 +186,133 @@ static int prepare_half(struct opening *o, int h, int fd, uint16_t *port)
 	if (device && sys->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device,
 				      (socklen_t)strlen(device)) < 0)
 		return fail(r, "SO_BINDTODEVICE", -errno);
-	int err = set_common(o, h, fd);
-
-	if (err < 0)
-		return err;
-	set_offloads(o, h, fd);
-	return bind_half(o, h, fd, port);
+	return set_common(o, h, fd);
 }
 
-static int open_half(struct opening *o, int h, uint16_t *port)
+/* A socket that is not bound yet. Return: its descriptor; -errno. */
+static int open_fd(struct opening *o, int h)
 {
 	const struct ug_sys *sys = o->sock->sys;
-	struct half *half = &o->sock->halves[h];
-	struct ug_family_report *r = report_of(o, h);
-
-	int fd = sys->socket(half->family,
+	int fd = sys->socket(o->sock->halves[h].family,
 			     SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			     IPPROTO_UDP);
 
 	if (fd < 0)
-		return fail(r, "socket", -errno);
-	int err = prepare_half(o, h, fd, port);
+		return fail(report_of(o, h), "socket", -errno);
+	int err = prepare_fd(o, h, fd);
 
 	if (err < 0) {
 		sys->close(fd);
 		return err;
 	}
-	half->fd = fd;
-	return 0;
+	return fd;
+}
+
+static void close_half(const struct ug_sys *sys, struct half *half)
+{
+	for (unsigned int i = 0; i < half->sides.n; i++)
+		sys->close(half->sides.fds[i]);
+	half->sides.n = 0;
+	if (half->fd >= 0)
+		sys->close(half->fd);
+	half->fd = -1;
 }
 
 static void close_halves(struct ug_socket *sock)
 {
-	for (int h = 0; h < HALVES; h++) {
-		if (sock->halves[h].fd >= 0)
-			sock->sys->close(sock->halves[h].fd);
-		sock->halves[h].fd = -1;
+	for (int h = 0; h < HALVES; h++)
+		close_half(sock->sys, &sock->halves[h]);
+}
+
+/*
+ * Open side sockets: like the main one, with smaller buffers, and without
+ * merging, for the kernel delivers to them by mistake only.
+ */
+static int open_sides(const struct opening *o, int h)
+{
+	struct side_sockets *sides = &o->sock->halves[h].sides;
+	struct opening side = *o; /* with a report that nobody reads */
+	size_t len = o->opt.buffer_len;
+
+	side.opt.buffer_len =
+		len && len < SIDE_BUFFER_LEN ? len : SIDE_BUFFER_LEN;
+	while (sides->n < o->opt.side_sockets) {
+		int fd = open_fd(&side, h);
+
+		if (fd < 0)
+			return fd;
+		sides->fds[sides->n++] = fd;
 	}
+	return 0;
+}
+
+/*
+ * Bind a half's sockets to one port.
+ *
+ * Whoever binds a port without SO_REUSEPORT has it alone, or fails. That is
+ * how the first one is bound. Then it gets the option, by which the others may
+ * follow. In the end the option goes off everywhere: nobody else can bind the
+ * port after that, and the kernel does not deal what arrives to all of them
+ * any more, but finds the first in its list. There it puts an IPv4 socket in
+ * front, an IPv6 socket with SO_REUSEPORT at the end (udp_lib_get_port(), since
+ * Linux 4.6): so the main socket is bound last in IPv4, and first in IPv6.
+ */
+static int bind_sockets(struct opening *o, int h, uint16_t *port)
+{
+	const struct half *half = &o->sock->halves[h];
+	unsigned int n = half->sides.n;
+
+	for (unsigned int i = 0; i <= n; i++) {
+		/* Ways, with the main one last or first. */
+		int fd = half_fd(half, h == HALF_V4 ? (i + 1) % (n + 1) : i);
+
+		if (i && set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
+			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
+		int err = bind_half(o, h, fd, port);
+
+		if (err < 0)
+			return err;
+		if (n && !i && set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
+			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
+	}
+	for (unsigned int way = 0; n && way <= n; way++)
+		if (set_int(o, half_fd(half, way), SOL_SOCKET, SO_REUSEPORT,
+			    0) < 0)
+			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
+	return 0;
+}
+
+static int open_half_with(struct opening *o, int h, uint16_t *port,
+			  bool with_sides)
+{
+	struct half *half = &o->sock->halves[h];
+	uint16_t bound = *port;
+	int err = open_fd(o, h);
+
+	if (err < 0)
+		return err;
+	half->fd = err;
+	set_offloads(o, h, half->fd);
+	err = with_sides ? open_sides(o, h) : 0;
+	if (err == 0)
+		err = bind_sockets(o, h, &bound);
+	if (err < 0) {
+		close_half(o->sock->sys, half);
+		return err;
+	}
+	/* The kernel doubles what it is given, and counts in these bytes. */
+	half->sides.main_cap = 2 * (int64_t)report_of(o, h)->sndbuf;
+	*port = bound;
+	return 0;
+}
+
+/* Open a half: with side sockets if they can be had. */
+static int open_half(struct opening *o, int h, uint16_t *port)
+{
+	if (o->opt.side_sockets && open_half_with(o, h, port, true) == 0)
+		return 0;
+	*report_of(o, h) = (struct ug_family_report){ 0 };
+	return open_half_with(o, h, port, false);
 }
 
 /* A failure that leaves the other family alone: the kernel has none such. */
@@ -308,7 +400,9 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	memcpy(&o->opt, opt, size_min(opt->size, sizeof(o->opt)));
 	if (o->opt.families > UG_IPV6_ONLY || !valid_mode(o->opt.pmtu4) ||
 	    !valid_mode(o->opt.pmtu6) || !valid_bind(o->opt.bind4, AF_INET) ||
-	    !valid_bind(o->opt.bind6, AF_INET6) || !valid_device(o->opt.device))
+	    !valid_bind(o->opt.bind6, AF_INET6) ||
+	    !valid_device(o->opt.device) ||
+	    o->opt.side_sockets > UG_MAX_SIDE_SOCKETS)
 		return -EINVAL;
 	return 0;
 }
@@ -342,6 +436,7 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 		sock->halves[h].fd = -1;
 		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
 		pthread_rwlock_init(&sock->halves[h].gate, NULL);
+		side_init(&sock->halves[h].sides, sock->paths->seed);
 	}
 	o->sock = sock;
 	return 0;
@@ -362,8 +457,10 @@ static void give_report(const struct opening *o, struct ug_report *report)
 
 static void free_socket(struct ug_socket *sock)
 {
-	for (int h = 0; h < HALVES; h++)
+	for (int h = 0; h < HALVES; h++) {
+		side_deinit(&sock->halves[h].sides);
 		pthread_rwlock_destroy(&sock->halves[h].gate);
+	}
 	pthread_mutex_destroy(&sock->switching);
 	path_table_free(sock->paths);
 	free(sock);

@@ -157,15 +157,14 @@ static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 	return done;
 }
 
-/* One system call, inside the gate. Return: messages, or -errno. */
-static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
-		      struct half *half)
+/* One system call. Return: messages, or -errno. */
+static int call_fd(struct ug_receiver *r, const struct ug_sys *sys,
+		   struct half *half, int fd)
 {
 	/* Partner: the store below; seen late it costs one more call. */
 	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
 		receive_count(&r->counters, calls, 1);
-		int n = sys->recvmmsg(half->fd, r->msgs, r->depth,
-				      MSG_DONTWAIT);
+		int n = sys->recvmmsg(fd, r->msgs, r->depth, MSG_DONTWAIT);
 
 		if (n >= 0)
 			return n;
@@ -175,7 +174,7 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 				      memory_order_relaxed);
 	}
 	receive_count(&r->counters, calls, 1);
-	ssize_t len = sys->recvmsg(half->fd, &r->msgs->msg_hdr, MSG_DONTWAIT);
+	ssize_t len = sys->recvmsg(fd, &r->msgs->msg_hdr, MSG_DONTWAIT);
 
 	if (len < 0)
 		return -errno;
@@ -183,6 +182,7 @@ static int call_gated(struct ug_receiver *r, const struct ug_sys *sys,
 	return 1;
 }
 
+/* One system call for the main socket, inside the gate. */
 static int call(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
@@ -191,7 +191,7 @@ static int call(struct ug_receiver *r, const struct ug_sys *sys,
 		r->shut = true;
 		return -EAGAIN;
 	}
-	int n = call_gated(r, sys, half);
+	int n = call_fd(r, sys, half, half->fd);
 
 	pthread_rwlock_unlock(&half->gate);
 	return n;
@@ -238,6 +238,20 @@ static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 }
 
 /*
+ * The same for a side socket, which never merges, and so has no gate. After
+ * one that brought something it is looked at again.
+ */
+static int call_side(struct ug_receiver *r, const struct ug_sys *sys,
+		     struct half *half, unsigned int i)
+{
+	int n = call_fd(r, sys, half, half->sides.fds[i]);
+
+	if (n > 0)
+		side_set_input(&half->sides, i);
+	return n;
+}
+
+/*
  * Fill the slots from one half. What waits on the socket besides datagrams
  * (an ICMP error for one that was sent) is counted and passed over.
  *
@@ -246,13 +260,19 @@ static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
+	int side = side_take_input(&half->sides);
+
 	prepare(r);
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
-		int n = call(r, sys, half);
+		int n = side < 0 ? call(r, sys, half)
+				 : call_side(r, sys, half, (unsigned int)side);
 
 		switch (n) {
 		case -EAGAIN:
-			return 0;
+			if (side < 0)
+				return 0;
+			side = side_take_input(&half->sides);
+			break;
 		case -EINTR:
 			break;
 		case -EBADF:
@@ -314,40 +334,58 @@ static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 	return 0;
 }
 
-/* What a receiver waits for. */
+enum {
+	/* The main socket of a half, and its side sockets. */
+	WAYS = 1 + UG_MAX_SIDE_SOCKETS
+};
+
+/* What a receiver waits for: descriptors, and the half and way of each. */
 struct wait {
-	struct half *halves[HALVES];
-	struct pollfd fds[HALVES];
+	struct half *halves[HALVES * WAYS];
+	unsigned int ways[HALVES * WAYS];
+	struct pollfd fds[HALVES * WAYS];
 	nfds_t n;
 };
 
-static struct wait wait_for(struct ug_socket *sock, int family)
+static void add_half(struct wait *w, struct half *half)
 {
-	struct wait w = { .n = 0 };
-
-	for (int h = 0; h < HALVES; h++) {
-		struct half *half = &sock->halves[h];
-
-		if (half->fd < 0 ||
-		    (family != AF_UNSPEC && family != half->family))
-			continue;
-		w.halves[w.n] = half;
+	for (unsigned int way = 0; way <= half->sides.n; way++) {
+		w->halves[w->n] = half;
+		w->ways[w->n] = way;
 		/* POLLRDHUP: to know a POLLIN that stays (SHUT_RD). */
-		w.fds[w.n++] = (struct pollfd){
-			.fd = half->fd,
+		w->fds[w->n++] = (struct pollfd){
+			.fd = half_fd(half, way),
 			.events = POLLIN | POLLRDHUP,
 		};
 	}
-	return w;
+}
+
+static void wait_for(struct wait *w, struct ug_socket *sock, int family)
+{
+	w->n = 0;
+	for (int h = 0; h < HALVES; h++) {
+		struct half *half = &sock->halves[h];
+
+		if (half->fd >= 0 &&
+		    (family == AF_UNSPEC || family == half->family))
+			add_half(w, half);
+	}
+}
+
+/* Have the side sockets read that poll(2) has named. */
+static void note_sides(const struct wait *w)
+{
+	for (nfds_t i = 0; i < w->n; i++)
+		if (w->ways[i] != SIDE_MAIN && w->fds[i].revents)
+			side_set_input(&w->halves[i]->sides, w->ways[i] - 1);
 }
 
 /* Drop what is on the error queue. Return: false if it was empty. */
-static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys,
-			const struct half *half)
+static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
 {
 	size_t n = 0;
 
-	while (n < MAX_ERRORS && socket_drop_error(sys, half))
+	while (n < MAX_ERRORS && socket_drop_error(sys, fd))
 		n++;
 	receive_count(&r->counters, errors, n);
 	return n > 0;
@@ -369,7 +407,7 @@ static void calm_down(struct ug_receiver *r, const struct ug_sys *sys,
 
 		if ((what & POLLIN) && !(what & POLLRDHUP) && !r->shut)
 			gone = true;
-		if ((what & POLLERR) && drop_errors(r, sys, w->halves[i]))
+		if ((what & POLLERR) && drop_errors(r, sys, w->fds[i].fd))
 			gone = true;
 	}
 	if (!gone)
@@ -395,6 +433,8 @@ static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
 	receive_count(&r->counters, waits, 1);
 	int n = sock->sys->poll(w->fds, w->n, slice);
 
+	if (n > 0)
+		note_sides(w);
 	if (n)
 		return n > 0 ? 1 : -1;
 	if (pending && slice == MERGING_QUIET_MS)
@@ -408,10 +448,11 @@ static int receive_later(struct ug_receiver *r, struct ug_socket *sock,
 			 int timeout_ms)
 {
 	const struct ug_sys *sys = sock->sys;
-	struct wait w = wait_for(sock, family);
+	struct wait w;
 	int64_t start = timeout_ms > 0 ? sys->now_ms() : 0;
 	int left = timeout_ms;
 
+	wait_for(&w, sock, family);
 	for (;;) {
 		int woken = wait_once(r, sock, family, &w, left);
 

@@ -14,7 +14,7 @@
  *	       window is coalesced again: without its source, or each datagram
  *	       alone
  *   next      the datagrams of the message have failed; go on behind it
- *   blocked   the socket takes no more: all that is left is unsent
+ *   blocked   the socket takes no more: all that is left for it is unsent
  *   broken    the descriptor is no socket: all that is left has failed
  *
  * Each "anew" sets a mark that was not set before on the datagrams of the
@@ -32,20 +32,22 @@
  * address, so nobody can switch segmentation off for others, and is tried
  * again by and by; see path.h.
  *
+ * Where an endpoint has been moved to a side socket (side.h), messages go to the
+ * kernel by runs that leave by one socket. A full side socket holds its own
+ * messages back, and no others. To whom what it holds back belongs is seen by
+ * the status HELD, which becomes UG_UNSENT when the window is done.
+ *
  * sendmmsg(2) reports an error only if it took no message at all, and a
  * message is refused before any of its segments left: so what is sent again
  * was not sent before.
  */
-#include "udpgather/coalesce.h"
+#include "udpgather/sending.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
-#include <stdlib.h>
 #include <sys/ioctl.h>
 
 #include "base/bytes.h"
-#include "udpgather/socket.h"
-#include "udpgather/stats.h"
 
 /* What to do after a call; see above. */
 enum verdict {
@@ -55,160 +57,6 @@ enum verdict {
 	BLOCKED,
 	BROKEN
 };
-
-enum {
-	/* Trains on trial in one window. More go unjudged. */
-	TRIALS = 64
-};
-
-/**
- * struct trial - a train that was refused, and whose datagrams go alone
- * @segment_len: the size of its segments
- * @err:	the errno
- * @left:	datagrams that are not judged yet
- * @is_try:	it was a train that the path forbids, tried again
- * @is_void:	one of its datagrams failed
- */
-struct trial {
-	uint32_t segment_len;
-	int err;
-	uint16_t left;
-	bool is_try;
-	bool is_void;
-};
-
-/**
- * struct ug_batch - one thread's scratch for sending
- * @cap:	datagrams in a window
- * @items:	one for each datagram of the window
- * @messages:	what they are coalesced to
- * @trials:	trains of the window that were refused
- * @n_trials:	how many
- * @refused:	see ug_refused_source()
- * @counters:	written by the owner, read by anybody
- */
-struct ug_batch {
-	unsigned int cap;
-	struct item *items;
-	struct messages messages;
-	struct trial trials[TRIALS];
-	unsigned int n_trials;
-	const struct ug_endpoint *refused;
-	struct send_counters counters;
-};
-
-/**
- * struct sending - one call of ug_send()
- * @sock:	the socket
- * @batch:	the scratch
- * @to:		the default endpoint
- * @dgrams:	the window
- * @status:	its results
- * @n:		datagrams in the window
- * @sent:	those of the window that were sent
- * @has_deadline: false to wait without end
- * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
- * @woken:	poll(2) said that there is room, and nothing was taken since
- * @stopped:	for each half: 0; UG_UNSENT if it is blocked; -errno if it is
- *		broken. What follows gets this status.
- */
-struct sending {
-	struct ug_socket *sock;
-	struct ug_batch *batch;
-	const struct ug_endpoint *to;
-	const struct ug_datagram *dgrams;
-	int *status;
-	size_t n;
-	size_t sent;
-	bool has_deadline;
-	int64_t deadline_ms;
-	bool woken;
-	int stopped[HALVES];
-};
-
-/* What is the same for all datagrams to one endpoint. */
-struct route {
-	int err; /* 0, or why nothing can be sent there */
-	int half;
-	size_t limit; /* the most bytes in a datagram */
-};
-
-/*
- * Port 0 is refused here because the kernel's EINVAL for it would look like
- * one for a train.
- */
-static struct route route_to(const struct sending *s,
-			     const struct ug_endpoint *to)
-{
-	if (!to)
-		return (struct route){ .err = -EDESTADDRREQ };
-	bool v4 = endpoint_family(to) == AF_INET;
-
-	if (!half_of(s->sock, endpoint_family(to)))
-		return (struct route){ .err = -EAFNOSUPPORT };
-	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
-		return (struct route){ .err = -EINVAL };
-	return (struct route){
-		.half = v4 ? HALF_V4 : HALF_V6,
-		.limit = v4 ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6,
-	};
-}
-
-/* Check a datagram's vectors. Return: its length, or -errno. */
-static int64_t measure(const struct ug_datagram *d, size_t limit)
-{
-	size_t len = 0;
-
-	if (d->n_iov && !d->iov)
-		return -EINVAL;
-	if (d->n_iov > UG_MAX_VECTORS)
-		return -EMSGSIZE;
-	for (uint32_t i = 0; i < d->n_iov; i++) {
-		if (d->iov[i].iov_len > limit - len)
-			return -EMSGSIZE;
-		len += d->iov[i].iov_len;
-	}
-	return (int64_t)len;
-}
-
-static int half_index(const struct half *half)
-{
-	return half->family == AF_INET ? HALF_V4 : HALF_V6;
-}
-
-/*
- * Make the items of a window. What can be sent gets the status UG_UNSENT,
- * and keeps it until something else is known.
- *
- * Return: for each half, whether it has something to send.
- */
-static void open_window(struct sending *s, bool busy[HALVES])
-{
-	struct route route = { 0 };
-
-	s->batch->n_trials = 0;
-	for (size_t i = 0; i < s->n; i++) {
-		const struct ug_datagram *d = &s->dgrams[i];
-		const struct ug_endpoint *to = datagram_endpoint(d, s->to);
-
-		if (!i || to != datagram_endpoint(d - 1, s->to))
-			route = route_to(s, to);
-		if (route.err || s->stopped[route.half]) {
-			s->status[i] =
-				route.err ? route.err : s->stopped[route.half];
-			continue;
-		}
-		int64_t len = measure(d, route.limit);
-
-		if (len < 0) {
-			s->status[i] = (int)len;
-			continue;
-		}
-		s->status[i] = UG_UNSENT;
-		s->batch->items[i] = (struct item){ .len = (uint32_t)len };
-		busy[route.half] = true;
-	}
-}
 
 /* The next datagram of a train, or ITEM_END. */
 static uint16_t next_of(const struct sending *s, uint16_t i)
@@ -261,6 +109,9 @@ static void took(struct sending *s, const struct train *t)
 
 	finish_train(s, t, UG_SENT);
 	s->sent += t->cnt;
+	s->handed += t->bytes + (size_t)t->cnt * SIDE_OVERHEAD;
+	if (s->counting && s->way == SIDE_MAIN)
+		side_count(s->counting, t->to, t->bytes);
 	send_count(c, datagrams, t->cnt);
 	send_count(c, messages, 1);
 	send_count(c, bytes, t->bytes);
@@ -372,11 +223,11 @@ static int time_left(const struct sending *s)
 }
 
 /* Drop what is on the error queue. Return: false if it was empty. */
-static bool drop_errors(struct sending *s, const struct half *half)
+static bool drop_errors(struct sending *s)
 {
 	size_t n = 0;
 
-	while (n < MAX_ERRORS && socket_drop_error(s->sock->sys, half))
+	while (n < MAX_ERRORS && socket_drop_error(s->sock->sys, s->fd))
 		n++;
 	send_count(&s->batch->counters, pending_errors, n);
 	return n > 0;
@@ -387,16 +238,16 @@ static bool drop_errors(struct sending *s, const struct half *half)
  * or said so and it was not true, it would return at once again, so the sleep
  * is a pause.
  */
-static void wait_writable(struct sending *s, const struct half *half, int left)
+static void wait_writable(struct sending *s, int left)
 {
 	const struct ug_sys *sys = s->sock->sys;
-	struct pollfd fd = { .fd = half->fd, .events = POLLOUT };
+	struct pollfd fd = { .fd = s->fd, .events = POLLOUT };
 
 	if (!s->woken) {
 		int n = sys->poll(&fd, 1, left);
 
 		s->woken = n > 0 && (fd.revents & POLLOUT);
-		if (n <= 0 || s->woken || drop_errors(s, half))
+		if (n <= 0 || s->woken || drop_errors(s))
 			return;
 	}
 	s->woken = false;
@@ -404,8 +255,7 @@ static void wait_writable(struct sending *s, const struct half *half, int left)
 }
 
 /* Sleep until the socket may take more, or until the time is up. */
-static enum verdict wait_for(struct sending *s, const struct half *half,
-			     bool writable)
+static enum verdict wait_for(struct sending *s, bool writable)
 {
 	int left = time_left(s);
 
@@ -413,7 +263,7 @@ static enum verdict wait_for(struct sending *s, const struct half *half,
 		return BLOCKED;
 	send_count(&s->batch->counters, waits, 1);
 	if (writable)
-		wait_writable(s, half, left);
+		wait_writable(s, left);
 	else
 		s->sock->sys->poll(NULL, 0, PAUSE_MS);
 	/* Whatever poll said: the call tells, and the clock bounds it. */
@@ -421,12 +271,11 @@ static enum verdict wait_for(struct sending *s, const struct half *half,
 }
 
 /* Is nothing of this socket on its way out? Then no wait will help. */
-static bool is_idle(const struct sending *s, const struct half *half)
+static bool is_idle(const struct sending *s)
 {
 	int waiting;
 
-	return s->sock->sys->ioctl(half->fd, SIOCOUTQ, &waiting) == 0 &&
-	       !waiting;
+	return s->sock->sys->ioctl(s->fd, SIOCOUTQ, &waiting) == 0 && !waiting;
 }
 
 /*
@@ -435,15 +284,15 @@ static bool is_idle(const struct sending *s, const struct half *half)
  * is room when others have left. (Other threads' may have left just now: so
  * once more.)
  */
-static enum verdict judge_no_buffers(struct sending *s, const struct half *half,
-				     const struct train *t, int err)
+static enum verdict judge_no_buffers(struct sending *s, const struct train *t,
+				     int err)
 {
 	send_count(&s->batch->counters, no_buffers, 1);
-	if (!is_idle(s, half))
-		return wait_for(s, half, false);
+	if (!is_idle(s))
+		return wait_for(s, false);
 	if (!(s->batch->items[t->first].flags & ITEM_STARVED)) {
 		mark_train(s, t, ITEM_STARVED);
-		(void)wait_for(s, half, false);
+		(void)wait_for(s, false);
 		return AGAIN;
 	}
 	return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
@@ -494,6 +343,23 @@ static enum verdict judge_other(struct sending *s, const struct train *t,
 	return blame(s, t, err);
 }
 
+/* The socket's buffer is full. What is urgent tries the others. */
+static enum verdict judge_full(struct sending *s, struct half *half,
+			       const struct train *t)
+{
+	send_count(&s->batch->counters, full, 1);
+	if (s->batch->is_urgent && s->way < half->sides.n) {
+		s->fd = half_fd(half, ++s->way);
+		return AGAIN;
+	}
+	enum verdict verdict = wait_for(s, true);
+
+	/* Also if nothing was taken it must be known who asks for most. */
+	if (verdict == BLOCKED && s->way == SIDE_MAIN && half->sides.n)
+		side_count(&half->sides, t->to, t->bytes);
+	return verdict;
+}
+
 /* What to do about the first message that the kernel did not take. */
 static enum verdict judge(struct sending *s, struct half *half,
 			  const struct train *t, int err)
@@ -505,11 +371,10 @@ static enum verdict judge(struct sending *s, struct half *half,
 		send_count(c, interrupted, 1);
 		return AGAIN;
 	case EAGAIN:
-		send_count(c, full, 1);
-		return wait_for(s, half, true);
+		return judge_full(s, half, t);
 	case ENOBUFS:
 	case ENOMEM:
-		return judge_no_buffers(s, half, t, err);
+		return judge_no_buffers(s, t, err);
 	case EIO:
 		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
 	case EMSGSIZE:
@@ -547,7 +412,7 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 	if (n > 1 &&
 	    !atomic_load_explicit(&half->no_sendmmsg, memory_order_relaxed)) {
 		send_count(&s->batch->counters, calls, 1);
-		int r = sys->sendmmsg(half->fd, msgs, (unsigned int)n,
+		int r = sys->sendmmsg(s->fd, msgs, (unsigned int)n,
 				      MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (r > 0 && (size_t)r < n)
@@ -562,7 +427,7 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 				      memory_order_relaxed);
 	}
 	send_count(&s->batch->counters, calls, 1);
-	ssize_t r = sys->sendmsg(half->fd, &msgs->msg_hdr,
+	ssize_t r = sys->sendmsg(s->fd, &msgs->msg_hdr,
 				 MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	return r < 0 ? -errno : 1;
@@ -609,6 +474,58 @@ static void stop_half(struct sending *s, struct half *half, int status)
 	}
 }
 
+static unsigned int way_of(const struct sending *s, const struct half *half,
+			   const struct train *t)
+{
+	if (s->batch->is_urgent)
+		return s->way;
+	return side_in_use(&half->sides) ? side_way(&half->sides, t->to)
+					 : SIDE_MAIN;
+}
+
+/*
+ * Choose the socket of message @k.
+ *
+ * Return: the index of the first message behind it that leaves by another.
+ */
+static size_t choose_socket(struct sending *s, struct half *half, size_t k,
+			    size_t n)
+{
+	const struct train *trains = s->batch->messages.trains;
+
+	s->way = way_of(s, half, &trains[k]);
+	s->fd = half_fd(half, s->way);
+	if (!side_in_use(&half->sides) || s->batch->is_urgent)
+		return n;
+	size_t end = k + 1;
+
+	while (end < n && way_of(s, half, &trains[end]) == s->way)
+		end++;
+	return end;
+}
+
+/* The messages @k to @end - 1 are not sent: their socket is full. */
+static void hold(struct sending *s, size_t k, size_t end)
+{
+	for (; k < end; k++)
+		finish_train(s, &s->batch->messages.trains[k], HELD);
+}
+
+/*
+ * The socket of the last message is full.
+ *
+ * Return: true if others may take more.
+ */
+static bool go_on(struct sending *s, struct half *half)
+{
+	int h = half_index(half);
+
+	s->full[h] |= UINT32_C(1) << s->way;
+	if (s->way == SIDE_MAIN)
+		s->stopped[h] = UG_UNSENT;
+	return side_in_use(&half->sides) && !s->batch->is_urgent;
+}
+
 /*
  * Coalesce and send what is left of the window for one half, until a message
  * has to be made anew.
@@ -636,11 +553,17 @@ static bool send_once(struct sending *s, struct half *half)
 	size_t n = coalesce(&s->batch->messages, &job), k = 0;
 
 	while (k < n) {
+		size_t end = choose_socket(s, half, k, n);
 		int err;
 
-		k = push(s, half, k, n, &err);
-		if (k == n)
-			break;
+		if (s->full[half_index(half)] >> s->way & 1) {
+			hold(s, k, end);
+			k = end;
+			continue;
+		}
+		k = push(s, half, k, end, &err);
+		if (k == end)
+			continue;
 		switch (judge(s, half, &s->batch->messages.trains[k], -err)) {
 		case NEXT:
 			k++;
@@ -648,6 +571,8 @@ static bool send_once(struct sending *s, struct half *half)
 		case ANEW:
 			return true;
 		case BLOCKED:
+			if (go_on(s, half))
+				break;
 			stop_half(s, half, UG_UNSENT);
 			return false;
 		case BROKEN:
@@ -658,30 +583,46 @@ static bool send_once(struct sending *s, struct half *half)
 			break;
 		}
 	}
-	return s->batch->messages.truncated;
+	return s->batch->messages.truncated && !s->stopped[half_index(half)];
+}
+
+/* Tell the side sockets what was handed over. */
+static void note_handed(struct sending *s, struct half *half)
+{
+	bool was_full = s->full[half_index(half)] & 1;
+	struct side_news news;
+
+	if (!half->sides.n || !side_note(&half->sides, s->sock->sys, half->fd,
+					 s->handed, was_full, &news))
+		return;
+	send_count(&s->batch->counters, set_aside, 1);
+	socket_tell(s->sock, UG_NOTICE_ENDPOINT_ASIDE, &news.ep, 0,
+		    (int)news.way);
+}
+
+/* Send what is in the window for one half. */
+static void send_half(struct sending *s, int h)
+{
+	struct half *half = &s->sock->halves[h];
+
+	s->way = SIDE_MAIN;
+	s->handed = 0;
+	s->counting = side_is_counting(&half->sides) ? &half->sides : NULL;
+	while (send_once(s, half))
+		;
+	if (s->full[h])
+		window_release(s, h);
+	note_handed(s, half);
 }
 
 static void send_window(struct sending *s)
 {
 	bool busy[HALVES] = { false };
 
-	open_window(s, busy);
+	window_open(s, busy);
 	for (int h = 0; h < HALVES; h++)
-		while (busy[h] && send_once(s, &s->sock->halves[h]))
-			;
-}
-
-/* Count what was not sent of a window. */
-static void close_window(const struct sending *s)
-{
-	size_t unsent = 0, failed = 0;
-
-	for (size_t i = 0; i < s->n; i++) {
-		unsent += s->status[i] == UG_UNSENT;
-		failed += s->status[i] < 0;
-	}
-	send_count(&s->batch->counters, unsent, unsent);
-	send_count(&s->batch->counters, failed, failed);
+		if (busy[h])
+			send_half(s, h);
 }
 
 size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
@@ -706,57 +647,8 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 		s.sent = 0;
 		send_window(&s);
 		if (s.sent < s.n)
-			close_window(&s);
+			window_close(&s);
 		sent += s.sent;
 	}
 	return sent;
-}
-
-const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch)
-{
-	return batch->refused;
-}
-
-int ug_batch_new(struct ug_batch **out, unsigned int cap)
-{
-	if (!cap || cap > UG_MAX_BATCH)
-		return -EINVAL;
-	struct ug_batch *b = calloc(1, sizeof(*b));
-
-	if (!b)
-		return -ENOMEM;
-	struct messages *m = &b->messages;
-
-	b->cap = cap;
-	m->iov_cap = UG_MAX_VECTORS + cap;
-	b->items = calloc(cap, sizeof(*b->items));
-	m->msgs = calloc(cap, sizeof(*m->msgs));
-	m->controls = calloc(cap, sizeof(*m->controls));
-	m->trains = calloc(cap, sizeof(*m->trains));
-	m->iov = calloc(m->iov_cap, sizeof(*m->iov));
-	if (!b->items || !m->msgs || !m->controls || !m->trains || !m->iov) {
-		ug_batch_free(b);
-		return -ENOMEM;
-	}
-	*out = b;
-	return 0;
-}
-
-void ug_batch_free(struct ug_batch *batch)
-{
-	if (!batch)
-		return;
-	free(batch->messages.iov);
-	free(batch->messages.trains);
-	free(batch->messages.controls);
-	free(batch->messages.msgs);
-	free(batch->items);
-	free(batch);
-}
-
-void ug_get_send_stats(const struct ug_batch *batch,
-		       struct ug_send_stats *stats, size_t size)
-{
-	stats_read(batch->counters.words, ARRAY_LEN(batch->counters.words),
-		   stats, size);
 }

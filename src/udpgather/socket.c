@@ -44,34 +44,59 @@ uint16_t ug_port(const struct ug_socket *sock)
 	return sock->port;
 }
 
-static int set_mark(const struct ug_socket *sock, const struct half *half,
-		    uint32_t mark)
+int ug_side_fd(const struct ug_socket *sock, int family, unsigned int i)
 {
-	if (half->fd < 0)
-		return 0;
-	return sock->sys->setsockopt(half->fd, SOL_SOCKET, SO_MARK, &mark,
-				     sizeof(mark)) < 0
-		       ? -errno
-		       : 0;
+	const struct half *half = half_of(sock, family);
+
+	if (!half)
+		return -EAFNOSUPPORT;
+	return i < half->sides.n ? half->sides.fds[i] : -ENOENT;
+}
+
+int ug_side_ready(struct ug_socket *sock, int fd)
+{
+	for (int h = 0; h < HALVES; h++) {
+		struct side_sockets *sides = &sock->halves[h].sides;
+
+		for (unsigned int i = 0; i < sides->n; i++) {
+			if (sides->fds[i] != fd)
+				continue;
+			side_set_input(sides, i);
+			return sock->halves[h].family;
+		}
+	}
+	return -ENOENT;
+}
+
+/* Set the mark of all sockets, as far as it can be. Return: 0; -errno. */
+static int set_marks(const struct ug_socket *sock, uint32_t mark)
+{
+	for (int h = 0; h < HALVES; h++) {
+		const struct half *half = &sock->halves[h];
+
+		for (unsigned int w = 0; half->fd >= 0 && w <= half->sides.n;
+		     w++)
+			if (sock->sys->setsockopt(half_fd(half, w), SOL_SOCKET,
+						  SO_MARK, &mark,
+						  sizeof(mark)) < 0)
+				return -errno;
+	}
+	return 0;
 }
 
 int ug_set_mark(struct ug_socket *sock, uint32_t mark)
 {
-	const struct half *v4 = &sock->halves[HALF_V4];
-	const struct half *v6 = &sock->halves[HALF_V6];
+	int h = sock->halves[HALF_V4].fd >= 0 ? HALF_V4 : HALF_V6;
 	uint32_t old = 0;
 	socklen_t len = sizeof(old);
 
-	if (v4->fd >= 0 &&
-	    sock->sys->getsockopt(v4->fd, SOL_SOCKET, SO_MARK, &old, &len) < 0)
+	if (sock->sys->getsockopt(sock->halves[h].fd, SOL_SOCKET, SO_MARK, &old,
+				  &len) < 0)
 		return -errno;
-	int err = set_mark(sock, v4, mark);
+	int err = set_marks(sock, mark);
 
 	if (err < 0)
-		return err;
-	err = set_mark(sock, v6, mark);
-	if (err < 0)
-		(void)set_mark(sock, v4, old);
+		(void)set_marks(sock, old);
 	return err;
 }
 
@@ -156,14 +181,14 @@ bool kernel_corrupts_trains(const char *release)
 	return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
 }
 
-bool socket_drop_error(const struct ug_sys *sys, const struct half *half)
+bool socket_drop_error(const struct ug_sys *sys, int fd)
 {
 	struct msghdr h = { 0 };
 
-	return sys->recvmsg(half->fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0;
+	return sys->recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0;
 }
 
-static void tell(struct ug_socket *sock, enum ug_notice notice,
+void socket_tell(struct ug_socket *sock, enum ug_notice notice,
 		 const struct ug_endpoint *ep, int err, int value)
 {
 	if (sock->notice)
@@ -181,8 +206,8 @@ static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 {
 	if (path_learn(sock->paths, ep, PATH_UNSEGMENTED, sock->sys->now_ms(),
 		       l->is_try) != PATH_UNSEGMENTED)
-		tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, l->err,
-		     (int)l->segment_len);
+		socket_tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, l->err,
+			    (int)l->segment_len);
 }
 
 /* Only smaller segments to this endpoint; told when it is new. */
@@ -191,8 +216,8 @@ static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
 {
 	if (path_learn(sock->paths, ep, (uint32_t)l->segment_len - 1,
 		       sock->sys->now_ms(), l->is_try) == PATH_UNLIMITED)
-		tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, l->err,
-		     (int)l->segment_len);
+		socket_tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, l->err,
+			    (int)l->segment_len);
 }
 
 /*
@@ -223,6 +248,6 @@ void socket_train_passed(struct ug_socket *sock, const struct ug_endpoint *ep,
 			 size_t segment_len)
 {
 	if (path_passed(sock->paths, ep, segment_len))
-		tell(sock, UG_NOTICE_ENDPOINT_RECOVERED, ep, 0,
-		     (int)segment_len);
+		socket_tell(sock, UG_NOTICE_ENDPOINT_RECOVERED, ep, 0,
+			    (int)segment_len);
 }

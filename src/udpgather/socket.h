@@ -12,6 +12,7 @@
 
 #include "udpgather.h"
 #include "udpgather/path.h"
+#include "udpgather/side.h"
 #include "udpgather/sys.h"
 
 enum {
@@ -42,6 +43,7 @@ enum {
  * @gate:	held for reading around each receiving system call, for writing
  *		while UDP_GRO is being switched off. Nobody waits for it; see
  *		merging.c.
+ * @sides:	its side sockets
  */
 struct half {
 	int fd;
@@ -53,6 +55,7 @@ struct half {
 	_Atomic bool merging;
 	_Atomic bool merging_wanted;
 	pthread_rwlock_t gate;
+	struct side_sockets sides;
 };
 
 /**
@@ -133,17 +136,27 @@ void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
 void socket_train_passed(struct ug_socket *sock, const struct ug_endpoint *ep,
 			 size_t segment_len);
 
+/* half_fd() - the descriptor of a way: the main socket's, or a side socket's */
+static inline int half_fd(const struct half *half, unsigned int way)
+{
+	return way == SIDE_MAIN ? half->fd : half->sides.fds[way - 1];
+}
+
+/* socket_tell() - call the notice function, if there is one */
+void socket_tell(struct ug_socket *sock, enum ug_notice notice,
+		 const struct ug_endpoint *ep, int err, int value);
+
 /**
  * socket_drop_error() - take an entry from the error queue (IP_RECVERR)
  * @sys:	the system calls
- * @half:	the family
+ * @fd:		the descriptor
  *
  * While there is one, poll(2) says POLLERR at once, and nobody can sleep.
  * Never sleeps. Any thread.
  *
  * Return: true if there was one.
  */
-bool socket_drop_error(const struct ug_sys *sys, const struct half *half);
+bool socket_drop_error(const struct ug_sys *sys, int fd);
 
 /* merging_is_pending() - is merging to go off, and still on? Any thread. */
 bool merging_is_pending(const struct half *half);

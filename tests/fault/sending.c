@@ -23,7 +23,7 @@ struct ug_endpoint ep_a, ep_b, ep_c, ep_d, ep_e, ep_six;
 struct notice notices[NOTICES];
 size_t n_notices;
 
-static void noticed(void *arg, enum ug_notice what,
+void sending_notice(void *arg, enum ug_notice what,
 		    const struct ug_endpoint *ep, int err, int value)
 {
 	struct notice *n = &notices[n_notices++ % ARRAY_LEN(notices)];
@@ -38,7 +38,7 @@ int sending_setup(void **state)
 {
 	struct ug_options opt = {
 		.size = sizeof(opt),
-		.notice = noticed,
+		.notice = sending_notice,
 		.notice_arg = notices,
 	};
 

@@ -32,6 +32,10 @@ extern struct ug_endpoint ep_a, ep_b, ep_c, ep_d, ep_e, ep_six;
 extern struct notice notices[NOTICES];
 extern size_t n_notices;
 
+/* sending_notice() - to be given to a socket with &notices: it keeps them */
+void sending_notice(void *arg, enum ug_notice what,
+		    const struct ug_endpoint *ep, int err, int value);
+
 int sending_setup(void **state);
 int sending_teardown(void **state);
 

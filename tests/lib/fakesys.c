@@ -60,6 +60,7 @@ static void log_datagram(const struct fake_message *m, size_t off, size_t len,
 
 	copy_out(m->h, off, got, len);
 	*d = (struct fake_datagram){
+		.fd = m->fd,
 		.to = m->to,
 		.has_source = m->control.has_source,
 		.tos = m->control.tos,
@@ -121,8 +122,7 @@ static int offer(int fd, const struct msghdr *h)
 
 	assert_int_equal(ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen),
 			 0);
-	assert_int_equal(endpoint_family(&m.to),
-			 fd == FAKE_FD4 ? AF_INET : AF_INET6);
+	assert_int_equal(endpoint_family(&m.to), fake_family(fd));
 	assert_true(h->msg_iovlen <= 1024);
 	for (size_t v = 0; v < h->msg_iovlen; v++)
 		m.bytes += h->msg_iov[v].iov_len;
@@ -228,6 +228,32 @@ static bool fails(void)
 	return ++fake.socket_calls == fake.fail_socket_call;
 }
 
+int fake_family(int fd)
+{
+	return fd % FAKE_NEXT == FAKE_FD4 % FAKE_NEXT ? AF_INET : AF_INET6;
+}
+
+/* Which of its family a descriptor is, and of which family. */
+static int index_of(int fd, int *six)
+{
+	*six = fake_family(fd) == AF_INET6;
+	int i = (fd - (*six ? FAKE_FD6 : FAKE_FD4)) / FAKE_NEXT;
+
+	assert_in_range(i, 0, FAKE_SOCKETS - 1);
+	return i;
+}
+
+static int next_fd(int family)
+{
+	int six = family == AF_INET6, i = 0;
+
+	while (fake.is_open[six][i])
+		assert_true(++i < FAKE_SOCKETS);
+	fake.is_open[six][i] = true;
+	fake.port_of[six][i] = 0;
+	return (six ? FAKE_FD6 : FAKE_FD4) + i * FAKE_NEXT;
+}
+
 static int fake_socket(int family, int type, int protocol)
 {
 	assert_true(type & SOCK_CLOEXEC);
@@ -239,10 +265,28 @@ static int fake_socket(int family, int type, int protocol)
 		return -1;
 	}
 	fake.open_fds++;
-	return family == AF_INET ? FAKE_FD4 : FAKE_FD6;
+	return next_fd(family);
 }
 
 uint16_t fake_bound_port[2];
+
+/* Does another socket have this port, and not share it with this one? */
+static bool is_taken(int fd, uint16_t port)
+{
+	int six, me = index_of(fd, &six);
+
+	for (int i = 0; i < FAKE_SOCKETS; i++) {
+		int other = fd + (i - me) * FAKE_NEXT;
+
+		if (i == me || !port || !fake.is_open[six][i] ||
+		    fake.port_of[six][i] != port)
+			continue;
+		if (fake_option(fd, SOL_SOCKET, SO_REUSEPORT) != 1 ||
+		    fake_option(other, SOL_SOCKET, SO_REUSEPORT) != 1)
+			return true;
+	}
+	return false;
+}
 
 static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 {
@@ -252,15 +296,18 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	if (fails())
 		return -1;
 	assert_int_equal(ug_endpoint_set(&at, sa, len), 0);
-	uint16_t port = ntohs(fd == FAKE_FD4 ? at.addr.v4.sin_port
-					     : at.addr.v6.sin6_port);
+	int six, i = index_of(fd, &six);
+	uint16_t port = ntohs(six ? at.addr.v6.sin6_port : at.addr.v4.sin_port);
 
-	if (fd == FAKE_FD6 && port && port >= fake.busy_from &&
-	    port <= fake.busy_to) {
+	if ((six && port && port >= fake.busy_from && port <= fake.busy_to) ||
+	    is_taken(fd, port)) {
 		errno = EADDRINUSE;
 		return -1;
 	}
-	fake_bound_port[fd == FAKE_FD6] = port ? port : next++;
+	fake_bound_port[six] = port ? port : next++;
+	fake.port_of[six][i] = fake_bound_port[six];
+	if (fake.n_bound < ARRAY_LEN(fake.bound))
+		fake.bound[fake.n_bound++] = fd;
 	return 0;
 }
 
@@ -270,7 +317,7 @@ static int fake_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 
 	if (fails())
 		return -1;
-	if (fd == FAKE_FD4) {
+	if (fake_family(fd) == AF_INET) {
 		at.addr.v4.sin_family = AF_INET;
 		at.addr.v4.sin_port = htons(fake_bound_port[0]);
 		*len = sizeof(at.addr.v4);
@@ -345,7 +392,7 @@ static int fake_getsockopt(int fd, int level, int name, void *value,
 	if (result < 0)
 		result = 0;
 	if (level == SOL_SOCKET && name == SO_DOMAIN)
-		result = fd == FAKE_FD4 ? AF_INET : AF_INET6;
+		result = fake_family(fd);
 	if (level == SOL_SOCKET && name == SO_TYPE)
 		result = SOCK_DGRAM;
 	if (level == SOL_SOCKET && name == SO_PROTOCOL)
@@ -362,25 +409,29 @@ static int fake_getsockopt(int fd, int level, int name, void *value,
 
 static int fake_close(int fd)
 {
-	(void)fd;
+	int six, i = index_of(fd, &six);
+
 	fake.open_fds--;
+	fake.is_open[six][i] = false;
+	/* Its options are gone with it, but what they were can be asked for. */
+	if (find_option(fd, SOL_SOCKET, SO_REUSEPORT))
+		find_option(fd, SOL_SOCKET, SO_REUSEPORT)->value = 0;
 	return 0;
 }
 
 static int fake_ioctl(int fd, unsigned long request, int *value)
 {
-	(void)fd;
 	assert_int_equal(request, SIOCOUTQ);
 	errno = ENOTTY;
 	if (fake.outq < 0)
 		return -1;
-	*value = fake.outq;
+	*value = fake.outq_of ? fake.outq_of(fd) : fake.outq;
 	return 0;
 }
 
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-	if (!timeout_ms) {
+	if (!timeout_ms && n) {
 		fds->revents = fake.ready ? fake.ready(fds->fd) : 0;
 		return fds->revents != 0;
 	}

@@ -7,6 +7,10 @@
  * that it was given, and logged with its destination and control data. So a
  * test sees what a receiver would see, garbage included.
  *
+ * Sockets: the first of a family that is open has the descriptor FAKE_FD4 or
+ * FAKE_FD6, the next FAKE_NEXT more. Several may be bound to one port if all
+ * have SO_REUSEPORT when a further one is bound.
+ *
  * Errors by call: errs[n] is delivered by the n-th call to send, before any
  * rule is asked; short_at limits what one call takes.
  */
@@ -19,9 +23,11 @@
 enum {
 	FAKE_FD4 = 1004,
 	FAKE_FD6 = 1006,
+	FAKE_NEXT = 10,
+	FAKE_SOCKETS = 9,
 	FAKE_LOG = 4096,
 	FAKE_ERRS = 64,
-	FAKE_OPTIONS = 64
+	FAKE_OPTIONS = 512
 };
 
 /* A socket option, as it was last set. */
@@ -44,6 +50,7 @@ struct fake_message {
 
 /* A datagram as a receiver would see it. */
 struct fake_datagram {
+	int fd; /* the socket that it left by */
 	struct ug_endpoint to;
 	bool has_source;
 	uint8_t tos;
@@ -68,6 +75,7 @@ struct fake {
 	bool no_segment;
 	const char *release;
 	int outq; /* bytes that wait in the socket; -1: SIOCOUTQ fails */
+	int (*outq_of)(int fd); /* if set, instead of outq */
 	/* Receiving: fill messages, return how many, or -errno. */
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
 	/* Sleep; revents are set to what was asked for, unless done here. */
@@ -87,6 +95,10 @@ struct fake {
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;
+	bool is_open[2][FAKE_SOCKETS];
+	uint16_t port_of[2][FAKE_SOCKETS]; /* 0: not bound */
+	int bound[2 * FAKE_SOCKETS];	   /* descriptors, as they were bound */
+	size_t n_bound;
 	int64_t now_ms;
 	size_t n;
 	struct fake_datagram log[FAKE_LOG];
@@ -98,6 +110,9 @@ extern const struct ug_sys fake_sys;
 
 /* fake_reset() - no rules, no errors, an empty log */
 void fake_reset(void);
+
+/* fake_family() - the family of a descriptor */
+int fake_family(int fd);
 
 /* fake_option() - what an option is set to; -1 if it was never set */
 int fake_option(int fd, int level, int name);

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* The life of a batch, and what it tells of the last call. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "udpgather/sending.h"
+
+const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch)
+{
+	return batch->refused;
+}
+
+int ug_batch_new(struct ug_batch **out, unsigned int cap)
+{
+	if (!cap || cap > UG_MAX_BATCH)
+		return -EINVAL;
+	struct ug_batch *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return -ENOMEM;
+	struct messages *m = &b->messages;
+
+	b->cap = cap;
+	m->iov_cap = UG_MAX_VECTORS + cap;
+	b->items = calloc(cap, sizeof(*b->items));
+	m->msgs = calloc(cap, sizeof(*m->msgs));
+	m->controls = calloc(cap, sizeof(*m->controls));
+	m->trains = calloc(cap, sizeof(*m->trains));
+	m->iov = calloc(m->iov_cap, sizeof(*m->iov));
+	if (!b->items || !m->msgs || !m->controls || !m->trains || !m->iov) {
+		ug_batch_free(b);
+		return -ENOMEM;
+	}
+	*out = b;
+	return 0;
+}
+
+void ug_batch_set_urgent(struct ug_batch *batch, bool on)
+{
+	batch->is_urgent = on;
+}
+
+void ug_batch_free(struct ug_batch *batch)
+{
+	if (!batch)
+		return;
+	free(batch->messages.iov);
+	free(batch->messages.trains);
+	free(batch->messages.controls);
+	free(batch->messages.msgs);
+	free(batch->items);
+	free(batch);
+}
+
+void ug_get_send_stats(const struct ug_batch *batch,
+		       struct ug_send_stats *stats, size_t size)
+{
+	stats_read(batch->counters.words, ARRAY_LEN(batch->counters.words),
+		   stats, size);
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What one call of ug_send() works with: the thread's scratch, and the window
+ * of datagrams that it looks at together. The window (window.c) checks the
+ * datagrams and gives the account of them; send.c sends what is in it.
+ */
+#ifndef UDPGATHER_SENDING_H
+#define UDPGATHER_SENDING_H
+
+#include "udpgather/coalesce.h"
+#include "udpgather/socket.h"
+#include "udpgather/stats.h"
+
+enum {
+	/* A status while the window is sent: the side socket is full. */
+	HELD = UG_UNSENT + 1
+};
+
+enum {
+	/* Trains on trial in one window. More go unjudged. */
+	TRIALS = 64
+};
+
+/**
+ * struct trial - a train that was refused, and whose datagrams go alone
+ * @segment_len: the size of its segments
+ * @err:	the errno
+ * @left:	datagrams that are not judged yet
+ * @is_try:	it was a train that the path forbids, tried again
+ * @is_void:	one of its datagrams failed
+ */
+struct trial {
+	uint32_t segment_len;
+	int err;
+	uint16_t left;
+	bool is_try;
+	bool is_void;
+};
+
+/**
+ * struct ug_batch - one thread's scratch for sending
+ * @cap:	datagrams in a window
+ * @is_urgent:	see ug_batch_set_urgent()
+ * @items:	one for each datagram of the window
+ * @messages:	what they are coalesced to
+ * @trials:	trains of the window that were refused
+ * @n_trials:	how many
+ * @refused:	see ug_refused_source()
+ * @counters:	written by the owner, read by anybody
+ */
+struct ug_batch {
+	unsigned int cap;
+	bool is_urgent;
+	struct item *items;
+	struct messages messages;
+	struct trial trials[TRIALS];
+	unsigned int n_trials;
+	const struct ug_endpoint *refused;
+	struct send_counters counters;
+};
+
+/**
+ * struct sending - one call of ug_send()
+ * @sock:	the socket
+ * @batch:	the scratch
+ * @to:		the default endpoint
+ * @dgrams:	the window
+ * @status:	its results
+ * @n:		datagrams in the window
+ * @sent:	those of the window that were sent
+ * @has_deadline: false to wait without end
+ * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
+ * @woken:	poll(2) said that there is room, and nothing was taken since
+ * @stopped:	for each half: 0; UG_UNSENT if its main socket is blocked;
+ *		-errno if it is broken. What follows gets this status.
+ * @full:	for each half: a bit for each way that is blocked
+ * @way:	of the half in work: the way of the next message
+ * @fd:		its descriptor
+ * @counting:	side sockets of the half in work while its main socket is
+ *		crowded, else NULL
+ * @handed:	bytes that the half took, with SIDE_OVERHEAD for each datagram
+ */
+struct sending {
+	struct ug_socket *sock;
+	struct ug_batch *batch;
+	const struct ug_endpoint *to;
+	const struct ug_datagram *dgrams;
+	int *status;
+	size_t n;
+	size_t sent;
+	bool has_deadline;
+	int64_t deadline_ms;
+	bool woken;
+	int stopped[HALVES];
+	uint32_t full[HALVES];
+	unsigned int way;
+	int fd;
+	struct side_sockets *counting;
+	uint64_t handed;
+};
+
+static inline int half_index(const struct half *half)
+{
+	return half->family == AF_INET ? HALF_V4 : HALF_V6;
+}
+
+/**
+ * window_open() - make the items of a window
+ * @s:		the call, with the window's datagrams
+ * @busy:	set to true for each half that has something to send
+ *
+ * A datagram that can be sent gets the status UG_UNSENT, and keeps it until
+ * something else is known.
+ */
+void window_open(struct sending *s, bool busy[HALVES]);
+
+/* window_release() - what is HELD, and is for half @h, becomes unsent */
+void window_release(struct sending *s, int h);
+
+/* window_close() - count what was not sent of a window */
+void window_close(const struct sending *s);
+
+#endif /* UDPGATHER_SENDING_H */

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Side sockets: what is sent to a slow endpoint waits apart from the rest.
+ *
+ * The kernel charges a datagram to the send buffer of its socket until the
+ * network device has sent it. So if one endpoint is behind a slow link with a
+ * deep queue, its datagrams fill the buffer, and nothing can be sent to any
+ * other endpoint by that socket, whatever link leads there. The kernel does not
+ * tell whose datagrams wait: SIOCOUTQ counts those of the whole socket.
+ *
+ * Therefore each half may have, beside its main socket, a few more sockets on
+ * the same port: its side sockets. As long as the main socket is not crowded,
+ * everything leaves by it. If a quarter of its buffer has been in use for 10
+ * ms, or half of it is, the endpoint that was handed most bytes since then is
+ * moved to a side socket. If it was the wrong one, the main socket goes on
+ * filling, and the next endpoint is moved: being moved does an endpoint no
+ * harm, because its side socket is empty. An endpoint comes back when its side
+ * socket was found empty for a second.
+ *
+ * A side socket has a smaller buffer. When it is full, what is for its
+ * endpoints is left unsent, and nothing else is.
+ *
+ * All of this is of fixed size. As long as nothing is crowded, sending costs an
+ * addition and a comparison for each call, and one SIOCOUTQ for each eighth of
+ * the main buffer that is handed over. Which endpoints are moved is read
+ * without a lock. What decides who moves is under a mutex that nobody waits
+ * for: a thread that finds it taken leaves the look to the one that has it.
+ *
+ * Members are marked with who may touch them:
+ *	[I]	immutable once ug_open() returned
+ *	[a]	atomic, any thread
+ *	[m]	under the mutex
+ */
+#ifndef UDPGATHER_SIDE_H
+#define UDPGATHER_SIDE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "udpgather.h"
+#include "udpgather/sys.h"
+
+enum {
+	/* The way of the main socket; side socket i is way i + 1. */
+	SIDE_MAIN,
+	/* Endpoints of a family that can be moved at a time. */
+	SIDE_ENDPOINTS = 32,
+	/* Endpoints whose bytes are counted while the main socket is crowded. */
+	SIDE_COUNTED = 16,
+	/* What a datagram takes in the send buffer beside its bytes: about. */
+	SIDE_OVERHEAD = 512,
+};
+
+/**
+ * struct side_count - what an endpoint was handed by the main socket
+ * @key:	its hash
+ * @ep:		the endpoint
+ * @len:	bytes
+ */
+struct side_count {
+	uint64_t key;
+	struct ug_endpoint ep;
+	uint64_t len;
+};
+
+/**
+ * struct side_sockets - those of a half, and what is known of its sockets
+ * @n:		[I] how many there are; 0: nothing below is used
+ * @fds:	[I] their descriptors
+ * @main_cap:	[I] send buffer of the main socket, as SIOCOUTQ counts
+ * @seed:	[I] of the endpoints' hashes
+ * @has_input:	[a] a bit for each that may have something to read
+ * @n_moved:	[a] endpoints in @moved
+ * @moved:	[a] 0, or an endpoint's hash with its way in the low bits
+ * @handed:	[a] bytes handed over since the last look; not exact
+ * @is_crowded:	[a] the main socket was crowded at the last look
+ * @next_look_ms: [a] while something is crowded or moved: when to look again
+ * @mutex:	of the rest
+ * @crowded_ms:	[m] since when the main socket is crowded, or when an endpoint
+ *		was moved since
+ * @low:	[m] the least that was seen waiting in the main socket since an
+ *		endpoint was moved
+ * @empty_ms:	[m] since when each side socket was found empty; -1: it was not
+ * @counts:	[m] who was handed most by the main socket since @crowded_ms
+ * @n_counts:	[m] how many of them are in use
+ */
+struct side_sockets {
+	unsigned int n;
+	int fds[UG_MAX_SIDE_SOCKETS];
+	int64_t main_cap;
+	uint64_t seed;
+	_Atomic uint32_t has_input;
+	_Atomic uint32_t n_moved;
+	_Atomic uint64_t moved[SIDE_ENDPOINTS];
+	_Atomic uint64_t handed;
+	_Atomic bool is_crowded;
+	_Atomic int64_t next_look_ms;
+	pthread_mutex_t mutex;
+	int64_t crowded_ms;
+	int64_t low;
+	int64_t empty_ms[UG_MAX_SIDE_SOCKETS];
+	struct side_count counts[SIDE_COUNTED];
+	unsigned int n_counts;
+};
+
+/**
+ * struct side_news - what a look has changed
+ * @moved:	an endpoint was moved: @ep, to the way @way
+ * @ep:		see @moved
+ * @way:	see @moved
+ */
+struct side_news {
+	bool moved;
+	struct ug_endpoint ep;
+	unsigned int way;
+};
+
+void side_init(struct side_sockets *s, uint64_t seed);
+void side_deinit(struct side_sockets *s);
+
+/* side_in_use() - is an endpoint moved? Any thread. */
+static inline bool side_in_use(const struct side_sockets *s)
+{
+	/* Partners: move(), come_back(). Seen late, a datagram leaves by the
+	 * socket of before. */
+	return atomic_load_explicit(&s->n_moved, memory_order_relaxed);
+}
+
+/* side_is_counting() - does side_count() count now? Any thread. */
+static inline bool side_is_counting(const struct side_sockets *s)
+{
+	/* Partner: look_at_main(). Seen late, a datagram is not counted. */
+	return atomic_load_explicit(&s->is_crowded, memory_order_relaxed);
+}
+
+/* side_way() - the way by which to send to an endpoint. Any thread. */
+unsigned int side_way(const struct side_sockets *s,
+		      const struct ug_endpoint *ep);
+
+/* side_count() - the main socket was handed @len bytes for an endpoint. Any
+ * thread. */
+void side_count(struct side_sockets *s, const struct ug_endpoint *ep,
+		uint64_t len);
+
+/**
+ * side_note() - something was handed to the sockets of a half
+ * @s:		its side sockets, at least one
+ * @sys:	the system calls
+ * @main_fd:	the main socket
+ * @len:	bytes, with SIDE_OVERHEAD for each datagram
+ * @was_full:	the main socket took no more
+ * @news:	filled if the return code says so
+ *
+ * Looks at the sockets if it is time to, and moves endpoints. Any thread.
+ *
+ * Return: true if there are news.
+ */
+bool side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
+	       uint64_t len, bool was_full, struct side_news *news);
+
+/* side_set_input() - side socket @i may have something to read. Any thread. */
+void side_set_input(struct side_sockets *s, unsigned int i);
+
+/**
+ * side_take_input() - a side socket that may have something to read
+ * @s:		side sockets
+ *
+ * It counts as having nothing from now on. Any thread.
+ *
+ * Return: its number; -1 if there is none.
+ */
+int side_take_input(struct side_sockets *s);
+
+#endif /* UDPGATHER_SIDE_H */

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The window: which of its datagrams can be sent at all, and what became of
+ * those that were not.
+ */
+#include <errno.h>
+
+#include "udpgather/sending.h"
+
+/* What is the same for all datagrams to one endpoint. */
+struct route {
+	int err; /* 0, or why nothing can be sent there */
+	int half;
+	size_t limit; /* the most bytes in a datagram */
+};
+
+/*
+ * Port 0 is refused here because the kernel's EINVAL for it would look like
+ * one for a train.
+ */
+static struct route route_to(const struct sending *s,
+			     const struct ug_endpoint *to)
+{
+	if (!to)
+		return (struct route){ .err = -EDESTADDRREQ };
+	bool v4 = endpoint_family(to) == AF_INET;
+
+	if (!half_of(s->sock, endpoint_family(to)))
+		return (struct route){ .err = -EAFNOSUPPORT };
+	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
+		return (struct route){ .err = -EINVAL };
+	return (struct route){
+		.half = v4 ? HALF_V4 : HALF_V6,
+		.limit = v4 ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6,
+	};
+}
+
+/* Check a datagram's vectors. Return: its length, or -errno. */
+static int64_t measure(const struct ug_datagram *d, size_t limit)
+{
+	size_t len = 0;
+
+	if (d->n_iov && !d->iov)
+		return -EINVAL;
+	if (d->n_iov > UG_MAX_VECTORS)
+		return -EMSGSIZE;
+	for (uint32_t i = 0; i < d->n_iov; i++) {
+		if (d->iov[i].iov_len > limit - len)
+			return -EMSGSIZE;
+		len += d->iov[i].iov_len;
+	}
+	return (int64_t)len;
+}
+
+void window_open(struct sending *s, bool busy[HALVES])
+{
+	struct route route = { 0 };
+
+	s->batch->n_trials = 0;
+	for (size_t i = 0; i < s->n; i++) {
+		const struct ug_datagram *d = &s->dgrams[i];
+		const struct ug_endpoint *to = datagram_endpoint(d, s->to);
+
+		if (!i || to != datagram_endpoint(d - 1, s->to))
+			route = route_to(s, to);
+		if (route.err || s->stopped[route.half]) {
+			s->status[i] =
+				route.err ? route.err : s->stopped[route.half];
+			continue;
+		}
+		int64_t len = measure(d, route.limit);
+
+		if (len < 0) {
+			s->status[i] = (int)len;
+			continue;
+		}
+		s->status[i] = UG_UNSENT;
+		s->batch->items[i] = (struct item){ .len = (uint32_t)len };
+		busy[route.half] = true;
+	}
+}
+
+void window_release(struct sending *s, int h)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; s->full[h] && i < s->n; i++) {
+		if (s->status[i] != HELD)
+			continue;
+		s->status[i] = UG_UNSENT;
+		n++;
+	}
+	send_count(&s->batch->counters, side_full, n);
+}
+
+void window_close(const struct sending *s)
+{
+	size_t unsent = 0, failed = 0;
+
+	for (size_t i = 0; i < s->n; i++) {
+		unsent += s->status[i] == UG_UNSENT;
+		failed += s->status[i] < 0;
+	}
+	send_count(&s->batch->counters, unsent, unsent);
+	send_count(&s->batch->counters, failed, failed);
+}

@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Side sockets: an endpoint behind a slow link, and what becomes of the others.
+ * Time goes by in milliseconds; in each, some datagrams are sent to some
+ * endpoints, and it is counted what the kernel took of them.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "tests/fault/sending.h"
+#include "tests/lib/check.h"
+#include "tests/lib/fakelink.h"
+#include "udpgather/socket.h"
+
+enum {
+	SIDES = 4,
+	LEN = 1300,
+	/* 2 Mbit/s, and 40 Mbit/s: bytes, and datagrams, in a millisecond. */
+	SLOW = 250,
+	FLOOD = 4,
+};
+
+/* An endpoint that is sent to, and how it went. */
+struct flow {
+	const struct ug_endpoint *to;
+	size_t per_ms;
+	size_t sent;
+	size_t unsent;
+};
+
+static void open_with(unsigned int sides, size_t buffer_len)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.side_sockets = sides,
+		.buffer_len = buffer_len,
+		.notice = sending_notice,
+		.notice_arg = notices,
+	};
+
+	ug_close(sock);
+	assert_int_equal(fake.open_fds, 0);
+	fake.n_bound = 0;
+	assert_int_equal(socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	fake_link_reset();
+	fake.rule = fake_link_rule;
+	fake.outq_of = fake_link_outq;
+}
+
+/* Send to all flows for so long; count from @count_from_ms on. */
+static void run(struct flow *flows, size_t n, int64_t ms, int64_t count_from_ms)
+{
+	for (int64_t t = 0; t < ms; t++, fake.now_ms++) {
+		size_t first[8] = { 0 };
+
+		n_dgrams = fake.n = 0;
+		for (size_t i = 0; i < n; i++) {
+			first[i] = n_dgrams;
+			add(flows[i].to, flows[i].per_ms, LEN);
+		}
+		ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 0);
+		for (size_t i = 0; i < n && t >= count_from_ms; i++)
+			for (size_t k = 0; k < flows[i].per_ms; k++) {
+				int s = status[first[i] + k];
+
+				assert_in_range(s, UG_SENT, UG_UNSENT);
+				flows[i].sent += s == UG_SENT;
+				flows[i].unsent += s == UG_UNSENT;
+			}
+	}
+}
+
+/* The socket by which a datagram to an endpoint leaves now; 0: by none. */
+static int fd_of(const struct ug_endpoint *to)
+{
+	n_dgrams = fake.n = 0;
+	add(to, 1, 100);
+	ug_send(sock, batch, NULL, dgrams, 1, status, 0);
+	return fake.n ? fake.log[0].fd : 0;
+}
+
+static bool is_side(int fd)
+{
+	for (unsigned int i = 0; i < SIDES; i++)
+		if (fd == ug_side_fd(sock, fake_family(fd), i))
+			return true;
+	return false;
+}
+
+static void expect_no_loss(const struct flow *f, const char *who)
+{
+	if (f->unsent)
+		fail_msg("%s: %zu sent, %zu not", who, f->sent, f->unsent);
+	assert_true(f->sent > 0);
+}
+
+/* ---------------------------------------------------------------- opening */
+
+/* The main socket is last in IPv4, first in IPv6; in the end none can be joined. */
+static void order(void **state)
+{
+	(void)state;
+	open_with(SIDES, 0);
+	assert_int_equal(fake.n_bound, 2 * (SIDES + 1));
+	assert_int_equal(fake.bound[SIDES], FAKE_FD4);
+	assert_int_equal(fake.bound[SIDES + 1], FAKE_FD6);
+	assert_int_equal(ug_fd(sock, AF_INET), FAKE_FD4);
+	assert_int_equal(ug_fd(sock, AF_INET6), FAKE_FD6);
+	for (size_t i = 0; i < fake.n_bound; i++) {
+		assert_int_equal(
+			fake_option(fake.bound[i], SOL_SOCKET, SO_REUSEPORT),
+			0);
+		assert_int_equal(fake.port_of[i > SIDES][i % (SIDES + 1)],
+				 ug_port(sock));
+	}
+	assert_int_equal(ug_side_fd(sock, AF_INET, SIDES), -ENOENT);
+	assert_int_equal(ug_side_fd(sock, AF_UNSPEC, 0), -EAFNOSUPPORT);
+	assert_int_equal(ug_side_ready(sock, FAKE_FD4), -ENOENT);
+	assert_int_equal(ug_side_ready(sock, ug_side_fd(sock, AF_INET6, 1)),
+			 AF_INET6);
+	/* The same in small, without merging. */
+	assert_int_equal(fake_option(ug_side_fd(sock, AF_INET, 0), SOL_SOCKET,
+				     SO_SNDBUF),
+			 2 << 20);
+	assert_int_equal(
+		fake_option(ug_side_fd(sock, AF_INET, 0), IPPROTO_UDP, UDP_GRO),
+		-1);
+	assert_int_equal(fake_option(ug_side_fd(sock, AF_INET6, 0),
+				     IPPROTO_IPV6, IPV6_RECVPKTINFO),
+			 1);
+}
+
+/* Whatever call fails: the socket opens, with side sockets or without. */
+static void opens_without(void **state)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.side_sockets = SIDES,
+	};
+	size_t calls, n_with = 0, n_without = 0, n_failed = 0;
+
+	(void)state;
+	ug_close(sock);
+	fake.socket_calls = 0;
+	assert_int_equal(socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	calls = fake.socket_calls;
+	ug_close(sock);
+	for (size_t i = 1; i <= calls; i++) {
+		fake_reset();
+		fake.fail_socket_call = i;
+		fake.fail_socket_err = EACCES;
+		if (socket_open_with(&fake_sys, &sock, &opt, NULL) < 0) {
+			n_failed++;
+			assert_int_equal(fake.open_fds, 0);
+			continue;
+		}
+		bool both = ug_side_fd(sock, AF_INET, 0) >= 0 &&
+			    ug_side_fd(sock, AF_INET6, 0) >= 0;
+
+		n_with += both;
+		n_without += !both;
+		assert_int_equal(fake.open_fds,
+				 both ? 2 * (SIDES + 1) : SIDES + 2);
+		ug_close(sock);
+	}
+	/* Buffers and merging are optional; one failure never ends it all. */
+	assert_int_equal(n_failed, 0);
+	assert_true(n_with > 0 && n_without > n_with);
+	fake_reset();
+	assert_int_equal(socket_open_with(&fake_sys, &sock, NULL, NULL), 0);
+}
+
+static void bad_options(void **state)
+{
+	struct ug_socket *other;
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.side_sockets = UG_MAX_SIDE_SOCKETS + 1,
+	};
+
+	(void)state;
+	assert_int_equal(socket_open_with(&fake_sys, &other, &opt, NULL),
+			 -EINVAL);
+}
+
+/* A port that somebody has is refused as always. */
+static void busy_port(void **state)
+{
+	struct ug_socket *other;
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.side_sockets = SIDES,
+	};
+	struct ug_report report = { .size = sizeof(report) };
+
+	(void)state;
+	opt.port = ug_port(sock);
+	assert_int_equal(socket_open_with(&fake_sys, &other, &opt, &report),
+			 -EADDRINUSE);
+	assert_string_equal(report.v4.step, "bind");
+	assert_int_equal(fake.open_fds, 2);
+}
+
+/* -------------------------------------------------------------- slow links */
+
+/* Main buffers: what the library asks for, and what a system grants at least. */
+static const size_t buffers[] = { 0, 212992 };
+
+/* From two seconds on, and nearly always before, B loses nothing. */
+static void one_slow(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(buffers); i++) {
+		struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD },
+					{ .to = &ep_b, .per_ms = 1 } };
+
+		open_with(SIDES, buffers[i]);
+		fake_link_add(&ep_a, SLOW);
+		run(flows, 2, 20000, 0);
+		expect_no_loss(&flows[1], "B");
+		/* A gets what its link takes: 2,068 bytes a datagram. */
+		assert_in_range(flows[0].sent, 20000 * SLOW / 2068,
+				20000 * SLOW / 2068 + 6000);
+		assert_int_equal(fd_of(&ep_b), FAKE_FD4);
+	}
+	assert_true(stats().side_full > 0);
+	assert_int_equal(stats().set_aside, 2);
+	assert_int_equal(notices[0].what, UG_NOTICE_ENDPOINT_ASIDE);
+	assert_int_equal(ug_endpoint_compare(&notices[0].ep, &ep_a), 0);
+}
+
+static void one_slow_six(void **state)
+{
+	struct ug_endpoint ep_other_six;
+	struct flow flows[] = { { .to = &ep_six, .per_ms = FLOOD },
+				{ .to = &ep_b, .per_ms = 1 },
+				{ .to = &ep_other_six, .per_ms = 1 } };
+
+	(void)state;
+	ug_endpoint_parse(&ep_other_six, "[fd00::2]:1");
+	open_with(SIDES, 0);
+	fake_link_add(&ep_six, SLOW);
+	run(flows, 3, 10000, 0);
+	expect_no_loss(&flows[1], "IPv4");
+	expect_no_loss(&flows[2], "IPv6");
+	assert_true(stats().side_full > 0);
+}
+
+/* C is handed most, and leaves fast: it moves first, and loses nothing. */
+static void wrong_one_first(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(buffers); i++) {
+		struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD },
+					{ .to = &ep_b, .per_ms = 1 },
+					{ .to = &ep_c, .per_ms = 40 } };
+
+		n_notices = 0;
+		open_with(SIDES, buffers[i]);
+		fake_link_add(&ep_a, SLOW);
+		run(flows, 3, 10000, 0);
+		expect_no_loss(&flows[1], "B");
+		expect_no_loss(&flows[2], "C");
+		assert_true(n_notices >= 2);
+		assert_int_equal(ug_endpoint_compare(&notices[0].ep, &ep_c), 0);
+		assert_int_equal(ug_endpoint_compare(&notices[1].ep, &ep_a), 0);
+	}
+}
+
+/* As many as there are side sockets. */
+static void several_slow(void **state)
+{
+	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD },
+				{ .to = &ep_c, .per_ms = FLOOD },
+				{ .to = &ep_d, .per_ms = FLOOD },
+				{ .to = &ep_e, .per_ms = FLOOD },
+				{ .to = &ep_b, .per_ms = 1 } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	for (size_t i = 0; i < 4; i++)
+		fake_link_add(flows[i].to, SLOW);
+	run(flows, 5, 10000, 0);
+	expect_no_loss(&flows[4], "B");
+	for (size_t i = 0; i < 4; i++)
+		assert_true(flows[i].sent >= 10000 * SLOW / 2068);
+}
+
+/* Twice as many: they share the side sockets. */
+static void more_slow_than_sides(void **state)
+{
+	struct ug_endpoint slow[8];
+	struct flow flows[9] = { { .to = &ep_b, .per_ms = 1 } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	for (unsigned int i = 0; i < 8; i++) {
+		slow[i] = ep_a;
+		slow[i].addr.v4.sin_port = htons((uint16_t)(100 + i));
+		flows[i + 1] = (struct flow){ .to = &slow[i], .per_ms = 2 };
+		fake_link_add(&slow[i], SLOW);
+	}
+	run(flows, 9, 10000, 2000);
+	expect_no_loss(&flows[0], "B");
+}
+
+/* Nothing waited for a second: it goes by the main socket again. */
+static void comes_back(void **state)
+{
+	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD },
+				{ .to = &ep_b, .per_ms = 1 } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	fake_link_add(&ep_a, SLOW);
+	run(flows, 2, 5000, 5000);
+	assert_int_not_equal(fd_of(&ep_a), FAKE_FD4);
+	/* 14 and 2 MB leave at 250 a millisecond. */
+	run(&flows[1], 1, 60000, 0);
+	expect_no_loss(&flows[1], "B");
+	assert_int_equal(fd_of(&ep_a), FAKE_FD4);
+	/* And again. */
+	run(flows, 2, 5000, 0);
+	expect_no_loss(&flows[1], "B");
+	assert_int_not_equal(fd_of(&ep_a), FAKE_FD4);
+	/* Who sends nothing makes no call, and comes back all the same. */
+	fake.now_ms += 100000;
+	fd_of(&ep_b);
+	fake.now_ms += 1000;
+	fd_of(&ep_b);
+	assert_int_equal(fd_of(&ep_a), FAKE_FD4);
+}
+
+/* A train that is held back is whole, and nothing overtakes it. */
+static void order_is_kept(void **state)
+{
+	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	fake_link_add(&ep_a, SLOW);
+	run(flows, 1, 5000, 5000);
+	n_dgrams = fake.n = 0;
+	for (int i = 0; i < 20; i++) {
+		add(&ep_a, 3, LEN);
+		add(&ep_b, 2, LEN);
+		add(&ep_a, 1, 40);
+	}
+	size_t sent = ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 0);
+
+	account(sent);
+	assert_in_range(sent, 40, 60);
+	/* Once one of A is unsent, all that follow are. */
+	bool full = false;
+
+	for (size_t i = 0; i < n_dgrams; i++) {
+		if (dgrams[i].to == &ep_b)
+			assert_int_equal(status[i], UG_SENT);
+		else if (status[i] == UG_UNSENT)
+			full = true;
+		else
+			assert_false(full);
+	}
+	assert_true(full);
+}
+
+/* An urgent datagram passes by the main socket, and by any if that is full. */
+static void urgent(void **state)
+{
+	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	fake_link_add(&ep_a, SLOW);
+	run(flows, 1, 5000, 5000);
+	/* Its side socket is full. */
+	run(flows, 1, 1, 0);
+	assert_int_equal(flows[0].unsent, FLOOD);
+	ug_batch_set_urgent(batch, true);
+	assert_int_equal(fd_of(&ep_a), FAKE_FD4);
+	assert_int_equal(fd_of(&ep_b), FAKE_FD4);
+	ug_batch_set_urgent(batch, false);
+	assert_int_equal(fd_of(&ep_a), 0);
+
+	/* Nobody was moved yet, and the main socket is full. */
+	open_with(SIDES, 0);
+	fake_set_option(FAKE_FD4, SOL_SOCKET, SO_SNDBUF, 0);
+	ug_batch_set_urgent(batch, true);
+	assert_true(is_side(fd_of(&ep_b)));
+	/* All of them are. */
+	for (unsigned int i = 0; i < SIDES; i++)
+		fake_set_option(ug_side_fd(sock, AF_INET, i), SOL_SOCKET,
+				SO_SNDBUF, 0);
+	assert_int_equal(fd_of(&ep_b), 0);
+	assert_int_equal(status[0], UG_UNSENT);
+}
+
+/* As long as nothing is crowded, a look is as rare as an eighth of the buffer. */
+static size_t looks;
+
+static int counting_outq(int fd)
+{
+	looks++;
+	return fake_link_outq(fd);
+}
+
+static void quiet_costs_nothing(void **state)
+{
+	struct flow flows[] = { { .to = &ep_a, .per_ms = 10 } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	fake.outq_of = counting_outq;
+	looks = 0;
+	run(flows, 1, 10000, 0);
+	expect_no_loss(&flows[0], "A");
+	/* 10 x 1,812 bytes in each of 10,000 ms, an eighth of 14 MiB for each. */
+	assert_in_range(looks, 1, 110);
+}
+
+/* SIOCOUTQ fails: everything goes by the main socket, which blocks nobody. */
+static void no_outq(void **state)
+{
+	struct flow flows[] = { { .to = &ep_b, .per_ms = 1 } };
+
+	(void)state;
+	open_with(SIDES, 0);
+	fake.outq_of = NULL;
+	fake.outq = -1;
+	run(flows, 1, 100, 0);
+	expect_no_loss(&flows[0], "B");
+	assert_int_equal(fd_of(&ep_b), FAKE_FD4);
+}
+
+/* ------------------------------------------------------------------- marks */
+
+static void marks(void **state)
+{
+	(void)state;
+	open_with(SIDES, 0);
+	assert_int_equal(ug_set_mark(sock, 7), 0);
+	for (size_t i = 0; i < fake.n_bound; i++)
+		assert_int_equal(
+			fake_option(fake.bound[i], SOL_SOCKET, SO_MARK), 7);
+	/* The eighth setsockopt of ten fails: all are as before. */
+	fake.socket_calls = 0;
+	fake.fail_socket_call = 9;
+	fake.fail_socket_err = EPERM;
+	assert_int_equal(ug_set_mark(sock, 8), -EPERM);
+	for (size_t i = 0; i < fake.n_bound; i++)
+		assert_int_equal(
+			fake_option(fake.bound[i], SOL_SOCKET, SO_MARK), 7);
+}
+
+/* --------------------------------------------------------------- receiving */
+
+static int input_fd; /* where something waits */
+static int n_waiting;
+static int n_asked[2]; /* main, side */
+
+static int receive_rule(int fd, struct mmsghdr *msgs, unsigned int n)
+{
+	struct msghdr *h = &msgs[0].msg_hdr;
+	struct ug_source source = { .addr = { 10, 0, 0, 9 } };
+
+	(void)n;
+	n_asked[fd != FAKE_FD4]++;
+	if (fd != input_fd || !n_waiting)
+		return -EAGAIN;
+	n_waiting--;
+	memcpy(h->msg_name, &ep_a.addr, sizeof(ep_a.addr.v4));
+	h->msg_namelen = sizeof(ep_a.addr.v4);
+	h->msg_controllen =
+		control_build(h->msg_control, AF_INET, false, &source, 0, 0);
+	h->msg_flags = 0;
+	msgs[0].msg_len = 5;
+	return 1;
+}
+
+static int poll_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	int ready = 0;
+
+	fake.now_ms += timeout_ms;
+	for (nfds_t i = 0; i < n; i++) {
+		fds[i].revents =
+			fds[i].fd == input_fd && n_waiting ? POLLIN : 0;
+		ready += fds[i].revents != 0;
+	}
+	return ready;
+}
+
+/* What the kernel delivers to a side socket is received all the same. */
+static void side_input(void **state)
+{
+	struct ug_receiver *rcv;
+	struct ug_view views[4];
+
+	(void)state;
+	open_with(SIDES, 0);
+	fake.receive = receive_rule;
+	fake.poll = poll_rule;
+	assert_int_equal(ug_receiver_new(&rcv, 4), 0);
+	input_fd = ug_side_fd(sock, AF_INET, 2);
+	n_waiting = 2;
+	/* Nobody has said so: it costs nothing to have side sockets. */
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 0);
+	assert_int_equal(n_asked[1], 0);
+	assert_int_equal(ug_side_ready(sock, input_fd), AF_INET);
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 1);
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 1);
+	assert_int_equal(views[0].len, 5);
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 0);
+	assert_int_equal(n_asked[1], 3);
+	/* And it is not in the way of the main socket. */
+	input_fd = FAKE_FD4;
+	n_waiting = 1;
+	ug_side_ready(sock, ug_side_fd(sock, AF_INET, 0));
+	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 1);
+	/* Who waits is woken by it. */
+	input_fd = ug_side_fd(sock, AF_INET, 3);
+	n_waiting = 1;
+	assert_int_equal(ug_receive(rcv, sock, AF_UNSPEC, views, 4, 100), 1);
+	ug_receiver_free(rcv);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SENDING_TEST(order),
+		SENDING_TEST(opens_without),
+		SENDING_TEST(bad_options),
+		SENDING_TEST(busy_port),
+		SENDING_TEST(one_slow),
+		SENDING_TEST(one_slow_six),
+		SENDING_TEST(wrong_one_first),
+		SENDING_TEST(several_slow),
+		SENDING_TEST(more_slow_than_sides),
+		SENDING_TEST(comes_back),
+		SENDING_TEST(order_is_kept),
+		SENDING_TEST(urgent),
+		SENDING_TEST(quiet_costs_nothing),
+		SENDING_TEST(no_outq),
+		SENDING_TEST(marks),
+		SENDING_TEST(side_input),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -26,6 +26,9 @@ enum {
 	INBOUND_TRAINS = 64,
 	/* Datagrams of a batch; what is left comes in the next one. */
 	INBOUND_MESSAGES = 1024,
+	/* Side sockets of each family: slow peers that are kept apart from the
+	 * others, and from each other, at a time. */
+	SIDE_SOCKETS = 4,
 	/* Messages of the handshake that wait: about 300 bytes each. */
 	HANDSHAKE_RING = 1024,
 	/* More waiting than this means load, as in the kernel module; the load

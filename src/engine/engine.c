@@ -219,6 +219,10 @@ static void op_notice(void *arg, enum ug_notice notice,
 		log_limited(&limit, "%s: segments of %d bytes pass again", text,
 			    value);
 		break;
+	case UG_NOTICE_ENDPOINT_ASIDE:
+		log_limited(&limit, "%s: packets pile up: side socket %d", text,
+			    value);
+		break;
 	default:
 		break;
 	}
@@ -229,6 +233,14 @@ static void report_family(const char *what, const struct ug_family_report *r)
 	if (r->err && r->err != -ENOENT)
 		log_event("%s is not there: %s: %s", what, r->step,
 			  strerror(-r->err));
+}
+
+/* Without side sockets the tunnel works, but a slow peer may delay others. */
+static void report_sides(const struct ug_socket *sock)
+{
+	if (ug_side_fd(sock, AF_INET, 0) == -ENOENT ||
+	    ug_side_fd(sock, AF_INET6, 0) == -ENOENT)
+		log_event("no side sockets: a slow peer may delay others");
 }
 
 /* Open sockets on a port. Return: 0; -errno. */
@@ -243,6 +255,7 @@ static int open_sockets(struct engine *e, uint16_t port, uint32_t fwmark,
 		.pmtu4 = UG_PMTU_DONT,
 		.notice = op_notice,
 		.notice_arg = e,
+		.side_sockets = SIDE_SOCKETS,
 	};
 	struct ug_report report = { .size = sizeof(report) };
 	enum ug_reason reason = UG_REASON_NONE;
@@ -256,6 +269,7 @@ static int open_sockets(struct engine *e, uint16_t port, uint32_t fwmark,
 		ug_set_segments(*out, UG_SEGMENTS_OFF);
 	if (e->config.merging_off)
 		ug_set_merging(*out, false);
+	report_sides(*out);
 	if (ug_get_segments(*out, AF_INET, &reason) > 0 &&
 	    reason == UG_REASON_BAD_KERNEL)
 		log_error("sending nearly all without segmentation: %s",

@@ -13,8 +13,6 @@
 enum {
 	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */
 	HANDSHAKE_TOS = 0x88,
-	/* How long one may wait for room in a full socket. */
-	HANDSHAKE_PATIENCE_MS = 100,
 };
 
 static void count(_Atomic uint64_t *counter)
@@ -22,7 +20,10 @@ static void count(_Atomic uint64_t *counter)
 	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-/* Send one message. Return: true if the kernel took it. */
+/*
+ * Send one message. None waits for a full socket: those to other peers would
+ * wait, too. Return: true if the kernel took it.
+ */
 static bool send_message(struct handshaker *h, struct ug_socket *sock,
 			 const struct device_endpoint *to, const void *msg,
 			 size_t len)
@@ -40,8 +41,7 @@ static bool send_message(struct handshaker *h, struct ug_socket *sock,
 	if (!sock)
 		return false;
 	endpoint_from_device(&ep, to);
-	return ug_send(sock, h->batch, NULL, &d, 1, &status,
-		       HANDSHAKE_PATIENCE_MS) == 1;
+	return ug_send(sock, h->batch, NULL, &d, 1, &status, 0) == 1;
 }
 
 static void initiate(struct handshaker *h, struct ug_socket *sock,
@@ -289,6 +289,7 @@ int handshaker_init(struct handshaker *h, struct device *device,
 		handshaker_deinit(h);
 		return -ENOMEM;
 	}
+	ug_batch_set_urgent(h->batch, true);
 	return 0;
 }
 

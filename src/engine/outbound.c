@@ -16,8 +16,8 @@
  *
  * work	Headers, padding, one call to seal all.
  *
- * commit One ug_send(). What the socket cannot take stays, and the lane is
- *	blocked until it can.
+ * commit One ug_send(). What the socket cannot take is dropped, as by any full
+ *	queue of a network: keeping it would make all other peers wait for it.
  */
 #include "engine/outbound.h"
 
@@ -497,11 +497,10 @@ static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 	}
 }
 
-/* Account for what was sent, and keep what was not. */
+/* Account for each datagram: some were not sent, or there are several runs. */
 static void settle(struct outbound_lane *ol, struct slot *slot)
 {
 	static struct log_limit limit;
-	unsigned int kept = 0;
 
 	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
 		struct run *run = &slot->runs[slot->run_of[i]];
@@ -509,8 +508,7 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 		if (slot->status[i] == UG_SENT) {
 			run->sent_len += slot->dgrams[i].iov->iov_len;
 		} else if (slot->status[i] == UG_UNSENT) {
-			slot->dgrams[kept] = slot->dgrams[i];
-			slot->run_of[kept++] = slot->run_of[i];
+			count(&ol->stats.full_drops, 1);
 		} else {
 			count(&ol->stats.send_errors, 1);
 			log_limited(&limit, "cannot send to %s: %s",
@@ -518,7 +516,6 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 				    strerror(-slot->status[i]));
 		}
 	}
-	slot->n_dgrams = kept;
 }
 
 static bool outbound_commit(void *arg, void *slot_arg, void *context)
@@ -536,18 +533,11 @@ static bool outbound_commit(void *arg, void *slot_arg, void *context)
 
 		if (refused)
 			refuse_source(ol, slot, refused);
-		if (sent < slot->n_dgrams || slot->n_runs > 1) {
+		if (sent < slot->n_dgrams || slot->n_runs > 1)
 			settle(ol, slot);
-		} else {
+		else
 			for (unsigned int i = 0; i < slot->n_dgrams; i++)
 				slot->runs[0].sent_len += slot->iov[i].iov_len;
-			slot->n_dgrams = 0;
-		}
-		if (slot->n_dgrams) {
-			ol->full_family =
-				slot->dgrams[0].to->addr.any.sa_family;
-			return false;
-		}
 	}
 	now = time_now();
 	for (unsigned int r = 0; r < slot->n_runs; r++) {

@@ -46,6 +46,7 @@ struct outbound_stats {
 	_Atomic uint64_t staged_drops; /* too many waited for a session */
 	_Atomic uint64_t bad_frames;   /* the TUN handed out nonsense */
 	_Atomic uint64_t send_errors;  /* the kernel refused a message */
+	_Atomic uint64_t full_drops;   /* the socket's buffer was full */
 	_Atomic uint64_t no_counters;  /* the session ended under way */
 	_Atomic uint64_t returned;     /* our own, by a routing loop */
 };
@@ -68,7 +69,6 @@ struct outbound_stats {
  * @returned:	[l] what is known of packets of ours that come back
  * @flush:	[l] a peer whose staged packets go first, with a reference
  * @has_left:	[a] @peer or @flush is there
- * @full_family: [l] whose socket took no more when the lane was blocked
  * @lane:	the lane
  *
  * [l] belongs to whoever holds the right to take, or to commit.
@@ -90,7 +90,6 @@ struct outbound_lane {
 	struct returned returned;
 	struct peer *flush;
 	_Atomic bool has_left;
-	int full_family;
 	struct lane lane;
 };
 

@@ -56,39 +56,37 @@ static void set_watch(struct worker *w, int fd, uint32_t events)
 		w->must_rewatch = true;
 }
 
-static void watch_family(struct worker *w, int family, uint32_t events)
+/* The main socket of a family, and its side sockets. */
+static void watch_family(struct worker *w, int family)
 {
-	int fd =
-		w->context.sock && family ? ug_fd(w->context.sock, family) : -1;
+	unsigned int lane = family == AF_INET ? READY_IN4 : READY_IN6;
+	uint32_t events = w->failing & lane ? 0 : EPOLLIN;
+	int fd = ug_fd(w->context.sock, family);
 
-	if (w->failing & (family == AF_INET ? READY_IN4 : READY_IN6))
-		events &= ~(uint32_t)EPOLLIN;
-	if (fd >= 0)
+	for (unsigned int i = 0; fd >= 0; i++) {
 		set_watch(w, fd, events);
+		fd = ug_side_fd(w->context.sock, family, i);
+	}
 }
 
 /*
  * The TUN is read only while what it gives can be sent: packets that come
- * before the sockets are open, or while they are full, wait in its queue.
+ * before the sockets are open wait in its queue.
  */
 static void watch_tun(struct worker *w)
 {
 	if (!w->is_deaf)
 		set_watch(w, w->out->tun->fd,
-			  w->context.sock && !w->full_family &&
-					  !(w->failing & READY_OUT)
-				  ? EPOLLIN
-				  : 0);
+			  w->context.sock && !(w->failing & READY_OUT) ? EPOLLIN
+								       : 0);
 }
 
 static void watch_sockets(struct worker *w)
 {
-	static const int families[] = { AF_INET, AF_INET6 };
-
-	for (int i = 0; i < 2; i++)
-		watch_family(w, families[i],
-			     families[i] == w->full_family ? EPOLLIN | EPOLLOUT
-							   : EPOLLIN);
+	if (!w->context.sock)
+		return;
+	watch_family(w, AF_INET);
+	watch_family(w, AF_INET6);
 }
 
 /* Turn to the sockets that are current. */
@@ -102,26 +100,10 @@ static void enter_sockets(struct worker *w)
 	/* The old ones close soon after this, and leave the epoll by that:
 	 * here they may be closed already. */
 	w->context.sock = sock;
-	w->full_family = 0;
 	watch_sockets(w);
 	watch_tun(w);
-	/* What the old ones could not take, the new ones may; what was asked
-	 * for meanwhile is waiting. */
-	lane_resume(&w->out->lane, &w->context);
+	/* What was asked for meanwhile is waiting. */
 	w->ready |= READY_OUT;
-}
-
-/* While a commit waits for the socket, nothing is read from the TUN. */
-static void follow_block(struct worker *w)
-{
-	int family = lane_is_blocked(&w->out->lane) ? w->out->full_family : 0;
-
-	if (family == w->full_family)
-		return;
-	watch_family(w, w->full_family, EPOLLIN);
-	watch_family(w, family, EPOLLIN | EPOLLOUT);
-	w->full_family = family;
-	watch_tun(w);
 }
 
 /* Run a lane that is ready; it stays so until it was found empty. */
@@ -129,9 +111,8 @@ static void run_lane(struct worker *w, unsigned int bit, struct lane *lane)
 {
 	if (!(w->ready & bit))
 		return;
-	/* Where a helper has the lane, it is looked at again soon; what a full
-	 * socket holds up, an event tells. */
-	if (lane_run(lane, &w->context) == LANE_EMPTY || lane_is_blocked(lane))
+	/* Where a helper has the lane, it is looked at again soon. */
+	if (lane_run(lane, &w->context) == LANE_EMPTY)
 		w->ready &= ~bit;
 }
 
@@ -243,6 +224,25 @@ static int look(struct worker *w, struct epoll_event *events)
 	return n;
 }
 
+/* The lane that reads a UDP socket; an old one is closed, and is read by none. */
+static unsigned int ready_lane(const struct worker *w, int fd)
+{
+	if (!w->context.sock)
+		return 0;
+	if (fd == ug_fd(w->context.sock, AF_INET))
+		return READY_IN4;
+	if (fd == ug_fd(w->context.sock, AF_INET6))
+		return READY_IN6;
+	switch (ug_side_ready(w->context.sock, fd)) {
+	case AF_INET:
+		return READY_IN4;
+	case AF_INET6:
+		return READY_IN6;
+	default:
+		return 0;
+	}
+}
+
 static void handle_event(struct worker *w, const struct epoll_event *ev)
 {
 	uint64_t n;
@@ -258,15 +258,7 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 			atomic_store_explicit(&w->out->is_gone, true,
 					      memory_order_release);
 	} else {
-		w->ready |=
-			w->context.sock && ev->data.fd == ug_fd(w->context.sock,
-								AF_INET)
-				? READY_IN4
-				: READY_IN6;
-		if (ev->events & EPOLLOUT) {
-			lane_resume(&w->out->lane, &w->context);
-			w->ready |= READY_OUT;
-		}
+		w->ready |= ready_lane(w, ev->data.fd);
 	}
 }
 
@@ -290,12 +282,10 @@ static void *worker_main(void *arg)
 		}
 		run_lanes(w);
 		/* What is left needs no event to go on. */
-		if (w->context.sock && outbound_has_work(w->out) &&
-		    !lane_is_blocked(&w->out->lane))
+		if (w->context.sock && outbound_has_work(w->out))
 			w->ready |= READY_OUT;
 		w->idle_since = time_now();
 		crew_tell(&w->crew, w->ready != 0);
-		follow_block(w);
 		note_failures(w);
 		check_gone(w);
 	}

@@ -29,7 +29,6 @@
  * @gone_fd:	[I] eventfd of the control thread: the TUN is gone
  * @seen:	[w] generation of the sockets
  * @ready:	[w] lanes that may have work
- * @full_family: [w] whose EPOLLOUT is watched, 0: none
  * @must_rewatch: [w] a descriptor could not be watched
  * @is_deaf:	[w] the TUN is not watched
  * @failing:	[w] lanes whose descriptor is not watched for a while, because
@@ -54,7 +53,6 @@ struct worker {
 	int gone_fd;
 	uint64_t seen;
 	unsigned int ready;
-	int full_family;
 	bool must_rewatch;
 	bool is_deaf;
 	unsigned int failing;

@@ -181,7 +181,7 @@ static const struct call calls[] = {
 	CALL_IF("write", "(1,", LOG, NONE, IS(0, STDOUT_FILENO)),
 	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
 	IOCTL(TUNGETIFF, NONE, CONTROL),    /* its name after a lost message */
-	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* a full socket */
+	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
 	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
 	IOCTL(SIOCGIFNAME, CONTROL, NONE),
 
@@ -199,6 +199,7 @@ static const struct call calls[] = {
 	UDP_SOCKET(AF_INET),
 	UDP_SOCKET(AF_INET6),
 	SET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
+	SET_OPTION(SOL_SOCKET, SO_REUSEPORT, CONTROL, NONE), /* side sockets */
 	SET_OPTION(SOL_SOCKET, SO_RCVBUF, NONE, CONTROL), /* no CAP_NET_ADMIN */
 	SET_OPTION(SOL_SOCKET, SO_RCVBUFFORCE, CONTROL, NONE),
 	SET_OPTION(SOL_SOCKET, SO_SNDBUF, NONE, CONTROL),

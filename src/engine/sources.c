@@ -60,7 +60,7 @@
 #define APART_NS  (250 * NSEC_PER_MSEC)
 
 /* The pause after a pass, in times of what it took, and at most. */
-#define PAUSE_TIMES  UINT64_C(100)
+#define PAUSE_TIMES  UINT64_C(200)
 #define PAUSE_MAX_NS (5 * NSEC_PER_SEC)
 
 /* A piece of a pass takes some ms: its bound in peers that are passed over, how

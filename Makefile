@@ -54,8 +54,11 @@ old-kernels: all ## the platform, io and netns suites on Debian's older kernels,
 		tests/kernels/run.py $(BUILD) $(BUILD)/kernels/$$suite || status=1; \
 	done; exit $$status
 
-cross-arm64: ## build for arm64, run the unit suites under qemu-user
-	tools/cross-arm64
+ARCHITECTURES = arm64 armhf i386 mips64el ppc64el riscv64 s390x
+cross: ## build for other architectures, run the unit and fault suites
+	@status=0; for arch in $(ARCHITECTURES); do \
+		echo "== $$arch"; tools/cross $$arch || status=1; \
+	done; exit $$status
 
 tidy: ## clang-tidy: limits of size, bug patterns
 	tools/build-variant clang && tools/tidy build-clang
@@ -95,5 +98,5 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross-arm64 \
+.PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross \
 	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install clean help

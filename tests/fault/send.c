@@ -125,7 +125,7 @@ static void short_counts(void **state)
 
 		fake.short_at = limit;
 		send_all(100);
-		size_t messages = stats().messages - was.messages;
+		uint64_t messages = stats().messages - was.messages;
 
 		assert_int_equal(stats().calls - was.calls,
 				 (messages + limit - 1) / limit);

@@ -53,8 +53,9 @@
 /* Attributes of the headers say that pointers here are never NULL. */
 #pragma GCC diagnostic ignored "-Wnonnull-compare"
 
-/* The same on every architecture; older headers have no name for it. */
+/* The same on every architecture; older headers have no names for them. */
 #define LANDLOCK_CREATE_RULESET 444
+#define MEMFD_SECRET		447
 
 enum {
 	N_SITES = 2048,
@@ -472,7 +473,7 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		words[i] = va_arg(args, unsigned long);
 	va_end(args);
-	if (number == SYS_memfd_secret && fails("memfd_secret"))
+	if (number == MEMFD_SECRET && fails("memfd_secret"))
 		return -1;
 	if (number == LANDLOCK_CREATE_RULESET && fails("landlock"))
 		return -1;

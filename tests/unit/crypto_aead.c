@@ -100,7 +100,7 @@ static void compare_one(struct aead *a, uint32_t len, uint64_t counter)
 	static uint8_t theirs[LONG_MAX_LEN + AEAD_TAG_LEN];
 	static uint8_t plain[LONG_MAX_LEN];
 	uint8_t key[32], canary[CANARY_LEN];
-	size_t head = 16 + prng_next(&seed) % 48;
+	size_t head = 16 + (size_t)(prng_next(&seed) % 48);
 	struct aead_msg m = { key, counter, ours + head, len, false };
 
 	prng_fill(&seed, key, sizeof(key));

@@ -17,8 +17,10 @@ enum {
 
 static void key_of(uint32_t number, uint8_t key[32])
 {
+	const struct le32 wire = le32_make(number);
+
 	memset(key, 0, 32);
-	memcpy(key, &number, sizeof(number));
+	memcpy(key, &wire, sizeof(wire));
 	key[31] = 1;
 }
 

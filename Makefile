@@ -39,9 +39,11 @@ faults: all ## each system call, and each allocation, of the daemon fails once
 chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)
 	tools/chaos $(or $(CHAOS_SECONDS),120) $(CHAOS_DAEMON)
 
-attack: all ## floods of full size: memory, what a session still carries, a new peer
+attack: all ## floods of full size: memory, what a session still carries, new peers
 	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
 		tests/netns/attack.py $(BUILD)/wiregather figures
+	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 1200 \
+		tests/netns/newcomers.py $(BUILD)/wiregather
 
 interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
 	-tests/interop/install-deps $(BUILD)/interop

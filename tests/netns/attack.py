@@ -5,84 +5,29 @@
 With ATTACK=full in the environment, as `make attack` sets it, the floods have
 their full size, and what the session still carries is measured.
 """
-import base64
-import contextlib
 import os
 import random
 import socket
-import statistics
 import struct
 import threading
 import time
 
 import lab
 from lab import Capture, case, check, check_equal
+from siege import (INNER, OUTER_A, Bulk, Field, Peak, compare, finish, snapshot,
+                   stop)
 
 RANDOM = random.Random(20261122)
 FULL = os.environ.get("ATTACK") == "full"
-INNER = {"a": "10.9.0.1", "b": "10.9.0.2", "c": "10.9.0.3"}
-# Sources of the floods; the victim has a route for what it answers to them.
-FORGED = "100.64.0.0/10", "2001:db8:bad::/48"
-OUTER_A = {"b": "198.51.0.1", "c": "198.51.1.1", "x": "198.51.2.1"}
-OUTER6_A = "2001:db8:2::1"
 MAX_GROWTH = 1024  # KiB
-SLICES = 5
 RATE = int(os.environ.get("ATTACK_RATE", "25000"))
-
-
-class Field:
-    """a is attacked by x, has a session with b, and c is yet to come."""
-
-    def __init__(self, l, *options):
-        self.lab = l
-        self.a, self.b, self.c, self.x = map(l.node, "abcx")
-        for i, node in enumerate((self.b, self.c, self.x)):
-            l.link(self.a, node, f"eth{i}", "eth")
-            for end, where, device in (1, self.a, f"eth{i}"), (2, node, "eth"):
-                where.ip(f"addr add 198.51.{i}.{end}/24 dev {device}",
-                         f"addr add 2001:db8:{i}::{end}/64 dev {device} nodad")
-        for key in "all", "default", "eth2":
-            self.a.sysctl(f"net.ipv4.conf.{key}.rp_filter", 0)
-        self.a.ip(f"route add {FORGED[0]} via 198.51.2.2",
-                  f"route add {FORGED[1]} via 2001:db8:2::2")
-        self.ta = l.tunnel(self.a, "wga", 51001).start(*options)
-        self.tb = l.tunnel(self.b, "wgb", 51002).start()
-        self.tc = l.tunnel(self.c, "wgc", 51003).start()
-        for i, (tunnel, side) in enumerate(((self.tb, "b"), (self.tc, "c"))):
-            tunnel.configure({
-                "PublicKey": self.ta.public, "AllowedIPs": f"{INNER['a']}/32",
-                "Endpoint": f"198.51.{i}.1:51001"})
-            tunnel.up(f"{INNER[side]}/24")
-        self.ta.configure(
-            *({"PublicKey": tunnel.public, "AllowedIPs": f"{INNER[side]}/32"}
-              for tunnel, side in ((self.tb, "b"), (self.tc, "c"))))
-        self.ta.up(f"{INNER['a']}/24")
-        for node in self.a, self.b, self.c, self.x:
-            for device in "eth", "eth0", "eth1", "eth2":
-                node.settle(device)
-        self.b.must_ping(INNER["a"], count=1)
-
-    def flood(self, kind, count, rate, version=4, port=51001, cpu=None):
-        """Start a flood; its log has the number sent and the seconds."""
-        public = base64.b64decode(self.ta.public).hex()
-        return self.x.start(
-            os.path.abspath(os.environ["FLOOD"]), kind,
-            OUTER_A["x"] if version == 4 else OUTER6_A, str(port), public,
-            str(count), str(rate), *([] if cpu is None else [str(cpu)]))
-
-
-def finish(process, timeout=60):
-    """Wait for a flood to end; returns how many a second it has sent."""
-    check_equal(process.wait(timeout), 0, "status of the flood")
-    with open(process.log.name, encoding="ascii") as file:
-        count, seconds = file.read().split()
-    return int(count) / float(seconds)
-
-
-def stop(process):
-    """End a flood of ours."""
-    process.terminate()
-    process.wait(10)
+# Kind, count, and how many a second. With a right mac1, one below what is load
+# and one above it.
+FLOODS = [flood for flood in (
+    ("garbage", 1000000, RATE), ("mac1", 100000, 10000),
+    ("mac1", 200000, 20000), ("response", 200000, 20000),
+    ("cookie", 200000, 20000))
+    if flood[0] in os.environ.get("ATTACK_KINDS", flood[0])]
 
 
 class Counted(threading.Thread):
@@ -116,31 +61,6 @@ class Counted(threading.Thread):
                 numbers += struct.unpack("<Q", self.receiver.recv(100))
             except BlockingIOError:
                 return numbers
-
-
-def snapshot(tunnel, peer):
-    """What a flood must not change."""
-    now = tunnel.peer(peer)
-    return now.endpoint, now.handshake, now.allowed, now.psk
-
-
-class Peak(threading.Thread):
-    """The most resident memory that a daemon has had meanwhile."""
-
-    def __init__(self, tunnel):
-        super().__init__(daemon=True)
-        self.tunnel, self.most = tunnel, 0
-        self.is_over = threading.Event()
-        self.start()
-
-    def run(self):
-        while not self.is_over.wait(0.05):
-            self.most = max(self.most, self.tunnel.rss())
-
-    def finish(self):
-        self.is_over.set()
-        self.join()
-        return self.most
 
 
 @case("floods from forged sources: memory, the session, and a new peer")
@@ -236,99 +156,6 @@ def again(l):
 # ------------------------------------------------------------- full figures
 
 
-class Bulk:
-    """TCP from b to a, as much as goes, until close()."""
-
-    def __init__(self, field):
-        listener = field.a.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.bind((INNER["a"], 7100))
-        listener.listen(1)
-        self.client = field.b.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self.client.settimeout(60)
-        self.client.connect((INNER["a"], 7100))
-        self.conn, _ = listener.accept()
-        self.conn.settimeout(60)
-        self.total = 0
-        for work in self.send, self.receive:
-            threading.Thread(target=work, daemon=True).start()
-
-    def send(self):
-        data = bytes(1 << 18)
-        with contextlib.suppress(OSError):
-            while True:
-                self.client.sendall(data)
-
-    def receive(self):
-        buffer = bytearray(1 << 18)
-        with contextlib.suppress(OSError):
-            while count := self.conn.recv_into(buffer):
-                self.total += count
-
-    def close(self):
-        # A sleeper is woken by this, and not by close().
-        self.client.shutdown(socket.SHUT_RDWR)
-
-
-def cpu_seconds(tunnel):
-    with open(f"/proc/{tunnel.pid}/stat", encoding="ascii") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
-class Slice:
-    """What happens while a part of a flood goes on, or for some seconds."""
-
-    def __init__(self, field, bulk, seconds=0, flood=None):
-        total, cpu = bulk.total, cpu_seconds(field.ta)
-        start = time.monotonic()
-        if flood:
-            finish(flood, 300)
-        else:
-            time.sleep(seconds)
-        elapsed = time.monotonic() - start
-        self.megabits = (bulk.total - total) * 8 / 1e6
-        self.cpu = cpu_seconds(field.ta) - cpu
-        self.speed = self.megabits / elapsed
-
-
-def compare(field, bulk, kind, count, rate):
-    """A flood in slices, each beside slices of two other kinds.
-
-    The machine has other things to do, now more, now less: only neighbours are
-    compared. "quiet" is without a flood; in "beside" the same flood goes to a
-    socket of the same host that nobody reads, so it costs what making and
-    carrying it costs, but it is not the daemon's.
-
-    Returns the speed in parts of the quiet one, and the part of a core that is
-    left for the session: what the flood costs the daemon is what it uses above
-    the price of the session's bytes in the quiet slices.
-    """
-    part = count // SLICES
-    names = "quiet", "beside", "flood"
-    slices = {name: [] for name in names}
-    for _ in range(SLICES):
-        slices["quiet"].append(Slice(field, bulk, seconds=part / rate))
-        for name, port in ("beside", 51999), ("flood", 51001):
-            slices[name].append(Slice(field, bulk, flood=field.flood(
-                kind, part, rate, port=port)))
-    cpu = {name: sum(s.cpu for s in slices[name]) for name in names}
-    size = {name: sum(s.megabits for s in slices[name]) for name in names}
-    for name in names:
-        speed = statistics.median(s.speed for s in slices[name])
-        print(f"# {kind}, {name}: {speed:.0f} Mbit/s, {cpu[name]:.2f} s of the "
-              "daemon's time", flush=True)
-    price = (cpu["flood"] - size["flood"] * cpu["quiet"] / size["quiet"]) / count
-    print(f"# {kind}: {1e6 * price:.2f} us for each of the flood", flush=True)
-    ratios = [statistics.median(f.speed / s.speed for f, s in
-                                zip(slices["flood"], slices[name]))
-              for name in ("quiet", "beside")]
-    left = 1 - price * rate
-    print(f"# {kind}, {rate} a second: {100 * ratios[0]:.0f} % of the quiet "
-          f"speed, {100 * ratios[1]:.0f} % of that with the flood beside; "
-          f"{100 * left:.0f} % of a core are left", flush=True)
-    return ratios[0], left
-
-
 def is_idle():
     """Are there cores for everything: two daemons, both ends, and the flood?"""
     return os.getloadavg()[0] < 0.5 and len(os.sched_getaffinity(0)) >= 4
@@ -342,17 +169,19 @@ def figures(l):
     sink.bind((OUTER_A["x"], 51999))
     bulk = Bulk(field)
     # A busy machine makes the session's batches larger, and what they need is
-    # not the flood's: first a flood beside the daemon, as fast as it goes.
+    # not the flood's: first a flood beside the daemon, as fast as it goes, and
+    # a process that takes a core, as the handshaker may.
     peak = Peak(field.ta)
+    hog = field.x.start("sh", "-c", "while :; do :; done")
     finish(field.flood("garbage", 40 * RATE, 0, port=51999))
     time.sleep(5)
+    stop(hog)
     before = peak.finish()
     was = snapshot(field.ta, field.tb)
     peak = Peak(field.ta)
     slow = []
-    for kind, count, rate in (("garbage", 1000000, RATE),
-                              ("mac1", 200000, RATE // 2)):
-        ratio, left = compare(field, bulk, kind, count, rate)
+    for kind, count, rate in FLOODS:
+        ratio, left = compare(field, bulk, field.name_of(kind), count, rate)
         # What a free core would carry, where there is none.
         if (ratio if has_free_cores else left) <= 0.8:
             slow.append(kind)

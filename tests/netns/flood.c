@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sends false initiations from sources that nobody has. For namespaces that a
- * test has made, and for nothing else: it needs a raw socket in them.
+ * Sends false messages of the handshake from sources that nobody has. For
+ * namespaces that a test has made, and for nothing else: it needs a raw socket
+ * in them.
  *
- * usage: flood garbage|mac1 ADDRESS PORT PUBLIC_KEY COUNT RATE [CPU]
+ * usage: flood KIND ADDRESS PORT PUBLIC_KEY COUNT RATE [CPU]
  *
- * "garbage" has a wrong mac1, "mac1" a right one, for which the public key (64
- * hex digits) is enough. RATE is in datagrams a second, 0: as fast as it goes.
- * CPU: stay on this one. Prints how many were sent, and in what time.
+ * KIND: "garbage" are initiations with a wrong mac1, "mac1" those with a right
+ * one, for which the public key (64 hex digits) is enough. "response:INDEX"
+ * are responses with a right mac1, "cookie:INDEX" are cookie replies, both to a
+ * receiver index (hex digits) that somebody has read on the way. RATE is in
+ * datagrams a second, 0: as fast as it goes. CPU: stay on this one. Prints how
+ * many were sent, and in what time.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -39,22 +43,32 @@ enum {
 #define SOURCE4 0x64400000U
 static const uint8_t source6[] = { 0x20, 0x01, 0x0d, 0xb8, 0x0b, 0xad };
 
+/* The longest one comes first: it is what random bytes are written to. */
+union message {
+	struct message_initiation initiation;
+	struct message_response response;
+	struct message_cookie cookie;
+};
+
 struct packet4 {
 	struct iphdr ip;
 	struct udphdr udp;
-	struct message_initiation msg;
+	union message msg;
 };
 
 struct packet6 {
 	struct ip6_hdr ip;
 	struct udphdr udp;
-	struct message_initiation msg;
+	union message msg;
 };
 
 static_assert(sizeof(struct packet4) == 20 + 8 + 148, "no padding");
 static_assert(sizeof(struct packet6) == 40 + 8 + 148, "no padding");
 
 struct flood {
+	enum message_type type;
+	size_t msg_len;
+	struct le32 receiver;
 	bool has_mac1;
 	bool is_v6;
 	struct sockaddr_storage to;
@@ -88,7 +102,7 @@ static uint64_t next(struct flood *f)
 	return z ^ (z >> 31);
 }
 
-static void fill_message(struct flood *f, struct message_initiation *msg)
+static void fill_message(struct flood *f, union message *msg)
 {
 	uint8_t *bytes = (uint8_t *)msg;
 
@@ -97,16 +111,21 @@ static void fill_message(struct flood *f, struct message_initiation *msg)
 
 		memcpy(bytes + i, &word, sizeof(word));
 	}
-	msg->type = le32_make(MESSAGE_INITIATION);
+	/* All have their type at the same place. */
+	msg->initiation.type = le32_make(f->type);
+	if (f->type == MESSAGE_RESPONSE)
+		msg->response.receiver = f->receiver;
+	if (f->type == MESSAGE_COOKIE)
+		msg->cookie.receiver = f->receiver;
 	if (f->has_mac1)
-		cookie_maker_add_macs(&f->maker, msg, sizeof(*msg), 1);
+		cookie_maker_add_macs(&f->maker, msg, f->msg_len, 1);
 }
 
 static void fill_udp(const struct flood *f, struct udphdr *udp)
 {
 	udp->source = htons(SOURCE_PORT);
 	udp->dest = htons(f->port);
-	udp->len = htons(sizeof(*udp) + sizeof(struct message_initiation));
+	udp->len = htons((uint16_t)(sizeof(*udp) + f->msg_len));
 	udp->check = 0;
 }
 
@@ -138,12 +157,13 @@ static void fill4(struct flood *f, struct packet4 *p)
 static void fill6(struct flood *f, struct packet6 *p)
 {
 	const struct sockaddr_in6 *to = (const void *)&f->to;
+	const size_t len = sizeof(p->udp) + f->msg_len;
 	uint64_t word = next(f);
 	uint32_t check;
 
 	memset(&p->ip, 0, sizeof(p->ip));
 	p->ip.ip6_vfc = 6 << 4;
-	p->ip.ip6_plen = htons(sizeof(p->udp) + sizeof(p->msg));
+	p->ip.ip6_plen = htons((uint16_t)len);
 	p->ip.ip6_nxt = IPPROTO_UDP;
 	p->ip.ip6_hlim = HOP_LIMIT;
 	memcpy(&p->ip.ip6_src, source6, sizeof(source6));
@@ -152,9 +172,9 @@ static void fill6(struct flood *f, struct packet6 *p)
 	p->ip.ip6_dst = to->sin6_addr;
 	fill_udp(f, &p->udp);
 	fill_message(f, &p->msg);
-	check = sum(IPPROTO_UDP + sizeof(p->udp) + sizeof(p->msg),
-		    &p->ip.ip6_src, 2 * sizeof(p->ip.ip6_src));
-	check = sum(check, &p->udp, sizeof(p->udp) + sizeof(p->msg));
+	check = sum(IPPROTO_UDP + (uint32_t)len, &p->ip.ip6_src,
+		    2 * sizeof(p->ip.ip6_src));
+	check = sum(check, &p->udp, len);
 	check = (check & 0xffff) + (check >> 16);
 	check = (check & 0xffff) + (check >> 16);
 	p->udp.check = htons((uint16_t)(check == 0xffff ? check : ~check));
@@ -192,8 +212,9 @@ static void send_batch(struct flood *f, unsigned int n)
 		else
 			fill4(f, &f->packets[i].v4);
 		iov[i].iov_base = &f->packets[i];
-		iov[i].iov_len = f->is_v6 ? sizeof(struct packet6)
-					  : sizeof(struct packet4);
+		iov[i].iov_len = (f->is_v6 ? offsetof(struct packet6, msg)
+					   : offsetof(struct packet4, msg)) +
+				 f->msg_len;
 		msgs[i].msg_hdr.msg_iov = &iov[i];
 		msgs[i].msg_hdr.msg_iovlen = 1;
 		msgs[i].msg_hdr.msg_name = &f->to;
@@ -262,6 +283,27 @@ static void read_address(struct flood *f, const char *text)
 	f->is_v6 = true;
 }
 
+static void read_kind(struct flood *f, const char *text)
+{
+	unsigned int idx = 0;
+
+	f->type = MESSAGE_INITIATION;
+	f->msg_len = sizeof(struct message_initiation);
+	f->has_mac1 = strcmp(text, "garbage") != 0;
+	if (sscanf(text, "response:%x", &idx) == 1) {
+		f->type = MESSAGE_RESPONSE;
+		f->msg_len = sizeof(struct message_response);
+	} else if (sscanf(text, "cookie:%x", &idx) == 1) {
+		f->type = MESSAGE_COOKIE;
+		f->msg_len = sizeof(struct message_cookie);
+		f->has_mac1 = false;
+	} else if (f->has_mac1 && strcmp(text, "mac1") != 0) {
+		errno = EINVAL;
+		die(text);
+	}
+	f->receiver = le32_make(idx);
+}
+
 static void stay_on(int cpu)
 {
 	cpu_set_t set;
@@ -277,11 +319,11 @@ int main(int argc, char **argv)
 	static struct flood f;
 
 	if (argc < 7 || argc > 8 || crypto_init()) {
-		fprintf(stderr, "usage: flood garbage|mac1 ADDRESS PORT "
-				"PUBLIC_KEY COUNT RATE [CPU]\n");
+		fprintf(stderr, "usage: flood KIND ADDRESS PORT PUBLIC_KEY "
+				"COUNT RATE [CPU]\n");
 		return 2;
 	}
-	f.has_mac1 = !strcmp(argv[1], "mac1");
+	read_kind(&f, argv[1]);
 	read_address(&f, argv[2]);
 	f.port = (uint16_t)strtoul(argv[3], NULL, 10);
 	read_key(&f, argv[4]);

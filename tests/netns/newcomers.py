@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""How long a new peer waits for its first answer while strangers flood a.
+
+With ATTACK=full in the environment, as `make attack` sets it, each flood has
+each of RATES, and there are 20 tries; else there are fewer. In both cases a
+quiet run comes first.
+
+A newcomer that must show a cookie waits for 5 s, REKEY_TIMEOUT, and up to 0.333
+s of jitter. So there are two bars: FAST, without a cookie, and SLOW, with one.
+FAST is asserted only if the machine can keep it: a timer of 1 ms, asked before
+and after, is never later than MAX_LATENESS.
+"""
+import os
+import re
+import time
+
+import lab
+from lab import Failure, case, check, check_equal
+from siege import INNER, Field, snapshot, stop
+
+FULL = os.environ.get("ATTACK") == "full"
+RATES = [int(rate) for rate in
+         os.environ.get("ATTACK_RATES", "1200,3000,10000,20000").split(",")]
+KINDS = os.environ.get("ATTACK_KINDS", "mac1,response,cookie").split(",")
+# From this rate on, load is allowed, and so is a cookie.
+LOAD_RATE = 12500
+FAST = 0.100
+SLOW = 5.5
+MAX_LATENESS = 0.005
+ENDPOINTS = {"a": "198.51.1.1:51001", "c": "198.51.1.2:51003"}
+
+
+def lateness():
+    """The most that 200 timers of 1 ms were late, in seconds."""
+    worst = 0
+    for _ in range(200):
+        start = time.monotonic()
+        time.sleep(0.001)
+        worst = max(worst, time.monotonic() - start - 0.001)
+    return worst
+
+
+def first_answer(field, is_outgoing):
+    """Both ends meet anew; the seconds until the first ping has its answer.
+
+    The session of a and c is gone, and so is all that they know of each other.
+    """
+    pairs = (field.tc, field.ta, "a"), (field.ta, field.tc, "c")
+    for tunnel, other, _ in pairs:
+        tunnel.set("peer", other.public, "remove")
+    for tunnel, other, side in pairs:
+        # Only one of them knows where the other is, so only it can begin.
+        knows = (tunnel is field.ta) == is_outgoing
+        tunnel.set("peer", other.public, "allowed-ips", f"{INNER[side]}/32",
+                   *(("endpoint", ENDPOINTS[side]) if knows else ()))
+    node, to = (field.a, "c") if is_outgoing else (field.c, "a")
+    _, text = node.ping(INNER[to], count=1, wait=20)
+    answer = re.search(r"time=([0-9.]+) ms", text)
+    return float(answer.group(1)) / 1000 if answer else float("inf")
+
+
+def measure(field, kind, rate, n_tries, is_outgoing):
+    """The sorted times of some newcomers beside a flood."""
+    flood = rate and field.flood(field.name_of(kind), 1 << 40, rate)
+    # The rate of a second decides about load: let one pass.
+    time.sleep(1.1 if flood else 0)
+    times = sorted(first_answer(field, is_outgoing) for _ in range(n_tries))
+    if flood:
+        check(flood.poll() is None, "the flood has ended before that")
+        stop(flood)
+    return times
+
+
+def judge(name, times, bar):
+    """Return: what to say if more than one in 20, and one, was later."""
+    n_late = sum(t > bar for t in times)
+    if n_late <= max(1, len(times) // 20):
+        return []
+    return [f"{name}: {n_late} of {len(times)} later than {bar} s: "
+            + ", ".join(f"{t:.3f}" for t in times)]
+
+
+def run(l, plan):
+    """Measure what is planned: (kind, rate, tries, is_outgoing)."""
+    field = Field(l, "--workers=1")
+    was = snapshot(field.ta, field.tb)
+    before = lateness()
+    results = []
+    for kind, rate, n_tries, is_outgoing in plan:
+        name = f"{kind}, {rate} a second, " + \
+            ("a asks" if is_outgoing else "a is asked")
+        times = measure(field, kind, rate, n_tries, is_outgoing)
+        results.append((name, rate, times))
+        print(f"# {name}: median {1000 * times[len(times) // 2]:.1f} ms, "
+              f"{sum(t <= FAST for t in times)} of {n_tries} within "
+              f"{FAST} s, worst {times[-1]:.3f} s", flush=True)
+    late = max(before, lateness())
+    is_quiet = late <= MAX_LATENESS and not l.is_slow
+    print(f"# a timer of 1 ms is up to {1000 * late:.1f} ms late: the fast bar "
+          f"is {'asserted' if is_quiet else 'not asserted'}", flush=True)
+    check_equal(snapshot(field.ta, field.tb)[0], was[0], "b's endpoint")
+    field.b.must_ping(INNER["a"], count=1)
+    failures = []
+    for name, rate, times in results:
+        is_fast = is_quiet and rate < LOAD_RATE
+        failures += judge(name, times, FAST if is_fast else SLOW)
+    if failures:
+        raise Failure("\n".join(failures))
+
+
+@case("newcomers, and peers that a asks, beside floods of all kinds")
+def newcomers(l):
+    if FULL:
+        run(l, [("none", 0, 20, out) for out in (False, True)] +
+            [(kind, rate, 20, out) for kind in KINDS for rate in RATES
+             for out in (False, True)])
+        return
+    run(l, [("none", 0, 5, False), ("mac1", 3000, 5, False),
+            ("mac1", 3000, 5, True), ("response", 3000, 5, False),
+            ("cookie", 3000, 5, False), ("cookie", 3000, 5, True)])
+
+
+lab.main()

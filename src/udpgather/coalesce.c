@@ -104,34 +104,15 @@ static inline bool has_source_of(const struct train *t,
 			   usable_source(to, flags, job->generation));
 }
 
-/*
- * A train that is due becomes one that is tried, if nobody else was faster.
- * That is as late as its second datagram: one alone is no train.
- */
-static bool may_try(struct train *t, const struct coalesce_job *job)
-{
-	struct item *first = &job->items[t->first];
-
-	if (!(first->flags & ITEM_TRY) &&
-	    !path_claim(job->paths, t->to, job->now_ms)) {
-		t->ended = true;
-		return false;
-	}
-	first->flags |= ITEM_TRY;
-	t->is_due = false;
-	return true;
-}
-
-/* Add datagram @i to a train if the rules of coalesce.h let it. */
-static bool join(struct train *t, const struct coalesce_job *job, size_t i,
-		 const struct ug_endpoint *to)
+/* Add datagram @i to a train if it fits. */
+static inline bool join_open(struct train *t, const struct coalesce_job *job,
+			     size_t i, const struct ug_endpoint *to)
 {
 	const struct ug_datagram *d = &job->dgrams[i];
 	struct item *item = &job->items[i];
 
-	if (t->ended || t->cnt >= job->max_segments || d->tos != t->tos ||
-	    !item->len || item->len > t->segment_len ||
-	    (item->flags & ITEM_ALONE) ||
+	if (t->cnt >= job->max_segments || d->tos != t->tos || !item->len ||
+	    item->len > t->segment_len || (item->flags & ITEM_ALONE) ||
 	    item->len > train_limit(job->family) - t->bytes ||
 	    !has_source_of(t, job, i, to))
 		return false;
@@ -139,7 +120,7 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 	struct tally was = { .n_iov = t->n_iov, .end = t->end };
 	struct tally now = count_vectors(was, d);
 
-	if (now.n_iov > UG_MAX_VECTORS || (t->is_due && !may_try(t, job)))
+	if (now.n_iov > UG_MAX_VECTORS)
 		return false;
 	t->n_iov = now.n_iov;
 	t->end = now.end;
@@ -150,6 +131,40 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 	item->next = ITEM_END;
 	t->last = (uint16_t)i;
 	return true;
+}
+
+/*
+ * A train that is due is ended until its second datagram comes: one alone is no
+ * train. If that fits, it becomes a train that is tried, unless somebody else
+ * was faster.
+ */
+static __attribute__((noinline)) bool join_due(struct train *t,
+					       const struct coalesce_job *job,
+					       size_t i,
+					       const struct ug_endpoint *to)
+{
+	struct item *first = &job->items[t->first];
+	struct train alone = *t;
+
+	if (!t->is_due || !join_open(t, job, i, to))
+		return false;
+	t->is_due = false;
+	if ((first->flags & ITEM_TRY) ||
+	    path_claim(job->paths, t->to, job->now_ms)) {
+		first->flags |= ITEM_TRY;
+		return true;
+	}
+	*t = alone;
+	t->is_due = false;
+	first->next = ITEM_END;
+	return false;
+}
+
+/* Add datagram @i to a train if the rules of coalesce.h let it. */
+static bool join(struct train *t, const struct coalesce_job *job, size_t i,
+		 const struct ug_endpoint *to)
+{
+	return t->ended ? join_due(t, job, i, to) : join_open(t, job, i, to);
 }
 
 /*
@@ -168,8 +183,7 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 	size_t room = job->max_segments - t->cnt;
 	size_t first = i;
 
-	if (t->ended || t->is_due || to != t->to ||
-	    job->items[t->first].flags ||
+	if (t->ended || to != t->to || job->items[t->first].flags ||
 	    t->n_iov > UG_MAX_VECTORS - UG_MAX_SEGMENTS)
 		return i;
 	room = size_min(room, (train_limit(job->family) - t->bytes) / seg);
@@ -197,20 +211,18 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 }
 
 /*
- * Does the path forbid trains of this datagram's size? One that is due may be
- * tried; one that was claimed already still is, when a window is coalesced
- * anew.
+ * End a train whose size the path forbids. If it is due, or is tried already
+ * and the window is coalesced anew, it may go on: see join_due().
  */
-static bool is_forbidden(const struct coalesce_job *job,
-			 const struct ug_endpoint *to, const struct item *item,
-			 bool *is_due)
+static void limit(struct train *t, const struct coalesce_job *job,
+		  const struct item *item)
 {
-	if (item->len <= path_cap(job->paths, to, job->now_ms, is_due)) {
-		*is_due = false;
-		return false;
-	}
-	*is_due |= (item->flags & ITEM_TRY) != 0;
-	return !*is_due;
+	bool is_due;
+
+	if (item->len <= path_cap(job->paths, t->to, job->now_ms, &is_due))
+		return;
+	t->ended = true;
+	t->is_due = is_due || (item->flags & ITEM_TRY);
 }
 
 /* Open a train with datagram @i. */
@@ -221,11 +233,9 @@ static void start(struct messages *m, size_t n_trains,
 	const struct ug_datagram *d = &job->dgrams[i];
 	struct item *item = &job->items[i];
 	struct tally tally = count_vectors((struct tally){ 0 }, d);
-	bool is_due = false;
 	bool ended = !item->len || (item->flags & ITEM_ALONE) ||
 		     job->max_segments < 2 ||
-		     item->len > train_limit(job->family) ||
-		     is_forbidden(job, to, item, &is_due);
+		     item->len > train_limit(job->family);
 
 	item->next = ITEM_END;
 	m->trains[n_trains] = (struct train){
@@ -240,8 +250,9 @@ static void start(struct messages *m, size_t n_trains,
 		.cnt = 1,
 		.tos = d->tos,
 		.ended = ended,
-		.is_due = is_due,
 	};
+	if (path_knows(job->paths) && !ended)
+		limit(&m->trains[n_trains], job, item);
 	if (m->hashed)
 		remember(m, job, n_trains);
 }
@@ -356,10 +367,11 @@ static bool break_even(const struct messages *m, size_t n_trains,
 
 size_t coalesce(struct messages *m, const struct coalesce_job *job)
 {
-	size_t n = deal(m, job), used = 0;
+	size_t n, used = 0;
 
-	if (job->uneven && break_even(m, n, job))
+	do
 		n = deal(m, job);
+	while (job->uneven && break_even(m, n, job));
 	for (size_t k = 0; k < n; k++)
 		used += write_message(m, k, m->iov + used, job);
 	return n;

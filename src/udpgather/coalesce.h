@@ -85,8 +85,8 @@ struct item {
  * @older:	the train before it in the same hash bucket, or ITEM_END
  * @tos:	TOS of all of them
  * @ended:	nothing may follow
- * @is_due:	it is larger than the path is known to take, and may be tried:
- *		the second datagram to join has to claim the try
+ * @is_due:	it has ended, being larger than the path is known to take; but
+ *		it may be tried if the second datagram can claim that
  */
 struct train {
 	const struct ug_endpoint *to;

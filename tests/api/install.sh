@@ -21,10 +21,21 @@ done
 [ -n "$(find "$dir" -name ug_close.3)" ]
 LD_LIBRARY_PATH=$lib
 export LD_LIBRARY_PATH
-"$dir/sink" 47999 >"$dir/sink.out" &
+# A port that nobody has now; another run beside this one takes another.
+port=$((20000 + $$ % 10000))
+hex=$(printf '%04X' "$port")
+"$dir/sink" "$port" >"$dir/sink.out" &
 sink=$!
-sleep 0.3
-"$dir/blast" 127.0.0.1:47999 1 >"$dir/blast.out"
+tries=0
+until grep -q ":$hex " /proc/net/udp; do
+	tries=$((tries + 1))
+	if [ "$tries" -gt 200 ]; then
+		echo "sink does not listen on port $port" >&2
+		exit 1
+	fi
+	sleep 0.05
+done
+"$dir/blast" "127.0.0.1:$port" 1 >"$dir/blast.out"
 wait $sink
 cat "$dir/blast.out" "$dir/sink.out"
 grep -q '^received [1-9]' "$dir/sink.out"

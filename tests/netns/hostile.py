@@ -191,7 +191,7 @@ def flood(l):
     check(replies and all(len(p.payload) == 64 for p in replies),
           f"no cookie replies: {len(replies)}")
     must_be_bounded(pair.ta, before, 8 * MEGA, "a flood")
-    pair.b.ip("link set wgb down", "link set wgb up")
+    pair.tb.flap()
     pair.b.reach(INNER4["a"])
 
 

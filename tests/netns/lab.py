@@ -338,6 +338,25 @@ class Tunnel:
             with open("/proc/thread-self/net/udp", encoding="ascii") as file:
                 return f":{port:04X} " in file.read()
 
+    @contextlib.contextmanager
+    def comes_up(self):
+        """Inside, the link goes down and up; wait until that has been seen.
+
+        On a busy machine the daemon hears of it late, and until then goes on
+        with the sessions that it has: what is sent then may arrive by an old
+        one, or be dropped with it.
+        """
+        seen = self.log().count("interface up")
+        yield
+        wait_until(lambda: self.log().count("interface up") > seen,
+                   f"{self.name} has seen its link go down and up", 20, 0.005)
+
+    def flap(self):
+        """Take the link down and up, and wait until that has been seen."""
+        with self.comes_up():
+            self.node.ip(f"link set {self.name} down",
+                         f"link set {self.name} up")
+
     def wait_for_port(self):
         """It learns by a message that the link is up: wait for it."""
         if self.port:

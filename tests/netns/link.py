@@ -47,7 +47,7 @@ def flap_port(l):
     check(port not in ("0", "51001"), f"no free port was chosen: {port}")
     pair.a.must_ping(INNER4["b"], count=1)
     time.sleep(PAUSE)
-    pair.a.ip("link set wga down", "link set wga up")
+    pair.ta.flap()
     pair.a.reach(INNER4["b"])
     check_equal(pair.ta.get("listen-port").stdout.strip(), port, "port")
 
@@ -207,7 +207,7 @@ def fwmark(l):
     # A new socket has it, too.
     pair.ta.set("listen-port", "51005")
     pair.a.must_ping(INNER4["b"], count=1)
-    pair.a.ip("link set wga down", "link set wga up")
+    pair.ta.flap()
     pair.a.reach(INNER4["b"])
     pair.ta.set("fwmark", "off")
     check_equal(pair.ta.get("fwmark").stdout.strip(), "off", "fwmark")

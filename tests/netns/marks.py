@@ -227,11 +227,11 @@ def psk(l):
     pair.both_ways(count=1)
     before = pair.ta.peer(pair.tb).handshake
     time.sleep(1)
-    pair.a.ip("link set wga down", "link set wga up")
+    pair.ta.flap()
     pair.a.reach(INNER4["b"])
     check(pair.ta.peer(pair.tb).handshake > before, "no new handshake")
     put(pair.ta, pair.tb, first)
-    pair.a.ip("link set wga down", "link set wga up")
+    pair.ta.flap()
     pair.a.must_not_ping(INNER4["b"])
 
 

@@ -157,7 +157,7 @@ def logs(l):
     with open(f"{l.directory}/psk", "w", encoding="ascii") as file:
         file.write(new_key() + "\n")
     pair.tb.set("peer", pair.ta.public, "preshared-key", f"{l.directory}/psk")
-    pair.b.ip("link set wgb down", "link set wgb up")
+    pair.tb.flap()
     pair.b.must_not_ping(lab.INNER4["a"])
     pair.tb.private = stray
     pair.tb.configure()

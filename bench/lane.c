@@ -121,7 +121,7 @@ static void work(void *arg, void *slot_arg, void *context)
 	add_time(run, &run->work_ns, since);
 }
 
-static bool commit(void *arg, void *slot_arg, void *context)
+static void commit(void *arg, void *slot_arg, void *context)
 {
 	struct slot *slot = slot_arg;
 	struct run *run = arg;
@@ -136,7 +136,6 @@ static bool commit(void *arg, void *slot_arg, void *context)
 	memcpy(run->sink, slot->slab_bytes, slot->slab.used);
 	run->n_batches++;
 	add_time(run, &run->commit_ns, since);
-	return true;
 }
 
 static const struct lane_ops ops = {

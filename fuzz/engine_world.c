@@ -355,10 +355,6 @@ void world_run(void)
 					 world.now);
 			is_moving = true;
 		}
-		if (lane_is_blocked(&world.out.lane)) {
-			lane_resume(&world.out.lane, &world.context);
-			is_moving = true;
-		}
 		if (lane_run(&world.out.lane, &world.context) == LANE_BUSY)
 			is_moving = true;
 		world.is_woken = false;

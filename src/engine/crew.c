@@ -105,9 +105,6 @@ static bool run_lanes(struct member *m)
 	any |= lane_run(&crew->in4->lane, &m->context) == LANE_BUSY;
 	any |= lane_run(&crew->in6->lane, &m->context) == LANE_BUSY;
 	any |= lane_run(&crew->out->lane, &m->context) == LANE_BUSY;
-	/* The worker watches for room in the socket. */
-	if (any && lane_is_blocked(&crew->out->lane))
-		crew->poke(crew->arg);
 	return any;
 }
 

@@ -232,7 +232,7 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 	}
 }
 
-static bool inbound_commit(void *arg, void *slot_arg, void *context)
+static void inbound_commit(void *arg, void *slot_arg, void *context)
 {
 	struct inbound_lane *il = arg;
 	struct slot *slot = slot_arg;
@@ -240,7 +240,7 @@ static bool inbound_commit(void *arg, void *slot_arg, void *context)
 
 	(void)context;
 	if (!slot->n_runs)
-		return true;
+		return;
 	begin_merge(il, slot);
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		commit_run(il, slot, &slot->runs[r]);
@@ -250,7 +250,6 @@ static bool inbound_commit(void *arg, void *slot_arg, void *context)
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		inbound_end(&slot->runs[r].in, now, realtime);
 	slot->n_runs = 0;
-	return true;
 }
 
 /* ----------------------------------------------------------------- life */

@@ -41,12 +41,7 @@ static void commit_ready(struct lane *lane, void *context)
 			atomic_load_explicit(&lane->tail, memory_order_relaxed);
 		unsigned int slot = ticket(lane, tail)->slot;
 
-		if (!lane->ops->commit(lane->arg, lane->slots[slot], context)) {
-			/* Partner: lane_is_blocked(). */
-			atomic_store_explicit(&lane->is_blocked, true,
-					      memory_order_release);
-			return;
-		}
+		lane->ops->commit(lane->arg, lane->slots[slot], context);
 		atomic_store_explicit(&lane->tail, tail + 1,
 				      memory_order_seq_cst);
 		/* Partner: take(): the slot is not touched after this. */
@@ -66,11 +61,10 @@ static void try_commit(struct lane *lane, void *context)
 		if (atomic_exchange_explicit(&lane->committing, true,
 					     memory_order_seq_cst))
 			return;
-		if (!lane_is_blocked(lane))
-			commit_ready(lane, context);
+		commit_ready(lane, context);
 		atomic_store_explicit(&lane->committing, false,
 				      memory_order_seq_cst);
-	} while (!lane_is_blocked(lane) && is_ready(lane));
+	} while (is_ready(lane));
 }
 
 static bool is_closed(const struct lane *lane)
@@ -131,7 +125,7 @@ enum lane_result lane_run(struct lane *lane, void *context)
 
 	if (is_closed(lane))
 		return LANE_EMPTY;
-	if (lane_is_blocked(lane) || !try_right_to_take(lane))
+	if (!try_right_to_take(lane))
 		return LANE_HELD;
 	result = take(lane, context, &number);
 	if (result == LANE_BUSY)
@@ -149,12 +143,6 @@ void lane_keep(struct lane *lane, const void *slot)
 	for (unsigned int i = 0; i < lane->n_slots; i++)
 		if (lane->slots[i] == slot)
 			lane->kept = (int)i;
-}
-
-void lane_resume(struct lane *lane, void *context)
-{
-	atomic_store_explicit(&lane->is_blocked, false, memory_order_seq_cst);
-	try_commit(lane, context);
 }
 
 void lane_release(struct lane *lane)

@@ -17,9 +17,8 @@
  * ticket that became ready just then is not left lying. Every ticket ends in
  * commit: there is no way out in between.
  *
- * No slot free: no take; so what is in flight is bounded. A commit that cannot
- * go on (a full socket) blocks its lane: nothing is taken until lane_resume()
- * says to try again. Other lanes go on.
+ * No slot free: no take; so what is in flight is bounded. A commit never waits:
+ * what it cannot hand on, it drops.
  *
  * Slots are given out lowest number first, so a lane that one thread can keep
  * up with uses one slot, and the memory of the others is never touched. If
@@ -39,7 +38,7 @@ enum {
 
 enum lane_result {
 	LANE_EMPTY, /* there was nothing to take, or the lane is closed */
-	LANE_HELD,  /* blocked, no slot, or another thread takes */
+	LANE_HELD,  /* no slot is free, or another thread takes */
 	LANE_BUSY,  /* something was done: come again */
 };
 
@@ -47,8 +46,7 @@ enum lane_result {
  * struct lane_ops - what a lane does
  * @take:	fill a slot; false if there was nothing
  * @work:	work on a slot, with what belongs to the calling thread
- * @commit:	hand a slot's result on; false if it cannot go on now, then it
- *		is called again for the same slot after lane_resume()
+ * @commit:	hand a slot's result on
  * @release:	for lane_release(): give back memory that a slot at rest does
  *		not need
  *
@@ -57,7 +55,7 @@ enum lane_result {
 struct lane_ops {
 	bool (*take)(void *arg, void *slot, void *context);
 	void (*work)(void *arg, void *slot, void *context);
-	bool (*commit)(void *arg, void *slot, void *context);
+	void (*commit)(void *arg, void *slot, void *context);
 	void (*release)(void *slot);
 };
 
@@ -83,7 +81,6 @@ struct lane_ticket {
  * @tail:	[a] the next ticket to commit; written by the committer
  * @taking:	[a] the right to take
  * @committing:	[a] the right to commit
- * @is_blocked:	[a] the head of the queue waits for lane_resume()
  * @is_closed:	[a] no more is taken
  * @tickets:	by number modulo LANE_SLOTS_MAX
  *
@@ -100,7 +97,6 @@ struct lane {
 	_Atomic uint32_t tail;
 	_Atomic bool taking;
 	_Atomic bool committing;
-	_Atomic bool is_blocked;
 	_Atomic bool is_closed;
 	struct lane_ticket tickets[LANE_SLOTS_MAX];
 };
@@ -130,18 +126,8 @@ enum lane_result lane_run(struct lane *lane, void *context);
 /* lane_keep() - take the next batch into this slot, too. From @take only. */
 void lane_keep(struct lane *lane, const void *slot);
 
-/* lane_resume() - what blocked a commit may be gone. Any thread. */
-void lane_resume(struct lane *lane, void *context);
-
 /* lane_release() - call @release for the slots at rest. Any thread. */
 void lane_release(struct lane *lane);
-
-/* lane_is_blocked() - does a commit wait for lane_resume()? Any thread. */
-static inline bool lane_is_blocked(const struct lane *lane)
-{
-	/* Partner: commit_ready(). */
-	return atomic_load_explicit(&lane->is_blocked, memory_order_acquire);
-}
 
 /* lane_close() - take nothing any more. Any thread. */
 void lane_close(struct lane *lane);

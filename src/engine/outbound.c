@@ -518,7 +518,7 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 	}
 }
 
-static bool outbound_commit(void *arg, void *slot_arg, void *context)
+static void outbound_commit(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
 	struct outbound_lane *ol = arg;
@@ -546,7 +546,6 @@ static bool outbound_commit(void *arg, void *slot_arg, void *context)
 		outbound_end(&run->out, run->sent_len, run->has_data, now);
 	}
 	slot->n_runs = 0;
-	return true;
 }
 
 /* ----------------------------------------------------------- life */

@@ -47,12 +47,11 @@ static void fake_work(void *arg, void *slot, void *context)
 	atomic_fetch_add(&f->n_worked, 1);
 }
 
-static bool fake_commit(void *arg, void *slot, void *context)
+static void fake_commit(void *arg, void *slot, void *context)
 {
 	(void)arg;
 	(void)slot;
 	(void)context;
-	return true;
 }
 
 static const struct lane_ops ops = { .take = fake_take,

@@ -19,6 +19,7 @@ enum {
 	/* 2 Mbit/s, and 40 Mbit/s: bytes, and datagrams, in a millisecond. */
 	SLOW = 250,
 	FLOOD = 4,
+	FLOWS = 16,
 };
 
 /* An endpoint that is sent to, and how it went. */
@@ -52,8 +53,9 @@ static void open_with(unsigned int sides, size_t buffer_len)
 static void run(struct flow *flows, size_t n, int64_t ms, int64_t count_from_ms)
 {
 	for (int64_t t = 0; t < ms; t++, fake.now_ms++) {
-		size_t first[8] = { 0 };
+		size_t first[FLOWS] = { 0 };
 
+		assert_true(n <= FLOWS);
 		n_dgrams = fake.n = 0;
 		for (size_t i = 0; i < n; i++) {
 			first[i] = n_dgrams;

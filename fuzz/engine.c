@@ -7,7 +7,8 @@
  * Input: steps, each a byte and what it needs. The other side is the reference
  * (fuzz/reference.c), which has valid keys and tells the truth, unless the
  * input has its messages changed; macs are made anew if the input says so. A
- * second peer never speaks: its addresses lie inside the first one's.
+ * second peer never speaks: its addresses lie inside the first one's. A stranger
+ * has read indices on their way, and answers them.
  *
  * Promises: a packet reaches the TUN only if the peer sealed exactly these
  * bytes, each message once, and from an address of its own. What leaves is
@@ -37,6 +38,8 @@ enum {
 	HOW_MACS = 2,
 	HOW_COOKIE = 4,
 	HOW_TWICE = 8,
+	/* Not theirs, but a stranger's, who has read an index on its way. */
+	HOW_STRANGER = 32,
 };
 
 enum step {
@@ -332,11 +335,45 @@ static void initiate(struct input *in, uint8_t how)
 	push(in, how, msg, sizeof(msg));
 }
 
+/*
+ * A response with right macs, or a cookie reply, to the index of a session:
+ * there is no place for it in the queue.
+ */
+static void answer_session(struct input *in, uint8_t *msg, size_t len)
+{
+	const uint32_t n = world.handshaker.n;
+	const struct session *s;
+	bool is_live;
+
+	if (!n_sessions)
+		return;
+	s = &sessions[(n_sessions - 1 - input_byte(in) % sessions_known()) %
+		      SESSIONS];
+	memset(msg, 0, len);
+	msg[0] = len == REF_COOKIE ? 3 : 2;
+	input_take(in, msg + 4, 16);
+	for (int i = 0; i < 4; i++)
+		msg[(len == REF_COOKIE ? 4 : 8) + i] =
+			(uint8_t)(s->our_idx >> 8 * i);
+	if (len == REF_RESPONSE)
+		ref_add_macs(msg, len, as_initiator.peer,
+			     has_cookie ? cookie : NULL);
+	rcu_enter();
+	is_live = index_lookup_keypair(&world.device.index, s->our_idx);
+	rcu_leave();
+	handshaker_receive(&world.handshaker, msg, len, &from, world.now);
+	require(!is_live || world.handshaker.n == n);
+}
+
 static void respond(struct input *in, uint8_t how)
 {
 	uint8_t e_priv[REF_KEY], msg[REF_RESPONSE];
 	struct ref_side copy = as_responder;
 
+	if (how & HOW_STRANGER) {
+		answer_session(in, msg, sizeof(msg));
+		return;
+	}
 	if (!can_respond)
 		return;
 	make_key(e_priv);
@@ -353,6 +390,10 @@ static void send_cookie(struct input *in, uint8_t how)
 {
 	uint8_t nonce[REF_NONCE], given[REF_TAG], msg[REF_COOKIE];
 
+	if (how & HOW_STRANGER) {
+		answer_session(in, msg, sizeof(msg));
+		return;
+	}
 	if (!our_last_len)
 		return;
 	input_take(in, nonce, 4);

@@ -35,9 +35,13 @@ enum {
 	 * lasts for a second after that. At 35 us each, the wait is 18 ms. */
 	HANDSHAKE_LOADED = HANDSHAKE_RING / 2,
 	/* Key agreements in a second for messages that came to nothing: as many
-	 * mean load, too, for a second. At 35 us each, that is 44 % of a core.
-	 * Load delays each newcomer by REKEY_TIMEOUT: see handshaker.h. */
+	 * mean load, too. At 35 us each, that is 44 % of a core. Load delays
+	 * each newcomer by REKEY_TIMEOUT: see handshaker.h. */
 	AGREEMENTS_VAIN = 12500,
+	/* How long that load lasts, in seconds. Meanwhile such messages are not
+	 * counted; if it ended after a second, a flood of 20,000 a second would
+	 * still have 7,700 key agreements of each second. */
+	LOADED_BY_VAIN_S = 5,
 	/* Above this only those whose source is no forged one. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,
 	/* Peers that wait for an initiation to be sent. */

@@ -78,8 +78,8 @@ static void fill_source(struct device_origin *origin,
 /*
  * A message came to nothing: it was false, came again, or from somebody who may
  * not ask now. It counts as the key agreements that this takes: one for an
- * initiation, two for a response. A second with too many of them is followed
- * by one in which whoever asks has to show a cookie.
+ * initiation, two for a response. After a second with too many of them,
+ * whoever asks has to show a cookie for a while.
  */
 static void note_vain(struct handshaker *h, const void *msg, size_t len,
 		      uint64_t now)
@@ -90,7 +90,7 @@ static void note_vain(struct handshaker *h, const void *msg, size_t len,
 	}
 	h->n_vain += message_check(msg, len) == MESSAGE_RESPONSE ? 2 : 1;
 	if (h->n_vain >= AGREEMENTS_VAIN)
-		h->loaded_until = now + NSEC_PER_SEC;
+		h->loaded_until = now + LOADED_BY_VAIN_S * NSEC_PER_SEC;
 }
 
 static void answer_message(struct handshaker *h, struct ug_socket *sock,

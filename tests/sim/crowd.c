@@ -19,6 +19,8 @@ enum {
 	FLOOD = 50 * 1000
 };
 
+#define LOADED_NS SIM_SEC(LOADED_BY_VAIN_S)
+
 static uint64_t seed;
 
 /* Host 0 of a world of three, and a handshaker for it. */
@@ -398,11 +400,11 @@ static void test_what_comes_to_nothing_is_load(void **state)
 	/* One who asks beside them gets a cookie; and is taken later. */
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
-	handshaker_round(h, NULL, now + NSEC_PER_SEC - 1);
+	handshaker_round(h, NULL, now + LOADED_NS - 1);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN + 1);
 	assert_null(world_peer(crowd->world, 0, 1)->keypairs.next);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
-	handshaker_round(h, NULL, now + NSEC_PER_SEC);
+	handshaker_round(h, NULL, now + LOADED_NS);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN + 1);
 	assert_non_null(world_peer(crowd->world, 0, 1)->keypairs.next);
 	crowd_free(crowd);
@@ -428,7 +430,7 @@ static void test_load_does_not_feed_itself(void **state)
 	(void)state;
 	for (size_t i = 0; i < AGREEMENTS_VAIN; i++)
 		answer_false(crowd, now);
-	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
+	assert_int_equal(h->loaded_until, now + LOADED_NS);
 
 	make_false(crowd->world, false, &msg);
 	cookie_maker_init(&maker, crowd->world->hosts[0].public_key);
@@ -447,7 +449,7 @@ static void test_load_does_not_feed_itself(void **state)
 	}
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
 	assert_true(h->drops[DROP_RATE_LIMIT] > AGREEMENTS_VAIN);
-	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
+	assert_int_equal(h->loaded_until, now + LOADED_NS);
 	crowd_free(crowd);
 }
 

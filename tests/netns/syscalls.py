@@ -113,7 +113,9 @@ class World:
         self.partner.configure({"PublicKey": self.me.public,
                                 "AllowedIPs": INNER4["a"] + "/32"})
         self.partner.up(INNER4["b"] + "/24")
-        self.patience = 60 if l.is_slow else 15
+        # An initiation that was refused as too soon is tried again after 5 s,
+        # and on a busy machine several are, one after the other.
+        self.patience = 60 if l.is_slow else 30
         self.serve()
 
     def serve(self):

@@ -40,10 +40,11 @@
  * error that a missing address has.
  *
  * Time. A change is often half of one, such as a route that goes and comes, so
- * a pass begins a little after the event. Passes are at least 250 ms apart, and
- * as long as a pass takes, so many times longer is the pause after it: that
- * bounds the share of a core that thousands of events a second can cost. A long
- * pass is done in pieces, so that the control thread can do something else.
+ * a pass begins 50 ms after the event. Passes are at least 250 ms apart. The
+ * pause after a pass is also 200 times the CPU time that the pass took, up to
+ * 5 s: so thousands of events a second cost half a percent of a core. (1,001
+ * peers on a Firecracker machine, Linux 6.18: 3.4 ms a pass.) A long pass is
+ * done in pieces, so that the control thread can do something else.
  */
 #include "engine/sources.h"
 

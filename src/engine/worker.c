@@ -92,10 +92,12 @@ static void watch_sockets(struct worker *w)
 /* Turn to the sockets that are current. */
 static void enter_sockets(struct worker *w)
 {
+	uint64_t seen = w->seen;
 	struct ug_socket *sock =
 		sockets_enter(w->sockets, SOCKETS_WORKER, &w->seen);
 
-	if (sock == w->context.sock)
+	/* Not by the pointer: new sockets may be where old ones were freed. */
+	if (w->seen == seen)
 		return;
 	/* The old ones close soon after this, and leave the epoll by that:
 	 * here they may be closed already. */

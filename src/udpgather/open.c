@@ -302,6 +302,8 @@ static int open_half_with(struct opening *o, int h, uint16_t *port,
 	}
 	/* The kernel doubles what it is given, and counts in these bytes. */
 	half->sides.main_cap = 2 * (int64_t)report_of(o, h)->sndbuf;
+	if (!half->sides.main_cap) /* it could not be read */
+		half->sides.main_cap = 2 * SIDE_BUFFER_LEN;
 	*port = bound;
 	return 0;
 }

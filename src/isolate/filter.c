@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "isolate/socketcall.h"
 
 #ifdef ISOLATE_HAS_FILTER
 
@@ -61,6 +62,8 @@ int filter_install(const char *thread)
 
 	if (!program)
 		return -ENOENT;
+	if (!socketcall_is_avoided())
+		return -EOPNOTSUPP;
 	if (program->len > PROGRAM_MAX)
 		return -E2BIG;
 	prog.len = (unsigned short)program->len;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The system calls that a thread may make from now on. The list, with the
- * arguments that are looked at, is in make_filter.c; it becomes one BPF program
- * for each thread when the project is built, so that nothing of it costs time or
- * memory later.
+ * arguments that are looked at, is in calls.c; make_filter.c makes one BPF program
+ * of it for each thread when the project is built, so that nothing of it costs
+ * time or memory later.
  */
 #ifndef ISOLATE_FILTER_H
 #define ISOLATE_FILTER_H
@@ -26,7 +26,9 @@
  * Any other call ends the process, with SIGSYS. The thread's name in the kernel
  * is of no matter. Needs no_new_privs.
  *
- * Return: 0; -ENOTSUP: built without; -ENOENT: there is no such list; -errno.
+ * Return: 0; -ENOTSUP: built without; -ENOENT: there is no such list;
+ * -EOPNOTSUPP: the program's calls of sockets are not those that are on it (see
+ * socketcall.h); -errno.
  */
 int filter_install(const char *thread);
 

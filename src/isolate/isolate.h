@@ -88,7 +88,7 @@ int isolate_restrict(struct isolate *isolate, const char *directory);
 
 /**
  * isolate_thread() - leave the calling thread what threads of its kind need
- * @name:	of a list of calls in make_filter.c
+ * @name:	of a list of calls in calls.c
  *
  * Once in each thread but the main one, before it handles anything.
  */

@@ -1,70 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The allow-list of system calls of each thread, and the program that makes
- * filters of it while the project is built.
+ * Makes filters of system calls from the table in calls.c, while the project is
+ * built, on the machine that builds it.
  *
- * usage: make-filter ARCHITECTURE	print a C header: the filter of each thread
- *        make-filter --list		print the list, a line for each way and
- *					thread: NAME, WORD, THREAD, "seen" or "rare"
+ * usage: make-filter OBJECT ARCHITECTURE
+ *		print a C header: the filter of each thread. OBJECT is calls.c,
+ *		compiled; ARCHITECTURE has a name of libseccomp's
+ *        make-filter OBJECT --list
+ *		print the table, a line for each way and thread: NAMES with "|"
+ *		between, WORD, THREAD, "seen" or "rare"
  *
- * A call that is SEEN is made by that thread of a daemon in the test that
- * watches one at work (tests/netns/isolate.py); that test fails if it is not,
- * so nothing stays here that is not used any more. A RARE one has its reason
- * beside it.
- *
- * What is looked at in the arguments:
- *  - A socket is UDP over IP. So no Unix socket can be connected to: with
- *    CAP_DAC_OVERRIDE that would be any.
- *  - Options of sockets and requests to devices are those in use.
- *  - No memory can be mapped or made executable, or be mapped over other memory.
- *  - A futex is waited for and woken, and no more: the kernel's code for priority
- *    inheritance and for moving waiters is out of reach.
- *  - The only signal is the SIGABRT of a thread to itself.
- * The kernel takes the lower 32 bits of an int, and nothing says what is in the
- * others: so only these are compared.
+ * i386 and s390x have an older way for calls of sockets besides their own
+ * numbers: socketcall(2), whose arguments are in memory, where no filter sees
+ * them. For a rule about such a call libseccomp adds one for the older way, and
+ * leaves conditions on arguments out of it without a word. So the older way is
+ * forbidden here, and each filter that was made is tried: a call that is not in
+ * the table, or not in this way, must not pass it.
  */
-#include <asm/socket.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/futex.h>
-#include <linux/if_tun.h>
-#include <linux/in.h>
-#include <linux/in6.h>
-#include <linux/membarrier.h>
-#include <linux/sockios.h>
-#include <linux/udp.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
 #include <seccomp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "isolate/filter.h"
-
-/* The threads, by the names that thread_begin() gives them. */
-enum thread {
-	CONTROL = 1,
-	WORKER = 2,
-	HELPER = 4,
-	HANDSHAKER = 8,
-	RCU = 16,
-	LOG = 32,
-
-	/* Those that move packets. */
-	MOVERS = WORKER | HELPER,
-	/* Those that make and free what belongs to peers. */
-	KEEPERS = CONTROL | HANDSHAKER | RCU,
-	BUT_LOG = MOVERS | KEEPERS,
-	ALL = BUT_LOG | LOG,
-	NONE = 0,
-};
+#include "isolate/calls.h"
 
 static const struct {
 	enum thread bit;
@@ -81,231 +45,163 @@ static const struct {
 #define N_THREADS (sizeof(threads) / sizeof(threads[0]))
 
 enum {
-	CONDITIONS_MAX = 3,
+	/* Instructions of a program. */
+	CODE_MAX = 4096,
+	/* Numbers of calls that are tried: MIPS has some up to 6500. */
+	NUMBERS_MAX = 8192,
+	NUMBERS_OF_CALL_MAX = 8,
+	OBJECT_MAX = 1 << 20,
 };
 
 /**
- * struct condition - what an argument must be
- * @mask:	bits that are compared; 0: no condition
- * @value:	what they must be
- * @arg:	number of the argument, from 0
+ * struct program - a filter
+ * @code:	instructions, in the byte order of this machine
+ * @len:	their count
  */
-struct condition {
-	uint64_t mask;
-	uint64_t value;
-	unsigned int arg;
+struct program {
+	struct sock_filter code[CODE_MAX];
+	size_t len;
 };
 
-/**
- * struct call - a system call, in a way in which it may be made
- * @name:	of the call; one that is repeated may be made in each of the ways
- * @word:	what strace(1) shows of this way, or "-"
- * @seen:	threads that make it in the test, see above
- * @rare:	threads that may make it, but do not in each run of the test
- * @conditions:	all of them; the first without a mask ends them
- */
-struct call {
-	const char *name;
-	const char *word;
-	unsigned int seen;
-	unsigned int rare;
-	struct condition conditions[CONDITIONS_MAX];
-};
+static const struct call *calls;
+static char object[OBJECT_MAX];
 
-#define INT_MASK UINT64_C(0xffffffff)
-
-#define IS(n, v)                                                    \
-	{                                                           \
-		.arg = (n), .mask = INT_MASK, .value = (v)&INT_MASK \
-	}
-#define IS_BUT(n, v, flags)                                        \
-	{                                                          \
-		.arg = (n), .mask = INT_MASK & ~(uint64_t)(flags), \
-		.value = (v)                                       \
-	}
-#define HAS_NOT(n, flag)                   \
-	{                                  \
-		.arg = (n), .mask = (flag) \
-	}
-
-#define CALL(n, s, r)                                              \
-	{                                                          \
-		.name = (n), .word = "-", .seen = (s), .rare = (r) \
-	}
-#define CALL_IF(n, w, s, r, ...)                                    \
-	{                                                           \
-		.name = (n), .word = (w), .seen = (s), .rare = (r), \
-		.conditions = {                                     \
-			__VA_ARGS__                                 \
-		}                                                   \
-	}
-#define FUTEX(op, s, r)             \
-	CALL_IF("futex", #op, s, r, \
-		IS_BUT(1, op, FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME))
-#define MEMBARRIER(command, s, r) \
-	CALL_IF("membarrier", #command, s, r, IS(0, command))
-#define MADVISE(advice, s, r) CALL_IF("madvise", #advice, s, r, IS(2, advice))
-#define IOCTL(request, s, r)  CALL_IF("ioctl", #request, s, r, IS(1, request))
-#define GET_OPTION(l, o, s, r) \
-	CALL_IF("getsockopt", #o, s, r, IS(1, l), IS(2, o))
-#define SET_OPTION(l, o, s, r) \
-	CALL_IF("setsockopt", #o, s, r, IS(1, l), IS(2, o))
-#define UDP_SOCKET(family)                                           \
-	CALL_IF("socket", #family ",", CONTROL, NONE, IS(0, family), \
-		IS_BUT(1, SOCK_DGRAM, SOCK_CLOEXEC | SOCK_NONBLOCK), \
-		IS(2, IPPROTO_UDP))
-
-static const struct call calls[] = {
-	/* The loops of the threads, and how they wake each other. */
-	CALL("epoll_ctl", CONTROL | WORKER, NONE),
-	CALL("epoll_wait", CONTROL | WORKER, NONE),
-	CALL("epoll_pwait", NONE, CONTROL | WORKER), /* arm64 has no other */
-	FUTEX(FUTEX_WAIT_BITSET, KEEPERS | HELPER | LOG, WORKER),
-	FUTEX(FUTEX_WAKE, ALL, NONE),
-	FUTEX(FUTEX_WAIT, NONE, ALL), /* a lock that another one has */
-	MEMBARRIER(MEMBARRIER_CMD_PRIVATE_EXPEDITED, RCU, CONTROL),
-	/* ug_set_merging(); liburcu before Linux 4.14. */
-	MEMBARRIER(MEMBARRIER_CMD_QUERY, NONE, CONTROL | MOVERS),
-	MEMBARRIER(MEMBARRIER_CMD_GLOBAL, NONE, CONTROL | RCU | MOVERS),
-	/* Full sockets and logs; UDP_GRO going off; no random; liburcu. */
-	CALL("poll", NONE, ALL),
-	CALL("ppoll", NONE, ALL), /* arm64 has no other */
-	CALL("timerfd_settime", CONTROL, NONE),
-	CALL("restart_syscall", NONE, ALL), /* stopped while asleep */
-	CALL("sched_yield", HELPER, NONE),
-
-	/* Descriptors: the TUN, eventfd, signalfd, inotify; the log. */
-	CALL("read", CONTROL | WORKER, HELPER),
-	CALL("write", CONTROL | MOVERS | HANDSHAKER, NONE),
-	CALL("writev", WORKER, HELPER),
-	CALL_IF("write", "(1,", LOG, NONE, IS(0, STDOUT_FILENO)),
-	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
-	IOCTL(TUNGETIFF, NONE, CONTROL),    /* its name after a lost message */
-	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
-	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
-	IOCTL(SIOCGIFNAME, CONTROL, NONE),
-
-	/* UDP, netlink, and clients of the UAPI socket. */
-	CALL("accept4", CONTROL, NONE),
-	CALL("bind", CONTROL, NONE),
-	CALL("getsockname", CONTROL, NONE),
-	CALL("recvfrom", CONTROL, NONE),
-	CALL("recvmmsg", WORKER, HELPER),
-	/* Netlink; where there is no recvmmsg; queued errors. */
-	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
-	CALL("sendmmsg", WORKER, HELPER),
-	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
-	CALL("sendto", CONTROL, NONE),
-	UDP_SOCKET(AF_INET),
-	UDP_SOCKET(AF_INET6),
-	SET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
-	SET_OPTION(SOL_SOCKET, SO_REUSEPORT, CONTROL, NONE), /* side sockets */
-	SET_OPTION(SOL_SOCKET, SO_RCVBUF, NONE, CONTROL), /* no CAP_NET_ADMIN */
-	SET_OPTION(SOL_SOCKET, SO_RCVBUFFORCE, CONTROL, NONE),
-	SET_OPTION(SOL_SOCKET, SO_SNDBUF, NONE, CONTROL),
-	SET_OPTION(SOL_SOCKET, SO_SNDBUFFORCE, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IP, IP_PKTINFO, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IP, IP_RECVTOS, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, CONTROL, NONE),
-	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, MOVERS), /* going off */
-	GET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
-	GET_OPTION(SOL_SOCKET, SO_RCVBUF, CONTROL, NONE),
-	GET_OPTION(SOL_SOCKET, SO_SNDBUF, CONTROL, NONE),
-	GET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, NONE),
-	GET_OPTION(IPPROTO_UDP, UDP_SEGMENT, CONTROL, NONE),
-
-	/*
-	 * Memory: the heap, secrets, tables that grow, stacks of threads. Those
-	 * that move packets have all of theirs, but for libcrypto's.
-	 */
-	CALL("brk", CONTROL, BUT_LOG),
-	CALL_IF("mmap", "-", CONTROL, BUT_LOG, HAS_NOT(2, PROT_EXEC),
-		HAS_NOT(3, MAP_FIXED | MAP_FIXED_NOREPLACE)),
-	CALL_IF("mprotect", "-", NONE, BUT_LOG,
-		HAS_NOT(2, PROT_EXEC)), /* malloc(3) */
-	CALL_IF("mremap", "MREMAP_MAYMOVE", NONE, BUT_LOG,
-		IS(3, MREMAP_MAYMOVE)), /* realloc(3) */
-	CALL("munmap", CONTROL, BUT_LOG),
-	MADVISE(MADV_DONTNEED, ALL, NONE),
-	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* a million prefixes */
-	MADVISE(MADV_DONTFORK, CONTROL, HANDSHAKER),
-	/* Secrets, where there is no memfd_secret. */
-	MADVISE(MADV_WIPEONFORK, NONE, CONTROL | HANDSHAKER),
-	MADVISE(MADV_DONTDUMP, NONE, CONTROL | HANDSHAKER),
-	CALL("mlock", NONE, CONTROL | HANDSHAKER),
-	CALL_IF("memfd_secret", "-", CONTROL, HANDSHAKER, IS(0, O_CLOEXEC)),
-	CALL("ftruncate", CONTROL, HANDSHAKER), /* of a memfd */
-
-	/* The socket's file: is it still ours; and away with it. */
-	CALL("newfstatat", CONTROL, NONE),
-	CALL("unlink", CONTROL, NONE),
-	CALL("unlinkat", NONE, CONTROL), /* arm64 has no other */
-
-	/* What the kernel says of itself. */
-	CALL("getrandom", CONTROL | HANDSHAKER, BUT_LOG),
-	CALL("uname", CONTROL, NONE),
-	/* A busy thread's own time; clocks that can only be read so. */
-	CALL("clock_gettime", NONE, ALL),
-	CALL("gettimeofday", NONE, ALL),
-	CALL("time", NONE, ALL),
-
-	/* The end of a thread, of the process, and of a broken one. */
-	CALL("exit", ALL & ~CONTROL, NONE),
-	CALL("exit_group", CONTROL, ALL),
-	CALL("rt_sigprocmask", ALL & ~CONTROL, CONTROL),
-	CALL_IF("write", "(2,", NONE, RCU | LOG, IS(0, STDERR_FILENO)),
-	CALL_IF("writev", "(2,", NONE, KEEPERS | LOG, IS(0, STDERR_FILENO)),
-	CALL_IF("fcntl", "F_GETFL", NONE, ALL, IS(1, F_GETFL)),
-	CALL_IF("rt_sigaction", "SIGABRT", NONE, ALL, IS(0, SIGABRT)),
-	CALL("getpid", NONE, ALL),
-	CALL("gettid", NONE, ALL),
-	CALL_IF("tgkill", "SIGABRT", NONE, ALL, IS(0, FILTER_PID),
-		IS(1, FILTER_TID), IS(2, SIGABRT)),
-};
-
-#define N_CALLS (sizeof(calls) / sizeof(calls[0]))
-
-static int allow(scmp_filter_ctx ctx, const struct call *call)
-{
-	struct scmp_arg_cmp args[CONDITIONS_MAX] = { 0 };
-	int number = seccomp_syscall_resolve_name(call->name);
-	unsigned int n = 0;
-
-	if (number == __NR_SCMP_ERROR)
-		return -EINVAL;
-	for (; n < CONDITIONS_MAX && call->conditions[n].mask; n++) {
-		args[n].arg = call->conditions[n].arg;
-		args[n].op = SCMP_CMP_MASKED_EQ;
-		args[n].datum_a = call->conditions[n].mask;
-		args[n].datum_b = call->conditions[n].value;
-	}
-	/* One that the architecture does not have is left out. */
-	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, number, n, args);
-}
+/* ------------------------------------------------------------- the table */
 
 static bool is_for(const struct call *call, enum thread thread)
 {
 	return (call->seen | call->rare) & thread;
 }
 
-static int choose_architecture(scmp_filter_ctx ctx, const char *architecture)
+static bool has_name(const struct call *call, const char *name)
 {
-	uint32_t token = seccomp_arch_resolve_name(architecture);
-	int err;
+	const char *p = call->names;
+	size_t len = strlen(name);
 
-	if (!token)
-		return -EINVAL;
-	if (token == seccomp_arch_native())
-		return 0;
-	err = seccomp_arch_add(ctx, token);
-	return err ? err : seccomp_arch_remove(ctx, seccomp_arch_native());
+	for (;;) {
+		size_t n = strcspn(p, " ");
+
+		if (n == len && !memcmp(p, name, n))
+			return true;
+		if (!p[n])
+			return false;
+		p += n + 1;
+	}
 }
 
-static int fill(scmp_filter_ctx ctx, const char *architecture,
-		enum thread thread)
+static uint32_t from_bytes(const uint8_t bytes[4])
+{
+	return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 |
+	       (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+static unsigned int count_conditions(const struct call *call)
+{
+	unsigned int n = 0;
+
+	while (n < CALLS_CONDITIONS_MAX && from_bytes(call->conditions[n].mask))
+		n++;
+	return n;
+}
+
+/**
+ * resolve() - the numbers of a call, as libseccomp has them for this machine
+ * @call:	call
+ * @numbers:	written: negative for one that this machine does not have
+ *
+ * Return: how many; -EINVAL: one that libseccomp does not know.
+ */
+static int resolve(const struct call *call,
+		   int numbers[static NUMBERS_OF_CALL_MAX])
+{
+	char names[CALLS_NAMES_CAP];
+	int n = 0;
+
+	memcpy(names, call->names, sizeof(names));
+	for (char *save, *name = strtok_r(names, " ", &save); name;
+	     name = strtok_r(NULL, " ", &save)) {
+		if (n == NUMBERS_OF_CALL_MAX)
+			return -EINVAL;
+		numbers[n] = seccomp_syscall_resolve_name(name);
+		if (numbers[n] == __NR_SCMP_ERROR)
+			return -EINVAL;
+		n++;
+	}
+	return n;
+}
+
+static int read_table(const char *path)
+{
+	FILE *file = fopen(path, "rb");
+	size_t len;
+
+	if (!file)
+		return -errno;
+	len = fread(object, 1, sizeof(object) - sizeof(struct call), file);
+	fclose(file);
+	for (size_t i = 0; i + sizeof(struct call) <= len; i++) {
+		if (memcmp(&object[i], CALLS_MAGIC, sizeof(CALLS_MAGIC)) != 0)
+			continue;
+		calls = (const struct call *)&object[i] + 1;
+		return 0;
+	}
+	return -ENOEXEC;
+}
+
+/* ------------------------------------------------------------ the filter */
+
+/* The numbers are this machine's, which libseccomp translates. */
+static int allow(scmp_filter_ctx ctx, const struct call *call)
+{
+	struct scmp_arg_cmp args[CALLS_CONDITIONS_MAX] = { 0 };
+	unsigned int n = count_conditions(call);
+	int numbers[NUMBERS_OF_CALL_MAX];
+	int n_numbers = resolve(call, numbers), err = 0;
+
+	if (n_numbers < 0)
+		return n_numbers;
+	if (has_name(call, "socketcall") || has_name(call, "ipc"))
+		return -EPERM;
+	for (unsigned int i = 0; i < n; i++) {
+		args[i].arg = call->conditions[i].arg;
+		args[i].op = SCMP_CMP_MASKED_EQ;
+		args[i].datum_a = from_bytes(call->conditions[i].mask);
+		args[i].datum_b = from_bytes(call->conditions[i].value);
+	}
+	/* One that the architecture does not have is left out. */
+	for (int i = 0; !err && i < n_numbers; i++)
+		err = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, numbers[i], n,
+					     args);
+	return err;
+}
+
+/* Before any other: byte orders cannot be mixed. */
+static int choose_architecture(scmp_filter_ctx ctx, uint32_t architecture)
+{
+	int err;
+
+	if (architecture == seccomp_arch_native())
+		return 0;
+	err = seccomp_arch_remove(ctx, seccomp_arch_native());
+	return err ? err : seccomp_arch_add(ctx, architecture);
+}
+
+/*
+ * Keep libseccomp from allowing the ways whose arguments are in memory. An action
+ * that is the default cannot be added, so it is another, till it is printed.
+ */
+static int forbid_others(scmp_filter_ctx ctx, uint32_t architecture)
+{
+	int number =
+		seccomp_syscall_resolve_name_arch(architecture, "socketcall");
+
+	if (number < 0)
+		return 0;
+	return seccomp_rule_add(ctx, SCMP_ACT_TRAP,
+				seccomp_syscall_resolve_name("socketcall"), 0);
+}
+
+static int fill(scmp_filter_ctx ctx, uint32_t architecture, enum thread thread)
 {
 	int err = choose_architecture(ctx, architecture);
 
@@ -315,28 +211,31 @@ static int fill(scmp_filter_ctx ctx, const char *architecture,
 	/* A tree: the common calls are not behind all others. */
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	for (size_t i = 0; !err && i < N_CALLS; i++) {
-		if (!is_for(&calls[i], thread))
+	if (!err)
+		err = forbid_others(ctx, architecture);
+	for (const struct call *call = calls; !err && *call->names; call++) {
+		if (!is_for(call, thread))
 			continue;
-		err = allow(ctx, &calls[i]);
+		err = allow(ctx, call);
 		if (err)
-			fprintf(stderr, "make-filter: %s: %s\n", calls[i].name,
+			fprintf(stderr, "make-filter: %s: %s\n", call->names,
 				strerror(-err));
 	}
 	return err;
 }
 
-/* struct sock_filter, which libseccomp writes. */
-struct instruction {
-	uint16_t code;
-	uint8_t jump_true;
-	uint8_t jump_false;
-	uint32_t operand;
-};
-
-static int print_instructions(scmp_filter_ctx ctx, const char *name)
+static bool is_swapped(uint32_t architecture)
 {
-	struct instruction in;
+	bool is_little = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__;
+
+	return is_little != !!(architecture & __AUDIT_ARCH_LE);
+}
+
+/* What libseccomp writes is for the machine that runs it. */
+static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
+			  struct program *program)
+{
+	bool swap = is_swapped(architecture);
 	FILE *file = tmpfile();
 	int err;
 
@@ -344,17 +243,185 @@ static int print_instructions(scmp_filter_ctx ctx, const char *name)
 		return -errno;
 	err = seccomp_export_bpf(ctx, fileno(file));
 	rewind(file);
-	printf("static const struct sock_filter of_%s[] = {\n", name);
-	while (!err && fread(&in, sizeof(in), 1, file) == 1)
-		printf("\t{ 0x%x, %u, %u, 0x%x },\n", in.code, in.jump_true,
-		       in.jump_false, in.operand);
-	puts("};");
+	program->len =
+		fread(program->code, sizeof(program->code[0]), CODE_MAX, file);
 	fclose(file);
+	if (!err && program->len == CODE_MAX)
+		err = -E2BIG;
+	for (size_t i = 0; i < program->len; i++) {
+		struct sock_filter *in = &program->code[i];
+
+		if (swap) {
+			in->code = __builtin_bswap16(in->code);
+			in->k = __builtin_bswap32(in->k);
+		}
+		if (in->code == (BPF_RET | BPF_K) && in->k == SCMP_ACT_TRAP)
+			in->k = SCMP_ACT_KILL_PROCESS;
+	}
 	return err;
 }
 
-static int print_filter(const char *architecture, size_t thread)
+/* ---------------------------------------------------- the filter is tried */
+
+/**
+ * struct attempt - a call, as a filter sees it
+ * @number:	of the call
+ * @architecture: token
+ * @args:	lower halves of the arguments; the upper ones are 0
+ * @has_any_args: they may be anything, @args is of no matter
+ */
+struct attempt {
+	uint32_t number;
+	uint32_t architecture;
+	uint32_t args[6];
+	bool has_any_args;
+};
+
+static uint32_t load(const struct attempt *attempt, uint32_t offset)
 {
+	size_t first = offsetof(struct seccomp_data, args);
+	bool is_big = !(attempt->architecture & __AUDIT_ARCH_LE);
+
+	if (offset == offsetof(struct seccomp_data, nr))
+		return attempt->number;
+	if (offset == offsetof(struct seccomp_data, arch))
+		return attempt->architecture;
+	if (offset < first || (offset - first) / 8 >= 6)
+		return 0;
+	return ((offset - first) % 8 == 4) == is_big
+		       ? attempt->args[(offset - first) / 8]
+		       : 0;
+}
+
+/**
+ * run_from() - what a filter does with a call
+ * @program:	filter
+ * @i:		instruction to begin with
+ * @a:		the number that was loaded before
+ * @attempt:	the call
+ *
+ * Return: an action; SCMP_ACT_LOG for code that is not known. With any arguments:
+ * one that does not end the process, if some arguments lead to it.
+ */
+static uint32_t run_from(const struct program *program, size_t i, uint32_t a,
+			 const struct attempt *attempt)
+{
+	bool is_any = false;
+
+	for (; i < program->len; i++) {
+		const struct sock_filter *in = &program->code[i];
+		bool is_true = false;
+
+		switch (in->code) {
+		case BPF_LD | BPF_W | BPF_ABS:
+			is_any = attempt->has_any_args &&
+				 in->k >= offsetof(struct seccomp_data, args);
+			a = load(attempt, in->k);
+			continue;
+		case BPF_ALU | BPF_AND | BPF_K:
+			a &= in->k;
+			continue;
+		case BPF_RET | BPF_K:
+			return in->k;
+		case BPF_JMP | BPF_JA:
+			i += in->k;
+			continue;
+		case BPF_JMP | BPF_JEQ | BPF_K:
+			is_true = a == in->k;
+			break;
+		case BPF_JMP | BPF_JGT | BPF_K:
+			is_true = a > in->k;
+			break;
+		case BPF_JMP | BPF_JGE | BPF_K:
+			is_true = a >= in->k;
+			break;
+		default:
+			return SCMP_ACT_LOG;
+		}
+		if (is_any) {
+			uint32_t action =
+				run_from(program, i + 1 + in->jt, a, attempt);
+
+			if (action != SCMP_ACT_KILL_PROCESS)
+				return action;
+			is_true = false;
+		}
+		i += is_true ? in->jt : in->jf;
+	}
+	return SCMP_ACT_LOG;
+}
+
+/* What the table says of a call. */
+enum rule {
+	FORBIDDEN,
+	CONDITIONAL,
+	FREE,
+};
+
+static enum rule look_up(uint32_t architecture, uint32_t number,
+			 enum thread thread)
+{
+	char *name =
+		seccomp_syscall_resolve_num_arch(architecture, (int)number);
+	enum rule found = FORBIDDEN;
+
+	if (!name)
+		return FORBIDDEN;
+	for (const struct call *call = calls; *call->names; call++) {
+		enum rule rule = count_conditions(call) ? CONDITIONAL : FREE;
+
+		if (rule > found && is_for(call, thread) &&
+		    has_name(call, name))
+			found = rule;
+	}
+	free(name);
+	return found;
+}
+
+/*
+ * Do all calls end the process that are not in the table, or not in this way? One
+ * that is not there must have no way at all. To others arguments are given that
+ * are in no way: all bits of each are set.
+ */
+static int try(const struct program *program, uint32_t architecture,
+	       enum thread thread)
+{
+	for (uint32_t number = 0; number < NUMBERS_MAX; number++) {
+		enum rule rule = look_up(architecture, number, thread);
+		struct attempt attempt = {
+			.number = number,
+			.architecture = architecture,
+			.has_any_args = rule == FORBIDDEN,
+		};
+
+		memset(attempt.args, 0xff, sizeof(attempt.args));
+		if (rule == FREE ||
+		    run_from(program, 0, 0, &attempt) == SCMP_ACT_KILL_PROCESS)
+			continue;
+		fprintf(stderr,
+			"make-filter: the filter would allow call %u, "
+			"whatever its arguments are\n",
+			number);
+		return -EPERM;
+	}
+	return 0;
+}
+
+/* -------------------------------------------------------------- printing */
+
+static void print_program(const struct program *program, const char *name)
+{
+	printf("static const struct sock_filter of_%s[] = {\n", name);
+	for (size_t i = 0; i < program->len; i++)
+		printf("\t{ 0x%x, %u, %u, 0x%x },\n", program->code[i].code,
+		       program->code[i].jt, program->code[i].jf,
+		       program->code[i].k);
+	puts("};");
+}
+
+static int print_filter(uint32_t architecture, size_t thread)
+{
+	static struct program program;
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int err;
 
@@ -362,14 +429,19 @@ static int print_filter(const char *architecture, size_t thread)
 		return -ENOMEM;
 	err = fill(ctx, architecture, threads[thread].bit);
 	if (!err)
-		err = print_instructions(ctx, threads[thread].name);
+		err = export_program(ctx, architecture, &program);
+	if (!err)
+		err = try(&program, architecture, threads[thread].bit);
+	if (!err)
+		print_program(&program, threads[thread].name);
 	seccomp_release(ctx);
 	return err;
 }
 
-static int print_filters(const char *architecture)
+static int print_filters(const char *name)
 {
-	int err = 0;
+	uint32_t architecture = seccomp_arch_resolve_name(name);
+	int err = architecture ? 0 : -EINVAL;
 
 	puts("/* Made by make_filter.c. */");
 	for (size_t i = 0; !err && i < N_THREADS; i++)
@@ -382,31 +454,42 @@ static int print_filters(const char *architecture)
 	return err;
 }
 
+static void print_entry(const struct call *call, size_t thread)
+{
+	char names[CALLS_NAMES_CAP];
+
+	memcpy(names, call->names, sizeof(names));
+	for (char *p = names; *p; p++)
+		if (*p == ' ')
+			*p = '|';
+	printf("%s %s %s %s\n", names, call->word, threads[thread].name,
+	       call->seen & threads[thread].bit ? "seen" : "rare");
+}
+
 static void print_list(void)
 {
-	for (size_t i = 0; i < N_CALLS; i++)
+	for (const struct call *call = calls; *call->names; call++)
 		for (size_t t = 0; t < N_THREADS; t++)
-			if (is_for(&calls[i], threads[t].bit))
-				printf("%s %s %s %s\n", calls[i].name,
-				       calls[i].word, threads[t].name,
-				       calls[i].seen & threads[t].bit ? "seen"
-								      : "rare");
+			if (is_for(call, threads[t].bit))
+				print_entry(call, t);
 }
 
 int main(int argc, char **argv)
 {
 	int err;
 
-	if (argc == 2 && !strcmp(argv[1], "--list")) {
-		print_list();
-		return EXIT_SUCCESS;
-	}
-	if (argc != 2) {
-		fputs("usage: make-filter ARCHITECTURE | --list\n", stderr);
+	if (argc != 3) {
+		fputs("usage: make-filter OBJECT ARCHITECTURE | --list\n",
+		      stderr);
 		return EXIT_FAILURE;
 	}
-	err = print_filters(argv[1]);
+	err = read_table(argv[1]);
+	if (!err && !strcmp(argv[2], "--list"))
+		print_list();
+	else if (!err)
+		err = print_filters(argv[2]);
 	if (err)
-		fprintf(stderr, "make-filter: %s\n", strerror(-err));
+		fprintf(stderr, "make-filter: %s: %s\n", argv[2],
+			strerror(-err));
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

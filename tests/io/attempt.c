@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/io/attempt.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -89,6 +90,46 @@ static int tcp_socket(void)
 {
 	return socket(AF_INET, SOCK_STREAM, 0);
 }
+
+/* The functions of the C library, which the program's own may stand before. */
+
+static int call_libc_socket(int domain, int type, int protocol)
+{
+	int (*make)(int a, int b, int c);
+	void *found = dlsym(RTLD_NEXT, "socket");
+
+	memcpy(&make, &found, sizeof(make));
+	return make(domain, type, protocol);
+}
+
+static int tcp_socket_of_libc(void)
+{
+	return call_libc_socket(AF_INET, SOCK_STREAM, 0);
+}
+
+#ifdef SYS_socketcall
+static int call_socketcall(long type, long protocol)
+{
+	const long args[] = { AF_INET, type, protocol };
+	/* linux/net.h: SYS_SOCKET, which sys/syscall.h leaves no name for. */
+	enum {
+		SOCKET = 1
+	};
+
+	return (int)syscall(SYS_socketcall, SOCKET, args);
+}
+
+static int tcp_by_socketcall(void)
+{
+	return call_socketcall(SOCK_STREAM, 0);
+}
+
+/* Nobody sees that it is UDP. */
+static int udp_by_socketcall(void)
+{
+	return call_socketcall(SOCK_DGRAM, IPPROTO_UDP);
+}
+#endif
 
 static int packet_socket(void)
 {
@@ -242,6 +283,11 @@ const struct attempt attempt_forbidden[] = {
 	{ "make memory executable", attempt_make_executable },
 	{ "open a Unix socket", unix_socket },
 	{ "open a TCP socket", tcp_socket },
+	{ "open a TCP socket by libc", tcp_socket_of_libc },
+#ifdef SYS_socketcall
+	{ "open a TCP socket by socketcall", tcp_by_socketcall },
+	{ "open a UDP socket by socketcall", udp_by_socketcall },
+#endif
 	{ "open a packet socket", packet_socket },
 	{ "open a netlink socket", netlink_socket },
 	{ "set another option", other_option },

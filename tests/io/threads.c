@@ -221,9 +221,9 @@ static void spend(unsigned int ns)
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	do
 		clock_gettime(CLOCK_MONOTONIC, &now);
-	while ((now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec -
+	while ((int64_t)(now.tv_sec - start.tv_sec) * 1000000000 + now.tv_nsec -
 		       start.tv_nsec <
-	       ns);
+	       (int64_t)ns);
 }
 
 static void race(struct ug_receiver *rcv, unsigned int number)

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The allow-list of system calls of each thread. make_filter.c makes filters of
+ * it while the project is built.
+ *
+ * This is compiled for the machine that will run the program, since numbers of
+ * options, flags and requests are not the same on all of them. It is not linked
+ * into anything: see calls.h.
+ *
+ * An entry is something that is asked of the kernel. It names all the calls by
+ * which a C library may ask for it. 32-bit systems have most of those with a
+ * number in the name; of some calls arm64 has the newer one alone. Names that an
+ * architecture does not have are left out there.
+ *
+ * Something that is SEEN is done by that thread of a daemon in the test that
+ * watches one at work (tests/netns/isolate.py); that test fails if it is not,
+ * so nothing stays here that is not used any more. A RARE one has its reason
+ * beside it.
+ *
+ * What is looked at in the arguments:
+ *  - A socket is UDP over IP. So no Unix socket can be connected to: with
+ *    CAP_DAC_OVERRIDE that would be any.
+ *  - Options of sockets and requests to devices are those in use.
+ *  - No memory can be mapped or made executable, or be mapped over other memory.
+ *  - A futex is waited for and woken, and no more: the kernel's code for priority
+ *    inheritance and for moving waiters is out of reach.
+ *  - The only signal is the SIGABRT of a thread to itself.
+ * The kernel takes the lower 32 bits of an int, and nothing says what is in the
+ * others: so only these are compared.
+ */
+#include "isolate/calls.h"
+
+#include <asm/socket.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <linux/if_tun.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/membarrier.h>
+#include <linux/sockios.h>
+#include <linux/udp.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* musl's lstat(3) is another call; its sendmmsg(3) is several, on 64 bits. */
+#ifdef __GLIBC__
+#define MUSL(names)
+#else
+#define MUSL(names) names
+#endif
+#if UINTPTR_MAX > UINT32_MAX
+#define MUSL_64(names) MUSL(names)
+#else
+#define MUSL_64(names)
+#endif
+
+/*
+ * Where there are two, mmap() takes its arguments in memory (i386), so that no
+ * filter sees them: the other one is used by all. s390x has that one alone, and
+ * there mprotect() and PR_SET_MDWE are all that forbids executable memory.
+ */
+#ifdef SYS_mmap2
+#define MMAP "mmap2"
+#else
+#define MMAP "mmap"
+#endif
+#ifdef __s390__
+#define MMAP_IF(n, flags)
+#else
+#define MMAP_IF(n, flags) HAS_NOT(n, flags),
+#endif
+
+#define FUTEX(op, s, r)                          \
+	CALL_IF("futex futex_time64", #op, s, r, \
+		IS_BUT(1, op, FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME))
+#define MEMBARRIER(command, s, r) \
+	CALL_IF("membarrier", #command, s, r, IS(0, command))
+#define MADVISE(advice, s, r) CALL_IF("madvise", #advice, s, r, IS(2, advice))
+#define IOCTL(request, s, r)  CALL_IF("ioctl", #request, s, r, IS(1, request))
+#define GET_OPTION(l, o, s, r) \
+	CALL_IF("getsockopt", #o, s, r, IS(1, l), IS(2, o))
+#define SET_OPTION(l, o, s, r) \
+	CALL_IF("setsockopt", #o, s, r, IS(1, l), IS(2, o))
+#define UDP_SOCKET(family)                                           \
+	CALL_IF("socket", #family ",", CONTROL, NONE, IS(0, family), \
+		IS_BUT(1, SOCK_DGRAM, SOCK_CLOEXEC | SOCK_NONBLOCK), \
+		IS(2, IPPROTO_UDP))
+
+const struct call isolate_calls[] = {
+	CALLS_FIRST,
+
+	/* The loops of the threads, and how they wake each other. */
+	CALL("epoll_ctl", CONTROL | WORKER, NONE),
+	CALL("epoll_wait epoll_pwait", CONTROL | WORKER, NONE),
+	FUTEX(FUTEX_WAIT_BITSET, KEEPERS | HELPER | LOG, WORKER),
+	FUTEX(FUTEX_WAKE, ALL, NONE),
+	FUTEX(FUTEX_WAIT, NONE, ALL), /* a lock that another one has */
+	MEMBARRIER(MEMBARRIER_CMD_PRIVATE_EXPEDITED, RCU, CONTROL),
+	/* ug_set_merging(); liburcu before Linux 4.14. */
+	MEMBARRIER(MEMBARRIER_CMD_QUERY, NONE, CONTROL | MOVERS),
+	MEMBARRIER(MEMBARRIER_CMD_GLOBAL, NONE, CONTROL | RCU | MOVERS),
+	/* Full sockets and logs; UDP_GRO going off; no random; liburcu. */
+	CALL("poll ppoll ppoll_time64", NONE, ALL),
+	CALL("timerfd_settime timerfd_settime64", CONTROL, NONE),
+	CALL("restart_syscall", NONE, ALL), /* stopped while asleep */
+	CALL("sched_yield", HELPER, NONE),
+
+	/* Descriptors: the TUN, eventfd, signalfd, inotify; the log. */
+	CALL("read", CONTROL | WORKER, HELPER),
+	CALL("write", CONTROL | MOVERS | HANDSHAKER, NONE),
+	CALL("writev", WORKER, HELPER),
+	CALL_IF("write", "(1,", LOG, NONE, IS(0, STDOUT_FILENO)),
+	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
+	IOCTL(TUNGETIFF, NONE, CONTROL),    /* its name after a lost message */
+	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
+	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
+	IOCTL(SIOCGIFNAME, CONTROL, NONE),
+
+	/* UDP, netlink, and clients of the UAPI socket. */
+	CALL("accept4", CONTROL, NONE),
+	CALL("bind", CONTROL, NONE),
+	CALL("getsockname", CONTROL, NONE),
+	CALL("recvfrom", CONTROL, NONE),
+	CALL("recvmmsg recvmmsg_time64", WORKER, HELPER),
+	/* Netlink; where there is no recvmmsg; queued errors. */
+	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
+	CALL("sendmmsg" MUSL_64(" sendmsg"), WORKER, HELPER),
+	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
+	CALL("sendto", CONTROL, NONE),
+	UDP_SOCKET(AF_INET),
+	UDP_SOCKET(AF_INET6),
+	SET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
+	SET_OPTION(SOL_SOCKET, SO_REUSEPORT, CONTROL, NONE), /* side sockets */
+	SET_OPTION(SOL_SOCKET, SO_RCVBUF, NONE, CONTROL), /* no CAP_NET_ADMIN */
+	SET_OPTION(SOL_SOCKET, SO_RCVBUFFORCE, CONTROL, NONE),
+	SET_OPTION(SOL_SOCKET, SO_SNDBUF, NONE, CONTROL),
+	SET_OPTION(SOL_SOCKET, SO_SNDBUFFORCE, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IP, IP_PKTINFO, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IP, IP_RECVTOS, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, CONTROL, NONE),
+	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, MOVERS), /* going off */
+	GET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
+	GET_OPTION(SOL_SOCKET, SO_RCVBUF, CONTROL, NONE),
+	GET_OPTION(SOL_SOCKET, SO_SNDBUF, CONTROL, NONE),
+	GET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, NONE),
+	GET_OPTION(IPPROTO_UDP, UDP_SEGMENT, CONTROL, NONE),
+
+	/*
+	 * Memory: the heap, secrets, tables that grow, stacks of threads. Those
+	 * that move packets have all of theirs, but for libcrypto's.
+	 */
+	CALL("brk", CONTROL, BUT_LOG),
+	CALL_IF(MMAP, "-", CONTROL, BUT_LOG,
+		MMAP_IF(2, PROT_EXEC)
+			MMAP_IF(3, MAP_FIXED | MAP_FIXED_NOREPLACE)),
+	CALL_IF("mprotect", "-", NONE, BUT_LOG,
+		HAS_NOT(2, PROT_EXEC)), /* malloc(3) */
+	CALL_IF("mremap", "MREMAP_MAYMOVE", NONE, BUT_LOG,
+		IS(3, MREMAP_MAYMOVE)), /* realloc(3) */
+	CALL("munmap", CONTROL, BUT_LOG),
+	MADVISE(MADV_DONTNEED, ALL, NONE),
+	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* a million prefixes */
+	MADVISE(MADV_DONTFORK, CONTROL, HANDSHAKER),
+	/* Secrets, where there is no memfd_secret. */
+	MADVISE(MADV_WIPEONFORK, NONE, CONTROL | HANDSHAKER),
+	MADVISE(MADV_DONTDUMP, NONE, CONTROL | HANDSHAKER),
+	CALL("mlock", NONE, CONTROL | HANDSHAKER),
+	CALL_IF("memfd_secret", "-", CONTROL, HANDSHAKER, IS(0, O_CLOEXEC)),
+	CALL("ftruncate ftruncate64", CONTROL, HANDSHAKER), /* of a memfd */
+
+	/* The socket's file: is it still ours; and away with it. */
+	CALL("newfstatat fstatat64 statx" MUSL(" lstat"), CONTROL, NONE),
+	CALL("unlink unlinkat", CONTROL, NONE),
+
+	/* What the kernel says of itself. */
+	CALL("getrandom", CONTROL | HANDSHAKER, BUT_LOG),
+	CALL("uname", CONTROL, NONE),
+	/* A busy thread's own time; clocks that can only be read so. */
+	CALL("clock_gettime clock_gettime64", NONE, ALL),
+	CALL("gettimeofday", NONE, ALL),
+	CALL("time", NONE, ALL),
+
+	/* The end of a thread, of the process, and of a broken one. */
+	CALL("exit", ALL & ~CONTROL, NONE),
+	CALL("exit_group", CONTROL, ALL),
+	CALL("rt_sigprocmask", ALL & ~CONTROL, CONTROL),
+	CALL_IF("write", "(2,", NONE, RCU | LOG, IS(0, STDERR_FILENO)),
+	CALL_IF("writev", "(2,", NONE, KEEPERS | LOG, IS(0, STDERR_FILENO)),
+	CALL_IF("fcntl fcntl64", "F_GETFL", NONE, ALL, IS(1, F_GETFL)),
+	CALL_IF("rt_sigaction", "SIGABRT", NONE, ALL, IS(0, SIGABRT)),
+	CALL("getpid", NONE, ALL),
+	CALL("gettid", NONE, ALL),
+	CALL_IF("tgkill", "SIGABRT", NONE, ALL, IS(0, FILTER_PID),
+		IS(1, FILTER_TID), IS(2, SIGABRT)),
+
+	CALLS_LAST,
+};

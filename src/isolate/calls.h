@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of system calls that each thread may make, as calls.c has it for the
+ * machine that runs the program and make_filter.c reads it on the machine that
+ * builds it. The latter finds it in the object file by its first bytes.
+ *
+ * Types and constants of the two may differ, and so may their byte order. So
+ * everything here is made of single bytes.
+ */
+#ifndef ISOLATE_CALLS_H
+#define ISOLATE_CALLS_H
+
+#include <stdint.h>
+
+#include "isolate/filter.h"
+
+/* The first bytes. */
+#define CALLS_MAGIC "wiregather's table of calls"
+
+enum {
+	CALLS_NAMES_CAP = 48,
+	CALLS_WORD_CAP = 40,
+	CALLS_CONDITIONS_MAX = 3,
+};
+
+/* The threads, by the names that thread_begin() gives them. */
+enum thread {
+	CONTROL = 1,
+	WORKER = 2,
+	HELPER = 4,
+	HANDSHAKER = 8,
+	RCU = 16,
+	LOG = 32,
+
+	/* Those that move packets. */
+	MOVERS = WORKER | HELPER,
+	/* Those that make and free what belongs to peers. */
+	KEEPERS = CONTROL | HANDSHAKER | RCU,
+	BUT_LOG = MOVERS | KEEPERS,
+	ALL = BUT_LOG | LOG,
+	NONE = 0,
+};
+
+/**
+ * struct condition - what an argument must be
+ * @mask:	bits that are compared, most significant byte first; 0: no
+ *		condition
+ * @value:	what they must be
+ * @arg:	number of the argument, from 0
+ */
+struct condition {
+	uint8_t mask[4];
+	uint8_t value[4];
+	uint8_t arg;
+};
+
+/**
+ * struct call - something that is asked of the kernel, in a way in which it may be
+ * @names:	of the calls that do it, with blanks between; a C library and an
+ *		architecture have some of them. One that is repeated may be made
+ *		in each of the ways
+ * @word:	what strace(1) shows of this way, or "-"
+ * @seen:	threads that make one of the calls in the test, see calls.c
+ * @rare:	threads that may make them, but do not in each run of the test
+ * @conditions:	all of them; the first without a mask ends them
+ */
+struct call {
+	char names[CALLS_NAMES_CAP];
+	char word[CALLS_WORD_CAP];
+	uint8_t seen;
+	uint8_t rare;
+	struct condition conditions[CALLS_CONDITIONS_MAX];
+};
+
+/* The table: between CALLS_FIRST and CALLS_LAST. */
+extern const struct call isolate_calls[];
+
+#define CALLS_BYTES(v)                                              \
+	{                                                           \
+		(uint8_t)((uint32_t)(v) >> 24),                     \
+			(uint8_t)((uint32_t)(v) >> 16),             \
+			(uint8_t)((uint32_t)(v) >> 8), (uint8_t)(v) \
+	}
+
+/* The ends of the table. */
+#define CALLS_FIRST                  \
+	{                            \
+		.names = CALLS_MAGIC \
+	}
+#define CALLS_LAST          \
+	{                   \
+		.names = "" \
+	}
+
+/* Conditions: the argument is it; but for some bits; has none of these bits. */
+#define IS(n, v)                                             \
+	{                                                    \
+		.arg = (n), .mask = CALLS_BYTES(UINT32_MAX), \
+		.value = CALLS_BYTES(v)                      \
+	}
+#define IS_BUT(n, v, flags)                                          \
+	{                                                            \
+		.arg = (n), .mask = CALLS_BYTES(~(uint32_t)(flags)), \
+		.value = CALLS_BYTES(v)                              \
+	}
+#define HAS_NOT(n, flag)                              \
+	{                                             \
+		.arg = (n), .mask = CALLS_BYTES(flag) \
+	}
+
+/* Entries: names, threads that are seen to make it, and others that may. */
+#define CALL(n, s, r)                                             \
+	{                                                         \
+		.names = n, .word = "-", .seen = (s), .rare = (r) \
+	}
+#define CALL_IF(n, w, s, r, ...)                                 \
+	{                                                        \
+		.names = n, .word = w, .seen = (s), .rare = (r), \
+		.conditions = {                                  \
+			__VA_ARGS__                              \
+		}                                                \
+	}
+
+#endif /* ISOLATE_CALLS_H */

@@ -33,11 +33,16 @@ struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
 	uint64_t generation =
 		atomic_load_explicit(&s->generation, memory_order_acquire);
 
+	/* Before the generation counts as seen: from then on the control thread
+	 * may free what was current, and have it back at the same address. */
+	struct ug_socket *sock =
+		atomic_load_explicit(&s->current, memory_order_acquire);
+
 	if (generation != *seen) {
 		*seen = generation;
 		set_seen(s, user, generation);
 	}
-	return atomic_load_explicit(&s->current, memory_order_acquire);
+	return sock;
 }
 
 void sockets_leave(struct sockets *s, unsigned int user)

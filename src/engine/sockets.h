@@ -51,6 +51,10 @@ void sockets_deinit(struct sockets *s);
  * @user:	which
  * @seen:	the user's own copy of the generation; changed if it is new
  *
+ * No generation is left out: each call that changes @seen returns what that
+ * generation has. So a user that compares the sockets with those of its last
+ * call never takes new ones for old ones, even if they are at the same address.
+ *
  * Return: the sockets to use until the next call, or NULL.
  */
 struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,

@@ -111,14 +111,28 @@ def pings(node, target):
     return len(times), times
 
 
-def lateness_ms():
-    """How late a timer of 1 ms is here, now: the median."""
-    late = []
-    for _ in range(50):
-        start = time.monotonic()
-        time.sleep(0.001)
-        late.append((time.monotonic() - start) * 1000 - 1)
-    return statistics.median(late)
+class Timers:
+    """How late timers of 1 ms are while a block runs: late_ms, a value that
+    nine in ten do not reach. What is measured on a machine that is busy just
+    then says more about the machine."""
+
+    def __enter__(self):
+        self.late, self.stop = [], threading.Event()
+        self.thread = threading.Thread(target=self.sample)
+        self.thread.start()
+        return self
+
+    def sample(self):
+        while not self.stop.is_set():
+            start = time.monotonic()
+            time.sleep(0.001)
+            self.late.append((time.monotonic() - start) * 1000 - 1)
+            time.sleep(0.005)
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+        self.late_ms = sorted(self.late)[len(self.late) * 9 // 10]
 
 
 HTB = ("qdisc add dev eth0 root handle 1: htb default 1",
@@ -141,8 +155,9 @@ def others_go_on(l, outer):
     for name, lines in QUEUES.items():
         before = star.tb.peer(star.ta).rx
         with star.shaped(*lines), star.flooded():
-            n, times = pings(star.a, INNER["c"])
-            late = lateness_ms()
+            with Timers() as timers:
+                n, times = pings(star.a, INNER["c"])
+            late = timers.late_ms
             got = star.tb.peer(star.ta).rx - before
         median = statistics.median(times) if times else 0
         seen = (f"{name}: {n} of {PINGS} answers, median {median:.2f} ms, "
@@ -151,8 +166,10 @@ def others_go_on(l, outer):
         print(f"# {seen}", flush=True)
         check_equal(n, PINGS, seen)
         # On a machine that is quiet itself the bar is twice the quiet median.
-        # (Below 1 ms it is the scheduler's.)
-        bar = max(2 * statistics.median(quiet), 1) if late < 5 else 1000
+        # (Below 1 ms it is the scheduler's.) An answer passes two programs
+        # that wait to be run, each as late as a timer.
+        bar = max(2 * statistics.median(quiet), 1) + 2 * late
+        bar = bar if late < 5 else 1000
         check(median <= bar, f"{seen}: more than {bar:.2f} ms")
         # And b has what its link can carry: at least half of it.
         check(got > FLOOD_S * 2e6 / 8 / 2, f"{name}: b has got {got} bytes")
@@ -178,9 +195,10 @@ def handshakes(l):
         star.ta.set("peer", td.public, "allowed-ips", section["AllowedIPs"],
                     "endpoint", section["Endpoint"])
         begin = time.monotonic()
-        got, text = star.a.ping(INNER["d"], count=1)
+        with Timers() as timers:
+            got, text = star.a.ping(INNER["d"], count=1)
         took = time.monotonic() - begin
-        late = lateness_ms()
+        late = timers.late_ms
     check(got, f"no answer of the new peer:\n{text}")
     print(f"# first answer of a new peer after {took:.3f} s", flush=True)
     # It asks again after five seconds if a message was lost.

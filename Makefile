@@ -86,13 +86,18 @@ bench-docs: ## put the last results into docs/performance.md
 guard-record: all ## record what a packet costs, for the test "instructions"
 	ninja -C $(BUILD) guard-record
 
-install: all ## install library, header, pkg-config file and manual pages
+install: all ## install program, library, header, manual pages, unit, completion
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
 	DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD)
 ifeq ($(DESTDIR),)
 	@PATH=$$PATH:/usr/sbin:/sbin ldconfig 2>/dev/null || \
 		echo "ldconfig failed: the loader may not find the library yet"
 endif
+
+uninstall: all ## remove what install, with the same PREFIX and DESTDIR, put there
+	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
+	ninja -C $(BUILD) --quiet build.ninja
+	DESTDIR=$(abspath $(DESTDIR)) tools/uninstall $(BUILD)
 
 clean: ## remove all build directories
 	rm -rf build build-*
@@ -101,4 +106,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install clean help
+	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall clean help

@@ -2,6 +2,7 @@
 #include "uapi/client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -365,12 +366,14 @@ struct uapi_client *uapi_client_of(struct list *link)
 	return container_of(link, struct uapi_client, link);
 }
 
-bool uapi_client_has_input(const struct uapi_client *client)
+bool uapi_client_can_go_on(const struct uapi_client *client)
 {
-	char byte;
+	struct pollfd pfd = {
+		.fd = client->watch.fd,
+		.events = client->events & EPOLLOUT ? POLLOUT : POLLIN,
+	};
 
-	return recv(client->watch.fd, &byte, sizeof(byte),
-		    MSG_PEEK | MSG_DONTWAIT) >= 0;
+	return poll(&pfd, 1, 0) > 0;
 }
 
 uint64_t uapi_client_active_since(const struct uapi_client *client)

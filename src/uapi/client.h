@@ -82,8 +82,9 @@ struct uapi_client *uapi_client_of(struct list *link);
  */
 void uapi_client_serve(struct uapi_client *client);
 
-/* uapi_client_has_input() - has it sent bytes, or its end, that were not read? */
-bool uapi_client_has_input(const struct uapi_client *client);
+/* uapi_client_can_go_on() - has that happened which it waits for: bytes or the
+ * end of its stream have come, or its socket takes some of the answer? */
+bool uapi_client_can_go_on(const struct uapi_client *client);
 
 /**
  * uapi_client_active_since() - when did bytes last come or go?

@@ -172,7 +172,8 @@ static void settle(struct uapi_hub *hub)
 
 /*
  * Have a place for a newcomer. A client whose request has come, but was not
- * read yet, only looks silent: it is served first.
+ * read yet, or who has read some of its answer, only looks silent: it is served
+ * first.
  *
  * Return: false if there is none.
  */
@@ -183,7 +184,7 @@ static bool make_place(struct uapi_server *server)
 
 		if (!client)
 			return false;
-		if (uapi_client_has_input(client))
+		if (uapi_client_can_go_on(client))
 			uapi_client_serve(client);
 		else
 			uapi_client_close(client);

@@ -452,6 +452,44 @@ static void busy_crowd(void **state)
 	world_end(&w);
 }
 
+/*
+ * Every place is taken by a client that asks on and does not read what it is
+ * told. What such a client has sent is no reason to keep it: it cannot be read
+ * before the answer has gone.
+ */
+static void deaf_crowd(void **state)
+{
+	int fds[UAPI_MAX_CLIENTS];
+	struct world w;
+	int64_t took;
+	int fd;
+
+	(void)state;
+	world_begin(&w);
+	fd = client_open(&w);
+	add_peers(fd, N_PEERS);
+	close(fd);
+	for (int i = 0; i < UAPI_MAX_CLIENTS; i++) {
+		fds[i] = client_open(&w);
+		client_send(fds[i], "get=1\n\n");
+	}
+	/* Each has been read and is being answered by now. */
+	nanosleep(&(struct timespec){ .tv_nsec = MOMENT_MS * 1000000L }, NULL);
+	for (int i = 0; i < UAPI_MAX_CLIENTS; i++)
+		client_send(fds[i], "get=1\n\n");
+	took = -now_ms();
+	fd = client_open(&w);
+	client_send(fd, "set=1\nlisten_port=5\n\n");
+	free(client_receive(fd, 1));
+	took += now_ms();
+	print_message("# a place after %d ms\n", (int)took);
+	assert_true(took < (int64_t)w.patience_ms / 2);
+	close(fd);
+	for (int i = 0; i < UAPI_MAX_CLIENTS; i++)
+		close(fds[i]);
+	world_end(&w);
+}
+
 /* A request that is refused is answered at once; its rest is thrown away. */
 static void refused(void **state)
 {
@@ -647,6 +685,7 @@ int main(void)
 		cmocka_unit_test(patience),
 		cmocka_unit_test(idle_crowd),
 		cmocka_unit_test(busy_crowd),
+		cmocka_unit_test(deaf_crowd),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(endless_line),
 		cmocka_unit_test(slow_but_alive),

@@ -45,6 +45,11 @@
 /* Datagrams taken per call, so that a flood does not hold the thread. */
 #define RECEIVE_MAX 64
 
+/* Events that one datagram may bring: name, MTU, and up or down. The kernel puts
+ * more than one message about links into a datagram only if it was asked to
+ * list them. */
+#define EVENTS_EACH 3
+
 /* Room for bursts of route changes. */
 #define RCVBUF_LEN (1 << 20)
 
@@ -619,7 +624,10 @@ static bool receive_one(struct link *link, void *buf,
  * @link:	open link, state updated
  * @events:	receives what changed; emptied first
  *
- * Takes a bounded number of messages, so the descriptor may stay readable.
+ * Takes a bounded number of messages, so the descriptor may stay readable. It
+ * ends before the list is full: an event that the list has no room for would be
+ * lost, since the state has it already, and the answer to link_request() is then
+ * no news.
  *
  * Return: 0 or -errno.
  */
@@ -629,6 +637,8 @@ int link_receive(struct link *link, struct link_events *events)
 
 	events->cnt = 0;
 	for (int i = 0; i < RECEIVE_MAX; i++) {
+		if (events->cnt > LINK_EVENTS_MAX - EVENTS_EACH)
+			return 0;
 		if (receive_one(link, words, events))
 			continue;
 		if (errno != EAGAIN)

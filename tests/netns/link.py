@@ -297,6 +297,31 @@ def overflow(l):
     pair.both_ways(count=1)
 
 
+@case("flaps while it sleeps, more than one look has room for: the last counts")
+def flaps_asleep(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    # Only a few messages for each flap.
+    pair.a.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+    for last in "up", "down":
+        os.kill(pair.ta.pid, signal.SIGSTOP)
+        try:
+            for _ in range(30):
+                pair.a.ip("link set wga down", "link set wga up")
+            pair.a.ip("link set wga mtu 1300", f"link set wga {last}")
+        finally:
+            os.kill(pair.ta.pid, signal.SIGCONT)
+        lab.wait_until(lambda: pair.ta.has_port(51001) == (last == "up"),
+                       f"it is {last}")
+        if last == "up":
+            # Not only for the moment.
+            time.sleep(1)
+            pair.a.reach(INNER4["b"])
+    pair.a.ip("link set wga up")
+    pair.ta.wait_for_port()
+    pair.a.reach(INNER4["b"])
+
+
 @case("no network at all when it starts, and addresses that come later")
 def late_addresses(l):
     a, b = l.node("a"), l.node("b")

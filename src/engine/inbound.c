@@ -121,8 +121,9 @@ static bool inbound_take_batch(void *arg, void *slot_arg, void *context)
 	int n = ug_receive(slot->rcv, ctx->sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);
 
-	/* Partner: note_failures(). */
-	if (n < 0 && n != -EAGAIN)
+	/* A helper asks also for a family that has no socket. Partner:
+	 * note_failures(). */
+	if (n < 0 && n != -EAGAIN && n != -EAFNOSUPPORT)
 		atomic_store_explicit(&il->read_err, n, memory_order_relaxed);
 	if (n <= 0)
 		return false;

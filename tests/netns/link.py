@@ -276,6 +276,16 @@ def no_ipv6_sockets(l):
                         {"before": lambda: refuse_family(socket.AF_INET6)})
 
 
+@case("the same with helpers: none takes it for a failure")
+def no_ipv6_sockets_for_helpers(l):
+    if platform.machine() not in SYSTEM_CALLS:
+        raise lab.Skip("its system calls are not known here")
+    options = {"before": lambda: refuse_family(socket.AF_INET6),
+               "WIREGATHER_OPTIONS": "--workers 2 --eager"}
+    for tunnel in must_work_over_ipv4(l, l.node("a"), l.node("b"), options):
+        check("cannot read" not in tunnel.log(), tunnel.log())
+
+
 @case("more link messages than it has room for: it looks again")
 def overflow(l):
     pair = Pair(l)

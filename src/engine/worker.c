@@ -17,6 +17,7 @@ enum {
 	READY_IN4 = 1,
 	READY_IN6 = 2,
 	READY_OUT = 4,
+	READY_ALL = READY_IN4 | READY_IN6 | READY_OUT,
 };
 
 enum {
@@ -250,7 +251,11 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 	uint64_t n;
 
 	if (ev->data.fd == w->poke_fd) {
-		w->ready |= READY_OUT;
+		/* Partner: poke_by_helper(). */
+		w->ready |= atomic_exchange_explicit(&w->helper_has_left, false,
+						     memory_order_acquire)
+				    ? READY_ALL
+				    : READY_OUT;
 		if (read(w->poke_fd, &n, sizeof(n)) < 0)
 			return;
 	} else if (ev->data.fd == w->out->tun->fd) {
@@ -300,9 +305,17 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static void poke(void *arg)
+/*
+ * A helper ends. It may leave datagrams that it has received, and not handed
+ * out yet: no descriptor tells of them.
+ */
+static void poke_by_helper(void *arg)
 {
-	worker_poke(arg);
+	struct worker *w = arg;
+
+	/* Partner: handle_event(). */
+	atomic_store_explicit(&w->helper_has_left, true, memory_order_release);
+	worker_poke(w);
 }
 
 int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
@@ -319,7 +332,7 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 	w->crew.in4 = w->in4;
 	w->crew.in6 = w->in6;
 	w->crew.sockets = w->sockets;
-	w->crew.poke = poke;
+	w->crew.poke = poke_by_helper;
 	w->crew.arg = w;
 	int err = crew_init(&w->crew, n_helpers);
 

@@ -36,6 +36,7 @@
  * @failing_until: [w] until when they are not
  * @failing_err: [w] what the log knows of that
  * @idle_since:	[w] when nothing was left to do; 0: memory was given back
+ * @helper_has_left: [a] a helper has ended: any lane may have work
  * @is_stopped:	[a]
  * @thread:	[I]
  *
@@ -59,6 +60,7 @@ struct worker {
 	uint64_t failing_until;
 	int failing_err;
 	uint64_t idle_since;
+	_Atomic bool helper_has_left;
 	_Atomic bool is_stopped;
 	pthread_t thread;
 };

@@ -99,6 +99,12 @@ uninstall: all ## remove what install, with the same PREFIX and DESTDIR, put the
 	ninja -C $(BUILD) --quiet build.ninja
 	DESTDIR=$(abspath $(DESTDIR)) tools/uninstall $(BUILD)
 
+deb: ## Debian packages into build/deb/, built twice and compared, and lintian
+	tools/deb $(BUILD)/deb
+
+deb-trial: deb ## and installs them in an overlay, runs debian/tests, removes them
+	tools/deb-trial $(BUILD)/deb
+
 clean: ## remove all build directories
 	rm -rf build build-*
 
@@ -106,4 +112,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall clean help
+	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial clean help

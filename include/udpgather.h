@@ -220,7 +220,7 @@ enum ug_notice {
 	/* A train to this address was tried again and has passed: neither of
 	 * the above holds any more. */
 	UG_NOTICE_ENDPOINT_RECOVERED,
-	/* What is sent to this endpoint piled up: it has a side socket now. */
+	/* Datagrams to this endpoint piled up: it has a side socket now. */
 	UG_NOTICE_ENDPOINT_ASIDE,
 };
 
@@ -240,13 +240,14 @@ enum ug_notice {
  *		than asked for is no error: struct ug_report says what it is.
  * @pmtu4:	path MTU mode of the IPv4 socket
  * @pmtu6:	path MTU mode of the IPv6 socket
- * @notice:	called on the thread that calls ug_send() when what is sent
- *		there changes its form, or NULL. @err is the kernel's errno or
- *		0; @value is the segment size that failed or passed, or the
- *		number of the side socket. It must not call ug_send().
+ * @notice:	called on the thread that calls ug_send() when one of enum
+ *		ug_notice happens, or NULL. @err is the kernel's errno or 0;
+ *		@value is the segment size that failed or passed, or the number
+ *		of the side socket. It must not call ug_send().
  * @notice_arg:	given to @notice
- * @side_sockets: how many each family has, up to UG_MAX_SIDE_SOCKETS; see
- *		ug_side_fd(). If they cannot be had, it opens without.
+ * @side_sockets: how many side sockets each family has, up to
+ *		UG_MAX_SIDE_SOCKETS; see ug_side_fd(). A family whose side
+ *		sockets the kernel refuses opens without them.
  *
  * Strings and addresses are borrowed for the call only.
  */
@@ -370,11 +371,12 @@ int ug_fd(const struct ug_socket *sock, int family);
  * @family:	AF_INET or AF_INET6
  * @i:		which, from 0
  *
- * Side sockets are more sockets on the same port. An endpoint whose datagrams
- * pile up in the main socket's send buffer leaves by one of them, and so does
- * not hold up others; see ug_open(3). The kernel delivers to the main socket,
- * but does not promise to: watch these for input, too, and then call
- * ug_side_ready(). An ug_receive() that waits does so itself. Any thread.
+ * Side sockets are more sockets on the same port. Datagrams to an endpoint that
+ * pile up in the main socket's send buffer leave by a side socket, and so do
+ * not hold up others; see ug_open(3). The kernel delivers input to the main
+ * socket, but does not promise to: watch the side sockets for input, too, and
+ * call ug_side_ready() when there is some. An ug_receive() that waits does both
+ * itself. Any thread.
  *
  * Return: the descriptor, which still belongs to the socket; -ENOENT if there
  * are fewer; -EAFNOSUPPORT if that family is not open.
@@ -414,12 +416,12 @@ int ug_set_mark(struct ug_socket *sock, uint32_t mark);
  * ug_paths_changed() forgets is forgotten. The library does not watch the
  * network by itself.
  *
- * For programs that cannot tell which sources still hold. A host has such
- * changes all the time (a container that starts, a router advertisement), and
- * after each the next datagram leaves from an address of the kernel's choice,
- * which a peer behind a firewall may never see. A program that can ask the
- * kernel calls ug_paths_changed() instead, and clears those sources that do not
- * hold by ug_endpoint_clear_source(). Any thread.
+ * For programs that cannot tell which sources still hold. A host's network
+ * changes all the time (a container starts, a router advertisement comes).
+ * After each call of this function the next datagram leaves from an address of
+ * the kernel's choice, and the firewall of a peer may drop it. A program that
+ * can ask the kernel calls ug_paths_changed() instead, and clears the sources
+ * that do not hold by ug_endpoint_clear_source(). Any thread.
  */
 void ug_network_changed(struct ug_socket *sock);
 
@@ -456,8 +458,8 @@ enum ug_reason {
  * ug_set_segments() - choose how many datagrams a train may have
  * @sock:	the socket
  * @max:	UG_SEGMENTS_AUTO, UG_SEGMENTS_OFF, or 2 to UG_MAX_SEGMENTS. A
- *		number is an explicit wish: it is followed on kernels that
- *		corrupt some trains, too, for all trains.
+ *		number is an explicit wish: it holds for all trains, also on
+ *		kernels that corrupt some of them.
  *
  * Every call forgets that segmentation failed on this socket, and so has it
  * tried again. Any thread.
@@ -488,12 +490,12 @@ const char *ug_reason_text(enum ug_reason reason);
  * @sock:	the socket
  * @on:		true to merge: the state after ug_open() where it is possible
  *
- * Switching off takes effect only while nothing waits in the socket: now, or
- * when an ug_receive() with a timeout of 50 milliseconds or more has waited that
- * long in vain, or with another call of this function. Until then datagrams come
- * merged, and are handed out one by one as always. It takes some tens of
- * milliseconds, in which ug_receive() finds nothing; see ug_set_segments(3).
- * Switching on is at once, unless another thread is switching. Any thread.
+ * Merging can go off only while no datagram waits in the socket. That may be in
+ * this call, in another call of this function, or in an ug_receive() that has
+ * waited for 50 milliseconds in vain. Until then datagrams come merged, and are
+ * handed out one by one as always. Going off takes some tens of milliseconds,
+ * in which ug_receive() finds nothing; see ug_set_segments(3). Switching on is
+ * at once, unless another thread is switching. Any thread.
  *
  * Return: 0, also if it is off later only; -EOPNOTSUPP if @on and no open
  * family can do it, or if not @on and the kernel has no membarrier(2) to wait
@@ -541,12 +543,13 @@ struct ug_datagram {
 int ug_batch_new(struct ug_batch **out, unsigned int cap);
 
 /**
- * ug_batch_set_urgent() - have a batch's datagrams pass those that wait
+ * ug_batch_set_urgent() - have a batch's datagrams overtake waiting ones
  * @batch:	the batch
  * @on:		true for urgent ones, false as at first
  *
- * For few and short ones. They leave by the main socket also if their endpoint
- * has a side socket, and by any if that is full. The batch's owner.
+ * For few and short datagrams, such as handshakes. They leave by the main
+ * socket, even if their endpoint has a side socket. If the main socket is full,
+ * they leave by any side socket. The batch's owner.
  */
 void ug_batch_set_urgent(struct ug_batch *batch, bool on);
 
@@ -713,7 +716,8 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @split_other: the same because of EPERM, EACCES or an unusual errno
  * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
  * @set_aside:	endpoints that were moved to a side socket
- * @side_full:	datagrams UG_UNSENT as their socket was full, others were not
+ * @side_full:	datagrams UG_UNSENT because their socket was full while another
+ *		one of the family was not
  */
 struct ug_send_stats {
 	uint64_t datagrams;

@@ -24,8 +24,9 @@ enum {
  * @file:	where it is written
  * @line:	and at which line
  *
- * Not through the log: its thread and its memory cannot be relied on any more.
- * A reader that does not read gets no line: the process must end.
+ * The line does not go through the log, whose thread and memory cannot be
+ * relied on any more. If the reader of stderr does not read, the line is left
+ * out: the process must end.
  */
 _Noreturn static inline void invariant_broken(const char *what,
 					      const char *file, int line)

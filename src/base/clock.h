@@ -44,7 +44,8 @@ static inline bool clock_has_passed(uint64_t since, uint64_t span_ns,
 /**
  * clock_read_monotonic() - a clock for what is not the protocol's business
  *
- * Such as the limits of the log. It stands still while the machine sleeps.
+ * The log's limits use it, for example. The clock stands still while the
+ * machine sleeps.
  *
  * Return: CLOCK_MONOTONIC in nanoseconds.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A write that is interrupted by a timer. The timer goes off again and again: a
- * signal that comes just before the thread enters write(2) would be lost.
+ * A write that is interrupted by a timer. The timer goes off again and again,
+ * because a single signal might come just before the thread enters write(2),
+ * and would be lost.
  */
 #include "base/direct.h"
 
@@ -28,10 +29,10 @@ enum {
 	PAUSE_MS = 5,
 };
 
-/* The signal's action is the process's, so one thread at a time. */
+/* One thread at a time: the action of a signal belongs to the whole process. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Its coming is all that matters: write(2) returns. */
+/* Nothing to do: the signal has made write(2) return. */
 static void on_alarm(int number)
 {
 	(void)number;
@@ -40,8 +41,8 @@ static void on_alarm(int number)
 /**
  * struct alarm - a timer that interrupts the calling thread
  * @timer:	the timer
- * @action:	that the signal had before
- * @mask:	that the thread had before
+ * @action:	the action that the signal had before
+ * @mask:	the signal mask that the thread had before
  * @is_set:	the timer is there
  */
 struct alarm {
@@ -69,13 +70,13 @@ static void start_alarm(struct alarm *alarm)
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	pthread_sigmask(SIG_UNBLOCK, &set, &alarm->mask);
-	/* Without it, for want of memory, the call may block. */
+	/* Without a timer (no memory for it) the write may block. */
 	alarm->is_set = !timer_create(CLOCK_MONOTONIC, &event, &alarm->timer);
 	if (alarm->is_set)
 		timer_settime(alarm->timer, 0, &when, NULL);
 }
 
-/* A last signal comes at the latest when timer_delete(2) returns. */
+/* The last signal comes before timer_delete(2) returns, at the latest. */
 static void stop_alarm(struct alarm *alarm)
 {
 	if (alarm->is_set)

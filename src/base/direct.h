@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing to a descriptor that others hold the reading end of, without waiting
- * for them for ever: for the lines of a start and of a failure, which are
- * written while there is no thread that could wait instead.
+ * Writing to a pipe or terminal whose reader may not read, without waiting for
+ * ever. This is for the lines of a start and of a failure, when there is no log
+ * thread that could wait.
  *
  * Neither O_NONBLOCK nor poll(2) is enough. The flag belongs to the open file,
  * which is shared with the process that started this one; and a descriptor that
@@ -27,8 +27,8 @@ enum {
  * @len:	their count
  *
  * Takes SIGALRM for the time of the call, so nothing else in the process may
- * wait for that signal. Not allowed once the filter of system calls is
- * installed. Any thread; one after another.
+ * wait for that signal. The filter of system calls forbids this function: call
+ * it only before that is installed. Any thread; two threads take turns.
  *
  * Return: true if all of it was written within DIRECT_MS; on false errno is
  * EAGAIN if the reader was too slow, else that of write(2).

@@ -102,7 +102,7 @@ static void put_head(struct line *line, const char *kind)
  * @line:	line
  * @fd:		where
  *
- * A log that takes no more has nobody to be told.
+ * Errors are ignored: a log that takes no line cannot be told of it.
  */
 static void finish(struct line *line, int fd)
 {

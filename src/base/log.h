@@ -7,9 +7,9 @@
  * writes it, so that what reads its log reads this one. Each is one write(2).
  * Nothing here changes errno.
  *
- * From log_start() to log_stop() the lines are written by a thread of their own
- * (base/log_thread.h), so a reader that does not read stops nobody; before, a
- * line takes 200 ms at most (base/direct.h), and is lost then.
+ * From log_start() to log_stop() the log thread (base/log_thread.h) writes the
+ * lines, so a reader that does not read stops nobody. Before that the caller
+ * writes its line itself, and gives up after 200 ms (base/direct.h).
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -56,15 +56,15 @@ void log_init(enum log_level level, const char *name);
 
 /**
  * log_start() - have a thread write the lines from now on
- * @first:	what it does before all else, as to give up rights, with its
- *		name, "log"; NULL: nothing
+ * @first:	what the thread does first, such as giving up rights; called
+ *		with the thread's name, "log"; NULL: nothing
  *
  * Return: 0; -EBUSY: there is one; -errno.
  */
 int log_start(void (*first)(const char *name));
 
 /**
- * log_stop() - wait for what is left, for 200 ms at most, and write no more
+ * log_stop() - write the lines that wait, for at most 200 ms, then no more
  *
  * The last thing before the process ends. Any thread; does nothing if there was
  * no log_start().

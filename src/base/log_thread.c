@@ -28,7 +28,7 @@ enum {
 	STREAMS = 2,
 };
 
-/* Which states a log thread goes through. */
+/* The states that a log thread goes through. */
 enum state {
 	NONE,
 	RUNNING,
@@ -38,8 +38,9 @@ enum state {
 
 /**
  * struct stream - stdout or stderr
- * @n_lost:	[m] lines lost and not told yet
- * @is_failing:	[m] the last line was refused: tell before the next one only
+ * @n_lost:	[m] lines lost and not reported yet
+ * @is_failing:	[m] the last line was refused: lost lines are reported only
+ *		before the next line for this stream
  * @is_torn:	[l] the last line was written in part
  */
 struct stream {
@@ -51,7 +52,7 @@ struct stream {
 /*
  * [m] under @mutex, [l] log thread only, [I] set before the thread is made.
  *
- * @wake:	something to write, or to end
+ * @wake:	there is something to write, or the thread is to end
  * @settled:	@has_begun or @state has changed
  * @ring:	[m] records; wraps
  * @first:	[m] where the first one begins
@@ -80,7 +81,7 @@ static struct {
 /**
  * struct job - what one round of the log thread writes
  * @fd:		the stream
- * @n_told:	lost lines to tell of first; 0: nothing to tell
+ * @n_told:	lost lines to report first; 0: none
  * @len:	length of the line; 0: there is none
  * @text:	a byte of room, then the line
  */
@@ -115,7 +116,7 @@ static void copy_out(void *data, size_t len)
 	memcpy(data, queue.ring + queue.first, n);
 	memcpy((char *)data + n, queue.ring, len - n);
 	queue.len -= len;
-	/* A ring that is emptied each time keeps to its first pages. */
+	/* An empty ring restarts at 0, to touch its first pages only. */
 	queue.first = queue.len ? (queue.first + len) % LOG_RING_CAP : 0;
 }
 
@@ -142,7 +143,7 @@ bool log_thread_put(int fd, const char *line, size_t len)
 	return is_taken;
 }
 
-/* Under the mutex: the record that came first. */
+/* Take the oldest record. Under the mutex. */
 static void pop(struct job *job)
 {
 	unsigned char head[HEAD_LEN];
@@ -155,10 +156,11 @@ static void pop(struct job *job)
 }
 
 /**
- * find_loss() - under the mutex, with an empty ring: lost lines to tell of
+ * find_loss() - look for lost lines to report
  * @job:	its stream and count are set if there are some
  *
- * A stream that refuses lines is not tried again before it gets another one.
+ * Under the mutex, with an empty ring. A stream that refuses lines is not tried
+ * again before it gets another line.
  *
  * Return: true if there are some.
  */
@@ -196,13 +198,14 @@ static bool find_job(struct job *job)
 
 /* ---------------------------------------------------------- the writing */
 
-/* Wait for a reader, also if somebody else has set O_NONBLOCK. */
+/* Wait for a reader, also if another process has set O_NONBLOCK. */
 static void wait_until_writable(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
 
 	poll(&pfd, 1, -1);
-	/* A terminal may say so and have no room for a whole line's end. */
+	/* poll(2) may call a terminal writable that has no room for the rest of
+	 * the line: do not try again at once. */
 	poll(NULL, 0, PAUSE_MS);
 }
 
@@ -219,7 +222,7 @@ static bool write_line(int fd, char *text, size_t len)
 	struct stream *stream = stream_of(fd);
 	const char *data = text + 1;
 
-	/* Such as of a disk that was full for a while. */
+	/* The last line was cut, for example by a full disk: end it first. */
 	if (stream->is_torn) {
 		*text = '\n';
 		data = text;
@@ -248,7 +251,7 @@ static bool tell(const struct job *job)
 			  queue.teller(text + 1, job->fd, job->n_told));
 }
 
-/* Without the mutex: do a job. Under it again: note what has become of it. */
+/* Do a job without the mutex, then note under the mutex whether it worked. */
 static void do_job(struct job *job)
 {
 	struct stream *stream = stream_of(job->fd);
@@ -349,7 +352,8 @@ void log_thread_stop(void)
 	while (queue.state == STOPPING && !err)
 		err = pthread_cond_timedwait(&queue.settled, &queue.mutex,
 					     &end);
-	/* Join it once it has nothing left to wait for. */
+	/* Join the thread only if it has ended: it may still wait for its
+	 * reader. */
 	if (is_first && queue.state == ENDED)
 		pthread_join(queue.thread, NULL);
 	else if (is_first)

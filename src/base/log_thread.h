@@ -8,11 +8,11 @@
  * refuses (a full disk, a reader that has gone) are counted alike, and told
  * before the next line that is taken.
  *
- * Nothing less does: a pipe that poll(2) calls writable blocks if another
- * process fills it first; RWF_NOWAIT is refused for pipes; the file behind a
- * descriptor cannot be opened a second time if it is a socket, or somebody
- * else's pipe; and O_NONBLOCK would be set for the process that started this
- * one, too.
+ * Simpler ways do not work. A pipe that poll(2) calls writable blocks if
+ * another process fills it first; RWF_NOWAIT is refused for pipes; the file
+ * behind a descriptor cannot be opened a second time if it is a socket, or
+ * somebody else's pipe; and O_NONBLOCK would be set for the process that
+ * started this one, too.
  *
  * Both streams share the thread: while stdout's reader stalls, lines for stderr
  * wait in the ring, too.
@@ -34,7 +34,7 @@ enum {
 };
 
 /**
- * log_thread_teller - makes the line that tells of lost ones
+ * log_thread_teller - makes the line that reports lost lines
  * @buf:	filled; LOG_TELL_CAP bytes
  * @fd:		the stream that the lines were for
  * @n:		lines lost
@@ -47,12 +47,12 @@ typedef size_t (*log_thread_teller)(char *buf, int fd, uint64_t n);
 
 /**
  * log_thread_start() - make the log thread
- * @first:	what it does before all else, as to give up rights, with its
- *		name, "log"; NULL: nothing
+ * @first:	what the thread does first, such as giving up rights; called
+ *		with the thread's name, "log"; NULL: nothing
  * @teller:	see above
  *
- * Before a filter of system calls that forbids new threads. From its return on
- * @first is done.
+ * Call it before the filter of system calls is installed, which forbids new
+ * threads. When this returns, @first has been done.
  *
  * Return: 0; -EBUSY: there is one, or one that did not end; -errno.
  */
@@ -74,8 +74,8 @@ bool log_thread_put(int fd, const char *line, size_t len);
 /**
  * log_thread_stop() - write what is left, for LOG_LINGER_MS at most
  *
- * Does nothing without a log thread. A thread that still waits for its reader
- * then is left behind: the end of the process ends it. Lines that come later
+ * Does nothing without a log thread. If the thread still waits for its reader
+ * after that time, it is left behind, and ends with the process. Later lines
  * are dropped. Any thread.
  */
 void log_thread_stop(void);

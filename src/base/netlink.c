@@ -34,7 +34,8 @@ static size_t padded(size_t len)
 	return (len + NLMSG_ALIGNTO - 1) & ~(size_t)(NLMSG_ALIGNTO - 1);
 }
 
-/* Room for so many bytes at the end, all zero; NULL if it is not there. */
+/* Make room for @len bytes at the end, all zero. Return: it; NULL if it does
+ * not fit. */
 static uint8_t *extend(struct netlink_builder *b, size_t len)
 {
 	size_t at = padded(b->header->nlmsg_len);
@@ -182,7 +183,7 @@ const struct nlattr *netlink_attrs_next(struct netlink_attrs *a)
 	if (a->left < sizeof(*attr) || attr->nla_len < sizeof(*attr) ||
 	    attr->nla_len > a->left)
 		return NULL;
-	/* The last one may come without the padding. */
+	/* The last attribute may lack its padding. */
 	len = size_min(padded(attr->nla_len), a->left);
 	a->at += len;
 	a->left -= len;

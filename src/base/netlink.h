@@ -139,7 +139,7 @@ struct netlink_attrs {
 };
 
 /**
- * netlink_attrs_init() - begin with those behind the body of a message
+ * netlink_attrs_init() - begin with the attributes behind a message's body
  * @a:		set up; without attributes if the message is shorter
  * @message:	from netlink_messages_next()
  * @body_len:	bytes of its body
@@ -147,7 +147,7 @@ struct netlink_attrs {
 void netlink_attrs_init(struct netlink_attrs *a, const struct nlmsghdr *message,
 			size_t body_len);
 
-/* netlink_attrs_init_nested() - begin with those within an attribute */
+/* netlink_attrs_init_nested() - begin with the attributes in an attribute */
 void netlink_attrs_init_nested(struct netlink_attrs *a,
 			       const struct nlattr *attr);
 

@@ -193,8 +193,8 @@ void rcu_drain(void);
  * rcu_start() - have the thread that frees made now
  * @first:	what it does first, with its name, "rcu"; NULL: nothing
  *
- * Else the first rcu_free_later() makes it. On return the thread is there, and
- * has done @first.
+ * Without this call the first rcu_free_later() makes the thread. When this
+ * returns, the thread exists and has done @first.
  *
  * Return: 0; -errno.
  */

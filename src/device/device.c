@@ -347,7 +347,7 @@ void device_set_up(struct device *device, bool is_up, uint64_t now)
  * greet() - have a handshake begin, as soon as may be
  * @peer:	peer
  *
- * While the device is down the wish is forgotten by peer_start().
+ * If the device is down this has no effect: peer_start() forgets the wish.
  */
 static void greet(struct peer *peer)
 {
@@ -371,7 +371,7 @@ static void end_sessions(struct peer *peer, uint64_t now)
 }
 
 /**
- * catch_up() - our first key has come: do what had to wait for it
+ * catch_up() - our first key has come: begin the handshakes that waited for it
  * @peer:	peer
  * @now:	the present
  */
@@ -412,8 +412,9 @@ void device_set_private_key(struct device *device,
  * @peer:	peer
  * @now:	the present
  *
- * The handshake first: one that another thread completes meanwhile has filled
- * its slot by then, or fails.
+ * The handshake is cleared before the keypairs. If another thread completes the
+ * handshake meanwhile, its keypair is in a slot already, and is cleared with
+ * it; or it fails.
  */
 static void renew(struct peer *peer, uint64_t now)
 {
@@ -482,8 +483,8 @@ static void forget_source(struct peer *peer)
  * @peer:	peer
  * @now:	the present
  *
- * Another thread may be about to agree on new keys, or an answer be on its way:
- * what is young stays.
+ * Only old keypairs are wiped, and no handshake that is under way: another
+ * thread may be agreeing on new keys, or an answer may be on its way.
  */
 static void zero_keys(struct peer *peer, uint64_t now)
 {
@@ -492,14 +493,14 @@ static void zero_keys(struct peer *peer, uint64_t now)
 	    noise_handshake_clear_unless_busy(&peer->handshake, now))
 		return;
 	timers_zero_later(&peer->timers, now);
-	/* For the deadline. */
+	/* Have the new deadline noted. */
 	device_poke_peer(peer);
 }
 
 /**
  * act() - do what the timers of a peer say
  * @peer:	peer
- * @actions:	or of enum timers_action
+ * @actions:	combination of enum timers_action
  * @now:	the present
  */
 static void act(struct peer *peer, unsigned int actions, uint64_t now)

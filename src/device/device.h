@@ -103,8 +103,9 @@ struct device_ops {
 	 */
 	void (*forget_source)(void *arg, struct device_endpoint *ep);
 	/**
-	 * @endpoint_learnt:	a packet has brought a peer another endpoint,
-	 *			with the mark 0; any thread, no lock is held
+	 * @endpoint_learnt:	a packet came from another endpoint than the
+	 *			peer's, which has taken it, with the mark 0; any
+	 *			thread, no lock is held
 	 */
 	void (*endpoint_learnt)(void *arg);
 	/**
@@ -221,24 +222,25 @@ void device_set_up(struct device *device, bool is_up, uint64_t now);
  * @key:	private key; all zero: none
  *
  * A peer that has our own public key now is removed; the others' sessions end,
- * except that what is on its way to us still arrives. Handshakes that failed for
- * want of a key, or that were begun with another one, begin anew at once. If
- * there was no key before, so does one with each peer for which packets wait or
- * which has persistent keepalives. Needs no memory. Control thread.
+ * except that what is on its way to us still arrives. Handshakes that failed
+ * for want of a key, or that were begun with another key, begin anew at once.
+ * If there was no key before, a handshake begins with each peer that has
+ * packets waiting or persistent keepalives. Needs no memory. Control thread.
  */
 void device_set_private_key(struct device *device,
 			    const uint8_t key[NOISE_PRIVATE_KEY_LEN]);
 
 /**
- * device_renew() - what other copies of this machine may have is void
+ * device_renew() - end all sessions that a copy of this machine may share
  * @device:	device
  *
  * For a machine that was resumed from a snapshot, or cloned: another copy of it
- * may have sent with the same keys and counters, or may do so yet. All sessions
- * end. Handshakes that are under way end, too: the ephemeral key exists in each
- * copy. That an initiation was sent is forgotten, and so are the cookies
- * received and the secret of those given out. Where there was a session, or a
- * handshake of ours, another handshake begins at once. Control thread.
+ * may have sent with the same keys and counters, or may do so later. All
+ * sessions end. Handshakes that are under way end, too, because their ephemeral
+ * key exists in each copy. The time of the last initiation is forgotten, and so
+ * are the cookies received and the secret of those given out. A handshake
+ * begins at once with each peer that had a session, or with which we had begun
+ * one. Control thread.
  */
 void device_renew(struct device *device);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Where a peer is. This room knows nothing of sockets, so an endpoint is 56
- * opaque bytes: whoever owns the sockets stores its own plain struct in them
+ * opaque bytes: the owner of the sockets stores its own plain struct in them
  * (address, port, zone, the local address to answer from) and clears the rest.
- * Endpoints are the same if these bytes are; all zero is none. A word behind
- * them is a mark: what the owner of the sockets thinks of the endpoint. An
- * endpoint that a packet brings has the mark 0.
+ * Two endpoints are the same if their bytes are; all zero means no endpoint.
+ * Behind the bytes is a word, the mark, which the owner of the sockets uses as
+ * it likes. An endpoint that a packet brings has the mark 0.
  *
  * A cell is a peer's current endpoint. It is read for every batch that leaves
  * and may change with every batch that arrives, so it is guarded by a sequence
@@ -94,8 +94,8 @@ bool endpoint_cell_learn(struct endpoint_cell *cell,
  *		count
  * @next:	what takes its place, with its mark
  *
- * For every change that is derived from what endpoint_cell_get() gave: a packet
- * that comes in between has the last word. Any thread.
+ * For every change that is derived from the result of endpoint_cell_get(): if a
+ * packet has brought another endpoint in between, that one stays. Any thread.
  *
  * Return: true if the cell has @next now; false if it has another endpoint than
  * @was, and was left alone.

@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 
 enum {
-	/* The port ends the bytes of a source. */
+	/* Bytes of the port, at the end of a source. */
 	PORT_LEN = 2,
 	/* Responses to one initiation that need no cookie under load. The
 	 * network may double the true one; more than a few come from somebody
@@ -42,9 +42,10 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 						msg);
 	if (err)
 		return err;
-	/* Before it leaves, and only if it does: key or endpoint may come soon. */
+	/* Noted before the initiation leaves. A failure above is not noted:
+	 * then the next initiation need not wait. */
 	timers_note_handshake_sent(&peer->timers, false, now);
-	/* Nobody has seen the new index yet. */
+	/* No response to the new index can have come yet. */
 	atomic_store_explicit(&peer->n_screened, 0, memory_order_relaxed);
 	atomic_store_explicit(&peer->n_checked, 0, memory_order_relaxed);
 	cookie_maker_add_macs(&peer->cookie, msg, sizeof(*msg), now);
@@ -105,7 +106,7 @@ static struct peer *lookup(struct device *device,
 
 /**
  * is_among_first() - count a response to an initiation of ours
- * @counter:	of the peer: n_screened or n_checked
+ * @counter:	the peer's n_screened or n_checked
  *
  * Return: true if it is one of those that need no cookie.
  */
@@ -116,7 +117,7 @@ static bool is_among_first(_Atomic uint32_t *counter)
 }
 
 /**
- * screen_macs() - are the macs of a message worth a place?
+ * screen_macs() - do its macs let a message into the queue?
  * @device:	device
  * @msg:	initiation or response
  * @len:	its length
@@ -195,8 +196,8 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
  *
  * Paper, section 5.3: under load a right mac1 earns a cookie, and a right mac2
  * a place among what its source address may have. The first responses to an
- * initiation of ours need neither: whoever was not asked does not know its
- * index, unless he watches the way.
+ * initiation of ours need no mac2: only the peer, and whoever can read our
+ * packets on their way, knows the index of the initiation.
  *
  * Return: DROP_NONE; DROP_FORGED, DROP_RATE_LIMIT; DROP_NEEDS_COOKIE: answered.
  */

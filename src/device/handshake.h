@@ -2,8 +2,9 @@
 /*
  * Messages of the handshake, as the device sees them: who may ask for one, what
  * the answer is, and what follows for timers, endpoint and counters. One thread
- * at a time calls these, the handshaker, but for the screening and for cookie
- * replies, which are for whoever fills its queue.
+ * at a time, the handshaker, calls these. Only device_screen_handshake() and
+ * device_take_cookie() may be called by other threads, those that fill its
+ * queue.
  */
 #ifndef DEVICE_HANDSHAKE_H
 #define DEVICE_HANDSHAKE_H
@@ -22,7 +23,8 @@
  * @source_len:	their count
  * @must_prove:	under load, more handshakes are waiting than can be answered: the
  *		origin must show by a cookie that it gets what is sent to it,
- *		and has a limit; but for the first responses to an initiation
+ *		and its handshakes are limited. The first responses to an
+ *		initiation are excepted.
  */
 struct device_origin {
 	struct device_endpoint endpoint;
@@ -52,8 +54,9 @@ struct device_answer {
  * @msg:	filled on success
  * @to:		filled on success: where to send it
  *
- * It counts as sent, unless it fails: then the next one may leave as soon as
- * what was missing is there. The caller sends it, and calls peer_count_sent().
+ * On success the initiation counts as sent. After a failure the next one may be
+ * made at once, since the missing key or endpoint may have come. The caller
+ * sends it, and calls peer_count_sent().
  *
  * Return: 0; -EDESTADDRREQ: the peer's endpoint is not known; NOISE_E_NO_KEY,
  * NOISE_E_BAD_KEY, NOISE_E_STATE; -ENOMEM, -ENOSPC.
@@ -73,11 +76,10 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
  *		the first responses to an initiation of ours, so the source is
  *		most likely no forged one
  *
- * What anybody can send who knows nothing, or no more than the index of a
- * session, is turned away here, at the price of a hash or of a look-up, before
- * it takes the place of what a peer has sent. device_receive_handshake() checks
- * all of it again. A cookie reply needs no place: device_take_cookie(). Any
- * thread.
+ * A sender that knows nothing, or only the index of a session, is turned away
+ * here, at the price of a hash or a look-up, before its message takes a place
+ * that a peer needs. device_receive_handshake() checks everything again. Cookie
+ * replies do not go through the queue: see device_take_cookie(). Any thread.
  *
  * Return: DROP_NONE; DROP_FORGED: mac1 is wrong; DROP_NO_INDEX: it answers
  * no initiation of ours; DROP_BAD_MESSAGE.
@@ -93,9 +95,10 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
  * @msg:	cookie reply as message_check() found it, of any alignment
  * @now:	the present
  *
- * If no reply is due under its index, the price is a look-up; else one short
- * decryption, about as much as a mac1 takes. Whoever has received it can
- * therefore take it at once. Any registered thread, not under RCU.
+ * The call costs a look-up if no reply is due under its index, else a look-up
+ * and one short decryption, about as much as the check of a mac1. So the thread
+ * that has received a cookie reply calls this at once, without a queue. Any
+ * registered thread, not under RCU.
  *
  * Return: DROP_NONE; DROP_NO_INDEX; DROP_FORGED: it does not decrypt, or none
  * is due.

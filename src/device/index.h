@@ -114,8 +114,8 @@ struct noise_keypair *index_lookup_keypair(const struct index *index,
  * @index:	table
  * @idx:	receiver index of a response
  *
- * An index that a keypair has by now awaits none. Between rcu_enter() and
- * rcu_leave(); any thread.
+ * An index that has been turned over to a keypair awaits no response. Between
+ * rcu_enter() and rcu_leave(); any thread.
  *
  * Return: the handshake; NULL if there is none.
  */

@@ -23,12 +23,14 @@ static bool is_our_index(struct peer *peer, uint32_t idx)
 
 bool own_is_message(struct peer *peer, const uint8_t *msg, size_t len)
 {
-	/* All of these have their fields at these places: see wire.h. */
+	/* All types of messages have these fields at the same places: see
+	 * wire.h. */
 	const struct message_data *data = (const void *)msg;
 	const struct message_initiation *initiation = (const void *)msg;
 	const struct message_cookie *cookie = (const void *)msg;
 
-	/* It looks at the type alone, and at the length. */
+	/* message_check() looks at type and length only, so the header is
+	 * enough. */
 	switch (message_check(msg, len)) {
 	case MESSAGE_DATA:
 		return noise_keypairs_have_sent(&peer->keypairs,

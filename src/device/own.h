@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Messages of our own making, known again by what is in them.
+ * Recognising messages of our own by their contents.
  */
 #ifndef DEVICE_OWN_H
 #define DEVICE_OWN_H
@@ -12,7 +12,7 @@
 #include "device/peer.h"
 
 enum {
-	/* Bytes of a message that tell who made it. */
+	/* The first bytes of a message, by which it is recognised. */
 	OWN_HEADER_LEN = 16,
 };
 
@@ -23,10 +23,10 @@ enum {
  * @len:	length of the whole payload
  *
  * A data message is ours if a session with the peer has its receiver index and
- * has drawn its counter; an initiation or a response, if its sender index is one
- * that we have for this peer; a cookie reply, if it is one of the last that we
- * made, for whomever. Nobody else can know these numbers but by having seen our
- * messages. Any thread, without locks.
+ * has drawn its counter; an initiation or a response is ours if its sender
+ * index is one that we have for this peer; a cookie reply is ours if it is one
+ * of the last that we made, for any peer. Only somebody who has seen our
+ * messages can know these numbers. Any thread, without locks.
  *
  * Return: true if so.
  */

@@ -53,11 +53,12 @@ struct device;
  * @rx_bytes:		[a] UDP payload of messages that were authentic, new,
  *			and (for packets) from an address the peer may use
  * @last_handshake_ns:	[a] wall clock of the last session, 0: none
- * @returned_ns:	when a message to it last came back by the interface that
- *			it left through, 0: never; the outbound lane's, by
- *			whoever takes
+ * @returned_ns:	when a message to this peer last came back through our
+ *			own interface, 0: never; belongs to the thread that has
+ *			the right to take of the outbound lane
  * @n_screened:		[a] responses to the last initiation that were screened
- * @n_checked:		[a] and those whose macs the handshaker has checked
+ * @n_checked:		[a] responses to the last initiation whose macs the
+ *		handshaker has checked
  * @did_last_minute:	[a] asked for a handshake because the session is about
  *			to end; once a session
  * @is_poked:		[m] is in device.poked

@@ -398,8 +398,8 @@ static void check_session(struct timers *timers, uint64_t now,
 
 	if (!since || !is_due(since + TIMERS_ZERO_NS, now, v))
 		return;
-	/* Should keys be derived in this very moment, they are left alone, here
-	 * and by their age in zero_keys() of device.c. */
+	/* Keys that another thread derives at this moment are left alone: here
+	 * by the exchange, in zero_keys() of device.c by their age. */
 	if (atomic_compare_exchange_strong_explicit(&timers->session_ns, &since,
 						    0, memory_order_relaxed,
 						    memory_order_relaxed))

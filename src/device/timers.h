@@ -188,11 +188,11 @@ void timers_note_handshake_sent(struct timers *timers, bool is_response,
 				uint64_t now);
 
 /**
- * timers_zero_later() - have what is left wiped TIMERS_ZERO_NS from now
+ * timers_zero_later() - have remaining keys wiped TIMERS_ZERO_NS from now
  * @timers:	timers
  * @now:	the present
  *
- * Unless it will be sooner. Control thread.
+ * Does nothing if they are to be wiped sooner anyway. Control thread.
  */
 void timers_zero_later(struct timers *timers, uint64_t now);
 
@@ -214,13 +214,13 @@ void timers_note_session(struct timers *timers, uint64_t now);
 void timers_note_handshake_done(struct timers *timers);
 
 /**
- * timers_expire_handshake() - what was sent of a handshake is void
+ * timers_expire_handshake() - the initiation that was sent is void
  * @timers:	timers
  *
  * The next initiation need not wait for REKEY_TIMEOUT to go by. An attempt that
- * is under way begins anew at the next timers_check(), with its whole time. For
- * a change of the private key, and for device_renew(). Control thread; the
- * caller sees to it that the peer is looked at.
+ * is under way begins anew at the next timers_check(), with its whole time.
+ * Called after a change of the private key, and by device_renew(). Control
+ * thread; the caller has to call device_poke_peer().
  */
 void timers_expire_handshake(struct timers *timers);
 

@@ -26,21 +26,21 @@ enum {
 	INBOUND_TRAINS = 64,
 	/* Datagrams of a batch; what is left comes in the next one. */
 	INBOUND_MESSAGES = 1024,
-	/* Side sockets of each family: slow peers that are kept apart from the
-	 * others, and from each other, at a time. */
+	/* Side sockets of each family. So many slow peers at a time are kept
+	 * apart from all others, and from each other. */
 	SIDE_SOCKETS = 4,
 	/* Messages of the handshake that wait: about 300 bytes each. */
 	HANDSHAKE_RING = 1024,
-	/* More waiting than this means load, as in the kernel module; the load
-	 * lasts for a second after that. At 35 us each, the wait is 18 ms. */
+	/* If so many messages wait, there is load. The load lasts for a second
+	 * after that. At 35 us each, the last of these messages waits 18 ms. */
 	HANDSHAKE_LOADED = HANDSHAKE_RING / 2,
-	/* Key agreements in a second for messages that came to nothing: as many
-	 * mean load, too. At 35 us each, that is 44 % of a core. Load delays
-	 * each newcomer by REKEY_TIMEOUT: see handshaker.h. */
+	/* If so many key agreements within a second came to nothing, there is
+	 * load, too. At 35 us each, they take 44 % of a core. Load delays each
+	 * newcomer by REKEY_TIMEOUT: see handshaker.h. */
 	AGREEMENTS_VAIN = 12500,
-	/* How long that load lasts, in seconds. Meanwhile such messages are not
-	 * counted; if it ended after a second, a flood of 20,000 a second would
-	 * still have 7,700 key agreements of each second. */
+	/* How long the load by AGREEMENTS_VAIN lasts, in seconds. Under load no
+	 * key agreements are counted. With one second, a flood of 20,000
+	 * messages a second would still cause 7,700 key agreements a second. */
 	LOADED_BY_VAIN_S = 5,
 	/* Above this only those whose source is no forged one. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,

@@ -24,14 +24,14 @@ static inline void endpoint_to_device(struct device_endpoint *out,
 
 /* The mark of an endpoint: does its source hold? See sources.c. */
 enum endpoint_mark {
-	ENDPOINT_NEW, /* nobody has looked yet; it is used */
+	ENDPOINT_NEW, /* not checked yet; the source is used */
 	ENDPOINT_HOLDS,
-	ENDPOINT_REFUSED, /* by the kernel, in sending; nobody has looked yet */
-	ENDPOINT_VOID,	  /* it is kept, and not used */
+	ENDPOINT_REFUSED, /* by the kernel, in sending; not checked yet */
+	ENDPOINT_VOID,	  /* checked: the source is kept, but not used */
 };
 
 /**
- * endpoint_learnt() - an endpoint with its source, whether that holds or not
+ * endpoint_learnt() - an endpoint with its source, also if that does not hold
  * @out:	filled
  * @ep:		what the device has
  *
@@ -44,7 +44,7 @@ static inline uint64_t endpoint_learnt(struct ug_endpoint *out,
 	return ep->words[ENDPOINT_MARK];
 }
 
-/* endpoint_from_device() - an endpoint to send to, and a source to be used */
+/* endpoint_from_device() - an endpoint to send to, its source if it is used */
 static inline void endpoint_from_device(struct ug_endpoint *out,
 					const struct device_endpoint *ep)
 {

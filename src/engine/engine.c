@@ -177,7 +177,7 @@ static void poke_users(void *arg)
 }
 
 /*
- * Print an endpoint, with the number of its zone: to ask for the name takes a
+ * Print an endpoint with the number of its zone. The name of the zone needs a
  * socket, and only the control thread may open one.
  */
 static void print_without_name(const struct ug_endpoint *ep, char *buf,
@@ -301,10 +301,10 @@ static void network_changed(struct engine *e, unsigned int families)
 }
 
 /*
- * A port for later. Whether it can be had is tried now, so that `wg setconf`
- * fails before the interface is up, as wg-quick expects. If the interface is up
- * all the same, the sockets could not be opened before: go up with this port
- * soon.
+ * Remember a port while no sockets are open. It is tried now, so that `wg
+ * setconf` reports a taken port before the interface is up, as wg-quick
+ * expects. If the interface is up, the sockets could not be opened before: try
+ * again soon, with this port.
  */
 static int remember_port(struct engine *e, uint16_t port, uint32_t fwmark)
 {
@@ -567,7 +567,7 @@ static int add_watch(struct engine *e, struct loop_watch *watch, int fd,
 	return loop_add(e->config.loop, watch, EPOLLIN);
 }
 
-/* Another copy of this machine may have all that we have in memory. */
+/* The machine was resumed or cloned: another copy may have our memory. */
 static void renew(void *arg)
 {
 	struct engine *e = arg;

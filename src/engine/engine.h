@@ -68,8 +68,8 @@ int engine_start(struct engine *engine);
  * engine_close_port() - close the UDP sockets for good
  * @engine:	engine whose loop has ended
  *
- * Somebody who waits for the end of this process by its configuration socket
- * wants the port, too: so the port goes first.
+ * Call it before the configuration socket is closed. Another process may wait
+ * for that socket to vanish and then bind the port.
  */
 void engine_close_port(struct engine *engine);
 

@@ -21,8 +21,8 @@ static void count(_Atomic uint64_t *counter)
 }
 
 /*
- * Send one message. None waits for a full socket: those to other peers would
- * wait, too. Return: true if the kernel took it.
+ * Send one message. It does not wait for a full socket, because the messages to
+ * other peers would have to wait, too. Return: true if the kernel took it.
  */
 static bool send_message(struct handshaker *h, struct ug_socket *sock,
 			 const struct device_endpoint *to, const void *msg,
@@ -76,10 +76,10 @@ static void fill_source(struct device_origin *origin,
 }
 
 /*
- * A message came to nothing: it was false, came again, or from somebody who may
- * not ask now. It counts as the key agreements that this takes: one for an
- * initiation, two for a response. After a second with too many of them,
- * whoever asks has to show a cookie for a while.
+ * A message came to nothing: it was forged or replayed, or came from a peer
+ * that may not ask now. Count the key agreements that it may have cost: one for
+ * an initiation, two for a response. AGREEMENTS_VAIN of them within a second
+ * begin load.
  */
 static void note_vain(struct handshaker *h, const void *msg, size_t len,
 		      uint64_t now)
@@ -107,8 +107,9 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 					  now, time_realtime(), &answer);
 	if (reason != DROP_NONE)
 		count(&h->drops[reason]);
-	/* Who shows a cookie is limited by his address, and must not be able to
-	 * prolong by cheap messages what others suffer from. */
+	/* Nothing is counted under load: a sender with a cookie is limited by
+	 * its address, and must not be able to prolong the load for others by
+	 * cheap messages. */
 	if (reason != DROP_NONE && !origin.must_prove)
 		note_vain(h, m->bytes, m->len, now);
 	if (answer.len &&
@@ -210,7 +211,7 @@ static bool push_message(struct handshaker *h, const void *msg, size_t len,
 	return true;
 }
 
-/* Is an initiation or a response worth a place? Return: DROP_NONE if so. */
+/* May an initiation or a response enter the ring? Return: DROP_NONE if so. */
 static enum drop_reason screen(struct handshaker *h, const void *msg,
 			       size_t len, const struct ug_endpoint *from,
 			       uint64_t now, bool *is_proven)

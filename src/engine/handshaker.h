@@ -2,30 +2,30 @@
 /*
  * The thread for public-key work, so that it never holds up data. What comes
  * in is copied into a ring of fixed size: a flood pins no receive memory, and
- * what does not fit is dropped. How full the ring is tells whether we are
- * under load, and whoever asks then has to show a cookie. The number of
- * messages that came to nothing tells the same: a flood that the thread can keep
- * up with fills no ring, and yet may take most of a core.
+ * what does not fit is dropped. A ring that is half full means load: then a
+ * sender has to show a cookie. Many key agreements that come to nothing mean
+ * load, too: a flood that the thread can keep up with does not fill the ring,
+ * and yet may take most of a core.
  *
- * Load has its price, too. A newcomer without a cookie asks again only
- * REKEY_TIMEOUT (5 s) after his first message. A flood of 1.5 Mbit/s that
- * costs us 4 % of a core must not do that to everybody. Therefore load begins
- * only where the flood takes nearly half a core, or where messages wait for
- * about 20 ms.
+ * Load has a price: a newcomer without a cookie asks again only REKEY_TIMEOUT
+ * (5 s) after its first message. A flood of 1.5 Mbit/s, which costs us 4 % of a
+ * core, must not delay all newcomers like that. Therefore load begins only when
+ * a flood takes nearly half a core, or when messages wait for about 20 ms.
  *
- * A place in the ring has its price. Some messages never get one, since
- * whoever has received them turns them away first, which costs no more than the
- * hash of a mac1: a wrong mac1, and a response to no initiation of ours. An
- * index of a session, which each message to us shows to observers, does not
- * help. A cookie reply is taken, or turned away, by whoever has received it.
+ * Some messages never get a place in the ring. The thread that receives them
+ * drops them at the price of one hash: messages with a wrong mac1, and
+ * responses to no initiation of ours. Each message to us shows observers the
+ * index of a session; a response with that index is dropped, too. Cookie
+ * replies are handled by the thread that receives them.
  *
- * A message that needs no more than our public key has three quarters of the
- * ring. The last quarter is for senders who have shown that they get what is
- * sent to their address, and for the first responses to each initiation of ours.
- * Therefore a flood from forged sources can delay the first message of a
- * newcomer, but not the one that brings our cookie back. An observer who sees
- * our initiation can forge those first responses. The true one then comes too
- * late, gets a cookie, and the next handshake brings it.
+ * Three quarters of the ring are for all messages, also those that need no more
+ * than our public key. The last quarter is for senders that have shown that
+ * they get what is sent to their address, and for the first responses to each
+ * initiation of ours. Therefore a flood from forged sources can delay the first
+ * message of a newcomer, but not the one that brings our cookie back. An
+ * observer who sees our initiation can forge those first responses. The true
+ * response then comes too late and is asked for a cookie; the peer's response
+ * to our next initiation brings that.
  */
 #ifndef ENGINE_HANDSHAKER_H
 #define ENGINE_HANDSHAKER_H
@@ -61,8 +61,9 @@ struct handshake_message {
  * @is_stopped:	[m] end
  * @thread:	[I]
  * @loaded_until: [h] we are under load until then
- * @n_vain:	[h] key agreements that came to nothing, in one second
- * @vain_until:	[h] when that second ends
+ * @n_vain:	[h] key agreements that came to nothing, in the second that ends
+ *		at @vain_until
+ * @vain_until:	[h] end of the second in which @n_vain is counted
  * @received:	[a] messages that came
  * @overflows:	[a] messages that did not fit the ring
  * @drops:	[a] messages that were dropped, by reason

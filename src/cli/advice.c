@@ -76,7 +76,7 @@ static rlim_t get_limit(LIMIT_TYPE resource)
 	return getrlimit(resource, &limit) < 0 ? RLIM_INFINITY : limit.rlim_cur;
 }
 
-/* Can as much address space be had as a thread's stack takes? */
+/* Is there address space for a thread's stack? */
 static bool has_address_space(void)
 {
 	size_t len = STACK_LEN;
@@ -102,9 +102,9 @@ static void name_memory_limit(char *buf, size_t cap)
 }
 
 /*
- * The kernel says EAGAIN for a thread that RLIMIT_NPROC forbids, and for one
- * that the limits of the control group or of the host do; the C library does
- * for one whose stack does not fit into RLIMIT_AS.
+ * EAGAIN for a new thread has several causes: RLIMIT_NPROC, a limit of the
+ * control group or of the host, or, from the C library, a stack that does not
+ * fit into RLIMIT_AS.
  */
 static void name_thread_limit(char *buf, size_t cap, const char *user)
 {

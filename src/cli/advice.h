@@ -45,15 +45,15 @@ void advice_on_socket(char *buf, size_t cap, const char *name, int err);
 void advice_on_socket_fd(char *buf, size_t cap, int fd, int err);
 
 /**
- * advice_on_shortage() - something failed, perhaps for want of something
+ * advice_on_shortage() - something failed, perhaps because a limit was reached
  * @buf:	filled with a line and a final 0, cut if need be
  * @cap:	bytes at @buf, not 0
  * @what:	what could not be done
- * @user:	whom the process has become; NULL: nobody else
+ * @user:	the user that the process has become; NULL: it has not changed
  * @err:	-errno
  *
- * Where an errno means that a limit was reached, the line has its name, its
- * value, and for threads the user.
+ * If the errno means that a limit was reached, the line has the limit's name
+ * and value, and for threads the user.
  */
 void advice_on_shortage(char *buf, size_t cap, const char *what,
 			const char *user, int err);

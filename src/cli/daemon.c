@@ -17,14 +17,14 @@
 
 #include "base/direct.h"
 
-/* The pipe carries this byte and perhaps a line for stdout; or a line for
- * stderr, which does not begin with it. */
+/* On success the pipe carries this byte, and perhaps a line for stdout; on
+ * failure it carries a line for stderr, which does not begin with this byte. */
 #define READY '\0'
 
 enum {
 	DAEMON_MASK = 0022,
 	MAX_KEEP = 8,
-	/* Descriptors that are closed where nothing says which are open. */
+	/* Descriptors that are closed if nothing tells which are open. */
 	BLIND_MAX = 1 << 16,
 	/* Of what fails for no reason that would last. */
 	TRIES = 10,
@@ -51,7 +51,7 @@ int daemon_fork(struct daemon *daemon)
 }
 
 /**
- * complain() - print a line, whoever reads it or does not
+ * complain() - print a line, also if its reader does not read
  * @line:	without its end; at most DAEMON_LINE_CAP bytes
  */
 static void complain(const char *line)
@@ -155,11 +155,11 @@ static bool is_kept(int fd, const int *keep, size_t n_keep)
 /* Return: 0; -errno: there is no such call, or it is forbidden. */
 static int close_range_of(unsigned int first, unsigned int last)
 {
-	/* Not every C library has a function for it. */
+	/* Not every C library has a function for this call. */
 	return syscall(SYS_close_range, first, last, 0) < 0 ? -errno : 0;
 }
 
-/* Return: 0; -errno: as close_range_of(), with some of them closed or none. */
+/* Return: 0; -errno of close_range_of(): some may be closed already. */
 static int close_ranges(const int *keep, size_t n_keep)
 {
 	unsigned int first = STDERR_FILENO + 1;
@@ -178,7 +178,8 @@ static int close_ranges(const int *keep, size_t n_keep)
 	return err ? err : close_range_of(first, UINT_MAX);
 }
 
-/* Before Linux 5.9. Return: 0; -errno: there is no /proc. */
+/* Close what /proc lists: for kernels before Linux 5.9. Return: 0; -errno:
+ * there is no /proc. */
 static int close_listed(const int *keep, size_t n_keep)
 {
 	DIR *fds = opendir("/proc/self/fd");
@@ -187,7 +188,7 @@ static int close_listed(const int *keep, size_t n_keep)
 	if (!fds)
 		return -errno;
 	while ((entry = readdir(fds))) {
-		/* "." and ".." are 0. */
+		/* "." and ".." give 0. */
 		int fd = (int)strtol(entry->d_name, NULL, 10);
 
 		if (fd != dirfd(fds) && !is_kept(fd, keep, n_keep))

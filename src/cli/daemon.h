@@ -53,12 +53,14 @@ int daemon_await(struct daemon *daemon);
  * @keep:	descriptors to leave open, besides 0 to 2; -1 is none
  * @n_keep:	their count
  *
- * Once the process is isolated it can open no file, but it could read and write
- * what is open. So this is for the foreground, too. By close_range(2); before
- * Linux 5.9, or where that is forbidden, one by one as /proc lists them; without
- * /proc all up to RLIMIT_NOFILE or 65535.
+ * An isolated process can open no file, but can still read and write open ones.
+ * So inherited descriptors are closed in the foreground, too. They are closed
+ * by close_range(2). If that call is missing (before Linux 5.9) or forbidden,
+ * they are closed one by one as /proc lists them; without /proc all are closed,
+ * up to RLIMIT_NOFILE or 65535.
  *
- * Before anything is opened that is to stay. Main thread, without others.
+ * Call it before opening descriptors that are to stay. Main thread, while it is
+ * the only one.
  *
  * Return: 0; -E2BIG: more than 8 to keep.
  */
@@ -92,8 +94,9 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 /**
  * daemon_open_standard() - have something open as 0, 1 and 2
  *
- * A program may be started without; what it opens then would be written to as
- * if it were its stderr, or be replaced by daemon_detach().
+ * A program may be started without these three. A file that it opens would then
+ * get one of the numbers, and be written to as its stderr, or be replaced by
+ * daemon_detach().
  *
  * Return: 0; -errno.
  */

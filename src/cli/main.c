@@ -77,7 +77,7 @@ static int run_bench(const struct options *options)
 	return EXIT_FAILURE;
 }
 
-/* Is a backend there, or why not? */
+/* Can a backend be used, and if not, why? */
 static const char *look_for(enum aead_choice choice)
 {
 	struct aead *aead;
@@ -89,7 +89,8 @@ static const char *look_for(enum aead_choice choice)
 	return aead ? "found" : "not found";
 }
 
-/* Print the version, what was built in, and what of it is on this machine. */
+/* Print the version, the backends that were built in, and whether their
+ * libraries are on this machine. */
 static void print_version(void)
 {
 	struct aead *best = aead_new(AEAD_BEST);
@@ -127,7 +128,7 @@ static int run_daemon(const struct options *options)
 	return run(options, &daemon);
 }
 
-/* Name the values of the environment that mean nothing, and what they do. */
+/* Warn of variables of the environment that have an unknown value. */
 static void warn(const struct options *options)
 {
 	if (options->bad_level)
@@ -142,7 +143,7 @@ static void warn(const struct options *options)
 			options->bad_foreground);
 }
 
-/* Whatever the starter has left open is nothing that a tunnel needs. */
+/* Close what the starter has left open: a tunnel needs none of it. */
 static void close_inherited(const struct options *options)
 {
 	const int keep[] = { options->tun_fd, options->uapi_fd };

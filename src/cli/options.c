@@ -49,8 +49,8 @@ static const char usage[] =
 static const char options_variable[] = "WIREGATHER_OPTIONS";
 
 enum {
-	/* Bytes of WIREGATHER_OPTIONS, and words: each has a blank behind it,
-	 * or the end. */
+	/* Most bytes of WIREGATHER_OPTIONS, and most words: each takes two
+	 * bytes, with the blank or the end behind it. */
 	VARIABLE_CAP = 256,
 	VARIABLE_WORDS = VARIABLE_CAP / 2
 };
@@ -104,8 +104,8 @@ static int fail(struct options *options, const char *what, const char *token)
  * is_name() - could an interface have this name?
  * @name:	text
  *
- * What the kernel's dev_valid_name() accepts. "wg%d" is one, too: the kernel
- * puts a number in. "help" was taken before for a wish to see the usage.
+ * The rules are those of the kernel's dev_valid_name(). "wg%d" is a name, too:
+ * the kernel puts a number in. "help" does not get here: it prints the usage.
  *
  * Return: true if so.
  */
@@ -244,14 +244,14 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	return 0;
 }
 
-/* May an option be given by a variable: one that a user may have set? */
+/* May an option come from WIREGATHER_OPTIONS? */
 static bool is_for_variable(int c)
 {
 	switch (c) {
 	case 'h':
 	case LONG_VERSION:
 	case LONG_BENCH_CRYPTO:
-	/* The rights of the daemon are the starter's business. */
+	/* Only the command line decides about the daemon's rights. */
 	case LONG_USER:
 	case LONG_NO_ISOLATION:
 		return false;
@@ -286,17 +286,17 @@ static int take_words(struct options *options, int argc, char **argv)
  * parse_variable() - note the options of WIREGATHER_OPTIONS
  * @options:	options
  *
- * Words between blanks. No word that is kept points into them.
+ * The words are separated by blanks. Nothing that is kept points into them.
  *
  * Return: 0; OPTIONS_E_USAGE.
  */
 static int parse_variable(struct options *options)
 {
 	char words[VARIABLE_CAP];
-	/* What fits behind the name of the variable and ": ". */
+	/* As much as fits behind the variable's name and ": ". */
 	char error[OPTIONS_ERROR_CAP - sizeof(options_variable) - 1];
 	char *argv[VARIABLE_WORDS + 2] = { words }, *rest = words;
-	/* Not for a program that got rights by its file. */
+	/* NULL if the program's file gives it rights. */
 	const char *text = secure_getenv(options_variable);
 	size_t len = text ? strlen(text) : 0;
 	int argc = 1, rc;
@@ -382,7 +382,8 @@ int options_parse(struct options *options, int argc, char **argv)
 	int rc, variable_rc;
 
 	*options = (struct options){ .tun_fd = -1, .uapi_fd = -1 };
-	/* First, so that the command line wins; but "--help" helps always. */
+	/* Read first, so that the command line wins. An error in it is told
+	 * later, so that "--help" always works. */
 	variable_rc = parse_variable(options);
 	rc = parse_arguments(options, argc, argv);
 	if (rc || variable_rc)

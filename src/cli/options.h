@@ -42,7 +42,8 @@ enum {
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
  * @eager:		all workers work all the time
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
- * @bad_foreground:	the same of WG_PROCESS_FOREGROUND
+ * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
+ *		else NULL
  * @error:		a sentence without its full stop
  */
 struct options {

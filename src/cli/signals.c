@@ -20,13 +20,13 @@ static bool is_ignored(int number)
 
 void signals_init(struct signals *signals, bool is_daemon)
 {
-	/* A log without a reader, at the limit of its file, or on a terminal
-	 * that stops processes in the background: the write fails, or passes,
-	 * and nothing else happens. */
+	/* Signals that a write of the log may raise: there is no reader, the
+	 * file may not grow, or the terminal stops processes in the background.
+	 * Ignored, so that only the write fails, or passes. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGTTOU, SIG_IGN);
-	/* As process 1 of a container this one inherits orphans. The kernel
+	/* As process 1 of a container this process inherits orphans. The kernel
 	 * reaps the children of a process that ignores SIGCHLD (wait(2)). */
 	signal(SIGCHLD, SIG_IGN);
 	if (is_daemon)

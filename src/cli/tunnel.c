@@ -17,12 +17,12 @@
 #include "engine/bounds.h"
 
 enum {
-	/* How long to wait for a socket's file that another process serves, and
-	 * how often to look. */
+	/* How long to wait for another process that still serves the socket's
+	 * file, and how often to look. */
 	TAKEOVER_MS = 3000,
 	TAKEOVER_PAUSE_MS = 10,
-	/* Descriptors for all sockets twice, as when the port changes, for
-	 * Landlock, and for some clients. */
+	/* Descriptors needed after the start: for all sockets twice (while the
+	 * port changes), for Landlock, and for some clients. */
 	SPARE_DESCRIPTORS = 40,
 };
 
@@ -80,7 +80,7 @@ static int open_tun(struct tunnel *t, const struct options *options)
 	return err;
 }
 
-/* What the TUN device lacks, and can do without. */
+/* Log what the TUN device lacks; the tunnel works without. */
 static void log_device(const struct tun *tun, const struct options *options)
 {
 	if (tun->mtu_err)
@@ -93,9 +93,9 @@ static void log_device(const struct tun *tun, const struct options *options)
 }
 
 /*
- * Serve the configuration socket. The name of the interface was free, as it is
- * made by now; but the process that had an interface of this name before may
- * still be about to end, and serve the socket's file for some milliseconds more.
+ * Serve the configuration socket. The interface has been made, so its name was
+ * free. But a process that had an interface of this name before may still be
+ * ending, and serve the socket's file for some milliseconds.
  */
 static int serve_socket(struct tunnel *t, const struct options *options)
 {
@@ -223,8 +223,8 @@ static int prepare_isolation(struct tunnel *t, const struct options *options)
 }
 
 /*
- * See that there are descriptors left for what is opened later. Without them
- * there would be an interface that cannot be configured, or has no sockets.
+ * Check that descriptors are left for later. Without them the interface could
+ * not be configured, or would have no sockets.
  */
 static int check_descriptors(struct tunnel *t)
 {
@@ -236,7 +236,7 @@ static int check_descriptors(struct tunnel *t)
 	first = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	if (first >= 0)
 		close(first);
-	/* The lowest that is free: all below are taken. */
+	/* @first is the lowest free descriptor: all below are taken. */
 	if (first >= 0 && limit.rlim_cur >= (rlim_t)first + SPARE_DESCRIPTORS)
 		return 0;
 	snprintf(
@@ -251,11 +251,11 @@ static int check_descriptors(struct tunnel *t)
 }
 
 /**
- * start() - have the threads run, in a process that is sealed
+ * start() - start the threads, and seal the process
  * @t:		tunnel
  * @options:	command line
  *
- * Return: 0; -errno: also with threads that run.
+ * Return: 0; -errno: threads may run then, too.
  */
 static int start(struct tunnel *t, const struct options *options)
 {
@@ -337,6 +337,7 @@ void tunnel_close(struct tunnel *tunnel)
 	engine_free(tunnel->engine);
 	signals_close(&tunnel->signals);
 	loop_deinit(&tunnel->loop);
-	/* The interface is gone: nobody waits for the last lines but we. */
+	/* The interface is gone by now, so waiting for the last lines delays
+	 * nobody. */
 	log_stop();
 }

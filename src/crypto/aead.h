@@ -76,8 +76,8 @@ const char *aead_get_word(enum aead_choice choice);
  */
 bool aead_find_choice(enum aead_choice *choice, const char *word);
 
-/* aead_is_built_in() - can the program use this backend, if its library is
- * there? Any thread. */
+/* aead_is_built_in() - was this backend built in? Its library may still be
+ * missing. Any thread. */
 bool aead_is_built_in(enum aead_choice choice);
 
 /**

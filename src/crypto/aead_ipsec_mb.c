@@ -6,9 +6,9 @@
  * manager costs 200 KiB, the first one of a process 3.7 MiB and 6 ms (the
  * library tests itself), so it is made when there is a first batch.
  *
- * The library has 12 MiB on disk. It is not linked but loaded where it is
- * chosen, before the process isolates itself; where it is missing another
- * backend is chosen. Its version is the one of the headers: they hold the
+ * The library takes 12 MiB on disk. It is not linked, but loaded if it is
+ * chosen, before the process isolates itself; if it is missing, another backend
+ * is chosen. It must have the version of the headers, because they define the
  * layout of a manager and of a job.
  */
 #include "crypto/aead_backend.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A shared library that is loaded when it is wanted. The program starts without
- * it, and a package need not depend on it.
+ * A shared library that is loaded only if it is used. The program starts
+ * without it, and a package need not depend on it.
  */
 #ifndef CRYPTO_LIBRARY_H
 #define CRYPTO_LIBRARY_H

@@ -34,7 +34,7 @@ struct tun_writer {
  * @handshaker:	[I] locked inside
  * @family:	[I] AF_INET or AF_INET6
  * @is_gone:	[a] the TUN does not exist any more
- * @read_err:	[a] why the socket could not be read; 0: it could
+ * @read_err:	[a] why the last read of the socket failed; 0: it did not
  * @drops:	[a] messages dropped, by reason
  * @congested:	[a] packets dropped because they could not carry a mark
  * @lane:	the lane

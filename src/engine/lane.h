@@ -17,8 +17,8 @@
  * ticket that became ready just then is not left lying. Every ticket ends in
  * commit: there is no way out in between.
  *
- * No slot free: no take; so what is in flight is bounded. A commit never waits:
- * what it cannot hand on, it drops.
+ * Without a free slot nothing is taken, so the batches in flight are bounded. A
+ * commit never waits: it drops what it cannot hand on.
  *
  * Slots are given out lowest number first, so a lane that one thread can keep
  * up with uses one slot, and the memory of the others is never touched. If

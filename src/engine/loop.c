@@ -40,7 +40,7 @@ static int control(struct loop *loop, int op, struct loop_watch *watch,
 	struct epoll_event ev = { .events = events, .data.ptr = watch };
 
 	watch->events = events;
-	/* What it is to be watched for counts when it has rested. */
+	/* A resting descriptor is watched for these events later. */
 	if (watch->is_resting)
 		return 0;
 	return epoll_ctl(loop->epoll_fd, op, watch->fd, &ev) < 0 ? -errno : 0;
@@ -100,10 +100,10 @@ void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 }
 
 /**
- * end_rests() - watch again what has rested for long enough
+ * end_rests() - watch descriptors again whose rest is over
  * @loop:	loop
  *
- * Return: milliseconds until another one has; -1: none rests.
+ * Return: milliseconds until the next rest is over; -1: none rests.
  */
 static int end_rests(struct loop *loop)
 {

@@ -14,7 +14,7 @@ struct loop_watch;
 /**
  * struct loop - see above
  * @epoll_fd:	the descriptors
- * @resting:	watches that are left alone for a while; NULL: none
+ * @resting:	first of the watches that rest, see loop_fail(); NULL: none
  * @is_stopped:	loop_run() returns
  * @status:	what it returns then
  */
@@ -31,11 +31,11 @@ struct loop {
  * @ready:	[I] called with the EPOLL* events that are there. It may remove
  *		and free any watch.
  * @arg:	[I] for @ready
- * @next:	the loop's: the next one of loop.resting
- * @events:	the loop's: those that are watched for
- * @err:	the loop's: what loop_fail() said last; 0: nothing
- * @pause_ns:	the loop's: how long it rests, or rested last
- * @until_ns:	the loop's: until when it rests, or rested last
+ * @next:	private to the loop: the next one of loop.resting
+ * @events:	private: the events that are watched for
+ * @err:	private: the errno that loop_fail() logged last; 0: none
+ * @pause_ns:	private: length of this rest, or of the last one
+ * @until_ns:	private: end of this rest, or of the last one
  * @is_resting:	the loop's
  */
 struct loop_watch {
@@ -71,16 +71,16 @@ int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events);
 void loop_remove(struct loop *loop, struct loop_watch *watch);
 
 /**
- * loop_fail() - a descriptor is ready, and what it is ready for fails
+ * loop_fail() - a descriptor is ready, but using it fails: let it rest
  * @loop:	loop
- * @watch:	that is watched; called by its @ready
+ * @watch:	the descriptor's watch; to be called by its @ready
  * @what:	for the log
  * @err:	-errno
  *
- * It stays ready, so the loop would call @ready again at once, for ever. It is
- * left alone for 10 ms, and for twice as long each time that it fails again
- * within two seconds, up to one second. The log has a line when the first one
- * or another errno comes.
+ * The descriptor stays ready, so without a rest the loop would call @ready
+ * again at once, for ever. The rest is 10 ms. If the descriptor fails again
+ * within two seconds, the next rest is twice as long, up to one second. The log
+ * gets a line for the first failure, and when the errno changes.
  */
 void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 	       int err);

@@ -16,8 +16,9 @@
  *
  * work	Headers, padding, one call to seal all.
  *
- * commit One ug_send(). What the socket cannot take is dropped, as by any full
- *	queue of a network: keeping it would make all other peers wait for it.
+ * commit One ug_send(). Datagrams that the socket cannot take are dropped, as
+ *	by any full queue of a network: if they were kept, all other peers would
+ *	wait for them.
  */
 #include "engine/outbound.h"
 
@@ -464,7 +465,7 @@ static void outbound_work(void *arg, void *slot_arg, void *context)
 
 /* ---------------------------------------------------------------- commit */
 
-/* Was something of a run sent? */
+/* Was at least one datagram of a run sent? */
 static bool has_sent(const struct slot *slot, unsigned int r)
 {
 	for (unsigned int i = 0; i < slot->n_dgrams; i++)
@@ -474,9 +475,9 @@ static bool has_sent(const struct slot *slot, unsigned int r)
 }
 
 /*
- * The kernel refused to send from a peer's source. If it passed without, the
- * source is not used until somebody has looked whether it holds; if not, there
- * is no way there from any address.
+ * The kernel refused to send from a peer's source. If a datagram passed without
+ * the source, the source is not used until sources.c has checked it. If none
+ * passed, there is no route from any address, and the source is not to blame.
  */
 static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 			  const struct ug_endpoint *refused)

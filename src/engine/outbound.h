@@ -60,13 +60,13 @@ struct outbound_stats {
  * @requests:	locked inside
  * @stats:	[a]
  * @is_gone:	[a] the device does not exist any more
- * @read_err:	[a] why the device could not be read; 0: it could
+ * @read_err:	[a] why the last read of the device failed; 0: it did not
  * @read_buf:	[l] a packet as it was read, behind its headroom
  * @cursor:	[l] into @read_buf: what is left to cut
  * @peer:	[l] whose packet that is, with a reference
  * @tos:	[l] its outer TOS
  * @unreachable: [l] decides who is told that a packet is for nobody
- * @returned:	[l] what is known of packets of ours that come back
+ * @returned:	[l] the last first fragment of ours that came back
  * @flush:	[l] a peer whose staged packets go first, with a reference
  * @has_left:	[a] @peer or @flush is there
  * @lane:	the lane

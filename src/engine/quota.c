@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each error takes a token from three buckets: of the socket that the packet came
- * from, as far as its protocol, port or ICMP identifier tell it, of its source
- * address, and of all. A program that sends into a void with one socket uses up
- * that socket's errors, a host all of its own; half of all are left to the others.
+ * Each error takes a token from three buckets: that of the socket that the
+ * packet came from (known by protocol and port, or by ICMP identifier), that of
+ * its source address, and the one for all. A program that sends to nobody with
+ * one socket uses up the errors of that socket. A host that does so with many
+ * uses up the errors of that host, which are half of all.
  *
  * The buckets are as in noise/ratelimit.c: one number each, the time at which it
  * is full again, in a table of fixed size with a keyed hash. If a set has no
- * place left, the bucket that is nearest to full gives way: what that loses is
- * bounded by the bucket for all.
+ * place left, the bucket that is nearest to full gives way. Its source may then
+ * get some errors more, within the bucket for all.
  */
 #include "engine/quota.h"
 
@@ -21,16 +22,16 @@
 enum {
 	/* Source, protocol, port. */
 	KEY_MAX_LEN = 16 + 1 + 2,
-	/* Of an IPv6 source the /64 counts, but for its sockets. */
+	/* An IPv6 source is its /64, but a socket has the whole address. */
 	PREFIX_LEN = 8,
 	PROTO_ICMP4 = 1,
 	PROTO_ICMP6 = 58,
-	/* Of an echo: type, code, checksum, identifier. */
+	/* Offset of an echo's identifier: behind type, code, checksum. */
 	ICMP_ID_AT = 4,
 	PORT_LEN = 2,
 };
 
-/* How much fuller a bucket of @per_second becomes by waiting for a token. */
+/* Nanoseconds in which a bucket of @per_second gets one token. */
 static uint64_t interval_ns(unsigned int per_second)
 {
 	return NSEC_PER_SEC / per_second;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How many ICMP errors are sent, and to whom: in all, for each source, and for
- * each socket of a source, so that who sends into a void does not take the
- * errors from others. Fixed memory, whatever is sent. See quota.c.
+ * each socket of a source, so that a program that sends to nobody does not take
+ * the errors from others. Memory is fixed, whatever is sent. See quota.c.
  *
  * No locks: whoever holds the right to take of the outbound lane owns it.
  */

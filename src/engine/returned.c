@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A loop begins when there is no route to a peer's endpoint beside the tunnel: a
- * default route through the interface and no mark, a cable that was pulled, an
- * endpoint among the peer's own allowed IPs. What is sealed then comes back as a
- * packet, is sealed once more, and so on, as fast as the machine can; each turn
- * adds 60 bytes, and from the MTU on each packet becomes two.
+ * A loop begins when the only route to a peer's endpoint leads through the
+ * tunnel: by a default route through the interface without a mark, by a cable
+ * that was pulled, by an endpoint among the peer's own allowed IPs. A sealed
+ * packet then comes back, is sealed once more, and so on, as fast as the
+ * machine can. Each turn adds 60 bytes. A packet that has grown beyond the MTU
+ * becomes two.
  *
- * So a packet that is our own message is dropped at its first turn. It is ours
- * if it is UDP to the endpoint to which it would now be sent, and if what is in
- * it is a message that we made for that peer (device/own.h). Its ports and its
- * source decide nothing: a NAT rewrites them, and a host behind us may have a
- * WireGuard of its own that talks to the same server, from the same port. Nor
- * does it matter whether the peer's address is behind another peer: that packet
- * is routed to the other one, whose endpoint is another.
+ * So our own message is dropped the first time that it comes back. A packet is
+ * our own message if it is UDP to the endpoint to which it would now be sent,
+ * and if it holds a message that we made for that peer (device/own.h). Its
+ * source address and source port decide nothing: a NAT rewrites them, and a
+ * host behind us may have a WireGuard of its own that talks to the same server,
+ * from the same port. A peer's endpoint may be behind another peer: such a
+ * packet is routed to the other peer, whose endpoint differs.
  *
- * A super-packet (UDP segmentation) is a train of ours that comes back whole; its
- * first segment tells for all. Of a packet in fragments the first one tells, and
- * those that follow with the same identification go with it.
+ * A super-packet (UDP segmentation) may be a train of ours that comes back
+ * whole; only its first segment is examined. Of a packet in fragments only the
+ * first one is examined; later fragments with the same identification share its
+ * verdict.
  *
- * Not seen are loops of more than one turn: over a second interface, or by two
- * peers each of whose endpoints is behind the other. There a message of ours
- * comes back inside of another message, where it cannot be seen.
+ * Longer loops are not recognised: through a second interface, or through two
+ * peers, each of whose endpoints is behind the other. There our message comes
+ * back encrypted inside another message.
  */
 #include "engine/returned.h"
 
@@ -39,7 +41,7 @@ enum {
 	UDP_LEN = sizeof(struct udp_hdr),
 };
 
-/* A loop that has rested so long is told anew. */
+/* A loop that comes back after this time is logged again. */
 #define TELL_AGAIN_NS (60 * NSEC_PER_SEC)
 /* How long fragments may follow the first one. */
 #define FRAGMENTS_NS NSEC_PER_SEC
@@ -47,7 +49,7 @@ enum {
 /**
  * struct outer - where things are in a packet that may be ours
  * @udp_off:	offset of what is behind the IP headers
- * @is_first:	it begins with the UDP header
+ * @is_first:	the packet has the UDP header: it is whole, or a first fragment
  * @has_more:	fragments follow
  * @id:		identification of a fragmented packet
  * @id_len:	its length
@@ -149,7 +151,7 @@ static bool follows(const struct returned *r, const struct outer *o,
 	       !clock_has_passed(r->seen_ns, FRAGMENTS_NS, now);
 }
 
-/* Is what follows the IP headers a message of ours, or its beginning? */
+/* Does a message of ours, or its beginning, follow the IP headers? */
 static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
 			const uint8_t *udp, size_t len, size_t gso_size)
 {

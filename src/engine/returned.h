@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Our own outer packets that come back by the interface that they belong to: a
- * routing loop. See returned.c. Everything here is for whoever holds the right
- * to take of the outbound lane.
+ * Our own outer packets that come back through our own interface: a routing
+ * loop. See returned.c. Everything here is for whoever holds the right to take
+ * of the outbound lane.
  */
 #ifndef ENGINE_RETURNED_H
 #define ENGINE_RETURNED_H
@@ -21,8 +21,8 @@ enum {
 
 /**
  * struct returned - a first fragment that was ours
- * @key:	what its other fragments have in common with it
- * @key_len:	0: there was none
+ * @key:	what all its fragments have in common
+ * @key_len:	length of @key; 0: there is none
  * @seen_ns:	when
  */
 struct returned {
@@ -53,7 +53,8 @@ static inline bool returned_may_be(const uint8_t *packet)
  * @frame:	its description
  * @now:	the present
  *
- * The first one after a pause of a minute is told in the log, for each peer.
+ * The log has a line for each peer, and another one after a minute without such
+ * a packet.
  *
  * Return: true if so: drop it.
  */

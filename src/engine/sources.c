@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A host with several addresses answers a peer from the address that the peer
- * wrote to: its source. That is right until the address is gone, or until
- * packets from it would leave by another interface. It must not end sooner: a
- * peer behind a translator of addresses, or a firewall, hears nothing that
- * comes from another address, and every peer would learn of an address that
- * was perhaps not meant to be known.
+ * wrote to: the peer's *source*. A source holds until the address is gone, or
+ * until packets from it would leave by another interface. It must not be given
+ * up sooner: a NAT or a firewall keeps packets from another address away from
+ * the peer, and the peer would learn an address that it was perhaps not meant
+ * to know.
  *
  * The rule is that of the kernel module (send4() and send6() in
  * drivers/net/wireguard/socket.c):
@@ -15,36 +15,38 @@
  *  - IPv6: the address is local. The interface does not count.
  *
  * The kernel module asks for each packet. Here the question is a system call,
- * so it is asked when something may have changed: in a *pass* over all peers
- * that have a learnt source, on the control thread. The data path never asks.
+ * so it is asked only when something may have changed: in a *pass* over all
+ * peers that have a learnt source, on the control thread. The data path never
+ * asks.
  *
- *  - For IPv4 the question is RTM_GETROUTE, for the very packet that would be
- *    sent: ports, protocol, mark and the user of the socket are in it, so that
- *    rules of policy routing give the answer that they would give the packet.
- *    If there is no way from the source, and none without it either, the
- *    source is not to blame and stays.
- *  - For IPv6 it is a list of all addresses, which a pass asks for once, and
- *    only if there was news of IPv6.
+ *  - For IPv4 the question is RTM_GETROUTE, for exactly the packet that would
+ *    be sent. It names ports, protocol, mark and the user of the socket, so
+ *    rules of policy routing give the same answer as for the packet. If there
+ *    is no route from the source, and none without it either, the source is not
+ *    to blame and stays.
+ *  - For IPv6 the question is for the list of all addresses. A pass asks it at
+ *    most once.
  *  - An answer that says nothing about routes (no memory, a route that
  *    prohibits) changes nothing.
  *
- * The verdict is the mark of the endpoint (device/endpoint.h). It is not the
- * source that is cleared: packets of the peer that are still under way to the
- * old address would bring it back, and both ends would change addresses with
- * each other's packets for as long as traffic goes on. A source that is marked
- * void stays so until a pass finds that it holds again, or the peer writes to
- * another address. A source that a peer brings is looked at soon, too: a host
- * whose answers leave by another interface than questions come in by must not
- * change its source at the next event that has nothing to do with it. So is one
- * that the kernel has refused in sending: some kernels refuse a train with the
- * error that a missing address has.
+ * The verdict is the mark of the endpoint (device/endpoint.h). The source
+ * itself is not cleared: packets of the peer that are still under way to the
+ * old address would bring it back, and both ends would go on changing addresses
+ * for as long as traffic lasts. A source that is marked void stays so until a
+ * pass finds that it holds again, or until the peer writes to another address.
+ * A new source is checked soon, too. Otherwise, on a host whose answers leave
+ * by another interface than questions come in by, the source would change at
+ * the next event, which has nothing to do with it. A source that the kernel has
+ * refused in sending is also checked: some kernels refuse a train with the same
+ * errno as a missing address.
  *
- * Time. A change is often half of one, such as a route that goes and comes, so
- * a pass begins 50 ms after the event. Passes are at least 250 ms apart. The
- * pause after a pass is also 200 times the CPU time that the pass took, up to
- * 5 s: so thousands of events a second cost half a percent of a core. (1,001
- * peers on a Firecracker machine, Linux 6.18: 3.4 ms a pass.) A long pass is
- * done in pieces, so that the control thread can do something else.
+ * Time. Changes often come in pairs, such as a route that is removed and added
+ * again, so a pass begins 50 ms after the event. Passes are at least 250 ms
+ * apart. The pause after a pass is at least 200 times the CPU time that the
+ * pass took, up to 5 s: so thousands of events a second cost half a percent of
+ * a core. (A pass over 1,001 peers takes 3.4 ms in a virtual machine, Linux
+ * 6.18.) A long pass is done in pieces, so that the control thread can do other
+ * work in between.
  */
 #include "engine/sources.h"
 
@@ -56,21 +58,21 @@
 #include "engine/endpoint.h"
 #include "engine/thread.h"
 
-/* From an event to the pass, and from one pass to the next. */
+/* Time from an event to the pass, and from one pass to the next. */
 #define SETTLE_NS (50 * NSEC_PER_MSEC)
 #define APART_NS  (250 * NSEC_PER_MSEC)
 
-/* The pause after a pass, in times of what it took, and at most. */
+/* The pause after a pass: so many times its CPU time, and at most so long. */
 #define PAUSE_TIMES  UINT64_C(200)
 #define PAUSE_MAX_NS (5 * NSEC_PER_SEC)
 
-/* A piece of a pass takes some ms: its bound in peers that are passed over, how
- * many of them a question costs, and the pause before the next piece. */
+/* A piece of a pass takes some milliseconds. It may cost PIECE_COST: a peer
+ * that is passed over costs 1, a question QUESTION_COST. Then comes a pause. */
 #define PIECE_COST    16384
 #define QUESTION_COST 16
 #define PIECE_WAIT_NS (10 * NSEC_PER_MSEC)
 
-/* What may be said of a source. */
+/* What is known of a source. */
 enum verdict {
 	UNKNOWN,
 	HOLDS,
@@ -169,7 +171,7 @@ static void tell(const struct peer *peer, enum verdict verdict)
 			    : "its source address holds again");
 }
 
-/* Look at a peer, if this pass is about it. Return: true if it was asked for. */
+/* Check a peer's source if this pass has to. Return: true if it did. */
 static bool check_peer(struct sources *s, struct peer *peer,
 		       struct ug_socket *sock, uint32_t fwmark)
 {
@@ -228,12 +230,12 @@ static struct peer *resume(struct sources *s)
 	struct peer *peer = s->next;
 
 	s->next = NULL;
-	/* The one that was to be next has been removed: all once more. */
+	/* The next peer has been removed: begin with the first again. */
 	if (peer && !peer->is_configured) {
 		peer_put(peer);
 		return first_peer(s);
 	}
-	/* The device has a reference as long as it is configured. */
+	/* The device keeps a reference while the peer is configured. */
 	peer_put(peer);
 	return peer;
 }
@@ -248,7 +250,7 @@ static struct peer *begin_pass(struct sources *s, struct ug_socket *sock,
 	s->knows_ipv6 = s->has_failed = false;
 	/* Partner: sources_note_new(), after the endpoint was written. */
 	atomic_exchange_explicit(&s->has_new, false, memory_order_acq_rel);
-	/* Path MTUs may be others, too. */
+	/* The path MTUs may have changed, too. */
 	if (s->asked)
 		ug_paths_changed(sock);
 	return first_peer(s);
@@ -291,7 +293,7 @@ uint64_t sources_tick(struct sources *s, uint32_t fwmark, uint64_t now)
 	if (!s->due && atomic_load_explicit(&s->has_new, memory_order_acquire))
 		s->due = later(now, s->earliest);
 	if (!sock) {
-		/* What was learnt does not count with other sockets. */
+		/* Other sockets do not use the sources learnt by these. */
 		s->due = s->changed = 0;
 		atomic_store_explicit(&s->has_new, false, memory_order_relaxed);
 		peer_put(s->next);

@@ -24,19 +24,20 @@ enum sources_family {
  * struct sources - see above
  * @device:	[I]
  * @sockets:	[I] what packets are sent by
- * @routes:	[c] whom to ask
+ * @routes:	[c] socket for questions to the kernel
  * @uid:	[c] user who opens the sockets
- * @changed:	[c] of enum sources_family: concerned since the last pass began
- * @asked:	[c] of enum sources_family: what this pass asks for
+ * @changed:	[c] of enum sources_family: changed since the last pass began
+ * @asked:	[c] of enum sources_family: families that this pass checks for
+ *		all peers
  * @knows_ipv6:	[c] this pass has the list of IPv6 addresses
- * @has_failed:	[c] this pass tried to get it in vain
+ * @has_failed:	[c] this pass asked for that list in vain
  * @due:	[c] when to go on; 0: there is nothing to do
  * @began:	[c] when the last pass began
  * @earliest:	[c] when the next pass may begin
  * @spent_ns:	[c] CPU time of this pass
  * @next:	[c] the peer to go on with, with a reference; NULL: no pass is
  *		under way
- * @has_new:	[a] a peer has an endpoint that was not asked for yet
+ * @has_new:	[a] a peer has an endpoint that was not checked yet
  */
 struct sources {
 	struct device *device;
@@ -69,7 +70,7 @@ int sources_init(struct sources *s, struct device *device,
 /* sources_deinit() - close and free; before device_deinit() */
 void sources_deinit(struct sources *s);
 
-/* sources_start() - from now on this thread, as the user it is, opens sockets */
+/* sources_start() - note the user of this thread, who opens the sockets */
 void sources_start(struct sources *s);
 
 /**
@@ -96,7 +97,7 @@ bool sources_note_change(struct sources *s, unsigned int families,
 bool sources_note_new(struct sources *s);
 
 /**
- * sources_tick() - ask for the sources if it is time
+ * sources_tick() - check the sources if it is time
  * @s:		sources
  * @fwmark:	mark of the sockets
  * @now:	the present

@@ -148,7 +148,7 @@ void unreachable_send(struct unreachable *u, struct tun *tun,
 		{ .iov_base = out },
 	};
 
-	/* What is not to be answered takes no token from anybody. */
+	/* A packet that must not be answered takes no token. */
 	if (!may_answer(packet, len) || is_broadcast(u, packet) ||
 	    !quota_allow(&u->quota, packet, len, now))
 		return;

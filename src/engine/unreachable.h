@@ -3,13 +3,13 @@
  * Packets that no peer can have: their sender is told by ICMP, as the kernel
  * module does it (RFC 792: destination unreachable, host; RFC 4443: address).
  *
- * The message comes "from" the address that could not be reached. A router's own
- * address would be right (RFC 1812, section 4.3.2.4), and cannot be had: the
- * kernel takes what is written to a TUN for a packet that has arrived, and drops
- * one whose IPv4 source is an address of this host (fib_validate_source(), but
- * for net.ipv4.conf.*.accept_local); another host's address would be dropped by
- * rp_filter, unless it is one behind the interface. A socket that could send the
- * message otherwise needs CAP_NET_RAW.
+ * The source of the message is the address that could not be reached. RFC 1812
+ * (section 4.3.2.4) wants an address of this host. But the kernel treats a
+ * packet that is written to a TUN as one that has arrived, and drops it if its
+ * IPv4 source is an address of this host (fib_validate_source(), unless
+ * net.ipv4.conf.*.accept_local is set). With rp_filter it also drops a source
+ * that is not behind the interface. A raw socket could send the message, but
+ * needs CAP_NET_RAW.
  */
 #ifndef ENGINE_UNREACHABLE_H
 #define ENGINE_UNREACHABLE_H
@@ -28,7 +28,7 @@ enum {
 
 /**
  * struct unreachable - what decides besides the packet itself
- * @quota:	who has been told how often
+ * @quota:	how many errors may still be sent, and to whom
  * @broadcasts:	[I] addresses of which no packet is answered; NULL: none known
  */
 struct unreachable {
@@ -59,8 +59,8 @@ size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
  * @len:	its length
  * @now:	the present
  *
- * No packet to or from a directed broadcast address is answered, either. One thread at a
- * time.
+ * A packet to or from a directed broadcast address is not answered. One thread
+ * at a time.
  */
 void unreachable_send(struct unreachable *u, struct tun *tun,
 		      const uint8_t *packet, size_t len, uint64_t now);

@@ -2,8 +2,9 @@
 /*
  * A virtual machine that is resumed from a snapshot has the memory of an earlier
  * time: the keys of sessions, and counters that were used since. A clone has
- * them a second time. What is encrypted twice with one key and one counter lies
- * open, so such a machine must not go on with its sessions.
+ * the keys and counters of another machine. Two messages that are encrypted
+ * with the same key and counter can be read by others, so such a machine must
+ * not go on with its sessions.
  *
  * A hypervisor tells its guest by the "VM generation ID", a device. Linux has a
  * driver for it (drivers/virt/vmgenid.c, 5.18), which first gives the kernel's
@@ -21,8 +22,8 @@
  *  - A host that starts containers has hundreds of "add@" and "remove@"; a
  *    filter in the socket throws away all but "change@" before it costs a
  *    wake-up or room in the socket's buffer.
- *  - If the buffer was full, what was lost is not known: it counts as a new
- *    generation. That costs a handshake with each peer.
+ *  - If the buffer was full, nobody knows which events were lost. That counts
+ *    as a new generation, and costs a handshake with each peer.
  */
 #include "engine/vmgenid.h"
 
@@ -42,9 +43,10 @@
 #include "base/log.h"
 
 enum {
-	/* Longer than any event of the kernel (UEVENT_BUFFER_SIZE is 2048). */
+	/* More than any event has (UEVENT_BUFFER_SIZE is 2048). */
 	EVENT_CAP = 8192,
-	/* Room for all devices of a host at once, as "udevadm trigger" does it. */
+	/* Room for the events that "udevadm trigger" makes, of all devices at
+	 * once. */
 	RCVBUF_LEN = 1 << 20,
 	/* Events taken per call, so that a flood does not hold the thread. */
 	EVENTS_MAX = 64,
@@ -85,7 +87,7 @@ static int open_socket(void)
 
 	if (fd < 0)
 		return -errno;
-	/* Without the right to it, the default must do. */
+	/* Without the right to set it, the default size has to do. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room,
 				 sizeof(room));

@@ -36,7 +36,7 @@ struct vmgenid {
  */
 void vmgenid_open(struct vmgenid *v);
 
-/* vmgenid_close() - stop watching and close; also what was not opened */
+/* vmgenid_close() - stop watching, and close; ok without a socket */
 void vmgenid_close(struct vmgenid *v);
 
 /**

@@ -105,7 +105,7 @@ static void enter_sockets(struct worker *w)
 	w->context.sock = sock;
 	watch_sockets(w);
 	watch_tun(w);
-	/* What was asked for meanwhile is waiting. */
+	/* Requests may have come meanwhile. */
 	w->ready |= READY_OUT;
 }
 
@@ -114,7 +114,7 @@ static void run_lane(struct worker *w, unsigned int bit, struct lane *lane)
 {
 	if (!(w->ready & bit))
 		return;
-	/* Where a helper has the lane, it is looked at again soon. */
+	/* A lane that a helper has stays ready, and is looked at again soon. */
 	if (lane_run(lane, &w->context) == LANE_EMPTY)
 		w->ready &= ~bit;
 }
@@ -146,7 +146,7 @@ static void check_gone(struct worker *w)
 	thread_poke(w->gone_fd);
 }
 
-/* What could not be read, and would be told as readable again at once. */
+/* Take the error of a lane that could not read. Return: it; 0: none. */
 static int take_failure(_Atomic int *err)
 {
 	/* Partners: read_packet(), inbound_take_batch(). */
@@ -156,8 +156,9 @@ static int take_failure(_Atomic int *err)
 }
 
 /*
- * Leave descriptors alone that cannot be read: for AGAIN_MS, over and over. The
- * log has a line when the first failure comes, or one of another kind.
+ * Do not watch descriptors that cannot be read, for AGAIN_MS: epoll would call
+ * them readable again at once. The log gets a line for the first failure, and
+ * when the errno changes.
  */
 static void note_failures(struct worker *w)
 {
@@ -183,7 +184,7 @@ static void note_failures(struct worker *w)
 	watch_tun(w);
 }
 
-/* Try again what could not be read. */
+/* Watch descriptors again that could not be read. */
 static void forgive(struct worker *w)
 {
 	if (!w->failing || time_now() < w->failing_until)
@@ -227,7 +228,7 @@ static int look(struct worker *w, struct epoll_event *events)
 	return n;
 }
 
-/* The lane that reads a UDP socket; an old one is closed, and is read by none. */
+/* The lane that reads a UDP socket; 0 for an old socket, which was replaced. */
 static unsigned int ready_lane(const struct worker *w, int fd)
 {
 	if (!w->context.sock)
@@ -337,7 +338,8 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 	int err = crew_init(&w->crew, n_helpers);
 
 	if (err == 0)
-		/* By edges: one that cannot be read does not come again. */
+		/* Edge-triggered: if it cannot be read, epoll does not report
+		 * it again. */
 		err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN | EPOLLET);
 	return err < 0 ? err : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, 0);
 }

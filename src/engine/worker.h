@@ -34,7 +34,7 @@
  * @failing:	[w] lanes whose descriptor is not watched for a while, because
  *		reading it fails and it stays readable
  * @failing_until: [w] until when they are not
- * @failing_err: [w] what the log knows of that
+ * @failing_err: [w] the errno that was logged last
  * @idle_since:	[w] when nothing was left to do; 0: memory was given back
  * @helper_has_left: [a] a helper has ended: any lane may have work
  * @is_stopped:	[a]

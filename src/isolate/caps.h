@@ -42,10 +42,11 @@ int caps_set(uint64_t keep);
 void caps_limit(uint64_t keep);
 
 /**
- * caps_check_threads() - see that no other thread has any, and count them
+ * caps_check_threads() - check that no other thread has capabilities, and count
+ * the threads
  * @dir:	descriptor of /proc/self/task; consumed
- * @tid:	set to a thread that has some, or 0
- * @n:		set to the count of the other threads, if none has any
+ * @tid:	set to a thread that has capabilities, or 0
+ * @n:		set to the count of the other threads, if none has capabilities
  *
  * Return: 0; -errno.
  */

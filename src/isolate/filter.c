@@ -14,7 +14,7 @@
 #ifdef ISOLATE_HAS_FILTER
 
 enum {
-	/* Instructions: twice what the longest program of today has. */
+	/* Most instructions of a program; the longest has half as many. */
 	PROGRAM_MAX = 512,
 };
 
@@ -41,7 +41,7 @@ static const struct program *find_program(const char *thread)
 	return NULL;
 }
 
-/* Put in what make_filter.c could not know. */
+/* Put in the ids, which make_filter.c could not know. */
 static void fill_ids(struct sock_filter *code, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {

@@ -12,9 +12,9 @@
 #define FILTER_CONTROL "control"
 
 /*
- * Numbers that stand in a program for what is known only when it is installed:
- * the ids of the process and of the thread. No id is so high, and no argument of
- * a call on the list is such a number.
+ * Placeholders in a program for the ids of the process and of the thread, which
+ * are known only when it is installed. No id is so high, and no argument of a
+ * call on the list has such a value.
  */
 #define FILTER_PID 0x7f50f1d0
 #define FILTER_TID 0x7f50f1d1
@@ -23,8 +23,8 @@
  * filter_install() - filter the system calls of the calling thread
  * @thread:	name of the list
  *
- * Any other call ends the process, with SIGSYS. The thread's name in the kernel
- * is of no matter. Needs no_new_privs.
+ * Any other call ends the process, with SIGSYS. @thread need not be the
+ * thread's name in the kernel. Needs no_new_privs.
  *
  * Return: 0; -ENOTSUP: built without; -ENOENT: there is no such list;
  * -EOPNOTSUPP: the program's calls of sockets are not those that are on it (see

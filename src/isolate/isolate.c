@@ -35,8 +35,9 @@
 	 CAPS_BIT(CAP_DAC_OVERRIDE))
 
 /*
- * Threads that have called isolate_thread(): those that are filtered, and those
- * that the kernel refused it. Written by each of them, read by isolate_seal().
+ * Threads that have called isolate_thread(): those that have a filter, and
+ * those whose filter the kernel refused. Each thread adds itself;
+ * isolate_seal() reads.
  */
 static atomic_uint n_filtered, n_unfiltered;
 
@@ -123,7 +124,7 @@ static int change_user(struct isolate *isolate)
 		add_missing(isolate, "runs on as root, as --user has it, so "
 				     "files of root are kept from it by the "
 				     "other layers alone");
-	/* Root may have groups to give up all the same. */
+	/* Root, too, has other groups to give up. */
 	if (isolate->user.uid && user_is(&isolate->user))
 		return 0;
 	err = user_become(&isolate->user, &is_changed);
@@ -153,7 +154,8 @@ static int set_capabilities(struct isolate *isolate, bool has_file)
 	return err ? fail(isolate, err, "cannot drop capabilities") : 0;
 }
 
-/* A kernel that is able to, and has nothing left to do it with. */
+/* Does the errno mean that descriptors or memory ran out? Then the kernel has
+ * Landlock, and failed. */
 static bool is_shortage(int err)
 {
 	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
@@ -211,7 +213,7 @@ void isolate_thread(const char *name)
 	INVARIANT(caps_set(0) == 0);
 	if (!IS_SANITIZED)
 		err = filter_install(name);
-	/* A thread that nobody has made a list for. */
+	/* There must be a list for each thread. */
 	INVARIANT(err != -ENOENT);
 	/* Partner: isolate_seal(), after this thread has told its maker. */
 	atomic_fetch_add_explicit(err ? &n_unfiltered : &n_filtered, 1,

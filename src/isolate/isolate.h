@@ -39,8 +39,8 @@ enum {
 
 /**
  * struct isolate_config - how
- * @user:	to become, if started as root, perhaps root itself; NULL:
- *		USER_DEFAULT, if it can be
+ * @user:	the user to become if started as root, which may be root itself;
+ *		NULL: USER_DEFAULT, if there is one
  * @is_off:	do nothing at all
  */
 struct isolate_config {
@@ -87,10 +87,10 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config);
 int isolate_restrict(struct isolate *isolate, const char *directory);
 
 /**
- * isolate_thread() - leave the calling thread what threads of its kind need
+ * isolate_thread() - leave the calling thread only the rights that it needs
  * @name:	of a list of calls in calls.c
  *
- * Once in each thread but the main one, before it handles anything.
+ * Each thread but the main one calls it once, before it handles anything.
  */
 void isolate_thread(const char *name);
 

@@ -3,7 +3,7 @@
 
 #include "base/bytes.h"
 
-/* What is wanted of each limit. RLIM_INFINITY is the greatest number. */
+/* The wanted value of each limit. RLIM_INFINITY is the greatest number. */
 static const struct {
 	LIMIT_TYPE resource;
 	rlim_t wanted;
@@ -20,7 +20,7 @@ static void raise_limit(LIMIT_TYPE resource, rlim_t wanted)
 
 	if (getrlimit(resource, &limit) < 0)
 		return;
-	/* Takes CAP_SYS_RESOURCE. */
+	/* This needs CAP_SYS_RESOURCE. */
 	if (limit.rlim_max < wanted && !setrlimit(resource, &both))
 		return;
 	if (limit.rlim_cur == limit.rlim_max)

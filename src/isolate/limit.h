@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The limits of a process, setrlimit(2), that a tunnel may run into. They were
- * made for the starter, and mean something else here:
+ * The limits of a process (setrlimit(2)) that a tunnel may reach. Their values
+ * were chosen for the process that starts the daemon, and do not fit the
+ * daemon:
  *
  *  - RLIMIT_NPROC counts the threads of a user, on the whole host and in all
  *    its containers, and does not count for root. The daemon becomes another
- *    user, and would share what is left with all processes of that one.
+ *    user, whose other processes count, too.
  *  - RLIMIT_NOFILE: sockets are opened and clients accepted later, when a
- *    refusal would leave a tunnel that works by halves.
+ *    refusal would leave a tunnel that works only in part.
  *  - RLIMIT_MEMLOCK: secrets are locked in memory.
  */
 #ifndef ISOLATE_LIMIT_H
@@ -15,7 +16,7 @@
 
 #include <sys/resource.h>
 
-/* How the C library declares getrlimit(2). */
+/* The type that the C library gives to the first argument of getrlimit(2). */
 #ifdef __GLIBC__
 #define LIMIT_TYPE enum __rlimit_resource
 #else
@@ -30,8 +31,9 @@ enum {
 /**
  * limits_raise() - raise these limits as far as this process may
  *
- * The soft limit to the hard one, and both beyond that where CAP_SYS_RESOURCE
- * allows it. Before the user changes, and before descriptors are opened.
+ * The soft limit is raised to the hard one, and with CAP_SYS_RESOURCE both are
+ * raised further. Call it before the user changes, and before descriptors are
+ * opened.
  */
 void limits_raise(void);
 

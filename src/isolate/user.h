@@ -26,8 +26,8 @@ struct user {
  *
  * Reads files, or whatever else the system asks for users.
  *
- * Return: 0; -ENOENT: there is none; -EINVAL: it is root in another group, or
- * somebody else in root's.
+ * Return: 0; -ENOENT: there is none; -EINVAL: it is root with another group, or
+ * another user with root's group.
  */
 int user_find(struct user *user, const char *name);
 

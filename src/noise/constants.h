@@ -39,8 +39,8 @@ enum noise_counts {
 	/* Handshakes allowed for one source address while under load. */
 	RATELIMIT_PER_SECOND = 20,
 	RATELIMIT_BURST = 5,
-	/* The same for all /64s of an IPv6 /48 together: 35 us each are less
-	 * than 1 % of a core. */
+	/* Handshakes a second for all /64s of an IPv6 /48 together: at 35 us
+	 * each, less than 1 % of a core. */
 	RATELIMIT_SITE_PER_SECOND = 200,
 	RATELIMIT_SITE_BURST = 50,
 	/* The bitmap of received counters; one word of it is always in use for

@@ -38,7 +38,7 @@ enum cookie_verdict {
 
 enum {
 	COOKIE_SOURCE_MAX_LEN = 18,
-	/* Replies that cookie_checker_has_made() knows again. */
+	/* Replies that cookie_checker_has_made() recognises. */
 	COOKIE_REPLIES = 64,
 };
 
@@ -51,7 +51,7 @@ enum {
  * @secret_ns:		[m] when @secret was drawn
  * @has_secret:		[m]
  * @n_replies:		[m] cookie replies made
- * @replies:		[m] how the nonces of the last ones begin
+ * @replies:		[m] first bytes of the nonces of the last ones
  */
 struct cookie_checker {
 	pthread_mutex_t lock;
@@ -143,7 +143,7 @@ bool cookie_checker_has_made(struct cookie_checker *checker,
 			     const uint8_t nonce[8]);
 
 /**
- * cookie_checker_forget() - the cookies given out so far are void
+ * cookie_checker_forget() - make the cookies given out so far invalid
  * @checker:	checker
  *
  * The secret is wiped; the next reply draws another. Any thread.
@@ -158,7 +158,7 @@ void cookie_checker_forget(struct cookie_checker *checker);
  * @cookie:		[m] the last one received
  * @cookie_ns:		[m] when
  * @sent_ns:		[m] when that was
- * @has_sent_mac1:	[m] a cookie reply to it may come, once
+ * @has_sent_mac1:	[m] a cookie reply to that message may still come, once
  * @has_cookie:		[m]
  */
 struct cookie_maker {
@@ -202,7 +202,7 @@ void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
 			   uint64_t now);
 
 /**
- * cookie_maker_forget() - the cookie received, and what was sent, is void
+ * cookie_maker_forget() - forget the cookie and the last message sent
  * @maker:	maker
  *
  * No reply is taken before the next message. Any thread.
@@ -216,9 +216,9 @@ void cookie_maker_forget(struct cookie_maker *maker);
  * @now:	the present
  *
  * A reply is taken once per message sent, within REKEY_TIMEOUT of it, and not
- * after cookie_maker_expect_none(). When none can be due, nothing is decrypted.
- * A reply says nothing about where the peer is: no endpoint changes for it, no
- * timer. Any thread.
+ * after cookie_maker_expect_none(). If no reply can be due, nothing is
+ * decrypted. A reply proves nothing about where the peer is, so it changes no
+ * endpoint and no timer. Any thread.
  *
  * Return: true if it is an answer to our last message and its cookie is kept;
  * false, and nothing has changed, if not.

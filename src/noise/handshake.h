@@ -129,12 +129,12 @@ void noise_handshake_deinit(struct noise_handshake *hs);
 void noise_handshake_clear(struct noise_handshake *hs);
 
 /**
- * noise_handshake_clear_unless_busy() - the same, unless an answer is being made
+ * noise_handshake_clear_unless_busy() - clear, unless a response is being made
  * @hs:		handshake
  * @now:	the present, by the clock of noise_local_consume_initiation()
  *
- * It is left alone if an initiation was taken and not answered, in the last
- * REKEY_TIMEOUT. Any thread.
+ * The handshake is left alone if an initiation was taken within the last
+ * REKEY_TIMEOUT, and was not answered yet. Any thread.
  *
  * Return: true if it was cleared.
  */

@@ -265,7 +265,8 @@ bool noise_keypairs_have_sent(struct noise_keypairs *kps, uint32_t remote_index,
  * retire() - have a keypair draw no counter any more
  * @kp:		keypair; NULL is ok
  *
- * Relaxed: a run drawn just before is sent, as if this came later.
+ * Relaxed is enough: a run of counters that was drawn just before may still be
+ * sent.
  *
  * Return: true if there is one.
  */
@@ -287,7 +288,7 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps)
 }
 
 /**
- * empty_slots() - end the time of keypairs in their slots
+ * empty_slots() - take keypairs out of their slots
  * @kps:	slots, locked
  * @age_ns:	those that are younger stay
  * @now:	the present

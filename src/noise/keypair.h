@@ -271,7 +271,8 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps);
 bool noise_keypairs_clear(struct noise_keypairs *kps);
 
 /**
- * noise_keypairs_wipe_old() - empty the slots whose keypairs are that old
+ * noise_keypairs_wipe_old() - empty the slots whose keypairs have this age or
+ * more
  * @kps:	slots
  * @age_ns:	age, by the clock of noise_handshake_begin_session()
  * @now:	the present

@@ -27,8 +27,8 @@ enum {
 	N_WAYS = 8,
 	IPV4_LEN = 4,
 	IPV6_LEN = 16,
-	/* Of an IPv6 address: a host can have all of a /64 for itself, and many
-	 * a customer has a /48. */
+	/* Bytes of an IPv6 prefix: one host can have a whole /64, and many
+	 * customers have a /48. */
 	SUBNET_LEN = 8,
 	SITE_LEN = 6,
 };
@@ -146,7 +146,7 @@ bool ratelimit_allow(struct ratelimit *rl, const uint8_t *addr, size_t len,
 		return false;
 	if (take(rl, addr, SUBNET_LEN, &of_host, now, &was))
 		return true;
-	/* One subnet that asks too much costs the others of its site nothing. */
+	/* A /64 that asks for too much costs the others of its /48 nothing. */
 	*site = site_was;
 	return false;
 }

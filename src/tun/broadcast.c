@@ -9,15 +9,15 @@
 #include "base/netlink.h"
 
 enum {
-	/* A network of two addresses has none for all: RFC 3021. */
+	/* A network of two addresses has no broadcast address: RFC 3021. */
 	PREFIX_LEN_MAX = 30,
 };
 
 /**
- * struct address - what a message says
+ * struct address - an address, as a message tells it
  * @local:	the address, 0: none
  * @network:	an address of its network: the other end's, if there is one
- * @given:	broadcast address, 0: none
+ * @given:	broadcast address in the message, 0: none
  */
 struct address {
 	uint32_t local;
@@ -27,7 +27,7 @@ struct address {
 
 static void set(_Atomic uint32_t *at, uint32_t addr)
 {
-	/* Each address is judged by itself: broadcasts_have(). */
+	/* Relaxed: broadcasts_have() needs no order between addresses. */
 	atomic_store_explicit(at, addr, memory_order_relaxed);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The directed broadcast addresses of the interface's IPv4 networks, such as
- * 10.9.0.255 of 10.9.0.1/24, as rtnetlink tells of the addresses.
+ * 10.9.0.255 of 10.9.0.1/24. They follow from the interface's addresses, which
+ * rtnetlink tells.
  *
  * The control thread writes, any thread looks up. Legend: [a] atomic,
  * [c] control thread only.
@@ -15,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-	/* Addresses of the interface; those beyond are not looked at. */
+	/* Most addresses of the interface; further ones are ignored. */
 	BROADCASTS_MAX = 32,
 };
 
@@ -24,7 +25,7 @@ enum {
  * @local:	[c] the address, in network order
  * @prefix_len:	[c] of its network; 0: the entry is free
  * @directed:	[a] the last address of its network, 0: none
- * @given:	[a] a broadcast address that was given with it, 0: none
+ * @given:	[a] a broadcast address that was configured with it, 0: none
  */
 struct broadcast {
 	uint32_t local;
@@ -42,7 +43,7 @@ struct broadcasts {
 };
 
 /**
- * broadcasts_clear() - nothing is known of the interface's addresses
+ * broadcasts_clear() - forget the interface's addresses
  * @b:		set
  *
  * Control thread.
@@ -53,7 +54,7 @@ void broadcasts_clear(struct broadcasts *b);
  * broadcasts_parse() - take a message about an address
  * @b:		set
  * @message:	RTM_NEWADDR or RTM_DELADDR, from netlink_messages_next()
- * @ifindex:	the interface; messages about others are passed over
+ * @ifindex:	the interface; messages about others are ignored
  *
  * Control thread.
  */

@@ -22,9 +22,9 @@
  *    number, and without it none. Asked for once, at opening.
  *  - When messages are lost the next receive says ENOBUFS, once; what is queued
  *    can still be read, and until it is, all that is new is lost, too.
- *  - IPv4 routes that go because an interface goes down are not reported, so
- *    other interfaces count as changes of the network, too. IPv6 has a message
- *    for each address and route.
+ *  - The kernel does not report IPv4 routes that vanish because an interface
+ *    goes down. So messages about other interfaces count as changes of the
+ *    network, too. IPv6 has a message for each address and route.
  */
 #include "tun/link.h"
 
@@ -53,7 +53,7 @@
 /* Room for bursts of route changes. */
 #define RCVBUF_LEN (1 << 20)
 
-/* Of next hops that are objects of their own (5.3); older kernels have none. */
+/* Next hops that are objects of their own; from Linux 5.3 on. */
 #define GROUP_NEXTHOP (1U << (RTNLGRP_NEXTHOP - 1))
 
 #define GROUPS                                                      \
@@ -128,8 +128,8 @@ static void parse_info(struct link_news *news, const struct nlattr *info)
 	}
 }
 
-/* Take an attribute of a message about a link. One of a wrong length is passed
- * over. */
+/* Take an attribute of a message about a link. An attribute of a wrong length
+ * is ignored. */
 static void parse_attr(struct link_news *news, const struct nlattr *attr)
 {
 	const char *name = netlink_attr_string(attr, IFNAMSIZ);
@@ -214,7 +214,7 @@ static void follow(struct link_state *st, const struct link_news *news,
 		st->nsid = nsid;
 	if (news->has_new_ifindex)
 		st->ifindex = news->new_ifindex;
-	/* Its addresses stay behind. */
+	/* An interface that moves leaves its addresses behind. */
 	broadcasts_clear(&st->broadcasts);
 	/* It was set down before, but that message may be lost. */
 	set_up(st, false, events);
@@ -324,7 +324,7 @@ static void parse_address(struct link_state *st, const struct nlmsghdr *nlh,
 {
 	if (nsid == st->nsid && !st->deleted)
 		broadcasts_parse(&st->broadcasts, nlh, st->ifindex);
-	/* The answer to our own question is no news. */
+	/* An answer to our own question is no change. */
 	if (nsid == LINK_NSID_HOME && !(nlh->nlmsg_flags & NLM_F_MULTI))
 		parse_network(nlh, events);
 }
@@ -509,8 +509,8 @@ int link_get_fd(const struct link *link)
  * request_addresses() - ask for the interface's IPv4 addresses
  * @link:	open link, whose interface is in the socket's namespace
  *
- * The kernel tells of all interfaces. If it cannot be asked now, what is known of
- * broadcast addresses is what it tells by itself.
+ * The answer covers all interfaces. If the kernel cannot be asked now,
+ * broadcast addresses are known only from the messages about changes.
  */
 static void request_addresses(struct link *link)
 {

@@ -2,8 +2,8 @@
 /*
  * The socket is connected to the kernel, so nobody else can write to it
  * (netlink_getsockbyportid() in net/netlink/af_netlink.c). The kernel answers
- * within the send: what cannot be received at once has failed, and nothing here
- * ever waits for an answer.
+ * during the send. So nothing here waits for an answer: one that cannot be
+ * received at once is an error.
  */
 #include "tun/routes.h"
 
@@ -23,10 +23,10 @@
 #include "base/netlink.h"
 
 enum {
-	/* What the kernel puts into a datagram of a dump, at most. */
+	/* Most bytes that the kernel puts into a datagram of a dump. */
 	ANSWER_LEN = 32768,
 	QUESTION_LEN = 256,
-	/* Answers to earlier questions, which failed half way, are skipped. */
+	/* Most answers to earlier, failed questions that are skipped. */
 	STALE_MAX = 64,
 	FIRST_CAP = 64,
 };
@@ -92,7 +92,7 @@ static int error_of(const struct nlmsghdr *nlh)
 		return -EBADMSG;
 	if (err->error == -ENETUNREACH || err->error == -EINVAL)
 		return ROUTES_E_NO_WAY;
-	/* That one has a meaning of its own here. */
+	/* -EAGAIN has a meaning of its own here. */
 	return err->error == -EAGAIN ? -EBADMSG : err->error;
 }
 
@@ -219,7 +219,7 @@ static int parse_address(struct routes *r, const struct nlmsghdr *nlh)
 	while ((attr = netlink_attrs_next(&attrs))) {
 		uint16_t type = netlink_attr_type(attr);
 
-		/* With a peer's address, IFA_LOCAL is ours. */
+		/* If the address has a peer, IFA_LOCAL is our own address. */
 		if ((type == IFA_LOCAL || (type == IFA_ADDRESS && !addr)) &&
 		    netlink_attr_len(attr) == 16)
 			addr = netlink_attr_data(attr);
@@ -239,7 +239,8 @@ int routes_parse_addresses(struct routes *r, const void *buf, size_t len)
 	while (!err && (nlh = netlink_messages_next(&messages))) {
 		if (nlh->nlmsg_seq != r->seq)
 			continue;
-		/* It may have missed something; the change is an event. */
+		/* A change during the dump may have made it incomplete; but
+		 * that change is an event of its own. */
 		if (nlh->nlmsg_type == NLMSG_DONE)
 			return 0;
 		if (nlh->nlmsg_type == NLMSG_ERROR)
@@ -282,7 +283,7 @@ bool routes_has_address(const struct routes *r, const uint8_t addr[16],
 	bool is_link_local = addr[0] == 0xfe && (addr[1] & 0xc0) == 0x80;
 	size_t from = 0, to = r->n;
 
-	/* The first that is not below the address. */
+	/* Find the first entry that is not below the address. */
 	while (from < to) {
 		size_t mid = from + (to - from) / 2;
 

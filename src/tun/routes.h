@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Questions to the kernel, by rtnetlink: by which interface would a packet
- * leave, and which IPv6 addresses are ours. Anybody may ask them, without
- * rights; the answer comes within the call. Control thread only.
+ * leave, and which IPv6 addresses are ours. They need no rights, and are
+ * answered within the call. Control thread only.
  */
 #ifndef TUN_ROUTES_H
 #define TUN_ROUTES_H
@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 enum {
-	/* More IPv6 addresses than this are not looked at. */
+	/* Most IPv6 addresses that are read; with more, reading fails. */
 	ROUTES_ADDRESSES_MAX = 1 << 16,
 };
 
-/* There is no way for such a packet, or its source is not ours. */
+/* There is no route for such a packet, or its source is not ours. */
 #define ROUTES_E_NO_WAY 1
 
 /**
@@ -48,7 +48,7 @@ struct routes_address {
 };
 
 /**
- * struct routes - the socket, and the addresses as they were last asked for
+ * struct routes - the socket, and the addresses of the last answer
  * @fd:		the socket
  * @seq:	sequence number of the last question
  * @addresses:	in order
@@ -102,7 +102,7 @@ int routes_lookup(struct routes *r, const struct routes_packet *packet,
 int routes_read_addresses(struct routes *r);
 
 /**
- * routes_has_address() - was an address there, when they were last asked for?
+ * routes_has_address() - was an address in the last answer?
  * @r:		routes
  * @addr:	IPv6 address in network order
  * @ifindex:	counts for a link-local address: that of its interface

@@ -246,12 +246,12 @@ static int set_vnet(const struct tun *tun)
 }
 
 /**
- * set_lengths() - of packets, and of the queue
+ * set_lengths() - set the MTU and the length of the queue
  * @tun:	device in the caller's network namespace; receives mtu_err
  * @config:	configuration
  *
- * Neither is needed: the MTU that there is will be heard of by netlink. gVisor
- * has no way to set one (ENOTTY, release of 2025-02).
+ * The tunnel works without both: netlink tells the MTU that the interface has.
+ * gVisor cannot set an MTU (ENOTTY, release of 2025-02).
  */
 static void set_lengths(struct tun *tun, const struct tun_config *config)
 {
@@ -327,13 +327,14 @@ static void forgo_link_local(const struct tun *tun)
 }
 
 /**
- * attach() - have a descriptor of /dev/net/tun stand for an interface
+ * attach() - attach a descriptor of /dev/net/tun to an interface
  * @tun:	device with fd
  * @name:	of the interface
  * @flags:	IFF_ flags wanted; receives those that it was made with
  *
- * gVisor refuses IFF_VNET_HDR by EINVAL, which Linux says for other reasons,
- * such as a name that is taken: without the flag it says so again.
+ * gVisor refuses IFF_VNET_HDR by EINVAL. Linux returns EINVAL for other
+ * reasons, such as a name that is taken, and returns it again without the flag.
+ * So a second try leaves out the flag.
  *
  * Return: 0 or -errno.
  */

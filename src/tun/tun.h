@@ -76,7 +76,8 @@ struct tun_trial {
  *		is not ours
  * @features:	[I] tun_feature set that the device has
  * @name:	[I] interface name when opened
- * @mtu_err:	[I] why the MTU could not be set; 0: it was, or was not asked for
+ * @mtu_err:	[I] why the MTU could not be set; 0: it was set, or none was
+ *		wanted
  * @kinds:	[w] what tun_write() can merge, for merge_reset(); a kind that
  *		the kernel keeps refusing leaves the set
  * @trials:	[w] by kind

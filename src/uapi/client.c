@@ -43,7 +43,7 @@ enum step {
  * @active_ns:	when bytes last came or went
  * @in_request:	part of a request was read
  * @is_replying: @reply is under way
- * @is_refused:	the request under way has an error, and was answered
+ * @is_refused:	the request under way has an error, and its answer is made
  * @drain_until: with @is_refused: when to close the connection
  * @drain_left:	with @is_refused: bytes that may still come
  * @in_off:	of the bytes read, those that were parsed
@@ -158,7 +158,7 @@ static const char *name_of_key(const struct uapi_request *request)
 		       : "";
 }
 
-/* Answer a request with an error, whose end may still have to come. */
+/* Answer a request that has an error. Its end may not have come yet. */
 static void refuse(struct uapi_client *c, const struct uapi_request *request)
 {
 	const char *key = name_of_key(request);
@@ -173,7 +173,7 @@ static void refuse(struct uapi_client *c, const struct uapi_request *request)
 	c->drain_left = UAPI_DRAIN_MAX;
 }
 
-/* Read what a client has sent, so that closing does not cost it its answer. */
+/* Discard input: close(2) with unread input would destroy the answer. */
 static void discard_input(struct uapi_client *c)
 {
 	for (size_t left = UAPI_DRAIN_MAX; left;) {
@@ -219,7 +219,7 @@ static enum step parse(struct uapi_client *c)
 			      c->in_len - c->in_off, &n, &request);
 	secret_zero(c->in + c->in_off, n);
 	c->in_off += n;
-	/* No answer to bytes that begin no request, as in wireguard-go. */
+	/* Bytes that begin no request get no answer, as in wireguard-go. */
 	if (rc < 0) {
 		discard_input(c);
 		return STEP_END;

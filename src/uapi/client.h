@@ -6,12 +6,12 @@
  * does not listen stops itself and nobody else. What passes through the buffers
  * may be secret and is wiped.
  *
- * A request with an error is answered as soon as the error was read, not at the
- * request's end: a line without an end would have none. The rest of the request
+ * A request with an error is answered as soon as the error is read, not at the
+ * request's end, since an endless line never has one. The rest of the request
  * is read and thrown away. If its end does not come within UAPI_DRAIN_S seconds
- * or UAPI_DRAIN_MAX bytes, the connection is closed. Closing it at once would
- * take the answer from a client that is still writing: write(2) then fails with
- * EPIPE.
+ * or UAPI_DRAIN_MAX bytes, the connection is closed. If it were closed at once,
+ * a client that is still writing would get EPIPE from write(2), and lose the
+ * answer.
  *
  * Control thread.
  */
@@ -24,7 +24,7 @@
 #include "uapi/grammar.h"
 
 enum {
-	/* What a client may still send of a request that was refused. */
+	/* How long, and how much, a refused request may still go on. */
 	UAPI_DRAIN_S = 1,
 	UAPI_DRAIN_MAX = 1 << 20,
 	/* How long a client that has begun a request, or is owed an answer,
@@ -77,8 +77,8 @@ struct uapi_client *uapi_client_of(struct list *link);
  * uapi_client_serve() - read what has come, and answer
  * @client:	client; it may be freed by this
  *
- * The event loop calls it by itself. Calling it for a new connection has its
- * request begun before the next newcomer looks for a place.
+ * The event loop calls it by itself. It is called for a new connection, too, so
+ * that its request is begun before the next newcomer looks for a place.
  */
 void uapi_client_serve(struct uapi_client *client);
 
@@ -95,10 +95,10 @@ bool uapi_client_can_go_on(const struct uapi_client *client);
 uint64_t uapi_client_active_since(const struct uapi_client *client);
 
 /**
- * uapi_client_expires_at() - when is it to be disconnected by the clock?
+ * uapi_client_expires_at() - when is it to be disconnected?
  * @client:	client
- * @patience_ns: how long part of a request, or an answer that is not taken, may
- *		stay where it is
+ * @patience_ns: how long a part of a request, or an answer that is not taken,
+ *		may last without progress
  *
  * Return: CLOCK_BOOTTIME in ns; UAPI_NEVER: it has begun no request and is owed
  * no answer.
@@ -107,7 +107,7 @@ uint64_t uapi_client_expires_at(const struct uapi_client *client,
 				uint64_t patience_ns);
 
 /**
- * uapi_client_yields_at() - from when on may a newcomer have its place?
+ * uapi_client_yields_at() - from when on may a newcomer take its place?
  * @client:	client
  *
  * Return: CLOCK_BOOTTIME in ns; 0: at once, as it has begun no request and is

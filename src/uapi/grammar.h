@@ -62,8 +62,7 @@ struct uapi_codec {
  * @op:		which
  * @error:	0, or -errno: the first error in it
  * @line:	of the error; the first line is 1
- * @key:	the key of that line, a constant; NULL: the line has none that is
- *		known
+ * @key:	the key of that line, a constant; NULL: it has no known key
  * @what:	the error in words, a constant
  * @token:	what is wrong: a key or a value, printable, perhaps cut off;
  *		never a secret, nor what looks like one
@@ -93,9 +92,9 @@ struct uapi_parser *uapi_parser_new(const struct uapi_codec *codec);
  * uapi_parser_get_error() - look at the error of a request before its end
  * @parser:	parser
  *
- * A request is wrong as soon as its first wrong byte was read, but
- * uapi_parser_push() returns it only with its last line. Somebody who wants to
- * answer at once asks here after each push.
+ * The parser notices an error with the first wrong byte, but uapi_parser_push()
+ * returns the request only with its last line. A caller that wants to answer at
+ * once calls this after each push.
  *
  * Return: what is known of the unfinished request, borrowed until the next
  * push; NULL if nothing is wrong with it so far.

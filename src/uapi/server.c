@@ -23,7 +23,7 @@ enum {
 /* How long to leave the queue alone when accept(2) has failed. */
 #define REST_NS NSEC_PER_SEC
 
-/* How often to look for the file where inotify(7) is not to be had. */
+/* How often to look for the file if inotify(7) cannot be used. */
 #define LOOK_NS (5 * NSEC_PER_SEC)
 
 #define NEVER UAPI_NEVER
@@ -68,11 +68,11 @@ static bool is_full(const struct uapi_server *server)
 }
 
 /**
- * find_silent() - the client whose place a newcomer may have
+ * find_silent() - find the client whose place a newcomer may take
  * @server:	server
  * @now:	the present, CLOCK_BOOTTIME in ns
  *
- * Return: the one that has been silent longest; NULL: all are busy.
+ * Return: the client that has been silent longest; NULL: all are busy.
  */
 static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
 {
@@ -171,8 +171,8 @@ static void settle(struct uapi_hub *hub)
 }
 
 /*
- * Have a place for a newcomer. A client whose request has come, but was not
- * read yet, or who has read some of its answer, only looks silent: it is served
+ * Make a place for a newcomer. A client whose request has come, but was not
+ * read yet, or who has read some of its answer, only seems silent, and is served
  * first.
  *
  * Return: false if there is none.
@@ -241,7 +241,7 @@ static void on_connection(struct loop_watch *watch, uint32_t events)
 	settle(&server->hub);
 }
 
-/* End if the socket's file is gone. */
+/* Stop the loop if the socket's file is gone. */
 static void look_for_file(struct uapi_server *server)
 {
 	if (uapi_socket_has_file(&server->socket))
@@ -344,7 +344,7 @@ err_close:
 	return err;
 }
 
-/* Or is it the process that may open no more? */
+/* Can the process open another descriptor? */
 static bool has_descriptor(int fd)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -354,7 +354,7 @@ static bool has_descriptor(int fd)
 	return copy >= 0;
 }
 
-/* The errno alone names a resource that there is plenty of. */
+/* The texts of these errnos name the wrong resource. */
 static const char *inotify_hint(int err)
 {
 	switch (-err) {
@@ -371,8 +371,8 @@ static const char *inotify_hint(int err)
  * watch_file() - notice when the file goes
  * @server:	server with its socket
  *
- * inotify is shared with all that runs on the host, and may be used up: then
- * the file is looked for now and then.
+ * All processes of the host share the limits of inotify. If they are used up,
+ * the file is looked for every few seconds.
  *
  * Return: 0; -EMFILE: the process may have no more descriptors.
  */
@@ -388,7 +388,7 @@ static int watch_file(struct uapi_server *server)
 		return 0;
 	memcpy(directory, server->socket.path, sizeof(server->directory));
 	end = strrchr(directory, '/');
-	/* The root's own name is its slash. */
+	/* Keep the slash of the root directory. */
 	end[end == directory] = 0;
 	err = open_inotify(server);
 	if (!err || (err == -EMFILE && !has_descriptor(server->socket.fd)))

@@ -11,8 +11,8 @@
  * taken gets the place of the client that has been silent longest: one that has
  * begun no request and is owed no answer goes at once, any other after
  * UAPI_STALL_S seconds in which nothing of its request or answer moved. While
- * no client may be sent away, newcomers wait in the kernel's queue. So forgotten
- * connections, however many, keep nobody out.
+ * no client may be sent away, newcomers wait in the kernel's queue. So any
+ * number of forgotten connections keep nobody out.
  *
  * A client may stay as long as it likes while its place is not needed; but one
  * that has sent part of a request, or does not take its answer, and lets

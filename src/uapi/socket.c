@@ -41,9 +41,9 @@ static int make_directory(const char *path)
 }
 
 /*
- * Who can write to a socket's file can configure the interface, and who can
- * write to its directory can put another one in its place; in a sticky one only
- * if the file is his.
+ * Whoever can write to a socket's file can configure the interface. Whoever can
+ * write to its directory can put another socket in its place; in a sticky
+ * directory only the file's owner can.
  */
 static bool is_closed_to_others(const struct stat *st)
 {

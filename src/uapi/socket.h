@@ -39,8 +39,8 @@ struct uapi_socket {
  * The process must have no other thread that makes files: the mode comes from
  * umask(2).
  *
- * A directory that is there must belong to root or to the user, and nobody else
- * may write to it, unless it is sticky.
+ * An existing directory must belong to root or to the process's user, and
+ * nobody else may write to it, unless it is sticky.
  *
  * Return: 0; -EADDRINUSE: somebody serves it; -EEXIST: it is no socket;
  * -EPERM: others can write to the directory; -ENAMETOOLONG; -errno.
@@ -53,9 +53,10 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
  * @sock:	filled on success
  * @fd:		descriptor, ours on success, else still the caller's
  *
- * Its file must belong to root or to the user, and nobody else may write to it;
- * nor to the directory that it is in, as with uapi_socket_open(). An abstract
- * name has neither: whoever made it decides who can connect.
+ * Its file must belong to root or to the process's user, and nobody else may
+ * write to it. The same holds for its directory, as in uapi_socket_open(). An
+ * abstract name has no owner and no mode: the program that made it decides who
+ * can connect.
  *
  * Return: 0; -ENOTSOCK; -EINVAL: it is no Unix stream socket that listens;
  * -EPERM: others can use it; -errno.

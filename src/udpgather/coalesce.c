@@ -134,9 +134,9 @@ static inline bool join_open(struct train *t, const struct coalesce_job *job,
 }
 
 /*
- * A train that is due is ended until its second datagram comes: one alone is no
- * train. If that fits, it becomes a train that is tried, unless somebody else
- * was faster.
+ * A train that is larger than the path takes, but may be tried, waits for its
+ * second datagram: one datagram is no train. If that fits, the train is tried,
+ * unless another thread has claimed the try.
  */
 static __attribute__((noinline)) bool join_due(struct train *t,
 					       const struct coalesce_job *job,
@@ -211,8 +211,9 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 }
 
 /*
- * End a train whose size the path forbids. If it is due, or is tried already
- * and the window is coalesced anew, it may go on: see join_due().
+ * End a train whose segment size the path forbids. If a try is due, or if this
+ * train is a try already and the window is coalesced anew, join_due() may
+ * reopen it.
  */
 static void limit(struct train *t, const struct coalesce_job *job,
 		  const struct item *item)
@@ -346,7 +347,8 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	return n;
 }
 
-/* Forbid trains of one size. Return: true if there was one. */
+/* Break up trains whose datagrams all have one size. Return: true if there was
+ * one. */
 static bool break_even(const struct messages *m, size_t n_trains,
 		       const struct coalesce_job *job)
 {

@@ -19,22 +19,23 @@
  *  - it is not empty (the kernel loses an empty one inside a train);
  *  - it is at most as long as the first; a shorter one ends the train;
  *  - fewer than max_segments are in it, and the segment size is at most what
- *    the path to this endpoint is known to take. (What is known is tried again
- *    now and then, by one train: path.h.)
+ *    the path to this endpoint is known to take. (path.h has one larger train
+ *    tried now and then.)
  *  - all together stay within UG_MAX_TRAIN_IPV4 or _IPV6: a longer train
  *    passes too, but the kernel then cuts it in software;
  *  - the vectors, fused, are at most UG_MAX_VECTORS.
  *
- * Linux 7.0 to 7.1.4 corrupt trains whose datagrams are all of one size. There
- * the window is dealt once more, with the datagrams of such trains alone;
- * trains that end in a shorter datagram come out the same.
+ * Linux 7.0 to 7.1.4 corrupt trains whose datagrams are all of one size. On
+ * these kernels the window is coalesced once more, with the datagrams of such
+ * trains marked to go alone; trains that end in a shorter datagram do not
+ * change.
  *
  * When the kernel refuses a message, nothing here is patched up: the sender
  * marks the datagrams in question (ITEM_ALONE, ITEM_BARE) and coalesces what
  * is left of the window anew. So every message, also a retried one, is
  * written whole by the same code, and no vector of an earlier attempt
- * survives. The function does no I/O and reads no clock; all that it changes
- * outside of the window is that it claims tries.
+ * survives. The function does no I/O and reads no clock. Outside of the window
+ * it changes one thing: it claims tries.
  */
 #ifndef UDPGATHER_COALESCE_H
 #define UDPGATHER_COALESCE_H
@@ -85,8 +86,9 @@ struct item {
  * @older:	the train before it in the same hash bucket, or ITEM_END
  * @tos:	TOS of all of them
  * @ended:	nothing may follow
- * @is_due:	it has ended, being larger than the path is known to take; but
- *		it may be tried if the second datagram can claim that
+ * @is_due:	it has ended, because its segments are larger than the path is
+ *		known to take; but it is tried if its second datagram can claim
+ *		the try
  */
 struct train {
 	const struct ug_endpoint *to;

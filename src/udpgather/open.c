@@ -225,13 +225,13 @@ static void close_halves(struct ug_socket *sock)
 }
 
 /*
- * Open side sockets: like the main one, with smaller buffers, and without
- * merging, for the kernel delivers to them by mistake only.
+ * Open side sockets: like the main one, but with smaller buffers, and without
+ * merging, because they hardly ever receive.
  */
 static int open_sides(const struct opening *o, int h)
 {
 	struct side_sockets *sides = &o->sock->halves[h].sides;
-	struct opening side = *o; /* with a report that nobody reads */
+	struct opening side = *o; /* its report is not read */
 	size_t len = o->opt.buffer_len;
 
 	side.opt.buffer_len =
@@ -249,13 +249,15 @@ static int open_sides(const struct opening *o, int h)
 /*
  * Bind a half's sockets to one port.
  *
- * Whoever binds a port without SO_REUSEPORT has it alone, or fails. That is
- * how the first one is bound. Then it gets the option, by which the others may
- * follow. In the end the option goes off everywhere: nobody else can bind the
- * port after that, and the kernel does not deal what arrives to all of them
- * any more, but finds the first in its list. There it puts an IPv4 socket in
- * front, an IPv6 socket with SO_REUSEPORT at the end (udp_lib_get_port(), since
- * Linux 4.6): so the main socket is bound last in IPv4, and first in IPv6.
+ * A socket that is bound without SO_REUSEPORT has its port alone, or bind(2)
+ * fails. The first socket is bound like that. Then it gets the option, with
+ * which the others can bind the same port. In the end the option is switched
+ * off on all of them. After that nobody else can bind the port; and the kernel
+ * does not spread datagrams over the sockets any more, but delivers them to the
+ * first socket in its list. The kernel puts an IPv4 socket in front of that
+ * list, and an IPv6 socket with SO_REUSEPORT at its end (udp_lib_get_port(),
+ * since Linux 4.6). So the main socket is bound last in IPv4, and first in
+ * IPv6.
  */
 static int bind_sockets(struct opening *o, int h, uint16_t *port)
 {
@@ -300,7 +302,8 @@ static int open_half_with(struct opening *o, int h, uint16_t *port,
 		close_half(o->sock->sys, half);
 		return err;
 	}
-	/* The kernel doubles what it is given, and counts in these bytes. */
+	/* The kernel doubles the size that it is given, and SIOCOUTQ counts in
+	 * the doubled size. */
 	half->sides.main_cap = 2 * (int64_t)report_of(o, h)->sndbuf;
 	if (!half->sides.main_cap) /* it could not be read */
 		half->sides.main_cap = 2 * SIDE_BUFFER_LEN;
@@ -308,7 +311,7 @@ static int open_half_with(struct opening *o, int h, uint16_t *port,
 	return 0;
 }
 
-/* Open a half: with side sockets if they can be had. */
+/* Open a half, with side sockets if possible. */
 static int open_half(struct opening *o, int h, uint16_t *port)
 {
 	if (o->opt.side_sockets && open_half_with(o, h, port, true) == 0)

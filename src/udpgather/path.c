@@ -220,7 +220,7 @@ static struct path_entry *choose(struct path_table *t,
 	return make_room(t, t->sets[set_of(t, f->key)]);
 }
 
-/* An endpoint without traffic has some again: its next train is tried. */
+/* An endpoint without traffic has some again: its next train may be tried. */
 static void wake(struct path_table *t, const struct ug_endpoint *ep,
 		 int64_t now_ms)
 {
@@ -237,8 +237,8 @@ static void wake(struct path_table *t, const struct ug_endpoint *ep,
 }
 
 /*
- * Note that an endpoint has traffic. An entry that gets another key meanwhile
- * is tried a bit earlier or later.
+ * Note that an endpoint has traffic. If the entry gets another key meanwhile,
+ * the note goes to the wrong endpoint, which only shifts its next try.
  *
  * Return: true if it had none before.
  */
@@ -293,7 +293,7 @@ bool path_claim(struct path_table *t, const struct ug_endpoint *ep,
 	return is_mine;
 }
 
-/* The pause after a train was refused: new for news, longer for a try. */
+/* The pause after a refusal: shortest for a new limit, else twice the last. */
 static uint32_t next_pause(const struct fact *f, bool is_news)
 {
 	if (is_news)

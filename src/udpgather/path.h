@@ -11,23 +11,23 @@
  * The table has a fixed size. An entry that is pushed out costs one refused
  * system call when its endpoint is next sent a train, nothing else.
  *
- * Nothing is known for ever. Each entry has a pause, and when it is over one
- * train that the entry forbids is tried again: the sender that finds the entry
- * due claims the try, and everybody else's datagrams go on as before. A train
- * that passes removes the entry. One that is refused doubles the pause, from
- * PATH_PAUSE_MIN_MS to PATH_PAUSE_MAX_MS. A claim begins a new pause by
- * itself, so a train whose fate nobody hears of costs one pause. An endpoint
- * that had no traffic for PATH_IDLE_MS and has some again is due at once.
+ * Nothing is known for ever. Each entry has a pause. When the pause is over,
+ * the entry is *due*: one train that it forbids may be tried. The first sender
+ * that finds the entry due claims the try; all others send as before. A train
+ * that passes removes the entry. A train that is refused doubles the pause,
+ * from PATH_PAUSE_MIN_MS up to PATH_PAUSE_MAX_MS. The claim itself begins a new
+ * pause, so if the train's fate stays unknown, the next try comes one pause
+ * later. The entry of an endpoint that had no traffic for PATH_IDLE_MS and has
+ * some again is due at once.
  *
  * Some refusals may be chance (a firewall rule that limits a rate). Such a
- * one leaves a strike, which forbids nothing. PATH_STRIKES of them, without a
- * train to that address that passed in between, are a lesson.
+ * refusal leaves a *strike*, which forbids nothing. After PATH_STRIKES strikes,
+ * with no train to that address that passed in between, trains are forbidden.
  *
  * Time is a number of milliseconds that the caller brings. Reading takes no
  * lock: each entry has a sequence number, odd while it is written, and all its
- * fields are atomics. Nothing learned, which is the usual state, costs one
- * load. Writers, which are rare, take a mutex: whoever learns, and whoever
- * claims a try.
+ * fields are atomics. Usually the table is empty, and then reading costs one
+ * load. Learning and claiming a try take a mutex; both are rare.
  */
 #ifndef UDPGATHER_PATH_H
 #define UDPGATHER_PATH_H
@@ -40,14 +40,15 @@
 enum {
 	/* Entries that share a hash value. */
 	PATH_WAYS = 4,
-	/* Hash values: the table has 224 KiB, of which use touches pages. */
+	/* Sets, by hash. The table has 224 KiB; pages in use are memory. */
 	PATH_SETS = 1024,
 	/* The pause before a train is tried again: the first, and the longest. */
 	PATH_PAUSE_MIN_MS = 1000,
 	PATH_PAUSE_MAX_MS = 600000,
-	/* An endpoint without traffic for so long is tried again at once. */
+	/* After so long without traffic, an endpoint's next train is tried at
+	 * once. */
 	PATH_IDLE_MS = 10000,
-	/* Refusals in a row that are no chance any more. */
+	/* So many refusals in a row are not taken for chance any more. */
 	PATH_STRIKES = 3
 };
 
@@ -100,8 +101,8 @@ void path_forget_caps(struct path_table *t);
 /* path_knows() - is anything known of any endpoint? One load. Any thread. */
 static inline bool path_knows(const struct path_table *t)
 {
-	/* Partners: path_learn() and others; seen late, it costs one refused
-	 * call. */
+	/* Partners: path_learn() and others. A value that is seen late costs
+	 * one refused call. */
 	return atomic_load_explicit(&t->n_known, memory_order_acquire) != 0;
 }
 
@@ -111,8 +112,8 @@ static inline bool path_knows(const struct path_table *t)
  * @ep:		the endpoint
  * @now_ms:	the time; 0 if the caller did not ask for it, because nothing
  *		was known
- * @is_due:	set to: a larger train may be tried, once path_claim() has
- *		said yes; or NULL
+ * @is_due:	set to: true if a larger train may be tried, for which
+ *		path_claim() must return true; or NULL
  *
  * Any thread.
  *
@@ -152,26 +153,26 @@ uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
 		    uint32_t cap, int64_t now_ms, bool is_try);
 
 /**
- * path_strike() - keep that a train was refused, perhaps by chance
+ * path_strike() - note that a train was refused, perhaps by chance
  * @t:		the table
  * @ep:		the endpoint
  *
  * Any thread.
  *
- * Return: how many there were in a row.
+ * Return: strikes in a row, with this one.
  */
 unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep);
 
 /**
- * path_passed() - keep that a train passed
+ * path_passed() - note that a train passed
  * @t:		the table
  * @ep:		the endpoint
  * @segment_len: the size of its segments, in bytes
  *
- * Strikes are void, and so is a limit that the train was above. To be called
- * if path_knows(). Any thread.
+ * Strikes are forgotten, and so is a limit that the train was above. To be
+ * called only if path_knows(). Any thread.
  *
- * Return: true if a limit was void.
+ * Return: true if a limit was forgotten.
  */
 bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
 		 size_t segment_len);

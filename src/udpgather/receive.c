@@ -238,8 +238,8 @@ static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 }
 
 /*
- * The same for a side socket, which never merges, and so has no gate. After
- * one that brought something it is looked at again.
+ * The same for a side socket, which never merges, and so needs no gate. A side
+ * socket that gave something is read again later.
  */
 static int call_side(struct ug_receiver *r, const struct ug_sys *sys,
 		     struct half *half, unsigned int i)
@@ -372,7 +372,7 @@ static void wait_for(struct wait *w, struct ug_socket *sock, int family)
 	}
 }
 
-/* Have the side sockets read that poll(2) has named. */
+/* Note the side sockets that poll(2) has reported, to be read next. */
 static void note_sides(const struct wait *w)
 {
 	for (nfds_t i = 0; i < w->n; i++)

@@ -28,14 +28,14 @@
  * that is always the train's (EIO, EMSGSIZE, EINVAL) the first datagram is
  * proof enough, and one such train is a lesson. Any other error may be chance,
  * such as that of a firewall rule that limits a rate. There all datagrams must
- * pass, and PATH_STRIKES such trains in a row are a lesson. A lesson is of one
- * address, so nobody can switch segmentation off for others, and is tried
- * again by and by; see path.h.
+ * pass, and PATH_STRIKES such trains in a row are a lesson. A lesson is about
+ * one address only, so nobody can switch segmentation off for others. It is
+ * tried again after a pause; see path.h.
  *
- * Where an endpoint has been moved to a side socket (side.h), messages go to the
- * kernel by runs that leave by one socket. A full side socket holds its own
- * messages back, and no others. To whom what it holds back belongs is seen by
- * the status HELD, which becomes UG_UNSENT when the window is done.
+ * If an endpoint has been moved to a side socket (side.h), neighbouring
+ * messages that leave by the same socket go to the kernel together. A full side
+ * socket holds back its own messages, and no others. Datagrams that are held
+ * back have the status HELD, which becomes UG_UNSENT when the window is done.
  *
  * sendmmsg(2) reports an error only if it took no message at all, and a
  * message is refused before any of its segments left: so what is sent again
@@ -343,7 +343,7 @@ static enum verdict judge_other(struct sending *s, const struct train *t,
 	return blame(s, t, err);
 }
 
-/* The socket's buffer is full. What is urgent tries the others. */
+/* The socket's buffer is full. An urgent message tries the other sockets. */
 static enum verdict judge_full(struct sending *s, struct half *half,
 			       const struct train *t)
 {
@@ -354,7 +354,8 @@ static enum verdict judge_full(struct sending *s, struct half *half,
 	}
 	enum verdict verdict = wait_for(s, true);
 
-	/* Also if nothing was taken it must be known who asks for most. */
+	/* Count the bytes also if the kernel took nothing: the endpoint that
+	 * asks for most must be known. */
 	if (verdict == BLOCKED && s->way == SIDE_MAIN && half->sides.n)
 		side_count(&half->sides, t->to, t->bytes);
 	return verdict;
@@ -514,7 +515,7 @@ static void hold(struct sending *s, size_t k, size_t end)
 /*
  * The socket of the last message is full.
  *
- * Return: true if others may take more.
+ * Return: true if other sockets may take more.
  */
 static bool go_on(struct sending *s, struct half *half)
 {

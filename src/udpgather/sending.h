@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What one call of ug_send() works with: the thread's scratch, and the window
- * of datagrams that it looks at together. The window (window.c) checks the
- * datagrams and gives the account of them; send.c sends what is in it.
+ * of datagrams that it looks at together. window.c checks the datagrams of a
+ * window, and counts those that were not sent; send.c sends them.
  */
 #ifndef UDPGATHER_SENDING_H
 #define UDPGATHER_SENDING_H
@@ -17,7 +17,7 @@ enum {
 };
 
 enum {
-	/* Trains on trial in one window. More go unjudged. */
+	/* Most trains on trial in one window; further ones teach nothing. */
 	TRIALS = 64
 };
 
@@ -26,7 +26,8 @@ enum {
  * @segment_len: the size of its segments
  * @err:	the errno
  * @left:	datagrams that are not judged yet
- * @is_try:	it was a train that the path forbids, tried again
+ * @is_try:	the train was larger than the path is known to take, and was a
+ *		try
  * @is_void:	one of its datagrams failed
  */
 struct trial {
@@ -70,7 +71,8 @@ struct ug_batch {
  * @sent:	those of the window that were sent
  * @has_deadline: false to wait without end
  * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
- * @woken:	poll(2) said that there is room, and nothing was taken since
+ * @woken:	poll(2) has reported room, and the kernel has taken nothing
+ *		since
  * @stopped:	for each half: 0; UG_UNSENT if its main socket is blocked;
  *		-errno if it is broken. What follows gets this status.
  * @full:	for each half: a bit for each way that is blocked
@@ -114,7 +116,7 @@ static inline int half_index(const struct half *half)
  */
 void window_open(struct sending *s, bool busy[HALVES]);
 
-/* window_release() - what is HELD, and is for half @h, becomes unsent */
+/* window_release() - the HELD datagrams of half @h become unsent */
 void window_release(struct sending *s, int h);
 
 /* window_close() - count what was not sent of a window */

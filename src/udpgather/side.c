@@ -7,15 +7,19 @@
 #include <sys/ioctl.h>
 
 enum {
-	/* Parts of the main buffer: in use for CROWDED_MS, or at once. */
+	/* Parts of the main buffer. If a quarter has been in use for
+	 * CROWDED_MS, or a half is in use, an endpoint is moved. */
 	CROWDED_PART = 4,
 	FULL_PART = 2,
 	CROWDED_MS = 10,
-	/* More than this part must have come since an endpoint was moved. */
+	/* By this part of the buffer the waiting bytes must have grown since
+	 * the last endpoint was moved. */
 	RISE_PART = 16,
-	/* What may be handed over before the next look, if nothing is moved. */
+	/* After so much of the buffer was handed over, the sockets are looked
+	 * at. */
 	STRIDE_PART = 8,
-	/* Between looks: while it is crowded, and while an endpoint is moved. */
+	/* Time between looks, while the main socket is crowded, and while an
+	 * endpoint is moved. */
 	LOOK_MS = 1,
 	MOVED_LOOK_MS = 100,
 	/* How long a side socket is empty before its endpoints come back. */
@@ -71,8 +75,9 @@ unsigned int side_way(const struct side_sockets *s,
 /* ------------------------------------------------------- who is handed most */
 
 /*
- * The count of an endpoint. If all places are taken it takes over the smallest
- * with its bytes: so who has more than a sixteenth of all is never missed.
+ * Find or make the count of an endpoint. If all places are taken, it takes over
+ * the smallest count, bytes included. So an endpoint with more than a sixteenth
+ * of all bytes is never missed.
  */
 static struct side_count *find_count(struct side_sockets *s, uint64_t key,
 				     const struct ug_endpoint *ep)
@@ -97,7 +102,7 @@ static struct side_count *find_count(struct side_sockets *s, uint64_t key,
 void side_count(struct side_sockets *s, const struct ug_endpoint *ep,
 		uint64_t len)
 {
-	/* Somebody looks just now: this one is not counted. */
+	/* Another thread is looking at the sockets: do not count. */
 	if (pthread_mutex_trylock(&s->mutex))
 		return;
 	find_count(s, key_of(s, ep), ep)->len += len;
@@ -166,7 +171,8 @@ static void add_moved(struct side_sockets *s, uint32_t n)
 	atomic_fetch_add_explicit(&s->n_moved, n, memory_order_relaxed);
 }
 
-/* Move the heaviest endpoint. Return: true if there is one, and a place. */
+/* Move the endpoint that was handed most bytes. Return: true if there is one,
+ * and there is a place for it. */
 static bool move(struct side_sockets *s, const struct ug_sys *sys,
 		 struct side_news *news)
 {
@@ -188,7 +194,7 @@ static bool move(struct side_sockets *s, const struct ug_sys *sys,
 	return true;
 }
 
-/* The endpoints of a side socket go by the main socket again. */
+/* Let the endpoints of a side socket leave by the main socket again. */
 static void come_back(struct side_sockets *s, unsigned int way)
 {
 	for (unsigned int i = 0; i < SIDE_ENDPOINTS; i++) {
@@ -215,7 +221,7 @@ static void set_crowded(struct side_sockets *s, bool is_crowded, int64_t now)
 static bool must_move(const struct side_sockets *s, int64_t waiting,
 		      int64_t now, bool was_full)
 {
-	/* What was there before does not come from who is left. */
+	/* Bytes that waited before may be of the endpoint that moved. */
 	if (!was_full && waiting - s->low < s->main_cap / RISE_PART)
 		return false;
 	return was_full || waiting >= s->main_cap / FULL_PART ||
@@ -280,7 +286,8 @@ static bool look(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 	return has_news;
 }
 
-/* While something is crowded or moved the clock says when to look. */
+/* Is it time to look, by the clock? Only if the main socket is crowded or an
+ * endpoint is moved. */
 static bool is_due(const struct side_sockets *s, const struct ug_sys *sys)
 {
 	/* Partner: look(). */
@@ -292,7 +299,8 @@ static bool is_due(const struct side_sockets *s, const struct ug_sys *sys)
 bool side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 	       uint64_t len, bool was_full, struct side_news *news)
 {
-	/* Two threads may lose some of what they add: it is no exact sum. */
+	/* The sum is not exact: of two threads that add at once, one may be
+	 * lost. */
 	uint64_t sum =
 		atomic_load_explicit(&s->handed, memory_order_relaxed) + len;
 	bool is_time = sum >= (uint64_t)s->main_cap / STRIDE_PART || was_full ||
@@ -314,7 +322,7 @@ void side_set_input(struct side_sockets *s, unsigned int i)
 
 int side_take_input(struct side_sockets *s)
 {
-	/* Partner: side_set_input(). There is hardly ever any. */
+	/* Partner: side_set_input(). Usually there is no input. */
 	uint32_t all =
 		atomic_load_explicit(&s->has_input, memory_order_relaxed);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Side sockets: what is sent to a slow endpoint waits apart from the rest.
+ * Side sockets: datagrams to a slow endpoint wait apart from all others.
  *
  * The kernel charges a datagram to the send buffer of its socket until the
  * network device has sent it. So if one endpoint is behind a slow link with a
@@ -17,14 +17,15 @@
  * harm, because its side socket is empty. An endpoint comes back when its side
  * socket was found empty for a second.
  *
- * A side socket has a smaller buffer. When it is full, what is for its
- * endpoints is left unsent, and nothing else is.
+ * A side socket has a smaller buffer. When it is full, only datagrams for its
+ * own endpoints are left unsent.
  *
  * All of this is of fixed size. As long as nothing is crowded, sending costs an
  * addition and a comparison for each call, and one SIOCOUTQ for each eighth of
  * the main buffer that is handed over. Which endpoints are moved is read
- * without a lock. What decides who moves is under a mutex that nobody waits
- * for: a thread that finds it taken leaves the look to the one that has it.
+ * without a lock. The data by which an endpoint is chosen is under a mutex that
+ * nobody waits for: a thread that finds it taken leaves the look at the sockets
+ * to the thread that has it.
  *
  * Members are marked with who may touch them:
  *	[I]	immutable once ug_open() returned
@@ -47,7 +48,7 @@ enum {
 	SIDE_ENDPOINTS = 32,
 	/* Endpoints whose bytes are counted while the main socket is crowded. */
 	SIDE_COUNTED = 16,
-	/* What a datagram takes in the send buffer beside its bytes: about. */
+	/* Bytes of send buffer that a datagram takes beside its own, about. */
 	SIDE_OVERHEAD = 512,
 };
 
@@ -77,11 +78,12 @@ struct side_count {
  * @next_look_ms: [a] while something is crowded or moved: when to look again
  * @mutex:	of the rest
  * @crowded_ms:	[m] since when the main socket is crowded, or when an endpoint
- *		was moved since
- * @low:	[m] the least that was seen waiting in the main socket since an
- *		endpoint was moved
+ *		was last moved, if that is later
+ * @low:	[m] the fewest bytes seen waiting in the main socket since the
+ *		last endpoint was moved
  * @empty_ms:	[m] since when each side socket was found empty; -1: it was not
- * @counts:	[m] who was handed most by the main socket since @crowded_ms
+ * @counts:	[m] bytes that the main socket was handed, by endpoint, since
+ *		@crowded_ms
  * @n_counts:	[m] how many of them are in use
  */
 struct side_sockets {
@@ -121,15 +123,16 @@ void side_deinit(struct side_sockets *s);
 /* side_in_use() - is an endpoint moved? Any thread. */
 static inline bool side_in_use(const struct side_sockets *s)
 {
-	/* Partners: move(), come_back(). Seen late, a datagram leaves by the
-	 * socket of before. */
+	/* Partners: move(), come_back(). If a change is seen late, a datagram
+	 * leaves by the previous socket. */
 	return atomic_load_explicit(&s->n_moved, memory_order_relaxed);
 }
 
 /* side_is_counting() - does side_count() count now? Any thread. */
 static inline bool side_is_counting(const struct side_sockets *s)
 {
-	/* Partner: look_at_main(). Seen late, a datagram is not counted. */
+	/* Partner: look_at_main(). If a change is seen late, a datagram is not
+	 * counted. */
 	return atomic_load_explicit(&s->is_crowded, memory_order_relaxed);
 }
 
@@ -165,7 +168,7 @@ void side_set_input(struct side_sockets *s, unsigned int i);
  * side_take_input() - a side socket that may have something to read
  * @s:		side sockets
  *
- * It counts as having nothing from now on. Any thread.
+ * From now on the socket counts as having nothing to read. Any thread.
  *
  * Return: its number; -1 if there is none.
  */

@@ -200,7 +200,7 @@ bool errno_may_be_chance(int err)
 	return err != EIO && err != EMSGSIZE && err != EINVAL;
 }
 
-/* No trains to this endpoint; told when there were some before. */
+/* Forbid trains to this endpoint. Notice if there were some before. */
 static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 		      const struct lesson *l)
 {
@@ -210,7 +210,7 @@ static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 			    (int)l->segment_len);
 }
 
-/* Only smaller segments to this endpoint; told when it is new. */
+/* Allow only smaller segments to this endpoint. Notice if the limit is new. */
 static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
 		const struct lesson *l)
 {
@@ -221,11 +221,11 @@ static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
 }
 
 /*
- * EIO is a matter of the device that the route leads to, and EINVAL for small
- * segments one of the kernel, if not of an odd route. Neither is taken for a
- * matter of the machine or the family: a peer that roams chooses the routes of
- * its addresses, and would switch segmentation off for all others. The price
- * where it is the machine's is one refused train for each address and pause.
+ * EIO comes from the device that the route leads to. EINVAL for small segments
+ * comes from the kernel, or from an odd route. Neither forbids trains for the
+ * whole family: a peer that roams chooses the routes of its addresses, and
+ * could switch segmentation off for all others. If the machine is the cause,
+ * each address costs one refused train in each pause.
  */
 void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
 		  const struct lesson *lesson)

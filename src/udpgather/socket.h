@@ -106,7 +106,8 @@ struct lesson {
 };
 
 /**
- * errno_may_be_chance() - may a train be refused so and the next one pass?
+ * errno_may_be_chance() - may a train be refused with this errno, and the next
+ * one pass?
  * @err:	the errno
  *
  * Return: false for EIO, EMSGSIZE and EINVAL: all trains like it are refused.
@@ -114,7 +115,7 @@ struct lesson {
 bool errno_may_be_chance(int err);
 
 /**
- * socket_learn() - keep what a refused train has shown
+ * socket_learn() - learn from a refused train
  * @sock:	the socket
  * @ep:		where it went
  * @lesson:	the train. If its errno may be chance, all its datagrams have
@@ -126,7 +127,7 @@ void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
 		  const struct lesson *lesson);
 
 /**
- * socket_train_passed() - keep that a train was taken, if path_knows()
+ * socket_train_passed() - note that a train was taken; only if path_knows()
  * @sock:	the socket
  * @ep:		where it went
  * @segment_len: the size of its segments, in bytes

@@ -7,7 +7,7 @@
 
 #include "udpgather/sending.h"
 
-/* What is the same for all datagrams to one endpoint. */
+/* Properties that all datagrams to one endpoint share. */
 struct route {
 	int err; /* 0, or why nothing can be sent there */
 	int half;

@@ -374,9 +374,8 @@ int ug_fd(const struct ug_socket *sock, int family);
  * Side sockets are more sockets on the same port. Datagrams to an endpoint that
  * pile up in the main socket's send buffer leave by a side socket, and so do
  * not hold up others; see ug_open(3). The kernel delivers input to the main
- * socket, but does not promise to: watch the side sockets for input, too, and
- * call ug_side_ready() when there is some. An ug_receive() that waits does both
- * itself. Any thread.
+ * socket, but does not promise to: watch the side sockets, too, and then call
+ * ug_side_ready(). An ug_receive() that waits does both. Any thread.
  *
  * Return: the descriptor, which still belongs to the socket; -ENOENT if there
  * are fewer; -EAFNOSUPPORT if that family is not open.
@@ -716,8 +715,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @split_other: the same because of EPERM, EACCES or an unusual errno
  * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
  * @set_aside:	endpoints that were moved to a side socket
- * @side_full:	datagrams UG_UNSENT because their socket was full while another
- *		one of the family was not
+ * @side_full:	datagrams UG_UNSENT as only their socket of the family was full
  */
 struct ug_send_stats {
 	uint64_t datagrams;

@@ -67,6 +67,26 @@ DIRECT_6(recvfrom)
 DIRECT_3(recvmsg)
 DIRECT_2(shutdown)
 
+/* These have no number of their own. */
+
+long direct_recv(long fd, long data, long len, long flags) __asm__("recv");
+long direct_recv(long fd, long data, long len, long flags)
+{
+	return syscall(SYS_recvfrom, fd, data, len, flags, 0L, 0L);
+}
+
+long direct_send(long fd, long data, long len, long flags) __asm__("send");
+long direct_send(long fd, long data, long len, long flags)
+{
+	return syscall(SYS_sendto, fd, data, len, flags, 0L, 0L);
+}
+
+long direct_accept(long fd, long name, long len) __asm__("accept");
+long direct_accept(long fd, long name, long len)
+{
+	return syscall(SYS_accept4, fd, name, len, 0L);
+}
+
 /* The same name, as other files see it. */
 extern char visible[] __asm__("socket");
 

@@ -13,14 +13,15 @@
 
 #include "base/bytes.h"
 
-/* Digits only: strtoul alone would take signs and spaces. */
-static int parse_number(const char *text, unsigned long max, uint32_t *out)
+/* Digits only: strtoull alone would take signs and spaces. */
+static int parse_number(const char *text, uint32_t max, uint32_t *out)
 {
 	size_t len = strspn(text, "0123456789");
 
 	if (!len || len > 10 || text[len])
 		return -EINVAL;
-	unsigned long n = strtoul(text, NULL, 10);
+	/* 64 bits: ten digits may be more than 32 bits have room for. */
+	unsigned long long n = strtoull(text, NULL, 10);
 
 	if (n > max)
 		return -EINVAL;

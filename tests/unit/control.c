@@ -151,8 +151,9 @@ static void parse_v4(void **state)
 	d.len -= CMSG_SPACE(sizeof(info));
 	/* An int, not 16 bits. */
 	assert_int_equal(out.segment_len, 70000);
-	/* The last message may come without its padding. */
-	assert_int_equal(control_parse(d.bytes, d.len - 4, &out), 0);
+	/* The last message may come without its padding, if it has some. */
+	d.len -= CMSG_SPACE(sizeof(segment)) - CMSG_LEN(sizeof(segment));
+	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
 	assert_int_equal(out.segment_len, 70000);
 }
 

@@ -52,7 +52,7 @@ static const struct {
 	/* 10 */ { LIMIT, SIZE_MAX, 0 },
 	/* 11 */ { LIMIT + 1, 1, 0 },
 	/* 12 */ { UINT64_MAX, 1, 0 },
-	/* 13 */ { 0, SIZE_MAX, (size_t)LIMIT },
+	/* 13 */ { 0, SIZE_MAX, SIZE_MAX < LIMIT ? SIZE_MAX : (size_t)LIMIT },
 };
 
 static void test_reserve(void **state)

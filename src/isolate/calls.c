@@ -167,6 +167,9 @@ const struct call isolate_calls[] = {
 		IS(3, MREMAP_MAYMOVE)), /* realloc(3) */
 	CALL("munmap", CONTROL, BUT_LOG),
 	MADVISE(MADV_DONTNEED, ALL, NONE),
+#ifndef __GLIBC__
+	MADVISE(MADV_FREE, NONE, BUT_LOG), /* free(3) */
+#endif
 	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* a million prefixes */
 	MADVISE(MADV_DONTFORK, CONTROL, HANDSHAKER),
 	/* Secrets, where there is no memfd_secret. */
@@ -200,6 +203,10 @@ const struct call isolate_calls[] = {
 	CALL("gettid", NONE, ALL),
 	CALL_IF("tgkill", "SIGABRT", NONE, ALL, IS(0, FILTER_PID),
 		IS(1, FILTER_TID), IS(2, SIGABRT)),
+#ifndef __GLIBC__
+	CALL_IF("tkill", "SIGABRT", NONE, ALL, IS(0, FILTER_TID),
+		IS(1, SIGABRT)),
+#endif
 
 	CALLS_LAST,
 };

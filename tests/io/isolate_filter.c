@@ -67,7 +67,7 @@ static int bind_socket(void)
 
 static int accept_client(void)
 {
-	return is_bad_descriptor(accept4(-1, NULL, NULL, 0));
+	return is_bad_descriptor(accept4(-1, NULL, NULL, SOCK_CLOEXEC));
 }
 
 static int send_request(void)

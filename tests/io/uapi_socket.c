@@ -237,6 +237,8 @@ static _Atomic bool is_over;
 /* Held while a socket closes: who has found its file and asks it only then would
  * remove that of the next. */
 static pthread_mutex_t closing = PTHREAD_MUTEX_INITIALIZER;
+/* A mutex does not say who is next: this one asks for it, the other one waits. */
+static _Atomic bool is_asked_for;
 
 /* What wg(8) does: a file that refuses a connection was left behind. */
 static void *tidy_up(void *arg)
@@ -247,6 +249,8 @@ static void *tidy_up(void *arg)
 	while (!atomic_load(&is_over)) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+		while (atomic_load(&is_asked_for))
+			sched_yield();
 		pthread_mutex_lock(&closing);
 		if (connect(fd, (void *)&addr, sizeof(addr)) < 0 &&
 		    errno == ECONNREFUSED)
@@ -272,7 +276,9 @@ static void never_refuses(void **state)
 	for (int i = 0; i < 3000; i++) {
 		assert_int_equal(uapi_socket_open(&sock, directory, "wg0"), 0);
 		assert_true(uapi_socket_has_file(&sock));
+		atomic_store(&is_asked_for, true);
 		pthread_mutex_lock(&closing);
+		atomic_store(&is_asked_for, false);
 		uapi_socket_close(&sock);
 		pthread_mutex_unlock(&closing);
 	}

@@ -120,8 +120,10 @@ static size_t tell_loss(char *buf, int fd, uint64_t n)
 	struct line line = { .len = 0 };
 
 	put_head(&line, fd == STDERR_FILENO ? "ERROR" : "DEBUG");
-	put(&line, "%" PRIu64 " line%s of the log lost: not taken in time", n,
-	    n == 1 ? "" : "s");
+	put(&line,
+	    "%" PRIu64 " line%s of the log lost: the reader was too slow, or "
+	    "writing failed",
+	    n, n == 1 ? "" : "s");
 	line.text[line.len++] = '\n';
 	memcpy(buf, line.text, line.len);
 	return line.len;

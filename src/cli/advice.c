@@ -115,8 +115,9 @@ static void name_thread_limit(char *buf, size_t cap, const char *user)
 	else if (threads != RLIM_INFINITY && getuid() != 0)
 		snprintf(buf, cap,
 			 ": user %s%s%u%s may have no more threads: "
-			 "RLIMIT_NPROC is %llu for all of this user's on the "
-			 "host and in its containers together; or " OF_GROUP,
+			 "RLIMIT_NPROC is %llu for all threads of this user, "
+			 "on the host and in its containers together; "
+			 "or " OF_GROUP,
 			 user ? user : "", user ? " (" : "",
 			 (unsigned int)getuid(), user ? ")" : "",
 			 (unsigned long long)threads);

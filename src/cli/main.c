@@ -139,7 +139,7 @@ static void warn(const struct options *options)
 	if (options->bad_foreground)
 		fprintf(stderr,
 			"wiregather: WG_PROCESS_FOREGROUND is not 1, so it "
-			"means nothing: %s\n",
+			"has no effect: %s\n",
 			options->bad_foreground);
 }
 

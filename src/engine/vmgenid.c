@@ -128,17 +128,18 @@ void vmgenid_open(struct vmgenid *v)
 
 	*v = (struct vmgenid){ .fd = open_socket() };
 	if (v->fd < 0)
-		log_event("a snapshot of this machine that is resumed is not "
-			  "noticed: no events of the kernel: %s",
+		log_event("a resume of this machine from a snapshot is not "
+			  "noticed: cannot hear events of the kernel: %s",
 			  strerror(-v->fd));
 	else if (owner == 0)
-		log_event("a snapshot of this machine that is resumed is not "
-			  "noticed: the kernel sends no events into a user "
+		log_event("a resume of this machine from a snapshot is not "
+			  "noticed: the kernel sends no events into this user "
 			  "namespace");
 	else if (owner < 0)
-		log_event("a snapshot of this machine that is resumed may not "
-			  "be noticed: cannot tell whose this namespace is: %s",
-			  strerror(-owner));
+		log_event(
+			"a resume of this machine from a snapshot may not be "
+			"noticed: cannot tell which user namespace this is: %s",
+			strerror(-owner));
 }
 
 void vmgenid_close(struct vmgenid *v)

@@ -105,8 +105,9 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 			 "there is no user %s", name);
 	else if (err)
 		snprintf(isolate->why, sizeof(isolate->why),
-			 "user %s is root in another group, or somebody else "
-			 "in root's: name another one, or root (0:0)",
+			 "user %s is root with another group, or another user "
+			 "with root's group: name another one, or root "
+			 "(0:0)",
 			 name);
 	return err;
 }
@@ -121,9 +122,9 @@ static int change_user(struct isolate *isolate)
 	if (geteuid() != 0 && !is_wanted)
 		return 0;
 	if (!isolate->user.uid)
-		add_missing(isolate, "runs on as root, as --user has it, so "
-				     "files of root are kept from it by the "
-				     "other layers alone");
+		add_missing(isolate,
+			    "runs on as root, as --user has it, so "
+			    "only the other layers keep files of root from it");
 	/* Root, too, has other groups to give up. */
 	if (isolate->user.uid && user_is(&isolate->user))
 		return 0;
@@ -245,7 +246,7 @@ static int check_threads(struct isolate *isolate)
 	if (n == n_known)
 		return 0;
 	snprintf(isolate->why, sizeof(isolate->why),
-		 "%u threads are there, and %u have given up their rights", n,
+		 "there are %u threads, and %u have given up their rights", n,
 		 n_known);
 	return -EPERM;
 }

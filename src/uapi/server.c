@@ -393,8 +393,8 @@ static int watch_file(struct uapi_server *server)
 	err = open_inotify(server);
 	if (!err || (err == -EMFILE && !has_descriptor(server->socket.fd)))
 		return err;
-	log_error("uapi: no inotify to watch %s with: %s%s; it is looked for "
-		  "every %d s",
+	log_error("uapi: cannot watch %s by inotify: %s%s; looking for it "
+		  "every %d s instead",
 		  server->socket.path, strerror(-err), inotify_hint(err),
 		  (int)(LOOK_NS / NSEC_PER_SEC));
 	server->look_at = uapi_now() + LOOK_NS;

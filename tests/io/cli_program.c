@@ -248,7 +248,7 @@ static void strange_environment(void **state)
 		     "and silent, so errors are logged: info\n");
 	assert_int_equal(run("WG_PROCESS_FOREGROUND=yes $W wg7"), 0);
 	assert_string_equal(output, "wiregather: WG_PROCESS_FOREGROUND is not "
-				    "1, so it means nothing: yes\n");
+				    "1, so it has no effect: yes\n");
 	end(find_child());
 	assert_int_equal(run("LOG_LEVEL=silent WG_PROCESS_FOREGROUND=0 $W wg7"),
 			 0);

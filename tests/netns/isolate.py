@@ -131,7 +131,7 @@ def users(l):
         tunnel.stop()
         check(not os.path.exists(tunnel.socket), "the socket file is left")
     for user, word in (("none-such", "no user none-such"),
-                       ("0:1000", "is root in another group")):
+                       ("0:1000", "is root with another group")):
         done = a.run(l.daemon, "-f", "--user", user, "wga",
                      check_status=False)
         check_equal(done.returncode, 1, f"status after: {done.stdout}")

@@ -105,6 +105,13 @@ deb: ## Debian packages into build/deb/, built twice and compared, and lintian
 deb-trial: deb ## and installs them in an overlay, runs debian/tests, removes them
 	tools/deb-trial $(BUILD)/deb
 
+static: ## one static program, with musl, in build/static/
+	tools/static
+
+image: static ## an image of containers from it, in build/image/ and build/image.tar
+	tools/image
+	tests/api/image.py build/static/wiregather
+
 clean: ## remove all build directories
 	rm -rf build build-*
 
@@ -112,4 +119,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial clean help
+	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial static image clean help

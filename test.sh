@@ -13,6 +13,11 @@ tools/install-deps
 # Other implementations to talk to; without them those tests skip, and say so.
 tests/interop/install-deps build/interop ||
 	echo "test.sh: no interop tests with what is missing"
+# One static program with musl, of which the image's test makes an image.
+tools/static build/static || {
+	echo "test.sh: no static program, so no test of the image"
+	rm -f build/static/wiregather
+}
 
 logs=
 status=0

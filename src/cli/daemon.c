@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,9 @@ int daemon_fork(struct daemon *daemon)
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
+	/* Whoever has started this may ignore it, and then no status is kept of a
+	 * child that has ended. */
+	signal(SIGCHLD, SIG_DFL);
 	pid = fork();
 	if (pid < 0) {
 		err = -errno;

@@ -34,6 +34,8 @@ struct daemon {
  * daemon_fork() - split in two
  * @daemon:	filled in both processes
  *
+ * SIGCHLD is no longer ignored after this, if it was.
+ *
  * Return: 0; -errno.
  */
 int daemon_fork(struct daemon *daemon);

@@ -97,6 +97,13 @@ static int crashing(void)
 	_exit(0);
 }
 
+/* A starter that ignores SIGCHLD hands that on, and then waitpid(2) fails. */
+static int crashing_unwaited(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+	return crashing();
+}
+
 static int exiting(void)
 {
 	struct daemon daemon;
@@ -112,6 +119,8 @@ static void ends_without_a_word(void **state)
 {
 	(void)state;
 	assert_int_equal(run(crashing), 1);
+	assert_string_equal(text, "wiregather: ended by signal 9 (Killed)\n");
+	assert_int_equal(run(crashing_unwaited), 1);
 	assert_string_equal(text, "wiregather: ended by signal 9 (Killed)\n");
 	assert_int_equal(run(exiting), 1);
 	assert_string_equal(text, "wiregather: ended with status 5\n");

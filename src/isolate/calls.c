@@ -7,26 +7,26 @@
  * options, flags and requests are not the same on all of them. It is not linked
  * into anything: see calls.h.
  *
- * An entry is something that is asked of the kernel. It names all the calls by
- * which a C library may ask for it. 32-bit systems have most of those with a
- * number in the name; of some calls arm64 has the newer one alone. Names that an
- * architecture does not have are left out there.
+ * An entry is one service of the kernel. It names all the calls by which a C
+ * library may ask for the service. 32-bit systems have most of the names with a
+ * number in them; of some pairs of calls arm64 has only the newer one. Names
+ * that an architecture does not have are left out there.
  *
- * Something that is SEEN is done by that thread of a daemon in the test that
- * watches one at work (tests/netns/isolate.py); that test fails if it is not,
- * so nothing stays here that is not used any more. A RARE one has its reason
- * beside it.
+ * A test watches a daemon at work (tests/netns/isolate.py). It fails if a
+ * thread does not make a call that the table calls seen for it (argument @s of
+ * CALL), so unused entries do not stay. Threads that make a call only rarely
+ * (argument @r) have the reason beside them.
  *
  * What is looked at in the arguments:
- *  - A socket is UDP over IP. So no Unix socket can be connected to: with
- *    CAP_DAC_OVERRIDE that would be any.
+ *  - A new socket is UDP over IP. So no Unix socket can be connected to; with
+ *    CAP_DAC_OVERRIDE any of them could be.
  *  - Options of sockets and requests to devices are those in use.
  *  - No memory can be mapped or made executable, or be mapped over other memory.
  *  - A futex is waited for and woken, and no more: the kernel's code for priority
  *    inheritance and for moving waiters is out of reach.
  *  - The only signal is the SIGABRT of a thread to itself.
- * The kernel takes the lower 32 bits of an int, and nothing says what is in the
- * others: so only these are compared.
+ * Only the lower 32 bits of an argument are compared: the kernel uses only
+ * those of an int, and the upper ones may hold anything.
  */
 #include "isolate/calls.h"
 
@@ -60,9 +60,10 @@
 #endif
 
 /*
- * Where there are two, mmap() takes its arguments in memory (i386), so that no
- * filter sees them: the other one is used by all. s390x has that one alone, and
- * there mprotect() and PR_SET_MDWE are all that forbids executable memory.
+ * i386 has two calls. The older one, mmap(), takes its arguments in memory,
+ * where no filter sees them, so the table has mmap2(). s390x has only a call
+ * that takes its arguments in memory. There only the rule on mprotect() and
+ * PR_SET_MDWE forbid executable memory.
  */
 #ifdef SYS_mmap2
 #define MMAP "mmap2"

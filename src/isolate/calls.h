@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of system calls that each thread may make, as calls.c has it for the
- * machine that runs the program and make_filter.c reads it on the machine that
- * builds it. The latter finds it in the object file by its first bytes.
+ * The table of system calls that each thread may make. calls.c is compiled for
+ * the machine that runs the program. make_filter.c runs on the machine that
+ * builds, and finds the table in the object file of calls.c by its first bytes.
  *
- * Types and constants of the two may differ, and so may their byte order. So
- * everything here is made of single bytes.
+ * Types, constants and byte order of the two machines may differ. So everything
+ * here is made of single bytes.
  */
 #ifndef ISOLATE_CALLS_H
 #define ISOLATE_CALLS_H
@@ -14,7 +14,7 @@
 
 #include "isolate/filter.h"
 
-/* The first bytes. */
+/* The first bytes of the table. */
 #define CALLS_MAGIC "wiregather's table of calls"
 
 enum {
@@ -32,9 +32,9 @@ enum thread {
 	RCU = 16,
 	LOG = 32,
 
-	/* Those that move packets. */
+	/* The threads that move packets. */
 	MOVERS = WORKER | HELPER,
-	/* Those that make and free what belongs to peers. */
+	/* The threads that make and free peers and their parts. */
 	KEEPERS = CONTROL | HANDSHAKER | RCU,
 	BUT_LOG = MOVERS | KEEPERS,
 	ALL = BUT_LOG | LOG,
@@ -55,10 +55,10 @@ struct condition {
 };
 
 /**
- * struct call - something that is asked of the kernel, in a way in which it may be
- * @names:	of the calls that do it, with blanks between; a C library and an
- *		architecture have some of them. One that is repeated may be made
- *		in each of the ways
+ * struct call - a service of the kernel, and one way to ask for it
+ * @names:	names of the calls for it, with blanks between; a C library and
+ *		an architecture have some of them. A name in several entries may
+ *		be called in each of their ways
  * @word:	what strace(1) shows of this way, or "-"
  * @seen:	threads that make one of the calls in the test, see calls.c
  * @rare:	threads that may make them, but do not in each run of the test
@@ -92,7 +92,7 @@ extern const struct call isolate_calls[];
 		.names = "" \
 	}
 
-/* Conditions: the argument is it; but for some bits; has none of these bits. */
+/* Conditions: argument @n is @v; is @v but for @flags; has no bit of @flag. */
 #define IS(n, v)                                             \
 	{                                                    \
 		.arg = (n), .mask = CALLS_BYTES(UINT32_MAX), \
@@ -108,7 +108,7 @@ extern const struct call isolate_calls[];
 		.arg = (n), .mask = CALLS_BYTES(flag) \
 	}
 
-/* Entries: names, threads that are seen to make it, and others that may. */
+/* Entries: names, threads that make the calls in the test, others that may. */
 #define CALL(n, s, r)                                             \
 	{                                                         \
 		.names = n, .word = "-", .seen = (s), .rare = (r) \

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The system calls that a thread may make from now on. The list, with the
- * arguments that are looked at, is in calls.c; make_filter.c makes one BPF program
- * of it for each thread when the project is built, so that nothing of it costs
- * time or memory later.
+ * The system calls that a thread may make from now on. The table is calls.c,
+ * with the arguments that are looked at. make_filter.c makes a BPF program for
+ * each thread of it when the project is built, so the daemon spends neither
+ * time nor memory on that.
  */
 #ifndef ISOLATE_FILTER_H
 #define ISOLATE_FILTER_H
@@ -27,7 +27,7 @@
  * thread's name in the kernel. Needs no_new_privs.
  *
  * Return: 0; -ENOTSUP: built without; -ENOENT: there is no such list;
- * -EOPNOTSUPP: the program's calls of sockets are not those that are on it (see
+ * -EOPNOTSUPP: the program's calls of sockets are not the listed ones (see
  * socketcall.h); -errno.
  */
 int filter_install(const char *thread);

@@ -10,12 +10,12 @@
  *		print the table, a line for each way and thread: NAMES with "|"
  *		between, WORD, THREAD, "seen" or "rare"
  *
- * i386 and s390x have an older way for calls of sockets besides their own
- * numbers: socketcall(2), whose arguments are in memory, where no filter sees
- * them. For a rule about such a call libseccomp adds one for the older way, and
- * leaves conditions on arguments out of it without a word. So the older way is
- * forbidden here, and each filter that was made is tried: a call that is not in
- * the table, or not in this way, must not pass it.
+ * On i386 and s390x the calls of sockets have numbers of their own, and an
+ * older way, socketcall(2), whose arguments are in memory, where no filter sees
+ * them. For a rule about such a call libseccomp adds a rule for the older way,
+ * and silently leaves out the conditions on arguments. So the older way is
+ * forbidden here. And each filter is tried after it was made: it must not let a
+ * call pass that is not in the table, or whose arguments are not.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -150,7 +150,7 @@ static int read_table(const char *path)
 
 /* ------------------------------------------------------------ the filter */
 
-/* The numbers are this machine's, which libseccomp translates. */
+/* The numbers are those of this machine; libseccomp translates them. */
 static int allow(scmp_filter_ctx ctx, const struct call *call)
 {
 	struct scmp_arg_cmp args[CALLS_CONDITIONS_MAX] = { 0 };
@@ -168,14 +168,14 @@ static int allow(scmp_filter_ctx ctx, const struct call *call)
 		args[i].datum_a = from_bytes(call->conditions[i].mask);
 		args[i].datum_b = from_bytes(call->conditions[i].value);
 	}
-	/* One that the architecture does not have is left out. */
+	/* A call that the architecture does not have is left out. */
 	for (int i = 0; !err && i < n_numbers; i++)
 		err = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, numbers[i], n,
 					     args);
 	return err;
 }
 
-/* Before any other: byte orders cannot be mixed. */
+/* To be called before rules are added: byte orders cannot be mixed. */
 static int choose_architecture(scmp_filter_ctx ctx, uint32_t architecture)
 {
 	int err;
@@ -187,8 +187,9 @@ static int choose_architecture(scmp_filter_ctx ctx, uint32_t architecture)
 }
 
 /*
- * Keep libseccomp from allowing the ways whose arguments are in memory. An action
- * that is the default cannot be added, so it is another, till it is printed.
+ * Keep libseccomp from allowing the ways whose arguments are in memory. A rule
+ * cannot have the default action, so this rule has another one, which
+ * export_program() replaces.
  */
 static int forbid_others(scmp_filter_ctx ctx, uint32_t architecture)
 {
@@ -208,7 +209,7 @@ static int fill(scmp_filter_ctx ctx, uint32_t architecture, enum thread thread)
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
 				       SCMP_ACT_KILL_PROCESS);
-	/* A tree: the common calls are not behind all others. */
+	/* A tree, so that no common call is checked after all others. */
 	if (!err)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (!err)
@@ -231,7 +232,7 @@ static bool is_swapped(uint32_t architecture)
 	return is_little != !!(architecture & __AUDIT_ARCH_LE);
 }
 
-/* What libseccomp writes is for the machine that runs it. */
+/* libseccomp writes in the byte order of the machine that runs the filter. */
 static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
 			  struct program *program)
 {
@@ -268,7 +269,7 @@ static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
  * @number:	of the call
  * @architecture: token
  * @args:	lower halves of the arguments; the upper ones are 0
- * @has_any_args: they may be anything, @args is of no matter
+ * @has_any_args: the arguments may be anything, and @args is not used
  */
 struct attempt {
 	uint32_t number;
@@ -297,7 +298,7 @@ static uint32_t load(const struct attempt *attempt, uint32_t offset)
  * run_from() - what a filter does with a call
  * @program:	filter
  * @i:		instruction to begin with
- * @a:		the number that was loaded before
+ * @a:		the number that was loaded last
  * @attempt:	the call
  *
  * Return: an action; SCMP_ACT_LOG for code that is not known. With any arguments:
@@ -379,9 +380,10 @@ static enum rule look_up(uint32_t architecture, uint32_t number,
 }
 
 /*
- * Do all calls end the process that are not in the table, or not in this way? One
- * that is not there must have no way at all. To others arguments are given that
- * are in no way: all bits of each are set.
+ * Does the filter end the process for every call that is not in the table, and
+ * for calls with other arguments? A call that is not in the table must not pass
+ * with any arguments. A call with conditions is tried with all bits of each
+ * argument set, which no condition allows.
  */
 static int try(const struct program *program, uint32_t architecture,
 	       enum thread thread)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * On i386, s390x and a few others the C library makes all calls of sockets by one
- * system call, socketcall(2), with the arguments in memory, where no filter can
- * look at them. It is on no list. Since Linux 4.3 each of these calls has a
- * number of its own there, too, and the functions below use that.
+ * On i386, s390x and a few others the C library makes all calls of sockets by
+ * one system call, socketcall(2), whose arguments are in memory, where no
+ * filter can look at them. So socketcall(2) is on no list. Since Linux 4.3 each
+ * of these calls also has a number of its own there, which the functions below
+ * use.
  *
- * Each has the name of a function of the C library, and takes its place in the
+ * Each function has the name of one of the C library, and replaces it in the
  * whole program, libraries included. An argument is passed in a register of the
  * size of a long, whatever its type is, and so is the result.
  */

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/direct.h"
 
 /* On success the pipe carries this byte, and perhaps a line for stdout; on
@@ -273,12 +274,15 @@ int daemon_report_ready(struct daemon *daemon, const char *line)
 	if (line)
 		len += (size_t)snprintf(message + 1, sizeof(message) - 1, "%s",
 					line);
+	len = size_min(len, sizeof(message) - 1);
 	if (daemon->fd >= 0)
-		return tell(daemon, message,
-			    len < sizeof(message) ? len : sizeof(message) - 1);
+		return tell(daemon, message, len);
+	/* By write(2): stdio of musl asks first whether this is a terminal, and
+	 * that is on no list of calls. */
 	if (line) {
-		puts(line);
-		fflush(stdout);
+		message[len] = '\n';
+		if (write(STDOUT_FILENO, message + 1, len) < 0)
+			return -errno;
 	}
 	return 0;
 }

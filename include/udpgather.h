@@ -600,6 +600,44 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
  */
 const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch);
 
+/**
+ * ug_set_train_lengths() - be told which datagrams leave in trains
+ * @batch:	the batch
+ * @lens:	@n numbers, borrowed until the next call or ug_batch_free(); NULL
+ *		to be told no more, the state after ug_batch_new()
+ * @n:		at least as many as a later ug_send() will have datagrams; one
+ *		with more tells nothing
+ *
+ * Each ug_send() with this batch then sets one number for each of its
+ * datagrams: how many datagrams the message had with which it left. That is 1
+ * for a datagram that left alone, 2 to UG_MAX_SEGMENTS for one of a train, 0
+ * for one that was not sent.
+ *
+ * The kernel does not tell whether a train arrives, and some devices lose
+ * trains only. Whoever can see that (by acknowledgements) finds with these
+ * numbers which datagrams prove it, and calls ug_send_alone(). The batch's
+ * owner.
+ */
+void ug_set_train_lengths(struct ug_batch *batch, uint8_t *lens, size_t n);
+
+/**
+ * ug_send_alone() - for a while send an endpoint no trains
+ * @sock:	the socket
+ * @ep:		the endpoint; its port and source do not count
+ * @for_ms:	for how long from now, in milliseconds; 0 ends it now. A later
+ *		call replaces an earlier one.
+ *
+ * Until then each datagram to that address is a message of its own, whatever
+ * the kernel says. Then trains leave as before. ug_paths_changed(),
+ * ug_network_changed() and ug_set_segments() end it, too, and so may lessons of
+ * very many other endpoints, as the table has a fixed size: who goes on sending
+ * looks at ug_set_train_lengths(), and calls again. Any thread.
+ *
+ * Return: 0; -EAFNOSUPPORT if the endpoint's family is not open.
+ */
+int ug_send_alone(struct ug_socket *sock, const struct ug_endpoint *ep,
+		  unsigned int for_ms);
+
 /* ------------------------------------------------------------------------
  * Receiving
  */

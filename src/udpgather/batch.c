@@ -11,6 +11,12 @@ const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch)
 	return batch->refused;
 }
 
+void ug_set_train_lengths(struct ug_batch *batch, uint8_t *lens, size_t n)
+{
+	batch->train_lens = lens;
+	batch->n_train_lens = n;
+}
+
 int ug_batch_new(struct ug_batch **out, unsigned int cap)
 {
 	if (!cap || cap > UG_MAX_BATCH)

@@ -87,6 +87,7 @@ static size_t set_of(const struct path_table *t, const uint64_t key[3])
 struct fact {
 	uint64_t key[3];
 	int64_t due_ms;
+	int64_t held_ms;
 	uint32_t epoch;
 	uint32_t cap;
 	uint32_t pause_ms;
@@ -109,6 +110,7 @@ static bool entry_read(const struct path_entry *e, struct fact *f)
 	f->epoch = atomic_load_explicit(&e->epoch, memory_order_acquire);
 	f->cap = atomic_load_explicit(&e->cap, memory_order_acquire);
 	f->due_ms = atomic_load_explicit(&e->due_ms, memory_order_acquire);
+	f->held_ms = atomic_load_explicit(&e->held_ms, memory_order_acquire);
 	f->pause_ms = atomic_load_explicit(&e->pause_ms, memory_order_acquire);
 	f->strikes = atomic_load_explicit(&e->strikes, memory_order_acquire);
 	return !(seq & 1) &&
@@ -131,6 +133,7 @@ static void entry_write(struct path_entry *e, const struct fact *f)
 	atomic_store_explicit(&e->epoch, f->epoch, memory_order_release);
 	atomic_store_explicit(&e->cap, f->cap, memory_order_release);
 	atomic_store_explicit(&e->due_ms, f->due_ms, memory_order_release);
+	atomic_store_explicit(&e->held_ms, f->held_ms, memory_order_release);
 	atomic_store_explicit(&e->pause_ms, f->pause_ms, memory_order_release);
 	atomic_store_explicit(&e->strikes, f->strikes, memory_order_release);
 	atomic_store_explicit(&e->seq, seq + 2, memory_order_release);
@@ -253,6 +256,35 @@ static bool touch(struct path_entry *e, int64_t now_ms)
 	return (int32_t)(now - used) >= PATH_IDLE_MS;
 }
 
+/*
+ * Under the mutex: @f without the hold. An entry that says nothing else goes.
+ */
+static void release(struct path_table *t, struct path_entry *e, struct fact *f)
+{
+	f->held_ms = 0;
+	if (f->cap == PATH_UNLIMITED && !f->strikes)
+		entry_clear(t, e);
+	else
+		entry_write(e, f);
+}
+
+/* An endpoint is held. Return: true; false if the time is over, or was. */
+static bool end_hold(struct path_table *t, const struct ug_endpoint *ep,
+		     const struct fact *seen, int64_t now_ms)
+{
+	struct fact f;
+
+	if (now_ms < seen->held_ms)
+		return true;
+	pthread_mutex_lock(&t->mutex);
+	struct path_entry *e = find(t, ep, &f);
+
+	if (e && f.held_ms && now_ms >= f.held_ms)
+		release(t, e, &f);
+	pthread_mutex_unlock(&t->mutex);
+	return false;
+}
+
 uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
 		  int64_t now_ms, bool *is_due)
 {
@@ -264,6 +296,8 @@ uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
 	if (!path_knows(t))
 		return PATH_UNLIMITED;
 	e = find(t, ep, &f);
+	if (e && f.held_ms && now_ms && end_hold(t, ep, &f, now_ms))
+		return PATH_UNSEGMENTED;
 	if (!e || f.cap == PATH_UNLIMITED)
 		return PATH_UNLIMITED;
 	if (!now_ms || !is_due)
@@ -352,11 +386,35 @@ bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
 	e = find(t, ep, &f);
 	if (e && (f.cap == PATH_UNLIMITED || segment_len > f.cap)) {
 		was_void = f.cap != PATH_UNLIMITED;
-		entry_clear(t, e);
+		f.cap = PATH_UNLIMITED;
+		f.strikes = 0;
+		if (f.held_ms)
+			entry_write(e, &f);
+		else
+			entry_clear(t, e);
 	} else if (e && f.strikes) {
 		f.strikes = 0;
 		entry_write(e, &f);
 	}
 	pthread_mutex_unlock(&t->mutex);
 	return was_void;
+}
+
+void path_hold(struct path_table *t, const struct ug_endpoint *ep,
+	       int64_t until_ms)
+{
+	struct path_entry *e;
+	struct fact f;
+
+	pthread_mutex_lock(&t->mutex);
+	if (until_ms) {
+		e = choose(t, ep, &f);
+		f.held_ms = until_ms;
+		entry_write(e, &f);
+	} else {
+		e = find(t, ep, &f);
+		if (e && f.held_ms)
+			release(t, e, &f);
+	}
+	pthread_mutex_unlock(&t->mutex);
 }

@@ -24,6 +24,11 @@
  * refusal leaves a *strike*, which forbids nothing. After PATH_STRIKES strikes,
  * with no train to that address that passed in between, trains are forbidden.
  *
+ * The caller of the library may know more than the kernel tells, for instance
+ * that trains are lost on their way. So an endpoint can be held: until a given
+ * time there are no trains, no try either, and nothing that passes or fails
+ * changes that.
+ *
  * Time is a number of milliseconds that the caller brings. Reading takes no
  * lock: each entry has a sequence number, odd while it is written, and all its
  * fields are atomics. Usually the table is empty, and then reading costs one
@@ -40,7 +45,7 @@
 enum {
 	/* Entries that share a hash value. */
 	PATH_WAYS = 4,
-	/* Sets, by hash. The table has 224 KiB; pages in use are memory. */
+	/* Sets, by hash. The table has 256 KiB; pages in use are memory. */
 	PATH_SETS = 1024,
 	/* The pause before a train is tried again: the first, and the longest. */
 	PATH_PAUSE_MIN_MS = 1000,
@@ -61,6 +66,7 @@ struct path_entry {
 	_Atomic uint32_t epoch;	   /* [a] 0: empty */
 	_Atomic uint64_t key[3];   /* [a] */
 	_Atomic int64_t due_ms;	   /* [a] when a train may be tried again */
+	_Atomic int64_t held_ms;   /* [a] until then no trains; 0: not held */
 	_Atomic uint32_t cap;	   /* [a] the largest segment, in bytes */
 	_Atomic uint32_t pause_ms; /* [a] from the last try to the next */
 	_Atomic uint32_t strikes;  /* [a] refusals that may be chance */
@@ -176,5 +182,16 @@ unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep);
  */
 bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
 		 size_t segment_len);
+
+/**
+ * path_hold() - no trains to an endpoint until a given time
+ * @t:		the table
+ * @ep:		the endpoint
+ * @until_ms:	the time; 0 ends it now
+ *
+ * Any thread.
+ */
+void path_hold(struct path_table *t, const struct ug_endpoint *ep,
+	       int64_t until_ms);
 
 #endif /* UDPGATHER_PATH_H */

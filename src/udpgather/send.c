@@ -45,6 +45,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <string.h>
 #include <sys/ioctl.h>
 
 #include "base/bytes.h"
@@ -82,6 +83,18 @@ static void finish_train(struct sending *s, const struct train *t, int status)
 		s->status[i] = status;
 }
 
+/* Tell the caller how many datagrams left together. */
+static void tell_length(struct sending *s, const struct train *t)
+{
+	/* Most trains are neighbours in the window. */
+	if (t->last - t->first + 1 == t->cnt) {
+		memset(s->train_lens + t->first, t->cnt, t->cnt);
+		return;
+	}
+	for (uint16_t i = t->first; i != ITEM_END; i = next_of(s, i))
+		s->train_lens[i] = (uint8_t)t->cnt;
+}
+
 /* A datagram on trial was sent alone, or refused again. */
 static void judge_trial(struct sending *s, const struct train *t, bool passed)
 {
@@ -108,6 +121,8 @@ static void took(struct sending *s, const struct train *t)
 	struct send_counters *c = &s->batch->counters;
 
 	finish_train(s, t, UG_SENT);
+	if (s->train_lens)
+		tell_length(s, t);
 	s->sent += t->cnt;
 	s->handed += t->bytes + (size_t)t->cnt * SIDE_OVERHEAD;
 	if (s->counting && s->way == SIDE_MAIN)
@@ -638,12 +653,17 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 	};
 	size_t sent = 0;
 
+	bool tells = batch->train_lens && n <= batch->n_train_lens;
+
 	batch->refused = NULL;
+	if (tells)
+		memset(batch->train_lens, 0, n);
 	if (timeout_ms > 0)
 		s.deadline_ms = sock->sys->now_ms() + timeout_ms;
 	for (size_t at = 0; at < n; at += s.n) {
 		s.dgrams = dgrams + at;
 		s.status = status + at;
+		s.train_lens = tells ? batch->train_lens + at : NULL;
 		s.n = size_min(batch->cap, n - at);
 		s.sent = 0;
 		send_window(&s);

@@ -47,6 +47,8 @@ struct trial {
  * @trials:	trains of the window that were refused
  * @n_trials:	how many
  * @refused:	see ug_refused_source()
+ * @train_lens:	see ug_set_train_lengths()
+ * @n_train_lens: how many
  * @counters:	written by the owner, read by anybody
  */
 struct ug_batch {
@@ -57,6 +59,8 @@ struct ug_batch {
 	struct trial trials[TRIALS];
 	unsigned int n_trials;
 	const struct ug_endpoint *refused;
+	uint8_t *train_lens;
+	size_t n_train_lens;
 	struct send_counters counters;
 };
 
@@ -67,6 +71,8 @@ struct ug_batch {
  * @to:		the default endpoint
  * @dgrams:	the window
  * @status:	its results
+ * @train_lens:	the part of the batch's @train_lens that is the window's, or
+ *		NULL
  * @n:		datagrams in the window
  * @sent:	those of the window that were sent
  * @has_deadline: false to wait without end
@@ -88,6 +94,7 @@ struct sending {
 	const struct ug_endpoint *to;
 	const struct ug_datagram *dgrams;
 	int *status;
+	uint8_t *train_lens;
 	size_t n;
 	size_t sent;
 	bool has_deadline;

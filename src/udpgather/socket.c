@@ -111,6 +111,15 @@ void ug_paths_changed(struct ug_socket *sock)
 	path_forget_caps(sock->paths);
 }
 
+int ug_send_alone(struct ug_socket *sock, const struct ug_endpoint *ep,
+		  unsigned int for_ms)
+{
+	if (!half_of(sock, endpoint_family(ep)))
+		return -EAFNOSUPPORT;
+	path_hold(sock->paths, ep, for_ms ? sock->sys->now_ms() + for_ms : 0);
+	return 0;
+}
+
 int ug_set_segments(struct ug_socket *sock, unsigned int max)
 {
 	if (max > UG_MAX_SEGMENTS)

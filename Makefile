@@ -29,6 +29,12 @@ fuzz-coverage: ## lines and branches that the fuzzers' corpora reach
 coverage: ## lines and branches that the suites reach; HTML in build-coverage/
 	tools/coverage
 
+trains: all ## SIM_RUNS (default 10000) runs of each kind of path: are lost trains found?
+	SIM_RUNS=$(or $(SIM_RUNS),10000) $(BUILD)/tests/sim/test_sim_trainwatch
+
+silent: all ## trains are lost for two minutes: the rate beside that of --no-gso
+	SILENT=full timeout 1800 tests/netns/silent.py $(BUILD)/wiregather
+
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)
 
@@ -118,5 +124,5 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz fuzz-coverage coverage soak faults chaos attack interop old-kernels cross \
+.PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop old-kernels cross \
 	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial static image clean help

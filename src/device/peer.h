@@ -61,6 +61,8 @@ struct device;
  *		handshaker has checked
  * @did_last_minute:	[a] asked for a handshake because the session is about
  *			to end; once a session
+ * @train_seat:		[a] the engine's: 1 plus the number of its seat in
+ *			struct trains, 0: none yet
  * @is_poked:		[m] is in device.poked
  * @poked:		[m] link of device.poked
  * @in_device:		[c] link of device.peers
@@ -87,6 +89,7 @@ struct peer {
 	_Atomic uint32_t n_screened;
 	_Atomic uint32_t n_checked;
 	_Atomic bool did_last_minute;
+	_Atomic uint16_t train_seat;
 	bool is_poked;
 	struct list poked;
 	struct list in_device;

@@ -641,6 +641,7 @@ static int init_parts(struct engine *e)
 				AF_INET6, n_slots);
 	if (err < 0)
 		goto err_deinit_in4;
+	e->in4.trains = e->in6.trains = &e->out.trains;
 	e->worker = (struct worker){
 		.sockets = &e->sockets,
 		.out = &e->out,

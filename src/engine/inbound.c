@@ -207,9 +207,21 @@ static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
 	}
 }
 
+/*
+ * Is packet @i of a run to be looked at for the sake of trains? An
+ * acknowledgement covers all before it, so some of them do.
+ */
+static bool is_wanted(uint8_t attention, const struct run *run, unsigned int i)
+{
+	return attention == TRAINS_WANT_ALL ||
+	       (attention == TRAINS_WANT_SOME &&
+		(i % 8 == 0 || i + 1 == run->first + run->n));
+}
+
 static void commit_run(struct inbound_lane *il, struct slot *slot,
 		       struct run *run)
 {
+	uint8_t attention = trains_attention(il->trains, run->in.peer);
 	const struct ug_endpoint *last = NULL;
 	struct device_endpoint from;
 
@@ -226,10 +238,14 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 		if (msg->is_authentic)
 			reason = inbound_take(&run->in, msg->counter, msg->text,
 					      msg->len, &from, &len);
-		if (reason != DROP_NONE)
+		if (reason != DROP_NONE) {
 			count(&il->drops[reason]);
-		else if (len)
+		} else if (len) {
+			if (is_wanted(attention, run, i))
+				trains_saw(il->trains, run->in.peer, msg->text,
+					   len, time_now());
 			deliver(il, slot, msg->text, len, view->tos);
+		}
 	}
 }
 

@@ -14,6 +14,7 @@
 #include "engine/bounds.h"
 #include "engine/context.h"
 #include "engine/lane.h"
+#include "engine/trains.h"
 #include "tun/tun.h"
 #include "udpgather.h"
 
@@ -32,6 +33,8 @@ struct tun_writer {
  * @device:	[I]
  * @writer:	[I] locked inside; both lanes have the same
  * @handshaker:	[I] locked inside
+ * @trains:	[I] set after inbound_lane_init(): who hears of packets that
+ *		came in; locked inside
  * @family:	[I] AF_INET or AF_INET6
  * @is_gone:	[a] the TUN does not exist any more
  * @read_err:	[a] why the last read of the socket failed; 0: it did not
@@ -43,6 +46,7 @@ struct inbound_lane {
 	struct device *device;
 	struct tun_writer *writer;
 	struct handshaker *handshaker;
+	struct trains *trains;
 	int family;
 	_Atomic bool is_gone;
 	_Atomic int read_err;

@@ -73,6 +73,9 @@ struct run {
  * @run_of:	the run of each of @dgrams
  * @n_dgrams:	how many are still to be sent
  * @status:	what became of them
+ * @notes:	TCP segments among the messages
+ * @train_lens:	for each message, how many left together; 0: it did not leave
+ * @offer:	the note that was sent as a train though trains are stopped
  */
 struct slot {
 	unsigned int mtu;
@@ -89,6 +92,9 @@ struct slot {
 	uint16_t run_of[OUTBOUND_MESSAGES];
 	unsigned int n_dgrams;
 	int status[OUTBOUND_MESSAGES];
+	struct trains_notes notes;
+	uint8_t train_lens[OUTBOUND_MESSAGES];
+	const struct trains_note *offer;
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t n)
@@ -152,6 +158,7 @@ static void reset_slot(struct slot *slot)
 	slot->n_runs = 0;
 	slot->n_dgrams = 0;
 	slot->first = 0;
+	slot->notes.n = 0;
 }
 
 static bool has_room(const struct slot *slot, size_t len)
@@ -184,6 +191,8 @@ static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	count(&ol->stats.no_counters, n - run->n);
 	slot->slab.segs_cnt = slot->first + run->n;
 	slot->first = slot->slab.segs_cnt;
+	if (run->n < n)
+		trains_drop_notes(&slot->notes, slot->first);
 	peer_put(peer);
 }
 
@@ -202,6 +211,7 @@ static void open_run(struct outbound_lane *ol, struct slot *slot,
 static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 {
 	struct segment_slab *slab = &slot->slab;
+	uint32_t off = ol->cursor.off;
 	unsigned int first;
 
 	open_run(ol, slot, ol->peer, now);
@@ -211,6 +221,8 @@ static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 		       outbound_padded_len(ol->cursor.full_len, slot->mtu) +
 		       AEAD_TAG_LEN;
 	segment_cut(&ol->cursor, slab);
+	trains_note(&slot->notes, &ol->cursor, off, first,
+		    slab->segs_cnt - first);
 	memset(slot->tos + first, ol->tos, slab->segs_cnt - first);
 	if (!ol->cursor.done)
 		return;
@@ -519,6 +531,91 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 	}
 }
 
+static struct trains_run trains_run(const struct run *run)
+{
+	return (struct trains_run){
+		.peer = run->out.peer,
+		.to = &run->to,
+		.first = run->first,
+		.n = run->n,
+	};
+}
+
+/* Send messages @from to @to - 1. Return: how many were sent. */
+static size_t send_part(struct outbound_lane *ol, struct slot *slot,
+			struct ug_socket *sock, unsigned int from,
+			unsigned int to)
+{
+	const struct ug_endpoint *refused;
+	size_t sent;
+
+	ug_set_train_lengths(ol->batch, slot->train_lens + from, to - from);
+	sent = ug_send(sock, ol->batch, NULL, slot->dgrams + from, to - from,
+		       slot->status + from, 0);
+	refused = ug_refused_source(ol->batch);
+	if (refused)
+		refuse_source(ol, slot, refused);
+	return sent;
+}
+
+/*
+ * Send a batch in which one note may leave as a train though trains to its peer
+ * are stopped: what is before, that one train, what is behind.
+ */
+static size_t send_offer(struct outbound_lane *ol, struct slot *slot,
+			 struct ug_socket *sock, const struct trains_run *run,
+			 const struct trains_note *offer)
+{
+	size_t per_message = slot->iov[offer->first].iov_len;
+	unsigned int first = offer->first;
+	unsigned int end = first + (unsigned int)size_min(
+					   size_min(offer->n, UG_MAX_SEGMENTS),
+					   UG_MAX_TRAIN_IPV6 / per_message);
+	size_t sent = 0;
+
+	/* refuse_source() looks at all of them. */
+	for (unsigned int i = 0; i < slot->n_dgrams; i++)
+		slot->status[i] = UG_UNSENT;
+	if (first)
+		sent = send_part(ol, slot, sock, 0, first);
+	trains_offer_begin(sock, run);
+	sent += send_part(ol, slot, sock, first, end);
+	trains_offer_end(&ol->trains, sock, run, time_now());
+	if (end < slot->n_dgrams)
+		sent += send_part(ol, slot, sock, end, slot->n_dgrams);
+	return sent;
+}
+
+/* Send a batch. */
+static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
+			 struct ug_socket *sock)
+{
+	slot->offer = NULL;
+	for (unsigned int r = 0; ol->trains.n_off && r < slot->n_runs; r++) {
+		struct trains_run run = trains_run(&slot->runs[r]);
+		const struct trains_note *offer = trains_before(
+			&ol->trains, sock, &run, &slot->notes, time_now());
+
+		/* One offer a batch. */
+		if (!offer)
+			continue;
+		slot->offer = offer;
+		return send_offer(ol, slot, sock, &run, offer);
+	}
+	return send_part(ol, slot, sock, 0, slot->n_dgrams);
+}
+
+static void watch_trains(struct outbound_lane *ol, struct slot *slot,
+			 struct ug_socket *sock, uint64_t now)
+{
+	for (unsigned int r = 0; r < slot->n_runs; r++) {
+		struct trains_run run = trains_run(&slot->runs[r]);
+
+		trains_after(&ol->trains, sock, &run, &slot->notes,
+			     slot->train_lens, slot->offer, now);
+	}
+}
+
 static void outbound_commit(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
@@ -527,13 +624,8 @@ static void outbound_commit(void *arg, void *slot_arg, void *context)
 	uint64_t now;
 
 	if (ctx->sock && slot->n_dgrams) {
-		size_t sent = ug_send(ctx->sock, ol->batch, NULL, slot->dgrams,
-				      slot->n_dgrams, slot->status, 0);
-		const struct ug_endpoint *refused =
-			ug_refused_source(ol->batch);
+		size_t sent = send_batch(ol, slot, ctx->sock);
 
-		if (refused)
-			refuse_source(ol, slot, refused);
 		if (sent < slot->n_dgrams || slot->n_runs > 1)
 			settle(ol, slot);
 		else
@@ -541,6 +633,8 @@ static void outbound_commit(void *arg, void *slot_arg, void *context)
 				slot->runs[0].sent_len += slot->iov[i].iov_len;
 	}
 	now = time_now();
+	if (ctx->sock && slot->notes.n)
+		watch_trains(ol, slot, ctx->sock, now);
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
 
@@ -609,6 +703,7 @@ int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 	}
 	lane_init(&ol->lane, &ops, ol, slots, n_slots);
 	if (!ok || !ol->requests.ring || !ol->read_buf ||
+	    trains_init(&ol->trains) < 0 ||
 	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
 		outbound_lane_deinit(ol);
 		return -ENOMEM;
@@ -627,6 +722,7 @@ void outbound_lane_deinit(struct outbound_lane *ol)
 	for (unsigned int i = 0; i < ol->lane.n_slots; i++)
 		slot_free(ol->lane.slots[i]);
 	ug_batch_free(ol->batch);
+	trains_deinit(&ol->trains);
 	free(ol->read_buf);
 	free(ol->requests.ring);
 	pthread_mutex_destroy(&ol->requests.mutex);

@@ -14,6 +14,7 @@
 #include "engine/context.h"
 #include "engine/lane.h"
 #include "engine/returned.h"
+#include "engine/trains.h"
 #include "engine/unreachable.h"
 #include "tun/segment.h"
 #include "tun/tun.h"
@@ -58,6 +59,7 @@ struct outbound_stats {
  * @mtu:	[a] of the interface
  * @batch:	[l] for ug_send(), by whoever commits
  * @requests:	locked inside
+ * @trains:	the watch over trains; see trains.h
  * @stats:	[a]
  * @is_gone:	[a] the device does not exist any more
  * @read_err:	[a] why the last read of the device failed; 0: it did not
@@ -79,6 +81,7 @@ struct outbound_lane {
 	_Atomic unsigned int mtu;
 	struct ug_batch *batch;
 	struct outbound_requests requests;
+	struct trains trains;
 	struct outbound_stats stats;
 	_Atomic bool is_gone;
 	_Atomic int read_err;

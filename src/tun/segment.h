@@ -63,7 +63,8 @@ struct segment_slab {
  * @ip_id:	IPv4 ID of the next segment
  * @done:	everything was cut
  *
- * Set up by segment_begin(); only @full_len and @done are for the caller.
+ * Set up by segment_begin(); the caller may read @pkt, @frame, @off, @full_len
+ * and @done.
  */
 struct segment_cursor {
 	const uint8_t *pkt;

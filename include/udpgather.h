@@ -14,12 +14,10 @@
  *
  * Errors: 0, or a count, is success; a negative number is -errno.
  *
- * Threads: a socket may be used by any number of threads at once; a batch and
- * a receiver belong to one thread at a time. What is said of a function's
- * thread rule below is in these words:
- *	"any thread"	 may run beside every other call on the same objects,
- *	"the batch's owner", "the receiver's owner"
- *			 one thread at a time for that batch or receiver.
+ * Threads: any number of threads may use a socket at once; a batch and a
+ * receiver belong to one thread at a time. "Any thread" below means that the
+ * call may run beside every other call on the same objects; "the batch's owner"
+ * and "the receiver's owner" mean one thread at a time for that object.
  *
  * Lengths are in bytes. Nothing here sleeps unless it was given a timeout, but
  * for ug_set_merging(), for some tens of milliseconds.
@@ -56,20 +54,18 @@ enum {
 	UG_MAX_VECTORS = 1024,
 	/* The most datagrams that a batch looks at together. */
 	UG_MAX_BATCH = 1024,
-	/* The most slots of a receiver. */
-	UG_MAX_SLOTS = 1024,
+	UG_MAX_SLOTS = 1024, /* of a receiver */
 	/* The most side sockets of a family. */
 	UG_MAX_SIDE_SOCKETS = 8,
-	/* Bytes that ug_endpoint_print() needs at most, with the final 0. */
-	UG_ENDPOINT_TEXT = 80,
+	UG_ENDPOINT_TEXT = 80, /* for ug_endpoint_print(), with the final 0 */
+	/* Received trains of so many or more datagrams are one class. */
+	UG_RECEIVED_CLASSES = 129,
 };
 
 /* The library's version as text, such as "0.1.0". Any thread. */
 const char *ug_version(void);
 
-/* ------------------------------------------------------------------------
- * Endpoints
- */
+/* -------------------------------------------------------------- Endpoints */
 
 enum {
 	UG_SOURCE_NONE = 0,
@@ -190,9 +186,7 @@ int ug_endpoint_set_source(struct ug_endpoint *ep,
 /* ug_endpoint_clear_source() - let the kernel choose. Any thread. */
 void ug_endpoint_clear_source(struct ug_endpoint *ep);
 
-/* ------------------------------------------------------------------------
- * Sockets
- */
+/* ---------------------------------------------------------------- Sockets */
 
 /* What to do about path MTU: see IP_MTU_DISCOVER in ip(7). */
 enum ug_pmtu {
@@ -433,9 +427,7 @@ void ug_network_changed(struct ug_socket *sock);
  */
 void ug_paths_changed(struct ug_socket *sock);
 
-/* ------------------------------------------------------------------------
- * Segmentation and merging at run time
- */
+/* ----------------------------------- Segmentation and merging at run time */
 
 enum {
 	/* As far as this kernel, socket and endpoint are known to do it. */
@@ -497,17 +489,14 @@ const char *ug_reason_text(enum ug_reason reason);
  * at once, unless another thread is switching. Any thread.
  *
  * Return: 0, also if it is off later only; -EOPNOTSUPP if @on and no open
- * family can do it, or if not @on and the kernel has no membarrier(2) to wait
- * with; another -errno of setsockopt(2), and then IPv4 may have changed
- * already.
+ * family can do it, or if not @on and the kernel has no membarrier(2); another
+ * -errno of setsockopt(2), and then IPv4 may have changed already.
  */
 int ug_set_merging(struct ug_socket *sock, bool on);
 
-/* ------------------------------------------------------------------------
- * Sending
- */
+/* ---------------------------------------------------------------- Sending */
 
-/* What became of a datagram; a negative status is the kernel's -errno. */
+/* A datagram's status, if it is no -errno. */
 enum {
 	UG_SENT = 0,
 	UG_UNSENT = 1, /* the socket took no more: try again later */
@@ -593,54 +582,37 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
  *
  * A message from the source of this endpoint was refused, as it is when the
  * address is gone, and was tried again from an address of the kernel's choice.
- * The owner of the endpoint should clear its source. If it happened for
- * several endpoints, this is the last one. The batch's owner.
+ * The owner of the endpoint should clear its source. The batch's owner.
  *
- * Return: the pointer that ug_send() was given, or NULL.
+ * Return: the pointer that ug_send() was given, the last one; or NULL.
  */
 const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch);
 
 /**
  * ug_set_train_lengths() - be told which datagrams leave in trains
  * @batch:	the batch
- * @lens:	@n numbers, borrowed until the next call or ug_batch_free(); NULL
- *		to be told no more, the state after ug_batch_new()
- * @n:		at least as many as a later ug_send() will have datagrams; one
- *		with more tells nothing
+ * @lens:	@n numbers, borrowed until the next call; NULL ends it
+ * @n:		a later ug_send() with more datagrams tells nothing
  *
- * Each ug_send() with this batch then sets one number for each of its
- * datagrams: how many datagrams the message had with which it left. That is 1
- * for a datagram that left alone, 2 to UG_MAX_SEGMENTS for one of a train, 0
- * for one that was not sent.
- *
- * The kernel does not tell whether a train arrives, and some devices lose
- * trains only. Whoever can see that (by acknowledgements) finds with these
- * numbers which datagrams prove it, and calls ug_send_alone(). The batch's
- * owner.
+ * Each ug_send() then sets, for each of its datagrams, with how many it left in
+ * one message: 1 alone, 0 if it was not sent. The batch's owner.
  */
 void ug_set_train_lengths(struct ug_batch *batch, uint8_t *lens, size_t n);
 
 /**
- * ug_send_alone() - for a while send an endpoint no trains
+ * ug_send_alone() - send an endpoint no trains until a given time
  * @sock:	the socket
  * @ep:		the endpoint; its port and source do not count
- * @for_ms:	for how long from now, in milliseconds; 0 ends it now. A later
- *		call replaces an earlier one.
+ * @for_ms:	from now, in milliseconds; 0 ends it. The last call counts.
  *
- * Until then each datagram to that address is a message of its own, whatever
- * the kernel says. Then trains leave as before. ug_paths_changed(),
- * ug_network_changed() and ug_set_segments() end it, too, and so may lessons of
- * very many other endpoints, as the table has a fixed size: who goes on sending
- * looks at ug_set_train_lengths(), and calls again. Any thread.
+ * ug_paths_changed() ends it, too. Any thread.
  *
  * Return: 0; -EAFNOSUPPORT if the endpoint's family is not open.
  */
 int ug_send_alone(struct ug_socket *sock, const struct ug_endpoint *ep,
 		  unsigned int for_ms);
 
-/* ------------------------------------------------------------------------
- * Receiving
- */
+/* -------------------------------------------------------------- Receiving */
 
 /**
  * struct ug_view - one received datagram
@@ -727,9 +699,7 @@ bool ug_receiver_pending(const struct ug_receiver *rcv);
  */
 bool ug_receiver_release(struct ug_receiver *rcv);
 
-/* ------------------------------------------------------------------------
- * Counters
- */
+/* --------------------------------------------------------------- Counters */
 
 /**
  * struct ug_send_stats - what went out through a batch, since it was made
@@ -776,12 +746,6 @@ struct ug_send_stats {
 	uint64_t trains[UG_MAX_SEGMENTS + 1];
 	uint64_t set_aside;
 	uint64_t side_full;
-};
-
-enum {
-	/* Received trains of this many datagrams or more are counted as one
-	 * class: kernels merge more than they segment. */
-	UG_RECEIVED_CLASSES = 129,
 };
 
 /**
@@ -833,5 +797,4 @@ void ug_get_receive_stats(const struct ug_receiver *rcv,
 #ifdef __cplusplus
 }
 #endif
-
 #endif /* UDPGATHER_H */

@@ -39,8 +39,8 @@ static bool flow_is_open(const struct trainwatch_flow *f)
 /* May this connection give its place to another? */
 static bool is_idle(const struct trainwatch_flow *f, uint64_t now)
 {
-	uint64_t wait = flow_is_open(f) ? TRAINWATCH_FLOW_STUCK
-					: TRAINWATCH_FLOW_IDLE;
+	uint64_t wait =
+		flow_is_open(f) ? TRAINWATCH_FLOW_STUCK : TRAINWATCH_FLOW_IDLE;
 
 	return !f->used_at || now - f->used_at >= wait;
 }
@@ -140,9 +140,8 @@ static enum trainwatch_event stay_off(struct trainwatch *w, uint64_t now)
 	return TRAINWATCH_AGAIN;
 }
 
-static enum trainwatch_event arrived(struct trainwatch *w,
-				     const struct trainwatch_train *t,
-				     uint64_t now)
+static enum trainwatch_event
+arrived(struct trainwatch *w, const struct trainwatch_train *t, uint64_t now)
 {
 	if (w->state == TRAINWATCH_ON) {
 		w->signs = 0;

@@ -136,7 +136,7 @@ enum trainwatch_state {
 /* What the caller has to do. */
 enum trainwatch_event {
 	TRAINWATCH_NOTHING,
-	TRAINWATCH_STOP,  /* trains are lost: from now on datagrams leave alone */
+	TRAINWATCH_STOP, /* trains are lost: from now on datagrams leave alone */
 	TRAINWATCH_AGAIN, /* the train that was offered was lost, too */
 	TRAINWATCH_BACK,  /* it arrived: trains leave again */
 };

@@ -16,13 +16,13 @@
 #include "engine/thread.h"
 
 /* A seat goes to another peer after so long without a train, in ns. */
-#define SEAT_IDLE     (10 * NSEC_PER_SEC)
+#define SEAT_IDLE (10 * NSEC_PER_SEC)
 /* The same, while trains are stopped. */
 #define SEAT_OFF_IDLE (600 * NSEC_PER_SEC)
 /* After so long it goes to another in any case, unless trains are stopped. */
-#define SEAT_TURN     (30 * NSEC_PER_SEC)
+#define SEAT_TURN (30 * NSEC_PER_SEC)
 /* How long nobody asks for a seat after there was none. */
-#define CLAIM_PAUSE   (100 * NSEC_PER_MSEC)
+#define CLAIM_PAUSE (100 * NSEC_PER_MSEC)
 
 /* ------------------------------------------------------------ TCP headers */
 
@@ -215,8 +215,8 @@ static void clear_seat(struct trains *t, struct trains_seat *seat,
 static struct trains_seat *find_seat(struct trains *t, struct peer *peer)
 {
 	/* Partner: claim_seat(), which the same right guards. */
-	uint16_t n = atomic_load_explicit(&peer->train_seat,
-					  memory_order_relaxed);
+	uint16_t n =
+		atomic_load_explicit(&peer->train_seat, memory_order_relaxed);
 
 	if (!n || t->seats[n - 1].owner != peer)
 		return NULL;
@@ -233,9 +233,8 @@ static bool may_be_taken(const struct trains_seat *seat, uint64_t now)
 	       (now - seat->since >= SEAT_TURN && !seat->watch.signs);
 }
 
-static struct trains_seat *claim_seat(struct trains *t,
-				      const struct trains_run *run,
-				      uint64_t now)
+static struct trains_seat *
+claim_seat(struct trains *t, const struct trains_run *run, uint64_t now)
 {
 	if (now < t->next_claim)
 		return NULL;
@@ -452,8 +451,8 @@ void trains_saw(struct trains *t, const struct peer *peer,
 		const uint8_t *packet, size_t len, uint64_t now)
 {
 	/* Partner: claim_seat(). */
-	uint16_t n = atomic_load_explicit(&peer->train_seat,
-					  memory_order_relaxed);
+	uint16_t n =
+		atomic_load_explicit(&peer->train_seat, memory_order_relaxed);
 	struct tcp_facts tcp;
 
 	if (!n || !read_tcp(packet, len, &tcp) || !(tcp.flags & TCP_ACK))

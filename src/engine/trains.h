@@ -208,8 +208,8 @@ static inline uint8_t trains_attention(const struct trains *t,
 {
 	/* Partner: the lane that gives seats. A wrong one is found out under
 	 * the mutex. */
-	uint16_t n = atomic_load_explicit(&peer->train_seat,
-					  memory_order_relaxed);
+	uint16_t n =
+		atomic_load_explicit(&peer->train_seat, memory_order_relaxed);
 
 	/* Partner: set_attention(). */
 	return n ? atomic_load_explicit(&t->seats[n - 1].attention,

@@ -32,7 +32,7 @@ enum {
 	DUPTHRESH = 3,
 };
 
-#define MSEC NSEC_PER_MSEC
+#define MSEC	NSEC_PER_MSEC
 #define RTO_MIN (200 * MSEC)
 
 enum kind {
@@ -46,7 +46,7 @@ enum kind {
 };
 
 static const char *const kind_names[KINDS] = {
-	"obstacle", "loss of 1 %", "loss of 5 %",
+	"obstacle",    "loss of 1 %", "loss of 5 %",
 	"short queue", "reordering",  "outages",
 };
 
@@ -83,8 +83,8 @@ struct sim {
 	enum kind kind;
 	uint64_t now, end;
 	uint64_t from, gone_at; /* the obstacle's time */
-	uint64_t delay;	  /* one way */
-	uint64_t per_seg; /* of the bottleneck */
+	uint64_t delay;		/* one way */
+	uint64_t per_seg;	/* of the bottleneck */
 	uint64_t link_free;
 	unsigned int queue; /* segments */
 	unsigned int n_flows;
@@ -153,8 +153,9 @@ static bool is_cut(const struct sim *s)
 /* One segment enters the path; it may come out. */
 static void enter(struct sim *s, unsigned int flow, uint32_t seg, bool in_train)
 {
-	static const double loss[KINDS] = { [KIND_LOSS_1] = 0.01,
-					    [KIND_LOSS_5] = 0.05 };
+	static const double loss[KINDS] = {
+		[KIND_LOSS_1] = 0.01, [KIND_LOSS_5] = 0.05
+	};
 	uint64_t extra = 0;
 
 	if ((in_train && is_in_the_way(s)) || is_cut(s) ||
@@ -318,8 +319,8 @@ static void acknowledge(struct sim *s, unsigned int flow, uint32_t ack,
 {
 	struct tcp *t = &s->flows[flow];
 
-	act(s, trainwatch_acked(&s->watch, flow + 1, t->isn + ack * MSS,
-				s->now));
+	act(s,
+	    trainwatch_acked(&s->watch, flow + 1, t->isn + ack * MSS, s->now));
 	if (sacked >= t->una && sacked < t->nxt) {
 		uint8_t *f = &t->flags[sacked % WINDOW];
 
@@ -399,8 +400,8 @@ static void setup(struct sim *s, enum kind kind, uint64_t seed)
 		s->from = s->now;
 		if (happens(s, 0.5))
 			s->from += random_below(&s->rng, 4000) * MSEC;
-		s->gone_at = s->from + (5 + random_below(&s->rng, 25)) *
-					      NSEC_PER_SEC;
+		s->gone_at = s->from +
+			     (5 + random_below(&s->rng, 25)) * NSEC_PER_SEC;
 		s->end = s->gone_at + 70 * NSEC_PER_SEC;
 		/* Slow enough for so long a run, and a queue of 0.2 s. */
 		s->per_seg *= 4;
@@ -507,8 +508,7 @@ static void test_obstacle(void **state)
 	print_message("# %u runs: stopped after at most %llu ms, back after at "
 		      "most %llu ms; %u were late, %u not slowed down\n",
 		      runs(), (unsigned long long)slowest / MSEC,
-		      (unsigned long long)latest / MSEC, n_late,
-		      n_unhurt);
+		      (unsigned long long)latest / MSEC, n_late, n_unhurt);
 	assert_true(n_late <= 1 + runs() / 100);
 	assert_true(n_unhurt < runs() / 10);
 }

@@ -79,8 +79,10 @@ def live(root, command, environment):
     socket = pathlib.Path("/run/wireguard/wg0.sock")
     key = root.parent / "key"
     key.write_text(run("wg", "genkey"))
-    with subprocess.Popen(["chroot", str(root), *command],
-                          env=environment) as daemon:
+    log = root.parent / "log"
+    with log.open("w") as errors, \
+            subprocess.Popen(["chroot", str(root), *command], stderr=errors,
+                             env=environment) as daemon:
         try:
             wait_until("the socket", lambda: socket.exists()
                        or daemon.poll() is not None)
@@ -103,6 +105,8 @@ def live(root, command, environment):
         finally:
             daemon.kill()
     wait_until("the socket's end", lambda: not socket.exists())
+    # At LOG_LEVEL=error a layer of the isolation that is missing is a line.
+    assert not log.read_text(), log.read_text()
 
 
 def inside(program, directory):

@@ -210,6 +210,22 @@ class End:
                      f"link set {self.device} up")
         self.base = None
 
+    def mend_local_route(self):
+        """A link that goes down and up may leave a host with its inner IPv6
+        address and without the route that makes it local (seen on Linux 6.18
+        with keep_addr_on_down). The kernel then drops what comes for it, which
+        says nothing about the tunnel. The address is made again, and told."""
+        address = INNER6[self.side]
+        text = self.node.run("ip", "-6", "route", "show", "table",
+                             "local").stdout
+        if f"local {address} " in text:
+            return
+        print(f"# {self.side}: the kernel has lost its route of {address}",
+              flush=True)
+        self.node.run("ip", "addr", "del", f"{address}/64", "dev",
+                      self.device, check_status=False)
+        self.node.ip(f"addr add {address}/64 dev {self.device} nodad")
+
     def peer(self):
         return {"PublicKey": self.other.tunnel.public,
                 "AllowedIPs": lab.allowed(self.other.side),
@@ -290,6 +306,8 @@ class World:
                 address = inner[end.other.side]
                 start = time.monotonic()
                 while not end.node.ping(address, count=1, wait=1)[0]:
+                    for one in self.ends.values():
+                        one.mend_local_route()
                     if time.monotonic() - start > limit:
                         raise Failure(f"{end.node.name}: no answer of "
                                       f"{address} for {limit} s\n"

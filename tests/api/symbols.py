@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The exported symbols are those of the map, of the header, and no others.
+"""The exported symbols are those of the map, of the header, of the list of the
+Debian package, and no others.
 
-usage: symbols.py NM LIBRARY MAP HEADER
+usage: symbols.py NM LIBRARY MAP HEADER LIST
 """
 import re
 import subprocess
 import sys
 
-nm, library, map_file, header = sys.argv[1:]
+nm, library, map_file, header, debian = sys.argv[1:]
 out = subprocess.run([nm, "-D", "--defined-only", library], check=True,
                      capture_output=True, text=True).stdout
 exported = set()
@@ -24,7 +25,10 @@ with open(map_file) as f:
 with open(header) as f:
     text = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
 declared = set(re.findall(r"\b(ug_\w+)\(", text))
-for what, names in (("map", mapped), ("header", declared)):
+with open(debian) as f:
+    listed = set(re.findall(r"^ (ug_\w+)@", f.read(), re.M))
+for what, names in (("map", mapped), ("header", declared),
+                    ("Debian package's list", listed)):
     if names != exported:
         sys.exit(f"differs from the {what}: {sorted(names ^ exported)}")
 needed = subprocess.run(["readelf", "-d", library], check=True,

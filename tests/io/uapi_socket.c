@@ -247,7 +247,9 @@ static void *tidy_up(void *arg)
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", (const char *)arg);
 	while (!atomic_load(&is_over)) {
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		/* Nobody accepts, so a connection may find no room to wait in. */
+		int fd = socket(AF_UNIX,
+				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 		while (atomic_load(&is_asked_for))
 			sched_yield();

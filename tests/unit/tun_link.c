@@ -338,7 +338,7 @@ static void test_malformed(void **state)
 	netlink_put_u16(&b, IFLA_MTU, 9);
 	netlink_put(&b, IFLA_IFNAME, "abc", 3);
 	netlink_put_string(&b, IFLA_IFNAME, "0123456789abcdef");
-	attr = (void *)((char *)nlh + nlh->nlmsg_len);
+	attr = (void *)((char *)nlh + NLMSG_ALIGN(nlh->nlmsg_len));
 	netlink_put_u32(&b, IFLA_LINKINFO, 0xffffffff);
 	attr->nla_len = 7;
 	finish(nlh);

@@ -56,6 +56,21 @@ static void write_file(const char *path, const char *text)
 	assert_int_equal(fclose(f), 0);
 }
 
+/* Writes a configuration: a text, then N_PEERS peers with two prefixes each. */
+static void write_peers(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	assert_int_equal(fputs(text, f) >= 0, true);
+	for (unsigned int i = 0; i < N_PEERS; i++)
+		fprintf(f,
+			"[Peer]\nPublicKey = AAAA%08uAAAAAAAAAAAAAAAAAAAAAAAA"
+			"AAAAAAA=\nAllowedIPs = 10.%u.%u.1, fd00:%x::/64\n",
+			i, i >> 8, i & 255, i);
+	assert_int_equal(fclose(f), 0);
+}
+
 static void begin(struct world *w)
 {
 	world_init(w);
@@ -140,19 +155,11 @@ static void errors(void **state)
 static void early_error(void **state)
 {
 	struct world w;
-	FILE *f;
 
 	(void)state;
 	begin(&w);
-	f = fopen("/run/wrong.conf", "we");
-	assert_non_null(f);
-	fputs("[Peer]\nPublicKey = " KEY_1 "\nEndpoint = 192.0.2.1:0\n", f);
-	for (unsigned int i = 0; i < N_PEERS; i++)
-		fprintf(f,
-			"[Peer]\nPublicKey = AAAA%08uAAAAAAAAAAAAAAAAAAAAAAAA"
-			"AAAAAAA=\nAllowedIPs = 10.%u.%u.1, fd00:%x::/64\n",
-			i, i >> 8, i & 255, i);
-	assert_int_equal(fclose(f), 0);
+	write_peers("/run/wrong.conf",
+		    "[Peer]\nPublicKey = " KEY_1 "\nEndpoint = 192.0.2.1:0\n");
 	assert_int_equal(run("wg setconf wgtest0 /run/wrong.conf"), 1);
 	assert_string_equal(output, "Unable to modify interface: "
 				    "Invalid argument\n");
@@ -200,18 +207,10 @@ static void configuration(void **state)
 static void many_peers(void **state)
 {
 	struct world w;
-	FILE *f;
 
 	(void)state;
 	begin(&w);
-	f = fopen("/run/many.conf", "we");
-	assert_non_null(f);
-	for (unsigned int i = 0; i < N_PEERS; i++)
-		fprintf(f,
-			"[Peer]\nPublicKey = AAAA%08uAAAAAAAAAAAAAAAAAAAAAAAA"
-			"AAAAAAA=\nAllowedIPs = 10.%u.%u.1, fd00:%x::/64\n",
-			i, i >> 8, i & 255, i);
-	assert_int_equal(fclose(f), 0);
+	write_peers("/run/many.conf", "");
 	assert_int_equal(run("wg setconf wgtest0 /run/many.conf"), 0);
 	assert_string_equal(output, "");
 	assert_int_equal(run("wg show wgtest0 dump | wc -l"), 0);

@@ -121,7 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len == 0)
 		return 0;
 	check_unreachable(data + 1, len - 1);
-	/* As inbound_take() lets them through. */
+	/* As receive_run_take() lets them through. */
 	if (len > V4_LEN &&
 	    (data[1] >> 4 == 4 || (data[1] >> 4 == 6 && len > V6_LEN)))
 		check_ecn(data[0], data + 1, len - 1);

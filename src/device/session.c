@@ -51,8 +51,8 @@ static size_t packet_total_len(const uint8_t *packet, int family)
 	return (size_t)be16_get(len) + IPV6_HEADER_LEN;
 }
 
-struct peer *outbound_route(struct device *device, const uint8_t *packet,
-			    size_t len)
+struct peer *session_route(struct device *device, const uint8_t *packet,
+			   size_t len)
 {
 	int family = packet_family(packet, len);
 	struct allowedips_owner *owner;
@@ -76,14 +76,14 @@ struct peer *outbound_route(struct device *device, const uint8_t *packet,
 	return peer;
 }
 
-void outbound_want_session(struct peer *peer)
+void session_request(struct peer *peer)
 {
 	if (timers_want_handshake(&peer->timers))
 		device_poke_peer(peer);
 }
 
-int outbound_begin(struct peer *peer, size_t n, uint64_t now,
-		   struct outbound *out)
+int send_run_begin(struct peer *peer, size_t n, uint64_t now,
+		   struct send_run *run)
 {
 	struct noise_keypair *kp = noise_keypairs_get_current(&peer->keypairs);
 	size_t n_drawn = 0;
@@ -93,15 +93,15 @@ int outbound_begin(struct peer *peer, size_t n, uint64_t now,
 		n_drawn = noise_keypair_reserve(kp, n, &first);
 	if (!n_drawn || !peer_get(peer)) {
 		noise_keypair_put(kp);
-		outbound_want_session(peer);
+		session_request(peer);
 		return DEVICE_E_NO_SESSION;
 	}
-	*out = (struct outbound){ peer, kp, first, n_drawn };
+	*run = (struct send_run){ peer, kp, first, n_drawn };
 	return 0;
 }
 
-int outbound_stage(struct peer *peer, const void *packet, size_t len,
-		   uint64_t now, size_t *n_dropped)
+int session_stage(struct peer *peer, const void *packet, size_t len,
+		  uint64_t now, size_t *n_dropped)
 {
 	int err = staged_push(peer->device->staged, &peer->staged, packet, len,
 			      n_dropped);
@@ -109,20 +109,20 @@ int outbound_stage(struct peer *peer, const void *packet, size_t len,
 	if (err)
 		return err;
 	/* A session may have come, and its flush may have found the queue still
-	 * empty, between outbound_begin() and the push. */
+	 * empty, between send_run_begin() and the push. */
 	return peer_has_session(peer, now) ? DEVICE_E_FLUSH : 0;
 }
 
-uint64_t outbound_header(const struct outbound *out, size_t i,
+uint64_t send_run_header(const struct send_run *run, size_t i,
 			 struct message_data *msg)
 {
 	msg->type = le32_make(MESSAGE_DATA);
-	msg->receiver = le32_make(out->kp->remote_index);
-	msg->counter = le64_make(out->counter + i);
-	return out->counter + i;
+	msg->receiver = le32_make(run->kp->remote_index);
+	msg->counter = le64_make(run->counter + i);
+	return run->counter + i;
 }
 
-size_t outbound_padded_len(size_t len, size_t mtu)
+size_t session_padded_len(size_t len, size_t mtu)
 {
 	size_t last = mtu && len > mtu ? len % mtu : len;
 	size_t padded =
@@ -133,22 +133,22 @@ size_t outbound_padded_len(size_t len, size_t mtu)
 	return len - last + padded;
 }
 
-void outbound_end(struct outbound *out, size_t len, bool has_data, uint64_t now)
+void send_run_end(struct send_run *run, size_t len, bool has_data, uint64_t now)
 {
-	struct peer *peer = out->peer;
+	struct peer *peer = run->peer;
 
 	peer_count_sent(peer, len);
 	if (timers_note_sent(&peer->timers, has_data, now))
 		device_poke_peer(peer);
-	if (noise_keypair_wants_rekey_after_send(out->kp, now))
-		outbound_want_session(peer);
-	noise_keypair_put(out->kp);
+	if (noise_keypair_wants_rekey_after_send(run->kp, now))
+		session_request(peer);
+	noise_keypair_put(run->kp);
 	peer_put(peer);
-	memset(out, 0, sizeof(*out));
+	memset(run, 0, sizeof(*run));
 }
 
-enum drop_reason inbound_begin(struct device *device, uint32_t receiver,
-			       uint64_t now, struct inbound *in)
+enum drop_reason receive_run_begin(struct device *device, uint32_t receiver,
+				   uint64_t now, struct receive_run *run)
 {
 	struct noise_keypair *kp;
 	struct peer *peer = NULL;
@@ -170,9 +170,9 @@ enum drop_reason inbound_begin(struct device *device, uint32_t receiver,
 		peer_put(peer);
 		return DROP_EXPIRED;
 	}
-	memset(in, 0, sizeof(*in));
-	in->peer = peer;
-	in->kp = kp;
+	memset(run, 0, sizeof(*run));
+	run->peer = peer;
+	run->kp = kp;
 	return DROP_NONE;
 }
 
@@ -228,42 +228,42 @@ static enum drop_reason check_packet(const struct peer *peer,
 	return DROP_NONE;
 }
 
-enum drop_reason inbound_take(struct inbound *in, uint64_t counter,
-			      const uint8_t *text, size_t text_len,
-			      const struct device_endpoint *from,
-			      size_t *packet_len)
+enum drop_reason receive_run_take(struct receive_run *run, uint64_t counter,
+				  const uint8_t *text, size_t text_len,
+				  const struct device_endpoint *from,
+				  size_t *packet_len)
 {
 	enum drop_reason reason;
 
-	if (!noise_keypair_accept(in->kp, counter))
+	if (!noise_keypair_accept(run->kp, counter))
 		return DROP_REPLAYED;
 	/* From here on it is the peer's word: it roams to where this came from,
 	 * even if what is inside is of no use. */
-	in->from = *from;
-	in->n_taken++;
+	run->from = *from;
+	run->n_taken++;
 	if (text_len) {
-		in->has_data = true;
-		reason = check_packet(in->peer, text, text_len, packet_len);
+		run->has_data = true;
+		reason = check_packet(run->peer, text, text_len, packet_len);
 		if (reason)
 			return reason;
 	} else {
 		*packet_len = 0;
 	}
-	in->len += text_len + MESSAGE_DATA_OVERHEAD;
+	run->len += text_len + MESSAGE_DATA_OVERHEAD;
 	return DROP_NONE;
 }
 
 /**
  * confirm() - the peer has used the keypair
- * @in:		run
+ * @run:	run
  * @realtime:	wall clock
  */
-static void confirm(const struct inbound *in, uint64_t realtime)
+static void confirm(const struct receive_run *run, uint64_t realtime)
 {
-	struct peer *peer = in->peer;
+	struct peer *peer = run->peer;
 	struct device *device = peer->device;
 
-	if (!noise_keypairs_confirm(&peer->keypairs, in->kp))
+	if (!noise_keypairs_confirm(&peer->keypairs, run->kp))
 		return;
 	atomic_store_explicit(&peer->did_last_minute, false,
 			      memory_order_relaxed);
@@ -276,37 +276,37 @@ static void confirm(const struct inbound *in, uint64_t realtime)
 
 /**
  * check_last_minute() - is the session about to end with traffic coming in?
- * @in:		run
+ * @run:	run
  * @now:	the present
  */
-static void check_last_minute(const struct inbound *in, uint64_t now)
+static void check_last_minute(const struct receive_run *run, uint64_t now)
 {
-	struct peer *peer = in->peer;
+	struct peer *peer = run->peer;
 	struct noise_keypair *current;
 
-	if (!noise_keypair_wants_rekey_after_receive(in->kp, now))
+	if (!noise_keypair_wants_rekey_after_receive(run->kp, now))
 		return;
 	current = noise_keypairs_get_current(&peer->keypairs);
-	if (current == in->kp &&
+	if (current == run->kp &&
 	    !atomic_exchange_explicit(&peer->did_last_minute, true,
 				      memory_order_relaxed))
-		outbound_want_session(peer);
+		session_request(peer);
 	noise_keypair_put(current);
 }
 
-void inbound_end(struct inbound *in, uint64_t now, uint64_t realtime)
+void receive_run_end(struct receive_run *run, uint64_t now, uint64_t realtime)
 {
-	struct peer *peer = in->peer;
+	struct peer *peer = run->peer;
 
-	if (in->n_taken) {
-		device_learn_endpoint(peer, &in->from);
-		peer_count_received(peer, in->len);
-		if (timers_note_received(&peer->timers, in->has_data, now))
+	if (run->n_taken) {
+		device_learn_endpoint(peer, &run->from);
+		peer_count_received(peer, run->len);
+		if (timers_note_received(&peer->timers, run->has_data, now))
 			device_poke_peer(peer);
-		confirm(in, realtime);
-		check_last_minute(in, now);
+		confirm(run, realtime);
+		check_last_minute(run, now);
 	}
-	noise_keypair_put(in->kp);
+	noise_keypair_put(run->kp);
 	peer_put(peer);
-	memset(in, 0, sizeof(*in));
+	memset(run, 0, sizeof(*run));
 }

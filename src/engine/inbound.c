@@ -27,13 +27,13 @@ enum {
 
 /**
  * struct run - neighbouring messages with one receiver index
- * @in:		its keypair and references
+ * @receive:	its keypair and references
  * @receiver:	the index
  * @first:	its first message
  * @n:		how many
  */
 struct run {
-	struct inbound in;
+	struct receive_run receive;
 	uint32_t receiver;
 	unsigned int first;
 	unsigned int n;
@@ -78,7 +78,7 @@ static struct run *find_run(struct inbound_lane *il, struct slot *slot,
 	if (run && run->receiver == receiver)
 		return run;
 	run = &slot->runs[slot->n_runs];
-	reason = inbound_begin(il->device, receiver, now, &run->in);
+	reason = receive_run_begin(il->device, receiver, now, &run->receive);
 	if (reason != DROP_NONE) {
 		count(&il->drops[reason]);
 		return NULL;
@@ -101,7 +101,7 @@ static void take_data(struct inbound_lane *il, struct slot *slot,
 		return;
 	slot->view_of[slot->n_msgs] = (uint16_t)view;
 	slot->msgs[slot->n_msgs++] = (struct aead_msg){
-		.key = run->in.kp->keys->receiving,
+		.key = run->receive.kp->keys->receiving,
 		.counter = le64_get(header->counter),
 		.text = bytes + HEADER_LEN,
 		.len = (uint32_t)message_data_text_len(slot->views[view].len),
@@ -109,7 +109,7 @@ static void take_data(struct inbound_lane *il, struct slot *slot,
 	run->n++;
 }
 
-static bool inbound_take_batch(void *arg, void *slot_arg, void *context)
+static bool take(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
 	struct inbound_lane *il = arg;
@@ -154,7 +154,7 @@ static bool inbound_take_batch(void *arg, void *slot_arg, void *context)
 
 /* ------------------------------------------------------------------ work */
 
-static void inbound_work(void *arg, void *slot_arg, void *context)
+static void work(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
 	struct slot *slot = slot_arg;
@@ -221,7 +221,7 @@ static bool is_wanted(uint8_t attention, const struct run *run, unsigned int i)
 static void commit_run(struct inbound_lane *il, struct slot *slot,
 		       struct run *run)
 {
-	uint8_t attention = trains_attention(il->trains, run->in.peer);
+	uint8_t attention = trains_attention(il->trains, run->receive.peer);
 	const struct ug_endpoint *last = NULL;
 	struct device_endpoint from;
 
@@ -236,20 +236,21 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 			endpoint_to_device(&from, view->from);
 		last = view->from;
 		if (msg->is_authentic)
-			reason = inbound_take(&run->in, msg->counter, msg->text,
-					      msg->len, &from, &len);
+			reason = receive_run_take(&run->receive, msg->counter,
+						  msg->text, msg->len, &from,
+						  &len);
 		if (reason != DROP_NONE) {
 			count(&il->drops[reason]);
 		} else if (len) {
 			if (is_wanted(attention, run, i))
-				trains_saw(il->trains, run->in.peer, msg->text,
-					   len, time_now());
+				trains_saw(il->trains, run->receive.peer,
+					   msg->text, len, time_now());
 			deliver(il, slot, msg->text, len, view->tos);
 		}
 	}
 }
 
-static void inbound_commit(void *arg, void *slot_arg, void *context)
+static void commit(void *arg, void *slot_arg, void *context)
 {
 	struct inbound_lane *il = arg;
 	struct slot *slot = slot_arg;
@@ -265,13 +266,13 @@ static void inbound_commit(void *arg, void *slot_arg, void *context)
 	now = time_now();
 	realtime = time_realtime();
 	for (unsigned int r = 0; r < slot->n_runs; r++)
-		inbound_end(&slot->runs[r].in, now, realtime);
+		receive_run_end(&slot->runs[r].receive, now, realtime);
 	slot->n_runs = 0;
 }
 
 /* ----------------------------------------------------------------- life */
 
-static void inbound_release(void *slot_arg)
+static void release(void *slot_arg)
 {
 	struct slot *slot = slot_arg;
 
@@ -279,10 +280,10 @@ static void inbound_release(void *slot_arg)
 }
 
 static const struct lane_ops ops = {
-	.take = inbound_take_batch,
-	.work = inbound_work,
-	.commit = inbound_commit,
-	.release = inbound_release,
+	.take = take,
+	.work = work,
+	.commit = commit,
+	.release = release,
 };
 
 static void slot_free(struct slot *slot)

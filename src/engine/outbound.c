@@ -41,7 +41,7 @@ enum {
 
 /**
  * struct run - neighbouring messages to one peer
- * @out:	its counters and references
+ * @send:	its counters and references
  * @to:		where they go
  * @first:	its first message
  * @n:		how many
@@ -49,7 +49,7 @@ enum {
  * @has_data:	not only keepalives
  */
 struct run {
-	struct outbound out;
+	struct send_run send;
 	struct ug_endpoint to;
 	unsigned int first;
 	unsigned int n;
@@ -182,9 +182,9 @@ static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	slot->peer = NULL;
 	*run = (struct run){ .first = slot->first };
 	if (n && endpoint_cell_get(&peer->endpoint, &ep) &&
-	    outbound_begin(peer, n, now, &run->out) == 0) {
+	    send_run_begin(peer, n, now, &run->send) == 0) {
 		endpoint_from_device(&run->to, &ep);
-		run->n = (unsigned int)run->out.n;
+		run->n = (unsigned int)run->send.n;
 		slot->n_runs++;
 	}
 	/* Only the last run can be short: the counters are used up. */
@@ -218,7 +218,7 @@ static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	first = slab->segs_cnt;
 	/* Full segments stand side by side, so they leave as one vector. */
 	slab->stride = HEADER_LEN +
-		       outbound_padded_len(ol->cursor.full_len, slot->mtu) +
+		       session_padded_len(ol->cursor.full_len, slot->mtu) +
 		       AEAD_TAG_LEN;
 	segment_cut(&ol->cursor, slab);
 	trains_note(&slot->notes, &ol->cursor, off, first,
@@ -250,14 +250,13 @@ static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 {
 	const uint8_t *frame = ol->read_buf;
 	size_t n_dropped = 0;
-	int r = outbound_stage(peer, frame, TUN_HEADROOM + len, now,
-			       &n_dropped);
+	int r = session_stage(peer, frame, TUN_HEADROOM + len, now, &n_dropped);
 
 	count(&ol->stats.staged_drops, n_dropped);
 	if (r == DEVICE_E_FLUSH)
 		outbound_request(ol, peer, false);
 	else
-		outbound_want_session(peer);
+		session_request(peer);
 }
 
 /* Where packets are read to: behind the virtio-net header. */
@@ -290,7 +289,7 @@ static void take_packet(struct outbound_lane *ol,
 {
 	struct device_endpoint ep;
 	struct peer *peer =
-		outbound_route(ol->device, packet_of(ol), frame->len);
+		session_route(ol->device, packet_of(ol), frame->len);
 
 	if (!peer) {
 		refuse(ol, frame, &ol->stats.no_peer, now);
@@ -391,12 +390,12 @@ static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 		add_keepalive(ol, slot, request.peer, now);
 	else if (request.keepalive)
 		/* The session's first message will be one. */
-		outbound_want_session(request.peer);
+		session_request(request.peer);
 	peer_put(request.peer);
 	return true;
 }
 
-static bool outbound_take(void *arg, void *slot_arg, void *context)
+static bool take(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
 	struct outbound_lane *ol = arg;
@@ -432,13 +431,13 @@ static void frame_message(struct slot *slot, const struct run *run,
 {
 	const struct segment *seg = &slot->segs[run->first + i];
 	struct aead_msg *msg = &slot->msgs[run->first + i];
-	size_t padded = outbound_padded_len(seg->len, slot->mtu);
+	size_t padded = session_padded_len(seg->len, slot->mtu);
 	uint8_t *header = seg->data - HEADER_LEN;
 
 	memset(seg->data + seg->len, 0, padded - seg->len);
 	*msg = (struct aead_msg){
-		.key = run->out.kp->keys->sending,
-		.counter = outbound_header(&run->out, i, (void *)header),
+		.key = run->send.kp->keys->sending,
+		.counter = send_run_header(&run->send, i, (void *)header),
 		.text = seg->data,
 		.len = (uint32_t)padded,
 	};
@@ -448,7 +447,7 @@ static void frame_message(struct slot *slot, const struct run *run,
 	};
 }
 
-static void outbound_work(void *arg, void *slot_arg, void *context)
+static void work(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
 	struct slot *slot = slot_arg;
@@ -488,7 +487,7 @@ static bool has_sent(const struct slot *slot, unsigned int r)
 
 /*
  * The kernel refused to send from a peer's source. If a datagram passed without
- * the source, the source is not used until sources.c has checked it. If none
+ * the source, the source is not used until sticky.c has checked it. If none
  * passed, there is no route from any address, and the source is not to blame.
  */
 static void refuse_source(struct outbound_lane *ol, struct slot *slot,
@@ -504,7 +503,7 @@ static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 		next = was;
 		next.words[ENDPOINT_MARK] = ENDPOINT_REFUSED;
 		ug_endpoint_clear_source(&run->to);
-		if (endpoint_cell_replace(&run->out.peer->endpoint, &was,
+		if (endpoint_cell_replace(&run->send.peer->endpoint, &was,
 					  &next))
 			ol->device->ops->endpoint_learnt(ol->device->arg);
 	}
@@ -525,7 +524,7 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 		} else {
 			count(&ol->stats.send_errors, 1);
 			log_limited(&limit, "cannot send to %s: %s",
-				    thread_peer_name(run->out.peer),
+				    thread_peer_name(run->send.peer),
 				    strerror(-slot->status[i]));
 		}
 	}
@@ -534,7 +533,7 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 static struct trains_run trains_run(const struct run *run)
 {
 	return (struct trains_run){
-		.peer = run->out.peer,
+		.peer = run->send.peer,
 		.to = &run->to,
 		.first = run->first,
 		.n = run->n,
@@ -616,7 +615,7 @@ static void watch_trains(struct outbound_lane *ol, struct slot *slot,
 	}
 }
 
-static void outbound_commit(void *arg, void *slot_arg, void *context)
+static void commit(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
 	struct outbound_lane *ol = arg;
@@ -638,7 +637,7 @@ static void outbound_commit(void *arg, void *slot_arg, void *context)
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
 
-		outbound_end(&run->out, run->sent_len, run->has_data, now);
+		send_run_end(&run->send, run->sent_len, run->has_data, now);
 	}
 	slot->n_runs = 0;
 }
@@ -646,9 +645,9 @@ static void outbound_commit(void *arg, void *slot_arg, void *context)
 /* ----------------------------------------------------------- life */
 
 static const struct lane_ops ops = {
-	.take = outbound_take,
-	.work = outbound_work,
-	.commit = outbound_commit,
+	.take = take,
+	.work = work,
+	.commit = commit,
 };
 
 static struct slot *slot_new(void)
@@ -677,7 +676,7 @@ static void slot_free(struct slot *slot)
 	if (!slot)
 		return;
 	for (unsigned int r = 0; r < slot->n_runs; r++)
-		outbound_end(&slot->runs[r].out, slot->runs[r].sent_len, false,
+		send_run_end(&slot->runs[r].send, slot->runs[r].sent_len, false,
 			     time_now());
 	free(slot->slab.base);
 	free(slot);

@@ -132,7 +132,7 @@ bool outbound_request(struct outbound_lane *ol, struct peer *peer,
  */
 static inline bool outbound_has_work(const struct outbound_lane *ol)
 {
-	/* Partners: outbound_take(), outbound_request(). */
+	/* Partners: take() of outbound.c, outbound_request(). */
 	return atomic_load_explicit(&ol->has_left, memory_order_acquire) ||
 	       atomic_load_explicit(&ol->requests.n, memory_order_acquire);
 }

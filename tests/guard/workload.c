@@ -99,7 +99,7 @@ static void cut(struct work *w)
 			continue;
 		segment_begin(&cur, in->pkt, &frame);
 		w->slab.stride = HEADER_LEN +
-				 outbound_padded_len(cur.full_len, MTU) +
+				 session_padded_len(cur.full_len, MTU) +
 				 AEAD_TAG_LEN;
 		segment_cut(&cur, &w->slab);
 	}
@@ -109,7 +109,7 @@ static void seal(struct work *w)
 {
 	for (unsigned int i = 0; i < w->slab.segs_cnt; i++) {
 		const struct segment *seg = &w->segs[i];
-		size_t padded = outbound_padded_len(seg->len, MTU);
+		size_t padded = session_padded_len(seg->len, MTU);
 
 		memset(seg->data + seg->len, 0, padded - seg->len);
 		w->msgs[i] = (struct aead_msg){

@@ -435,7 +435,7 @@ static void test_counters(void **state)
 	const struct peer *a = world_peer(world, 0, 1);
 	const struct peer *b = world_peer(world, 1, 0);
 	const size_t data =
-		outbound_padded_len(SIM_PACKET_LEN, 0) + MESSAGE_DATA_OVERHEAD;
+		session_padded_len(SIM_PACKET_LEN, 0) + MESSAGE_DATA_OVERHEAD;
 
 	(void)state;
 	for (size_t i = 0; i < 10; i++)

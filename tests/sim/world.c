@@ -237,7 +237,7 @@ static void check_counter(struct sim_host *host, uint32_t receiver,
 }
 
 /* Seal one packet, or a keepalive, with a run of one. */
-static void host_seal(struct sim_host *host, struct outbound *out,
+static void host_seal(struct sim_host *host, struct send_run *out,
 		      const uint8_t *packet, size_t len)
 {
 	uint8_t buf[SIM_MAX_DATAGRAM] = { 0 };
@@ -246,13 +246,13 @@ static void host_seal(struct sim_host *host, struct outbound *out,
 	struct aead_msg msg = {
 		.key = out->kp->keys->sending,
 		.text = buf + sizeof(header),
-		.len = (uint32_t)outbound_padded_len(len, 1420),
+		.len = (uint32_t)session_padded_len(len, 1420),
 	};
 	size_t total = msg.len + MESSAGE_DATA_OVERHEAD;
 
 	assert_true(host->world->now - out->kp->created_ns <
 		    SIM_SEC(REJECT_AFTER_TIME));
-	msg.counter = outbound_header(out, 0, &header);
+	msg.counter = send_run_header(out, 0, &header);
 	check_counter(host, out->kp->remote_index, msg.counter);
 	memcpy(buf, &header, sizeof(header));
 	if (len)
@@ -262,20 +262,20 @@ static void host_seal(struct sim_host *host, struct outbound *out,
 		host_transmit(host, endpoint_address(&ep), buf, total);
 	else
 		total = 0;
-	outbound_end(out, total, len > 0, host->world->now);
+	send_run_end(out, total, len > 0, host->world->now);
 }
 
 /* Send what is staged. The result says whether there was anything. */
 static bool host_flush(struct sim_host *host, struct peer *peer)
 {
 	uint8_t packet[SIM_MAX_DATAGRAM];
-	struct outbound out;
+	struct send_run out;
 	bool was_any = false;
 	long len;
 
 	while (!staged_is_empty(&peer->staged)) {
 		was_any = true;
-		if (outbound_begin(peer, 1, host->world->now, &out))
+		if (send_run_begin(peer, 1, host->world->now, &out))
 			break;
 		len = staged_pop(host->device.staged, &peer->staged, packet,
 				 sizeof(packet));
@@ -287,27 +287,27 @@ static bool host_flush(struct sim_host *host, struct peer *peer)
 
 static void host_keepalive(struct sim_host *host, struct peer *peer)
 {
-	struct outbound out;
+	struct send_run out;
 
 	if (host_flush(host, peer))
 		return;
-	if (!outbound_begin(peer, 1, host->world->now, &out))
+	if (!send_run_begin(peer, 1, host->world->now, &out))
 		host_seal(host, &out, NULL, 0);
 }
 
 static void host_send(struct sim_host *host, const uint8_t *packet, size_t len)
 {
-	struct peer *peer = outbound_route(&host->device, packet, len);
-	struct outbound out;
+	struct peer *peer = session_route(&host->device, packet, len);
+	struct send_run out;
 	size_t n_dropped;
 
 	assert_non_null(peer);
 	host_flush(host, peer);
-	if (!outbound_begin(peer, 1, host->world->now, &out))
+	if (!send_run_begin(peer, 1, host->world->now, &out))
 		host_seal(host, &out, packet, len);
 	else
-		assert_int_equal(outbound_stage(peer, packet, len,
-						host->world->now, &n_dropped),
+		assert_int_equal(session_stage(peer, packet, len,
+					       host->world->now, &n_dropped),
 				 0);
 	peer_put(peer);
 }
@@ -431,12 +431,12 @@ static enum drop_reason host_receive_data(struct sim_host *host,
 	struct message_data header;
 	struct aead_msg msg = { 0 };
 	enum drop_reason reason;
-	struct inbound in;
+	struct receive_run in;
 	size_t len;
 
 	memcpy(&header, buf, sizeof(header));
-	reason = inbound_begin(&host->device, le32_get(header.receiver),
-			       world->now, &in);
+	reason = receive_run_begin(&host->device, le32_get(header.receiver),
+				   world->now, &in);
 	if (reason)
 		return reason;
 	assert_true(world->now - in.kp->created_ns <
@@ -447,11 +447,11 @@ static enum drop_reason host_receive_data(struct sim_host *host,
 	msg.len = (uint32_t)message_data_text_len(buf_len);
 	reason = DROP_FORGED;
 	if (aead_open_batch(host->aead, &msg, 1))
-		reason = inbound_take(&in, msg.counter, msg.text, msg.len,
-				      &from, &len);
+		reason = receive_run_take(&in, msg.counter, msg.text, msg.len,
+					  &from, &len);
 	if (!reason && len)
 		packet_deliver(host, msg.text, len);
-	inbound_end(&in, world->now, realtime(host));
+	receive_run_end(&in, world->now, realtime(host));
 	return reason;
 }
 

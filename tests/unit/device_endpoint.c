@@ -143,7 +143,7 @@ static struct device_endpoint forget_by_timer(bool roams)
 
 	roaming = roams ? peer : NULL;
 	roams_to = make(2, 20);
-	outbound_want_session(peer);
+	session_request(peer);
 	for (int i = 0; i < 4; i++, now += 6 * NSEC_PER_SEC) {
 		device_tick(&device, now);
 		timers_note_handshake_sent(&peer->timers, false, now);

@@ -111,15 +111,15 @@ static void use_peer(struct shared *shared, struct peer *peer,
 		     const uint8_t *packet)
 {
 	struct device_endpoint ep = endpoint_of(random_below(1000));
-	struct outbound out;
+	struct send_run out;
 	size_t n_dropped;
 
 	endpoint_cell_set(&peer->endpoint, &ep);
 	check_endpoint(peer);
-	if (!outbound_begin(peer, 3, 1 + shared->n_routed, &out))
-		outbound_end(&out, 96, true, 1 + shared->n_routed);
+	if (!send_run_begin(peer, 3, 1 + shared->n_routed, &out))
+		send_run_end(&out, 96, true, 1 + shared->n_routed);
 	else
-		outbound_stage(peer, packet, PACKET_LEN, 1, &n_dropped);
+		session_stage(peer, packet, PACKET_LEN, 1, &n_dropped);
 	timers_note_received(&peer->timers, true, 1 + shared->n_routed);
 	shared->n_routed++;
 	peer_put(peer);
@@ -129,19 +129,19 @@ static void *work(void *arg)
 {
 	struct shared *shared = arg;
 	uint8_t packet[PACKET_LEN];
-	struct inbound in;
+	struct receive_run in;
 	struct peer *peer;
 
 	rcu_register();
 	seed = (uint64_t)(uintptr_t)&packet;
 	while (!shared->is_over) {
 		packet_to(random_below(N_PEERS), packet);
-		peer = outbound_route(&shared->device, packet, sizeof(packet));
+		peer = session_route(&shared->device, packet, sizeof(packet));
 		if (peer)
 			use_peer(shared, peer, packet);
-		if (!inbound_begin(&shared->device, random_below(UINT32_MAX), 1,
-				   &in))
-			inbound_end(&in, 1, 1);
+		if (!receive_run_begin(&shared->device,
+				       random_below(UINT32_MAX), 1, &in))
+			receive_run_end(&in, 1, 1);
 	}
 	rcu_unregister();
 	return NULL;

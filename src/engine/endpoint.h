@@ -22,7 +22,7 @@ static inline void endpoint_to_device(struct device_endpoint *out,
 	memcpy(out, ep, sizeof(*ep));
 }
 
-/* The mark of an endpoint: does its source hold? See sources.c. */
+/* The mark of an endpoint: does its source hold? See sticky.c. */
 enum endpoint_mark {
 	ENDPOINT_NEW, /* not checked yet; the source is used */
 	ENDPOINT_HOLDS,

@@ -26,7 +26,7 @@
 #include "engine/inbound.h"
 #include "engine/outbound.h"
 #include "engine/sockets.h"
-#include "engine/sources.h"
+#include "engine/sticky.h"
 #include "engine/thread.h"
 #include "engine/vmgenid.h"
 #include "engine/clocks.h"
@@ -53,7 +53,7 @@ enum {
  * @worker:	its thread
  * @handshaker:	its thread
  * @link:	[c] netlink
- * @sources:	[c] which local addresses peers are answered from
+ * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] to listen on when up, 0: any
  * @fwmark:	[c]
@@ -80,7 +80,7 @@ struct engine {
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
-	struct sources sources;
+	struct sticky sticky;
 	struct vmgenid vmgenid;
 	uint16_t port;
 	uint32_t fwmark;
@@ -137,7 +137,7 @@ static void op_endpoint_learnt(void *arg)
 {
 	struct engine *e = arg;
 
-	if (sources_note_new(&e->sources))
+	if (sticky_note_new(&e->sticky))
 		thread_poke(e->wake_fd);
 }
 
@@ -296,7 +296,7 @@ static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
 
 static void network_changed(struct engine *e, unsigned int families)
 {
-	if (sources_note_change(&e->sources, families, time_now()))
+	if (sticky_note_change(&e->sticky, families, time_now()))
 		op_wake(e);
 }
 
@@ -471,15 +471,15 @@ static void handle_link_event(struct engine *e, enum link_event event)
 		check_missing(e);
 		break;
 	case LINK_NETWORK4:
-		network_changed(e, SOURCES_IPV4);
+		network_changed(e, STICKY_IPV4);
 		break;
 	case LINK_NETWORK6:
-		network_changed(e, SOURCES_IPV6);
+		network_changed(e, STICKY_IPV6);
 		break;
 	case LINK_OVERFLOW:
 	default:
 		link_request(&e->link);
-		network_changed(e, SOURCES_IPV4 | SOURCES_IPV6);
+		network_changed(e, STICKY_IPV4 | STICKY_IPV6);
 	}
 }
 
@@ -529,7 +529,7 @@ static void tick(struct engine *e)
 		set_up(e);
 	next = device_tick(&e->device, time_now());
 	tell_lock_refusal(e);
-	next_pass = sources_tick(&e->sources, e->fwmark, time_now());
+	next_pass = sticky_tick(&e->sticky, e->fwmark, time_now());
 	if (next_pass < next)
 		next = next_pass;
 	if (e->wants_up && e->up_again < next)
@@ -647,8 +647,8 @@ static int init_parts(struct engine *e)
 		.out = &e->out,
 		.in4 = &e->in4,
 		.in6 = &e->in6,
-		.crew.aead_choice = e->config.aead,
-		.crew.is_eager = e->config.eager,
+		.helpers.aead_choice = e->config.aead,
+		.helpers.is_eager = e->config.eager,
 	};
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)
@@ -656,7 +656,7 @@ static int init_parts(struct engine *e)
 				e->tun.name);
 	if (err == 0) {
 		e->out.unreachable.broadcasts = &e->link.state.broadcasts;
-		err = sources_init(&e->sources, &e->device, &e->sockets);
+		err = sticky_init(&e->sticky, &e->device, &e->sockets);
 		if (err < 0)
 			link_close(&e->link);
 	}
@@ -711,7 +711,7 @@ int engine_start(struct engine *e)
 	int err;
 
 	thread_set_first(e->config.first);
-	sources_start(&e->sources);
+	sticky_start(&e->sticky);
 	err = rcu_start(e->config.first);
 	if (err < 0)
 		return err;
@@ -758,7 +758,7 @@ void engine_free(struct engine *e)
 		log_totals(e);
 	}
 	vmgenid_close(&e->vmgenid);
-	sources_deinit(&e->sources);
+	sticky_deinit(&e->sticky);
 	link_close(&e->link);
 	worker_deinit(&e->worker);
 	inbound_lane_deinit(&e->in6);

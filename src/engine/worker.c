@@ -149,7 +149,7 @@ static void check_gone(struct worker *w)
 /* Take the error of a lane that could not read. Return: it; 0: none. */
 static int take_failure(_Atomic int *err)
 {
-	/* Partners: read_packet(), inbound_take_batch(). */
+	/* Partners: read_packet(), take() of inbound.c. */
 	return atomic_load_explicit(err, memory_order_relaxed)
 		       ? atomic_exchange_explicit(err, 0, memory_order_relaxed)
 		       : 0;
@@ -285,7 +285,7 @@ static void *worker_main(void *arg)
 		for (int i = 0; i < n; i++)
 			handle_event(w, &events[i]);
 		if (!w->ready) {
-			crew_tell(&w->crew, false);
+			helpers_tell(&w->helpers, false);
 			continue;
 		}
 		run_lanes(w);
@@ -293,11 +293,11 @@ static void *worker_main(void *arg)
 		if (w->context.sock && outbound_has_work(w->out))
 			w->ready |= READY_OUT;
 		w->idle_since = time_now();
-		crew_tell(&w->crew, w->ready != 0);
+		helpers_tell(&w->helpers, w->ready != 0);
 		note_failures(w);
 		check_gone(w);
 	}
-	crew_stop(&w->crew);
+	helpers_stop(&w->helpers);
 	lane_close(&w->out->lane);
 	lane_close(&w->in4->lane);
 	lane_close(&w->in6->lane);
@@ -326,16 +326,16 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->poke_fd < 0 || w->epoll_fd < 0)
 		return -errno;
-	w->context.aead = aead_new(w->crew.aead_choice);
+	w->context.aead = aead_new(w->helpers.aead_choice);
 	if (!w->context.aead)
 		return -ELIBACC;
-	w->crew.out = w->out;
-	w->crew.in4 = w->in4;
-	w->crew.in6 = w->in6;
-	w->crew.sockets = w->sockets;
-	w->crew.poke = poke_by_helper;
-	w->crew.arg = w;
-	int err = crew_init(&w->crew, n_helpers);
+	w->helpers.out = w->out;
+	w->helpers.in4 = w->in4;
+	w->helpers.in6 = w->in6;
+	w->helpers.sockets = w->sockets;
+	w->helpers.poke = poke_by_helper;
+	w->helpers.arg = w;
+	int err = helpers_init(&w->helpers, n_helpers);
 
 	if (err == 0)
 		/* Edge-triggered: if it cannot be read, epoll does not report
@@ -346,7 +346,7 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 
 void worker_deinit(struct worker *w)
 {
-	crew_deinit(&w->crew);
+	helpers_deinit(&w->helpers);
 	aead_free(w->context.aead);
 	if (w->epoll_fd >= 0)
 		close(w->epoll_fd);
@@ -357,12 +357,12 @@ void worker_deinit(struct worker *w)
 int worker_start(struct worker *w)
 {
 	sockets_join(w->sockets, SOCKETS_WORKER);
-	int err = crew_start(&w->crew);
+	int err = helpers_start(&w->helpers);
 
 	if (err == 0)
 		err = thread_start(&w->thread, worker_main, w);
 	if (err < 0) {
-		crew_stop(&w->crew);
+		helpers_stop(&w->helpers);
 		sockets_leave(w->sockets, SOCKETS_WORKER);
 	}
 	return err;

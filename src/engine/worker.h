@@ -3,7 +3,7 @@
  * The thread that moves packets: one event loop over the TUN and both sockets.
  * On a quiet machine nothing runs and nobody is woken across threads; under
  * load one thread that does everything costs the least. When that is not
- * enough, others help: see crew.h.
+ * enough, others help: see helpers.h.
  */
 #ifndef ENGINE_WORKER_H
 #define ENGINE_WORKER_H
@@ -11,7 +11,7 @@
 #include <pthread.h>
 
 #include "engine/context.h"
-#include "engine/crew.h"
+#include "engine/helpers.h"
 #include "engine/inbound.h"
 #include "engine/outbound.h"
 #include "engine/sockets.h"
@@ -23,7 +23,7 @@
  * @in4:	[I] lane
  * @in6:	[I] lane
  * @context:	[w] what it works with
- * @crew:	its helpers; see there
+ * @helpers:	its helpers; see there
  * @epoll_fd:	[I]
  * @poke_fd:	[I] eventfd: requests, other sockets, stop
  * @gone_fd:	[I] eventfd of the control thread: the TUN is gone
@@ -48,7 +48,7 @@ struct worker {
 	struct inbound_lane *in4;
 	struct inbound_lane *in6;
 	struct context context;
-	struct crew crew;
+	struct helpers helpers;
 	int epoll_fd;
 	int poke_fd;
 	int gone_fd;

@@ -122,7 +122,7 @@ static void poked_by_a_helper(void **state)
 
 	(void)state;
 	begin(&f);
-	f.worker.crew.poke(f.worker.crew.arg);
+	f.worker.helpers.poke(f.worker.helpers.arg);
 	assert_true(is_looked_at(&out_looks));
 	assert_true(is_looked_at(&in4_looks));
 	assert_true(is_looked_at(&in6_looks));

@@ -48,7 +48,7 @@
  * 6.18.) A long pass is done in pieces, so that the control thread can do other
  * work in between.
  */
-#include "engine/sources.h"
+#include "engine/sticky.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -79,22 +79,22 @@ enum verdict {
 	VOID,
 };
 
-int sources_init(struct sources *s, struct device *device,
-		 struct sockets *sockets)
+int sticky_init(struct sticky *s, struct device *device,
+		struct sockets *sockets)
 {
-	*s = (struct sources){ .device = device, .sockets = sockets };
+	*s = (struct sticky){ .device = device, .sockets = sockets };
 	atomic_init(&s->has_new, false);
 	return routes_open(&s->routes);
 }
 
-void sources_deinit(struct sources *s)
+void sticky_deinit(struct sticky *s)
 {
 	peer_put(s->next);
 	s->next = NULL;
 	routes_close(&s->routes);
 }
 
-void sources_start(struct sources *s)
+void sticky_start(struct sticky *s)
 {
 	s->uid = (uint32_t)geteuid();
 }
@@ -104,7 +104,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-bool sources_note_change(struct sources *s, unsigned int families, uint64_t now)
+bool sticky_note_change(struct sticky *s, unsigned int families, uint64_t now)
 {
 	s->changed |= families;
 	if (s->due)
@@ -113,7 +113,7 @@ bool sources_note_change(struct sources *s, unsigned int families, uint64_t now)
 	return true;
 }
 
-bool sources_note_new(struct sources *s)
+bool sticky_note_new(struct sticky *s)
 {
 	/* Partner: begin_pass(), which reads the endpoints after it. */
 	return !atomic_exchange_explicit(&s->has_new, true,
@@ -122,7 +122,7 @@ bool sources_note_new(struct sources *s)
 
 /* ------------------------------------------------------- one peer */
 
-static enum verdict ask_ipv4(struct sources *s, struct ug_socket *sock,
+static enum verdict ask_ipv4(struct sticky *s, struct ug_socket *sock,
 			     const struct ug_endpoint *ep, uint32_t fwmark)
 {
 	struct routes_packet packet = {
@@ -147,7 +147,7 @@ static enum verdict ask_ipv4(struct sources *s, struct ug_socket *sock,
 								 : UNKNOWN;
 }
 
-static enum verdict ask_ipv6(struct sources *s, const struct ug_endpoint *ep)
+static enum verdict ask_ipv6(struct sticky *s, const struct ug_endpoint *ep)
 {
 	if (!s->knows_ipv6 && !s->has_failed) {
 		s->knows_ipv6 = routes_read_addresses(&s->routes) == 0;
@@ -172,7 +172,7 @@ static void tell(const struct peer *peer, enum verdict verdict)
 }
 
 /* Check a peer's source if this pass has to. Return: true if it did. */
-static bool check_peer(struct sources *s, struct peer *peer,
+static bool check_peer(struct sticky *s, struct peer *peer,
 		       struct ug_socket *sock, uint32_t fwmark)
 {
 	struct device_endpoint was, next;
@@ -187,7 +187,7 @@ static bool check_peer(struct sources *s, struct peer *peer,
 
 	if (ep.source.state <= UG_SOURCE_PINNED ||
 	    (mark != ENDPOINT_NEW && mark != ENDPOINT_REFUSED &&
-	     !(s->asked & (v4 ? SOURCES_IPV4 : SOURCES_IPV6))))
+	     !(s->asked & (v4 ? STICKY_IPV4 : STICKY_IPV6))))
 		return false;
 	verdict = v4 ? ask_ipv4(s, sock, &ep, fwmark) : ask_ipv6(s, &ep);
 	if (verdict == UNKNOWN)
@@ -205,7 +205,7 @@ static bool check_peer(struct sources *s, struct peer *peer,
 
 /* ------------------------------------------------------- a pass */
 
-static struct peer *first_peer(const struct sources *s)
+static struct peer *first_peer(const struct sticky *s)
 {
 	struct list *peers = &s->device->peers;
 
@@ -214,8 +214,7 @@ static struct peer *first_peer(const struct sources *s)
 		       : container_of(peers->next, struct peer, in_device);
 }
 
-static struct peer *peer_behind(const struct sources *s,
-				const struct peer *peer)
+static struct peer *peer_behind(const struct sticky *s, const struct peer *peer)
 {
 	struct list *next = peer->in_device.next;
 
@@ -225,7 +224,7 @@ static struct peer *peer_behind(const struct sources *s,
 }
 
 /* Take the peer to go on with. Return: it, with no reference; NULL: none. */
-static struct peer *resume(struct sources *s)
+static struct peer *resume(struct sticky *s)
 {
 	struct peer *peer = s->next;
 
@@ -240,7 +239,7 @@ static struct peer *resume(struct sources *s)
 	return peer;
 }
 
-static struct peer *begin_pass(struct sources *s, struct ug_socket *sock,
+static struct peer *begin_pass(struct sticky *s, struct ug_socket *sock,
 			       uint64_t now)
 {
 	s->began = now;
@@ -248,7 +247,7 @@ static struct peer *begin_pass(struct sources *s, struct ug_socket *sock,
 	s->asked = s->changed;
 	s->changed = 0;
 	s->knows_ipv6 = s->has_failed = false;
-	/* Partner: sources_note_new(), after the endpoint was written. */
+	/* Partner: sticky_note_new(), after the endpoint was written. */
 	atomic_exchange_explicit(&s->has_new, false, memory_order_acq_rel);
 	/* The path MTUs may have changed, too. */
 	if (s->asked)
@@ -256,7 +255,7 @@ static struct peer *begin_pass(struct sources *s, struct ug_socket *sock,
 	return first_peer(s);
 }
 
-static void end_pass(struct sources *s, uint64_t now)
+static void end_pass(struct sticky *s, uint64_t now)
 {
 	uint64_t pause = s->spent_ns * PAUSE_TIMES;
 
@@ -267,7 +266,7 @@ static void end_pass(struct sources *s, uint64_t now)
 }
 
 /* A piece of a pass. */
-static void go_on(struct sources *s, struct ug_socket *sock, uint32_t fwmark,
+static void go_on(struct sticky *s, struct ug_socket *sock, uint32_t fwmark,
 		  uint64_t now)
 {
 	uint64_t before = time_read(CLOCK_THREAD_CPUTIME_ID);
@@ -285,11 +284,11 @@ static void go_on(struct sources *s, struct ug_socket *sock, uint32_t fwmark,
 		end_pass(s, now);
 }
 
-uint64_t sources_tick(struct sources *s, uint32_t fwmark, uint64_t now)
+uint64_t sticky_tick(struct sticky *s, uint32_t fwmark, uint64_t now)
 {
 	struct ug_socket *sock = sockets_get(s->sockets);
 
-	/* Partner: sources_note_new(). */
+	/* Partner: sticky_note_new(). */
 	if (!s->due && atomic_load_explicit(&s->has_new, memory_order_acquire))
 		s->due = later(now, s->earliest);
 	if (!sock) {

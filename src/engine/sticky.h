@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The local addresses that peers are answered from: which of them still hold.
- * See the essay in sources.c.
+ * See the essay in sticky.c.
  */
-#ifndef ENGINE_SOURCES_H
-#define ENGINE_SOURCES_H
+#ifndef ENGINE_STICKY_H
+#define ENGINE_STICKY_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -14,20 +14,20 @@
 #include "engine/sockets.h"
 #include "tun/routes.h"
 
-/* Which sources a change of the network may concern; to be combined. */
-enum sources_family {
-	SOURCES_IPV4 = 1,
-	SOURCES_IPV6 = 2,
+/* Families whose source addresses a change of the network may concern; flags. */
+enum sticky_family {
+	STICKY_IPV4 = 1,
+	STICKY_IPV6 = 2,
 };
 
 /**
- * struct sources - see above
+ * struct sticky - see above
  * @device:	[I]
  * @sockets:	[I] what packets are sent by
  * @routes:	[c] socket for questions to the kernel
  * @uid:	[c] user who opens the sockets
- * @changed:	[c] of enum sources_family: changed since the last pass began
- * @asked:	[c] of enum sources_family: families that this pass checks for
+ * @changed:	[c] of enum sticky_family: changed since the last pass began
+ * @asked:	[c] of enum sticky_family: families that this pass checks for
  *		all peers
  * @knows_ipv6:	[c] this pass has the list of IPv6 addresses
  * @has_failed:	[c] this pass asked for that list in vain
@@ -39,7 +39,7 @@ enum sources_family {
  *		under way
  * @has_new:	[a] a peer has an endpoint that was not checked yet
  */
-struct sources {
+struct sticky {
 	struct device *device;
 	struct sockets *sockets;
 	struct routes routes;
@@ -57,48 +57,47 @@ struct sources {
 };
 
 /**
- * sources_init() - nothing to do yet
+ * sticky_init() - nothing to do yet
  * @s:		set up here
  * @device:	borrowed: its peers
  * @sockets:	borrowed
  *
  * Return: 0; -errno.
  */
-int sources_init(struct sources *s, struct device *device,
-		 struct sockets *sockets);
+int sticky_init(struct sticky *s, struct device *device,
+		struct sockets *sockets);
 
-/* sources_deinit() - close and free; before device_deinit() */
-void sources_deinit(struct sources *s);
+/* sticky_deinit() - close and free; before device_deinit() */
+void sticky_deinit(struct sticky *s);
 
-/* sources_start() - note the user of this thread, who opens the sockets */
-void sources_start(struct sources *s);
+/* sticky_start() - note the user of this thread, who opens the sockets */
+void sticky_start(struct sticky *s);
 
 /**
- * sources_note_change() - the network is not what it was
- * @s:		sources
- * @families:	of enum sources_family
+ * sticky_note_change() - the network is not what it was
+ * @s:		the state of the checks
+ * @families:	of enum sticky_family
  * @now:	the present
  *
  * Cheap: may be called for each of thousands of events. Control thread.
  *
- * Return: true if sources_tick() must be called anew, to learn when it is due.
+ * Return: true if sticky_tick() must be called anew, to learn when it is due.
  */
-bool sources_note_change(struct sources *s, unsigned int families,
-			 uint64_t now);
+bool sticky_note_change(struct sticky *s, unsigned int families, uint64_t now);
 
 /**
- * sources_note_new() - a packet has brought a peer another endpoint
- * @s:		sources
+ * sticky_note_new() - a packet has brought a peer another endpoint
+ * @s:		the state of the checks
  *
  * Any thread.
  *
- * Return: true if the control thread must be woken, to call sources_tick().
+ * Return: true if the control thread must be woken, to call sticky_tick().
  */
-bool sources_note_new(struct sources *s);
+bool sticky_note_new(struct sticky *s);
 
 /**
- * sources_tick() - check the sources if it is time
- * @s:		sources
+ * sticky_tick() - check the source addresses if it is time
+ * @s:		the state of the checks
  * @fwmark:	mark of the sockets
  * @now:	the present
  *
@@ -106,6 +105,6 @@ bool sources_note_new(struct sources *s);
  *
  * Return: when to call again; SCHEDULE_NEVER.
  */
-uint64_t sources_tick(struct sources *s, uint32_t fwmark, uint64_t now);
+uint64_t sticky_tick(struct sticky *s, uint32_t fwmark, uint64_t now);
 
-#endif /* ENGINE_SOURCES_H */
+#endif /* ENGINE_STICKY_H */

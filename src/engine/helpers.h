@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The crew: threads that help the worker while it has more to do than one
+ * The helpers: threads that help the worker while it has more to do than one
  * processor can.
  *
  * A quiet tunnel needs one thread, and so does a busy one that a processor can
- * carry: waking another for each batch costs more than it brings. So the worker
- * tells the crew after each round whether there was work left. Once there has
- * been all the time for a millisecond, one more member is woken. A member runs
- * the lanes as the worker does, which keeps the order, until it finds nothing
- * to do; then it sleeps.
+ * carry: waking another for each batch costs more than it brings. After each
+ * round the worker calls helpers_tell() and says whether work is left. If work
+ * was left for a whole millisecond, one more helper is woken. A helper runs the
+ * lanes as the worker does, which keeps the order, until it finds nothing to
+ * do; then it sleeps.
  *
- * A second thread helps only if there is a processor for it. So the worker asks
- * for a member only if it had its own processor for that millisecond, and a
- * member that has to share its processor leaves, and nobody is woken for a
- * while: twice as long each time, until one can stay.
+ * A second thread helps only if there is a processor for it. A helper is woken
+ * only if the worker had its processor to itself for that millisecond. A helper
+ * that has to share its processor sleeps again, and for a while no helper is
+ * woken: twice as long each time, until a helper has a processor to itself.
  */
-#ifndef ENGINE_CREW_H
-#define ENGINE_CREW_H
+#ifndef ENGINE_HELPERS_H
+#define ENGINE_HELPERS_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,11 +29,11 @@
 #include "engine/outbound.h"
 #include "engine/sockets.h"
 
-struct crew;
+struct helpers;
 
 /**
- * struct member - a thread of the crew
- * @crew:	[I]
+ * struct helper - a thread that helps
+ * @helpers:	[I] all of them
  * @user:	[I] of the sockets
  * @context:	[o] what it works with
  * @seen:	[o] generation of the sockets
@@ -41,8 +41,8 @@ struct crew;
  *
  * [o] is the thread's own.
  */
-struct member {
-	struct crew *crew;
+struct helper {
+	struct helpers *helpers;
 	unsigned int user;
 	struct context context;
 	uint64_t seen;
@@ -60,28 +60,28 @@ struct usage {
 };
 
 /**
- * struct crew - see above
+ * struct helpers - see above
  * @out, @in4, @in6: [I] the lanes
  * @sockets:	[I] locked inside
  * @poke:	[I] has the worker look at everything again
  * @arg:	[I] for @poke
  * @aead_choice: [I] who encrypts
  * @is_eager:	[I] for tests: all are awake all the time
- * @members:	the first @n_members
- * @n_members:	[I] how many there are
+ * @all:	the first @n
+ * @n:		[I] how many there are
  * @n_started:	[c] how many run
  * @mutex:	of @n_awake and @wake
  * @wake:	signalled when one is to wake, or all are to end
- * @n_called:	[m] wake-ups that nobody has answered yet
- * @n_awake:	[a] members at work, and those called
+ * @n_called:	[m] wake-ups that no helper has answered yet
+ * @n_awake:	[a] helpers that are at work or called
  * @is_stopped:	[a]
- * @not_before:	[a] nobody is woken until then
+ * @not_before:	[a] no helper is woken until then
  * @pause:	[a] how long that was, the last time
  * @usage:	[w] of the worker, since it has been busy
  *
  * [w] is the worker's, [c] the control thread's.
  */
-struct crew {
+struct helpers {
 	struct outbound_lane *out;
 	struct inbound_lane *in4;
 	struct inbound_lane *in6;
@@ -90,8 +90,8 @@ struct crew {
 	void *arg;
 	enum aead_choice aead_choice;
 	bool is_eager;
-	struct member members[WORKERS_MAX - 1];
-	unsigned int n_members;
+	struct helper all[WORKERS_MAX - 1];
+	unsigned int n;
 	unsigned int n_started;
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
@@ -104,30 +104,30 @@ struct crew {
 };
 
 /**
- * crew_init() - caller's storage, with the lanes, sockets and poke set
- * @crew:	crew
- * @n:		members, at most WORKERS_MAX - 1; may be 0
+ * helpers_init() - caller's storage, with the lanes, sockets and poke set
+ * @helpers:	helpers
+ * @n:		how many, at most WORKERS_MAX - 1; may be 0
  *
  * Return: 0; -ENOMEM.
  */
-int crew_init(struct crew *crew, unsigned int n);
+int helpers_init(struct helpers *helpers, unsigned int n);
 
-/* crew_deinit() - stopped, or never started */
-void crew_deinit(struct crew *crew);
+/* helpers_deinit() - stopped, or never started */
+void helpers_deinit(struct helpers *helpers);
 
-/* crew_start() - start the threads; they sleep. Return: 0; -errno. */
-int crew_start(struct crew *crew);
+/* helpers_start() - start the threads; they sleep. Return: 0; -errno. */
+int helpers_start(struct helpers *helpers);
 
-/* crew_stop() - have all finish their batch, end, and wait for them */
-void crew_stop(struct crew *crew);
+/* helpers_stop() - have all finish their batch, end, and wait for them */
+void helpers_stop(struct helpers *helpers);
 
 /**
- * crew_tell() - how the worker gets on
- * @crew:	crew
+ * helpers_tell() - how the worker gets on
+ * @helpers:	helpers
  * @is_busy:	after its turn there was still work
  *
  * The worker, after each turn.
  */
-void crew_tell(struct crew *crew, bool is_busy);
+void helpers_tell(struct helpers *helpers, bool is_busy);
 
-#endif /* ENGINE_CREW_H */
+#endif /* ENGINE_HELPERS_H */

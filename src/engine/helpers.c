@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/helpers.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "engine/clocks.h"
+#include "engine/thread.h"
+
+enum {
+	/* The worker has been busy for so long before a helper is woken. */
+	BUSY_NS = NSEC_PER_MSEC,
+	/* A helper looks after so long whether it has had its processor. */
+	LOOK_NS = 10 * NSEC_PER_MSEC,
+	/* CPU share, in percent, above which a thread counts as having a
+	 * processor to itself. */
+	WHOLE = 90,
+	/* Rounds without work before a helper sleeps: some 10 microseconds. */
+	IDLE_ROUNDS = 50,
+};
+
+/* How long no helper is woken after one had to share its processor. */
+static const uint64_t pause_min = 50 * NSEC_PER_MSEC;
+static const uint64_t pause_max = 5 * NSEC_PER_SEC;
+
+/* ----------------------------------------------------------------- usage */
+
+static void usage_begin(struct usage *u)
+{
+	u->since = time_now();
+	u->cpu = time_read(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* Has the thread had its processor to itself since usage_begin()? */
+static bool usage_is_whole(const struct usage *u, uint64_t now)
+{
+	uint64_t cpu = time_read(CLOCK_THREAD_CPUTIME_ID) - u->cpu;
+
+	return cpu * 100 >= (now - u->since) * WHOLE;
+}
+
+/* ------------------------------------------------------------ the worker */
+
+/* Have one more helper work. */
+static void call_one(struct helpers *helpers)
+{
+	pthread_mutex_lock(&helpers->mutex);
+	helpers->n_called++;
+	atomic_fetch_add_explicit(&helpers->n_awake, 1, memory_order_relaxed);
+	pthread_cond_signal(&helpers->wake);
+	pthread_mutex_unlock(&helpers->mutex);
+}
+
+void helpers_tell(struct helpers *helpers, bool is_busy)
+{
+	struct usage *u = &helpers->usage;
+	uint64_t now;
+
+	if (!is_busy || helpers->is_eager || !helpers->n) {
+		u->since = 0;
+		return;
+	}
+	if (!u->since) {
+		usage_begin(u);
+		return;
+	}
+	now = time_now();
+	if (now - u->since < BUSY_NS)
+		return;
+	/* Partner: leave(). Seen late they cost one wake-up more. */
+	if (atomic_load_explicit(&helpers->n_awake, memory_order_relaxed) <
+		    helpers->n &&
+	    now >= atomic_load_explicit(&helpers->not_before,
+					memory_order_relaxed) &&
+	    usage_is_whole(u, now))
+		call_one(helpers);
+	u->since = 0;
+}
+
+/* ------------------------------------------------------------- a helper */
+
+static bool is_stopped(const struct helpers *helpers)
+{
+	/* Partner: helpers_stop(). */
+	return atomic_load_explicit(&helpers->is_stopped, memory_order_acquire);
+}
+
+/* Sleep until called. Return: false if it is time to end. */
+static bool await_call(struct helpers *helpers)
+{
+	pthread_mutex_lock(&helpers->mutex);
+	while (!helpers->n_called && !is_stopped(helpers) && !helpers->is_eager)
+		pthread_cond_wait(&helpers->wake, &helpers->mutex);
+	if (helpers->n_called)
+		helpers->n_called--;
+	pthread_mutex_unlock(&helpers->mutex);
+	return !is_stopped(helpers);
+}
+
+/* Run each lane once. Return: true if there was work. */
+static bool run_lanes(struct helper *helper)
+{
+	struct helpers *helpers = helper->helpers;
+	bool any = false;
+
+	any |= lane_run(&helpers->in4->lane, &helper->context) == LANE_BUSY;
+	any |= lane_run(&helpers->in6->lane, &helper->context) == LANE_BUSY;
+	any |= lane_run(&helpers->out->lane, &helper->context) == LANE_BUSY;
+	return any;
+}
+
+/* There is no processor to spare: let no helper be woken for a while. */
+static void leave(struct helpers *helpers, uint64_t now)
+{
+	uint64_t pause =
+		2 * atomic_load_explicit(&helpers->pause, memory_order_relaxed);
+
+	if (pause < pause_min)
+		pause = pause_min;
+	if (pause > pause_max)
+		pause = pause_max;
+	atomic_store_explicit(&helpers->pause, pause, memory_order_relaxed);
+	/* Partner: helpers_tell(). */
+	atomic_store_explicit(&helpers->not_before, now + pause,
+			      memory_order_relaxed);
+}
+
+/* May this helper stay at work, as far as its processor is concerned? */
+static bool may_stay(struct helpers *helpers, struct usage *u)
+{
+	uint64_t now = time_now();
+
+	if (helpers->is_eager || now - u->since < LOOK_NS)
+		return true;
+	if (!usage_is_whole(u, now)) {
+		leave(helpers, now);
+		return false;
+	}
+	atomic_store_explicit(&helpers->pause, 0, memory_order_relaxed);
+	usage_begin(u);
+	return true;
+}
+
+/* Work until there is nothing to do, or no processor to do it with. */
+static void work(struct helper *helper)
+{
+	struct helpers *helpers = helper->helpers;
+	unsigned int idle = 0;
+	struct usage usage;
+
+	helper->seen = 0;
+	sockets_join(helpers->sockets, helper->user);
+	usage_begin(&usage);
+	while (!is_stopped(helpers) && may_stay(helpers, &usage)) {
+		helper->context.sock = sockets_enter(
+			helpers->sockets, helper->user, &helper->seen);
+		if (run_lanes(helper)) {
+			idle = 0;
+			continue;
+		}
+		if (++idle == IDLE_ROUNDS && !helpers->is_eager)
+			break;
+		sched_yield();
+	}
+	helper->context.sock = NULL;
+	sockets_leave(helpers->sockets, helper->user);
+}
+
+static void *helper_main(void *arg)
+{
+	struct helper *helper = arg;
+	struct helpers *helpers = helper->helpers;
+
+	thread_begin("helper");
+	while (await_call(helpers)) {
+		work(helper);
+		if (!helpers->is_eager)
+			atomic_fetch_sub_explicit(&helpers->n_awake, 1,
+						  memory_order_relaxed);
+		/* The worker may not know of the work that is left. */
+		helpers->poke(helpers->arg);
+	}
+	thread_end();
+	return NULL;
+}
+
+/* ------------------------------------------------------------------ life */
+
+int helpers_init(struct helpers *helpers, unsigned int n)
+{
+	pthread_mutex_init(&helpers->mutex, NULL);
+	pthread_cond_init(&helpers->wake, NULL);
+	for (unsigned int i = 0; i < n; i++) {
+		struct helper *helper = &helpers->all[i];
+
+		*helper = (struct helper){
+			.helpers = helpers,
+			.user = SOCKETS_WORKER + 1 + i,
+			.context.aead = aead_new(helpers->aead_choice),
+		};
+		if (!helper->context.aead)
+			return -ENOMEM;
+		helpers->n++;
+	}
+	return 0;
+}
+
+void helpers_deinit(struct helpers *helpers)
+{
+	for (unsigned int i = 0; i < helpers->n; i++)
+		aead_free(helpers->all[i].context.aead);
+	pthread_cond_destroy(&helpers->wake);
+	pthread_mutex_destroy(&helpers->mutex);
+}
+
+int helpers_start(struct helpers *helpers)
+{
+	while (helpers->n_started < helpers->n) {
+		struct helper *helper = &helpers->all[helpers->n_started];
+		int err = thread_start(&helper->thread, helper_main, helper);
+
+		if (err < 0) {
+			helpers_stop(helpers);
+			return err;
+		}
+		helpers->n_started++;
+	}
+	return 0;
+}
+
+void helpers_stop(struct helpers *helpers)
+{
+	pthread_mutex_lock(&helpers->mutex);
+	/* Partner: is_stopped(). */
+	atomic_store_explicit(&helpers->is_stopped, true, memory_order_release);
+	pthread_cond_broadcast(&helpers->wake);
+	pthread_mutex_unlock(&helpers->mutex);
+	while (helpers->n_started)
+		pthread_join(helpers->all[--helpers->n_started].thread, NULL);
+}

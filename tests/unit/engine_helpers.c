@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The helpers over lanes that only count: a helper is woken when the worker has
+ * been busy, and not before; it works; it sleeps when there is nothing left.
+ */
+#include <sched.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/clocks.h"
+#include "engine/helpers.h"
+#include "tests/lib/check.h"
+
+enum {
+	/* A machine that is busy with other things, under a sanitizer. */
+	PATIENCE_S = 60,
+};
+
+/* What the lanes and the helpers share with the test. */
+struct fixture {
+	struct outbound_lane out;
+	struct inbound_lane in4, in6;
+	struct sockets sockets;
+	struct helpers helpers;
+	_Atomic bool has_work;
+	_Atomic unsigned int n_worked;
+	_Atomic unsigned int n_pokes;
+};
+
+static bool fake_take(void *arg, void *slot, void *context)
+{
+	struct fixture *f = arg;
+
+	(void)slot;
+	(void)context;
+	return atomic_load(&f->has_work);
+}
+
+static void fake_work(void *arg, void *slot, void *context)
+{
+	struct fixture *f = arg;
+
+	(void)slot;
+	/* The helper's own. */
+	assert_ptr_equal(context, &f->helpers.all[0].context);
+	atomic_fetch_add(&f->n_worked, 1);
+}
+
+static void fake_commit(void *arg, void *slot, void *context)
+{
+	(void)arg;
+	(void)slot;
+	(void)context;
+}
+
+static const struct lane_ops ops = { .take = fake_take,
+				     .work = fake_work,
+				     .commit = fake_commit };
+
+static void fake_poke(void *arg)
+{
+	struct fixture *f = arg;
+
+	atomic_fetch_add(&f->n_pokes, 1);
+}
+
+static void begin(struct fixture *f)
+{
+	static char memory[3];
+
+	memset(f, 0, sizeof(*f));
+	lane_init(&f->out.lane, &ops, f, (void *[]){ &memory[0] }, 1);
+	lane_init(&f->in4.lane, &ops, f, (void *[]){ &memory[1] }, 1);
+	lane_init(&f->in6.lane, &ops, f, (void *[]){ &memory[2] }, 1);
+	sockets_init(&f->sockets);
+	f->helpers.out = &f->out;
+	f->helpers.in4 = &f->in4;
+	f->helpers.in6 = &f->in6;
+	f->helpers.sockets = &f->sockets;
+	f->helpers.poke = fake_poke;
+	f->helpers.arg = f;
+	assert_int_equal(helpers_init(&f->helpers, 1), 0);
+	assert_int_equal(helpers_start(&f->helpers), 0);
+}
+
+static void end(struct fixture *f)
+{
+	helpers_stop(&f->helpers);
+	helpers_deinit(&f->helpers);
+	sockets_deinit(&f->sockets);
+}
+
+/* Be a busy worker until the helper has worked. Return: nanoseconds. */
+static uint64_t be_busy(struct fixture *f)
+{
+	uint64_t start = time_now();
+
+	while (!atomic_load(&f->n_worked)) {
+		helpers_tell(&f->helpers, true);
+		assert_true(time_now() - start < PATIENCE_S * NSEC_PER_SEC);
+	}
+	return time_now() - start;
+}
+
+static void await_sleep(struct fixture *f)
+{
+	uint64_t start = time_now();
+
+	/* It pokes the worker last. */
+	while (!atomic_load(&f->n_pokes)) {
+		assert_true(time_now() - start < PATIENCE_S * NSEC_PER_SEC);
+		sched_yield();
+	}
+}
+
+static void woken_when_busy(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	atomic_store(&f.has_work, true);
+	for (int turn = 0; turn < 3; turn++) {
+		/* Not at once, and not if it was busy now and then only. */
+		assert_true(be_busy(&f) >= NSEC_PER_MSEC);
+		atomic_store(&f.has_work, false);
+		await_sleep(&f);
+		assert_int_equal(atomic_load(&f.helpers.n_awake), 0);
+		atomic_store(&f.n_worked, 0);
+		atomic_store(&f.n_pokes, 0);
+		atomic_store(&f.has_work, true);
+		helpers_tell(&f.helpers, false);
+		/* As if it had not had to share its processor. */
+		atomic_store(&f.helpers.not_before, 0);
+	}
+	end(&f);
+}
+
+static void not_when_idle(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	atomic_store(&f.has_work, true);
+	for (uint64_t start = time_now();
+	     time_now() - start < 20 * NSEC_PER_MSEC;) {
+		helpers_tell(&f.helpers, true);
+		helpers_tell(&f.helpers, false);
+	}
+	end(&f);
+	assert_int_equal(atomic_load(&f.n_worked), 0);
+}
+
+static void not_while_paused(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	atomic_store(&f.has_work, true);
+	atomic_store(&f.helpers.not_before, UINT64_MAX);
+	for (uint64_t start = time_now();
+	     time_now() - start < 20 * NSEC_PER_MSEC;)
+		helpers_tell(&f.helpers, true);
+	end(&f);
+	assert_int_equal(atomic_load(&f.n_worked), 0);
+}
+
+static void no_helpers(void **state)
+{
+	struct helpers helpers = { 0 };
+
+	(void)state;
+	assert_int_equal(helpers_init(&helpers, 0), 0);
+	assert_int_equal(helpers_start(&helpers), 0);
+	for (int i = 0; i < 1000; i++)
+		helpers_tell(&helpers, true);
+	helpers_stop(&helpers);
+	helpers_deinit(&helpers);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(woken_when_busy),
+		cmocka_unit_test(not_when_idle),
+		cmocka_unit_test(not_while_paused),
+		cmocka_unit_test(no_helpers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	require(copy != NULL);
 	memcpy(copy, data, len);
-	if (control_parse(copy, len, &out) == 0) {
+	if (ug_control_parse(copy, len, &out) == 0) {
 		require(out.segment_len <= INT32_MAX);
 		require(out.source.state == UG_SOURCE_NONE);
 	} else {

@@ -180,7 +180,7 @@ static struct ug_socket *make_socket(void)
 	require(sock != NULL);
 	sock->sys = &sys;
 	sock->max_segments = 1;
-	sock->paths = path_table_new();
+	sock->paths = ug_path_table_new();
 	require(sock->paths != NULL);
 	for (int h = 0; h < HALVES; h++) {
 		sock->halves[h].fd = h == HALF_V4 ? FD : -1;

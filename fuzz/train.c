@@ -80,7 +80,7 @@ static struct ug_socket *make_socket(const struct ug_sys *sys)
 
 	require(sock != NULL);
 	sock->sys = sys;
-	sock->paths = path_table_new();
+	sock->paths = ug_path_table_new();
 	require(sock->paths != NULL);
 	for (int h = 0; h < HALVES; h++) {
 		sock->halves[h].fd = h == HALF_V4 ? FD4 : -1;

@@ -62,6 +62,6 @@ void ug_batch_free(struct ug_batch *batch)
 void ug_get_send_stats(const struct ug_batch *batch,
 		       struct ug_send_stats *stats, size_t size)
 {
-	stats_read(batch->counters.words, ARRAY_LEN(batch->counters.words),
-		   stats, size);
+	ug_stats_read(batch->counters.words, ARRAY_LEN(batch->counters.words),
+		      stats, size);
 }

@@ -150,7 +150,7 @@ static __attribute__((noinline)) bool join_due(struct train *t,
 		return false;
 	t->is_due = false;
 	if ((first->flags & ITEM_TRY) ||
-	    path_claim(job->paths, t->to, job->now_ms)) {
+	    ug_path_claim(job->paths, t->to, job->now_ms)) {
 		first->flags |= ITEM_TRY;
 		return true;
 	}
@@ -220,7 +220,7 @@ static void limit(struct train *t, const struct coalesce_job *job,
 {
 	bool is_due;
 
-	if (item->len <= path_cap(job->paths, t->to, job->now_ms, &is_due))
+	if (item->len <= ug_path_cap(job->paths, t->to, job->now_ms, &is_due))
 		return;
 	t->ended = true;
 	t->is_due = is_due || (item->flags & ITEM_TRY);
@@ -252,7 +252,7 @@ static void start(struct messages *m, size_t n_trains,
 		.tos = d->tos,
 		.ended = ended,
 	};
-	if (path_knows(job->paths) && !ended)
+	if (ug_path_knows(job->paths) && !ended)
 		limit(&m->trains[n_trains], job, item);
 	if (m->hashed)
 		remember(m, job, n_trains);
@@ -272,7 +272,7 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 
 		next = i + 1;
 		if (job->status[i] != UG_UNSENT ||
-		    endpoint_family(to) != job->family)
+		    ug_endpoint_family(to) != job->family)
 			continue;
 		if (d->n_iov > m->iov_cap - vectors) {
 			m->truncated = true;
@@ -333,8 +333,9 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 			v4 ? sizeof(t->to->addr.v4) : sizeof(t->to->addr.v6),
 		.msg_control = m->controls[k].bytes,
 	};
-	h->msg_controllen = control_build(&m->controls[k], job->family, mapped,
-					  t->source, t->tos, segment_len);
+	h->msg_controllen =
+		ug_control_build(&m->controls[k], job->family, mapped,
+				 t->source, t->tos, segment_len);
 	if (t->cnt == 1 && d->n_iov <= 1) {
 		h->msg_iov = unconst(d->iov);
 		h->msg_iovlen = d->n_iov;
@@ -367,7 +368,7 @@ static bool break_even(const struct messages *m, size_t n_trains,
 	return was_even;
 }
 
-size_t coalesce(struct messages *m, const struct coalesce_job *job)
+size_t ug_coalesce(struct messages *m, const struct coalesce_job *job)
 {
 	size_t n, used = 0;
 

@@ -168,7 +168,7 @@ datagram_endpoint(const struct ug_datagram *d, const struct ug_endpoint *to)
 }
 
 /**
- * coalesce() - make messages of a window
+ * ug_coalesce() - make messages of a window
  * @m:		the result; its vectors point into the datagrams' memory, or
  *		are the caller's own where a message is one datagram of one
  *		vector
@@ -176,6 +176,6 @@ datagram_endpoint(const struct ug_datagram *d, const struct ug_endpoint *to)
  *
  * Return: the number of messages.
  */
-size_t coalesce(struct messages *m, const struct coalesce_job *job);
+size_t ug_coalesce(struct messages *m, const struct coalesce_job *job);
 
 #endif /* UDPGATHER_COALESCE_H */

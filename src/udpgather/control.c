@@ -41,9 +41,9 @@ static size_t append_source(struct control *c, int family,
 	return append(c, 0, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 }
 
-size_t control_build(struct control *c, int family, bool mapped,
-		     const struct ug_source *source, uint8_t tos,
-		     size_t segment_len)
+size_t ug_control_build(struct control *c, int family, bool mapped,
+			const struct ug_source *source, uint8_t tos,
+			size_t segment_len)
 {
 	size_t used = 0;
 
@@ -147,7 +147,7 @@ static int parse_one(const struct cmsghdr *head, const void *data, size_t len,
 	}
 }
 
-int control_parse(const void *bytes, size_t len, struct control_info *out)
+int ug_control_parse(const void *bytes, size_t len, struct control_info *out)
 {
 	struct control_info info = { 0 };
 	const unsigned char *at = bytes;

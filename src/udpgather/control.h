@@ -42,7 +42,7 @@ struct control_info {
 };
 
 /**
- * control_build() - write the control data of a message
+ * ug_control_build() - write the control data of a message
  * @c:		filled from its start
  * @family:	AF_INET or AF_INET6
  * @mapped:	the destination is an IPv4-mapped IPv6 address: the socket is
@@ -53,18 +53,18 @@ struct control_info {
  *
  * Return: the bytes written, for msg_controllen.
  */
-size_t control_build(struct control *c, int family, bool mapped,
-		     const struct ug_source *source, uint8_t tos,
-		     size_t segment_len);
+size_t ug_control_build(struct control *c, int family, bool mapped,
+			const struct ug_source *source, uint8_t tos,
+			size_t segment_len);
 
 /**
- * control_parse() - read the control data of a message
+ * ug_control_parse() - read the control data of a message
  * @bytes:	what the kernel wrote, aligned as struct cmsghdr
  * @len:	msg_controllen
  * @out:	filled on success; messages of other kinds are passed over
  *
  * Return: 0, or -EBADMSG for a length that does not fit.
  */
-int control_parse(const void *bytes, size_t len, struct control_info *out);
+int ug_control_parse(const void *bytes, size_t len, struct control_info *out);
 
 #endif /* UDPGATHER_CONTROL_H */

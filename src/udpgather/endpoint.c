@@ -176,7 +176,7 @@ int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)
 	char text[UG_ENDPOINT_TEXT];
 	int len;
 
-	switch (endpoint_family(ep)) {
+	switch (ug_endpoint_family(ep)) {
 	case AF_INET:
 		inet_ntop(AF_INET, &ep->addr.v4.sin_addr, addr, sizeof(addr));
 		len = snprintf(text, sizeof(text), "%s:%u", addr,
@@ -235,7 +235,7 @@ int ug_endpoint_compare(const struct ug_endpoint *a,
 
 	if (c)
 		return c;
-	if (endpoint_family(a) == AF_INET) {
+	if (ug_endpoint_family(a) == AF_INET) {
 		c = memcmp(&a->addr.v4.sin_addr, &b->addr.v4.sin_addr, 4);
 		return c ? c
 			 : compare_number(ntohs(a->addr.v4.sin_port),
@@ -250,19 +250,19 @@ int ug_endpoint_compare(const struct ug_endpoint *a,
 				  ntohs(b->addr.v6.sin6_port));
 }
 
-uint64_t endpoint_mix(uint64_t hash, uint64_t word)
+uint64_t ug_endpoint_mix(uint64_t hash, uint64_t word)
 {
 	uint64_t a = hash ^ word ^ 0x9e3779b97f4a7c15;
 
 	return ENDPOINT_FOLD(a, 0xd6e8feb86659fd93);
 }
 
-void endpoint_key(const struct ug_endpoint *ep, uint64_t key[3])
+void ug_endpoint_key(const struct ug_endpoint *ep, uint64_t key[3])
 {
 	uint8_t addr[16] = { [10] = 0xff, [11] = 0xff };
 
 	key[2] = 0;
-	if (endpoint_family(ep) == AF_INET) {
+	if (ug_endpoint_family(ep) == AF_INET) {
 		memcpy(addr + 12, &ep->addr.v4.sin_addr, 4);
 	} else {
 		memcpy(addr, &ep->addr.v6.sin6_addr, 16);
@@ -273,21 +273,21 @@ void endpoint_key(const struct ug_endpoint *ep, uint64_t key[3])
 
 uint64_t ug_endpoint_hash(const struct ug_endpoint *ep, uint64_t seed)
 {
-	bool v4 = endpoint_family(ep) == AF_INET;
+	bool v4 = ug_endpoint_family(ep) == AF_INET;
 	uint64_t port = v4 ? ep->addr.v4.sin_port : ep->addr.v6.sin6_port;
 	uint64_t key[3];
 
-	endpoint_key(ep, key);
-	uint64_t hash = endpoint_mix(seed, key[0]);
+	ug_endpoint_key(ep, key);
+	uint64_t hash = ug_endpoint_mix(seed, key[0]);
 
-	hash = endpoint_mix(hash, key[1]);
-	return endpoint_mix(hash, key[2] << 17 | port << 1 | v4);
+	hash = ug_endpoint_mix(hash, key[1]);
+	return ug_endpoint_mix(hash, key[2] << 17 | port << 1 | v4);
 }
 
 int ug_endpoint_set_source(struct ug_endpoint *ep,
 			   const struct ug_endpoint *from)
 {
-	if (endpoint_family(ep) != endpoint_family(from))
+	if (ug_endpoint_family(ep) != ug_endpoint_family(from))
 		return -EAFNOSUPPORT;
 	ep->source = from->source;
 	return 0;

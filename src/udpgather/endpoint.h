@@ -4,28 +4,28 @@
 
 #include "udpgather.h"
 
-/* endpoint_family() - AF_INET, AF_INET6, or anything for a bad endpoint */
-static inline int endpoint_family(const struct ug_endpoint *ep)
+/* ug_endpoint_family() - AF_INET, AF_INET6, or anything for a bad endpoint */
+static inline int ug_endpoint_family(const struct ug_endpoint *ep)
 {
 	return ep->addr.any.sa_family;
 }
 
 /**
- * endpoint_key() - what the path to an endpoint depends on: all but its port
+ * ug_endpoint_key() - what the path to an endpoint depends on: all but its port
  * @ep:		the endpoint
  * @key:	set to the address (as IPv6, IPv4 mapped) and the zone
  */
-void endpoint_key(const struct ug_endpoint *ep, uint64_t key[3]);
+void ug_endpoint_key(const struct ug_endpoint *ep, uint64_t key[3]);
 
 /**
- * endpoint_fold() - multiply 64 by 64 to 128 bits, and fold the halves
+ * ug_endpoint_fold() - multiply 64 by 64 to 128 bits, and fold the halves
  * @a:		a number
  * @b:		another one
  *
  * Every bit of @a reaches every bit of the result in one step. This one is of
  * 32-bit multiplications, for compilers that have no wider type.
  */
-static inline uint64_t endpoint_fold(uint64_t a, uint64_t b)
+static inline uint64_t ug_endpoint_fold(uint64_t a, uint64_t b)
 {
 	uint64_t a0 = (uint32_t)a, a1 = a >> 32;
 	uint64_t b0 = (uint32_t)b, b1 = b >> 32;
@@ -38,19 +38,19 @@ static inline uint64_t endpoint_fold(uint64_t a, uint64_t b)
 }
 
 #ifdef __SIZEOF_INT128__
-/* endpoint_fold_wide() - the same, for the price of one multiplication */
-static inline uint64_t endpoint_fold_wide(uint64_t a, uint64_t b)
+/* ug_endpoint_fold_wide() - the same, for the price of one multiplication */
+static inline uint64_t ug_endpoint_fold_wide(uint64_t a, uint64_t b)
 {
 	__extension__ unsigned __int128 wide = (unsigned __int128)a * b;
 
 	return (uint64_t)wide ^ (uint64_t)(wide >> 64);
 }
-#define ENDPOINT_FOLD endpoint_fold_wide
+#define ENDPOINT_FOLD ug_endpoint_fold_wide
 #else
-#define ENDPOINT_FOLD endpoint_fold
+#define ENDPOINT_FOLD ug_endpoint_fold
 #endif
 
-/* endpoint_mix() - one step of the hash */
-uint64_t endpoint_mix(uint64_t hash, uint64_t word);
+/* ug_endpoint_mix() - one step of the hash */
+uint64_t ug_endpoint_mix(uint64_t hash, uint64_t word);
 
 #endif /* UDPGATHER_ENDPOINT_H */

@@ -84,7 +84,7 @@ static bool wait_for_queueing(const struct ug_sys *sys)
 	return true;
 }
 
-bool merging_is_pending(const struct half *half)
+bool ug_merging_is_pending(const struct half *half)
 {
 	/* Partners: ug_set_merging(), finish(). */
 	return !atomic_load_explicit(&half->merging_wanted,
@@ -99,7 +99,8 @@ bool merging_is_pending(const struct half *half)
  */
 static bool begin(const struct ug_sys *sys, struct half *half)
 {
-	if (!merging_is_pending(half) || pthread_rwlock_trywrlock(&half->gate))
+	if (!ug_merging_is_pending(half) ||
+	    pthread_rwlock_trywrlock(&half->gate))
 		return false;
 	if (is_empty(sys, half) && set_gro(sys, half, 0) == 0) {
 		if (is_empty(sys, half))
@@ -115,7 +116,7 @@ static void finish(const struct ug_sys *sys, struct half *half, bool waited)
 {
 	/* Where it cannot be set again it was never on. */
 	if ((waited && is_empty(sys, half)) || set_gro(sys, half, 1) < 0)
-		/* Partner: merging_is_pending(). */
+		/* Partner: ug_merging_is_pending(). */
 		atomic_store_explicit(&half->merging, false,
 				      memory_order_relaxed);
 	pthread_rwlock_unlock(&half->gate);
@@ -140,7 +141,7 @@ static void settle(struct ug_socket *sock, int family)
 			finish(sock->sys, &sock->halves[h], waited);
 }
 
-void merging_settle(struct ug_socket *sock, int family)
+void ug_merging_settle(struct ug_socket *sock, int family)
 {
 	/* Somebody else is at it. */
 	if (pthread_mutex_trylock(&sock->switching))
@@ -160,7 +161,7 @@ static int switch_half(const struct ug_sys *sys, struct half *half, bool on)
 		atomic_store_explicit(&half->merging, true,
 				      memory_order_relaxed);
 	}
-	/* Partner: merging_is_pending(). */
+	/* Partner: ug_merging_is_pending(). */
 	atomic_store_explicit(&half->merging_wanted, on, memory_order_relaxed);
 	return 0;
 }

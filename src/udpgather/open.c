@@ -266,7 +266,8 @@ static int bind_sockets(struct opening *o, int h, uint16_t *port)
 
 	for (unsigned int i = 0; i <= n; i++) {
 		/* Ways, with the main one last or first. */
-		int fd = half_fd(half, h == HALF_V4 ? (i + 1) % (n + 1) : i);
+		int fd = ug_family_fd(half,
+				      h == HALF_V4 ? (i + 1) % (n + 1) : i);
 
 		if (i && set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
 			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
@@ -278,8 +279,8 @@ static int bind_sockets(struct opening *o, int h, uint16_t *port)
 			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
 	}
 	for (unsigned int way = 0; n && way <= n; way++)
-		if (set_int(o, half_fd(half, way), SOL_SOCKET, SO_REUSEPORT,
-			    0) < 0)
+		if (set_int(o, ug_family_fd(half, way), SOL_SOCKET,
+			    SO_REUSEPORT, 0) < 0)
 			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
 	return 0;
 }
@@ -425,7 +426,7 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 
 	if (!sock)
 		return -ENOMEM;
-	sock->paths = path_table_new();
+	sock->paths = ug_path_table_new();
 	if (!sock->paths) {
 		free(sock);
 		return -ENOMEM;
@@ -433,15 +434,15 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 	sock->sys = sys;
 	sock->notice = o->opt.notice;
 	sock->notice_arg = o->opt.notice_arg;
-	sock->bad_kernel =
-		sys->uname(&name) == 0 && kernel_corrupts_trains(name.release);
+	sock->bad_kernel = sys->uname(&name) == 0 &&
+			   ug_kernel_corrupts_trains(name.release);
 	/* Without attributes these cannot fail in glibc or musl. */
 	pthread_mutex_init(&sock->switching, NULL);
 	for (int h = 0; h < HALVES; h++) {
 		sock->halves[h].fd = -1;
 		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
 		pthread_rwlock_init(&sock->halves[h].gate, NULL);
-		side_init(&sock->halves[h].sides, sock->paths->seed);
+		ug_side_init(&sock->halves[h].sides, sock->paths->seed);
 	}
 	o->sock = sock;
 	return 0;
@@ -463,11 +464,11 @@ static void give_report(const struct opening *o, struct ug_report *report)
 static void free_socket(struct ug_socket *sock)
 {
 	for (int h = 0; h < HALVES; h++) {
-		side_deinit(&sock->halves[h].sides);
+		ug_side_deinit(&sock->halves[h].sides);
 		pthread_rwlock_destroy(&sock->halves[h].gate);
 	}
 	pthread_mutex_destroy(&sock->switching);
-	path_table_free(sock->paths);
+	ug_path_table_free(sock->paths);
 	free(sock);
 }
 
@@ -512,8 +513,8 @@ static int conclude(struct opening *o, int err, struct ug_socket **out,
 	return 0;
 }
 
-int socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
-		     const struct ug_options *opt, struct ug_report *report)
+int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
+			const struct ug_options *opt, struct ug_report *report)
 {
 	struct opening o = { 0 };
 	int err = prepare(&o, sys, opt);
@@ -635,9 +636,9 @@ static int adopt_pair(struct opening *o, const int fds[HALVES])
 	return 0;
 }
 
-int socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
-		      const int fds[HALVES], const struct ug_options *opt,
-		      struct ug_report *report)
+int ug_socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
+			 const int fds[HALVES], const struct ug_options *opt,
+			 struct ug_report *report)
 {
 	struct opening o = { 0 };
 	int err = prepare(&o, sys, opt);
@@ -650,7 +651,7 @@ int socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
 int ug_open(struct ug_socket **out, const struct ug_options *opt,
 	    struct ug_report *report)
 {
-	return socket_open_with(&ug_sys_linux, out, opt, report);
+	return ug_socket_open_with(&ug_sys_linux, out, opt, report);
 }
 
 int ug_open_fds(struct ug_socket **out, int fd4, int fd6,
@@ -658,7 +659,7 @@ int ug_open_fds(struct ug_socket **out, int fd4, int fd6,
 {
 	const int fds[HALVES] = { fd4 < 0 ? -1 : fd4, fd6 < 0 ? -1 : fd6 };
 
-	return socket_adopt_with(&ug_sys_linux, out, fds, opt, report);
+	return ug_socket_adopt_with(&ug_sys_linux, out, fds, opt, report);
 }
 
 void ug_close(struct ug_socket *sock)

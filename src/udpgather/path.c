@@ -28,7 +28,7 @@ static uint32_t draw_generation(void)
 	return n;
 }
 
-struct path_table *path_table_new(void)
+struct path_table *ug_path_table_new(void)
 {
 	struct path_table *t = calloc(1, sizeof(*t));
 
@@ -46,7 +46,7 @@ struct path_table *path_table_new(void)
 	return t;
 }
 
-void path_table_free(struct path_table *t)
+void ug_path_table_free(struct path_table *t)
 {
 	if (!t)
 		return;
@@ -54,14 +54,14 @@ void path_table_free(struct path_table *t)
 	free(t);
 }
 
-void path_forget_sources(struct path_table *t)
+void ug_path_forget_sources(struct path_table *t)
 {
-	/* Partner: path_generation(). */
+	/* Partner: ug_path_generation(). */
 	atomic_store_explicit(&t->generation, draw_generation(),
 			      memory_order_release);
 }
 
-void path_forget_caps(struct path_table *t)
+void ug_path_forget_caps(struct path_table *t)
 {
 	pthread_mutex_lock(&t->mutex);
 	uint32_t next =
@@ -70,17 +70,17 @@ void path_forget_caps(struct path_table *t)
 	/* Partner: current_epoch(). */
 	atomic_store_explicit(&t->epoch, next ? next : FIRST_EPOCH,
 			      memory_order_release);
-	/* Partner: path_knows(). */
+	/* Partner: ug_path_knows(). */
 	atomic_store_explicit(&t->n_known, 0, memory_order_release);
 	pthread_mutex_unlock(&t->mutex);
 }
 
 static size_t set_of(const struct path_table *t, const uint64_t key[3])
 {
-	uint64_t hash = endpoint_mix(t->seed, key[0]);
+	uint64_t hash = ug_endpoint_mix(t->seed, key[0]);
 
-	hash = endpoint_mix(hash, key[1]);
-	return endpoint_mix(hash, key[2]) % PATH_SETS;
+	hash = ug_endpoint_mix(hash, key[1]);
+	return ug_endpoint_mix(hash, key[2]) % PATH_SETS;
 }
 
 /* An entry, copied. */
@@ -146,7 +146,7 @@ static bool same_key(const uint64_t a[3], const uint64_t b[3])
 
 static uint32_t current_epoch(const struct path_table *t)
 {
-	/* Partner: path_forget_caps(). */
+	/* Partner: ug_path_forget_caps(). */
 	return atomic_load_explicit(&t->epoch, memory_order_acquire);
 }
 
@@ -157,7 +157,7 @@ static struct path_entry *find(struct path_table *t,
 	uint32_t epoch = current_epoch(t);
 	uint64_t key[3];
 
-	endpoint_key(ep, key);
+	ug_endpoint_key(ep, key);
 	struct path_entry *ways = t->sets[set_of(t, key)];
 
 	for (int i = 0; i < PATH_WAYS; i++)
@@ -172,7 +172,7 @@ static void change_known(struct path_table *t, int by)
 {
 	uint32_t n = atomic_load_explicit(&t->n_known, memory_order_relaxed);
 
-	/* Partner: path_knows(). */
+	/* Partner: ug_path_knows(). */
 	atomic_store_explicit(&t->n_known, n + (uint32_t)by,
 			      memory_order_release);
 }
@@ -219,7 +219,7 @@ static struct path_entry *choose(struct path_table *t,
 	if (e)
 		return e;
 	*f = (struct fact){ .epoch = current_epoch(t), .cap = PATH_UNLIMITED };
-	endpoint_key(ep, f->key);
+	ug_endpoint_key(ep, f->key);
 	return make_room(t, t->sets[set_of(t, f->key)]);
 }
 
@@ -248,7 +248,7 @@ static void wake(struct path_table *t, const struct ug_endpoint *ep,
 static bool touch(struct path_entry *e, int64_t now_ms)
 {
 	uint32_t now = (uint32_t)now_ms;
-	/* Partner: the store below, and path_learn(). No order is needed. */
+	/* Partner: the store below, and ug_path_learn(). No order is needed. */
 	uint32_t used = atomic_load_explicit(&e->used_ms, memory_order_relaxed);
 
 	if (used != now)
@@ -285,15 +285,15 @@ static bool end_hold(struct path_table *t, const struct ug_endpoint *ep,
 	return false;
 }
 
-uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
-		  int64_t now_ms, bool *is_due)
+uint32_t ug_path_cap(struct path_table *t, const struct ug_endpoint *ep,
+		     int64_t now_ms, bool *is_due)
 {
 	struct path_entry *e;
 	struct fact f;
 
 	if (is_due)
 		*is_due = false;
-	if (!path_knows(t))
+	if (!ug_path_knows(t))
 		return PATH_UNLIMITED;
 	e = find(t, ep, &f);
 	if (e && f.held_ms && now_ms && end_hold(t, ep, &f, now_ms))
@@ -310,8 +310,8 @@ uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
 	return f.cap;
 }
 
-bool path_claim(struct path_table *t, const struct ug_endpoint *ep,
-		int64_t now_ms)
+bool ug_path_claim(struct path_table *t, const struct ug_endpoint *ep,
+		   int64_t now_ms)
 {
 	struct fact f;
 
@@ -336,8 +336,8 @@ static uint32_t next_pause(const struct fact *f, bool is_news)
 						   : f->pause_ms * 2;
 }
 
-uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
-		    uint32_t cap, int64_t now_ms, bool is_try)
+uint32_t ug_path_learn(struct path_table *t, const struct ug_endpoint *ep,
+		       uint32_t cap, int64_t now_ms, bool is_try)
 {
 	struct fact f;
 
@@ -359,7 +359,7 @@ uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
 	return known;
 }
 
-unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep)
+unsigned int ug_path_strike(struct path_table *t, const struct ug_endpoint *ep)
 {
 	struct fact f;
 
@@ -372,8 +372,8 @@ unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep)
 	return f.strikes;
 }
 
-bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
-		 size_t segment_len)
+bool ug_path_passed(struct path_table *t, const struct ug_endpoint *ep,
+		    size_t segment_len)
 {
 	struct fact f;
 	struct path_entry *e = find(t, ep, &f);
@@ -400,8 +400,8 @@ bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
 	return was_void;
 }
 
-void path_hold(struct path_table *t, const struct ug_endpoint *ep,
-	       int64_t until_ms)
+void ug_path_hold(struct path_table *t, const struct ug_endpoint *ep,
+		  int64_t until_ms)
 {
 	struct path_entry *e;
 	struct fact f;

@@ -83,53 +83,53 @@ struct path_table {
 };
 
 /**
- * path_table_new() - an empty table
+ * ug_path_table_new() - an empty table
  *
  * Return: the table, or NULL if there is no memory.
  */
-struct path_table *path_table_new(void);
+struct path_table *ug_path_table_new(void);
 
-void path_table_free(struct path_table *t);
+void ug_path_table_free(struct path_table *t);
 
-/* path_generation() - the generation that sources learned now belong to */
-static inline uint32_t path_generation(const struct path_table *t)
+/* ug_path_generation() - the generation that sources learned now belong to */
+static inline uint32_t ug_path_generation(const struct path_table *t)
 {
-	/* Partner: path_forget_sources(). */
+	/* Partner: ug_path_forget_sources(). */
 	return atomic_load_explicit(&t->generation, memory_order_acquire);
 }
 
-/* path_forget_sources() - raise the generation: learned sources are void */
-void path_forget_sources(struct path_table *t);
+/* ug_path_forget_sources() - raise the generation: learned sources are void */
+void ug_path_forget_sources(struct path_table *t);
 
-/* path_forget_caps() - raise the epoch: all entries are void */
-void path_forget_caps(struct path_table *t);
+/* ug_path_forget_caps() - raise the epoch: all entries are void */
+void ug_path_forget_caps(struct path_table *t);
 
-/* path_knows() - is anything known of any endpoint? One load. Any thread. */
-static inline bool path_knows(const struct path_table *t)
+/* ug_path_knows() - is anything known of any endpoint? One load. Any thread. */
+static inline bool ug_path_knows(const struct path_table *t)
 {
-	/* Partners: path_learn() and others. A value that is seen late costs
+	/* Partners: ug_path_learn() and others. A value that is seen late costs
 	 * one refused call. */
 	return atomic_load_explicit(&t->n_known, memory_order_acquire) != 0;
 }
 
 /**
- * path_cap() - the largest segment that trains to an endpoint may have
+ * ug_path_cap() - the largest segment that trains to an endpoint may have
  * @t:		the table
  * @ep:		the endpoint
  * @now_ms:	the time; 0 if the caller did not ask for it, because nothing
  *		was known
  * @is_due:	set to: true if a larger train may be tried, for which
- *		path_claim() must return true; or NULL
+ *		ug_path_claim() must return true; or NULL
  *
  * Any thread.
  *
  * Return: bytes, PATH_UNSEGMENTED or PATH_UNLIMITED.
  */
-uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
-		  int64_t now_ms, bool *is_due);
+uint32_t ug_path_cap(struct path_table *t, const struct ug_endpoint *ep,
+		     int64_t now_ms, bool *is_due);
 
 /**
- * path_claim() - take the right to try one train that is too large
+ * ug_path_claim() - take the right to try one train that is too large
  * @t:		the table
  * @ep:		the endpoint
  * @now_ms:	the time
@@ -138,16 +138,16 @@ uint32_t path_cap(struct path_table *t, const struct ug_endpoint *ep,
  *
  * Return: true for the first who asks in a pause; false for all others.
  */
-bool path_claim(struct path_table *t, const struct ug_endpoint *ep,
-		int64_t now_ms);
+bool ug_path_claim(struct path_table *t, const struct ug_endpoint *ep,
+		   int64_t now_ms);
 
 /**
- * path_learn() - keep that larger segments fail
+ * ug_path_learn() - keep that larger segments fail
  * @t:		the table
  * @ep:		the endpoint
  * @cap:	the new limit; an entry's limit only gets smaller
  * @now_ms:	the time
- * @is_try:	the train that failed was one that path_claim() allowed: the
+ * @is_try:	the train that failed was one that ug_path_claim() allowed: the
  *		pause doubles
  *
  * A limit that gets smaller is news, and begins with the shortest pause.
@@ -155,11 +155,11 @@ bool path_claim(struct path_table *t, const struct ug_endpoint *ep,
  *
  * Return: the limit that was known before.
  */
-uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
-		    uint32_t cap, int64_t now_ms, bool is_try);
+uint32_t ug_path_learn(struct path_table *t, const struct ug_endpoint *ep,
+		       uint32_t cap, int64_t now_ms, bool is_try);
 
 /**
- * path_strike() - note that a train was refused, perhaps by chance
+ * ug_path_strike() - note that a train was refused, perhaps by chance
  * @t:		the table
  * @ep:		the endpoint
  *
@@ -167,31 +167,31 @@ uint32_t path_learn(struct path_table *t, const struct ug_endpoint *ep,
  *
  * Return: strikes in a row, with this one.
  */
-unsigned int path_strike(struct path_table *t, const struct ug_endpoint *ep);
+unsigned int ug_path_strike(struct path_table *t, const struct ug_endpoint *ep);
 
 /**
- * path_passed() - note that a train passed
+ * ug_path_passed() - note that a train passed
  * @t:		the table
  * @ep:		the endpoint
  * @segment_len: the size of its segments, in bytes
  *
  * Strikes are forgotten, and so is a limit that the train was above. To be
- * called only if path_knows(). Any thread.
+ * called only if ug_path_knows(). Any thread.
  *
  * Return: true if a limit was forgotten.
  */
-bool path_passed(struct path_table *t, const struct ug_endpoint *ep,
-		 size_t segment_len);
+bool ug_path_passed(struct path_table *t, const struct ug_endpoint *ep,
+		    size_t segment_len);
 
 /**
- * path_hold() - no trains to an endpoint until a given time
+ * ug_path_hold() - no trains to an endpoint until a given time
  * @t:		the table
  * @ep:		the endpoint
  * @until_ms:	the time; 0 ends it now
  *
  * Any thread.
  */
-void path_hold(struct path_table *t, const struct ug_endpoint *ep,
-	       int64_t until_ms);
+void ug_path_hold(struct path_table *t, const struct ug_endpoint *ep,
+		  int64_t until_ms);
 
 #endif /* UDPGATHER_PATH_H */

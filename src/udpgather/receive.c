@@ -97,7 +97,7 @@ static void reset_slot(struct ug_receiver *r, unsigned int i)
 
 static bool name_is_whole(const struct ug_endpoint *from, socklen_t len)
 {
-	switch (endpoint_family(from)) {
+	switch (ug_endpoint_family(from)) {
 	case AF_INET:
 		return len >= sizeof(from->addr.v4);
 	case AF_INET6:
@@ -123,14 +123,14 @@ static void take_message(struct ug_receiver *r, unsigned int i)
 		return;
 	}
 	if (!name_is_whole(from, h->msg_namelen) ||
-	    control_parse(h->msg_control, h->msg_controllen, &info) < 0) {
+	    ug_control_parse(h->msg_control, h->msg_controllen, &info) < 0) {
 		receive_count(&r->counters, malformed, 1);
 		return;
 	}
 	from->source = info.source;
 	from->source.state = info.has_source ? r->generation : UG_SOURCE_NONE;
-	split_begin(&r->current, r->iov[i].iov_base, r->msgs[i].msg_len,
-		    info.segment_len);
+	ug_split_begin(&r->current, r->iov[i].iov_base, r->msgs[i].msg_len,
+		       info.segment_len);
 	r->current.from = from;
 	r->current.tos = info.tos;
 	receive_count(&r->counters, datagrams, r->current.cnt);
@@ -148,7 +148,7 @@ static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 
 	while (done < n) {
 		if (r->current.left)
-			split_next(&r->current, &views[done++]);
+			ug_split_next(&r->current, &views[done++]);
 		else if (r->next_msg == r->n_msgs)
 			break;
 		else
@@ -247,7 +247,7 @@ static int call_side(struct ug_receiver *r, const struct ug_sys *sys,
 	int n = call_fd(r, sys, half, half->sides.fds[i]);
 
 	if (n > 0)
-		side_set_input(&half->sides, i);
+		ug_side_set_input(&half->sides, i);
 	return n;
 }
 
@@ -260,7 +260,7 @@ static int call_side(struct ug_receiver *r, const struct ug_sys *sys,
 static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		struct half *half)
 {
-	int side = side_take_input(&half->sides);
+	int side = ug_side_take_input(&half->sides);
 
 	prepare(r);
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
@@ -271,7 +271,7 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 		case -EAGAIN:
 			if (side < 0)
 				return 0;
-			side = side_take_input(&half->sides);
+			side = ug_side_take_input(&half->sides);
 			break;
 		case -EINTR:
 			break;
@@ -296,9 +296,9 @@ static int fill(struct ug_receiver *r, const struct ug_sys *sys,
 /* Fill the slots from a family, or from whichever has something. */
 static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 {
-	r->generation = path_generation(sock->paths);
+	r->generation = ug_path_generation(sock->paths);
 	if (family != AF_UNSPEC)
-		return fill(r, sock->sys, half_of(sock, family));
+		return fill(r, sock->sys, ug_family_of(sock, family));
 	for (int i = 0; i < HALVES; i++) {
 		struct half *half = &sock->halves[r->turn];
 
@@ -354,7 +354,7 @@ static void add_half(struct wait *w, struct half *half)
 		w->ways[w->n] = way;
 		/* POLLRDHUP: to know a POLLIN that stays (SHUT_RD). */
 		w->fds[w->n++] = (struct pollfd){
-			.fd = half_fd(half, way),
+			.fd = ug_family_fd(half, way),
 			.events = POLLIN | POLLRDHUP,
 		};
 	}
@@ -377,7 +377,7 @@ static void note_sides(const struct wait *w)
 {
 	for (nfds_t i = 0; i < w->n; i++)
 		if (w->ways[i] != SIDE_MAIN && w->fds[i].revents)
-			side_set_input(&w->halves[i]->sides, w->ways[i] - 1);
+			ug_side_set_input(&w->halves[i]->sides, w->ways[i] - 1);
 }
 
 /* Drop what is on the error queue. Return: false if it was empty. */
@@ -385,7 +385,7 @@ static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
 {
 	size_t n = 0;
 
-	while (n < MAX_ERRORS && socket_drop_error(sys, fd))
+	while (n < MAX_ERRORS && ug_socket_drop_error(sys, fd))
 		n++;
 	receive_count(&r->counters, errors, n);
 	return n > 0;
@@ -427,7 +427,7 @@ static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
 	int slice = left;
 
 	for (nfds_t i = 0; i < w->n; i++)
-		pending |= merging_is_pending(w->halves[i]);
+		pending |= ug_merging_is_pending(w->halves[i]);
 	if (pending && (left < 0 || left > MERGING_QUIET_MS))
 		slice = MERGING_QUIET_MS;
 	receive_count(&r->counters, waits, 1);
@@ -438,7 +438,7 @@ static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
 	if (n)
 		return n > 0 ? 1 : -1;
 	if (pending && slice == MERGING_QUIET_MS)
-		merging_settle(sock, family);
+		ug_merging_settle(sock, family);
 	return slice == left ? -1 : 0;
 }
 
@@ -481,7 +481,7 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 {
 	if (!n)
 		return -EINVAL;
-	if (family != AF_UNSPEC && !half_of(sock, family))
+	if (family != AF_UNSPEC && !ug_family_of(sock, family))
 		return -EAFNOSUPPORT;
 	n = size_min(n, INT32_MAX);
 	size_t done = hand_out(rcv, views, n);
@@ -562,6 +562,6 @@ void ug_receiver_free(struct ug_receiver *rcv)
 void ug_get_receive_stats(const struct ug_receiver *rcv,
 			  struct ug_receive_stats *stats, size_t size)
 {
-	stats_read(rcv->counters.words, ARRAY_LEN(rcv->counters.words), stats,
-		   size);
+	ug_stats_read(rcv->counters.words, ARRAY_LEN(rcv->counters.words),
+		      stats, size);
 }

@@ -109,10 +109,10 @@ static void judge_trial(struct sending *s, const struct train *t, bool passed)
 		trial->is_void = true;
 	if (--trial->left || trial->is_void)
 		return;
-	socket_learn(s->sock, t->to,
-		     &(struct lesson){ .segment_len = trial->segment_len,
-				       .err = trial->err,
-				       .is_try = trial->is_try });
+	ug_socket_learn(s->sock, t->to,
+			&(struct lesson){ .segment_len = trial->segment_len,
+					  .err = trial->err,
+					  .is_try = trial->is_try });
 }
 
 /* The kernel took this message. */
@@ -126,15 +126,15 @@ static void took(struct sending *s, const struct train *t)
 	s->sent += t->cnt;
 	s->handed += t->bytes + (size_t)t->cnt * SIDE_OVERHEAD;
 	if (s->counting && s->way == SIDE_MAIN)
-		side_count(s->counting, t->to, t->bytes);
+		ug_side_count(s->counting, t->to, t->bytes);
 	send_count(c, datagrams, t->cnt);
 	send_count(c, messages, 1);
 	send_count(c, bytes, t->bytes);
 	send_count(c, trains[t->cnt], 1);
 	if (t->cnt == 1)
 		judge_trial(s, t, true);
-	else if (path_knows(s->sock->paths))
-		socket_train_passed(s->sock, t->to, t->segment_len);
+	else if (ug_path_knows(s->sock->paths))
+		ug_socket_train_passed(s->sock, t->to, t->segment_len);
 }
 
 /* This message has failed for good. */
@@ -181,7 +181,7 @@ static enum verdict each_alone(struct sending *s, const struct train *t)
 static void open_trial(struct sending *s, const struct train *t, int err)
 {
 	struct ug_batch *b = s->batch;
-	bool needs_all = errno_may_be_chance(err);
+	bool needs_all = ug_errno_may_be_chance(err);
 
 	if (b->n_trials == TRIALS)
 		return;
@@ -242,7 +242,7 @@ static bool drop_errors(struct sending *s)
 {
 	size_t n = 0;
 
-	while (n < MAX_ERRORS && socket_drop_error(s->sock->sys, s->fd))
+	while (n < MAX_ERRORS && ug_socket_drop_error(s->sock->sys, s->fd))
 		n++;
 	send_count(&s->batch->counters, pending_errors, n);
 	return n > 0;
@@ -364,7 +364,7 @@ static enum verdict judge_full(struct sending *s, struct half *half,
 {
 	send_count(&s->batch->counters, full, 1);
 	if (s->batch->is_urgent && s->way < half->sides.n) {
-		s->fd = half_fd(half, ++s->way);
+		s->fd = ug_family_fd(half, ++s->way);
 		return AGAIN;
 	}
 	enum verdict verdict = wait_for(s, true);
@@ -372,7 +372,7 @@ static enum verdict judge_full(struct sending *s, struct half *half,
 	/* Count the bytes also if the kernel took nothing: the endpoint that
 	 * asks for most must be known. */
 	if (verdict == BLOCKED && s->way == SIDE_MAIN && half->sides.n)
-		side_count(&half->sides, t->to, t->bytes);
+		ug_side_count(&half->sides, t->to, t->bytes);
 	return verdict;
 }
 
@@ -479,13 +479,13 @@ static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
 /* What is left of the window for this half gets this status. */
 static void stop_half(struct sending *s, struct half *half, int status)
 {
-	s->stopped[half_index(half)] = status;
+	s->stopped[ug_family_index(half)] = status;
 	for (size_t i = 0; i < s->n; i++) {
 		const struct ug_endpoint *to =
 			datagram_endpoint(&s->dgrams[i], s->to);
 
 		if (s->status[i] == UG_UNSENT &&
-		    endpoint_family(to) == half->family)
+		    ug_endpoint_family(to) == half->family)
 			s->status[i] = status;
 	}
 }
@@ -495,8 +495,8 @@ static unsigned int way_of(const struct sending *s, const struct half *half,
 {
 	if (s->batch->is_urgent)
 		return s->way;
-	return side_in_use(&half->sides) ? side_way(&half->sides, t->to)
-					 : SIDE_MAIN;
+	return ug_side_in_use(&half->sides) ? ug_side_way(&half->sides, t->to)
+					    : SIDE_MAIN;
 }
 
 /*
@@ -510,8 +510,8 @@ static size_t choose_socket(struct sending *s, struct half *half, size_t k,
 	const struct train *trains = s->batch->messages.trains;
 
 	s->way = way_of(s, half, &trains[k]);
-	s->fd = half_fd(half, s->way);
-	if (!side_in_use(&half->sides) || s->batch->is_urgent)
+	s->fd = ug_family_fd(half, s->way);
+	if (!ug_side_in_use(&half->sides) || s->batch->is_urgent)
 		return n;
 	size_t end = k + 1;
 
@@ -534,12 +534,12 @@ static void hold(struct sending *s, size_t k, size_t end)
  */
 static bool go_on(struct sending *s, struct half *half)
 {
-	int h = half_index(half);
+	int h = ug_family_index(half);
 
 	s->full[h] |= UINT32_C(1) << s->way;
 	if (s->way == SIDE_MAIN)
 		s->stopped[h] = UG_UNSENT;
-	return side_in_use(&half->sides) && !s->batch->is_urgent;
+	return ug_side_in_use(&half->sides) && !s->batch->is_urgent;
 }
 
 /*
@@ -551,7 +551,7 @@ static bool go_on(struct sending *s, struct half *half)
 static bool send_once(struct sending *s, struct half *half)
 {
 	enum ug_reason reason;
-	unsigned int max_segments = segments_now(s->sock, half, &reason);
+	unsigned int max_segments = ug_segments_now(s->sock, half, &reason);
 	struct coalesce_job job = {
 		.dgrams = s->dgrams,
 		.items = s->batch->items,
@@ -562,17 +562,17 @@ static bool send_once(struct sending *s, struct half *half)
 		.max_segments = max_segments,
 		.uneven = reason == UG_REASON_BAD_KERNEL,
 		.paths = s->sock->paths,
-		.now_ms =
-			path_knows(s->sock->paths) ? s->sock->sys->now_ms() : 0,
-		.generation = path_generation(s->sock->paths),
+		.now_ms = ug_path_knows(s->sock->paths) ? s->sock->sys->now_ms()
+							: 0,
+		.generation = ug_path_generation(s->sock->paths),
 	};
-	size_t n = coalesce(&s->batch->messages, &job), k = 0;
+	size_t n = ug_coalesce(&s->batch->messages, &job), k = 0;
 
 	while (k < n) {
 		size_t end = choose_socket(s, half, k, n);
 		int err;
 
-		if (s->full[half_index(half)] >> s->way & 1) {
+		if (s->full[ug_family_index(half)] >> s->way & 1) {
 			hold(s, k, end);
 			k = end;
 			continue;
@@ -599,21 +599,23 @@ static bool send_once(struct sending *s, struct half *half)
 			break;
 		}
 	}
-	return s->batch->messages.truncated && !s->stopped[half_index(half)];
+	return s->batch->messages.truncated &&
+	       !s->stopped[ug_family_index(half)];
 }
 
 /* Tell the side sockets what was handed over. */
 static void note_handed(struct sending *s, struct half *half)
 {
-	bool was_full = s->full[half_index(half)] & 1;
+	bool was_full = s->full[ug_family_index(half)] & 1;
 	struct side_news news;
 
-	if (!half->sides.n || !side_note(&half->sides, s->sock->sys, half->fd,
-					 s->handed, was_full, &news))
+	if (!half->sides.n ||
+	    !ug_side_note(&half->sides, s->sock->sys, half->fd, s->handed,
+			  was_full, &news))
 		return;
 	send_count(&s->batch->counters, set_aside, 1);
-	socket_tell(s->sock, UG_NOTICE_ENDPOINT_ASIDE, &news.ep, 0,
-		    (int)news.way);
+	ug_socket_tell(s->sock, UG_NOTICE_ENDPOINT_ASIDE, &news.ep, 0,
+		       (int)news.way);
 }
 
 /* Send what is in the window for one half. */
@@ -623,11 +625,11 @@ static void send_half(struct sending *s, int h)
 
 	s->way = SIDE_MAIN;
 	s->handed = 0;
-	s->counting = side_is_counting(&half->sides) ? &half->sides : NULL;
+	s->counting = ug_side_is_counting(&half->sides) ? &half->sides : NULL;
 	while (send_once(s, half))
 		;
 	if (s->full[h])
-		window_release(s, h);
+		ug_window_release(s, h);
 	note_handed(s, half);
 }
 
@@ -635,7 +637,7 @@ static void send_window(struct sending *s)
 {
 	bool busy[HALVES] = { false };
 
-	window_open(s, busy);
+	ug_window_open(s, busy);
 	for (int h = 0; h < HALVES; h++)
 		if (busy[h])
 			send_half(s, h);
@@ -668,7 +670,7 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 		s.sent = 0;
 		send_window(&s);
 		if (s.sent < s.n)
-			window_close(&s);
+			ug_window_close(&s);
 		sent += s.sent;
 	}
 	return sent;

@@ -108,25 +108,25 @@ struct sending {
 	uint64_t handed;
 };
 
-static inline int half_index(const struct half *half)
+static inline int ug_family_index(const struct half *half)
 {
 	return half->family == AF_INET ? HALF_V4 : HALF_V6;
 }
 
 /**
- * window_open() - make the items of a window
+ * ug_window_open() - make the items of a window
  * @s:		the call, with the window's datagrams
  * @busy:	set to true for each half that has something to send
  *
  * A datagram that can be sent gets the status UG_UNSENT, and keeps it until
  * something else is known.
  */
-void window_open(struct sending *s, bool busy[HALVES]);
+void ug_window_open(struct sending *s, bool busy[HALVES]);
 
-/* window_release() - the HELD datagrams of half @h become unsent */
-void window_release(struct sending *s, int h);
+/* ug_window_release() - the HELD datagrams of half @h become unsent */
+void ug_window_release(struct sending *s, int h);
 
-/* window_close() - count what was not sent of a window */
-void window_close(const struct sending *s);
+/* ug_window_close() - count what was not sent of a window */
+void ug_window_close(const struct sending *s);
 
 #endif /* UDPGATHER_SENDING_H */

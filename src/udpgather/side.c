@@ -30,7 +30,7 @@ enum {
 
 static_assert((int)UG_MAX_SIDE_SOCKETS <= (int)WAY_MASK, "a way fits its bits");
 
-void side_init(struct side_sockets *s, uint64_t seed)
+void ug_side_init(struct side_sockets *s, uint64_t seed)
 {
 	memset(s, 0, sizeof(*s));
 	s->seed = seed;
@@ -39,7 +39,7 @@ void side_init(struct side_sockets *s, uint64_t seed)
 	pthread_mutex_init(&s->mutex, NULL);
 }
 
-void side_deinit(struct side_sockets *s)
+void ug_side_deinit(struct side_sockets *s)
 {
 	pthread_mutex_destroy(&s->mutex);
 }
@@ -58,8 +58,8 @@ static uint64_t get_entry(const struct side_sockets *s, unsigned int i)
 	return atomic_load_explicit(&s->moved[i], memory_order_relaxed);
 }
 
-unsigned int side_way(const struct side_sockets *s,
-		      const struct ug_endpoint *ep)
+unsigned int ug_side_way(const struct side_sockets *s,
+			 const struct ug_endpoint *ep)
 {
 	uint64_t key = key_of(s, ep);
 
@@ -99,8 +99,8 @@ static struct side_count *find_count(struct side_sockets *s, uint64_t key,
 	return least;
 }
 
-void side_count(struct side_sockets *s, const struct ug_endpoint *ep,
-		uint64_t len)
+void ug_side_count(struct side_sockets *s, const struct ug_endpoint *ep,
+		   uint64_t len)
 {
 	/* Another thread is looking at the sockets: do not count. */
 	if (pthread_mutex_trylock(&s->mutex))
@@ -115,7 +115,7 @@ static const struct side_count *heaviest(const struct side_sockets *s)
 
 	for (unsigned int i = 0; i < s->n_counts; i++)
 		if ((!most || s->counts[i].len > most->len) &&
-		    side_way(s, &s->counts[i].ep) == SIDE_MAIN)
+		    ug_side_way(s, &s->counts[i].ep) == SIDE_MAIN)
 			most = &s->counts[i];
 	return most;
 }
@@ -167,7 +167,7 @@ static unsigned int choose_way(const struct side_sockets *s,
 
 static void add_moved(struct side_sockets *s, uint32_t n)
 {
-	/* Partner: side_in_use(). */
+	/* Partner: ug_side_in_use(). */
 	atomic_fetch_add_explicit(&s->n_moved, n, memory_order_relaxed);
 }
 
@@ -185,7 +185,7 @@ static bool move(struct side_sockets *s, const struct ug_sys *sys,
 		return false;
 	unsigned int way = choose_way(s, sys);
 
-	/* Partner: side_way(). */
+	/* Partner: ug_side_way(). */
 	atomic_store_explicit(&s->moved[i], most->key | way,
 			      memory_order_relaxed);
 	add_moved(s, 1);
@@ -202,7 +202,7 @@ static void come_back(struct side_sockets *s, unsigned int way)
 
 		if (!entry || (entry & WAY_MASK) != way)
 			continue;
-		/* Partner: side_way(). */
+		/* Partner: ug_side_way(). */
 		atomic_store_explicit(&s->moved[i], 0, memory_order_relaxed);
 		add_moved(s, UINT32_MAX);
 	}
@@ -213,7 +213,7 @@ static void come_back(struct side_sockets *s, unsigned int way)
 static void set_crowded(struct side_sockets *s, bool is_crowded, int64_t now)
 {
 	s->crowded_ms = now;
-	/* Partner: side_is_counting(). */
+	/* Partner: ug_side_is_counting(). */
 	atomic_store_explicit(&s->is_crowded, is_crowded, memory_order_relaxed);
 }
 
@@ -237,11 +237,11 @@ static bool look_at_main(struct side_sockets *s, const struct ug_sys *sys,
 		s->low = waiting;
 	if (waiting < s->main_cap / CROWDED_PART && !was_full) {
 		s->n_counts = 0;
-		if (side_is_counting(s))
+		if (ug_side_is_counting(s))
 			set_crowded(s, false, now);
 		return false;
 	}
-	if (!side_is_counting(s))
+	if (!ug_side_is_counting(s))
 		set_crowded(s, true, now);
 	if (!must_move(s, waiting, now, was_full) || !move(s, sys, news))
 		return false;
@@ -274,13 +274,13 @@ static bool look(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 
 	if (pthread_mutex_trylock(&s->mutex))
 		return false;
-	if (side_in_use(s))
+	if (ug_side_in_use(s))
 		look_at_sides(s, sys, now);
 	has_news = look_at_main(s, sys, main_fd, was_full, news);
 	/* Partner: is_due(). */
 	atomic_store_explicit(
 		&s->next_look_ms,
-		now + (side_is_counting(s) ? LOOK_MS : MOVED_LOOK_MS),
+		now + (ug_side_is_counting(s) ? LOOK_MS : MOVED_LOOK_MS),
 		memory_order_relaxed);
 	pthread_mutex_unlock(&s->mutex);
 	return has_news;
@@ -291,13 +291,13 @@ static bool look(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 static bool is_due(const struct side_sockets *s, const struct ug_sys *sys)
 {
 	/* Partner: look(). */
-	return (side_in_use(s) || side_is_counting(s)) &&
+	return (ug_side_in_use(s) || ug_side_is_counting(s)) &&
 	       sys->now_ms() >= atomic_load_explicit(&s->next_look_ms,
 						     memory_order_relaxed);
 }
 
-bool side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
-	       uint64_t len, bool was_full, struct side_news *news)
+bool ug_side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
+		  uint64_t len, bool was_full, struct side_news *news)
 {
 	/* The sum is not exact: of two threads that add at once, one may be
 	 * lost. */
@@ -313,16 +313,16 @@ bool side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 
 /* ------------------------------------------------------------------- input */
 
-void side_set_input(struct side_sockets *s, unsigned int i)
+void ug_side_set_input(struct side_sockets *s, unsigned int i)
 {
-	/* Partner: side_take_input(). */
+	/* Partner: ug_side_take_input(). */
 	atomic_fetch_or_explicit(&s->has_input, UINT32_C(1) << i,
 				 memory_order_relaxed);
 }
 
-int side_take_input(struct side_sockets *s)
+int ug_side_take_input(struct side_sockets *s)
 {
-	/* Partner: side_set_input(). Usually there is no input. */
+	/* Partner: ug_side_set_input(). Usually there is no input. */
 	uint32_t all =
 		atomic_load_explicit(&s->has_input, memory_order_relaxed);
 

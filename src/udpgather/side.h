@@ -117,36 +117,36 @@ struct side_news {
 	unsigned int way;
 };
 
-void side_init(struct side_sockets *s, uint64_t seed);
-void side_deinit(struct side_sockets *s);
+void ug_side_init(struct side_sockets *s, uint64_t seed);
+void ug_side_deinit(struct side_sockets *s);
 
-/* side_in_use() - is an endpoint moved? Any thread. */
-static inline bool side_in_use(const struct side_sockets *s)
+/* ug_side_in_use() - is an endpoint moved? Any thread. */
+static inline bool ug_side_in_use(const struct side_sockets *s)
 {
 	/* Partners: move(), come_back(). If a change is seen late, a datagram
 	 * leaves by the previous socket. */
 	return atomic_load_explicit(&s->n_moved, memory_order_relaxed);
 }
 
-/* side_is_counting() - does side_count() count now? Any thread. */
-static inline bool side_is_counting(const struct side_sockets *s)
+/* ug_side_is_counting() - does ug_side_count() count now? Any thread. */
+static inline bool ug_side_is_counting(const struct side_sockets *s)
 {
 	/* Partner: look_at_main(). If a change is seen late, a datagram is not
 	 * counted. */
 	return atomic_load_explicit(&s->is_crowded, memory_order_relaxed);
 }
 
-/* side_way() - the way by which to send to an endpoint. Any thread. */
-unsigned int side_way(const struct side_sockets *s,
-		      const struct ug_endpoint *ep);
+/* ug_side_way() - the way by which to send to an endpoint. Any thread. */
+unsigned int ug_side_way(const struct side_sockets *s,
+			 const struct ug_endpoint *ep);
 
-/* side_count() - the main socket was handed @len bytes for an endpoint. Any
+/* ug_side_count() - the main socket was handed @len bytes for an endpoint. Any
  * thread. */
-void side_count(struct side_sockets *s, const struct ug_endpoint *ep,
-		uint64_t len);
+void ug_side_count(struct side_sockets *s, const struct ug_endpoint *ep,
+		   uint64_t len);
 
 /**
- * side_note() - something was handed to the sockets of a half
+ * ug_side_note() - something was handed to the sockets of a half
  * @s:		its side sockets, at least one
  * @sys:	the system calls
  * @main_fd:	the main socket
@@ -158,20 +158,20 @@ void side_count(struct side_sockets *s, const struct ug_endpoint *ep,
  *
  * Return: true if there are news.
  */
-bool side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
-	       uint64_t len, bool was_full, struct side_news *news);
+bool ug_side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
+		  uint64_t len, bool was_full, struct side_news *news);
 
-/* side_set_input() - side socket @i may have something to read. Any thread. */
-void side_set_input(struct side_sockets *s, unsigned int i);
+/* ug_side_set_input() - side socket @i may have something to read. Any thread. */
+void ug_side_set_input(struct side_sockets *s, unsigned int i);
 
 /**
- * side_take_input() - a side socket that may have something to read
+ * ug_side_take_input() - a side socket that may have something to read
  * @s:		side sockets
  *
  * From now on the socket counts as having nothing to read. Any thread.
  *
  * Return: its number; -1 if there is none.
  */
-int side_take_input(struct side_sockets *s);
+int ug_side_take_input(struct side_sockets *s);
 
 #endif /* UDPGATHER_SIDE_H */

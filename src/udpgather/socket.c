@@ -19,7 +19,7 @@ const char *ug_version(void)
 	return UG_VERSION;
 }
 
-struct half *half_of(const struct ug_socket *sock, int family)
+struct half *ug_family_of(const struct ug_socket *sock, int family)
 {
 	const struct half *half;
 
@@ -34,7 +34,7 @@ struct half *half_of(const struct ug_socket *sock, int family)
 
 int ug_fd(const struct ug_socket *sock, int family)
 {
-	const struct half *half = half_of(sock, family);
+	const struct half *half = ug_family_of(sock, family);
 
 	return half ? half->fd : -EAFNOSUPPORT;
 }
@@ -46,7 +46,7 @@ uint16_t ug_port(const struct ug_socket *sock)
 
 int ug_side_fd(const struct ug_socket *sock, int family, unsigned int i)
 {
-	const struct half *half = half_of(sock, family);
+	const struct half *half = ug_family_of(sock, family);
 
 	if (!half)
 		return -EAFNOSUPPORT;
@@ -61,7 +61,7 @@ int ug_side_ready(struct ug_socket *sock, int fd)
 		for (unsigned int i = 0; i < sides->n; i++) {
 			if (sides->fds[i] != fd)
 				continue;
-			side_set_input(sides, i);
+			ug_side_set_input(sides, i);
 			return sock->halves[h].family;
 		}
 	}
@@ -76,8 +76,8 @@ static int set_marks(const struct ug_socket *sock, uint32_t mark)
 
 		for (unsigned int w = 0; half->fd >= 0 && w <= half->sides.n;
 		     w++)
-			if (sock->sys->setsockopt(half_fd(half, w), SOL_SOCKET,
-						  SO_MARK, &mark,
+			if (sock->sys->setsockopt(ug_family_fd(half, w),
+						  SOL_SOCKET, SO_MARK, &mark,
 						  sizeof(mark)) < 0)
 				return -errno;
 	}
@@ -102,21 +102,22 @@ int ug_set_mark(struct ug_socket *sock, uint32_t mark)
 
 void ug_network_changed(struct ug_socket *sock)
 {
-	path_forget_sources(sock->paths);
+	ug_path_forget_sources(sock->paths);
 	ug_paths_changed(sock);
 }
 
 void ug_paths_changed(struct ug_socket *sock)
 {
-	path_forget_caps(sock->paths);
+	ug_path_forget_caps(sock->paths);
 }
 
 int ug_send_alone(struct ug_socket *sock, const struct ug_endpoint *ep,
 		  unsigned int for_ms)
 {
-	if (!half_of(sock, endpoint_family(ep)))
+	if (!ug_family_of(sock, ug_endpoint_family(ep)))
 		return -EAFNOSUPPORT;
-	path_hold(sock->paths, ep, for_ms ? sock->sys->now_ms() + for_ms : 0);
+	ug_path_hold(sock->paths, ep,
+		     for_ms ? sock->sys->now_ms() + for_ms : 0);
 	return 0;
 }
 
@@ -124,13 +125,13 @@ int ug_set_segments(struct ug_socket *sock, unsigned int max)
 {
 	if (max > UG_MAX_SEGMENTS)
 		return -EINVAL;
-	path_forget_caps(sock->paths);
+	ug_path_forget_caps(sock->paths);
 	atomic_store_explicit(&sock->max_segments, max, memory_order_relaxed);
 	return 0;
 }
 
-unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
-			  enum ug_reason *reason)
+unsigned int ug_segments_now(const struct ug_socket *sock,
+			     const struct half *half, enum ug_reason *reason)
 {
 	/* Partner: ug_set_segments(). */
 	unsigned int max =
@@ -153,12 +154,12 @@ unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
 int ug_get_segments(const struct ug_socket *sock, int family,
 		    enum ug_reason *reason)
 {
-	const struct half *half = half_of(sock, family);
+	const struct half *half = ug_family_of(sock, family);
 	enum ug_reason why;
 
 	if (!half)
 		return -EAFNOSUPPORT;
-	unsigned int max = segments_now(sock, half, &why);
+	unsigned int max = ug_segments_now(sock, half, &why);
 
 	if (reason)
 		*reason = why;
@@ -181,7 +182,7 @@ const char *ug_reason_text(enum ug_reason reason)
 	}
 }
 
-bool kernel_corrupts_trains(const char *release)
+bool ug_kernel_corrupts_trains(const char *release)
 {
 	unsigned int major = 0, minor = 0, patch = 0;
 
@@ -190,21 +191,21 @@ bool kernel_corrupts_trains(const char *release)
 	return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
 }
 
-bool socket_drop_error(const struct ug_sys *sys, int fd)
+bool ug_socket_drop_error(const struct ug_sys *sys, int fd)
 {
 	struct msghdr h = { 0 };
 
 	return sys->recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0;
 }
 
-void socket_tell(struct ug_socket *sock, enum ug_notice notice,
-		 const struct ug_endpoint *ep, int err, int value)
+void ug_socket_tell(struct ug_socket *sock, enum ug_notice notice,
+		    const struct ug_endpoint *ep, int err, int value)
 {
 	if (sock->notice)
 		sock->notice(sock->notice_arg, notice, ep, err, value);
 }
 
-bool errno_may_be_chance(int err)
+bool ug_errno_may_be_chance(int err)
 {
 	return err != EIO && err != EMSGSIZE && err != EINVAL;
 }
@@ -213,20 +214,20 @@ bool errno_may_be_chance(int err)
 static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 		      const struct lesson *l)
 {
-	if (path_learn(sock->paths, ep, PATH_UNSEGMENTED, sock->sys->now_ms(),
-		       l->is_try) != PATH_UNSEGMENTED)
-		socket_tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, l->err,
-			    (int)l->segment_len);
+	if (ug_path_learn(sock->paths, ep, PATH_UNSEGMENTED,
+			  sock->sys->now_ms(), l->is_try) != PATH_UNSEGMENTED)
+		ug_socket_tell(sock, UG_NOTICE_ENDPOINT_UNSEGMENTED, ep, l->err,
+			       (int)l->segment_len);
 }
 
 /* Allow only smaller segments to this endpoint. Notice if the limit is new. */
 static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
 		const struct lesson *l)
 {
-	if (path_learn(sock->paths, ep, (uint32_t)l->segment_len - 1,
-		       sock->sys->now_ms(), l->is_try) == PATH_UNLIMITED)
-		socket_tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, l->err,
-			    (int)l->segment_len);
+	if (ug_path_learn(sock->paths, ep, (uint32_t)l->segment_len - 1,
+			  sock->sys->now_ms(), l->is_try) == PATH_UNLIMITED)
+		ug_socket_tell(sock, UG_NOTICE_ENDPOINT_CAPPED, ep, l->err,
+			       (int)l->segment_len);
 }
 
 /*
@@ -236,14 +237,14 @@ static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
  * could switch segmentation off for all others. If the machine is the cause,
  * each address costs one refused train in each pause.
  */
-void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
-		  const struct lesson *lesson)
+void ug_socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
+		     const struct lesson *lesson)
 {
 	int err = lesson->err;
 
-	if (errno_may_be_chance(err)) {
+	if (ug_errno_may_be_chance(err)) {
 		if (lesson->is_try ||
-		    path_strike(sock->paths, ep) >= PATH_STRIKES)
+		    ug_path_strike(sock->paths, ep) >= PATH_STRIKES)
 			unsegment(sock, ep, lesson);
 	} else if (err == EIO ||
 		   (err == EINVAL && lesson->segment_len <= SAFE_SEGMENT)) {
@@ -253,10 +254,10 @@ void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
 	}
 }
 
-void socket_train_passed(struct ug_socket *sock, const struct ug_endpoint *ep,
-			 size_t segment_len)
+void ug_socket_train_passed(struct ug_socket *sock,
+			    const struct ug_endpoint *ep, size_t segment_len)
 {
-	if (path_passed(sock->paths, ep, segment_len))
-		socket_tell(sock, UG_NOTICE_ENDPOINT_RECOVERED, ep, 0,
-			    (int)segment_len);
+	if (ug_path_passed(sock->paths, ep, segment_len))
+		ug_socket_tell(sock, UG_NOTICE_ENDPOINT_RECOVERED, ep, 0,
+			       (int)segment_len);
 }

@@ -83,15 +83,15 @@ struct ug_socket {
 	pthread_mutex_t switching;
 };
 
-/* half_of() - the open half of a family, or NULL */
-struct half *half_of(const struct ug_socket *sock, int family);
+/* ug_family_of() - the open half of a family, or NULL */
+struct half *ug_family_of(const struct ug_socket *sock, int family);
 
 /*
- * segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS; with
+ * ug_segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS; with
  * UG_REASON_BAD_KERNEL a train must end in a shorter one
  */
-unsigned int segments_now(const struct ug_socket *sock, const struct half *half,
-			  enum ug_reason *reason);
+unsigned int ug_segments_now(const struct ug_socket *sock,
+			     const struct half *half, enum ug_reason *reason);
 
 /**
  * struct lesson - a train that was refused, and whose datagrams passed alone
@@ -106,16 +106,16 @@ struct lesson {
 };
 
 /**
- * errno_may_be_chance() - may a train be refused with this errno, and the next
+ * ug_errno_may_be_chance() - may a train be refused with this errno, and the next
  * one pass?
  * @err:	the errno
  *
  * Return: false for EIO, EMSGSIZE and EINVAL: all trains like it are refused.
  */
-bool errno_may_be_chance(int err);
+bool ug_errno_may_be_chance(int err);
 
 /**
- * socket_learn() - learn from a refused train
+ * ug_socket_learn() - learn from a refused train
  * @sock:	the socket
  * @ep:		where it went
  * @lesson:	the train. If its errno may be chance, all its datagrams have
@@ -123,32 +123,32 @@ bool errno_may_be_chance(int err);
  *
  * Any thread. May call the notice function.
  */
-void socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
-		  const struct lesson *lesson);
+void ug_socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
+		     const struct lesson *lesson);
 
 /**
- * socket_train_passed() - note that a train was taken; only if path_knows()
+ * ug_socket_train_passed() - note that a train was taken; only if ug_path_knows()
  * @sock:	the socket
  * @ep:		where it went
  * @segment_len: the size of its segments, in bytes
  *
  * Any thread. May call the notice function.
  */
-void socket_train_passed(struct ug_socket *sock, const struct ug_endpoint *ep,
-			 size_t segment_len);
+void ug_socket_train_passed(struct ug_socket *sock,
+			    const struct ug_endpoint *ep, size_t segment_len);
 
-/* half_fd() - the descriptor of a way: the main socket's, or a side socket's */
-static inline int half_fd(const struct half *half, unsigned int way)
+/* ug_family_fd() - the descriptor of a way: the main socket's, or a side socket's */
+static inline int ug_family_fd(const struct half *half, unsigned int way)
 {
 	return way == SIDE_MAIN ? half->fd : half->sides.fds[way - 1];
 }
 
-/* socket_tell() - call the notice function, if there is one */
-void socket_tell(struct ug_socket *sock, enum ug_notice notice,
-		 const struct ug_endpoint *ep, int err, int value);
+/* ug_socket_tell() - call the notice function, if there is one */
+void ug_socket_tell(struct ug_socket *sock, enum ug_notice notice,
+		    const struct ug_endpoint *ep, int err, int value);
 
 /**
- * socket_drop_error() - take an entry from the error queue (IP_RECVERR)
+ * ug_socket_drop_error() - take an entry from the error queue (IP_RECVERR)
  * @sys:	the system calls
  * @fd:		the descriptor
  *
@@ -157,30 +157,30 @@ void socket_tell(struct ug_socket *sock, enum ug_notice notice,
  *
  * Return: true if there was one.
  */
-bool socket_drop_error(const struct ug_sys *sys, int fd);
+bool ug_socket_drop_error(const struct ug_sys *sys, int fd);
 
-/* merging_is_pending() - is merging to go off, and still on? Any thread. */
-bool merging_is_pending(const struct half *half);
+/* ug_merging_is_pending() - is merging to go off, and still on? Any thread. */
+bool ug_merging_is_pending(const struct half *half);
 
 /**
- * merging_settle() - switch merging off where that was asked for, if possible
+ * ug_merging_settle() - switch merging off where that was asked for, if possible
  * @sock:	the socket
  * @family:	AF_INET or AF_INET6; AF_UNSPEC for both
  *
  * May sleep for some tens of milliseconds. Any thread, not inside the gate.
  */
-void merging_settle(struct ug_socket *sock, int family);
+void ug_merging_settle(struct ug_socket *sock, int family);
 
-/* kernel_corrupts_trains() - is this release one of Linux 7.0 to 7.1.4? */
-bool kernel_corrupts_trains(const char *release);
+/* ug_kernel_corrupts_trains() - is this release one of Linux 7.0 to 7.1.4? */
+bool ug_kernel_corrupts_trains(const char *release);
 
-/* socket_open_with() - ug_open() with another table of system calls */
-int socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
-		     const struct ug_options *opt, struct ug_report *report);
+/* ug_socket_open_with() - ug_open() with another table of system calls */
+int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
+			const struct ug_options *opt, struct ug_report *report);
 
-/* socket_adopt_with() - ug_open_fds() with another table of system calls */
-int socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
-		      const int fds[HALVES], const struct ug_options *opt,
-		      struct ug_report *report);
+/* ug_socket_adopt_with() - ug_open_fds() with another table of system calls */
+int ug_socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
+			 const int fds[HALVES], const struct ug_options *opt,
+			 struct ug_report *report);
 
 #endif /* UDPGATHER_SOCKET_H */

@@ -33,14 +33,14 @@ struct split {
 };
 
 /**
- * split_begin() - look at a message
+ * ug_split_begin() - look at a message
  * @s:		filled
  * @data:	its bytes
  * @len:	its length, also 0: that is one empty datagram
  * @segment_len: what the kernel said, 0 for one datagram
  */
-static inline void split_begin(struct split *s, void *data, size_t len,
-			       size_t segment_len)
+static inline void ug_split_begin(struct split *s, void *data, size_t len,
+				  size_t segment_len)
 {
 	if (!segment_len || segment_len > len)
 		segment_len = len;
@@ -53,8 +53,8 @@ static inline void split_begin(struct split *s, void *data, size_t len,
 	s->left = s->cnt;
 }
 
-/* split_next() - the next datagram; only while left is not 0 */
-static inline void split_next(struct split *s, struct ug_view *view)
+/* ug_split_next() - the next datagram; only while left is not 0 */
+static inline void ug_split_next(struct split *s, struct ug_view *view)
 {
 	size_t rest = s->len - s->off;
 	size_t len = rest < s->segment_len ? rest : s->segment_len;

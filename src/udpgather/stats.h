@@ -25,9 +25,9 @@ struct receive_counters {
 	_Atomic uint64_t words[STATS_WORDS(struct ug_receive_stats)]; /* [a] */
 };
 
-static inline void stats_add(_Atomic uint64_t *word, uint64_t n)
+static inline void ug_stats_add(_Atomic uint64_t *word, uint64_t n)
 {
-	/* Partner: stats_read(), any thread; no order is promised. */
+	/* Partner: ug_stats_read(), any thread; no order is promised. */
 	uint64_t old = atomic_load_explicit(word, memory_order_relaxed);
 
 	atomic_store_explicit(word, old + n, memory_order_relaxed);
@@ -35,7 +35,7 @@ static inline void stats_add(_Atomic uint64_t *word, uint64_t n)
 
 /* stats_count() - add to one field, named as in the public struct */
 #define stats_count(counters, type, field, n) \
-	stats_add(&(counters)->words[offsetof(type, field) / 8], (n))
+	ug_stats_add(&(counters)->words[offsetof(type, field) / 8], (n))
 
 #define send_count(counters, field, n) \
 	stats_count(counters, struct ug_send_stats, field, n)
@@ -44,14 +44,14 @@ static inline void stats_add(_Atomic uint64_t *word, uint64_t n)
 	stats_count(counters, struct ug_receive_stats, field, n)
 
 /**
- * stats_read() - copy counters out
+ * ug_stats_read() - copy counters out
  * @words:	the live counters
  * @n:		how many there are
  * @out:	the public struct
  * @size:	its size as the caller knows it: what is more is set to 0
  */
-static inline void stats_read(const _Atomic uint64_t *words, size_t n,
-			      void *out, size_t size)
+static inline void ug_stats_read(const _Atomic uint64_t *words, size_t n,
+				 void *out, size_t size)
 {
 	size_t known = size_min(size / sizeof(uint64_t), n);
 

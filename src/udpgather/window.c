@@ -23,9 +23,9 @@ static struct route route_to(const struct sending *s,
 {
 	if (!to)
 		return (struct route){ .err = -EDESTADDRREQ };
-	bool v4 = endpoint_family(to) == AF_INET;
+	bool v4 = ug_endpoint_family(to) == AF_INET;
 
-	if (!half_of(s->sock, endpoint_family(to)))
+	if (!ug_family_of(s->sock, ug_endpoint_family(to)))
 		return (struct route){ .err = -EAFNOSUPPORT };
 	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
 		return (struct route){ .err = -EINVAL };
@@ -52,7 +52,7 @@ static int64_t measure(const struct ug_datagram *d, size_t limit)
 	return (int64_t)len;
 }
 
-void window_open(struct sending *s, bool busy[HALVES])
+void ug_window_open(struct sending *s, bool busy[HALVES])
 {
 	struct route route = { 0 };
 
@@ -80,7 +80,7 @@ void window_open(struct sending *s, bool busy[HALVES])
 	}
 }
 
-void window_release(struct sending *s, int h)
+void ug_window_release(struct sending *s, int h)
 {
 	size_t n = 0;
 
@@ -93,7 +93,7 @@ void window_release(struct sending *s, int h)
 	send_count(&s->batch->counters, side_full, n);
 }
 
-void window_close(const struct sending *s)
+void ug_window_close(const struct sending *s)
 {
 	size_t unsent = 0, failed = 0;
 

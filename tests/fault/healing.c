@@ -92,7 +92,7 @@ static void tried_again(void **state)
 		assert_int_equal(go_for(1000), 10);
 		assert_int_equal(n_notices, 2);
 		assert_int_equal(notices[1].what, UG_NOTICE_ENDPOINT_RECOVERED);
-		assert_false(path_knows(sock->paths));
+		assert_false(ug_path_knows(sock->paths));
 	}
 }
 
@@ -185,7 +185,8 @@ static void try_in_a_window_made_anew(void **state)
 	refused_to = &ep_a;
 	assert_int_equal(go(), 2);
 	assert_int_equal(fake.log[ROUND].train, ROUND);
-	assert_int_equal(path_cap(sock->paths, &ep_b, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_b, 0, NULL),
+			 PATH_UNLIMITED);
 }
 
 /* The destination refuses all: the try teaches nothing, the limit stays. */
@@ -208,7 +209,7 @@ static void try_to_a_dead_end(void **state)
 	fake.now_ms += 1000;
 	send_all(0);
 	fake.rule = train_rule;
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL),
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
 			 PATH_UNSEGMENTED);
 	/* The pause has begun anew, and has not doubled. */
 	assert_int_equal(go_for(1000), 0);
@@ -266,7 +267,8 @@ static void refused_now_and_then(void **state)
 		assert_int_equal(go(), 1);
 	}
 	assert_int_equal(n_notices, 0);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
+			 PATH_UNLIMITED);
 }
 
 /* A firewall rule that limits a rate: tokens, of which a message takes one. */
@@ -306,7 +308,8 @@ static void refused_by_rate(void **state)
 		fake.errs[0] = 0;
 	}
 	assert_int_equal(n_notices, 0);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
+			 PATH_UNLIMITED);
 }
 
 /* What says nothing of the train takes none apart. */
@@ -328,7 +331,7 @@ static void not_of_the_train(void **state)
 		assert_int_equal(stats().trains[ROUND], i + 1);
 	}
 	assert_int_equal(stats().trains[1], 0);
-	assert_false(path_knows(sock->paths));
+	assert_false(ug_path_knows(sock->paths));
 }
 
 /* A socket that fills in the midst of a trial: nothing is known, nor lost. */
@@ -388,13 +391,13 @@ static void heals_from_anything(void **state)
 					status, 0));
 			fake.now_ms += (int)random_below(&chance, 2000);
 		}
-		knew += path_knows(sock->paths);
+		knew += ug_path_knows(sock->paths);
 		fake.rule = NULL;
 		for (int k = 0; k < 610; k++, fake.now_ms += 1000) {
 			fake.n = 0;
 			ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 0);
 		}
-		assert_false(path_knows(sock->paths));
+		assert_false(ug_path_knows(sock->paths));
 	}
 	/* It was about something. */
 	assert_true(knew > 10);
@@ -408,7 +411,7 @@ static void uneven_trains(void **state)
 
 	(void)state;
 	fake.release = "7.1.2";
-	assert_int_equal(socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
 	add(&ep_a, 20, 1400); /* and a shorter one: a train of 21 */
 	add(&ep_a, 1, 700);
 	add(&ep_a, 5, 1400); /* ended by a longer one: alone */

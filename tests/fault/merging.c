@@ -58,7 +58,7 @@ static int setup(void **state)
 	fake.ready = ready_rule;
 	fake.receive = nothing_comes;
 	fake.poll = in_vain;
-	if (socket_open_with(&fake_sys, &sock, NULL, NULL) < 0)
+	if (ug_socket_open_with(&fake_sys, &sock, NULL, NULL) < 0)
 		return -1;
 	return ug_receiver_new(&rcv, 4);
 }
@@ -155,7 +155,7 @@ static void queued_late(void **state)
 		comes_at = at;
 		assert_int_equal(ug_set_merging(sock, false), 0);
 		assert_true(is_on(FAKE_FD4));
-		assert_true(merging_is_pending(&sock->halves[HALF_V4]));
+		assert_true(ug_merging_is_pending(&sock->halves[HALF_V4]));
 	}
 	comes_at = 0;
 	waiting = false;

@@ -23,7 +23,7 @@ static int setup(void **state)
 static int open_with(const struct ug_options *opt, struct ug_socket **out)
 {
 	*out = NULL;
-	return socket_open_with(&fake_sys, out, opt, &report);
+	return ug_socket_open_with(&fake_sys, out, opt, &report);
 }
 
 /* A family that is not open has its error, its step, and nothing else. */
@@ -314,7 +314,7 @@ static int adopt(struct ug_socket **out, int fd4, int fd6)
 	*out = NULL;
 	fake.open_fds = 2;
 	fake_bound_port[0] = fake_bound_port[1] = 7;
-	return socket_adopt_with(&fake_sys, out, fds, NULL, &report);
+	return ug_socket_adopt_with(&fake_sys, out, fds, NULL, &report);
 }
 
 /* Descriptors stay the caller's when anything fails. */
@@ -344,7 +344,7 @@ static void adopted(void **state)
 	fake_bound_port[0] = 0;
 	fake.open_fds = 2;
 	assert_int_equal(
-		socket_adopt_with(&fake_sys, &sock, unbound, NULL, &report),
+		ug_socket_adopt_with(&fake_sys, &sock, unbound, NULL, &report),
 		-EINVAL);
 	assert_string_equal(report.v4.step, "getsockname");
 	expect_nothing_open();

@@ -48,8 +48,8 @@ static void bring(const struct coming *c, struct mmsghdr *m, bool v4)
 	h->msg_flags = c->flags;
 	fake_payload(h->msg_iov->iov_base, c->len, (uint32_t)next_in_queue);
 	h->msg_controllen =
-		control_build((struct control *)h->msg_control,
-			      v4 ? AF_INET : AF_INET6, false, &source, 0, 0);
+		ug_control_build((struct control *)h->msg_control,
+				 v4 ? AF_INET : AF_INET6, false, &source, 0, 0);
 	if (c->segment_len) {
 		head = (void *)((char *)h->msg_control + h->msg_controllen);
 		*head = (struct cmsghdr){
@@ -89,7 +89,7 @@ static int setup(void **state)
 	fake.receive = receive_rule;
 	n_queue = next_in_queue = 0;
 	burst = 1024;
-	if (socket_open_with(&fake_sys, &sock, NULL, NULL) < 0)
+	if (ug_socket_open_with(&fake_sys, &sock, NULL, NULL) < 0)
 		return -1;
 	return ug_receiver_new(&rcv, 4);
 }
@@ -260,14 +260,14 @@ static void view_contents(void **state)
 	assert_string_equal(text, "10.0.0.1:7");
 	assert_memory_equal(views[0].from->source.addr, "\x0a\0\0\x09", 4);
 	assert_int_equal(views[0].from->source.state,
-			 path_generation(sock->paths));
+			 ug_path_generation(sock->paths));
 	/* Sources stay when paths are others, and go with the network. */
 	ug_paths_changed(sock);
 	assert_int_equal(views[0].from->source.state,
-			 path_generation(sock->paths));
+			 ug_path_generation(sock->paths));
 	ug_network_changed(sock);
 	assert_true(views[0].from->source.state !=
-		    path_generation(sock->paths));
+		    ug_path_generation(sock->paths));
 }
 
 /* What is cut or makes no sense is counted and skipped; what stands around

@@ -120,7 +120,7 @@ static void eio_after_cap(void **state)
 	send_all(10);
 	assert_int_equal(n_notices, 2);
 	assert_int_equal(notices[1].what, UG_NOTICE_ENDPOINT_UNSEGMENTED);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL),
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
 			 PATH_UNSEGMENTED);
 }
 
@@ -193,7 +193,8 @@ static void emsgsize_alone(void **state)
 	send_all(3);
 	expect_status(0, 3, -EMSGSIZE);
 	assert_int_equal(n_notices, 0);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
+			 PATH_UNLIMITED);
 }
 
 static int gone_errno;
@@ -249,7 +250,7 @@ static void einval_for_size(void **state)
 	/* The source was dropped first, though it was not at fault. */
 	assert_int_equal(stats().refused_sources, 1);
 	assert_int_equal(stats().split_einval, 1);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), 1451);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL), 1451);
 	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
 	send_all(40);
 	assert_int_equal(stats().refused_sources, 1);
@@ -263,11 +264,11 @@ static void einval_for_trains(void **state)
 	sick[0] = &ep_a;
 	add(&ep_a, 10, 513);
 	send_all(10);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), 512);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL), 512);
 	n_dgrams = 0;
 	add(&ep_a, 10, 512);
 	send_all(10);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL),
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
 			 PATH_UNSEGMENTED);
 	assert_int_equal(notices[n_notices - 1].what,
 			 UG_NOTICE_ENDPOINT_UNSEGMENTED);
@@ -464,7 +465,8 @@ static void fault(void **state)
 	send_all(19);
 	expect_status(4, 1, -EFAULT);
 	assert_int_equal(n_notices, 0);
-	assert_int_equal(path_cap(sock->paths, &ep_a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
+			 PATH_UNLIMITED);
 	assert_int_equal(stats().split_einval, 0);
 	assert_int_equal(stats().trains[10], 1);
 }

@@ -103,7 +103,8 @@ static void family_not_open(void **state)
 	struct ug_socket *v4_only;
 
 	(void)state;
-	assert_int_equal(socket_open_with(&fake_sys, &v4_only, &opt, NULL), 0);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &v4_only, &opt, NULL),
+			 0);
 	add(&ep_six, 1, 10);
 	add(&ep_a, 1, 10);
 	assert_int_equal(ug_send(v4_only, batch, NULL, dgrams, 2, status, 0),

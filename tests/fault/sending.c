@@ -52,7 +52,7 @@ int sending_setup(void **state)
 	ug_endpoint_parse(&ep_d, "10.0.0.4:1");
 	ug_endpoint_parse(&ep_e, "10.0.0.5:1");
 	ug_endpoint_parse(&ep_six, "[fd00::1]:1");
-	if (socket_open_with(&fake_sys, &sock, &opt, NULL) < 0)
+	if (ug_socket_open_with(&fake_sys, &sock, &opt, NULL) < 0)
 		return -1;
 	return ug_batch_new(&batch, 128);
 }

@@ -43,7 +43,7 @@ static void open_with(unsigned int sides, size_t buffer_len)
 	ug_close(sock);
 	assert_int_equal(fake.open_fds, 0);
 	fake.n_bound = 0;
-	assert_int_equal(socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
 	fake_link_reset();
 	fake.rule = fake_link_rule;
 	fake.outq_of = fake_link_outq;
@@ -145,14 +145,14 @@ static void opens_without(void **state)
 	(void)state;
 	ug_close(sock);
 	fake.socket_calls = 0;
-	assert_int_equal(socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
 	calls = fake.socket_calls;
 	ug_close(sock);
 	for (size_t i = 1; i <= calls; i++) {
 		fake_reset();
 		fake.fail_socket_call = i;
 		fake.fail_socket_err = EACCES;
-		if (socket_open_with(&fake_sys, &sock, &opt, NULL) < 0) {
+		if (ug_socket_open_with(&fake_sys, &sock, &opt, NULL) < 0) {
 			n_failed++;
 			assert_int_equal(fake.open_fds, 0);
 			continue;
@@ -170,7 +170,7 @@ static void opens_without(void **state)
 	assert_int_equal(n_failed, 0);
 	assert_true(n_with > 0 && n_without > n_with);
 	fake_reset();
-	assert_int_equal(socket_open_with(&fake_sys, &sock, NULL, NULL), 0);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, NULL, NULL), 0);
 }
 
 static void bad_options(void **state)
@@ -182,7 +182,7 @@ static void bad_options(void **state)
 	};
 
 	(void)state;
-	assert_int_equal(socket_open_with(&fake_sys, &other, &opt, NULL),
+	assert_int_equal(ug_socket_open_with(&fake_sys, &other, &opt, NULL),
 			 -EINVAL);
 }
 
@@ -198,7 +198,7 @@ static void busy_port(void **state)
 
 	(void)state;
 	opt.port = ug_port(sock);
-	assert_int_equal(socket_open_with(&fake_sys, &other, &opt, &report),
+	assert_int_equal(ug_socket_open_with(&fake_sys, &other, &opt, &report),
 			 -EADDRINUSE);
 	assert_string_equal(report.v4.step, "bind");
 	assert_int_equal(fake.open_fds, 2);
@@ -474,7 +474,7 @@ static int receive_rule(int fd, struct mmsghdr *msgs, unsigned int n)
 	memcpy(h->msg_name, &ep_a.addr, sizeof(ep_a.addr.v4));
 	h->msg_namelen = sizeof(ep_a.addr.v4);
 	h->msg_controllen =
-		control_build(h->msg_control, AF_INET, false, &source, 0, 0);
+		ug_control_build(h->msg_control, AF_INET, false, &source, 0, 0);
 	h->msg_flags = 0;
 	msgs[0].msg_len = 5;
 	return 1;

@@ -122,7 +122,7 @@ static int offer(int fd, const struct msghdr *h)
 
 	assert_int_equal(ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen),
 			 0);
-	assert_int_equal(endpoint_family(&m.to), fake_family(fd));
+	assert_int_equal(ug_endpoint_family(&m.to), fake_family(fd));
 	assert_true(h->msg_iovlen <= 1024);
 	for (size_t v = 0; v < h->msg_iovlen; v++)
 		m.bytes += h->msg_iov[v].iov_len;

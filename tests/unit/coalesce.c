@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What coalesce() makes of a window, to the length of every vector; as text, see
+ * What ug_coalesce() makes of a window, to the length of every vector; as text, see
  * coalesce_world.h.
  */
 #include <errno.h>
@@ -206,7 +206,7 @@ static void old_sources(void **state)
 	struct ug_endpoint learned = v4[0];
 
 	(void)state;
-	learned.source.state = path_generation(paths);
+	learned.source.state = ug_path_generation(paths);
 	learned.source.addr[0] = 127;
 	window(AF_INET);
 	datagram(10)->to = &learned;
@@ -332,7 +332,7 @@ static void scratch_ends_in_a_run(void **state)
 	}
 	bench.m.iov_cap = CAP;
 	bench.job.n = bench.n;
-	assert_int_equal(coalesce(&bench.m, &bench.job), 3);
+	assert_int_equal(ug_coalesce(&bench.m, &bench.job), 3);
 	assert_true(bench.m.truncated);
 	assert_int_equal(bench.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
 	assert_int_equal(bench.msgs[1].msg_hdr.msg_iovlen, 60);
@@ -353,7 +353,7 @@ static void vector_limit_in_a_run(void **state)
 	for (size_t i = 0; i < 40; i++)
 		datagram(1000);
 	bench.job.n = bench.n;
-	assert_int_equal(coalesce(&bench.m, &bench.job), 2);
+	assert_int_equal(ug_coalesce(&bench.m, &bench.job), 2);
 	assert_int_equal(bench.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
 	assert_int_equal(bench.msgs[1].msg_hdr.msg_iovlen, 16);
 
@@ -367,7 +367,7 @@ static void vector_limit_in_a_run(void **state)
 		vector(100000 + k * 2, 1);
 	done();
 	bench.job.n = bench.n;
-	assert_int_equal(coalesce(&bench.m, &bench.job), 1);
+	assert_int_equal(ug_coalesce(&bench.m, &bench.job), 1);
 	assert_int_equal(bench.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
 }
 
@@ -407,7 +407,7 @@ static void many_endpoints(void **state)
 		datagram(10)->to = &eps[i % MANY];
 	}
 	bench.job.n = bench.n;
-	assert_int_equal(coalesce(&bench.m, &bench.job), MANY);
+	assert_int_equal(ug_coalesce(&bench.m, &bench.job), MANY);
 	for (size_t k = 0; k < MANY; k++)
 		assert_int_equal(bench.trains[k].cnt, 2);
 }
@@ -448,8 +448,8 @@ static void families(void **state)
 static void path_caps(void **state)
 {
 	(void)state;
-	path_learn(paths, &v4[2], 99, 1000, false);
-	path_learn(paths, &v4[3], PATH_UNSEGMENTED, 1000, false);
+	ug_path_learn(paths, &v4[2], 99, 1000, false);
+	ug_path_learn(paths, &v4[3], PATH_UNSEGMENTED, 1000, false);
 	window(AF_INET);
 	datagram(100)->to = &v4[2];
 	datagram(100)->to = &v4[2];
@@ -461,7 +461,7 @@ static void path_caps(void **state)
 	datagram(5)->to = &v4[3];
 	assert_string_equal(render(),
 			    "[100] [100] [99,99]/99 [100,100]/100 [5] [5]");
-	path_forget_caps(paths);
+	ug_path_forget_caps(paths);
 }
 
 int main(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coalesce() of random windows against a model that is slow and plain: for each
+ * ug_coalesce() of random windows against a model that is slow and plain: for each
  * datagram it walks all messages made so far, from the last one back.
  */
 #include <string.h>
@@ -149,7 +149,7 @@ static void compare_with_model(void)
 	if (bench.job.uneven)
 		n_expected = model_uneven(expected, n_expected);
 	bench.job.n = bench.n;
-	assert_int_equal(coalesce(&bench.m, &bench.job), n_expected);
+	assert_int_equal(ug_coalesce(&bench.m, &bench.job), n_expected);
 	for (size_t k = 0; k < n_expected; k++) {
 		const struct msghdr *h = &bench.msgs[k].msg_hdr;
 		size_t first = expected[k].dgrams[0];

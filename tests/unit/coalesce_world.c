@@ -14,7 +14,7 @@ struct ug_endpoint v4[4], v6[2];
 int setup(void **state)
 {
 	(void)state;
-	paths = path_table_new();
+	paths = ug_path_table_new();
 	for (size_t i = 0; i < ARRAY_LEN(v4); i++) {
 		char text[32];
 
@@ -29,7 +29,7 @@ int setup(void **state)
 int teardown(void **state)
 {
 	(void)state;
-	path_table_free(paths);
+	ug_path_table_free(paths);
 	return 0;
 }
 
@@ -53,7 +53,7 @@ void window(int family)
 		.to = family == AF_INET ? &v4[0] : &v6[0],
 		.max_segments = UG_MAX_SEGMENTS,
 		.paths = paths,
-		.generation = path_generation(paths),
+		.generation = ug_path_generation(paths),
 	};
 }
 
@@ -107,7 +107,7 @@ const char *render(void)
 	size_t n, at = 0;
 
 	bench.job.n = bench.n;
-	n = coalesce(&bench.m, &bench.job);
+	n = ug_coalesce(&bench.m, &bench.job);
 	for (size_t k = 0; k < n; k++) {
 		const struct msghdr *h = &bench.msgs[k].msg_hdr;
 

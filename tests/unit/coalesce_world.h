@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of coalesce() share: a window, and its messages. Results are
+ * What the tests of ug_coalesce() share: a window, and its messages. Results are
  * compared as text: a message is its vectors in brackets, then "/" and the
  * segment size if it has one: "[2,1]/2 [2]".
  */

@@ -56,15 +56,17 @@ static void build_v4(void **state)
 	int tos = 0x88;
 
 	(void)state;
-	assert_int_equal(control_build(&c, AF_INET, false, NULL, 0, 0), 0);
+	assert_int_equal(ug_control_build(&c, AF_INET, false, NULL, 0, 0), 0);
 	/* No interface: it would force the one to leave by. */
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
-	expect_equal(&c, control_build(&c, AF_INET, false, &source, 0, 0), &d);
+	expect_equal(&c, ug_control_build(&c, AF_INET, false, &source, 0, 0),
+		     &d);
 	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-	expect_equal(&c, control_build(&c, AF_INET, false, &source, 0x88, 0),
+	expect_equal(&c, ug_control_build(&c, AF_INET, false, &source, 0x88, 0),
 		     &d);
 	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
-	expect_equal(&c, control_build(&c, AF_INET, false, &source, 0x88, 1452),
+	expect_equal(&c,
+		     ug_control_build(&c, AF_INET, false, &source, 0x88, 1452),
 		     &d);
 }
 
@@ -83,7 +85,7 @@ static void build_v6(void **state)
 	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
 	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 	expect_equal(&c,
-		     control_build(&c, AF_INET6, false, &source, 255, 65535),
+		     ug_control_build(&c, AF_INET6, false, &source, 255, 65535),
 		     &d);
 
 	/* Link-local addresses mean nothing without their interface. */
@@ -92,7 +94,7 @@ static void build_v6(void **state)
 	memcpy(&info.ipi6_addr, source.addr, 16);
 	info.ipi6_ifindex = 7;
 	put(&local, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-	expect_equal(&c, control_build(&c, AF_INET6, false, &source, 0, 0),
+	expect_equal(&c, ug_control_build(&c, AF_INET6, false, &source, 0, 0),
 		     &local);
 }
 
@@ -110,7 +112,7 @@ static void build_mapped(void **state)
 	memcpy(&info.ipi6_addr, source.addr, 16);
 	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-	expect_equal(&c, control_build(&c, AF_INET6, true, &source, 0xb8, 0),
+	expect_equal(&c, ug_control_build(&c, AF_INET6, true, &source, 0xb8, 0),
 		     &d);
 }
 
@@ -127,7 +129,7 @@ static void parse_v4(void **state)
 	int segment = 70000;
 
 	(void)state;
-	assert_int_equal(control_parse(d.bytes, 0, &out), 0);
+	assert_int_equal(ug_control_parse(d.bytes, 0, &out), 0);
 	assert_false(out.has_source);
 	assert_int_equal(out.segment_len, 0);
 
@@ -135,7 +137,7 @@ static void parse_v4(void **state)
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
 	put(&d, IPPROTO_IP, IP_TOS, &tos, 1);
 	put(&d, IPPROTO_UDP, UDP_GRO, &segment, sizeof(segment));
-	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), 0);
 	assert_true(out.has_source);
 	assert_memory_equal(out.source.addr, "\x0a\0\0\1\0\0\0\0", 8);
 	assert_int_equal(out.source.ifindex, 3);
@@ -146,14 +148,14 @@ static void parse_v4(void **state)
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
 	struct control_info none;
 
-	assert_int_equal(control_parse(d.bytes, d.len, &none), 0);
+	assert_int_equal(ug_control_parse(d.bytes, d.len, &none), 0);
 	assert_false(none.has_source);
 	d.len -= CMSG_SPACE(sizeof(info));
 	/* An int, not 16 bits. */
 	assert_int_equal(out.segment_len, 70000);
 	/* The last message may come without its padding, if it has some. */
 	d.len -= CMSG_SPACE(sizeof(segment)) - CMSG_LEN(sizeof(segment));
-	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), 0);
 	assert_int_equal(out.segment_len, 70000);
 }
 
@@ -168,7 +170,7 @@ static void parse_v6(void **state)
 	inet_pton(AF_INET6, "fe80::5", &info.ipi6_addr);
 	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tclass, sizeof(tclass));
-	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), 0);
 	assert_true(out.has_source);
 	assert_memory_equal(out.source.addr, &info.ipi6_addr, 16);
 	assert_int_equal(out.source.ifindex, 9);
@@ -178,7 +180,7 @@ static void parse_v6(void **state)
 	inet_pton(AF_INET6, "ff02::1", &info.ipi6_addr);
 	d.len = 0;
 	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-	assert_int_equal(control_parse(d.bytes, d.len, &out), 0);
+	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), 0);
 	assert_false(out.has_source);
 	assert_memory_equal(out.source.addr, &info.ipi6_addr, 16);
 }
@@ -209,24 +211,25 @@ static void parse_malformed(void **state)
 
 		put(&d, too_short[i].level, too_short[i].type, zeros,
 		    too_short[i].len);
-		assert_int_equal(control_parse(d.bytes, d.len, &out), -EBADMSG);
+		assert_int_equal(ug_control_parse(d.bytes, d.len, &out),
+				 -EBADMSG);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(bad_lens); i++) {
 		struct data d = { .len = 0 };
 
 		put(&d, SOL_SOCKET, 1, zeros, 4);
 		memcpy(d.bytes, &bad_lens[i], sizeof(bad_lens[i]));
-		assert_int_equal(control_parse(d.bytes, CMSG_LEN(4), &out),
+		assert_int_equal(ug_control_parse(d.bytes, CMSG_LEN(4), &out),
 				 -EBADMSG);
 	}
 	struct data d = { .len = 0 };
 
 	put(&d, IPPROTO_UDP, UDP_GRO, &negative, sizeof(negative));
-	assert_int_equal(control_parse(d.bytes, d.len, &out), -EBADMSG);
+	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), -EBADMSG);
 	/* Nothing was written on failure; less than a header is nothing. */
 	assert_int_equal(out.tos, 77);
 	for (size_t len = 0; len < sizeof(struct cmsghdr); len++)
-		assert_int_equal(control_parse(d.bytes, len, &out), 0);
+		assert_int_equal(ug_control_parse(d.bytes, len, &out), 0);
 }
 
 /* What is built for sending is understood when it comes back. */
@@ -246,10 +249,10 @@ static void round_trip(void **state)
 		source.addr[1] = 0x80;
 		source.addr[15] = (uint8_t)random_next(&r);
 		source.ifindex = (uint32_t)random_below(&r, 1000);
-		size_t len = control_build(&c, AF_INET6, false, &source, tos,
-					   random_below(&r, 65536));
+		size_t len = ug_control_build(&c, AF_INET6, false, &source, tos,
+					      random_below(&r, 65536));
 
-		assert_int_equal(control_parse(c.bytes, len, &out), 0);
+		assert_int_equal(ug_control_parse(c.bytes, len, &out), 0);
 		assert_memory_equal(&out.source, &source, sizeof(source));
 		assert_int_equal(out.tos, tos);
 	}

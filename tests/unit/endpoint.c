@@ -223,7 +223,7 @@ static void folding(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-		assert_true(endpoint_fold(table[i].a, table[i].b) ==
+		assert_true(ug_endpoint_fold(table[i].a, table[i].b) ==
 			    table[i].expected);
 		assert_true(ENDPOINT_FOLD(table[i].a, table[i].b) ==
 			    table[i].expected);
@@ -232,7 +232,7 @@ static void folding(void **state)
 	for (int i = 0; i < 100000; i++) {
 		uint64_t a = random_next(&r), b = random_next(&r);
 
-		assert_true(endpoint_fold(a, b) == ENDPOINT_FOLD(a, b));
+		assert_true(ug_endpoint_fold(a, b) == ENDPOINT_FOLD(a, b));
 	}
 }
 

@@ -18,37 +18,39 @@ static struct ug_endpoint numbered(uint32_t i)
 
 static void learn_and_forget(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1), b = numbered(2);
 
 	(void)state;
-	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
-	assert_int_equal(path_learn(t, &a, 1400, 1000, false), PATH_UNLIMITED);
-	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
-	assert_int_equal(path_cap(t, &b, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_learn(t, &a, 1400, 1000, false),
+			 PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
+	assert_int_equal(ug_path_cap(t, &b, 0, NULL), PATH_UNLIMITED);
 	/* Limits only get smaller, and are news once. */
-	assert_int_equal(path_learn(t, &a, 1450, 1000, false), 1400);
-	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
-	assert_int_equal(path_learn(t, &a, 1300, 1000, false), 1400);
-	assert_int_equal(path_cap(t, &a, 0, NULL), 1300);
-	assert_int_equal(path_learn(t, &a, PATH_UNSEGMENTED, 1000, false),
+	assert_int_equal(ug_path_learn(t, &a, 1450, 1000, false), 1400);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
+	assert_int_equal(ug_path_learn(t, &a, 1300, 1000, false), 1400);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1300);
+	assert_int_equal(ug_path_learn(t, &a, PATH_UNSEGMENTED, 1000, false),
 			 1300);
-	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
 	/* The port has no part in the path. */
 	a.addr.v4.sin_port = htons(2);
-	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
 
-	uint32_t generation = path_generation(t);
+	uint32_t generation = ug_path_generation(t);
 
-	path_forget_caps(t);
-	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
-	assert_int_equal(path_generation(t), generation);
-	assert_int_equal(path_learn(t, &a, 1400, 1000, false), PATH_UNLIMITED);
-	path_forget_sources(t);
-	assert_int_not_equal(path_generation(t), generation);
-	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
-	path_table_free(t);
-	path_table_free(NULL);
+	ug_path_forget_caps(t);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_generation(t), generation);
+	assert_int_equal(ug_path_learn(t, &a, 1400, 1000, false),
+			 PATH_UNLIMITED);
+	ug_path_forget_sources(t);
+	assert_int_not_equal(ug_path_generation(t), generation);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
+	ug_path_table_free(t);
+	ug_path_table_free(NULL);
 }
 
 /* IPv4 and IPv6, and equal addresses in two zones, are different paths. */
@@ -56,20 +58,20 @@ static void keys(void **state)
 {
 	static const char *const texts[] = { "1.2.3.4:1", "[::102:304]:1",
 					     "[fe80::1%1]:1", "[fe80::1%2]:1" };
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint ep;
 
 	(void)state;
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
-		assert_int_equal(path_learn(t, &ep, 100 + i, 1000, false),
+		assert_int_equal(ug_path_learn(t, &ep, 100 + i, 1000, false),
 				 PATH_UNLIMITED);
 	}
 	for (uint32_t i = 0; i < 4; i++) {
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
-		assert_int_equal(path_cap(t, &ep, 0, NULL), 100 + i);
+		assert_int_equal(ug_path_cap(t, &ep, 0, NULL), 100 + i);
 	}
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* More endpoints than entries: old ones are forgotten, none is mixed up. */
@@ -78,7 +80,7 @@ static void overflow(void **state)
 	enum {
 		MANY = PATH_SETS * PATH_WAYS * 4
 	};
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	unsigned int known = 0;
 
 	(void)state;
@@ -87,12 +89,12 @@ static void overflow(void **state)
 	for (uint32_t i = 0; i < MANY; i++) {
 		struct ug_endpoint ep = numbered(i);
 
-		path_learn(t, &ep, 500 + i, 1000, false);
-		assert_int_equal(path_cap(t, &ep, 0, NULL), 500 + i);
+		ug_path_learn(t, &ep, 500 + i, 1000, false);
+		assert_int_equal(ug_path_cap(t, &ep, 0, NULL), 500 + i);
 	}
 	for (uint32_t i = 0; i < MANY; i++) {
 		struct ug_endpoint ep = numbered(i);
-		uint32_t cap = path_cap(t, &ep, 0, NULL);
+		uint32_t cap = ug_path_cap(t, &ep, 0, NULL);
 
 		if (cap == PATH_UNLIMITED)
 			continue;
@@ -100,22 +102,22 @@ static void overflow(void **state)
 		known++;
 	}
 	assert_int_equal(known, PATH_SETS * PATH_WAYS);
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* The epoch of an empty entry is never the current one. */
 static void epochs_wrap(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1);
 
 	(void)state;
 	atomic_store(&t->epoch, UINT32_MAX);
-	path_learn(t, &a, 100, 1000, false);
-	path_forget_caps(t);
+	ug_path_learn(t, &a, 100, 1000, false);
+	ug_path_forget_caps(t);
 	assert_int_equal(atomic_load(&t->epoch), 1);
-	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
-	path_table_free(t);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
+	ug_path_table_free(t);
 }
 
 /* A source that one socket learned means nothing to another. */
@@ -125,34 +127,34 @@ static void generations_differ(void **state)
 
 	(void)state;
 	for (int i = 0; i < 3; i++) {
-		t[i] = path_table_new();
-		path_forget_sources(t[i]);
-		assert_true(path_generation(t[i]) > UG_SOURCE_PINNED);
+		t[i] = ug_path_table_new();
+		ug_path_forget_sources(t[i]);
+		assert_true(ug_path_generation(t[i]) > UG_SOURCE_PINNED);
 		for (int k = 0; k < i; k++)
-			assert_int_not_equal(path_generation(t[i]),
-					     path_generation(t[k]));
+			assert_int_not_equal(ug_path_generation(t[i]),
+					     ug_path_generation(t[k]));
 	}
 	for (int i = 0; i < 3; i++)
-		path_table_free(t[i]);
+		ug_path_table_free(t[i]);
 }
 
 /* An entry that is being written says nothing. */
 static void half_written(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1);
 
 	(void)state;
-	path_learn(t, &a, 1400, 1000, false);
+	ug_path_learn(t, &a, 1400, 1000, false);
 	for (int round = 0; round < 2; round++) {
-		assert_int_equal(path_cap(t, &a, 0, NULL),
+		assert_int_equal(ug_path_cap(t, &a, 0, NULL),
 				 round ? PATH_UNLIMITED : 1400);
 		for (size_t i = 0; i < PATH_SETS; i++)
 			for (size_t k = 0; k < PATH_WAYS; k++)
 				atomic_fetch_add(&t->sets[i][k].seq, 1);
 	}
-	assert_int_equal(path_cap(t, &a, 0, NULL), 1400);
-	path_table_free(t);
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
+	ug_path_table_free(t);
 }
 
 enum {
@@ -164,15 +166,15 @@ static void *writer(void *arg)
 	for (uint32_t i = 0; i < ROUNDS; i++) {
 		struct ug_endpoint ep = numbered(i % 9000);
 
-		path_learn(arg, &ep, 1000 + i % 9000, i, i % 7 == 0);
+		ug_path_learn(arg, &ep, 1000 + i % 9000, i, i % 7 == 0);
 		if (i % 5 == 0)
-			path_claim(arg, &ep, i);
+			ug_path_claim(arg, &ep, i);
 		if (i % 11 == 0)
-			path_passed(arg, &ep, 20000);
+			ug_path_passed(arg, &ep, 20000);
 		if (i % 13 == 0)
-			path_strike(arg, &ep);
+			ug_path_strike(arg, &ep);
 		if (i % 3000 == 0)
-			path_forget_caps(arg);
+			ug_path_forget_caps(arg);
 	}
 	return NULL;
 }
@@ -180,7 +182,7 @@ static void *writer(void *arg)
 /* A reader sees an endpoint's own limit or none, whatever writers do. */
 static void no_torn_reads(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	pthread_t threads[2];
 
 	(void)state;
@@ -190,16 +192,16 @@ static void no_torn_reads(void **state)
 	for (uint32_t i = 0; i < ROUNDS * 4; i++) {
 		struct ug_endpoint ep = numbered(i % 9000);
 		bool is_due;
-		uint32_t cap = path_cap(t, &ep, i, &is_due);
+		uint32_t cap = ug_path_cap(t, &ep, i, &is_due);
 
 		if (cap != PATH_UNLIMITED)
 			assert_int_equal(cap, 1000 + i % 9000);
 		if (is_due)
-			path_claim(t, &ep, i);
+			ug_path_claim(t, &ep, i);
 	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* Is one train to be tried now, and one only? */
@@ -208,12 +210,12 @@ static bool is_tried(struct path_table *t, const struct ug_endpoint *ep,
 {
 	bool is_due;
 
-	path_cap(t, ep, now_ms, &is_due);
+	ug_path_cap(t, ep, now_ms, &is_due);
 	if (!is_due)
 		return false;
-	assert_true(path_claim(t, ep, now_ms));
-	assert_false(path_claim(t, ep, now_ms));
-	path_cap(t, ep, now_ms, &is_due);
+	assert_true(ug_path_claim(t, ep, now_ms));
+	assert_false(ug_path_claim(t, ep, now_ms));
+	ug_path_cap(t, ep, now_ms, &is_due);
 	assert_false(is_due);
 	return true;
 }
@@ -223,12 +225,12 @@ static void pauses(void **state)
 {
 	static const int seconds[] = { 1,   2,	 4,   8,   16,	32, 64,
 				       128, 256, 512, 600, 600, 600 };
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1);
 	int64_t now = 5000;
 
 	(void)state;
-	path_learn(t, &a, PATH_UNSEGMENTED, now, false);
+	ug_path_learn(t, &a, PATH_UNSEGMENTED, now, false);
 	for (size_t i = 0; i < sizeof(seconds) / sizeof(seconds[0]); i++) {
 		/* There is traffic all the time. */
 		for (int k = 1; k < seconds[i] * 4; k++)
@@ -237,39 +239,39 @@ static void pauses(void **state)
 		assert_false(is_tried(t, &a, now - 1));
 		assert_true(is_tried(t, &a, now));
 		/* A train from before the limit was known is no try. */
-		path_learn(t, &a, PATH_UNSEGMENTED, now, false);
-		path_learn(t, &a, PATH_UNSEGMENTED, now, true);
+		ug_path_learn(t, &a, PATH_UNSEGMENTED, now, false);
+		ug_path_learn(t, &a, PATH_UNSEGMENTED, now, true);
 	}
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* Nobody hears of the train that was tried: the next one, a pause later. */
 static void lost_try(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1);
 
 	(void)state;
-	path_learn(t, &a, 1000, 5000, false);
+	ug_path_learn(t, &a, 1000, 5000, false);
 	assert_true(is_tried(t, &a, 6000));
 	assert_false(is_tried(t, &a, 6999));
 	assert_true(is_tried(t, &a, 7000));
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* An endpoint that was silent is tried at once; one that sends is not. */
 static void silence(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1);
 	int64_t now = 5000;
 
 	(void)state;
-	path_learn(t, &a, 1000, now, false);
+	ug_path_learn(t, &a, 1000, now, false);
 	for (int i = 0; i < 8; i++) {
 		now += 600000;
 		assert_true(is_tried(t, &a, now));
-		path_learn(t, &a, 1000, now, true);
+		ug_path_learn(t, &a, 1000, now, true);
 	}
 	/* The pause is 256 s. */
 	for (int i = 0; i < 20; i++) {
@@ -279,67 +281,67 @@ static void silence(void **state)
 	now += PATH_IDLE_MS;
 	bool is_due;
 
-	path_cap(t, &a, now, &is_due);
+	ug_path_cap(t, &a, now, &is_due);
 	assert_true(is_due);
 	/* It was one datagram, no train: the first train is tried later. */
 	assert_true(is_tried(t, &a, now + 3000));
 	assert_false(is_tried(t, &a, now + 4000));
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* A train that passes ends what it was forbidden by, and nothing else. */
 static void passing(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1), b = numbered(2);
 
 	(void)state;
-	assert_false(path_knows(t));
-	path_learn(t, &a, 1000, 5000, false);
-	path_learn(t, &b, PATH_UNSEGMENTED, 5000, false);
-	assert_false(path_passed(t, &a, 1000));
-	assert_int_equal(path_cap(t, &a, 0, NULL), 1000);
-	assert_true(path_passed(t, &a, 1001));
-	assert_false(path_passed(t, &a, 1001));
-	assert_int_equal(path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
-	assert_int_equal(path_cap(t, &b, 0, NULL), PATH_UNSEGMENTED);
-	assert_true(path_knows(t));
-	assert_true(path_passed(t, &b, 1));
-	assert_false(path_knows(t));
+	assert_false(ug_path_knows(t));
+	ug_path_learn(t, &a, 1000, 5000, false);
+	ug_path_learn(t, &b, PATH_UNSEGMENTED, 5000, false);
+	assert_false(ug_path_passed(t, &a, 1000));
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1000);
+	assert_true(ug_path_passed(t, &a, 1001));
+	assert_false(ug_path_passed(t, &a, 1001));
+	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
+	assert_int_equal(ug_path_cap(t, &b, 0, NULL), PATH_UNSEGMENTED);
+	assert_true(ug_path_knows(t));
+	assert_true(ug_path_passed(t, &b, 1));
+	assert_false(ug_path_knows(t));
 	/* A limit that gets smaller is news: the pause begins anew. */
-	path_learn(t, &a, 1000, 10000, false);
+	ug_path_learn(t, &a, 1000, 10000, false);
 	assert_true(is_tried(t, &a, 11000));
-	path_learn(t, &a, 1000, 11000, true);
-	path_learn(t, &a, 900, 12000, false);
+	ug_path_learn(t, &a, 1000, 11000, true);
+	ug_path_learn(t, &a, 900, 12000, false);
 	assert_false(is_tried(t, &a, 12999));
 	assert_true(is_tried(t, &a, 13000));
-	path_table_free(t);
+	ug_path_table_free(t);
 }
 
 /* Strikes count while no train passes, and forbid nothing. */
 static void strikes(void **state)
 {
-	struct path_table *t = path_table_new();
+	struct path_table *t = ug_path_table_new();
 	struct ug_endpoint a = numbered(1);
 
 	(void)state;
-	assert_int_equal(path_strike(t, &a), 1);
-	assert_int_equal(path_strike(t, &a), 2);
-	assert_true(path_knows(t));
-	assert_int_equal(path_cap(t, &a, 5000, NULL), PATH_UNLIMITED);
-	assert_false(path_passed(t, &a, 100));
-	assert_false(path_knows(t));
-	assert_int_equal(path_strike(t, &a), 1);
+	assert_int_equal(ug_path_strike(t, &a), 1);
+	assert_int_equal(ug_path_strike(t, &a), 2);
+	assert_true(ug_path_knows(t));
+	assert_int_equal(ug_path_cap(t, &a, 5000, NULL), PATH_UNLIMITED);
+	assert_false(ug_path_passed(t, &a, 100));
+	assert_false(ug_path_knows(t));
+	assert_int_equal(ug_path_strike(t, &a), 1);
 	/* Beside a limit: the limit stays. */
-	path_learn(t, &a, 1000, 5000, false);
-	assert_int_equal(path_strike(t, &a), 1);
-	assert_false(path_passed(t, &a, 1000));
-	assert_int_equal(path_strike(t, &a), 1);
-	assert_int_equal(path_cap(t, &a, 5000, NULL), 1000);
-	path_forget_caps(t);
-	assert_false(path_knows(t));
-	assert_int_equal(path_strike(t, &a), 1);
-	path_table_free(t);
+	ug_path_learn(t, &a, 1000, 5000, false);
+	assert_int_equal(ug_path_strike(t, &a), 1);
+	assert_false(ug_path_passed(t, &a, 1000));
+	assert_int_equal(ug_path_strike(t, &a), 1);
+	assert_int_equal(ug_path_cap(t, &a, 5000, NULL), 1000);
+	ug_path_forget_caps(t);
+	assert_false(ug_path_knows(t));
+	assert_int_equal(ug_path_strike(t, &a), 1);
+	ug_path_table_free(t);
 }
 
 int main(void)

@@ -14,10 +14,10 @@ static void expect(size_t len, size_t segment_len, size_t cnt, size_t first,
 	struct ug_view view = { 0 };
 	size_t off = 0, n = 0;
 
-	split_begin(&s, memory, len, segment_len);
+	ug_split_begin(&s, memory, len, segment_len);
 	assert_int_equal(s.cnt, cnt);
 	while (s.left) {
-		split_next(&s, &view);
+		ug_split_next(&s, &view);
 		assert_ptr_equal(view.data, memory + off);
 		if (n++ + 1 < cnt)
 			assert_int_equal(view.len, first);

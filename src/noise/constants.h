@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The numbers of the protocol, under the names that the WireGuard paper
- * (section 6.1, table) and the Linux kernel module give them. Times are in the
- * unit that the name's comment tells; multiply with NSEC_PER_SEC before
- * comparing with a `now`.
+ * (section 6.1, table) and the Linux kernel module give them. Members of enum
+ * noise_seconds are in seconds. A `now`, in all contracts of this room, is in
+ * nanoseconds of a clock that never steps back (base/clock.h), so multiply by
+ * NSEC_PER_SEC before comparing.
  */
 #ifndef NOISE_CONSTANTS_H
 #define NOISE_CONSTANTS_H
@@ -20,8 +21,9 @@ enum noise_seconds {
 	REKEY_ATTEMPT_TIME = 90,
 	REKEY_TIMEOUT = 5,
 	KEEPALIVE_TIMEOUT = 10,
-	/* The age at which the two sides stop using a cookie: who made it, and
-	 * who sends it, the latter earlier by what the way may take. */
+	/* The side that made a cookie takes it for COOKIE_REFRESH_TIME. The
+	 * side that sends it stops COOKIE_SECRET_LATENCY earlier, because a
+	 * message takes time to arrive. */
 	COOKIE_REFRESH_TIME = 120,
 	COOKIE_SECRET_LATENCY = 5,
 };
@@ -34,7 +36,7 @@ enum noise_counts {
 	INITIATIONS_PER_SECOND = 50,
 	/* Timers give up after this many retransmissions of an initiation. */
 	MAX_TIMER_HANDSHAKES = REKEY_ATTEMPT_TIME / REKEY_TIMEOUT,
-	/* Payload is padded to a multiple of this. */
+	/* A payload is padded to a multiple of this many bytes. */
 	MESSAGE_PADDING = 16,
 	/* Handshakes allowed for one source address while under load. */
 	RATELIMIT_PER_SECOND = 20,
@@ -43,8 +45,8 @@ enum noise_counts {
 	 * each, less than 1 % of a core. */
 	RATELIMIT_SITE_PER_SECOND = 200,
 	RATELIMIT_SITE_BURST = 50,
-	/* The bitmap of received counters; one word of it is always in use for
-	 * what is newer, so the window is one word narrower (RFC 6479). */
+	/* The bitmap of received counters. Its newest word is only partly in
+	 * use, so the window is one word narrower (RFC 6479). */
 	REPLAY_BITMAP_BITS = 8192,
 	REPLAY_WORD_BITS = 64,
 	REPLAY_WINDOW_SIZE = REPLAY_BITMAP_BITS - REPLAY_WORD_BITS,

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The macs and the cookies of noise/cookie.h.
+ *
+ * The worker and the handshaker both check messages with one checker, and
+ * neither may wait for the other's arithmetic. So a check first copies the keys
+ * under the checker's lock, and computes its hashes without the lock.
+ */
 #include "noise/cookie.h"
 
 #include <string.h>
@@ -18,11 +25,9 @@ enum {
 static const char label_mac1[LABEL_LEN + 1] = "mac1----";
 static const char label_cookie[LABEL_LEN + 1] = "cookie--";
 
-/**
- * derive() - the two keys that everybody who knows a public key can compute
- * @public_key:	public key of who receives the messages
- * @mac1_key:	out
- * @reply_key:	out
+/*
+ * The keys for mac1 and for cookie replies: anybody who knows the public key
+ * can compute them.
  */
 static void derive(const uint8_t public_key[NOISE_PUBLIC_KEY_LEN],
 		   uint8_t mac1_key[NOISE_SYMMETRIC_KEY_LEN],
@@ -34,25 +39,14 @@ static void derive(const uint8_t public_key[NOISE_PUBLIC_KEY_LEN],
 		     NOISE_PUBLIC_KEY_LEN);
 }
 
-/**
- * offset_of_macs() - where the macs of a message start
- * @len:	length of an initiation or of a response
- *
- * Return: the offset: what mac1 is computed over ends there.
- */
+/* mac1 is computed over the bytes in front of this offset. */
 static size_t offset_of_macs(size_t len)
 {
 	INVARIANT(len > sizeof(struct message_macs));
 	return len - sizeof(struct message_macs);
 }
 
-/**
- * compute_mac1() - mac1 of a message (paper, section 5.4.4)
- * @mac1:	out
- * @key:	key of the receiver
- * @msg:	message
- * @len:	its length
- */
+/* Paper, section 5.4.4. */
 static void compute_mac1(uint8_t mac1[COOKIE_LEN],
 			 const uint8_t key[NOISE_SYMMETRIC_KEY_LEN],
 			 const void *msg, size_t len)
@@ -61,13 +55,7 @@ static void compute_mac1(uint8_t mac1[COOKIE_LEN],
 		    offset_of_macs(len));
 }
 
-/**
- * compute_mac2() - mac2 of a message whose mac1 is in place
- * @mac2:	out
- * @cookie:	cookie of the sender
- * @msg:	message
- * @len:	its length
- */
+/* mac2 covers mac1, which has to be in place. */
 static void compute_mac2(uint8_t mac2[COOKIE_LEN],
 			 const uint8_t cookie[COOKIE_LEN], const void *msg,
 			 size_t len)
@@ -107,9 +95,7 @@ void cookie_checker_set_key(struct cookie_checker *checker,
 }
 
 /*
- * What a check needs of the checker, copied under its lock. No hash is computed
- * under the lock: the worker and the handshaker both check, and neither is to
- * wait for the other's arithmetic.
+ * A copy of the members of the checker that a check needs.
  */
 struct view {
 	uint8_t mac1_key[NOISE_SYMMETRIC_KEY_LEN];
@@ -117,13 +103,6 @@ struct view {
 	bool has_secret;
 };
 
-/**
- * has_fresh_secret() - is there a secret, and young enough?
- * @checker:	checker, locked
- * @now:	the present
- *
- * Return: true if so.
- */
 static bool has_fresh_secret(const struct cookie_checker *checker, uint64_t now)
 {
 	return checker->has_secret &&
@@ -131,12 +110,7 @@ static bool has_fresh_secret(const struct cookie_checker *checker, uint64_t now)
 				 COOKIE_REFRESH_TIME * NSEC_PER_SEC, now);
 }
 
-/**
- * take_view() - copy what a check needs
- * @checker:	checker
- * @now:	the present
- * @view:	out; wiped by the caller
- */
+/* The caller wipes @view. */
 static void take_view(struct cookie_checker *checker, uint64_t now,
 		      struct view *view)
 {
@@ -147,13 +121,7 @@ static void take_view(struct cookie_checker *checker, uint64_t now,
 	pthread_mutex_unlock(&checker->lock);
 }
 
-/**
- * make_cookie() - the cookie of a source (paper, section 5.4.7)
- * @secret:	of the checker
- * @source:	bytes of address and port
- * @source_len:	their count
- * @cookie:	out
- */
+/* Paper, section 5.4.7. */
 static void make_cookie(const uint8_t secret[NOISE_HASH_LEN],
 			const uint8_t *source, size_t source_len,
 			uint8_t cookie[COOKIE_LEN])
@@ -162,16 +130,6 @@ static void make_cookie(const uint8_t secret[NOISE_HASH_LEN],
 	blake2s_mac(cookie, secret, NOISE_HASH_LEN, source, source_len);
 }
 
-/**
- * is_mac2_right() - does the message carry the cookie of its source?
- * @view:	of the checker
- * @msg:	message whose mac1 is right
- * @len:	its length
- * @source:	bytes of address and port
- * @source_len:	their count
- *
- * Return: true if so.
- */
 static bool is_mac2_right(const struct view *view, const void *msg, size_t len,
 			  const uint8_t *source, size_t source_len)
 {
@@ -180,7 +138,8 @@ static bool is_mac2_right(const struct view *view, const void *msg, size_t len,
 	uint8_t mac2[COOKIE_LEN];
 	bool is_right;
 
-	/* Who has no cookie yet sends zeroes: cheap to tell in a flood. */
+	/* A sender without a cookie sends zeroes: that is cheap to see in a
+	 * flood. */
 	if (!view->has_secret ||
 	    secret_is_zero(bytes + len - COOKIE_LEN, COOKIE_LEN))
 		return false;
@@ -214,11 +173,6 @@ out:
 	return verdict;
 }
 
-/**
- * renew_secret() - a new secret if there is none, or an old one
- * @checker:	checker, locked
- * @now:	the present
- */
 static void renew_secret(struct cookie_checker *checker, uint64_t now)
 {
 	const struct noise_local *local = checker->local;
@@ -243,7 +197,7 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 	uint8_t cookie[COOKIE_LEN];
 
 	reply->type = le32_make(MESSAGE_COOKIE);
-	/* Type and sender stand at the same place in both messages. */
+	/* Initiation and response have the sender's index at one offset. */
 	memcpy(reply->receiver.b,
 	       bytes + offsetof(struct message_initiation, sender),
 	       sizeof(reply->receiver.b));
@@ -332,13 +286,6 @@ void cookie_maker_forget(struct cookie_maker *maker)
 	pthread_mutex_unlock(&maker->lock);
 }
 
-/**
- * is_reply_due() - may a cookie reply come?
- * @maker:	maker, locked
- * @now:	the present
- *
- * Return: true if our last message may still be answered by one.
- */
 static bool is_reply_due(const struct cookie_maker *maker, uint64_t now)
 {
 	return maker->has_sent_mac1 &&

@@ -3,14 +3,15 @@
  * The macs of handshake messages and the cookies against floods (WireGuard
  * paper, sections 5.3, 5.4.4 and 5.4.7).
  *
- * Two nouns. The *checker* belongs to the device: it knows our public key and a
- * secret that changes every two minutes, tells whether the macs of a message
- * are right and makes cookie replies. The *maker* belongs to a peer: it writes
- * the macs of messages to that peer and remembers the cookie it gave us.
+ * The file has two nouns. The *checker* belongs to the device: it knows our
+ * public key and a secret that changes every two minutes, tells whether the
+ * macs of a message are right and makes cookie replies. The *maker* belongs to
+ * a peer: it writes the macs of messages to that peer and remembers the cookie
+ * that the peer gave us.
  *
- * A source is the bytes of address and port, in network order, such as they
- * are in the socket address: 6 bytes for IPv4, 18 for IPv6 (the port is part of
- * it, so hosts behind one NAT do not share a cookie).
+ * A source is an address and a port, as bytes in network order: 6 bytes for
+ * IPv4, 18 for IPv6. The port is part of the source so that hosts behind one
+ * NAT do not share a cookie.
  *
  * Legend: [m] under @lock.
  */
@@ -28,11 +29,12 @@
 struct noise_local;
 
 enum cookie_verdict {
-	/* mac1 is wrong: drop, and answer nothing. */
+	/* mac1 is wrong: drop the message and do not answer. */
 	COOKIE_MAC1_WRONG = 0,
 	/* mac1 is right; mac2 is absent, old or wrong. */
 	COOKIE_MAC1_RIGHT,
-	/* Both are right: the sender gets what is sent to its address. */
+	/* Both are right: the sender has proved that it receives at its
+	 * address. */
 	COOKIE_MAC2_RIGHT,
 };
 
@@ -43,15 +45,16 @@ enum {
 };
 
 /*
- * @lock:		[m] held for copying what is below
- * @local:		[I] whose randomness; borrowed
+ * @lock:		[m] held while members are copied
+ * @local:		[I] gives the random bytes; borrowed
  * @mac1_key:		[m] of our public key
  * @reply_key:		[m] of our public key; encrypts cookie replies
- * @secret:		[m]
+ * @secret:		[m] cookies are made with it
  * @secret_ns:		[m] when @secret was drawn
- * @has_secret:		[m]
+ * @has_secret:		[m] @secret is set
  * @n_replies:		[m] cookie replies made
- * @replies:		[m] first bytes of the nonces of the last ones
+ * @replies:		[m] first 8 bytes of the nonces of the last replies, a
+ *			ring
  */
 struct cookie_checker {
 	pthread_mutex_t lock;
@@ -68,15 +71,16 @@ struct cookie_checker {
 /**
  * cookie_checker_init() - a checker that finds every mac1 wrong
  * @checker:	caller's storage
- * @local:	whose randomness; borrowed until cookie_checker_deinit()
+ * @local:	gives the random bytes; borrowed until cookie_checker_deinit()
  *
- * Until cookie_checker_set_key() the key is one nobody knows.
+ * Until cookie_checker_set_key(), the checker uses a random key that nobody
+ * knows.
  */
 void cookie_checker_init(struct cookie_checker *checker,
 			 struct noise_local *local);
 
 /**
- * cookie_checker_deinit() - wipe
+ * cookie_checker_deinit() - wipe the keys and the secret
  * @checker:	checker that no other thread can reach any more
  */
 void cookie_checker_deinit(struct cookie_checker *checker);
@@ -84,7 +88,7 @@ void cookie_checker_deinit(struct cookie_checker *checker);
 /**
  * cookie_checker_set_key() - our public key has changed
  * @checker:	checker
- * @public_key:	our public key; NULL: none, every mac1 is wrong
+ * @public_key:	our public key; NULL if there is none: then every mac1 is wrong
  *
  * Any thread.
  */
@@ -92,7 +96,7 @@ void cookie_checker_set_key(struct cookie_checker *checker,
 			    const uint8_t public_key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * cookie_checker_check() - are the macs of a received message right?
+ * cookie_checker_check() - are the macs of a message right?
  * @checker:	checker
  * @msg:	initiation or response, checked by message_check()
  * @len:	its length
@@ -122,8 +126,8 @@ enum cookie_verdict cookie_checker_check(struct cookie_checker *checker,
  * @now:	the present
  * @reply:	out
  *
- * The reply is shorter than what it answers, so it amplifies nothing. Any
- * thread.
+ * The reply is shorter than the message it answers, so nobody can use it to
+ * amplify a flood. Any thread.
  */
 void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 			       size_t len, const uint8_t *source,
@@ -131,13 +135,13 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 			       struct message_cookie *reply);
 
 /**
- * cookie_checker_has_made() - is this one of the last replies of this checker?
+ * cookie_checker_has_made() - did this checker make that reply?
  * @checker:	checker
  * @nonce:	first 8 bytes of the nonce of a cookie reply
  *
  * Any thread.
  *
- * Return: true if it is one of the last COOKIE_REPLIES.
+ * Return: true if the nonce is of one of the last COOKIE_REPLIES replies.
  */
 bool cookie_checker_has_made(struct cookie_checker *checker,
 			     const uint8_t nonce[8]);
@@ -146,7 +150,7 @@ bool cookie_checker_has_made(struct cookie_checker *checker,
  * cookie_checker_forget() - make the cookies given out so far invalid
  * @checker:	checker
  *
- * The secret is wiped; the next reply draws another. Any thread.
+ * The secret is wiped. The next reply draws a new one. Any thread.
  */
 void cookie_checker_forget(struct cookie_checker *checker);
 
@@ -154,12 +158,13 @@ void cookie_checker_forget(struct cookie_checker *checker);
  * @lock:		[m] held for a few hashes
  * @mac1_key:		[I] of the peer's public key
  * @reply_key:		[I] of the peer's public key; decrypts cookie replies
- * @sent_mac1:		[m] of the last message, which a cookie reply names
- * @cookie:		[m] the last one received
- * @cookie_ns:		[m] when
- * @sent_ns:		[m] when that was
- * @has_sent_mac1:	[m] a cookie reply to that message may still come, once
- * @has_cookie:		[m]
+ * @sent_mac1:		[m] mac1 of the last message sent; a cookie reply to
+ *			that message is encrypted with it as additional data
+ * @cookie:		[m] the last cookie received
+ * @cookie_ns:		[m] when @cookie was received
+ * @sent_ns:		[m] when the message of @sent_mac1 was sent
+ * @has_sent_mac1:	[m] a cookie reply to that message may be taken, once
+ * @has_cookie:		[m] @cookie is set
  */
 struct cookie_maker {
 	pthread_mutex_t lock;
@@ -182,7 +187,7 @@ void cookie_maker_init(struct cookie_maker *maker,
 		       const uint8_t public_key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * cookie_maker_deinit() - wipe
+ * cookie_maker_deinit() - wipe the keys and the cookie
  * @maker:	maker that no other thread can reach any more
  */
 void cookie_maker_deinit(struct cookie_maker *maker);
@@ -195,8 +200,8 @@ void cookie_maker_deinit(struct cookie_maker *maker);
  * @now:	the present
  *
  * mac2 is zero unless there is a cookie younger than COOKIE_REFRESH_TIME -
- * COOKIE_SECRET_LATENCY. A message that is sent again gets its macs anew. Any
- * thread.
+ * COOKIE_SECRET_LATENCY. Call this again before the same message is sent again.
+ * Any thread.
  */
 void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
 			   uint64_t now);
@@ -215,23 +220,24 @@ void cookie_maker_forget(struct cookie_maker *maker);
  * @reply:	checked message (type, length)
  * @now:	the present
  *
- * A reply is taken once per message sent, within REKEY_TIMEOUT of it, and not
- * after cookie_maker_expect_none(). If no reply can be due, nothing is
+ * One reply is taken for each message sent, within REKEY_TIMEOUT of it, and
+ * none after cookie_maker_expect_none(). A reply that cannot be due is not
  * decrypted. A reply proves nothing about where the peer is, so it changes no
  * endpoint and no timer. Any thread.
  *
- * Return: true if it is an answer to our last message and its cookie is kept;
- * false, and nothing has changed, if not.
+ * Return: true if the reply answers our last message: its cookie is kept. false
+ * if not: nothing has changed.
  */
 bool cookie_maker_consume_reply(struct cookie_maker *maker,
 				const struct message_cookie *reply,
 				uint64_t now);
 
 /**
- * cookie_maker_expect_none() - our last message was answered by a session
- * @maker:	maker of the peer it went to
+ * cookie_maker_expect_none() - take no cookie reply before the next message
+ * @maker:	maker of a peer
  *
- * A cookie reply to it will not come any more. Any thread.
+ * For when our last message was answered by a session: no honest cookie reply
+ * to that message can come any more. Any thread.
  */
 void cookie_maker_expect_none(struct cookie_maker *maker);
 

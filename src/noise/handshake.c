@@ -1,9 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each message is made or read in two parts: a step that computes a draft and
- * changes nothing, and a step that cannot fail and stores it. So a message that
- * fails, at whatever check, leaves no trace, and neither does one that could
- * not be made.
+ * The steps of the handshake. In the notation of the Noise specification
+ * (sections 7.5 and 9.4) the pattern IKpsk2 of WireGuard is
+ *
+ *	<- s				the initiator knows this key before
+ *	-> e, es, s, ss, {t}		initiation (paper, section 5.4.2)
+ *	<- e, ee, se, psk, {}		response (paper, section 5.4.3)
+ *
+ * and each token stands in the margin of this file, above the code that carries
+ * it out:
+ *
+ *	e	an ephemeral public key, sent in the clear
+ *	s	the initiator's static public key, sent encrypted
+ *	es	a key agreement: the first letter is the initiator's key, the
+ *		second the responder's (e: ephemeral, s: static); ss, ee and se
+ *		in the same way
+ *	psk	the preshared key; 32 zero bytes if there is none
+ *	{t}	the timestamp, sent encrypted
+ *	{}	nothing, sent encrypted: its tag proves all that came before
+ *
+ * Both sides mix the same values in the same order, so a message decrypts only
+ * if everything before it was the same on both sides.
+ *
+ * Each step has two parts. The first part computes a draft on the stack and
+ * changes nothing. The second part cannot fail, and stores the draft. So a
+ * message that fails a check leaves no trace, and neither does a message that
+ * could not be made.
+ *
+ * A step holds the lock of struct noise_local for reading, so that the static
+ * key pair stays as it is, and the lock of the handshake. The key pair may
+ * change between two steps. A handshake therefore notes the generation of the
+ * key pair that its state was reached with, and is_at() refuses to go on with
+ * another one.
  */
 #include "noise/handshake.h"
 
@@ -19,9 +47,10 @@
 #include "noise/symmetric.h"
 
 /*
- * What is computed on the way to storing a message. Wiped by who makes it.
+ * The result of the first part of a step. The function that declares it wipes
+ * it.
  *
- * @s:			running state
+ * @s:			running state of the Noise handshake
  * @ephemeral_private:	made by create_*
  * @remote_static:	read by consume_initiation
  * @timestamp:		sent or read with an initiation
@@ -33,20 +62,12 @@ struct draft {
 	struct tai64n timestamp;
 };
 
-/**
- * lock_both() - keep the key pair and the handshake as they are
- * @hs:		handshake
- */
 static void lock_both(struct noise_handshake *hs)
 {
 	pthread_rwlock_rdlock(&hs->local->lock);
 	pthread_mutex_lock(&hs->lock);
 }
 
-/**
- * unlock_both() - undo lock_both()
- * @hs:		handshake
- */
 static void unlock_both(struct noise_handshake *hs)
 {
 	pthread_mutex_unlock(&hs->lock);
@@ -68,10 +89,7 @@ int noise_handshake_init(struct noise_handshake *hs, struct noise_local *local,
 	return 0;
 }
 
-/**
- * wipe_progress() - forget the handshake under way, apart from its index
- * @hs:		handshake, locked
- */
+/* The index stays. */
 static void wipe_progress(struct noise_handshake *hs)
 {
 	struct noise_handshake_secrets *k = hs->secrets;
@@ -84,12 +102,7 @@ static void wipe_progress(struct noise_handshake *hs)
 	hs->state = HANDSHAKE_ZEROED;
 }
 
-/**
- * wipe_static_static() - forget the secret of the two static keys
- * @hs:		handshake, locked
- *
- * It is as good as a private key to whoever knows the public one.
- */
+/* Whoever has this secret can forge initiations between the two. */
 static void wipe_static_static(struct noise_handshake *hs)
 {
 	secret_zero(hs->secrets->static_static,
@@ -97,10 +110,6 @@ static void wipe_static_static(struct noise_handshake *hs)
 	hs->has_static_static = false;
 }
 
-/**
- * drop_index() - take the handshake out of the index table
- * @hs:		handshake, locked
- */
 static void drop_index(struct noise_handshake *hs)
 {
 	if (hs->has_index)
@@ -117,10 +126,6 @@ void noise_handshake_deinit(struct noise_handshake *hs)
 	secret_zero(hs, sizeof(*hs));
 }
 
-/**
- * clear() - back to the start
- * @hs:		handshake, locked
- */
 static void clear(struct noise_handshake *hs)
 {
 	drop_index(hs);
@@ -191,15 +196,10 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
 	pthread_mutex_unlock(&hs->lock);
 }
 
-/**
- * mix_static_static() - mix the secret of the two static keys
- * @hs:		handshake, locked
- * @s:		state
- *
- * The secret is computed when it is first needed after a change of our key
- * pair, not at the change: that would be one key agreement for every peer.
- *
- * Return: true; false if the peer's public key is of small order.
+/*
+ * The secret is computed when it is first needed, not when our key pair
+ * changes: that would be one key agreement for each peer at once. Returns
+ * false if the peer's key is of small order.
  */
 static bool mix_static_static(struct noise_handshake *hs, struct symmetric *s)
 {
@@ -217,12 +217,6 @@ static bool mix_static_static(struct noise_handshake *hs, struct symmetric *s)
 	return true;
 }
 
-/**
- * make_ephemeral() - a fresh ephemeral key pair, and mix its public key
- * @local:	whose randomness
- * @draft:	its ephemeral_private is set
- * @public_key:	out
- */
 static void make_ephemeral(const struct noise_local *local, struct draft *draft,
 			   uint8_t public_key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -233,31 +227,20 @@ static void make_ephemeral(const struct noise_local *local, struct draft *draft,
 	symmetric_mix_ephemeral(&draft->s, public_key);
 }
 
-/**
- * take_index() - publish the handshake under a new index instead of its old one
- * @hs:		handshake, locked
- *
- * Return: 0; -errno, and the old index is still there.
- */
+/* On failure the old index stays. */
 static int take_index(struct noise_handshake *hs)
 {
 	uint32_t idx;
-	int rc = hs->local->ops->index_new(hs->local->arg, hs, &idx);
+	int err = hs->local->ops->index_new(hs->local->arg, hs, &idx);
 
-	if (rc)
-		return rc;
+	if (err < 0)
+		return err;
 	drop_index(hs);
 	hs->local_index = idx;
 	hs->has_index = true;
 	return 0;
 }
 
-/**
- * store_draft() - make a draft the state of the handshake
- * @hs:		handshake, locked
- * @draft:	draft
- * @state:	where the handshake is now
- */
 static void store_draft(struct noise_handshake *hs, const struct draft *draft,
 			enum handshake_state state)
 {
@@ -271,11 +254,7 @@ static void store_draft(struct noise_handshake *hs, const struct draft *draft,
 	hs->state_generation = hs->local->generation;
 }
 
-/**
- * load_draft() - go on from the state of the handshake
- * @hs:		handshake, locked
- * @draft:	out; wiped by the caller
- */
+/* The caller wipes @draft. */
 static void load_draft(const struct noise_handshake *hs, struct draft *draft)
 {
 	const struct noise_handshake_secrets *k = hs->secrets;
@@ -287,14 +266,7 @@ static void load_draft(const struct noise_handshake *hs, struct draft *draft)
 	       sizeof(k->ephemeral_private));
 }
 
-/**
- * is_at() - may the next step follow?
- * @hs:		handshake, locked
- * @state:	where the step starts from
- *
- * Return: true if the handshake is there, and got there with the static key
- * pair of now.
- */
+/* May a step that starts from @state follow? */
 static bool is_at(const struct noise_handshake *hs, enum handshake_state state)
 {
 	return !hs->is_closed && hs->state == state &&
@@ -302,17 +274,7 @@ static bool is_at(const struct noise_handshake *hs, enum handshake_state state)
 	       hs->local->has_key;
 }
 
-/**
- * write_initiation() - everything of an initiation but index and macs
- * @hs:			handshake, both locks held
- * @realtime_ns:	wall clock
- * @msg:		out
- * @draft:		out
- *
- * Paper, section 5.4.2.
- *
- * Return: 0; NOISE_E_NO_KEY, NOISE_E_STATE, NOISE_E_BAD_KEY.
- */
+/* Everything but the index and the macs; both locks are held. */
 static int write_initiation(struct noise_handshake *hs, uint64_t realtime_ns,
 			    struct message_initiation *msg, struct draft *draft)
 {
@@ -326,15 +288,21 @@ static int write_initiation(struct noise_handshake *hs, uint64_t realtime_ns,
 	memset(msg, 0, sizeof(*msg));
 	msg->type = le32_make(MESSAGE_INITIATION);
 
+	/* <- s */
 	symmetric_init(&draft->s, hs->remote_static);
+	/* e */
 	make_ephemeral(local, draft, msg->ephemeral);
+	/* es */
 	if (!symmetric_mix_dh(&draft->s, draft->ephemeral_private,
 			      hs->remote_static))
 		return NOISE_E_BAD_KEY;
+	/* s */
 	symmetric_seal(&draft->s, msg->enc_static, local->public_key,
 		       sizeof(local->public_key));
+	/* ss */
 	if (!mix_static_static(hs, &draft->s))
 		return NOISE_E_BAD_KEY;
+	/* {t} */
 	draft->timestamp = tai64n_advance(&last, realtime_ns);
 	symmetric_seal(&draft->s, msg->enc_timestamp, draft->timestamp.b,
 		       sizeof(draft->timestamp.b));
@@ -350,9 +318,9 @@ int noise_handshake_create_initiation(struct noise_handshake *hs,
 
 	lock_both(hs);
 	rc = write_initiation(hs, realtime_ns, msg, &draft);
-	if (!rc)
+	if (rc == 0)
 		rc = take_index(hs);
-	if (!rc) {
+	if (rc == 0) {
 		msg->sender = le32_make(hs->local_index);
 		wipe_progress(hs);
 		store_draft(hs, &draft, HANDSHAKE_CREATED_INITIATION);
@@ -363,54 +331,42 @@ int noise_handshake_create_initiation(struct noise_handshake *hs,
 	return rc;
 }
 
-/**
- * read_sender() - the part of an initiation that tells who sent it
- * @local:	shared part, locked
- * @msg:	message
- * @draft:	out: its remote_static is set
- *
- * Paper, section 5.4.2, from the responder's side.
- *
- * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_FORGED.
- */
+/* Decrypts the sender's public key, which proves nothing yet. */
 static int read_sender(const struct noise_local *local,
 		       const struct message_initiation *msg,
 		       struct draft *draft)
 {
 	if (!local->has_key)
 		return NOISE_E_NO_KEY;
+	/* <- s */
 	symmetric_init(&draft->s, local->public_key);
+	/* e */
 	symmetric_mix_ephemeral(&draft->s, msg->ephemeral);
+	/* es */
 	if (!symmetric_mix_dh(&draft->s, local->private_key, msg->ephemeral))
 		return NOISE_E_BAD_KEY;
+	/* s */
 	if (!symmetric_open(&draft->s, draft->remote_static, msg->enc_static,
 			    sizeof(msg->enc_static)))
 		return NOISE_E_FORGED;
 	return 0;
 }
 
-/**
- * read_timestamp() - the part of an initiation that proves who sent it
- * @hs:		handshake of the sender, both locks held
- * @msg:	message
- * @now:	the present
- * @draft:	from read_sender(); its timestamp is set
- *
- * Return: 0; NOISE_E_STATE, NOISE_E_BAD_KEY, NOISE_E_FORGED, NOISE_E_REPLAYED,
- * NOISE_E_FLOODED.
- */
+/* Proves that the sender has its private key; both locks are held. */
 static int read_timestamp(struct noise_handshake *hs,
 			  const struct message_initiation *msg, uint64_t now,
 			  struct draft *draft)
 {
 	if (hs->is_closed)
 		return NOISE_E_STATE;
+	/* ss */
 	if (!mix_static_static(hs, &draft->s))
 		return NOISE_E_BAD_KEY;
+	/* {t} */
 	if (!symmetric_open(&draft->s, draft->timestamp.b, msg->enc_timestamp,
 			    sizeof(msg->enc_timestamp)))
 		return NOISE_E_FORGED;
-	/* Without one taken before, the last timestamp is all zero: older. */
+	/* If none was taken yet, taken_timestamp is zero, which is older. */
 	if (!tai64n_is_newer(&draft->timestamp, &hs->taken_timestamp))
 		return NOISE_E_REPLAYED;
 	if (hs->has_taken &&
@@ -420,15 +376,7 @@ static int read_timestamp(struct noise_handshake *hs,
 	return 0;
 }
 
-/**
- * consume_as() - the rest of an initiation, once the sender is known
- * @hs:		handshake of the sender; local's lock held
- * @msg:	message
- * @now:	the present
- * @draft:	from read_sender()
- *
- * Return: as read_timestamp().
- */
+/* Called with the lock of struct noise_local held. */
 static int consume_as(struct noise_handshake *hs,
 		      const struct message_initiation *msg, uint64_t now,
 		      struct draft *draft)
@@ -437,7 +385,7 @@ static int consume_as(struct noise_handshake *hs,
 
 	pthread_mutex_lock(&hs->lock);
 	rc = read_timestamp(hs, msg, now, draft);
-	if (!rc) {
+	if (rc == 0) {
 		wipe_progress(hs);
 		store_draft(hs, draft, HANDSHAKE_CONSUMED_INITIATION);
 		memcpy(hs->remote_ephemeral, msg->ephemeral,
@@ -461,7 +409,7 @@ int noise_local_consume_initiation(struct noise_local *local,
 
 	pthread_rwlock_rdlock(&local->lock);
 	rc = read_sender(local, msg, &draft);
-	if (rc)
+	if (rc != 0)
 		goto out;
 	found = local->ops->peer_get(local->arg, draft.remote_static);
 	if (!found) {
@@ -469,7 +417,7 @@ int noise_local_consume_initiation(struct noise_local *local,
 		goto out;
 	}
 	rc = consume_as(found, msg, now, &draft);
-	if (rc)
+	if (rc != 0)
 		local->ops->peer_put(local->arg, found);
 	else
 		*hs = found;
@@ -479,16 +427,7 @@ out:
 	return rc;
 }
 
-/**
- * write_response() - everything of a response but index and macs
- * @hs:		handshake, both locks held
- * @msg:	out
- * @draft:	out
- *
- * Paper, section 5.4.3.
- *
- * Return: 0; NOISE_E_STATE, NOISE_E_BAD_KEY.
- */
+/* Everything but the index and the macs; both locks are held. */
 static int write_response(struct noise_handshake *hs,
 			  struct message_response *msg, struct draft *draft)
 {
@@ -499,13 +438,18 @@ static int write_response(struct noise_handshake *hs,
 	msg->receiver = le32_make(hs->remote_index);
 
 	load_draft(hs, draft);
+	/* e */
 	make_ephemeral(hs->local, draft, msg->ephemeral);
-	if (!symmetric_mix_dh(&draft->s, draft->ephemeral_private,
+	if (/* ee */
+	    !symmetric_mix_dh(&draft->s, draft->ephemeral_private,
 			      hs->remote_ephemeral) ||
+	    /* se */
 	    !symmetric_mix_dh(&draft->s, draft->ephemeral_private,
 			      hs->remote_static))
 		return NOISE_E_BAD_KEY;
+	/* psk */
 	symmetric_mix_preshared_key(&draft->s, hs->secrets->preshared_key);
+	/* {} */
 	symmetric_seal(&draft->s, msg->enc_nothing, NULL, 0);
 	return 0;
 }
@@ -518,9 +462,9 @@ int noise_handshake_create_response(struct noise_handshake *hs,
 
 	lock_both(hs);
 	rc = write_response(hs, msg, &draft);
-	if (!rc)
+	if (rc == 0)
 		rc = take_index(hs);
-	if (!rc) {
+	if (rc == 0) {
 		msg->sender = le32_make(hs->local_index);
 		store_draft(hs, &draft, HANDSHAKE_CREATED_RESPONSE);
 	}
@@ -529,16 +473,6 @@ int noise_handshake_create_response(struct noise_handshake *hs,
 	return rc;
 }
 
-/**
- * read_response() - check a response
- * @hs:		handshake, both locks held
- * @msg:	message
- * @draft:	out
- *
- * Paper, section 5.4.3, from the initiator's side.
- *
- * Return: 0; NOISE_E_STATE, NOISE_E_BAD_KEY, NOISE_E_FORGED.
- */
 static int read_response(struct noise_handshake *hs,
 			 const struct message_response *msg,
 			 struct draft *draft)
@@ -547,13 +481,18 @@ static int read_response(struct noise_handshake *hs,
 	    le32_get(msg->receiver) != hs->local_index)
 		return NOISE_E_STATE;
 	load_draft(hs, draft);
+	/* e */
 	symmetric_mix_ephemeral(&draft->s, msg->ephemeral);
-	if (!symmetric_mix_dh(&draft->s, draft->ephemeral_private,
+	if (/* ee */
+	    !symmetric_mix_dh(&draft->s, draft->ephemeral_private,
 			      msg->ephemeral) ||
+	    /* se */
 	    !symmetric_mix_dh(&draft->s, hs->local->private_key,
 			      msg->ephemeral))
 		return NOISE_E_BAD_KEY;
+	/* psk */
 	symmetric_mix_preshared_key(&draft->s, hs->secrets->preshared_key);
+	/* {} */
 	if (!symmetric_open(&draft->s, NULL, msg->enc_nothing,
 			    sizeof(msg->enc_nothing)))
 		return NOISE_E_FORGED;
@@ -568,7 +507,7 @@ int noise_handshake_consume_response(struct noise_handshake *hs,
 
 	lock_both(hs);
 	rc = read_response(hs, msg, &draft);
-	if (!rc) {
+	if (rc == 0) {
 		store_draft(hs, &draft, HANDSHAKE_CONSUMED_RESPONSE);
 		hs->remote_index = le32_get(msg->sender);
 	}
@@ -577,14 +516,7 @@ int noise_handshake_consume_response(struct noise_handshake *hs,
 	return rc;
 }
 
-/**
- * derive_keypair() - the keys of the session (paper, section 5.4.5)
- * @hs:		handshake, both locks held
- * @now:	the present
- * @kp:		set to the keypair, one reference
- *
- * Return: 0; NOISE_E_STATE; -ENOMEM.
- */
+/* Paper, section 5.4.5. */
 static int derive_keypair(const struct noise_handshake *hs, uint64_t now,
 			  struct noise_keypair **kp)
 {
@@ -602,7 +534,7 @@ static int derive_keypair(const struct noise_handshake *hs, uint64_t now,
 	new->remote_index = hs->remote_index;
 	new->created_ns = now;
 	new->owner = hs->owner;
-	/* The first key is the one the initiator sends with. */
+	/* The initiator sends with the first key. */
 	blake2s_kdf(is_initiator ? new->keys->sending : new->keys->receiving,
 		    is_initiator ? new->keys->receiving : new->keys->sending,
 		    NULL, k->chaining_key, NULL, 0);
@@ -619,17 +551,18 @@ int noise_handshake_begin_session(struct noise_handshake *hs,
 
 	lock_both(hs);
 	rc = derive_keypair(hs, now, &kp);
-	if (rc)
+	if (rc != 0)
 		goto out;
 	/*
-	 * The index first: no message for it can arrive before the caller sends
-	 * something, so none finds the keypair outside of its slot.
+	 * The index comes first. The peer sends nothing to it before the caller
+	 * has sent something, so no message finds a keypair that is not in its
+	 * slot yet.
 	 */
 	rc = local->ops->index_replace(local->arg, hs->local_index, hs, kp);
 	wipe_progress(hs);
 	hs->has_index = false;
 	hs->local_index = 0;
-	if (rc)
+	if (rc < 0)
 		noise_keypair_put(kp);
 	else
 		noise_keypairs_add(kps, kp);

@@ -11,7 +11,7 @@
  *	first data message ---- type 4 ---->	noise_keypairs_confirm
  *
  * A message that fails any check changes nothing. The macs at the end of the
- * messages are not looked at here: noise/cookie.h.
+ * messages are written and checked by noise/cookie.h.
  *
  * Legend: [I] immutable after init, [m] under @lock.
  */
@@ -29,15 +29,15 @@
 struct noise_keypairs;
 struct noise_local;
 
-/* Why a message of a handshake was not taken, or could not be made. */
+/* Why a handshake message was not taken, or was not made. */
 enum noise_error {
 	NOISE_E_NO_KEY = 1, /* this side has no static key pair */
 	NOISE_E_BAD_KEY,    /* a shared secret came out as all zero */
-	NOISE_E_FORGED,	    /* something did not decrypt */
+	NOISE_E_FORGED,	    /* an encrypted field did not decrypt */
 	NOISE_E_UNKNOWN,    /* no peer with that public key */
 	NOISE_E_REPLAYED,   /* timestamp not newer than the last one taken */
 	NOISE_E_FLOODED,    /* less than 20 ms after the last one taken */
-	NOISE_E_STATE,	    /* the handshake is not where this belongs */
+	NOISE_E_STATE,	    /* not in the state for this step */
 };
 
 enum handshake_state {
@@ -48,7 +48,7 @@ enum handshake_state {
 	HANDSHAKE_CONSUMED_RESPONSE,
 };
 
-/* Lives in memory for secrets. */
+/* Allocated in memory for secrets. */
 struct noise_handshake_secrets {
 	uint8_t preshared_key[NOISE_PRESHARED_KEY_LEN];
 	uint8_t static_static[NOISE_SYMMETRIC_KEY_LEN];
@@ -65,14 +65,16 @@ struct noise_handshake_secrets {
  * @remote_static:	[I] the peer's public key
  * @secrets:		[m] (the pointer: [I])
  * @state:		[m]
- * @is_closed:		[m] takes and makes nothing
+ * @is_closed:		[m] no message is taken or made
  * @has_index:		[m] @local_index is in the index table and ours
- * @has_taken:		[m] @taken_ns and @taken_timestamp are of an initiation
+ * @has_taken:		[m] an initiation was taken; @taken_ns and
+ *			@taken_timestamp are set
  * @has_static_static:	[m] static_static was computed for @generation
  * @local_index:	[m]
  * @remote_index:	[m]
- * @generation:		[m] of the static key pair that static_static is for
- * @state_generation:	[m] of the static key pair that @state is for
+ * @generation:		[m] of the static key pair that static_static was made
+ *			with
+ * @state_generation:	[m] of the static key pair that @state was reached with
  * @remote_ephemeral:	[m]
  * @taken_timestamp:	[m] of the newest initiation taken
  * @taken_ns:		[m] when the last initiation was taken
@@ -122,8 +124,8 @@ void noise_handshake_deinit(struct noise_handshake *hs);
  * noise_handshake_clear() - back to the start
  * @hs:		handshake
  *
- * Drops the index and wipes what is under way, and the static-static secret,
- * which is computed anew when it is next needed. The preshared key and the
+ * Drops the index. Wipes the handshake under way and the static-static secret,
+ * which is computed again when it is next needed. The preshared key and the
  * timestamps stay. Any thread.
  */
 void noise_handshake_clear(struct noise_handshake *hs);
@@ -133,21 +135,22 @@ void noise_handshake_clear(struct noise_handshake *hs);
  * @hs:		handshake
  * @now:	the present, by the clock of noise_local_consume_initiation()
  *
- * The handshake is left alone if an initiation was taken within the last
- * REKEY_TIMEOUT, and was not answered yet. Any thread.
+ * The handshake is left alone if it took an initiation within the last
+ * REKEY_TIMEOUT and its session has not begun yet. Any thread.
  *
- * Return: true if it was cleared.
+ * Return: true if the handshake was cleared.
  */
 bool noise_handshake_clear_unless_busy(struct noise_handshake *hs,
 				       uint64_t now);
 
 /**
- * noise_handshake_close() - clear, and take or make nothing any more
+ * noise_handshake_close() - clear, and refuse all steps from now on
  * @hs:		handshake
  *
- * The first step of removing or stopping a peer: a handshake that another
- * thread has in its hands fails with NOISE_E_STATE. After this, one
- * noise_keypairs_clear() empties the slots for good. Any thread.
+ * The first step of removing or stopping a peer. A handshake that another
+ * thread is working on fails with NOISE_E_STATE, so no keypair is added any
+ * more, and one noise_keypairs_clear() then empties the slots for good. Any
+ * thread.
  */
 void noise_handshake_close(struct noise_handshake *hs);
 
@@ -155,7 +158,8 @@ void noise_handshake_close(struct noise_handshake *hs);
  * noise_handshake_forget() - close for good, and wipe the preshared key as well
  * @hs:		handshake of a peer that was removed
  *
- * Somebody may hold the peer for a while yet, but no secret of it. Any thread.
+ * Other threads may hold the peer for a while; its secrets are gone at once.
+ * Any thread.
  */
 void noise_handshake_forget(struct noise_handshake *hs);
 
@@ -168,18 +172,18 @@ void noise_handshake_forget(struct noise_handshake *hs);
 void noise_handshake_reopen(struct noise_handshake *hs);
 
 /**
- * noise_handshake_set_preshared_key() - for the handshakes to come
+ * noise_handshake_set_preshared_key() - set it for handshakes to come
  * @hs:		handshake
  * @key:	preshared key; all zero is "none"
  *
- * The key is read when a response is made or taken: sessions go on, and the
- * next handshake uses it. Any thread.
+ * The key is read when a response is made or taken. Sessions go on, and the
+ * next handshake uses the new key. Any thread.
  */
 void noise_handshake_set_preshared_key(
 	struct noise_handshake *hs, const uint8_t key[NOISE_PRESHARED_KEY_LEN]);
 
 /**
- * noise_handshake_get_preshared_key() - for `wg show`
+ * noise_handshake_get_preshared_key() - read it, for `wg show`
  * @hs:		handshake
  * @key:	out; all zero: none. The caller wipes it after use
  *
@@ -194,11 +198,11 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
  * @realtime_ns:	wall clock, nanoseconds since 1970 UTC
  * @msg:		out: complete but for its macs, which are zero
  *
- * What was under way before is forgotten, its index dropped. The caller keeps
- * REKEY_TIMEOUT between two of them. Handshaker or control thread.
+ * A handshake that was under way is forgotten and its index dropped. The caller
+ * leaves REKEY_TIMEOUT between two initiations. Handshaker or control thread.
  *
  * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_STATE (closed); -errno of
- * the index table; nothing has changed then.
+ * the index table. Unless it is 0, nothing has changed.
  */
 int noise_handshake_create_initiation(struct noise_handshake *hs,
 				      uint64_t realtime_ns,
@@ -206,18 +210,18 @@ int noise_handshake_create_initiation(struct noise_handshake *hs,
 
 /**
  * noise_local_consume_initiation() - take an initiation as responder
- * @local:	shared part: tells the peer from the message
+ * @local:	shared part of the device
  * @msg:	checked message (type, length, mac1)
  * @now:	the present
  * @hs:		set to the handshake of the peer, with the reference that
  *		noise_ops.peer_get took: the caller gives it back
  *
- * An authentic and new initiation replaces whatever was under way with that
- * peer. Follow it with noise_handshake_create_response(). Handshaker thread.
+ * The initiation replaces a handshake that is under way with that peer. Follow
+ * it with noise_handshake_create_response(). Handshaker thread.
  *
  * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_FORGED, NOISE_E_UNKNOWN,
- * NOISE_E_REPLAYED, NOISE_E_FLOODED, NOISE_E_STATE (closed): nothing has
- * changed and no reference is held.
+ * NOISE_E_REPLAYED, NOISE_E_FLOODED, NOISE_E_STATE (closed). Unless it is 0,
+ * nothing has changed and no reference is held.
  */
 int noise_local_consume_initiation(struct noise_local *local,
 				   const struct message_initiation *msg,
@@ -230,8 +234,8 @@ int noise_local_consume_initiation(struct noise_local *local,
  *
  * Follow it with noise_handshake_begin_session(), then send. Handshaker thread.
  *
- * Return: 0; NOISE_E_STATE, NOISE_E_BAD_KEY; -errno of the index table; nothing
- * has changed then.
+ * Return: 0; NOISE_E_STATE, NOISE_E_BAD_KEY; -errno of the index table. Unless
+ * it is 0, nothing has changed.
  */
 int noise_handshake_create_response(struct noise_handshake *hs,
 				    struct message_response *msg);
@@ -243,8 +247,9 @@ int noise_handshake_create_response(struct noise_handshake *hs,
  *
  * Follow it with noise_handshake_begin_session(). Handshaker thread.
  *
- * Return: 0; NOISE_E_STATE (none under way, another index, or the private key
- * has changed since), NOISE_E_BAD_KEY, NOISE_E_FORGED: nothing has changed then.
+ * Return: 0; NOISE_E_STATE (no initiation is under way, the index is not ours,
+ * or the private key has changed), NOISE_E_BAD_KEY, NOISE_E_FORGED. Unless it
+ * is 0, nothing has changed.
  */
 int noise_handshake_consume_response(struct noise_handshake *hs,
 				     const struct message_response *msg);
@@ -253,9 +258,10 @@ int noise_handshake_consume_response(struct noise_handshake *hs,
  * noise_handshake_begin_session() - derive the keys and fill a slot
  * @hs:		handshake after create_response or consume_response
  * @kps:	slots of the same peer
- * @now:	the present: when the keypair was made
+ * @now:	the present; the keypair's age counts from it
  *
- * The index now names the keypair. The handshake is wiped. Handshaker thread.
+ * From now on the index names the keypair. The handshake is wiped. Handshaker
+ * thread.
  *
  * Return: 0; NOISE_E_STATE; -ENOMEM; -ENOENT if the index was dropped meanwhile.
  */

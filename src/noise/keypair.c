@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Keypairs and the slots of a peer. Sending counters are drawn without a lock;
+ * everything that moves a keypair between slots is done under the lock of the
+ * slots, together with its entry in the index table.
+ */
 #include "noise/keypair.h"
 
 #include <stdlib.h>
@@ -32,7 +37,8 @@ err_free:
 
 struct noise_keypair *noise_keypair_ref(struct noise_keypair *kp)
 {
-	/* Relaxed: the caller's own reference orders everything before. */
+	/* Relaxed: the caller has a reference already, so the keypair is
+	 * alive. */
 	uint32_t before =
 		atomic_fetch_add_explicit(&kp->refs, 1, memory_order_relaxed);
 
@@ -46,7 +52,7 @@ void noise_keypair_put(struct noise_keypair *kp)
 
 	if (!kp)
 		return;
-	/* Release what this user did, acquire what all others did. */
+	/* Release this user's accesses; acquire those of all the others. */
 	before = atomic_fetch_sub_explicit(&kp->refs, 1, memory_order_acq_rel);
 	INVARIANT(before > 0);
 	if (before > 1)
@@ -65,9 +71,9 @@ size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
 	uint64_t left;
 
 	/*
-	 * Relaxed: nothing but the number itself depends on it. The counter is
-	 * only ever exchanged for a value up to the limit, so it cannot wrap
-	 * whatever is asked of it afterwards.
+	 * Relaxed: no other memory depends on the counter. It is only ever
+	 * exchanged for a value up to the limit, so it cannot wrap, however
+	 * often this is called.
 	 */
 	do {
 		if (next >= REJECT_AFTER_MESSAGES)
@@ -146,12 +152,7 @@ void noise_keypairs_deinit(struct noise_keypairs *kps)
 	pthread_mutex_destroy(&kps->lock);
 }
 
-/**
- * drop() - end a keypair's time in the slots
- * @kps:	slots, locked
- * @kp:		keypair that no slot names any more; reference consumed. May be
- *		NULL
- */
+/* Consumes the slot's reference; NULL is ok. */
 static void drop(struct noise_keypairs *kps, struct noise_keypair *kp)
 {
 	if (!kp)
@@ -160,15 +161,11 @@ static void drop(struct noise_keypairs *kps, struct noise_keypair *kp)
 	noise_keypair_put(kp);
 }
 
-/**
- * add_as_initiator() - the response proved that the peer has the keys
- * @kps:	slots, locked
- * @kp:		keypair
- */
+/* The response proved that the peer has the keys. */
 static void add_as_initiator(struct noise_keypairs *kps,
 			     struct noise_keypair *kp)
 {
-	/* A waiting next is newer than current: it is the one to keep. */
+	/* A keypair in next is newer than the current one: keep that. */
 	drop(kps, kps->previous);
 	if (kps->next) {
 		kps->previous = kps->next;
@@ -180,11 +177,7 @@ static void add_as_initiator(struct noise_keypairs *kps,
 	kps->current = kp;
 }
 
-/**
- * add_as_responder() - nothing may be sent before the peer has used the keys
- * @kps:	slots, locked
- * @kp:		keypair
- */
+/* Nothing may be sent before the peer has used the keys. */
 static void add_as_responder(struct noise_keypairs *kps,
 			     struct noise_keypair *kp)
 {
@@ -233,14 +226,6 @@ struct noise_keypair *noise_keypairs_get_current(struct noise_keypairs *kps)
 	return kp;
 }
 
-/**
- * has_sent() - was this sent with a keypair?
- * @kp:		keypair; NULL is ok
- * @remote_index: receiver index of a data message
- * @counter:	its counter
- *
- * Return: true if it has that index, and has drawn that counter.
- */
 static bool has_sent(const struct noise_keypair *kp, uint32_t remote_index,
 		     uint64_t counter)
 {
@@ -261,14 +246,9 @@ bool noise_keypairs_have_sent(struct noise_keypairs *kps, uint32_t remote_index,
 	return found;
 }
 
-/**
- * retire() - have a keypair draw no counter any more
- * @kp:		keypair; NULL is ok
- *
- * Relaxed is enough: a run of counters that was drawn just before may still be
- * sent.
- *
- * Return: true if there is one.
+/*
+ * Relaxed is enough: a run of counters that was drawn just before may still
+ * be sent. Returns true unless @kp is NULL.
  */
 static bool retire(struct noise_keypair *kp)
 {
@@ -287,14 +267,7 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps)
 	pthread_mutex_unlock(&kps->lock);
 }
 
-/**
- * empty_slots() - take keypairs out of their slots
- * @kps:	slots, locked
- * @age_ns:	those that are younger stay
- * @now:	the present
- *
- * Return: true if there was one that went.
- */
+/* Keypairs younger than @age_ns stay. Returns true if one was dropped. */
 static bool empty_slots(struct noise_keypairs *kps, uint64_t age_ns,
 			uint64_t now)
 {

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keypairs: the keys of one session and what is counted about it, and the
- * three slots of a peer that hold them.
+ * A keypair: the keys of one session, its sending counter and its replay
+ * window. And the three slots in which a peer holds its keypairs.
  *
  * Legend: [I] immutable after the keypair is published, [a] atomic,
  * [s] under the keypair's replay lock, [m] under the slots' lock.
  *
- * A keypair is counted: noise_keypair_ref() takes, noise_keypair_put() gives
- * back, and the last put wipes the keys and frees the memory at once. Each slot
- * holds one reference, each user (a batch on its way, an entry of the index
- * table) its own. A table read under RCU therefore drops its reference only
- * after a grace period: while an entry can be found, its keypair has a
- * reference, and noise_keypair_ref() on it is safe.
+ * A keypair counts its references: noise_keypair_ref() takes one,
+ * noise_keypair_put() gives one back, and the last put wipes the keys and frees
+ * the memory at once. Each slot, each batch on its way and each entry of the
+ * index table holds a reference of its own. The index table is read under RCU,
+ * so it drops its reference only after a grace period. As long as an entry can
+ * be found, its keypair therefore has a reference, and noise_keypair_ref() is
+ * safe.
  */
 #ifndef NOISE_KEYPAIR_H
 #define NOISE_KEYPAIR_H
@@ -27,7 +28,7 @@
 
 struct noise_local;
 
-/* Lives in memory for secrets. */
+/* Allocated in memory for secrets. */
 struct noise_keypair_keys {
 	uint8_t sending[NOISE_SYMMETRIC_KEY_LEN];
 	uint8_t receiving[NOISE_SYMMETRIC_KEY_LEN];
@@ -35,16 +36,17 @@ struct noise_keypair_keys {
 
 /*
  * @refs:		[a] references
- * @is_unsendable:	[a] never again draws a counter
+ * @is_unsendable:	[a] no counter may be drawn any more
  * @is_initiator:	[I] this side sent the initiation
  * @local_index:	[I] receiver index of messages to us
  * @remote_index:	[I] receiver index of messages to the peer
  * @created_ns:		[I] when the keys were derived
  * @keys:		[I] the two keys, in a slot of @local's secrets
- * @local:		[I] whose secrets, borrowed: outlives every keypair
- * @owner:		[I] the @owner of the handshake it came from
+ * @local:		[I] gives memory for @keys; borrowed, outlives every
+ *			keypair
+ * @owner:		[I] the owner of the handshake that made the keypair
  * @send_counter:	[a] next counter to send with
- * @replay_lock:	[s] short: one window update
+ * @replay_lock:	[s] held for one update of @replay
  * @replay:		[s] counters received
  */
 struct noise_keypair {
@@ -64,7 +66,7 @@ struct noise_keypair {
 
 /**
  * noise_keypair_new() - an empty keypair with one reference
- * @local:	whose memory for secrets its keys come from; borrowed
+ * @local:	gives memory for the keys; borrowed
  *
  * The caller (the handshake, or a test) fills the [I] members before it
  * publishes the keypair.
@@ -87,7 +89,8 @@ struct noise_keypair *noise_keypair_ref(struct noise_keypair *kp);
  * noise_keypair_put() - give a reference back
  * @kp:		keypair; consumed. NULL is ok
  *
- * The last put wipes the keys and the window and frees. Any thread.
+ * The last put wipes the keys and the window, and frees the keypair. Any
+ * thread.
  */
 void noise_keypair_put(struct noise_keypair *kp);
 
@@ -97,12 +100,11 @@ void noise_keypair_put(struct noise_keypair *kp);
  * @n:		how many are wanted
  * @first:	set to the first of the run if the result is not 0
  *
- * Counters end before REJECT_AFTER_MESSAGES and never wrap, however often it is
- * called after that: the counter never moves past the limit, and the keypair is
- * marked unsendable at the first refusal. A run may come back shorter than
- * wanted. Any thread; runs never overlap.
+ * Counters end before REJECT_AFTER_MESSAGES: the counter never moves past that
+ * limit, so it cannot wrap. The first call that gets nothing marks the keypair
+ * unsendable. A run may be shorter than wanted. Any thread; runs never overlap.
  *
- * Return: how many were drawn, 0 to @n; 0 is "needs a new handshake".
+ * Return: how many were drawn, 0 to @n; 0 means that a new handshake is needed.
  */
 size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
 			     uint64_t *first);
@@ -122,7 +124,7 @@ bool noise_keypair_can_send(const struct noise_keypair *kp, uint64_t now);
  * @kp:		keypair
  * @now:	the present
  *
- * Ask before decryption. Counters are judged by noise_keypair_accept().
+ * Ask before decryption. noise_keypair_accept() then checks the counter.
  *
  * Return: true while it is younger than REJECT_AFTER_TIME.
  */
@@ -140,7 +142,7 @@ bool noise_keypair_can_receive(const struct noise_keypair *kp, uint64_t now);
 bool noise_keypair_accept(struct noise_keypair *kp, uint64_t counter);
 
 /**
- * noise_keypair_wants_rekey_after_send() - time to start a new handshake?
+ * noise_keypair_wants_rekey_after_send() - start a new handshake?
  * @kp:		the keypair just sent with
  * @now:	the present
  *
@@ -151,11 +153,11 @@ bool noise_keypair_wants_rekey_after_send(const struct noise_keypair *kp,
 					  uint64_t now);
 
 /**
- * noise_keypair_wants_rekey_after_receive() - the last minute for a handshake?
+ * noise_keypair_wants_rekey_after_receive() - start a new handshake?
  * @kp:		the peer's current keypair
  * @now:	the present
  *
- * The caller makes sure that this starts at most one handshake a session.
+ * The caller starts at most one handshake for each session on this ground.
  *
  * Return: true if this side is the initiator and the keypair is older than
  * REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT (paper, section 6.2).
@@ -167,20 +169,21 @@ bool noise_keypair_wants_rekey_after_receive(const struct noise_keypair *kp,
  * The slots of one peer. The rules are the kernel module's:
  *
  * - A new keypair of an initiator becomes current at once: the response proved
- *   that the peer has it. A waiting next, else the current one, becomes
- *   previous.
+ *   that the peer has it. The keypair in next becomes previous, or the current
+ *   one if next is empty.
  * - A new keypair of a responder waits as next until the first message arrives
- *   that was sealed with it; previous and the old next go.
- * - The first message received with next makes it current, and current previous.
+ *   that was sealed with it. The old next and previous are dropped.
+ * - The first message received with next makes next current, and the current
+ *   keypair previous.
  *
- * A keypair that leaves the slots leaves the index table in the same moment.
+ * A keypair that leaves the slots leaves the index table at the same time.
  *
  * @lock:	[m] short: a few stores and calls of the index table; shared by
  *		workers, handshaker and control
  * @current:	[m] sends and receives
  * @previous:	[m] receives only
- * @next:	[m] receives only, until something arrives
- * @local:	[I] whose index table; borrowed
+ * @next:	[m] receives only, until the first message arrives
+ * @local:	[I] leads to the index table; borrowed
  */
 struct noise_keypairs {
 	pthread_mutex_t lock;
@@ -217,11 +220,11 @@ void noise_keypairs_add(struct noise_keypairs *kps, struct noise_keypair *kp);
  * @kps:	slots
  * @kp:		keypair that opened the message and accepted its counter
  *
- * Cheap when nothing is to be done: call it once for each run of messages.
- * Takes the slots' lock. Any thread.
+ * Call it once for each run of messages; it is cheap if @kp is not next. Takes
+ * the slots' lock. Any thread.
  *
  * Return: true if @kp was next and is now current: the responder's session is
- * confirmed, its staged packets may go, and the handshake is complete.
+ * confirmed, packets that wait for it may leave, and the handshake is complete.
  */
 bool noise_keypairs_confirm(struct noise_keypairs *kps,
 			    const struct noise_keypair *kp);
@@ -232,13 +235,13 @@ bool noise_keypairs_confirm(struct noise_keypairs *kps,
  *
  * Takes the slots' lock. Any thread.
  *
- * Return: a new reference, or NULL. It may be unfit for sending: see
- * noise_keypair_can_send().
+ * Return: a new reference, or NULL. noise_keypair_can_send() tells whether the
+ * keypair is still good for sending.
  */
 struct noise_keypair *noise_keypairs_get_current(struct noise_keypairs *kps);
 
 /**
- * noise_keypairs_have_sent() - was this sent with one of the keypairs?
+ * noise_keypairs_have_sent() - did we send a data message like this?
  * @kps:	slots
  * @remote_index: receiver index of a data message
  * @counter:	its counter
@@ -251,11 +254,12 @@ bool noise_keypairs_have_sent(struct noise_keypairs *kps, uint32_t remote_index,
 			      uint64_t counter);
 
 /**
- * noise_keypairs_expire_current() - stop sending with what is there
+ * noise_keypairs_expire_current() - stop sending with the keypairs at hand
  * @kps:	slots
  *
- * For a change of the private key: current stays for what is on its way to us
- * but draws no counter any more, next goes. Takes the slots' lock.
+ * For a change of the private key. The current keypair stays, for messages that
+ * are on their way to us, but draws no counter any more. The next one is
+ * dropped. Takes the slots' lock. Any thread.
  */
 void noise_keypairs_expire_current(struct noise_keypairs *kps);
 
@@ -263,22 +267,22 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps);
  * noise_keypairs_clear() - empty all slots
  * @kps:	slots
  *
- * Index entries go at once; each keypair is wiped when its last user is done.
- * Until then it draws no counter any more. Takes the slots' lock. Any thread.
+ * The index entries go at once. No keypair draws a counter any more, and each
+ * is wiped when its last user gives its reference back. Takes the slots' lock.
+ * Any thread.
  *
  * Return: true if there was a keypair.
  */
 bool noise_keypairs_clear(struct noise_keypairs *kps);
 
 /**
- * noise_keypairs_wipe_old() - empty the slots whose keypairs have this age or
- * more
+ * noise_keypairs_wipe_old() - empty the slots of keypairs of an age or older
  * @kps:	slots
  * @age_ns:	age, by the clock of noise_handshake_begin_session()
  * @now:	the present
  *
- * As noise_keypairs_clear(), but keys that another thread derives meanwhile are
- * left alone.
+ * As noise_keypairs_clear(), but keypairs that another thread has just added
+ * stay.
  */
 void noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 			     uint64_t now);

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The static key pair of a device, and the memory for secrets. A key pair is
+ * stored clamped; 32 zero bytes, which no clamped key equals, stand for "no key
+ * pair".
+ */
 #include "noise/local.h"
 
 #include <errno.h>
@@ -57,7 +62,7 @@ bool noise_local_set_private_key(struct noise_local *local,
 		x25519_clamp(clamped);
 	}
 	pthread_rwlock_wrlock(&local->lock);
-	/* Without a key the bytes are zero, which no clamped key is. */
+	/* Also tells a key from no key: no clamped key is all zero. */
 	is_other = !secret_equal(local->private_key, clamped, sizeof(clamped));
 	if (is_other) {
 		memcpy(local->private_key, clamped, sizeof(clamped));
@@ -92,7 +97,7 @@ bool noise_local_take_lock_refusal(struct noise_local *local)
 {
 	bool is_news = secret_pool_take_refusal(local->handshake_secrets);
 
-	/* Both are asked, so that the second does not tell the same later. */
+	/* Ask both pools, or the second would report the same refusal later. */
 	is_news |= secret_pool_take_refusal(local->keypair_secrets);
 	return is_news;
 }

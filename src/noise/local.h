@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all handshakes of one device share: the static key pair, the memory for
- * secrets, and the calls by which this room reaches what it does not own
- * (randomness, the table of peers, the table of indices).
+ * The part that all handshakes of one device share: the static key pair, the
+ * memory for secrets, and the calls by which this room reaches things that it
+ * does not own (random bytes, the table of peers, the table of indices).
  *
  * Legend: [I] immutable after init, [m] under @lock.
  *
  * Lock order, outermost first: noise_local.lock, noise_handshake.lock,
- * noise_keypairs.lock; the calls of struct noise_ops may take locks of their
- * own below these and must not call back into this room, apart from
+ * noise_keypairs.lock. The calls of struct noise_ops may take locks of their
+ * own inside of these. They must not call back into this room, except for
  * noise_keypair_ref() and noise_keypair_put().
  */
 #ifndef NOISE_LOCAL_H
@@ -28,8 +28,8 @@ struct secret_pool;
 /**
  * struct noise_ops - what this room asks of its owner
  *
- * All are called with @arg of noise_local_init(), from any thread that calls
- * into this room. None may block for long.
+ * Each call gets the @arg of noise_local_init(), and comes from any thread that
+ * calls into this room. No call may block for long.
  */
 struct noise_ops {
 	/**
@@ -42,14 +42,15 @@ struct noise_ops {
 	 * Called by noise_local_consume_initiation() only, with noise_local's
 	 * lock held for reading.
 	 *
-	 * Return: the peer's handshake, kept alive by a reference that goes
-	 * back through @peer_put or to the caller of consume; NULL if there is
-	 * no such peer, or none that may speak now.
+	 * Return: the peer's handshake, with a reference to the peer; NULL if
+	 * there is no such peer or it is being removed. If the initiation is
+	 * taken, the reference goes on to the caller of
+	 * noise_local_consume_initiation(); if not, it goes back by @peer_put.
 	 */
 	struct noise_handshake *(*peer_get)(
 		void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
 	/**
-	 * @peer_put:	give back what @peer_get gave
+	 * @peer_put:	give back the reference that @peer_get took
 	 */
 	void (*peer_put)(void *arg, struct noise_handshake *hs);
 	/**
@@ -57,25 +58,26 @@ struct noise_ops {
 	 *
 	 * Called with the handshake's lock held.
 	 *
-	 * Return: 0 and *idx, or -errno and no index.
+	 * Return: 0, and *idx is set; -errno, and no index is taken.
 	 */
 	int (*index_new)(void *arg, struct noise_handshake *hs, uint32_t *idx);
 	/**
 	 * @index_replace:	let an index name the keypair from now on
 	 *
-	 * The entry must still be @hs's. The table takes a reference to @kp of
-	 * its own and drops it a grace period after @index_drop. Called with
+	 * The index must still name @hs. The table takes a reference of its own
+	 * to @kp, and drops it a grace period after @index_drop. Called with
 	 * the handshake's lock held.
 	 *
-	 * Return: 0; -ENOENT if the entry is gone.
+	 * Return: 0; -ENOENT if the index no longer names @hs.
 	 */
 	int (*index_replace)(void *arg, uint32_t idx,
 			     struct noise_handshake *hs,
 			     struct noise_keypair *kp);
 	/**
-	 * @index_drop:	forget an index; readers may see it a grace period long
+	 * @index_drop:	take an index out of the table
 	 *
-	 * Called with the handshake's or the slots' lock held.
+	 * Readers may still find it until a grace period has passed. Called
+	 * with the handshake's or the slots' lock held.
 	 */
 	void (*index_drop)(void *arg, uint32_t idx);
 };
@@ -90,7 +92,8 @@ struct noise_ops {
  * @public_key:		[m]
  * @generation:		[m] counts changes of the key pair; handshakes compare
  *			it with the one their static-static was computed for
- * @has_key:		[m] without a key pair no handshake is made or taken
+ * @has_key:		[m] there is a key pair; without one no handshake is
+ *			made or taken
  */
 struct noise_local {
 	pthread_rwlock_t lock;
@@ -110,8 +113,8 @@ struct noise_local {
  * @ops:	all members set; borrowed until noise_local_deinit()
  * @arg:	for @ops
  *
- * Needs crypto_init() first. Make it after daemonising: memory for secrets does
- * not cross fork().
+ * Call crypto_init() before, and this after daemonising: a child process does
+ * not inherit memory for secrets.
  *
  * Return: 0; -ENOMEM.
  */
@@ -120,7 +123,7 @@ int noise_local_init(struct noise_local *local, const struct noise_ops *ops,
 
 /**
  * noise_local_deinit() - wipe and free
- * @local:	no handshake, keypair or slot set that was made with it is left
+ * @local:	shared part; no handshake, keypair or slots use it any more
  */
 void noise_local_deinit(struct noise_local *local);
 
@@ -129,13 +132,13 @@ void noise_local_deinit(struct noise_local *local);
  * @local:	shared part
  * @key:	private key (clamped here); NULL or all zero: none
  *
- * Waits for handshake messages being worked on. If the key is another one than
- * before, handshakes under way fail from now on, and static-static is computed
- * anew when a handshake next needs it. The caller then clears each peer's
- * handshake, expires its keypairs, and removes a peer whose public key is now
- * our own. Control thread.
+ * Waits until no thread is working on a handshake message. If the key has
+ * changed, handshakes under way fail from now on, and each handshake computes
+ * its static-static secret again when it next needs it. The caller then clears
+ * each peer's handshake, expires its keypairs, and removes a peer whose public
+ * key is now our own. Control thread.
  *
- * Return: true if the key is another one than before.
+ * Return: true if the key has changed.
  */
 bool noise_local_set_private_key(struct noise_local *local,
 				 const uint8_t key[NOISE_PRIVATE_KEY_LEN]);
@@ -148,19 +151,20 @@ bool noise_local_set_private_key(struct noise_local *local,
  *
  * Any thread.
  *
- * Return: true if there is one; false, and nothing is written, if not.
+ * Return: true if there is a key pair; false if not, and nothing is written.
  */
 bool noise_local_get_keys(struct noise_local *local,
 			  uint8_t private_key[NOISE_PRIVATE_KEY_LEN],
 			  uint8_t public_key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * noise_local_take_lock_refusal() - was memory for secrets refused its lock?
+ * noise_local_take_lock_refusal() - could memory for secrets not be locked?
  * @local:	shared part
  *
- * For one line in the log. Any thread.
+ * For one line in the log about mlock(2). Any thread.
  *
- * Return: true in the first call after a refusal, false in every other.
+ * Return: true in the first call after mlock(2) has failed; false in all
+ * others.
  */
 bool noise_local_take_lock_refusal(struct noise_local *local);
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A token bucket in one number (GCRA, the algorithm of ATM's usage control):
- * the time at which the bucket will be full again. Taking a token moves it by
- * one interval; a bucket may be behind by at most a burst. A bucket whose time
- * has come says the same as no bucket, so its place can be given away without
- * loss, and nothing has to be swept.
+ * A token bucket is stored as one number: the time at which it will be full
+ * again (GCRA, the algorithm of ATM's usage control). Taking a token moves that
+ * time one interval into the future, and at most a burst of intervals. A bucket
+ * that is full again says the same as no bucket, so its place can go to another
+ * source, and no old entries have to be swept.
  *
- * The table has a fixed number of sets of a few places. The set comes from a
- * hash with a secret key, so nobody can aim at one. If a flood of working
- * sources fills a set, newcomers to it are refused until a place is free, which
- * takes a quarter of a second without their help.
+ * The table has a fixed number of sets of a few places. A hash with a secret
+ * key selects the set, so nobody can aim at one. If a flood of sources fills a
+ * set, further sources of that set are refused until a place is free: at most a
+ * quarter of a second after its bucket was last used.
  */
 #include "noise/ratelimit.h"
 
@@ -27,28 +27,28 @@ enum {
 	N_WAYS = 8,
 	IPV4_LEN = 4,
 	IPV6_LEN = 16,
-	/* Bytes of an IPv6 prefix: one host can have a whole /64, and many
-	 * customers have a /48. */
+	/* Bytes of a /64, which one host can have, and of a /48, which many
+	 * customers have. */
 	SUBNET_LEN = 8,
 	SITE_LEN = 6,
 };
 
-/* What a bucket holds. */
+/* How fast a bucket fills, and how many tokens it holds. */
 struct size {
 	uint64_t interval_ns;
 	uint64_t burst;
 };
 
-/* Of one host: an IPv4 address or an IPv6 /64. */
+/* For one host: an IPv4 address or an IPv6 /64. */
 static const struct size of_host = { NSEC_PER_SEC / RATELIMIT_PER_SECOND,
 				     RATELIMIT_BURST };
-/* Of one site: an IPv6 /48. */
+/* For one site: an IPv6 /48. */
 static const struct size of_site = { NSEC_PER_SEC / RATELIMIT_SITE_PER_SECOND,
 				     RATELIMIT_SITE_BURST };
 
 /*
- * @hash:	of the source; who shares all 64 bits of it shares the bucket
- * @full_ns:	when the bucket is full again; the past: it is full
+ * @hash:	of the source; sources with the same hash share the bucket
+ * @full_ns:	when the bucket is full again; it is full if that is past
  */
 struct bucket {
 	uint64_t hash;
@@ -77,15 +77,7 @@ void ratelimit_free(struct ratelimit *rl)
 	free(rl);
 }
 
-/**
- * find_bucket() - the bucket of a source
- * @rl:		table
- * @hash:	hash of the source
- * @now:	the present
- *
- * Return: its bucket, or one that is full and can be its from now on; NULL if
- * all places are taken.
- */
+/* The bucket of a source, or a full one that can become its bucket, or NULL. */
 static struct bucket *find_bucket(struct ratelimit *rl, uint64_t hash,
 				  uint64_t now)
 {
@@ -101,17 +93,9 @@ static struct bucket *find_bucket(struct ratelimit *rl, uint64_t hash,
 	return idle;
 }
 
-/**
- * take() - take a token from the bucket of a source
- * @rl:		table
- * @prefix:	the bytes of the address that count; SipHash tells prefixes of
- *		different length apart
- * @len:	their count
- * @size:	of the bucket
- * @now:	the present
- * @was:	set on success to what the bucket was before
- *
- * Return: the bucket; NULL: it is empty, or none is free.
+/*
+ * Returns NULL if the bucket is empty or no place is free; else @was is set
+ * to the bucket as it was. SipHash tells prefixes of different length apart.
  */
 static struct bucket *take(struct ratelimit *rl, const uint8_t *prefix,
 			   size_t len, const struct size *size, uint64_t now,
@@ -146,7 +130,8 @@ bool ratelimit_allow(struct ratelimit *rl, const uint8_t *addr, size_t len,
 		return false;
 	if (take(rl, addr, SUBNET_LEN, &of_host, now, &was))
 		return true;
-	/* A /64 that asks for too much costs the others of its /48 nothing. */
+	/* A /64 that asks for too much takes nothing from the rest of its
+	 * /48. */
 	*site = site_was;
 	return false;
 }

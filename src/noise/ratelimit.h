@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many handshakes a source may ask for while the device is under load:
- * RATELIMIT_PER_SECOND, RATELIMIT_BURST at once, for each IPv4 address and each
- * IPv6 /64; and RATELIMIT_SITE_PER_SECOND, RATELIMIT_SITE_BURST at once, for each
- * IPv6 /48, of which one customer may have 65,536 /64s. Fixed memory, whatever
- * arrives.
+ * The limit on handshakes that a source may ask for while the device is under
+ * load. Each IPv4 address and each IPv6 /64 gets RATELIMIT_PER_SECOND, and
+ * RATELIMIT_BURST at once. One customer may have an IPv6 /48, which is 65,536
+ * /64s, so each /48 gets RATELIMIT_SITE_PER_SECOND, and RATELIMIT_SITE_BURST at
+ * once. The memory is fixed, whatever arrives.
  *
- * No locks: one thread (the handshaker) owns it.
+ * No locks: one thread (the handshaker) owns the table.
  */
 #ifndef NOISE_RATELIMIT_H
 #define NOISE_RATELIMIT_H
@@ -21,7 +21,7 @@ struct ratelimit;
  * ratelimit_new() - a table without entries
  * @seed:	16 random bytes; copied
  *
- * Half a megabyte of address space, of which only what is used is resident.
+ * Takes half a megabyte of address space; pages become resident when used.
  *
  * Return: the table; NULL if memory is short.
  */
@@ -37,12 +37,11 @@ void ratelimit_free(struct ratelimit *rl);
  * ratelimit_allow() - may this source have one more handshake now?
  * @rl:		table
  * @addr:	source address, network order, without port
- * @len:	4 (IPv4) or 16 (IPv6, of which the first 8 and the first 6 count)
+ * @len:	4 for IPv4, 16 for IPv6
  * @now:	the present
  *
- * Return: true and a token is taken from each bucket of the source; false, and
- * none is taken, if one of them is empty or no entry can be found for it among
- * those in use.
+ * Return: true, and a token is taken from each bucket of the source; false if a
+ * bucket is empty or the table has no free place for it, and no token is taken.
  */
 bool ratelimit_allow(struct ratelimit *rl, const uint8_t *addr, size_t len,
 		     uint64_t now);

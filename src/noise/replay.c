@@ -1,10 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bitmap is a ring of words. The word of the highest counter is the newest;
- * the words before it, as far as the ring goes, hold what came before. Moving
- * on to a higher counter clears the words in between, which were the oldest, so
- * nothing is ever shifted. Because the newest word is only partly in use, the
- * oldest counters that can be told apart are one word less than the ring.
+ * The replay window of RFC 6479.
+ *
+ * The peer numbers its data messages with a counter. The network may deliver
+ * them in another order, and an attacker may send a copy again. So every
+ * counter is accepted once, in any order, unless it is too old to know.
+ *
+ * The window is a bitmap with one bit for each counter. The idea of RFC 6479 is
+ * that nothing has to be shifted when the window moves on: the bitmap is a ring
+ * of words, and a counter finds its word by division. With a ring of four words
+ * (there are REPLAY_WORDS) and 600 as the highest counter so far:
+ *
+ *	word		0		1		2		3
+ *	counters	512 to 575	576 to 639	384 to 447	448 to 511
+ *					newest		oldest
+ *
+ * Counter 650 comes next: it belongs to word 2, which is cleared and now stands
+ * for 640 to 703. The counters that word 2 stood for before are too old from
+ * then on. A jump over more than one word clears all words in between.
+ *
+ * The newest word also has bits for counters that have not come yet. So the
+ * counters that can still be judged go back by one word less than the ring
+ * (REPLAY_WINDOW_SIZE).
  */
 #include "noise/replay.h"
 
@@ -17,11 +34,7 @@ void replay_init(struct replay *replay)
 	memset(replay, 0, sizeof(*replay));
 }
 
-/**
- * advance() - make room up to a counter higher than all before
- * @replay:	window
- * @counter:	new highest counter
- */
+/* Makes @counter, which is higher than all before, the newest. */
 static void advance(struct replay *replay, uint64_t counter)
 {
 	uint64_t word =

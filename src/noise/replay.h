@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The window of counters already received (RFC 6479, the bitmap that needs no
- * shifting; WireGuard paper, section 5.4.6). No locks: the owner has one.
+ * The window of counters already received (RFC 6479; WireGuard paper, section
+ * 5.4.6). No locks: the keypair that owns the window has one.
  */
 #ifndef NOISE_REPLAY_H
 #define NOISE_REPLAY_H
@@ -16,8 +16,9 @@ enum {
 };
 
 /*
- * @next:	one more than the highest counter accepted so far; 0: none yet
- * @bits:	ring of bits, one a counter, counter c at c modulo the ring
+ * @next:	one more than the highest counter accepted; 0: none yet
+ * @bits:	ring with one bit for each counter: counter c is at c modulo its
+ *		length
  */
 struct replay {
 	uint64_t next;
@@ -37,9 +38,9 @@ void replay_init(struct replay *replay);
  *
  * Call it after decryption only: a forged counter must not move the window.
  *
- * Return: true if the counter is new, and it is marked as seen; false if it was
- * seen before, is older than the window (REPLAY_WINDOW_SIZE) or is
- * REJECT_AFTER_MESSAGES or more, and nothing has changed.
+ * Return: true if the counter is new; it is marked as seen. false if it was
+ * seen before, is older than the window (REPLAY_WINDOW_SIZE), or is
+ * REJECT_AFTER_MESSAGES or more; nothing has changed.
  */
 bool replay_accept(struct replay *replay, uint64_t counter);
 

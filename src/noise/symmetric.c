@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The steps that mix values into the state of a Noise handshake. Each function
+ * is one step of the WireGuard paper, section 5.4.
+ */
 #include "noise/symmetric.h"
 
 #include "crypto/aead.h"
@@ -10,12 +14,7 @@
 static const char construction[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 static const char identifier[] = "WireGuard v1 zx2c4 Jason@zx2c4.com";
 
-/**
- * mix_hash() - MixHash of the Noise specification, section 5.2
- * @s:		state
- * @data:	what both sides have seen
- * @len:	its length
- */
+/* MixHash of the Noise specification, section 5.2. */
 static void mix_hash(struct symmetric *s, const void *data, size_t len)
 {
 	blake2s_hash(s->hash, s->hash, sizeof(s->hash), data, len);
@@ -74,7 +73,7 @@ void symmetric_mix_preshared_key(struct symmetric *s,
 void symmetric_seal(struct symmetric *s, uint8_t *out, const uint8_t *in,
 		    size_t len)
 {
-	/* Every key seals once, so its counter is always 0. */
+	/* Each key seals one field only, so its counter is always 0. */
 	aead_seal(out, in, len, s->hash, sizeof(s->hash), 0, s->key);
 	mix_hash(s, out, len + NOISE_AUTHTAG_LEN);
 }

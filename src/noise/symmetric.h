@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Private to the room. The running state of a Noise handshake (WireGuard paper,
- * section 5.4: C and H; Noise specification, section 5.2: SymmetricState), in
- * the steps that the messages are made of. It is a draft on the stack until its
- * message has passed every check, then copied into the handshake; who makes one
- * wipes it.
+ * section 5.4: C and H; Noise specification, section 5.2: SymmetricState), and
+ * the steps that the messages are made of. The state lies on the stack of the
+ * function that works on a message, which wipes it. It is copied into the
+ * handshake when the message has passed every check.
  */
 #ifndef NOISE_SYMMETRIC_H
 #define NOISE_SYMMETRIC_H
@@ -22,7 +22,7 @@ struct symmetric {
 };
 
 /**
- * symmetric_init() - the start of both sides
+ * symmetric_init() - the state at the start, the same on both sides
  * @s:			out
  * @responder_static:	the responder's public key, which the initiator knows
  */
@@ -30,7 +30,7 @@ void symmetric_init(struct symmetric *s,
 		    const uint8_t responder_static[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * symmetric_mix_ephemeral() - an ephemeral public key in the clear
+ * symmetric_mix_ephemeral() - mix an ephemeral public key
  * @s:		state
  * @ephemeral:	the key
  */
@@ -38,7 +38,7 @@ void symmetric_mix_ephemeral(struct symmetric *s,
 			     const uint8_t ephemeral[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * symmetric_mix_secret() - a shared secret computed before
+ * symmetric_mix_secret() - mix a shared secret that was computed before
  * @s:		state; a new key for symmetric_seal() and symmetric_open()
  * @secret:	the secret
  */
@@ -46,10 +46,10 @@ void symmetric_mix_secret(struct symmetric *s,
 			  const uint8_t secret[NOISE_SYMMETRIC_KEY_LEN]);
 
 /**
- * symmetric_mix_dh() - the shared secret of two keys
+ * symmetric_mix_dh() - compute the shared secret of two keys, and mix it
  * @s:			state; a new key for symmetric_seal() and _open()
- * @private_key:	ours
- * @public_key:		theirs
+ * @private_key:	our private key
+ * @public_key:		the peer's public key
  *
  * Return: true; false if the secret is all zero, and @s has not changed.
  */
@@ -58,15 +58,15 @@ bool symmetric_mix_dh(struct symmetric *s,
 		      const uint8_t public_key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * symmetric_mix_preshared_key() - the psk2 modifier
+ * symmetric_mix_preshared_key() - mix the preshared key (psk2)
  * @s:		state; a new key for symmetric_seal() and symmetric_open()
- * @key:	preshared key; zero is "none", mixed in all the same
+ * @key:	preshared key; 32 zero bytes if there is none
  */
 void symmetric_mix_preshared_key(struct symmetric *s,
 				 const uint8_t key[NOISE_PRESHARED_KEY_LEN]);
 
 /**
- * symmetric_seal() - encrypt with the key at hand, and mix what comes out
+ * symmetric_seal() - encrypt with the current key, and mix the result
  * @s:		state
  * @out:	out: @len bytes and the tag
  * @in:		text, or NULL
@@ -76,13 +76,13 @@ void symmetric_seal(struct symmetric *s, uint8_t *out, const uint8_t *in,
 		    size_t len);
 
 /**
- * symmetric_open() - decrypt with the key at hand, and mix what came in
+ * symmetric_open() - decrypt with the current key, and mix the input
  * @s:		state; unchanged on failure
  * @out:	out: @len - NOISE_AUTHTAG_LEN bytes, or NULL
  * @in:		encrypted text and tag
  * @len:	length of both together
  *
- * Return: true if it is authentic.
+ * Return: true if the input is authentic.
  */
 bool symmetric_open(struct symmetric *s, uint8_t *out, const uint8_t *in,
 		    size_t len);

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Timestamps of initiations. A peer that has seen one takes only newer ones, so
+ * tai64n_advance() never gives one timestamp twice, whatever the wall clock
+ * does.
+ */
 #include "noise/tai64n.h"
 
 #include <string.h>
@@ -6,19 +11,12 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-/* 2^62 is 1970 TAI; UTC was 10 seconds behind then, and leap seconds since are
- * not counted (as the kernel module does it: they cancel out between peers). */
+/* 2^62 stands for 1970 TAI; UTC was 10 seconds behind then. Leap seconds since
+ * then are not counted, as in the kernel module. */
 #define TAI64N_EPOCH UINT64_C(0x400000000000000a)
-/* The largest power of two below the 20 ms between two initiations. */
+/* The largest power of two below the 20 ms that lie between initiations. */
 #define TAI64N_STEP_NS (UINT32_C(1) << 24)
 
-/**
- * encode() - the twelve bytes
- * @seconds:	label of the second
- * @ns:		nanoseconds within it
- *
- * Return: the timestamp.
- */
 static struct tai64n encode(uint64_t seconds, uint32_t ns)
 {
 	struct be64 high = be64_make(seconds);
@@ -43,12 +41,7 @@ bool tai64n_is_newer(const struct tai64n *a, const struct tai64n *b)
 	return memcmp(a->b, b->b, sizeof(a->b)) > 0;
 }
 
-/**
- * step() - the timestamp that follows
- * @t:		a timestamp made here
- *
- * Return: one step of nanoseconds later.
- */
+/* The timestamp one step later. */
 static struct tai64n step(const struct tai64n *t)
 {
 	struct be64 high;

@@ -21,7 +21,7 @@ struct tai64n {
  * @realtime_ns:	nanoseconds since 1970 UTC
  *
  * The nanoseconds are rounded down to a multiple of 2^24 (17 ms), so that the
- * message tells no one the exact state of this machine's clock.
+ * message does not reveal the exact time of this machine's clock.
  *
  * Return: the timestamp.
  */
@@ -32,18 +32,19 @@ struct tai64n tai64n_from_realtime(uint64_t realtime_ns);
  * @a:		the one
  * @b:		the other
  *
- * Return: true if @a is later than @b, false if not or if they are the same.
+ * Return: true if @a is later than @b.
  */
 bool tai64n_is_newer(const struct tai64n *a, const struct tai64n *b);
 
 /**
  * tai64n_advance() - the timestamp to send next
- * @last:	the last one sent to this peer (all bytes zero: none); updated
+ * @last:	the last one sent to this peer; all zero if there is none;
+ *		updated
  * @realtime_ns:	nanoseconds since 1970 UTC
  *
- * A peer takes only timestamps newer than the last. Where the wall clock has
- * stepped back (or has not moved far enough) the result is one step of 2^24 ns
- * after the last, so a stepped clock locks nobody out.
+ * A peer takes only timestamps that are newer than the last one. If the wall
+ * clock has stepped back, or has not moved far enough, the result is 2^24 ns
+ * after the last one. So a clock that steps back does not end handshakes.
  *
  * Return: the timestamp, strictly newer than what @last held.
  */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The one place where lengths of messages are checked. */
 #include "noise/wire.h"
 
 enum message_type message_check(const void *buf, size_t len)

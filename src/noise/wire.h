@@ -20,7 +20,7 @@ enum message_type {
 	MESSAGE_DATA = 4,
 };
 
-/* What stands at the end of an initiation and of a response. */
+/* The end of an initiation and of a response. */
 struct message_macs {
 	uint8_t mac1[COOKIE_LEN];
 	uint8_t mac2[COOKIE_LEN];
@@ -51,7 +51,7 @@ struct message_cookie {
 	uint8_t enc_cookie[COOKIE_LEN + NOISE_AUTHTAG_LEN];
 };
 
-/* The encrypted text and its tag follow directly. */
+/* The encrypted text and its tag follow. */
 struct message_data {
 	struct le32 type;
 	struct le32 receiver;
@@ -70,7 +70,7 @@ static_assert(_Alignof(struct message_initiation) == 1 &&
 	      "a message may start at any address");
 
 enum message_len {
-	/* A data message around @n bytes of (padded) text is @n longer. */
+	/* The length of a data message without its padded text. */
 	MESSAGE_DATA_OVERHEAD = 16 + NOISE_AUTHTAG_LEN,
 	/* The shortest valid message is a keepalive: no text at all. */
 	MESSAGE_MIN_LEN = MESSAGE_DATA_OVERHEAD,
@@ -83,9 +83,9 @@ enum message_len {
  * @buf:	the datagram
  * @len:	its length in bytes
  *
- * The one place where lengths of messages are checked: who got a type from
- * here may read every field of the struct of that type, and behind a data
- * header at least a tag. The three reserved bytes behind the type must be 0.
+ * After this, every field of the struct of that type may be read, and behind
+ * the header of a data message at least a tag. The three reserved bytes behind
+ * the type must be 0.
  *
  * Return: the type; MESSAGE_INVALID for anything else.
  */

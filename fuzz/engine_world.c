@@ -182,10 +182,10 @@ static struct ug_socket *make_socket(void)
 	sock->max_segments = 1;
 	sock->paths = ug_path_table_new();
 	require(sock->paths != NULL);
-	for (int h = 0; h < HALVES; h++) {
-		sock->halves[h].fd = h == HALF_V4 ? FD : -1;
-		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
-		pthread_rwlock_init(&sock->halves[h].gate, NULL);
+	for (int f = 0; f < FAMILIES; f++) {
+		sock->families[f].fd = f == FAMILY_V4 ? FD : -1;
+		sock->families[f].af = f == FAMILY_V4 ? AF_INET : AF_INET6;
+		pthread_rwlock_init(&sock->families[f].receive_lock, NULL);
 	}
 	return sock;
 }

@@ -82,10 +82,10 @@ static struct ug_socket *make_socket(const struct ug_sys *sys)
 	sock->sys = sys;
 	sock->paths = ug_path_table_new();
 	require(sock->paths != NULL);
-	for (int h = 0; h < HALVES; h++) {
-		sock->halves[h].fd = h == HALF_V4 ? FD4 : -1;
-		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
-		pthread_rwlock_init(&sock->halves[h].gate, NULL);
+	for (int f = 0; f < FAMILIES; f++) {
+		sock->families[f].fd = f == FAMILY_V4 ? FD4 : -1;
+		sock->families[f].af = f == FAMILY_V4 ? AF_INET : AF_INET6;
+		pthread_rwlock_init(&sock->families[f].receive_lock, NULL);
 	}
 	return sock;
 }

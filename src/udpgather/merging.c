@@ -9,7 +9,7 @@
  *
  * Hence the option is off for readers only when nothing merged can be in the
  * socket, which is known after four steps. Receivers are kept out meanwhile,
- * by the gate:
+ * by the receive lock:
  *
  *  1. Nothing waits in the socket. If something does: another time.
  *  2. The option is cleared. Now the kernel queues single datagrams only, but
@@ -41,28 +41,31 @@
  * that, step 4 would fail mostly, and keep them waiting each time. It is never
  * made in an ug_receive() with a timeout of 0.
  *
- * Nobody waits for the gate. A receiver that finds it closed has nothing for
- * now; who wants to close it while a receiver is inside tries another time.
- * Those who switch take turns by a mutex. Switching on needs neither gate nor
- * steps: what was not merged has no segment size.
+ * Nobody waits for the receive lock. While it is held for switching, a receiver
+ * returns nothing. While a receiver holds it, merging is not switched off, and
+ * a later call tries again. Threads that switch take turns by a mutex.
+ * Switching on needs neither the lock nor the steps: what was not merged has no segment size.
  */
+#include "udpgather/merging.h"
+
 #include <errno.h>
 #include <linux/membarrier.h>
 #include <netinet/udp.h>
 
 #include "udpgather/socket.h"
 
-static int set_gro(const struct ug_sys *sys, const struct half *half, int value)
+static int set_gro(const struct ug_sys *sys, const struct family *fam,
+		   int value)
 {
-	return sys->setsockopt(half->fd, IPPROTO_UDP, UDP_GRO, &value,
+	return sys->setsockopt(fam->fd, IPPROTO_UDP, UDP_GRO, &value,
 			       sizeof(value)) < 0
 		       ? -errno
 		       : 0;
 }
 
-static bool is_empty(const struct ug_sys *sys, const struct half *half)
+static bool is_empty(const struct ug_sys *sys, const struct family *fam)
 {
-	struct pollfd fd = { .fd = half->fd, .events = POLLIN };
+	struct pollfd fd = { .fd = fam->fd, .events = POLLIN };
 
 	return sys->poll(&fd, 1, 0) == 0 || !(fd.revents & POLLIN);
 }
@@ -84,85 +87,86 @@ static bool wait_for_queueing(const struct ug_sys *sys)
 	return true;
 }
 
-bool ug_merging_is_pending(const struct half *half)
+bool ug_merging_is_pending(const struct family *fam)
 {
-	/* Partners: ug_set_merging(), finish(). */
-	return !atomic_load_explicit(&half->merging_wanted,
+	/* Partners: ug_set_merging(), finish_switch(). */
+	return !atomic_load_explicit(&fam->merging_wanted,
 				     memory_order_relaxed) &&
-	       atomic_load_explicit(&half->merging, memory_order_relaxed);
+	       atomic_load_explicit(&fam->merging, memory_order_relaxed);
 }
 
 /*
  * Steps 1 and 2, under the mutex.
  *
- * Return: true if begun: the gate is closed, finish() opens it.
+ * Return: true if begun: the receive lock is held, finish_switch() releases it.
  */
-static bool begin(const struct ug_sys *sys, struct half *half)
+static bool begin_switch(const struct ug_sys *sys, struct family *fam)
 {
-	if (!ug_merging_is_pending(half) ||
-	    pthread_rwlock_trywrlock(&half->gate))
+	if (!ug_merging_is_pending(fam) ||
+	    pthread_rwlock_trywrlock(&fam->receive_lock))
 		return false;
-	if (is_empty(sys, half) && set_gro(sys, half, 0) == 0) {
-		if (is_empty(sys, half))
+	if (is_empty(sys, fam) && set_gro(sys, fam, 0) == 0) {
+		if (is_empty(sys, fam))
 			return true;
-		set_gro(sys, half, 1);
+		set_gro(sys, fam, 1);
 	}
-	pthread_rwlock_unlock(&half->gate);
+	pthread_rwlock_unlock(&fam->receive_lock);
 	return false;
 }
 
 /* Step 4, under the mutex. @waited: step 3 was made. */
-static void finish(const struct ug_sys *sys, struct half *half, bool waited)
+static void finish_switch(const struct ug_sys *sys, struct family *fam,
+			  bool waited)
 {
 	/* Where it cannot be set again it was never on. */
-	if ((waited && is_empty(sys, half)) || set_gro(sys, half, 1) < 0)
+	if ((waited && is_empty(sys, fam)) || set_gro(sys, fam, 1) < 0)
 		/* Partner: ug_merging_is_pending(). */
-		atomic_store_explicit(&half->merging, false,
+		atomic_store_explicit(&fam->merging, false,
 				      memory_order_relaxed);
-	pthread_rwlock_unlock(&half->gate);
+	pthread_rwlock_unlock(&fam->receive_lock);
 }
 
 /* Under the mutex: try to switch off what is to be off. */
-static void settle(struct ug_socket *sock, int family)
+static void switch_off(struct ug_socket *sock, int family)
 {
-	bool begun[HALVES], any = false, waited;
+	bool begun[FAMILIES], any = false, waited;
 
-	for (int h = 0; h < HALVES; h++) {
-		struct half *half = &sock->halves[h];
+	for (int f = 0; f < FAMILIES; f++) {
+		struct family *fam = &sock->families[f];
 
-		begun[h] = (family == AF_UNSPEC || family == half->family) &&
-			   begin(sock->sys, half);
-		any |= begun[h];
+		begun[f] = (family == AF_UNSPEC || family == fam->af) &&
+			   begin_switch(sock->sys, fam);
+		any |= begun[f];
 	}
 	/* One wait does for both. */
 	waited = any && wait_for_queueing(sock->sys);
-	for (int h = 0; h < HALVES; h++)
-		if (begun[h])
-			finish(sock->sys, &sock->halves[h], waited);
+	for (int f = 0; f < FAMILIES; f++)
+		if (begun[f])
+			finish_switch(sock->sys, &sock->families[f], waited);
 }
 
-void ug_merging_settle(struct ug_socket *sock, int family)
+void ug_merging_switch_off(struct ug_socket *sock, int family)
 {
 	/* Somebody else is at it. */
 	if (pthread_mutex_trylock(&sock->switching))
 		return;
-	settle(sock, family);
+	switch_off(sock, family);
 	pthread_mutex_unlock(&sock->switching);
 }
 
 /* Under the mutex. */
-static int switch_half(const struct ug_sys *sys, struct half *half, bool on)
+static int switch_family(const struct ug_sys *sys, struct family *fam, bool on)
 {
 	if (on) {
-		int err = set_gro(sys, half, 1);
+		int err = set_gro(sys, fam, 1);
 
 		if (err < 0)
 			return err;
-		atomic_store_explicit(&half->merging, true,
+		atomic_store_explicit(&fam->merging, true,
 				      memory_order_relaxed);
 	}
 	/* Partner: ug_merging_is_pending(). */
-	atomic_store_explicit(&half->merging_wanted, on, memory_order_relaxed);
+	atomic_store_explicit(&fam->merging_wanted, on, memory_order_relaxed);
 	return 0;
 }
 
@@ -170,17 +174,18 @@ int ug_set_merging(struct ug_socket *sock, bool on)
 {
 	int n_able = 0, err = 0;
 
-	for (int h = 0; h < HALVES; h++)
-		n_able += sock->halves[h].fd >= 0 && sock->halves[h].can_merge;
+	for (int f = 0; f < FAMILIES; f++)
+		n_able += sock->families[f].fd >= 0 &&
+			  sock->families[f].can_merge;
 	if (!n_able)
 		return on ? -EOPNOTSUPP : 0;
 	if (!on && !can_wait(sock->sys))
 		return -EOPNOTSUPP;
 	pthread_mutex_lock(&sock->switching);
-	for (int h = 0; h < HALVES && err == 0; h++)
-		if (sock->halves[h].fd >= 0 && sock->halves[h].can_merge)
-			err = switch_half(sock->sys, &sock->halves[h], on);
-	settle(sock, AF_UNSPEC);
+	for (int f = 0; f < FAMILIES && err == 0; f++)
+		if (sock->families[f].fd >= 0 && sock->families[f].can_merge)
+			err = switch_family(sock->sys, &sock->families[f], on);
+	switch_off(sock, AF_UNSPEC);
 	pthread_mutex_unlock(&sock->switching);
 	return err;
 }

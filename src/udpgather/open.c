@@ -8,7 +8,7 @@
  * passed it is still the caller's, who may go on with it if opening fails; so
  * UDP_GRO, with which nobody could read it who does not know, comes last.
  */
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "udpgather/socket.h"
 
 enum {
 	BUFFER_LEN = 7 << 20,	   /* 7 MiB: holds a burst of 100 full trains */
@@ -30,16 +31,16 @@ struct opening {
 	struct ug_socket *sock;
 	struct ug_options opt;
 	struct ug_report report;
-	bool wanted[HALVES];
+	bool wanted[FAMILIES];
 };
 
-static struct ug_family_report *report_of(struct opening *o, int h)
+static struct ug_family_report *report_of(struct opening *o, int f)
 {
-	return h == HALF_V4 ? &o->report.v4 : &o->report.v6;
+	return f == FAMILY_V4 ? &o->report.v4 : &o->report.v6;
 }
 
 /* Keep the first thing that went wrong. */
-static int fail(struct ug_family_report *r, const char *step, int err)
+static int report_failure(struct ug_family_report *r, const char *step, int err)
 {
 	r->err = err;
 	r->step = step;
@@ -98,10 +99,10 @@ static int pmtu_value(enum ug_pmtu mode)
 }
 
 /* The options that an adopted socket needs, too. */
-static int set_common(struct opening *o, int h, int fd)
+static int set_common(struct opening *o, int f, int fd)
 {
-	struct ug_family_report *r = report_of(o, h);
-	bool v4 = h == HALF_V4;
+	struct ug_family_report *r = report_of(o, f);
+	bool v4 = f == FAMILY_V4;
 	int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
 	int pmtu = pmtu_value(v4 ? o->opt.pmtu4 : o->opt.pmtu6);
 	const struct ug_sys *sys = o->sock->sys;
@@ -109,18 +110,21 @@ static int set_common(struct opening *o, int h, int fd)
 	r->rcvbuf = set_buffer(o, fd, SO_RCVBUFFORCE, SO_RCVBUF);
 	r->sndbuf = set_buffer(o, fd, SO_SNDBUFFORCE, SO_SNDBUF);
 	if (set_int(o, fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, 1) < 0)
-		return fail(r, v4 ? "IP_PKTINFO" : "IPV6_RECVPKTINFO", -errno);
+		return report_failure(r, v4 ? "IP_PKTINFO" : "IPV6_RECVPKTINFO",
+				      -errno);
 	if (set_int(o, fd, level, v4 ? IP_RECVTOS : IPV6_RECVTCLASS, 1) < 0)
-		return fail(r, v4 ? "IP_RECVTOS" : "IPV6_RECVTCLASS", -errno);
+		return report_failure(r, v4 ? "IP_RECVTOS" : "IPV6_RECVTCLASS",
+				      -errno);
 	if (pmtu >= 0 &&
 	    set_int(o, fd, level, v4 ? IP_MTU_DISCOVER : IPV6_MTU_DISCOVER,
 		    pmtu) < 0)
-		return fail(r, v4 ? "IP_MTU_DISCOVER" : "IPV6_MTU_DISCOVER",
-			    -errno);
+		return report_failure(
+			r, v4 ? "IP_MTU_DISCOVER" : "IPV6_MTU_DISCOVER",
+			-errno);
 	if (o->opt.mark &&
 	    sys->setsockopt(fd, SOL_SOCKET, SO_MARK, &o->opt.mark,
 			    sizeof(o->opt.mark)) < 0)
-		return fail(r, "SO_MARK", -errno);
+		return report_failure(r, "SO_MARK", -errno);
 	return 0;
 }
 
@@ -128,10 +132,10 @@ static int set_common(struct opening *o, int h, int fd)
  * Merging is on only where the option can be read back: before Linux 5.12 it
  * works and nobody could tell whether datagrams come merged.
  */
-static void set_offloads(struct opening *o, int h, int fd)
+static void set_offloads(struct opening *o, int f, int fd)
 {
-	struct ug_family_report *r = report_of(o, h);
-	struct half *half = &o->sock->halves[h];
+	struct ug_family_report *r = report_of(o, f);
+	struct family *fam = &o->sock->families[f];
 	int value;
 
 	r->segments = get_int(o, fd, IPPROTO_UDP, UDP_SEGMENT, &value) == 0;
@@ -140,23 +144,23 @@ static void set_offloads(struct opening *o, int h, int fd)
 		    value == 1;
 	if (!r->merges)
 		set_int(o, fd, IPPROTO_UDP, UDP_GRO, 0);
-	half->can_segment = r->segments;
-	half->can_merge = r->merges;
-	atomic_init(&half->merging, r->merges);
-	atomic_init(&half->merging_wanted, r->merges);
+	fam->can_segment = r->segments;
+	fam->can_merge = r->merges;
+	atomic_init(&fam->merging, r->merges);
+	atomic_init(&fam->merging_wanted, r->merges);
 }
 
-static int bind_half(struct opening *o, int h, int fd, uint16_t *port)
+static int bind_family(struct opening *o, int f, int fd, uint16_t *port)
 {
 	const struct ug_sys *sys = o->sock->sys;
 	const struct ug_endpoint *at =
-		h == HALF_V4 ? o->opt.bind4 : o->opt.bind6;
+		f == FAMILY_V4 ? o->opt.bind4 : o->opt.bind6;
 	struct ug_endpoint local = { 0 };
 	socklen_t len;
 
 	if (at)
 		local = *at;
-	if (h == HALF_V4) {
+	if (f == FAMILY_V4) {
 		local.addr.v4.sin_family = AF_INET;
 		local.addr.v4.sin_port = htons(*port);
 		len = sizeof(local.addr.v4);
@@ -166,40 +170,40 @@ static int bind_half(struct opening *o, int h, int fd, uint16_t *port)
 		len = sizeof(local.addr.v6);
 	}
 	if (sys->bind(fd, &local.addr.any, len) < 0)
-		return fail(report_of(o, h), "bind", -errno);
+		return report_failure(report_of(o, f), "bind", -errno);
 	if (sys->getsockname(fd, &local.addr.any, &len) < 0)
-		return fail(report_of(o, h), "getsockname", -errno);
-	*port = ntohs(h == HALF_V4 ? local.addr.v4.sin_port
-				   : local.addr.v6.sin6_port);
+		return report_failure(report_of(o, f), "getsockname", -errno);
+	*port = ntohs(f == FAMILY_V4 ? local.addr.v4.sin_port
+				     : local.addr.v6.sin6_port);
 	return 0;
 }
 
 /* The options of a socket of our own. */
-static int prepare_fd(struct opening *o, int h, int fd)
+static int prepare_fd(struct opening *o, int f, int fd)
 {
-	struct ug_family_report *r = report_of(o, h);
+	struct ug_family_report *r = report_of(o, f);
 	const char *device = o->opt.device;
 	const struct ug_sys *sys = o->sock->sys;
 
-	if (h == HALF_V6 && set_int(o, fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0)
-		return fail(r, "IPV6_V6ONLY", -errno);
+	if (f == FAMILY_V6 && set_int(o, fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) < 0)
+		return report_failure(r, "IPV6_V6ONLY", -errno);
 	if (device && sys->setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device,
 				      (socklen_t)strlen(device)) < 0)
-		return fail(r, "SO_BINDTODEVICE", -errno);
-	return set_common(o, h, fd);
+		return report_failure(r, "SO_BINDTODEVICE", -errno);
+	return set_common(o, f, fd);
 }
 
 /* A socket that is not bound yet. Return: its descriptor; -errno. */
-static int open_fd(struct opening *o, int h)
+static int open_fd(struct opening *o, int f)
 {
 	const struct ug_sys *sys = o->sock->sys;
-	int fd = sys->socket(o->sock->halves[h].family,
+	int fd = sys->socket(o->sock->families[f].af,
 			     SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			     IPPROTO_UDP);
 
 	if (fd < 0)
-		return fail(report_of(o, h), "socket", -errno);
-	int err = prepare_fd(o, h, fd);
+		return report_failure(report_of(o, f), "socket", -errno);
+	int err = prepare_fd(o, f, fd);
 
 	if (err < 0) {
 		sys->close(fd);
@@ -208,36 +212,36 @@ static int open_fd(struct opening *o, int h)
 	return fd;
 }
 
-static void close_half(const struct ug_sys *sys, struct half *half)
+static void close_family(const struct ug_sys *sys, struct family *fam)
 {
-	for (unsigned int i = 0; i < half->sides.n; i++)
-		sys->close(half->sides.fds[i]);
-	half->sides.n = 0;
-	if (half->fd >= 0)
-		sys->close(half->fd);
-	half->fd = -1;
+	for (unsigned int i = 0; i < fam->sides.n; i++)
+		sys->close(fam->sides.fds[i]);
+	fam->sides.n = 0;
+	if (fam->fd >= 0)
+		sys->close(fam->fd);
+	fam->fd = -1;
 }
 
-static void close_halves(struct ug_socket *sock)
+static void close_families(struct ug_socket *sock)
 {
-	for (int h = 0; h < HALVES; h++)
-		close_half(sock->sys, &sock->halves[h]);
+	for (int f = 0; f < FAMILIES; f++)
+		close_family(sock->sys, &sock->families[f]);
 }
 
 /*
  * Open side sockets: like the main one, but with smaller buffers, and without
  * merging, because they hardly ever receive.
  */
-static int open_sides(const struct opening *o, int h)
+static int open_sides(const struct opening *o, int f)
 {
-	struct side_sockets *sides = &o->sock->halves[h].sides;
+	struct side_sockets *sides = &o->sock->families[f].sides;
 	struct opening side = *o; /* its report is not read */
 	size_t len = o->opt.buffer_len;
 
 	side.opt.buffer_len =
 		len && len < SIDE_BUFFER_LEN ? len : SIDE_BUFFER_LEN;
 	while (sides->n < o->opt.side_sockets) {
-		int fd = open_fd(&side, h);
+		int fd = open_fd(&side, f);
 
 		if (fd < 0)
 			return fd;
@@ -247,7 +251,7 @@ static int open_sides(const struct opening *o, int h)
 }
 
 /*
- * Bind a half's sockets to one port.
+ * Bind a family's sockets to one port.
  *
  * A socket that is bound without SO_REUSEPORT has its port alone, or bind(2)
  * fails. The first socket is bound like that. Then it gets the option, with
@@ -259,66 +263,69 @@ static int open_sides(const struct opening *o, int h)
  * since Linux 4.6). So the main socket is bound last in IPv4, and first in
  * IPv6.
  */
-static int bind_sockets(struct opening *o, int h, uint16_t *port)
+static int bind_sockets(struct opening *o, int f, uint16_t *port)
 {
-	const struct half *half = &o->sock->halves[h];
-	unsigned int n = half->sides.n;
+	const struct family *fam = &o->sock->families[f];
+	unsigned int n = fam->sides.n;
 
 	for (unsigned int i = 0; i <= n; i++) {
 		/* Ways, with the main one last or first. */
-		int fd = ug_family_fd(half,
-				      h == HALF_V4 ? (i + 1) % (n + 1) : i);
+		int fd = ug_family_fd(fam,
+				      f == FAMILY_V4 ? (i + 1) % (n + 1) : i);
 
 		if (i && set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
-			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
-		int err = bind_half(o, h, fd, port);
+			return report_failure(report_of(o, f), "SO_REUSEPORT",
+					      -errno);
+		int err = bind_family(o, f, fd, port);
 
 		if (err < 0)
 			return err;
 		if (n && !i && set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
-			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
+			return report_failure(report_of(o, f), "SO_REUSEPORT",
+					      -errno);
 	}
 	for (unsigned int way = 0; n && way <= n; way++)
-		if (set_int(o, ug_family_fd(half, way), SOL_SOCKET,
-			    SO_REUSEPORT, 0) < 0)
-			return fail(report_of(o, h), "SO_REUSEPORT", -errno);
+		if (set_int(o, ug_family_fd(fam, way), SOL_SOCKET, SO_REUSEPORT,
+			    0) < 0)
+			return report_failure(report_of(o, f), "SO_REUSEPORT",
+					      -errno);
 	return 0;
 }
 
-static int open_half_with(struct opening *o, int h, uint16_t *port,
-			  bool with_sides)
+static int open_family_with(struct opening *o, int f, uint16_t *port,
+			    bool with_sides)
 {
-	struct half *half = &o->sock->halves[h];
+	struct family *fam = &o->sock->families[f];
 	uint16_t bound = *port;
-	int err = open_fd(o, h);
+	int err = open_fd(o, f);
 
 	if (err < 0)
 		return err;
-	half->fd = err;
-	set_offloads(o, h, half->fd);
-	err = with_sides ? open_sides(o, h) : 0;
+	fam->fd = err;
+	set_offloads(o, f, fam->fd);
+	err = with_sides ? open_sides(o, f) : 0;
 	if (err == 0)
-		err = bind_sockets(o, h, &bound);
+		err = bind_sockets(o, f, &bound);
 	if (err < 0) {
-		close_half(o->sock->sys, half);
+		close_family(o->sock->sys, fam);
 		return err;
 	}
 	/* The kernel doubles the size that it is given, and SIOCOUTQ counts in
 	 * the doubled size. */
-	half->sides.main_cap = 2 * (int64_t)report_of(o, h)->sndbuf;
-	if (!half->sides.main_cap) /* it could not be read */
-		half->sides.main_cap = 2 * SIDE_BUFFER_LEN;
+	fam->sides.main_cap = 2 * (int64_t)report_of(o, f)->sndbuf;
+	if (!fam->sides.main_cap) /* it could not be read */
+		fam->sides.main_cap = 2 * SIDE_BUFFER_LEN;
 	*port = bound;
 	return 0;
 }
 
-/* Open a half, with side sockets if possible. */
-static int open_half(struct opening *o, int h, uint16_t *port)
+/* Open a family, with side sockets if possible. */
+static int open_family(struct opening *o, int f, uint16_t *port)
 {
-	if (o->opt.side_sockets && open_half_with(o, h, port, true) == 0)
+	if (o->opt.side_sockets && open_family_with(o, f, port, true) == 0)
 		return 0;
-	*report_of(o, h) = (struct ug_family_report){ 0 };
-	return open_half_with(o, h, port, false);
+	*report_of(o, f) = (struct ug_family_report){ 0 };
+	return open_family_with(o, f, port, false);
 }
 
 /* A failure that leaves the other family alone: the kernel has none such. */
@@ -334,10 +341,10 @@ static int open_once(struct opening *o, uint16_t port)
 	int err = 0, missing = 0, n_open = 0;
 
 	o->report.v4 = o->report.v6 = (struct ug_family_report){ 0 };
-	for (int h = 0; h < HALVES; h++) {
-		if (!o->wanted[h])
+	for (int f = 0; f < FAMILIES; f++) {
+		if (!o->wanted[f])
 			continue;
-		err = open_half(o, h, &port);
+		err = open_family(o, f, &port);
 		if (err < 0 && !is_optional(o, err))
 			return err;
 		if (err < 0)
@@ -359,13 +366,13 @@ static int open_pair(struct opening *o)
 {
 	int err;
 
-	o->wanted[HALF_V4] = o->opt.families != UG_IPV6_ONLY;
-	o->wanted[HALF_V6] = o->opt.families != UG_IPV4_ONLY;
+	o->wanted[FAMILY_V4] = o->opt.families != UG_IPV6_ONLY;
+	o->wanted[FAMILY_V6] = o->opt.families != UG_IPV4_ONLY;
 	do {
 		o->report.tries++;
 		err = open_once(o, o->opt.port);
 		if (err < 0)
-			close_halves(o->sock);
+			close_families(o->sock);
 	} while (err == -EADDRINUSE && !o->opt.port &&
 		 o->report.tries < PORT_TRIES);
 	return err;
@@ -414,8 +421,8 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 }
 
 /* An empty socket with what does not depend on the descriptors. */
-static int prepare(struct opening *o, const struct ug_sys *sys,
-		   const struct ug_options *opt)
+static int make_socket(struct opening *o, const struct ug_sys *sys,
+		       const struct ug_options *opt)
 {
 	struct utsname name;
 	int err = take_options(o, opt);
@@ -438,11 +445,11 @@ static int prepare(struct opening *o, const struct ug_sys *sys,
 			   ug_kernel_corrupts_trains(name.release);
 	/* Without attributes these cannot fail in glibc or musl. */
 	pthread_mutex_init(&sock->switching, NULL);
-	for (int h = 0; h < HALVES; h++) {
-		sock->halves[h].fd = -1;
-		sock->halves[h].family = h == HALF_V4 ? AF_INET : AF_INET6;
-		pthread_rwlock_init(&sock->halves[h].gate, NULL);
-		ug_side_init(&sock->halves[h].sides, sock->paths->seed);
+	for (int f = 0; f < FAMILIES; f++) {
+		sock->families[f].fd = -1;
+		sock->families[f].af = f == FAMILY_V4 ? AF_INET : AF_INET6;
+		pthread_rwlock_init(&sock->families[f].receive_lock, NULL);
+		ug_side_init(&sock->families[f].sides, sock->paths->seed);
 	}
 	o->sock = sock;
 	return 0;
@@ -463,9 +470,9 @@ static void give_report(const struct opening *o, struct ug_report *report)
 
 static void free_socket(struct ug_socket *sock)
 {
-	for (int h = 0; h < HALVES; h++) {
-		ug_side_deinit(&sock->halves[h].sides);
-		pthread_rwlock_destroy(&sock->halves[h].gate);
+	for (int f = 0; f < FAMILIES; f++) {
+		ug_side_deinit(&sock->families[f].sides);
+		pthread_rwlock_destroy(&sock->families[f].receive_lock);
 	}
 	pthread_mutex_destroy(&sock->switching);
 	ug_path_table_free(sock->paths);
@@ -477,14 +484,14 @@ static void free_socket(struct ug_socket *sock)
  * and its step, and nothing else; one that was open, or was not come to, was
  * given up because of the other.
  */
-static void settle_report(struct opening *o, int err)
+static void complete_report(struct opening *o, int err)
 {
 	if (err < 0)
 		o->report.port = 0;
-	for (int h = 0; h < HALVES; h++) {
-		struct ug_family_report *r = report_of(o, h);
+	for (int f = 0; f < FAMILIES; f++) {
+		struct ug_family_report *r = report_of(o, f);
 
-		if (!o->wanted[h])
+		if (!o->wanted[f])
 			*r = (struct ug_family_report){ .err = -ENOENT };
 		else if (r->err)
 			*r = (struct ug_family_report){
@@ -503,7 +510,7 @@ static void settle_report(struct opening *o, int err)
 static int conclude(struct opening *o, int err, struct ug_socket **out,
 		    struct ug_report *report)
 {
-	settle_report(o, err);
+	complete_report(o, err);
 	give_report(o, report);
 	if (err < 0) {
 		free_socket(o->sock);
@@ -517,52 +524,52 @@ int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
 			const struct ug_options *opt, struct ug_report *report)
 {
 	struct opening o = { 0 };
-	int err = prepare(&o, sys, opt);
+	int err = make_socket(&o, sys, opt);
 
 	if (err < 0)
 		return err;
 	return conclude(&o, open_pair(&o), out, report);
 }
 
-/* Is this descriptor a UDP socket of the half's family? */
-static int check_fd(struct opening *o, int h, int fd)
+/* Is this descriptor a UDP socket of the family? */
+static int check_fd(struct opening *o, int f, int fd)
 {
-	struct ug_family_report *r = report_of(o, h);
+	struct ug_family_report *r = report_of(o, f);
 	int domain, type, protocol;
 
 	if (get_int(o, fd, SOL_SOCKET, SO_DOMAIN, &domain) < 0)
-		return fail(r, "SO_DOMAIN", -errno);
+		return report_failure(r, "SO_DOMAIN", -errno);
 	if (get_int(o, fd, SOL_SOCKET, SO_TYPE, &type) < 0)
-		return fail(r, "SO_TYPE", -errno);
+		return report_failure(r, "SO_TYPE", -errno);
 	if (get_int(o, fd, SOL_SOCKET, SO_PROTOCOL, &protocol) < 0)
-		return fail(r, "SO_PROTOCOL", -errno);
-	if (domain != o->sock->halves[h].family)
-		return fail(r, "SO_DOMAIN", -EINVAL);
+		return report_failure(r, "SO_PROTOCOL", -errno);
+	if (domain != o->sock->families[f].af)
+		return report_failure(r, "SO_DOMAIN", -EINVAL);
 	if (type != SOCK_DGRAM || protocol != IPPROTO_UDP)
-		return fail(r, "SO_PROTOCOL", -EINVAL);
+		return report_failure(r, "SO_PROTOCOL", -EINVAL);
 	return 0;
 }
 
 /* The port of a descriptor; the socket's is that of the first one. */
-static int read_port(struct opening *o, int h, int fd)
+static int read_port(struct opening *o, int f, int fd)
 {
 	struct ug_endpoint local = { 0 };
 	socklen_t len = sizeof(local.addr);
 
 	if (o->sock->sys->getsockname(fd, &local.addr.any, &len) < 0)
-		return fail(report_of(o, h), "getsockname", -errno);
-	uint16_t port = ntohs(h == HALF_V4 ? local.addr.v4.sin_port
-					   : local.addr.v6.sin6_port);
+		return report_failure(report_of(o, f), "getsockname", -errno);
+	uint16_t port = ntohs(f == FAMILY_V4 ? local.addr.v4.sin_port
+					     : local.addr.v6.sin6_port);
 
 	if (!port)
-		return fail(report_of(o, h), "getsockname", -EINVAL);
+		return report_failure(report_of(o, f), "getsockname", -EINVAL);
 	if (!o->sock->port)
 		o->sock->port = o->report.port = port;
 	return 0;
 }
 
 /* Options that would change what is sent behind the library's back. */
-static int clear_options(struct opening *o, int h, int fd)
+static int clear_options(struct opening *o, int f, int fd)
 {
 	static const struct {
 		int name;
@@ -578,7 +585,8 @@ static int clear_options(struct opening *o, int h, int fd)
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		if (get_int(o, fd, IPPROTO_UDP, table[i].name, &value) == 0 &&
 		    value && set_int(o, fd, IPPROTO_UDP, table[i].name, 0) < 0)
-			return fail(report_of(o, h), table[i].text, -errno);
+			return report_failure(report_of(o, f), table[i].text,
+					      -errno);
 	return 0;
 }
 
@@ -596,52 +604,52 @@ static int set_mapped(struct opening *o, int fd)
 	set_int(o, fd, IPPROTO_IP, IP_PKTINFO, 0);
 	set_int(o, fd, IPPROTO_IP, IP_RECVTOS, 1);
 	if (pmtu >= 0 && set_int(o, fd, IPPROTO_IP, IP_MTU_DISCOVER, pmtu) < 0)
-		return fail(&o->report.v6, "IP_MTU_DISCOVER", -errno);
+		return report_failure(&o->report.v6, "IP_MTU_DISCOVER", -errno);
 	return 0;
 }
 
-static int adopt_half(struct opening *o, int h, int fd)
+static int adopt_family(struct opening *o, int f, int fd)
 {
-	int err = check_fd(o, h, fd);
+	int err = check_fd(o, f, fd);
 
 	if (err == 0)
-		err = read_port(o, h, fd);
+		err = read_port(o, f, fd);
 	if (err == 0)
-		err = set_common(o, h, fd);
-	if (err == 0 && h == HALF_V6)
+		err = set_common(o, f, fd);
+	if (err == 0 && f == FAMILY_V6)
 		err = set_mapped(o, fd);
 	if (err == 0)
-		err = clear_options(o, h, fd);
+		err = clear_options(o, f, fd);
 	return err;
 }
 
-static int adopt_pair(struct opening *o, const int fds[HALVES])
+static int adopt_pair(struct opening *o, const int fds[FAMILIES])
 {
 	int err = 0;
 
-	for (int h = 0; h < HALVES; h++)
-		o->wanted[h] = fds[h] >= 0;
-	if (fds[HALF_V4] < 0 && fds[HALF_V6] < 0)
+	for (int f = 0; f < FAMILIES; f++)
+		o->wanted[f] = fds[f] >= 0;
+	if (fds[FAMILY_V4] < 0 && fds[FAMILY_V6] < 0)
 		err = -EINVAL;
-	for (int h = 0; h < HALVES && err == 0; h++)
-		if (o->wanted[h])
-			err = adopt_half(o, h, fds[h]);
+	for (int f = 0; f < FAMILIES && err == 0; f++)
+		if (o->wanted[f])
+			err = adopt_family(o, f, fds[f]);
 	if (err < 0)
 		return err;
-	for (int h = 0; h < HALVES; h++) {
-		if (o->wanted[h])
-			set_offloads(o, h, fds[h]);
-		o->sock->halves[h].fd = fds[h];
+	for (int f = 0; f < FAMILIES; f++) {
+		if (o->wanted[f])
+			set_offloads(o, f, fds[f]);
+		o->sock->families[f].fd = fds[f];
 	}
 	return 0;
 }
 
 int ug_socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
-			 const int fds[HALVES], const struct ug_options *opt,
+			 const int fds[FAMILIES], const struct ug_options *opt,
 			 struct ug_report *report)
 {
 	struct opening o = { 0 };
-	int err = prepare(&o, sys, opt);
+	int err = make_socket(&o, sys, opt);
 
 	if (err < 0)
 		return err;
@@ -657,7 +665,7 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
 int ug_open_fds(struct ug_socket **out, int fd4, int fd6,
 		const struct ug_options *opt, struct ug_report *report)
 {
-	const int fds[HALVES] = { fd4 < 0 ? -1 : fd4, fd6 < 0 ? -1 : fd6 };
+	const int fds[FAMILIES] = { fd4 < 0 ? -1 : fd4, fd6 < 0 ? -1 : fd6 };
 
 	return ug_socket_adopt_with(&ug_sys_linux, out, fds, opt, report);
 }
@@ -666,6 +674,6 @@ void ug_close(struct ug_socket *sock)
 {
 	if (!sock)
 		return;
-	close_halves(sock);
+	close_families(sock);
 	free_socket(sock);
 }

@@ -21,6 +21,7 @@
 #include "base/bytes.h"
 #include "udpgather/control.h"
 #include "udpgather/endpoint.h"
+#include "udpgather/merging.h"
 #include "udpgather/socket.h"
 #include "udpgather/split.h"
 #include "udpgather/stats.h"
@@ -55,8 +56,9 @@ enum {
  * @next_msg:	the first that was not looked at yet
  * @generation:	of the sources that they teach
  * @current:	the message that is being handed out
- * @turn:	the half that AF_UNSPEC asks first
- * @shut:	a gate was found closed: there may be something none the less
+ * @turn:	the family that AF_UNSPEC asks first
+ * @was_locked_out: merging was being switched off, so a main socket was not
+ *		read: it may have datagrams
  * @counters:	written by the owner, read by anybody
  */
 struct ug_receiver {
@@ -74,7 +76,7 @@ struct ug_receiver {
 	uint32_t generation;
 	struct split current;
 	int turn;
-	bool shut;
+	bool was_locked_out;
 	struct receive_counters counters;
 };
 
@@ -158,11 +160,11 @@ static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 }
 
 /* One system call. Return: messages, or -errno. */
-static int call_fd(struct ug_receiver *r, const struct ug_sys *sys,
-		   struct half *half, int fd)
+static int read_socket(struct ug_receiver *r, const struct ug_sys *sys,
+		       struct family *fam, int fd)
 {
 	/* Partner: the store below; seen late it costs one more call. */
-	if (!atomic_load_explicit(&half->no_recvmmsg, memory_order_relaxed)) {
+	if (!atomic_load_explicit(&fam->no_recvmmsg, memory_order_relaxed)) {
 		receive_count(&r->counters, calls, 1);
 		int n = sys->recvmmsg(fd, r->msgs, r->depth, MSG_DONTWAIT);
 
@@ -170,7 +172,7 @@ static int call_fd(struct ug_receiver *r, const struct ug_sys *sys,
 			return n;
 		if (errno != ENOSYS)
 			return -errno;
-		atomic_store_explicit(&half->no_recvmmsg, true,
+		atomic_store_explicit(&fam->no_recvmmsg, true,
 				      memory_order_relaxed);
 	}
 	receive_count(&r->counters, calls, 1);
@@ -182,23 +184,23 @@ static int call_fd(struct ug_receiver *r, const struct ug_sys *sys,
 	return 1;
 }
 
-/* One system call for the main socket, inside the gate. */
-static int call(struct ug_receiver *r, const struct ug_sys *sys,
-		struct half *half)
+/* One system call for the main socket, with the receive lock. */
+static int read_main(struct ug_receiver *r, const struct ug_sys *sys,
+		     struct family *fam)
 {
-	/* Partner: begin() in merging.c. */
-	if (pthread_rwlock_tryrdlock(&half->gate)) {
-		r->shut = true;
+	/* Partner: begin_switch() in merging.c. */
+	if (pthread_rwlock_tryrdlock(&fam->receive_lock)) {
+		r->was_locked_out = true;
 		return -EAGAIN;
 	}
-	int n = call_fd(r, sys, half, half->fd);
+	int n = read_socket(r, sys, fam, fam->fd);
 
-	pthread_rwlock_unlock(&half->gate);
+	pthread_rwlock_unlock(&fam->receive_lock);
 	return n;
 }
 
 /* Set up the slots that the next call may fill, but only those it has to. */
-static void prepare(struct ug_receiver *r)
+static void set_up_slots(struct ug_receiver *r)
 {
 	for (unsigned int i = 0; i < r->n_msgs; i++) {
 		/* Where nobody expected it: seldom. */
@@ -238,40 +240,40 @@ static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 }
 
 /*
- * The same for a side socket, which never merges, and so needs no gate. A side
+ * The same for a side socket, which never merges, and so needs no lock. A side
  * socket that gave something is read again later.
  */
-static int call_side(struct ug_receiver *r, const struct ug_sys *sys,
-		     struct half *half, unsigned int i)
+static int read_side(struct ug_receiver *r, const struct ug_sys *sys,
+		     struct family *fam, unsigned int i)
 {
-	int n = call_fd(r, sys, half, half->sides.fds[i]);
+	int n = read_socket(r, sys, fam, fam->sides.fds[i]);
 
 	if (n > 0)
-		ug_side_set_input(&half->sides, i);
+		ug_side_set_input(&fam->sides, i);
 	return n;
 }
 
 /*
- * Fill the slots from one half. What waits on the socket besides datagrams
+ * Fill the slots from one family. What waits on the socket besides datagrams
  * (an ICMP error for one that was sent) is counted and passed over.
  *
  * Return: messages; 0 if there are none; -errno.
  */
-static int fill(struct ug_receiver *r, const struct ug_sys *sys,
-		struct half *half)
+static int fill_slots(struct ug_receiver *r, const struct ug_sys *sys,
+		      struct family *fam)
 {
-	int side = ug_side_take_input(&half->sides);
+	int side = ug_side_take_input(&fam->sides);
 
-	prepare(r);
+	set_up_slots(r);
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
-		int n = side < 0 ? call(r, sys, half)
-				 : call_side(r, sys, half, (unsigned int)side);
+		int n = side < 0 ? read_main(r, sys, fam)
+				 : read_side(r, sys, fam, (unsigned int)side);
 
 		switch (n) {
 		case -EAGAIN:
 			if (side < 0)
 				return 0;
-			side = ug_side_take_input(&half->sides);
+			side = ug_side_take_input(&fam->sides);
 			break;
 		case -EINTR:
 			break;
@@ -298,14 +300,14 @@ static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 {
 	r->generation = ug_path_generation(sock->paths);
 	if (family != AF_UNSPEC)
-		return fill(r, sock->sys, ug_family_of(sock, family));
-	for (int i = 0; i < HALVES; i++) {
-		struct half *half = &sock->halves[r->turn];
+		return fill_slots(r, sock->sys, ug_family_of(sock, family));
+	for (int i = 0; i < FAMILIES; i++) {
+		struct family *fam = &sock->families[r->turn];
 
-		r->turn = (r->turn + 1) % HALVES;
-		if (half->fd < 0)
+		r->turn = (r->turn + 1) % FAMILIES;
+		if (fam->fd < 0)
 			continue;
-		int n = fill(r, sock->sys, half);
+		int n = fill_slots(r, sock->sys, fam);
 
 		if (n)
 			return n;
@@ -320,7 +322,7 @@ static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 		       int family, struct ug_view *views, size_t n)
 {
-	r->shut = false;
+	r->was_locked_out = false;
 	for (int tries = 0; tries < MAX_CALLS; tries++) {
 		int got = fill_any(r, sock, family);
 
@@ -335,26 +337,26 @@ static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 }
 
 enum {
-	/* The main socket of a half, and its side sockets. */
+	/* The main socket of a family, and its side sockets. */
 	WAYS = 1 + UG_MAX_SIDE_SOCKETS
 };
 
-/* What a receiver waits for: descriptors, and the half and way of each. */
+/* What a receiver waits for: descriptors, and the family and way of each. */
 struct wait {
-	struct half *halves[HALVES * WAYS];
-	unsigned int ways[HALVES * WAYS];
-	struct pollfd fds[HALVES * WAYS];
+	struct family *families[FAMILIES * WAYS];
+	unsigned int ways[FAMILIES * WAYS];
+	struct pollfd fds[FAMILIES * WAYS];
 	nfds_t n;
 };
 
-static void add_half(struct wait *w, struct half *half)
+static void watch_family(struct wait *w, struct family *fam)
 {
-	for (unsigned int way = 0; way <= half->sides.n; way++) {
-		w->halves[w->n] = half;
+	for (unsigned int way = 0; way <= fam->sides.n; way++) {
+		w->families[w->n] = fam;
 		w->ways[w->n] = way;
 		/* POLLRDHUP: to know a POLLIN that stays (SHUT_RD). */
 		w->fds[w->n++] = (struct pollfd){
-			.fd = ug_family_fd(half, way),
+			.fd = ug_family_fd(fam, way),
 			.events = POLLIN | POLLRDHUP,
 		};
 	}
@@ -363,12 +365,11 @@ static void add_half(struct wait *w, struct half *half)
 static void wait_for(struct wait *w, struct ug_socket *sock, int family)
 {
 	w->n = 0;
-	for (int h = 0; h < HALVES; h++) {
-		struct half *half = &sock->halves[h];
+	for (int f = 0; f < FAMILIES; f++) {
+		struct family *fam = &sock->families[f];
 
-		if (half->fd >= 0 &&
-		    (family == AF_UNSPEC || family == half->family))
-			add_half(w, half);
+		if (fam->fd >= 0 && (family == AF_UNSPEC || family == fam->af))
+			watch_family(w, fam);
 	}
 }
 
@@ -377,16 +378,15 @@ static void note_sides(const struct wait *w)
 {
 	for (nfds_t i = 0; i < w->n; i++)
 		if (w->ways[i] != SIDE_MAIN && w->fds[i].revents)
-			ug_side_set_input(&w->halves[i]->sides, w->ways[i] - 1);
+			ug_side_set_input(&w->families[i]->sides,
+					  w->ways[i] - 1);
 }
 
 /* Drop what is on the error queue. Return: false if it was empty. */
 static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
 {
-	size_t n = 0;
+	size_t n = ug_socket_drop_errors(sys, fd);
 
-	while (n < MAX_ERRORS && ug_socket_drop_error(sys, fd))
-		n++;
 	receive_count(&r->counters, errors, n);
 	return n > 0;
 }
@@ -395,17 +395,19 @@ static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
  * poll(2) woke the receiver, and there was nothing. A datagram that another
  * thread took, or that had a bad checksum, is no reason to be slow. Anything
  * else would wake it at once again: errors that stay until somebody takes them
- * from the error queue, a socket that was shut down, or a closed gate.
+ * from the error queue, a socket that was shut down, or merging that another
+ * thread is switching off.
  */
-static void calm_down(struct ug_receiver *r, const struct ug_sys *sys,
-		      const struct wait *w)
+static void avoid_spinning(struct ug_receiver *r, const struct ug_sys *sys,
+			   const struct wait *w)
 {
 	bool gone = false;
 
 	for (nfds_t i = 0; i < w->n; i++) {
 		short what = w->fds[i].revents;
 
-		if ((what & POLLIN) && !(what & POLLRDHUP) && !r->shut)
+		if ((what & POLLIN) && !(what & POLLRDHUP) &&
+		    !r->was_locked_out)
 			gone = true;
 		if ((what & POLLERR) && drop_errors(r, sys, w->fds[i].fd))
 			gone = true;
@@ -427,7 +429,7 @@ static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
 	int slice = left;
 
 	for (nfds_t i = 0; i < w->n; i++)
-		pending |= ug_merging_is_pending(w->halves[i]);
+		pending |= ug_merging_is_pending(w->families[i]);
 	if (pending && (left < 0 || left > MERGING_QUIET_MS))
 		slice = MERGING_QUIET_MS;
 	receive_count(&r->counters, waits, 1);
@@ -438,7 +440,7 @@ static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
 	if (n)
 		return n > 0 ? 1 : -1;
 	if (pending && slice == MERGING_QUIET_MS)
-		ug_merging_settle(sock, family);
+		ug_merging_switch_off(sock, family);
 	return slice == left ? -1 : 0;
 }
 
@@ -463,7 +465,7 @@ static int receive_later(struct ug_receiver *r, struct ug_socket *sock,
 
 			if (got)
 				return got;
-			calm_down(r, sys, &w);
+			avoid_spinning(r, sys, &w);
 		}
 		/* It was nothing to hand out: wait on, not from the start. */
 		if (timeout_ms < 0)

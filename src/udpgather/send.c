@@ -116,7 +116,7 @@ static void judge_trial(struct sending *s, const struct train *t, bool passed)
 }
 
 /* The kernel took this message. */
-static void took(struct sending *s, const struct train *t)
+static void note_taken(struct sending *s, const struct train *t)
 {
 	struct send_counters *c = &s->batch->counters;
 
@@ -198,7 +198,8 @@ static void open_trial(struct sending *s, const struct train *t, int err)
 }
 
 /* The same, where the train itself may be at fault. */
-static enum verdict split(struct sending *s, const struct train *t, int err)
+static enum verdict suspect_train(struct sending *s, const struct train *t,
+				  int err)
 {
 	struct send_counters *c = &s->batch->counters;
 
@@ -240,10 +241,8 @@ static int time_left(const struct sending *s)
 /* Drop what is on the error queue. Return: false if it was empty. */
 static bool drop_errors(struct sending *s)
 {
-	size_t n = 0;
+	size_t n = ug_socket_drop_errors(s->sock->sys, s->fd);
 
-	while (n < MAX_ERRORS && ug_socket_drop_error(s->sock->sys, s->fd))
-		n++;
 	send_count(&s->batch->counters, pending_errors, n);
 	return n > 0;
 }
@@ -319,7 +318,7 @@ static enum verdict judge_einval(struct sending *s, const struct train *t)
 	if (t->source)
 		return drop_source(s, t);
 	if (t->cnt > 1)
-		return split(s, t, EINVAL);
+		return suspect_train(s, t, EINVAL);
 	return blame(s, t, EINVAL);
 }
 
@@ -354,30 +353,30 @@ static enum verdict judge_other(struct sending *s, const struct train *t,
 	if (err == ENETUNREACH && t->source)
 		return drop_source(s, t);
 	if (t->cnt > 1 && !is_unreachable(err))
-		return split(s, t, err);
+		return suspect_train(s, t, err);
 	return blame(s, t, err);
 }
 
 /* The socket's buffer is full. An urgent message tries the other sockets. */
-static enum verdict judge_full(struct sending *s, struct half *half,
+static enum verdict judge_full(struct sending *s, struct family *fam,
 			       const struct train *t)
 {
 	send_count(&s->batch->counters, full, 1);
-	if (s->batch->is_urgent && s->way < half->sides.n) {
-		s->fd = ug_family_fd(half, ++s->way);
+	if (s->batch->is_urgent && s->way < fam->sides.n) {
+		s->fd = ug_family_fd(fam, ++s->way);
 		return AGAIN;
 	}
 	enum verdict verdict = wait_for(s, true);
 
 	/* Count the bytes also if the kernel took nothing: the endpoint that
 	 * asks for most must be known. */
-	if (verdict == BLOCKED && s->way == SIDE_MAIN && half->sides.n)
-		ug_side_count(&half->sides, t->to, t->bytes);
+	if (verdict == BLOCKED && s->way == SIDE_MAIN && fam->sides.n)
+		ug_side_count(&fam->sides, t->to, t->bytes);
 	return verdict;
 }
 
 /* What to do about the first message that the kernel did not take. */
-static enum verdict judge(struct sending *s, struct half *half,
+static enum verdict judge(struct sending *s, struct family *fam,
 			  const struct train *t, int err)
 {
 	struct send_counters *c = &s->batch->counters;
@@ -387,17 +386,17 @@ static enum verdict judge(struct sending *s, struct half *half,
 		send_count(c, interrupted, 1);
 		return AGAIN;
 	case EAGAIN:
-		return judge_full(s, half, t);
+		return judge_full(s, fam, t);
 	case ENOBUFS:
 	case ENOMEM:
 		return judge_no_buffers(s, t, err);
 	case EIO:
-		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
+		return t->cnt > 1 ? suspect_train(s, t, err) : blame(s, t, err);
 	case EMSGSIZE:
 		/* An ICMP message may have left it, too. */
 		if (may_be_pending(s, t))
 			return AGAIN;
-		return t->cnt > 1 ? split(s, t, err) : blame(s, t, err);
+		return t->cnt > 1 ? suspect_train(s, t, err) : blame(s, t, err);
 	case EINVAL:
 		return judge_einval(s, t);
 	case EADDRNOTAVAIL:
@@ -419,14 +418,14 @@ static enum verdict judge(struct sending *s, struct half *half,
  *
  * Return: how many messages the kernel took, at least 1; or -errno.
  */
-static int call(struct sending *s, struct half *half, size_t k, size_t n)
+static int make_call(struct sending *s, struct family *fam, size_t k, size_t n)
 {
 	const struct ug_sys *sys = s->sock->sys;
 	struct mmsghdr *msgs = s->batch->messages.msgs + k;
 
 	/* Partner: the store below; seen late it costs one more call. */
 	if (n > 1 &&
-	    !atomic_load_explicit(&half->no_sendmmsg, memory_order_relaxed)) {
+	    !atomic_load_explicit(&fam->no_sendmmsg, memory_order_relaxed)) {
 		send_count(&s->batch->counters, calls, 1);
 		int r = sys->sendmmsg(s->fd, msgs, (unsigned int)n,
 				      MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -439,7 +438,7 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
 			return -EAGAIN;
 		if (errno != ENOSYS)
 			return -errno;
-		atomic_store_explicit(&half->no_sendmmsg, true,
+		atomic_store_explicit(&fam->no_sendmmsg, true,
 				      memory_order_relaxed);
 	}
 	send_count(&s->batch->counters, calls, 1);
@@ -454,14 +453,14 @@ static int call(struct sending *s, struct half *half, size_t k, size_t n)
  *
  * Return: the index of that message, or @n; *err is 0, or its -errno.
  */
-static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
-		   int *err)
+static size_t send_up_to_error(struct sending *s, struct family *fam, size_t k,
+			       size_t n, int *err)
 {
 	const struct train *trains = s->batch->messages.trains;
 
 	*err = 0;
 	while (k < n) {
-		int r = call(s, half, k, n - k);
+		int r = make_call(s, fam, k, n - k);
 
 		if (r < 0) {
 			*err = r;
@@ -471,32 +470,32 @@ static size_t push(struct sending *s, struct half *half, size_t k, size_t n,
 		size_t end = k + size_min((size_t)r, n - k);
 
 		for (; k < end; k++)
-			took(s, &trains[k]);
+			note_taken(s, &trains[k]);
 	}
 	return k;
 }
 
-/* What is left of the window for this half gets this status. */
-static void stop_half(struct sending *s, struct half *half, int status)
+/* What is left of the window for this family gets this status. */
+static void stop_family(struct sending *s, struct family *fam, int status)
 {
-	s->stopped[ug_family_index(half)] = status;
+	s->stopped[ug_family_index(fam)] = status;
 	for (size_t i = 0; i < s->n; i++) {
 		const struct ug_endpoint *to =
 			datagram_endpoint(&s->dgrams[i], s->to);
 
 		if (s->status[i] == UG_UNSENT &&
-		    ug_endpoint_family(to) == half->family)
+		    ug_endpoint_family(to) == fam->af)
 			s->status[i] = status;
 	}
 }
 
-static unsigned int way_of(const struct sending *s, const struct half *half,
+static unsigned int way_of(const struct sending *s, const struct family *fam,
 			   const struct train *t)
 {
 	if (s->batch->is_urgent)
 		return s->way;
-	return ug_side_in_use(&half->sides) ? ug_side_way(&half->sides, t->to)
-					    : SIDE_MAIN;
+	return ug_side_in_use(&fam->sides) ? ug_side_way(&fam->sides, t->to)
+					   : SIDE_MAIN;
 }
 
 /*
@@ -504,24 +503,24 @@ static unsigned int way_of(const struct sending *s, const struct half *half,
  *
  * Return: the index of the first message behind it that leaves by another.
  */
-static size_t choose_socket(struct sending *s, struct half *half, size_t k,
+static size_t choose_socket(struct sending *s, struct family *fam, size_t k,
 			    size_t n)
 {
 	const struct train *trains = s->batch->messages.trains;
 
-	s->way = way_of(s, half, &trains[k]);
-	s->fd = ug_family_fd(half, s->way);
-	if (!ug_side_in_use(&half->sides) || s->batch->is_urgent)
+	s->way = way_of(s, fam, &trains[k]);
+	s->fd = ug_family_fd(fam, s->way);
+	if (!ug_side_in_use(&fam->sides) || s->batch->is_urgent)
 		return n;
 	size_t end = k + 1;
 
-	while (end < n && way_of(s, half, &trains[end]) == s->way)
+	while (end < n && way_of(s, fam, &trains[end]) == s->way)
 		end++;
 	return end;
 }
 
 /* The messages @k to @end - 1 are not sent: their socket is full. */
-static void hold(struct sending *s, size_t k, size_t end)
+static void hold_back(struct sending *s, size_t k, size_t end)
 {
 	for (; k < end; k++)
 		finish_train(s, &s->batch->messages.trains[k], HELD);
@@ -532,33 +531,33 @@ static void hold(struct sending *s, size_t k, size_t end)
  *
  * Return: true if other sockets may take more.
  */
-static bool go_on(struct sending *s, struct half *half)
+static bool note_full(struct sending *s, struct family *fam)
 {
-	int h = ug_family_index(half);
+	int f = ug_family_index(fam);
 
-	s->full[h] |= UINT32_C(1) << s->way;
+	s->full[f] |= UINT32_C(1) << s->way;
 	if (s->way == SIDE_MAIN)
-		s->stopped[h] = UG_UNSENT;
-	return ug_side_in_use(&half->sides) && !s->batch->is_urgent;
+		s->stopped[f] = UG_UNSENT;
+	return ug_side_in_use(&fam->sides) && !s->batch->is_urgent;
 }
 
 /*
- * Coalesce and send what is left of the window for one half, until a message
+ * Coalesce and send what is left of the window for one family, until a message
  * has to be made anew.
  *
  * Return: true if there may be more to do.
  */
-static bool send_once(struct sending *s, struct half *half)
+static bool send_once(struct sending *s, struct family *fam)
 {
 	enum ug_reason reason;
-	unsigned int max_segments = ug_segments_now(s->sock, half, &reason);
+	unsigned int max_segments = ug_segments_now(s->sock, fam, &reason);
 	struct coalesce_job job = {
 		.dgrams = s->dgrams,
 		.items = s->batch->items,
 		.status = s->status,
 		.n = s->n,
 		.to = s->to,
-		.family = half->family,
+		.family = fam->af,
 		.max_segments = max_segments,
 		.uneven = reason == UG_REASON_BAD_KERNEL,
 		.paths = s->sock->paths,
@@ -569,30 +568,30 @@ static bool send_once(struct sending *s, struct half *half)
 	size_t n = ug_coalesce(&s->batch->messages, &job), k = 0;
 
 	while (k < n) {
-		size_t end = choose_socket(s, half, k, n);
+		size_t end = choose_socket(s, fam, k, n);
 		int err;
 
-		if (s->full[ug_family_index(half)] >> s->way & 1) {
-			hold(s, k, end);
+		if (s->full[ug_family_index(fam)] >> s->way & 1) {
+			hold_back(s, k, end);
 			k = end;
 			continue;
 		}
-		k = push(s, half, k, end, &err);
+		k = send_up_to_error(s, fam, k, end, &err);
 		if (k == end)
 			continue;
-		switch (judge(s, half, &s->batch->messages.trains[k], -err)) {
+		switch (judge(s, fam, &s->batch->messages.trains[k], -err)) {
 		case NEXT:
 			k++;
 			break;
 		case ANEW:
 			return true;
 		case BLOCKED:
-			if (go_on(s, half))
+			if (note_full(s, fam))
 				break;
-			stop_half(s, half, UG_UNSENT);
+			stop_family(s, fam, UG_UNSENT);
 			return false;
 		case BROKEN:
-			stop_half(s, half, err);
+			stop_family(s, fam, err);
 			return false;
 		case AGAIN:
 		default:
@@ -600,47 +599,46 @@ static bool send_once(struct sending *s, struct half *half)
 		}
 	}
 	return s->batch->messages.truncated &&
-	       !s->stopped[ug_family_index(half)];
+	       !s->stopped[ug_family_index(fam)];
 }
 
 /* Tell the side sockets what was handed over. */
-static void note_handed(struct sending *s, struct half *half)
+static void note_handed(struct sending *s, struct family *fam)
 {
-	bool was_full = s->full[ug_family_index(half)] & 1;
+	bool was_full = s->full[ug_family_index(fam)] & 1;
 	struct side_news news;
 
-	if (!half->sides.n ||
-	    !ug_side_note(&half->sides, s->sock->sys, half->fd, s->handed,
-			  was_full, &news))
+	if (!fam->sides.n || !ug_side_note(&fam->sides, s->sock->sys, fam->fd,
+					   s->handed, was_full, &news))
 		return;
 	send_count(&s->batch->counters, set_aside, 1);
 	ug_socket_tell(s->sock, UG_NOTICE_ENDPOINT_ASIDE, &news.ep, 0,
 		       (int)news.way);
 }
 
-/* Send what is in the window for one half. */
-static void send_half(struct sending *s, int h)
+/* Send what is in the window for one family. */
+static void send_family(struct sending *s, int f)
 {
-	struct half *half = &s->sock->halves[h];
+	struct family *fam = &s->sock->families[f];
 
 	s->way = SIDE_MAIN;
 	s->handed = 0;
-	s->counting = ug_side_is_counting(&half->sides) ? &half->sides : NULL;
-	while (send_once(s, half))
+	s->counting = ug_side_is_counting(&fam->sides) ? &fam->sides : NULL;
+	while (send_once(s, fam))
 		;
-	if (s->full[h])
-		ug_window_release(s, h);
-	note_handed(s, half);
+	if (s->full[f])
+		ug_window_release(s, f);
+	note_handed(s, fam);
 }
 
 static void send_window(struct sending *s)
 {
-	bool busy[HALVES] = { false };
+	bool busy[FAMILIES] = { false };
 
 	ug_window_open(s, busy);
-	for (int h = 0; h < HALVES; h++)
-		if (busy[h])
-			send_half(s, h);
+	for (int f = 0; f < FAMILIES; f++)
+		if (busy[f])
+			send_family(s, f);
 }
 
 size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,

@@ -79,14 +79,14 @@ struct ug_batch {
  * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
  * @woken:	poll(2) has reported room, and the kernel has taken nothing
  *		since
- * @stopped:	for each half: 0; UG_UNSENT if its main socket is blocked;
+ * @stopped:	for each family: 0; UG_UNSENT if its main socket is blocked;
  *		-errno if it is broken. What follows gets this status.
- * @full:	for each half: a bit for each way that is blocked
- * @way:	of the half in work: the way of the next message
+ * @full:	for each family: a bit for each way that is blocked
+ * @way:	of the family in work: the way of the next message
  * @fd:		its descriptor
- * @counting:	side sockets of the half in work while its main socket is
+ * @counting:	side sockets of the family in work while its main socket is
  *		crowded, else NULL
- * @handed:	bytes that the half took, with SIDE_OVERHEAD for each datagram
+ * @handed:	bytes that the family took, with SIDE_OVERHEAD for each datagram
  */
 struct sending {
 	struct ug_socket *sock;
@@ -100,31 +100,31 @@ struct sending {
 	bool has_deadline;
 	int64_t deadline_ms;
 	bool woken;
-	int stopped[HALVES];
-	uint32_t full[HALVES];
+	int stopped[FAMILIES];
+	uint32_t full[FAMILIES];
 	unsigned int way;
 	int fd;
 	struct side_sockets *counting;
 	uint64_t handed;
 };
 
-static inline int ug_family_index(const struct half *half)
+static inline int ug_family_index(const struct family *fam)
 {
-	return half->family == AF_INET ? HALF_V4 : HALF_V6;
+	return fam->af == AF_INET ? FAMILY_V4 : FAMILY_V6;
 }
 
 /**
  * ug_window_open() - make the items of a window
  * @s:		the call, with the window's datagrams
- * @busy:	set to true for each half that has something to send
+ * @busy:	set to true for each family that has something to send
  *
  * A datagram that can be sent gets the status UG_UNSENT, and keeps it until
  * something else is known.
  */
-void ug_window_open(struct sending *s, bool busy[HALVES]);
+void ug_window_open(struct sending *s, bool busy[FAMILIES]);
 
-/* ug_window_release() - the HELD datagrams of half @h become unsent */
-void ug_window_release(struct sending *s, int h);
+/* ug_window_release() - the HELD datagrams of family @f become unsent */
+void ug_window_release(struct sending *s, int f);
 
 /* ug_window_close() - count what was not sent of a window */
 void ug_window_close(const struct sending *s);

@@ -8,7 +8,7 @@
 
 enum {
 	/* Parts of the main buffer. If a quarter has been in use for
-	 * CROWDED_MS, or a half is in use, an endpoint is moved. */
+	 * CROWDED_MS, or half of it is in use, an endpoint is moved. */
 	CROWDED_PART = 4,
 	FULL_PART = 2,
 	CROWDED_MS = 10,

@@ -8,7 +8,7 @@
  * other endpoint by that socket, whatever link leads there. The kernel does not
  * tell whose datagrams wait: SIOCOUTQ counts those of the whole socket.
  *
- * Therefore each half may have, beside its main socket, a few more sockets on
+ * Therefore each family may have, beside its main socket, a few more sockets on
  * the same port: its side sockets. As long as the main socket is not crowded,
  * everything leaves by it. If a quarter of its buffer has been in use for 10
  * ms, or half of it is, the endpoint that was handed most bytes since then is
@@ -65,7 +65,7 @@ struct side_count {
 };
 
 /**
- * struct side_sockets - those of a half, and what is known of its sockets
+ * struct side_sockets - those of a family, and what is known of its sockets
  * @n:		[I] how many there are; 0: nothing below is used
  * @fds:	[I] their descriptors
  * @main_cap:	[I] send buffer of the main socket, as SIOCOUTQ counts
@@ -146,7 +146,7 @@ void ug_side_count(struct side_sockets *s, const struct ug_endpoint *ep,
 		   uint64_t len);
 
 /**
- * ug_side_note() - something was handed to the sockets of a half
+ * ug_side_note() - something was handed to the sockets of a family
  * @s:		its side sockets, at least one
  * @sys:	the system calls
  * @main_fd:	the main socket

@@ -14,29 +14,37 @@
 #error "the build defines UG_VERSION"
 #endif
 
+enum {
+	/* A train of segments up to this size fits nearly every path: if it
+	 * fails with EINVAL, size is not the cause. */
+	SAFE_SEGMENT = 512,
+	/* Queued errors that are dropped at a time. */
+	MAX_ERRORS = 64,
+};
+
 const char *ug_version(void)
 {
 	return UG_VERSION;
 }
 
-struct half *ug_family_of(const struct ug_socket *sock, int family)
+struct family *ug_family_of(const struct ug_socket *sock, int family)
 {
-	const struct half *half;
+	const struct family *fam;
 
 	if (family == AF_INET)
-		half = &sock->halves[HALF_V4];
+		fam = &sock->families[FAMILY_V4];
 	else if (family == AF_INET6)
-		half = &sock->halves[HALF_V6];
+		fam = &sock->families[FAMILY_V6];
 	else
 		return NULL;
-	return half->fd < 0 ? NULL : unconst(half);
+	return fam->fd < 0 ? NULL : unconst(fam);
 }
 
 int ug_fd(const struct ug_socket *sock, int family)
 {
-	const struct half *half = ug_family_of(sock, family);
+	const struct family *fam = ug_family_of(sock, family);
 
-	return half ? half->fd : -EAFNOSUPPORT;
+	return fam ? fam->fd : -EAFNOSUPPORT;
 }
 
 uint16_t ug_port(const struct ug_socket *sock)
@@ -46,23 +54,23 @@ uint16_t ug_port(const struct ug_socket *sock)
 
 int ug_side_fd(const struct ug_socket *sock, int family, unsigned int i)
 {
-	const struct half *half = ug_family_of(sock, family);
+	const struct family *fam = ug_family_of(sock, family);
 
-	if (!half)
+	if (!fam)
 		return -EAFNOSUPPORT;
-	return i < half->sides.n ? half->sides.fds[i] : -ENOENT;
+	return i < fam->sides.n ? fam->sides.fds[i] : -ENOENT;
 }
 
 int ug_side_ready(struct ug_socket *sock, int fd)
 {
-	for (int h = 0; h < HALVES; h++) {
-		struct side_sockets *sides = &sock->halves[h].sides;
+	for (int f = 0; f < FAMILIES; f++) {
+		struct side_sockets *sides = &sock->families[f].sides;
 
 		for (unsigned int i = 0; i < sides->n; i++) {
 			if (sides->fds[i] != fd)
 				continue;
 			ug_side_set_input(sides, i);
-			return sock->halves[h].family;
+			return sock->families[f].af;
 		}
 	}
 	return -ENOENT;
@@ -71,12 +79,11 @@ int ug_side_ready(struct ug_socket *sock, int fd)
 /* Set the mark of all sockets, as far as it can be. Return: 0; -errno. */
 static int set_marks(const struct ug_socket *sock, uint32_t mark)
 {
-	for (int h = 0; h < HALVES; h++) {
-		const struct half *half = &sock->halves[h];
+	for (int f = 0; f < FAMILIES; f++) {
+		const struct family *fam = &sock->families[f];
 
-		for (unsigned int w = 0; half->fd >= 0 && w <= half->sides.n;
-		     w++)
-			if (sock->sys->setsockopt(ug_family_fd(half, w),
+		for (unsigned int w = 0; fam->fd >= 0 && w <= fam->sides.n; w++)
+			if (sock->sys->setsockopt(ug_family_fd(fam, w),
 						  SOL_SOCKET, SO_MARK, &mark,
 						  sizeof(mark)) < 0)
 				return -errno;
@@ -86,12 +93,12 @@ static int set_marks(const struct ug_socket *sock, uint32_t mark)
 
 int ug_set_mark(struct ug_socket *sock, uint32_t mark)
 {
-	int h = sock->halves[HALF_V4].fd >= 0 ? HALF_V4 : HALF_V6;
+	int f = sock->families[FAMILY_V4].fd >= 0 ? FAMILY_V4 : FAMILY_V6;
 	uint32_t old = 0;
 	socklen_t len = sizeof(old);
 
-	if (sock->sys->getsockopt(sock->halves[h].fd, SOL_SOCKET, SO_MARK, &old,
-				  &len) < 0)
+	if (sock->sys->getsockopt(sock->families[f].fd, SOL_SOCKET, SO_MARK,
+				  &old, &len) < 0)
 		return -errno;
 	int err = set_marks(sock, mark);
 
@@ -131,14 +138,14 @@ int ug_set_segments(struct ug_socket *sock, unsigned int max)
 }
 
 unsigned int ug_segments_now(const struct ug_socket *sock,
-			     const struct half *half, enum ug_reason *reason)
+			     const struct family *fam, enum ug_reason *reason)
 {
 	/* Partner: ug_set_segments(). */
 	unsigned int max =
 		atomic_load_explicit(&sock->max_segments, memory_order_relaxed);
 
 	*reason = UG_REASON_NONE;
-	if (!half->can_segment)
+	if (!fam->can_segment)
 		*reason = UG_REASON_UNSUPPORTED;
 	else if (max == UG_SEGMENTS_OFF)
 		*reason = UG_REASON_ASKED;
@@ -154,12 +161,12 @@ unsigned int ug_segments_now(const struct ug_socket *sock,
 int ug_get_segments(const struct ug_socket *sock, int family,
 		    enum ug_reason *reason)
 {
-	const struct half *half = ug_family_of(sock, family);
+	const struct family *fam = ug_family_of(sock, family);
 	enum ug_reason why;
 
-	if (!half)
+	if (!fam)
 		return -EAFNOSUPPORT;
-	unsigned int max = ug_segments_now(sock, half, &why);
+	unsigned int max = ug_segments_now(sock, fam, &why);
 
 	if (reason)
 		*reason = why;
@@ -191,11 +198,18 @@ bool ug_kernel_corrupts_trains(const char *release)
 	return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
 }
 
-bool ug_socket_drop_error(const struct ug_sys *sys, int fd)
+size_t ug_socket_drop_errors(const struct ug_sys *sys, int fd)
 {
-	struct msghdr h = { 0 };
+	size_t n = 0;
 
-	return sys->recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) >= 0;
+	while (n < MAX_ERRORS) {
+		struct msghdr h = { 0 };
+
+		if (sys->recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+			break;
+		n++;
+	}
+	return n;
 }
 
 void ug_socket_tell(struct ug_socket *sock, enum ug_notice notice,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two halves of a port. Members are marked with who may touch them:
+ * A port: a socket for each of two families. Members are marked with who may touch them:
  *	[I]	immutable once ug_open() returned
  *	[a]	atomic, any thread
  */
@@ -16,45 +16,38 @@
 #include "udpgather/sys.h"
 
 enum {
-	HALF_V4,
-	HALF_V6,
-	HALVES,
-	/* A train of segments up to this size fits nearly every path: when it
-	 * fails with EINVAL, size is not the cause. */
-	SAFE_SEGMENT = 512,
+	FAMILY_V4,
+	FAMILY_V6,
+	FAMILIES,
 	/* How long to sleep where there is no event to wait for. */
 	PAUSE_MS = 1,
-	/* How long nothing must come before merging is switched off late. */
-	MERGING_QUIET_MS = 50,
-	/* Queued errors that are dropped at a time. */
-	MAX_ERRORS = 64,
 };
 
 /**
- * struct half - one family of a socket
+ * struct family - one family of a port: its main socket, and its side sockets
  * @fd:		[I] its descriptor, or -1
- * @family:	[I] AF_INET or AF_INET6
+ * @af:	[I] AF_INET or AF_INET6
  * @can_segment: [I] UDP_SEGMENT is known here
  * @can_merge:	[I] UDP_GRO can be read back here
  * @no_sendmmsg: [a] the system call is missing
  * @no_recvmmsg: [a] the same
  * @merging:	[a] UDP_GRO is on; changed under the socket's @switching
  * @merging_wanted: [a] what ug_set_merging() asked for; the same
- * @gate:	held for reading around each receiving system call, for writing
- *		while UDP_GRO is being switched off. Nobody waits for it; see
- *		merging.c.
+ * @receive_lock: held for reading around each receiving system call, for
+ *		writing while UDP_GRO is being switched off. Nobody waits for
+ *		it; see merging.c.
  * @sides:	its side sockets
  */
-struct half {
+struct family {
 	int fd;
-	int family;
+	int af;
 	bool can_segment;
 	bool can_merge;
 	_Atomic bool no_sendmmsg;
 	_Atomic bool no_recvmmsg;
 	_Atomic bool merging;
 	_Atomic bool merging_wanted;
-	pthread_rwlock_t gate;
+	pthread_rwlock_t receive_lock;
 	struct side_sockets sides;
 };
 
@@ -64,7 +57,7 @@ struct half {
  * @paths:	[I] what is known of endpoints; locks by itself
  * @notice:	[I] see struct ug_options
  * @notice_arg:	[I]
- * @halves:	IPv4 and IPv6
+ * @families:	IPv4 and IPv6
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
  * @bad_kernel:	[I] this kernel corrupts trains of one size
@@ -76,22 +69,22 @@ struct ug_socket {
 	void (*notice)(void *arg, enum ug_notice notice,
 		       const struct ug_endpoint *ep, int err, int value);
 	void *notice_arg;
-	struct half halves[HALVES];
+	struct family families[FAMILIES];
 	_Atomic unsigned int max_segments;
 	uint16_t port;
 	bool bad_kernel;
 	pthread_mutex_t switching;
 };
 
-/* ug_family_of() - the open half of a family, or NULL */
-struct half *ug_family_of(const struct ug_socket *sock, int family);
+/* ug_family_of() - an open family, by AF_INET or AF_INET6, or NULL */
+struct family *ug_family_of(const struct ug_socket *sock, int family);
 
 /*
  * ug_segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS; with
  * UG_REASON_BAD_KERNEL a train must end in a shorter one
  */
 unsigned int ug_segments_now(const struct ug_socket *sock,
-			     const struct half *half, enum ug_reason *reason);
+			     const struct family *fam, enum ug_reason *reason);
 
 /**
  * struct lesson - a train that was refused, and whose datagrams passed alone
@@ -138,9 +131,9 @@ void ug_socket_train_passed(struct ug_socket *sock,
 			    const struct ug_endpoint *ep, size_t segment_len);
 
 /* ug_family_fd() - the descriptor of a way: the main socket's, or a side socket's */
-static inline int ug_family_fd(const struct half *half, unsigned int way)
+static inline int ug_family_fd(const struct family *fam, unsigned int way)
 {
-	return way == SIDE_MAIN ? half->fd : half->sides.fds[way - 1];
+	return way == SIDE_MAIN ? fam->fd : fam->sides.fds[way - 1];
 }
 
 /* ug_socket_tell() - call the notice function, if there is one */
@@ -148,39 +141,19 @@ void ug_socket_tell(struct ug_socket *sock, enum ug_notice notice,
 		    const struct ug_endpoint *ep, int err, int value);
 
 /**
- * ug_socket_drop_error() - take an entry from the error queue (IP_RECVERR)
+ * ug_socket_drop_errors() - empty the error queue (IP_RECVERR) of a socket
  * @sys:	the system calls
  * @fd:		the descriptor
  *
- * While there is one, poll(2) says POLLERR at once, and nobody can sleep.
- * Never sleeps. Any thread.
+ * As long as there is an entry, poll(2) returns at once and reports POLLERR.
+ * Drops a bounded number of entries, so that it ends while others come. Never
+ * sleeps. Any thread.
  *
- * Return: true if there was one.
+ * Return: the number of entries that were dropped.
  */
-bool ug_socket_drop_error(const struct ug_sys *sys, int fd);
-
-/* ug_merging_is_pending() - is merging to go off, and still on? Any thread. */
-bool ug_merging_is_pending(const struct half *half);
-
-/**
- * ug_merging_settle() - switch merging off where that was asked for, if possible
- * @sock:	the socket
- * @family:	AF_INET or AF_INET6; AF_UNSPEC for both
- *
- * May sleep for some tens of milliseconds. Any thread, not inside the gate.
- */
-void ug_merging_settle(struct ug_socket *sock, int family);
+size_t ug_socket_drop_errors(const struct ug_sys *sys, int fd);
 
 /* ug_kernel_corrupts_trains() - is this release one of Linux 7.0 to 7.1.4? */
 bool ug_kernel_corrupts_trains(const char *release);
-
-/* ug_socket_open_with() - ug_open() with another table of system calls */
-int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
-			const struct ug_options *opt, struct ug_report *report);
-
-/* ug_socket_adopt_with() - ug_open_fds() with another table of system calls */
-int ug_socket_adopt_with(const struct ug_sys *sys, struct ug_socket **out,
-			 const int fds[HALVES], const struct ug_options *opt,
-			 struct ug_report *report);
 
 #endif /* UDPGATHER_SOCKET_H */

@@ -10,7 +10,7 @@
 /* Properties that all datagrams to one endpoint share. */
 struct route {
 	int err; /* 0, or why nothing can be sent there */
-	int half;
+	int family;
 	size_t limit; /* the most bytes in a datagram */
 };
 
@@ -30,7 +30,7 @@ static struct route route_to(const struct sending *s,
 	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
 		return (struct route){ .err = -EINVAL };
 	return (struct route){
-		.half = v4 ? HALF_V4 : HALF_V6,
+		.family = v4 ? FAMILY_V4 : FAMILY_V6,
 		.limit = v4 ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6,
 	};
 }
@@ -52,7 +52,7 @@ static int64_t measure(const struct ug_datagram *d, size_t limit)
 	return (int64_t)len;
 }
 
-void ug_window_open(struct sending *s, bool busy[HALVES])
+void ug_window_open(struct sending *s, bool busy[FAMILIES])
 {
 	struct route route = { 0 };
 
@@ -63,9 +63,9 @@ void ug_window_open(struct sending *s, bool busy[HALVES])
 
 		if (!i || to != datagram_endpoint(d - 1, s->to))
 			route = route_to(s, to);
-		if (route.err || s->stopped[route.half]) {
-			s->status[i] =
-				route.err ? route.err : s->stopped[route.half];
+		if (route.err || s->stopped[route.family]) {
+			s->status[i] = route.err ? route.err
+						 : s->stopped[route.family];
 			continue;
 		}
 		int64_t len = measure(d, route.limit);
@@ -76,15 +76,15 @@ void ug_window_open(struct sending *s, bool busy[HALVES])
 		}
 		s->status[i] = UG_UNSENT;
 		s->batch->items[i] = (struct item){ .len = (uint32_t)len };
-		busy[route.half] = true;
+		busy[route.family] = true;
 	}
 }
 
-void ug_window_release(struct sending *s, int h)
+void ug_window_release(struct sending *s, int f)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; s->full[h] && i < s->n; i++) {
+	for (size_t i = 0; s->full[f] && i < s->n; i++) {
 		if (s->status[i] != HELD)
 			continue;
 		s->status[i] = UG_UNSENT;

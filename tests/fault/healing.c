@@ -10,7 +10,7 @@
 #include "base/bytes.h"
 #include "tests/fault/sending.h"
 #include "tests/lib/check.h"
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 enum {
 	/* Datagrams of one round of traffic: one train. */

@@ -11,7 +11,8 @@
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/fakesys.h"
-#include "udpgather/socket.h"
+#include "udpgather/merging.h"
+#include "udpgather/open.h"
 
 static struct ug_socket *sock;
 static struct ug_receiver *rcv;
@@ -155,7 +156,7 @@ static void queued_late(void **state)
 		comes_at = at;
 		assert_int_equal(ug_set_merging(sock, false), 0);
 		assert_true(is_on(FAKE_FD4));
-		assert_true(ug_merging_is_pending(&sock->halves[HALF_V4]));
+		assert_true(ug_merging_is_pending(&sock->families[FAMILY_V4]));
 	}
 	comes_at = 0;
 	waiting = false;

@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/fakesys.h"
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 static struct ug_report report;
 
@@ -309,7 +309,7 @@ static void options(void **state)
 
 static int adopt(struct ug_socket **out, int fd4, int fd6)
 {
-	const int fds[HALVES] = { fd4, fd6 };
+	const int fds[FAMILIES] = { fd4, fd6 };
 
 	*out = NULL;
 	fake.open_fds = 2;
@@ -339,7 +339,7 @@ static void adopted(void **state)
 	assert_int_equal(report.v4.err, -ENOENT);
 	ug_close(sock);
 	/* No port, and the wrong family. */
-	const int unbound[HALVES] = { FAKE_FD4, -1 };
+	const int unbound[FAMILIES] = { FAKE_FD4, -1 };
 
 	fake_bound_port[0] = 0;
 	fake.open_fds = 2;

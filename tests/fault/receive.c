@@ -6,7 +6,7 @@
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/fakesys.h"
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 /* A message to come, or an errno instead. */
 struct coming {

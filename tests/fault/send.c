@@ -7,7 +7,7 @@
 #include "tests/fault/sending.h"
 #include "tests/lib/check.h"
 #include "udpgather/endpoint.h"
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 static void plain(void **state)
 {

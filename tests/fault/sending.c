@@ -5,7 +5,7 @@
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 enum {
 	STRIDE = 70000

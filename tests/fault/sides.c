@@ -11,7 +11,7 @@
 #include "tests/fault/sending.h"
 #include "tests/lib/check.h"
 #include "tests/lib/fakelink.h"
-#include "udpgather/socket.h"
+#include "udpgather/open.h"
 
 enum {
 	SIDES = 4,

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The choice of a backend, and the context that calls it. A backend is tried
+ * before its first use; if it fails, libsodium's AEAD takes its place.
+ */
 #include "crypto/aead.h"
 
 #include <stdlib.h>
@@ -6,9 +10,9 @@
 #include "crypto/aead_backend.h"
 
 /*
- * @backend:	who works
- * @ctx:	what it needs, made at the first batch
- * @is_ready:	that has been done
+ * @backend:	the backend in use
+ * @ctx:	its context, made at the first batch; NULL if it needs none
+ * @is_ready:	@backend was tried and @ctx was made
  */
 struct aead {
 	const struct aead_backend *backend;
@@ -17,8 +21,8 @@ struct aead {
 };
 
 /*
- * What can be chosen; without a backend it was not built in. AEAD_BEST has its
- * backend from best_find().
+ * All choices. One without a backend was not built in, except for AEAD_BEST,
+ * whose backend is found by best_find().
  */
 static const struct {
 	const char *word;
@@ -45,18 +49,14 @@ static const struct {
 
 static_assert(ARRAY_LEN(choices) == AEAD_CHOICES, "a word for each choice");
 
-/**
- * best_find() - the fastest backend for this machine
- *
- * By fixed rules, from what was measured (docs/performance.md): a measurement
- * at each start would choose differently on a busy day.
- *
- * Return: the backend.
+/*
+ * The rules follow measurements (docs/performance.md) and are fixed: to
+ * measure at each start would choose differently on a busy day.
  */
 static const struct aead_backend *best_find(void)
 {
 #if defined(__x86_64__) && defined(HAVE_IPSEC_MB)
-	/* Without these its code is behind that of libsodium. */
+	/* Without AVX-512 intel-ipsec-mb is slower than libsodium. */
 	if (__builtin_cpu_supports("avx512f") &&
 	    __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512dq") &&
@@ -120,10 +120,7 @@ const char *aead_get_name(const struct aead *aead)
 	return aead->backend->name;
 }
 
-/**
- * make_ready() - make what the backend needs, or hand over to libsodium's AEAD
- * @aead:	context before its first batch
- */
+/* Give the backend what it needs, or replace it by libsodium's AEAD. */
 static void make_ready(struct aead *aead)
 {
 	const struct aead_backend *backend = aead->backend;

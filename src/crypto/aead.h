@@ -3,12 +3,12 @@
  * ChaCha20-Poly1305 (RFC 8439) with the nonce of WireGuard: four zero bytes,
  * then the 64-bit counter, little endian.
  *
- * Two faces. Data messages go in batches, in place, without additional data,
- * through a backend that is chosen at run time by what the processor has:
- * intel-ipsec-mb with AVX-512, libcrypto where it is not an x86-64, else
- * libsodium. Each worker has a `struct aead` of its own: it holds the scratch
- * memory of the backend and is not to be shared between threads. The few small
- * seals of the handshake carry additional data and go straight to libsodium.
+ * There are two faces. Data messages go in batches, in place and without
+ * additional data, through a backend that is chosen at run time: intel-ipsec-mb
+ * on a processor with AVX-512, libcrypto on a processor that is not an x86-64,
+ * else libsodium. Each thread has a `struct aead` of its own, because it holds
+ * the backend's scratch memory. The fields of handshake messages are few and
+ * small and have additional data; they go straight to libsodium.
  */
 #ifndef CRYPTO_AEAD_H
 #define CRYPTO_AEAD_H
@@ -22,25 +22,24 @@ enum {
 	AEAD_TAG_LEN = 16,
 };
 
-/* Those that AEAD_BEST never is are for comparison. */
+/* Some are never selected by AEAD_BEST, and exist for benchmarks. */
 enum aead_choice {
-	AEAD_BEST,	    /* the fastest there is */
-	AEAD_SODIUM,	    /* libsodium, from its parts */
-	AEAD_SODIUM_WHOLE,  /* libsodium, its AEAD */
-	AEAD_IPSEC_MB,	    /* intel-ipsec-mb, as good as the machine is */
-	AEAD_IPSEC_MB_AVX2, /* intel-ipsec-mb, no more than AVX2 */
-	AEAD_IPSEC_MB_SSE,  /* intel-ipsec-mb, no more than SSE4.2 */
-	AEAD_LIBCRYPTO,	    /* libcrypto, from its parts */
+	AEAD_BEST,	    /* the fastest on this machine */
+	AEAD_SODIUM,	    /* libsodium's ChaCha20 and Poly1305 */
+	AEAD_SODIUM_WHOLE,  /* libsodium's AEAD */
+	AEAD_IPSEC_MB,	    /* intel-ipsec-mb, its best code for this machine */
+	AEAD_IPSEC_MB_AVX2, /* intel-ipsec-mb, its code for AVX2 */
+	AEAD_IPSEC_MB_SSE,  /* intel-ipsec-mb, its code for SSE4.2 */
+	AEAD_LIBCRYPTO,	    /* libcrypto's ChaCha20 and Poly1305 */
 	AEAD_CHOICES
 };
 
 /*
- * One message of a batch. On the wire the tag stands directly behind the text,
- * so there are @len + AEAD_TAG_LEN bytes at @text. Texts of one batch must not
- * overlap.
+ * One message of a batch. The tag stands directly behind the text, so @text has
+ * @len + AEAD_TAG_LEN bytes. Texts of one batch must not overlap.
  *
  * @key:	32 bytes; borrowed for the call
- * @counter:	nonce; never twice with one key for sealing
+ * @counter:	nonce; a key must never seal twice with the same one
  * @text:	any alignment
  * @len:	of the text, without the tag; may be 0
  * @is_authentic: set by aead_open_batch()
@@ -56,38 +55,40 @@ struct aead_msg {
 struct aead;
 
 /**
- * aead_get_word() - what a choice is called on the command line
+ * aead_get_word() - the name of a choice on the command line
  * @choice:	choice
  *
  * Any thread.
  *
- * Return: a word.
+ * Return: the name, a constant.
  */
 const char *aead_get_word(enum aead_choice choice);
 
 /**
- * aead_find_choice() - the reverse
+ * aead_find_choice() - the choice that has a name
  * @choice:	set on success
  * @word:	text
  *
  * Any thread.
  *
- * Return: true if there is such a choice, which may not be built in.
+ * Return: true if there is such a choice; it may not be built in.
  */
 bool aead_find_choice(enum aead_choice *choice, const char *word);
 
-/* aead_is_built_in() - was this backend built in? Its library may still be
+/* aead_is_built_in() - was this choice built in? Its library may still be
  * missing. Any thread. */
 bool aead_is_built_in(enum aead_choice choice);
 
 /**
- * aead_new() - one worker's context
+ * aead_new() - make a context for one thread
  * @choice:	which backend
  *
- * Cheap: what a backend needs is made at the first batch. But a library that is
- * loaded rather than linked is loaded here: only this function opens files.
+ * A backend makes its scratch memory at the first batch, so this is cheap. A
+ * library that is not linked is loaded here, so this opens files; no other
+ * function of the room does.
  *
- * Return: the context; NULL if memory is short or the backend is not there.
+ * Return: the context; NULL if memory is short, or the backend is not built in,
+ * or its library is missing.
  */
 struct aead *aead_new(enum aead_choice choice);
 
@@ -98,19 +99,19 @@ struct aead *aead_new(enum aead_choice choice);
 void aead_free(struct aead *aead);
 
 /**
- * aead_get_name() - which backend works here?
+ * aead_get_name() - the name of the backend that a context uses
  * @aead:	context
  *
- * A backend that finds at the first batch that it cannot run on this machine
- * hands over to libsodium's AEAD, so the name is certain only after that.
+ * If a backend cannot run on this machine, libsodium's AEAD replaces it at the
+ * first batch. The name is certain only after that.
  *
- * Return: a word for the log.
+ * Return: the name, for the log.
  */
 const char *aead_get_name(const struct aead *aead);
 
 /**
  * aead_seal_batch() - encrypt every text in place and write its tag behind it
- * @aead:	the calling worker's context
+ * @aead:	context of the calling thread
  * @msgs:	batch
  * @n:		messages in it, any number
  */
@@ -118,23 +119,23 @@ void aead_seal_batch(struct aead *aead, struct aead_msg *msgs, size_t n);
 
 /**
  * aead_open_batch() - verify every tag and decrypt the texts in place
- * @aead:	the calling worker's context
+ * @aead:	context of the calling thread
  * @msgs:	batch; is_authentic of each is set
  * @n:		messages in it, any number
  *
- * The text of a message that is not authentic is zero afterwards: nothing
- * unverified is left to be used by mistake.
+ * The text of a message that is not authentic is overwritten with zeroes, so
+ * that it cannot be used by mistake.
  *
  * Return: how many are authentic.
  */
 size_t aead_open_batch(struct aead *aead, struct aead_msg *msgs, size_t n);
 
 /**
- * aead_seal() - encrypt and authenticate one piece, with additional data
+ * aead_seal() - encrypt and authenticate a text, with additional data
  * @out:	out: @len bytes of text and the tag
  * @in:		text; NULL if @len is 0
  * @len:	its length
- * @aad:	what is authenticated with it
+ * @aad:	additional data: authenticated, not encrypted
  * @aad_len:	its length
  * @counter:	nonce
  * @key:	key
@@ -146,19 +147,19 @@ void aead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 	       const uint8_t key[AEAD_KEY_LEN]);
 
 /**
- * aead_open() - verify and decrypt one piece, with additional data
- * @out:	out: @len - AEAD_TAG_LEN bytes of text, NULL if that is 0; on
- *		failure nothing of the text is there
+ * aead_open() - verify and decrypt a text, with additional data
+ * @out:	out: @len - AEAD_TAG_LEN bytes of text, NULL if that is 0; none
+ *		of the text on failure
  * @in:		encrypted text and its tag
  * @len:	length of both together, at least AEAD_TAG_LEN
- * @aad:	what was authenticated with it
+ * @aad:	additional data
  * @aad_len:	its length
  * @counter:	nonce
  * @key:	key
  *
  * Any thread.
  *
- * Return: true if it is authentic.
+ * Return: true if the text is authentic.
  */
 bool aead_open(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 	       size_t aad_len, uint64_t counter,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the room: what a backend of the batch face is, and whether one can
- * be trusted.
+ * Private to the room. A backend of the batch face, and the check whether it
+ * can be trusted.
  */
 #ifndef CRYPTO_AEAD_BACKEND_H
 #define CRYPTO_AEAD_BACKEND_H
@@ -15,12 +15,13 @@
 
 /**
  * struct aead_backend - one library behind the batch face
- * @name:	a word for the log
- * @load:	have its library, once for all contexts; false: it is not there.
- *		The only member that may open files. NULL if it is linked
- * @open_ctx:	make what one worker needs and return it; NULL: cannot run here.
- *		The member itself is NULL if nothing is needed
- * @close_ctx:	give it back
+ * @name:	name for the log
+ * @load:	load its library, once for all contexts; false if it is missing.
+ *		The only member that may open files. NULL if the library is
+ *		linked
+ * @open_ctx:	make a context for one thread; returns NULL if the backend
+ *		cannot run here. The member is NULL if no context is needed
+ * @close_ctx:	free that context
  * @seal:	aead_seal_batch() with that context
  * @open:	aead_open_batch() with that context
  */
@@ -43,12 +44,12 @@ extern const struct aead_backend aead_ipsec_mb_sse;
 /**
  * aead_check() - does a backend compute what libsodium's AEAD computes?
  * @backend:	backend
- * @ctx:	what its open_ctx has returned
+ * @ctx:	context from its open_ctx; NULL if it has none
  *
- * Libraries have an implementation for each generation of processors, and what
- * is wrong with one of them nobody would see but the peer.
+ * Libraries have an implementation for each generation of processors. An error
+ * in one of them would show only in messages that the peer cannot read.
  *
- * Return: true if so.
+ * Return: true if it does.
  */
 bool aead_check(const struct aead_backend *backend, void *ctx);
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The self-test of a backend: each length is sealed and opened, and the result
+ * compared with that of libsodium's AEAD.
+ */
 #include "crypto/aead_backend.h"
 
 #include <string.h>
@@ -7,14 +11,7 @@ enum {
 	CHECK_MAX_LEN = 5003
 };
 
-/**
- * agrees_at() - are both directions right for one length?
- * @backend:	backend
- * @ctx:	its context
- * @len:	length, at most CHECK_MAX_LEN
- *
- * Return: true if libsodium comes to the same.
- */
+/* @len is at most CHECK_MAX_LEN. */
 static bool agrees_at(const struct aead_backend *backend, void *ctx,
 		      uint32_t len)
 {
@@ -37,8 +34,8 @@ static bool agrees_at(const struct aead_backend *backend, void *ctx,
 }
 
 /*
- * The lengths take each way through the implementations: none, below, at and
- * above one block, the widths that are done at once, and a rest.
+ * The lengths take every path through an implementation: no text; below, at and
+ * above one block; the widths that vector code does at once; and a remainder.
  */
 bool aead_check(const struct aead_backend *backend, void *ctx)
 {

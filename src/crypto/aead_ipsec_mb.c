@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The backend for x86-64. ChaCha20-Poly1305 is computed within the submission
- * of a job, one job after another; measured with version 1.3, the burst calls
- * win nothing over that and the direct calls lose 20 % at 1,420 bytes. A
- * manager costs 200 KiB, the first one of a process 3.7 MiB and 6 ms (the
- * library tests itself), so it is made when there is a first batch.
+ * The backend on intel-ipsec-mb, for x86-64.
+ *
+ * A message is computed while its job is submitted, one job after another.
+ * Measured with version 1.3, the burst calls are no faster, and the direct
+ * calls are 20 % slower at 1,420 bytes. A manager costs 200 KiB. The first
+ * manager of a process costs 3.7 MiB and 6 ms, because the library tests
+ * itself. So a manager is made at the first batch.
  *
  * The library takes 12 MiB on disk. It is not linked, but loaded if it is
  * chosen, before the process isolates itself; if it is missing, another backend
- * is chosen. It must have the version of the headers, because they define the
+ * is chosen. Its version must be that of the headers, because they define the
  * layout of a manager and of a job.
  */
 #include "crypto/aead_backend.h"
@@ -22,7 +24,7 @@
 #include "crypto/library.h"
 #include "crypto/secret.h"
 
-/* The functions that are called; the members are named like them. */
+/* The functions that are called. The members of `lib` have their names. */
 #define FUNCTIONS(F)        \
 	F(alloc_mb_mgr)     \
 	F(free_mb_mgr)      \
@@ -41,7 +43,6 @@ static struct {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* load_once() - load the library */
 static void load_once(void)
 {
 #define SYMBOL(name) { #name, &lib.name },
@@ -51,11 +52,6 @@ static void load_once(void)
 		library_load(IPSEC_MB_SONAME, symbols, ARRAY_LEN(symbols));
 }
 
-/**
- * load() - see struct aead_backend
- *
- * Return: true if the library is there.
- */
 static bool load(void)
 {
 	pthread_once(&once, load_once);
@@ -63,14 +59,14 @@ static bool load(void)
 }
 
 /*
- * What one batch works with, on the stack of its call and wiped at its end.
+ * The state of one batch, on the stack. It is wiped at the end of the batch.
  *
  * The implementation for AVX2 reads 16 bytes behind the key (version 1.3, seen
- * with a guard page), and a key may be the last thing in its page. So the key
- * is copied to where it has room, once for each run of messages with one key.
+ * with a guard page), and a key may stand at the end of its page. So the key is
+ * copied into a larger buffer, once for each run of messages with one key.
  *
- * @mgr:	manager without jobs under way
- * @key_of:	whose bytes @key has; NULL: nobody's
+ * @mgr:	manager; no job is under way in it
+ * @key_of:	the key that @key is a copy of; NULL if none
  * @key:	the key, and room behind it
  */
 struct run {
@@ -79,11 +75,6 @@ struct run {
 	_Alignas(64) uint8_t key[64];
 };
 
-/**
- * run_init() - before the first message
- * @run:	out
- * @mgr:	manager
- */
 static void run_init(struct run *run, IMB_MGR *mgr)
 {
 	run->mgr = mgr;
@@ -91,10 +82,9 @@ static void run_init(struct run *run, IMB_MGR *mgr)
 	memset(run->key, 0, sizeof(run->key));
 }
 
-/**
- * run_deinit() - after the last message: wipe the key, and what the library
- *	has left of it on the stack (the implementation for SSE does)
- * @run:	run
+/*
+ * Wipe the key, and the copies of it that the library leaves on the stack
+ * (its implementation for SSE does).
  */
 static void run_deinit(struct run *run)
 {
@@ -102,11 +92,6 @@ static void run_deinit(struct run *run)
 	secret_wipe_stack();
 }
 
-/**
- * run_take_key() - have the key of a message in place
- * @run:	run
- * @key:	key
- */
 static void run_take_key(struct run *run, const uint8_t *key)
 {
 	if (run->key_of == key)
@@ -115,17 +100,14 @@ static void run_take_key(struct run *run, const uint8_t *key)
 	run->key_of = key;
 }
 
-/**
- * compute() - encrypt or decrypt one message
- * @run:	run
- * @m:		message
- * @tag:	where the computed tag goes, 16 bytes
- * @dir:	encrypt or decrypt; the tag is of the encrypted text either way
+/*
+ * @tag is the computed tag. The tag is that of the encrypted text in both
+ * directions.
  */
 static void compute(struct run *run, const struct aead_msg *m, uint8_t *tag,
 		    IMB_CIPHER_DIRECTION dir)
 {
-	/* Read in units of 16 bytes by some implementations. */
+	/* Some implementations read 16 bytes. */
 	_Alignas(16) uint8_t iv[16] = { 0 };
 	struct aead_nonce nonce = aead_nonce_make(m->counter);
 	IMB_JOB *job = IMB_GET_NEXT_JOB(run->mgr);
@@ -154,16 +136,10 @@ static void compute(struct run *run, const struct aead_msg *m, uint8_t *tag,
 	job->u.CHACHA20_POLY1305.aad_len_in_bytes = 0;
 
 	job = IMB_SUBMIT_JOB_NOCHECK(run->mgr);
-	/* Anything else would send or hand on unprocessed text. */
+	/* If this did not hold, plain text could be sent. */
 	INVARIANT(job && job->status == IMB_STATUS_COMPLETED);
 }
 
-/**
- * seal_batch() - see struct aead_backend
- * @ctx:	manager
- * @msgs:	batch
- * @n:		messages in it
- */
 static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	struct run run;
@@ -175,17 +151,7 @@ static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 	run_deinit(&run);
 }
 
-/**
- * open_batch() - see struct aead_backend
- * @ctx:	manager
- * @msgs:	batch
- * @n:		messages in it
- *
- * Unlike libsodium the library decrypts whatever comes, so the text of a forged
- * message is wiped here.
- *
- * Return: how many are authentic.
- */
+/* The library decrypts forged messages, too, so their text is wiped here. */
 static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	uint8_t tag[AEAD_TAG_LEN];
@@ -207,12 +173,9 @@ static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 	return n_good;
 }
 
-/**
- * ctx_open() - a manager with one implementation
- * @init:	what chooses the implementation
- *
- * Return: the manager; NULL if memory is short, the machine is too old, or the
- * library's own test fails.
+/*
+ * @init chooses the implementation. Returns NULL if memory is short, the
+ * machine lacks instructions, or the library's own test fails.
  */
 static void *ctx_open(void (*init)(IMB_MGR *mgr))
 {
@@ -229,8 +192,8 @@ static void *ctx_open(void (*init)(IMB_MGR *mgr))
 	    !(mgr->features & IMB_FEATURE_SELF_TEST_PASS))
 		goto err_free_mgr;
 #endif
-	/* The library's own test has run all of its code: 3.5 MiB, of which we
-	 * use little. */
+	/* The library's own test has made all of its code resident: 3.5 MiB, of
+	 * which we use little. */
 	code_release((const void *)(uintptr_t)lib.init_mb_mgr_auto);
 	return mgr;
 
@@ -239,44 +202,26 @@ err_free_mgr:
 	return NULL;
 }
 
-/**
- * init_best() - the best implementation for this machine
- * @mgr:	manager; has an error set if there is none
- */
 static void init_best(IMB_MGR *mgr)
 {
 	lib.init_mb_mgr_auto(mgr, NULL);
 }
 
-/**
- * ctx_open_best() - see struct aead_backend
- *
- * Return: as ctx_open().
- */
 static void *ctx_open_best(void)
 {
 	return ctx_open(init_best);
 }
 
-/**
- * ctx_open_avx2() - see struct aead_backend
- *
- * Return: as ctx_open().
- */
 static void *ctx_open_avx2(void)
 {
-	/* Version 1.3 runs what it is told to run, and dies of it. */
+	/* Version 1.3 does not check the processor: an instruction that it
+	 * lacks would end the process. */
 	if (!__builtin_cpu_supports("avx2") ||
 	    !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("aes"))
 		return NULL;
 	return ctx_open(lib.init_mb_mgr_avx2);
 }
 
-/**
- * ctx_open_sse() - see struct aead_backend
- *
- * Return: as ctx_open().
- */
 static void *ctx_open_sse(void)
 {
 	if (!__builtin_cpu_supports("sse4.2") ||
@@ -285,10 +230,6 @@ static void *ctx_open_sse(void)
 	return ctx_open(lib.init_mb_mgr_sse);
 }
 
-/**
- * ctx_close() - give the manager back
- * @ctx:	manager
- */
 static void ctx_close(void *ctx)
 {
 	lib.free_mb_mgr(ctx);

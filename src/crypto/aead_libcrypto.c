@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libcrypto of OpenSSL 3, which has vector code for more processors than the
- * other libraries, arm64 among them. Its AEAD spends as much on parameters as
- * it does on a small message, so its ChaCha20 and its Poly1305 are put together
- * here (see aead_parts.h).
+ * The backend on libcrypto of OpenSSL 3, which has vector code for more
+ * processors than the other libraries, arm64 among them. Its AEAD spends as
+ * much time on parameters as on a small message, so its ChaCha20 and its
+ * Poly1305 are used one by one (aead_parts.h).
  *
- * The library costs 3 MiB of resident memory once it is used, and half of that
- * by being there. So it is not linked but loaded, in the process that wants it
- * and before it shuts itself in: afterwards nothing here opens a file. Its
- * configuration is not read, and it does nothing at exit.
+ * The library costs 3 MiB of resident memory when it is used, and half of that
+ * when it is only linked. So it is loaded in the processes that choose it,
+ * before they isolate themselves: afterwards nothing here opens a file. The
+ * library's configuration file is not read, and it does nothing at exit.
  */
 #include "crypto/aead_backend.h"
 
@@ -22,7 +22,7 @@
 #include "crypto/aead_parts.h"
 #include "crypto/library.h"
 
-/* What is called; the members are named like the functions. */
+/* The functions that are called. The members of `lib` have their names. */
 #define FUNCTIONS(F)           \
 	F(OPENSSL_init_crypto) \
 	F(EVP_CIPHER_fetch)    \
@@ -50,8 +50,8 @@ static struct {
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /**
- * struct libcrypto - one worker's context
- * @parts:	what works
+ * struct libcrypto - the context of one thread
+ * @parts:	the AEAD from ChaCha20 and Poly1305
  * @cipher:	ChaCha20 with the current key, or with zeroes
  * @mac:	Poly1305
  */
@@ -61,7 +61,6 @@ struct libcrypto {
 	EVP_MAC_CTX *mac;
 };
 
-/* load_once() - load the library and set it up */
 static void load_once(void)
 {
 #define SYMBOL(name) { #name, &lib.name },
@@ -74,22 +73,13 @@ static void load_once(void)
 					NULL) == 1;
 }
 
-/**
- * load() - see struct aead_backend
- *
- * Return: true if the library is there.
- */
 static bool load(void)
 {
 	pthread_once(&once, load_once);
 	return lib.is_loaded;
 }
 
-/**
- * take_key() - see struct aead_parts
- * @ctx:	struct libcrypto
- * @key:	key; NULL: none
- */
+/* NULL replaces the key by zeroes. */
 static void take_key(void *ctx, const uint8_t *key)
 {
 	static const uint8_t none[AEAD_KEY_LEN];
@@ -99,14 +89,6 @@ static void take_key(void *ctx, const uint8_t *key)
 					  NULL, NULL) == 1);
 }
 
-/**
- * crypt() - see struct aead_parts
- * @ctx:	struct libcrypto
- * @buf:	in and out
- * @len:	length
- * @nonce:	nonce
- * @block:	where the stream begins
- */
 static void crypt(void *ctx, uint8_t *buf, size_t len,
 		  const struct aead_nonce *nonce, uint32_t block)
 {
@@ -118,7 +100,7 @@ static void crypt(void *ctx, uint8_t *buf, size_t len,
 	int done;
 
 	static_assert(sizeof(iv) == 16, "EVP_chacha20(3)");
-	/* Anything else would send or hand on unprocessed text. */
+	/* If these did not hold, plain text could be sent. */
 	INVARIANT(lib.EVP_EncryptInit_ex2(lc->cipher, NULL, NULL,
 					  (const uint8_t *)&iv, NULL) == 1);
 	INVARIANT(lib.EVP_EncryptUpdate(lc->cipher, buf, &done, buf,
@@ -126,16 +108,6 @@ static void crypt(void *ctx, uint8_t *buf, size_t len,
 	INVARIANT((size_t)done == len);
 }
 
-/**
- * mac() - see struct aead_parts
- * @ctx:	struct libcrypto
- * @key:	one-time key
- * @head:	whole blocks
- * @head_len:	length
- * @tail:	the rest
- * @tail_len:	length
- * @tag:	out
- */
 static void mac(void *ctx, const uint8_t *key, const uint8_t *head,
 		size_t head_len, const uint8_t *tail, size_t tail_len,
 		uint8_t *tag)
@@ -150,17 +122,13 @@ static void mac(void *ctx, const uint8_t *key, const uint8_t *head,
 	INVARIANT(len == AEAD_TAG_LEN);
 }
 
-/**
- * open_cipher() - ChaCha20
- *
- * Return: a context without a key; NULL: there is none.
- */
+/* ChaCha20 without a key; NULL if the library lacks it. */
 static EVP_CIPHER_CTX *open_cipher(void)
 {
 	EVP_CIPHER *cipher = lib.EVP_CIPHER_fetch(NULL, "ChaCha20", NULL);
 	EVP_CIPHER_CTX *ctx = cipher ? lib.EVP_CIPHER_CTX_new() : NULL;
 
-	/* The context keeps what it needs of it. */
+	/* The context holds a reference of its own to the cipher. */
 	if (ctx &&
 	    lib.EVP_EncryptInit_ex2(ctx, cipher, NULL, NULL, NULL) != 1) {
 		lib.EVP_CIPHER_CTX_free(ctx);
@@ -170,11 +138,7 @@ static EVP_CIPHER_CTX *open_cipher(void)
 	return ctx;
 }
 
-/**
- * open_mac() - Poly1305
- *
- * Return: a context; NULL: there is none.
- */
+/* Poly1305; NULL if the library lacks it. */
 static EVP_MAC_CTX *open_mac(void)
 {
 	EVP_MAC *mac = lib.EVP_MAC_fetch(NULL, "POLY1305", NULL);
@@ -184,10 +148,6 @@ static EVP_MAC_CTX *open_mac(void)
 	return ctx;
 }
 
-/**
- * ctx_close() - see struct aead_backend
- * @ctx:	context
- */
 static void ctx_close(void *ctx)
 {
 	struct libcrypto *lc = ctx;
@@ -197,12 +157,6 @@ static void ctx_close(void *ctx)
 	free(lc);
 }
 
-/**
- * ctx_open() - see struct aead_backend
- *
- * Return: the context; NULL if memory is short or the library lacks an
- * algorithm.
- */
 static void *ctx_open(void)
 {
 	struct libcrypto *lc =

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * ChaCha20-Poly1305 from the two parts of a library; aead_parts.h says why.
+ *
+ * For each message: make block 0 and the stream for the text in one call,
+ * exclusive-or the text, and make the tag of the encrypted text. A text longer
+ * than the buffer for the stream is encrypted in place from there on. The
+ * stream and the key are wiped at the end of the batch.
+ */
 #include "crypto/aead_parts.h"
 
 #include <string.h>
@@ -10,15 +18,9 @@ enum {
 	MAC_BLOCK_LEN = 16,
 };
 
-/* As wide as every x86-64 and arm64 has it. */
+/* Every x86-64 and arm64 has vectors of this width. */
 typedef uint8_t vector __attribute__((vector_size(16)));
 
-/**
- * xor_stream() - encrypt or decrypt with a stream that is there already
- * @text:	in and out
- * @stream:	as long
- * @len:	length
- */
 static void xor_stream(uint8_t *text, const uint8_t *stream, size_t len)
 {
 	size_t i = 0;
@@ -34,14 +36,9 @@ static void xor_stream(uint8_t *text, const uint8_t *stream, size_t len)
 		text[i] ^= stream[i];
 }
 
-/**
- * round_len() - how much stream to make for so much
- * @len:	bytes that are needed, at most AEAD_STREAM_CAP
- * @unit:	see struct aead_parts
- *
- * One or two blocks behind whole units are cheaper alone.
- *
- * Return: @len or more, at most AEAD_STREAM_CAP.
+/*
+ * How much stream to make if @len bytes are needed. One or two blocks beyond
+ * whole units are cheaper alone than as part of another unit.
  */
 static size_t round_len(size_t len, size_t unit)
 {
@@ -50,14 +47,7 @@ static size_t round_len(size_t len, size_t unit)
 	return rest > 2 * AEAD_BLOCK_LEN ? len - rest + unit : len;
 }
 
-/**
- * make_stream() - the stream of a message, or its beginning
- * @p:		parts
- * @m:		message
- * @nonce:	its nonce
- *
- * Return: how many bytes of the text it is for.
- */
+/* Returns for how many bytes of the text there is a stream now. */
 static size_t make_stream(struct aead_parts *p, const struct aead_msg *m,
 			  const struct aead_nonce *nonce)
 {
@@ -77,13 +67,7 @@ static size_t make_stream(struct aead_parts *p, const struct aead_msg *m,
 	return part;
 }
 
-/**
- * crypt() - encrypt or decrypt a text whose stream was begun
- * @p:		parts
- * @m:		message
- * @nonce:	its nonce
- * @part:	what make_stream() has returned
- */
+/* @part is what make_stream() has returned. */
 static void crypt(struct aead_parts *p, const struct aead_msg *m,
 		  const struct aead_nonce *nonce, size_t part)
 {
@@ -93,16 +77,12 @@ static void crypt(struct aead_parts *p, const struct aead_msg *m,
 			 AEAD_STREAM_CAP / AEAD_BLOCK_LEN);
 }
 
-/**
- * make_tag() - the tag of an encrypted text (RFC 8439, section 2.8)
- * @p:		parts, with the message's stream
- * @m:		message
- * @tag:	out, 16 bytes
- */
+/* RFC 8439, section 2.8. The stream of the message has been made. */
 static void make_tag(struct aead_parts *p, const struct aead_msg *m,
 		     uint8_t *tag)
 {
-	/* A rest of the text, padded; length of additional data; length. */
+	/* The end of the text, padded; the length of no additional data; the
+	 * length of the text. */
 	uint8_t tail[2 * MAC_BLOCK_LEN] = { 0 };
 	size_t rest = m->len % MAC_BLOCK_LEN;
 	size_t tail_len = (rest ? 2 : 1) * MAC_BLOCK_LEN;
@@ -113,10 +93,7 @@ static void make_tag(struct aead_parts *p, const struct aead_msg *m,
 	p->mac(p->lib, p->stream, m->text, m->len - rest, tail, tail_len, tag);
 }
 
-/**
- * finish() - leave no key and no stream behind
- * @p:		parts, after a batch
- */
+/* Leave no key and no stream behind. */
 static void finish(struct aead_parts *p)
 {
 	if (p->key_of)

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the room: the AEAD of RFC 8439 out of a library's ChaCha20 and its
- * Poly1305.
+ * Private to the room. The AEAD of RFC 8439, made of a library's ChaCha20 and
+ * its Poly1305.
  *
- * Libraries that have both also have the AEAD, and put it together at a price:
- * one call for the block that gives Poly1305 its key, one for the text, where
- * the vector code computes 512 bytes at a time and what remains goes block by
- * block. At 1,420 bytes that is a third of the whole. Here one call makes the
- * key's block and the whole stream, rounded up to what the vector code likes,
- * and the surplus is thrown away. No cipher is computed here: what is left to
- * do is an exclusive or, and the padding that the RFC puts between text and
- * lengths.
+ * Libraries that have both also have the whole AEAD, but pay for it. They make
+ * one call for the block of ChaCha20 that gives Poly1305 its key, and another
+ * call for the text. The vector code computes 512 bytes at a time, and the rest
+ * block by block. At 1,420 bytes that takes a third of the time. Here a single
+ * call makes the key's block and the whole stream, rounded up to a width of the
+ * vector code, and what is too much is not used. This file computes no cipher.
+ * It does the exclusive or, and the padding that the RFC puts between the text
+ * and the lengths.
  */
 #ifndef CRYPTO_AEAD_PARTS_H
 #define CRYPTO_AEAD_PARTS_H
@@ -19,24 +19,25 @@
 
 enum {
 	AEAD_BLOCK_LEN = 64,
-	/* Bytes of stream that are made in the first call. */
+	/* Most bytes of stream that are made in the first call. */
 	AEAD_STREAM_CAP = 4096,
 };
 
 /**
- * struct aead_parts - what one worker needs
- * @take_key:	have this key for the following calls of @crypt; called before
- *		the first one of a batch and when the key changes. At the end of
- *		the batch it is called with NULL: keep no key
- * @crypt:	ChaCha20 in place, from the given block of the stream on
- * @mac:	Poly1305 of two pieces; the first one is of whole blocks
- * @lib:	what these calls want
- * @unit:	bytes that @crypt computes in hardly more time than a part of
- *		them; AEAD_BLOCK_LEN: it has no such step
- * @key_of:	whose key was taken; NULL: none
- * @n_used:	bytes of @stream that are to be wiped
- * @stream:	block 0, whose first half is the key of Poly1305, and what
- *		follows
+ * struct aead_parts - the context of one thread
+ * @take_key:	use this key in the next calls of @crypt. Called before the
+ *		first one of a batch and when the key changes. Called with NULL
+ *		at the end of the batch: keep no key
+ * @crypt:	ChaCha20 in place, from block @block of the stream on
+ * @mac:	Poly1305 of @head and @tail; @head has whole blocks
+ * @lib:	first argument of these calls
+ * @unit:	bytes that vector code computes at once: @crypt takes nearly as
+ *		long for a part of them. AEAD_BLOCK_LEN if there is no vector
+ *		code
+ * @key_of:	the key that @take_key had last; NULL if none
+ * @n_used:	bytes of @stream to be wiped at the end of the batch
+ * @stream:	block 0, whose first half is the key of Poly1305, and the blocks
+ *		for the text
  */
 struct aead_parts {
 	void (*take_key)(void *lib, const uint8_t *key);
@@ -52,10 +53,10 @@ struct aead_parts {
 	_Alignas(64) uint8_t stream[AEAD_STREAM_CAP];
 };
 
-/* aead_parts_seal() - see struct aead_backend; @ctx is a struct aead_parts */
+/* aead_parts_seal() - a backend's seal; @ctx is a struct aead_parts */
 void aead_parts_seal(void *ctx, struct aead_msg *msgs, size_t n);
 
-/* aead_parts_open() - see struct aead_backend; @ctx is a struct aead_parts */
+/* aead_parts_open() - a backend's open; @ctx is a struct aead_parts */
 size_t aead_parts_open(void *ctx, struct aead_msg *msgs, size_t n);
 
 #endif /* CRYPTO_AEAD_PARTS_H */

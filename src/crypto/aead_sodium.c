@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The portable backends, and the face with additional data. libsodium has vector
- * code for x86-64 alone: there its ChaCha20 and its Poly1305 are put together
- * (see aead_parts.h), elsewhere its AEAD is as good.
+ * The backends on libsodium, and the face with additional data. libsodium has
+ * vector code for x86-64 only: there its ChaCha20 and its Poly1305 are used one
+ * by one (aead_parts.h); on other processors its AEAD is as fast.
  */
 #include "crypto/aead_backend.h"
 
@@ -10,25 +10,18 @@
 #include <stdlib.h>
 
 #include "crypto/aead_parts.h"
+#include "crypto/secret.h"
 
 /**
  * struct sodium_parts - the context of the parts
- * @parts:	what works
- * @key:	borrowed for the batch
+ * @parts:	the AEAD from ChaCha20 and Poly1305
+ * @key:	the current key, borrowed for the batch; NULL between batches
  */
 struct sodium_parts {
 	struct aead_parts parts;
 	const uint8_t *key;
 };
 
-#include "crypto/secret.h"
-
-/**
- * seal_batch() - see struct aead_backend
- * @ctx:	not used
- * @msgs:	batch
- * @n:		messages in it
- */
 static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	(void)ctx;
@@ -43,14 +36,6 @@ static void seal_batch(void *ctx, struct aead_msg *msgs, size_t n)
 	secret_wipe_stack();
 }
 
-/**
- * open_batch() - see struct aead_backend
- * @ctx:	not used
- * @msgs:	batch
- * @n:		messages in it
- *
- * Return: how many are authentic.
- */
 static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 {
 	size_t n_good = 0;
@@ -60,7 +45,7 @@ static size_t open_batch(void *ctx, struct aead_msg *msgs, size_t n)
 		struct aead_msg *m = &msgs[i];
 		struct aead_nonce nonce = aead_nonce_make(m->counter);
 
-		/* On failure libsodium leaves zeroes where the text was. */
+		/* On failure libsodium overwrites the text with zeroes. */
 		m->is_authentic =
 			crypto_aead_chacha20poly1305_ietf_decrypt_detached(
 				m->text, NULL, m->text, m->len,
@@ -78,11 +63,6 @@ const struct aead_backend aead_sodium_whole = {
 	.open = open_batch,
 };
 
-/**
- * take_key() - see struct aead_parts
- * @lib:	struct sodium_parts
- * @key:	key
- */
 static void take_key(void *lib, const uint8_t *key)
 {
 	struct sodium_parts *ctx = lib;
@@ -90,14 +70,6 @@ static void take_key(void *lib, const uint8_t *key)
 	ctx->key = key;
 }
 
-/**
- * crypt() - see struct aead_parts
- * @lib:	struct sodium_parts
- * @buf:	in and out
- * @len:	length
- * @nonce:	nonce
- * @block:	where the stream begins
- */
 static void crypt(void *lib, uint8_t *buf, size_t len,
 		  const struct aead_nonce *nonce, uint32_t block)
 {
@@ -107,16 +79,6 @@ static void crypt(void *lib, uint8_t *buf, size_t len,
 		buf, buf, len, (const uint8_t *)nonce, block, ctx->key);
 }
 
-/**
- * mac() - see struct aead_parts
- * @lib:	not used
- * @key:	one-time key
- * @head:	whole blocks
- * @head_len:	length
- * @tail:	the rest
- * @tail_len:	length
- * @tag:	out
- */
 static void mac(void *lib, const uint8_t *key, const uint8_t *head,
 		size_t head_len, const uint8_t *tail, size_t tail_len,
 		uint8_t *tag)
@@ -130,11 +92,6 @@ static void mac(void *lib, const uint8_t *key, const uint8_t *head,
 	crypto_onetimeauth_poly1305_final(&state, tag);
 }
 
-/**
- * ctx_open() - see struct aead_backend
- *
- * Return: the context; NULL if memory is short.
- */
 static void *ctx_open(void)
 {
 	struct sodium_parts *ctx =

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The functions of the paper over libb2's BLAKE2s. All intermediate values may
+ * be keys, so they are wiped.
+ */
 #include "crypto/blake2s.h"
 
 #include <blake2.h>

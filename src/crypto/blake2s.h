@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * BLAKE2s (RFC 7693) and what WireGuard builds of it (paper, section 5.4):
- * HASH is the plain hash of 32 bytes, MAC the keyed hash of 16 bytes (cookies
- * and macs), HMAC is RFC 2104 over the plain hash, and KDF_n is RFC 5869 with
- * that HMAC, the input key material first extracted, then expanded to n outputs
- * of 32 bytes without further info.
+ * BLAKE2s (RFC 7693) and the functions that WireGuard builds on it (paper,
+ * section 5.4). HASH is the plain hash of 32 bytes. MAC is the keyed hash of 16
+ * bytes, for macs and cookies. HMAC is RFC 2104 with the plain hash. KDF_n is
+ * RFC 5869 with that HMAC: it extracts a key from the input, and expands that
+ * to n outputs of 32 bytes, with empty info.
  */
 #ifndef CRYPTO_BLAKE2S_H
 #define CRYPTO_BLAKE2S_H
@@ -18,12 +18,12 @@ enum {
 };
 
 /**
- * blake2s_hash() - hash of one piece after another
+ * blake2s_hash() - the hash of two pieces, one after the other
  * @out:	out; may be one of the inputs
  * @a:		the first piece
  * @a_len:	its length
  * @b:		the second piece
- * @b_len:	its length; 0: there is none
+ * @b_len:	its length; 0 if there is none
  */
 void blake2s_hash(uint8_t out[BLAKE2S_HASH_LEN], const void *a, size_t a_len,
 		  const void *b, size_t b_len);
@@ -53,8 +53,8 @@ void blake2s_hmac(uint8_t out[BLAKE2S_HASH_LEN], const void *key,
 /**
  * blake2s_kdf() - KDF_1, KDF_2 and KDF_3 of the paper
  * @out1:	first output
- * @out2:	second output, or NULL: there is no more
- * @out3:	third output, or NULL
+ * @out2:	second output, or NULL if one is wanted
+ * @out3:	third output, or NULL if two are wanted
  * @key:	chaining key (the salt of RFC 5869); may be an output
  * @in:		input key material; may be an output
  * @in_len:	its length

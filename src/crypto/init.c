@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The start of the libraries. Each function of a library is called once with a
+ * key that is not secret, because the first call of it goes through the loader.
+ */
 #include "crypto/init.h"
 
 #include <errno.h>
@@ -14,7 +18,7 @@
 #include "crypto/x25519.h"
 #include "crypto/xaead.h"
 
-/* libsodium ends the program by abort(3) else, without a word. */
+/* Called by libsodium instead of abort(3), which would print nothing. */
 static void end(void)
 {
 	fputs("wiregather: libsodium cannot go on: no random numbers?\n",
@@ -22,12 +26,9 @@ static void end(void)
 	_exit(EXIT_FAILURE);
 }
 
-/**
- * warm_up_batch() - what warm_up() does, for the batch face over libsodium
- *
- * Another backend works with keys of its own before it gets any.
- *
- * Return: true if what was sealed could be opened.
+/*
+ * The same for the batch face over libsodium. Other backends work with keys
+ * of their own before they get one (aead_check()).
  */
 static bool warm_up_batch(void)
 {
@@ -45,14 +46,10 @@ static bool warm_up_batch(void)
 	return is_good;
 }
 
-/**
- * warm_up() - call everything once, with keys that are none
- *
- * Libraries that were linked for it look up the functions they call at the
- * first call, and the loader saves the vector registers to the stack
- * meanwhile. What is in them then must not be somebody's key.
- *
- * Return: true if what was sealed could be opened.
+/*
+ * The loader looks up a library's function at the first call of it, if the
+ * library was linked for that, and saves the vector registers to the stack
+ * meanwhile. They must not hold a secret key then.
  */
 static bool warm_up(void)
 {

@@ -3,9 +3,10 @@
 #define CRYPTO_INIT_H
 
 /**
- * crypto_init() - let the libraries choose their implementations, and try them
+ * crypto_init() - prepare the libraries, and call each function of them once
  *
- * Call it once, before anything else of this room and before other threads.
+ * Call this once, before any other function of this room, and before other
+ * threads are made.
  *
  * Return: 0; -EIO if libsodium cannot work here.
  */

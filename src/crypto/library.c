@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A library loaded by dlopen(3). RTLD_LOCAL keeps its other symbols out of the
- * way of the program's own; RTLD_NOW has the loader do all its work at once,
- * since no file can be opened later.
+ * A library loaded by dlopen(3). RTLD_LOCAL keeps the library's symbols apart
+ * from the program's own. With RTLD_NOW the loader does all its work at once,
+ * because no file can be opened later.
  */
 #include "crypto/library.h"
 
@@ -23,7 +23,7 @@ bool library_load(const char *soname, const struct library_symbol *symbols,
 			dlclose(handle);
 			return false;
 		}
-		/* POSIX: a function's address fits a pointer to void. */
+		/* POSIX: the address of a function fits a pointer to void. */
 		memcpy(symbols[i].function, &symbol, sizeof(symbol));
 	}
 	return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A shared library that is loaded only if it is used. The program starts
- * without it, and a package need not depend on it.
+ * without the library, and a package need not depend on it.
  */
 #ifndef CRYPTO_LIBRARY_H
 #define CRYPTO_LIBRARY_H
@@ -10,9 +10,10 @@
 #include <stddef.h>
 
 /**
- * struct library_symbol - a function to be found
+ * struct library_symbol - a function to look up
  * @name:	its name in the library
- * @function:	the address of a pointer to a function of its type; set
+ * @function:	address of a pointer to a function of that type; the pointer is
+ *		set
  */
 struct library_symbol {
 	const char *name;
@@ -21,12 +22,13 @@ struct library_symbol {
 
 /**
  * library_load() - load a library and find functions in it
- * @soname:	its name with the version, looked for by the loader's own path
+ * @soname:	its name with the version; the loader looks for it in its own
+ *		path
  * @symbols:	the functions
  * @n:		how many
  *
- * The library stays loaded until the process ends. It opens files, so it has to
- * be done before the process isolates itself. Any thread.
+ * The library stays loaded until the process ends. This opens files, so call it
+ * before the process isolates itself. Any thread.
  *
  * Return: true if the library and all functions are there.
  */

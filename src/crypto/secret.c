@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Pools of memory for secrets. A free slot holds the link to the next free one
+ * and is zero otherwise; a slot is wiped when it is given back. Slots are taken
+ * from the first region that has room, so that the last regions become empty
+ * and can be unmapped.
+ */
 #include "crypto/secret.h"
 
 #include <errno.h>
@@ -22,7 +28,7 @@ enum {
 	SLOT_ALIGN = 16
 };
 
-/* What a slot holds while it is free; everything behind it is zero. */
+/* The contents of a free slot; the rest of it is zero. */
 struct free_slot {
 	struct free_slot *next;
 };
@@ -39,14 +45,14 @@ struct region {
 };
 
 /*
- * @lock:		everything below
- * @slot_len:		immutable
- * @backing:		SECRET_PRIVATE once it is known that there is no memfd_secret
- * @n_empty:		regions without a used slot: none or one
- * @n_full:		the first so many regions have no free slot
- * @regions:		in no order
- * @was_refused:	a region could not be locked, and nobody has asked yet
- * @is_reported:	somebody has asked
+ * @lock:		held for all members but @slot_len
+ * @slot_len:		immutable after secret_pool_new()
+ * @backing:		SECRET_PRIVATE once memfd_secret(2) was found missing
+ * @n_empty:		regions without a used slot: 0 or 1
+ * @n_full:		this many regions, from the first on, have no free slot
+ * @regions:		the regions, in no order
+ * @was_refused:	a region could not be locked
+ * @is_reported:	secret_pool_take_refusal() has told so
  */
 struct secret_pool {
 	pthread_mutex_t lock;
@@ -60,11 +66,9 @@ struct secret_pool {
 	bool is_reported;
 };
 
-/**
- * region_map_memfd() - a region that the kernel itself does not map
- * @is_missing:	set to whether this system has none, now and later
- *
- * Return: the region; NULL if the system has none to give.
+/*
+ * A region that the kernel's own map leaves out. @is_missing is set to
+ * whether the system lacks memfd_secret(2), now and later.
  */
 static void *region_map_memfd(bool *is_missing)
 {
@@ -81,8 +85,8 @@ static void *region_map_memfd(bool *is_missing)
 	if (p == MAP_FAILED)
 		return NULL;
 	/*
-	 * A shared mapping in a child would be the parent's keys: without
-	 * DONTFORK this is worse than private memory.
+	 * A child would share the mapping and see the parent's keys. Without
+	 * MADV_DONTFORK this is worse than private memory.
 	 */
 	if (madvise(p, SECRET_REGION_LEN, MADV_DONTFORK) < 0) {
 		munmap(p, SECRET_REGION_LEN);
@@ -91,11 +95,9 @@ static void *region_map_memfd(bool *is_missing)
 	return p;
 }
 
-/**
- * region_map_private() - a region of ordinary memory, as closed as it gets
- * @is_locked:	set to whether it is kept out of the swap
- *
- * Return: the region; NULL if memory is short.
+/*
+ * A region of ordinary memory. @is_locked tells whether it stays out of the
+ * swap.
  */
 static void *region_map_private(bool *is_locked)
 {
@@ -105,17 +107,16 @@ static void *region_map_private(bool *is_locked)
 	if (p == MAP_FAILED)
 		return NULL;
 	*is_locked = mlock(p, SECRET_REGION_LEN) == 0;
-	/* Nothing to be done if these are refused: no kernel of today does. */
+	/* Nothing can be done if these fail. (MADV_WIPEONFORK is missing before
+	 * Linux 4.14.) */
 	(void)madvise(p, SECRET_REGION_LEN, MADV_WIPEONFORK);
 	(void)madvise(p, SECRET_REGION_LEN, MADV_DONTDUMP);
 	return p;
 }
 
-/**
- * pool_grow() - map one more region, with all of its slots free
- * @pool:	pool, locked
- *
- * Return: the region; NULL without memory, or at the limit of the pool.
+/*
+ * Map a region. Returns NULL if memory is short, or at the limit of the
+ * pool.
  */
 static struct region *pool_grow(struct secret_pool *pool)
 {
@@ -149,14 +150,7 @@ static struct region *pool_grow(struct secret_pool *pool)
 	return region;
 }
 
-/**
- * pool_find_room() - a region with a free slot
- * @pool:	pool, locked
- *
- * The first one, so that the last ones become empty.
- *
- * Return: the region; NULL as pool_grow().
- */
+/* The first region with a free slot, or a new one; NULL as pool_grow(). */
 static struct region *pool_find_room(struct secret_pool *pool)
 {
 	while (pool->n_full < pool->n_regions &&
@@ -166,13 +160,7 @@ static struct region *pool_find_room(struct secret_pool *pool)
 					      : pool_grow(pool);
 }
 
-/**
- * pool_find() - the region that a slot lies in
- * @pool:	pool, locked
- * @slot:	slot
- *
- * Return: its number.
- */
+/* The number of the region that a slot lies in. */
 static size_t pool_find(const struct secret_pool *pool, const void *slot)
 {
 	size_t i = 0;
@@ -185,12 +173,9 @@ static size_t pool_find(const struct secret_pool *pool, const void *slot)
 	return i;
 }
 
-/**
- * pool_shrink() - give an empty region back, unless it is the only one
- * @pool:	pool, locked
- * @number:	of the region, which has become empty
- *
- * One is kept, so that a slot that comes and goes costs no system call.
+/*
+ * Unmap an empty region, unless it is the only empty one: a slot that is
+ * taken and given back again and again costs no system call.
  */
 static void pool_shrink(struct secret_pool *pool, size_t number)
 {
@@ -288,8 +273,9 @@ void secret_zero(void *buf, size_t len)
 }
 
 /*
- * Not inlined, so that its variable lies where the library's were; and without
- * the compiler's own zero, which would be a second one.
+ * Not inlined, so that the variable lies where the library's variables were.
+ * Left uninitialised by the compiler, which would otherwise fill it with zeroes
+ * first.
  */
 __attribute__((noinline)) void secret_wipe_stack(void)
 {
@@ -303,7 +289,7 @@ __attribute__((noinline)) void secret_wipe_stack(void)
 
 bool secret_equal(const void *a, const void *b, size_t len)
 {
-	/* The length of a tag, once for each packet: a few instructions. */
+	/* A tag is compared for each packet: this function is faster. */
 	if (len == crypto_verify_16_BYTES)
 		return crypto_verify_16(a, b) == 0;
 	return sodium_memcmp(a, b, len) == 0;

@@ -2,23 +2,23 @@
 /*
  * Memory for secrets.
  *
- * A pool hands out slots of one size from fixed regions. It maps another region
- * when all slots are taken, and unmaps those that are empty, but for one. A
- * region is memory that other processes, the core dump and the swap do not get
- * to see, as far as the system goes along:
+ * A pool hands out slots of one size, from regions of fixed length. It maps
+ * another region when all slots are taken, and unmaps a region that becomes
+ * empty, but keeps one of them. Other processes, core dumps and the swap do not
+ * see a region, as far as the system allows it:
  *
  * - memfd_secret(2) (Linux 5.14, often off by default before 6.5): pages that
- *   even the kernel's own map of memory leaves out. They are locked by nature.
+ *   even the kernel's own map of memory leaves out, and that are always locked.
  *   Such a mapping can neither grow nor be wiped on fork, so a region has its
- *   full size from the start and is not inherited (MADV_DONTFORK). As long as
- *   such pages exist the kernel does not hibernate, so who owns a laptop may
- *   want SECRET_PRIVATE.
- * - else private memory, locked (mlock), wiped on fork and left out of core
- *   dumps. If the lock is refused (RLIMIT_MEMLOCK), the memory is used all the
- *   same: a tunnel without a session protects nothing. The pool remembers the
- *   refusal for one line in the log.
+ *   full size from the start and is not inherited (MADV_DONTFORK). While such
+ *   pages exist the kernel does not hibernate, so SECRET_PRIVATE may be the
+ *   better choice on a laptop.
+ * - else private memory that is locked (mlock(2)), wiped on fork and left out
+ *   of core dumps. If mlock(2) fails (RLIMIT_MEMLOCK), the memory is used
+ *   without a lock, because a tunnel without keys protects nothing. The pool
+ *   remembers the failure for one line in the log.
  *
- * Regions are not inherited by a child, so make a pool after daemonising.
+ * A child does not inherit regions, so make a pool after daemonising.
  */
 #ifndef CRYPTO_SECRET_H
 #define CRYPTO_SECRET_H
@@ -30,13 +30,13 @@
 enum {
 	SECRET_REGION_LEN = 64 * 1024,
 	SECRET_REGIONS_MAX = 4096,
-	/* More than any function of the libraries uses of the stack. */
+	/* No function of the libraries uses more of the stack than this. */
 	SECRET_STACK_LEN = 8 * 1024,
 };
 
 enum secret_backing {
-	SECRET_BEST,	/* memfd_secret where there is one */
-	SECRET_PRIVATE, /* never memfd_secret */
+	SECRET_BEST,	/* memfd_secret(2) if the system has it */
+	SECRET_PRIVATE, /* never memfd_secret(2) */
 };
 
 struct secret_pool;
@@ -53,7 +53,7 @@ struct secret_pool *secret_pool_new(size_t slot_len,
 
 /**
  * secret_pool_free() - wipe and unmap all regions
- * @pool:	pool, none of whose slots is in use any more; NULL is ok
+ * @pool:	pool; no slot of it is in use any more; NULL is ok
  */
 void secret_pool_free(struct secret_pool *pool);
 
@@ -83,28 +83,28 @@ void secret_free(struct secret_pool *pool, void *slot);
  *
  * Any thread.
  *
- * Return: true in the first call after the first refusal, else false.
+ * Return: true in the first call after mlock(2) has first failed, else false.
  */
 bool secret_pool_take_refusal(struct secret_pool *pool);
 
 /**
- * secret_zero() - wipe memory, whatever the optimiser thinks of it
+ * secret_zero() - wipe memory; the compiler does not leave it out
  * @buf:	memory
  * @len:	its length
  */
 void secret_zero(void *buf, size_t len);
 
 /**
- * secret_wipe_stack() - wipe what a library has left on the stack
+ * secret_wipe_stack() - wipe the stack below the caller's own variables
  *
- * Libraries copy keys to their own variables, and what those held stays behind
- * in the stack when they return. Called by the function that called the library,
- * this wipes the SECRET_STACK_LEN bytes below the caller's own. It costs 100 ns.
+ * Libraries copy keys to variables of their own, whose contents stay in the
+ * stack when they return. The function that has called a library calls this
+ * next. It wipes SECRET_STACK_LEN bytes, and takes 100 ns.
  */
 void secret_wipe_stack(void);
 
 /**
- * secret_equal() - compare in a time that depends on the length alone
+ * secret_equal() - compare, in a time that depends on the length alone
  * @a:		the one
  * @b:		the other
  * @len:	length of both
@@ -114,11 +114,12 @@ void secret_wipe_stack(void);
 bool secret_equal(const void *a, const void *b, size_t len);
 
 /**
- * secret_is_zero() - is every byte zero? In a time that depends on @len alone
+ * secret_is_zero() - is every byte zero? Takes a time that depends on @len
+ * alone
  * @buf:	memory
  * @len:	its length
  *
- * Return: true if so.
+ * Return: true if all are zero.
  */
 bool secret_is_zero(const void *buf, size_t len);
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* SipHash-2-4 of libsodium, as a number. */
 #include "crypto/siphash.h"
 
 #include <sodium.h>

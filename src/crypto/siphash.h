@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* SipHash-2-4: a keyed hash for tables that strangers fill. */
+/* SipHash-2-4: a keyed hash, for tables whose entries strangers choose. */
 #ifndef CRYPTO_SIPHASH_H
 #define CRYPTO_SIPHASH_H
 
@@ -14,7 +14,7 @@ enum {
  * siphash() - hash of a few bytes
  * @in:		input
  * @len:	its length
- * @key:	random, known to nobody outside
+ * @key:	random, and secret
  *
  * Return: the hash.
  */

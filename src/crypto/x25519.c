@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Curve25519 of libsodium. The stack is wiped after each call with a private
+ * key.
+ */
 #include "crypto/x25519.h"
 
 #include <sodium.h>
@@ -26,7 +30,8 @@ bool x25519_shared(uint8_t shared[X25519_LEN],
 	uint8_t out[X25519_LEN];
 	bool is_good;
 
-	/* Asked twice: what a library calls an error may change. */
+	/* The zero test is our own, because the library's idea of an error may
+	 * change. */
 	is_good = crypto_scalarmult_curve25519(out, private_key, public_key) ==
 			  0 &&
 		  !secret_is_zero(out, sizeof(out));

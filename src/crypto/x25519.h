@@ -28,10 +28,10 @@ void x25519_public(uint8_t public_key[X25519_LEN],
  * x25519_shared() - the secret shared with the owner of a public key
  * @shared:		out; written only on success
  * @private_key:	our private key
- * @public_key:		their public key
+ * @public_key:		the peer's public key
  *
- * Return: true; false if the secret is all zero, which says that the public key
- * is of small order and the secret no secret.
+ * Return: true; false if the secret is all zero: then the public key is of
+ * small order, and anybody knows the secret.
  */
 bool x25519_shared(uint8_t shared[X25519_LEN],
 		   const uint8_t private_key[X25519_LEN],

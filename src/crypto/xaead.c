@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* XChaCha20-Poly1305 of libsodium. */
 #include "crypto/xaead.h"
 
 #include <sodium.h>

@@ -18,9 +18,9 @@ enum {
  * @out:	out: @len bytes of text and the tag
  * @in:		text
  * @len:	its length
- * @aad:	what is authenticated with it
+ * @aad:	additional data: authenticated, not encrypted
  * @aad_len:	its length
- * @nonce:	random
+ * @nonce:	random; a key must never seal twice with the same one
  * @key:	key
  */
 void xaead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
@@ -29,16 +29,16 @@ void xaead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 
 /**
  * xaead_open() - verify and decrypt
- * @out:	out: @len - XAEAD_TAG_LEN bytes of text; on failure nothing of
- *		the text is there
+ * @out:	out: @len - XAEAD_TAG_LEN bytes of text; none of the text on
+ *		failure
  * @in:		encrypted text and its tag
  * @len:	length of both together
- * @aad:	what was authenticated with it
+ * @aad:	additional data
  * @aad_len:	its length
  * @nonce:	nonce
  * @key:	key
  *
- * Return: true if it is authentic.
+ * Return: true if the text is authentic.
  */
 bool xaead_open(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 		size_t aad_len, const uint8_t nonce[XAEAD_NONCE_LEN],

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A client as a machine of small steps: send, make more of the answer, parse,
+ * receive. Each step says what the next one needs, and the event loop calls
+ * again when that is there. After STEPS_MAX steps other descriptors have their
+ * turn.
+ */
 #include "uapi/client.h"
 
 #include <errno.h>
@@ -18,7 +24,7 @@
 enum {
 	IN_CAP = 4096,
 	OUT_CAP = 16384,
-	/* Steps before others have their turn. */
+	/* Steps before other descriptors have their turn. */
 	STEPS_MAX = 64,
 };
 
@@ -26,16 +32,16 @@ static_assert((int)OUT_CAP >= (int)UAPI_REPLY_CAP &&
 		      (int)OUT_CAP >= (int)UAPI_STATUS_CAP,
 	      "a piece of a reply fits");
 
-/* What a step leaves to be done. */
+/* What the next step needs. */
 enum step {
 	STEP_MORE,
-	STEP_READ,  /* the next bytes must come first */
-	STEP_WRITE, /* the socket must take some first */
+	STEP_READ,  /* bytes must come */
+	STEP_WRITE, /* the socket must take bytes */
 	STEP_END,
 };
 
 /*
- * @watch:	of the connection
+ * @watch:	watches the connection
  * @link:	in uapi_hub.clients
  * @hub:	[I]
  * @parser:	[I]
@@ -43,13 +49,13 @@ enum step {
  * @active_ns:	when bytes last came or went
  * @in_request:	part of a request was read
  * @is_replying: @reply is under way
- * @is_refused:	the request under way has an error, and its answer is made
+ * @is_refused:	the request under way has an error, and was answered
  * @drain_until: with @is_refused: when to close the connection
  * @drain_left:	with @is_refused: bytes that may still come
- * @in_off:	of the bytes read, those that were parsed
- * @in_len:	bytes read
- * @out_off:	of the bytes to send, those that were sent
- * @out_len:	bytes to send
+ * @in_off:	bytes of @in that were parsed
+ * @in_len:	bytes in @in
+ * @out_off:	bytes of @out that were sent
+ * @out_len:	bytes in @out
  */
 struct uapi_client {
 	struct loop_watch watch;
@@ -80,12 +86,6 @@ uint64_t uapi_now(void)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/**
- * flush() - send what is to be sent
- * @c:		client
- *
- * Return: what is next.
- */
 static enum step flush(struct uapi_client *c)
 {
 	ssize_t n = send(c->watch.fd, c->out + c->out_off,
@@ -106,12 +106,7 @@ static enum step flush(struct uapi_client *c)
 	return STEP_MORE;
 }
 
-/**
- * refill() - have the next piece of a reply
- * @c:		client that has sent the last one
- *
- * Return: what is next.
- */
+/* Make the next piece of the answer to a `get`. */
 static enum step refill(struct uapi_client *c)
 {
 	c->out_len = uapi_reply_fill(&c->reply, c->out, sizeof(c->out));
@@ -119,23 +114,16 @@ static enum step refill(struct uapi_client *c)
 	return STEP_MORE;
 }
 
-/**
- * apply() - carry out a `set`
- * @hub:	server
- * @request:	request without error
- *
- * Return: 0; -errno.
- */
 static int apply(struct uapi_hub *hub, const struct uapi_request *request)
 {
 	int err = config_apply(request->config, hub->device, uapi_now());
 
-	if (err)
+	if (err < 0)
 		log_error("uapi: configuration refused: %s", strerror(-err));
 	return err;
 }
 
-/* Begin the answer to a request without error. What it owns is freed. */
+/* Answer a request without error, and free its operations. */
 static void answer(struct uapi_client *c, struct uapi_request *request)
 {
 	if (request->op == UAPI_GET) {
@@ -150,7 +138,7 @@ static void answer(struct uapi_client *c, struct uapi_request *request)
 		uapi_print_status(c->out, sizeof(c->out), request->op, err);
 }
 
-/* The key that an error is about, unless the token is its name already. */
+/* The key that an error is about; empty if the token is the key's name. */
 static const char *name_of_key(const struct uapi_request *request)
 {
 	return request->key && strcmp(request->key, request->token) != 0
@@ -158,7 +146,7 @@ static const char *name_of_key(const struct uapi_request *request)
 		       : "";
 }
 
-/* Answer a request that has an error. Its end may not have come yet. */
+/* Answer a request with an error. The end of the request may not have come. */
 static void refuse(struct uapi_client *c, const struct uapi_request *request)
 {
 	const char *key = name_of_key(request);
@@ -186,11 +174,6 @@ static void discard_input(struct uapi_client *c)
 	}
 }
 
-/*
- * A request has ended.
- *
- * Return: what is next.
- */
 static enum step end_request(struct uapi_client *c,
 			     struct uapi_request *request)
 {
@@ -203,12 +186,6 @@ static enum step end_request(struct uapi_client *c,
 	return STEP_MORE;
 }
 
-/**
- * parse() - go on with a request
- * @c:		client that has bytes which were not parsed
- *
- * Return: what is next.
- */
 static enum step parse(struct uapi_client *c)
 {
 	struct uapi_request request;
@@ -236,12 +213,6 @@ static enum step parse(struct uapi_client *c)
 	return STEP_MORE;
 }
 
-/**
- * receive() - read what has come
- * @c:		client with an empty buffer
- *
- * Return: what is next.
- */
 static enum step receive(struct uapi_client *c)
 {
 	ssize_t n = recv(c->watch.fd, c->in, sizeof(c->in), MSG_DONTWAIT);
@@ -251,8 +222,8 @@ static enum step receive(struct uapi_client *c)
 			return STEP_MORE;
 		return errno == EAGAIN ? STEP_READ : STEP_END;
 	}
-	/* It may have closed no more than its half; but by now it has all
-	 * answers. */
+	/* The client may have closed its sending half only, but every request
+	 * has been answered. */
 	if (n == 0)
 		return STEP_END;
 	c->in_off = 0;
@@ -261,12 +232,6 @@ static enum step receive(struct uapi_client *c)
 	return STEP_MORE;
 }
 
-/**
- * advance() - do the next thing that there is to do
- * @c:		client
- *
- * Return: what is next.
- */
 static enum step advance(struct uapi_client *c)
 {
 	if (c->out_off < c->out_len)
@@ -278,15 +243,9 @@ static enum step advance(struct uapi_client *c)
 	return receive(c);
 }
 
-/**
- * await() - wait for what the next step needs
- * @c:		client
- * @step:	next step, not STEP_END
- *
- * With STEP_MORE there is work that no event announces: a socket that can be
- * written to is one, and comes after the other descriptors that are ready.
- *
- * Return: 0; -errno.
+/*
+ * For STEP_MORE wait until the socket can be written to, which is at once:
+ * the loop then serves the other ready descriptors first.
  */
 static int await(struct uapi_client *c, enum step step)
 {
@@ -295,7 +254,7 @@ static int await(struct uapi_client *c, enum step step)
 
 	if (events != c->events)
 		err = loop_modify(c->hub->loop, &c->watch, events);
-	if (!err)
+	if (err == 0)
 		c->events = events;
 	return err;
 }
@@ -307,7 +266,7 @@ void uapi_client_serve(struct uapi_client *client)
 
 	for (int i = 0; i < STEPS_MAX && step == STEP_MORE; i++)
 		step = advance(c);
-	if (step == STEP_END || await(c, step))
+	if (step == STEP_END || await(c, step) < 0)
 		uapi_client_close(c);
 }
 
@@ -336,7 +295,7 @@ int uapi_client_open(struct uapi_client **out, struct uapi_hub *hub, int fd)
 	c->events = EPOLLIN;
 	c->active_ns = uapi_now();
 	err = loop_add(hub->loop, &c->watch, c->events);
-	if (err)
+	if (err < 0)
 		goto err_free_parser;
 	list_push(&hub->clients, &c->link);
 	hub->n_clients++;

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client of the server: a connection, what it has asked, and what it is being
- * told. Requests are answered one after the other, however they came; while
- * the socket does not take an answer nothing more is read, so a client that
- * does not listen stops itself and nobody else. What passes through the buffers
- * may be secret and is wiped.
+ * A client of the server: a connection, the request that comes in, and the
+ * answer that goes out. Requests are answered one after the other, in the order
+ * in which they came. While the socket takes no more of an answer, nothing is
+ * read, so a client that does not read its answers stops only itself. The
+ * buffers may hold secrets, and are wiped. A client is busy while it has begun
+ * a request or is owed an answer.
  *
  * A request with an error is answered as soon as the error is read, not at the
- * request's end, since an endless line never has one. The rest of the request
- * is read and thrown away. If its end does not come within UAPI_DRAIN_S seconds
- * or UAPI_DRAIN_MAX bytes, the connection is closed. If it were closed at once,
- * a client that is still writing would get EPIPE from write(2), and lose the
- * answer.
+ * end of the request, because a request with an endless line has none. The rest
+ * of the request is read and thrown away. If its end does not come within
+ * UAPI_DRAIN_S seconds or UAPI_DRAIN_MAX bytes, the connection is closed. If it
+ * were closed at once, a client that is still writing would get EPIPE from
+ * write(2), and lose the answer.
  *
  * Control thread.
  */
@@ -24,11 +25,11 @@
 #include "uapi/grammar.h"
 
 enum {
-	/* How long, and how much, a refused request may still go on. */
+	/* Seconds and bytes that the rest of a refused request may take. */
 	UAPI_DRAIN_S = 1,
 	UAPI_DRAIN_MAX = 1 << 20,
-	/* How long a client that has begun a request, or is owed an answer,
-	 * keeps its place when a newcomer needs one and nothing moves. */
+	/* Seconds without progress after which a busy client has to give its
+	 * place to a newcomer. */
 	UAPI_STALL_S = 1,
 };
 
@@ -36,12 +37,12 @@ enum {
 #define UAPI_NEVER UINT64_MAX
 
 /**
- * struct uapi_hub - what the clients of a server share
+ * struct uapi_hub - the part of a server that its clients share
  * @loop:	borrowed
  * @device:	borrowed
  * @codec:	borrowed
- * @changed:	called when a client has done something, and when it has gone
- * @clients:	all of them
+ * @changed:	called after a client was served; the client may be gone
+ * @clients:	list of all clients
  * @n_clients:	their count
  */
 struct uapi_hub {
@@ -59,9 +60,9 @@ struct uapi_client;
  * uapi_client_open() - serve a connection
  * @out:	set on success
  * @hub:	outlives the client
- * @fd:		nonblocking; the client's on success, else still the caller's
+ * @fd:		nonblocking; consumed on success only
  *
- * The client ends and frees itself when the connection does.
+ * The client frees itself when the connection ends.
  *
  * Return: 0; -errno.
  */
@@ -77,13 +78,15 @@ struct uapi_client *uapi_client_of(struct list *link);
  * uapi_client_serve() - read what has come, and answer
  * @client:	client; it may be freed by this
  *
- * The event loop calls it by itself. It is called for a new connection, too, so
- * that its request is begun before the next newcomer looks for a place.
+ * The event loop calls this when the socket is ready. The server calls it for a
+ * new connection, too, so that the client has begun its request before the next
+ * newcomer looks for a place.
  */
 void uapi_client_serve(struct uapi_client *client);
 
-/* uapi_client_can_go_on() - has that happened which it waits for: bytes or the
- * end of its stream have come, or its socket takes some of the answer? */
+/* uapi_client_can_go_on() - can a client take its next step? That is, have
+ * bytes or the end of the stream come, or does the socket take more of the
+ * answer? */
 bool uapi_client_can_go_on(const struct uapi_client *client);
 
 /**
@@ -95,23 +98,20 @@ bool uapi_client_can_go_on(const struct uapi_client *client);
 uint64_t uapi_client_active_since(const struct uapi_client *client);
 
 /**
- * uapi_client_expires_at() - when is it to be disconnected?
+ * uapi_client_expires_at() - when must a client be closed?
  * @client:	client
- * @patience_ns: how long a part of a request, or an answer that is not taken,
- *		may last without progress
+ * @patience_ns: how long a busy client may make no progress
  *
- * Return: CLOCK_BOOTTIME in ns; UAPI_NEVER: it has begun no request and is owed
- * no answer.
+ * Return: CLOCK_BOOTTIME in ns; UAPI_NEVER if the client is not busy.
  */
 uint64_t uapi_client_expires_at(const struct uapi_client *client,
 				uint64_t patience_ns);
 
 /**
- * uapi_client_yields_at() - from when on may a newcomer take its place?
+ * uapi_client_yields_at() - from when on may a newcomer take a client's place?
  * @client:	client
  *
- * Return: CLOCK_BOOTTIME in ns; 0: at once, as it has begun no request and is
- * owed no answer.
+ * Return: CLOCK_BOOTTIME in ns; 0, which is at once, if the client is not busy.
  */
 uint64_t uapi_client_yields_at(const struct uapi_client *client);
 

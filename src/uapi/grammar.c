@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The parser. Bytes become lines, and a line of a `set` becomes an operation by
+ * the function that stands beside its key in @keys. The first error is kept,
+ * and the lines after it are ignored. A line may hold a secret, so it is wiped
+ * once it is parsed, and no wrong value that looks like a key reaches the log.
+ */
 #include "uapi/grammar.h"
 
 #include <arpa/inet.h>
@@ -11,7 +17,7 @@
 #include "crypto/secret.h"
 
 enum {
-	/* So many characters in a row may be a key, or half of it. */
+	/* This many characters in a row may be a key, or half of a key. */
 	KEY_LIKE = 30
 };
 
@@ -23,12 +29,13 @@ enum state {
 
 /*
  * @codec:	[I]
- * @state:	where in a request
- * @is_in_peer:	a public_key was read
- * @request:	what is known of it so far
- * @n_bytes:	of this request, so far
- * @n_lines:	that were read, so far
- * @len:	of the line so far; more than UAPI_MAX_LINE: it is too long
+ * @state:	the kind of line that comes next
+ * @is_in_peer:	a public_key was read, so lines are about a peer
+ * @request:	the request, as far as it was read
+ * @n_bytes:	bytes of this request so far
+ * @n_lines:	lines of this request so far
+ * @len:	bytes of the line so far; more than UAPI_MAX_LINE: the line is
+ *		too long
  * @line:	the line so far
  */
 struct uapi_parser {
@@ -49,7 +56,7 @@ enum scope {
 };
 
 /*
- * A key, and what reads its value: 0, or -errno.
+ * A key, and the function that takes its value and returns 0 or -errno.
  * @is_secret:	the value must not be shown
  */
 struct key {
@@ -59,14 +66,9 @@ struct key {
 	int (*take)(struct uapi_parser *parser, const char *value);
 };
 
-/**
- * parse_hex_key() - read 64 hex digits
- * @key:	out
- * @text:	text
- *
- * Without a branch or an index that depends on a digit.
- *
- * Return: 0; -EINVAL.
+/*
+ * No branch and no index depends on a digit, so timing tells nothing of the
+ * key.
  */
 static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
 {
@@ -78,7 +80,8 @@ static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
 		uint32_t c = (uint8_t)text[i];
 		uint32_t digit = c ^ '0';
 		uint32_t letter = (c | 0x20) - 'a';
-		/* All ones in the low byte if below 10, or from 0 to 5. */
+		/* 0xff if @digit is below 10, and if @letter is below 6; else
+		 * 0. */
 		uint32_t is_digit = (digit - 10) >> 8 & 0xff;
 		uint32_t is_letter = ((letter - 6) & ~letter) >> 8 & 0xff;
 		uint32_t nibble =
@@ -90,14 +93,7 @@ static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
 	return bad ? -EINVAL : 0;
 }
 
-/**
- * parse_number() - read a decimal number
- * @number:	out
- * @text:	digits and nothing else
- * @max:	the largest that is allowed
- *
- * Return: 0; -EINVAL.
- */
+/* Digits and nothing else, at most @max. */
 static int parse_number(uint32_t *number, const char *text, uint32_t max)
 {
 	uint64_t n = 0;
@@ -115,13 +111,7 @@ static int parse_number(uint32_t *number, const char *text, uint32_t max)
 	return 0;
 }
 
-/**
- * parse_prefix() - read "address/length"
- * @prefix:	out
- * @text:	text
- *
- * Return: 0; -EINVAL.
- */
+/* "address/length" */
 static int parse_prefix(struct ip_prefix *prefix, const char *text)
 {
 	const char *slash = strchr(text, '/');
@@ -130,7 +120,7 @@ static int parse_prefix(struct ip_prefix *prefix, const char *text)
 	uint32_t cidr;
 
 	if (!slash || len >= sizeof(addr) ||
-	    parse_number(&cidr, slash + 1, UINT8_MAX))
+	    parse_number(&cidr, slash + 1, UINT8_MAX) < 0)
 		return -EINVAL;
 	memcpy(addr, text, len);
 	memset(prefix, 0, sizeof(*prefix));
@@ -142,74 +132,44 @@ static int parse_prefix(struct ip_prefix *prefix, const char *text)
 	return ip_prefix_is_valid(prefix) ? 0 : -EINVAL;
 }
 
-/**
- * is_true() - the one value of a switch
- * @value:	value
- *
- * Return: true if so.
- */
 static bool is_true(const char *value)
 {
 	return !strcmp(value, "true");
 }
 
-/**
- * take_private_key() - read the value of private_key
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
+/*
+ * The functions that take the value of a key. -EINVAL says that the value is
+ * wrong; any other error is one of the list of operations.
  */
 static int take_private_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PRIVATE_KEY_LEN] = { 0 };
 	int err = parse_hex_key(key, value);
 
-	if (!err)
+	if (err == 0)
 		err = config_set_private_key(parser->request.config, key);
 	secret_zero(key, sizeof(key));
 	return err;
 }
 
-/**
- * take_listen_port() - read the value of listen_port
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_listen_port(struct uapi_parser *parser, const char *value)
 {
 	uint32_t port;
 
-	if (parse_number(&port, value, UINT16_MAX))
+	if (parse_number(&port, value, UINT16_MAX) < 0)
 		return -EINVAL;
 	return config_set_listen_port(parser->request.config, (uint16_t)port);
 }
 
-/**
- * take_fwmark() - read the value of fwmark
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_fwmark(struct uapi_parser *parser, const char *value)
 {
 	uint32_t fwmark;
 
-	if (parse_number(&fwmark, value, UINT32_MAX))
+	if (parse_number(&fwmark, value, UINT32_MAX) < 0)
 		return -EINVAL;
 	return config_set_fwmark(parser->request.config, fwmark);
 }
 
-/**
- * take_replace_peers() - read the value of replace_peers
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_replace_peers(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
@@ -217,30 +177,16 @@ static int take_replace_peers(struct uapi_parser *parser, const char *value)
 	return config_replace_peers(parser->request.config);
 }
 
-/**
- * take_public_key() - read the value of public_key
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_public_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 0 };
 
-	if (parse_hex_key(key, value))
+	if (parse_hex_key(key, value) < 0)
 		return -EINVAL;
 	parser->is_in_peer = true;
 	return config_begin_peer(parser->request.config, key);
 }
 
-/**
- * take_update_only() - read the value of update_only
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_update_only(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
@@ -248,13 +194,6 @@ static int take_update_only(struct uapi_parser *parser, const char *value)
 	return config_update_only(parser->request.config);
 }
 
-/**
- * take_remove() - read the value of remove
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_remove(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
@@ -262,31 +201,17 @@ static int take_remove(struct uapi_parser *parser, const char *value)
 	return config_remove_peer(parser->request.config);
 }
 
-/**
- * take_preshared_key() - read the value of preshared_key
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_preshared_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PRESHARED_KEY_LEN] = { 0 };
 	int err = parse_hex_key(key, value);
 
-	if (!err)
+	if (err == 0)
 		err = config_set_preshared_key(parser->request.config, key);
 	secret_zero(key, sizeof(key));
 	return err;
 }
 
-/**
- * take_endpoint() - read the value of endpoint
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_endpoint(struct uapi_parser *parser, const char *value)
 {
 	struct device_endpoint ep;
@@ -294,35 +219,21 @@ static int take_endpoint(struct uapi_parser *parser, const char *value)
 
 	memset(&ep, 0, sizeof(ep));
 	err = parser->codec->parse(&ep, value);
-	if (err)
+	if (err < 0)
 		return err;
 	return config_set_endpoint(parser->request.config, &ep);
 }
 
-/**
- * take_persistent() - read the value of persistent_keepalive_interval
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_persistent(struct uapi_parser *parser, const char *value)
 {
 	uint32_t interval_s;
 
-	if (parse_number(&interval_s, value, UINT16_MAX))
+	if (parse_number(&interval_s, value, UINT16_MAX) < 0)
 		return -EINVAL;
 	return config_set_persistent(parser->request.config,
 				     (uint16_t)interval_s);
 }
 
-/**
- * take_replace_allowedips() - read the value of replace_allowed_ips
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_replace_allowedips(struct uapi_parser *parser,
 				   const char *value)
 {
@@ -331,32 +242,18 @@ static int take_replace_allowedips(struct uapi_parser *parser,
 	return config_replace_allowedips(parser->request.config);
 }
 
-/**
- * take_allowed_ip() - read the value of allowed_ip
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL; -errno of the list of operations.
- */
 static int take_allowed_ip(struct uapi_parser *parser, const char *value)
 {
 	struct config *config = parser->request.config;
 	bool is_removal = *value == '-';
 	struct ip_prefix prefix;
 
-	if (parse_prefix(&prefix, is_removal ? value + 1 : value))
+	if (parse_prefix(&prefix, is_removal ? value + 1 : value) < 0)
 		return -EINVAL;
 	return is_removal ? config_remove_allowedip(config, &prefix)
 			  : config_add_allowedip(config, &prefix);
 }
 
-/**
- * take_protocol_version() - there is one version
- * @parser:	parser
- * @value:	value
- *
- * Return: 0; -EINVAL.
- */
 static int take_protocol_version(struct uapi_parser *parser, const char *value)
 {
 	(void)parser;
@@ -368,7 +265,8 @@ static const struct key keys[] = {
 	{ "listen_port", OF_DEVICE, false, take_listen_port },
 	{ "fwmark", OF_DEVICE, false, take_fwmark },
 	{ "replace_peers", OF_DEVICE, false, take_replace_peers },
-	/* Not for its own sake: somebody may have mixed up the two. */
+	/* Not shown either: a user may paste the private key here by
+	 * mistake. */
 	{ "public_key", OF_DEVICE | OF_PEER, true, take_public_key },
 	{ "update_only", OF_PEER, false, take_update_only },
 	{ "remove", OF_PEER, false, take_remove },
@@ -380,12 +278,6 @@ static const struct key keys[] = {
 	{ "protocol_version", OF_PEER, false, take_protocol_version },
 };
 
-/**
- * find_key() - look a key up
- * @name:	name
- *
- * Return: the key; NULL.
- */
 static const struct key *find_key(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
@@ -394,14 +286,7 @@ static const struct key *find_key(const char *name)
 	return NULL;
 }
 
-/**
- * fail() - remember the first error of a request
- * @parser:	parser
- * @err:	-errno
- * @key:	name of the key, a constant; or NULL
- * @what:	the error in words
- * @token:	what is wrong; no secret
- */
+/* Keep the first error of a request. @token must not be a secret. */
 static void fail(struct uapi_parser *parser, int err, const char *key,
 		 const char *what, const char *token)
 {
@@ -418,20 +303,15 @@ static void fail(struct uapi_parser *parser, int err, const char *key,
 		request->token[i] =
 			token[i] > ' ' && token[i] <= '~' ? token[i] : '?';
 	request->token[i] = 0;
-	/* What is not going to be applied need not be kept. */
+	/* A request with an error is not applied: drop its operations. */
 	config_free(request->config);
 	request->config = NULL;
 }
 
-/**
- * may_show() - can this be told to the log?
- * @text:	a name or a value that is wrong
- *
- * A key may stand where it does not belong: as the value of an endpoint, or
- * without a name, as base64 ends in '='. Nothing else that may stand in a line
- * has so many letters and digits in a row.
- *
- * Return: true if it holds nothing like a key.
+/*
+ * May this wrong name or value be logged? A key may stand in the wrong
+ * place: as an endpoint, or without a name (base64 ends in '='). Nothing
+ * else in a line has so many letters and digits in a row.
  */
 static bool may_show(const char *text)
 {
@@ -445,11 +325,7 @@ static bool may_show(const char *text)
 	return n < KEY_LIKE;
 }
 
-/**
- * take_set_line() - a line of key=value
- * @parser:	parser
- * @line:	line; cut in two here
- */
+/* Cuts @line in two at the '='. */
 static void take_set_line(struct uapi_parser *parser, char *line)
 {
 	enum scope scope = parser->is_in_peer ? OF_PEER : OF_DEVICE;
@@ -458,7 +334,7 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 	int err;
 
 	if (!value) {
-		/* It may be a secret whose line was broken. */
+		/* Show none of it: the line may be a part of a secret. */
 		fail(parser, -EPROTO, NULL, "no '=' in the line", "");
 		return;
 	}
@@ -471,18 +347,12 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 		return;
 	}
 	err = key->take(parser, value);
-	if (err)
+	if (err < 0)
 		fail(parser, err, key->name,
 		     err == -EINVAL ? "bad value" : strerror(-err),
 		     !key->is_secret && may_show(value) ? value : key->name);
 }
 
-/**
- * take_start() - the first line of a request
- * @parser:	parser
- *
- * Return: 0; -EPROTO.
- */
 static int take_start(struct uapi_parser *parser)
 {
 	if (strcmp(parser->line, "get=1") == 0) {
@@ -500,12 +370,7 @@ static int take_start(struct uapi_parser *parser)
 	return 0;
 }
 
-/**
- * take_line() - a whole line, but for its end
- * @parser:	parser
- *
- * Return: 0; UAPI_E_REQUEST; -EPROTO.
- */
+/* A whole line was read. Returns as uapi_parser_push(). */
 static int take_line(struct uapi_parser *parser)
 {
 	char *line = parser->line;
@@ -531,10 +396,7 @@ static int take_line(struct uapi_parser *parser)
 	return 0;
 }
 
-/**
- * reset() - forget the request, and whatever secrets the line held
- * @parser:	parser
- */
+/* Forget the request, and wipe the line. */
 static void reset(struct uapi_parser *parser)
 {
 	const struct uapi_codec *codec = parser->codec;
@@ -567,15 +429,7 @@ void uapi_parser_free(struct uapi_parser *parser)
 	free(parser);
 }
 
-/**
- * read_line() - add bytes to the line, up to its end
- * @parser:	parser
- * @data:	bytes
- * @len:	their count, not 0
- * @n_used:	set to how many were read
- *
- * Return: true if the line's end is among them.
- */
+/* Add bytes to the line, up to its end. Returns true if they have its end. */
 static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
 		      size_t *n_used)
 {
@@ -594,7 +448,7 @@ static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
 		}
 	}
 	*n_used = end ? n + 1 : n;
-	/* Beyond the cap it only matters that it is. */
+	/* Above the limit the exact count does not matter. */
 	if (parser->n_bytes <= UAPI_MAX_TEXT)
 		parser->n_bytes += *n_used;
 	return end;
@@ -607,7 +461,7 @@ int uapi_parser_push(struct uapi_parser *parser, const char *data, size_t len,
 	int rc = 0;
 
 	*n_used = 0;
-	while (!rc && *n_used < len) {
+	while (rc == 0 && *n_used < len) {
 		if (!read_line(parser, data + *n_used, len - *n_used, &n)) {
 			*n_used += n;
 			return 0;

@@ -6,15 +6,15 @@
  *
  * The parser takes bytes as they come and stops behind the end of a request, so
  * a client may send the next one without waiting. A `set` becomes a list of
- * operations; nothing of it is applied here. After an error the rest of the
- * request is read and ignored, so that what follows is not taken for a request.
- * A line may end in CR LF, except the first. A request that the end of the
- * stream cuts off is not one.
+ * operations; the caller applies it. After an error the rest of the request is
+ * read and ignored, so that no line of it is taken for another request. Every
+ * line except the first may end in CR LF. A request that the end of the stream
+ * cuts off is ignored.
  *
- * What the reference implementation and `wg` agree on where the description
- * leaves it open: numbers are decimal without sign; a prefix needs its length;
- * `true` is the only value of a switch; keys are 64 hex digits of either case;
- * lines of the device come before the first public_key.
+ * The description leaves some points open. In these the parser does what
+ * wireguard-go and `wg` agree on: numbers are decimal without sign; a prefix
+ * needs its length; `true` is the only value of a switch; keys are 64 hex
+ * digits of either case; lines of the device come before the first public_key.
  */
 #ifndef UAPI_GRAMMAR_H
 #define UAPI_GRAMMAR_H
@@ -50,7 +50,7 @@ enum uapi_op {
 /**
  * struct uapi_codec - how endpoints are read and written
  * @parse:	"1.2.3.4:5" or "[fe80::1%eth0]:5"; 0, or -errno
- * @print:	the reverse, with a final 0; its length, or -errno
+ * @print:	write such a text, with a final 0; its length, or -errno
  */
 struct uapi_codec {
 	int (*parse)(struct device_endpoint *ep, const char *text);
@@ -59,13 +59,13 @@ struct uapi_codec {
 
 /**
  * struct uapi_request - a request that was read
- * @op:		which
+ * @op:		get or set
  * @error:	0, or -errno: the first error in it
- * @line:	of the error; the first line is 1
+ * @line:	line of the error; the first line of a request is 1
  * @key:	the key of that line, a constant; NULL: it has no known key
  * @what:	the error in words, a constant
- * @token:	what is wrong: a key or a value, printable, perhaps cut off;
- *		never a secret, nor what looks like one
+ * @token:	the wrong key or value: printable, perhaps cut off; never a
+ *		secret, or text that looks like one
  * @config:	of a `set` without error: the operations; the caller frees them
  */
 struct uapi_request {
@@ -92,12 +92,12 @@ struct uapi_parser *uapi_parser_new(const struct uapi_codec *codec);
  * uapi_parser_get_error() - look at the error of a request before its end
  * @parser:	parser
  *
- * The parser notices an error with the first wrong byte, but uapi_parser_push()
- * returns the request only with its last line. A caller that wants to answer at
- * once calls this after each push.
+ * The parser knows of an error as soon as it has read it, but
+ * uapi_parser_push() returns the request only at its end. A caller that wants
+ * to answer at once calls this after each push.
  *
- * Return: what is known of the unfinished request, borrowed until the next
- * push; NULL if nothing is wrong with it so far.
+ * Return: the unfinished request, borrowed until the next push; NULL if it has
+ * no error so far.
  */
 const struct uapi_request *
 uapi_parser_get_error(const struct uapi_parser *parser);
@@ -109,19 +109,20 @@ uapi_parser_get_error(const struct uapi_parser *parser);
 void uapi_parser_free(struct uapi_parser *parser);
 
 /**
- * uapi_parser_push() - read on
+ * uapi_parser_push() - parse the next bytes
  * @parser:	parser
  * @data:	bytes of the stream; they may hold secrets, which the caller
  *		wipes
  * @len:	their count
- * @n_used:	set to how many belong to this request, or to its beginning
- * @request:	filled with UAPI_E_REQUEST
+ * @n_used:	set to how many were parsed: all of them, or those up to the end
+ *		of the request
+ * @request:	filled if the result is UAPI_E_REQUEST
  *
  * One thread at a time.
  *
- * Return: 0: all was read, and there is more to come; UAPI_E_REQUEST: the next
- * call starts the next request; -EPROTO: no request begins like this, close the
- * connection.
+ * Return: 0: all bytes were parsed, and the request goes on; UAPI_E_REQUEST: a
+ * request has ended, and the next call starts another one; -EPROTO: no request
+ * begins like this, close the connection.
  */
 int uapi_parser_push(struct uapi_parser *parser, const char *data, size_t len,
 		     size_t *n_used, struct uapi_request *request);

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The reply to a `get`, as a machine of small steps: the device, then each peer
+ * and each of its prefixes, then the status. The place in the configuration is
+ * a pointer. If the generation of the configuration has changed, the place is
+ * found again by the peer's serial number.
+ */
 #include "uapi/reply.h"
 
 #include <arpa/inet.h>
@@ -12,7 +18,7 @@
 #include "base/clock.h"
 #include "crypto/secret.h"
 
-/* Text being written. */
+/* A text that is being written. */
 struct text {
 	char *buf;
 	size_t cap;
@@ -33,17 +39,11 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *t,
 	va_start(args, format);
 	n = vsnprintf(t->buf + t->len, t->cap - t->len, format, args);
 	va_end(args);
-	/* One step never writes more than UAPI_REPLY_CAP. */
+	/* No step writes more than UAPI_REPLY_CAP bytes. */
 	INVARIANT(n >= 0 && (size_t)n < t->cap - t->len);
 	t->len += (size_t)n;
 }
 
-/**
- * put_key() - write a key in hex
- * @t:		text
- * @name:	of the line
- * @key:	32 bytes
- */
 static void put_key(struct text *t, const char *name,
 		    const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -53,11 +53,6 @@ static void put_key(struct text *t, const char *name,
 	put(t, "\n");
 }
 
-/**
- * put_device() - write the lines of the device
- * @t:		text
- * @device:	device
- */
 static void put_device(struct text *t, struct device *device)
 {
 	uint8_t key[NOISE_PRIVATE_KEY_LEN];
@@ -71,23 +66,11 @@ static void put_device(struct text *t, struct device *device)
 		put(t, "fwmark=%" PRIu32 "\n", device->fwmark);
 }
 
-/**
- * get() - read a counter
- * @at:		where
- *
- * Return: its value.
- */
 static uint64_t get(const _Atomic uint64_t *at)
 {
 	return atomic_load_explicit(at, memory_order_relaxed);
 }
 
-/**
- * put_endpoint() - write a peer's endpoint, if it has one
- * @t:		text
- * @peer:	peer
- * @codec:	prints endpoints
- */
 static void put_endpoint(struct text *t, const struct peer *peer,
 			 const struct uapi_codec *codec)
 {
@@ -99,12 +82,7 @@ static void put_endpoint(struct text *t, const struct peer *peer,
 		put(t, "endpoint=%s\n", text);
 }
 
-/**
- * put_peer() - write the lines of a peer, but for its prefixes
- * @t:		text
- * @peer:	peer
- * @codec:	prints endpoints
- */
+/* All lines of a peer but its prefixes. */
 static void put_peer(struct text *t, struct peer *peer,
 		     const struct uapi_codec *codec)
 {
@@ -128,11 +106,6 @@ static void put_peer(struct text *t, struct peer *peer,
 				 memory_order_relaxed));
 }
 
-/**
- * put_prefix() - write a prefix
- * @t:		text
- * @prefix:	prefix
- */
 static void put_prefix(struct text *t, const struct ip_prefix *prefix)
 {
 	char addr[INET6_ADDRSTRLEN];
@@ -151,12 +124,7 @@ void uapi_reply_init(struct uapi_reply *reply, struct device *device,
 	reply->generation = device->generation;
 }
 
-/**
- * next_peer() - the first peer that was added after a point
- * @reply:	reply
- *
- * Return: the peer; NULL at the end.
- */
+/* The first peer after the last one that was begun, or NULL. */
 static struct peer *next_peer(const struct uapi_reply *reply)
 {
 	const struct list *head = &reply->device->peers;
@@ -172,10 +140,7 @@ static struct peer *next_peer(const struct uapi_reply *reply)
 	return NULL;
 }
 
-/**
- * find_again() - the configuration has changed: see where we are in it
- * @reply:	reply
- */
+/* The configuration has changed: find the place in it again. */
 static void find_again(struct uapi_reply *reply)
 {
 	struct ip_prefix prefix;
@@ -202,11 +167,6 @@ static void find_again(struct uapi_reply *reply)
 			break;
 }
 
-/**
- * step_peer() - write the next peer
- * @reply:	reply
- * @t:		text
- */
 static void step_peer(struct uapi_reply *reply, struct text *t)
 {
 	struct peer *peer = next_peer(reply);
@@ -223,11 +183,6 @@ static void step_peer(struct uapi_reply *reply, struct text *t)
 	put_peer(t, peer, reply->codec);
 }
 
-/**
- * step_prefix() - write the next prefix of the peer
- * @reply:	reply
- * @t:		text
- */
 static void step_prefix(struct uapi_reply *reply, struct text *t)
 {
 	struct ip_prefix prefix;
@@ -240,11 +195,6 @@ static void step_prefix(struct uapi_reply *reply, struct text *t)
 	put_prefix(t, &prefix);
 }
 
-/**
- * step() - write the next piece
- * @reply:	reply
- * @t:		text
- */
 static void step(struct uapi_reply *reply, struct text *t)
 {
 	switch (reply->step) {
@@ -280,6 +230,12 @@ size_t uapi_reply_fill(struct uapi_reply *reply, char *buf, size_t cap)
 	return t.len;
 }
 
+/*
+ * The sign of the number is the one that wg(8) expects (ipc-uapi.h of
+ * wireguard-tools 1.0.20210914). After a `set` it takes the number for a
+ * negative errno, as a system call of the kernel returns it. After a `get` it
+ * reads numbers without a sign, and would not understand a minus.
+ */
 size_t uapi_print_status(char *buf, size_t cap, enum uapi_op op, int err)
 {
 	int n = snprintf(buf, cap, "errno=%d\n\n", op == UAPI_GET ? -err : err);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Replies. That to a `get` is written in pieces, so that a device with many
- * peers costs the control thread no long pause and no large buffer: a peer and
- * a prefix at a time, as the socket takes them. If the configuration changes
- * while a reply is under way, each peer is shown as it was when it was written,
- * no peer twice, and none of those left out that were there all the time.
+ * Replies. The reply to a `get` is written in pieces, a peer or a prefix at a
+ * time, as the socket takes them. So a device with many peers costs the control
+ * thread no long pause and no large buffer. The configuration may change while
+ * a reply is under way. Then each peer is shown as it was when it was written,
+ * no peer is shown twice, and no peer is left out that was there all the time.
  *
- * The sign of errno: `wg` expects it positive after `get` and negative after
- * `set` (seen with wireguard-tools 1.0.20210914), so that is how it is written.
+ * The number behind "errno=" is positive in the reply to a `get`, and negative
+ * in the reply to a `set`; reply.c says why.
  *
  * Control thread.
  */
@@ -38,12 +38,12 @@ enum uapi_reply_step {
  * struct uapi_reply - a reply to a `get` under way
  * @device:	borrowed
  * @codec:	borrowed
- * @step:	what comes next
- * @generation:	of the device, for which @peer and @pos hold
- * @serial:	of the last peer begun; 0: none yet
- * @n_prefixes:	how many of its prefixes were written
+ * @step:	the piece that comes next
+ * @generation:	generation of the device that @peer and @pos belong to
+ * @serial:	serial number of the last peer begun; 0: none yet
+ * @n_prefixes:	how many prefixes of that peer were written
  * @peer:	that peer
- * @pos:	its last prefix written
+ * @pos:	the last prefix of it that was written
  */
 struct uapi_reply {
 	struct device *device;
@@ -57,7 +57,7 @@ struct uapi_reply {
 };
 
 /**
- * uapi_reply_init() - begin
+ * uapi_reply_init() - begin the reply to a `get`
  * @reply:	caller's storage; nothing needs to be freed
  * @device:	borrowed
  * @codec:	borrowed
@@ -72,18 +72,18 @@ void uapi_reply_init(struct uapi_reply *reply, struct device *device,
  *		wipes
  * @cap:	bytes at @buf, at least UAPI_REPLY_CAP
  *
- * Return: how many bytes were written; 0: that was all.
+ * Return: how many bytes were written; 0: the reply has ended.
  */
 size_t uapi_reply_fill(struct uapi_reply *reply, char *buf, size_t cap);
 
 /**
- * uapi_print_status() - the end of a reply, or all of it
+ * uapi_print_status() - write the end of a `get`'s reply, or all of a `set`'s
  * @buf:	filled with text and a final 0
  * @cap:	bytes at @buf, at least UAPI_STATUS_CAP
- * @op:		what is answered
+ * @op:		kind of request that is answered
  * @err:	0 or -errno
  *
- * Return: the length.
+ * Return: the length, without the final 0.
  */
 size_t uapi_print_status(char *buf, size_t cap, enum uapi_op op, int err);
 

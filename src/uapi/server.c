@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The server accepts clients, limits their number and their time, and notices
+ * when the socket's file is gone. One timer serves all deadlines. A deadline
+ * that moves into the future does not move the timer: the timer fires early,
+ * and is set again.
+ */
 #include "uapi/server.h"
 
 #include <errno.h>
@@ -20,7 +26,7 @@ enum {
 	INOTIFY_CAP = 4096,
 };
 
-/* How long to leave the queue alone when accept(2) has failed. */
+/* The pause before the next accept(2) after one has failed. */
 #define REST_NS NSEC_PER_SEC
 
 /* How often to look for the file if inotify(7) cannot be used. */
@@ -29,18 +35,19 @@ enum {
 #define NEVER UAPI_NEVER
 
 /*
- * @hub:	what clients see
- * @socket:	listens
- * @listener:	watches it while @is_accepting
+ * @hub:	the part that the clients see
+ * @socket:	the listening socket
+ * @listener:	watches @socket while @is_accepting
  * @directory:	[I] of the socket's file; empty: no file
  * @file:	inotify, on @directory; fd -1: no file, or no inotify
  * @timer:	for clients that stall, for @rest_until and @look_at
  * @patience_ns: [I]
- * @alarm_ns:	when @timer fires at the latest, or NEVER
- * @rest_until: accept nobody before; 0: there is no hindrance
- * @look_at:	when to look for the file; NEVER: inotify tells
- * @accept_err:	why nobody can be accepted, as the log knows; 0: all is well
- * @is_accepting: see @listener
+ * @alarm_ns:	when @timer fires next, or NEVER
+ * @rest_until: accept no client before this time; 0: accept at any time
+ * @look_at:	when to look for the file next; NEVER: inotify tells
+ * @accept_err:	the last error of accepting that was logged, 0 after a success;
+ *		avoids repeated lines
+ * @is_accepting:	@listener is in the loop
  */
 struct uapi_server {
 	struct uapi_hub hub;
@@ -67,12 +74,9 @@ static bool is_full(const struct uapi_server *server)
 	return server->hub.n_clients >= UAPI_MAX_CLIENTS;
 }
 
-/**
- * find_silent() - find the client whose place a newcomer may take
- * @server:	server
- * @now:	the present, CLOCK_BOOTTIME in ns
- *
- * Return: the client that has been silent longest; NULL: all are busy.
+/*
+ * The client whose place a newcomer may take: the one that has been silent
+ * longest, or NULL if all are busy.
  */
 static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
 {
@@ -90,12 +94,7 @@ static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
 	return found;
 }
 
-/**
- * next_deadline() - when is there something to be done by the clock?
- * @server:	server
- *
- * Return: CLOCK_BOOTTIME in ns, or NEVER.
- */
+/* The time at which something has to be done next, or NEVER. */
 static uint64_t next_deadline(struct uapi_server *server)
 {
 	uint64_t next =
@@ -119,13 +118,7 @@ static uint64_t next_deadline(struct uapi_server *server)
 	return next;
 }
 
-/**
- * set_alarm() - see to it that the next deadline is noticed
- * @server:	server
- *
- * A client that goes on moves its deadline with each piece. The alarm stays
- * where it was, and is found to be early when it fires.
- */
+/* Have the timer fire at the next deadline, or earlier. */
 static void set_alarm(struct uapi_server *server)
 {
 	uint64_t next = next_deadline(server);
@@ -136,15 +129,12 @@ static void set_alarm(struct uapi_server *server)
 
 	if (next >= server->alarm_ns)
 		return;
-	/* It fails for values that are none only. */
+	/* timerfd_settime(2) fails for invalid values only. */
 	timerfd_settime(server->timer.fd, TFD_TIMER_ABSTIME, &spec, NULL);
 	server->alarm_ns = next;
 }
 
-/**
- * set_accepting() - listen to newcomers, or let them wait
- * @server:	server
- */
+/* Watch for newcomers, or let them wait in the kernel's queue. */
 static void set_accepting(struct uapi_server *server)
 {
 	bool can_accept = !server->rest_until &&
@@ -155,7 +145,7 @@ static void set_accepting(struct uapi_server *server)
 	if (!can_accept)
 		loop_remove(server->hub.loop, &server->listener);
 	else if (loop_add(server->hub.loop, &server->listener, EPOLLIN)) {
-		/* Out of kernel memory. */
+		/* The kernel is out of memory. */
 		server->rest_until = uapi_now() + REST_NS;
 		return;
 	}
@@ -171,11 +161,9 @@ static void settle(struct uapi_hub *hub)
 }
 
 /*
- * Make a place for a newcomer. A client whose request has come, but was not
- * read yet, or who has read some of its answer, only seems silent, and is served
- * first.
- *
- * Return: false if there is none.
+ * Make a place for a newcomer; false if there is none. A client only seems
+ * silent if its request has come but was not read yet, or if it has just taken
+ * some of its answer. Such a client is served first.
  */
 static bool make_place(struct uapi_server *server)
 {
@@ -192,12 +180,6 @@ static bool make_place(struct uapi_server *server)
 	return !is_full(server);
 }
 
-/**
- * admit() - serve a newcomer
- * @server:	server
- *
- * Return: 0; -errno.
- */
 static int admit(struct uapi_server *server)
 {
 	struct uapi_client *client;
@@ -210,32 +192,28 @@ static int admit(struct uapi_server *server)
 	if (fd < 0)
 		return -errno;
 	err = uapi_client_open(&client, &server->hub, fd);
-	if (err)
+	if (err < 0)
 		close(fd);
 	else
 		uapi_client_serve(client);
 	return err;
 }
 
-/**
- * on_connection() - somebody has connected
- * @watch:	listener
- * @events:	unused
- */
 static void on_connection(struct loop_watch *watch, uint32_t events)
 {
 	struct uapi_server *server = watch->arg;
 	int err = admit(server);
 
 	(void)events;
-	/* What is out now may be there in a second; until then the loop would
-	 * spin. */
-	if (err && err != -EAGAIN && err != -EINTR && err != -ECONNABORTED) {
+	/* Descriptors or memory have run out, perhaps for a moment. Without a
+	 * pause the loop would spin. */
+	if (err < 0 && err != -EAGAIN && err != -EINTR &&
+	    err != -ECONNABORTED) {
 		if (err != server->accept_err)
 			log_error("uapi: cannot accept: %s", strerror(-err));
 		server->accept_err = err;
 		server->rest_until = uapi_now() + REST_NS;
-	} else if (!err) {
+	} else if (err == 0) {
 		server->accept_err = 0;
 	}
 	settle(&server->hub);
@@ -250,11 +228,7 @@ static void look_for_file(struct uapi_server *server)
 	loop_stop(server->hub.loop, 0);
 }
 
-/**
- * on_alarm() - disconnect those who keep us waiting
- * @watch:	timer
- * @events:	unused
- */
+/* Close the clients whose time is over. */
 static void on_alarm(struct loop_watch *watch, uint32_t events)
 {
 	struct uapi_server *server = watch->arg;
@@ -287,12 +261,9 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 	settle(&server->hub);
 }
 
-/**
- * on_change() - something happened in the socket's directory
- * @watch:	inotify
- * @events:	unused
- *
- * What is lost by an overflow does not matter: the question is always the same.
+/*
+ * Something happened in the socket's directory. An overflow of the queue of
+ * inotify does no harm: the file is looked for after any event.
  */
 static void on_change(struct loop_watch *watch, uint32_t events)
 {
@@ -308,14 +279,10 @@ static void on_change(struct loop_watch *watch, uint32_t events)
 	look_for_file(server);
 }
 
-/**
- * open_inotify() - hear when the file goes
- * @server:	server with its socket
- *
- * The directory is watched, not the file: a socket's file has no life of its
- * own, and changes of its mode are not looked for.
- *
- * Return: 0; -errno.
+/*
+ * Watch the directory. A watch on the file would not do: while the socket is
+ * open, deleting the file gives the event IN_ATTRIB, as a change of its mode
+ * does.
  */
 static int open_inotify(struct uapi_server *server)
 {
@@ -332,7 +299,7 @@ static int open_inotify(struct uapi_server *server)
 					    .ready = on_change,
 					    .arg = server };
 	err = loop_add(server->hub.loop, &server->file, EPOLLIN);
-	if (err) {
+	if (err < 0) {
 		close(fd);
 		server->file.fd = -1;
 	}
@@ -367,14 +334,10 @@ static const char *inotify_hint(int err)
 	}
 }
 
-/**
- * watch_file() - notice when the file goes
- * @server:	server with its socket
- *
- * All processes of the host share the limits of inotify. If they are used up,
- * the file is looked for every few seconds.
- *
- * Return: 0; -EMFILE: the process may have no more descriptors.
+/*
+ * Other processes share the limits of inotify. If they are used up, look for
+ * the file every few seconds. Returns -EMFILE if this process can have no
+ * more descriptors.
  */
 static int watch_file(struct uapi_server *server)
 {
@@ -391,7 +354,7 @@ static int watch_file(struct uapi_server *server)
 	/* Keep the slash of the root directory. */
 	end[end == directory] = 0;
 	err = open_inotify(server);
-	if (!err || (err == -EMFILE && !has_descriptor(server->socket.fd)))
+	if (err == 0 || (err == -EMFILE && !has_descriptor(server->socket.fd)))
 		return err;
 	log_error("uapi: cannot watch %s by inotify: %s%s; looking for it "
 		  "every %d s instead",
@@ -423,28 +386,22 @@ static int open_timer(struct uapi_server *server)
 	if (server->timer.fd < 0)
 		return -errno;
 	err = loop_add(server->hub.loop, &server->timer, EPOLLIN);
-	if (err)
+	if (err < 0)
 		close(server->timer.fd);
 	return err;
 }
 
-/**
- * start() - watch the socket, its file and the clock
- * @server:	server with its socket
- *
- * Return: 0; -errno.
- */
 static int start(struct uapi_server *server)
 {
 	int err;
 
 	err = open_timer(server);
-	if (err)
+	if (err < 0)
 		return err;
 	err = watch_file(server);
-	if (err)
+	if (err < 0)
 		goto err_close_timer;
-	/* See socket.h: somebody may have taken it for a stale one. */
+	/* The file may have been deleted before it was watched. */
 	err = -ENOENT;
 	if (*server->socket.path && !uapi_socket_has_file(&server->socket))
 		goto err_unwatch_file;
@@ -452,7 +409,7 @@ static int start(struct uapi_server *server)
 						.ready = on_connection,
 						.arg = server };
 	err = loop_add(server->hub.loop, &server->listener, EPOLLIN);
-	if (err)
+	if (err < 0)
 		goto err_unwatch_file;
 	server->is_accepting = true;
 	set_alarm(server);
@@ -490,10 +447,10 @@ int uapi_server_open_config(struct uapi_server **out,
 				       config->name);
 	else
 		err = uapi_socket_adopt(&server->socket, config->listen_fd);
-	if (err)
+	if (err < 0)
 		goto err_free;
 	err = start(server);
-	if (err)
+	if (err < 0)
 		goto err_close_socket;
 	*out = server;
 	return 0;

@@ -3,20 +3,20 @@
  * The server of the configuration protocol: a Unix socket, where `wg` expects
  * it, in the event loop of the control thread.
  *
- * The file of the socket is the daemon's handle: whoever deletes it (or puts
- * another in its place) ends the daemon, with status 0. Changing its mode or
- * owner does not. At the end it is removed, if it is still the same file.
+ * Deleting the socket's file, or putting another file in its place, ends the
+ * daemon with status 0. A change of the file's mode or owner does not. The
+ * daemon removes the file when it ends, if the file is still the same one.
  *
- * At most UAPI_MAX_CLIENTS are served at once. A newcomer that finds all places
- * taken gets the place of the client that has been silent longest: one that has
- * begun no request and is owed no answer goes at once, any other after
- * UAPI_STALL_S seconds in which nothing of its request or answer moved. While
- * no client may be sent away, newcomers wait in the kernel's queue. So any
- * number of forgotten connections keep nobody out.
+ * At most UAPI_MAX_CLIENTS clients are served at once. If all places are taken,
+ * a newcomer gets the place of the client that has been silent longest. A
+ * client that is not busy (client.h) is closed at once; a busy one, after
+ * UAPI_STALL_S seconds without progress. While no client can be closed,
+ * newcomers wait in the kernel's queue. So forgotten connections, however many,
+ * keep nobody out.
  *
- * A client may stay as long as it likes while its place is not needed; but one
- * that has sent part of a request, or does not take its answer, and lets
- * UAPI_PATIENCE_S pass, is disconnected: the memory it holds may have secrets.
+ * A busy client is also closed after UAPI_PATIENCE_S seconds without progress,
+ * because its buffers may hold secrets. A client that is not busy may stay
+ * until its place is needed.
  *
  * Control thread.
  */
@@ -35,15 +35,14 @@ enum {
 };
 
 /**
- * struct uapi_server_config - how to make a server
+ * struct uapi_server_config - all settings of a server
  * @loop:	borrowed; stopped with status 0 when the file is gone
  * @device:	borrowed
  * @codec:	borrowed
  * @name:	the interface's name; borrowed for the call
- * @listen_fd:	a socket that listens already, the server's on success; -1:
- *		make one
- * @directory:	where; borrowed for the call
- * @patience_ms: how long a client may keep us waiting
+ * @listen_fd:	a socket that listens already, consumed on success; -1: make one
+ * @directory:	of the socket's file; borrowed for the call
+ * @patience_ms: how long a busy client may make no progress
  */
 struct uapi_server_config {
 	struct loop *loop;
@@ -60,14 +59,14 @@ struct uapi_server;
 /**
  * uapi_server_open() - serve a device
  * @out:	set on success
- * @loop:	borrowed until uapi_server_close(), as are
- * @device:	the device, and
- * @codec:	how endpoints are read and written
+ * @loop:	borrowed until uapi_server_close()
+ * @device:	borrowed until uapi_server_close()
+ * @codec:	reads and writes endpoints; borrowed until uapi_server_close()
  * @name:	the interface's name; borrowed for the call
- * @listen_fd:	a socket that listens already, the server's on success; -1:
- *		make one
+ * @listen_fd:	a socket that listens already, consumed on success; -1: make one
  *
- * Connections wait until loop_run(). See uapi_socket_open() for threads.
+ * Connections wait until loop_run(). The process must have no other thread that
+ * makes files (uapi_socket_open()).
  *
  * Return: 0; -EADDRINUSE: another process serves that name; -EMFILE: no
  * descriptor is left; -errno.
@@ -77,24 +76,25 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
 		     const char *name, int listen_fd);
 
 /**
- * uapi_server_open_config() - the same, with the rest chosen as well
+ * uapi_server_open_config() - serve a device, with all settings
  * @out:	set on success
- * @config:	how
+ * @config:	settings
  *
- * Return: as above.
+ * Return: as uapi_server_open().
  */
 int uapi_server_open_config(struct uapi_server **out,
 			    const struct uapi_server_config *config);
 
 /**
- * uapi_server_get_directory() - where uapi_server_close() will remove a file
+ * uapi_server_get_directory() - the directory in which uapi_server_close() will
+ * remove a file
  * @server:	server
  *
- * Return: absolute path, borrowed; NULL: there is no file.
+ * Return: absolute path, borrowed; NULL if there is no file.
  */
 const char *uapi_server_get_directory(const struct uapi_server *server);
 
-/* uapi_server_close() - disconnect all, remove the file; NULL is ok */
+/* uapi_server_close() - close all clients, remove the file; NULL is ok */
 void uapi_server_close(struct uapi_server *server);
 
 #endif /* UAPI_SERVER_H */

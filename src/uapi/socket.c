@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The listening socket and its file. wg(8) removes a socket's file that refuses
+ * its connection, because it takes the file for one that was left behind. So
+ * the socket is bound to another name, listens, and only then gets its own name
+ * by link(2).
+ */
 #include "uapi/socket.h"
 
 #include <errno.h>
@@ -15,12 +21,7 @@ enum {
 	DIRECTORY_MODE = 0755,
 };
 
-/**
- * make_directory() - make a directory and those above it
- * @path:	absolute path of a file: all up to its last slash is made
- *
- * Return: 0; -errno.
- */
+/* Make the directories of @path, which is the absolute path of a file. */
 static int make_directory(const char *path)
 {
 	char part[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -28,7 +29,7 @@ static int make_directory(const char *path)
 	const char *slash = path;
 	int err = 0;
 
-	while (!err && (slash = strchr(slash + 1, '/'))) {
+	while (err == 0 && (slash = strchr(slash + 1, '/'))) {
 		size_t len = (size_t)(slash - path);
 
 		memcpy(part, path, len);
@@ -52,12 +53,7 @@ static bool is_closed_to_others(const struct stat *st)
 		(S_ISDIR(st->st_mode) && st->st_mode & S_ISVTX));
 }
 
-/**
- * check_directory() - can nobody else put files into a file's directory?
- * @path:	of the file
- *
- * Return: 0; -EPERM if somebody can; -errno.
- */
+/* Returns -EPERM if others can put files into the directory of @path. */
 static int check_directory(const char *path)
 {
 	char directory[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -72,12 +68,7 @@ static int check_directory(const char *path)
 	return is_closed_to_others(&st) ? 0 : -EPERM;
 }
 
-/**
- * check_file() - can nobody else use a socket's file?
- * @path:	of the file
- *
- * Return: 0, also if it is gone; -EPERM if somebody can; -errno.
- */
+/* Returns -EPERM if others can use the socket; 0 also if the file is gone. */
 static int check_file(const char *path)
 {
 	struct stat st;
@@ -98,12 +89,7 @@ static int bind_file(int fd, const struct sockaddr_un *addr)
 	return err;
 }
 
-/**
- * probe() - does anybody listen behind a file?
- * @addr:	the file
- *
- * Return: 0: nobody; -EADDRINUSE; -errno.
- */
+/* Returns -EADDRINUSE if a process listens behind the file. */
 static int probe(const struct sockaddr_un *addr)
 {
 	int fd, err;
@@ -118,20 +104,15 @@ static int probe(const struct sockaddr_un *addr)
 	case ENOENT:
 		return 0;
 	case 0:
-	case EAGAIN:	 /* so many wait already */
-	case EPROTOTYPE: /* somebody's, and no stream */
+	case EAGAIN:	 /* its queue is full */
+	case EPROTOTYPE: /* a socket of another type */
 		return -EADDRINUSE;
 	default:
 		return -err;
 	}
 }
 
-/**
- * remove_stale() - remove a socket file that nobody serves
- * @addr:	the file
- *
- * Return: 0; -EADDRINUSE; -EEXIST; -errno.
- */
+/* Returns -EADDRINUSE if the file is served, -EEXIST if it is not a socket. */
 static int remove_stale(const struct sockaddr_un *addr)
 {
 	struct stat st;
@@ -142,17 +123,12 @@ static int remove_stale(const struct sockaddr_un *addr)
 	if (!S_ISSOCK(st.st_mode))
 		return -EEXIST;
 	err = probe(addr);
-	if (err)
+	if (err < 0)
 		return err;
 	return unlink(addr->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/**
- * identify() - remember which file is ours
- * @sock:	with its path
- *
- * Return: 0; -errno; -ENOENT also if it is no socket.
- */
+/* Remember which file is ours. Returns -ENOENT also if it is not a socket. */
 static int identify(struct uapi_socket *sock)
 {
 	struct stat st;
@@ -166,12 +142,7 @@ static int identify(struct uapi_socket *sock)
 	return 0;
 }
 
-/**
- * listen_at() - a socket that listens at a path which nobody else uses
- * @addr:	path
- *
- * Return: descriptor; -errno.
- */
+/* Make a socket that listens at a path which no other process uses. */
 static int listen_at(const struct sockaddr_un *addr)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -179,27 +150,21 @@ static int listen_at(const struct sockaddr_un *addr)
 
 	if (fd < 0)
 		return -errno;
-	/* Of a process that had our number once, and was killed here. */
+	/* Left of a killed process that had our number? */
 	unlink(addr->sun_path);
 	err = bind_file(fd, addr);
-	if (!err && listen(fd, SOMAXCONN) < 0) {
+	if (err == 0 && listen(fd, SOMAXCONN) < 0) {
 		err = -errno;
 		unlink(addr->sun_path);
 	}
-	if (err) {
+	if (err < 0) {
 		close(fd);
 		return err;
 	}
 	return fd;
 }
 
-/**
- * move_file() - give a socket file its name
- * @from:	the file; gone afterwards
- * @to:		its name, which may be that of a file that nobody serves
- *
- * Return: 0; -EADDRINUSE; -EEXIST; -errno.
- */
+/* Rename a socket's file; @to may be the name of a stale one. */
 static int move_file(const struct sockaddr_un *from,
 		     const struct sockaddr_un *to)
 {
@@ -207,17 +172,13 @@ static int move_file(const struct sockaddr_un *from,
 
 	if (err == -EEXIST) {
 		err = remove_stale(to);
-		if (!err && link(from->sun_path, to->sun_path) < 0)
+		if (err == 0 && link(from->sun_path, to->sun_path) < 0)
 			err = errno == EEXIST ? -EADDRINUSE : -errno;
 	}
 	unlink(from->sun_path);
 	return err;
 }
 
-/*
- * The socket listens before it has its name: wg(8) removes a file that refuses
- * its connection, in the belief that it was left behind.
- */
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		     const char *name)
 {
@@ -234,28 +195,22 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 	memset(sock, 0, sizeof(*sock));
 	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
 	err = make_directory(sock->path);
-	if (!err)
+	if (err == 0)
 		err = check_directory(sock->path);
-	if (err)
+	if (err < 0)
 		return err;
 	sock->fd = listen_at(&first);
 	if (sock->fd < 0)
 		return sock->fd;
 	err = move_file(&first, &addr);
-	if (!err)
+	if (err == 0)
 		err = identify(sock);
-	if (err)
+	if (err < 0)
 		close(sock->fd);
 	return err;
 }
 
-/**
- * get_option() - an option of a socket that is a number
- * @fd:		descriptor
- * @option:	SO_...
- *
- * Return: its value, 0 or above; -errno.
- */
+/* The value of an option, 0 or above, or -errno. */
 static int get_option(int fd, int option)
 {
 	int value = 0;
@@ -266,12 +221,7 @@ static int get_option(int fd, int option)
 	return value;
 }
 
-/**
- * check_kind() - is it a Unix stream socket that listens?
- * @fd:		descriptor
- *
- * Return: 0; -EINVAL if not; -errno.
- */
+/* Returns -EINVAL unless @fd is a Unix stream socket that listens. */
 static int check_kind(int fd)
 {
 	static const int want[][2] = {
@@ -291,13 +241,9 @@ static int check_kind(int fd)
 	return 0;
 }
 
-/**
- * find_file() - learn the file of a socket that somebody else made
- * @sock:	with its descriptor; the path stays empty if there is none
- *
- * A relative path means nothing to a daemon.
- *
- * Return: 0; -EPERM: others can use it; -errno.
+/*
+ * Learn the file of a socket that was handed over. The path stays empty if
+ * it has none, and if its path is relative, which means nothing to a daemon.
  */
 static int find_file(struct uapi_socket *sock)
 {
@@ -312,10 +258,10 @@ static int find_file(struct uapi_socket *sock)
 	    !memchr(addr.sun_path, 0, sizeof(addr.sun_path)))
 		return 0;
 	err = check_file(addr.sun_path);
-	if (err || addr.sun_path[0] != '/')
+	if (err < 0 || addr.sun_path[0] != '/')
 		return err;
 	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
-	if (identify(sock))
+	if (identify(sock) < 0)
 		sock->path[0] = 0;
 	return 0;
 }
@@ -325,12 +271,12 @@ int uapi_socket_adopt(struct uapi_socket *sock, int fd)
 	int flags, err;
 
 	err = check_kind(fd);
-	if (err)
+	if (err < 0)
 		return err;
 	memset(sock, 0, sizeof(*sock));
 	sock->fd = fd;
 	err = find_file(sock);
-	if (err)
+	if (err < 0)
 		return err;
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
@@ -339,12 +285,7 @@ int uapi_socket_adopt(struct uapi_socket *sock, int fd)
 	return 0;
 }
 
-/**
- * look_at_file() - is the file ours?
- * @sock:	with its path
- *
- * Return: 1 if so; 0 if it is gone, or another; -errno if it cannot be seen.
- */
+/* Returns 1 if the file is ours; 0 if it is gone or another one; -errno. */
 static int look_at_file(const struct uapi_socket *sock)
 {
 	struct stat st;
@@ -358,7 +299,7 @@ static int look_at_file(const struct uapi_socket *sock)
 
 bool uapi_socket_has_file(const struct uapi_socket *sock)
 {
-	/* Who cannot look has not seen that it is gone. */
+	/* An error does not show that the file is gone. */
 	return look_at_file(sock) != 0;
 }
 

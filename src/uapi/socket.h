@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listening socket and its file. A file that nobody listens behind any
- * more (a daemon was killed) is replaced; one that is served is left alone.
- *
- * There is an instant between bind(2) and listen(2) at which the file is there
- * and refuses connections, and wg(8) deletes such a file. So whoever opens one
- * looks at it again once it listens: uapi_socket_has_file().
+ * The listening socket and its file. A file that is left of a killed process is
+ * replaced; a file that another process serves is left alone.
  *
  * Control thread.
  */
@@ -17,11 +13,11 @@
 #include <sys/un.h>
 
 /**
- * struct uapi_socket - see above
- * @fd:		listens, nonblocking
- * @path:	of the file; empty: none that is known
- * @device:	of the file, with
- * @inode:	its identity
+ * struct uapi_socket - a listening socket
+ * @fd:	the socket, nonblocking
+ * @path:	of the file; empty: there is none, or it is not known
+ * @device:	identifies the file, together with @inode
+ * @inode:	of the file
  */
 struct uapi_socket {
 	int fd;
@@ -42,8 +38,9 @@ struct uapi_socket {
  * An existing directory must belong to root or to the process's user, and
  * nobody else may write to it, unless it is sticky.
  *
- * Return: 0; -EADDRINUSE: somebody serves it; -EEXIST: it is no socket;
- * -EPERM: others can write to the directory; -ENAMETOOLONG; -errno.
+ * Return: 0; -EADDRINUSE: another process serves the file; -EEXIST: the file is
+ * not a socket; -EPERM: others can write to the directory; -ENAMETOOLONG;
+ * -errno.
  */
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		     const char *name);
@@ -51,7 +48,7 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 /**
  * uapi_socket_adopt() - use a listening socket that was handed over
  * @sock:	filled on success
- * @fd:		descriptor, ours on success, else still the caller's
+ * @fd:		descriptor; consumed on success only
  *
  * Its file must belong to root or to the process's user, and nobody else may
  * write to it. The same holds for its directory, as in uapi_socket_open(). An
@@ -64,12 +61,13 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 int uapi_socket_adopt(struct uapi_socket *sock, int fd);
 
 /*
- * uapi_socket_has_file() - is the file there, and still the one it was? Also if
- * that cannot be seen.
+ * uapi_socket_has_file() - is the file there, and still the same one? True also
+ * if that cannot be found out.
  */
 bool uapi_socket_has_file(const struct uapi_socket *sock);
 
-/* uapi_socket_close() - close it; remove the file if it is still the same */
+/* uapi_socket_close() - close the socket; remove the file if it is still the
+ * same */
 void uapi_socket_close(struct uapi_socket *sock);
 
 #endif /* UAPI_SOCKET_H */

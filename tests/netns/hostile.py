@@ -34,6 +34,17 @@ def frame_socket(pair, has_vnet_hdr=False):
     return sock
 
 
+def must_work(pair):
+    """The tunnel works once what was sent has been worked off.
+
+    On a busy machine the queue of the interface (500 packets), or the receive
+    buffer of a UDP socket, may be full until then, and lose what comes.
+    """
+    pair.a.reach(INNER4["b"])
+    pair.b.reach(INNER4["a"])
+    pair.both_ways(count=1)
+
+
 def try_send(send, *args):
     """Some frames the kernel itself refuses. Returns if it was taken."""
     try:
@@ -54,7 +65,7 @@ def short_frames(l):
             frame = bytes([first]) + RANDOM.randbytes(length - 1)
             taken += try_send(sock.send, frame)
     check(taken >= 100, f"the kernel took {taken} frames only")
-    pair.both_ways(count=1)
+    must_work(pair)
 
 
 @case("IP packets with headers that lie")
@@ -81,7 +92,7 @@ def lying_headers(l):
         if i % 2:
             six[4:6] = struct.pack(">H", length)
         try_send(sock.send, bytes(six))
-    pair.both_ways(count=1)
+    must_work(pair)
     must_be_bounded(pair.ta, before, 8 * MEGA, "lying headers")
 
 
@@ -110,10 +121,8 @@ def lying_vnet(l):
             RANDOM.choice([0, 6, 16, 16, 65535]))
         taken += try_send(sock.send, header + body)
     check(taken >= 50, f"the kernel took {taken} frames only")
-    # They have become some 300,000 segments, and the queue is full of them.
-    lab.wait_until(lambda: pair.a.ping(INNER4["b"], count=1, wait=1)[0],
-                   "a ping gets through", 10)
-    pair.both_ways(count=1)
+    # They have become some 300,000 segments.
+    must_work(pair)
     lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)
 
 
@@ -140,7 +149,7 @@ def garbage(l):
             sock.send(data)
     for _ in range(100):
         sock.send(RANDOM.randbytes(65507))
-    pair.both_ways(count=1)
+    must_work(pair)
     must_be_bounded(pair.ta, before, 8 * MEGA, "garbage")
 
 
@@ -161,7 +170,7 @@ def garbage_trains(l):
                     [(socket.IPPROTO_UDP, UDP_SEGMENT,
                       struct.pack("=H", size))])
     check(taken >= 50, f"the kernel took {taken} trains only")
-    pair.both_ways(count=1)
+    must_work(pair)
     must_be_bounded(pair.ta, before, 8 * MEGA, "garbage in trains")
 
 
@@ -183,10 +192,12 @@ def flood(l):
     messages = [initiation_with_mac(public) for _ in range(4000)]
     sock = strangers_socket(pair)
     capture = Capture(pair.b, "eth")
+    latest = pair.ta.peer(pair.tb).handshake
     for message in messages * 5:
         sock.send(message)
-    # Its session is not touched by it.
-    pair.a.must_ping(INNER4["b"], count=1)
+    # Its session is not touched by it. A ping may be lost in a full buffer.
+    pair.a.reach(INNER4["b"])
+    check_equal(pair.ta.peer(pair.tb).handshake, latest, "latest handshake")
     replies = [p for p in capture.datagrams(sport=51001) if p.kind == 3]
     check(replies and all(len(p.payload) == 64 for p in replies),
           f"no cookie replies: {len(replies)}")
@@ -318,7 +329,7 @@ def unreachable(l):
     for _ in range(2000):
         try_send(sock.sendto, b"x", ("10.9.0.77", 9))
     time.sleep(0.2)
-    pair.both_ways(count=1)
+    must_work(pair)
     check(capture.frames(), "nothing captured")
 
 
@@ -345,7 +356,8 @@ def void(l):
         try_send(flooder.sendto, b"x", ("10.9.0.77", 7))
         if i % 300 == 0:
             try_send(other.sendto, b"x", ("10.9.0.78", 8))
-            time.sleep(0.02)
+            # Not more at a time than the interface's queue holds.
+            pair.a.reach(INNER4["b"])
     # All have been taken by the daemon.
     pair.a.must_ping(INNER4["b"], count=1)
     elapsed = time.monotonic() - start

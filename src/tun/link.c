@@ -45,6 +45,10 @@
 /* Datagrams taken per call, so that a flood does not hold the thread. */
 #define RECEIVE_MAX 64
 
+/* After so many calls that left something to read, a loss is told all the
+ * same. */
+#define BEHIND_MAX 16
+
 /* Events that one datagram may bring: name, MTU, and up or down. The kernel puts
  * more than one message about links into a datagram only if it was asked to
  * list them. */
@@ -629,6 +633,10 @@ static bool receive_one(struct link *link, void *buf,
  * lost, since the state has it already, and the answer to link_request() is then
  * no news.
  *
+ * A loss is told when all has been read. While there is always more to read, it
+ * is told after every BEHIND_MAX calls: the answer to the request that follows
+ * may be lost as well, as long as the kernel's queue is full.
+ *
  * Return: 0 or -errno.
  */
 int link_receive(struct link *link, struct link_events *events)
@@ -638,7 +646,7 @@ int link_receive(struct link *link, struct link_events *events)
 	events->cnt = 0;
 	for (int i = 0; i < RECEIVE_MAX; i++) {
 		if (events->cnt > LINK_EVENTS_MAX - EVENTS_EACH)
-			return 0;
+			break;
 		if (receive_one(link, words, events))
 			continue;
 		if (errno != EAGAIN)
@@ -648,7 +656,13 @@ int link_receive(struct link *link, struct link_events *events)
 		if (link->is_behind)
 			push_event(events, LINK_OVERFLOW);
 		link->is_behind = false;
+		link->n_behind = 0;
 		return 0;
+	}
+	/* More may come all the time, and hide the loss of a "link up". */
+	if (link->is_behind && ++link->n_behind == BEHIND_MAX) {
+		link->n_behind = 0;
+		push_event(events, LINK_OVERFLOW);
 	}
 	return 0;
 }

@@ -94,6 +94,7 @@ struct link_state {
  * @fd:		the socket
  * @all_nsid:	other namespaces are heard, if this one has a number for them
  * @is_behind:	messages were lost; told when the rest has been read
+ * @n_behind:	calls of link_receive() since then that left something to read
  * @state:	the interface
  */
 struct link {
@@ -101,6 +102,7 @@ struct link {
 	int fd;
 	bool all_nsid;
 	bool is_behind;
+	unsigned int n_behind;
 	struct link_state state;
 };
 

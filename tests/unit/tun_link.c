@@ -413,6 +413,46 @@ static void test_garbage(void **state)
 	}
 }
 
+/* A kernel that has lost messages, and always has one more about a route. */
+static int n_received;
+
+static ssize_t endless_recvmsg(int fd, struct msghdr *msg, int flags)
+{
+	const struct nlmsghdr route = { .nlmsg_len = NLMSG_LENGTH(0),
+					.nlmsg_type = RTM_NEWROUTE };
+
+	(void)fd;
+	(void)flags;
+	if (!n_received++) {
+		errno = ENOBUFS;
+		return -1;
+	}
+	memset(msg->msg_name, 0, sizeof(struct sockaddr_nl));
+	memcpy(msg->msg_iov->iov_base, &route, sizeof(route));
+	msg->msg_controllen = 0;
+	msg->msg_flags = 0;
+	return sizeof(route);
+}
+
+/* A loss is told while the storm goes on, and again if that goes on. */
+static void test_endless_storm(void **state)
+{
+	static const struct tun_sys sys = { .recvmsg = endless_recvmsg };
+	struct link link = { .sys = &sys };
+	int n_told = 0;
+
+	(void)state;
+	n_received = 0;
+	link_state_init(&link.state, INDEX, "wg0");
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(link_receive(&link, &ev), 0);
+		for (unsigned int k = 0; k < ev.cnt; k++)
+			n_told += ev.kinds[k] == LINK_OVERFLOW;
+	}
+	print_message("# told %d times in %d messages\n", n_told, n_received);
+	assert_in_range(n_told, 2, 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +468,7 @@ int main(void)
 		cmocka_unit_test_setup(test_answers, fresh),
 		cmocka_unit_test_setup(test_malformed, fresh),
 		cmocka_unit_test_setup(test_garbage, fresh),
+		cmocka_unit_test_setup(test_endless_storm, fresh),
 	};
 
 	return cmocka_run_group_tests_name("tun_link", tests, NULL, NULL);

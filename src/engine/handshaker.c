@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "engine/endpoint.h"
+#include "engine/sticky.h"
 #include "engine/thread.h"
 #include "engine/clocks.h"
 
@@ -21,12 +22,13 @@ static void count(_Atomic uint64_t *counter)
 }
 
 /*
- * Send one message. It does not wait for a full socket, because the messages to
- * other peers would have to wait, too. Return: true if the kernel took it.
+ * Send one message, to a peer or (NULL) to a stranger. It does not wait for a
+ * full socket, because the messages to other peers would have to wait, too.
+ * Return: true if the kernel took it.
  */
 static bool send_message(struct handshaker *h, struct ug_socket *sock,
-			 const struct device_endpoint *to, const void *msg,
-			 size_t len)
+			 struct peer *peer, const struct device_endpoint *to,
+			 const void *msg, size_t len)
 {
 	struct ug_endpoint ep;
 	struct iovec iov = { unconst(msg), len };
@@ -41,7 +43,11 @@ static bool send_message(struct handshaker *h, struct ug_socket *sock,
 	if (!sock)
 		return false;
 	endpoint_from_device(&ep, to);
-	return ug_send(sock, h->batch, NULL, &d, 1, &status, 0) == 1;
+	if (ug_send(sock, h->batch, NULL, &d, 1, &status, 0) != 1)
+		return false;
+	if (peer && ug_refused_source(h->batch))
+		sticky_refuse(h->device, peer, &ep);
+	return true;
 }
 
 static void initiate(struct handshaker *h, struct ug_socket *sock,
@@ -52,7 +58,7 @@ static void initiate(struct handshaker *h, struct ug_socket *sock,
 	struct device_endpoint to;
 	int r = device_make_initiation(peer, now, time_realtime(), &msg, &to);
 
-	if (r == 0 && send_message(h, sock, &to, &msg, sizeof(msg))) {
+	if (r == 0 && send_message(h, sock, peer, &to, &msg, sizeof(msg))) {
 		peer_count_sent(peer, sizeof(msg));
 		log_limited(&limit, "sent handshake initiation to %s",
 			    thread_peer_name(peer));
@@ -113,7 +119,8 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	if (reason != DROP_NONE && !origin.must_prove)
 		note_vain(h, m->bytes, m->len, now);
 	if (answer.len &&
-	    send_message(h, sock, &origin.endpoint, answer.buf, answer.len) &&
+	    send_message(h, sock, answer.peer, &origin.endpoint, answer.buf,
+			 answer.len) &&
 	    answer.peer) {
 		peer_count_sent(answer.peer, answer.len);
 		log_limited(&limit, "answered handshake initiation of %s",

@@ -29,6 +29,7 @@
 #include "base/log.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
+#include "engine/sticky.h"
 #include "engine/clocks.h"
 #include "engine/thread.h"
 
@@ -485,27 +486,15 @@ static bool has_sent(const struct slot *slot, unsigned int r)
 	return false;
 }
 
-/*
- * The kernel refused to send from a peer's source. If a datagram passed without
- * the source, the source is not used until sticky.c has checked it. If none
- * passed, there is no route from any address, and the source is not to blame.
- */
+/* The kernel refused to send from a peer's source. */
 static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 			  const struct ug_endpoint *refused)
 {
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
-		struct device_endpoint was, next;
 
-		if (&run->to != refused || !has_sent(slot, r))
-			continue;
-		endpoint_to_device(&was, &run->to);
-		next = was;
-		next.words[ENDPOINT_MARK] = ENDPOINT_REFUSED;
-		ug_endpoint_clear_source(&run->to);
-		if (endpoint_cell_replace(&run->send.peer->endpoint, &was,
-					  &next))
-			ol->device->ops->endpoint_learnt(ol->device->arg);
+		if (&run->to == refused && has_sent(slot, r))
+			sticky_refuse(ol->device, run->send.peer, &run->to);
 	}
 }
 

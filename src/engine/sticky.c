@@ -203,6 +203,19 @@ static bool check_peer(struct sticky *s, struct peer *peer,
 	return true;
 }
 
+void sticky_refuse(struct device *device, struct peer *peer,
+		   struct ug_endpoint *to)
+{
+	struct device_endpoint was, next;
+
+	endpoint_to_device(&was, to);
+	next = was;
+	next.words[ENDPOINT_MARK] = ENDPOINT_REFUSED;
+	ug_endpoint_clear_source(to);
+	if (endpoint_cell_replace(&peer->endpoint, &was, &next))
+		device->ops->endpoint_learnt(device->arg);
+}
+
 /* ------------------------------------------------------- a pass */
 
 static struct peer *first_peer(const struct sticky *s)

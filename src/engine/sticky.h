@@ -96,6 +96,19 @@ bool sticky_note_change(struct sticky *s, unsigned int families, uint64_t now);
 bool sticky_note_new(struct sticky *s);
 
 /**
+ * sticky_refuse() - the kernel refused to send from a peer's source address
+ * @device:	device
+ * @peer:	peer
+ * @to:		where was sent to, with that source; its source is cleared
+ *
+ * Only if a datagram has passed without the source: else there may be no route
+ * from any address, and the source is not to blame. The source is not used
+ * until sticky_tick() has checked it. Any thread.
+ */
+void sticky_refuse(struct device *device, struct peer *peer,
+		   struct ug_endpoint *to);
+
+/**
  * sticky_tick() - check the source addresses if it is time
  * @s:		the state of the checks
  * @fwmark:	mark of the sockets

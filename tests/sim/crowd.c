@@ -4,6 +4,7 @@
  * to show a cookie. Its thread does not run: what is in the ring after a flood
  * is what counts, whatever the speed of this machine.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,8 +12,11 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "engine/endpoint.h"
 #include "engine/handshaker.h"
 #include "noise/cookie.h"
+#include "tests/lib/fakesys.h"
+#include "udpgather/open.h"
 #include "world.h"
 
 enum {
@@ -523,6 +527,40 @@ static void test_a_peer_that_cannot_stop(void **state)
 	crowd_free(crowd);
 }
 
+static int refuse_source(const struct fake_message *m)
+{
+	return m->control.has_source ? EINVAL : 0;
+}
+
+/* An initiation leaves without a source that the kernel refuses, and the
+ * source is not used again before it was checked. */
+static void test_refused_source(void **state)
+{
+	struct crowd *crowd = crowd_new(seed);
+	struct handshaker *h = &crowd->handshaker;
+	struct peer *peer = world_peer(crowd->world, 0, 1);
+	struct ug_endpoint to = source4(htonl(0xc0000202), htons(51820));
+	struct ug_socket *sock;
+	struct device_endpoint ep;
+
+	(void)state;
+	fake_reset();
+	fake.rule = refuse_source;
+	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, NULL, NULL), 0);
+	to.source = (struct ug_source){ .addr = { 192, 0, 2, 1 },
+					.state = UG_SOURCE_PINNED };
+	endpoint_to_device(&ep, &to);
+	endpoint_cell_set(&peer->endpoint, &ep);
+	handshaker_initiate(h, peer);
+	handshaker_round(h, sock, crowd->world->now);
+	assert_int_equal(fake.n, 1);
+	assert_false(fake.log[0].has_source);
+	assert_true(endpoint_cell_get(&peer->endpoint, &ep));
+	assert_int_equal(ep.words[ENDPOINT_MARK], ENDPOINT_REFUSED);
+	ug_close(sock);
+	crowd_free(crowd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -536,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_load_does_not_feed_itself),
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),
+		cmocka_unit_test(test_refused_source),
 	};
 
 	if (sim_prepare(&seed, 20261122))

@@ -22,8 +22,8 @@ import tempfile
 
 # The programs take all they need from here.
 # pylint: disable=unused-import
-from tap import (Failure, Skip, case, check, check_equal, run_all,
-                 wait_until)
+from tap import (MAX_LATENESS, Failure, Skip, case, check, check_equal,
+                 check_quick, lateness, run_all, wait_until)
 from traffic import (SO_RCVBUFFORCE, Capture, Stream, family_of, noise,
                      send_datagrams, send_stream)
 

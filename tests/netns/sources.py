@@ -321,16 +321,6 @@ def guest_address(i):
     return f"{GUESTS_NET}.{i >> 8}.{i & 255}"
 
 
-def lateness():
-    """How late a timer of 1 ms is here, in seconds; the median of some."""
-    found = []
-    for _ in range(51):
-        start = time.monotonic()
-        time.sleep(0.001)
-        found.append(time.monotonic() - start - 0.001)
-    return sorted(found)[25]
-
-
 def control_time(tunnel):
     """CPU time of a daemon's control thread, in seconds."""
     path = f"/proc/{tunnel.pid}/task/{tunnel.pid}/schedstat"
@@ -391,7 +381,7 @@ def storm(l):
                 str(N_GUESTS), "guests that were answered")
     time.sleep(2 * SOON)
     home.heard()
-    late = lateness()
+    late = lab.lateness(51)[25]
     bar = 0.02 if late < 0.005 and not l.is_slow else 0.2
     # What else the machine does adds to it only.
     for _ in range(3):

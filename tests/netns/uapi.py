@@ -285,7 +285,8 @@ def idle_clients(l):
         clients.append(client)
     start = time.monotonic()
     tunnel.get()
-    check(time.monotonic() - start < 1, "it took longer than a second")
+    took = time.monotonic() - start
+    lab.check_quick(l, took, 1, 10, "wg show beside idle clients")
     # One that asks and does not listen.
     lab.run("wg", "addconf", "wga", "/dev/stdin", stdin="\n".join(
         f"[Peer]\nPublicKey = {key}" for key in keys(2000)))
@@ -293,7 +294,8 @@ def idle_clients(l):
         client.sendall(b"get=1\n\n" * 10)
     start = time.monotonic()
     check_equal(len(tunnel.peers()), 2000, "number of peers")
-    check(time.monotonic() - start < 3, "it took longer than 3 s")
+    took = time.monotonic() - start
+    lab.check_quick(l, took, 3, 20, "wg show beside clients that do not read")
 
 
 @case("many clients at once")

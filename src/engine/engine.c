@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
+ * An engine is one tunnel at work: it owns the TUN, the device with its peers,
+ * the lanes, the threads that run them, the port and the link, and it connects
+ * them. This file makes and frees the parts, answers what the device asks for
+ * (struct device_ops), and has the control thread do what an event of the link
+ * or of a timer calls for.
+ *
  * Teardown. The control thread stops the worker and the handshaker, in this
  * order: the worker may hand messages to the handshaker, and both may poke the
- * control thread, which does not listen any more. What is left in their rings
- * gives its references back; then the device removes its peers, and RCU is
- * drained before what the peers point to is freed.
+ * control thread, which does not listen any more. The messages and requests
+ * left in their rings give back the references to peers; then the device
+ * removes its peers, and RCU is drained before what the peers point to is
+ * freed.
  */
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +31,7 @@
 #include "engine/handshaker.h"
 #include "engine/inbound.h"
 #include "engine/outbound.h"
+#include "engine/port.h"
 #include "engine/sockets.h"
 #include "engine/sticky.h"
 #include "engine/thread.h"
@@ -39,9 +46,6 @@ enum {
 	RANDOM_PAUSE_MS = 10,
 };
 
-/* How long to wait before the sockets are tried again. */
-#define UP_AGAIN_NS NSEC_PER_SEC
-
 /**
  * struct engine - see engine.h
  * @config:	[I]
@@ -55,12 +59,7 @@ enum {
  * @link:	[c] netlink
  * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
- * @port:	[c] to listen on when up, 0: any
- * @fwmark:	[c]
- * @is_up:	[c] the link is up, and the sockets are open
- * @wants_up:	[c] the link is up, and the sockets could not be opened
- * @up_again:	[c] with @wants_up: when to try again; 0: at the next tick
- * @up_err:	[c] why they could not be opened, as the log knows; 0: they were
+ * @port:	[c] opens and closes @sockets
  * @is_running:	[c] the threads exist
  * @is_unlocked: [c] memory for secrets was refused its lock, and it was said
  * @tick_fd:	[I] timerfd for device_tick()
@@ -82,12 +81,7 @@ struct engine {
 	struct link link;
 	struct sticky sticky;
 	struct vmgenid vmgenid;
-	uint16_t port;
-	uint32_t fwmark;
-	bool is_up;
-	bool wants_up;
-	uint64_t up_again;
-	int up_err;
+	struct port port;
 	bool is_running;
 	bool is_unlocked;
 	int tick_fd;
@@ -176,186 +170,36 @@ static void poke_users(void *arg)
 	handshaker_poke(&e->handshaker);
 }
 
-/*
- * Print an endpoint with the number of its zone. The name of the zone needs a
- * socket, and only the control thread may open one.
- */
-static void print_without_name(const struct ug_endpoint *ep, char *buf,
-			       size_t cap)
-{
-	struct ug_endpoint plain = *ep;
-	uint32_t zone = 0;
-	size_t len;
-
-	if (ep->addr.any.sa_family == AF_INET6) {
-		zone = ep->addr.v6.sin6_scope_id;
-		plain.addr.v6.sin6_scope_id = 0;
-	}
-	ug_endpoint_print(&plain, buf, cap);
-	len = strlen(buf);
-	if (zone)
-		snprintf(buf + len, cap - len, " (interface %u)", zone);
-}
-
-static void op_notice(void *arg, enum ug_notice notice,
-		      const struct ug_endpoint *ep, int err, int value)
-{
-	static struct log_limit limit;
-	char text[UG_ENDPOINT_TEXT + 32] = "";
-
-	(void)arg;
-	if (ep)
-		print_without_name(ep, text, sizeof(text));
-	switch (notice) {
-	case UG_NOTICE_ENDPOINT_UNSEGMENTED:
-		log_limited(&limit, "%s: sending without segmentation: %s",
-			    text, strerror(err));
-		break;
-	case UG_NOTICE_ENDPOINT_CAPPED:
-		log_limited(&limit, "%s: segments of %d bytes do not pass: %s",
-			    text, value, strerror(err));
-		break;
-	case UG_NOTICE_ENDPOINT_RECOVERED:
-		log_limited(&limit, "%s: segments of %d bytes pass again", text,
-			    value);
-		break;
-	case UG_NOTICE_ENDPOINT_ASIDE:
-		log_limited(&limit, "%s: packets pile up: side socket %d", text,
-			    value);
-		break;
-	default:
-		break;
-	}
-}
-
-static void report_family(const char *what, const struct ug_family_report *r)
-{
-	if (r->err && r->err != -ENOENT)
-		log_event("%s is not there: %s: %s", what, r->step,
-			  strerror(-r->err));
-}
-
-/* Without side sockets the tunnel works, but a slow peer may delay others. */
-static void report_sides(const struct ug_socket *sock)
-{
-	if (ug_side_fd(sock, AF_INET, 0) == -ENOENT ||
-	    ug_side_fd(sock, AF_INET6, 0) == -ENOENT)
-		log_event("no side sockets: a slow peer may delay others");
-}
-
-/* Open sockets on a port. Return: 0; -errno. */
-static int open_sockets(struct engine *e, uint16_t port, uint32_t fwmark,
-			struct ug_socket **out)
-{
-	struct ug_options opt = {
-		.size = sizeof(opt),
-		.port = port,
-		.mark = fwmark,
-		/* IPv4 without DF, as the kernel module has it. */
-		.pmtu4 = UG_PMTU_DONT,
-		.notice = op_notice,
-		.notice_arg = e,
-		.side_sockets = SIDE_SOCKETS,
-	};
-	struct ug_report report = { .size = sizeof(report) };
-	enum ug_reason reason = UG_REASON_NONE;
-	int err = ug_open(out, &opt, &report);
-
-	report_family("IPv4", &report.v4);
-	report_family("IPv6", &report.v6);
-	if (err < 0)
-		return err;
-	if (e->config.segments_off)
-		ug_set_segments(*out, UG_SEGMENTS_OFF);
-	if (e->config.merging_off)
-		ug_set_merging(*out, false);
-	report_sides(*out);
-	if (ug_get_segments(*out, AF_INET, &reason) > 0 &&
-	    reason == UG_REASON_BAD_KERNEL)
-		log_error("sending nearly all without segmentation: %s",
-			  ug_reason_text(reason));
-	return 0;
-}
-
-/* Another port: the new sockets are there before the old ones go. */
-static int change_port(struct engine *e, uint16_t port, uint32_t fwmark)
-{
-	struct ug_socket *next, *now = sockets_get(&e->sockets);
-
-	if (now && port && ug_port(now) == port)
-		return 0;
-	int err = open_sockets(e, port, fwmark, &next);
-
-	if (err < 0)
-		return err;
-	e->port = ug_port(next);
-	log_event("listening on port %u", e->port);
-	sockets_replace(&e->sockets, next, poke_users, e);
-	return 0;
-}
-
 static void network_changed(struct engine *e, unsigned int families)
 {
 	if (sticky_note_change(&e->sticky, families, time_now()))
 		op_wake(e);
 }
 
-/*
- * Remember a port while no sockets are open. It is tried now, so that `wg
- * setconf` reports a taken port before the interface is up, as wg-quick
- * expects. If the interface is up, the sockets could not be opened before: try
- * again soon, with this port.
- */
-static int remember_port(struct engine *e, uint16_t port, uint32_t fwmark)
-{
-	struct ug_socket *trial;
-
-	if (port || e->link.state.up) {
-		int err = open_sockets(e, port, fwmark, &trial);
-
-		if (err < 0)
-			return err;
-		ug_close(trial);
-	}
-	if (e->link.state.up) {
-		e->wants_up = true;
-		e->up_again = 0;
-		op_wake(e);
-	}
-	e->port = port;
-	return 0;
-}
-
 static int op_set_sockets(void *arg, const struct device_sockets *want,
 			  uint16_t *port)
 {
 	struct engine *e = arg;
-	struct ug_socket *now = sockets_get(&e->sockets);
-	uint32_t fwmark = want->has_fwmark ? want->fwmark : e->fwmark;
-	int err = 0;
 
-	/* The mark first: what can fail after it undoes it. */
-	if (now && want->has_fwmark)
-		err = ug_set_mark(now, fwmark);
-	if (err == 0 && want->has_port && e->is_up) {
-		err = change_port(e, want->port, fwmark);
-		if (err < 0 && now && want->has_fwmark)
-			ug_set_mark(now, e->fwmark);
-	} else if (err == 0 && want->has_port) {
-		err = remember_port(e, want->port, fwmark);
-	}
-	if (err < 0) {
-		log_error("cannot listen on port %u: %s", want->port,
-			  strerror(-err));
-		return err;
-	}
-	/* Another mark may be another route: sources are learned anew. */
-	if (fwmark != e->fwmark && sockets_get(&e->sockets))
-		ug_network_changed(sockets_get(&e->sockets));
-	e->fwmark = fwmark;
-	*port = e->port;
-	return 0;
+	return port_set(&e->port, want, port);
 }
+
+/* The peers are ready before the first packet arrives by the sockets. */
+static void op_set_up(void *arg, bool up)
+{
+	struct engine *e = arg;
+
+	if (up)
+		e->device.listen_port = e->port.number;
+	log_event(up ? "interface up" : "interface down");
+	device_set_up(&e->device, up, time_now());
+}
+
+static const struct port_ops port_ops = {
+	.set_up = op_set_up,
+	.poke = poke_users,
+	.wake = op_wake,
+};
 
 static const struct device_ops device_ops = {
 	.random = op_random,
@@ -369,58 +213,6 @@ static const struct device_ops device_ops = {
 };
 
 /* ------------------------------------------------------------ the link */
-
-/*
- * The link is up and there are no sockets: what is missing (a port that another
- * process has, memory, descriptors) may be there in a while.
- */
-static void set_up_later(struct engine *e, int err)
-{
-	if (err != e->up_err)
-		log_error("cannot listen on port %u: %s", e->port,
-			  strerror(-err));
-	e->up_err = err;
-	e->wants_up = true;
-	e->up_again = time_now() + UP_AGAIN_NS;
-	op_wake(e);
-}
-
-static void set_up(struct engine *e)
-{
-	struct ug_socket *sock;
-
-	e->wants_up = false;
-	if (e->is_up)
-		return;
-	int err = open_sockets(e, e->port, e->fwmark, &sock);
-
-	if (err < 0) {
-		set_up_later(e, err);
-		return;
-	}
-	e->is_up = true;
-	e->up_err = 0;
-	e->port = ug_port(sock);
-	e->device.listen_port = e->port;
-	log_event("listening on port %u", e->port);
-	log_event("interface up");
-	/* The peers first: what arrives by the sockets finds them ready. */
-	device_set_up(&e->device, true, time_now());
-	sockets_replace(&e->sockets, sock, poke_users, e);
-	op_wake(e);
-}
-
-static void set_down(struct engine *e)
-{
-	e->wants_up = false;
-	e->up_err = 0;
-	if (!e->is_up)
-		return;
-	e->is_up = false;
-	log_event("interface down");
-	device_set_up(&e->device, false, time_now());
-	sockets_replace(&e->sockets, NULL, poke_users, e);
-}
 
 static void set_mtu(struct engine *e)
 {
@@ -449,10 +241,10 @@ static void handle_link_event(struct engine *e, enum link_event event)
 {
 	switch (event) {
 	case LINK_UP:
-		set_up(e);
+		port_set_up(&e->port, time_now());
 		break;
 	case LINK_DOWN:
-		set_down(e);
+		port_set_down(&e->port);
 		break;
 	case LINK_MTU:
 		set_mtu(e);
@@ -519,21 +311,21 @@ static void tell_lock_refusal(struct engine *e)
 		  "see RLIMIT_MEMLOCK");
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* Do what is due, and have the clock wake us for the next. */
 static void tick(struct engine *e)
 {
 	struct itimerspec at = { 0 };
-	uint64_t next, next_pass;
+	uint64_t next = port_tick(&e->port, time_now());
 
-	if (e->wants_up && time_now() >= e->up_again)
-		set_up(e);
-	next = device_tick(&e->device, time_now());
+	next = earlier(next, device_tick(&e->device, time_now()));
 	tell_lock_refusal(e);
-	next_pass = sticky_tick(&e->sticky, e->fwmark, time_now());
-	if (next_pass < next)
-		next = next_pass;
-	if (e->wants_up && e->up_again < next)
-		next = e->up_again;
+	next = earlier(next,
+		       sticky_tick(&e->sticky, e->port.fwmark, time_now()));
 	if (next != SCHEDULE_NEVER) {
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
@@ -695,6 +487,13 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		return err;
 	}
 	sockets_init(&e->sockets);
+	e->port = (struct port){
+		.ops = &port_ops,
+		.arg = e,
+		.sockets = &e->sockets,
+		.segments_off = config->segments_off,
+		.merging_off = config->merging_off,
+	};
 	err = init_parts(e);
 	if (err < 0) {
 		device_deinit(&e->device);
@@ -744,7 +543,7 @@ static void log_totals(struct engine *e)
 
 void engine_close_port(struct engine *e)
 {
-	set_down(e);
+	port_set_down(&e->port);
 }
 
 void engine_free(struct engine *e)

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening the sockets has one way to fail that must not be final: the link is
+ * up, and another process has the port. The port then stays in the state
+ * @wants_open until an attempt succeeds or the link goes down.
+ */
+#include "engine/port.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "device/schedule.h"
+#include "engine/bounds.h"
+
+/* How long to wait before the sockets are tried again. */
+#define AGAIN_NS NSEC_PER_SEC
+
+/* -------------------------------------------------------------- the log */
+
+/*
+ * Print an endpoint with the number of its zone. The name of the zone needs a
+ * socket, and only the control thread may open one.
+ */
+static void print_without_name(const struct ug_endpoint *ep, char *buf,
+			       size_t cap)
+{
+	struct ug_endpoint plain = *ep;
+	uint32_t zone = 0;
+	size_t len;
+
+	if (ep->addr.any.sa_family == AF_INET6) {
+		zone = ep->addr.v6.sin6_scope_id;
+		plain.addr.v6.sin6_scope_id = 0;
+	}
+	ug_endpoint_print(&plain, buf, cap);
+	len = strlen(buf);
+	if (zone)
+		snprintf(buf + len, cap - len, " (interface %u)", zone);
+}
+
+/* From the library, on the thread that sends. */
+static void report_notice(void *arg, enum ug_notice notice,
+			  const struct ug_endpoint *ep, int err, int value)
+{
+	static struct log_limit limit;
+	char text[UG_ENDPOINT_TEXT + 32] = "";
+
+	(void)arg;
+	if (ep)
+		print_without_name(ep, text, sizeof(text));
+	switch (notice) {
+	case UG_NOTICE_ENDPOINT_UNSEGMENTED:
+		log_limited(&limit, "%s: sending without segmentation: %s",
+			    text, strerror(err));
+		break;
+	case UG_NOTICE_ENDPOINT_CAPPED:
+		log_limited(&limit, "%s: segments of %d bytes do not pass: %s",
+			    text, value, strerror(err));
+		break;
+	case UG_NOTICE_ENDPOINT_RECOVERED:
+		log_limited(&limit, "%s: segments of %d bytes pass again", text,
+			    value);
+		break;
+	case UG_NOTICE_ENDPOINT_ASIDE:
+		log_limited(&limit, "%s: packets pile up: side socket %d", text,
+			    value);
+		break;
+	default:
+		break;
+	}
+}
+
+static void report_family(const char *what, const struct ug_family_report *r)
+{
+	if (r->err && r->err != -ENOENT)
+		log_event("%s is not there: %s: %s", what, r->step,
+			  strerror(-r->err));
+}
+
+/* Without side sockets the tunnel works, but a slow peer may delay others. */
+static void report_sides(const struct ug_socket *sock)
+{
+	if (ug_side_fd(sock, AF_INET, 0) == -ENOENT ||
+	    ug_side_fd(sock, AF_INET6, 0) == -ENOENT)
+		log_event("no side sockets: a slow peer may delay others");
+}
+
+static void report_failure(uint16_t number, int err)
+{
+	log_error("cannot listen on port %u: %s", number, strerror(-err));
+}
+
+/* ------------------------------------------------------------- the sockets */
+
+/* Open sockets on a port. Return: 0; -errno. */
+static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
+			struct ug_socket **out)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.port = number,
+		.mark = fwmark,
+		/* IPv4 without DF, as the kernel module has it. */
+		.pmtu4 = UG_PMTU_DONT,
+		.notice = report_notice,
+		.side_sockets = SIDE_SOCKETS,
+	};
+	struct ug_report report = { .size = sizeof(report) };
+	enum ug_reason reason = UG_REASON_NONE;
+	int err = ug_open(out, &opt, &report);
+
+	report_family("IPv4", &report.v4);
+	report_family("IPv6", &report.v6);
+	if (err < 0)
+		return err;
+	if (p->segments_off)
+		ug_set_segments(*out, UG_SEGMENTS_OFF);
+	if (p->merging_off)
+		ug_set_merging(*out, false);
+	report_sides(*out);
+	if (ug_get_segments(*out, AF_INET, &reason) > 0 &&
+	    reason == UG_REASON_BAD_KERNEL)
+		log_error("sending nearly all without segmentation: %s",
+			  ug_reason_text(reason));
+	return 0;
+}
+
+static void note_open(struct port *p, const struct ug_socket *sock)
+{
+	p->number = ug_port(sock);
+	log_event("listening on port %u", p->number);
+}
+
+/* Another number: the new sockets are open before the old ones are closed. */
+static int change_number(struct port *p, uint16_t number, uint32_t fwmark)
+{
+	struct ug_socket *next;
+
+	if (number && number == p->number)
+		return 0;
+	int err = open_sockets(p, number, fwmark, &next);
+
+	if (err < 0)
+		return err;
+	note_open(p, next);
+	sockets_replace(p->sockets, next, p->ops->poke, p->arg);
+	return 0;
+}
+
+/* A number for later: no sockets are open. It is tried now. */
+static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
+{
+	struct ug_socket *trial;
+
+	if (number || p->wants_open) {
+		int err = open_sockets(p, number, fwmark, &trial);
+
+		if (err < 0)
+			return err;
+		ug_close(trial);
+	}
+	if (p->wants_open) {
+		p->again = 0;
+		p->ops->wake(p->arg);
+	}
+	p->number = number;
+	return 0;
+}
+
+int port_set(struct port *p, const struct device_sockets *want,
+	     uint16_t *number)
+{
+	struct ug_socket *sock = sockets_get(p->sockets);
+	uint32_t fwmark = want->has_fwmark ? want->fwmark : p->fwmark;
+	int err = 0;
+
+	/* The mark first: if the number fails, the mark is set back. */
+	if (sock && want->has_fwmark)
+		err = ug_set_mark(sock, fwmark);
+	if (err == 0 && want->has_port && p->is_open) {
+		err = change_number(p, want->port, fwmark);
+		if (err < 0 && want->has_fwmark)
+			ug_set_mark(sock, p->fwmark);
+	} else if (err == 0 && want->has_port) {
+		err = remember_number(p, want->port, fwmark);
+	}
+	if (err < 0) {
+		report_failure(want->port, err);
+		return err;
+	}
+	/* Another mark may mean another route: sources are learnt anew. */
+	if (fwmark != p->fwmark && sockets_get(p->sockets))
+		ug_network_changed(sockets_get(p->sockets));
+	p->fwmark = fwmark;
+	*number = p->number;
+	return 0;
+}
+
+/* ---------------------------------------------------------------- the link */
+
+/* The log gets a line for the first failure, and when the errno changes. */
+static void open_later(struct port *p, int err, uint64_t now)
+{
+	if (err != p->err)
+		report_failure(p->number, err);
+	p->err = err;
+	p->wants_open = true;
+	p->again = now + AGAIN_NS;
+	p->ops->wake(p->arg);
+}
+
+void port_set_up(struct port *p, uint64_t now)
+{
+	struct ug_socket *sock;
+
+	p->wants_open = false;
+	if (p->is_open)
+		return;
+	int err = open_sockets(p, p->number, p->fwmark, &sock);
+
+	if (err < 0) {
+		open_later(p, err, now);
+		return;
+	}
+	p->is_open = true;
+	p->err = 0;
+	note_open(p, sock);
+	p->ops->set_up(p->arg, true);
+	sockets_replace(p->sockets, sock, p->ops->poke, p->arg);
+	p->ops->wake(p->arg);
+}
+
+void port_set_down(struct port *p)
+{
+	p->wants_open = false;
+	p->err = 0;
+	if (!p->is_open)
+		return;
+	p->is_open = false;
+	p->ops->set_up(p->arg, false);
+	sockets_replace(p->sockets, NULL, p->ops->poke, p->arg);
+}
+
+uint64_t port_tick(struct port *p, uint64_t now)
+{
+	if (p->wants_open && now >= p->again)
+		port_set_up(p, now);
+	return p->wants_open ? p->again : SCHEDULE_NEVER;
+}

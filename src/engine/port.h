@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The UDP port of the device: its number, its mark, and whether its sockets are
+ * open.
+ *
+ * The sockets are open while the link is up. If they cannot be opened (another
+ * process has the port, or memory or descriptors are short), port_tick() tries
+ * again each second. sockets.h publishes the open sockets to the threads.
+ *
+ * Everything here is for the control thread.
+ */
+#ifndef ENGINE_PORT_H
+#define ENGINE_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device/device.h"
+#include "engine/sockets.h"
+
+/**
+ * struct port_ops - what the port asks of its owner
+ * @set_up:	true: the sockets are open, and will be published after this
+ *		call; false: they will be closed after this call
+ * @poke:	have each user of the sockets call sockets_enter(). Any thread.
+ * @wake:	call port_tick() soon
+ */
+struct port_ops {
+	void (*set_up)(void *arg, bool up);
+	void (*poke)(void *arg);
+	void (*wake)(void *arg);
+};
+
+/**
+ * struct port - see above
+ * @ops:	[I]
+ * @arg:	[I] for @ops
+ * @sockets:	[I] where the open sockets are published
+ * @segments_off: [I] send no trains
+ * @merging_off: [I] have received datagrams not merged
+ * @number:	[c] to listen on when the link is up; 0: any
+ * @fwmark:	[c] SO_MARK of the sockets
+ * @is_open:	[c] the link is up, and the sockets are open
+ * @wants_open:	[c] the link is up, and the sockets could not be opened
+ * @again:	[c] with @wants_open: when to try again; 0: at the next tick
+ * @err:	[c] why they could not be opened, as the log says; 0: they could
+ */
+struct port {
+	const struct port_ops *ops;
+	void *arg;
+	struct sockets *sockets;
+	bool segments_off;
+	bool merging_off;
+	uint16_t number;
+	uint32_t fwmark;
+	bool is_open;
+	bool wants_open;
+	uint64_t again;
+	int err;
+};
+
+/**
+ * port_set() - change the number, the mark or both
+ * @p:		port
+ * @want:	the change
+ * @number:	set on success to the number of the port; 0: none yet
+ *
+ * If the sockets are open, the new sockets are open before the old ones are
+ * closed. If they are not, the number is tried now: `wg setconf` reports a
+ * taken port before the interface is up, as wg-quick expects. If the link is
+ * up and the sockets could not be opened, they are tried again soon, with the
+ * new number.
+ *
+ * Return: 0; -errno: nothing has changed.
+ */
+int port_set(struct port *p, const struct device_sockets *want,
+	     uint16_t *number);
+
+/* port_set_up() - the link is up: open the sockets, now or later */
+void port_set_up(struct port *p, uint64_t now);
+
+/* port_set_down() - the link is down: close the sockets */
+void port_set_down(struct port *p);
+
+/**
+ * port_tick() - open the sockets if it is time to try again
+ * @p:		port
+ * @now:	the present
+ *
+ * Return: when to call again; SCHEDULE_NEVER.
+ */
+uint64_t port_tick(struct port *p, uint64_t now);
+
+#endif /* ENGINE_PORT_H */

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each function makes a sentence for the user from an errno. Many limits give
+ * one errno, so the sentence names the limit that was reached, with its value.
+ */
 #include "cli/advice.h"
 
 #include <errno.h>
@@ -18,16 +22,18 @@
 /* The usual size of a thread's stack. */
 #define STACK_LEN (8UL << 20)
 
-#define IN_A_CONTAINER "in a container, add --device /dev/net/tun"
+static const char in_a_container[] =
+	"in a container, add --device /dev/net/tun";
 
 void advice_on_tun(char *buf, size_t cap, const char *name, int err)
 {
 	switch (-err) {
 	case ENOENT:
-		snprintf(
-			buf, cap,
-			"there is no /dev/net/tun: run 'modprobe tun', or "
-			"'mkdir -p /dev/net && mknod /dev/net/tun c 10 200'; " IN_A_CONTAINER);
+		snprintf(buf, cap,
+			 "there is no /dev/net/tun: run 'modprobe tun', or "
+			 "'mkdir -p /dev/net && mknod /dev/net/tun c 10 200'; "
+			 "%s",
+			 in_a_container);
 		return;
 	case ENODEV:
 	case ENXIO:
@@ -35,9 +41,9 @@ void advice_on_tun(char *buf, size_t cap, const char *name, int err)
 			 "the kernel has no TUN driver: run 'modprobe tun'");
 		return;
 	case EACCES:
-		snprintf(
-			buf, cap,
-			"/dev/net/tun may not be opened: run as root; " IN_A_CONTAINER);
+		snprintf(buf, cap,
+			 "no permission to open /dev/net/tun: run as root; %s",
+			 in_a_container);
 		return;
 	case EPERM:
 		snprintf(buf, cap,
@@ -64,7 +70,7 @@ void advice_on_tun(char *buf, size_t cap, const char *name, int err)
 void advice_on_tun_fd(char *buf, size_t cap, int fd, int err)
 {
 	snprintf(buf, cap,
-		 "WG_TUN_FD=%d cannot be used, it must be an open TUN device: "
+		 "WG_TUN_FD=%d cannot be used: it must be an open TUN device: "
 		 "%s",
 		 fd, strerror(-err));
 }
@@ -164,7 +170,7 @@ void advice_on_socket(char *buf, size_t cap, const char *name, int err)
 		return;
 	case EEXIST:
 		snprintf(buf, cap,
-			 UAPI_DIRECTORY "/%s.sock is there and is no socket: "
+			 UAPI_DIRECTORY "/%s.sock is not a socket: "
 					"remove it",
 			 name);
 		return;
@@ -188,13 +194,13 @@ void advice_on_socket_fd(char *buf, size_t cap, int fd, int err)
 	if (err == -EPERM) {
 		snprintf(buf, cap,
 			 "WG_UAPI_FD=%d cannot be used: its file and the "
-			 "directory of that must belong to root or to the user "
+			 "file's directory must belong to root or to the user "
 			 "of this process, and nobody else may write to them",
 			 fd);
 		return;
 	}
 	snprintf(buf, cap,
-		 "WG_UAPI_FD=%d cannot be used, it must be a Unix socket that "
+		 "WG_UAPI_FD=%d cannot be used: it must be a Unix socket that "
 		 "listens: %s",
 		 fd, strerror(-err));
 }

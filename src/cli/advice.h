@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What to tell somebody whose interface could not be made: in one line, what
- * is wrong, and where that is known, what to do.
+ * The line that tells a user why the interface could not be made and, if that
+ * is known, what to do.
  */
 #ifndef CLI_ADVICE_H
 #define CLI_ADVICE_H
@@ -36,7 +36,7 @@ void advice_on_tun_fd(char *buf, size_t cap, int fd, int err);
 void advice_on_socket(char *buf, size_t cap, const char *name, int err);
 
 /**
- * advice_on_socket_fd() - one that was handed over cannot be used
+ * advice_on_socket_fd() - a socket that was handed over cannot be used
  * @buf:	filled with a line and a final 0, cut if need be
  * @cap:	bytes at @buf, not 0
  * @fd:		the descriptor

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Measures each backend with messages of several lengths, in one call and one
+ * by one. A backend that cannot run on this machine is left out.
+ */
 #include "cli/bench_crypto.h"
 
 #include <errno.h>
@@ -13,11 +17,11 @@
 #include "engine/clocks.h"
 
 enum {
-	/* A super-packet of 64 KiB is so many messages. */
+	/* Messages that a super-packet of 64 KiB becomes. */
 	BATCH = 47,
 	MAX_LEN = 8192,
 	SLOT_LEN = MAX_LEN + 64,
-	/* Calls of a handshake's primitives in a round. */
+	/* Calls of each primitive of a handshake in a round. */
 	SHARED_CALLS = 2,
 	HASH_CALLS = 100,
 	HASH_LEN = 64
@@ -31,7 +35,7 @@ enum {
 	SIZES = ARRAY_LEN(sizes)
 };
 
-/* What is done; the first two in one call, the others in a call each. */
+/* What is measured: all messages in one call, or each in a call of its own. */
 enum mode {
 	SEAL_BATCH,
 	OPEN_BATCH,
@@ -57,14 +61,14 @@ struct series {
 };
 
 /*
- * struct bench - all of it
+ * struct bench - the whole measurement
  * @rounds:	how many were run
- * @aead:	contexts by choice; NULL: not there
- * @best:	which of them is chosen
+ * @aead:	contexts by choice; NULL: cannot be measured
+ * @best:	the choice that AEAD_BEST stands for here
  * @msgs:	messages in @texts
- * @times:	of messages
- * @shared:	of x25519_shared()
- * @hash:	of blake2s_hash()
+ * @times:	times of messages
+ * @shared:	times of x25519_shared()
+ * @hash:	times of blake2s_hash()
  */
 struct bench {
 	int rounds;
@@ -84,11 +88,6 @@ static uint64_t cpu_now(void)
 	return time_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
-/**
- * prepare() - lay out messages of one length
- * @b:		bench
- * @len:	length
- */
 static void prepare(struct bench *b, uint32_t len)
 {
 	for (size_t i = 0; i < BATCH; i++)
@@ -100,13 +99,9 @@ static void prepare(struct bench *b, uint32_t len)
 		};
 }
 
-/**
- * run() - do one thing to all messages
- * @b:		bench, prepared
- * @aead:	who
- * @mode:	what; they are to be called in their order
- *
- * Return: how many were authentic, for the modes that open.
+/*
+ * Call the modes in their order: messages are sealed before they are opened.
+ * Returns how many were authentic, for the modes that open.
  */
 static size_t run(struct bench *b, struct aead *aead, enum mode mode)
 {
@@ -130,15 +125,7 @@ static size_t run(struct bench *b, struct aead *aead, enum mode mode)
 	return n;
 }
 
-/**
- * time_modes() - one backend, one length, one round
- * @b:		bench, prepared
- * @aead:	who
- * @times:	of each mode
- * @round:	which
- *
- * Return: 0; -EBADMSG: it cannot open what it has sealed.
- */
+/* Returns -EBADMSG if the backend cannot open what it has sealed. */
 static int time_modes(struct bench *b, struct aead *aead, struct series *times,
 		      int round)
 {
@@ -154,11 +141,7 @@ static int time_modes(struct bench *b, struct aead *aead, struct series *times,
 	return 0;
 }
 
-/**
- * time_primitives() - what a handshake is made of, one round
- * @b:		bench
- * @round:	which
- */
+/* One round of the primitives that a handshake is made of. */
 static void time_primitives(struct bench *b, int round)
 {
 	uint8_t public_key[X25519_LEN], out[X25519_LEN];
@@ -178,24 +161,18 @@ static void time_primitives(struct bench *b, int round)
 	b->hash.ns[round] = (uint32_t)((cpu_now() - start) / HASH_CALLS);
 }
 
-/**
- * measure() - all rounds, or those that there is time for
- * @b:		bench; its rounds are set to those that were run
- * @rounds:	how many at most; one is always run
- *
- * Return: 0; -errno.
- */
+/* Run all rounds, or as many as there is time for; at least one. */
 static int measure(struct bench *b, int rounds)
 {
 	uint64_t start = time_read(CLOCK_MONOTONIC);
 	int err = 0;
 
-	for (int round = 0; round < rounds && !err; round++) {
+	for (int round = 0; round < rounds && err == 0; round++) {
 		if (round && time_read(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
 			break;
 		for (size_t s = 0; s < SIZES; s++) {
 			prepare(b, sizes[s]);
-			for (int c = 0; c < AEAD_CHOICES && !err; c++)
+			for (int c = 0; c < AEAD_CHOICES && err == 0; c++)
 				if (b->aead[c])
 					err = time_modes(b, b->aead[c],
 							 b->times[c][s], round);
@@ -245,7 +222,8 @@ static void print_text(struct bench *b, FILE *out)
 		print_table(b, out, (enum mode)mode);
 	for (int c = 0; c < AEAD_CHOICES; c++)
 		if (c != AEAD_BEST && !b->aead[c])
-			fprintf(out, "%s: not built in, or not for here\n",
+			fprintf(out,
+				"%s: not built in, or not for this machine\n",
 				aead_get_word((enum aead_choice)c));
 	fprintf(out, "X25519: %u ns; BLAKE2s of %d bytes: %u ns\n",
 		median(b, &b->shared), HASH_LEN, median(b, &b->hash));
@@ -267,13 +245,9 @@ static void print_csv(struct bench *b, FILE *out)
 	fprintf(out, "blake2s,1,%d,hash,1,%u\n", HASH_LEN, median(b, &b->hash));
 }
 
-/**
- * open_choice() - have a backend ready, if it is what it says
- * @b:		bench
- * @choice:	which
- *
- * One that cannot run here has handed over to another after its first batch,
- * and is left out.
+/*
+ * The first batch replaces a backend that cannot run here, and so changes
+ * its name.
  */
 static void open_choice(struct bench *b, enum aead_choice choice)
 {
@@ -290,12 +264,7 @@ static void open_choice(struct bench *b, enum aead_choice choice)
 		b->aead[choice] = aead;
 }
 
-/**
- * find_best() - which of the backends is chosen here?
- * @b:		bench with its backends
- *
- * Return: 0; -ENOMEM.
- */
+/* Find the backend that AEAD_BEST stands for here. */
 static int find_best(struct bench *b)
 {
 	struct aead *aead = aead_new(AEAD_BEST);
@@ -321,11 +290,11 @@ int bench_crypto(FILE *out, bool is_csv, int rounds)
 	for (int c = AEAD_BEST + 1; c < AEAD_CHOICES; c++)
 		open_choice(b, (enum aead_choice)c);
 	err = find_best(b);
-	if (!err)
+	if (err == 0)
 		err = measure(b, rounds);
-	if (!err && is_csv)
+	if (err == 0 && is_csv)
 		print_csv(b, out);
-	else if (!err)
+	else if (err == 0)
 		print_text(b, out);
 	for (int c = 0; c < AEAD_CHOICES; c++)
 		aead_free(b->aead[c]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What each backend of the AEAD takes on this machine, so that a user can see
- * whether the choice that is made by fixed rules is right for it.
+ * Measures each backend of the AEAD on this machine. A backend is chosen by
+ * fixed rules, and here a user can see whether they choose well.
  */
 #ifndef CLI_BENCH_CRYPTO_H
 #define CLI_BENCH_CRYPTO_H
@@ -9,18 +9,19 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* As many as a median over a noisy machine needs; an odd number. */
+/* Enough rounds for a median on a busy machine; an odd number. */
 #define BENCH_CRYPTO_ROUNDS 101
 
 /**
  * bench_crypto() - measure and print
- * @out:	where to
+ * @out:	the result is written to it
  * @is_csv:	lines for programs instead of tables
  * @rounds:	1 to BENCH_CRYPTO_ROUNDS; fewer are run if they take over 5 s
  *
  * Takes one or two seconds of CPU time for all rounds. The backends take turns,
- * so what else runs meanwhile hits all of them; the time is that of this
- * thread's CPU, and each figure is a median. Needs crypto_init().
+ * so other load on the machine disturbs them all alike. Times are CPU time of
+ * this thread, and each figure is the median of the rounds. Call crypto_init()
+ * before.
  *
  * Return: 0; -errno.
  */

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The fork, the pipe between child and parent, and the descriptors that a
+ * daemon keeps open.
+ */
 #include "cli/daemon.h"
 
 #include <dirent.h>
@@ -26,9 +30,10 @@
 enum {
 	DAEMON_MASK = 0022,
 	MAX_KEEP = 8,
-	/* Descriptors that are closed if nothing tells which are open. */
+	/* If nothing tells which descriptors are open, all below this are
+	 * closed. */
 	BLIND_MAX = 1 << 16,
-	/* Of what fails for no reason that would last. */
+	/* Attempts at a read or a write that a signal may interrupt. */
 	TRIES = 10,
 };
 
@@ -40,8 +45,8 @@ int daemon_fork(struct daemon *daemon)
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	/* Whoever has started this may ignore it, and then no status is kept of a
-	 * child that has ended. */
+	/* The caller may have had SIGCHLD ignored. The kernel would then keep
+	 * no status of the child when it ends. */
 	signal(SIGCHLD, SIG_DFL);
 	pid = fork();
 	if (pid < 0) {
@@ -55,10 +60,7 @@ int daemon_fork(struct daemon *daemon)
 	return 0;
 }
 
-/**
- * complain() - print a line, also if its reader does not read
- * @line:	without its end; at most DAEMON_LINE_CAP bytes
- */
+/* Print a line, but do not wait for ever for a reader that does not read. */
 static void complain(const char *line)
 {
 	char text[DAEMON_LINE_CAP + sizeof("wiregather: \n")];
@@ -67,16 +69,7 @@ static void complain(const char *line)
 	direct_write(STDERR_FILENO, text, (size_t)len);
 }
 
-/**
- * read_line() - read what the child has to say
- * @fd:		pipe
- * @buf:	filled, with a final 0
- * @cap:	bytes at @buf
- *
- * It is written at once, so one read(2) has it.
- *
- * Return: the length, at most @cap - 1.
- */
+/* The child writes its line at once, so one read(2) has all of it. */
 static size_t read_line(int fd, char *buf, size_t cap)
 {
 	ssize_t n = -1;
@@ -89,12 +82,6 @@ static size_t read_line(int fd, char *buf, size_t cap)
 	return (size_t)n;
 }
 
-/**
- * wait_for() - wait until the child has ended
- * @child:	child
- *
- * Return: its status, as from waitpid(2).
- */
 static int wait_for(pid_t child)
 {
 	int status = 0;
@@ -106,10 +93,7 @@ static int wait_for(pid_t child)
 	return status;
 }
 
-/**
- * print_end() - the child has ended without a word: say how
- * @status:	from waitpid(2)
- */
+/* The child has ended and sent no line: say how it ended. */
 static void print_end(int status)
 {
 	if (WIFSIGNALED(status))
@@ -132,7 +116,7 @@ int daemon_await(struct daemon *daemon)
 			puts(line + 1);
 		return EXIT_SUCCESS;
 	}
-	/* So that nothing of it is in the way of the next attempt. */
+	/* The next attempt must find nothing of this child. */
 	status = wait_for(daemon->child);
 	if (len)
 		complain(line);
@@ -157,14 +141,14 @@ static bool is_kept(int fd, const int *keep, size_t n_keep)
 	return fd <= STDERR_FILENO;
 }
 
-/* Return: 0; -errno: there is no such call, or it is forbidden. */
+/* Returns -errno if the call is missing or forbidden. */
 static int close_range_of(unsigned int first, unsigned int last)
 {
 	/* Not every C library has a function for this call. */
 	return syscall(SYS_close_range, first, last, 0) < 0 ? -errno : 0;
 }
 
-/* Return: 0; -errno of close_range_of(): some may be closed already. */
+/* Returns -errno of close_range_of(); some are closed then. */
 static int close_ranges(const int *keep, size_t n_keep)
 {
 	unsigned int first = STDERR_FILENO + 1;
@@ -172,7 +156,7 @@ static int close_ranges(const int *keep, size_t n_keep)
 
 	memcpy(sorted, keep, n_keep * sizeof(*keep));
 	qsort(sorted, n_keep, sizeof(*sorted), compare_ints);
-	for (size_t i = 0; !err && i < n_keep; i++) {
+	for (size_t i = 0; err == 0 && i < n_keep; i++) {
 		if (sorted[i] < (int)first)
 			continue;
 		if (sorted[i] > (int)first)
@@ -180,11 +164,11 @@ static int close_ranges(const int *keep, size_t n_keep)
 					     (unsigned int)sorted[i] - 1);
 		first = (unsigned int)sorted[i] + 1;
 	}
-	return err ? err : close_range_of(first, UINT_MAX);
+	return err < 0 ? err : close_range_of(first, UINT_MAX);
 }
 
-/* Close what /proc lists: for kernels before Linux 5.9. Return: 0; -errno:
- * there is no /proc. */
+/* Close the descriptors that /proc lists, for kernels before Linux 5.9. Returns
+ * -errno if there is no /proc. */
 static int close_listed(const int *keep, size_t n_keep)
 {
 	DIR *fds = opendir("/proc/self/fd");
@@ -210,7 +194,7 @@ int daemon_close_others(const int *keep, size_t n_keep)
 
 	if (n_keep > MAX_KEEP)
 		return -E2BIG;
-	if (!close_ranges(keep, n_keep) || !close_listed(keep, n_keep))
+	if (close_ranges(keep, n_keep) == 0 || close_listed(keep, n_keep) == 0)
 		return 0;
 	getrlimit(RLIMIT_NOFILE, &limit);
 	last = limit.rlim_cur < BLIND_MAX ? (int)limit.rlim_cur : BLIND_MAX;
@@ -245,13 +229,9 @@ int daemon_detach(bool keeps_output)
 	return redirect(keeps_output);
 }
 
-/**
- * tell() - write to the parent
- * @daemon:	consumed
- * @data:	bytes
- * @len:	their count, below PIPE_BUF: they are written at once
- *
- * Return: 0; -errno.
+/*
+ * Write to the parent, and close the pipe. @len is below PIPE_BUF, so the
+ * bytes are written at once.
  */
 static int tell(struct daemon *daemon, const char *data, size_t len)
 {
@@ -277,8 +257,8 @@ int daemon_report_ready(struct daemon *daemon, const char *line)
 	len = size_min(len, sizeof(message) - 1);
 	if (daemon->fd >= 0)
 		return tell(daemon, message, len);
-	/* By write(2): stdio of musl asks first whether this is a terminal, and
-	 * that is on no list of calls. */
+	/* Not by stdio: that of musl asks first whether this is a terminal, by
+	 * a call that the filter of system calls forbids. */
 	if (line) {
 		message[len] = '\n';
 		if (write(STDOUT_FILENO, message + 1, len) < 0)
@@ -298,7 +278,7 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 	if (daemon->fd < 0)
 		complain(line);
 	else
-		/* Who does not hear it has gone. */
+		/* An error says that the parent is gone. */
 		tell(daemon, line, strlen(line));
 }
 
@@ -307,7 +287,7 @@ int daemon_open_standard(void)
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
 		if (fcntl(fd, F_GETFD) >= 0)
 			continue;
-		/* The lowest that is free: this one. */
+		/* open(2) takes the lowest free number, which is @fd. */
 		if (open("/dev/null", O_RDWR) < 0)
 			return -errno;
 	}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Becoming a daemon. The process forks before it has done anything; the child
- * does all the work, and tells the parent through a pipe that the interface can
- * be used, or in one line why not. So a script that has seen the parent end
- * with 0 can go on at once, and one that has seen it end with 1 has the reason
- * before it.
+ * Becoming a daemon. The process forks before it does anything else, and the
+ * child does all the work. Through a pipe the child tells its parent that the
+ * interface can be used, or in one line why it cannot. So a script can go on as
+ * soon as the parent has ended with status 0; if the parent ends with status 1,
+ * it has printed the reason.
  *
  * In the foreground there is no parent, and the line goes to stderr.
  */
@@ -16,13 +16,13 @@
 #include <sys/types.h>
 
 enum {
-	/* The longest line. */
+	/* Bytes of the longest line. */
 	DAEMON_LINE_CAP = 512,
 };
 
 /**
- * struct daemon - the two ends
- * @child:	in the parent: the other process; 0 in the child
+ * struct daemon - one end of the pipe between child and parent
+ * @child:	the child, in the parent; 0 in the child
  * @fd:		the pipe; -1: in the foreground
  */
 struct daemon {
@@ -31,10 +31,10 @@ struct daemon {
 };
 
 /**
- * daemon_fork() - split in two
+ * daemon_fork() - fork, with a pipe from the child to the parent
  * @daemon:	filled in both processes
  *
- * SIGCHLD is no longer ignored after this, if it was.
+ * Afterwards SIGCHLD has its default action.
  *
  * Return: 0; -errno.
  */
@@ -44,9 +44,9 @@ int daemon_fork(struct daemon *daemon);
  * daemon_await() - the parent's part: wait until the child is ready, or ends
  * @daemon:	consumed
  *
- * Prints the child's line if it is not.
+ * Prints the child's line: on stdout if the child is ready, on stderr if not.
  *
- * Return: what the parent exits with.
+ * Return: the status that the parent exits with.
  */
 int daemon_await(struct daemon *daemon);
 
@@ -69,8 +69,8 @@ int daemon_await(struct daemon *daemon);
 int daemon_close_others(const int *keep, size_t n_keep);
 
 /**
- * daemon_detach() - the child's part: let go of the caller
- * @keeps_output:	leave stdout and stderr
+ * daemon_detach() - the child's part: leave the caller's session and directory
+ * @keeps_output:	leave stdout and stderr as they are
  *
  * Return: 0; -errno.
  */
@@ -81,12 +81,12 @@ int daemon_detach(bool keeps_output);
  * @daemon:	consumed
  * @line:	printed to the caller's stdout, with a line's end; NULL: nothing
  *
- * Return: 0; -EPIPE: nobody wants it any more, the parent was killed; -errno.
+ * Return: 0; -EPIPE: the parent was killed; -errno.
  */
 int daemon_report_ready(struct daemon *daemon, const char *line);
 
 /**
- * daemon_report_failure() - this is why it cannot be used
+ * daemon_report_failure() - say why the interface cannot be used
  * @daemon:	consumed
  * @fmt:	one line, without its end
  */
@@ -94,10 +94,10 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /**
- * daemon_open_standard() - have something open as 0, 1 and 2
+ * daemon_open_standard() - make sure that descriptors 0, 1 and 2 are open
  *
- * A program may be started without these three. A file that it opens would then
- * get one of the numbers, and be written to as its stderr, or be replaced by
+ * A program may be started with these closed. A file that it then opens gets
+ * one of these numbers, and would be written to as stderr, or be replaced by
  * daemon_detach().
  *
  * Return: 0; -errno.

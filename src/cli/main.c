@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wiregather: a userspace WireGuard. Exit status: 0 when it has ended as it was
- * told, or the daemon runs; 1 when something failed; 2 for a bad command line.
+ * wiregather: a userspace WireGuard. Exit status: 0 if it has ended as it was
+ * told to, or if the daemon runs; 1 if something failed; 2 for a bad command
+ * line.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,12 +25,9 @@ enum {
 	EXIT_USAGE = 2,
 };
 
-/**
- * serve() - make the tunnel and run it to its end
- * @options:	options
- * @daemon:	whom to tell; consumed
- *
- * Return: the exit status.
+/*
+ * Make the tunnel, and run it to its end. Consumes @daemon. Returns the exit
+ * status.
  */
 static int serve(const struct options *options, struct daemon *daemon)
 {
@@ -38,20 +36,21 @@ static int serve(const struct options *options, struct daemon *daemon)
 
 	signals_init(&tunnel.signals, !options->is_foreground);
 	err = tunnel_open(&tunnel, options);
-	if (err) {
+	if (err < 0) {
 		daemon_report_failure(daemon, "%s", tunnel.why);
 		return EXIT_FAILURE;
 	}
-	/* If nobody waits for it any more, it is not wanted, nor is a word. */
+	/* If the parent is gone, nobody wants the tunnel: end without a
+	 * message. */
 	err = daemon_report_ready(
 		daemon, strchr(options->name, '%') ? tunnel.tun.name : NULL);
-	if (!err) {
+	if (err == 0) {
 		err = loop_run(&tunnel.loop);
 		if (err < 0)
 			log_error("cannot go on: %s", strerror(-err));
 	}
 	tunnel_close(&tunnel);
-	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int run(const struct options *options, struct daemon *daemon)
@@ -67,17 +66,18 @@ static int run(const struct options *options, struct daemon *daemon)
 
 static int run_bench(const struct options *options)
 {
-	int err = crypto_init() ? -ENOSYS
-				: bench_crypto(stdout, options->bench_is_csv,
-					       BENCH_CRYPTO_ROUNDS);
+	int err = crypto_init() < 0
+			  ? -ENOSYS
+			  : bench_crypto(stdout, options->bench_is_csv,
+					 BENCH_CRYPTO_ROUNDS);
 
-	if (!err)
+	if (err == 0)
 		return EXIT_SUCCESS;
 	fprintf(stderr, "wiregather: cannot measure: %s\n", strerror(-err));
 	return EXIT_FAILURE;
 }
 
-/* Can a backend be used, and if not, why? */
+/* Whether a backend can be used, in words. */
 static const char *look_for(enum aead_choice choice)
 {
 	struct aead *aead;
@@ -112,7 +112,7 @@ static int run_daemon(const struct options *options)
 	int err;
 
 	err = daemon_fork(&daemon);
-	if (err) {
+	if (err < 0) {
 		advice_on_shortage(why, sizeof(why), "cannot fork", NULL, err);
 		fprintf(stderr, "wiregather: %s\n", why);
 		return EXIT_FAILURE;
@@ -120,7 +120,7 @@ static int run_daemon(const struct options *options)
 	if (daemon.child)
 		return daemon_await(&daemon);
 	err = daemon_detach(options->keeps_output);
-	if (err) {
+	if (err < 0) {
 		daemon_report_failure(&daemon, "cannot become a daemon: %s",
 				      strerror(-err));
 		return EXIT_FAILURE;
@@ -143,7 +143,8 @@ static void warn(const struct options *options)
 			options->bad_foreground);
 }
 
-/* Close what the starter has left open: a tunnel needs none of it. */
+/* Close descriptors that the caller has left open: a tunnel needs none of
+ * them. */
 static void close_inherited(const struct options *options)
 {
 	const int keep[] = { options->tun_fd, options->uapi_fd };
@@ -158,8 +159,8 @@ int main(int argc, char **argv)
 
 	int err = daemon_open_standard();
 
-	/* Perhaps it is only the input that is closed. */
-	if (err) {
+	/* Print it: stderr may be open, and only stdin closed. */
+	if (err < 0) {
 		fprintf(stderr, "wiregather: cannot open /dev/null: %s\n",
 			strerror(-err));
 		return EXIT_FAILURE;
@@ -182,10 +183,11 @@ int main(int argc, char **argv)
 	}
 	warn(&options);
 	close_inherited(&options);
-	/* Before descriptors are opened, and before the fork. */
+	/* RLIMIT_NOFILE counts for descriptors that are opened after this. */
 	limits_raise();
-	/* Before the fork: what fails in there ends the program with a line. */
-	if (crypto_init()) {
+	/* libsodium may end the program with a message here, so the parent
+	 * calls it. */
+	if (crypto_init() < 0) {
 		fputs("wiregather: libsodium does not work here\n", stderr);
 		return EXIT_FAILURE;
 	}

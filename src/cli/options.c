@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The parser of the command line and of the environment. WIREGATHER_OPTIONS is
+ * read before the command line, so that the command line wins.
+ */
 #include "cli/options.h"
 
 #include <ctype.h>
@@ -22,40 +26,41 @@ static const char usage[] =
 	"printed.\n"
 	"\n"
 	"  -f, --foreground  do not become a daemon\n"
-	"      --aead=NAME   who encrypts: auto, ipsec-mb, libcrypto, libsodium\n"
-	"      --bench-crypto  measure what there is for that, in a few seconds\n"
+	"      --aead=NAME   the library that encrypts: auto (default), ipsec-mb,\n"
+	"                    libcrypto or libsodium\n"
+	"      --bench-crypto  measure these libraries, in a few seconds\n"
 	"      --user USER   the user to become when started as root (default\n"
 	"                    nobody), by name or as UID:GID\n"
-	"      --workers N   threads that move packets when one is not enough\n"
+	"      --workers N   the most threads that move packets, 1 to 8\n"
 	"      --version     print the version\n"
 	"  -h, --help        print this\n"
 	"\n"
-	"To find faults, these switch off:\n"
+	"To find faults, these options switch something off:\n"
 	"      --no-gso      sending UDP datagrams in trains\n"
 	"      --no-gro      receiving UDP datagrams merged\n"
 	"      --no-tso      TCP super-packets on the interface\n"
 	"      --no-uso      UDP super-packets on the interface\n"
-	"      --no-vnet-hdr all super-packets, and checksums left to be done\n"
+	"      --no-vnet-hdr all super-packets, and checksum offload\n"
 	"      --no-isolation\n"
-	"                    giving up what is not needed; see wiregather(8)\n"
-	"and this has all workers work all the time:\n"
+	"                    giving up rights that are not needed\n"
+	"To measure, this one keeps all threads that move packets at work:\n"
 	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
 	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user),\n"
-	"WIREGATHER_OPTIONS (options as above but for --user, --no-isolation).\n"
+	"WIREGATHER_OPTIONS (options, except --user and --no-isolation).\n"
 	"See wiregather(8).\n";
 
 static const char options_variable[] = "WIREGATHER_OPTIONS";
 
 enum {
-	/* Most bytes of WIREGATHER_OPTIONS, and most words: each takes two
-	 * bytes, with the blank or the end behind it. */
+	/* Most bytes of WIREGATHER_OPTIONS, and most words. A word takes at
+	 * least two bytes, with the blank or the zero behind it. */
 	VARIABLE_CAP = 256,
 	VARIABLE_WORDS = VARIABLE_CAP / 2
 };
 
-/* The options without a letter. */
+/* Codes for the options that have no letter. */
 enum {
 	LONG_VERSION = 256,
 	LONG_NO_GSO,
@@ -100,14 +105,9 @@ static int fail(struct options *options, const char *what, const char *token)
 	return OPTIONS_E_USAGE;
 }
 
-/**
- * is_name() - could an interface have this name?
- * @name:	text
- *
- * The rules are those of the kernel's dev_valid_name(). "wg%d" is a name, too:
- * the kernel puts a number in. "help" does not get here: it prints the usage.
- *
- * Return: true if so.
+/*
+ * The rules are those of the kernel's dev_valid_name(). "wg%d" is valid: the
+ * kernel puts a number in. "help" never gets here.
  */
 static bool is_name(const char *name)
 {
@@ -134,14 +134,7 @@ static int take_workers(struct options *options, const char *text)
 	return 0;
 }
 
-/**
- * take_option() - note an option
- * @options:	options
- * @c:		what getopt_long() has returned
- *
- * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
- * OPTIONS_E_USAGE; -1: there is no such option.
- */
+/* Note an option that getopt_long(3) has found; -1: there is no such option. */
 static int take_option(struct options *options, int c)
 {
 	switch (c) {
@@ -192,18 +185,13 @@ static int take_option(struct options *options, int c)
 	}
 }
 
-/**
- * fail_option() - say which option there is not
- * @options:	options
- * @argv:	command line that getopt_long() has stopped in
- *
- * Return: OPTIONS_E_USAGE.
- */
+/* Say which option does not exist. */
 static int fail_option(struct options *options, char **argv)
 {
 	char letter[] = { '-', (char)optopt, 0 };
 
-	/* optopt is a letter of a cluster, or 0 or the value of a long one. */
+	/* optopt is the letter; for a long option it is 0 or the option's
+	 * code. */
 	if (optopt > ' ' && optopt < LONG_VERSION &&
 	    strncmp(argv[optind - 1], "--", 2) != 0)
 		return fail(options, "no such option", letter);
@@ -213,7 +201,7 @@ static int fail_option(struct options *options, char **argv)
 static void restart_getopt(void)
 {
 	opterr = 0;
-	/* 0, not 1: glibc then starts anew. */
+	/* With 0, unlike 1, glibc forgets the arguments of the last run. */
 	optind = 0;
 }
 
@@ -228,7 +216,7 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
-		if (rc)
+		if (rc > 0)
 			return rc;
 	}
 	if (optind == argc)
@@ -274,7 +262,7 @@ static int take_words(struct options *options, int argc, char **argv)
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
-		if (rc)
+		if (rc > 0)
 			return rc;
 	}
 	if (optind < argc)
@@ -282,21 +270,17 @@ static int take_words(struct options *options, int argc, char **argv)
 	return 0;
 }
 
-/**
- * parse_variable() - note the options of WIREGATHER_OPTIONS
- * @options:	options
- *
- * The words are separated by blanks. Nothing that is kept points into them.
- *
- * Return: 0; OPTIONS_E_USAGE.
+/*
+ * The words of the variable are separated by blanks. No option that may
+ * stand there keeps a pointer to its word.
  */
 static int parse_variable(struct options *options)
 {
 	char words[VARIABLE_CAP];
-	/* As much as fits behind the variable's name and ": ". */
+	/* As much of an error as fits behind the variable's name and ": ". */
 	char error[OPTIONS_ERROR_CAP - sizeof(options_variable) - 1];
 	char *argv[VARIABLE_WORDS + 2] = { words }, *rest = words;
-	/* NULL if the program's file gives it rights. */
+	/* NULL if the program's file gives it privileges. */
 	const char *text = secure_getenv(options_variable);
 	size_t len = text ? strlen(text) : 0;
 	int argc = 1, rc;
@@ -309,21 +293,14 @@ static int parse_variable(struct options *options)
 	for (char *word; (word = strtok_r(rest, " \t\n", &rest));)
 		argv[argc++] = word;
 	rc = take_words(options, argc, argv);
-	if (!rc)
+	if (rc == 0)
 		return 0;
 	memcpy(error, options->error, sizeof(error) - 1);
 	error[sizeof(error) - 1] = 0;
 	return fail(options, options_variable, error);
 }
 
-/**
- * parse_fd() - read a descriptor from the environment
- * @options:	options
- * @fd:		set to it, if the variable is there and not empty
- * @variable:	which
- *
- * Return: 0; OPTIONS_E_USAGE.
- */
+/* Read a descriptor from a variable, unless that is missing or empty. */
 static int parse_fd(struct options *options, int *fd, const char *variable)
 {
 	const char *text = getenv(variable);
@@ -372,7 +349,7 @@ static int parse_environment(struct options *options)
 	if (!options->user && user && *user)
 		options->user = user;
 	rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");
-	if (rc)
+	if (rc > 0)
 		return rc;
 	return parse_fd(options, &options->uapi_fd, "WG_UAPI_FD");
 }
@@ -382,11 +359,11 @@ int options_parse(struct options *options, int argc, char **argv)
 	int rc, variable_rc;
 
 	*options = (struct options){ .tun_fd = -1, .uapi_fd = -1 };
-	/* Read first, so that the command line wins. An error in it is told
-	 * later, so that "--help" always works. */
+	/* The variable is read first, so that the command line wins. An error
+	 * in the variable is told later, so that "--help" always works. */
 	variable_rc = parse_variable(options);
 	rc = parse_arguments(options, argc, argv);
-	if (rc || variable_rc)
-		return rc ? rc : variable_rc;
+	if (rc > 0 || variable_rc > 0)
+		return rc > 0 ? rc : variable_rc;
 	return parse_environment(options);
 }

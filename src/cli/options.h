@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The command line and the environment: what they are in wireguard-go, so that
- * what starts the one can start the other.
+ * The command line and the environment. The options and variables of
+ * wireguard-go mean the same here, so a script that starts one can start the
+ * other.
  */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
@@ -14,7 +15,7 @@
 /* Bytes of options.error. */
 #define OPTIONS_ERROR_CAP 128
 
-/* What options_parse() found instead of something to start. */
+/* Results of options_parse() with which no tunnel is started. */
 enum {
 	OPTIONS_E_HELP = 1,
 	OPTIONS_E_VERSION,
@@ -23,24 +24,25 @@ enum {
 };
 
 /**
- * struct options - what is to be done
+ * struct options - the settings of a run
  * @name:		the interface's name; borrowed from the command line
  * @is_foreground:	do not become a daemon
- * @keeps_output:	a daemon writes its log where the caller writes
+ * @keeps_output:	a daemon keeps stdout and stderr, for its log
  * @level:		what is logged
  * @tun_fd:		open TUN device, or -1
  * @uapi_fd:		listening socket, or -1
- * @n_workers:		threads that move packets; 0: as many as can run
+ * @n_workers:		most threads that move packets; 0: as many as can run at
+ *			once
  * @no_gso:		send no trains
  * @no_gro:		have received datagrams not merged
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
- * @user:		to become; NULL: none was named
+ * @user:		user to become; NULL: none was named
  * @no_isolation:	keep all rights
- * @aead:		who encrypts data messages
- * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: lines for programs
- * @eager:		all workers work all the time
+ * @aead:		backend that encrypts data messages
+ * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: print lines for programs
+ * @eager:		all threads that move packets work all the time
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
  * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
  *		else NULL

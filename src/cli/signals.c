@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The signals are blocked in all threads. The control thread reads them from a
+ * signalfd(2).
+ */
 #include "cli/signals.h"
 
 #include <errno.h>
@@ -20,9 +24,10 @@ static bool is_ignored(int number)
 
 void signals_init(struct signals *signals, bool is_daemon)
 {
-	/* Signals that a write of the log may raise: there is no reader, the
+	/* A write of the log may raise these signals: the reader is gone, the
 	 * file may not grow, or the terminal stops processes in the background.
-	 * Ignored, so that only the write fails, or passes. */
+	 * If they are ignored, the write fails or passes, and nothing else
+	 * happens. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGTTOU, SIG_IGN);
@@ -32,9 +37,9 @@ void signals_init(struct signals *signals, bool is_daemon)
 	if (is_daemon)
 		signal(SIGHUP, SIG_IGN);
 	sigemptyset(&signals->set);
-	/* These also where they are ignored, as for `wiregather -f wg0 &` in a
-	 * script: there must be a way to end it. A blocked signal is kept even
-	 * if it is ignored (signal(7)). */
+	/* A script's `wiregather -f wg0 &` begins with SIGINT ignored, and must
+	 * have a way to end. A blocked signal is kept even if it is ignored
+	 * (signal(7)), so these two always work. */
 	sigaddset(&signals->set, SIGINT);
 	sigaddset(&signals->set, SIGTERM);
 	if (!is_ignored(SIGHUP))
@@ -71,7 +76,7 @@ int signals_open(struct signals *signals, struct loop *loop)
 	if (signals->watch.fd < 0)
 		return -errno;
 	err = loop_add(loop, &signals->watch, EPOLLIN);
-	if (err)
+	if (err < 0)
 		close(signals->watch.fd);
 	return err;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The signals that end the program, as events of the loop. SIGINT and SIGTERM
- * do always. SIGHUP does in the foreground, where it says that the terminal has
- * gone (unless nohup(1) has it ignored), and means nothing to a daemon.
+ * always end it. SIGHUP says that the terminal is gone. It ends the program in
+ * the foreground, unless nohup(1) has made it ignored. A daemon ignores it.
  */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H
@@ -13,8 +13,8 @@
 #include "engine/loop.h"
 
 /**
- * struct signals - see above
- * @set:	those that are waited for
+ * struct signals - the signals that a loop waits for
+ * @set:	the signals
  * @loop:	borrowed
  * @watch:	signalfd(2)
  */
@@ -25,11 +25,11 @@ struct signals {
 };
 
 /**
- * signals_init() - keep signals until they are waited for
+ * signals_init() - block the signals until signals_open()
  * @signals:	caller's storage
  * @is_daemon:	ignore SIGHUP
  *
- * Before other threads are made: they inherit what is blocked.
+ * Call this before other threads are made: they inherit the blocked signals.
  */
 void signals_init(struct signals *signals, bool is_daemon);
 
@@ -42,6 +42,7 @@ void signals_init(struct signals *signals, bool is_daemon);
  */
 int signals_open(struct signals *signals, struct loop *loop);
 
+/* signals_close() - stop waiting for signals */
 void signals_close(struct signals *signals);
 
 #endif /* CLI_SIGNALS_H */

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The parts of a tunnel as a stack: each one is made after those that it needs,
+ * and freed before them. The first failure ends the start, and is explained in
+ * tunnel.why.
+ */
 #include "cli/tunnel.h"
 
 #include <errno.h>
@@ -31,12 +36,7 @@ static const struct uapi_codec codec = {
 	.print = engine_print_endpoint,
 };
 
-/**
- * configure_tun() - what the options mean for the TUN device
- * @options:	options
- *
- * Return: the configuration; its name is borrowed from @options.
- */
+/* The configuration borrows the name of @options. */
 static struct tun_config configure_tun(const struct options *options)
 {
 	struct tun_config config = {
@@ -67,20 +67,20 @@ static int open_tun(struct tunnel *t, const struct options *options)
 
 	if (options->tun_fd < 0) {
 		err = tun_open(&t->tun, &tun_sys_linux, &config);
-		if (err)
+		if (err < 0)
 			advice_on_tun(t->why, sizeof(t->why), options->name,
 				      err);
 		return err;
 	}
 	err = tun_open_fd(&t->tun, &tun_sys_linux, &config, options->tun_fd);
-	if (err)
+	if (err < 0)
 		advice_on_tun_fd(t->why, sizeof(t->why), options->tun_fd, err);
 	else
 		fcntl(options->tun_fd, F_SETFD, FD_CLOEXEC);
 	return err;
 }
 
-/* Log what the TUN device lacks; the tunnel works without. */
+/* Log what the TUN device lacks. The tunnel works without it. */
 static void log_device(const struct tun *tun, const struct options *options)
 {
 	if (tun->mtu_err)
@@ -118,34 +118,27 @@ static int open_server(struct tunnel *t, const struct options *options)
 {
 	int err = serve_socket(t, options);
 
-	if (err && options->uapi_fd < 0)
+	if (err < 0 && options->uapi_fd < 0)
 		advice_on_socket(t->why, sizeof(t->why), t->tun.name, err);
-	else if (err)
+	else if (err < 0)
 		advice_on_socket_fd(t->why, sizeof(t->why), options->uapi_fd,
 				    err);
 	return err;
 }
 
-/**
- * explain() - say what failed where there is no advice
- * @t:		tunnel
- * @what:	what it was
- * @err:	-errno
- *
- * Return: @err.
- */
+/* If @err is an error, say what failed. Returns @err. */
 static int explain(struct tunnel *t, const char *what, int err)
 {
 	const char *user = t->isolate.config.user;
 
 	if (!user && user_is(&t->isolate.user))
 		user = USER_DEFAULT;
-	if (err)
+	if (err < 0)
 		advice_on_shortage(t->why, sizeof(t->why), what, user, err);
 	return err;
 }
 
-/* Threads that move packets: as many as can run at once, but not too many. */
+/* Threads that move packets: as many as can run at once, up to a default. */
 static unsigned int count_workers(const struct options *options)
 {
 	cpu_set_t set;
@@ -153,20 +146,15 @@ static unsigned int count_workers(const struct options *options)
 
 	if (options->n_workers)
 		return options->n_workers;
-	/* Fails where there are more than a thousand processors. */
+	/* This fails on a machine with more than 1,024 processors. */
 	if (sched_getaffinity(0, sizeof(set), &set) == 0)
 		n = CPU_COUNT(&set);
 	return n < WORKERS_DEFAULT ? (unsigned int)n : WORKERS_DEFAULT;
 }
 
-/**
- * is_isolated() - is the process to give up what it does not need?
- * @options:	command line
- *
- * In a build that counts what is run (meson's b_coverage) it never does: the
- * counters are written at the end, to files that there would be no way to.
- *
- * Return: true if so.
+/*
+ * A build that counts the lines that run (b_coverage) is never isolated,
+ * because it writes its counters to files at the end.
  */
 static bool is_isolated(const struct options *options)
 {
@@ -198,16 +186,10 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		       err);
 }
 
-/**
- * explain_isolation() - say what failed, if it did
- * @t:		tunnel
- * @err:	-errno
- *
- * Return: @err.
- */
+/* If @err is an error, say what failed. Returns @err. */
 static int explain_isolation(struct tunnel *t, int err)
 {
-	if (err)
+	if (err < 0)
 		snprintf(t->why, sizeof(t->why), "%s", t->isolate.why);
 	return err;
 }
@@ -236,7 +218,7 @@ static int check_descriptors(struct tunnel *t)
 	first = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
 	if (first >= 0)
 		close(first);
-	/* @first is the lowest free descriptor: all below are taken. */
+	/* @first is the lowest free descriptor: all below it are open. */
 	if (first >= 0 && limit.rlim_cur >= (rlim_t)first + SPARE_DESCRIPTORS)
 		return 0;
 	snprintf(
@@ -250,34 +232,28 @@ static int check_descriptors(struct tunnel *t)
 	return -EMFILE;
 }
 
-/**
- * start() - start the threads, and seal the process
- * @t:		tunnel
- * @options:	command line
- *
- * Return: 0; -errno: threads may run then, too.
- */
+/* Start the threads, and seal the process. On failure some threads may run. */
 static int start(struct tunnel *t, const struct options *options)
 {
 	int err;
 
 	err = check_descriptors(t);
-	if (err)
+	if (err < 0)
 		return err;
 	err = explain_isolation(
 		t, isolate_restrict(&t->isolate,
 				    uapi_server_get_directory(t->server)));
-	if (err)
+	if (err < 0)
 		return err;
 	err = explain(t, "cannot start the log",
 		      log_start(is_isolated(options) ? isolate_thread : NULL));
-	if (err)
+	if (err < 0)
 		return err;
 	err = explain(t, "cannot start the engine", engine_start(t->engine));
-	if (err)
+	if (err < 0)
 		return err;
 	err = explain_isolation(t, isolate_seal(&t->isolate));
-	if (!err && t->isolate.missing[0])
+	if (err == 0 && t->isolate.missing[0])
 		log_error("not isolated in full: %s", t->isolate.missing);
 	return err;
 }
@@ -287,34 +263,34 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	int err;
 
 	err = prepare_isolation(tunnel, options);
-	if (err)
+	if (err < 0)
 		return err;
 	err = explain(tunnel, "cannot make an event loop",
 		      loop_init(&tunnel->loop));
-	if (err)
+	if (err < 0)
 		return err;
 	err = explain(tunnel, "cannot watch for signals",
 		      signals_open(&tunnel->signals, &tunnel->loop));
-	if (err)
+	if (err < 0)
 		goto err_deinit_loop;
 	err = open_tun(tunnel, options);
-	if (err)
+	if (err < 0)
 		goto err_close_signals;
 	log_init(options->level, tunnel->tun.name);
 	log_device(&tunnel->tun, options);
 	err = open_engine(tunnel, options);
-	if (err) {
+	if (err < 0) {
 		tun_close(&tunnel->tun);
 		goto err_close_signals;
 	}
 	err = open_server(tunnel, options);
-	if (err)
+	if (err < 0)
 		goto err_free_engine;
 	err = start(tunnel, options);
-	if (err)
+	if (err < 0)
 		goto err_close_server;
 	log_event("%s is ready", tunnel->tun.name);
-	/* A good part of it, and of libc, was for getting here. */
+	/* Much of the code, also of libc, was needed for the start only. */
 	code_release(NULL);
 	return 0;
 

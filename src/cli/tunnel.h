@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All that a running tunnel consists of, made in the order in which the parts
- * need each other: the loop, the signals, the TUN device (and with it the real
- * name), the log, the engine, the configuration socket. Then what only this took
- * is given up, the threads start, and the process is sealed; nothing was read
- * from outside until then.
+ * All parts of a running tunnel. They are made in the order in which they need
+ * each other: the loop, the signals, the TUN device (and with it the real
+ * name), the log, the engine, the configuration socket. Then the process gives
+ * up the rights that only this took, the threads start, and the process is
+ * sealed (isolate/isolate.h). Nothing is read from outside before that.
  *
  * Main thread.
  */
@@ -18,21 +18,21 @@
 #include "uapi/server.h"
 
 enum {
-	/* Packets that the interface keeps while nobody reads. */
+	/* Packets that the interface queues while no thread reads. */
 	TUNNEL_TXQLEN = 500,
 	/* Bytes of tunnel.why. */
 	TUNNEL_WHY_CAP = 400,
 };
 
 /**
- * struct tunnel - see above
- * @loop:	of this thread
- * @signals:	were initialised by the caller
- * @tun:	the engine's, once there is one
- * @engine:	the rest
+ * struct tunnel - the parts of a tunnel
+ * @loop:	the event loop of the main thread
+ * @signals:	initialised by the caller
+ * @tun:	the TUN device; owned by @engine once there is one
+ * @engine:	threads and sockets, and the WireGuard device
  * @server:	the configuration socket
- * @isolate:	what the process may still do
- * @why:	of a failure: one line
+ * @isolate:	the isolation of the process
+ * @why:	one line that says why tunnel_open() has failed
  */
 struct tunnel {
 	struct loop loop;
@@ -47,16 +47,16 @@ struct tunnel {
 /**
  * tunnel_open() - make a tunnel
  * @tunnel:	caller's storage, with its signals
- * @options:	how
+ * @options:	settings
  *
- * Needs crypto_init() and rcu_register(). From its return on the interface can
- * be configured, renamed, and moved; what is asked waits for loop_run().
+ * Call crypto_init() and rcu_register() before. Afterwards the interface can be
+ * configured, renamed and moved; requests wait for loop_run().
  *
- * Return: 0; -errno: nothing is left of it, and tunnel.why says why.
+ * Return: 0; -errno: all parts are gone again, and tunnel.why says why.
  */
 int tunnel_open(struct tunnel *tunnel, const struct options *options);
 
-/* tunnel_close() - end it */
+/* tunnel_close() - end a tunnel, and free its parts */
 void tunnel_close(struct tunnel *tunnel);
 
 #endif /* CLI_TUNNEL_H */

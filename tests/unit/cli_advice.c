@@ -54,7 +54,7 @@ static void on_socket(void **state)
 		const char *word;
 	} cases[] = {
 		{ EADDRINUSE, "a23456789012345.sock is in use" },
-		{ EEXIST, "no socket" },
+		{ EEXIST, "not a socket" },
 		{ EMFILE, "RLIMIT_NOFILE" },
 		{ EROFS, "Read-only file system" },
 	};

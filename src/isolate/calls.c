@@ -17,14 +17,15 @@
  * CALL), so unused entries do not stay. Threads that make a call only rarely
  * (argument @r) have the reason beside them.
  *
- * What is looked at in the arguments:
- *  - A new socket is UDP over IP. So no Unix socket can be connected to; with
- *    CAP_DAC_OVERRIDE any of them could be.
+ * The conditions on arguments:
+ *  - A new socket is UDP over IP. By a Unix socket the main thread could
+ *    connect to any server, because it keeps CAP_DAC_OVERRIDE.
  *  - Options of sockets and requests to devices are those in use.
- *  - No memory can be mapped or made executable, or be mapped over other memory.
+ *  - No memory can be executable when it is mapped, be made executable later,
+ *    or be mapped over other memory.
  *  - A futex is waited for and woken, and no more: the kernel's code for priority
  *    inheritance and for moving waiters is out of reach.
- *  - The only signal is the SIGABRT of a thread to itself.
+ *  - A thread can send only the signal SIGABRT, and only to itself.
  * Only the lower 32 bits of an argument are compared: the kernel uses only
  * those of an int, and the upper ones may hold anything.
  */
@@ -47,7 +48,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* musl's lstat(3) is another call; its sendmmsg(3) is several, on 64 bits. */
+/* musl's lstat(3) makes another call, and its sendmmsg(3) makes several on 64
+ * bits. */
 #ifdef __GLIBC__
 #define MUSL(names)
 #else
@@ -100,12 +102,12 @@ const struct call isolate_calls[] = {
 	CALL("epoll_wait epoll_pwait", CONTROL | WORKER, NONE),
 	FUTEX(FUTEX_WAIT_BITSET, KEEPERS | HELPER | LOG, WORKER),
 	FUTEX(FUTEX_WAKE, ALL, NONE),
-	FUTEX(FUTEX_WAIT, NONE, ALL), /* a lock that another one has */
+	FUTEX(FUTEX_WAIT, NONE, ALL), /* a lock that another thread has */
 	MEMBARRIER(MEMBARRIER_CMD_PRIVATE_EXPEDITED, RCU, CONTROL),
 	/* ug_set_merging(); liburcu before Linux 4.14. */
 	MEMBARRIER(MEMBARRIER_CMD_QUERY, NONE, CONTROL | MOVERS),
 	MEMBARRIER(MEMBARRIER_CMD_GLOBAL, NONE, CONTROL | RCU | MOVERS),
-	/* Full sockets and logs; UDP_GRO going off; no random; liburcu. */
+	/* Full sockets and logs; UDP_GRO going off; entropy; liburcu. */
 	CALL("poll ppoll ppoll_time64", NONE, ALL),
 	CALL("timerfd_settime timerfd_settime64", CONTROL, NONE),
 	CALL("restart_syscall", NONE, ALL), /* stopped while asleep */
@@ -128,7 +130,7 @@ const struct call isolate_calls[] = {
 	CALL("getsockname", CONTROL, NONE),
 	CALL("recvfrom", CONTROL, NONE),
 	CALL("recvmmsg recvmmsg_time64", WORKER, HELPER),
-	/* Netlink; where there is no recvmmsg; queued errors. */
+	/* Netlink; kernels without recvmmsg(2); queued errors. */
 	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
 	CALL("sendmmsg" MUSL_64(" sendmsg"), WORKER, HELPER),
 	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
@@ -155,8 +157,9 @@ const struct call isolate_calls[] = {
 	GET_OPTION(IPPROTO_UDP, UDP_SEGMENT, CONTROL, NONE),
 
 	/*
-	 * Memory: the heap, secrets, tables that grow, stacks of threads. Those
-	 * that move packets have all of theirs, but for libcrypto's.
+	 * Memory: the heap, secrets, tables that grow, stacks of threads. The
+	 * threads that move packets have all of their memory from the start,
+	 * except for libcrypto's.
 	 */
 	CALL("brk", CONTROL, BUT_LOG),
 	CALL_IF(MMAP, "-", CONTROL, BUT_LOG,
@@ -173,26 +176,26 @@ const struct call isolate_calls[] = {
 #endif
 	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* a million prefixes */
 	MADVISE(MADV_DONTFORK, CONTROL, HANDSHAKER),
-	/* Secrets, where there is no memfd_secret. */
+	/* Secrets, if there is no memfd_secret(2). */
 	MADVISE(MADV_WIPEONFORK, NONE, CONTROL | HANDSHAKER),
 	MADVISE(MADV_DONTDUMP, NONE, CONTROL | HANDSHAKER),
 	CALL("mlock", NONE, CONTROL | HANDSHAKER),
 	CALL_IF("memfd_secret", "-", CONTROL, HANDSHAKER, IS(0, O_CLOEXEC)),
 	CALL("ftruncate ftruncate64", CONTROL, HANDSHAKER), /* of a memfd */
 
-	/* The socket's file: is it still ours; and away with it. */
+	/* The socket's file: it is looked at, and removed at the end. */
 	CALL("newfstatat fstatat64 statx" MUSL(" lstat"), CONTROL, NONE),
 	CALL("unlink unlinkat", CONTROL, NONE),
 
-	/* What the kernel says of itself. */
+	/* Random numbers, the kernel's version, and time. */
 	CALL("getrandom", CONTROL | HANDSHAKER, BUT_LOG),
 	CALL("uname", CONTROL, NONE),
-	/* A busy thread's own time; clocks that can only be read so. */
+	/* CPU time of a busy thread; clocks that the vDSO cannot read. */
 	CALL("clock_gettime clock_gettime64", NONE, ALL),
 	CALL("gettimeofday", NONE, ALL),
 	CALL("time", NONE, ALL),
 
-	/* The end of a thread, of the process, and of a broken one. */
+	/* The end of a thread and of the process, also by abort(3). */
 	CALL("exit", ALL & ~CONTROL, NONE),
 	CALL("exit_group", CONTROL, ALL),
 	CALL("rt_sigprocmask", ALL & ~CONTROL, CONTROL),

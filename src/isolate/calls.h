@@ -42,10 +42,10 @@ enum thread {
 };
 
 /**
- * struct condition - what an argument must be
+ * struct condition - a condition on an argument
  * @mask:	bits that are compared, most significant byte first; 0: no
  *		condition
- * @value:	what they must be
+ * @value:	the value of these bits
  * @arg:	number of the argument, from 0
  */
 struct condition {
@@ -57,12 +57,13 @@ struct condition {
 /**
  * struct call - a service of the kernel, and one way to ask for it
  * @names:	names of the calls for it, with blanks between; a C library and
- *		an architecture have some of them. A name in several entries may
- *		be called in each of their ways
+ *		an architecture have some of them. If a name stands in several
+ *		entries, each of them allows a way to call it
  * @word:	what strace(1) shows of this way, or "-"
- * @seen:	threads that make one of the calls in the test, see calls.c
- * @rare:	threads that may make them, but do not in each run of the test
- * @conditions:	all of them; the first without a mask ends them
+ * @seen:	threads that make one of the calls in the test (calls.c)
+ * @rare:	threads that may make one of them, but not in each run of the
+ *		test
+ * @conditions:	all must hold; the first one without a mask ends the list
  */
 struct call {
 	char names[CALLS_NAMES_CAP];
@@ -92,7 +93,8 @@ extern const struct call isolate_calls[];
 		.names = "" \
 	}
 
-/* Conditions: argument @n is @v; is @v but for @flags; has no bit of @flag. */
+/* Conditions on argument @n: it is @v; it is @v, apart from the bits @flags; it
+ * has no bit of @flag. */
 #define IS(n, v)                                             \
 	{                                                    \
 		.arg = (n), .mask = CALLS_BYTES(UINT32_MAX), \

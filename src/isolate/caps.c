@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Capabilities, by capget(2), capset(2) and prctl(2). */
 #include "isolate/caps.h"
 
 #include <dirent.h>
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 enum {
-	/* More than there are; prctl(2) says where they end. */
+	/* More than there are: prctl(2) fails behind the last one. */
 	CAPS_MAX = 64,
 };
 
@@ -35,7 +36,7 @@ int caps_set(uint64_t keep)
 	};
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
 
-	/* Before Linux 4.3 there are no ambient ones. */
+	/* Before Linux 4.3 there are no ambient capabilities. */
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	data[0].permitted = data[0].effective = (uint32_t)keep;
 	data[1].permitted = data[1].effective = (uint32_t)(keep >> 32);
@@ -63,7 +64,7 @@ int caps_check_threads(int dir, pid_t *tid, unsigned int *n)
 		close(dir);
 		return err;
 	}
-	while (!err && !*tid && (entry = readdir(tasks))) {
+	while (err == 0 && !*tid && (entry = readdir(tasks))) {
 		pid_t other = (pid_t)strtol(entry->d_name, NULL, 10);
 		uint64_t permitted = 0;
 
@@ -71,7 +72,7 @@ int caps_check_threads(int dir, pid_t *tid, unsigned int *n)
 		if (other <= 0 || other == self)
 			continue;
 		err = caps_get(other, &permitted);
-		/* It has ended since. */
+		/* The thread has ended meanwhile. */
 		if (err == -ESRCH)
 			err = 0;
 		else

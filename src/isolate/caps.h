@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Capabilities, which belong to a thread each. The system calls themselves are
- * used: they change the calling thread alone.
+ * Capabilities. Each thread has its own, and the system calls that are made
+ * here change the calling thread alone.
  */
 #ifndef ISOLATE_CAPS_H
 #define ISOLATE_CAPS_H
@@ -13,31 +13,31 @@
 #define CAPS_BIT(capability) (UINT64_C(1) << (capability))
 
 /**
- * caps_get() - what a thread may use
+ * caps_get() - the capabilities of a thread
  * @tid:	thread of this process; 0: the calling one
- * @permitted:	set to the bits of what it has or can take
+ * @permitted:	set to the bits of its permitted capabilities
  *
- * Return: 0; -ESRCH: there is none; -errno.
+ * Return: 0; -ESRCH: there is no such thread; -errno.
  */
 int caps_get(pid_t tid, uint64_t *permitted);
 
 /**
- * caps_set() - have exactly these, for good
+ * caps_set() - keep exactly these capabilities, for good
  * @keep:	bits, a subset of what is permitted
  *
- * They are in effect; none is left to programs that would be executed. Of the
- * calling thread alone.
+ * The kept ones are in effect. A program that the thread executes would get
+ * none. Changes the calling thread alone.
  *
  * Return: 0; -errno.
  */
 int caps_set(uint64_t keep);
 
 /**
- * caps_limit() - have nothing else ever
+ * caps_limit() - shrink the bounding set to these capabilities
  * @keep:	bits
  *
- * Takes the others from the bounding set, where CAP_SETPCAP allows it. With
- * no_new_privs it makes no difference; it is there to be seen.
+ * Does nothing without CAP_SETPCAP. With no_new_privs the bounding set has no
+ * effect, but whoever looks at the process sees that it is small.
  */
 void caps_limit(uint64_t keep);
 

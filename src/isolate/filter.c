@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Installs the filter that make_filter.c has made for a thread. The build puts
+ * the programs into filter_program.h.
+ */
 #include "isolate/filter.h"
 
 #include <errno.h>
@@ -20,7 +24,7 @@ enum {
 
 /**
  * struct program - a filter
- * @thread:	who it is for
+ * @thread:	name of its list
  * @code:	instructions
  * @len:	their count
  */
@@ -41,7 +45,7 @@ static const struct program *find_program(const char *thread)
 	return NULL;
 }
 
-/* Put in the ids, which make_filter.c could not know. */
+/* Replace the placeholders by the ids, which make_filter.c could not know. */
 static void fill_ids(struct sock_filter *code, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The system calls that a thread may make from now on. The table is calls.c,
- * with the arguments that are looked at. make_filter.c makes a BPF program for
- * each thread of it when the project is built, so the daemon spends neither
- * time nor memory on that.
+ * The filter of a thread's system calls. The table of allowed calls, with the
+ * conditions on their arguments, is in calls.c. make_filter.c makes a BPF
+ * program for each thread from it while the project is built, so the daemon
+ * spends neither time nor memory on that.
  */
 #ifndef ISOLATE_FILTER_H
 #define ISOLATE_FILTER_H
@@ -13,8 +13,8 @@
 
 /*
  * Placeholders in a program for the ids of the process and of the thread, which
- * are known only when it is installed. No id is so high, and no argument of a
- * call on the list has such a value.
+ * are known only when it is installed. No id is as high as these, and no
+ * argument of a call on the list has one of these values.
  */
 #define FILTER_PID 0x7f50f1d0
 #define FILTER_TID 0x7f50f1d1
@@ -23,12 +23,12 @@
  * filter_install() - filter the system calls of the calling thread
  * @thread:	name of the list
  *
- * Any other call ends the process, with SIGSYS. @thread need not be the
- * thread's name in the kernel. Needs no_new_privs.
+ * A call that is not on the list ends the process with SIGSYS. @thread need not
+ * be the thread's name in the kernel. Needs no_new_privs.
  *
- * Return: 0; -ENOTSUP: built without; -ENOENT: there is no such list;
- * -EOPNOTSUPP: the program's calls of sockets are not the listed ones (see
- * socketcall.h); -errno.
+ * Return: 0; -ENOTSUP: the build has no filter; -ENOENT: there is no such list;
+ * -EOPNOTSUPP: the program's socket calls are not those of the list
+ * (socketcall.h); -errno.
  */
 int filter_install(const char *thread);
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The three stages of isolate.h. The layers are the user, capabilities,
+ * Landlock and the filter of system calls; each is in a file of its own.
+ */
 #include "isolate/isolate.h"
 
 #include <errno.h>
@@ -29,7 +33,8 @@
 #define IS_SANITIZED false
 #endif
 
-/* The marks of packets and the interface; ports below 1024; the file. */
+/* For the marks of packets and the interface, for ports below 1024, and for
+ * removing the socket's file. */
 #define KEEP                                                        \
 	(CAPS_BIT(CAP_NET_ADMIN) | CAPS_BIT(CAP_NET_BIND_SERVICE) | \
 	 CAPS_BIT(CAP_DAC_OVERRIDE))
@@ -41,14 +46,6 @@
  */
 static atomic_uint n_filtered, n_unfiltered;
 
-/**
- * fail() - note why
- * @isolate:	isolate
- * @err:	-errno
- * @what:	what failed
- *
- * Return: @err.
- */
 static int fail(struct isolate *isolate, int err, const char *what)
 {
 	snprintf(isolate->why, sizeof(isolate->why), "%s: %s", what,
@@ -56,7 +53,7 @@ static int fail(struct isolate *isolate, int err, const char *what)
 	return err;
 }
 
-/* Note in words what is left out. */
+/* Add a text to those of the layers that are left out. */
 static void add_missing(struct isolate *isolate, const char *text)
 {
 	size_t len = strlen(isolate->missing);
@@ -65,12 +62,7 @@ static void add_missing(struct isolate *isolate, const char *text)
 		 len ? ", " : "", text);
 }
 
-/**
- * miss() - note a layer that is left out
- * @isolate:	isolate
- * @what:	which
- * @err:	-errno: why
- */
+/* Note a layer that is left out, and why. */
 static void miss(struct isolate *isolate, const char *what, int err)
 {
 	char text[ISOLATE_TEXT_CAP];
@@ -91,9 +83,9 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 		return 0;
 #ifdef __GLIBC__
 	/*
-	 * With a heap for each thread malloc(3) reads a file of /proc before it
-	 * gives memory back, and there will be no way to it. Nothing here
-	 * allocates per packet, so nobody waits for the one heap.
+	 * If each thread has a heap, malloc(3) reads a file of /proc before it
+	 * gives memory back, and that file will be out of reach. Nothing
+	 * allocates per packet, so no thread waits for the one heap.
 	 */
 	mallopt(M_ARENA_MAX, 1);
 #endif
@@ -103,7 +95,7 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 	if (err == -ENOENT)
 		snprintf(isolate->why, sizeof(isolate->why),
 			 "there is no user %s", name);
-	else if (err)
+	else if (err < 0)
 		snprintf(isolate->why, sizeof(isolate->why),
 			 "user %s is root with another group, or another user "
 			 "with root's group: name another one, or root "
@@ -125,18 +117,19 @@ static int change_user(struct isolate *isolate)
 		add_missing(isolate,
 			    "runs on as root, as --user has it, so "
 			    "only the other layers keep files of root from it");
-	/* Root, too, has other groups to give up. */
+	/* If the user is root, the process still has other groups to give
+	 * up. */
 	if (isolate->user.uid && user_is(&isolate->user))
 		return 0;
 	err = user_become(&isolate->user, &is_changed);
-	if (err && (is_wanted || is_changed)) {
+	if (err < 0 && (is_wanted || is_changed)) {
 		snprintf(isolate->why, sizeof(isolate->why),
 			 "cannot become user %s: %s",
 			 is_wanted ? isolate->config.user : USER_DEFAULT,
 			 strerror(-err));
 		return err;
 	}
-	if (err)
+	if (err < 0)
 		miss(isolate, "runs on as root", err);
 	return 0;
 }
@@ -146,13 +139,13 @@ static int set_capabilities(struct isolate *isolate, bool has_file)
 	uint64_t permitted;
 	int err = caps_get(0, &permitted);
 
-	if (err)
+	if (err < 0)
 		return fail(isolate, err, "cannot read capabilities");
 	isolate->keep = permitted & KEEP;
 	if (!has_file)
 		isolate->keep &= ~CAPS_BIT(CAP_DAC_OVERRIDE);
 	err = caps_set(isolate->keep);
-	return err ? fail(isolate, err, "cannot drop capabilities") : 0;
+	return err < 0 ? fail(isolate, err, "cannot drop capabilities") : 0;
 }
 
 /* Does the errno mean that descriptors or memory ran out? Then the kernel has
@@ -162,7 +155,7 @@ static bool is_shortage(int err)
 	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
 }
 
-/* What threads and programs hand on to those that they start. */
+/* Set the restrictions that new threads and programs inherit. */
 static int close_off(struct isolate *isolate, const char *directory)
 {
 	int err;
@@ -170,12 +163,12 @@ static int close_off(struct isolate *isolate, const char *directory)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		miss(isolate, "no no_new_privs", -errno);
 	if (IS_SANITIZED) {
-		/* A leak check is done by a tracer. */
+		/* The leak check of a sanitizer traces the process. */
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		return 0;
 	}
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	/* Where it is missing, the filter does the same. */
+	/* If the kernel lacks this, the filter does the same. */
 	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	err = landlock_restrict(directory);
 	if (is_shortage(err))
@@ -197,9 +190,9 @@ int isolate_restrict(struct isolate *isolate, const char *directory)
 		open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	caps_limit(KEEP);
 	err = change_user(isolate);
-	if (!err)
+	if (err == 0)
 		err = set_capabilities(isolate, directory);
-	if (!err)
+	if (err == 0)
 		err = close_off(isolate, directory);
 	return err;
 }
@@ -210,14 +203,14 @@ void isolate_thread(const char *name)
 {
 	int err = 0;
 
-	/* Fewer are always allowed; isolate_restrict() has done the same. */
+	/* To give up capabilities is always allowed. */
 	INVARIANT(caps_set(0) == 0);
 	if (!IS_SANITIZED)
 		err = filter_install(name);
 	/* There must be a list for each thread. */
 	INVARIANT(err != -ENOENT);
 	/* Partner: isolate_seal(), after this thread has told its maker. */
-	atomic_fetch_add_explicit(err ? &n_unfiltered : &n_filtered, 1,
+	atomic_fetch_add_explicit(err < 0 ? &n_unfiltered : &n_filtered, 1,
 				  memory_order_relaxed);
 }
 
@@ -231,9 +224,10 @@ static int check_threads(struct isolate *isolate)
 	if (dir < 0)
 		return 0;
 	err = caps_check_threads(dir, &tid, &n);
-	if (err)
+	if (err < 0)
 		return fail(isolate, err, "cannot look at the threads");
-	/* A sanitizer has threads that know nothing of this. */
+	/* A sanitizer has threads of its own, which do not call
+	 * isolate_thread(). */
 	if (IS_SANITIZED)
 		return 0;
 	if (tid) {
@@ -251,15 +245,16 @@ static int check_threads(struct isolate *isolate)
 	return -EPERM;
 }
 
-/* The main thread's filter. One thread with and one without is an error. */
+/* Filter the main thread's calls. Either all threads have a filter, or none
+ * has. */
 static int filter_self(struct isolate *isolate)
 {
 	int err = filter_install(FILTER_CONTROL);
-	const atomic_uint *others = err ? &n_filtered : &n_unfiltered;
+	const atomic_uint *others = err < 0 ? &n_filtered : &n_unfiltered;
 
 	if (atomic_load_explicit(others, memory_order_relaxed))
 		return fail(isolate, -ESRCH, "cannot filter all threads");
-	if (err)
+	if (err < 0)
 		miss(isolate, "no filter of system calls", err);
 	return 0;
 }
@@ -271,7 +266,7 @@ int isolate_seal(struct isolate *isolate)
 	if (isolate->config.is_off)
 		return 0;
 	err = check_threads(isolate);
-	return err || IS_SANITIZED ? err : filter_self(isolate);
+	return err < 0 || IS_SANITIZED ? err : filter_self(isolate);
 }
 
 bool isolate_has_filter(void)

@@ -1,28 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The process keeps only what it needs, in three stages. docs/security.md says
- * what for.
+ * The process gives up all rights that it does not need, in three stages.
+ * docs/security.md says which rights it keeps, and what for.
  *
  *  1. isolate_init(): everything is still allowed. The user is looked up, so
- *     that a wrong name is known before anything was made.
- *  2. isolate_restrict(): all descriptors are open, the main thread is alone.
- *     The user changes; the main thread keeps few capabilities; files are out
- *     of reach, and with them for all threads that are made from now on. Each
- *     of those calls isolate_thread() first, which leaves it no capability, and
- *     only the system calls on its own list: any other ends the process.
- *  3. isolate_seal(): all threads are there. It is checked that each of them
- *     has called isolate_thread(), and that none has a capability but this one,
- *     which is left the calls of its list. What comes from outside is handled
- *     after this.
+ *     that a wrong name is known before anything is made.
+ *  2. isolate_restrict(): all descriptors are open, and the main thread is the
+ *     only one. The process becomes another user. The main thread keeps few
+ *     capabilities. Files are out of reach, also for all threads that are made
+ *     from now on. Each of these threads calls isolate_thread() first. It then
+ *     has no capability, and may make only the system calls on its own list:
+ *     any other call ends the process.
+ *  3. isolate_seal(): all threads exist. Each of them must have called
+ *     isolate_thread(), and none but the main thread may have a capability.
+ *     The main thread may then make only the calls on its list. Input from
+ *     outside is handled only after this.
  *
  * A layer that the system refuses as a whole (an old kernel, a container's own
- * filter) is left out, and named in isolate.missing. What fails in the middle
- * is an error, and so is a user that was asked for by name.
+ * filter) is left out, and named in isolate.missing. A layer that fails in the
+ * middle is an error. So is a failure to become a user that was named.
  *
  * Under a sanitizer files stay in reach and calls are not filtered: the
  * sanitizers read /proc, start programs and make threads when they report.
  *
- * Main thread, but for isolate_thread().
+ * Main thread, except for isolate_thread().
  */
 #ifndef ISOLATE_ISOLATE_H
 #define ISOLATE_ISOLATE_H
@@ -38,7 +39,7 @@ enum {
 };
 
 /**
- * struct isolate_config - how
+ * struct isolate_config - settings
  * @user:	the user to become if started as root, which may be root itself;
  *		NULL: USER_DEFAULT, if there is one
  * @is_off:	do nothing at all
@@ -49,14 +50,15 @@ struct isolate_config {
 };
 
 /**
- * struct isolate - see above
+ * struct isolate - the state of the isolation
  * @config:	its text is borrowed
- * @user:	that @config means
- * @task_dir:	/proc/self/task, between the stages; -1: not to be had
+ * @user:	the user that @config names
+ * @task_dir:	descriptor of /proc/self/task, between the stages; -1: there is
+ *		none
  * @keep:	capabilities of the main thread
  * @landlock:	version that is in force, or 0
- * @missing:	what was left out, and why; empty: nothing
- * @why:	of a failure
+ * @missing:	the layers that were left out, and why; empty: none
+ * @why:	why a stage has failed
  */
 struct isolate {
 	struct isolate_config config;
@@ -80,7 +82,8 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config);
 /**
  * isolate_restrict() - stage 2
  * @isolate:	isolate
- * @directory:	where a file will have to be removed; NULL: nowhere
+ * @directory:	the directory in which a file will be removed at the end; NULL:
+ *		none
  *
  * Return: 0; -errno, and isolate.why says why: end the process.
  */
@@ -88,7 +91,7 @@ int isolate_restrict(struct isolate *isolate, const char *directory);
 
 /**
  * isolate_thread() - leave the calling thread only the rights that it needs
- * @name:	of a list of calls in calls.c
+ * @name:	name of the thread's list in calls.c
  *
  * Each thread but the main one calls it once, before it handles anything.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The numbers are written here: the headers of a system that this is built on
- * may be older than the kernel that it runs on.
+ * Landlock, with numbers that are written here: the headers of the system that
+ * builds the program may be older than the kernel that runs it.
  */
 #include "isolate/landlock.h"
 
@@ -49,7 +49,7 @@ static const struct version {
 	{ { 0xffff, 3, 3 }, sizeof(struct ruleset) },
 };
 
-/* The last one known here. */
+/* The newest version that is known here. */
 #define NEWEST ((int)(sizeof(versions) / sizeof(versions[0])))
 
 static int allow_removal(int ruleset, const char *directory)
@@ -85,8 +85,8 @@ int landlock_restrict(const char *directory)
 		return -errno;
 	if (directory)
 		err = allow_removal(ruleset, directory);
-	if (!err && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+	if (err == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		err = -errno;
 	close(ruleset);
-	return err ? err : (int)newest;
+	return err < 0 ? err : (int)newest;
 }

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The limits of the process, raised as far as possible. A limit that cannot be
+ * raised stays as it is.
+ */
 #include "isolate/limit.h"
 
 #include "base/bytes.h"

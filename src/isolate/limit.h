@@ -24,7 +24,7 @@
 #endif
 
 enum {
-	/* Descriptors that are enough for whatever comes. */
+	/* More descriptors than the daemon ever needs. */
 	LIMIT_DESCRIPTORS = 1024,
 };
 

@@ -104,12 +104,10 @@ static unsigned int count_conditions(const struct call *call)
 	return n;
 }
 
-/**
- * resolve() - the numbers of a call, as libseccomp has them for this machine
- * @call:	call
- * @numbers:	written: negative for one that this machine does not have
- *
- * Return: how many; -EINVAL: one that libseccomp does not know.
+/*
+ * The numbers of a call, as libseccomp has them for this machine: negative
+ * for a call that this machine lacks. Returns how many, or -EINVAL if
+ * libseccomp does not know a name.
  */
 static int resolve(const struct call *call,
 		   int numbers[static NUMBERS_OF_CALL_MAX])
@@ -169,13 +167,13 @@ static int allow(scmp_filter_ctx ctx, const struct call *call)
 		args[i].datum_b = from_bytes(call->conditions[i].value);
 	}
 	/* A call that the architecture does not have is left out. */
-	for (int i = 0; !err && i < n_numbers; i++)
+	for (int i = 0; err == 0 && i < n_numbers; i++)
 		err = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, numbers[i], n,
 					     args);
 	return err;
 }
 
-/* To be called before rules are added: byte orders cannot be mixed. */
+/* Called before rules are added, because byte orders cannot be mixed. */
 static int choose_architecture(scmp_filter_ctx ctx, uint32_t architecture)
 {
 	int err;
@@ -183,12 +181,12 @@ static int choose_architecture(scmp_filter_ctx ctx, uint32_t architecture)
 	if (architecture == seccomp_arch_native())
 		return 0;
 	err = seccomp_arch_remove(ctx, seccomp_arch_native());
-	return err ? err : seccomp_arch_add(ctx, architecture);
+	return err < 0 ? err : seccomp_arch_add(ctx, architecture);
 }
 
 /*
- * Keep libseccomp from allowing the ways whose arguments are in memory. A rule
- * cannot have the default action, so this rule has another one, which
+ * Keep libseccomp from allowing socketcall(2), whose arguments are in memory. A
+ * rule cannot have the default action, so this rule has another one, which
  * export_program() replaces.
  */
 static int forbid_others(scmp_filter_ctx ctx, uint32_t architecture)
@@ -206,19 +204,20 @@ static int fill(scmp_filter_ctx ctx, uint32_t architecture, enum thread thread)
 {
 	int err = choose_architecture(ctx, architecture);
 
-	if (!err)
+	if (err == 0)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
 				       SCMP_ACT_KILL_PROCESS);
-	/* A tree, so that no common call is checked after all others. */
-	if (!err)
+	/* A tree, so that no call is compared with all others. */
+	if (err == 0)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	if (!err)
+	if (err == 0)
 		err = forbid_others(ctx, architecture);
-	for (const struct call *call = calls; !err && *call->names; call++) {
+	for (const struct call *call = calls; err == 0 && *call->names;
+	     call++) {
 		if (!is_for(call, thread))
 			continue;
 		err = allow(ctx, call);
-		if (err)
+		if (err < 0)
 			fprintf(stderr, "make-filter: %s: %s\n", call->names,
 				strerror(-err));
 	}
@@ -247,7 +246,7 @@ static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
 	program->len =
 		fread(program->code, sizeof(program->code[0]), CODE_MAX, file);
 	fclose(file);
-	if (!err && program->len == CODE_MAX)
+	if (err == 0 && program->len == CODE_MAX)
 		err = -E2BIG;
 	for (size_t i = 0; i < program->len; i++) {
 		struct sock_filter *in = &program->code[i];
@@ -294,15 +293,11 @@ static uint32_t load(const struct attempt *attempt, uint32_t offset)
 		       : 0;
 }
 
-/**
- * run_from() - what a filter does with a call
- * @program:	filter
- * @i:		instruction to begin with
- * @a:		the number that was loaded last
- * @attempt:	the call
- *
- * Return: an action; SCMP_ACT_LOG for code that is not known. With any arguments:
- * one that does not end the process, if some arguments lead to it.
+/*
+ * Run a filter from instruction @i on, with @a in its register. Returns the
+ * action, or SCMP_ACT_LOG for an unknown instruction. If the arguments may be
+ * anything, returns an action that does not end the process if some arguments
+ * lead to one.
  */
 static uint32_t run_from(const struct program *program, size_t i, uint32_t a,
 			 const struct attempt *attempt)
@@ -352,7 +347,7 @@ static uint32_t run_from(const struct program *program, size_t i, uint32_t a,
 	return SCMP_ACT_LOG;
 }
 
-/* What the table says of a call. */
+/* The rule that the table has for a call. */
 enum rule {
 	FORBIDDEN,
 	CONDITIONAL,
@@ -380,10 +375,10 @@ static enum rule look_up(uint32_t architecture, uint32_t number,
 }
 
 /*
- * Does the filter end the process for every call that is not in the table, and
- * for calls with other arguments? A call that is not in the table must not pass
- * with any arguments. A call with conditions is tried with all bits of each
- * argument set, which no condition allows.
+ * Check that the filter ends the process for every call that is not in the
+ * table, and for calls with other arguments. A call that is not in the table
+ * must not pass with any arguments. A call with conditions is tried with all
+ * bits of each argument set, which no condition allows.
  */
 static int try(const struct program *program, uint32_t architecture,
 	       enum thread thread)
@@ -430,11 +425,11 @@ static int print_filter(uint32_t architecture, size_t thread)
 	if (!ctx)
 		return -ENOMEM;
 	err = fill(ctx, architecture, threads[thread].bit);
-	if (!err)
+	if (err == 0)
 		err = export_program(ctx, architecture, &program);
-	if (!err)
+	if (err == 0)
 		err = try(&program, architecture, threads[thread].bit);
-	if (!err)
+	if (err == 0)
 		print_program(&program, threads[thread].name);
 	seccomp_release(ctx);
 	return err;
@@ -446,7 +441,7 @@ static int print_filters(const char *name)
 	int err = architecture ? 0 : -EINVAL;
 
 	puts("/* Made by make_filter.c. */");
-	for (size_t i = 0; !err && i < N_THREADS; i++)
+	for (size_t i = 0; err == 0 && i < N_THREADS; i++)
 		err = print_filter(architecture, i);
 	puts("\nstatic const struct program programs[] = {");
 	for (size_t i = 0; i < N_THREADS; i++)
@@ -486,12 +481,12 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	err = read_table(argv[1]);
-	if (!err && !strcmp(argv[2], "--list"))
+	if (err == 0 && !strcmp(argv[2], "--list"))
 		print_list();
-	else if (!err)
+	else if (err == 0)
 		err = print_filters(argv[2]);
-	if (err)
+	if (err < 0)
 		fprintf(stderr, "make-filter: %s: %s\n", argv[2],
 			strerror(-err));
-	return err ? EXIT_FAILURE : EXIT_SUCCESS;
+	return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

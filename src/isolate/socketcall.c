@@ -18,7 +18,7 @@
 
 #if defined(SYS_socketcall) && defined(SYS_socket)
 
-/* The name is given to the linker alone: the headers know other types. */
+/* Only the linker sees the name, because the headers declare other types. */
 #define DIRECT_2(name)                                     \
 	long direct_##name(long a, long b) __asm__(#name); \
 	long direct_##name(long a, long b)                 \
@@ -88,7 +88,7 @@ long direct_accept(long fd, long name, long len)
 	return syscall(SYS_accept4, fd, name, len, 0L);
 }
 
-/* The same name, as other files see it. */
+/* The function that other files call by this name. */
 extern char visible[] __asm__("socket");
 
 bool socketcall_is_avoided(void)

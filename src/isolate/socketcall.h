@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Calls of sockets by numbers of their own. See socketcall.c.
+ * Socket calls by numbers of their own; socketcall.c says why.
  */
 #ifndef ISOLATE_SOCKETCALL_H
 #define ISOLATE_SOCKETCALL_H
@@ -8,8 +8,8 @@
 #include <stdbool.h>
 
 /**
- * socketcall_is_avoided() - are the program's calls of sockets such that a filter
- *			     sees their arguments?
+ * socketcall_is_avoided() - can a filter see the arguments of the program's
+ *			     socket calls?
  *
  * Any thread.
  */

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Looking a user up, and becoming that user. Root with another group, and
+ * another user with root's group, are refused: such a user would keep more
+ * rights than its name says.
+ */
 #include "isolate/user.h"
 
 #include <errno.h>
@@ -10,17 +15,12 @@
 #include <unistd.h>
 
 enum {
-	/* Where no user nobody is known: the kernel's overflow number. */
+	/* The user if the system has no user nobody: the kernel's overflow
+	 * id. */
 	NOBODY_ID = 65534,
 };
 
-/**
- * parse_numbers() - read "UID:GID"
- * @user:	filled on success
- * @name:	text
- *
- * Return: true if it is such a text.
- */
+/* "UID:GID"; false if @name is something else. */
 static bool parse_numbers(struct user *user, const char *name)
 {
 	unsigned int uid, gid;
@@ -33,12 +33,10 @@ static bool parse_numbers(struct user *user, const char *name)
 	return true;
 }
 
-/**
- * find_default() - look the default user up
- * @user:	filled, in any case
- *
- * In the file alone: all that the system may ask for users (nsswitch.conf(5))
- * would take as long, and as much memory, as everything else here.
+/*
+ * Looks in /etc/passwd alone: to ask the other sources of users
+ * (nsswitch.conf(5)) would take as much time and memory as the rest of the
+ * start. @user is filled in any case.
  */
 static void find_default(struct user *user)
 {
@@ -81,12 +79,9 @@ bool user_is(const struct user *user)
 	       effective == user->uid && saved == user->uid;
 }
 
-/**
- * change() - give up the groups, the group and the user, in this order
- * @user:	who
- * @is_changed:	set once it cannot be taken back
- *
- * Return: 0; -errno.
+/*
+ * Give up the groups, the group and the user, in this order. @is_changed is
+ * set once there is no way back.
  */
 static int change(const struct user *user, bool *is_changed)
 {
@@ -102,7 +97,7 @@ int user_become(const struct user *user, bool *is_changed)
 	int err;
 
 	*is_changed = false;
-	/* Else the change would take all capabilities with it. */
+	/* Without this the change would drop all capabilities. */
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return -errno;
 	err = change(user, is_changed);

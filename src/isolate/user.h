@@ -6,11 +6,11 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* When none is named: who owns nothing. */
+/* The user if none is named: one that owns no files. */
 #define USER_DEFAULT "nobody"
 
 /**
- * struct user - see above
+ * struct user - a user and its group
  * @uid:	user
  * @gid:	group
  */
@@ -24,24 +24,24 @@ struct user {
  * @user:	filled on success
  * @name:	of a user, or two numbers as in "1000:1000"
  *
- * Reads files, or whatever else the system asks for users.
+ * Reads /etc/passwd, or asks another source of the system (nsswitch.conf(5)).
  *
- * Return: 0; -ENOENT: there is none; -EINVAL: it is root with another group, or
- * another user with root's group.
+ * Return: 0; -ENOENT: there is no such user; -EINVAL: it is root with another
+ * group, or another user with root's group.
  */
 int user_find(struct user *user, const char *name);
 
-/* user_is() - is the process this user already, and can be nobody else? */
+/* user_is() - are all user ids of the process those of this user? */
 bool user_is(const struct user *user);
 
 /**
  * user_become() - change the process to a user
- * @user:	who
- * @is_changed:	set to whether the group or the user is another than before,
- *		also on failure
+ * @user:	the user
+ * @is_changed:	set to whether the group or the user has changed, also on
+ *		failure
  *
- * Without other groups, and for good. Capabilities stay permitted. Before other
- * threads are made.
+ * The process gives up its other groups, and cannot change back. Permitted
+ * capabilities stay. Call this before other threads are made.
  *
  * Return: 0; -EPERM; -errno.
  */

@@ -435,6 +435,55 @@ static void no_outq(void **state)
 	assert_int_equal(fd_of(&ep_b), FAKE_FD4);
 }
 
+static unsigned int n_too_long;
+
+/* The route of every socket takes 1,000 bytes of a segment. */
+static int small_route(const struct fake_message *m)
+{
+	if (m->segment_len <= 1000)
+		return fake_link_rule(m);
+	n_too_long++;
+	return EMSGSIZE;
+}
+
+/* Five datagrams to A leave by its side socket, alone. */
+static void expect_alone_aside(void)
+{
+	n_dgrams = fake.n = 0;
+	add(&ep_a, 5, LEN);
+	assert_int_equal(ug_send(sock, batch, NULL, dgrams, 5, status, 0), 5);
+	assert_int_equal(fake.n, 5);
+	for (size_t i = 0; i < 5; i++) {
+		assert_true(is_side(fake.log[i].fd));
+		assert_int_equal(fake.log[i].train, 1);
+	}
+}
+
+/* What is refused on a side socket is judged as on the main one; and an
+ * endpoint with another port is another one, which is not slow. */
+static void refused_aside(void **state)
+{
+	struct flow flow = { .to = &ep_a, .per_ms = FLOOD };
+	struct ug_endpoint moved = ep_a;
+
+	(void)state;
+	open_with(SIDES, 212992);
+	fake_link_add(&ep_a, SLOW);
+	run(&flow, 1, 5000, 0);
+	/* Some of its side socket's buffer is free again. */
+	fake.now_ms += 200;
+	n_too_long = 0;
+	fake.rule = small_route;
+	expect_alone_aside();
+	assert_true(n_too_long > 0);
+	/* The length is remembered. */
+	n_too_long = 0;
+	expect_alone_aside();
+	assert_int_equal(n_too_long, 0);
+	moved.addr.v4.sin_port = htons(2);
+	assert_int_equal(fd_of(&moved), FAKE_FD4);
+}
+
 /* ------------------------------------------------------------------- marks */
 
 static void marks(void **state)
@@ -544,6 +593,7 @@ int main(void)
 		SENDING_TEST(urgent),
 		SENDING_TEST(quiet_costs_nothing),
 		SENDING_TEST(no_outq),
+		SENDING_TEST(refused_aside),
 		SENDING_TEST(marks),
 		SENDING_TEST(side_input),
 	};

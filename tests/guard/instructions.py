@@ -18,7 +18,7 @@ import sys
 import tempfile
 
 RECORD = pathlib.Path(__file__).with_name("instructions.txt")
-STAGES = "cut", "seal", "open_all", "merge"
+STAGES = "cut", "seal", "send_all", "open_all", "merge"
 TOLERANCE = 0.05
 HEAD = """\
 # Instructions a packet of our own code: see instructions.py. Written by

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Fixed work, in memory, for instructions.py to count the instructions of:
- * what was read from a TUN is cut into packets, sealed, opened at the other
- * end, and merged for its TUN. The packets are always the same, the AEAD is
- * libsodium whatever else is built in.
+ * what was read from a TUN is cut into packets, sealed, sent to a socket that
+ * takes everything, opened at the other end, and merged for its TUN. The
+ * packets are always the same, the AEAD is libsodium whatever else is built in.
  *
  * The stages that are counted are the functions measured_...(), which nothing
  * else calls; a scenario runs once before they count it, so that what is made
@@ -20,6 +20,8 @@
 #include "noise/replay.h"
 #include "tun/merge.h"
 #include "tun/segment.h"
+#include "udpgather/open.h"
+#include "udpgather/sys.h"
 
 enum {
 	MTU = 1420,
@@ -55,6 +57,13 @@ struct input {
  * @key:	of the session
  * @counter:	of the next message
  * @replay:	window of the receiver
+ * @sock:	where messages are sent
+ * @batch:	for sending
+ * @to:		where to
+ * @iov:	messages with their headers and tags
+ * @dgrams:	to send
+ * @status:	what became of them
+ * @n_sent:	how many were sent
  * @n_opened:	authentic messages with new counters
  * @merge:	what is written
  * @out:	what was written, byte by byte; filled outside of the stages
@@ -70,6 +79,13 @@ struct work {
 	struct aead_msg msgs[MAX_PACKETS];
 	uint8_t key[AEAD_KEY_LEN];
 	uint64_t counter;
+	struct ug_socket *sock;
+	struct ug_batch *batch;
+	struct ug_endpoint to;
+	struct iovec iov[MAX_PACKETS];
+	struct ug_datagram dgrams[MAX_PACKETS];
+	int status[MAX_PACKETS];
+	size_t n_sent;
 	struct replay replay;
 	size_t n_opened;
 	struct merge merge;
@@ -122,6 +138,23 @@ static void seal(struct work *w)
 	aead_seal_batch(w->aead, w->msgs, w->slab.segs_cnt);
 }
 
+static void send_all(struct work *w)
+{
+	for (unsigned int i = 0; i < w->slab.segs_cnt; i++) {
+		w->iov[i] = (struct iovec){
+			.iov_base = w->segs[i].data - HEADER_LEN,
+			.iov_len = HEADER_LEN + w->msgs[i].len + AEAD_TAG_LEN,
+		};
+		w->dgrams[i] = (struct ug_datagram){
+			.iov = &w->iov[i],
+			.n_iov = 1,
+			.to = &w->to,
+		};
+	}
+	w->n_sent = ug_send(w->sock, w->batch, NULL, w->dgrams,
+			    w->slab.segs_cnt, w->status, 0);
+}
+
 static void open_all(struct work *w)
 {
 	w->n_opened = 0;
@@ -157,15 +190,14 @@ static void merge(struct work *w)
 
 MEASURED(cut)
 MEASURED(seal)
+MEASURED(send_all)
 MEASURED(open_all)
 MEASURED(merge)
 
 /* Called by a pointer that may change, so no copy of them can be made. */
 static void (*volatile const stages[])(struct work *w) = {
-	measured_cut,
-	measured_seal,
-	measured_open_all,
-	measured_merge,
+	measured_cut,	   measured_seal,  measured_send_all,
+	measured_open_all, measured_merge,
 };
 
 /* -------------------------------------------------------------- scenarios */
@@ -272,6 +304,8 @@ static void check(const struct work *w, const struct scenario *s)
 
 	if (w->slab.segs_cnt != s->packets)
 		give_up(s->name, "cut into another number of packets");
+	if (w->n_sent != s->packets)
+		give_up(s->name, "not all were sent");
 	if (w->n_opened != s->packets)
 		give_up(s->name, "not all were opened");
 	if (w->n_out != s->writes)
@@ -298,6 +332,7 @@ static void run(struct work *w, const struct scenario *s)
 	s->make(w);
 	cut(w);
 	seal(w);
+	send_all(w);
 	open_all(w);
 	merge(w);
 	check(w, s);
@@ -307,6 +342,27 @@ static void run(struct work *w, const struct scenario *s)
 	printf("%s %u\n", s->name, s->packets);
 	for (unsigned int i = 0; i < w->n_inputs; i++)
 		free(w->inputs[i].pkt);
+}
+
+static int take_all(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
+{
+	(void)fd;
+	(void)msgs;
+	(void)flags;
+	return (int)n;
+}
+
+/* A socket whose kernel takes everything at once. */
+static void open_sender(struct work *w)
+{
+	static struct ug_sys sys;
+
+	sys = ug_sys_linux;
+	sys.sendmmsg = take_all;
+	if (ug_socket_open_with(&sys, &w->sock, NULL, NULL) < 0 ||
+	    ug_batch_new(&w->batch, MAX_PACKETS) < 0 ||
+	    ug_endpoint_parse(&w->to, "192.0.2.1:51820") < 0)
+		give_up("all", "no socket");
 }
 
 int main(void)
@@ -327,8 +383,11 @@ int main(void)
 	memset(w.key, 0x5a, sizeof(w.key));
 	replay_init(&w.replay);
 	merge_init(&w.merge);
+	open_sender(&w);
 	for (size_t i = 0; i < ARRAY_LEN(scenarios); i++)
 		run(&w, &scenarios[i]);
+	ug_batch_free(w.batch);
+	ug_close(w.sock);
 	aead_free(w.aead);
 	free(w.slab.base);
 	return 0;

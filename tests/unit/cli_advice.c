@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each piece of advice is one line, fits its buffer, and has the word that
+ * helps.
+ */
 #include "cli/advice.h"
 
 #include <errno.h>
@@ -11,7 +15,7 @@
 
 static const char name[] = "a23456789012345";
 
-/* It fits, it is one line, and it has the word. */
+/* The line fits, is one line, and has the word. */
 static void check(const char *line, const char *word)
 {
 	assert_true(strlen(line) < TUNNEL_WHY_CAP - 1);
@@ -22,7 +26,7 @@ static void check(const char *line, const char *word)
 
 static void on_tun(void **state)
 {
-	/* Each C library has words of its own for an errno. */
+	/* Each C library has its own text for an errno. */
 	const struct {
 		int err;
 		const char *word;
@@ -70,7 +74,7 @@ static void on_socket(void **state)
 	check(line, "WG_UAPI_FD=2147483647");
 }
 
-/* What the tunnel says passes through the pipe whole. */
+/* A line of the tunnel passes through the daemon's pipe as a whole. */
 static void fits(void **state)
 {
 	(void)state;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* That the benchmark measures everything there is; never how long it takes. */
+/* The benchmark measures each backend in each way. How long anything takes is
+ * not tested. */
 #include "cli/bench_crypto.h"
 
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static int count(const char *text, const char *what)
 	return n;
 }
 
-/* Each backend has all its rows or none, and one of them is chosen. */
+/* A backend has all its rows or none, and one backend is marked as chosen. */
 static void values(void **state)
 {
 	static const char head[] = "name,chosen,bytes,what,messages,ns\n";
@@ -56,7 +57,7 @@ static void values(void **state)
 	}
 	assert_int_equal(count(text, "\nlibsodium,"), ROWS);
 	assert_int_equal(count(text, "\n"), 1 + backends * ROWS + 2);
-	/* The handshake's two have but one way each. */
+	/* The two primitives of the handshake have one row each. */
 	assert_int_equal(count(text, ",1,64,seal,47,"), 1);
 	assert_int_equal(count(text, ",0,64,seal,47,"), backends - 1);
 	assert_int_equal(count(text, "\nx25519,1,32,shared,1,"), 1);

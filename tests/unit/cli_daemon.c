@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What passes between the two processes, and what the child lets go of. */
+/* The lines between child and parent, and the state of the child after it has
+ * detached. */
 #include "cli/daemon.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@ enum {
 
 static char text[TEXT_CAP];
 
-/* Runs a function in a process of its own and collects its stderr in text. */
+/* Run a function in a process of its own, and collect its stderr in @text. */
 static int run(int (*fn)(void))
 {
 	int fds[2], status;
@@ -97,7 +98,8 @@ static int crashing(void)
 	_exit(0);
 }
 
-/* A starter that ignores SIGCHLD hands that on, and then waitpid(2) fails. */
+/* A caller that ignores SIGCHLD hands that on, and waitpid(2) would fail
+ * then. */
 static int crashing_unwaited(void)
 {
 	signal(SIGCHLD, SIG_IGN);
@@ -132,21 +134,21 @@ static int orphaned(void)
 	int fds[2];
 
 	signal(SIGPIPE, SIG_IGN);
-	/* The one that is asked here is the child, after the parent's end. */
+	/* The child is tested here, after its parent has ended. */
 	if (pipe2(fds, O_CLOEXEC) || daemon_fork(&daemon))
 		return 9;
 	if (!daemon.child) {
 		char c;
 
 		close(fds[1]);
-		/* Ends when the parent does. */
+		/* The read ends when the parent has ended. */
 		if (read(fds[0], &c, 1) < 0)
 			_exit(1);
 		if (daemon_report_ready(&daemon, NULL) == -EPIPE)
 			fprintf(stderr, "nobody waits");
 		_exit(0);
 	}
-	/* Before the pipe that the child waits for. */
+	/* Close this before the pipe that the child reads from. */
 	close(daemon.fd);
 	return 3;
 }
@@ -183,7 +185,7 @@ static bool is_null(int fd)
 	       st.st_rdev == null.st_rdev && S_ISCHR(st.st_mode);
 }
 
-/* What the child is like after daemon_detach(); 0 is fine. */
+/* Check the child after daemon_detach(); 0 if all is right. */
 static int inspect(bool keeps_output)
 {
 	char cwd[64];
@@ -243,7 +245,7 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* Opens descriptors at odd numbers, and has all but some closed. */
+/* Open descriptors with odd numbers, and have all but some closed. */
 static int close_all_but_some(void)
 {
 	enum {
@@ -268,7 +270,7 @@ static int close_all_but_some(void)
 	return 0;
 }
 
-/* Has a system call answered with ENOSYS, as before there was one. */
+/* Have a system call fail with ENOSYS, as on a kernel without it. */
 static int take_away(int number)
 {
 	struct sock_filter filter[] = {
@@ -290,7 +292,7 @@ static int close_on_old_kernel(void)
 	return take_away(SYS_close_range) ? 1 : close_all_but_some();
 }
 
-/* Nor is there a /proc, or a way to open it. */
+/* /proc cannot be opened either. */
 static int close_blindly(void)
 {
 	return take_away(SYS_close_range) || take_away(SYS_openat)

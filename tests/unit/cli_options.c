@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The command line, WIREGATHER_OPTIONS and the other variables of the
+ * environment.
+ */
 #include "cli/options.h"
 
 #include <stdlib.h>
@@ -11,10 +15,10 @@ enum {
 	MAX_ARGS = 8,
 };
 
-/* Parses a command line that is given as words between single blanks. */
+/* Parse a command line: words with single blanks between them. */
 static int parse(struct options *options, const char *line)
 {
-	/* Options keep pointers into it until the next call. */
+	/* The options point into this until the next call. */
 	static char words[256];
 	char *argv[MAX_ARGS + 1] = { NULL };
 	int argc = 0;
@@ -115,7 +119,7 @@ static void switches(void **state)
 		assert_int_equal(parse(&o, line), 0);
 		for (size_t k = 0; k < ARRAY_LEN(cases); k++)
 			assert_int_equal(((bool *)&o)[cases[k].off], i == k);
-		/* All are told of. */
+		/* The usage names each of them. */
 		snprintf(line, sizeof(line), "  --%s", cases[i].word);
 		assert_non_null(strstr(options_get_usage(), line));
 	}
@@ -134,7 +138,7 @@ static void users(void **state)
 	setenv("WIREGATHER_USER", "bob", 1);
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
 	assert_string_equal(o.user, "bob");
-	/* The command line comes first. */
+	/* The command line wins over the environment. */
 	assert_int_equal(parse(&o, "wiregather wg0 --user=1:2"), 0);
 	assert_string_equal(o.user, "1:2");
 	setenv("WIREGATHER_USER", "", 1);
@@ -143,7 +147,7 @@ static void users(void **state)
 	unsetenv("WIREGATHER_USER");
 }
 
-/* Options where the command line cannot be reached; see wg-quick(8). */
+/* Options for a program that is started by another one, such as wg-quick(8). */
 static void variable(void **state)
 {
 	struct options o;
@@ -164,7 +168,7 @@ static void variable(void **state)
 	assert_int_equal(o.n_workers, 2);
 	assert_int_equal(o.aead, AEAD_SODIUM);
 	assert_string_equal(o.name, "wg0");
-	/* The command line wins, and adds. */
+	/* The command line wins, and adds to the variable. */
 	assert_int_equal(parse(&o, "wiregather --workers=3 --aead=auto "
 				   "--no-isolation wg0"),
 			 0);
@@ -215,7 +219,7 @@ static void bad_variable(void **state)
 		assert_int_equal(parse(&o, "wiregather --help"),
 				 OPTIONS_E_HELP);
 	}
-	/* As many words as there can be, and one byte more. */
+	/* The most words that fit, and one byte more. */
 	for (size_t i = 0; i < 255; i++)
 		memcpy(text + i, i % 2 ? " " : "-", 2);
 	setenv("WIREGATHER_OPTIONS", text, 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each backend against RFC 8439 and against the others. A backend that was not
- * built in, or that hands over to libsodium on this machine, is said so.
+ * Each backend against RFC 8439 and against the others. The test prints which
+ * backends it could not test: those that were not built in, and those that
+ * libsodium replaces on this machine.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,7 +52,7 @@ static const uint64_t edges[] = {
 	UINT64_MAX,
 };
 
-/* Both faces, byte for byte, against RFC 8439, appendix A.5. */
+/* RFC 8439, appendix A.5, byte for byte, with additional data. */
 static void test_rfc8439(void **state)
 {
 	const uint64_t counter = UINT64_C(0x0807060504030201);
@@ -69,7 +70,7 @@ static void test_rfc8439(void **state)
 			       sizeof(vector_a5_aad), counter, vector_a5_key));
 }
 
-/* The text of appendix A.5 does not depend on the additional data. */
+/* The encrypted text of appendix A.5 does not depend on the additional data. */
 static void test_batch_rfc8439(void **state)
 {
 	uint8_t buf[sizeof(vector_a5_out)];
@@ -93,7 +94,7 @@ static void test_batch_rfc8439(void **state)
 	}
 }
 
-/* One message sealed by one and by the other, with canaries around it. */
+/* Seal one message with two backends, with canaries around it. */
 static void compare_one(struct aead *a, uint32_t len, uint64_t counter)
 {
 	static uint8_t ours[LONG_MAX_LEN + AEAD_TAG_LEN + 2 * CANARY_LEN];
@@ -176,7 +177,8 @@ static void test_counter_edges(void **state)
 	}
 }
 
-/* Nothing behind the tag, the key or in front of the text is touched. */
+/* A backend touches nothing behind the tag or the key, or in front of the
+ * text. */
 static void test_guard_pages(void **state)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -215,7 +217,8 @@ static void test_guard_pages(void **state)
 	munmap(map, 6 * page);
 }
 
-/* A batch of any size: some forged, the verdicts stay with their messages. */
+/* In a batch of any size with some forged messages, each verdict is that of its
+ * own message. */
 static void check_batch(struct aead *aead, size_t n)
 {
 	static uint8_t text[BATCH * 3][256 + AEAD_TAG_LEN];
@@ -290,7 +293,7 @@ static void test_every_bit_counts(void **state)
 	}
 }
 
-/* After a batch, no key and nothing of a stream is left in the parts. */
+/* After a batch no key and no stream is left in struct aead_parts. */
 static void test_parts_keep_nothing(void **state)
 {
 	static const struct aead_backend *const backends[] = {
@@ -326,7 +329,7 @@ static void test_parts_keep_nothing(void **state)
 	}
 }
 
-/* An implementation that is wrong beyond some length, in one direction. */
+/* A backend that is wrong from some length on, in one direction. */
 static bool fake_seals, fake_opens;
 
 static void fake_seal(void *ctx, struct aead_msg *msgs, size_t n)
@@ -362,7 +365,8 @@ static void test_check_finds_faults(void **state)
 	assert_false(aead_check(&fake, NULL));
 }
 
-/* Which backends were tested: a silent hand-over would test one twice. */
+/* Each choice is the backend that it says: one that libsodium replaced would be
+ * tested twice. */
 static void test_backend_names(void **state)
 {
 	(void)state;
@@ -377,7 +381,8 @@ static void test_backend_names(void **state)
 		aead_seal_batch(aead, NULL, 0);
 		print_message("# choice %d: %s\n", (int)choices[i],
 			      aead_get_name(aead));
-		/* These run everywhere, and the best one is never a stand-in. */
+		/* These run on every machine, and libsodium's AEAD never
+		 * replaces the best one. */
 		if (choices[i] == AEAD_SODIUM || choices[i] == AEAD_LIBCRYPTO ||
 		    choices[i] == AEAD_BEST)
 			assert_string_not_equal(aead_get_name(aead),

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* BLAKE2s against its RFC, and HMAC and KDF against Python's standard library. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,7 +30,7 @@ static void test_rfc7693(void **state)
 	assert_memory_equal(out, want, 32);
 }
 
-/* The bytes that the reference hashes, too. */
+/* The input that the reference hashes. */
 static void pattern(uint8_t *out, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
@@ -114,7 +115,7 @@ static void test_kdf_outputs_are_prefixes(void **state)
 	blake2s_kdf(three[0], three[1], three[2], key, "x", 1);
 	assert_memory_equal(one, three[0], 32);
 	assert_memory_equal(two, three, 64);
-	/* In place, as the handshake does it. */
+	/* An output replaces the key, as in the handshake. */
 	blake2s_kdf(key, one, NULL, key, "x", 1);
 	assert_memory_equal(key, two[0], 32);
 	assert_memory_equal(one, two[1], 32);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Test vectors as they stand in documents: hexadecimal, blanks ignored. */
+/* Test vectors as documents print them: hexadecimal digits, with blanks that
+ * are ignored. And random bytes from a seed. */
 #ifndef CRYPTO_HEX_H
 #define CRYPTO_HEX_H
 
@@ -12,7 +13,7 @@
 /**
  * hex_decode() - bytes of a vector
  * @out:	out
- * @cap:	room there; more is a mistake in the test
+ * @cap:	bytes at @out; a vector that is longer is a mistake in the test
  * @hex:	digits in pairs
  *
  * Return: count of bytes.
@@ -33,8 +34,8 @@ static inline size_t hex_decode(uint8_t *out, size_t cap, const char *hex)
 }
 
 /**
- * prng_next() - the next of a row of numbers that a seed decides
- * @state:	seed, then state
+ * prng_next() - the next random number from a seed
+ * @state:	the seed, at first; updated
  *
  * xorshift64* (Marsaglia 2003, Vigna 2016).
  *
@@ -49,8 +50,8 @@ static inline uint64_t prng_next(uint64_t *state)
 }
 
 /**
- * prng_fill() - bytes of such a row
- * @state:	seed, then state
+ * prng_fill() - random bytes from a seed
+ * @state:	the seed, at first; updated
  * @buf:	out
  * @len:	count
  */

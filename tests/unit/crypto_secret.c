@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Pools of secrets: slots are zero and separate, regions come and go with use,
+ * a child sees no secret, and a refused lock is reported once.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,8 +67,9 @@ static void test_free_wipes(void **state)
 
 		memset(slot, 0xa5, SLOT_LEN);
 		secret_free(pool, slot);
-		/* The memory is still mapped: the region lives with the pool.
-		 * Its first bytes are the link of the free list. */
+		/* The memory is still mapped, because the pool keeps one
+		 * region. The first bytes of the slot are the link of the free
+		 * list. */
 		assert_true(secret_is_zero(slot + sizeof(void *),
 					   SLOT_LEN - sizeof(void *)));
 		assert_ptr_equal(secret_alloc(pool), slot);
@@ -75,7 +80,8 @@ static void test_free_wipes(void **state)
 	}
 }
 
-/* A kernel knows no such advice; qemu-user takes any and does nothing. */
+/* Does madvise(2) take an advice that does not exist? qemu-user does, and then
+ * does nothing. */
 static bool is_advice_ignored(void)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
@@ -86,7 +92,8 @@ static bool is_advice_ignored(void)
 	return is_ignored;
 }
 
-/* In a child the memory is gone (memfd_secret) or wiped, never the secret. */
+/* A child has no memory there (memfd_secret) or sees zeroes, but never the
+ * secret. */
 static void test_fork_does_not_carry_secrets(void **state)
 {
 	(void)state;
@@ -102,7 +109,8 @@ static void test_fork_does_not_carry_secrets(void **state)
 		pid = fork();
 		assert_true(pid >= 0);
 		if (pid == 0) {
-			/* write(2) says EFAULT where touching would kill. */
+			/* write(2) says EFAULT for memory that is missing; to
+			 * read it would end the child. */
 			uint8_t seen[SLOT_LEN] = { 0 };
 			ssize_t n = write(fds[1], slot, SLOT_LEN);
 
@@ -124,8 +132,8 @@ static void test_fork_does_not_carry_secrets(void **state)
 }
 
 /*
- * The lock cannot be refused to who has CAP_IPC_LOCK, so the child gives up
- * being root first.
+ * mlock(2) does not fail with CAP_IPC_LOCK, so the child gives up root's rights
+ * first.
  */
 static int refused_child(enum secret_backing backing)
 {
@@ -137,7 +145,7 @@ static int refused_child(enum secret_backing backing)
 		return 10;
 	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		return 77;
-	/* The sanitizers make mlock(2) a call that does nothing. */
+	/* With a sanitizer mlock(2) does nothing. */
 	if (mlock(&none, sizeof(none)) == 0)
 		return 77;
 	pool = secret_pool_new(SLOT_LEN, backing);
@@ -182,7 +190,7 @@ static bool is_mapped(const void *at)
 	return msync(page, 4096, MS_ASYNC) == 0;
 }
 
-/* What is used stays what it was; in the end one region is left. */
+/* Slots in use keep their contents, and in the end one region is left. */
 static void test_regions_follow_use(void **state)
 {
 	static uint8_t *slots[N_SLOTS];
@@ -211,7 +219,8 @@ static void test_regions_follow_use(void **state)
 			assert_true(secret_is_zero(slots[i], SLOT_LEN));
 			memset(slots[i], (int)(i % 255 + 1), SLOT_LEN);
 		}
-		/* Full again, so that all regions are there; then empty. */
+		/* All slots are taken again, so that all regions are there, and
+		 * then given back. */
 		for (size_t i = 0; i < N_SLOTS; i++)
 			if (!slots[i])
 				slots[i] = secret_alloc(pool);
@@ -268,7 +277,7 @@ int main(void)
 
 	if (crypto_init())
 		return 1;
-	/* The last one cannot be run there; it is not counted as passed. */
+	/* The last test cannot run there, and is not counted as passed. */
 	if (is_advice_ignored()) {
 		print_message("# forks are not tested: madvise(2) has no "
 			      "effect here\n");

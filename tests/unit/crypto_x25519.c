@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* X25519 against RFC 7748, and public keys of small order. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,7 @@
 #include "crypto/x25519.h"
 #include "crypto_hex.h"
 
-/* RFC 7748, section 5.2 and, the last, section 6.1. */
+/* RFC 7748, section 5.2; the last one is of section 6.1. */
 static const struct {
 	const char *scalar, *point, *out;
 } vectors[] = {
@@ -75,8 +76,8 @@ static void test_thousand_iterations(void **state)
 }
 
 /*
- * Points of small order on the curve and its twist, and their aliases above
- * 2^255 - 19 and with the top bit, which is ignored.
+ * Points of small order on the curve and on its twist. They are also given as
+ * numbers above 2^255 - 19, and with the top bit set, which is ignored.
  */
 static const char *const small_order[] = {
 	"0000000000000000000000000000000000000000000000000000000000000000",

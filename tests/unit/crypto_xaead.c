@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* XChaCha20-Poly1305 against its draft, and SipHash against its paper. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits are raised as far as the kernel lets: a kernel of the test's own, as
- * CAP_SYS_RESOURCE is not to be had on every machine.
+ * Limits are raised as far as the kernel allows. The kernel is one of the
+ * test's own, because not every machine gives CAP_SYS_RESOURCE.
  */
 #include "isolate/limit.h"
 
@@ -26,7 +26,7 @@ int __wrap_getrlimit(int resource, struct rlimit *limit)
 	return 0;
 }
 
-/* setrlimit(2); fs.nr_open bounds descriptors for everybody. */
+/* setrlimit(2), with the limit on descriptors that fs.nr_open sets. */
 int __wrap_setrlimit(int resource, const struct rlimit *limit)
 {
 	const rlim_t nr_open = 1 << 20;
@@ -44,7 +44,7 @@ int __wrap_setrlimit(int resource, const struct rlimit *limit)
 	return 0;
 }
 
-/* As they are called where files are long (_FILE_OFFSET_BITS). */
+/* The names of these calls with _FILE_OFFSET_BITS=64. */
 int __wrap_getrlimit64(int resource, struct rlimit *limit)
 	__attribute__((alias("__wrap_getrlimit")));
 int __wrap_setrlimit64(int resource, const struct rlimit *limit)
@@ -95,7 +95,7 @@ static void raised(void **state)
 					    sizeof(*wanted));
 		assert_memory_equal(&kernel.limits[RLIMIT_NOFILE], files,
 				    sizeof(*files));
-		/* Others are nobody's business here. */
+		/* Other limits stay as they are. */
 		assert_memory_equal(&kernel.limits[RLIMIT_CORE],
 				    &rows[row].before, sizeof(*wanted));
 	}

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Macs and cookies between two sides: when a message needs a cookie, how long a
+ * cookie is good, and which replies are taken.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +28,7 @@ static enum cookie_verdict check(struct side *side, const void *msg, size_t len,
 				    source_len, true, now);
 }
 
-/* a writes to b; the macs are those of time @now. */
+/* Make an initiation from a to b, with macs as of @now. */
 static void make(struct world *w, struct message_initiation *msg, uint64_t now)
 {
 	assert_int_equal(noise_handshake_create_initiation(&w->a.hs, now, msg),
@@ -32,7 +36,7 @@ static void make(struct world *w, struct message_initiation *msg, uint64_t now)
 	cookie_maker_add_macs(&w->a.maker, msg, sizeof(*msg), now);
 }
 
-/* b answers with a cookie reply, a takes it. */
+/* b answers with a cookie reply, and a takes it. */
 static void give_cookie(struct world *w, const struct message_initiation *msg,
 			uint64_t now)
 {
@@ -56,23 +60,23 @@ static void test_flow(void **state)
 	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, 10 * SEC),
 			 COOKIE_MAC1_RIGHT);
 	give_cookie(&w, &msg, 10 * SEC);
-	/* The old message carries no mac2, the next one does. */
+	/* The old message has no mac2; the next one has. */
 	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, 10 * SEC),
 			 COOKIE_MAC1_RIGHT);
 	make(&w, &msg, 15 * SEC);
 	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, 15 * SEC),
 			 COOKIE_MAC2_RIGHT);
-	/* Not under load, nobody asks for it. */
+	/* Without load mac2 is not asked for. */
 	assert_int_equal(cookie_checker_check(&w.b.checker, &msg, sizeof(msg),
 					      here, 6, false, 15 * SEC),
 			 COOKIE_MAC1_RIGHT);
-	/* The other side is another receiver. */
+	/* The cookie is good at b only. */
 	assert_int_equal(check(&w.a, &msg, sizeof(msg), here, 6, 15 * SEC),
 			 COOKIE_MAC1_WRONG);
 	world_deinit(&w);
 }
 
-/* Each byte of address and port is part of the source, and so is its length. */
+/* A cookie is bound to each byte of its source, and to the length. */
 static void test_source_is_bound(void **state)
 {
 	struct message_initiation msg;
@@ -106,7 +110,7 @@ static bool has_mac2(const struct message_initiation *msg)
 	return memcmp(msg->macs.mac2, zero, sizeof(zero)) != 0;
 }
 
-/* Numbered: seconds after the cookie came; is it still sent? */
+/* Time since the cookie came, and whether it is still sent. */
 static const struct {
 	uint64_t age_ns;
 	bool is_sent;
@@ -138,7 +142,7 @@ static void test_sender_lets_cookies_go(void **state)
 	world_deinit(&w);
 }
 
-/* A secret lives 120 s, however many cookies are made of it. */
+/* A checker uses a secret for 120 s, however many cookies it makes. */
 static void test_receiver_changes_its_secret(void **state)
 {
 	const uint64_t start = 1000 * SEC;
@@ -158,7 +162,7 @@ static void test_receiver_changes_its_secret(void **state)
 	assert_int_equal(
 		check(&w.b, &msg, sizeof(msg), here, 6, start + 120 * SEC),
 		COOKIE_MAC1_RIGHT);
-	/* A reply makes a new one, and the old cookie stays dead. */
+	/* The next reply draws a new secret, and the old cookie stays wrong. */
 	give_cookie(&w, &msg, start + 121 * SEC);
 	assert_int_equal(
 		check(&w.b, &msg, sizeof(msg), here, 6, start + 121 * SEC),
@@ -180,7 +184,7 @@ static void test_reply_is_taken_once(void **state)
 	world_init(&w, NULL, NULL, 5);
 	make(&w, &older, SEC);
 	make(&w, &msg, 6 * SEC);
-	/* An answer to the message before last is none. */
+	/* An answer to the message before the last one is not taken. */
 	cookie_checker_make_reply(&w.b.checker, &older, sizeof(older), here, 6,
 				  6 * SEC, &reply);
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
@@ -188,12 +192,13 @@ static void test_reply_is_taken_once(void **state)
 				  6 * SEC, &reply);
 	assert_true(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
-	/* And nothing was sent to who takes this one. */
+	/* This maker has sent no message, so no reply is due. */
 	assert_false(cookie_maker_consume_reply(&w.b.maker, &reply, 6 * SEC));
 	world_deinit(&w);
 }
 
-/* A reply counts for as long as one may come: 5 s, and not after a session. */
+/* A reply is taken for 5 s after the message, and not after a session has
+ * begun. */
 static void test_reply_that_is_not_due(void **state)
 {
 	struct message_initiation msg;
@@ -217,7 +222,7 @@ static void test_reply_that_is_not_due(void **state)
 	world_deinit(&w);
 }
 
-/* The initiator asks the responder for a cookie just the same. */
+/* A response is answered by a cookie reply in the same way. */
 static void test_reply_to_a_response(void **state)
 {
 	struct message_initiation msg;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The handshake against the paper (computed in noise_reference.py), and its
- * rules: what is replayed, flooded, out of place or for another key.
+ * The handshake against the paper (noise_reference.py computes it), and its
+ * rules: a message is refused if it is replayed, comes too soon, in the wrong
+ * state, or for another key.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -130,7 +131,7 @@ static void test_data_of_the_paper(void **state)
 	aead_free(aead);
 }
 
-/* Many handshakes in both directions, data both ways after each. */
+/* Many handshakes in both directions, with data both ways after each. */
 static void test_rekeys(void **state)
 {
 	struct world w;
@@ -151,7 +152,8 @@ static void test_rekeys(void **state)
 	world_deinit(&w);
 }
 
-/* Both start at once: each takes the other's initiation and forgets its own. */
+/* Both sides start at once. Each takes the other's initiation and forgets its
+ * own. */
 static void test_crossed_initiations(void **state)
 {
 	struct message_initiation from_a, from_b;
@@ -196,7 +198,7 @@ static int consume(struct side *side, const struct message_initiation *msg,
 	return rc;
 }
 
-/* Numbered: timestamp and time of one initiation after another. */
+/* The timestamp of each initiation, the time it comes, and the result. */
 static const struct {
 	uint64_t wall_ms, now_ms;
 	int rc;
@@ -227,7 +229,7 @@ static void test_replay_and_flood(void **state)
 		uint64_t now = 7 * SEC + arrivals[i].now_ms * NSEC_PER_MSEC;
 		int rc;
 
-		/* The sender's own memory of timestamps would interfere. */
+		/* Without this the sender would not use an older timestamp. */
 		memset(&w.a.hs.sent_timestamp, 0, sizeof(struct tai64n));
 		assert_int_equal(
 			noise_handshake_create_initiation(
@@ -279,7 +281,8 @@ static void test_preshared_key_applies_to_the_next_handshake(void **state)
 	assert_true(world_handshake(&w.a, &w.b, SEC, WALL));
 	assert_true(world_carry(&w.a, &w.b, SEC));
 	noise_handshake_set_preshared_key(&w.a.hs, vector_psk);
-	/* The session goes on; a handshake with one key on one side fails. */
+	/* The session goes on. A handshake fails if only one side has the
+	 * key. */
 	assert_true(world_carry(&w.a, &w.b, 2 * SEC));
 	assert_true(world_carry(&w.b, &w.a, 2 * SEC));
 	assert_false(world_handshake(&w.a, &w.b, 10 * SEC, WALL + 10 * SEC));
@@ -292,7 +295,8 @@ static void test_preshared_key_applies_to_the_next_handshake(void **state)
 	world_deinit(&w);
 }
 
-/* The key changes while the initiation is on its way: the response uses it. */
+/* The key changes while the initiation is on its way. The response uses the new
+ * one. */
 static void test_preshared_key_is_read_late(void **state)
 {
 	struct message_initiation msg;
@@ -331,19 +335,19 @@ static void test_change_of_private_key(void **state)
 	assert_true(noise_local_set_private_key(&w.a.local, vector_si));
 	assert_int_equal(noise_handshake_consume_response(&w.a.hs, &response),
 			 NOISE_E_STATE);
-	/* b knows nobody of that name. */
+	/* b has no peer with that public key. */
 	assert_int_equal(noise_handshake_create_initiation(
 				 &w.a.hs, WALL + 5 * SEC, &msg),
 			 0);
 	assert_int_equal(consume(&w.b, &msg, 9 * SEC), NOISE_E_UNKNOWN);
-	/* Back again, with static-static computed anew. */
+	/* The old key again: static-static is computed again. */
 	assert_true(noise_local_set_private_key(&w.a.local, w.a.private_key));
 	assert_true(world_handshake(&w.a, &w.b, 20 * SEC, WALL + 20 * SEC));
 	assert_true(world_carry(&w.a, &w.b, 20 * SEC));
 	world_deinit(&w);
 }
 
-/* The peer has learnt our new key: static-static must be the new one, too. */
+/* The peer knows our new key, so static-static must be made with it. */
 static void test_peer_knows_the_new_key(void **state)
 {
 	struct world w;
@@ -365,7 +369,7 @@ static void test_peer_knows_the_new_key(void **state)
 	world_deinit(&w);
 }
 
-/* An index of ours, but not the one that this handshake has now. */
+/* The index belongs to this side, but is not that of the handshake. */
 static void test_response_to_another_index(void **state)
 {
 	struct message_initiation msg;
@@ -440,7 +444,7 @@ static void test_steps_out_of_order(void **state)
 			 NOISE_E_STATE);
 	assert_int_equal(noise_handshake_create_response(&w.a.hs, &response),
 			 NOISE_E_STATE);
-	/* A second initiation takes the place and the index of the first. */
+	/* A second initiation replaces the first one and its index. */
 	assert_int_equal(noise_handshake_create_initiation(&w.a.hs, WALL, &msg),
 			 0);
 	assert_null(side_find(&w.a, le32_get(msg.sender) - 1));
@@ -459,7 +463,7 @@ static void test_closed_takes_nothing(void **state)
 	world_init(&w, NULL, NULL, 12);
 	assert_int_equal(noise_handshake_create_initiation(&w.a.hs, WALL, &msg),
 			 0);
-	/* Closed between two steps of another thread. */
+	/* The handshake is closed between two steps of another thread. */
 	assert_int_equal(
 		noise_local_consume_initiation(&w.b.local, &msg, SEC, &hs), 0);
 	noise_handshake_close(hs);
@@ -501,7 +505,8 @@ static void test_closed_before_the_session(void **state)
 	world_deinit(&w);
 }
 
-/* The table of indices is full: nothing changes, and it is said. */
+/* If the table of indices is full, nothing changes and the error is
+ * returned. */
 static void test_no_index(void **state)
 {
 	struct message_initiation msg;
@@ -538,7 +543,7 @@ static void test_no_index(void **state)
 	world_deinit(&w);
 }
 
-/* A peer whose public key is of small order is no peer. */
+/* No handshake is possible with a peer whose public key is of small order. */
 static void test_peer_of_small_order(void **state)
 {
 	static const uint8_t zero[NOISE_PUBLIC_KEY_LEN];
@@ -559,7 +564,7 @@ static void test_peer_of_small_order(void **state)
 	world_deinit(&w);
 }
 
-/* A million failed initiations would show; ten thousand do, too. */
+/* Ten thousand failed initiations leave no index and no reference. */
 static void test_failures_leave_nothing(void **state)
 {
 	struct message_initiation msg;
@@ -586,7 +591,7 @@ static void test_failures_leave_nothing(void **state)
 	world_deinit(&w);
 }
 
-/* After a session began, nothing of the handshake is left in memory. */
+/* When a session has begun, no secret of the handshake is left in memory. */
 static void test_wiped_after_begin(void **state)
 {
 	static const struct noise_handshake_secrets zero;

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Keypairs: sending counters up to their limit, ages, references, and the three
+ * slots of a peer.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +38,7 @@ static void test_limit_has_the_papers_value(void **state)
 	assert_true(REKEY_AFTER_MESSAGES == UINT64_C(0x1000000000000000));
 }
 
-/* Numbered: start here, ask for so many, get so many. */
+/* The counter at the start, how many are asked for, how many are drawn. */
 static const struct {
 	uint64_t start;
 	size_t wanted, got;
@@ -76,7 +80,7 @@ static void test_reserve(void **state)
 	world_deinit(&w);
 }
 
-/* At the limit, and ten thousand attempts after it. */
+/* The limit, and ten thousand attempts behind it. */
 static void test_counter_never_wraps(void **state)
 {
 	struct noise_keypair *kp;
@@ -96,7 +100,7 @@ static void test_counter_never_wraps(void **state)
 		assert_true(get_counter(kp) == LIMIT);
 	}
 	assert_false(noise_keypair_can_send(kp, 0));
-	/* Unsendable for good, whatever becomes of the counter. */
+	/* The keypair stays unsendable, whatever value the counter has. */
 	set_counter(kp, 0);
 	assert_int_equal(noise_keypair_reserve(kp, 1, &first), 0);
 	noise_keypair_put(kp);
@@ -133,7 +137,7 @@ static void *draw(void *arg)
 	return NULL;
 }
 
-/* Several threads draw past the limit: each counter goes out once. */
+/* Several threads draw up to the limit: each counter is drawn once. */
 static void test_threads_share_the_counter(void **state)
 {
 	struct drawer drawers[N_THREADS] = { 0 };
@@ -164,7 +168,7 @@ static void test_threads_share_the_counter(void **state)
 	world_deinit(&w);
 }
 
-/* Numbered: what a keypair of this age and kind is good for. */
+/* What a keypair of some age and kind is good for. */
 static const struct {
 	uint64_t age_ns;
 	bool is_initiator;
@@ -215,10 +219,11 @@ static void test_ages(void **state)
 }
 
 /*
- * Rotation. Keypairs are letters, in the order they are made; an upper-case
- * step adds one as initiator, a lower-case one as responder, '!' confirms what
- * is next, '?' confirms what is current (nothing happens), 'x' expires, '0'
- * clears. The result is current, previous, next; '-' is an empty slot.
+ * The slots. Keypairs are letters, in the order in which they are made. Each
+ * step is a letter: an upper-case letter adds a keypair as initiator, a
+ * lower-case one as responder. '!' confirms the next keypair, '?' the current
+ * one (nothing happens), 'x' expires the current one, '0' clears all. The
+ * result is current, previous, next; '-' is an empty slot.
  */
 static const struct {
 	const char *steps;
@@ -301,7 +306,7 @@ static void do_step(struct side *side, char step)
 	}
 }
 
-/* What is in the slots is in the index table, and nothing else. */
+/* The index table has the keypairs of the slots, and no others. */
 static size_t count_indices(const struct side *side)
 {
 	size_t n = 0;
@@ -335,8 +340,8 @@ static void test_rotation(void **state)
 }
 
 /*
- * Who still holds a keypair may use what he has drawn after it left the slots,
- * and open what comes, but draws nothing more.
+ * A keypair has left the slots, but a user holds a reference. The user may use
+ * counters drawn before, and open messages, but can draw no more counters.
  */
 static void test_references(void **state)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every message of the handshake with every bit flipped, and cut or lengthened
- * to every length: none is taken, and not a byte of the receiver's state
- * changes. Messages are received under load, so that mac2 counts as well.
+ * to every length: no such message is taken, and no byte of the receiver's
+ * state changes. The receiver is under load, so mac2 is checked as well.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +26,7 @@ enum {
 	LONGEST = 400
 };
 
-/* Give @from a cookie of @to, as if a reply had come. */
+/* Give @from a cookie of @to, as a cookie reply would. */
 static void give_cookie(struct side *from, struct side *to, void *msg,
 			size_t len)
 {
@@ -39,7 +39,7 @@ static void give_cookie(struct side *from, struct side *to, void *msg,
 	cookie_maker_add_macs(&from->maker, msg, len, NOW);
 }
 
-/* A world with a session behind it and an initiation of a on its way. */
+/* A world that has had a session; an initiation of a is on its way. */
 static void make_initiation(struct world *w, uint64_t seed,
 			    struct message_initiation *msg)
 {
@@ -52,7 +52,7 @@ static void make_initiation(struct world *w, uint64_t seed,
 	give_cookie(&w->a, &w->b, msg, sizeof(*msg));
 }
 
-/* The same, and the response of b on its way. */
+/* The same, with the response of b on its way. */
 static void make_response(struct world *w, uint64_t seed,
 			  struct message_response *msg)
 {
@@ -95,7 +95,7 @@ static void mutate(struct side *side, const uint8_t *msg, size_t len)
 		if (n != len)
 			must_refuse(side, buf, n, &before, "length", n);
 	}
-	/* Every type that this is not. */
+	/* Every other type. */
 	for (unsigned int type = 0; type < 256; type++) {
 		memcpy(buf, msg, len);
 		buf[0] = (uint8_t)type;
@@ -115,7 +115,7 @@ static void test_initiation(void **state)
 	mutate(&w.b, (const uint8_t *)&msg, sizeof(msg));
 	assert_true(side_receive(&w.b, (const uint8_t *)&msg, sizeof(msg), true,
 				 NOW, &response));
-	/* Taken once. */
+	/* The message is taken once only. */
 	assert_false(side_receive(&w.b, (const uint8_t *)&msg, sizeof(msg),
 				  true, NOW, &response));
 	world_deinit(&w);
@@ -153,10 +153,9 @@ static void test_cookie_reply(void **state)
 }
 
 /*
- * mac1 can be computed by everybody who knows our public key, so behind it each
- * bit must be refused by the handshake itself. (The sender index is the one
- * field that mac1 alone protects; a changed one names an index that the peer
- * does not have.)
+ * Everybody who knows our public key can compute mac1. So the handshake itself
+ * must refuse each changed bit. (Only the sender index is protected by mac1
+ * alone; a changed one names an index that the peer does not have.)
  */
 static void test_initiation_with_fresh_macs(void **state)
 {
@@ -204,7 +203,7 @@ static void test_response_with_fresh_macs(void **state)
 	world_deinit(&w);
 }
 
-/* A response from a third side that knows everything but the keys. */
+/* A third side, which has no keys of the two, sends a response. */
 static void test_response_of_a_stranger(void **state)
 {
 	struct message_initiation initiation;

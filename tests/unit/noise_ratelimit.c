@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The limit on handshakes: for each host, for each site, and if there are more
+ * sources than places.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +21,7 @@
 
 static const uint8_t seed[16] = { 3, 1, 4, 1, 5, 9, 2, 6 };
 
-/* Numbered steps of one source: five at once, then one in 50 ms. */
+/* Steps of one source: five handshakes at once, then one in 50 ms. */
 static const struct {
 	uint64_t at_ms;
 	bool is_allowed;
@@ -92,7 +96,7 @@ static void test_what_is_one_source(void **state)
 	ratelimit_free(rl);
 }
 
-/* Many /64s of one /48 share a bucket of their own, ten times as large. */
+/* The /64s of one /48 share a bucket, which is ten times as large. */
 static void test_a_site_has_a_limit(void **state)
 {
 	struct ratelimit *rl = ratelimit_new(seed);
@@ -108,13 +112,13 @@ static void test_a_site_has_a_limit(void **state)
 		}
 	assert_int_equal(n_in, RATELIMIT_SITE_BURST - 1 +
 				       10 * RATELIMIT_SITE_PER_SECOND);
-	/* Its neighbour has its own. */
+	/* The /48 next to it has its own bucket. */
 	a[5] = 1;
 	assert_true(ratelimit_allow(rl, a, 16, 10000 * MS));
 	ratelimit_free(rl);
 }
 
-/* A subnet that is refused takes nothing of what its site may have. */
+/* A /64 that is refused takes no token from its /48. */
 static void test_a_subnet_does_not_spend_its_site(void **state)
 {
 	struct ratelimit *rl = ratelimit_new(seed);
@@ -133,7 +137,7 @@ static void test_a_subnet_does_not_spend_its_site(void **state)
 	ratelimit_free(rl);
 }
 
-/* A long flood from one source gets its rate and no more. */
+/* A long flood from one source gets the rate and no more. */
 static void test_long_run_rate(void **state)
 {
 	struct ratelimit *rl = ratelimit_new(seed);
@@ -152,8 +156,9 @@ static void test_long_run_rate(void **state)
 }
 
 /*
- * More sources than places, all at once: many are refused, none gets more than
- * its burst, and a quarter of a second later everybody is let in again.
+ * More sources than places, all at once. Many are refused, and no source gets
+ * more than its burst. A quarter of a second later all sources are served
+ * again.
  */
 static void test_more_sources_than_places(void **state)
 {

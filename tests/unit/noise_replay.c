@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The window, as numbered steps, and against a slow model. */
+/* The replay window: tables of steps, and random counters against a slow
+ * model. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ struct step {
 	bool is_new;
 };
 
-/* Each table starts with a fresh window; the number of a step is its place. */
+/* Each table starts with a fresh window. Steps are numbered by their place. */
 static const struct step from_zero[] = {
 	/* 0 */ { 0, true },
 	/* 1 */ { 0, false },
@@ -70,7 +71,7 @@ static const struct step to_the_end[] = {
 	/* 12 */ { LIMIT - 2 - W, false },
 };
 
-/* A first message from anywhere opens the window there. */
+/* The first message, whatever its counter, sets the window. */
 static const struct step late_start[] = {
 	/* 0 */ { UINT64_C(1) << 40, true },
 	/* 1 */ { UINT64_C(1) << 40, false },
@@ -81,7 +82,7 @@ static const struct step late_start[] = {
 	/* 6 */ { (UINT64_C(1) << 40) - W, false },
 };
 
-/* Round the ring exactly once, and once less or more than a word. */
+/* Jumps round the ring: exactly once, and once less or more than a word. */
 static const struct step around[] = {
 	/* 0 */ { 5, true },
 	/* 1 */ { 5 + REPLAY_BITMAP_BITS, true },
@@ -115,7 +116,7 @@ static void test_steps(void **state)
 	run("around", around, ARRAY_LEN(around));
 }
 
-/* Forwards, backwards, and with a gap: every counter once. */
+/* Counters forwards, backwards and with gaps: each is accepted once. */
 static void test_rows(void **state)
 {
 	static struct replay replay;
@@ -140,7 +141,8 @@ enum {
 	MODEL_LEN = 1 << 20
 };
 
-/* The definition: seen before, or too far behind the highest. */
+/* The definition: a counter is refused if it was seen, or is too far behind the
+ * highest one. */
 static bool model_accept(uint8_t *seen, uint64_t *highest, uint64_t counter)
 {
 	if (seen[counter] || counter + W < *highest)

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Timestamps: their bytes, their order, and what is sent while the wall clock
+ * steps.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -52,7 +56,7 @@ static void test_clock_goes_on(void **state)
 	}
 }
 
-/* The wall clock goes wherever it wants: what is sent only goes up. */
+/* Whatever the wall clock does, the timestamps that are sent only grow. */
 static void test_any_clock(void **state)
 {
 	struct tai64n last = { { 0 } }, before = { { 0 } };
@@ -86,14 +90,14 @@ static void test_stepped_back(void **state)
 
 	(void)state;
 	assert_true(tai64n_is_newer(&second, &first));
-	/* One step further, no more: it comes back to the wall clock. */
+	/* One step further: the timestamp is that of the wall clock again. */
 	plain = tai64n_from_realtime(T0 + (1 << 24));
 	assert_memory_equal(second.b, plain.b, sizeof(plain.b));
 	plain = tai64n_from_realtime(T0 + NSEC_PER_SEC);
 	assert_memory_equal(third.b, plain.b, sizeof(plain.b));
 }
 
-/* Twice within one step of the clock. */
+/* Two timestamps within one step of the clock. */
 static void test_clock_stands_still(void **state)
 {
 	struct tai64n last = { { 0 } };

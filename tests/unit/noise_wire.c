@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Types and lengths of messages: only the exact ones are taken. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The two sides of noise_world.h: a table of indices with checks, random bytes
+ * from a seed, and whole handshakes.
+ */
 #include "noise_world.h"
 
 #include <errno.h>
@@ -86,7 +90,7 @@ static void side_index_drop(void *arg, uint32_t idx)
 {
 	struct side_entry *e = side_find(arg, idx);
 
-	/* Nobody may drop what is not there, or twice. */
+	/* An index is dropped once, and only if it is there. */
 	INVARIANT(e);
 	noise_keypair_put(e->kp);
 	memset(e, 0, sizeof(*e));
@@ -147,7 +151,7 @@ static void side_deinit(struct side *side)
 	cookie_checker_deinit(&side->checker);
 	for (size_t i = 0; i < SIDE_INDICES; i++)
 		INVARIANT(!side->entries[i].is_used);
-	/* Asserts that every slot for secrets has come back. */
+	/* This asserts that all slots for secrets were given back. */
 	noise_local_deinit(&side->local);
 }
 

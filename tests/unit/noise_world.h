@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two sides of a tunnel without device, sockets or clock: each side has one
- * peer (the other side), a small table of indices, and randomness that a seed
- * decides, or that a test lays out in advance.
+ * Two sides of a tunnel without device, sockets or clock. Each side has one
+ * peer (the other side), a small table of indices, and random bytes from a
+ * seed. A test can set the first random bytes itself.
  */
 #ifndef NOISE_WORLD_H
 #define NOISE_WORLD_H
@@ -27,12 +27,14 @@ struct side_entry {
 };
 
 /*
- * @planned:		bytes that randomness gives first
- * @planned_len:	how many are left of them
- * @next_idx:		the index given next; grows by one
- * @index_error:	what index_new says instead, if not 0
- * @n_peer_refs:	references that are out
- * @is_deaf:		peer_get knows nobody
+ * @planned:		bytes that the test has set, given as the first random
+ *			bytes
+ * @planned_len:	how many of them are left
+ * @next_idx:		the next index that is given; grows by one
+ * @index_error:	-errno that index_new returns; 0: it works
+ * @n_peer_refs:	references that peer_get gave and peer_put did not get
+ *			back
+ * @is_deaf:		peer_get finds no peer
  */
 struct side {
 	struct noise_local local;
@@ -58,7 +60,7 @@ struct world {
 	struct side b;
 };
 
-/* What must not change when a message is refused. */
+/* The state that a refused message must not change. */
 struct side_snapshot {
 	struct noise_handshake hs;
 	struct noise_handshake_secrets secrets;
@@ -73,13 +75,13 @@ struct side_snapshot {
  * @w:		caller's storage
  * @key_a:	private key of side a; NULL: a random one
  * @key_b:	private key of side b; NULL: a random one
- * @seed:	for all randomness
+ * @seed:	of all random bytes
  */
 void world_init(struct world *w, const uint8_t *key_a, const uint8_t *key_b,
 		uint64_t seed);
 
 /**
- * world_deinit() - check that nothing is left, and free
+ * world_deinit() - check that no index and no reference is left, and free
  * @w:		world
  */
 void world_deinit(struct world *w);
@@ -94,22 +96,22 @@ void world_deinit(struct world *w);
 struct side_entry *side_find(struct side *side, uint32_t idx);
 
 /**
- * side_snapshot() - all that a message could change
+ * side_snapshot() - copy the state that a message could change
  * @side:	side
  * @snap:	out; compare with memcmp()
  */
 void side_snapshot(const struct side *side, struct side_snapshot *snap);
 
 /**
- * side_receive() - what an engine does with a datagram of the handshake
- * @side:		who receives it
+ * side_receive() - handle a handshake message as an engine does
+ * @side:		the receiver
  * @buf:		datagram
  * @len:		its length
  * @is_loaded:		under load: mac2 must be right
  * @now:		the present
  * @response:		out: the answer to an initiation, with macs
  *
- * Return: true if it was taken.
+ * Return: true if the message was taken.
  */
 bool side_receive(struct side *side, const uint8_t *buf, size_t len,
 		  bool is_loaded, uint64_t now,
@@ -124,18 +126,18 @@ bool side_receive(struct side *side, const uint8_t *buf, size_t len,
  *
  * Afterwards the initiator has a current keypair and the responder a next one.
  *
- * Return: true if it went through.
+ * Return: true if the handshake was completed.
  */
 bool world_handshake(struct side *from, struct side *to, uint64_t now,
 		     uint64_t realtime_ns);
 
 /**
- * world_carry() - a data message from one side's current keypair
+ * world_carry() - send a data message with one side's current keypair
  * @from:	sender
- * @to:		receiver: confirms the keypair it came with
+ * @to:		receiver; it confirms the keypair of the message
  * @now:	the present
  *
- * Return: true if it arrived whole.
+ * Return: true if the text arrived unchanged.
  */
 bool world_carry(struct side *from, struct side *to, uint64_t now);
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The parser of requests: keys and values, errors with line and token, input in
+ * pieces, and random configurations.
+ */
 #include "uapi/grammar.h"
 
 #include <errno.h>
@@ -21,7 +25,7 @@ enum {
 
 #define BASE64 "yJ8fvP0Kc1mTq9/rXWw4bE+7uQz2NnHdA5sLgV3oRkE="
 
-/* What follows "set=1\n", and the error. */
+/* The lines behind "set=1", and the error that they give. */
 static const struct {
 	const char *lines;
 	int error;
@@ -74,7 +78,7 @@ static const struct {
 	{ P "listen_port=1\n", -EINVAL, 3, "listen_port" },
 	{ P P P, 0, 0, "" },
 	{ "public_key=" KEY "\rx\n", -EINVAL, 2, "public_key" },
-	/* A key where it does not belong is not told to the log. */
+	/* A secret key in the wrong place is not given to the log. */
 	{ "public_key=" BASE64 "\n", -EINVAL, 2, "public_key" },
 	{ BASE64 "\n", -EINVAL, 2, "" },
 	{ BASE64 "=1\n", -EINVAL, 2, "" },
@@ -111,7 +115,7 @@ static const struct {
 	{ P "allowed_ip=--::/0\n", -EINVAL, 3, "--::/0" },
 	{ P "allowed_ip=1.2.3.4/-1\n", -EINVAL, 3, "1.2.3.4/-1" },
 	{ P "allowed_ip=fe80::1%lo/64\n", -EINVAL, 3, "fe80::1%lo/64" },
-	/* CR before LF is no part of the line. */
+	/* A CR before LF does not belong to the line. */
 	{ "fwmark=1\r\n" P "remove=true\r\n", 0, 0, "" },
 	{ "fwmark=1\r\r\n", -EINVAL, 2, "1?" },
 };
@@ -134,7 +138,7 @@ static void test_table(void **state)
 		assert_int_equal(r.error, cases[i].error);
 		assert_int_equal(r.line, cases[i].line);
 		assert_string_equal(r.token, cases[i].token);
-		/* Operations if and only if there was no error. */
+		/* There are operations if and only if there is no error. */
 		assert_int_equal(r.config != NULL, r.error == 0);
 		assert_int_equal(r.what != NULL, r.error != 0);
 		config_free(r.config);
@@ -183,7 +187,7 @@ static void test_pipelined_requests(void **state)
 	size_t n_used;
 
 	(void)state;
-	/* Cut into pieces of every size. */
+	/* The text is pushed in pieces of every size. */
 	for (size_t piece = 1; piece <= sizeof(text); piece++) {
 		struct uapi_parser *parser =
 			uapi_parser_new(&device_fake_codec);
@@ -211,7 +215,7 @@ static void test_pipelined_requests(void **state)
 	}
 }
 
-/* An error can be seen before the end of its request, and of its line. */
+/* An error is known before the end of its request, or even of its line. */
 static void test_early_errors(void **state)
 {
 	struct uapi_parser *parser = uapi_parser_new(&device_fake_codec);
@@ -234,7 +238,7 @@ static void test_early_errors(void **state)
 	assert_int_equal(push(parser, "\n", &n_used, &r), UAPI_E_REQUEST);
 	assert_int_equal(r.error, -EINVAL);
 	assert_null(uapi_parser_get_error(parser));
-	/* A line that is too long is wrong although it has no end. */
+	/* A line that is too long is an error although its end has not come. */
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "set=1\n", 6);
 	text[6 + UAPI_MAX_LINE] = 0;
@@ -258,20 +262,20 @@ static void test_long_lines(void **state)
 	(void)state;
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "set=1\n", 6);
-	/* As long as may be: it is the key that is wrong. */
+	/* The longest line: its key is wrong, and not its length. */
 	memcpy(text + 6 + UAPI_MAX_LINE, "\n\n", 3);
 	text[6 + 3] = '=';
 	assert_int_equal(push(parser, text, &n_used, &r), UAPI_E_REQUEST);
 	assert_int_equal(r.error, -EINVAL);
 	assert_string_equal(r.token, "xxx");
-	/* One more. */
+	/* One byte more. */
 	text[6 + UAPI_MAX_LINE] = 'x';
 	memcpy(text + 6 + UAPI_MAX_LINE + 1, "\n\n", 3);
 	assert_int_equal(push(parser, text, &n_used, &r), UAPI_E_REQUEST);
 	assert_int_equal(r.error, -EMSGSIZE);
 	assert_int_equal(r.line, 2);
 	assert_int_equal(n_used, strlen(text));
-	/* At the start, nothing is worth waiting for. */
+	/* At the start of a request a long line ends the connection at once. */
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 2] = '\n';
 	text[sizeof(text) - 1] = 0;
@@ -298,7 +302,7 @@ static void test_long_requests(void **state)
 	assert_int_equal(n_used, 1);
 	assert_int_equal(r.error, -EMSGSIZE);
 	assert_null(r.config);
-	/* The next one is a fresh start. */
+	/* The next request starts afresh. */
 	assert_int_equal(push(parser, "set=1\n\n", &n_used, &r),
 			 UAPI_E_REQUEST);
 	assert_int_equal(r.error, 0);
@@ -323,7 +327,7 @@ static void test_zero_bytes(void **state)
 	uapi_parser_free(parser);
 }
 
-/* Any line of a request may be wrong: nothing of the request is done. */
+/* If any line of a request is wrong, nothing of the request is applied. */
 static void test_each_line_spoilt(void **state)
 {
 	static const char *const lines[] = {
@@ -411,7 +415,8 @@ static size_t put_random_config(char *at)
 	return n + (size_t)sprintf(at + n, "\n");
 }
 
-/* What `get` prints is, but for what cannot be set, a `set` of the same. */
+/* Turn a reply to `get` into a `set` of the same configuration: leave out the
+ * lines that cannot be set. */
 static void print_as_set(const char *reply, char *text)
 {
 	static const char *const readonly[] = { "last_handshake", "tx_bytes",

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Replies to `get`: in pieces of any size, and while peers come and go. */
 #include "uapi/reply.h"
 
 #include <stdio.h>
@@ -88,7 +89,7 @@ static void test_many_peers_in_small_pieces(void **state)
 	device_fake_deinit(&fake);
 }
 
-/* Read on while peers come and go; those that stay are all there, once. */
+/* Read while peers come and go: the peers that stay are shown, each once. */
 static void test_changes_under_way(void **state)
 {
 	char *text = calloc(1, 64 << 20);
@@ -105,7 +106,8 @@ static void test_changes_under_way(void **state)
 	uapi_reply_init(&reply, &fake.device, &device_fake_codec);
 	while ((n = uapi_reply_fill(&reply, text + len, UAPI_REPLY_CAP))) {
 		len += n;
-		/* Odd ones of the first hundred go, in any order. */
+		/* Peers with an odd number, of the first hundred, go in any
+		 * order. */
 		remove_peer(&fake, random_below(50) * 2 + 1);
 		if (n_added < 150)
 			add_peers(&fake, n_added++, 1);

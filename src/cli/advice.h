@@ -10,7 +10,7 @@
 
 /**
  * advice_on_tun() - a TUN device could not be made
- * @buf:	filled with a line and a final 0, cut if need be
+ * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @name:	of the interface
  * @err:	-errno of tun_open()
@@ -19,7 +19,7 @@ void advice_on_tun(char *buf, size_t cap, const char *name, int err);
 
 /**
  * advice_on_tun_fd() - a TUN device that was handed over cannot be used
- * @buf:	filled with a line and a final 0, cut if need be
+ * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @fd:		the descriptor
  * @err:	-errno of tun_open_fd()
@@ -28,7 +28,7 @@ void advice_on_tun_fd(char *buf, size_t cap, int fd, int err);
 
 /**
  * advice_on_socket() - the configuration socket could not be made
- * @buf:	filled with a line and a final 0, cut if need be
+ * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @name:	of the interface
  * @err:	-errno of uapi_server_open()
@@ -37,7 +37,7 @@ void advice_on_socket(char *buf, size_t cap, const char *name, int err);
 
 /**
  * advice_on_socket_fd() - a socket that was handed over cannot be used
- * @buf:	filled with a line and a final 0, cut if need be
+ * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @fd:		the descriptor
  * @err:	-errno of uapi_server_open()
@@ -46,7 +46,7 @@ void advice_on_socket_fd(char *buf, size_t cap, int fd, int err);
 
 /**
  * advice_on_shortage() - something failed, perhaps because a limit was reached
- * @buf:	filled with a line and a final 0, cut if need be
+ * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @what:	what could not be done
  * @user:	the user that the process has become; NULL: it has not changed

@@ -35,7 +35,8 @@ enum {
 	SIZES = ARRAY_LEN(sizes)
 };
 
-/* What is measured: all messages in one call, or each in a call of its own. */
+/* The ways to seal and to open: all messages in one call, or each in a call of
+ * its own. */
 enum mode {
 	SEAL_BATCH,
 	OPEN_BATCH,

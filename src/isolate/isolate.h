@@ -18,7 +18,8 @@
  *
  * A layer that the system refuses as a whole (an old kernel, a container's own
  * filter) is left out, and named in isolate.missing. A layer that fails in the
- * middle is an error. So is a failure to become a user that was named.
+ * middle is an error. A failure to become a user that was named is an error,
+ * too.
  *
  * Under a sanitizer files stay in reach and calls are not filtered: the
  * sanitizers read /proc, start programs and make threads when they report.

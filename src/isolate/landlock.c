@@ -36,7 +36,8 @@ struct path_rule {
 	int32_t parent_fd;
 } __attribute__((packed));
 
-/* What each version can refuse, and how long its struct ruleset is. */
+/* The rights that each version can refuse, and the length of its struct
+ * ruleset. */
 static const struct version {
 	struct ruleset handled;
 	size_t len;

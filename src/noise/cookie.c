@@ -83,11 +83,11 @@ void cookie_checker_set_key(struct cookie_checker *checker,
 			    const uint8_t public_key[NOISE_PUBLIC_KEY_LEN])
 {
 	const struct noise_local *local = checker->local;
-	uint8_t nobodys[NOISE_PUBLIC_KEY_LEN];
+	uint8_t random_key[NOISE_PUBLIC_KEY_LEN];
 
 	if (!public_key) {
-		local->ops->random(local->arg, nobodys, sizeof(nobodys));
-		public_key = nobodys;
+		local->ops->random(local->arg, random_key, sizeof(random_key));
+		public_key = random_key;
 	}
 	pthread_mutex_lock(&checker->lock);
 	derive(public_key, checker->mac1_key, checker->reply_key);

@@ -196,7 +196,7 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
  * noise_handshake_create_initiation() - start (or start again) as initiator
  * @hs:			handshake
  * @realtime_ns:	wall clock, nanoseconds since 1970 UTC
- * @msg:		out: complete but for its macs, which are zero
+ * @msg:		out: complete except for its macs, which are zero
  *
  * A handshake that was under way is forgotten and its index dropped. The caller
  * leaves REKEY_TIMEOUT between two initiations. Handshaker or control thread.
@@ -230,7 +230,7 @@ int noise_local_consume_initiation(struct noise_local *local,
 /**
  * noise_handshake_create_response() - answer the initiation just taken
  * @hs:		handshake
- * @msg:	out: complete but for its macs, which are zero
+ * @msg:	out: complete except for its macs, which are zero
  *
  * Follow it with noise_handshake_begin_session(), then send. Handshaker thread.
  *

@@ -33,7 +33,7 @@ struct secret_pool;
  */
 struct noise_ops {
 	/**
-	 * @random:	fill a buffer with bytes nobody can guess
+	 * @random:	fill a buffer with bytes that nobody can guess
 	 */
 	void (*random)(void *arg, void *buf, size_t len);
 	/**

@@ -32,7 +32,7 @@ static_assert((int)OUT_CAP >= (int)UAPI_REPLY_CAP &&
 		      (int)OUT_CAP >= (int)UAPI_STATUS_CAP,
 	      "a piece of a reply fits");
 
-/* What the next step needs. */
+/* Conditions for the next step. */
 enum step {
 	STEP_MORE,
 	STEP_READ,  /* bytes must come */

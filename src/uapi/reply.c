@@ -25,11 +25,6 @@ struct text {
 	size_t len;
 };
 
-/**
- * put() - append text
- * @t:		text
- * @format:	as printf()
- */
 __attribute__((format(printf, 2, 3))) static void put(struct text *t,
 						      const char *format, ...)
 {

@@ -56,7 +56,7 @@ interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick wait
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
 
 KERNELS = bullseye bookworm trixie
-old-kernels: all ## the platform, io and netns suites on Debian's older kernels, in QEMU
+old-kernels: all ## the suites platform and io, and the core of netns, on Debian's older kernels, in QEMU
 	@status=0; for suite in $(KERNELS); do \
 		tools/old-kernel $$suite $(BUILD)/kernels/$$suite && \
 		tests/kernels/run.py $(BUILD) $(BUILD)/kernels/$$suite || status=1; \

@@ -296,7 +296,8 @@ static void first_process(void **state)
 	(void)state;
 	assert_int_equal(run("unshare --fork --pid --mount-proc sh -c '"
 			     "(sleep 0.1 & sleep 0.1 &); exec $W -f wg7' & "
-			     "up; sleep 0.3; first=$(pgrep -P $!); "
+			     "up; first=$(pgrep -P $!); "
+			     "upto '! pgrep -P '$first' >/dev/null'; "
 			     "echo children: $(pgrep -c -P $first); "
 			     "kill $first; wait $!; echo status $?"),
 			 0);

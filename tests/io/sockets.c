@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/netns.h"
+#include "tests/platform/datagram.h"
 #include "udpgather.h"
 
 static int home, far;
@@ -573,7 +574,8 @@ static void merging_off_late(void **state)
 	assert_int_equal(send_text(a, &to, "merged", 20), UG_SENT);
 	expect_text(b, "merged", 20);
 	ug_get_receive_stats(rcv, &was, sizeof(was));
-	assert_int_equal(was.messages - now.messages, 1);
+	assert_int_equal(was.messages - now.messages,
+			 device_takes_trains("lo") ? 1 : 20);
 	ug_close(a);
 	ug_close(b);
 }

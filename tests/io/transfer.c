@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/netns.h"
+#include "tests/platform/datagram.h"
 #include "udpgather.h"
 
 enum {
@@ -204,7 +205,8 @@ static void loopback(void **state)
 		all_modes(&w, 9000, &r);
 		expect_trains(&w, true);
 		ug_get_receive_stats(w.rcv, &rx, sizeof(rx));
-		assert_true(rx.datagrams > rx.messages);
+		assert_int_equal(rx.datagrams > rx.messages,
+				 device_takes_trains("lo"));
 		/* The longest datagrams there are. */
 		make(3, 10, &r);
 		for (size_t k = 0; k < 3; k++)
@@ -216,12 +218,31 @@ static void loopback(void **state)
 	}
 }
 
+/*
+ * Whether the kernel takes trains to a host. Before Linux 6.11 it refuses them
+ * if the device makes no checksums.
+ */
+static bool takes_trains(const char *host)
+{
+	static const uint8_t bytes[2000];
+	union address to = address_set(host, 9);
+	int fd = udp_open(strchr(host, ':') ? "::" : "0.0.0.0", false, NULL);
+	ssize_t n = udp_send_bytes(fd, &to, bytes, sizeof(bytes), 1000);
+
+	close(fd);
+	assert_true(n == sizeof(bytes) || n == -EIO);
+	seen(n > 0, "trains to %s: %s", host,
+	     n > 0 ? "taken" : "refused; datagrams go alone");
+	return n > 0;
+}
+
 /* Between namespaces, over a device of this MTU. */
 static void over_veth(unsigned int net, unsigned int mtu, size_t most,
 		      const char *offload)
 {
-	char host4[32], host6[32], name[8];
+	char host4[32], host6[40], bare6[32], name[8];
 	const char *const hosts[] = { host4, host6 };
+	const char *const bare[] = { host4, bare6 };
 	struct random r;
 
 	random_init(&r, 0x5eed0006 + net);
@@ -238,13 +259,14 @@ static void over_veth(unsigned int net, unsigned int mtu, size_t most,
 		assert_int_equal(netns_enter(home), 0);
 	}
 	snprintf(host4, sizeof(host4), "10.%u.0.2", net);
-	snprintf(host6, sizeof(host6), "[fd00:%u::2]", net);
+	snprintf(bare6, sizeof(bare6), "fd00:%u::2", net);
+	snprintf(host6, sizeof(host6), "[%s]", bare6);
 	for (size_t i = 0; i < 2; i++) {
 		struct way w;
 
 		way_open(&w, home, far, hosts[i]);
 		all_modes(&w, most, &r);
-		expect_trains(&w, true);
+		expect_trains(&w, takes_trains(bare[i]));
 		way_close(&w);
 	}
 	assert_int_equal(netns_ip("link del %s", name), 0);

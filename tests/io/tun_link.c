@@ -152,7 +152,7 @@ static void test_move(void **state)
 	assert_int_equal(netns_ip("link set dev wg0 mtu 1280 up"), 0);
 	hear(LINK_UP);
 	assert_int_equal(lnk.state.mtu, 1280);
-	assert_int_equal(netns_ip("link set dev wg0 name wg1"), 0);
+	assert_int_equal(netns_rename("wg0", "wg1"), 0);
 	assert_int_equal(netns_ip("link set dev wg1 down"), 0);
 	hear(LINK_DOWN);
 	assert_string_equal(lnk.state.name, "wg1");

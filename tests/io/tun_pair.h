@@ -8,9 +8,13 @@
 #define TESTS_IO_TUN_PAIR_H
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +28,9 @@ enum {
 	SEGS_CAP = 2048,
 	HEADROOM = 16,
 	PAIR_MTU = 1420,
+	/* TUN_F_CSUM, TUN_F_USO4, TUN_F_USO6; older headers lack the last two. */
+	OFFLOADS_WITH_USO = 0x01 | 0x20 | 0x40,
+	MERGE_TCP = MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6),
 };
 
 /* One end, and what was seen there. */
@@ -39,6 +46,36 @@ static int home; /* where neither is */
 static struct merge *pair_batch;
 static uint8_t *pair_slab, *pair_frame;
 static struct segment pair_segs[SEGS_CAP];
+
+/**
+ * kernel_has_uso() - whether TUN devices of this kernel segment UDP (Linux 6.2)
+ *
+ * Asks a device of its own, by plain system calls.
+ */
+static inline bool kernel_has_uso(void)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), err = 0;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)OFFLOADS_WITH_USO))
+		err = errno;
+	assert_true(!err || err == EINVAL);
+	close(fd);
+	if (err)
+		printf("# DIFFERS: TUN has no UDP segmentation; UDP goes "
+		       "packet by packet\n");
+	return !err;
+}
+
+/**
+ * kernel_kinds() - the kinds of packets that are to be merged on this kernel
+ */
+static inline unsigned int kernel_kinds(void)
+{
+	return kernel_has_uso() ? MERGE_ALL : MERGE_TCP;
+}
 
 /**
  * pair_alloc() - memory for reading, cutting and merging

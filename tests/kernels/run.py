@@ -4,22 +4,30 @@
 
 usage: run.py BUILD KERNEL [--quick | SUITE/NAME...]
 BUILD is the build directory; KERNEL is what tools/old-kernel has unpacked.
+--quick runs the few programs that ./test.sh has time for.
 
-All that the guest prints is kept in KERNEL/console.
+All that the guest prints is kept in KERNEL/console, and the results in
+KERNEL/meson-logs, where tools/count-tests reads them.
 
 The guest sees the files of this machine through 9p, with a layer in memory
-over them, so that the programs of the build and all tools are there. The
-processor is emulated (TCG), as virtual machines mostly have no KVM; a guest is
-ten to twenty times slower than this machine, and no speed is measured.
+over them, so that the programs of the build and all tools are there. KVM is
+used if a trial boot with it prints something within 3 s. Otherwise the
+processor is emulated (TCG): such a guest is ten to twenty times slower than
+this machine, and no speed is measured.
 """
 import json
 import os
 import pathlib
 import re
+import resource
+import select
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+
+from report import Report
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "interop"))
@@ -33,9 +41,12 @@ TEST_MODULES = ("tun", "veth", "dummy", "nf_tables", "sch_tbf", "sch_htb",
 # The core: a tunnel over both families, TCP both ways, roaming, EMSGSIZE, link
 # flaps, isolation, wg, the end.
 NETNS = ("direct", "roaming", "underlay", "link", "isolate", "uapi", "process")
-QUICK = ("direct", "isolate")
 SUITES = ("platform", "io")
+# Of these programs --quick runs the cases that have a word in their names.
+QUICK = {"io/isolate": "", "io/isolate-filter": "", "netns/core": "",
+         "netns/direct": "over IPv", "netns/isolate": "a plain user"}
 PATIENCE = 3000
+KVM_PATIENCE = 3
 
 
 def module_files(kernel):
@@ -84,34 +95,37 @@ def make_initramfs(kernel, script):
     return archive.finish()
 
 
-def list_tests(build, is_quick, names):
-    """The programs of the suites, or those that were named."""
+def is_quick(name):
+    return name.startswith("platform/") or name in QUICK
+
+
+def list_tests(build, is_wanted):
+    """The programs to run: (SUITE/NAME, command, environment, directory)."""
     text = subprocess.run(["meson", "introspect", "--tests", build],
                           capture_output=True, text=True, check=True).stdout
     found = []
     for test in json.loads(text):
         suites = {s.partition(":")[2] for s in test["suite"]}
         name = test["name"]
-        if suites & set(SUITES) or (
-                "netns" in suites and name in (QUICK if is_quick else NETNS)):
+        if suites & set(SUITES) or ("netns" in suites and
+                                    (name in NETNS or f"netns/{name}" in QUICK)):
             suite = next(s for s in ("platform", "io", "netns") if s in suites)
             env = {k: v for k, v in test["env"].items() if k != "PATH"}
             found.append((f"{suite}/{name}", test["cmd"], env,
                           test["workdir"] or build))
-    return [t for t in found if not names or t[0] in names]
+    return [t for t in found if is_wanted(t[0])]
 
 
 def quote(text):
     return "'" + str(text).replace("'", "'\\''") + "'"
 
 
-def make_script(tests, build):
+def make_script(tests):
     """The shell script that runs them in the guest."""
     lines = ["export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root",
              "export CMOCKA_MESSAGE_OUTPUT=TAP LAB_SLOW=10"]
     lines += [f"modprobe -q {m}" for m in TEST_MODULES]
-    lines += ["cp /lib/modules/*/modules.dep /dev/null 2>/dev/null",
-              "cat /proc/sys/kernel/osrelease"]
+    lines.append('echo "@kernel $(uname -r) $(uname -v)"')
     for name, command, env, workdir in tests:
         setting = " ".join(f"{k}={quote(v)}" for k, v in env.items())
         words = " ".join(quote(w) for w in command)
@@ -121,129 +135,111 @@ def make_script(tests, build):
     return "\n".join(lines) + "\n"
 
 
+def qemu(kernel, accelerator, words, *arguments):
+    """The command of a guest whose console is standard output."""
+    cpu = "host" if accelerator == "kvm" else "max"
+    return ["qemu-system-x86_64", "-accel", accelerator, "-cpu", cpu,
+            "-smp", "2", "-m", "1536", "-nodefaults", "-no-user-config",
+            "-display", "none", "-no-reboot", "-kernel", str(kernel / "vmlinuz"),
+            "-append", f"console=ttyS0 panic=-1 {words}", "-serial", "stdio",
+            *arguments]
+
+
+def has_kvm(kernel):
+    """Does the kernel say something within a moment when it runs with KVM?
+
+    A file /dev/kvm does not mean that a guest gets anywhere.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        print("# no KVM here: the processor is emulated")
+        return False
+    with subprocess.Popen(qemu(kernel, "kvm", "earlyprintk=ttyS0"),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, bufsize=0) as trial:
+        line, deadline = b"", time.monotonic() + KVM_PATIENCE
+        while b"Linux version" not in line:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([trial.stdout], [], [], left)[0]:
+                break
+            data = os.read(trial.stdout.fileno(), 4096)
+            if not data:
+                break
+            line += data
+        trial.kill()
+    works = b"Linux version" in line
+    print("# " + ("a trial boot with KVM works" if works else
+                  f"a trial boot with KVM says nothing within {KVM_PATIENCE} s:"
+                  " the processor is emulated"), flush=True)
+    return works
+
+
 def boot(kernel, image, log):
     """Start the guest; its console goes to @log."""
-    return subprocess.Popen(
-        ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
-         "-smp", "2", "-m", "1536", "-nodefaults", "-no-user-config",
-         "-display", "none", "-no-reboot", "-kernel", kernel / "vmlinuz",
-         "-initrd", image, "-append", "console=ttyS0 quiet panic=-1 "
-         "mitigations=off random.trust_cpu=on",
-         "-virtfs", "local,path=/,mount_tag=root,security_model=none,"
-         "readonly=on,multidevs=remap",
-         "-device", "virtio-rng-pci", "-serial", "stdio"],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-
-
-class Report:
-    """What the guest has said so far, case by case."""
-
-    def __init__(self):
-        self.counts = {"ok": 0, "not ok": 0, "skip": 0}
-        self.program, self.output, self.had = "", [], 0
-        self.failures, self.ended, self.status = [], False, None
-
-    def take(self, line):
-        line = line.rstrip("\r\n")
-        if line.startswith("@begin "):
-            self.program, self.output, self.had = line[7:], [], 0
-        elif line.startswith("@end "):
-            self.end(int(line.split()[1]))
-        elif line.startswith("guest: status"):
-            self.status = int(line.split()[2])
-            self.ended = True
-        elif line.startswith("guest: "):
-            print("# " + line, flush=True)
-        else:
-            self.output.append(line)
-            self.case(line)
-
-    def case(self, line):
-        match = re.match(r"(not ok|ok) \d+ *(- )?(.*)", line)
-        if not match:
-            return
-        self.had += 1
-        kind = match[1]
-        if "# SKIP" in line and kind == "ok":
-            kind = "skip"
-            print(f"# skipped: {self.program}: {match[3]}", flush=True)
-        self.counts[kind] += 1
-        if kind == "not ok":
-            self.fail(match[3])
-
-    def fail(self, what):
-        self.failures.append(f"{self.program}: {what}")
-        print(f"# FAILED: {self.failures[-1]}", flush=True)
-        for line in self.output[-12:]:
-            print("#   " + line, flush=True)
-
-    def end(self, status):
-        print(f"# {self.program}: {self.had} cases, status {status}",
-              flush=True)
-        plan = [line for line in self.output if line.startswith("1..0")]
-        if status == 77 or plan:
-            self.counts["skip"] += 1
-            print(f"# skipped: {self.program}: "
-                  f"{(plan or self.output or [''])[-1]}", flush=True)
-        elif status == 0 and not self.had:
-            self.counts["ok"] += 1
-        elif status and not any(f.startswith(self.program + ":")
-                                for f in self.failures):
-            self.counts["not ok"] += 1
-            self.fail(f"status {status}")
-        self.program = ""
+    accelerator = "kvm" if has_kvm(kernel) else "tcg,thread=multi"
+    command = qemu(
+        kernel, accelerator, "quiet mitigations=off random.trust_cpu=on",
+        "-initrd", str(image), "-device", "virtio-rng-pci", "-virtfs",
+        "local,path=/,mount_tag=root,security_model=none,readonly=on,"
+        "multidevs=remap")
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                            stderr=subprocess.STDOUT)
 
 
 def run(kernel, image, deadline):
     """Boot, and follow what the guest says until it ends."""
     report = Report()
-    with open(kernel / "console", "w+", errors="replace") as log:
+    with open(kernel / "console", "w+b") as log:
         guest = boot(kernel, image, log)
-        reader = os.fdopen(os.dup(log.fileno()), errors="replace")
-        at, rest = 0, ""
+        at, rest = 0, b""
         try:
-            while not report.ended and time.monotonic() < deadline:
-                text = os.pread(reader.fileno(), 1 << 16, at)
+            while not report.has_ended and time.monotonic() < deadline:
+                text = os.pread(log.fileno(), 1 << 16, at)
                 if not text:
                     if guest.poll() is not None:
                         break
                     time.sleep(0.2)
                     continue
                 at += len(text)
-                *lines, rest = (rest + text.decode(errors="replace")
-                                ).split("\n")
+                *lines, rest = (rest + text).split(b"\n")
                 for line in lines:
-                    report.take(line)
+                    report.take(line.decode(errors="replace"))
         finally:
             guest.kill()
             guest.wait()
-            reader.close()
+    text = (kernel / "console").read_text(errors="replace")
+    report.end(text.splitlines()[-20:])
     return report
 
 
 def main():
-    is_quick = "--quick" in sys.argv
-    build, kernel = (str(pathlib.Path(a).resolve()) for a in sys.argv[1:3])
-    kernel = pathlib.Path(kernel)
+    # Told to end, it takes its guest along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    build, kernel = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
     names = [a for a in sys.argv[3:] if not a.startswith("--")]
-    tests = list_tests(build, is_quick, names)
+    start = time.monotonic()
+    results = kernel / "meson-logs/testlog.junit.xml"
+    results.unlink(missing_ok=True)
+    if "--quick" in sys.argv:
+        tests = [(name, command + [QUICK[name]] if QUICK.get(name) else command,
+                  env, where)
+                 for name, command, env, where in list_tests(build, is_quick)]
+    else:
+        tests = list_tests(build, lambda name: not names or name in names)
     if not tests:
         print("Bail out! the build has no tests")
         return 1
     with tempfile.TemporaryDirectory() as directory:
         image = pathlib.Path(directory) / "initramfs"
-        image.write_bytes(make_initramfs(kernel, make_script(tests, build)))
+        image.write_bytes(make_initramfs(kernel, make_script(tests)))
         report = run(kernel, image, time.monotonic() + PATIENCE)
-    counts = report.counts
-    if not report.ended or not counts["ok"]:
-        print(f"# the guest ended early, in {report.program or 'its start'}:")
-        for line in report.output[-20:]:
-            print("#   " + line)
-        counts["not ok"] += 1
-    print(f"kernel {(kernel / 'version').read_text().strip()}: "
-          f"{counts['ok']} passed, {counts['not ok']} failed, "
-          f"{counts['skip']} skipped")
-    return 0 if counts["ok"] and not counts["not ok"] else 1
+    report.write(results)
+    passed, failed, skipped = report.counts()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"kernel {report.version or 'unknown'}: {passed} passed, "
+          f"{failed} failed, {skipped} skipped; "
+          f"{time.monotonic() - start:.0f} s, "
+          f"{used.ru_utime + used.ru_stime:.0f} s of CPU")
+    return 0 if passed and not failed else 1
 
 
 if __name__ == "__main__":

@@ -198,6 +198,20 @@ int netns_move(const char *device, int ns)
 			getpid(), ns);
 }
 
+int netns_rename(const char *device, const char *name)
+{
+	int err;
+
+	if (!netns_ip("link set dev %s name %s 2>/dev/null", device, name))
+		return 0;
+	err = netns_ip("link set dev %s down", device);
+	if (!err)
+		err = netns_ip("link set dev %s name %s", device, name);
+	if (!err)
+		printf("# this kernel renames devices that are down only\n");
+	return err ? err : netns_ip("link set dev %s up", name);
+}
+
 /* Gives a device its addresses as host 1 or 2, and sets it up. */
 static int set_up(const char *name, unsigned int net, unsigned int host,
 		  unsigned int mtu)

@@ -68,6 +68,16 @@ int netns_set(const char *key, const char *value);
 int netns_move(const char *device, int ns);
 
 /**
+ * netns_rename() - rename a device that is up, in the current namespace
+ * @device:	its name
+ * @name:	its new name
+ *
+ * A kernel before 6.2 refuses to rename a device that is up. There the device
+ * is taken down, renamed, and set up again, and a comment of TAP says so.
+ */
+int netns_rename(const char *device, const char *name);
+
+/**
  * netns_join() - connect two namespaces by a veth pair
  * @a:		a namespace; the calling thread is in it afterwards
  * @b:		another one

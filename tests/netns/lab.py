@@ -22,8 +22,8 @@ import tempfile
 
 # The programs take all they need from here.
 # pylint: disable=unused-import
-from tap import (MAX_LATENESS, Failure, Skip, case, check, check_equal,
-                 check_quick, lateness, run_all, wait_until)
+from tap import (MAX_LATENESS, SLOWNESS, Failure, Skip, case, check,
+                 check_equal, check_quick, lateness, run_all, wait_until)
 from traffic import (SO_RCVBUFFORCE, Capture, Stream, family_of, noise,
                      send_datagrams, send_stream)
 
@@ -50,7 +50,8 @@ def run(*command, check_status=True, stdin=None, timeout=30, env=None):
     """Run a command to its end; both its outputs are in .stdout."""
     done = subprocess.run(
         command, input=stdin, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=timeout, env=env,
+        stderr=subprocess.STDOUT, text=True, timeout=timeout * SLOWNESS,
+        env=env,
         stdin=subprocess.DEVNULL if stdin is None else None)
     if check_status and done.returncode:
         raise Failure(f"{' '.join(command)}: status {done.returncode}: "
@@ -124,6 +125,17 @@ class Node:
         with self.inside():
             return run(*command, **options)
 
+    def rename(self, device, name):
+        """Rename a device that is up.
+
+        A kernel before 6.2 does so only while it is down: there the device is
+        taken down and set up again.
+        """
+        if self.ip(f"link set {device} name {name}",
+                   check_status=False).returncode:
+            self.ip(f"link set {device} down",
+                    f"link set {device} name {name}", f"link set {name} up")
+
     def start(self, *command, env=None, before=None, pass_fds=(),
               output=None):
         """Start a command and go on.
@@ -172,7 +184,7 @@ class Node:
         """A socket that is in the namespace, from wherever it is used."""
         with self.inside():
             sock = socket.socket(family, kind, proto)
-        sock.settimeout(5)
+        sock.settimeout(5 * SLOWNESS)
         self.lab.stack.callback(sock.close)
         return sock
 
@@ -374,7 +386,7 @@ class Tunnel:
     def ask(self, text, timeout=5):
         """Send text to the UAPI socket; returns all until it ends a reply."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(timeout)
+            sock.settimeout(timeout * SLOWNESS)
             sock.connect(self.socket)
             sock.sendall(text.encode())
             sock.shutdown(socket.SHUT_WR)
@@ -391,7 +403,7 @@ class Tunnel:
     def wait(self, timeout=10):
         """Wait for it to end by itself; returns its status."""
         try:
-            status = self.process.wait(timeout)
+            status = self.process.wait(timeout * SLOWNESS)
         except subprocess.TimeoutExpired:
             raise Failure(f"{self.name} does not end") from None
         self.has_ended = True

@@ -114,7 +114,7 @@ def life(l):
     away.ip("link set tunnel0 mtu 1380", "link set tunnel0 up")
     away.reach(INNER4["b"])
     away.must_ping(INNER4["b"], "-s", "1352", "-M", "do", count=1)
-    away.ip("link set tunnel0 name wgx")
+    away.rename("tunnel0", "wgx")
     away.must_ping(INNER4["b"], count=1)
     check(os.path.exists(pair.ta.socket), "the socket file has gone early")
     away.ip("link del wgx")

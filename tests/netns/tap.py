@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Cases, what they fail by, and what they print (the Test Anything Protocol).
 """
+import os
 import signal
 import sys
 import time
 import traceback
+
+
+# How many times longer than usual things may take, as in an emulated machine.
+SLOWNESS = float(os.environ.get("LAB_SLOW", 1))
 
 
 class Failure(Exception):
@@ -27,6 +32,7 @@ def check_equal(got, wanted, what):
 
 def wait_until(predicate, what, timeout=5.0, step=0.02):
     """Wait until predicate() is true, and return what it has returned."""
+    timeout *= SLOWNESS
     end = time.monotonic() + timeout
     while True:
         value = predicate()

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-from tap import Failure, check, check_equal
+from tap import SLOWNESS, Failure, check, check_equal
 
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
@@ -36,6 +36,7 @@ def connect(sock, address, deadline):
 
 def send_stream(source, sink, address, n_bytes, timeout=30, port=7001):
     """Send a TCP stream; it must arrive whole. Returns Mbit/s."""
+    timeout *= SLOWNESS
     data = noise(1 << 20)
     listener = sink.socket(family_of(address), socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -128,7 +129,7 @@ class Stream(threading.Thread):
             self.failure = err
 
     def finish(self, timeout=40):
-        self.join(timeout)
+        self.join(timeout * SLOWNESS)
         if self.failure:
             raise self.failure
         check(self.rate, "the stream does not end")

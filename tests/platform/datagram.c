@@ -6,7 +6,9 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
@@ -15,6 +17,7 @@ enum {
 	BUFFER_LEN = 8 << 20,
 	PATIENCE_MS = 5000,
 	CONTROL_CAP = 256,
+	COMMAND_CAP = 128,
 	/* The largest prime below 2^16: no segment size divides it. */
 	PATTERN_LEN = 65521,
 };
@@ -234,6 +237,21 @@ void udp_expect_end(int to_fd, int from_fd, const union address *to)
 			 sizeof(mark));
 	udp_expect(to_fd, (const uint8_t *)mark, sizeof(mark));
 	assert_true(udp_is_empty(to_fd));
+}
+
+bool device_takes_trains(const char *device)
+{
+	char command[COMMAND_CAP];
+	bool cuts;
+
+	snprintf(command, sizeof(command),
+		 "ethtool -k %s 2>/dev/null | "
+		 "grep -q '^tx-udp-segmentation: off'",
+		 device);
+	cuts = system(command) == 0;
+	if (cuts)
+		seen(false, "trains are cut before %s", device);
+	return !cuts;
 }
 
 void bytes_fill(uint8_t *buf, size_t len)

@@ -153,6 +153,16 @@ void udp_expect_cut(int fd, const uint8_t *bytes, size_t len, size_t segment);
  */
 void udp_expect_end(int to_fd, int from_fd, const union address *to);
 
+/**
+ * device_takes_trains() - whether a device is given trains of UDP in one piece
+ * @device:	a device of the current namespace, in software (lo, veth)
+ *
+ * Before Linux 5.11 such devices were not, and the kernel cut each train
+ * before them. Asks ethtool(8); a line says if it is so. Without ethtool the
+ * answer is true.
+ */
+bool device_takes_trains(const char *device);
+
 /* bytes_fill() - fill with a pattern that repeats every 65,521 bytes. */
 void bytes_fill(uint8_t *buf, size_t len);
 

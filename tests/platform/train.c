@@ -92,22 +92,24 @@ static void look_at_limit(const char *any, const char *host, size_t limit)
 	struct passage at, above;
 	union address to, bound;
 	int from_fd, to_fd;
+	bool is_whole;
 
 	assert_int_equal(netns_enter(far_ns), 0);
 	to_fd = udp_open(host, true, &to);
 	assert_int_equal(netns_enter(near_ns), 0);
+	is_whole = device_takes_trains("train");
 	from_fd = udp_open(any, false, &bound);
 
 	/* The first datagram waits for the neighbour to be found. */
 	udp_expect_end(to_fd, from_fd, &to);
 
 	send_over(from_fd, to_fd, &to, limit, &at);
-	assert_int_equal(at.arrivals, 1);
-	assert_true(at.sent_packets < OTHER_PACKETS);
+	assert_int_equal(at.arrivals, is_whole ? 1 : n);
+	assert_int_equal(at.sent_packets < OTHER_PACKETS, is_whole);
 
 	send_over(from_fd, to_fd, &to, limit + 1, &above);
-	seen(above.arrivals == n && above.sent_packets >= n,
-	     "%s: %zu bytes cross in %u packet, %zu bytes in %u of %u", host,
+	seen(is_whole && above.arrivals == n && above.sent_packets >= n,
+	     "%s: %zu bytes cross in %u packets, %zu bytes in %u of %u", host,
 	     limit, at.arrivals, limit + 1, above.arrivals, n);
 	close(from_fd);
 	close(to_fd);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -34,6 +35,9 @@ void signals_init(struct signals *signals, bool is_daemon)
 	/* As process 1 of a container this process inherits orphans. The kernel
 	 * reaps the children of a process that ignores SIGCHLD (wait(2)). */
 	signal(SIGCHLD, SIG_IGN);
+	/* Those that had ended before are still there. */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	if (is_daemon)
 		signal(SIGHUP, SIG_IGN);
 	sigemptyset(&signals->set);

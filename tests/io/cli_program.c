@@ -301,7 +301,30 @@ static void first_process(void **state)
 			     "echo children: $(pgrep -c -P $first); "
 			     "kill $first; wait $!; echo status $?"),
 			 0);
-	assert_string_equal(output, "children: 0\nstatus 0\n");
+	check_output("children: 0\nstatus 0\n");
+}
+
+/* Children that have ended before the program begins, as those of a shell. */
+static void earlier_children(void **state)
+{
+	pid_t pid = fork(), child;
+	siginfo_t info;
+
+	(void)state;
+	if (!pid) {
+		child = fork();
+		if (!child)
+			_exit(0);
+		if (waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT))
+			_exit(126);
+		execl(getenv("W"), "wiregather", "-f", "wg7", (char *)NULL);
+		_exit(127);
+	}
+	run("up; upto '! pgrep -P %d >/dev/null'; "
+	    "echo children: $(pgrep -c -P %d)",
+	    pid, pid);
+	check_output("children: 0\n");
+	end(pid);
 }
 
 /* A port that another process has is an error, whatever the link's state. */
@@ -711,6 +734,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(strange_environment, clean),
 		cmocka_unit_test_teardown(predecessor, clean),
 		cmocka_unit_test_teardown(first_process, clean),
+		cmocka_unit_test_teardown(earlier_children, clean),
 		cmocka_unit_test_teardown(busy_port, clean),
 		cmocka_unit_test_teardown(moved, clean),
 		cmocka_unit_test_teardown(lets_go, clean),

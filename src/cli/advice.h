@@ -2,6 +2,8 @@
 /*
  * The line that tells a user why the interface could not be made and, if that
  * is known, what to do.
+ *
+ * Main thread.
  */
 #ifndef CLI_ADVICE_H
 #define CLI_ADVICE_H

@@ -7,6 +7,8 @@
  * it has printed the reason.
  *
  * In the foreground there is no parent, and the line goes to stderr.
+ *
+ * Main thread. It forks before it makes other threads.
  */
 #ifndef CLI_DAEMON_H
 #define CLI_DAEMON_H

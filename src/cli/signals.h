@@ -3,6 +3,8 @@
  * The signals that end the program, as events of the loop. SIGINT and SIGTERM
  * always end it. SIGHUP says that the terminal is gone. It ends the program in
  * the foreground, unless nohup(1) has made it ignored. A daemon ignores it.
+ *
+ * Main thread.
  */
 #ifndef CLI_SIGNALS_H
 #define CLI_SIGNALS_H

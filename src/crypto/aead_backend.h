@@ -2,6 +2,8 @@
 /*
  * Private to the room. A backend of the batch face, and the check whether it
  * can be trusted.
+ *
+ * Any thread. A context belongs to one thread at a time.
  */
 #ifndef CRYPTO_AEAD_BACKEND_H
 #define CRYPTO_AEAD_BACKEND_H

@@ -11,6 +11,8 @@
  * vector code, and what is too much is not used. This file computes no cipher.
  * It does the exclusive or, and the padding that the RFC puts between the text
  * and the lengths.
+ *
+ * A struct aead_parts belongs to one thread at a time.
  */
 #ifndef CRYPTO_AEAD_PARTS_H
 #define CRYPTO_AEAD_PARTS_H

@@ -5,6 +5,8 @@
  * bytes, for macs and cookies. HMAC is RFC 2104 with the plain hash. KDF_n is
  * RFC 5869 with that HMAC: it extracts a key from the input, and expands that
  * to n outputs of 32 bytes, with empty info.
+ *
+ * Any thread.
  */
 #ifndef CRYPTO_BLAKE2S_H
 #define CRYPTO_BLAKE2S_H

@@ -19,6 +19,8 @@
  *   remembers the failure for one line in the log.
  *
  * A child does not inherit regions, so make a pool after daemonising.
+ *
+ * Any thread. A pool must not be freed while another thread uses it.
  */
 #ifndef CRYPTO_SECRET_H
 #define CRYPTO_SECRET_H

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* SipHash-2-4: a keyed hash, for tables whose entries strangers choose. */
+/*
+ * SipHash-2-4: a keyed hash, for tables whose entries strangers choose.
+ *
+ * Any thread.
+ */
 #ifndef CRYPTO_SIPHASH_H
 #define CRYPTO_SIPHASH_H
 

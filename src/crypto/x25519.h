@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Key agreement on Curve25519 (RFC 7748). */
+/*
+ * Key agreement on Curve25519 (RFC 7748).
+ *
+ * Any thread.
+ */
 #ifndef CRYPTO_X25519_H
 #define CRYPTO_X25519_H
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* XChaCha20-Poly1305 with a nonce of 24 bytes, for cookie replies. */
+/*
+ * XChaCha20-Poly1305 with a nonce of 24 bytes, for cookie replies.
+ *
+ * Any thread.
+ */
 #ifndef CRYPTO_XAEAD_H
 #define CRYPTO_XAEAD_H
 

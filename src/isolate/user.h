@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The user that the process becomes. */
+/*
+ * The user that the process becomes.
+ *
+ * Main thread.
+ */
 #ifndef ISOLATE_USER_H
 #define ISOLATE_USER_H
 

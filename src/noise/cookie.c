@@ -2,6 +2,31 @@
 /*
  * The macs and the cookies of noise/cookie.h.
  *
+ * An initiation costs its receiver key agreements, and anybody can send one
+ * from a forged address. Two macs at the end of a message keep that cost small:
+ *
+ *	mac1	is keyed with a hash of the receiver's public key. A sender that
+ *		does not know that key gets no answer at all.
+ *	mac2	is keyed with a cookie, and is needed only while the receiver is
+ *		under load. It proves that the sender receives at its address,
+ *		so the receiver can limit handshakes by address
+ *		(noise/ratelimit.h).
+ *
+ * A sender gets its cookie from the receiver, for the price of a few hashes:
+ *
+ *	sender				receiver under load
+ *	message with mac1  ------->	mac2 is missing: no key agreement
+ *			   <-------	cookie reply
+ *	message with mac1
+ *	and mac2	   ------->	cookie and mac2 are right: go on
+ *
+ * The receiver stores nothing for a sender. A cookie is a mac of the sender's
+ * address and port, keyed with a secret of the receiver. The receiver draws a
+ * new secret every COOKIE_REFRESH_TIME, and computes the cookie again when it
+ * has to check mac2. The cookie in a reply is encrypted with a key that is made
+ * from the receiver's public key, and with the mac1 of the message as
+ * additional data, so a reply answers one message only.
+ *
  * The worker and the handshaker both check messages with one checker, and
  * neither may wait for the other's arithmetic. So a check first copies the keys
  * under the checker's lock, and computes its hashes without the lock.

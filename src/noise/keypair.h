@@ -114,6 +114,8 @@ size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
  * @kp:		keypair
  * @now:	the present
  *
+ * Any thread.
+ *
  * Return: true while it is younger than REJECT_AFTER_TIME, not marked
  * unsendable, and has counters left.
  */
@@ -124,7 +126,8 @@ bool noise_keypair_can_send(const struct noise_keypair *kp, uint64_t now);
  * @kp:		keypair
  * @now:	the present
  *
- * Ask before decryption. noise_keypair_accept() then checks the counter.
+ * Ask before decryption. noise_keypair_accept() then checks the counter. Any
+ * thread.
  *
  * Return: true while it is younger than REJECT_AFTER_TIME.
  */
@@ -146,6 +149,8 @@ bool noise_keypair_accept(struct noise_keypair *kp, uint64_t counter);
  * @kp:		the keypair just sent with
  * @now:	the present
  *
+ * Any thread.
+ *
  * Return: true if more than REKEY_AFTER_MESSAGES were sent, or if this side is
  * the initiator and the keypair is REKEY_AFTER_TIME old (paper, section 6.2).
  */
@@ -157,7 +162,8 @@ bool noise_keypair_wants_rekey_after_send(const struct noise_keypair *kp,
  * @kp:		the peer's current keypair
  * @now:	the present
  *
- * The caller starts at most one handshake for each session on this ground.
+ * The caller starts at most one handshake for each session on this ground. Any
+ * thread.
  *
  * Return: true if this side is the initiator and the keypair is older than
  * REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT (paper, section 6.2).

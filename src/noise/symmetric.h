@@ -5,6 +5,8 @@
  * the steps that the messages are made of. The state lies on the stack of the
  * function that works on a message, which wipes it. It is copied into the
  * handshake when the message has passed every check.
+ *
+ * Any thread. A state belongs to one thread at a time.
  */
 #ifndef NOISE_SYMMETRIC_H
 #define NOISE_SYMMETRIC_H

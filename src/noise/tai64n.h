@@ -3,6 +3,8 @@
  * TAI64N timestamps of initiations (WireGuard paper, section 5.1): eight bytes
  * of seconds since 1970 TAI plus 2^62, four bytes of nanoseconds, big endian,
  * so that memcmp() orders them.
+ *
+ * Any thread.
  */
 #ifndef NOISE_TAI64N_H
 #define NOISE_TAI64N_H

@@ -2,6 +2,8 @@
 /*
  * The messages as they are on the wire (WireGuard paper, section 5.4). Every
  * struct is made of bytes alone, so a message may start at any address.
+ *
+ * Any thread.
  */
 #ifndef NOISE_WIRE_H
 #define NOISE_WIRE_H

@@ -11,10 +11,12 @@
  * line except the first may end in CR LF. A request that the end of the stream
  * cuts off is ignored.
  *
- * The description leaves some points open. In these the parser does what
+ * The description leaves some points open. In these points the parser does what
  * wireguard-go and `wg` agree on: numbers are decimal without sign; a prefix
  * needs its length; `true` is the only value of a switch; keys are 64 hex
  * digits of either case; lines of the device come before the first public_key.
+ *
+ * A parser belongs to one thread at a time.
  */
 #ifndef UAPI_GRAMMAR_H
 #define UAPI_GRAMMAR_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* BLAKE2s against its RFC, and HMAC and KDF against Python's standard library. */
+/* BLAKE2s, HMAC and KDF against RFC 7693 and against noise_reference.py, which
+ * computes them with Python's standard library. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

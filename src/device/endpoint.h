@@ -9,10 +9,8 @@
  *
  * A cell is a peer's current endpoint. It is read for every batch that leaves
  * and may change with every batch that arrives, so it is guarded by a sequence
- * counter: a reader takes a copy and tries again if the counter moved or was
- * odd meanwhile. The words are atomic, so a torn copy is only ever discarded.
- * (Boehm, "Can seqlocks get along with programming language memory models?",
- * 2012.)
+ * lock: a reader takes a copy, and takes another if a writer was at work
+ * meanwhile.
  */
 #ifndef DEVICE_ENDPOINT_H
 #define DEVICE_ENDPOINT_H
@@ -20,6 +18,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/seqlock.h"
 
 enum {
 	ENDPOINT_LEN = 56,
@@ -39,11 +39,11 @@ struct device_endpoint {
 
 /**
  * struct endpoint_cell - the current endpoint of a peer
- * @seq:	[a] odd while a writer is at work, which is also its lock
- * @words:	[a] relaxed; ordered by @seq
+ * @lock:	of the words
+ * @words:	[a] a struct device_endpoint
  */
 struct endpoint_cell {
-	_Atomic uint32_t seq;
+	struct seqlock lock;
 	_Atomic uint64_t words[ENDPOINT_WORDS];
 };
 

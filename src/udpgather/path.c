@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "udpgather/path.h"
 
+#include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/bytes.h"
@@ -83,7 +85,16 @@ static size_t set_of(const struct path_table *t, const uint64_t key[3])
 	return ug_endpoint_mix(hash, key[2]) % PATH_SETS;
 }
 
-/* An entry, copied. */
+/**
+ * struct fact - what an entry says; its words, one by one
+ * @key:	see ug_endpoint_key()
+ * @due_ms:	when a train may be tried again
+ * @held_ms:	until then no trains; 0: not held
+ * @epoch:	0: the entry is empty
+ * @cap:	the largest segment, in bytes
+ * @pause_ms:	from the last try to the next
+ * @strikes:	refusals that may be chance
+ */
 struct fact {
 	uint64_t key[3];
 	int64_t due_ms;
@@ -94,49 +105,32 @@ struct fact {
 	uint32_t strikes;
 };
 
+static_assert(sizeof(struct fact) == PATH_WORDS * sizeof(uint64_t),
+	      "a fact has no padding");
+
 /*
  * Read one entry as a whole. A torn read cannot be mistaken for another
  * endpoint's entry: it is read as "nothing known".
  */
 static bool entry_read(const struct path_entry *e, struct fact *f)
 {
-	/* Partner of both: the stores of seq in entry_write(). */
-	uint32_t seq = atomic_load_explicit(&e->seq, memory_order_acquire);
+	uint64_t words[PATH_WORDS];
+	uint32_t seq = seqlock_begin(&e->lock);
 
-	/* Acquire: whoever sees a new field sees the odd number, too. */
-	for (int i = 0; i < 3; i++)
-		f->key[i] =
-			atomic_load_explicit(&e->key[i], memory_order_acquire);
-	f->epoch = atomic_load_explicit(&e->epoch, memory_order_acquire);
-	f->cap = atomic_load_explicit(&e->cap, memory_order_acquire);
-	f->due_ms = atomic_load_explicit(&e->due_ms, memory_order_acquire);
-	f->held_ms = atomic_load_explicit(&e->held_ms, memory_order_acquire);
-	f->pause_ms = atomic_load_explicit(&e->pause_ms, memory_order_acquire);
-	f->strikes = atomic_load_explicit(&e->strikes, memory_order_acquire);
-	return !(seq & 1) &&
-	       seq == atomic_load_explicit(&e->seq, memory_order_relaxed);
+	seqlock_load(e->words, words, PATH_WORDS);
+	memcpy(f, words, sizeof(*f));
+	return seqlock_is_whole(&e->lock, seq);
 }
 
 /* Under the mutex. */
 static void entry_write(struct path_entry *e, const struct fact *f)
 {
-	uint32_t seq = atomic_load_explicit(&e->seq, memory_order_relaxed);
+	uint64_t words[PATH_WORDS];
 
-	atomic_store_explicit(&e->seq, seq + 1, memory_order_relaxed);
-	/*
-	 * Release stores: none of them is seen without the odd number above.
-	 * Partner: entry_read().
-	 */
-	for (int i = 0; i < 3; i++)
-		atomic_store_explicit(&e->key[i], f->key[i],
-				      memory_order_release);
-	atomic_store_explicit(&e->epoch, f->epoch, memory_order_release);
-	atomic_store_explicit(&e->cap, f->cap, memory_order_release);
-	atomic_store_explicit(&e->due_ms, f->due_ms, memory_order_release);
-	atomic_store_explicit(&e->held_ms, f->held_ms, memory_order_release);
-	atomic_store_explicit(&e->pause_ms, f->pause_ms, memory_order_release);
-	atomic_store_explicit(&e->strikes, f->strikes, memory_order_release);
-	atomic_store_explicit(&e->seq, seq + 2, memory_order_release);
+	memcpy(words, f, sizeof(*f));
+	seqlock_lock(&e->lock);
+	seqlock_store(e->words, words, PATH_WORDS);
+	seqlock_unlock(&e->lock);
 }
 
 static bool same_key(const uint64_t a[3], const uint64_t b[3])
@@ -151,8 +145,8 @@ static uint32_t current_epoch(const struct path_table *t)
 }
 
 /* The entry of an endpoint, and a copy of it; NULL: nothing known. */
-static struct path_entry *find(struct path_table *t,
-			       const struct ug_endpoint *ep, struct fact *f)
+static struct path_entry *
+find_entry(struct path_table *t, const struct ug_endpoint *ep, struct fact *f)
 {
 	uint32_t epoch = current_epoch(t);
 	uint64_t key[3];
@@ -211,10 +205,10 @@ static struct path_entry *make_room(struct path_table *t,
  * Under the mutex: the entry to change for an endpoint, with a copy of what it
  * says now.
  */
-static struct path_entry *choose(struct path_table *t,
-				 const struct ug_endpoint *ep, struct fact *f)
+static struct path_entry *
+find_or_make(struct path_table *t, const struct ug_endpoint *ep, struct fact *f)
 {
-	struct path_entry *e = find(t, ep, f);
+	struct path_entry *e = find_entry(t, ep, f);
 
 	if (e)
 		return e;
@@ -224,13 +218,13 @@ static struct path_entry *choose(struct path_table *t,
 }
 
 /* An endpoint without traffic has some again: its next train may be tried. */
-static void wake(struct path_table *t, const struct ug_endpoint *ep,
-		 int64_t now_ms)
+static void make_due(struct path_table *t, const struct ug_endpoint *ep,
+		     int64_t now_ms)
 {
 	struct fact f;
 
 	pthread_mutex_lock(&t->mutex);
-	struct path_entry *e = find(t, ep, &f);
+	struct path_entry *e = find_entry(t, ep, &f);
 
 	if (e && f.due_ms > now_ms) {
 		f.due_ms = now_ms;
@@ -245,7 +239,7 @@ static void wake(struct path_table *t, const struct ug_endpoint *ep,
  *
  * Return: true if it had none before.
  */
-static bool touch(struct path_entry *e, int64_t now_ms)
+static bool note_use(struct path_entry *e, int64_t now_ms)
 {
 	uint32_t now = (uint32_t)now_ms;
 	/* Partner: the store below, and ug_path_learn(). No order is needed. */
@@ -259,7 +253,8 @@ static bool touch(struct path_entry *e, int64_t now_ms)
 /*
  * Under the mutex: @f without the hold. An entry that says nothing else goes.
  */
-static void release(struct path_table *t, struct path_entry *e, struct fact *f)
+static void release_hold(struct path_table *t, struct path_entry *e,
+			 struct fact *f)
 {
 	f->held_ms = 0;
 	if (f->cap == PATH_UNLIMITED && !f->strikes)
@@ -277,10 +272,10 @@ static bool end_hold(struct path_table *t, const struct ug_endpoint *ep,
 	if (now_ms < seen->held_ms)
 		return true;
 	pthread_mutex_lock(&t->mutex);
-	struct path_entry *e = find(t, ep, &f);
+	struct path_entry *e = find_entry(t, ep, &f);
 
 	if (e && f.held_ms && now_ms >= f.held_ms)
-		release(t, e, &f);
+		release_hold(t, e, &f);
 	pthread_mutex_unlock(&t->mutex);
 	return false;
 }
@@ -295,7 +290,7 @@ uint32_t ug_path_cap(struct path_table *t, const struct ug_endpoint *ep,
 		*is_due = false;
 	if (!ug_path_knows(t))
 		return PATH_UNLIMITED;
-	e = find(t, ep, &f);
+	e = find_entry(t, ep, &f);
 	if (e && f.held_ms && now_ms && end_hold(t, ep, &f, now_ms))
 		return PATH_UNSEGMENTED;
 	if (!e || f.cap == PATH_UNLIMITED)
@@ -303,8 +298,8 @@ uint32_t ug_path_cap(struct path_table *t, const struct ug_endpoint *ep,
 	if (!now_ms || !is_due)
 		return f.cap;
 	*is_due = now_ms >= f.due_ms;
-	if (touch(e, now_ms) && !*is_due) {
-		wake(t, ep, now_ms);
+	if (note_use(e, now_ms) && !*is_due) {
+		make_due(t, ep, now_ms);
 		*is_due = true;
 	}
 	return f.cap;
@@ -316,7 +311,7 @@ bool ug_path_claim(struct path_table *t, const struct ug_endpoint *ep,
 	struct fact f;
 
 	pthread_mutex_lock(&t->mutex);
-	struct path_entry *e = find(t, ep, &f);
+	struct path_entry *e = find_entry(t, ep, &f);
 	bool is_mine = !e || now_ms >= f.due_ms;
 
 	if (e && is_mine) {
@@ -342,7 +337,7 @@ uint32_t ug_path_learn(struct path_table *t, const struct ug_endpoint *ep,
 	struct fact f;
 
 	pthread_mutex_lock(&t->mutex);
-	struct path_entry *e = choose(t, ep, &f);
+	struct path_entry *e = find_or_make(t, ep, &f);
 	uint32_t known = f.cap;
 
 	if (cap < known || is_try) {
@@ -351,7 +346,7 @@ uint32_t ug_path_learn(struct path_table *t, const struct ug_endpoint *ep,
 		f.cap = cap < known ? cap : known;
 		f.strikes = 0;
 		entry_write(e, &f);
-		/* Partner: touch(). */
+		/* Partner: note_use(). */
 		atomic_store_explicit(&e->used_ms, (uint32_t)now_ms,
 				      memory_order_relaxed);
 	}
@@ -364,7 +359,7 @@ unsigned int ug_path_strike(struct path_table *t, const struct ug_endpoint *ep)
 	struct fact f;
 
 	pthread_mutex_lock(&t->mutex);
-	struct path_entry *e = choose(t, ep, &f);
+	struct path_entry *e = find_or_make(t, ep, &f);
 
 	f.strikes++;
 	entry_write(e, &f);
@@ -376,14 +371,14 @@ bool ug_path_passed(struct path_table *t, const struct ug_endpoint *ep,
 		    size_t segment_len)
 {
 	struct fact f;
-	struct path_entry *e = find(t, ep, &f);
+	struct path_entry *e = find_entry(t, ep, &f);
 	bool was_void = false;
 
 	/* Usually there is nothing to change: no lock for that. */
 	if (!e || (!f.strikes && segment_len <= f.cap))
 		return false;
 	pthread_mutex_lock(&t->mutex);
-	e = find(t, ep, &f);
+	e = find_entry(t, ep, &f);
 	if (e && (f.cap == PATH_UNLIMITED || segment_len > f.cap)) {
 		was_void = f.cap != PATH_UNLIMITED;
 		f.cap = PATH_UNLIMITED;
@@ -408,13 +403,13 @@ void ug_path_hold(struct path_table *t, const struct ug_endpoint *ep,
 
 	pthread_mutex_lock(&t->mutex);
 	if (until_ms) {
-		e = choose(t, ep, &f);
+		e = find_or_make(t, ep, &f);
 		f.held_ms = until_ms;
 		entry_write(e, &f);
 	} else {
-		e = find(t, ep, &f);
+		e = find_entry(t, ep, &f);
 		if (e && f.held_ms)
-			release(t, e, &f);
+			release_hold(t, e, &f);
 	}
 	pthread_mutex_unlock(&t->mutex);
 }

@@ -30,9 +30,9 @@
  * changes that.
  *
  * Time is a number of milliseconds that the caller brings. Reading takes no
- * lock: each entry has a sequence number, odd while it is written, and all its
- * fields are atomics. Usually the table is empty, and then reading costs one
- * load. Learning and claiming a try take a mutex; both are rare.
+ * lock that anybody waits for: each entry has a sequence lock. Usually the table
+ * is empty, and then reading costs one load. Learning and claiming a try take a
+ * mutex; both are rare.
  */
 #ifndef UDPGATHER_PATH_H
 #define UDPGATHER_PATH_H
@@ -40,6 +40,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/seqlock.h"
 #include "udpgather/endpoint.h"
 
 enum {
@@ -61,16 +62,14 @@ enum {
 #define PATH_UNLIMITED	 UINT32_MAX
 #define PATH_UNSEGMENTED 0u
 
+enum {
+	PATH_WORDS = 7, /* of struct fact, in path.c */
+};
+
 struct path_entry {
-	_Atomic uint32_t seq;	   /* [a] odd while being written */
-	_Atomic uint32_t epoch;	   /* [a] 0: empty */
-	_Atomic uint64_t key[3];   /* [a] */
-	_Atomic int64_t due_ms;	   /* [a] when a train may be tried again */
-	_Atomic int64_t held_ms;   /* [a] until then no trains; 0: not held */
-	_Atomic uint32_t cap;	   /* [a] the largest segment, in bytes */
-	_Atomic uint32_t pause_ms; /* [a] from the last try to the next */
-	_Atomic uint32_t strikes;  /* [a] refusals that may be chance */
-	_Atomic uint32_t used_ms;  /* [a] last looked up; outside of seq */
+	struct seqlock lock;		    /* of the words */
+	_Atomic uint32_t used_ms;	    /* [a] last looked up; not locked */
+	_Atomic uint64_t words[PATH_WORDS]; /* [a] a struct fact */
 };
 
 struct path_table {

@@ -151,7 +151,7 @@ static void half_written(void **state)
 				 round ? PATH_UNLIMITED : 1400);
 		for (size_t i = 0; i < PATH_SETS; i++)
 			for (size_t k = 0; k < PATH_WAYS; k++)
-				atomic_fetch_add(&t->sets[i][k].seq, 1);
+				atomic_fetch_add(&t->sets[i][k].lock.seq, 1);
 	}
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
 	ug_path_table_free(t);

@@ -10,7 +10,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 #define NSEC_PER_MSEC UINT64_C(1000000)
 #define NSEC_PER_SEC  UINT64_C(1000000000)
@@ -39,22 +38,6 @@ static inline bool clock_has_passed(uint64_t since, uint64_t span_ns,
 				    uint64_t now)
 {
 	return clock_age(since, now) >= span_ns;
-}
-
-/**
- * clock_read_monotonic() - a clock for what is not the protocol's business
- *
- * The log's limits use it, for example. The clock stands still while the
- * machine sleeps.
- *
- * Return: CLOCK_MONOTONIC in nanoseconds.
- */
-static inline uint64_t clock_read_monotonic(void)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
 #endif /* BASE_CLOCK_H */

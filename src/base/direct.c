@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/now.h"
 
 /* Older headers of the C library have no name for it. */
 #ifndef sigev_notify_thread_id
@@ -97,7 +97,7 @@ static bool write_until(int fd, const char *data, size_t len, uint64_t end)
 		}
 		if (errno != EINTR && errno != EAGAIN)
 			return false;
-		if (clock_read_monotonic() >= end) {
+		if (now_monotonic() >= end) {
 			errno = EAGAIN;
 			return false;
 		}
@@ -115,9 +115,8 @@ bool direct_write(int fd, const void *data, size_t len)
 
 	pthread_mutex_lock(&lock);
 	start_alarm(&alarm);
-	is_written =
-		write_until(fd, data, len,
-			    clock_read_monotonic() + DIRECT_MS * NSEC_PER_MSEC);
+	is_written = write_until(fd, data, len,
+				 now_monotonic() + DIRECT_MS * NSEC_PER_MSEC);
 	saved = errno;
 	stop_alarm(&alarm);
 	errno = saved;

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/direct.h"
 #include "base/log_thread.h"
+#include "base/now.h"
 
 #define WINDOW_NS (5 * NSEC_PER_SEC)
 
@@ -200,7 +200,7 @@ void log_limited(struct log_limit *limit, const char *fmt, ...)
 	if (!is_printed(LOG_VERBOSE))
 		return;
 	pthread_mutex_lock(&lock);
-	may = log_limit_take(limit, clock_read_monotonic(), &n_suppressed);
+	may = log_limit_take(limit, now_monotonic(), &n_suppressed);
 	pthread_mutex_unlock(&lock);
 	if (!may)
 		return;

@@ -16,9 +16,9 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/log.h"
-#include "base/thread.h"
+#include "base/now.h"
+#include "base/spawn.h"
 
 enum {
 	/* Bytes of a record beside the line. */
@@ -320,7 +320,7 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 		queue.has_begun = queue.is_full = false;
 		queue.first = queue.len = 0;
 		memset(queue.streams, 0, sizeof(queue.streams));
-		err = thread_create(&queue.thread, log_main, NULL);
+		err = spawn_thread(&queue.thread, log_main, NULL);
 	}
 	while (!err && !queue.has_begun)
 		pthread_cond_wait(&queue.settled, &queue.mutex);
@@ -332,7 +332,7 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 
 static struct timespec deadline(void)
 {
-	uint64_t at = clock_read_monotonic() + LOG_LINGER_MS * NSEC_PER_MSEC;
+	uint64_t at = now_monotonic() + LOG_LINGER_MS * NSEC_PER_MSEC;
 
 	return (struct timespec){ .tv_sec = (time_t)(at / NSEC_PER_SEC),
 				  .tv_nsec = (long)(at % NSEC_PER_SEC) };

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/prctl.h>
 
-#include "base/thread.h"
+#include "base/spawn.h"
 
 /*
  * What waits to be freed, in the order in which it came. A thread of its own,
@@ -119,7 +119,7 @@ static int make_thread(void)
 
 	if (pending.has_thread)
 		return 0;
-	err = thread_create(&pending.thread, reclaim, NULL);
+	err = spawn_thread(&pending.thread, reclaim, NULL);
 	pending.has_thread = !err;
 	return err;
 }

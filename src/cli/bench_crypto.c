@@ -11,10 +11,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/now.h"
 #include "crypto/aead.h"
 #include "crypto/blake2s.h"
 #include "crypto/x25519.h"
-#include "engine/clocks.h"
 
 enum {
 	/* Messages that a super-packet of 64 KiB becomes. */
@@ -86,7 +86,7 @@ static const uint8_t key[AEAD_KEY_LEN] = { 1, 2, 3 };
 
 static uint64_t cpu_now(void)
 {
-	return time_read(CLOCK_THREAD_CPUTIME_ID);
+	return now_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
 static void prepare(struct bench *b, uint32_t len)
@@ -165,11 +165,11 @@ static void time_primitives(struct bench *b, int round)
 /* Run all rounds, or as many as there is time for; at least one. */
 static int measure(struct bench *b, int rounds)
 {
-	uint64_t start = time_read(CLOCK_MONOTONIC);
+	uint64_t start = now_read(CLOCK_MONOTONIC);
 	int err = 0;
 
 	for (int round = 0; round < rounds && err == 0; round++) {
-		if (round && time_read(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
+		if (round && now_read(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
 			break;
 		for (size_t s = 0; s < SIZES; s++) {
 			prepare(b, sizes[s]);

@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "base/rcu.h"
 #include "engine/endpoint.h"
 #include "engine/handshaker.h"
@@ -36,7 +37,6 @@
 #include "engine/sticky.h"
 #include "engine/thread.h"
 #include "engine/vmgenid.h"
-#include "engine/clocks.h"
 #include "engine/worker.h"
 #include "tun/link.h"
 
@@ -172,7 +172,7 @@ static void poke_users(void *arg)
 
 static void network_changed(struct engine *e, unsigned int families)
 {
-	if (sticky_note_change(&e->sticky, families, time_now()))
+	if (sticky_note_change(&e->sticky, families, now_boottime()))
 		op_wake(e);
 }
 
@@ -192,7 +192,7 @@ static void op_set_up(void *arg, bool up)
 	if (up)
 		e->device.listen_port = e->port.number;
 	log_event(up ? "interface up" : "interface down");
-	device_set_up(&e->device, up, time_now());
+	device_set_up(&e->device, up, now_boottime());
 }
 
 static const struct port_ops port_ops = {
@@ -241,7 +241,7 @@ static void handle_link_event(struct engine *e, enum link_event event)
 {
 	switch (event) {
 	case LINK_UP:
-		port_set_up(&e->port, time_now());
+		port_set_up(&e->port, now_boottime());
 		break;
 	case LINK_DOWN:
 		port_set_down(&e->port);
@@ -320,12 +320,12 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 static void tick(struct engine *e)
 {
 	struct itimerspec at = { 0 };
-	uint64_t next = port_tick(&e->port, time_now());
+	uint64_t next = port_tick(&e->port, now_boottime());
 
-	next = earlier(next, device_tick(&e->device, time_now()));
+	next = earlier(next, device_tick(&e->device, now_boottime()));
 	tell_lock_refusal(e);
 	next = earlier(next,
-		       sticky_tick(&e->sticky, e->port.fwmark, time_now()));
+		       sticky_tick(&e->sticky, e->port.fwmark, now_boottime()));
 	if (next != SCHEDULE_NEVER) {
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "engine/endpoint.h"
 #include "engine/sticky.h"
 #include "engine/thread.h"
-#include "engine/clocks.h"
 
 enum {
 	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */
@@ -56,7 +56,7 @@ static void initiate(struct handshaker *h, struct ug_socket *sock,
 	static struct log_limit limit;
 	struct message_initiation msg;
 	struct device_endpoint to;
-	int r = device_make_initiation(peer, now, time_realtime(), &msg, &to);
+	int r = device_make_initiation(peer, now, now_realtime(), &msg, &to);
 
 	if (r == 0 && send_message(h, sock, peer, &to, &msg, sizeof(msg))) {
 		peer_count_sent(peer, sizeof(msg));
@@ -110,7 +110,7 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	endpoint_to_device(&origin.endpoint, &m->from);
 	fill_source(&origin, &m->from);
 	reason = device_receive_handshake(h->device, m->bytes, m->len, &origin,
-					  now, time_realtime(), &answer);
+					  now, now_realtime(), &answer);
 	if (reason != DROP_NONE)
 		count(&h->drops[reason]);
 	/* Nothing is counted under load: a sender with a cookie is limited by
@@ -189,7 +189,7 @@ static void *handshaker_main(void *arg)
 		struct ug_socket *sock =
 			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen);
 
-		handshaker_round(h, sock, time_now());
+		handshaker_round(h, sock, now_boottime());
 		pthread_mutex_lock(&h->mutex);
 		go_on = h->n || h->n_init ? !h->is_stopped : wait_for_work(h);
 		pthread_mutex_unlock(&h->mutex);

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <sched.h>
 
-#include "engine/clocks.h"
+#include "base/now.h"
 #include "engine/thread.h"
 
 enum {
@@ -27,14 +27,14 @@ static const uint64_t pause_max = 5 * NSEC_PER_SEC;
 
 static void usage_begin(struct usage *u)
 {
-	u->since = time_now();
-	u->cpu = time_read(CLOCK_THREAD_CPUTIME_ID);
+	u->since = now_boottime();
+	u->cpu = now_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* Has the thread had its processor to itself since usage_begin()? */
 static bool usage_is_whole(const struct usage *u, uint64_t now)
 {
-	uint64_t cpu = time_read(CLOCK_THREAD_CPUTIME_ID) - u->cpu;
+	uint64_t cpu = now_read(CLOCK_THREAD_CPUTIME_ID) - u->cpu;
 
 	return cpu * 100 >= (now - u->since) * WHOLE;
 }
@@ -64,7 +64,7 @@ void helpers_tell(struct helpers *helpers, bool is_busy)
 		usage_begin(u);
 		return;
 	}
-	now = time_now();
+	now = now_boottime();
 	if (now - u->since < BUSY_NS)
 		return;
 	/* Partner: leave(). Seen late they cost one wake-up more. */
@@ -128,7 +128,7 @@ static void leave(struct helpers *helpers, uint64_t now)
 /* May this helper stay at work, as far as its processor is concerned? */
 static bool may_stay(struct helpers *helpers, struct usage *u)
 {
-	uint64_t now = time_now();
+	uint64_t now = now_boottime();
 
 	if (helpers->is_eager || now - u->since < LOOK_NS)
 		return true;

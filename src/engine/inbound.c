@@ -17,9 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
-#include "engine/clocks.h"
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
@@ -129,7 +129,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 		return false;
 	if (ug_receiver_pending(slot->rcv))
 		lane_keep(&il->lane, slot);
-	uint64_t now = time_now();
+	uint64_t now = now_boottime();
 
 	for (unsigned int i = 0; i < (unsigned int)n; i++) {
 		const struct ug_view *view = &slot->views[i];
@@ -244,7 +244,7 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 		} else if (len) {
 			if (is_wanted(attention, run, i))
 				trains_saw(il->trains, run->receive.peer,
-					   msg->text, len, time_now());
+					   msg->text, len, now_boottime());
 			deliver(il, slot, msg->text, len, view->tos);
 		}
 	}
@@ -263,8 +263,8 @@ static void commit(void *arg, void *slot_arg, void *context)
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		commit_run(il, slot, &slot->runs[r]);
 	write_merged(il, slot);
-	now = time_now();
-	realtime = time_realtime();
+	now = now_boottime();
+	realtime = now_realtime();
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		receive_run_end(&slot->runs[r].receive, now, realtime);
 	slot->n_runs = 0;

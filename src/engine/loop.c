@@ -8,8 +8,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "base/now.h"
 
 enum {
 	/* How often in a row waiting may fail, and the pause after each. */
@@ -82,7 +82,7 @@ static void rest(struct loop *loop, struct loop_watch *watch, uint64_t now)
 void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 	       int err)
 {
-	uint64_t now = clock_read_monotonic(), pause = watch->pause_ns * 2;
+	uint64_t now = now_monotonic(), pause = watch->pause_ns * 2;
 	uint32_t events = watch->events;
 	bool is_new = !watch->err ||
 		      clock_has_passed(watch->until_ns, FORGET_NS, now);
@@ -112,7 +112,7 @@ static int end_rests(struct loop *loop)
 
 	if (!watch)
 		return -1;
-	now = clock_read_monotonic();
+	now = now_monotonic();
 	loop->resting = NULL;
 	for (; watch; watch = next) {
 		next = watch->next;

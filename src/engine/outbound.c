@@ -27,10 +27,10 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
 #include "engine/sticky.h"
-#include "engine/clocks.h"
 #include "engine/thread.h"
 
 enum {
@@ -401,7 +401,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 	const struct context *ctx = context;
 	struct outbound_lane *ol = arg;
 	struct slot *slot = slot_arg;
-	uint64_t now = time_now();
+	uint64_t now = now_boottime();
 
 	reset_slot(slot);
 	/* While the device is down packets wait in the TUN's queue. */
@@ -568,7 +568,7 @@ static size_t send_offer(struct outbound_lane *ol, struct slot *slot,
 		sent = send_part(ol, slot, sock, 0, first);
 	trains_offer_begin(sock, run);
 	sent += send_part(ol, slot, sock, first, end);
-	trains_offer_end(&ol->trains, sock, run, time_now());
+	trains_offer_end(&ol->trains, sock, run, now_boottime());
 	if (end < slot->n_dgrams)
 		sent += send_part(ol, slot, sock, end, slot->n_dgrams);
 	return sent;
@@ -582,7 +582,7 @@ static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
 	for (unsigned int r = 0; ol->trains.n_off && r < slot->n_runs; r++) {
 		struct trains_run run = trains_run(&slot->runs[r]);
 		const struct trains_note *offer = trains_before(
-			&ol->trains, sock, &run, &slot->notes, time_now());
+			&ol->trains, sock, &run, &slot->notes, now_boottime());
 
 		/* One offer a batch. */
 		if (!offer)
@@ -620,7 +620,7 @@ static void commit(void *arg, void *slot_arg, void *context)
 			for (unsigned int i = 0; i < slot->n_dgrams; i++)
 				slot->runs[0].sent_len += slot->iov[i].iov_len;
 	}
-	now = time_now();
+	now = now_boottime();
 	if (ctx->sock && slot->notes.n)
 		watch_trains(ol, slot, ctx->sock, now);
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
@@ -666,7 +666,7 @@ static void slot_free(struct slot *slot)
 		return;
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		send_run_end(&slot->runs[r].send, slot->runs[r].sent_len, false,
-			     time_now());
+			     now_boottime());
 	free(slot->slab.base);
 	free(slot);
 }

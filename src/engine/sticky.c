@@ -54,7 +54,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "engine/clocks.h"
+#include "base/now.h"
 #include "engine/endpoint.h"
 #include "engine/thread.h"
 
@@ -282,7 +282,7 @@ static void end_pass(struct sticky *s, uint64_t now)
 static void go_on(struct sticky *s, struct ug_socket *sock, uint32_t fwmark,
 		  uint64_t now)
 {
-	uint64_t before = time_read(CLOCK_THREAD_CPUTIME_ID);
+	uint64_t before = now_read(CLOCK_THREAD_CPUTIME_ID);
 	struct peer *peer = s->next ? resume(s) : begin_pass(s, sock, now);
 	unsigned int cost = 0;
 
@@ -290,7 +290,7 @@ static void go_on(struct sticky *s, struct ug_socket *sock, uint32_t fwmark,
 		cost += check_peer(s, peer, sock, fwmark) ? QUESTION_COST : 1;
 	if (peer && peer_get(peer))
 		s->next = peer;
-	s->spent_ns += time_read(CLOCK_THREAD_CPUTIME_ID) - before;
+	s->spent_ns += now_read(CLOCK_THREAD_CPUTIME_ID) - before;
 	if (s->next)
 		s->due = now + PIECE_WAIT_NS;
 	else

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/rcu.h"
-#include "base/thread.h"
+#include "base/spawn.h"
 
 enum {
 	POKE_TRIES = 10,
@@ -52,7 +52,7 @@ int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg)
 	int err;
 
 	sem_init(&shared.begun, 0, 0);
-	err = thread_create(thread, launch, &shared);
+	err = spawn_thread(thread, launch, &shared);
 	if (!err)
 		wait_for(&shared.begun);
 	sem_destroy(&shared.begun);

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/now.h"
 #include "engine/thread.h"
-#include "engine/clocks.h"
 
 /* Lanes that may have work, bits of struct worker's ready. */
 enum {
@@ -170,7 +170,7 @@ static void note_failures(struct worker *w)
 
 	if (!err)
 		return;
-	now = time_now();
+	now = now_boottime();
 	if (err != w->failing_err ||
 	    clock_has_passed(w->failing_until, NSEC_PER_SEC, now))
 		log_error("cannot read %s: %s",
@@ -187,7 +187,7 @@ static void note_failures(struct worker *w)
 /* Watch descriptors again that could not be read. */
 static void forgive(struct worker *w)
 {
-	if (!w->failing || time_now() < w->failing_until)
+	if (!w->failing || now_boottime() < w->failing_until)
 		return;
 	w->failing = 0;
 	w->must_rewatch = true;
@@ -198,7 +198,7 @@ static void release_memory(struct worker *w)
 {
 	if (!w->idle_since ||
 	    !clock_has_passed(w->idle_since, RELEASE_AFTER_MS * NSEC_PER_MSEC,
-			      time_now()))
+			      now_boottime()))
 		return;
 	lane_release(&w->in4->lane);
 	lane_release(&w->in6->lane);
@@ -292,7 +292,7 @@ static void *worker_main(void *arg)
 		/* What is left needs no event to go on. */
 		if (w->context.sock && outbound_has_work(w->out))
 			w->ready |= READY_OUT;
-		w->idle_since = time_now();
+		w->idle_since = now_boottime();
 		helpers_tell(&w->helpers, w->ready != 0);
 		note_failures(w);
 		check_gone(w);

@@ -24,6 +24,8 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "base/kernel.h"
+
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #endif
@@ -194,20 +196,13 @@ static bool negotiate(struct tun *tun, unsigned int wanted)
 static bool loses_merged_udp(const struct tun_sys *sys)
 {
 	struct utsname uts;
-	unsigned int a = 0, b = 0, c = 0;
+	struct kernel_version v;
 
-	if (sys->uname(&uts) < 0)
+	if (sys->uname(&uts) < 0 || !kernel_parse(&v, uts.release))
 		return true;
-	/* A first release such as 6.9-rc1 has no third number. */
-	if (sscanf(uts.release, "%u.%u.%u", &a, &b, &c) < 2)
-		return true;
-	if (a != 6)
-		return a < 6;
-	if (b == 6)
-		return c < 26;
-	if (b == 8)
-		return c < 5;
-	return b < 8;
+	if (!kernel_is_before(&v, 6, 6, 26) && kernel_is_before(&v, 6, 7, 0))
+		return false;
+	return kernel_is_before(&v, 6, 8, 5);
 }
 
 /**

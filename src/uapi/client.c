@@ -13,11 +13,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "base/now.h"
 #include "crypto/secret.h"
 #include "uapi/reply.h"
 
@@ -78,14 +77,6 @@ struct uapi_client {
 	char out[OUT_CAP];
 };
 
-uint64_t uapi_now(void)
-{
-	struct timespec ts = { 0 };
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 static enum step flush(struct uapi_client *c)
 {
 	ssize_t n = send(c->watch.fd, c->out + c->out_off,
@@ -98,7 +89,7 @@ static enum step flush(struct uapi_client *c)
 	}
 	secret_zero(c->out + c->out_off, (size_t)n);
 	c->out_off += (size_t)n;
-	c->active_ns = uapi_now();
+	c->active_ns = now_boottime();
 	if (c->out_off == c->out_len) {
 		c->out_off = 0;
 		c->out_len = 0;
@@ -116,7 +107,7 @@ static enum step refill(struct uapi_client *c)
 
 static int apply(struct uapi_hub *hub, const struct uapi_request *request)
 {
-	int err = config_apply(request->config, hub->device, uapi_now());
+	int err = config_apply(request->config, hub->device, now_boottime());
 
 	if (err < 0)
 		log_error("uapi: configuration refused: %s", strerror(-err));
@@ -157,7 +148,7 @@ static void refuse(struct uapi_client *c, const struct uapi_request *request)
 	c->out_len = uapi_print_status(c->out, sizeof(c->out), request->op,
 				       request->error);
 	c->is_refused = true;
-	c->drain_until = uapi_now() + UAPI_DRAIN_S * NSEC_PER_SEC;
+	c->drain_until = now_boottime() + UAPI_DRAIN_S * NSEC_PER_SEC;
 	c->drain_left = UAPI_DRAIN_MAX;
 }
 
@@ -228,7 +219,7 @@ static enum step receive(struct uapi_client *c)
 		return STEP_END;
 	c->in_off = 0;
 	c->in_len = (size_t)n;
-	c->active_ns = uapi_now();
+	c->active_ns = now_boottime();
 	return STEP_MORE;
 }
 
@@ -293,7 +284,7 @@ int uapi_client_open(struct uapi_client **out, struct uapi_hub *hub, int fd)
 	c->hub = hub;
 	c->watch = (struct loop_watch){ .fd = fd, .ready = on_ready, .arg = c };
 	c->events = EPOLLIN;
-	c->active_ns = uapi_now();
+	c->active_ns = now_boottime();
 	err = loop_add(hub->loop, &c->watch, c->events);
 	if (err < 0)
 		goto err_free_parser;

@@ -115,7 +115,4 @@ uint64_t uapi_client_expires_at(const struct uapi_client *client,
  */
 uint64_t uapi_client_yields_at(const struct uapi_client *client);
 
-/* uapi_now() - CLOCK_BOOTTIME in ns */
-uint64_t uapi_now(void);
-
 #endif /* UAPI_CLIENT_H */

@@ -17,8 +17,8 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/log.h"
+#include "base/now.h"
 #include "uapi/client.h"
 #include "uapi/socket.h"
 
@@ -137,8 +137,9 @@ static void set_alarm(struct uapi_server *server)
 /* Watch for newcomers, or let them wait in the kernel's queue. */
 static void set_accepting(struct uapi_server *server)
 {
-	bool can_accept = !server->rest_until &&
-			  (!is_full(server) || find_silent(server, uapi_now()));
+	bool can_accept =
+		!server->rest_until &&
+		(!is_full(server) || find_silent(server, now_boottime()));
 
 	if (can_accept == server->is_accepting)
 		return;
@@ -146,7 +147,7 @@ static void set_accepting(struct uapi_server *server)
 		loop_remove(server->hub.loop, &server->listener);
 	else if (loop_add(server->hub.loop, &server->listener, EPOLLIN)) {
 		/* The kernel is out of memory. */
-		server->rest_until = uapi_now() + REST_NS;
+		server->rest_until = now_boottime() + REST_NS;
 		return;
 	}
 	server->is_accepting = can_accept;
@@ -168,7 +169,8 @@ static void settle(struct uapi_hub *hub)
 static bool make_place(struct uapi_server *server)
 {
 	for (int i = 0; i < UAPI_MAX_CLIENTS && is_full(server); i++) {
-		struct uapi_client *client = find_silent(server, uapi_now());
+		struct uapi_client *client =
+			find_silent(server, now_boottime());
 
 		if (!client)
 			return false;
@@ -212,7 +214,7 @@ static void on_connection(struct loop_watch *watch, uint32_t events)
 		if (err != server->accept_err)
 			log_error("uapi: cannot accept: %s", strerror(-err));
 		server->accept_err = err;
-		server->rest_until = uapi_now() + REST_NS;
+		server->rest_until = now_boottime() + REST_NS;
 	} else if (err == 0) {
 		server->accept_err = 0;
 	}
@@ -232,7 +234,7 @@ static void look_for_file(struct uapi_server *server)
 static void on_alarm(struct loop_watch *watch, uint32_t events)
 {
 	struct uapi_server *server = watch->arg;
-	uint64_t now = uapi_now();
+	uint64_t now = now_boottime();
 	struct list *link, *next;
 	uint64_t n_expired;
 
@@ -360,7 +362,7 @@ static int watch_file(struct uapi_server *server)
 		  "every %d s instead",
 		  server->socket.path, strerror(-err), inotify_hint(err),
 		  (int)(LOOK_NS / NSEC_PER_SEC));
-	server->look_at = uapi_now() + LOOK_NS;
+	server->look_at = now_boottime() + LOOK_NS;
 	return 0;
 }
 

@@ -6,9 +6,9 @@
 #include "udpgather/socket.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/bytes.h"
+#include "base/kernel.h"
 
 #ifndef UG_VERSION
 #error "the build defines UG_VERSION"
@@ -191,11 +191,10 @@ const char *ug_reason_text(enum ug_reason reason)
 
 bool ug_kernel_corrupts_trains(const char *release)
 {
-	unsigned int major = 0, minor = 0, patch = 0;
+	struct kernel_version v;
 
-	if (sscanf(release, "%u.%u.%u", &major, &minor, &patch) < 2)
-		return false;
-	return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
+	return kernel_parse(&v, release) && !kernel_is_before(&v, 7, 0, 0) &&
+	       kernel_is_before(&v, 7, 1, 5);
 }
 
 size_t ug_socket_drop_errors(const struct ug_sys *sys, int fd)

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "engine/clocks.h"
+#include "base/now.h"
 #include "engine/helpers.h"
 #include "tests/lib/check.h"
 
@@ -94,22 +94,22 @@ static void end(struct fixture *f)
 /* Be a busy worker until the helper has worked. Return: nanoseconds. */
 static uint64_t be_busy(struct fixture *f)
 {
-	uint64_t start = time_now();
+	uint64_t start = now_boottime();
 
 	while (!atomic_load(&f->n_worked)) {
 		helpers_tell(&f->helpers, true);
-		assert_true(time_now() - start < PATIENCE_S * NSEC_PER_SEC);
+		assert_true(now_boottime() - start < PATIENCE_S * NSEC_PER_SEC);
 	}
-	return time_now() - start;
+	return now_boottime() - start;
 }
 
 static void await_sleep(struct fixture *f)
 {
-	uint64_t start = time_now();
+	uint64_t start = now_boottime();
 
 	/* It pokes the worker last. */
 	while (!atomic_load(&f->n_pokes)) {
-		assert_true(time_now() - start < PATIENCE_S * NSEC_PER_SEC);
+		assert_true(now_boottime() - start < PATIENCE_S * NSEC_PER_SEC);
 		sched_yield();
 	}
 }
@@ -144,8 +144,8 @@ static void not_when_idle(void **state)
 	(void)state;
 	begin(&f);
 	atomic_store(&f.has_work, true);
-	for (uint64_t start = time_now();
-	     time_now() - start < 20 * NSEC_PER_MSEC;) {
+	for (uint64_t start = now_boottime();
+	     now_boottime() - start < 20 * NSEC_PER_MSEC;) {
 		helpers_tell(&f.helpers, true);
 		helpers_tell(&f.helpers, false);
 	}
@@ -161,8 +161,8 @@ static void not_while_paused(void **state)
 	begin(&f);
 	atomic_store(&f.has_work, true);
 	atomic_store(&f.helpers.not_before, UINT64_MAX);
-	for (uint64_t start = time_now();
-	     time_now() - start < 20 * NSEC_PER_MSEC;)
+	for (uint64_t start = now_boottime();
+	     now_boottime() - start < 20 * NSEC_PER_MSEC;)
 		helpers_tell(&f.helpers, true);
 	end(&f);
 	assert_int_equal(atomic_load(&f.n_worked), 0);

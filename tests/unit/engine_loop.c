@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
-#include "base/clock.h"
 #include "base/log.h"
+#include "base/now.h"
 #include "tests/lib/check.h"
 
 enum {
@@ -49,7 +49,7 @@ static void end(void)
 static void fail_often(struct loop_watch *watch, uint32_t events)
 {
 	assert_int_equal(events, EPOLLIN);
-	last_ns = clock_read_monotonic();
+	last_ns = now_monotonic();
 	if (!n_bad++)
 		first_ns = last_ns;
 	loop_fail(&loop, watch, "test", -EIO);

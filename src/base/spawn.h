@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#ifndef BASE_THREAD_H
-#define BASE_THREAD_H
+#ifndef BASE_SPAWN_H
+#define BASE_SPAWN_H
 
 #include <pthread.h>
 #include <signal.h>
 
 /**
- * thread_create() - make a thread that gets no signals
+ * spawn_thread() - make a thread that gets no signals
  * @thread:	set on success
  * @main:	what it runs
  * @arg:	for @main
@@ -15,8 +15,8 @@
  *
  * Return: 0; -errno.
  */
-static inline int thread_create(pthread_t *thread, void *(*main)(void *arg),
-				void *arg)
+static inline int spawn_thread(pthread_t *thread, void *(*main)(void *arg),
+			       void *arg)
 {
 	sigset_t all, old;
 	int err;
@@ -29,4 +29,4 @@ static inline int thread_create(pthread_t *thread, void *(*main)(void *arg),
 	return -err;
 }
 
-#endif /* BASE_THREAD_H */
+#endif /* BASE_SPAWN_H */

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the clocks. The rooms of the protocol (noise, device) do not include
+ * this: they get the time as an argument.
+ */
+#ifndef BASE_NOW_H
+#define BASE_NOW_H
+
+#include <stdint.h>
+#include <time.h>
+
+#include "base/clock.h"
+
+/* now_read() - a clock in nanoseconds. Any thread, and in signal handlers. */
+static inline uint64_t now_read(clockid_t clock)
+{
+	struct timespec ts = { 0 };
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* now_boottime() - the protocol's clock: goes on while the machine sleeps */
+static inline uint64_t now_boottime(void)
+{
+	return now_read(CLOCK_BOOTTIME);
+}
+
+/* now_realtime() - nanoseconds since 1970; may be set back */
+static inline uint64_t now_realtime(void)
+{
+	return now_read(CLOCK_REALTIME);
+}
+
+/*
+ * now_monotonic() - a clock for other purposes than the protocol's, such as the
+ * log's limits: stands still while the machine sleeps
+ */
+static inline uint64_t now_monotonic(void)
+{
+	return now_read(CLOCK_MONOTONIC);
+}
+
+#endif /* BASE_NOW_H */

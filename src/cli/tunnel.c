@@ -176,7 +176,7 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.first = is_isolated(options) ? isolate_thread : NULL,
 		.aead = options->aead,
 		.n_workers = count_workers(options),
-		.eager = options->eager,
+		.helpers_awake = options->eager,
 	};
 	int err = engine_new(&t->engine, &config);
 

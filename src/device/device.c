@@ -33,14 +33,14 @@ static void local_random(void *arg, void *buf, size_t len)
 }
 
 /**
- * local_peer_get() - see struct noise_ops
+ * find_peer() - see struct noise_ops
  * @arg:	device
  * @key:	public key
  *
  * Return: the handshake; NULL.
  */
 static struct noise_handshake *
-local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+find_peer(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
 	struct device *device = arg;
 	struct peer *peer;
@@ -54,25 +54,25 @@ local_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 }
 
 /**
- * local_peer_put() - see struct noise_ops
+ * release_peer() - see struct noise_ops
  * @arg:	device
  * @hs:		handshake
  */
-static void local_peer_put(void *arg, struct noise_handshake *hs)
+static void release_peer(void *arg, struct noise_handshake *hs)
 {
 	(void)arg;
 	peer_put(peer_of(hs));
 }
 
 /**
- * local_index_new() - see struct noise_ops
+ * publish_index() - see struct noise_ops
  * @arg:	device
  * @hs:		handshake
  * @idx:	set
  *
  * Return: 0; -errno.
  */
-static int local_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
+static int publish_index(void *arg, struct noise_handshake *hs, uint32_t *idx)
 {
 	struct device *device = arg;
 
@@ -98,11 +98,11 @@ static int local_index_replace(void *arg, uint32_t idx,
 }
 
 /**
- * local_index_drop() - see struct noise_ops
+ * drop_index() - see struct noise_ops
  * @arg:	device
  * @idx:	index
  */
-static void local_index_drop(void *arg, uint32_t idx)
+static void drop_index(void *arg, uint32_t idx)
 {
 	struct device *device = arg;
 
@@ -111,11 +111,11 @@ static void local_index_drop(void *arg, uint32_t idx)
 
 static const struct noise_ops local_ops = {
 	.random = local_random,
-	.peer_get = local_peer_get,
-	.peer_put = local_peer_put,
-	.index_new = local_index_new,
+	.find_peer = find_peer,
+	.release_peer = release_peer,
+	.publish_index = publish_index,
 	.index_replace = local_index_replace,
-	.index_drop = local_index_drop,
+	.drop_index = drop_index,
 };
 
 /**

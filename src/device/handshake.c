@@ -132,9 +132,9 @@ static enum drop_reason screen_macs(struct device *device, const void *msg,
 				    const struct device_origin *from,
 				    uint64_t now, bool *is_proven)
 {
-	enum cookie_verdict verdict =
-		cookie_checker_check(&device->checker, msg, len, from->source,
-				     from->source_len, from->must_prove, now);
+	enum cookie_verdict verdict = cookie_checker_check(
+		&device->checker, msg, len, from->source, from->source_len,
+		from->is_under_load, now);
 
 	if (verdict == COOKIE_MAC1_WRONG)
 		return DROP_FORGED;
@@ -203,7 +203,7 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
  */
 static enum drop_reason check_macs(const struct received *r)
 {
-	const bool is_loaded = r->from->must_prove;
+	const bool is_loaded = r->from->is_under_load;
 	struct device *device = r->device;
 	struct message_cookie reply;
 

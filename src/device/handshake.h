@@ -21,7 +21,7 @@
  * @endpoint:	to answer to
  * @source:	address and port in network order, for cookies: 6 or 18 bytes
  * @source_len:	their count
- * @must_prove:	under load, more handshakes are waiting than can be answered: the
+ * @is_under_load: more handshakes are waiting than can be answered: the
  *		origin must show by a cookie that it gets what is sent to it,
  *		and its handshakes are limited. The first responses to an
  *		initiation are excepted.
@@ -30,7 +30,7 @@ struct device_origin {
 	struct device_endpoint endpoint;
 	uint8_t source[COOKIE_SOURCE_MAX_LEN];
 	size_t source_len;
-	bool must_prove;
+	bool is_under_load;
 };
 
 /**
@@ -70,7 +70,7 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
  * @device:	device
  * @msg:	initiation or response as message_check() found it, of any alignment
  * @len:	its length
- * @from:	where it came from; with must_prove, mac2 is looked at
+ * @from:	where it came from; with is_under_load, mac2 is looked at
  * @now:	the present
  * @is_proven:	set with DROP_NONE: its sender has our cookie, or it is one of
  *		the first responses to an initiation of ours, so the source is

@@ -59,7 +59,7 @@ void timers_stop(struct timers *timers)
 	clear(&timers->wants_handshake);
 	clear(&timers->has_responded);
 	clear(&timers->is_done);
-	clear(&timers->is_stirred);
+	clear(&timers->has_new_wait);
 	clear(&timers->armed);
 	timers->is_attempting = false;
 }
@@ -76,7 +76,8 @@ void timers_stop(struct timers *timers)
  */
 static bool arm(struct timers *timers)
 {
-	atomic_store_explicit(&timers->is_stirred, true, memory_order_relaxed);
+	atomic_store_explicit(&timers->has_new_wait, true,
+			      memory_order_relaxed);
 	return !atomic_exchange_explicit(&timers->armed, true,
 					 memory_order_seq_cst);
 }
@@ -429,10 +430,10 @@ static bool is_waiting(const struct timers *timers)
 static void disarm(struct timers *timers, uint64_t now,
 		   struct timers_verdict *v)
 {
-	bool is_stirred = atomic_exchange_explicit(&timers->is_stirred, false,
-						   memory_order_relaxed);
+	bool has_new_wait = atomic_exchange_explicit(
+		&timers->has_new_wait, false, memory_order_relaxed);
 
-	if (!is_stirred && !is_waiting(timers)) {
+	if (!has_new_wait && !is_waiting(timers)) {
 		/* Pairs with arm(). */
 		atomic_exchange_explicit(&timers->armed, false,
 					 memory_order_seq_cst);

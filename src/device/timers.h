@@ -103,7 +103,7 @@ struct timers_verdict {
  * @wants_handshake:	[a] somebody has asked for one
  * @has_responded:	[a] a response has left since the last initiation
  * @is_done:		[a] a handshake has succeeded since the last check
- * @is_stirred:		[a] a wait was started since the last check
+ * @has_new_wait:	[a] a wait was started since the last check
  * @armed:		[a] see above
  * @is_attempting:	[c] initiations are being sent
  * @attempt_ns:		[c] since when; moves on when somebody asks again
@@ -120,7 +120,7 @@ struct timers {
 	_Atomic bool wants_handshake;
 	_Atomic bool has_responded;
 	_Atomic bool is_done;
-	_Atomic bool is_stirred;
+	_Atomic bool has_new_wait;
 	_Atomic bool armed;
 	bool is_attempting;
 	uint64_t attempt_ns;

@@ -440,7 +440,7 @@ static int init_parts(struct engine *e)
 		.in4 = &e->in4,
 		.in6 = &e->in6,
 		.helpers.aead_choice = e->config.aead,
-		.helpers.is_eager = e->config.eager,
+		.helpers.are_always_awake = e->config.helpers_awake,
 	};
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)

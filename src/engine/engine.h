@@ -31,7 +31,8 @@ struct engine;
  *		"handshaker", "worker" or "helper"; NULL: nothing
  * @aead:	who encrypts data messages
  * @n_workers:	threads that move packets, 1 to WORKERS_MAX
- * @eager:	all of them, all the time: to find faults
+ * @helpers_awake: all threads that move packets are awake all the time; for
+ *		tests
  */
 struct engine_config {
 	struct tun *tun;
@@ -41,7 +42,7 @@ struct engine_config {
 	void (*first)(const char *name);
 	enum aead_choice aead;
 	unsigned int n_workers;
-	bool eager;
+	bool helpers_awake;
 };
 
 /**

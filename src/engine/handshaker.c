@@ -103,7 +103,8 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 			   const struct handshake_message *m, uint64_t now)
 {
 	static struct log_limit limit;
-	struct device_origin origin = { .must_prove = now < h->loaded_until };
+	struct device_origin origin = { .is_under_load =
+						now < h->loaded_until };
 	struct device_answer answer = { 0 };
 	enum drop_reason reason;
 
@@ -116,7 +117,7 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	/* Nothing is counted under load: a sender with a cookie is limited by
 	 * its address, and must not be able to prolong the load for others by
 	 * cheap messages. */
-	if (reason != DROP_NONE && !origin.must_prove)
+	if (reason != DROP_NONE && !origin.is_under_load)
 		note_vain(h, m->bytes, m->len, now);
 	if (answer.len &&
 	    send_message(h, sock, answer.peer, &origin.endpoint, answer.buf,
@@ -225,8 +226,8 @@ static enum drop_reason screen(struct handshaker *h, const void *msg,
 {
 	struct device_origin origin = {
 		/* Partner: note_crowd(). A late answer costs one message. */
-		.must_prove = atomic_load_explicit(&h->is_crowded,
-						   memory_order_relaxed),
+		.is_under_load = atomic_load_explicit(&h->is_crowded,
+						      memory_order_relaxed),
 	};
 
 	fill_source(&origin, from);

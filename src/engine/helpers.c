@@ -14,7 +14,7 @@ enum {
 	LOOK_NS = 10 * NSEC_PER_MSEC,
 	/* CPU share, in percent, above which a thread counts as having a
 	 * processor to itself. */
-	WHOLE = 90,
+	OWN_CORE_PERCENT = 90,
 	/* Rounds without work before a helper sleeps: some 10 microseconds. */
 	IDLE_ROUNDS = 50,
 };
@@ -32,11 +32,11 @@ static void usage_begin(struct usage *u)
 }
 
 /* Has the thread had its processor to itself since usage_begin()? */
-static bool usage_is_whole(const struct usage *u, uint64_t now)
+static bool has_own_core(const struct usage *u, uint64_t now)
 {
 	uint64_t cpu = now_read(CLOCK_THREAD_CPUTIME_ID) - u->cpu;
 
-	return cpu * 100 >= (now - u->since) * WHOLE;
+	return cpu * 100 >= (now - u->since) * OWN_CORE_PERCENT;
 }
 
 /* ------------------------------------------------------------ the worker */
@@ -56,7 +56,7 @@ void helpers_tell(struct helpers *helpers, bool is_busy)
 	struct usage *u = &helpers->usage;
 	uint64_t now;
 
-	if (!is_busy || helpers->is_eager || !helpers->n) {
+	if (!is_busy || helpers->are_always_awake || !helpers->n) {
 		u->since = 0;
 		return;
 	}
@@ -72,7 +72,7 @@ void helpers_tell(struct helpers *helpers, bool is_busy)
 		    helpers->n &&
 	    now >= atomic_load_explicit(&helpers->not_before,
 					memory_order_relaxed) &&
-	    usage_is_whole(u, now))
+	    has_own_core(u, now))
 		call_one(helpers);
 	u->since = 0;
 }
@@ -89,7 +89,8 @@ static bool is_stopped(const struct helpers *helpers)
 static bool await_call(struct helpers *helpers)
 {
 	pthread_mutex_lock(&helpers->mutex);
-	while (!helpers->n_called && !is_stopped(helpers) && !helpers->is_eager)
+	while (!helpers->n_called && !is_stopped(helpers) &&
+	       !helpers->are_always_awake)
 		pthread_cond_wait(&helpers->wake, &helpers->mutex);
 	if (helpers->n_called)
 		helpers->n_called--;
@@ -130,9 +131,9 @@ static bool may_stay(struct helpers *helpers, struct usage *u)
 {
 	uint64_t now = now_boottime();
 
-	if (helpers->is_eager || now - u->since < LOOK_NS)
+	if (helpers->are_always_awake || now - u->since < LOOK_NS)
 		return true;
-	if (!usage_is_whole(u, now)) {
+	if (!has_own_core(u, now)) {
 		leave(helpers, now);
 		return false;
 	}
@@ -158,7 +159,7 @@ static void work(struct helper *helper)
 			idle = 0;
 			continue;
 		}
-		if (++idle == IDLE_ROUNDS && !helpers->is_eager)
+		if (++idle == IDLE_ROUNDS && !helpers->are_always_awake)
 			break;
 		sched_yield();
 	}
@@ -174,7 +175,7 @@ static void *helper_main(void *arg)
 	thread_begin("helper");
 	while (await_call(helpers)) {
 		work(helper);
-		if (!helpers->is_eager)
+		if (!helpers->are_always_awake)
 			atomic_fetch_sub_explicit(&helpers->n_awake, 1,
 						  memory_order_relaxed);
 		/* The worker may not know of the work that is left. */

@@ -66,7 +66,7 @@ struct usage {
  * @poke:	[I] has the worker look at everything again
  * @arg:	[I] for @poke
  * @aead_choice: [I] who encrypts
- * @is_eager:	[I] for tests: all are awake all the time
+ * @are_always_awake: [I] for tests: all are awake all the time
  * @all:	the first @n
  * @n:		[I] how many there are
  * @n_started:	[c] how many run
@@ -89,7 +89,7 @@ struct helpers {
 	void (*poke)(void *arg);
 	void *arg;
 	enum aead_choice aead_choice;
-	bool is_eager;
+	bool are_always_awake;
 	struct helper all[WORKERS_MAX - 1];
 	unsigned int n;
 	unsigned int n_started;

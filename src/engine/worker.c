@@ -76,7 +76,7 @@ static void watch_family(struct worker *w, int family)
  */
 static void watch_tun(struct worker *w)
 {
-	if (!w->is_deaf)
+	if (!w->tun_unwatched)
 		set_watch(w, w->out->tun->fd,
 			  w->context.sock && !(w->failing & READY_OUT) ? EPOLLIN
 								       : 0);
@@ -138,9 +138,9 @@ static void check_gone(struct worker *w)
 		atomic_load_explicit(&w->in4->is_gone, memory_order_acquire) ||
 		atomic_load_explicit(&w->in6->is_gone, memory_order_acquire);
 
-	if (!gone || w->is_deaf)
+	if (!gone || w->tun_unwatched)
 		return;
-	w->is_deaf = true;
+	w->tun_unwatched = true;
 	watch(w, EPOLL_CTL_DEL, w->out->tun->fd, 0);
 	lane_close(&w->out->lane);
 	thread_poke(w->gone_fd);

@@ -30,7 +30,7 @@
  * @seen:	[w] generation of the sockets
  * @ready:	[w] lanes that may have work
  * @must_rewatch: [w] a descriptor could not be watched
- * @is_deaf:	[w] the TUN is not watched
+ * @tun_unwatched: [w] the TUN is not watched
  * @failing:	[w] lanes whose descriptor is not watched for a while, because
  *		reading it fails and it stays readable
  * @failing_until: [w] until when they are not
@@ -55,7 +55,7 @@ struct worker {
 	uint64_t seen;
 	unsigned int ready;
 	bool must_rewatch;
-	bool is_deaf;
+	bool tun_unwatched;
 	unsigned int failing;
 	uint64_t failing_until;
 	int failing_err;

@@ -113,7 +113,7 @@ static void wipe_static_static(struct noise_handshake *hs)
 static void drop_index(struct noise_handshake *hs)
 {
 	if (hs->has_index)
-		hs->local->ops->index_drop(hs->local->arg, hs->local_index);
+		hs->local->ops->drop_index(hs->local->arg, hs->local_index);
 	hs->has_index = false;
 	hs->local_index = 0;
 }
@@ -231,7 +231,7 @@ static void make_ephemeral(const struct noise_local *local, struct draft *draft,
 static int take_index(struct noise_handshake *hs)
 {
 	uint32_t idx;
-	int err = hs->local->ops->index_new(hs->local->arg, hs, &idx);
+	int err = hs->local->ops->publish_index(hs->local->arg, hs, &idx);
 
 	if (err < 0)
 		return err;
@@ -411,14 +411,14 @@ int noise_local_consume_initiation(struct noise_local *local,
 	rc = read_sender(local, msg, &draft);
 	if (rc != 0)
 		goto out;
-	found = local->ops->peer_get(local->arg, draft.remote_static);
+	found = local->ops->find_peer(local->arg, draft.remote_static);
 	if (!found) {
 		rc = NOISE_E_UNKNOWN;
 		goto out;
 	}
 	rc = consume_as(found, msg, now, &draft);
 	if (rc != 0)
-		local->ops->peer_put(local->arg, found);
+		local->ops->release_peer(local->arg, found);
 	else
 		*hs = found;
 out:

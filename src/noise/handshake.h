@@ -214,7 +214,7 @@ int noise_handshake_create_initiation(struct noise_handshake *hs,
  * @msg:	checked message (type, length, mac1)
  * @now:	the present
  * @hs:		set to the handshake of the peer, with the reference that
- *		noise_ops.peer_get took: the caller gives it back
+ *		noise_ops.find_peer took: the caller gives it back
  *
  * The initiation replaces a handshake that is under way with that peer. Follow
  * it with noise_handshake_create_response(). Handshaker thread.

@@ -157,7 +157,7 @@ static void drop(struct noise_keypairs *kps, struct noise_keypair *kp)
 {
 	if (!kp)
 		return;
-	kps->local->ops->index_drop(kps->local->arg, kp->local_index);
+	kps->local->ops->drop_index(kps->local->arg, kp->local_index);
 	noise_keypair_put(kp);
 }
 

@@ -37,7 +37,7 @@ struct noise_ops {
 	 */
 	void (*random)(void *arg, void *buf, size_t len);
 	/**
-	 * @peer_get:	look a peer up by its public key
+	 * @find_peer:	look a peer up by its public key
 	 *
 	 * Called by noise_local_consume_initiation() only, with noise_local's
 	 * lock held for reading.
@@ -45,27 +45,28 @@ struct noise_ops {
 	 * Return: the peer's handshake, with a reference to the peer; NULL if
 	 * there is no such peer or it is being removed. If the initiation is
 	 * taken, the reference goes on to the caller of
-	 * noise_local_consume_initiation(); if not, it goes back by @peer_put.
+	 * noise_local_consume_initiation(); if not, it goes back by @release_peer.
 	 */
-	struct noise_handshake *(*peer_get)(
+	struct noise_handshake *(*find_peer)(
 		void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
 	/**
-	 * @peer_put:	give back the reference that @peer_get took
+	 * @release_peer:	give back the reference that @find_peer took
 	 */
-	void (*peer_put)(void *arg, struct noise_handshake *hs);
+	void (*release_peer)(void *arg, struct noise_handshake *hs);
 	/**
-	 * @index_new:	publish a handshake under a fresh random 32-bit index
+	 * @publish_index:	publish a handshake under a fresh random 32-bit index
 	 *
 	 * Called with the handshake's lock held.
 	 *
 	 * Return: 0, and *idx is set; -errno, and no index is taken.
 	 */
-	int (*index_new)(void *arg, struct noise_handshake *hs, uint32_t *idx);
+	int (*publish_index)(void *arg, struct noise_handshake *hs,
+			     uint32_t *idx);
 	/**
 	 * @index_replace:	let an index name the keypair from now on
 	 *
 	 * The index must still name @hs. The table takes a reference of its own
-	 * to @kp, and drops it a grace period after @index_drop. Called with
+	 * to @kp, and drops it a grace period after @drop_index. Called with
 	 * the handshake's lock held.
 	 *
 	 * Return: 0; -ENOENT if the index no longer names @hs.
@@ -74,12 +75,12 @@ struct noise_ops {
 			     struct noise_handshake *hs,
 			     struct noise_keypair *kp);
 	/**
-	 * @index_drop:	take an index out of the table
+	 * @drop_index:	take an index out of the table
 	 *
 	 * Readers may still find it until a grace period has passed. Called
 	 * with the handshake's or the slots' lock held.
 	 */
-	void (*index_drop)(void *arg, uint32_t idx);
+	void (*drop_index)(void *arg, uint32_t idx);
 };
 
 /*

@@ -461,7 +461,7 @@ static enum drop_reason host_receive_handshake(struct sim_host *host,
 {
 	struct device_origin from = {
 		.source_len = 6,
-		.must_prove = host->is_loaded,
+		.is_under_load = host->is_loaded,
 	};
 	struct device_answer answer;
 	enum drop_reason reason;

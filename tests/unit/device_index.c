@@ -151,7 +151,7 @@ static struct noise_handshake *no_peer(void *arg, const uint8_t *key)
 
 static const struct noise_ops ops = {
 	.random = random_bytes,
-	.peer_get = no_peer,
+	.find_peer = no_peer,
 };
 
 static void test_turning_over_to_a_keypair(void **state)

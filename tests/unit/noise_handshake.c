@@ -190,7 +190,7 @@ static int consume(struct side *side, const struct message_initiation *msg,
 
 	if (!rc) {
 		assert_ptr_equal(hs, &side->hs);
-		side->local.ops->peer_put(side, hs);
+		side->local.ops->release_peer(side, hs);
 	} else {
 		assert_null(hs);
 	}
@@ -471,7 +471,7 @@ static void test_closed_takes_nothing(void **state)
 			 NOISE_E_STATE);
 	assert_int_equal(noise_handshake_begin_session(hs, &w.b.kps, SEC),
 			 NOISE_E_STATE);
-	w.b.local.ops->peer_put(&w.b, hs);
+	w.b.local.ops->release_peer(&w.b, hs);
 	assert_int_equal(noise_handshake_create_initiation(
 				 &w.a.hs, WALL + 5 * SEC, &msg),
 			 0);
@@ -501,7 +501,7 @@ static void test_closed_before_the_session(void **state)
 	assert_int_equal(noise_handshake_begin_session(hs, &w.b.kps, SEC),
 			 NOISE_E_STATE);
 	assert_null(w.b.kps.next);
-	w.b.local.ops->peer_put(&w.b, hs);
+	w.b.local.ops->release_peer(&w.b, hs);
 	world_deinit(&w);
 }
 
@@ -539,7 +539,7 @@ static void test_no_index(void **state)
 			 -ENOSPC);
 	side_snapshot(&w.b, &after);
 	assert_memory_equal(&before, &after, sizeof(before));
-	w.b.local.ops->peer_put(&w.b, hs);
+	w.b.local.ops->release_peer(&w.b, hs);
 	world_deinit(&w);
 }
 
@@ -582,9 +582,9 @@ static void test_failures_leave_nothing(void **state)
 	for (int i = 0; i < 10000; i++)
 		assert_int_equal(consume(&w.b, &msg, 9 * SEC), NOISE_E_FORGED);
 	msg.enc_static[0] ^= 1;
-	w.b.is_deaf = true;
+	w.b.knows_nobody = true;
 	assert_int_equal(consume(&w.b, &msg, 9 * SEC), NOISE_E_UNKNOWN);
-	w.b.is_deaf = false;
+	w.b.knows_nobody = false;
 	side_snapshot(&w.b, &after);
 	assert_memory_equal(&before, &after, sizeof(before));
 	assert_int_equal(consume(&w.b, &msg, 9 * SEC), 0);

@@ -271,9 +271,9 @@ static void add(struct side *side, char step)
 	assert_non_null(kp);
 	kp->is_initiator = step <= 'Z';
 	kp->remote_index = (uint32_t)(step & ~0x20);
-	assert_int_equal(
-		side->local.ops->index_new(side, &side->hs, &kp->local_index),
-		0);
+	assert_int_equal(side->local.ops->publish_index(side, &side->hs,
+							&kp->local_index),
+			 0);
 	assert_int_equal(side->local.ops->index_replace(side, kp->local_index,
 							&side->hs, kp),
 			 0);

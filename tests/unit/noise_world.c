@@ -28,18 +28,18 @@ static void side_random(void *arg, void *buf, size_t len)
 }
 
 static struct noise_handshake *
-side_peer_get(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+side_find_peer(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
 	struct side *side = arg;
 
-	if (side->is_deaf ||
+	if (side->knows_nobody ||
 	    memcmp(key, side->hs.remote_static, NOISE_PUBLIC_KEY_LEN) != 0)
 		return NULL;
 	side->n_peer_refs++;
 	return &side->hs;
 }
 
-static void side_peer_put(void *arg, struct noise_handshake *hs)
+static void side_release_peer(void *arg, struct noise_handshake *hs)
 {
 	struct side *side = arg;
 
@@ -55,7 +55,8 @@ struct side_entry *side_find(struct side *side, uint32_t idx)
 	return NULL;
 }
 
-static int side_index_new(void *arg, struct noise_handshake *hs, uint32_t *idx)
+static int side_publish_index(void *arg, struct noise_handshake *hs,
+			      uint32_t *idx)
 {
 	struct side *side = arg;
 
@@ -86,7 +87,7 @@ static int side_index_replace(void *arg, uint32_t idx,
 	return 0;
 }
 
-static void side_index_drop(void *arg, uint32_t idx)
+static void side_drop_index(void *arg, uint32_t idx)
 {
 	struct side_entry *e = side_find(arg, idx);
 
@@ -98,11 +99,11 @@ static void side_index_drop(void *arg, uint32_t idx)
 
 static const struct noise_ops side_ops = {
 	.random = side_random,
-	.peer_get = side_peer_get,
-	.peer_put = side_peer_put,
-	.index_new = side_index_new,
+	.find_peer = side_find_peer,
+	.release_peer = side_release_peer,
+	.publish_index = side_publish_index,
 	.index_replace = side_index_replace,
-	.index_drop = side_index_drop,
+	.drop_index = side_drop_index,
 };
 
 static void side_init(struct side *side, const uint8_t *key, uint64_t seed)
@@ -186,7 +187,7 @@ static bool take_initiation(struct side *side,
 	if (is_taken)
 		cookie_maker_add_macs(&side->maker, response, sizeof(*response),
 				      now);
-	side_peer_put(side, hs);
+	side_release_peer(side, hs);
 	return is_taken;
 }
 

@@ -31,10 +31,10 @@ struct side_entry {
  *			bytes
  * @planned_len:	how many of them are left
  * @next_idx:		the next index that is given; grows by one
- * @index_error:	-errno that index_new returns; 0: it works
- * @n_peer_refs:	references that peer_get gave and peer_put did not get
+ * @index_error:	-errno that publish_index returns; 0: it works
+ * @n_peer_refs:	references that find_peer gave and release_peer did not get
  *			back
- * @is_deaf:		peer_get finds no peer
+ * @knows_nobody:	find_peer finds no peer
  */
 struct side {
 	struct noise_local local;
@@ -52,7 +52,7 @@ struct side {
 	uint32_t next_idx;
 	int index_error;
 	int n_peer_refs;
-	bool is_deaf;
+	bool knows_nobody;
 };
 
 struct world {

@@ -178,11 +178,9 @@ void rcu_free_later(struct rcu_head *head,
 
 void rcu_drain(void)
 {
-	uint64_t n;
-
 	pthread_mutex_lock(&pending.mutex);
-	n = pending.n_given;
-	while (pending.n_released < n)
+	/* What is released may hand over more, which counts before it does. */
+	while (pending.n_released < pending.n_given)
 		pthread_cond_wait(&pending.progress, &pending.mutex);
 	pthread_mutex_unlock(&pending.mutex);
 }

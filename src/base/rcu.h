@@ -185,7 +185,10 @@ void rcu_free_later(struct rcu_head *head,
 		    void (*release)(struct rcu_head *head));
 
 /**
- * rcu_drain() - sleep until all that was handed over so far is released
+ * rcu_drain() - sleep until all that was handed over is released
+ *
+ * That includes what releasing hands over. For a caller beside whom no other
+ * thread hands over anything.
  */
 void rcu_drain(void);
 

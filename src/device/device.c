@@ -202,8 +202,6 @@ void device_deinit(struct device *device)
 						in_device));
 	while ((peer = take_poked(device)))
 		peer_put(peer);
-	/* Releasing a peer may hand over more, such as index entries. */
-	rcu_drain();
 	rcu_drain();
 	allowedips_deinit(&device->allowedips);
 	table_deinit(&device->by_key);

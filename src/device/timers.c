@@ -291,7 +291,7 @@ static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 		give_up(timers, now, v);
 		return;
 	}
-	v->actions |= TIMERS_RETRY | TIMERS_FORGET_SOURCE;
+	v->actions |= TIMERS_FORGET_SOURCE;
 	initiate(timers, now, random, v);
 }
 

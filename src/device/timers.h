@@ -67,19 +67,17 @@
 enum timers_action {
 	/* Send an initiation. */
 	TIMERS_INITIATE = 1,
-	/* With it: one went unanswered. */
-	TIMERS_RETRY = 2,
 	/* Let the route choose the local address again. */
-	TIMERS_FORGET_SOURCE = 4,
+	TIMERS_FORGET_SOURCE = 2,
 	/* Send a keepalive, if nothing else is waiting to be sent. */
-	TIMERS_KEEPALIVE = 8,
+	TIMERS_KEEPALIVE = 4,
 	/* The attempt has failed: drop staged packets. */
-	TIMERS_DROP_STAGED = 16,
+	TIMERS_DROP_STAGED = 8,
 	/*
 	 * Wipe keypairs that are TIMERS_ZERO_NS old, and the handshake, unless
 	 * that is under way: then timers_zero_later().
 	 */
-	TIMERS_ZERO_KEYS = 32,
+	TIMERS_ZERO_KEYS = 16,
 };
 
 /**

@@ -69,7 +69,7 @@ enum {
  */
 struct engine {
 	struct engine_config config;
-	struct tun tun;
+	struct tun *tun;
 	struct device device;
 	struct sockets sockets;
 	struct outbound_lane out;
@@ -233,7 +233,7 @@ static void check_missing(struct engine *e)
 {
 	char name[IFNAMSIZ];
 
-	if (tun_get_name(&e->tun, name) == -EBADFD)
+	if (tun_get_name(e->tun, name) == -EBADFD)
 		device_gone(e);
 }
 
@@ -422,7 +422,7 @@ static int init_parts(struct engine *e)
 		err = handshaker_init(&e->handshaker, &e->device, &e->sockets);
 	if (err < 0)
 		goto err_close_fds;
-	err = outbound_lane_init(&e->out, &e->device, &e->tun, n_slots);
+	err = outbound_lane_init(&e->out, &e->device, e->tun, n_slots);
 	if (err < 0)
 		goto err_deinit_handshaker;
 	err = inbound_lane_init(&e->in4, &e->device, &e->writer, &e->handshaker,
@@ -444,8 +444,8 @@ static int init_parts(struct engine *e)
 	};
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)
-		err = link_open(&e->link, &tun_sys_linux, e->tun.ifindex,
-				e->tun.name);
+		err = link_open(&e->link, &tun_sys_linux, e->tun->ifindex,
+				e->tun->name);
 	if (err == 0) {
 		e->out.unreachable.broadcasts = &e->link.state.broadcasts;
 		err = sticky_init(&e->sticky, &e->device, &e->sockets);
@@ -476,8 +476,8 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	if (!e)
 		return -ENOMEM;
 	e->config = *config;
-	e->tun = *config->tun;
-	e->writer.tun = &e->tun;
+	e->tun = config->tun;
+	e->writer.tun = e->tun;
 	pthread_mutex_init(&e->writer.mutex, NULL);
 	e->tick_fd = e->wake_fd = e->gone_fd = -1;
 	int err = device_init(&e->device, &device_ops, e);
@@ -565,11 +565,10 @@ void engine_free(struct engine *e)
 	outbound_lane_deinit(&e->out);
 	handshaker_deinit(&e->handshaker);
 	device_deinit(&e->device);
-	rcu_drain();
 	rcu_stop();
 	sockets_deinit(&e->sockets);
 	close_fds(e);
-	tun_close(&e->tun);
+	tun_close(e->tun);
 	pthread_mutex_destroy(&e->writer.mutex);
 	free(e);
 }

@@ -22,7 +22,9 @@ struct engine;
 
 /**
  * struct engine_config - how to make an engine
- * @tun:	open device; owned by the engine once engine_new() succeeds
+ * @tun:	open device; once engine_new() succeeds, engine_free() closes it.
+ *		The struct stays where it is, and outlives the engine. The
+ *		caller may go on to read what is immutable.
  * @loop:	borrowed: the control thread's loop. It is stopped with status 0
  *		when the device is deleted.
  * @segments_off: send no trains

@@ -171,10 +171,8 @@ static void begin_merge(struct inbound_lane *il, struct slot *slot)
 	struct tun_writer *w = il->writer;
 
 	pthread_mutex_lock(&w->mutex);
-	unsigned int kinds = w->tun->kinds;
-
+	tun_begin_merge(w->tun, &slot->merge);
 	pthread_mutex_unlock(&w->mutex);
-	merge_reset(&slot->merge, kinds, w->tun->features & TUN_VNET);
 }
 
 static void write_merged(struct inbound_lane *il, struct slot *slot)

@@ -2,7 +2,6 @@
 #include "engine/unreachable.h"
 
 #include <string.h>
-#include <sys/uio.h>
 
 #include "tun/checksum.h"
 #include "tun/ip.h"
@@ -141,19 +140,12 @@ void unreachable_send(struct unreachable *u, struct tun *tun,
 		      const uint8_t *packet, size_t len, uint64_t now)
 {
 	uint8_t out[UNREACHABLE_MAX_LEN];
-	struct vnet_hdr hdr = { 0 };
-	bool vnet = tun->features & TUN_VNET;
-	struct iovec iov[2] = {
-		{ .iov_base = &hdr, .iov_len = vnet ? sizeof(hdr) : 0 },
-		{ .iov_base = out },
-	};
 
 	/* A packet that must not be answered takes no token. */
 	if (!may_answer(packet, len) || is_broadcast(u, packet) ||
 	    !quota_allow(&u->quota, packet, len, now))
 		return;
-	iov[1].iov_len = unreachable_make(out, packet, len);
-	/* If it is not taken, the sender is not told: it asks again. */
-	if (tun->sys->writev(tun->fd, iov, 2) < 0)
-		return;
+	/* If the kernel does not take it, the sender is not told, and asks
+	 * again. */
+	(void)tun_write_packet(tun, out, unreachable_make(out, packet, len));
 }

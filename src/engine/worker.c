@@ -77,7 +77,7 @@ static void watch_family(struct worker *w, int family)
 static void watch_tun(struct worker *w)
 {
 	if (!w->tun_unwatched)
-		set_watch(w, w->out->tun->fd,
+		set_watch(w, tun_get_fd(w->out->tun),
 			  w->context.sock && !(w->failing & READY_OUT) ? EPOLLIN
 								       : 0);
 }
@@ -141,7 +141,7 @@ static void check_gone(struct worker *w)
 	if (!gone || w->tun_unwatched)
 		return;
 	w->tun_unwatched = true;
-	watch(w, EPOLL_CTL_DEL, w->out->tun->fd, 0);
+	watch(w, EPOLL_CTL_DEL, tun_get_fd(w->out->tun), 0);
 	lane_close(&w->out->lane);
 	thread_poke(w->gone_fd);
 }
@@ -259,7 +259,7 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 				    : READY_OUT;
 		if (read(w->poke_fd, &n, sizeof(n)) < 0)
 			return;
-	} else if (ev->data.fd == w->out->tun->fd) {
+	} else if (ev->data.fd == tun_get_fd(w->out->tun)) {
 		w->ready |= READY_OUT;
 		/* Told also while it is not watched for packets. */
 		if (ev->events & EPOLLERR)
@@ -341,7 +341,8 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 		/* Edge-triggered: if it cannot be read, epoll does not report
 		 * it again. */
 		err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN | EPOLLET);
-	return err < 0 ? err : watch(w, EPOLL_CTL_ADD, w->out->tun->fd, 0);
+	return err < 0 ? err
+		       : watch(w, EPOLL_CTL_ADD, tun_get_fd(w->out->tun), 0);
 }
 
 void worker_deinit(struct worker *w)

@@ -218,10 +218,8 @@ static void set_kinds(struct tun *tun, const struct tun_config *config,
 		return;
 	tun->kinds = MERGE_ALL;
 	/* What it would not hand out it cannot take either. */
-	if (!uso)
+	if (!uso || loses_merged_udp(tun->sys))
 		tun->kinds &= ~MERGE_UDP;
-	else if (loses_merged_udp(tun->sys))
-		tun->kinds &= ~MERGE_UDP | config->kinds_on;
 	tun->kinds &= ~config->kinds_off;
 }
 
@@ -555,7 +553,7 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 /**
  * tun_write() - write a batch
  * @tun:	device
- * @m:		batch made with @tun->kinds and @tun->features & TUN_VNET; on
+ * @m:		batch that tun_begin_merge() has emptied before it was filled; on
  *		TUN_E_AGAIN it keeps what is not written, for another call, else
  *		nothing is left in it
  *
@@ -583,4 +581,26 @@ int tun_write(struct tun *tun, struct merge *m)
 			return ret;
 	}
 	return 0;
+}
+
+/**
+ * tun_write_packet() - write one packet that is in no batch
+ * @tun:	device
+ * @packet:	IP packet with correct checksums
+ * @len:	its length
+ *
+ * Any thread, also beside the writing thread: nothing of @tun changes.
+ *
+ * Return: true if the kernel took it. If not, it is lost.
+ */
+bool tun_write_packet(const struct tun *tun, uint8_t *packet, size_t len)
+{
+	struct vnet_hdr hdr = { 0 };
+	bool vnet = tun->features & TUN_VNET;
+	struct iovec iov[2] = {
+		{ .iov_base = &hdr, .iov_len = vnet ? sizeof(hdr) : 0 },
+		{ .iov_base = packet, .iov_len = len },
+	};
+
+	return tun->sys->writev(tun->fd, iov, 2) >= 0;
 }

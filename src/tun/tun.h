@@ -47,7 +47,6 @@ enum tun_feature {
  * @txqlen:	transmit queue length to set, 0 to leave it
  * @features_off: features not to ask for
  * @kinds_off:	kinds not to merge, a set of MERGE_BIT()
- * @kinds_on:	kinds to merge even where the kernel is known to lose packets
  */
 struct tun_config {
 	const char *name;
@@ -55,7 +54,6 @@ struct tun_config {
 	unsigned int txqlen;
 	unsigned int features_off;
 	unsigned int kinds_off;
-	unsigned int kinds_on;
 };
 
 /**
@@ -78,8 +76,8 @@ struct tun_trial {
  * @name:	[I] interface name when opened
  * @mtu_err:	[I] why the MTU could not be set; 0: it was set, or none was
  *		wanted
- * @kinds:	[w] what tun_write() can merge, for merge_reset(); a kind that
- *		the kernel keeps refusing leaves the set
+ * @kinds:	[w] what tun_write() can merge; a kind that the kernel keeps
+ *		refusing leaves the set
  * @trials:	[w] by kind
  * @drops:	[r] bad frames read, by reason
  * @written:	[w] packets or super-packets written
@@ -104,6 +102,18 @@ struct tun {
 	uint64_t dropped;
 };
 
+/* tun_get_fd() - the descriptor, for epoll(7) only. Any thread. */
+static inline int tun_get_fd(const struct tun *tun)
+{
+	return tun->fd;
+}
+
+/* tun_begin_merge() - empty a batch, for tun_write(). Writing thread only. */
+static inline void tun_begin_merge(const struct tun *tun, struct merge *m)
+{
+	merge_reset(m, tun->kinds, tun->features & TUN_VNET);
+}
+
 /* See tun.c. */
 int tun_open(struct tun *tun, const struct tun_sys *sys,
 	     const struct tun_config *config);
@@ -113,6 +123,7 @@ void tun_close(struct tun *tun);
 int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	     struct vnet_frame *frame);
 int tun_write(struct tun *tun, struct merge *m);
+bool tun_write_packet(const struct tun *tun, uint8_t *packet, size_t len);
 int tun_get_name(const struct tun *tun, char name[IFNAMSIZ]);
 int tun_set_mtu(const struct tun *tun, unsigned int mtu);
 

@@ -27,9 +27,8 @@ static int make_tun(void **state)
 	ns = netns_new();
 	config = (struct tun_config){ .name = "wg0",
 				      .mtu = TUN_MTU_DEFAULT,
-				      .txqlen = 1000,
-				      .kinds_on = MERGE_ALL };
-	if (ns < 0 || tun_open(&tun, &tun_sys_linux, &config))
+				      .txqlen = 1000 };
+	if (ns < 0 || tun_open(&tun, pair_sys(), &config))
 		return -1;
 	return netns_ip("link set wg0 up") ||
 	       netns_add_address("wg0", "10.0.0.1/24");
@@ -206,7 +205,7 @@ static int write_one(void)
 		[22] = 10,   [25] = 2,	[26] = 10, [29] = 1,
 	};
 
-	merge_reset(pair_batch, tun.kinds, tun.features & TUN_VNET);
+	tun_begin_merge(&tun, pair_batch);
 	assert_int_equal(merge_add(pair_batch, bytes + 10, 28), 0);
 	return tun_write(&tun, pair_batch);
 }

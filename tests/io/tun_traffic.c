@@ -140,8 +140,7 @@ static struct tun_config default_config(void)
 {
 	return (struct tun_config){ .name = "tun%d",
 				    .mtu = PAIR_MTU,
-				    .txqlen = 1000,
-				    .kinds_on = MERGE_ALL };
+				    .txqlen = 1000 };
 }
 
 /* Each feature off, each kind off: what is on must show, what is off not. */
@@ -168,7 +167,7 @@ static void test_tcp(void **state)
 
 		config.features_off = rows[row].features_off;
 		config.kinds_off = rows[row].kinds_off;
-		pair_open(&tun_sys_linux, &config);
+		pair_open(pair_sys(), &config);
 		run_tcp(i & 1 ? AF_INET6 : AF_INET);
 		for (int e = 0; e < 2; e++) {
 			bool merges = ends[e].tun.written <
@@ -200,7 +199,7 @@ static void test_tcp_one_family_off(void **state)
 
 		config.features_off = off ? TUN_TSO6 : TUN_TSO4;
 		config.kinds_off = MERGE_BIT(off ? MERGE_TCP6 : MERGE_TCP4);
-		pair_open(&tun_sys_linux, &config);
+		pair_open(pair_sys(), &config);
 		run_tcp(off ? AF_INET6 : AF_INET);
 		assert_int_equal(ends[0].supers + ends[1].supers, 0);
 		assert_true(ends[0].tun.written >= ends[1].packets);
@@ -225,7 +224,7 @@ static ssize_t refusing_writev(int fd, const struct iovec *iov, int cnt)
 static void test_refused(void **state)
 {
 	struct tun_config config = default_config();
-	struct tun_sys sys = tun_sys_linux;
+	struct tun_sys sys = *pair_sys();
 	unsigned int kinds = kernel_kinds();
 
 	(void)state;
@@ -375,7 +374,7 @@ static void test_udp_trains(void **state)
 
 		config.features_off = rows[row].features_off;
 		config.kinds_off = rows[row].kinds_off;
-		pair_open(&tun_sys_linux, &config);
+		pair_open(pair_sys(), &config);
 		open_udp(i & 1 ? AF_INET6 : AF_INET, fds);
 		for (size_t k = 1; k <= 40; k++) {
 			/* 1 to 40 full ones and a shorter one. */
@@ -409,7 +408,7 @@ static void test_udp_order(void **state)
 	(void)state;
 	for (int family = AF_INET; family <= AF_INET6;
 	     family += AF_INET6 - AF_INET) {
-		pair_open(&tun_sys_linux, &config);
+		pair_open(pair_sys(), &config);
 		open_udp(family, fds);
 		close(fds[1]);
 		fds[1] = make_socket(1, family, SOCK_DGRAM);
@@ -442,7 +441,7 @@ static void test_udp_without_checksum(void **state)
 	size_t total = 0;
 
 	(void)state;
-	pair_open(&tun_sys_linux, &config);
+	pair_open(pair_sys(), &config);
 	open_udp(AF_INET, fds);
 	assert_int_equal(
 		setsockopt(fds[0], SOL_SOCKET, SO_NO_CHECK, &on, sizeof(on)),
@@ -477,7 +476,7 @@ static void test_tcp_ecn(void **state)
 		assert_int_equal(netns_set("ipv4/tcp_ecn", "1"), 0);
 	}
 	assert_int_equal(netns_enter(home), 0);
-	pair_open(&tun_sys_linux, &config);
+	pair_open(pair_sys(), &config);
 	run_tcp(AF_INET);
 	run_tcp(AF_INET6);
 	assert_int_equal(ends[0].tun.drops[VNET_DROP_TYPE], 0);

@@ -115,8 +115,7 @@ static const struct {
 		  { 10, SEND_DATA, 0, 15 },
 		  { 15, NOTHING, TIMERS_INITIATE | TIMERS_FORGET_SOURCE, 20 },
 		  { 15, SENT_INITIATION, 0, 20 },
-		  { 20, NOTHING,
-		    TIMERS_INITIATE | TIMERS_RETRY | TIMERS_FORGET_SOURCE, 25 },
+		  { 20, NOTHING, TIMERS_INITIATE | TIMERS_FORGET_SOURCE, 25 },
 	  } },
 	{ "an answer ends the wait",
 	  {
@@ -163,8 +162,7 @@ static const struct {
 		  { 0, SENT_INITIATION, 0, 5 },
 		  { 2, SENT_RESPONSE, 0, 5 },
 		  { 5, NOTHING, 0, 7 },
-		  { 7, NOTHING,
-		    TIMERS_INITIATE | TIMERS_RETRY | TIMERS_FORGET_SOURCE, 12 },
+		  { 7, NOTHING, TIMERS_INITIATE | TIMERS_FORGET_SOURCE, 12 },
 	  } },
 	{ "keys are wiped at 540 s",
 	  {

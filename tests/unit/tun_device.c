@@ -309,9 +309,6 @@ static void test_kernels_that_lose_merged_udp(void **state)
 		k.release = rows[i].release;
 		assert_int_equal(tun_open(&tun, &fake, &config), 0);
 		assert_int_equal(tun.kinds == MERGE_ALL, rows[i].merges);
-		config.kinds_on = MERGE_ALL;
-		assert_int_equal(tun_open(&tun, &fake, &config), 0);
-		assert_int_equal(tun.kinds, MERGE_ALL);
 	}
 }
 
@@ -476,7 +473,7 @@ static void fill(const struct tun *tun, int kind)
 			  .proto = kind & 2 ? IP_PROTO_UDP : IP_PROTO_TCP,
 			  .payload_len = 100 };
 
-	merge_reset(batch, tun->kinds, tun->features & TUN_VNET);
+	tun_begin_merge(tun, batch);
 	arena_used = 0;
 	for (unsigned int i = 0; i < 4; i++) {
 		s.id = (uint16_t)i;
@@ -502,6 +499,31 @@ static void test_write(void **state)
 	assert_int_equal(tun.written, 2);
 	assert_int_equal(tun_write(&tun, batch), 0);
 	assert_int_equal(k.writes, 2);
+}
+
+/* One packet goes beside the batches, and leaves no trace in the device. */
+static void test_write_packet(void **state)
+{
+	uint8_t packet[60] = { 0x45, [59] = 7 };
+
+	(void)state;
+	for (int vnet = 0; vnet < 2; vnet++) {
+		struct tun tun = open_default(), before;
+
+		if (!vnet)
+			tun.features &= ~(unsigned int)TUN_VNET;
+		before = tun;
+		k.writes = 0;
+		assert_true(tun_write_packet(&tun, packet, sizeof(packet)));
+		assert_int_equal(k.writes, 1);
+		assert_int_equal(k.write_len[0],
+				 (vnet ? 10 : 0) + sizeof(packet));
+		assert_int_equal(k.write_byte[0], 7);
+		k.write_errno[1] = EIO;
+		assert_false(tun_write_packet(&tun, packet, sizeof(packet)));
+		assert_int_equal(k.writes, 2);
+		assert_memory_equal(&tun, &before, sizeof(tun));
+	}
 }
 
 /* Nothing is lost nor reordered, and the second refusal ends the kind. */
@@ -633,6 +655,7 @@ int main(void)
 		cmocka_unit_test(test_given_fd),
 		cmocka_unit_test(test_read),
 		cmocka_unit_test(test_write),
+		cmocka_unit_test(test_write_packet),
 		cmocka_unit_test(test_merged_write_refused),
 		cmocka_unit_test(test_refusal_is_forgotten),
 		cmocka_unit_test(test_write_continues),

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* What is handed over to be freed: drained means that nothing is left. */
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/rcu.h"
+#include "tests/lib/check.h"
+
+enum {
+	LINKS = 5
+};
+
+/**
+ * struct item - something that readers could look at
+ * @head:	for rcu_free_later()
+ * @next:	handed over when this one is released, or NULL
+ * @delay_us:	how long its release takes
+ * @is_released: set by release()
+ */
+struct item {
+	struct rcu_head head;
+	struct item *next;
+	unsigned int delay_us;
+	_Atomic bool is_released;
+};
+
+static void release(struct rcu_head *head)
+{
+	struct item *item = container_of(head, struct item, head);
+
+	if (item->next)
+		rcu_free_later(&item->next->head, release);
+	/* Slow, so that a drain that returns early is seen to. */
+	usleep(item->delay_us);
+	atomic_store(&item->is_released, true);
+}
+
+static void drains_what_was_handed_over(void **state)
+{
+	static struct item items[100];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(items); i++)
+		rcu_free_later(&items[i].head, release);
+	rcu_drain();
+	for (size_t i = 0; i < ARRAY_LEN(items); i++)
+		assert_true(items[i].is_released);
+}
+
+/* Releasing one thing may hand over another: a peer, its index entries. */
+static void drains_what_releasing_handed_over(void **state)
+{
+	static struct item chain[LINKS];
+
+	(void)state;
+	for (size_t i = 0; i < LINKS; i++) {
+		chain[i].next = i + 1 < LINKS ? &chain[i + 1] : NULL;
+		chain[i].delay_us = 10000;
+	}
+	rcu_free_later(&chain[0].head, release);
+	rcu_drain();
+	for (size_t i = 0; i < LINKS; i++) {
+		print_message("# link %zu\n", i);
+		assert_true(chain[i].is_released);
+	}
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	rcu_register();
+	return rcu_start(NULL);
+}
+
+static int end(void **state)
+{
+	(void)state;
+	rcu_stop();
+	rcu_unregister();
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(drains_what_was_handed_over),
+		cmocka_unit_test(drains_what_releasing_handed_over),
+	};
+
+	return cmocka_run_group_tests(tests, begin, end);
+}

@@ -30,6 +30,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/ip.h"
 #include "base/list.h"
 #include "base/rcu.h"
 
@@ -38,11 +39,6 @@ enum {
 	ALLOWEDIPS_MAX_PREFIXES = 1 << 22,
 	/* The most that an insertion may add. */
 	ALLOWEDIPS_NODES_PER_PREFIX = 2,
-};
-
-enum ip_family {
-	IP_V4 = 4,
-	IP_V6 = 6,
 };
 
 /**

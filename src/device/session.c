@@ -4,69 +4,33 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/ip.h"
 
-enum {
-	IPV4_HEADER_LEN = 20,
-	IPV4_LENGTH_AT = 2,
-	IPV4_SOURCE_AT = 12,
-	IPV4_DESTINATION_AT = 16,
-	IPV6_HEADER_LEN = 40,
-	IPV6_LENGTH_AT = 4,
-	IPV6_SOURCE_AT = 8,
-	IPV6_DESTINATION_AT = 24,
-};
-
-/**
- * packet_family() - the family of a packet that has a whole header
- * @packet:	IP packet
- * @len:	its length
- *
- * Return: IP_V4, IP_V6, or 0.
- */
-static int packet_family(const uint8_t *packet, size_t len)
+/* The length that a whole IP header tells, headers included. */
+static size_t packet_total_len(const uint8_t *packet, unsigned int version)
 {
-	if (len >= IPV4_HEADER_LEN && packet[0] >> 4 == IP_V4)
-		return IP_V4;
-	if (len >= IPV6_HEADER_LEN && packet[0] >> 4 == IP_V6)
-		return IP_V6;
-	return 0;
-}
-
-/**
- * packet_total_len() - the length that an IP header tells
- * @packet:	packet whose packet_family() is @family
- * @family:	IP_V4 or IP_V6
- *
- * Return: the length, headers included.
- */
-static size_t packet_total_len(const uint8_t *packet, int family)
-{
-	struct be16 len;
-
-	if (family == IP_V4) {
-		memcpy(&len, packet + IPV4_LENGTH_AT, sizeof(len));
-		return be16_get(len);
-	}
-	memcpy(&len, packet + IPV6_LENGTH_AT, sizeof(len));
-	return (size_t)be16_get(len) + IPV6_HEADER_LEN;
+	if (version == IP_V4)
+		return be16_get(ipv4_view(packet)->total_len);
+	return (size_t)be16_get(ipv6_view(packet)->payload_len) +
+	       sizeof(struct ipv6_hdr);
 }
 
 struct peer *session_route(struct device *device, const uint8_t *packet,
 			   size_t len)
 {
-	int family = packet_family(packet, len);
+	unsigned int version = ip_identify(packet, len);
 	struct allowedips_owner *owner;
 	struct peer *peer = NULL;
 
-	if (!family)
+	if (!version)
 		return NULL;
 	rcu_enter();
-	if (family == IP_V4)
+	if (version == IP_V4)
 		owner = allowedips_lookup(&device->allowedips, IP_V4,
-					  packet + IPV4_DESTINATION_AT);
+					  ipv4_view(packet)->daddr);
 	else
 		owner = allowedips_lookup(&device->allowedips, IP_V6,
-					  packet + IPV6_DESTINATION_AT);
+					  ipv6_view(packet)->daddr);
 	if (owner) {
 		peer = container_of(owner, struct peer, allowedips);
 		if (!peer_get(peer))
@@ -179,24 +143,24 @@ enum drop_reason receive_run_begin(struct device *device, uint32_t receiver,
 /**
  * is_source_allowed() - may a packet with this source come from this peer?
  * @peer:	who sent it
- * @packet:	packet whose packet_family() is @family
- * @family:	IP_V4 or IP_V6
+ * @packet:	packet with a whole header
+ * @version:	of the packet
  *
  * Return: true if the longest prefix that covers the source is the peer's.
  */
 static bool is_source_allowed(const struct peer *peer, const uint8_t *packet,
-			      int family)
+			      unsigned int version)
 {
 	const struct allowedips *table = &peer->device->allowedips;
 	const struct allowedips_owner *owner;
 
 	rcu_enter();
-	if (family == IP_V4)
+	if (version == IP_V4)
 		owner = allowedips_lookup(table, IP_V4,
-					  packet + IPV4_SOURCE_AT);
+					  ipv4_view(packet)->saddr);
 	else
 		owner = allowedips_lookup(table, IP_V6,
-					  packet + IPV6_SOURCE_AT);
+					  ipv6_view(packet)->saddr);
 	rcu_leave();
 	return owner == &peer->allowedips;
 }
@@ -214,15 +178,16 @@ static enum drop_reason check_packet(const struct peer *peer,
 				     const uint8_t *packet, size_t len,
 				     size_t *packet_len)
 {
-	int family = packet_family(packet, len);
+	unsigned int version = ip_identify(packet, len);
 	size_t total;
 
-	if (!family)
+	if (!version)
 		return DROP_BAD_PACKET;
-	total = packet_total_len(packet, family);
-	if (total > len || (family == IP_V4 && total < IPV4_HEADER_LEN))
+	total = packet_total_len(packet, version);
+	if (total > len ||
+	    (version == IP_V4 && total < sizeof(struct ipv4_hdr)))
 		return DROP_BAD_PACKET;
-	if (!is_source_allowed(peer, packet, family))
+	if (!is_source_allowed(peer, packet, version))
 		return DROP_BAD_SOURCE;
 	*packet_len = total;
 	return DROP_NONE;

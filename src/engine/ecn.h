@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/bytes.h"
+#include "base/ip.h"
 
 enum {
 	ECN_NOT_ECT = 0,
@@ -22,8 +23,9 @@ enum {
 /* ecn_get() - the mark of an IP packet that has at least its fixed header */
 static inline uint8_t ecn_get(const uint8_t *packet)
 {
-	if (packet[0] >> 4 == 4)
-		return packet[1] & ECN_MASK;
+	if (ip_get_version(packet) == IP_V4)
+		return ipv4_view(packet)->tos & ECN_MASK;
+	/* The traffic class is between version and flow label. */
 	return packet[1] >> 4 & ECN_MASK;
 }
 
@@ -36,19 +38,17 @@ static inline uint8_t ecn_encapsulate(const uint8_t *packet)
 /* Change the mark of an IPv4 header and its checksum (RFC 1624, eqn. 3). */
 static inline void ecn_set_v4(uint8_t *packet, uint8_t ecn)
 {
-	uint16_t was = (uint16_t)(packet[0] << 8 | packet[1]);
-	struct be16 check;
+	struct ipv4_hdr *ip = (void *)packet;
+	uint16_t was = (uint16_t)(packet[0] << 8 | ip->tos);
 	uint32_t sum;
 
-	packet[1] = (uint8_t)((packet[1] & ~ECN_MASK) | ecn);
-	memcpy(&check, packet + 10, sizeof(check));
-	sum = (uint16_t)~be16_get(check);
+	ip->tos = (uint8_t)((ip->tos & ~ECN_MASK) | ecn);
+	sum = (uint16_t)~be16_get(ip->check);
 	sum += (uint16_t)~was;
-	sum += (uint32_t)(packet[0] << 8 | packet[1]);
+	sum += (uint32_t)(packet[0] << 8 | ip->tos);
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	check = be16_make((uint16_t)~sum);
-	memcpy(packet + 10, &check, sizeof(check));
+	ip->check = be16_make((uint16_t)~sum);
 }
 
 /**
@@ -75,7 +75,7 @@ static inline bool ecn_decapsulate(uint8_t *packet, uint8_t outer_tos)
 	}
 	if (ecn == inner)
 		return true;
-	if (packet[0] >> 4 == 4)
+	if (ip_get_version(packet) == IP_V4)
 		ecn_set_v4(packet, ecn);
 	else
 		packet[1] =

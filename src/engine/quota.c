@@ -17,17 +17,13 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
-#include "tun/ip.h"
+#include "base/ip.h"
 
 enum {
 	/* Source, protocol, port. */
 	KEY_MAX_LEN = 16 + 1 + 2,
 	/* An IPv6 source is its /64, but a socket has the whole address. */
 	PREFIX_LEN = 8,
-	PROTO_ICMP4 = 1,
-	PROTO_ICMP6 = 58,
-	/* Offset of an echo's identifier: behind type, code, checksum. */
-	ICMP_ID_AT = 4,
 	PORT_LEN = 2,
 };
 
@@ -88,19 +84,18 @@ static void take_token_of(struct quota *q, uint64_t hash,
 /* What tells one socket of a host from the others. Return: its length. */
 static size_t make_key(uint8_t key[KEY_MAX_LEN], const uint8_t *p, size_t len)
 {
-	bool v4 = p[0] >> 4 == 4;
-	size_t addr_len = v4 ? 4 : 16;
-	size_t off = v4 ? (size_t)(p[0] & 15) * 4 : sizeof(struct ipv6_hdr);
-	uint8_t proto = v4 ? p[offsetof(struct ipv4_hdr, proto)]
-			   : p[offsetof(struct ipv6_hdr, next_header)];
+	const struct ipv4_hdr *ip4 = ipv4_view(p);
+	const struct ipv6_hdr *ip6 = ipv6_view(p);
+	bool v4 = ip_get_version(p) == IP_V4;
+	size_t addr_len = v4 ? sizeof(ip4->saddr) : sizeof(ip6->saddr);
+	size_t off = v4 ? ipv4_hdr_len(ip4) : sizeof(*ip6);
+	uint8_t proto = v4 ? ip4->proto : ip6->next_header;
 
-	memcpy(key,
-	       p + (v4 ? offsetof(struct ipv4_hdr, saddr)
-		       : offsetof(struct ipv6_hdr, saddr)),
-	       addr_len);
+	memcpy(key, v4 ? ip4->saddr : ip6->saddr, addr_len);
 	key[addr_len] = proto;
-	if (proto == PROTO_ICMP4 || proto == PROTO_ICMP6)
-		off += ICMP_ID_AT;
+	/* The identifier of an echo takes the place of a port. */
+	if (proto == IP_PROTO_ICMP || proto == IP_PROTO_ICMPV6)
+		off += offsetof(struct icmp_hdr, rest);
 	memset(key + addr_len + 1, 0, PORT_LEN);
 	if (len >= off + PORT_LEN)
 		memcpy(key + addr_len + 1, p + off, PORT_LEN);
@@ -119,8 +114,8 @@ bool quota_allow(struct quota *q, const uint8_t *packet, size_t len,
 	uint8_t key[KEY_MAX_LEN];
 	size_t key_len = make_key(key, packet, len);
 	uint64_t socket = siphash(key, key_len, q->key);
-	uint64_t source =
-		siphash(key, packet[0] >> 4 == 4 ? 4 : PREFIX_LEN, q->key);
+	uint64_t source = siphash(
+		key, ip_get_version(packet) == IP_V4 ? 4 : PREFIX_LEN, q->key);
 
 	if (!has_token(&q->all, QUOTA_ALL, now) ||
 	    !has_token_of(q, source, QUOTA_SOURCE, now) ||

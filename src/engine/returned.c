@@ -29,10 +29,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/ip.h"
 #include "base/log.h"
 #include "device/own.h"
 #include "engine/endpoint.h"
-#include "tun/ip.h"
 
 enum {
 	IPV4_LEN = sizeof(struct ipv4_hdr),
@@ -64,15 +64,15 @@ struct outer {
 
 static bool parse4(struct outer *o, const uint8_t *p)
 {
-	struct be16 frag;
+	const struct ipv4_hdr *ip = ipv4_view(p);
+	uint16_t frag = be16_get(ip->frag);
 
-	memcpy(&frag, p + offsetof(struct ipv4_hdr, frag), sizeof(frag));
 	*o = (struct outer){
-		.udp_off = (size_t)(p[0] & 15) * 4,
-		.is_first = !(be16_get(frag) & IPV4_OFFSET),
-		.has_more = be16_get(frag) & IPV4_MF,
-		.id = p + offsetof(struct ipv4_hdr, id),
-		.id_len = sizeof(struct be16),
+		.udp_off = ipv4_hdr_len(ip),
+		.is_first = !(frag & IPV4_OFFSET),
+		.has_more = frag & IPV4_MF,
+		.id = (const void *)&ip->id,
+		.id_len = sizeof(ip->id),
 	};
 	return o->udp_off >= IPV4_LEN;
 }
@@ -82,7 +82,7 @@ static bool parse6(struct outer *o, const uint8_t *p, size_t len)
 	const uint8_t *fragment = p + IPV6_LEN;
 
 	*o = (struct outer){ .udp_off = IPV6_LEN, .is_first = true };
-	if (p[offsetof(struct ipv6_hdr, next_header)] == IP_PROTO_UDP)
+	if (ipv6_view(p)->next_header == IP_PROTO_UDP)
 		return true;
 	if (len < IPV6_LEN + FRAGMENT_LEN || fragment[0] != IP_PROTO_UDP)
 		return false;
@@ -100,13 +100,11 @@ static bool parse6(struct outer *o, const uint8_t *p, size_t len)
 /* Is the packet to the address of this endpoint? */
 static bool is_to(const struct ug_endpoint *ep, const uint8_t *p)
 {
-	if (p[0] >> 4 == 4)
+	if (ip_get_version(p) == IP_V4)
 		return ep->addr.any.sa_family == AF_INET &&
-		       !memcmp(p + offsetof(struct ipv4_hdr, daddr),
-			       &ep->addr.v4.sin_addr, 4);
+		       !memcmp(ipv4_view(p)->daddr, &ep->addr.v4.sin_addr, 4);
 	return ep->addr.any.sa_family == AF_INET6 &&
-	       !memcmp(p + offsetof(struct ipv6_hdr, daddr),
-		       &ep->addr.v6.sin6_addr, 16);
+	       !memcmp(ipv6_view(p)->daddr, &ep->addr.v6.sin6_addr, 16);
 }
 
 /* The ports are at the same place in both kinds of socket address. */
@@ -123,7 +121,7 @@ static bool is_port_of(const struct ug_endpoint *ep, const uint8_t *udp)
 static size_t make_key(uint8_t key[RETURNED_KEY_LEN], const struct outer *o,
 		       const uint8_t *p)
 {
-	bool v4 = p[0] >> 4 == 4;
+	bool v4 = ip_get_version(p) == IP_V4;
 	size_t off = v4 ? offsetof(struct ipv4_hdr, saddr)
 			: offsetof(struct ipv6_hdr, saddr);
 	size_t len = v4 ? 8 : 32;
@@ -194,7 +192,8 @@ bool returned_is_own(struct returned *r, struct peer *peer,
 	endpoint_from_device(&ep, dep);
 	if (!is_to(&ep, p))
 		return false;
-	if (!(p[0] >> 4 == 4 ? parse4(&o, p) : parse6(&o, p, frame->len)) ||
+	if (!(ip_get_version(p) == IP_V4 ? parse4(&o, p)
+					 : parse6(&o, p, frame->len)) ||
 	    o.udp_off > frame->len)
 		return false;
 	if (!o.is_first)

@@ -39,9 +39,11 @@ struct returned {
  */
 static inline bool returned_may_be(const uint8_t *packet)
 {
-	if (packet[0] >> 4 == 4)
-		return packet[9] == IP_PROTO_UDP;
-	return packet[6] == IP_PROTO_UDP || packet[6] == IP_PROTO_FRAGMENT;
+	uint8_t next = ipv6_view(packet)->next_header;
+
+	if (ip_get_version(packet) == IP_V4)
+		return ipv4_view(packet)->proto == IP_PROTO_UDP;
+	return next == IP_PROTO_UDP || next == IP_PROTO_FRAGMENT;
 }
 
 /**

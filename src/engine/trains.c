@@ -72,15 +72,15 @@ static uint64_t flow_of(uint64_t from, uint64_t to)
 /* IPv6 with extension headers, and fragments, are not looked at. */
 static bool read_tcp(const uint8_t *pkt, size_t len, struct tcp_facts *out)
 {
-	const struct ipv4_hdr *ip4 = (const void *)pkt;
-	const struct ipv6_hdr *ip6 = (const void *)pkt;
+	const struct ipv4_hdr *ip4 = ipv4_view(pkt);
+	const struct ipv6_hdr *ip6 = ipv6_view(pkt);
 	const uint8_t *from, *to;
 	size_t off, addr_len;
 
 	if (len < sizeof(*ip4) + sizeof(struct tcp_hdr))
 		return false;
-	if (pkt[0] >> 4 == 4) {
-		off = (size_t)(pkt[0] & 15) * 4;
+	if (ip_get_version(pkt) == IP_V4) {
+		off = ipv4_hdr_len(ip4);
 		if (ip4->proto != IP_PROTO_TCP || off < sizeof(*ip4) ||
 		    be16_get(ip4->frag) & (IPV4_MF | IPV4_OFFSET))
 			return false;
@@ -89,7 +89,8 @@ static bool read_tcp(const uint8_t *pkt, size_t len, struct tcp_facts *out)
 		addr_len = sizeof(ip4->saddr);
 	} else {
 		off = sizeof(*ip6);
-		if (pkt[0] >> 4 != 6 || ip6->next_header != IP_PROTO_TCP)
+		if (ip_get_version(pkt) != IP_V6 ||
+		    ip6->next_header != IP_PROTO_TCP)
 			return false;
 		from = ip6->saddr;
 		to = ip6->daddr;

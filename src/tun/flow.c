@@ -148,11 +148,11 @@ enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p)
 {
 	enum flow_verdict verdict;
 
-	switch (p->pkt[0] >> 4) {
-	case 4:
+	switch (ip_get_version(p->pkt)) {
+	case IP_V4:
 		verdict = judge_ipv4(p);
 		break;
-	case 6:
+	case IP_V6:
 		verdict = judge_ipv6(p);
 		break;
 	default:

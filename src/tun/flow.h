@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "tun/ip.h"
+#include "base/ip.h"
 
 /* What can merge; also what can be switched off, as a set of bits. */
 enum merge_kind {

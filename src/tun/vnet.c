@@ -54,13 +54,13 @@ static enum vnet_drop check_ip(const uint8_t *pkt, size_t len,
 
 	if (len == 0)
 		return VNET_DROP_SHORT;
-	frame->ip_version = pkt[0] >> 4;
+	frame->ip_version = (uint8_t)ip_get_version(pkt);
 	switch (frame->ip_version) {
-	case 4:
+	case IP_V4:
 		min = sizeof(struct ipv4_hdr);
 		max = IPV4_PACKET_MAX;
 		break;
-	case 6:
+	case IP_V6:
 		min = sizeof(struct ipv6_hdr);
 		max = IPV6_PACKET_MAX;
 		break;
@@ -112,7 +112,7 @@ static enum vnet_drop check_csum(const struct vnet_hdr *hdr,
 static enum vnet_drop find_l4_ipv4(const uint8_t *pkt, struct vnet_frame *frame)
 {
 	const struct ipv4_hdr *ip = (const void *)pkt;
-	size_t ihl = (size_t)(ip->version_ihl & 0xf) * 4;
+	size_t ihl = ipv4_hdr_len(ip);
 
 	if (ihl < sizeof(*ip))
 		return VNET_DROP_PROTO;

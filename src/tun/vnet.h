@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <linux/virtio_net.h>
 
-#include "tun/ip.h"
+#include "base/ip.h"
 
 /* Linux 6.2; older headers lack it. */
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4

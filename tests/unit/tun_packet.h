@@ -11,7 +11,7 @@
 
 #include "tests/lib/check.h"
 
-#include "tun/ip.h"
+#include "base/ip.h"
 
 /**
  * random_seed() - seed from TEST_SEED or the clock, and print the seed

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IP, TCP and UDP headers as they lie in a packet. Byte arrays throughout:
- * a packet that the kernel merged or that was decrypted in place may start at
- * any address.
+ * IP, ICMP, TCP and UDP headers as they lie in a packet. All members are byte
+ * arrays, because a packet that the kernel merged or that was decrypted in place
+ * may start at any address.
  */
-#ifndef TUN_IP_H
-#define TUN_IP_H
+#ifndef BASE_IP_H
+#define BASE_IP_H
 
 #include <assert.h>
 
@@ -15,13 +15,21 @@
 #define IPV4_PACKET_MAX 65535
 #define IPV6_PACKET_MAX (40 + 65535)
 
+/* The first four bits of a packet. */
+enum ip_family {
+	IP_V4 = 4,
+	IP_V6 = 6,
+};
+
 enum ip_proto {
 	IP_PROTO_HOPOPTS = 0,
+	IP_PROTO_ICMP = 1,
 	IP_PROTO_TCP = 6,
 	IP_PROTO_UDP = 17,
 	IP_PROTO_ROUTING = 43,
 	IP_PROTO_FRAGMENT = 44,
 	IP_PROTO_AH = 51,
+	IP_PROTO_ICMPV6 = 58,
 	IP_PROTO_DSTOPTS = 60,
 	IP_PROTO_MOBILITY = 135,
 	IP_PROTO_HIP = 139,
@@ -61,6 +69,15 @@ struct ipv6_hdr {
 };
 static_assert(sizeof(struct ipv6_hdr) == 40, "IPv6 header");
 
+/* ICMP and ICMPv6: the part that all their messages have. */
+struct icmp_hdr {
+	uint8_t type;
+	uint8_t code;
+	struct be16 check;
+	uint8_t rest[4]; /* of an echo: identifier and sequence number */
+};
+static_assert(sizeof(struct icmp_hdr) == 8, "ICMP header");
+
 enum tcp_flag {
 	TCP_FIN = 0x01,
 	TCP_SYN = 0x02,
@@ -93,6 +110,46 @@ struct udp_hdr {
 };
 static_assert(sizeof(struct udp_hdr) == 8, "UDP header");
 
+/* ip_get_version() - what a packet that is not empty claims to be */
+static inline unsigned int ip_get_version(const uint8_t *packet)
+{
+	return packet[0] >> 4;
+}
+
+/**
+ * ip_identify() - the version of a packet that has its whole fixed header
+ * @packet:	packet
+ * @len:	its length, which may be 0
+ *
+ * Return: IP_V4, IP_V6; 0: the packet is too short, or something else.
+ */
+static inline unsigned int ip_identify(const uint8_t *packet, size_t len)
+{
+	if (len >= sizeof(struct ipv4_hdr) && ip_get_version(packet) == IP_V4)
+		return IP_V4;
+	if (len >= sizeof(struct ipv6_hdr) && ip_get_version(packet) == IP_V6)
+		return IP_V6;
+	return 0;
+}
+
+/* ipv4_view() - a packet as IPv4; its fixed header must be there */
+static inline const struct ipv4_hdr *ipv4_view(const uint8_t *packet)
+{
+	return (const void *)packet;
+}
+
+/* ipv6_view() - a packet as IPv6; its fixed header must be there */
+static inline const struct ipv6_hdr *ipv6_view(const uint8_t *packet)
+{
+	return (const void *)packet;
+}
+
+/* ipv4_hdr_len() - length in bytes that the header claims, not checked: 0 to 60 */
+static inline size_t ipv4_hdr_len(const struct ipv4_hdr *ip)
+{
+	return (size_t)(ip->version_ihl & 15) * 4;
+}
+
 /**
  * tcp_hdr_len() - length in bytes that a TCP header claims, 0 to 60
  * @tcp:	the header, its first 13 bytes readable
@@ -104,4 +161,4 @@ static inline size_t tcp_hdr_len(const struct tcp_hdr *tcp)
 	return (size_t)(tcp->data_off >> 4) * 4;
 }
 
-#endif /* TUN_IP_H */
+#endif /* BASE_IP_H */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What ug_coalesce() makes of a window, to the length of every vector; as text, see
- * coalesce_world.h.
+ * udpgather_world.h.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
-#include "tests/unit/coalesce_world.h"
+#include "tests/unit/udpgather_world.h"
 
 static void few_datagrams(void **state)
 {

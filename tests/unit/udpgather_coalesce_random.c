@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
-#include "tests/unit/coalesce_world.h"
+#include "tests/unit/udpgather_world.h"
 
 struct model_message {
 	size_t dgrams[UG_MAX_SEGMENTS];

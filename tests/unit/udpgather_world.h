@@ -4,8 +4,8 @@
  * compared as text: a message is its vectors in brackets, then "/" and the
  * segment size if it has one: "[2,1]/2 [2]".
  */
-#ifndef TESTS_UNIT_COALESCE_WORLD_H
-#define TESTS_UNIT_COALESCE_WORLD_H
+#ifndef TESTS_UNIT_UDPGATHER_WORLD_H
+#define TESTS_UNIT_UDPGATHER_WORLD_H
 
 #include "udpgather/coalesce.h"
 
@@ -60,4 +60,4 @@ size_t segment_len(const struct msghdr *h);
 /* render() - coalesce the window, and write the result as text */
 const char *render(void);
 
-#endif /* TESTS_UNIT_COALESCE_WORLD_H */
+#endif /* TESTS_UNIT_UDPGATHER_WORLD_H */

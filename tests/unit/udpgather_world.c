@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/coalesce_world.h"
+#include "tests/unit/udpgather_world.h"
 
 #include <string.h>
 

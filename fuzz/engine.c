@@ -341,7 +341,7 @@ static void initiate(struct input *in, uint8_t how)
  */
 static void answer_session(struct input *in, uint8_t *msg, size_t len)
 {
-	const uint32_t n = world.handshaker.n;
+	const uint32_t n = world.handshaker.waiting.n;
 	const struct session *s;
 	bool is_live;
 
@@ -362,7 +362,7 @@ static void answer_session(struct input *in, uint8_t *msg, size_t len)
 	is_live = index_lookup_keypair(&world.device.index, s->our_idx);
 	rcu_leave();
 	handshaker_receive(&world.handshaker, msg, len, &from, world.now);
-	require(!is_live || world.handshaker.n == n);
+	require(!is_live || world.handshaker.waiting.n == n);
 }
 
 static void respond(struct input *in, uint8_t how)

@@ -334,7 +334,7 @@ void world_end(void)
 	world.datagrams.n = world.packets.n = 0;
 	world_run();
 	require(!world.out.peer && !world.out.flush);
-	require(!world.handshaker.n && !world.handshaker.n_init);
+	require(!world.handshaker.waiting.n && !world.handshaker.asked.n);
 	clear();
 	/* Do not run ahead of the thread that frees. */
 	if (++n_ends % 64 == 0)
@@ -350,7 +350,7 @@ void world_run(void)
 		require(i < 1000);
 		is_moving =
 			lane_run(&world.in.lane, &world.context) == LANE_BUSY;
-		while (world.handshaker.n || world.handshaker.n_init) {
+		while (world.handshaker.waiting.n || world.handshaker.asked.n) {
 			handshaker_round(&world.handshaker, world.sock,
 					 world.now);
 			is_moving = true;

@@ -37,11 +37,11 @@ enum {
 	/* If so many key agreements within a second came to nothing, there is
 	 * load, too. At 35 us each, they take 44 % of a core. Load delays each
 	 * newcomer by REKEY_TIMEOUT: see handshaker.h. */
-	AGREEMENTS_VAIN = 12500,
-	/* How long the load by AGREEMENTS_VAIN lasts, in seconds. Under load no
+	AGREEMENTS_FAILED = 12500,
+	/* How long the load by AGREEMENTS_FAILED lasts, in seconds. Under load no
 	 * key agreements are counted. With one second, a flood of 20,000
 	 * messages a second would still cause 7,700 key agreements a second. */
-	LOADED_BY_VAIN_S = 5,
+	LOADED_BY_FAILED_S = 5,
 	/* Above this only those whose source is no forged one. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,
 	/* Peers that wait for an initiation to be sent. */

@@ -2,9 +2,9 @@
 #include "engine/handshaker.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
+#include "base/counter.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "engine/endpoint.h"
@@ -15,11 +15,6 @@ enum {
 	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */
 	HANDSHAKE_TOS = 0x88,
 };
-
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
 
 /*
  * Send one message, to a peer or (NULL) to a stranger. It does not wait for a
@@ -84,19 +79,19 @@ static void fill_source(struct device_origin *origin,
 /*
  * A message came to nothing: it was forged or replayed, or came from a peer
  * that may not ask now. Count the key agreements that it may have cost: one for
- * an initiation, two for a response. AGREEMENTS_VAIN of them within a second
+ * an initiation, two for a response. AGREEMENTS_FAILED of them within a second
  * begin load.
  */
-static void note_vain(struct handshaker *h, const void *msg, size_t len,
-		      uint64_t now)
+static void note_failed(struct handshaker *h, const void *msg, size_t len,
+			uint64_t now)
 {
-	if (now >= h->vain_until) {
-		h->vain_until = now + NSEC_PER_SEC;
-		h->n_vain = 0;
+	if (now >= h->failed_until) {
+		h->failed_until = now + NSEC_PER_SEC;
+		h->n_failed = 0;
 	}
-	h->n_vain += message_check(msg, len) == MESSAGE_RESPONSE ? 2 : 1;
-	if (h->n_vain >= AGREEMENTS_VAIN)
-		h->loaded_until = now + LOADED_BY_VAIN_S * NSEC_PER_SEC;
+	h->n_failed += message_check(msg, len) == MESSAGE_RESPONSE ? 2 : 1;
+	if (h->n_failed >= AGREEMENTS_FAILED)
+		h->loaded_until = now + LOADED_BY_FAILED_S * NSEC_PER_SEC;
 }
 
 static void answer_message(struct handshaker *h, struct ug_socket *sock,
@@ -113,12 +108,12 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	reason = device_receive_handshake(h->device, m->bytes, m->len, &origin,
 					  now, now_realtime(), &answer);
 	if (reason != DROP_NONE)
-		count(&h->drops[reason]);
+		counter_add(&h->drops[reason], 1);
 	/* Nothing is counted under load: a sender with a cookie is limited by
 	 * its address, and must not be able to prolong the load for others by
 	 * cheap messages. */
 	if (reason != DROP_NONE && !origin.is_under_load)
-		note_vain(h, m->bytes, m->len, now);
+		note_failed(h, m->bytes, m->len, now);
 	if (answer.len &&
 	    send_message(h, sock, answer.peer, &origin.endpoint, answer.buf,
 			 answer.len) &&
@@ -133,14 +128,14 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 /* Under the mutex: the ring has changed. Partner: handshaker_receive(). */
 static void note_crowd(struct handshaker *h)
 {
-	atomic_store_explicit(&h->is_crowded, h->n >= HANDSHAKE_CROWDED,
+	atomic_store_explicit(&h->is_crowded, h->waiting.n >= HANDSHAKE_CROWDED,
 			      memory_order_relaxed);
 }
 
 /* Under the mutex: wait for something to do. Return: false to end. */
 static bool wait_for_work(struct handshaker *h)
 {
-	while (!h->n && !h->n_init && !h->is_poked && !h->is_stopped)
+	while (!h->waiting.n && !h->asked.n && !h->is_poked && !h->is_stopped)
 		pthread_cond_wait(&h->wake, &h->mutex);
 	h->is_poked = false;
 	return !h->is_stopped;
@@ -156,20 +151,15 @@ void handshaker_round(struct handshaker *h, struct ug_socket *sock,
 	pthread_mutex_lock(&h->mutex);
 	/* More are waiting than can be answered. For a second after that, too,
 	 * so that it does not flicker. */
-	if (h->n >= HANDSHAKE_LOADED)
+	if (h->waiting.n >= HANDSHAKE_LOADED)
 		h->loaded_until = now + NSEC_PER_SEC;
-	has_message = h->n > 0;
+	has_message = h->waiting.n > 0;
 	if (has_message) {
-		m = h->ring[h->first];
-		h->first = (h->first + 1) % HANDSHAKE_RING;
-		h->n--;
+		m = h->messages[ring_pop(&h->waiting)];
 		note_crowd(h);
 	}
-	if (h->n_init) {
-		peer = h->initiations[h->first_init];
-		h->first_init = (h->first_init + 1) % HANDSHAKE_INITIATIONS;
-		h->n_init--;
-	}
+	if (h->asked.n)
+		peer = h->initiations[ring_pop(&h->asked)];
 	pthread_mutex_unlock(&h->mutex);
 	if (has_message)
 		answer_message(h, sock, &m, now);
@@ -192,7 +182,8 @@ static void *handshaker_main(void *arg)
 
 		handshaker_round(h, sock, now_boottime());
 		pthread_mutex_lock(&h->mutex);
-		go_on = h->n || h->n_init ? !h->is_stopped : wait_for_work(h);
+		go_on = h->waiting.n || h->asked.n ? !h->is_stopped
+						   : wait_for_work(h);
 		pthread_mutex_unlock(&h->mutex);
 	}
 	sockets_leave(h->sockets, SOCKETS_HANDSHAKER);
@@ -207,13 +198,13 @@ static bool push_message(struct handshaker *h, const void *msg, size_t len,
 	uint32_t cap = is_proven ? HANDSHAKE_RING : HANDSHAKE_CROWDED;
 	struct handshake_message *m;
 
-	if (h->n >= cap)
+	if (h->waiting.n >= cap)
 		return false;
-	m = &h->ring[(h->first + h->n) % HANDSHAKE_RING];
+	m = &h->messages[ring_push(&h->waiting)];
 	m->from = *from;
 	m->len = (uint16_t)len;
 	memcpy(m->bytes, msg, len);
-	if (!h->n++)
+	if (h->waiting.n == 1)
 		pthread_cond_signal(&h->wake);
 	note_crowd(h);
 	return true;
@@ -243,18 +234,18 @@ void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
 	enum drop_reason reason;
 	bool is_taken;
 
-	count(&h->received);
+	counter_add(&h->received, 1);
 	reason = is_cookie ? device_take_cookie(h->device, msg, now)
 			   : screen(h, msg, len, from, now, &is_proven);
 	if (reason != DROP_NONE)
-		count(&h->drops[reason]);
+		counter_add(&h->drops[reason], 1);
 	if (is_cookie || reason != DROP_NONE)
 		return;
 	pthread_mutex_lock(&h->mutex);
 	is_taken = push_message(h, msg, len, from, is_proven);
 	pthread_mutex_unlock(&h->mutex);
 	if (!is_taken)
-		count(&h->overflows);
+		counter_add(&h->overflows, 1);
 }
 
 void handshaker_initiate(struct handshaker *h, struct peer *peer)
@@ -264,11 +255,8 @@ void handshaker_initiate(struct handshaker *h, struct peer *peer)
 	if (!peer_get(peer))
 		return;
 	pthread_mutex_lock(&h->mutex);
-	if (h->n_init < HANDSHAKE_INITIATIONS) {
-		uint32_t i =
-			(h->first_init + h->n_init++) % HANDSHAKE_INITIATIONS;
-
-		h->initiations[i] = peer;
+	if (!ring_is_full(&h->asked)) {
+		h->initiations[ring_push(&h->asked)] = peer;
 		taken = true;
 		pthread_cond_signal(&h->wake);
 	}
@@ -292,9 +280,11 @@ int handshaker_init(struct handshaker *h, struct device *device,
 	h->sockets = sockets;
 	pthread_mutex_init(&h->mutex, NULL);
 	pthread_cond_init(&h->wake, NULL);
-	h->ring = calloc(HANDSHAKE_RING, sizeof(*h->ring));
+	ring_init(&h->waiting, HANDSHAKE_RING);
+	ring_init(&h->asked, HANDSHAKE_INITIATIONS);
+	h->messages = calloc(HANDSHAKE_RING, sizeof(*h->messages));
 	h->initiations = calloc(HANDSHAKE_INITIATIONS, sizeof(*h->initiations));
-	if (!h->ring || !h->initiations || ug_batch_new(&h->batch, 1) < 0) {
+	if (!h->messages || !h->initiations || ug_batch_new(&h->batch, 1) < 0) {
 		handshaker_deinit(h);
 		return -ENOMEM;
 	}
@@ -304,13 +294,11 @@ int handshaker_init(struct handshaker *h, struct device *device,
 
 void handshaker_deinit(struct handshaker *h)
 {
-	for (; h->initiations && h->n_init; h->n_init--) {
-		peer_put(h->initiations[h->first_init]);
-		h->first_init = (h->first_init + 1) % HANDSHAKE_INITIATIONS;
-	}
+	while (h->asked.n)
+		peer_put(h->initiations[ring_pop(&h->asked)]);
 	ug_batch_free(h->batch);
 	free(h->initiations);
-	free(h->ring);
+	free(h->messages);
 	pthread_cond_destroy(&h->wake);
 	pthread_mutex_destroy(&h->mutex);
 }

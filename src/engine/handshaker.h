@@ -32,6 +32,7 @@
 
 #include <pthread.h>
 
+#include "base/ring.h"
 #include "device/handshake.h"
 #include "engine/bounds.h"
 #include "engine/sockets.h"
@@ -50,20 +51,19 @@ struct handshake_message {
  * @batch:	[h] for ug_send()
  * @mutex:	of what follows
  * @wake:	something to do
- * @ring:	[m] messages
- * @first:	[m] the oldest
- * @n:		[m] how many
- * @initiations: [m] ring of peers to send an initiation to, with references
- * @first_init:	[m] the oldest
- * @n_init:	[m] how many
- * @is_crowded:	[a] written under @mutex: @n is at HANDSHAKE_CROWDED or above
+ * @messages:	[m] HANDSHAKE_RING places
+ * @waiting:	[m] which of them are in use
+ * @initiations: [m] peers to send an initiation to, with references
+ * @asked:	[m] which of them are in use
+ * @is_crowded:	[a] written under @mutex: HANDSHAKE_CROWDED messages or more are
+ *		waiting
  * @is_poked:	[m] go once round the loop
  * @is_stopped:	[m] end
  * @thread:	[I]
  * @loaded_until: [h] we are under load until then
- * @n_vain:	[h] key agreements that came to nothing, in the second that ends
- *		at @vain_until
- * @vain_until:	[h] end of the second in which @n_vain is counted
+ * @n_failed:	[h] key agreements that came to nothing, in the second that ends
+ *		at @failed_until
+ * @failed_until:	[h] end of the second in which @n_failed is counted
  * @received:	[a] messages that came
  * @overflows:	[a] messages that did not fit the ring
  * @drops:	[a] messages that were dropped, by reason
@@ -76,19 +76,17 @@ struct handshaker {
 	struct ug_batch *batch;
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
-	struct handshake_message *ring;
-	uint32_t first;
-	uint32_t n;
+	struct handshake_message *messages;
+	struct ring waiting;
 	struct peer **initiations;
-	uint32_t first_init;
-	uint32_t n_init;
+	struct ring asked;
 	_Atomic bool is_crowded;
 	bool is_poked;
 	bool is_stopped;
 	pthread_t thread;
 	uint64_t loaded_until;
-	uint32_t n_vain;
-	uint64_t vain_until;
+	uint32_t n_failed;
+	uint64_t failed_until;
 	_Atomic uint64_t received;
 	_Atomic uint64_t overflows;
 	_Atomic uint64_t drops[DROP_REASONS];

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counter.h"
 #include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
@@ -61,11 +62,6 @@ struct slot {
 	struct merge merge;
 };
 
-static void count(_Atomic uint64_t *counter)
-{
-	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
 /* ------------------------------------------------------------------ take */
 
 /* The run that a message belongs to, or NULL if its keypair is not known. */
@@ -80,7 +76,7 @@ static struct run *find_run(struct inbound_lane *il, struct slot *slot,
 	run = &slot->runs[slot->n_runs];
 	reason = receive_run_begin(il->device, receiver, now, &run->receive);
 	if (reason != DROP_NONE) {
-		count(&il->drops[reason]);
+		counter_add(&il->drops[reason], 1);
 		return NULL;
 	}
 	run->receiver = receiver;
@@ -146,7 +142,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 			break;
 		case MESSAGE_INVALID:
 		default:
-			count(&il->drops[DROP_BAD_MESSAGE]);
+			counter_add(&il->drops[DROP_BAD_MESSAGE], 1);
 		}
 	}
 	return true;
@@ -195,7 +191,7 @@ static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
 		    size_t len, uint8_t tos)
 {
 	if (!ecn_decapsulate(packet, tos)) {
-		count(&il->congested);
+		counter_add(&il->congested, 1);
 		return;
 	}
 	if (merge_add(&slot->merge, packet, len) == MERGE_E_FULL) {
@@ -238,7 +234,7 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 						  msg->text, msg->len, &from,
 						  &len);
 		if (reason != DROP_NONE) {
-			count(&il->drops[reason]);
+			counter_add(&il->drops[reason], 1);
 		} else if (len) {
 			if (is_wanted(attention, run, i))
 				trains_saw(il->trains, run->receive.peer,
@@ -277,22 +273,15 @@ static void release(void *slot_arg)
 	ug_receiver_release(slot->rcv);
 }
 
-static const struct lane_ops ops = {
-	.take = take,
-	.work = work,
-	.commit = commit,
-	.release = release,
-};
-
-static void slot_free(struct slot *slot)
+static void slot_free(void *arg)
 {
-	if (!slot)
-		return;
+	struct slot *slot = arg;
+
 	ug_receiver_free(slot->rcv);
 	free(slot);
 }
 
-static struct slot *slot_new(void)
+static void *slot_new(void)
 {
 	struct slot *slot = calloc(1, sizeof(*slot));
 
@@ -306,31 +295,27 @@ static struct slot *slot_new(void)
 	return slot;
 }
 
+static const struct lane_ops ops = {
+	.take = take,
+	.work = work,
+	.commit = commit,
+	.release = release,
+	.slot_new = slot_new,
+	.slot_free = slot_free,
+};
+
 int inbound_lane_init(struct inbound_lane *il, struct device *device,
 		      struct tun_writer *writer, struct handshaker *handshaker,
 		      int family, unsigned int n_slots)
 {
-	void *slots[LANE_SLOTS_MAX] = { NULL };
-	bool ok = true;
-
 	il->device = device;
 	il->writer = writer;
 	il->handshaker = handshaker;
 	il->family = family;
-	for (unsigned int i = 0; i < n_slots; i++) {
-		slots[i] = slot_new();
-		ok = ok && slots[i];
-	}
-	lane_init(&il->lane, &ops, il, slots, n_slots);
-	if (ok)
-		return 0;
-	inbound_lane_deinit(il);
-	return -ENOMEM;
+	return lane_new(&il->lane, &ops, il, n_slots);
 }
 
 void inbound_lane_deinit(struct inbound_lane *il)
 {
-	for (unsigned int i = 0; i < il->lane.n_slots; i++)
-		slot_free(il->lane.slots[i]);
-	il->lane.n_slots = 0;
+	lane_free(&il->lane);
 }

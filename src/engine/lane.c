@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/lane.h"
 
+#include <errno.h>
+
 #include "base/assert.h"
 
 void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
@@ -16,6 +18,32 @@ void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
 	for (unsigned int i = 0; i < n; i++)
 		lane->slots[i] = slots[i];
 	atomic_init(&lane->free, (UINT32_C(1) << n) - 1);
+}
+
+int lane_new(struct lane *lane, const struct lane_ops *ops, void *arg,
+	     unsigned int n)
+{
+	void *slots[LANE_SLOTS_MAX] = { NULL };
+	bool is_missing = false;
+
+	INVARIANT(n <= LANE_SLOTS_MAX);
+	for (unsigned int i = 0; i < n; i++) {
+		slots[i] = ops->slot_new();
+		is_missing |= !slots[i];
+	}
+	lane_init(lane, ops, arg, slots, n);
+	if (!is_missing)
+		return 0;
+	lane_free(lane);
+	return -ENOMEM;
+}
+
+void lane_free(struct lane *lane)
+{
+	for (unsigned int i = 0; i < lane->n_slots; i++)
+		if (lane->slots[i])
+			lane->ops->slot_free(lane->slots[i]);
+	lane->n_slots = 0;
 }
 
 static struct lane_ticket *ticket(struct lane *lane, uint32_t number)

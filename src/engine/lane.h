@@ -49,6 +49,8 @@ enum lane_result {
  * @commit:	hand a slot's result on
  * @release:	for lane_release(): give back memory that a slot at rest does
  *		not need
+ * @slot_new:	for lane_new(): a slot at rest, or NULL if there is no memory
+ * @slot_free:	for lane_free()
  *
  * @context is what belongs to the calling thread.
  */
@@ -57,6 +59,8 @@ struct lane_ops {
 	void (*work)(void *arg, void *slot, void *context);
 	void (*commit)(void *arg, void *slot, void *context);
 	void (*release)(void *slot);
+	void *(*slot_new)(void);
+	void (*slot_free)(void *slot);
 };
 
 /**
@@ -111,6 +115,21 @@ struct lane {
  */
 void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
 	       void *const *slots, unsigned int n);
+
+/**
+ * lane_new() - an empty lane with slots of its own
+ * @lane:	caller's storage
+ * @ops:	borrowed
+ * @arg:	for @ops
+ * @n:		slots, 1 to LANE_SLOTS_MAX
+ *
+ * Return: 0; -ENOMEM: nothing is left.
+ */
+int lane_new(struct lane *lane, const struct lane_ops *ops, void *arg,
+	     unsigned int n);
+
+/* lane_free() - free the slots of lane_new(); no thread uses the lane */
+void lane_free(struct lane *lane);
 
 /**
  * lane_run() - take a batch, work on it, commit what is ready

@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/counter.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "engine/ecn.h"
@@ -35,8 +36,6 @@
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
-	/* Behind a packet: padding to 16, and the tag. */
-	TAIL_LEN = 15 + AEAD_TAG_LEN,
 	READ_CAP = 65536,
 };
 
@@ -98,12 +97,14 @@ struct slot {
 	const struct trains_note *offer;
 };
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 /* -------------------------------------------------------------- requests */
+
+/* Under the mutex: the ring has changed. */
+static void note_requests(struct outbound_requests *r)
+{
+	/* Partners: outbound_has_work(), pop_request(). */
+	atomic_store_explicit(&r->n, r->ring.n, memory_order_release);
+}
 
 bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 		      bool keepalive)
@@ -114,13 +115,10 @@ bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 	if (!peer_get(peer))
 		return true;
 	pthread_mutex_lock(&r->mutex);
-	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
-
-	if (n < OUTBOUND_REQUESTS) {
-		r->ring[(r->first + n) % OUTBOUND_REQUESTS] =
+	if (!ring_is_full(&r->ring)) {
+		r->places[ring_push(&r->ring)] =
 			(struct outbound_request){ peer, keepalive };
-		/* Partner: outbound_has_work(), pop_request(). */
-		atomic_store_explicit(&r->n, n + 1, memory_order_release);
+		note_requests(r);
 		taken = true;
 	}
 	pthread_mutex_unlock(&r->mutex);
@@ -134,16 +132,13 @@ static bool pop_request(struct outbound_lane *ol, struct outbound_request *out)
 	struct outbound_requests *r = &ol->requests;
 	bool taken = false;
 
-	/* Partner: outbound_request(). Usually there is none. */
+	/* Partner: note_requests(). Usually there is none. */
 	if (!atomic_load_explicit(&r->n, memory_order_acquire))
 		return false;
 	pthread_mutex_lock(&r->mutex);
-	uint32_t n = atomic_load_explicit(&r->n, memory_order_relaxed);
-
-	if (n) {
-		*out = r->ring[r->first];
-		r->first = (r->first + 1) % OUTBOUND_REQUESTS;
-		atomic_store_explicit(&r->n, n - 1, memory_order_release);
+	if (r->ring.n) {
+		*out = r->places[ring_pop(&r->ring)];
+		note_requests(r);
 		taken = true;
 	}
 	pthread_mutex_unlock(&r->mutex);
@@ -167,7 +162,7 @@ static bool has_room(const struct slot *slot, size_t len)
 	const struct segment_slab *slab = &slot->slab;
 
 	return slab->segs_cnt < slab->segs_cap &&
-	       HEADER_LEN + len + TAIL_LEN <= slab->cap - slab->used;
+	       HEADER_LEN + len + MESSAGE_DATA_TAIL <= slab->cap - slab->used;
 }
 
 /* Draw the counters of the open run. What gets none is dropped. */
@@ -189,7 +184,7 @@ static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 		slot->n_runs++;
 	}
 	/* Only the last run can be short: the counters are used up. */
-	count(&ol->stats.no_counters, n - run->n);
+	counter_add(&ol->stats.no_counters, n - run->n);
 	slot->slab.segs_cnt = slot->first + run->n;
 	slot->first = slot->slab.segs_cnt;
 	if (run->n < n)
@@ -242,7 +237,7 @@ static void add_keepalive(struct outbound_lane *ol, struct slot *slot,
 	slab->segs[slab->segs_cnt++] = (struct segment){
 		.data = slab->base + slab->used + HEADER_LEN,
 	};
-	slab->used += HEADER_LEN + TAIL_LEN;
+	slab->used += HEADER_LEN + MESSAGE_DATA_TAIL;
 }
 
 /* Keep the packet in the read buffer until the peer has a session. */
@@ -253,7 +248,7 @@ static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 	size_t n_dropped = 0;
 	int r = session_stage(peer, frame, TUN_HEADROOM + len, now, &n_dropped);
 
-	count(&ol->stats.staged_drops, n_dropped);
+	counter_add(&ol->stats.staged_drops, n_dropped);
 	if (r == DEVICE_E_FLUSH)
 		outbound_request(ol, peer, false);
 	else
@@ -279,7 +274,7 @@ static void begin_packet(struct outbound_lane *ol, struct peer *peer,
 static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
 		   _Atomic uint64_t *counter, uint64_t now)
 {
-	count(counter, 1);
+	counter_add(counter, 1);
 	unreachable_send(&ol->unreachable, ol->tun, packet_of(ol), frame->len,
 			 now);
 }
@@ -301,7 +296,7 @@ static void take_packet(struct outbound_lane *ol,
 	} else if (returned_may_be(packet_of(ol)) &&
 		   returned_is_own(&ol->returned, peer, &ep, packet_of(ol),
 				   frame, now)) {
-		count(&ol->stats.returned, 1);
+		counter_add(&ol->stats.returned, 1);
 	} else if (!staged_is_empty(&peer->staged)) {
 		/* Behind those that wait already. */
 		stage(ol, peer, frame->len, now);
@@ -334,7 +329,7 @@ static bool read_packet(struct outbound_lane *ol, uint64_t now)
 		take_packet(ol, &frame, now);
 		return true;
 	case TUN_E_DROP:
-		count(&ol->stats.bad_frames, 1);
+		counter_add(&ol->stats.bad_frames, 1);
 		return true;
 	case TUN_E_GONE:
 		/* Partner: the worker, which tells the control thread. */
@@ -509,9 +504,9 @@ static void settle(struct outbound_lane *ol, struct slot *slot)
 		if (slot->status[i] == UG_SENT) {
 			run->sent_len += slot->dgrams[i].iov->iov_len;
 		} else if (slot->status[i] == UG_UNSENT) {
-			count(&ol->stats.full_drops, 1);
+			counter_add(&ol->stats.full_drops, 1);
 		} else {
-			count(&ol->stats.send_errors, 1);
+			counter_add(&ol->stats.send_errors, 1);
 			log_limited(&limit, "cannot send to %s: %s",
 				    thread_peer_name(run->send.peer),
 				    strerror(-slot->status[i]));
@@ -633,13 +628,7 @@ static void commit(void *arg, void *slot_arg, void *context)
 
 /* ----------------------------------------------------------- life */
 
-static const struct lane_ops ops = {
-	.take = take,
-	.work = work,
-	.commit = commit,
-};
-
-static struct slot *slot_new(void)
+static void *slot_new(void)
 {
 	struct slot *slot = calloc(1, sizeof(*slot));
 
@@ -649,7 +638,7 @@ static struct slot *slot_new(void)
 		.base = malloc(OUTBOUND_SLAB_LEN),
 		.cap = OUTBOUND_SLAB_LEN,
 		.headroom = HEADER_LEN,
-		.tailroom = TAIL_LEN,
+		.tailroom = MESSAGE_DATA_TAIL,
 		.segs = slot->segs,
 		.segs_cap = OUTBOUND_MESSAGES,
 	};
@@ -660,10 +649,10 @@ static struct slot *slot_new(void)
 	return slot;
 }
 
-static void slot_free(struct slot *slot)
+static void slot_free(void *arg)
 {
-	if (!slot)
-		return;
+	struct slot *slot = arg;
+
 	for (unsigned int r = 0; r < slot->n_runs; r++)
 		send_run_end(&slot->runs[r].send, slot->runs[r].sent_len, false,
 			     now_boottime());
@@ -671,26 +660,28 @@ static void slot_free(struct slot *slot)
 	free(slot);
 }
 
+static const struct lane_ops ops = {
+	.take = take,
+	.work = work,
+	.commit = commit,
+	.slot_new = slot_new,
+	.slot_free = slot_free,
+};
+
 int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 		       struct tun *tun, unsigned int n_slots)
 {
-	void *slots[LANE_SLOTS_MAX] = { NULL };
-	bool ok = true;
-
 	ol->device = device;
 	ol->tun = tun;
 	quota_init(&ol->unreachable.quota, device->hash_key);
 	atomic_init(&ol->mtu, TUN_MTU_DEFAULT);
 	pthread_mutex_init(&ol->requests.mutex, NULL);
-	ol->requests.ring =
-		calloc(OUTBOUND_REQUESTS, sizeof(*ol->requests.ring));
+	ring_init(&ol->requests.ring, OUTBOUND_REQUESTS);
+	ol->requests.places =
+		calloc(OUTBOUND_REQUESTS, sizeof(*ol->requests.places));
 	ol->read_buf = malloc(TUN_HEADROOM + READ_CAP);
-	for (unsigned int i = 0; i < n_slots; i++) {
-		slots[i] = slot_new();
-		ok = ok && slots[i];
-	}
-	lane_init(&ol->lane, &ops, ol, slots, n_slots);
-	if (!ok || !ol->requests.ring || !ol->read_buf ||
+	if (lane_new(&ol->lane, &ops, ol, n_slots) < 0 ||
+	    !ol->requests.places || !ol->read_buf ||
 	    trains_init(&ol->trains) < 0 ||
 	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
 		outbound_lane_deinit(ol);
@@ -707,11 +698,10 @@ void outbound_lane_deinit(struct outbound_lane *ol)
 		peer_put(request.peer);
 	peer_put(ol->peer);
 	peer_put(ol->flush);
-	for (unsigned int i = 0; i < ol->lane.n_slots; i++)
-		slot_free(ol->lane.slots[i]);
+	lane_free(&ol->lane);
 	ug_batch_free(ol->batch);
 	trains_deinit(&ol->trains);
 	free(ol->read_buf);
-	free(ol->requests.ring);
+	free(ol->requests.places);
 	pthread_mutex_destroy(&ol->requests.mutex);
 }

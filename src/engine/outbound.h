@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "base/ring.h"
 #include "crypto/aead.h"
 #include "device/session.h"
 #include "engine/bounds.h"
@@ -29,14 +30,14 @@ struct outbound_request {
 /**
  * struct outbound_requests - a ring of them
  * @mutex:	of the rest
- * @ring:	each with a reference of its peer
- * @first:	the oldest
- * @n:		how many
+ * @places:	each with a reference of its peer
+ * @ring:	which places are in use
+ * @n:		[a] how many
  */
 struct outbound_requests {
 	pthread_mutex_t mutex;
-	struct outbound_request *ring;
-	uint32_t first;
+	struct outbound_request *places;
+	struct ring ring;
 	_Atomic uint32_t n;
 };
 

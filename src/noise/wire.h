@@ -74,6 +74,8 @@ static_assert(_Alignof(struct message_initiation) == 1 &&
 enum message_len {
 	/* The length of a data message without its padded text. */
 	MESSAGE_DATA_OVERHEAD = 16 + NOISE_AUTHTAG_LEN,
+	/* Bytes behind a packet that its message may need: padding, tag. */
+	MESSAGE_DATA_TAIL = MESSAGE_PADDING - 1 + NOISE_AUTHTAG_LEN,
 	/* The shortest valid message is a keepalive: no text at all. */
 	MESSAGE_MIN_LEN = MESSAGE_DATA_OVERHEAD,
 	/* The longest message of the handshake. */

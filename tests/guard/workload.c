@@ -26,7 +26,6 @@
 enum {
 	MTU = 1420,
 	HEADER_LEN = sizeof(struct message_data),
-	TAIL_LEN = 15 + AEAD_TAG_LEN,
 	SLAB_LEN = 256 << 10,
 	MAX_PACKETS = 128,
 	SMALL_PACKETS = 64,
@@ -373,7 +372,7 @@ int main(void)
 		.base = malloc(SLAB_LEN),
 		.cap = SLAB_LEN,
 		.headroom = HEADER_LEN,
-		.tailroom = TAIL_LEN,
+		.tailroom = MESSAGE_DATA_TAIL,
 		.segs = w.segs,
 		.segs_cap = MAX_PACKETS,
 	};

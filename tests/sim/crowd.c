@@ -23,7 +23,7 @@ enum {
 	FLOOD = 50 * 1000
 };
 
-#define LOADED_NS SIM_SEC(LOADED_BY_VAIN_S)
+#define LOADED_NS SIM_SEC(LOADED_BY_FAILED_S)
 
 static uint64_t seed;
 
@@ -133,9 +133,9 @@ static bool is_last(const struct handshaker *h, const void *msg, size_t len)
 {
 	const struct handshake_message *m;
 
-	if (!h->n)
+	if (!h->waiting.n)
 		return false;
-	m = &h->ring[(h->first + h->n - 1) % HANDSHAKE_RING];
+	m = &h->messages[ring_last(&h->waiting)];
 	return m->len == len && !memcmp(m->bytes, msg, len);
 }
 
@@ -150,11 +150,11 @@ static void test_wrong_mac1_takes_no_place(void **state)
 		make_false(crowd->world, false, &msg);
 		receive(crowd, &msg, sizeof(msg), (uint32_t)i);
 	}
-	assert_int_equal(h->n, 0);
+	assert_int_equal(h->waiting.n, 0);
 	assert_int_equal(h->drops[DROP_FORGED], FLOOD);
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 1);
-	assert_int_equal(h->n, 1);
+	assert_int_equal(h->waiting.n, 1);
 	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
 	crowd_free(crowd);
 }
@@ -182,7 +182,7 @@ static void test_answers_to_nothing_take_no_place(void **state)
 		receive(crowd, &response, sizeof(response), (uint32_t)i);
 	}
 	cookie_maker_deinit(&maker);
-	assert_int_equal(h->n, 0);
+	assert_int_equal(h->waiting.n, 0);
 	assert_int_equal(h->drops[DROP_NO_INDEX], FLOOD);
 	crowd_free(crowd);
 }
@@ -245,10 +245,10 @@ static void test_index_of_a_session_takes_no_place(void **state)
 		make_response(world, idx, &response);
 		receive(crowd, &response, sizeof(response), (uint32_t)i);
 	}
-	assert_int_equal(h->n, 0);
+	assert_int_equal(h->waiting.n, 0);
 	assert_int_equal(h->drops[DROP_FORGED], FLOOD / 10);
 	assert_int_equal(h->drops[DROP_NO_INDEX], FLOOD / 10);
-	assert_int_equal(h->n_vain, 0);
+	assert_int_equal(h->n_failed, 0);
 	crowd_free(crowd);
 }
 
@@ -274,7 +274,7 @@ static void test_index_of_an_initiation(void **state)
 		make_response(world, idx, &response);
 		receive(crowd, &response, sizeof(response), (uint32_t)i);
 	}
-	assert_int_equal(h->n, HANDSHAKE_CROWDED);
+	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED);
 	for (uint32_t i = 0; i < HANDSHAKE_CROWDED; i++)
 		handshaker_round(h, NULL, now);
 	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
@@ -338,14 +338,14 @@ static void test_a_cookie_has_a_place(void **state)
 			scribble(world, msg.macs.mac2, sizeof(msg.macs.mac2));
 		receive(crowd, &msg, sizeof(msg), (uint32_t)i);
 	}
-	assert_int_equal(h->n, HANDSHAKE_CROWDED);
+	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED);
 	assert_true(HANDSHAKE_CROWDED >= HANDSHAKE_LOADED);
 	assert_int_equal(h->overflows, FLOOD - HANDSHAKE_CROWDED);
 
 	/* Without the cookie the peer fares as they do. */
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, addr);
-	assert_int_equal(h->n, HANDSHAKE_CROWDED);
+	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED);
 
 	/* It gets one, and has a place. */
 	memcpy(origin.source, &addr, sizeof(addr));
@@ -363,11 +363,11 @@ static void test_a_cookie_has_a_place(void **state)
 	world->is_cut = false;
 	assert_int_equal(crowd->last.len, sizeof(msg));
 	receive(crowd, crowd->last.bytes, crowd->last.len, addr);
-	assert_int_equal(h->n, HANDSHAKE_CROWDED + 1);
+	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED + 1);
 	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
 	/* From its own address only. */
 	receive(crowd, crowd->last.bytes, crowd->last.len, addr + 1);
-	assert_int_equal(h->n, HANDSHAKE_CROWDED + 1);
+	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED + 1);
 	crowd_free(crowd);
 }
 
@@ -379,7 +379,7 @@ static void answer_false(struct crowd *crowd, uint64_t now)
 	make_false(crowd->world, true, &msg);
 	receive(crowd, &msg, sizeof(msg), 1);
 	handshaker_round(&crowd->handshaker, NULL, now);
-	assert_int_equal(crowd->handshaker.n, 0);
+	assert_int_equal(crowd->handshaker.waiting.n, 0);
 }
 
 /* Each is answered at once, so the ring stays empty: its price counts, too. */
@@ -388,28 +388,28 @@ static void test_what_comes_to_nothing_is_load(void **state)
 	struct crowd *crowd = crowd_new(seed + 5);
 	struct handshaker *h = &crowd->handshaker;
 	uint64_t now = crowd->world->now;
-	const uint64_t step = NSEC_PER_SEC / (AGREEMENTS_VAIN - 1);
+	const uint64_t step = NSEC_PER_SEC / (AGREEMENTS_FAILED - 1);
 
 	(void)state;
 	/* One less in any second: no cookie is asked for. */
-	for (size_t i = 0; i < 2 * AGREEMENTS_VAIN; i++, now += step + 1)
+	for (size_t i = 0; i < 2 * AGREEMENTS_FAILED; i++, now += step + 1)
 		answer_false(crowd, now);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
 
 	now += NSEC_PER_SEC;
-	for (size_t i = 0; i < 2 * AGREEMENTS_VAIN; i++)
+	for (size_t i = 0; i < 2 * AGREEMENTS_FAILED; i++)
 		answer_false(crowd, now);
-	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_FAILED);
 
 	/* One who asks beside them gets a cookie; and is taken later. */
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
 	handshaker_round(h, NULL, now + LOADED_NS - 1);
-	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN + 1);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_FAILED + 1);
 	assert_null(world_peer(crowd->world, 0, 1)->keypairs.next);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
 	handshaker_round(h, NULL, now + LOADED_NS);
-	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_VAIN + 1);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_FAILED + 1);
 	assert_non_null(world_peer(crowd->world, 0, 1)->keypairs.next);
 	crowd_free(crowd);
 }
@@ -432,7 +432,7 @@ static void test_load_does_not_feed_itself(void **state)
 	struct message_cookie reply;
 
 	(void)state;
-	for (size_t i = 0; i < AGREEMENTS_VAIN; i++)
+	for (size_t i = 0; i < AGREEMENTS_FAILED; i++)
 		answer_false(crowd, now);
 	assert_int_equal(h->loaded_until, now + LOADED_NS);
 
@@ -447,12 +447,12 @@ static void test_load_does_not_feed_itself(void **state)
 	assert_true(cookie_maker_consume_reply(&maker, &reply, now));
 	cookie_maker_add_macs(&maker, &msg, sizeof(msg), now);
 	cookie_maker_deinit(&maker);
-	for (size_t i = 1; i <= 2 * AGREEMENTS_VAIN; i++) {
+	for (size_t i = 1; i <= 2 * AGREEMENTS_FAILED; i++) {
 		receive(crowd, &msg, sizeof(msg), addr);
 		handshaker_round(h, NULL, now + i);
 	}
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
-	assert_true(h->drops[DROP_RATE_LIMIT] > AGREEMENTS_VAIN);
+	assert_true(h->drops[DROP_RATE_LIMIT] > AGREEMENTS_FAILED);
 	assert_int_equal(h->loaded_until, now + LOADED_NS);
 	crowd_free(crowd);
 }
@@ -476,7 +476,7 @@ static void test_an_answer_has_a_place(void **state)
 	world_run(world, world->delay_ns + SIM_MSEC(1));
 	assert_int_equal(crowd->last.len, sizeof(struct message_response));
 	receive(crowd, crowd->last.bytes, crowd->last.len, 1);
-	assert_int_equal(h->n, HANDSHAKE_CROWDED + 1);
+	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED + 1);
 	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
 	crowd_free(crowd);
 }

@@ -3,6 +3,7 @@
  * The lane with a source that counts and a sink that checks: what goes in comes
  * out, in order, once, whoever works on it, also when it is closed under way.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -99,8 +100,12 @@ static void fake_release(void *slot)
 	b->n_released++;
 }
 
-static const struct lane_ops ops = { fake_take, fake_work, fake_commit,
-				     fake_release };
+static const struct lane_ops ops = {
+	.take = fake_take,
+	.work = fake_work,
+	.commit = fake_commit,
+	.release = fake_release,
+};
 
 static void begin(struct fixture *f, uint32_t to_take)
 {
@@ -218,12 +223,55 @@ static void several_threads(void **state)
 	}
 }
 
+/* Slots that were made and not freed, and how many may still be made. */
+static unsigned int n_slots, slots_left;
+
+static void *counted_new(void)
+{
+	if (!slots_left)
+		return NULL;
+	slots_left--;
+	n_slots++;
+	return test_malloc(1);
+}
+
+static void counted_free(void *slot)
+{
+	n_slots--;
+	test_free(slot);
+}
+
+/* A lane has all its slots, or none. */
+static void making_slots(void **state)
+{
+	static const struct lane_ops counted = {
+		.slot_new = counted_new,
+		.slot_free = counted_free,
+	};
+	struct lane lane;
+
+	(void)state;
+	for (unsigned int can = 0; can <= SLOTS; can++) {
+		bool is_enough = can == SLOTS;
+
+		slots_left = can;
+		assert_int_equal(lane_new(&lane, &counted, NULL, SLOTS),
+				 is_enough ? 0 : -ENOMEM);
+		assert_int_equal(n_slots, is_enough ? SLOTS : 0);
+	}
+	lane_free(&lane);
+	assert_int_equal(n_slots, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_thread),	   cmocka_unit_test(closing),
-		cmocka_unit_test(wrapping),	   cmocka_unit_test(releasing),
+		cmocka_unit_test(one_thread),
+		cmocka_unit_test(closing),
+		cmocka_unit_test(wrapping),
+		cmocka_unit_test(releasing),
 		cmocka_unit_test(several_threads),
+		cmocka_unit_test(making_slots),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

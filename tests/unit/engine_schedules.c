@@ -248,8 +248,12 @@ static void counting_release(void *slot)
 	REQUIRE(!b->in_use);
 }
 
-static const struct lane_ops ops = { counting_take, counting_work,
-				     counting_commit, counting_release };
+static const struct lane_ops ops = {
+	.take = counting_take,
+	.work = counting_work,
+	.commit = counting_commit,
+	.release = counting_release,
+};
 
 /* Every thread comes round a few times, and then for the last time. */
 static void *thread_main(void *arg)

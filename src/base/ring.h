@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A ring of fixed size: first in, first out, in an array of the caller's. The
+ * ring says which place of the array is next; what the places hold is the
+ * caller's business, and so is the lock.
+ */
+#ifndef BASE_RING_H
+#define BASE_RING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+
+/**
+ * struct ring - which places of an array are in use
+ * @cap:	how many places there are
+ * @first:	the place that was filled first
+ * @n:		how many places are in use
+ */
+struct ring {
+	uint32_t cap;
+	uint32_t first;
+	uint32_t n;
+};
+
+/* ring_init() - no place of an array of @cap is in use */
+static inline void ring_init(struct ring *ring, uint32_t cap)
+{
+	*ring = (struct ring){ .cap = cap };
+}
+
+static inline bool ring_is_full(const struct ring *ring)
+{
+	return ring->n == ring->cap;
+}
+
+/* ring_push() - use one more place; not if full. Return: which it is. */
+static inline uint32_t ring_push(struct ring *ring)
+{
+	INVARIANT(ring->n < ring->cap);
+	return (uint32_t)(((uint64_t)ring->first + ring->n++) % ring->cap);
+}
+
+/*
+ * ring_pop() - the place that was filled first is free now; not if there is
+ * none. Return: which it is. It may be read until the next ring_push().
+ */
+static inline uint32_t ring_pop(struct ring *ring)
+{
+	uint32_t place = ring->first;
+
+	INVARIANT(ring->n > 0);
+	ring->first = place + 1 == ring->cap ? 0 : place + 1;
+	ring->n--;
+	return place;
+}
+
+/* ring_last() - the place that was filled last; not if there is none */
+static inline uint32_t ring_last(const struct ring *ring)
+{
+	INVARIANT(ring->n > 0);
+	return (uint32_t)(((uint64_t)ring->first + ring->n - 1) % ring->cap);
+}
+
+#endif /* BASE_RING_H */

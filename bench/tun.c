@@ -115,7 +115,7 @@ static unsigned int run_merge(void)
 		merge_add(batch, segs[i].data, segs[i].len);
 	while ((n = merge_peek(batch, &iov)) != 0) {
 		/* Undo it, so that the next round finds the same packets. */
-		if (merge_split(batch) == MERGE_NONE)
+		if (merge_undo(batch) == MERGE_NONE)
 			abort();
 		merge_discard(batch);
 		cnt += n;

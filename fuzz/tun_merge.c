@@ -217,7 +217,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		size_t total = 0;
 
 		/* Now and then the kernel refuses. */
-		if (data[0] & 1 && merge_split(m) != MERGE_NONE)
+		if (data[0] & 1 && merge_undo(m) != MERGE_NONE)
 			continue;
 		for (unsigned int i = 0; i < cnt; i++) {
 			memcpy(flat + total, iov[i].iov_base, iov[i].iov_len);

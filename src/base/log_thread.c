@@ -144,7 +144,7 @@ bool log_thread_put(int fd, const char *line, size_t len)
 }
 
 /* Take the oldest record. Under the mutex. */
-static void pop(struct job *job)
+static void pop_job(struct job *job)
 {
 	unsigned char head[HEAD_LEN];
 
@@ -189,7 +189,7 @@ static bool find_job(struct job *job)
 		queue.is_full = false;
 		return find_loss(job);
 	}
-	pop(job);
+	pop_job(job);
 	stream = stream_of(job->fd);
 	if (stream->is_failing)
 		job->n_told = stream->n_lost;

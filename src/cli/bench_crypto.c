@@ -89,7 +89,7 @@ static uint64_t cpu_now(void)
 	return now_read(CLOCK_THREAD_CPUTIME_ID);
 }
 
-static void prepare(struct bench *b, uint32_t len)
+static void prepare_messages(struct bench *b, uint32_t len)
 {
 	for (size_t i = 0; i < BATCH; i++)
 		b->msgs[i] = (struct aead_msg){
@@ -172,7 +172,7 @@ static int measure(struct bench *b, int rounds)
 		if (round && now_read(CLOCK_MONOTONIC) - start > TIME_LIMIT_NS)
 			break;
 		for (size_t s = 0; s < SIZES; s++) {
-			prepare(b, sizes[s]);
+			prepare_messages(b, sizes[s]);
 			for (int c = 0; c < AEAD_CHOICES && err == 0; c++)
 				if (b->aead[c])
 					err = time_modes(b, b->aead[c],

@@ -99,7 +99,7 @@ const char *options_get_usage(void)
 	return usage;
 }
 
-static int fail(struct options *options, const char *what, const char *token)
+static int refuse(struct options *options, const char *what, const char *token)
 {
 	snprintf(options->error, sizeof(options->error), "%s: %s", what, token);
 	return OPTIONS_E_USAGE;
@@ -129,7 +129,8 @@ static int take_workers(struct options *options, const char *text)
 	unsigned long n = strtoul(text, &end, 10);
 
 	if (!isdigit((unsigned char)*text) || *end || !n || n > WORKERS_MAX)
-		return fail(options, "not a number of workers (1 to 8)", text);
+		return refuse(options, "not a number of workers (1 to 8)",
+			      text);
 	options->n_workers = (unsigned int)n;
 	return 0;
 }
@@ -169,12 +170,12 @@ static int take_option(struct options *options, int c)
 	case LONG_AEAD:
 		if (aead_find_choice(&options->aead, optarg))
 			return 0;
-		return fail(options, "--aead: no such backend", optarg);
+		return refuse(options, "--aead: no such backend", optarg);
 	case LONG_BENCH_CRYPTO:
 		options->bench_is_csv = optarg && !strcmp(optarg, "csv");
 		if (!optarg || options->bench_is_csv)
 			return OPTIONS_E_BENCH_CRYPTO;
-		return fail(options, "--bench-crypto: no such form", optarg);
+		return refuse(options, "--bench-crypto: no such form", optarg);
 	case LONG_WORKERS:
 		return take_workers(options, optarg);
 	case LONG_EAGER:
@@ -194,8 +195,8 @@ static int fail_option(struct options *options, char **argv)
 	 * code. */
 	if (optopt > ' ' && optopt < LONG_VERSION &&
 	    strncmp(argv[optind - 1], "--", 2) != 0)
-		return fail(options, "no such option", letter);
-	return fail(options, "no such option", argv[optind - 1]);
+		return refuse(options, "no such option", letter);
+	return refuse(options, "no such option", argv[optind - 1]);
 }
 
 static void restart_getopt(void)
@@ -212,7 +213,7 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	restart_getopt();
 	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
 		if (c == ':')
-			return fail(options, "no value", argv[optind - 1]);
+			return refuse(options, "no value", argv[optind - 1]);
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
@@ -220,15 +221,15 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 			return rc;
 	}
 	if (optind == argc)
-		return fail(options, "missing", "NAME");
+		return refuse(options, "missing", "NAME");
 	if (argc - optind > 1)
-		return fail(options, "one NAME only", argv[optind + 1]);
+		return refuse(options, "one NAME only", argv[optind + 1]);
 	options->name = argv[optind];
 	if (!strcmp(options->name, "help"))
 		return OPTIONS_E_HELP;
 	if (!is_name(options->name))
-		return fail(options, "not a name for an interface",
-			    options->name);
+		return refuse(options, "not a name for an interface",
+			      options->name);
 	return 0;
 }
 
@@ -255,10 +256,10 @@ static int take_words(struct options *options, int argc, char **argv)
 	restart_getopt();
 	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
 		if (c == ':')
-			return fail(options, "no value", argv[optind - 1]);
+			return refuse(options, "no value", argv[optind - 1]);
 		if (!is_for_variable(c))
-			return fail(options, "for the command line only",
-				    argv[optind - 1]);
+			return refuse(options, "for the command line only",
+				      argv[optind - 1]);
 		rc = take_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
@@ -266,7 +267,7 @@ static int take_words(struct options *options, int argc, char **argv)
 			return rc;
 	}
 	if (optind < argc)
-		return fail(options, "not an option", argv[optind]);
+		return refuse(options, "not an option", argv[optind]);
 	return 0;
 }
 
@@ -288,7 +289,7 @@ static int parse_variable(struct options *options)
 	if (!len)
 		return 0;
 	if (len >= sizeof(words))
-		return fail(options, options_variable, "too long");
+		return refuse(options, options_variable, "too long");
 	memcpy(words, text, len + 1);
 	for (char *word; (word = strtok_r(rest, " \t\n", &rest));)
 		argv[argc++] = word;
@@ -297,7 +298,7 @@ static int parse_variable(struct options *options)
 		return 0;
 	memcpy(error, options->error, sizeof(error) - 1);
 	error[sizeof(error) - 1] = 0;
-	return fail(options, options_variable, error);
+	return refuse(options, options_variable, error);
 }
 
 /* Read a descriptor from a variable, unless that is missing or empty. */
@@ -312,8 +313,8 @@ static int parse_fd(struct options *options, int *fd, const char *variable)
 	errno = 0;
 	value = strtol(text, &end, 10);
 	if (errno || *end || !isdigit((unsigned char)*text) || value > INT_MAX)
-		return fail(options, variable,
-			    strchr(text, ',') ? "one queue only" : text);
+		return refuse(options, variable,
+			      strchr(text, ',') ? "one queue only" : text);
 	*fd = (int)value;
 	return 0;
 }

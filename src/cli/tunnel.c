@@ -233,7 +233,7 @@ static int check_descriptors(struct tunnel *t)
 }
 
 /* Start the threads, and seal the process. On failure some threads may run. */
-static int start(struct tunnel *t, const struct options *options)
+static int start_and_seal(struct tunnel *t, const struct options *options)
 {
 	int err;
 
@@ -286,7 +286,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = open_server(tunnel, options);
 	if (err < 0)
 		goto err_free_engine;
-	err = start(tunnel, options);
+	err = start_and_seal(tunnel, options);
 	if (err < 0)
 		goto err_close_server;
 	log_event("%s is ready", tunnel->tun.name);

@@ -402,13 +402,13 @@ static struct peer *spare_take(struct change *change,
 }
 
 /**
- * prepare() - take all the memory that applying can need
+ * prepare_change() - take all the memory that applying can need
  * @config:	list
  * @change:	change
  *
- * Return: 0; -ENOMEM; -ENOSPC. What was taken is given back by unprepare().
+ * Return: 0; -ENOMEM; -ENOSPC. What was taken is given back by drop_leftovers().
  */
-static int prepare(const struct config *config, struct change *change)
+static int prepare_change(const struct config *config, struct change *change)
 {
 	struct allowedips *table = &change->device->allowedips;
 	int err;
@@ -422,10 +422,10 @@ static int prepare(const struct config *config, struct change *change)
 }
 
 /**
- * unprepare() - give back what prepare() took and applying did not need
+ * drop_leftovers() - give back what prepare_change() took and applying did not need
  * @change:	change
  */
-static void unprepare(struct change *change)
+static void drop_leftovers(struct change *change)
 {
 	allowedips_unreserve(&change->device->allowedips);
 	spare_free(change);
@@ -657,7 +657,7 @@ int config_apply(const struct config *config, struct device *device,
 	int err;
 
 	list_init(&change.spare);
-	err = prepare(config, &change);
+	err = prepare_change(config, &change);
 	if (!err)
 		err = change_sockets(config, device);
 	if (!err) {
@@ -667,7 +667,7 @@ int config_apply(const struct config *config, struct device *device,
 		allowedips_settle(&device->allowedips);
 		device->generation++;
 	}
-	unprepare(&change);
+	drop_leftovers(&change);
 	if (n_before >= n_items(device) + MANY_REMOVED)
 		memory_trim_later();
 	return err;

@@ -496,12 +496,12 @@ static void zero_keys(struct peer *peer, uint64_t now)
 }
 
 /**
- * act() - do what the timers of a peer say
+ * act_on_timers() - do what the timers of a peer say
  * @peer:	peer
  * @actions:	combination of enum timers_action
  * @now:	the present
  */
-static void act(struct peer *peer, unsigned int actions, uint64_t now)
+static void act_on_timers(struct peer *peer, unsigned int actions, uint64_t now)
 {
 	struct device *device = peer->device;
 
@@ -537,7 +537,7 @@ static void look_at(struct device *device, struct peer *peer, uint64_t now)
 	verdict = timers_check(&peer->timers, now, random);
 	schedule_set(&device->schedule, &peer->due, verdict.next_ns);
 	if (verdict.actions)
-		act(peer, verdict.actions, now);
+		act_on_timers(peer, verdict.actions, now);
 }
 
 uint64_t device_tick(struct device *device, uint64_t now)

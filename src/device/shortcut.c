@@ -145,7 +145,7 @@ static bool is_leaf(const struct allowedips_node *n)
 }
 
 /**
- * fill() - write the slots that an edge of the trie is about
+ * fill_slots() - write the slots that an edge of the trie is about
  * @f:		what is being written
  * @first:	first slot whose bits lead along the edge
  * @end:	end of these slots
@@ -155,8 +155,9 @@ static bool is_leaf(const struct allowedips_node *n)
  * A leaf for which all of its bits lead into one slot is not visited by a
  * look-up: the slot says all that it would.
  */
-static void fill(const struct filling *f, size_t first, size_t end,
-		 struct allowedips_owner *owner, struct allowedips_node *n)
+static void fill_slots(const struct filling *f, size_t first, size_t end,
+		       struct allowedips_owner *owner,
+		       struct allowedips_node *n)
 {
 	unsigned int depth = f->base + f->shortcut->n_bits;
 	size_t n_covered, from, half;
@@ -184,8 +185,8 @@ static void fill(const struct filling *f, size_t first, size_t end,
 		return;
 	}
 	half = from + n_covered / 2;
-	fill(f, from, half, owner, n->child[0]);
-	fill(f, half, from + n_covered, owner, n->child[1]);
+	fill_slots(f, from, half, owner, n->child[0]);
+	fill_slots(f, half, from + n_covered, owner, n->child[1]);
 }
 
 /**
@@ -197,8 +198,8 @@ static void fill_below(const struct allowedips_node *n, const struct filling *f)
 {
 	size_t n_slots = (size_t)1 << f->shortcut->n_bits;
 
-	fill(f, 0, n_slots / 2, NULL, n->child[0]);
-	fill(f, n_slots / 2, n_slots, NULL, n->child[1]);
+	fill_slots(f, 0, n_slots / 2, NULL, n->child[0]);
+	fill_slots(f, n_slots / 2, n_slots, NULL, n->child[1]);
 }
 
 /**

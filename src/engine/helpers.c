@@ -143,7 +143,7 @@ static bool may_stay(struct helpers *helpers, struct usage *u)
 }
 
 /* Work until there is nothing to do, or no processor to do it with. */
-static void work(struct helper *helper)
+static void run_until_idle(struct helper *helper)
 {
 	struct helpers *helpers = helper->helpers;
 	unsigned int idle = 0;
@@ -174,7 +174,7 @@ static void *helper_main(void *arg)
 
 	thread_begin("helper");
 	while (await_call(helpers)) {
-		work(helper);
+		run_until_idle(helper);
 		if (!helpers->are_always_awake)
 			atomic_fetch_sub_explicit(&helpers->n_awake, 1,
 						  memory_order_relaxed);

@@ -494,7 +494,7 @@ static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 }
 
 /* Account for each datagram: some were not sent, or there are several runs. */
-static void settle(struct outbound_lane *ol, struct slot *slot)
+static void count_results(struct outbound_lane *ol, struct slot *slot)
 {
 	static struct log_limit limit;
 
@@ -610,7 +610,7 @@ static void commit(void *arg, void *slot_arg, void *context)
 		size_t sent = send_batch(ol, slot, ctx->sock);
 
 		if (sent < slot->n_dgrams || slot->n_runs > 1)
-			settle(ol, slot);
+			count_results(ol, slot);
 		else
 			for (unsigned int i = 0; i < slot->n_dgrams; i++)
 				slot->runs[0].sent_len += slot->iov[i].iov_len;

@@ -45,7 +45,8 @@ static int watch(const struct worker *w, int op, int fd, uint32_t events)
 
 /*
  * Watch for these events from now on. What cannot be watched for now (it takes
- * kernel memory) is tried again by look(): without it the lane would be dead.
+ * kernel memory) is tried again by poll_events(): without it the lane would be
+ * dead.
  */
 static void set_watch(struct worker *w, int fd, uint32_t events)
 {
@@ -206,7 +207,7 @@ static void release_memory(struct worker *w)
 }
 
 /* Look which descriptors are ready; sleep if no lane has work left. */
-static int look(struct worker *w, struct epoll_event *events)
+static int poll_events(struct worker *w, struct epoll_event *events)
 {
 	int timeout = w->idle_since ? RELEASE_AFTER_MS : -1;
 
@@ -281,7 +282,7 @@ static void *worker_main(void *arg)
 		int n;
 
 		enter_sockets(w);
-		n = look(w, events);
+		n = poll_events(w, events);
 		for (int i = 0; i < n; i++)
 			handle_event(w, &events[i]);
 		if (!w->ready) {

@@ -46,7 +46,7 @@
  */
 static atomic_uint n_filtered, n_unfiltered;
 
-static int fail(struct isolate *isolate, int err, const char *what)
+static int explain(struct isolate *isolate, int err, const char *what)
 {
 	snprintf(isolate->why, sizeof(isolate->why), "%s: %s", what,
 		 strerror(-err));
@@ -140,12 +140,12 @@ static int set_capabilities(struct isolate *isolate, bool has_file)
 	int err = caps_get(0, &permitted);
 
 	if (err < 0)
-		return fail(isolate, err, "cannot read capabilities");
+		return explain(isolate, err, "cannot read capabilities");
 	isolate->keep = permitted & KEEP;
 	if (!has_file)
 		isolate->keep &= ~CAPS_BIT(CAP_DAC_OVERRIDE);
 	err = caps_set(isolate->keep);
-	return err < 0 ? fail(isolate, err, "cannot drop capabilities") : 0;
+	return err < 0 ? explain(isolate, err, "cannot drop capabilities") : 0;
 }
 
 /* Does the errno mean that descriptors or memory ran out? Then the kernel has
@@ -172,7 +172,7 @@ static int close_off(struct isolate *isolate, const char *directory)
 	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	err = landlock_restrict(directory);
 	if (is_shortage(err))
-		return fail(isolate, err, "cannot enter Landlock");
+		return explain(isolate, err, "cannot enter Landlock");
 	if (err < 0)
 		miss(isolate, "no Landlock", err);
 	else
@@ -225,7 +225,7 @@ static int check_threads(struct isolate *isolate)
 		return 0;
 	err = caps_check_threads(dir, &tid, &n);
 	if (err < 0)
-		return fail(isolate, err, "cannot look at the threads");
+		return explain(isolate, err, "cannot look at the threads");
 	/* A sanitizer has threads of its own, which do not call
 	 * isolate_thread(). */
 	if (IS_SANITIZED)
@@ -253,7 +253,7 @@ static int filter_self(struct isolate *isolate)
 	const atomic_uint *others = err < 0 ? &n_filtered : &n_unfiltered;
 
 	if (atomic_load_explicit(others, memory_order_relaxed))
-		return fail(isolate, -ESRCH, "cannot filter all threads");
+		return explain(isolate, -ESRCH, "cannot filter all threads");
 	if (err < 0)
 		miss(isolate, "no filter of system calls", err);
 	return 0;

@@ -200,7 +200,8 @@ static int forbid_others(scmp_filter_ctx ctx, uint32_t architecture)
 				seccomp_syscall_resolve_name("socketcall"), 0);
 }
 
-static int fill(scmp_filter_ctx ctx, uint32_t architecture, enum thread thread)
+static int add_rules(scmp_filter_ctx ctx, uint32_t architecture,
+		     enum thread thread)
 {
 	int err = choose_architecture(ctx, architecture);
 
@@ -424,7 +425,7 @@ static int print_filter(uint32_t architecture, size_t thread)
 
 	if (!ctx)
 		return -ENOMEM;
-	err = fill(ctx, architecture, threads[thread].bit);
+	err = add_rules(ctx, architecture, threads[thread].bit);
 	if (err == 0)
 		err = export_program(ctx, architecture, &program);
 	if (err == 0)

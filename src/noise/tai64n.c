@@ -42,7 +42,7 @@ bool tai64n_is_newer(const struct tai64n *a, const struct tai64n *b)
 }
 
 /* The timestamp one step later. */
-static struct tai64n step(const struct tai64n *t)
+static struct tai64n next_timestamp(const struct tai64n *t)
 {
 	struct be64 high;
 	struct be32 low;
@@ -63,7 +63,7 @@ struct tai64n tai64n_advance(struct tai64n *last, uint64_t realtime_ns)
 	struct tai64n t = tai64n_from_realtime(realtime_ns);
 
 	if (!tai64n_is_newer(&t, last))
-		t = step(last);
+		t = next_timestamp(last);
 	*last = t;
 	return t;
 }

@@ -76,8 +76,8 @@ static void clear(struct broadcast *entry)
 	set(&entry->given, 0);
 }
 
-static void fill(struct broadcast *entry, const struct address *addr,
-		 uint8_t prefix_len)
+static void fill_entry(struct broadcast *entry, const struct address *addr,
+		       uint8_t prefix_len)
 {
 	uint32_t hosts = UINT32_MAX >> prefix_len;
 
@@ -110,7 +110,7 @@ void broadcasts_parse(struct broadcasts *b, const struct nlmsghdr *message,
 	if (!entry)
 		return;
 	if (message->nlmsg_type == RTM_NEWADDR)
-		fill(entry, &addr, ifa->ifa_prefixlen);
+		fill_entry(entry, &addr, ifa->ifa_prefixlen);
 	else
 		clear(entry);
 }

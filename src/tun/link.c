@@ -166,12 +166,12 @@ static void parse_attr(struct link_news *news, const struct nlattr *attr)
 }
 
 /**
- * set_up() - note whether the interface is up
+ * note_up() - note whether the interface is up
  * @st:		state
  * @up:		IFF_UP
  * @events:	receives what changed
  */
-static void set_up(struct link_state *st, bool up, struct link_events *events)
+static void note_up(struct link_state *st, bool up, struct link_events *events)
 {
 	if (st->up != up)
 		push_event(events, up ? LINK_UP : LINK_DOWN);
@@ -197,7 +197,7 @@ static void update(struct link_state *st, const struct link_news *news,
 		st->mtu = mtu;
 		push_event(events, LINK_MTU);
 	}
-	set_up(st, news->up, events);
+	note_up(st, news->up, events);
 }
 
 /**
@@ -221,7 +221,7 @@ static void follow(struct link_state *st, const struct link_news *news,
 	/* An interface that moves leaves its addresses behind. */
 	broadcasts_clear(&st->broadcasts);
 	/* It was set down before, but that message may be lost. */
-	set_up(st, false, events);
+	note_up(st, false, events);
 	push_event(events, LINK_MOVED);
 }
 

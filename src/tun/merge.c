@@ -565,7 +565,7 @@ static void prepare_item(struct merge *m, struct merge_item *it)
  * @iov:	receives the vector of one write, valid until the next call but
  *		this one; at most MERGE_PACKETS_MAX entries
  *
- * Called again without merge_written() or merge_split() it shows the same.
+ * Called again without merge_written() or merge_undo() it shows the same.
  *
  * Return: the number of entries, 0 if all is written.
  */
@@ -601,7 +601,7 @@ void merge_written(struct merge *m)
 }
 
 /**
- * merge_split() - undo the merging of what merge_peek() showed
+ * merge_undo() - undo the merging of what merge_peek() showed
  * @m:		batch
  *
  * For a device that did not take it: from now on merge_peek() shows the packets
@@ -610,7 +610,7 @@ void merge_written(struct merge *m)
  * Return: the kind of the item; MERGE_NONE if what was shown already was a
  * packet as it came, and nothing changes.
  */
-enum merge_kind merge_split(struct merge *m)
+enum merge_kind merge_undo(struct merge *m)
 {
 	struct merge_item *it = &m->items[m->item];
 

@@ -145,7 +145,7 @@ void merge_reset(struct merge *m, unsigned int kinds, bool vnet);
 int merge_add(struct merge *m, uint8_t *pkt, size_t len);
 unsigned int merge_peek(struct merge *m, const struct iovec **iov);
 void merge_written(struct merge *m);
-enum merge_kind merge_split(struct merge *m);
+enum merge_kind merge_undo(struct merge *m);
 enum merge_kind merge_get_kind(const struct merge *m);
 unsigned int merge_discard(struct merge *m);
 

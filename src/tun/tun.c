@@ -258,15 +258,15 @@ static void set_lengths(struct tun *tun, const struct tun_config *config)
 }
 
 /**
- * set_up() - all that a fresh or a given device needs
+ * set_up_device() - all that a fresh or a given device needs
  * @tun:	device with fd
  * @config:	configuration
  * @flags:	IFF_ flags of the device
  *
  * Return: 0 or -errno.
  */
-static int set_up(struct tun *tun, const struct tun_config *config,
-		  unsigned int flags)
+static int set_up_device(struct tun *tun, const struct tun_config *config,
+			 unsigned int flags)
 {
 	struct ifreq ifr = { 0 };
 	bool uso = false;
@@ -376,7 +376,7 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
 	err = attach(tun, config->name, &flags);
 	if (err)
 		goto err_close;
-	err = set_up(tun, config, flags);
+	err = set_up_device(tun, config, flags);
 	/* It was made here, so it must be here. */
 	if (!err && !tun->ifindex)
 		err = -ENODEV;
@@ -421,7 +421,7 @@ int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 	status = sys->get_flags(fd);
 	if (status < 0 || sys->set_flags(fd, status | O_NONBLOCK) < 0)
 		return -errno;
-	return set_up(tun, config, flags);
+	return set_up_device(tun, config, flags);
 }
 
 /**
@@ -540,7 +540,7 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 		break;
 	}
 	/* Also for want of memory: small packets may find some. */
-	kind = merge_split(m);
+	kind = merge_undo(m);
 	if (kind == MERGE_NONE) {
 		tun->dropped++;
 		merge_written(m);

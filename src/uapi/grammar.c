@@ -287,8 +287,8 @@ static const struct key *find_key(const char *name)
 }
 
 /* Keep the first error of a request. @token must not be a secret. */
-static void fail(struct uapi_parser *parser, int err, const char *key,
-		 const char *what, const char *token)
+static void keep_error(struct uapi_parser *parser, int err, const char *key,
+		       const char *what, const char *token)
 {
 	struct uapi_request *request = &parser->request;
 	size_t i;
@@ -335,22 +335,23 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 
 	if (!value) {
 		/* Show none of it: the line may be a part of a secret. */
-		fail(parser, -EPROTO, NULL, "no '=' in the line", "");
+		keep_error(parser, -EPROTO, NULL, "no '=' in the line", "");
 		return;
 	}
 	*value++ = 0;
 	key = find_key(line);
 	if (!key || !(key->scope & scope)) {
-		fail(parser, -EINVAL, NULL,
-		     key ? "key out of place" : "unknown key",
-		     may_show(line) ? line : "");
+		keep_error(parser, -EINVAL, NULL,
+			   key ? "key out of place" : "unknown key",
+			   may_show(line) ? line : "");
 		return;
 	}
 	err = key->take(parser, value);
 	if (err < 0)
-		fail(parser, err, key->name,
-		     err == -EINVAL ? "bad value" : strerror(-err),
-		     !key->is_secret && may_show(value) ? value : key->name);
+		keep_error(parser, err, key->name,
+			   err == -EINVAL ? "bad value" : strerror(-err),
+			   !key->is_secret && may_show(value) ? value
+							      : key->name);
 }
 
 static int take_start(struct uapi_parser *parser)
@@ -366,7 +367,7 @@ static int take_start(struct uapi_parser *parser)
 	parser->request.op = UAPI_SET;
 	parser->request.config = config_new();
 	if (!parser->request.config)
-		fail(parser, -ENOMEM, NULL, "out of memory", "");
+		keep_error(parser, -ENOMEM, NULL, "out of memory", "");
 	return 0;
 }
 
@@ -386,11 +387,11 @@ static int take_line(struct uapi_parser *parser)
 	if (!parser->len)
 		return UAPI_E_REQUEST;
 	if (parser->n_bytes > UAPI_MAX_TEXT)
-		fail(parser, -EMSGSIZE, NULL, "request too long", "");
+		keep_error(parser, -EMSGSIZE, NULL, "request too long", "");
 	if (strlen(line) != parser->len)
-		fail(parser, -EINVAL, NULL, "zero byte in the line", "");
+		keep_error(parser, -EINVAL, NULL, "zero byte in the line", "");
 	if (parser->state == IN_GET)
-		fail(parser, -EINVAL, NULL, "a get has no lines", "");
+		keep_error(parser, -EINVAL, NULL, "a get has no lines", "");
 	if (!parser->request.error)
 		take_set_line(parser, line);
 	return 0;
@@ -440,8 +441,8 @@ static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
 		if (n > UAPI_MAX_LINE - parser->len) {
 			parser->len = UAPI_MAX_LINE + 1;
 			if (parser->state != AT_START)
-				fail(parser, -EMSGSIZE, NULL, "line too long",
-				     "");
+				keep_error(parser, -EMSGSIZE, NULL,
+					   "line too long", "");
 		} else {
 			memcpy(parser->line + parser->len, data, n);
 			parser->len += n;

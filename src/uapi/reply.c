@@ -190,7 +190,7 @@ static void step_prefix(struct uapi_reply *reply, struct text *t)
 	put_prefix(t, &prefix);
 }
 
-static void step(struct uapi_reply *reply, struct text *t)
+static void write_next(struct uapi_reply *reply, struct text *t)
 {
 	switch (reply->step) {
 	case UAPI_REPLY_DEVICE:
@@ -221,7 +221,7 @@ size_t uapi_reply_fill(struct uapi_reply *reply, char *buf, size_t cap)
 	if (reply->generation != reply->device->generation)
 		find_again(reply);
 	while (reply->step != UAPI_REPLY_END && t.cap - t.len >= UAPI_REPLY_CAP)
-		step(reply, &t);
+		write_next(reply, &t);
 	return t.len;
 }
 

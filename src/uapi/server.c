@@ -153,7 +153,7 @@ static void set_accepting(struct uapi_server *server)
 	server->is_accepting = can_accept;
 }
 
-static void settle(struct uapi_hub *hub)
+static void settle_places(struct uapi_hub *hub)
 {
 	struct uapi_server *server = server_of(hub);
 
@@ -218,7 +218,7 @@ static void on_connection(struct loop_watch *watch, uint32_t events)
 	} else if (err == 0) {
 		server->accept_err = 0;
 	}
-	settle(&server->hub);
+	settle_places(&server->hub);
 }
 
 /* Stop the loop if the socket's file is gone. */
@@ -260,7 +260,7 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 		if (uapi_client_expires_at(client, server->patience_ns) <= now)
 			uapi_client_close(client);
 	}
-	settle(&server->hub);
+	settle_places(&server->hub);
 }
 
 /*
@@ -393,7 +393,7 @@ static int open_timer(struct uapi_server *server)
 	return err;
 }
 
-static int start(struct uapi_server *server)
+static int start_server(struct uapi_server *server)
 {
 	int err;
 
@@ -430,7 +430,7 @@ static void init_hub(struct uapi_hub *hub,
 	hub->loop = config->loop;
 	hub->device = config->device;
 	hub->codec = config->codec;
-	hub->changed = settle;
+	hub->changed = settle_places;
 	list_init(&hub->clients);
 }
 
@@ -451,7 +451,7 @@ int uapi_server_open_config(struct uapi_server **out,
 		err = uapi_socket_adopt(&server->socket, config->listen_fd);
 	if (err < 0)
 		goto err_free;
-	err = start(server);
+	err = start_server(server);
 	if (err < 0)
 		goto err_close_socket;
 	*out = server;

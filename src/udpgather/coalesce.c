@@ -227,9 +227,9 @@ static void limit(struct train *t, const struct coalesce_job *job,
 }
 
 /* Open a train with datagram @i. */
-static void start(struct messages *m, size_t n_trains,
-		  const struct coalesce_job *job, size_t i,
-		  const struct ug_endpoint *to)
+static void open_train(struct messages *m, size_t n_trains,
+		       const struct coalesce_job *job, size_t i,
+		       const struct ug_endpoint *to)
 {
 	const struct ug_datagram *d = &job->dgrams[i];
 	struct item *item = &job->items[i];
@@ -284,7 +284,7 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 		last_to = to;
 		if (!t || !join(t, job, i, to)) {
 			t = &m->trains[n_trains];
-			start(m, n_trains++, job, i, to);
+			open_train(m, n_trains++, job, i, to);
 		}
 		next = join_run(t, job, next, to, m->iov_cap - vectors);
 		vectors += next - i - 1;

@@ -266,8 +266,8 @@ static void look_at_sides(struct side_sockets *s, const struct ug_sys *sys,
 	}
 }
 
-static bool look(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
-		 bool was_full, struct side_news *news)
+static bool look_at_sockets(struct side_sockets *s, const struct ug_sys *sys,
+			    int main_fd, bool was_full, struct side_news *news)
 {
 	int64_t now = sys->now_ms();
 	bool has_news;
@@ -290,7 +290,7 @@ static bool look(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
  * endpoint is moved. */
 static bool is_due(const struct side_sockets *s, const struct ug_sys *sys)
 {
-	/* Partner: look(). */
+	/* Partner: look_at_sockets(). */
 	return (ug_side_in_use(s) || ug_side_is_counting(s)) &&
 	       sys->now_ms() >= atomic_load_explicit(&s->next_look_ms,
 						     memory_order_relaxed);
@@ -308,7 +308,7 @@ bool ug_side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 
 	atomic_store_explicit(&s->handed, is_time ? 0 : sum,
 			      memory_order_relaxed);
-	return is_time && look(s, sys, main_fd, was_full, news);
+	return is_time && look_at_sockets(s, sys, main_fd, was_full, news);
 }
 
 /* ------------------------------------------------------------------- input */

@@ -357,7 +357,7 @@ static void test_full(void **state)
 	merge_written(batch);
 	assert_int_equal(merge_peek(batch, &iov), 0);
 	merge_written(batch);
-	assert_int_equal(merge_split(batch), MERGE_NONE);
+	assert_int_equal(merge_undo(batch), MERGE_NONE);
 
 	batch_begin(MERGE_ALL);
 	assert_int_equal(merge_add(batch, pkt, 0), -EINVAL);
@@ -646,16 +646,16 @@ static void test_split(void **state)
 		}
 		assert_int_equal(merge_peek(batch, &iov), 3);
 		assert_int_equal(merge_peek(batch, &iov), 3);
-		assert_int_equal(merge_split(batch), kind);
+		assert_int_equal(merge_undo(batch), kind);
 		for (int i = 0; i < 3; i++) {
 			assert_int_equal(merge_peek(batch, &iov), 1);
-			assert_int_equal(merge_split(batch), MERGE_NONE);
+			assert_int_equal(merge_undo(batch), MERGE_NONE);
 			assert_int_equal(batch_next(frame), 10 + len);
 			assert_true(all_zero(frame, 10));
 			assert_memory_equal(frame + 10, pkt[i], len);
 		}
 		assert_int_equal(merge_peek(batch, &iov), 1);
-		assert_int_equal(merge_split(batch), MERGE_NONE);
+		assert_int_equal(merge_undo(batch), MERGE_NONE);
 		assert_int_equal(batch_next(frame), 10 + len);
 		assert_memory_equal(frame + 10, pkt[3], len);
 		assert_int_equal(batch_next(frame), 0);

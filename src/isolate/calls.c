@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The allow-list of system calls of each thread. make_filter.c makes filters of
- * it while the project is built.
+ * The allow-list of system calls of each thread. make_filter.c makes filters
+ * from it while the project is built.
  *
- * This is compiled for the machine that will run the program, since numbers of
- * options, flags and requests are not the same on all of them. It is not linked
- * into anything: see calls.h.
+ * This file is compiled for the machine that will run the program, because the
+ * numbers of options, flags and requests differ between machines. The object
+ * file is not linked into the program (calls.h).
  *
  * An entry is one service of the kernel. It names all the calls by which a C
- * library may ask for the service. 32-bit systems have most of the names with a
- * number in them; of some pairs of calls arm64 has only the newer one. Names
- * that an architecture does not have are left out there.
+ * library may ask for the service. Most of the names with a number in them are
+ * those of 32-bit systems. Of some pairs of calls arm64 has only the newer one.
+ * A name that an architecture lacks is left out there.
  *
- * A test watches a daemon at work (tests/netns/isolate.py). It fails if a
- * thread does not make a call that the table calls seen for it (argument @s of
- * CALL), so unused entries do not stay. Threads that make a call only rarely
- * (argument @r) have the reason beside them.
+ * A test watches a daemon at work (tests/netns/isolate.py). The test fails if a
+ * thread does not make a call that is marked as seen for it (argument @s of
+ * CALL), so no unused entry can stay. If a thread makes a call only rarely
+ * (argument @r), the reason stands beside the entry.
  *
  * The conditions on arguments:
  *  - A new socket is UDP over IP. By a Unix socket the main thread could
@@ -110,7 +110,7 @@ const struct call isolate_calls[] = {
 	/* Full sockets and logs; UDP_GRO going off; entropy; liburcu. */
 	CALL("poll ppoll ppoll_time64", NONE, ALL),
 	CALL("timerfd_settime timerfd_settime64", CONTROL, NONE),
-	CALL("restart_syscall", NONE, ALL), /* stopped while asleep */
+	CALL("restart_syscall", NONE, ALL), /* stopped while it slept */
 	CALL("sched_yield", HELPER, NONE),
 
 	/* Descriptors: the TUN, eventfd, signalfd, inotify; the log. */
@@ -119,7 +119,7 @@ const struct call isolate_calls[] = {
 	CALL("writev", WORKER, HELPER),
 	CALL_IF("write", "(1,", LOG, NONE, IS(0, STDOUT_FILENO)),
 	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
-	IOCTL(TUNGETIFF, NONE, CONTROL),    /* its name after a lost message */
+	IOCTL(TUNGETIFF, NONE, CONTROL),    /* the name, after a lost message */
 	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
 	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
 	IOCTL(SIOCGIFNAME, CONTROL, NONE),

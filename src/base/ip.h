@@ -78,6 +78,21 @@ struct icmp_hdr {
 };
 static_assert(sizeof(struct icmp_hdr) == 8, "ICMP header");
 
+/* The extension header of an IPv6 fragment (RFC 8200, section 4.5). */
+struct ipv6_fragment_hdr {
+	uint8_t next_header;
+	uint8_t reserved;
+	struct be16 frag; /* enum ipv6_frag */
+	uint8_t id[4];
+};
+static_assert(sizeof(struct ipv6_fragment_hdr) == 8, "IPv6 fragment header");
+
+/* Its 16-bit field: 13 bits of offset, 2 reserved ones, and "more". */
+enum ipv6_frag {
+	IPV6_OFFSET = 0xfff8,
+	IPV6_MF = 0x0001,
+};
+
 enum tcp_flag {
 	TCP_FIN = 0x01,
 	TCP_SYN = 0x02,

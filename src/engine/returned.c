@@ -37,7 +37,6 @@
 enum {
 	IPV4_LEN = sizeof(struct ipv4_hdr),
 	IPV6_LEN = sizeof(struct ipv6_hdr),
-	FRAGMENT_LEN = 8,
 	UDP_LEN = sizeof(struct udp_hdr),
 };
 
@@ -79,20 +78,20 @@ static bool parse4(struct outer *o, const uint8_t *p)
 
 static bool parse6(struct outer *o, const uint8_t *p, size_t len)
 {
-	const uint8_t *fragment = p + IPV6_LEN;
+	const struct ipv6_fragment_hdr *fragment = (const void *)(p + IPV6_LEN);
 
 	*o = (struct outer){ .udp_off = IPV6_LEN, .is_first = true };
 	if (ipv6_view(p)->next_header == IP_PROTO_UDP)
 		return true;
-	if (len < IPV6_LEN + FRAGMENT_LEN || fragment[0] != IP_PROTO_UDP)
+	if (len < IPV6_LEN + sizeof(*fragment) ||
+	    fragment->next_header != IP_PROTO_UDP)
 		return false;
-	/* 13 bits of offset, 2 reserved ones, and "more". RFC 8200, 4.5. */
 	*o = (struct outer){
-		.udp_off = IPV6_LEN + FRAGMENT_LEN,
-		.is_first = !fragment[2] && !(fragment[3] & 0xf8),
-		.has_more = fragment[3] & 1,
-		.id = fragment + 4,
-		.id_len = 4,
+		.udp_off = IPV6_LEN + sizeof(*fragment),
+		.is_first = !(be16_get(fragment->frag) & IPV6_OFFSET),
+		.has_more = be16_get(fragment->frag) & IPV6_MF,
+		.id = fragment->id,
+		.id_len = sizeof(fragment->id),
 	};
 	return true;
 }

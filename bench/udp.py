@@ -34,7 +34,7 @@ UDP_HEADERS = 28
 FULL = (42, 18)
 QUICK = (10, 6)
 
-# The requirements that the last table is about.
+# What the second verdict is about, and the share of CPU that it allows.
 MAX_OF_SENDMMSG = 1 / 3
 ASKED_PATH, ASKED_SIZE, ASKED_BATCH = "veth", 1452, 64
 

@@ -12,16 +12,16 @@
  * but for a shorter last one. An *endpoint* is a remote address and port,
  * with the local address that answers it (its *source*).
  *
- * Errors: 0, or a count, is success; a negative number is -errno.
+ * Errors: 0, or a count, is success; a negative number is -errno. The page
+ * libudpgather(3) says what becomes of each error of the kernel.
  *
  * Threads: any number of threads may use a socket at once; a batch and a
  * receiver belong to one thread at a time. "Any thread" below means that the
- * call may run beside every other call on the same objects; "the batch's owner"
- * and "the receiver's owner" mean one thread at a time for that object.
+ * call may run beside every other call on the same objects. The "owner" of a
+ * batch or a receiver is the one thread that uses it at that time.
  *
  * Lengths are in bytes. Nothing here sleeps unless it was given a timeout, but
  * for ug_set_merging(), for some tens of milliseconds.
- * See libudpgather(3) for what becomes of each error of the kernel.
  */
 #ifndef UDPGATHER_H
 #define UDPGATHER_H
@@ -50,19 +50,19 @@ enum {
 	/* The most bytes in a datagram (65,535 less the headers). */
 	UG_MAX_DATAGRAM_IPV4 = 65507,
 	UG_MAX_DATAGRAM_IPV6 = 65527,
-	/* The most vectors in a datagram and in a message (IOV_MAX). */
-	UG_MAX_VECTORS = 1024,
-	/* The most datagrams that a batch looks at together. */
-	UG_MAX_BATCH = 1024,
-	UG_MAX_SLOTS = 1024, /* of a receiver */
-	/* The most side sockets of a family. */
-	UG_MAX_SIDE_SOCKETS = 8,
-	UG_ENDPOINT_TEXT = 80, /* for ug_endpoint_print(), with the final 0 */
-	/* Received trains of so many or more datagrams are one class. */
-	UG_RECEIVED_CLASSES = 129,
+	UG_MAX_VECTORS = 1024,	 /* in a datagram and in a message (IOV_MAX) */
+	UG_MAX_BATCH = 1024,	 /* datagrams that a batch looks at together */
+	UG_MAX_SLOTS = 1024,	 /* of a receiver */
+	UG_MAX_SIDE_SOCKETS = 8, /* of a family */
+	UG_ENDPOINT_TEXT = 80,	 /* for ug_endpoint_print(), with the final 0 */
+	UG_RECEIVED_CLASSES = 129, /* longer received trains are one class */
 };
 
-/* The library's version as text, such as "0.1.0". Any thread. */
+/* The version compiled with; ug_version() tells the version that runs, as text
+ * such as "0.2.0". Any thread. */
+#define UG_VERSION_MAJOR 0
+#define UG_VERSION_MINOR 2
+#define UG_VERSION_PATCH 0
 const char *ug_version(void);
 
 /* -------------------------------------------------------------- Endpoints */

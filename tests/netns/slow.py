@@ -135,6 +135,19 @@ class Timers:
         self.late_ms = sorted(self.late)[len(self.late) * 9 // 10]
 
 
+def all_answered(node, target, when):
+    """All pings are answered. A machine whose timers are late may move the
+    slow peer to a side socket late, so it gets a second try there."""
+    for attempt in (1, 2):
+        with Timers() as timers:
+            n, _ = pings(node, target)
+        print(f"# answers {when}: {n} of {PINGS}, timers "
+              f"{timers.late_ms:.2f} ms late, try {attempt}", flush=True)
+        if n == PINGS or timers.late_ms < 5:
+            break
+    check_equal(n, PINGS, f"answers {when}")
+
+
 HTB = ("qdisc add dev eth0 root handle 1: htb default 1",
        "class add dev eth0 parent 1: classid 1:1 htb rate 2mbit")
 QUEUES = {
@@ -245,20 +258,17 @@ def marks(l):
                 udp sport {PORT} meta mark != 7 counter
             }}
         }}""")
-        n, _ = pings(star.a, INNER["c"])
+        all_answered(star.a, INNER["c"], "after the mark has changed")
         text = star.a.run("nft", "list", "table", "inet", "t").stdout
-        check_equal(n, PINGS, "answers after the mark has changed")
         check("packets 0 " in text, f"datagrams with another mark:\n{text}")
         star.ta.set("listen-port", "51009")
         star.a.reach(INNER["c"])
-        n, _ = pings(star.a, INNER["c"])
-        check_equal(n, PINGS, "answers after the port has changed")
+        all_answered(star.a, INNER["c"], "after the port has changed")
         star.a.ip("link set wga down", "link set wga up")
         star.a.reach(INNER["c"])
         # The flood has begun anew with the new sockets.
         time.sleep(FLOOD_S)
-        n, _ = pings(star.a, INNER["c"])
-        check_equal(n, PINGS, "answers after the link was down")
+        all_answered(star.a, INNER["c"], "after the link was down")
 
 
 lab.main()

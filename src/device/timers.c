@@ -141,7 +141,7 @@ void timers_note_handshake_done(struct timers *timers)
 {
 	atomic_store_explicit(&timers->wants_handshake, false,
 			      memory_order_relaxed);
-	/* Pairs with the exchange in take_done(). */
+	/* Pairs with the exchange in check_done(). */
 	atomic_store_explicit(&timers->is_done, true, memory_order_release);
 }
 

@@ -14,6 +14,7 @@
 
 #include "engine/endpoint.h"
 #include "engine/handshaker.h"
+#include "engine/outbound.h"
 #include "noise/cookie.h"
 #include "tests/lib/fakesys.h"
 #include "udpgather/open.h"
@@ -561,6 +562,36 @@ static void test_refused_source(void **state)
 	crowd_free(crowd);
 }
 
+/* A ring of wishes that is full refuses what comes, and keeps no reference. */
+static void test_more_wishes_than_places(void **state)
+{
+	struct crowd *crowd = crowd_new(seed);
+	struct peer *peer = world_peer(crowd->world, 0, 1);
+	struct outbound_lane out = { 0 };
+	struct tun tun = { .fd = -1 };
+	uint32_t refs = atomic_load(&peer->refs);
+
+	(void)state;
+	assert_int_equal(outbound_lane_init(
+				 &out, &crowd->world->hosts[0].device, &tun, 1),
+			 0);
+	for (int i = 0; i < HANDSHAKE_INITIATIONS + 10; i++)
+		handshaker_initiate(&crowd->handshaker, peer);
+	for (int i = 0; i < OUTBOUND_REQUESTS + 10; i++)
+		assert_int_equal(outbound_request(&out, peer, true),
+				 i < OUTBOUND_REQUESTS);
+	assert_int_equal(atomic_load(&peer->refs),
+			 refs + HANDSHAKE_INITIATIONS + OUTBOUND_REQUESTS);
+	/* One is served, and there is a place again. */
+	handshaker_round(&crowd->handshaker, NULL, crowd->world->now);
+	handshaker_initiate(&crowd->handshaker, peer);
+	assert_int_equal(crowd->handshaker.asked.n, HANDSHAKE_INITIATIONS);
+	outbound_lane_deinit(&out);
+	assert_int_equal(atomic_load(&peer->refs),
+			 refs + HANDSHAKE_INITIATIONS);
+	crowd_free(crowd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -575,6 +606,7 @@ int main(void)
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),
 		cmocka_unit_test(test_refused_source),
+		cmocka_unit_test(test_more_wishes_than_places),
 	};
 
 	if (sim_prepare(&seed, 20261122))

@@ -292,6 +292,7 @@ static void make_once(void)
 	require(!handshaker_init(&world.handshaker, &world.device,
 				 &world.sockets));
 	world.writer.tun = &world.tun;
+	world.writer.reader = &world.out.source;
 	pthread_mutex_init(&world.writer.mutex, NULL);
 	require(!inbound_lane_init(&world.in, &world.device, &world.writer,
 				   &world.handshaker, AF_INET, SLOTS));
@@ -348,18 +349,19 @@ void world_run(void)
 	for (unsigned int i = 0; is_moving; i++) {
 		/* A thousand rounds would be a circle. */
 		require(i < 1000);
-		is_moving =
-			lane_run(&world.in.lane, &world.context) == LANE_BUSY;
+		is_moving = lane_run(&world.in.source.lane, &world.context) ==
+			    LANE_BUSY;
 		while (world.handshaker.waiting.n || world.handshaker.asked.n) {
 			handshaker_round(&world.handshaker, world.sock,
 					 world.now);
 			is_moving = true;
 		}
-		if (lane_run(&world.out.lane, &world.context) == LANE_BUSY)
+		if (lane_run(&world.out.source.lane, &world.context) ==
+		    LANE_BUSY)
 			is_moving = true;
 		world.is_woken = false;
 		device_tick(&world.device, world.now);
 		is_moving = is_moving || world.is_woken ||
-			    outbound_has_work(&world.out);
+			    world.out.source.ops->has_more(&world.out.source);
 	}
 }

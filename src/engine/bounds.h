@@ -26,6 +26,8 @@ enum {
 	INBOUND_TRAINS = 64,
 	/* Datagrams of a batch; what is left comes in the next one. */
 	INBOUND_MESSAGES = 1024,
+	/* Sources that a thread runs: lanes with what makes them ready. */
+	SOURCES_MAX = 8,
 	/* Side sockets of each family. So many slow peers at a time are kept
 	 * apart from all others, and from each other. */
 	SIDE_SOCKETS = 4,

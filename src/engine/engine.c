@@ -436,9 +436,11 @@ static int init_parts(struct engine *e)
 	e->in4.trains = e->in6.trains = &e->out.trains;
 	e->worker = (struct worker){
 		.sockets = &e->sockets,
-		.out = &e->out,
-		.in4 = &e->in4,
-		.in6 = &e->in6,
+		.sources = {
+			.all = { &e->in4.source, &e->in6.source,
+				 &e->out.source },
+			.n = 3,
+		},
 		.helpers.aead_choice = e->config.aead,
 		.helpers.are_always_awake = e->config.helpers_awake,
 	};
@@ -478,6 +480,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	e->config = *config;
 	e->tun = config->tun;
 	e->writer.tun = e->tun;
+	e->writer.reader = &e->out.source;
 	pthread_mutex_init(&e->writer.mutex, NULL);
 	e->tick_fd = e->wake_fd = e->gone_fd = -1;
 	int err = device_init(&e->device, &device_ops, e);

@@ -98,18 +98,6 @@ static bool await_call(struct helpers *helpers)
 	return !is_stopped(helpers);
 }
 
-/* Run each lane once. Return: true if there was work. */
-static bool run_lanes(struct helper *helper)
-{
-	struct helpers *helpers = helper->helpers;
-	bool any = false;
-
-	any |= lane_run(&helpers->in4->lane, &helper->context) == LANE_BUSY;
-	any |= lane_run(&helpers->in6->lane, &helper->context) == LANE_BUSY;
-	any |= lane_run(&helpers->out->lane, &helper->context) == LANE_BUSY;
-	return any;
-}
-
 /* There is no processor to spare: let no helper be woken for a while. */
 static void leave(struct helpers *helpers, uint64_t now)
 {
@@ -148,6 +136,7 @@ static void run_until_idle(struct helper *helper)
 	struct helpers *helpers = helper->helpers;
 	unsigned int idle = 0;
 	struct usage usage;
+	uint32_t all;
 
 	helper->seen = 0;
 	sockets_join(helpers->sockets, helper->user);
@@ -155,7 +144,8 @@ static void run_until_idle(struct helper *helper)
 	while (!is_stopped(helpers) && may_stay(helpers, &usage)) {
 		helper->context.sock = sockets_enter(
 			helpers->sockets, helper->user, &helper->seen);
-		if (run_lanes(helper)) {
+		all = sources_all(helpers->sources);
+		if (sources_run(helpers->sources, &all, &helper->context)) {
 			idle = 0;
 			continue;
 		}

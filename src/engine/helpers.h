@@ -25,9 +25,8 @@
 
 #include "engine/bounds.h"
 #include "engine/context.h"
-#include "engine/inbound.h"
-#include "engine/outbound.h"
 #include "engine/sockets.h"
+#include "engine/source.h"
 
 struct helpers;
 
@@ -61,7 +60,7 @@ struct usage {
 
 /**
  * struct helpers - see above
- * @out, @in4, @in6: [I] the lanes
+ * @sources:	[I] borrowed: those of the worker
  * @sockets:	[I] locked inside
  * @poke:	[I] has the worker look at everything again
  * @arg:	[I] for @poke
@@ -82,9 +81,7 @@ struct usage {
  * [w] is the worker's, [c] the control thread's.
  */
 struct helpers {
-	struct outbound_lane *out;
-	struct inbound_lane *in4;
-	struct inbound_lane *in6;
+	const struct sources *sources;
 	struct sockets *sockets;
 	void (*poke)(void *arg);
 	void *arg;
@@ -104,7 +101,7 @@ struct helpers {
 };
 
 /**
- * helpers_init() - caller's storage, with the lanes, sockets and poke set
+ * helpers_init() - caller's storage, with sources, sockets and poke set
  * @helpers:	helpers
  * @n:		how many, at most WORKERS_MAX - 1; may be 0
  *

@@ -117,14 +117,13 @@ static bool take(void *arg, void *slot_arg, void *context)
 	int n = ug_receive(slot->rcv, ctx->sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);
 
-	/* A helper asks also for a family that has no socket. Partner:
-	 * note_failures(). */
+	/* A helper asks also for a family that has no socket. */
 	if (n < 0 && n != -EAGAIN && n != -EAFNOSUPPORT)
-		atomic_store_explicit(&il->read_err, n, memory_order_relaxed);
+		source_note_error(&il->source, n);
 	if (n <= 0)
 		return false;
 	if (ug_receiver_pending(slot->rcv))
-		lane_keep(&il->lane, slot);
+		lane_keep(&il->source.lane, slot);
 	uint64_t now = now_boottime();
 
 	for (unsigned int i = 0; i < (unsigned int)n; i++) {
@@ -180,8 +179,7 @@ static void write_merged(struct inbound_lane *il, struct slot *slot)
 
 	pthread_mutex_unlock(&w->mutex);
 	if (r == TUN_E_GONE)
-		/* Partner: the worker, which tells the control thread. */
-		atomic_store_explicit(&il->is_gone, true, memory_order_release);
+		source_note_gone(w->reader);
 	/* A TUN always takes what it can; what it does not is lost. */
 	if (r)
 		merge_discard(&slot->merge);
@@ -273,6 +271,33 @@ static void release(void *slot_arg)
 	ug_receiver_release(slot->rcv);
 }
 
+/* The main socket of the family, and its side sockets. */
+static int get_fd(const struct source *s, const struct ug_socket *sock,
+		  unsigned int i)
+{
+	const struct inbound_lane *il = s->lane.arg;
+
+	if (!sock)
+		return -ENOENT;
+	return i ? ug_side_fd(sock, il->family, i - 1)
+		 : ug_fd(sock, il->family);
+}
+
+static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
+		     uint32_t events)
+{
+	const struct inbound_lane *il = s->lane.arg;
+
+	(void)events;
+	return sock && (fd == ug_fd(sock, il->family) ||
+			ug_side_ready(sock, fd) == il->family);
+}
+
+static const struct source_ops source_ops = {
+	.get_fd = get_fd,
+	.is_ready = is_ready,
+};
+
 static void slot_free(void *arg)
 {
 	struct slot *slot = arg;
@@ -312,10 +337,12 @@ int inbound_lane_init(struct inbound_lane *il, struct device *device,
 	il->writer = writer;
 	il->handshaker = handshaker;
 	il->family = family;
-	return lane_new(&il->lane, &ops, il, n_slots);
+	il->source.ops = &source_ops;
+	il->source.name = "a UDP socket";
+	return lane_new(&il->source.lane, &ops, il, n_slots);
 }
 
 void inbound_lane_deinit(struct inbound_lane *il)
 {
-	lane_free(&il->lane);
+	lane_free(&il->source.lane);
 }

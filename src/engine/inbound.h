@@ -13,7 +13,7 @@
 #include "engine/handshaker.h"
 #include "engine/bounds.h"
 #include "engine/context.h"
-#include "engine/lane.h"
+#include "engine/source.h"
 #include "engine/trains.h"
 #include "tun/tun.h"
 #include "udpgather.h"
@@ -21,10 +21,13 @@
 /**
  * struct tun_writer - the TUN, for those who write to it
  * @tun:	[I] what is written with each tun_write() is under @mutex
+ * @reader:	[I] the source that reads the same TUN: told if a write finds
+ *		that the TUN is gone
  * @mutex:	leaf
  */
 struct tun_writer {
 	struct tun *tun;
+	struct source *reader;
 	pthread_mutex_t mutex;
 };
 
@@ -36,11 +39,9 @@ struct tun_writer {
  * @trains:	[I] set after inbound_lane_init(): who hears of packets that
  *		came in; locked inside
  * @family:	[I] AF_INET or AF_INET6
- * @is_gone:	[a] the TUN does not exist any more
- * @read_err:	[a] why the last read of the socket failed; 0: it did not
  * @drops:	[a] messages dropped, by reason
  * @congested:	[a] packets dropped because they could not carry a mark
- * @lane:	the lane
+ * @source:	the lane, and what makes it ready
  */
 struct inbound_lane {
 	struct device *device;
@@ -48,11 +49,9 @@ struct inbound_lane {
 	struct handshaker *handshaker;
 	struct trains *trains;
 	int family;
-	_Atomic bool is_gone;
-	_Atomic int read_err;
 	_Atomic uint64_t drops[DROP_REASONS];
 	_Atomic uint64_t congested;
-	struct lane lane;
+	struct source source;
 };
 
 /**

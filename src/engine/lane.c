@@ -175,7 +175,7 @@ void lane_keep(struct lane *lane, const void *slot)
 
 void lane_release(struct lane *lane)
 {
-	if (!try_right_to_take(lane))
+	if (!lane->ops->release || !try_right_to_take(lane))
 		return;
 	/* Partner: commit_ready(). Nobody else takes a slot meanwhile. */
 	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);

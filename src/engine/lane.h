@@ -48,7 +48,7 @@ enum lane_result {
  * @work:	work on a slot, with what belongs to the calling thread
  * @commit:	hand a slot's result on
  * @release:	for lane_release(): give back memory that a slot at rest does
- *		not need
+ *		not need; NULL: there is none
  * @slot_new:	for lane_new(): a slot at rest, or NULL if there is no memory
  * @slot_free:	for lane_free()
  *

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/counter.h"
 #include "base/log.h"
@@ -102,7 +103,7 @@ struct slot {
 /* Under the mutex: the ring has changed. */
 static void note_requests(struct outbound_requests *r)
 {
-	/* Partners: outbound_has_work(), pop_request(). */
+	/* Partners: has_more(), pop_request(). */
 	atomic_store_explicit(&r->n, r->ring.n, memory_order_release);
 }
 
@@ -332,14 +333,12 @@ static bool read_packet(struct outbound_lane *ol, uint64_t now)
 		counter_add(&ol->stats.bad_frames, 1);
 		return true;
 	case TUN_E_GONE:
-		/* Partner: the worker, which tells the control thread. */
-		atomic_store_explicit(&ol->is_gone, true, memory_order_release);
+		source_note_gone(&ol->source);
 		return false;
 	case TUN_E_AGAIN:
 		return false;
 	default:
-		/* Partner: note_failures(). */
-		atomic_store_explicit(&ol->read_err, r, memory_order_relaxed);
+		source_note_error(&ol->source, r);
 		return false;
 	}
 }
@@ -413,7 +412,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 			break;
 	}
 	close_run(ol, slot, now);
-	/* Partner: outbound_has_work(). */
+	/* Partner: has_more(). */
 	atomic_store_explicit(&ol->has_left, ol->peer || ol->flush,
 			      memory_order_release);
 	return slot->n_runs > 0;
@@ -628,6 +627,42 @@ static void commit(void *arg, void *slot_arg, void *context)
 
 /* ----------------------------------------------------------- life */
 
+static int get_fd(const struct source *s, const struct ug_socket *sock,
+		  unsigned int i)
+{
+	const struct outbound_lane *ol = s->lane.arg;
+
+	(void)sock;
+	return i ? -ENOENT : tun_get_fd(ol->tun);
+}
+
+static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
+		     uint32_t events)
+{
+	(void)sock;
+	(void)fd;
+	/* Told also while the TUN is not watched for packets. */
+	if (events & EPOLLERR)
+		source_note_gone(s);
+	return true;
+}
+
+/* Requests, or what the last batch had to leave. */
+static bool has_more(const struct source *s)
+{
+	const struct outbound_lane *ol = s->lane.arg;
+
+	/* Partners: take(), outbound_request(). */
+	return atomic_load_explicit(&ol->has_left, memory_order_acquire) ||
+	       atomic_load_explicit(&ol->requests.n, memory_order_acquire);
+}
+
+static const struct source_ops source_ops = {
+	.get_fd = get_fd,
+	.is_ready = is_ready,
+	.has_more = has_more,
+};
+
 static void *slot_new(void)
 {
 	struct slot *slot = calloc(1, sizeof(*slot));
@@ -680,7 +715,9 @@ int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 	ol->requests.places =
 		calloc(OUTBOUND_REQUESTS, sizeof(*ol->requests.places));
 	ol->read_buf = malloc(TUN_HEADROOM + READ_CAP);
-	if (lane_new(&ol->lane, &ops, ol, n_slots) < 0 ||
+	ol->source.ops = &source_ops;
+	ol->source.name = "the interface";
+	if (lane_new(&ol->source.lane, &ops, ol, n_slots) < 0 ||
 	    !ol->requests.places || !ol->read_buf ||
 	    trains_init(&ol->trains) < 0 ||
 	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
@@ -698,7 +735,7 @@ void outbound_lane_deinit(struct outbound_lane *ol)
 		peer_put(request.peer);
 	peer_put(ol->peer);
 	peer_put(ol->flush);
-	lane_free(&ol->lane);
+	lane_free(&ol->source.lane);
 	ug_batch_free(ol->batch);
 	trains_deinit(&ol->trains);
 	free(ol->read_buf);

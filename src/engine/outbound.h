@@ -13,8 +13,8 @@
 #include "device/session.h"
 #include "engine/bounds.h"
 #include "engine/context.h"
-#include "engine/lane.h"
 #include "engine/returned.h"
+#include "engine/source.h"
 #include "engine/trains.h"
 #include "engine/unreachable.h"
 #include "tun/segment.h"
@@ -62,8 +62,6 @@ struct outbound_stats {
  * @requests:	locked inside
  * @trains:	the watch over trains; see trains.h
  * @stats:	[a]
- * @is_gone:	[a] the device does not exist any more
- * @read_err:	[a] why the last read of the device failed; 0: it did not
  * @read_buf:	[l] a packet as it was read, behind its headroom
  * @cursor:	[l] into @read_buf: what is left to cut
  * @peer:	[l] whose packet that is, with a reference
@@ -72,7 +70,7 @@ struct outbound_stats {
  * @returned:	[l] the last first fragment of ours that came back
  * @flush:	[l] a peer whose staged packets go first, with a reference
  * @has_left:	[a] @peer or @flush is there
- * @lane:	the lane
+ * @source:	the lane, and what makes it ready
  *
  * [l] belongs to whoever holds the right to take, or to commit.
  */
@@ -84,8 +82,6 @@ struct outbound_lane {
 	struct outbound_requests requests;
 	struct trains trains;
 	struct outbound_stats stats;
-	_Atomic bool is_gone;
-	_Atomic int read_err;
 	uint8_t *read_buf;
 	struct segment_cursor cursor;
 	struct peer *peer;
@@ -94,7 +90,7 @@ struct outbound_lane {
 	struct returned returned;
 	struct peer *flush;
 	_Atomic bool has_left;
-	struct lane lane;
+	struct source source;
 };
 
 /**
@@ -124,18 +120,5 @@ void outbound_lane_deinit(struct outbound_lane *ol);
  */
 bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 		      bool keepalive);
-
-/**
- * outbound_has_work() - is there something to take besides the TUN's packets?
- * @ol:		lane
- *
- * Requests, or what the last batch had to leave. Any thread.
- */
-static inline bool outbound_has_work(const struct outbound_lane *ol)
-{
-	/* Partners: take() of outbound.c, outbound_request(). */
-	return atomic_load_explicit(&ol->has_left, memory_order_acquire) ||
-	       atomic_load_explicit(&ol->requests.n, memory_order_acquire);
-}
 
 #endif /* ENGINE_OUTBOUND_H */

@@ -12,18 +12,12 @@
 #include "base/now.h"
 #include "engine/thread.h"
 
-/* Lanes that may have work, bits of struct worker's ready. */
-enum {
-	READY_IN4 = 1,
-	READY_IN6 = 2,
-	READY_OUT = 4,
-	READY_ALL = READY_IN4 | READY_IN6 | READY_OUT,
-};
-
 enum {
 	/* Batches of each lane between two looks at the descriptors. */
 	ROUNDS = 4,
 	EVENTS = 4,
+	/* In the place of a source: the event is of @poke_fd. */
+	POKE = SOURCES_MAX,
 	/* After so long without a packet, memory is given back. */
 	RELEASE_AFTER_MS = 1000,
 	/* When to try again what the kernel had no memory for. */
@@ -36,9 +30,14 @@ void worker_poke(struct worker *w)
 	thread_poke(w->poke_fd);
 }
 
-static int watch(const struct worker *w, int op, int fd, uint32_t events)
+/* An event names the descriptor and the source that it belongs to. */
+static int watch(const struct worker *w, int op, unsigned int source, int fd,
+		 uint32_t events)
 {
-	struct epoll_event ev = { .events = events, .data.fd = fd };
+	struct epoll_event ev = {
+		.events = events,
+		.data.u64 = (uint64_t)source << 32 | (uint32_t)fd,
+	};
 
 	return epoll_ctl(w->epoll_fd, op, fd, &ev) < 0 ? -errno : 0;
 }
@@ -48,47 +47,45 @@ static int watch(const struct worker *w, int op, int fd, uint32_t events)
  * kernel memory) is tried again by poll_events(): without it the lane would be
  * dead.
  */
-static void set_watch(struct worker *w, int fd, uint32_t events)
+static void set_watch(struct worker *w, unsigned int source, int fd,
+		      uint32_t events)
 {
-	int err = watch(w, EPOLL_CTL_MOD, fd, events);
+	int err = watch(w, EPOLL_CTL_MOD, source, fd, events);
 
 	if (err == -ENOENT)
-		err = watch(w, EPOLL_CTL_ADD, fd, events);
+		err = watch(w, EPOLL_CTL_ADD, source, fd, events);
 	if (err < 0)
 		w->must_rewatch = true;
 }
 
-/* The main socket of a family, and its side sockets. */
-static void watch_family(struct worker *w, int family)
+static bool has(uint32_t set, unsigned int source)
 {
-	unsigned int lane = family == AF_INET ? READY_IN4 : READY_IN6;
-	uint32_t events = w->failing & lane ? 0 : EPOLLIN;
-	int fd = ug_fd(w->context.sock, family);
+	return set & UINT32_C(1) << source;
+}
 
-	for (unsigned int i = 0; fd >= 0; i++) {
-		set_watch(w, fd, events);
-		fd = ug_side_fd(w->context.sock, family, i);
-	}
+/* Return: descriptor @i of a source; negative: there are fewer. */
+static int get_fd(const struct worker *w, unsigned int source, unsigned int i)
+{
+	const struct source *s = w->sources.all[source];
+
+	return s->ops->get_fd(s, w->context.sock, i);
 }
 
 /*
- * The TUN is read only while what it gives can be sent: packets that come
- * before the sockets are open wait in its queue.
+ * Watch the descriptors of all sources. They are read only while the sockets
+ * are open: packets that come before wait in the TUN's queue.
  */
-static void watch_tun(struct worker *w)
+static void watch_sources(struct worker *w)
 {
-	if (!w->tun_unwatched)
-		set_watch(w, tun_get_fd(w->out->tun),
-			  w->context.sock && !(w->failing & READY_OUT) ? EPOLLIN
-								       : 0);
-}
+	for (unsigned int s = 0; s < w->sources.n; s++) {
+		bool is_read = w->context.sock && !has(w->failing, s);
+		int fd;
 
-static void watch_sockets(struct worker *w)
-{
-	if (!w->context.sock)
-		return;
-	watch_family(w, AF_INET);
-	watch_family(w, AF_INET6);
+		if (has(w->gone, s))
+			continue;
+		for (unsigned int i = 0; (fd = get_fd(w, s, i)) >= 0; i++)
+			set_watch(w, s, fd, is_read ? EPOLLIN : 0);
+	}
 }
 
 /* Turn to the sockets that are current. */
@@ -104,56 +101,43 @@ static void enter_sockets(struct worker *w)
 	/* The old ones close soon after this, and leave the epoll by that:
 	 * here they may be closed already. */
 	w->context.sock = sock;
-	watch_sockets(w);
-	watch_tun(w);
+	watch_sources(w);
 	/* Requests may have come meanwhile. */
-	w->ready |= READY_OUT;
-}
-
-/* Run a lane that is ready; it stays so until it was found empty. */
-static void run_lane(struct worker *w, unsigned int bit, struct lane *lane)
-{
-	if (!(w->ready & bit))
-		return;
-	/* A lane that a helper has stays ready, and is looked at again soon. */
-	if (lane_run(lane, &w->context) == LANE_EMPTY)
-		w->ready &= ~bit;
+	w->ready |= w->poked;
 }
 
 /* The lanes take turns, so that none waits long for a big batch of others. */
 static void run_lanes(struct worker *w)
 {
-	for (int i = 0; i < ROUNDS && w->ready; i++) {
-		run_lane(w, READY_IN4, &w->in4->lane);
-		run_lane(w, READY_IN6, &w->in6->lane);
-		run_lane(w, READY_OUT, &w->out->lane);
+	for (int i = 0; i < ROUNDS && w->ready; i++)
+		sources_run(&w->sources, &w->ready, &w->context);
+}
+
+/* What is left in a lane needs no event to go on. */
+static void note_more(struct worker *w)
+{
+	for (unsigned int i = 0; w->context.sock && i < w->sources.n; i++) {
+		const struct source *s = w->sources.all[i];
+
+		if (has(w->poked, i) && s->ops->has_more(s))
+			w->ready |= UINT32_C(1) << i;
 	}
 }
 
-/* The device does not exist any more: stop listening to it, and tell. */
+/* What a source reads does not exist any more: stop reading it, and tell. */
 static void check_gone(struct worker *w)
 {
-	/* Partners: read_packet(), write_merged(). */
-	bool gone =
-		atomic_load_explicit(&w->out->is_gone, memory_order_acquire) ||
-		atomic_load_explicit(&w->in4->is_gone, memory_order_acquire) ||
-		atomic_load_explicit(&w->in6->is_gone, memory_order_acquire);
+	for (unsigned int s = 0; s < w->sources.n; s++) {
+		int fd;
 
-	if (!gone || w->tun_unwatched)
-		return;
-	w->tun_unwatched = true;
-	watch(w, EPOLL_CTL_DEL, tun_get_fd(w->out->tun), 0);
-	lane_close(&w->out->lane);
-	thread_poke(w->gone_fd);
-}
-
-/* Take the error of a lane that could not read. Return: it; 0: none. */
-static int take_failure(_Atomic int *err)
-{
-	/* Partners: read_packet(), take() of inbound.c. */
-	return atomic_load_explicit(err, memory_order_relaxed)
-		       ? atomic_exchange_explicit(err, 0, memory_order_relaxed)
-		       : 0;
+		if (has(w->gone, s) || !source_is_gone(w->sources.all[s]))
+			continue;
+		w->gone |= UINT32_C(1) << s;
+		for (unsigned int i = 0; (fd = get_fd(w, s, i)) >= 0; i++)
+			watch(w, EPOLL_CTL_DEL, s, fd, 0);
+		lane_close(&w->sources.all[s]->lane);
+		thread_poke(w->gone_fd);
+	}
 }
 
 /*
@@ -163,26 +147,29 @@ static int take_failure(_Atomic int *err)
  */
 static void note_failures(struct worker *w)
 {
-	int out = take_failure(&w->out->read_err);
-	int in4 = take_failure(&w->in4->read_err);
-	int in6 = take_failure(&w->in6->read_err);
-	int err = out ? out : in4 ? in4 : in6;
+	const char *name = NULL;
+	int err = 0;
 	uint64_t now;
 
+	for (unsigned int i = 0; i < w->sources.n; i++) {
+		struct source *s = w->sources.all[i];
+		int failure = source_take_error(s);
+
+		if (!failure)
+			continue;
+		err = failure;
+		name = s->name;
+		w->failing |= UINT32_C(1) << i;
+	}
 	if (!err)
 		return;
 	now = now_boottime();
 	if (err != w->failing_err ||
 	    clock_has_passed(w->failing_until, NSEC_PER_SEC, now))
-		log_error("cannot read %s: %s",
-			  out ? "the interface" : "a UDP socket",
-			  strerror(-err));
+		log_error("cannot read %s: %s", name, strerror(-err));
 	w->failing_err = err;
 	w->failing_until = now + AGAIN_MS * NSEC_PER_MSEC;
-	w->failing |= (out ? READY_OUT : 0U) | (in4 ? READY_IN4 : 0U) |
-		      (in6 ? READY_IN6 : 0U);
-	watch_sockets(w);
-	watch_tun(w);
+	watch_sources(w);
 }
 
 /* Watch descriptors again that could not be read. */
@@ -201,8 +188,8 @@ static void release_memory(struct worker *w)
 	    !clock_has_passed(w->idle_since, RELEASE_AFTER_MS * NSEC_PER_MSEC,
 			      now_boottime()))
 		return;
-	lane_release(&w->in4->lane);
-	lane_release(&w->in6->lane);
+	for (unsigned int i = 0; i < w->sources.n; i++)
+		lane_release(&w->sources.all[i]->lane);
 	w->idle_since = 0;
 }
 
@@ -214,8 +201,7 @@ static int poll_events(struct worker *w, struct epoll_event *events)
 	forgive(w);
 	if (w->must_rewatch) {
 		w->must_rewatch = false;
-		watch_sockets(w);
-		watch_tun(w);
+		watch_sources(w);
 	}
 	if (w->must_rewatch || w->failing)
 		timeout = AGAIN_MS;
@@ -229,46 +215,32 @@ static int poll_events(struct worker *w, struct epoll_event *events)
 	return n;
 }
 
-/* The lane that reads a UDP socket; 0 for an old socket, which was replaced. */
-static unsigned int ready_lane(const struct worker *w, int fd)
+static void handle_poke(struct worker *w)
 {
-	if (!w->context.sock)
-		return 0;
-	if (fd == ug_fd(w->context.sock, AF_INET))
-		return READY_IN4;
-	if (fd == ug_fd(w->context.sock, AF_INET6))
-		return READY_IN6;
-	switch (ug_side_ready(w->context.sock, fd)) {
-	case AF_INET:
-		return READY_IN4;
-	case AF_INET6:
-		return READY_IN6;
-	default:
-		return 0;
-	}
+	uint64_t n;
+
+	/* Partner: poke_by_helper(). */
+	w->ready |= atomic_exchange_explicit(&w->helper_has_left, false,
+					     memory_order_acquire)
+			    ? sources_all(&w->sources)
+			    : w->poked;
+	if (read(w->poke_fd, &n, sizeof(n)) < 0)
+		return;
 }
 
 static void handle_event(struct worker *w, const struct epoll_event *ev)
 {
-	uint64_t n;
+	unsigned int i = (unsigned int)(ev->data.u64 >> 32);
+	struct source *s;
 
-	if (ev->data.fd == w->poke_fd) {
-		/* Partner: poke_by_helper(). */
-		w->ready |= atomic_exchange_explicit(&w->helper_has_left, false,
-						     memory_order_acquire)
-				    ? READY_ALL
-				    : READY_OUT;
-		if (read(w->poke_fd, &n, sizeof(n)) < 0)
-			return;
-	} else if (ev->data.fd == tun_get_fd(w->out->tun)) {
-		w->ready |= READY_OUT;
-		/* Told also while it is not watched for packets. */
-		if (ev->events & EPOLLERR)
-			atomic_store_explicit(&w->out->is_gone, true,
-					      memory_order_release);
-	} else {
-		w->ready |= ready_lane(w, ev->data.fd);
+	if (i == POKE) {
+		handle_poke(w);
+		return;
 	}
+	s = w->sources.all[i];
+	if (s->ops->is_ready(s, w->context.sock, (int)(uint32_t)ev->data.u64,
+			     ev->events))
+		w->ready |= UINT32_C(1) << i;
 }
 
 static void *worker_main(void *arg)
@@ -290,18 +262,15 @@ static void *worker_main(void *arg)
 			continue;
 		}
 		run_lanes(w);
-		/* What is left needs no event to go on. */
-		if (w->context.sock && outbound_has_work(w->out))
-			w->ready |= READY_OUT;
+		note_more(w);
 		w->idle_since = now_boottime();
 		helpers_tell(&w->helpers, w->ready != 0);
 		note_failures(w);
 		check_gone(w);
 	}
 	helpers_stop(&w->helpers);
-	lane_close(&w->out->lane);
-	lane_close(&w->in4->lane);
-	lane_close(&w->in6->lane);
+	for (unsigned int i = 0; i < w->sources.n; i++)
+		lane_close(&w->sources.all[i]->lane);
 	sockets_leave(w->sockets, SOCKETS_WORKER);
 	thread_end();
 	return NULL;
@@ -320,6 +289,24 @@ static void poke_by_helper(void *arg)
 	worker_poke(w);
 }
 
+/* What is watched from the start, and not to be read yet. */
+static int watch_first(struct worker *w)
+{
+	/* Edge-triggered: if it cannot be read, epoll does not report it
+	 * again. */
+	int err = watch(w, EPOLL_CTL_ADD, POKE, w->poke_fd, EPOLLIN | EPOLLET);
+	int fd;
+
+	for (unsigned int s = 0; s < w->sources.n; s++) {
+		if (w->sources.all[s]->ops->has_more)
+			w->poked |= UINT32_C(1) << s;
+		for (unsigned int i = 0; (fd = get_fd(w, s, i)) >= 0; i++)
+			if (err == 0)
+				err = watch(w, EPOLL_CTL_ADD, s, fd, 0);
+	}
+	return err;
+}
+
 int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 {
 	w->gone_fd = gone_fd;
@@ -330,20 +317,13 @@ int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 	w->context.aead = aead_new(w->helpers.aead_choice);
 	if (!w->context.aead)
 		return -ELIBACC;
-	w->helpers.out = w->out;
-	w->helpers.in4 = w->in4;
-	w->helpers.in6 = w->in6;
+	w->helpers.sources = &w->sources;
 	w->helpers.sockets = w->sockets;
 	w->helpers.poke = poke_by_helper;
 	w->helpers.arg = w;
 	int err = helpers_init(&w->helpers, n_helpers);
 
-	if (err == 0)
-		/* Edge-triggered: if it cannot be read, epoll does not report
-		 * it again. */
-		err = watch(w, EPOLL_CTL_ADD, w->poke_fd, EPOLLIN | EPOLLET);
-	return err < 0 ? err
-		       : watch(w, EPOLL_CTL_ADD, tun_get_fd(w->out->tun), 0);
+	return err < 0 ? err : watch_first(w);
 }
 
 void worker_deinit(struct worker *w)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread that moves packets: one event loop over the TUN and both sockets.
+ * The thread that moves packets: one event loop over the descriptors of all
+ * sources (source.h), which are the TUN and the sockets of both families.
  * On a quiet machine nothing runs and nobody is woken across threads; under
  * load one thread that does everything costs the least. When that is not
  * enough, others help: see helpers.h.
@@ -12,51 +13,49 @@
 
 #include "engine/context.h"
 #include "engine/helpers.h"
-#include "engine/inbound.h"
-#include "engine/outbound.h"
 #include "engine/sockets.h"
+#include "engine/source.h"
 
 /**
  * struct worker - see above
  * @sockets:	[I] locked inside
- * @out:	[I] lane
- * @in4:	[I] lane
- * @in6:	[I] lane
+ * @sources:	[I] whose lanes it runs
  * @context:	[w] what it works with
  * @helpers:	its helpers; see there
  * @epoll_fd:	[I]
  * @poke_fd:	[I] eventfd: requests, other sockets, stop
- * @gone_fd:	[I] eventfd of the control thread: the TUN is gone
+ * @gone_fd:	[I] eventfd of the control thread: what a source reads is gone
  * @seen:	[w] generation of the sockets
- * @ready:	[w] lanes that may have work
+ * @poked:	[I] sources that a poke concerns: those with has_more()
+ * @ready:	[w] sources whose lanes may have work
  * @must_rewatch: [w] a descriptor could not be watched
- * @tun_unwatched: [w] the TUN is not watched
- * @failing:	[w] lanes whose descriptor is not watched for a while, because
- *		reading it fails and it stays readable
+ * @gone:	[w] sources that are gone
+ * @failing:	[w] sources whose descriptors are not watched for a while, because
+ *		reading fails and they stay readable
  * @failing_until: [w] until when they are not
  * @failing_err: [w] the errno that was logged last
  * @idle_since:	[w] when nothing was left to do; 0: memory was given back
- * @helper_has_left: [a] a helper has ended: any lane may have work
+ * @helper_has_left: [a] a helper has ended: any source may have work
  * @is_stopped:	[a]
  * @thread:	[I]
  *
- * [w] is the thread's own.
+ * @poked, @ready, @gone and @failing have a bit for each source. [w] is the
+ * thread's own.
  */
 struct worker {
 	struct sockets *sockets;
-	struct outbound_lane *out;
-	struct inbound_lane *in4;
-	struct inbound_lane *in6;
+	struct sources sources;
 	struct context context;
 	struct helpers helpers;
 	int epoll_fd;
 	int poke_fd;
 	int gone_fd;
 	uint64_t seen;
-	unsigned int ready;
+	uint32_t poked;
+	uint32_t ready;
 	bool must_rewatch;
-	bool tun_unwatched;
-	unsigned int failing;
+	uint32_t gone;
+	uint32_t failing;
 	uint64_t failing_until;
 	int failing_err;
 	uint64_t idle_since;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The helpers over lanes that only count: a helper is woken when the worker has
+ * The helpers over sources that only count: a helper is woken when the worker has
  * been busy, and not before; it works; it sleeps when there is nothing left.
  */
 #include <sched.h>
@@ -17,10 +17,10 @@ enum {
 	PATIENCE_S = 60,
 };
 
-/* What the lanes and the helpers share with the test. */
+/* What the sources and the helpers share with the test. */
 struct fixture {
-	struct outbound_lane out;
-	struct inbound_lane in4, in6;
+	struct source source[2];
+	struct sources sources;
 	struct sockets sockets;
 	struct helpers helpers;
 	_Atomic bool has_work;
@@ -67,16 +67,16 @@ static void fake_poke(void *arg)
 
 static void begin(struct fixture *f)
 {
-	static char memory[3];
+	static char memory[2];
 
 	memset(f, 0, sizeof(*f));
-	lane_init(&f->out.lane, &ops, f, (void *[]){ &memory[0] }, 1);
-	lane_init(&f->in4.lane, &ops, f, (void *[]){ &memory[1] }, 1);
-	lane_init(&f->in6.lane, &ops, f, (void *[]){ &memory[2] }, 1);
+	for (unsigned int i = 0; i < 2; i++) {
+		lane_init(&f->source[i].lane, &ops, f, (void *[]){ &memory[i] },
+			  1);
+		f->sources.all[f->sources.n++] = &f->source[i];
+	}
 	sockets_init(&f->sockets);
-	f->helpers.out = &f->out;
-	f->helpers.in4 = &f->in4;
-	f->helpers.in6 = &f->in6;
+	f->helpers.sources = &f->sources;
 	f->helpers.sockets = &f->sockets;
 	f->helpers.poke = fake_poke;
 	f->helpers.arg = f;

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The worker over lanes that only count. A helper that ends may leave a batch
- * that no descriptor tells of, so the worker looks at all lanes then.
+ * The worker over sources that only count. Each source reads an eventfd, which
+ * is never emptied, so it stays readable. The sockets are those of the fake
+ * kernel: the worker reads its sources only while it has sockets.
  */
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,34 +15,50 @@
 #include "crypto/init.h"
 #include "engine/worker.h"
 #include "tests/lib/check.h"
+#include "tests/lib/fakesys.h"
+#include "udpgather/open.h"
 
 enum {
 	/* A machine that is busy with other things, under a sanitizer. */
 	PATIENCE_S = 20,
+	N = 4,
+	/* This source has work that no descriptor tells of. */
+	POKED = N - 1,
+};
+
+/* A source: what it does, and how often something was looked for. */
+struct fake_source {
+	struct source source;
+	int fd;
+	_Atomic bool knows_fd; /* is_ready() says true */
+	_Atomic int read_err;
+	_Atomic bool is_gone;
+	_Atomic unsigned int n_more;
+	_Atomic unsigned int n_looks;
 };
 
 struct fixture {
-	struct outbound_lane out;
-	struct inbound_lane in4, in6;
-	struct tun tun;
+	struct fake_source fakes[N];
 	struct sockets sockets;
+	struct ug_socket *sock;
+	int gone_fd;
 	struct worker worker;
 };
 
-/* A lane's argument: how often something was looked for. */
-struct looks {
-	_Atomic unsigned int n;
-};
-
-static struct looks out_looks, in4_looks, in6_looks;
-
 static bool fake_take(void *arg, void *slot, void *context)
 {
-	struct looks *looks = arg;
+	struct fake_source *f = arg;
+	int err = atomic_load(&f->read_err);
 
 	(void)slot;
 	(void)context;
-	atomic_fetch_add(&looks->n, 1);
+	atomic_fetch_add(&f->n_looks, 1);
+	if (err)
+		source_note_error(&f->source, err);
+	if (atomic_load(&f->is_gone))
+		source_note_gone(&f->source);
+	if (atomic_load(&f->n_more))
+		atomic_fetch_sub(&f->n_more, 1);
 	return false;
 }
 
@@ -50,82 +69,286 @@ static void fake_step(void *arg, void *slot, void *context)
 	(void)context;
 }
 
-static void fake_release(void *slot)
+/* No release: a lane may have nothing to give back. */
+static const struct lane_ops lane_ops = { .take = fake_take,
+					  .work = fake_step,
+					  .commit = fake_step };
+
+static int get_fd(const struct source *s, const struct ug_socket *sock,
+		  unsigned int i)
 {
-	(void)slot;
+	const struct fake_source *f = s->lane.arg;
+
+	(void)sock;
+	return i ? -ENOENT : f->fd;
 }
 
-static const struct lane_ops ops = { .take = fake_take,
-				     .work = fake_step,
-				     .commit = fake_step,
-				     .release = fake_release };
-
-static void begin(struct fixture *f)
+static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
+		     uint32_t events)
 {
-	static char memory[3];
+	const struct fake_source *f = s->lane.arg;
+
+	assert_non_null(sock);
+	assert_int_equal(fd, f->fd);
+	assert_int_equal(events, EPOLLIN);
+	return atomic_load(&f->knows_fd);
+}
+
+static bool has_more(const struct source *s)
+{
+	struct fake_source *f = s->lane.arg;
+
+	return atomic_load(&f->n_more);
+}
+
+static const struct source_ops quiet_ops = { .get_fd = get_fd,
+					     .is_ready = is_ready };
+static const struct source_ops poked_ops = { .get_fd = get_fd,
+					     .is_ready = is_ready,
+					     .has_more = has_more };
+
+static void poke(void *arg)
+{
+	struct fixture *f = arg;
+
+	worker_poke(&f->worker);
+}
+
+static void begin(struct fixture *f, bool has_sockets)
+{
+	static char memory[N];
 	struct worker *w = &f->worker;
 
 	memset(f, 0, sizeof(*f));
-	atomic_store(&out_looks.n, 0);
-	atomic_store(&in4_looks.n, 0);
-	atomic_store(&in6_looks.n, 0);
-	lane_init(&f->out.lane, &ops, &out_looks, (void *[]){ &memory[0] }, 1);
-	lane_init(&f->in4.lane, &ops, &in4_looks, (void *[]){ &memory[1] }, 1);
-	lane_init(&f->in6.lane, &ops, &in6_looks, (void *[]){ &memory[2] }, 1);
+	fake_reset();
 	sockets_init(&f->sockets);
-	f->tun.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	f->out.tun = &f->tun;
+	f->gone_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->sockets = &f->sockets;
-	w->out = &f->out;
-	w->in4 = &f->in4;
-	w->in6 = &f->in6;
-	assert_int_equal(worker_init(w, -1, 1), 0);
+	for (int i = 0; i < N; i++) {
+		struct fake_source *s = &f->fakes[i];
+
+		s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		atomic_init(&s->knows_fd, true);
+		s->source.ops = i == POKED ? &poked_ops : &quiet_ops;
+		s->source.name = "a fake";
+		lane_init(&s->source.lane, &lane_ops, s,
+			  (void *[]){ &memory[i] }, 1);
+		w->sources.all[w->sources.n++] = &s->source;
+	}
+	assert_int_equal(worker_init(w, f->gone_fd, 1), 0);
 	assert_int_equal(worker_start(w), 0);
+	if (!has_sockets)
+		return;
+	assert_int_equal(ug_socket_open_with(&fake_sys, &f->sock, NULL, NULL),
+			 0);
+	/* Returns when the worker has entered the sockets. */
+	sockets_replace(&f->sockets, f->sock, poke, f);
 }
 
 static void end(struct fixture *f)
 {
 	worker_stop(&f->worker);
 	worker_deinit(&f->worker);
-	close(f->tun.fd);
+	for (int i = 0; i < N; i++)
+		close(f->fakes[i].fd);
+	close(f->gone_fd);
 	sockets_deinit(&f->sockets);
 }
 
-static bool is_looked_at(struct looks *looks)
+static void make_readable(struct fixture *f, int i)
 {
-	const struct timespec pause = { .tv_nsec = 1000000 };
+	assert_int_equal(eventfd_write(f->fakes[i].fd, 1), 0);
+}
 
-	for (int i = 0; i < PATIENCE_S * 1000; i++) {
-		if (atomic_load(&looks->n))
+static unsigned int looks(struct fixture *f, int i)
+{
+	return atomic_load(&f->fakes[i].n_looks);
+}
+
+static void wait_ms(long ms)
+{
+	const struct timespec pause = { .tv_nsec = ms * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+/* Wait until source @i has been looked at more than @n times. */
+static bool is_looked_at(struct fixture *f, int i, unsigned int n)
+{
+	for (int ms = 0; ms < PATIENCE_S * 1000; ms++) {
+		if (looks(f, i) > n)
 			return true;
-		nanosleep(&pause, NULL);
+		wait_ms(1);
 	}
 	return false;
 }
+
+/* Poke the worker, and wait until it has done a round for that. */
+static void poke_once(struct fixture *f)
+{
+	unsigned int before = looks(f, POKED);
+
+	worker_poke(&f->worker);
+	assert_true(is_looked_at(f, POKED, before));
+}
+
+static bool is_told_gone(const struct fixture *f)
+{
+	uint64_t n;
+
+	for (int ms = 0; ms < PATIENCE_S * 1000; ms++) {
+		if (read(f->gone_fd, &n, sizeof(n)) > 0)
+			return true;
+		wait_ms(1);
+	}
+	return false;
+}
+
+/* ------------------------------------------------------------------- pokes */
 
 static void poked_for_what_leaves(void **state)
 {
 	struct fixture f;
 
 	(void)state;
-	begin(&f);
+	begin(&f, false);
 	worker_poke(&f.worker);
-	assert_true(is_looked_at(&out_looks));
-	assert_int_equal(atomic_load(&in4_looks.n), 0);
-	assert_int_equal(atomic_load(&in6_looks.n), 0);
+	assert_true(is_looked_at(&f, POKED, 0));
+	for (int i = 0; i < POKED; i++)
+		assert_int_equal(looks(&f, i), 0);
 	end(&f);
 }
 
+/* A helper that ends may leave a batch that no descriptor tells of. */
 static void poked_by_a_helper(void **state)
 {
 	struct fixture f;
 
 	(void)state;
-	begin(&f);
+	begin(&f, false);
 	f.worker.helpers.poke(f.worker.helpers.arg);
-	assert_true(is_looked_at(&out_looks));
-	assert_true(is_looked_at(&in4_looks));
-	assert_true(is_looked_at(&in6_looks));
+	for (int i = 0; i < N; i++)
+		assert_true(is_looked_at(&f, i, 0));
+	end(&f);
+}
+
+static void has_more_without_event(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, true);
+	atomic_store(&f.fakes[POKED].n_more, 1000);
+	worker_poke(&f.worker);
+	assert_true(is_looked_at(&f, POKED, 999));
+	end(&f);
+}
+
+/* ------------------------------------------------------------- descriptors */
+
+static void read_only_with_sockets(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, false);
+	make_readable(&f, 0);
+	/* A poke has been answered meanwhile: the worker did not sleep. */
+	worker_poke(&f.worker);
+	assert_true(is_looked_at(&f, POKED, 0));
+	assert_int_equal(looks(&f, 0), 0);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &f.sock, NULL, NULL),
+			 0);
+	sockets_replace(&f.sockets, f.sock, poke, &f);
+	assert_true(is_looked_at(&f, 0, 10));
+
+	/* Returns when the worker has none any more; one look may be late. */
+	sockets_replace(&f.sockets, NULL, poke, &f);
+	poke_once(&f);
+	unsigned int before = looks(&f, 0);
+
+	for (int i = 0; i < 100; i++)
+		poke_once(&f);
+	assert_in_range(looks(&f, 0), before, before + 1);
+	end(&f);
+}
+
+static void each_by_its_own(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, true);
+	for (int i = 0; i < N - 1; i++) {
+		make_readable(&f, i);
+		assert_true(is_looked_at(&f, i, 10));
+		assert_int_equal(looks(&f, i + 1) > 0, i + 1 == POKED);
+	}
+	end(&f);
+}
+
+/* Epoll may name a descriptor that is none of the source's any more. */
+static void not_its_descriptor(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, true);
+	atomic_store(&f.fakes[0].knows_fd, false);
+	make_readable(&f, 0);
+	make_readable(&f, 1);
+	assert_true(is_looked_at(&f, 1, 10));
+	assert_int_equal(looks(&f, 0), 0);
+	end(&f);
+}
+
+/* ------------------------------------------------------------------ trouble */
+
+/* It stays readable, and must not keep the worker at work. */
+static void failing_source_rests(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, true);
+	atomic_store(&f.fakes[0].read_err, -EIO);
+	make_readable(&f, 0);
+	/* It is tried again; another one is not held up. */
+	assert_true(is_looked_at(&f, 0, 1));
+	make_readable(&f, 1);
+	unsigned int before = looks(&f, 0);
+
+	assert_true(is_looked_at(&f, 1, looks(&f, 1) + 1000));
+	assert_true(looks(&f, 0) - before < 500);
+	/* And read again when it can be. */
+	atomic_store(&f.fakes[0].read_err, 0);
+	assert_true(is_looked_at(&f, 0, looks(&f, 0) + 1000));
+	end(&f);
+}
+
+static void gone_source(void **state)
+{
+	struct fixture f;
+	eventfd_t n;
+
+	(void)state;
+	begin(&f, true);
+	make_readable(&f, 0);
+	assert_true(is_looked_at(&f, 0, 0));
+	atomic_store(&f.fakes[0].is_gone, true);
+	assert_true(is_told_gone(&f));
+	/* It is not looked at any more, whoever asks; another one is. */
+	unsigned int before = looks(&f, 0);
+
+	make_readable(&f, 1);
+	assert_true(is_looked_at(&f, 1, looks(&f, 1) + 100));
+	unsigned int before_2 = looks(&f, 2);
+
+	f.worker.helpers.poke(f.worker.helpers.arg);
+	assert_true(is_looked_at(&f, 2, before_2));
+	assert_int_equal(looks(&f, 0), before);
+	/* It was told once. */
+	assert_int_equal(eventfd_read(f.gone_fd, &n), -1);
 	end(&f);
 }
 
@@ -134,6 +357,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(poked_for_what_leaves),
 		cmocka_unit_test(poked_by_a_helper),
+		cmocka_unit_test(has_more_without_event),
+		cmocka_unit_test(read_only_with_sockets),
+		cmocka_unit_test(each_by_its_own),
+		cmocka_unit_test(not_its_descriptor),
+		cmocka_unit_test(failing_source_rests),
+		cmocka_unit_test(gone_source),
 	};
 
 	if (crypto_init())

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A source: a lane, and what a thread that runs lanes has to know of it. Which
+ * descriptors make the lane ready? Has it more to take without an event? Could
+ * it not read, and does what it reads still exist?
+ *
+ * The worker and its helpers run all sources of an array in turn, and know
+ * nothing else of the lanes. A further queue of the TUN, or a further socket,
+ * is one more source.
+ *
+ * Legend: [I] immutable once the threads run, [a] atomic.
+ */
+#ifndef ENGINE_SOURCE_H
+#define ENGINE_SOURCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/bounds.h"
+#include "engine/context.h"
+#include "engine/lane.h"
+
+struct source;
+
+/**
+ * struct source_ops - the questions that differ from source to source
+ * @get_fd:	descriptor @i, counted from 0, that makes the lane ready while
+ *		@sock is in use; negative: there are fewer. A source that does
+ *		not read from @sock names its descriptors also if @sock is NULL.
+ * @is_ready:	epoll has named descriptor @fd. Return: false if it is none of
+ *		the source's any more: the sockets may have been replaced.
+ * @has_more:	is there something to take that no descriptor tells of? NULL:
+ *		never; then a poke of the worker does not concern this source
+ */
+struct source_ops {
+	int (*get_fd)(const struct source *s, const struct ug_socket *sock,
+		      unsigned int i);
+	bool (*is_ready)(struct source *s, struct ug_socket *sock, int fd,
+			 uint32_t events);
+	bool (*has_more)(const struct source *s);
+};
+
+/**
+ * struct source - see above
+ * @ops:	[I]
+ * @name:	[I] what it reads, for the log
+ * @is_gone:	[a] what it reads does not exist any more
+ * @read_err:	[a] -errno of a read that failed; 0: none since it was taken
+ * @lane:	the lane
+ */
+struct source {
+	const struct source_ops *ops;
+	const char *name;
+	_Atomic bool is_gone;
+	_Atomic int read_err;
+	struct lane lane;
+};
+
+/**
+ * struct sources - all sources that the worker and its helpers run
+ * @all:	[I] borrowed; the first @n
+ * @n:		[I] how many, at most SOURCES_MAX
+ */
+struct sources {
+	struct source *all[SOURCES_MAX];
+	unsigned int n;
+};
+
+/* sources_all() - a bit for each source */
+static inline uint32_t sources_all(const struct sources *s)
+{
+	return (uint32_t)((UINT64_C(1) << s->n) - 1);
+}
+
+/**
+ * sources_run() - run the lane of each source of a set once, in turn
+ * @s:		sources
+ * @ready:	the set, a bit for each; a lane that is found empty leaves it
+ * @context:	what belongs to the calling thread
+ *
+ * Any thread.
+ *
+ * Return: true if a batch was taken.
+ */
+static inline bool sources_run(const struct sources *s, uint32_t *ready,
+			       struct context *context)
+{
+	bool is_busy = false;
+
+	for (unsigned int i = 0; i < s->n; i++) {
+		uint32_t bit = UINT32_C(1) << i;
+		enum lane_result result;
+
+		if (!(*ready & bit))
+			continue;
+		result = lane_run(&s->all[i]->lane, context);
+		is_busy |= result == LANE_BUSY;
+		/* A lane that another thread has may have work: it stays. */
+		if (result == LANE_EMPTY)
+			*ready &= ~bit;
+	}
+	return is_busy;
+}
+
+/* source_note_gone() - what it reads does not exist any more. Any thread. */
+static inline void source_note_gone(struct source *s)
+{
+	/* Partner: source_is_gone(). */
+	atomic_store_explicit(&s->is_gone, true, memory_order_release);
+}
+
+/* source_is_gone() - has source_note_gone() been called? Any thread. */
+static inline bool source_is_gone(const struct source *s)
+{
+	return atomic_load_explicit(&s->is_gone, memory_order_acquire);
+}
+
+/* source_note_error() - a read failed with this -errno. Any thread. */
+static inline void source_note_error(struct source *s, int err)
+{
+	/* Partner: source_take_error(). */
+	atomic_store_explicit(&s->read_err, err, memory_order_relaxed);
+}
+
+/* source_take_error() - Return: the last -errno; 0: none since the last call */
+static inline int source_take_error(struct source *s)
+{
+	/* Partner: source_note_error(). Usually there is none. */
+	return atomic_load_explicit(&s->read_err, memory_order_relaxed)
+		       ? atomic_exchange_explicit(&s->read_err, 0,
+						  memory_order_relaxed)
+		       : 0;
+}
+
+#endif /* ENGINE_SOURCE_H */

@@ -16,12 +16,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "base/direct.h"
+#include "base/syscalls.h"
 
 /* On success the pipe carries this byte, and perhaps a line for stdout; on
  * failure it carries a line for stderr, which does not begin with this byte. */

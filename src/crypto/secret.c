@@ -15,14 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/assert.h"
-
-#ifndef SYS_memfd_secret
-#define SYS_memfd_secret 447 /* the same on every architecture */
-#endif
+#include "base/syscalls.h"
 
 enum {
 	SLOT_ALIGN = 16

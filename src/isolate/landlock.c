@@ -9,15 +9,9 @@
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-/* The same on every architecture. */
-#ifndef SYS_landlock_create_ruleset
-#define SYS_landlock_create_ruleset 444
-#define SYS_landlock_add_rule	    445
-#define SYS_landlock_restrict_self  446
-#endif
+#include "base/syscalls.h"
 
 #define CREATE_RULESET_VERSION 1U
 #define RULE_PATH_BENEATH      1

@@ -7,26 +7,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/syscalls.h"
 #include "isolate/caps.h"
 #include "isolate/isolate.h"
 #include "tests/io/attempt.h"
 #include "tests/lib/check.h"
+#include "tests/lib/refuse.h"
 #include "tests/lib/skip.h"
 
-#ifndef SYS_landlock_create_ruleset
-#define SYS_landlock_create_ruleset 444
-#endif
 #ifndef PR_GET_MDWE
 #define PR_GET_MDWE 66
 #endif
@@ -219,18 +215,8 @@ static void root_by_name(void **state)
 /* Have some calls answered with EPERM, as a container may. */
 static void refuse_layers(void)
 {
-	struct sock_filter filter[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_landlock_create_ruleset,
-			 2, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_seccomp, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-	};
-	struct sock_fprog program = { ARRAY_LEN(filter), filter };
-
-	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) < 0)
+	if (refuse_call(SYS_landlock_create_ruleset, EPERM) < 0 ||
+	    refuse_call(SYS_seccomp, EPERM) < 0)
 		_exit(BROKEN);
 }
 

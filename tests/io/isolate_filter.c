@@ -13,12 +13,12 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/syscalls.h"
 #include "isolate/caps.h"
 #include "isolate/isolate.h"
 #include "tests/io/attempt.h"

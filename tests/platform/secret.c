@@ -8,17 +8,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/syscalls.h"
 #include "tests/lib/skip.h"
 #include "tests/lib/check.h"
 #include "tests/platform/datagram.h"
-
-#ifndef SYS_memfd_secret
-#define SYS_memfd_secret 447
-#endif
 
 static size_t page_len;
 

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * <sys/syscall.h>, and the numbers that older headers lack.
+ *
+ * From 424 on (Linux 5.1) a call has the same number on all architectures, but
+ * MIPS and Alpha add an offset to each number. A kernel that does not have the
+ * call answers with ENOSYS.
+ */
+#ifndef BASE_SYSCALLS_H
+#define BASE_SYSCALLS_H
+
+#include <sys/syscall.h>
+
+#if defined(__mips__)
+#define SYSCALLS_OFFSET __NR_Linux
+#elif defined(__alpha__)
+#define SYSCALLS_OFFSET 110
+#else
+#define SYSCALLS_OFFSET 0
+#endif
+
+#ifndef SYS_close_range
+#define SYS_close_range (SYSCALLS_OFFSET + 436)
+#endif
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset (SYSCALLS_OFFSET + 444)
+#endif
+#ifndef SYS_landlock_add_rule
+#define SYS_landlock_add_rule (SYSCALLS_OFFSET + 445)
+#endif
+#ifndef SYS_landlock_restrict_self
+#define SYS_landlock_restrict_self (SYSCALLS_OFFSET + 446)
+#endif
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret (SYSCALLS_OFFSET + 447)
+#endif
+
+#endif /* BASE_SYSCALLS_H */

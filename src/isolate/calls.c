@@ -41,24 +41,17 @@
 #include <linux/sockios.h>
 #include <linux/udp.h>
 #include <signal.h>
-#include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* musl's lstat(3) makes another call, and its sendmmsg(3) makes several on 64
- * bits. */
+/* musl's lstat(3) makes another call. */
 #ifdef __GLIBC__
 #define MUSL(names)
 #else
 #define MUSL(names) names
-#endif
-#if UINTPTR_MAX > UINT32_MAX
-#define MUSL_64(names) MUSL(names)
-#else
-#define MUSL_64(names)
 #endif
 
 /*
@@ -132,7 +125,7 @@ const struct call isolate_calls[] = {
 	CALL("recvmmsg recvmmsg_time64", WORKER, HELPER),
 	/* Netlink; kernels without recvmmsg(2); queued errors. */
 	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
-	CALL("sendmmsg" MUSL_64(" sendmsg"), WORKER, HELPER),
+	CALL("sendmmsg", WORKER, HELPER),
 	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
 	CALL("sendto", CONTROL, NONE),
 	UDP_SOCKET(AF_INET),

@@ -23,12 +23,18 @@ static int sys_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 	return getsockname(fd, sa, len);
 }
 
-/* musl's flags are unsigned, so its function has another type. */
+/*
+ * The system call itself. On 64 bits the kernel's lengths are longer than those
+ * of musl, which has padding beside them; so musl's sendmmsg(3) copies each
+ * message, clears the padding and sends it by a call of its own. In the messages
+ * of this library the padding is zero.
+ */
 static int sys_sendmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 {
-	return sendmmsg(fd, msgs, n, flags);
+	return (int)syscall(SYS_sendmmsg, fd, msgs, n, flags);
 }
 
+/* musl's flags are unsigned, so its function has another type. */
 static int sys_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 {
 	return recvmmsg(fd, msgs, n, flags, NULL);

@@ -11,11 +11,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/netns.h"
+#include "tests/lib/refuse.h"
 #include "tests/platform/datagram.h"
 #include "udpgather.h"
 
@@ -643,6 +645,52 @@ static void memory_follows_use(void **state)
 	ug_close(b);
 }
 
+/* In a child of many_by_one_call(): send three messages to itself. */
+static int send_without_single_calls(void)
+{
+	struct ug_socket *sock = opened(NULL);
+	struct ug_endpoint to = at("127.0.0.1", ug_port(sock));
+	struct iovec iov = { unconst("datagram"), 8 };
+	struct ug_datagram d[3];
+	int status[3], n = 0;
+
+	for (size_t i = 0; i < 3; i++)
+		d[i] = (struct ug_datagram){
+			.iov = &iov,
+			.n_iov = 1,
+			.tos = (uint8_t)(4 * i),
+		};
+	if (refuse_call(SYS_sendmsg, EPERM) < 0 ||
+	    refuse_call(SYS_recvmsg, EPERM) < 0)
+		return 2;
+	ug_send(sock, batch, &to, d, 3, status, 0);
+	for (size_t i = 0; i < 3; i++)
+		if (status[i] != UG_SENT)
+			return 3;
+	while (n < 3) {
+		int r = ug_receive(rcv, sock, AF_INET, views, 3, 2000);
+
+		if (r <= 0)
+			return 4;
+		n += r;
+	}
+	return 0;
+}
+
+/* The C library does not make a call for each message of sendmmsg(2). */
+static void many_by_one_call(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (!pid)
+		_exit(send_without_single_calls());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* IPv6 switched off in the namespace: IPv4 goes on, with the right port. */
 static void ipv6_disabled(void **state)
 {
@@ -701,6 +749,7 @@ int main(void)
 		cmocka_unit_test(hopeless_datagrams),
 		cmocka_unit_test(merging_off_late),
 		cmocka_unit_test(memory_follows_use),
+		cmocka_unit_test(many_by_one_call),
 		cmocka_unit_test(ipv6_disabled),
 	};
 

@@ -200,6 +200,42 @@ static void order_is_kept(void **state)
 			 CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(2));
 }
 
+/*
+ * Messages go to the kernel as they are. Its lengths are size_t; a C library may
+ * have shorter ones with padding beside them, which must be zero.
+ */
+static void lengths_of_the_kernel(void **state)
+{
+	/* struct user_msghdr of the kernel, and the start of its struct cmsghdr. */
+	struct {
+		void *name;
+		int namelen;
+		struct iovec *iov;
+		size_t iovlen;
+		void *control;
+		size_t controllen;
+		unsigned int flags;
+	} seen;
+	size_t first_len;
+
+	(void)state;
+	window(AF_INET);
+	datagram(10);
+	datagram(10);
+	datagram(9);
+	memset(bench.msgs, 0xff, sizeof(bench.msgs));
+	memset(bench.controls, 0xff, sizeof(bench.controls));
+	assert_string_equal(render(), "[10,10,9]/10");
+	assert_int_equal(sizeof(seen), sizeof(bench.msgs[0].msg_hdr));
+	memcpy(&seen, &bench.msgs[0].msg_hdr, sizeof(seen));
+	assert_int_equal(seen.namelen, sizeof(struct sockaddr_in));
+	assert_int_equal(seen.iovlen, 3);
+	assert_int_equal(seen.controllen, CMSG_SPACE(sizeof(uint16_t)));
+	assert_int_equal(seen.flags, 0);
+	memcpy(&first_len, seen.control, sizeof(first_len));
+	assert_int_equal(first_len, CMSG_LEN(sizeof(uint16_t)));
+}
+
 /* Learned sources count in their generation only. */
 static void old_sources(void **state)
 {
@@ -476,6 +512,7 @@ int main(void)
 		cmocka_unit_test(equal_endpoints),
 		cmocka_unit_test(order_is_kept),
 		cmocka_unit_test(old_sources),
+		cmocka_unit_test(lengths_of_the_kernel),
 		cmocka_unit_test(several_vectors),
 		cmocka_unit_test(vector_limit),
 		cmocka_unit_test(scratch_is_bounded),

@@ -35,7 +35,8 @@ static void expect_equal(const struct control *c, size_t len,
 {
 	assert_int_equal(len, d->len);
 	assert_true(len <= sizeof(c->bytes));
-	/* Padding is nobody's business. */
+	/* Padding behind the data is nobody's business; in the header it is
+	 * part of the kernel's length. */
 	for (size_t off = 0; off < len;) {
 		struct cmsghdr head;
 
@@ -56,6 +57,7 @@ static void build_v4(void **state)
 	int tos = 0x88;
 
 	(void)state;
+	memset(&c, 0xff, sizeof(c));
 	assert_int_equal(ug_control_build(&c, AF_INET, false, NULL, 0, 0), 0);
 	/* No interface: it would force the one to leave by. */
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/lib/scan.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Bytes of memory are compared after this was XORed to each eight of them. */
 #define MASK UINT64_C(0xa53c69f00f96c35a)
@@ -168,20 +170,58 @@ static bool is_region(const char *flags)
 	       (strstr(flags, " dc ") || strstr(flags, " wf "));
 }
 
+/* A file that is read without memory of the heap. */
+struct reader {
+	int fd;
+	size_t at, len;
+	char text[4096];
+};
+
+static bool read_char(struct reader *r, char *c)
+{
+	if (r->at == r->len) {
+		ssize_t n = read(r->fd, r->text, sizeof(r->text));
+
+		if (n <= 0)
+			return false;
+		r->at = 0;
+		r->len = (size_t)n;
+	}
+	*c = r->text[r->at++];
+	return true;
+}
+
+/* Read a line with its end, cut to LINE_CAP - 1. Return: true if there is one. */
+static bool read_line(struct reader *r, char line[LINE_CAP])
+{
+	size_t len = 0;
+	char c = 0;
+
+	while (c != '\n' && read_char(r, &c))
+		if (len < LINE_CAP - 1)
+			line[len++] = c;
+	line[len] = 0;
+	return len > 0;
+}
+
 size_t scan_memory(void (*found)(void *arg, const struct scan_hit *hit),
 		   void *arg)
 {
-	/* Mappings are read first: reading them needs memory itself. */
+	/* Mappings are read first. Memory of the heap that reading them needed
+	 * might be gone when they are looked through. */
 	static struct mapping mappings[1024];
+	static struct reader reader;
 	struct finder f = { found, arg, NULL };
 	char line[LINE_CAP], rights[5] = "";
 	size_t n = 0, len = 0;
 	struct mapping m = { 0 };
-	FILE *file = fopen("/proc/self/smaps", "r");
 
-	if (!file)
+	reader = (struct reader){
+		.fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC),
+	};
+	if (reader.fd < 0)
 		abort();
-	while (fgets(line, sizeof(line), file)) {
+	while (read_line(&reader, line)) {
 		if (read_head(line, &m, rights) ||
 		    strncmp(line, "VmFlags:", 8) != 0)
 			continue;
@@ -189,7 +229,7 @@ size_t scan_memory(void (*found)(void *arg, const struct scan_hit *hit),
 		if (!strncmp(rights, "rw", 2) && n < 1024)
 			mappings[n++] = m;
 	}
-	fclose(file);
+	close(reader.fd);
 	for (size_t i = 0; i < n; i++) {
 		f.mapping = &mappings[i];
 		scan_mapping(&f);

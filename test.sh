@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what it needs from Debian, builds with gcc and clang, and runs all
 # suites: gcc plain; clang with ASan and UBSan; ThreadSanitizer for what has
-# threads; the lower suites for i386 and with musl; clang-tidy. Needs root for the namespaces that some tests make.
-# The last line counts all that ran.
+# threads; the lower suites for i386, with musl, and of the library alone;
+# clang-tidy. Needs root for the namespaces that some tests make. The last line
+# counts all that ran.
 set -eu
 cd "$(dirname "$0")"
 if [ "$(id -u)" -ne 0 ]; then
@@ -69,6 +70,7 @@ not_built=
 unset ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 others i386
 others musl
+others library
 
 echo
 echo "== clang-tidy"

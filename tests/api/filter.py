@@ -15,7 +15,7 @@ ARCHITECTURES = ("x86", "x86_64", "arm", "aarch64", "mips", "mipsel", "mips64",
                  "mipsel64", "ppc", "ppc64", "ppc64le", "riscv64", "s390x")
 # Those with socketcall(2) and ipc(2): the latter has no way around it here.
 WITH_SOCKETCALL = ("x86", "s390x", "mips", "ppc", "ppc64le")
-WITH_IPC_ALONE = ("x86",)
+WITH_IPC_ALONE = ("x86", "s390x")
 THREADS = 6
 # linux/audit.h: the architecture that a filter asks for first.
 TOKENS = {"x86": 0x40000003, "x86_64": 0xc000003e, "ppc64le": 0xc0000015,

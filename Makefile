@@ -111,10 +111,13 @@ deb: ## Debian packages into build/deb/, built twice and compared, and lintian
 deb-trial: deb ## and installs them in an overlay, runs debian/tests, removes them
 	tools/deb-trial $(BUILD)/deb
 
-static: ## one static program, with musl, in build/static/
+static: static-native ## one static program, with musl, in build/static/, and for arm64
+	tools/static build/static-arm64 arm64
+
+static-native:
 	tools/static
 
-image: static ## an image of containers from it, in build/image/ and build/image.tar
+image: static-native ## an image of containers from it, in build/image/ and build/image.tar
 	tools/image
 	tests/api/image.py build/static/wiregather
 
@@ -125,4 +128,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial static image clean help
+	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial static static-native image clean help

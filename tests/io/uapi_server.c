@@ -385,30 +385,44 @@ static void many_clients(void **state)
 	world_end(&w);
 }
 
-/* 200 connections that say nothing: whoever comes then is served at once. */
+/* Milliseconds until a newcomer has an answer. */
+static int64_t time_newcomer(const struct world *w)
+{
+	int64_t took = -now_ms();
+	int fd = client_open(w);
+
+	client_check(fd, "get=1\n\n", OK);
+	took += now_ms();
+	close(fd);
+	return took;
+}
+
+/*
+ * 200 connections that say nothing: whoever comes then is served at once. The
+ * machine may be busy with something else for a moment, so five try it.
+ */
 static void idle_crowd(void **state)
 {
 	enum {
 		IDLE = 200,
+		NEWCOMERS = 5,
 	};
 	bool is_late = timer_is_late();
+	int64_t took, best = INT64_MAX;
 	int fds[IDLE];
 	struct world w;
-	int64_t took;
-	int fd;
 
 	(void)state;
 	world_begin(&w);
 	for (int i = 0; i < IDLE; i++)
 		fds[i] = client_open(&w);
-	took = -now_ms();
-	fd = client_open(&w);
-	client_check(fd, "get=1\n\n", OK);
-	took += now_ms();
-	print_message("# served after %d ms%s\n", (int)took,
+	for (int i = 0; i < NEWCOMERS; i++) {
+		took = time_newcomer(&w);
+		best = took < best ? took : best;
+	}
+	print_message("# served after %d ms%s\n", (int)best,
 		      is_late ? ", timers are late" : "");
-	assert_true(took < (is_late ? 5000 : 100));
-	close(fd);
+	assert_true(best < (is_late ? 5000 : 100));
 	for (int i = 0; i < IDLE; i++)
 		close(fds[i]);
 	world_end(&w);
@@ -465,7 +479,11 @@ static void deaf_crowd(void **state)
 	int fd;
 
 	(void)state;
-	world_begin(&w);
+	world_init(&w);
+	/* Much longer than what follows takes on a slow machine. */
+	w.patience_ms = 4 * WORLD_PATIENCE_MS;
+	assert_int_equal(world_open(&w), 0);
+	world_start(&w);
 	fd = client_open(&w);
 	add_peers(fd, N_PEERS);
 	close(fd);
@@ -551,7 +569,7 @@ static void patience(void **state)
 
 	(void)state;
 	world_init(&w);
-	w.patience_ms = 2 * MOMENT_MS;
+	w.patience_ms = 10 * MOMENT_MS;
 	assert_int_equal(world_open(&w), 0);
 	world_start(&w);
 	fd = client_open(&w);
@@ -565,7 +583,7 @@ static void patience(void **state)
 	assert_true(client_is_quiet(half, MOMENT_MS));
 	client_check_ended(half);
 	/* Its answer is cut off. */
-	assert_true(client_is_quiet(idle, 4 * MOMENT_MS));
+	assert_true(client_is_quiet(idle, 14 * MOMENT_MS));
 	while (1) {
 		char buf[65536];
 		ssize_t n = recv(deaf, buf, sizeof(buf), 0);

@@ -33,6 +33,8 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+# The number is the same on all architectures; asked so, it tells a version.
+LANDLOCK_CREATE_RULESET = 444
 
 SOCKETS = "/var/run/wireguard"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -64,6 +66,11 @@ def need(*programs):
     for program in programs:
         if not shutil.which(program):
             raise Skip(f"there is no {program} here")
+
+
+def has_landlock():
+    """Does this kernel have Landlock?"""
+    return libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, 1) >= 0
 
 
 def children_of(pid):
@@ -317,6 +324,21 @@ class Tunnel:
         with open(self.process.log.name, encoding="utf-8",
                   errors="replace") as file:
             return file.read()
+
+    def lost_layers(self):
+        """Lines of the log that say what is not isolated.
+
+        Of a kernel without Landlock one must say so, and is left out.
+        """
+        lines = [line for line in self.log().splitlines()
+                 if "not isolated" in line]
+        if has_landlock():
+            return lines
+        others = [line for line in lines if not re.search(
+            r"not isolated in full: no Landlock \([^()]*\)$", line)]
+        check(len(others) < len(lines),
+              f"no line says that Landlock is missing: {lines}")
+        return others
 
     def get(self, *what, check_status=True):
         return self.node.run("wg", "show", self.name, *what, check_status=check_status)

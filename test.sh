@@ -2,8 +2,8 @@
 # Installs what it needs from Debian, builds with gcc and clang, and runs all
 # suites: gcc plain; clang with ASan and UBSan; ThreadSanitizer for what has
 # threads; the lower suites for i386, with musl, and of the library alone;
-# clang-tidy. Needs root for the namespaces that some tests make. The last line
-# counts all that ran.
+# clang-tidy; a part of them on an older kernel of Debian's, emulated. Needs root
+# for the namespaces that some tests make. The last line counts all that ran.
 set -eu
 cd "$(dirname "$0")"
 if [ "$(id -u)" -ne 0 ]; then
@@ -39,6 +39,15 @@ run() { # name, directory, suites...
 echo "== build: gcc"
 [ -e build/build.ninja ] || meson setup build -Dwerror=true >/dev/null
 ninja -C build --quiet
+
+# One of Debian's older kernels is fetched meanwhile, for the end.
+kernel=build/kernels/bookworm
+mkdir -p "$kernel"
+tools/old-kernel bookworm "$kernel" >"$kernel/fetch.log" 2>&1 &
+background=$!
+trap 'kill "$background" 2>/dev/null || :' EXIT
+trap 'exit 1' INT TERM
+
 run "gcc" build
 
 echo
@@ -72,10 +81,35 @@ others i386
 others musl
 others library
 
+# Beside clang-tidy, where no test with a clock can be disturbed.
+began=$(date +%s)
+has_kernel=
+if wait "$background"; then
+	has_kernel=yes
+	tests/kernels/run.py build "$kernel" --quick >"$kernel/test.log" 2>&1 &
+	background=$!
+	logs="$logs $kernel"
+fi
+
 echo
 echo "== clang-tidy"
 tidy=--passed
 tools/tidy build-asan || tidy=--failed
+
+echo
+echo "== Linux of Debian 12, emulated"
+if [ -n "$has_kernel" ]; then
+	waits=$(date +%s)
+	# count-tests below tells how it ended.
+	wait "$background" || :
+	background=
+	cat "$kernel/test.log"
+	now=$(date +%s)
+	echo "test.sh: $((now - began)) s, $((now - waits)) s after clang-tidy"
+else
+	cat "$kernel/fetch.log"
+	echo "test.sh: skipped the older kernel: it cannot be had"
+fi
 
 echo
 # shellcheck disable=SC2086 # a list of directories

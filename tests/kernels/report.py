@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: MIT
 """What a guest says of its programs: followed, printed, and kept in a file."""
+import json
 import re
 import time
 import xml.etree.ElementTree as ET
 
 # Lines of a message that are shown.
 MESSAGE_LINES = 12
+# The plan, and how long a case took.
+NOISE = re.compile(r"1\.\.\d+$|# \d+\.\d s$")
 RESULT = re.compile(r"(not ok|ok) \d+ *(?:- )?(.*)")
 
 
@@ -61,8 +64,9 @@ class Program:
         before = lines[first:at]
         logs = next((i for i, line in enumerate(before)
                      if line.startswith("# log of ")), len(before))
-        return (before[:logs][:MESSAGE_LINES // 2] +
-                lines[at + 1:last][:MESSAGE_LINES // 2])
+        found = [*before[:logs][:MESSAGE_LINES],
+                 *lines[at + 1:last][:MESSAGE_LINES]]
+        return [line for line in found if not NOISE.match(line)]
 
 
 class Report:
@@ -132,8 +136,8 @@ class Report:
                 counts[kind] += 1
         return counts["ok"], counts["not ok"], counts["skip"]
 
-    def write(self, path):
-        """Write the results in Meson's form, which tools/count-tests reads."""
+    def write(self, directory):
+        """Write Meson's two logs of results, which tools/count-tests reads."""
         root = ET.Element("testsuites")
         for program in self.programs:
             suite = ET.SubElement(root, "testsuite", name=program.name)
@@ -148,5 +152,11 @@ class Report:
                 if kind != "ok":
                     ET.SubElement(case, "skipped" if kind == "skip"
                                   else "failure")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ET.ElementTree(root).write(path, encoding="unicode")
+        directory.mkdir(parents=True, exist_ok=True)
+        ET.ElementTree(root).write(directory / "testlog.junit.xml",
+                                   encoding="unicode")
+        (directory / "testlog.json").write_text("".join(
+            json.dumps({"name": program.name,
+                        "result": "FAIL" if program.status else "OK",
+                        "stdout": "\n".join(program.output)}) + "\n"
+            for program in self.programs))

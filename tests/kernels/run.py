@@ -21,6 +21,7 @@ import pathlib
 import re
 import resource
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,8 +45,8 @@ NETNS = ("direct", "roaming", "underlay", "link", "isolate", "uapi", "process")
 SUITES = ("platform", "io")
 # Of these programs --quick runs the cases that have a word in their names.
 QUICK = {"io/isolate": "", "io/isolate-filter": "", "netns/core": "",
-         "netns/direct": "over IPv", "netns/isolate": "a plain user"}
-PATIENCE = 3000
+         "netns/direct": "TCP streams arrive", "netns/isolate": "a plain user"}
+PATIENCE, QUICK_PATIENCE = 3000, 900
 KVM_PATIENCE = 3
 
 
@@ -217,9 +218,11 @@ def main():
     build, kernel = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
     names = [a for a in sys.argv[3:] if not a.startswith("--")]
     start = time.monotonic()
-    results = kernel / "meson-logs/testlog.junit.xml"
-    results.unlink(missing_ok=True)
+    results = kernel / "meson-logs"
+    shutil.rmtree(results, ignore_errors=True)
+    patience = PATIENCE
     if "--quick" in sys.argv:
+        patience = QUICK_PATIENCE
         tests = [(name, command + [QUICK[name]] if QUICK.get(name) else command,
                   env, where)
                  for name, command, env, where in list_tests(build, is_quick)]
@@ -231,7 +234,7 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         image = pathlib.Path(directory) / "initramfs"
         image.write_bytes(make_initramfs(kernel, make_script(tests)))
-        report = run(kernel, image, time.monotonic() + PATIENCE)
+        report = run(kernel, image, time.monotonic() + patience)
     report.write(results)
     passed, failed, skipped = report.counts()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -7,9 +7,16 @@
 #ifndef TESTS_IO_ATTEMPT_H
 #define TESTS_IO_ATTEMPT_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/syscall.h>
 
 #include "isolate/isolate.h"
+
+/* Headers may be older than the kernel. */
+#ifndef SYS_landlock_create_ruleset
+#define SYS_landlock_create_ruleset 444
+#endif
 
 enum {
 	/* What a child ends with, besides errno. */
@@ -51,7 +58,14 @@ int attempt_execute(void);
 int attempt_make_executable(void);
 int attempt_make_directory(void);
 
-/* attempt_enter() - go to a stage, or end with BROKEN */
+/* attempt_has_landlock() - whether this kernel has Landlock */
+bool attempt_has_landlock(void);
+
+/*
+ * attempt_enter() - go to a stage, or end with BROKEN
+ *
+ * No layer may be missing, but for Landlock if the kernel has none.
+ */
 void attempt_enter(enum stage stage);
 
 /**

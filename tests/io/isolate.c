@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -26,11 +25,6 @@
 #ifndef PR_GET_MDWE
 #define PR_GET_MDWE 66
 #endif
-
-static bool has_landlock(void)
-{
-	return syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 0;
-}
 
 /* ------------------------------------------------------------ files */
 
@@ -74,7 +68,7 @@ static void files_are_out_of_reach(void **state)
 	(void)state;
 	attempt_must_work(FREE, open_inside, "open inside");
 	attempt_must_work(FREE, read_password_file, "open /etc/passwd");
-	if (!has_landlock()) {
+	if (!attempt_has_landlock()) {
 		attempt_must_work(RESTRICTED, find_landlock_missing,
 				  "no line says that Landlock is missing");
 		attempt_must_kill(attempt_run(SEALED, attempt_open_file),
@@ -181,7 +175,7 @@ static int look_at_root(void)
 		      CAPS_BIT(CAP_DAC_OVERRIDE)))
 		return -(errno = 202);
 	/* That file is root's: only Landlock is in the way. */
-	if (has_landlock() &&
+	if (attempt_has_landlock() &&
 	    (open("/etc/passwd", O_WRONLY) >= 0 || errno != EACCES))
 		return -(errno = 203);
 	return 0;
@@ -261,7 +255,7 @@ int main(void)
 #ifdef ISOLATE_SANITIZED
 	skip_program("sanitizers need what is forbidden");
 #endif
-	if (!has_landlock())
+	if (!attempt_has_landlock())
 		printf("# DIFFERS: no Landlock; CAP_DAC_OVERRIDE is not bound "
 		       "to the socket's directory\n");
 	return cmocka_run_group_tests(tests, attempt_make_files,

@@ -464,6 +464,8 @@ class Lab:
     def __init__(self, daemon):
         self.daemon = daemon
         self.is_slow = is_sanitized(daemon)
+        # Rates say nothing, in an emulated machine either.
+        self.no_rates = self.is_slow or SLOWNESS > 1
         self.directory = tempfile.mkdtemp(prefix="wiregather-")
         self.stack = contextlib.ExitStack()
         self.nodes = []

@@ -38,7 +38,12 @@ enum {
 	 * them between long ones are no reason. */
 	FULL_CALLS = 8,
 	/* What all other slots may keep of their memory. */
-	PAGE_LEN = 4096
+	PAGE_LEN = 4096,
+	/* A message above this is a train of a stream: more like it follow. */
+	STREAM_LEN = 16384,
+	/* Messages after such a train before there may be more slots. With 64
+	 * slots, a stream that goes on after a pause fills 4 MiB at once. */
+	STREAM_REST = 32768
 };
 
 /**
@@ -47,6 +52,7 @@ enum {
  * @n_slots:	how many
  * @depth:	how many of them the next call may fill
  * @n_full:	calls in a row that filled them with short messages
+ * @n_rest:	messages that must still come before @depth may grow
  * @n_ready:	the first ones, which are set up to be filled
  * @msgs:	one for each slot
  * @iov:	the same
@@ -66,6 +72,7 @@ struct ug_receiver {
 	unsigned int n_slots;
 	unsigned int depth;
 	unsigned int n_full;
+	unsigned int n_rest;
 	unsigned int n_ready;
 	struct mmsghdr *msgs;
 	struct iovec *iov;
@@ -218,18 +225,26 @@ static void set_up_slots(struct ug_receiver *r)
  * How many slots the next call may fill, after one that has brought @n: more
  * only if some in a row were not enough and brought short ones only, and fewer as
  * soon as it was more than enough, or brought a long one. Those who mix them
- * get the memory of MIN_DEPTH.
+ * get the memory of MIN_DEPTH. A flood of short messages beside a stream fills
+ * all calls of the stream's pauses, so a stream keeps the depth small for
+ * STREAM_REST messages.
  */
 static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 {
 	size_t depth = r->depth;
+	unsigned int longest = 0;
 
-	r->n_full = n == depth ? r->n_full + 1 : 0;
 	for (unsigned int i = 0; i < n; i++)
-		if (r->msgs[i].msg_len > PAGE_LEN) {
-			r->n_full = 0;
-			return (unsigned int)size_min(MIN_DEPTH, r->n_slots);
-		}
+		if (longest < r->msgs[i].msg_len)
+			longest = r->msgs[i].msg_len;
+	if (longest > STREAM_LEN)
+		r->n_rest = STREAM_REST;
+	if (longest > PAGE_LEN) {
+		r->n_full = 0;
+		return (unsigned int)size_min(MIN_DEPTH, r->n_slots);
+	}
+	r->n_rest -= (unsigned int)size_min(r->n_rest, n);
+	r->n_full = n == depth && !r->n_rest ? r->n_full + 1 : 0;
 	if (r->n_full == FULL_CALLS) {
 		r->n_full = 0;
 		depth *= 2;

@@ -153,8 +153,8 @@ static void depth(void **state)
 		{ 4096, 200, 64 },
 		{ 100, 200, 100 },
 		/* Long ones: few at once. */
-		{ 65000, 200, 100 },
-		{ 65000, 200, 8 },
+		{ 16384, 200, 100 },
+		{ 16384, 200, 8 },
 		{ 4097, 200, 8 },
 		{ 100, 200, 8 },
 		{ 100, 200, 16 },
@@ -201,6 +201,42 @@ static void depth(void **state)
 			come((struct coming){ .len = 65535 });
 		assert_int_equal(receive(ARRAY_LEN(views)), 4);
 	}
+}
+
+/* Receive a message of this length, then short ones: 8 in all. */
+static void receive_eight(size_t first_len)
+{
+	n_queue = next_in_queue = 0;
+	for (unsigned int k = 0; k < 200; k++)
+		come((struct coming){ .len = k ? 100 : first_len });
+	assert_int_equal(receive(ARRAY_LEN(views)), 8);
+}
+
+/*
+ * A flood of short messages fills the calls while a stream pauses. The stream
+ * must not find many slots when it goes on: each of its trains fills one.
+ */
+static void depth_beside_a_stream(void **state)
+{
+	enum {
+		CALLS_OF_REST = 32768 / 8
+	};
+
+	(void)state;
+	ug_receiver_free(rcv);
+	assert_int_equal(ug_receiver_new(&rcv, 100), 0);
+	for (int train = 0; train < 3; train++) {
+		receive_eight(16385);
+		for (int call = 0; call < CALLS_OF_REST - 1; call++)
+			receive_eight(100);
+	}
+	/* The stream is over. The call that ends its rest counts as one. */
+	for (int call = 0; call < 8; call++)
+		receive_eight(100);
+	n_queue = next_in_queue = 0;
+	for (unsigned int k = 0; k < 200; k++)
+		come((struct coming){ .len = 100 });
+	assert_int_equal(receive(ARRAY_LEN(views)), 16);
 }
 
 /* A train of 128, an empty datagram, a short tail; all sizes of array. */
@@ -495,21 +531,14 @@ static void taking_turns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(depth),
-		TEST(nothing),
-		TEST(continued),
-		TEST(long_train),
-		TEST(view_contents),
-		TEST(bad_messages),
-		TEST(queued_errors),
-		TEST(endless_errors),
-		TEST(endless_truncation),
-		TEST(fatal_errors),
-		TEST(recvmmsg_missing),
-		TEST(waiting),
-		TEST(taking_turns),
-		TEST(no_spinning),
-		TEST(counters_of_other_versions),
+		TEST(depth),	      TEST(depth_beside_a_stream),
+		TEST(nothing),	      TEST(continued),
+		TEST(long_train),     TEST(view_contents),
+		TEST(bad_messages),   TEST(queued_errors),
+		TEST(endless_errors), TEST(endless_truncation),
+		TEST(fatal_errors),   TEST(recvmmsg_missing),
+		TEST(waiting),	      TEST(taking_turns),
+		TEST(no_spinning),    TEST(counters_of_other_versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -41,4 +41,12 @@ static inline uint64_t now_monotonic(void)
 	return now_read(CLOCK_MONOTONIC);
 }
 
+/* now_others_cpu() - CPU time of all threads but the caller */
+static inline uint64_t now_others_cpu(void)
+{
+	uint64_t own = now_read(CLOCK_THREAD_CPUTIME_ID);
+
+	return now_read(CLOCK_PROCESS_CPUTIME_ID) - own;
+}
+
 #endif /* BASE_NOW_H */

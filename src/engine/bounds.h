@@ -40,6 +40,13 @@ enum {
 	 * load, too. At 35 us each, they take 44 % of a core. Load delays each
 	 * newcomer by REKEY_TIMEOUT: see handshaker.h. */
 	AGREEMENTS_FAILED = 12500,
+	/* The same bound while the other threads are busy: then a flood takes
+	 * CPU time that sessions need. At 35 us each, 18 % of a core. */
+	AGREEMENTS_FAILED_BUSY = 5000,
+	/* CPU share, in percent of a core, above which all other threads
+	 * together count as busy. A flood of 10,000 messages a second that are
+	 * dropped on arrival takes about 5 %. */
+	OTHERS_BUSY = 25,
 	/* How long the load by AGREEMENTS_FAILED lasts, in seconds. Under load no
 	 * key agreements are counted. With one second, a flood of 20,000
 	 * messages a second would still cause 7,700 key agreements a second. */

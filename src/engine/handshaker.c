@@ -76,21 +76,37 @@ static void fill_source(struct device_origin *origin,
 	origin->source_len = addr_len + 2;
 }
 
+/* Have the other threads been busy in the second that @n_failed counts in? */
+static bool others_are_busy(const struct handshaker *h, uint64_t now)
+{
+	uint64_t passed = now - (h->failed_until - NSEC_PER_SEC);
+
+	/* Not by a difference: idle threads may seem to go back a little. */
+	return h->others_cpu() > h->failed_others + passed / 100 * OTHERS_BUSY;
+}
+
 /*
  * A message came to nothing: it was forged or replayed, or came from a peer
  * that may not ask now. Count the key agreements that it may have cost: one for
  * an initiation, two for a response. AGREEMENTS_FAILED of them within a second
- * begin load.
+ * begin load. While the other threads are busy, AGREEMENTS_FAILED_BUSY do; that
+ * is looked at once in a second, when so many are reached.
  */
 static void note_failed(struct handshaker *h, const void *msg, size_t len,
 			uint64_t now)
 {
+	uint32_t before;
+
 	if (now >= h->failed_until) {
 		h->failed_until = now + NSEC_PER_SEC;
+		h->failed_others = h->others_cpu();
 		h->n_failed = 0;
 	}
+	before = h->n_failed;
 	h->n_failed += message_check(msg, len) == MESSAGE_RESPONSE ? 2 : 1;
-	if (h->n_failed >= AGREEMENTS_FAILED)
+	if (h->n_failed >= AGREEMENTS_FAILED ||
+	    (before < AGREEMENTS_FAILED_BUSY &&
+	     h->n_failed >= AGREEMENTS_FAILED_BUSY && others_are_busy(h, now)))
 		h->loaded_until = now + LOADED_BY_FAILED_S * NSEC_PER_SEC;
 }
 
@@ -278,6 +294,7 @@ int handshaker_init(struct handshaker *h, struct device *device,
 {
 	h->device = device;
 	h->sockets = sockets;
+	h->others_cpu = now_others_cpu;
 	pthread_mutex_init(&h->mutex, NULL);
 	pthread_cond_init(&h->wake, NULL);
 	ring_init(&h->waiting, HANDSHAKE_RING);

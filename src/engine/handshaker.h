@@ -10,7 +10,9 @@
  * Load has a price: a newcomer without a cookie asks again only REKEY_TIMEOUT
  * (5 s) after its first message. A flood of 1.5 Mbit/s, which costs us 4 % of a
  * core, must not delay all newcomers like that. Therefore load begins only when
- * a flood takes nearly half a core, or when messages wait for about 20 ms.
+ * a flood takes nearly half a core, or when messages wait for about 20 ms. While
+ * the other threads are busy with packets, load begins when a flood takes a
+ * fifth of a core: sessions need that time, and must not wait for strangers.
  *
  * Some messages never get a place in the ring. The thread that receives them
  * drops them at the price of one hash: messages with a wrong mac1, and
@@ -64,6 +66,8 @@ struct handshake_message {
  * @n_failed:	[h] key agreements that came to nothing, in the second that ends
  *		at @failed_until
  * @failed_until:	[h] end of the second in which @n_failed is counted
+ * @others_cpu: [I] now_others_cpu(), or a test's function
+ * @failed_others: [h] CPU time of the other threads when that second began
  * @received:	[a] messages that came
  * @overflows:	[a] messages that did not fit the ring
  * @drops:	[a] messages that were dropped, by reason
@@ -87,6 +91,8 @@ struct handshaker {
 	uint64_t loaded_until;
 	uint32_t n_failed;
 	uint64_t failed_until;
+	uint64_t (*others_cpu)(void);
+	uint64_t failed_others;
 	_Atomic uint64_t received;
 	_Atomic uint64_t overflows;
 	_Atomic uint64_t drops[DROP_REASONS];

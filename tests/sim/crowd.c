@@ -50,6 +50,14 @@ static void keep_last(void *arg, unsigned int from, const uint8_t *buf,
 	memcpy(crowd->last.bytes, buf, len);
 }
 
+/* CPU time of the threads that a daemon has beside the handshaker. */
+static uint64_t others_ns;
+
+static uint64_t others_cpu(void)
+{
+	return others_ns;
+}
+
 static struct crowd *crowd_new(uint64_t number)
 {
 	struct crowd *crowd = calloc(1, sizeof(*crowd));
@@ -63,6 +71,7 @@ static struct crowd *crowd_new(uint64_t number)
 					 &crowd->world->hosts[0].device,
 					 &crowd->sockets),
 			 0);
+	crowd->handshaker.others_cpu = others_cpu;
 	return crowd;
 }
 
@@ -416,6 +425,47 @@ static void test_what_comes_to_nothing_is_load(void **state)
 }
 
 /*
+ * Answer so many false initiations within a second, or a little more, while the
+ * other threads need @percent of a core.
+ */
+static void answer_beside_others(struct crowd *crowd, unsigned int n,
+				 unsigned int percent, uint64_t *now)
+{
+	const uint64_t step = NSEC_PER_SEC / n + 1;
+
+	for (unsigned int i = 0; i < n; i++, *now += step) {
+		answer_false(crowd, *now);
+		others_ns += step * percent / 100;
+	}
+}
+
+/* Sessions that need the CPU are not to lose much of it to a flood. */
+static void test_busy_workers_are_load_sooner(void **state)
+{
+	struct crowd *crowd = crowd_new(seed + 10);
+	struct handshaker *h = &crowd->handshaker;
+	uint64_t now = crowd->world->now;
+
+	(void)state;
+	/* Busy, and one less than too many; not busy, and many more. */
+	answer_beside_others(crowd, AGREEMENTS_FAILED_BUSY - 1, 90, &now);
+	answer_beside_others(crowd, AGREEMENTS_FAILED - 1, OTHERS_BUSY - 1,
+			     &now);
+	assert_int_equal(h->loaded_until, 0);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
+	now += NSEC_PER_SEC;
+	answer_beside_others(crowd, AGREEMENTS_FAILED_BUSY + 100,
+			     OTHERS_BUSY + 1, &now);
+	assert_true(h->loaded_until > now);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 100);
+	/* It ends, also if they stay busy, when the flood is over. */
+	now += LOADED_NS;
+	answer_false(crowd, now);
+	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 100);
+	crowd_free(crowd);
+}
+
+/*
  * A stranger with an address of its own and a right cookie: it has what its
  * address may have, and cannot prolong what makes others show theirs.
  */
@@ -602,6 +652,7 @@ int main(void)
 		cmocka_unit_test(test_first_responses_need_no_cookie),
 		cmocka_unit_test(test_a_cookie_has_a_place),
 		cmocka_unit_test(test_what_comes_to_nothing_is_load),
+		cmocka_unit_test(test_busy_workers_are_load_sooner),
 		cmocka_unit_test(test_load_does_not_feed_itself),
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),

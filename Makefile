@@ -32,8 +32,16 @@ coverage: ## lines and branches that the suites reach; HTML in build-coverage/
 trains: all ## SIM_RUNS (default 10000) runs of each kind of path: are lost trains found?
 	SIM_RUNS=$(or $(SIM_RUNS),10000) $(BUILD)/tests/sim/test_sim_trainwatch
 
-silent: all ## trains are lost for two minutes: the rate beside that of --no-gso
-	SILENT=full timeout 1800 tests/netns/silent.py $(BUILD)/wiregather
+# SILENT="chance: loss" runs only what has these words in its name; the tables
+# are of all that is in RESULTS, so the parts can be run one by one.
+silent: all ## the watch over trains: obstacles of two minutes, pairs of runs over bad paths, BBR; half an hour
+	ninja -C $(BUILD) silent-long
+	@export RESULTS=$(or $(RESULTS),$(BUILD)/silent.json) status=0 \
+		CABLE=$(abspath $(BUILD))/tests/netns/cable \
+		UNWATCHED=$(BUILD)/tests/netns/unwatched; \
+	timeout 3600 tests/netns/silent_long.py $(BUILD)/wiregather "$(SILENT)" || \
+		status=1; \
+	tests/netns/silent_long.py table || status=1; exit $$status
 
 soak: ## a tunnel under mixed traffic for SOAK_SECONDS (default 3600), ASan+UBSan
 	tools/soak $(or $(SOAK_SECONDS),3600)

@@ -189,27 +189,47 @@ bool log_limit_take(struct log_limit *limit, uint64_t now,
 	return true;
 }
 
-void log_limited(struct log_limit *limit, const char *fmt, ...)
+static void put_limited(enum log_level level, struct log_limit *limit,
+			const char *fmt, va_list args)
+	__attribute__((format(printf, 3, 0)));
+
+static void put_limited(enum log_level level, struct log_limit *limit,
+			const char *fmt, va_list args)
 {
 	struct line line = { .len = 0 };
 	uint32_t n_suppressed = 0;
 	int saved = errno;
-	va_list args;
 	bool may;
 
-	if (!is_printed(LOG_VERBOSE))
+	if (!is_printed(level))
 		return;
 	pthread_mutex_lock(&lock);
 	may = log_limit_take(limit, now_monotonic(), &n_suppressed);
 	pthread_mutex_unlock(&lock);
 	if (!may)
 		return;
-	put_head(&line, "DEBUG");
-	va_start(args, fmt);
+	put_head(&line, level == LOG_ERROR ? "ERROR" : "DEBUG");
 	put_args(&line, fmt, args);
-	va_end(args);
 	if (n_suppressed)
 		put(&line, " (%" PRIu32 " suppressed)", n_suppressed);
-	finish(&line, STDOUT_FILENO);
+	finish(&line, level == LOG_ERROR ? STDERR_FILENO : STDOUT_FILENO);
 	errno = saved;
+}
+
+void log_limited(struct log_limit *limit, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	put_limited(LOG_VERBOSE, limit, fmt, args);
+	va_end(args);
+}
+
+void log_error_limited(struct log_limit *limit, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	put_limited(LOG_ERROR, limit, fmt, args);
+	va_end(args);
 }

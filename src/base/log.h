@@ -87,6 +87,10 @@ void log_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_limited(struct log_limit *limit, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* log_error_limited() - the same, of a failure; printed with LOG_ERROR, too */
+void log_error_limited(struct log_limit *limit, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /**
  * log_limit_take() - may one more line be printed?
  * @limit:		limit; one thread at a time

@@ -298,10 +298,11 @@ static void follow(struct trains *t, struct trains_seat *seat,
 		t->n_off++;
 		hold(seat, sock, run->to, now);
 		atomic_fetch_add_explicit(&t->stopped, 1, memory_order_relaxed);
-		log_limited(&limit,
-			    "segmented sends to %s are lost on the way: "
-			    "sending without segmentation",
-			    thread_peer_name(run->peer));
+		/* Somebody should look at that path: the tunnel is slower. */
+		log_error_limited(&limit,
+				  "segmented sends to %s are lost on the way: "
+				  "sending without segmentation",
+				  thread_peer_name(run->peer));
 	} else {
 		t->n_off--;
 		(void)ug_send_alone(sock, run->to, 0);

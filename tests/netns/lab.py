@@ -24,8 +24,8 @@ import tempfile
 # pylint: disable=unused-import
 from tap import (MAX_LATENESS, SLOWNESS, Failure, Skip, case, check,
                  check_equal, check_quick, lateness, run_all, wait_until)
-from traffic import (SO_RCVBUFFORCE, Capture, Stream, family_of, noise,
-                     send_datagrams, send_stream)
+from traffic import (SO_RCVBUFFORCE, Capture, Steady, Stream, family_of,
+                     noise, send_datagrams, send_stream)
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -562,20 +562,19 @@ class Pair:
     for starting a alone.
     """
 
+    # Names of the nodes, for a subclass that stands beside another pair.
+    names = ("a", "b")
+
     def __init__(self, lab, outer=4, mtu=None, link_mtu=1500, learned=False,
                  options=(), options_b=(), more=None, how=None):
         self.lab = lab
-        self.a = lab.node("a")
-        self.b = lab.node("b")
-        lab.link(self.a, self.b, "eth", "eth", link_mtu)
+        self.a, self.b = map(lab.node, self.names)
         self.outer = OUTER4 if outer == 4 else OUTER6
-        for side, node in ("a", self.a), ("b", self.b):
-            node.ip(f"addr add {OUTER4[side]}/24 dev eth",
-                    f"addr add {OUTER6[side]}/64 dev eth nodad")
-            node.settle("eth")
-        self.ta = lab.tunnel(self.a, "wga", 51001).start(*options,
-                                                         **(how or {}))
-        self.tb = lab.tunnel(self.b, "wgb", 51002).start(*options, *options_b)
+        self.join(link_mtu)
+        self.ta = lab.tunnel(self.a, f"wg{self.names[0]}", 51001).start(
+            *options, **(how or {}))
+        self.tb = lab.tunnel(self.b, f"wg{self.names[1]}", 51002).start(
+            *options, *options_b)
         more = more or {}
         self.ta.configure({
             "PublicKey": self.tb.public, "AllowedIPs": allowed("b"),
@@ -585,6 +584,25 @@ class Pair:
             "Endpoint": None if learned else self.endpoint("a"), **more})
         self.ta.up(INNER4["a"] + "/24", INNER6["a"] + "/64", mtu=mtu)
         self.tb.up(INNER4["b"] + "/24", INNER6["b"] + "/64", mtu=mtu)
+
+    def join(self, mtu):
+        """Lay the cable, and give both ends their addresses."""
+        self.lab.link(self.a, self.b, "eth", "eth", mtu)
+        self.give_addresses()
+
+    def give_addresses(self):
+        for side, node in ("a", self.a), ("b", self.b):
+            node.ip(f"addr add {OUTER4[side]}/24 dev eth",
+                    f"addr add {OUTER6[side]}/64 dev eth nodad")
+            node.settle("eth")
+
+    def close(self):
+        """Take it away before the case ends."""
+        for tunnel in self.ta, self.tb:
+            tunnel.stop()
+        for node in self.a, self.b:
+            node.close()
+            self.lab.nodes.remove(node)
 
     def endpoint(self, side):
         tunnel = self.ta if side == "a" else self.tb

@@ -136,6 +136,66 @@ class Stream(threading.Thread):
         return self.rate
 
 
+class Steady:
+    """A TCP stream without end; how much of it arrives is told.
+
+    CUBIC unless something else is said, so that results do not depend on the
+    machine's default.
+    """
+
+    def __init__(self, pair, address, port=7003, congestion="cubic"):
+        self.arrived = 0
+        self.has_ended = False
+        family = family_of(address)
+        listener = pair.b.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(1)
+        listener.settimeout(20)
+        self.client = pair.a.socket(family, socket.SOCK_STREAM)
+        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION,
+                               congestion.encode())
+        self.client.settimeout(20)
+        self.client.connect((address, port))
+        self.conn, _ = listener.accept()
+        self.conn.settimeout(60)
+        listener.close()
+        self.threads = [threading.Thread(target=f, daemon=True)
+                        for f in (self.send, self.receive)]
+        for thread in self.threads:
+            thread.start()
+
+    def send(self):
+        data = bytes(1 << 18)
+        self.client.settimeout(60)
+        try:
+            while not self.has_ended:
+                self.client.sendall(data)
+        except OSError:
+            pass
+
+    def receive(self):
+        try:
+            while part := self.conn.recv(1 << 18):
+                self.arrived += len(part)
+        except OSError:
+            pass
+
+    def rate(self, seconds):
+        """Mbit/s for so long from now."""
+        before, start = self.arrived, time.monotonic()
+        time.sleep(seconds)
+        return (self.arrived - before) * 8 / 1e6 / (time.monotonic() - start)
+
+    def stop(self):
+        self.has_ended = True
+        # Not shutdown(): what waits in a blocked path does not matter.
+        self.client.close()
+        self.conn.close()
+        for thread in self.threads:
+            thread.join(5)
+
+
 # ------------------------------------------------------------------- capture
 
 

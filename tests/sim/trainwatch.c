@@ -4,7 +4,9 @@
  * of paths. The sender has slow start, congestion avoidance, selective
  * acknowledgements with three duplicates, a tail probe and timeouts with
  * backoff; what it sends at once leaves as a train, unless the watch has
- * stopped trains. Each run draws rate, delay and number of connections.
+ * stopped trains. Each run draws rate, delay and number of connections, whether
+ * the sender paces, as BBR does (it then hands down a few segments at a time),
+ * and whether it sends new data after a timeout (F-RTO, RFC 5682).
  *
  * Paths that lose trains: the watch has to stop them within 5 s if the rate
  * falls below half (one run in a hundred may take up to 15 s: timeouts of many
@@ -26,7 +28,7 @@
 enum {
 	MSS = 1368,
 	WINDOW = 512, /* segments that may be in flight */
-	BURST = 45,   /* segments that TCP hands down at once */
+	BURST = 45,   /* the most segments that TCP hands down at once */
 	FLOWS_MAX = 6,
 	EVENTS = 1 << 14,
 	DUPTHRESH = 3,
@@ -73,6 +75,8 @@ struct tcp {
 	uint32_t recovery; /* nothing is halved again below it */
 	uint64_t srtt, rto, backoff, timer;
 	bool probed;
+	bool timed_out; /* for the first time in a row */
+	bool in_f_rto;	/* new data comes before repairs */
 	/* the receiver */
 	uint32_t expected;
 	bool received[WINDOW];
@@ -88,6 +92,8 @@ struct sim {
 	uint64_t link_free;
 	unsigned int queue; /* segments */
 	unsigned int n_flows;
+	unsigned int burst; /* segments that TCP hands down at once */
+	bool has_f_rto;
 	struct tcp flows[FLOWS_MAX];
 	struct event heap[EVENTS];
 	unsigned int n_events;
@@ -240,10 +246,10 @@ static void transmit(struct sim *s, unsigned int flow)
 	while (used < cwnd) {
 		unsigned int n = 0, room = cwnd - used;
 
-		while (i < t->nxt && !is_lost(t, i))
+		while (i < t->nxt && (t->in_f_rto || !is_lost(t, i)))
 			i++;
-		if (room > BURST)
-			room = BURST;
+		if (room > s->burst)
+			room = s->burst;
 		if (i < t->nxt) {
 			while (n < room && i + n < t->nxt && is_lost(t, i + n))
 				t->flags[(i + n++) % WINDOW] |= RESENT;
@@ -260,6 +266,7 @@ static void transmit(struct sim *s, unsigned int flow)
 		}
 		used += n;
 	}
+	t->in_f_rto = false;
 	/* The tail probe (RFC 8985, section 7) comes before a timeout. */
 	if (!t->timer && t->nxt > t->una)
 		t->timer = s->now + (t->probed ? t->rto : 2 * t->srtt);
@@ -279,8 +286,10 @@ static void time_out(struct sim *s, unsigned int flow)
 	for (uint32_t i = t->una; i < t->nxt; i++)
 		if (!(t->flags[i % WINDOW] & SACKED))
 			t->flags[i % WINDOW] |= LOST;
-	if (t->una >= t->recovery)
+	if (t->una >= t->recovery) {
 		t->ssthresh = t->cwnd / 2 < 2 ? 2 : t->cwnd / 2;
+		t->timed_out = true;
+	}
 	t->recovery = t->nxt;
 	t->cwnd = 1;
 	if (t->backoff < 64)
@@ -339,6 +348,9 @@ static void acknowledge(struct sim *s, unsigned int flow, uint32_t ack,
 					   ? ack - t->una
 					   : (ack - t->una) / t->cwnd;
 		t->una = ack;
+		/* Only the first timeout of a row, as in RFC 5682. */
+		t->in_f_rto = s->has_f_rto && t->timed_out;
+		t->timed_out = false;
 		t->backoff = 1;
 		t->probed = false;
 		t->timer = 0;
@@ -393,6 +405,10 @@ static void setup(struct sim *s, enum kind kind, uint64_t seed)
 	/* 200 to 4,200 segments a second: 2 to 46 Mbit/s. */
 	s->per_seg = NSEC_PER_SEC / (200 + random_below(&s->rng, 4000));
 	s->queue = 100 + (unsigned int)random_below(&s->rng, 200);
+	/* A sender that paces, as BBR does, hands down a few at a time. */
+	s->burst = happens(s, 0.5) ? BURST
+				   : 2 + (unsigned int)random_below(&s->rng, 4);
+	s->has_f_rto = happens(s, 0.5);
 	if (kind == KIND_SHORT_QUEUE)
 		s->queue = 3 + (unsigned int)random_below(&s->rng, 30);
 	if (kind == KIND_OBSTACLE) {

@@ -225,6 +225,33 @@ static void limited(void **state)
 	check_line(last, "DEBUG: (wg0) ", "bad message (5 suppressed)\n");
 }
 
+static void error_limited(void **state)
+{
+	struct log_limit limit = { 0 };
+	unsigned int n_lines = 0;
+
+	(void)state;
+	log_init(LOG_ERROR, "wg0");
+	begin();
+	log_error_limited(&limit, "trains to %s are lost", "x");
+	end();
+	check_line(err.text, "ERROR: (wg0) ", "trains to x are lost\n");
+	assert_string_equal(out.text, "");
+	begin();
+	for (int i = 0; i < LOG_BURST + 5; i++)
+		log_error_limited(&limit, "l");
+	end();
+	for (size_t i = 0; i < err.len; i++)
+		n_lines += err.text[i] == '\n';
+	assert_int_equal(n_lines, LOG_BURST - 1);
+	log_init(LOG_SILENT, "wg0");
+	limit = (struct log_limit){ 0 };
+	begin();
+	log_error_limited(&limit, "l");
+	end();
+	assert_string_equal(err.text, "");
+}
+
 static void *chatter(void *arg)
 {
 	static struct log_limit limit;
@@ -268,7 +295,8 @@ int main(void)
 		cmocka_unit_test(nameless),    cmocka_unit_test(levels),
 		cmocka_unit_test(renamed),     cmocka_unit_test(one_line),
 		cmocka_unit_test(keeps_errno), cmocka_unit_test(limit_windows),
-		cmocka_unit_test(limited),     cmocka_unit_test(threads),
+		cmocka_unit_test(limited),     cmocka_unit_test(error_limited),
+		cmocka_unit_test(threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cable between two TAP devices that delays, loses and reorders frames, and
+ * has a rate and a queue. For kernels that have no netem.
+ *
+ * usage: cable FD FD KEY=VALUE...
+ *
+ * FD: the two TAP devices, without a header before each frame. The keys: delay,
+ * in microseconds, both ways. The others are for frames from the first device
+ * to the second only: loss, in percent; rate, in Mbit/s; queue, in full
+ * frames that may wait for the rate; reorder, percent of the frames that are held back, by
+ * up to "extra" microseconds; seed, of what is left to chance. A key that is
+ * not given is 0: no loss, any rate. Ends with SIGTERM.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/now.h"
+#include "tests/lib/check.h"
+
+enum {
+	FRAMES = 8192,	  /* on their way, in one direction */
+	FRAME_CAP = 2048, /* bytes of a frame */
+	TURN = 64,	  /* frames that are read before others are written */
+	OVERHEAD = 24,	  /* bytes of Ethernet around what a TAP device sees */
+	FULL_FRAME = 1514,
+};
+
+/* What a direction does to frames; times in nanoseconds, shares from 0 to 1. */
+struct nature {
+	double loss, reorder;
+	uint64_t delay, extra;
+	double ns_per_byte;
+	unsigned int queue;
+};
+
+struct frame {
+	uint64_t due;
+	size_t len;
+	uint8_t data[FRAME_CAP];
+};
+
+/* A direction. @order: the frames on their way, the first due one first. */
+struct direction {
+	int in, out;
+	struct nature nature;
+	struct frame *frames;
+	uint16_t order[FRAMES];
+	uint16_t unused[FRAMES];
+	unsigned int head, n, n_unused;
+	uint64_t free_at; /* when the rate lets the next frame go */
+};
+
+static struct random rng = { .state = 1 };
+
+static bool happens(double share)
+{
+	return (double)(random_next(&rng) >> 11) * 0x1p-53 < share;
+}
+
+static void init(struct direction *d, int in, int out)
+{
+	d->in = in;
+	d->out = out;
+	d->frames = calloc(FRAMES, sizeof(*d->frames));
+	assert(d->frames);
+	for (d->n_unused = 0; d->n_unused < FRAMES; d->n_unused++)
+		d->unused[d->n_unused] = (uint16_t)d->n_unused;
+}
+
+/* Put a frame behind all that are due before it. */
+static void put_in_order(struct direction *d, uint16_t frame)
+{
+	unsigned int i = d->n++;
+
+	for (; i; i--) {
+		uint16_t before = d->order[(d->head + i - 1) % FRAMES];
+
+		if (d->frames[before].due <= d->frames[frame].due)
+			break;
+		d->order[(d->head + i) % FRAMES] = before;
+	}
+	d->order[(d->head + i) % FRAMES] = frame;
+}
+
+/* Return: the frame passes; then it has its time. */
+static bool pass(struct direction *d, struct frame *f, uint64_t now)
+{
+	const struct nature *n = &d->nature;
+
+	if (happens(n->loss))
+		return false;
+	if (d->free_at < now)
+		d->free_at = now;
+	if ((double)(d->free_at - now) >
+	    n->queue * (FULL_FRAME + OVERHEAD) * n->ns_per_byte)
+		return false;
+	d->free_at += (uint64_t)((double)(f->len + OVERHEAD) * n->ns_per_byte);
+	f->due = d->free_at + n->delay;
+	if (happens(n->reorder))
+		f->due += random_below(&rng, n->extra + 1);
+	return true;
+}
+
+/* Read what waits. */
+static void take(struct direction *d)
+{
+	for (unsigned int i = 0; i < TURN && d->n_unused; i++) {
+		uint16_t index = d->unused[d->n_unused - 1];
+		struct frame *f = &d->frames[index];
+		ssize_t len = read(d->in, f->data, sizeof(f->data));
+
+		/* Also while the device is down, or if there is nothing. */
+		if (len <= 0)
+			return;
+		f->len = (size_t)len;
+		if (!pass(d, f, now_monotonic()))
+			continue;
+		d->n_unused--;
+		put_in_order(d, index);
+	}
+}
+
+/* Write what is due. Return: when the next one is. */
+static uint64_t give(struct direction *d)
+{
+	while (d->n) {
+		uint16_t index = d->order[d->head];
+		struct frame *f = &d->frames[index];
+
+		if (f->due > now_monotonic())
+			return f->due;
+		/* A frame that the device does not take is lost. */
+		if (write(d->out, f->data, f->len) < 0)
+			assert(errno == EIO || errno == EAGAIN);
+		d->head = (d->head + 1) % FRAMES;
+		d->n--;
+		d->unused[d->n_unused++] = index;
+	}
+	return UINT64_MAX;
+}
+
+static void read_key(struct nature *there, struct nature *back, char *arg)
+{
+	char *value = strchr(arg, '=');
+
+	assert(value);
+	*value++ = '\0';
+	double x = strtod(value, NULL);
+
+	if (!strcmp(arg, "delay"))
+		there->delay = back->delay = (uint64_t)(x * 1e3);
+	else if (!strcmp(arg, "loss"))
+		there->loss = x / 100;
+	else if (!strcmp(arg, "rate"))
+		there->ns_per_byte = x ? 8e3 / x : 0;
+	else if (!strcmp(arg, "queue"))
+		there->queue = (unsigned int)x;
+	else if (!strcmp(arg, "reorder"))
+		there->reorder = x / 100;
+	else if (!strcmp(arg, "extra"))
+		there->extra = (uint64_t)(x * 1e3);
+	else if (!strcmp(arg, "seed"))
+		rng.state = (uint64_t)x;
+	else
+		assert(!"a key that is known");
+}
+
+int main(int argc, char **argv)
+{
+	static struct direction there, back;
+
+	assert(argc >= 3);
+	init(&there, atoi(argv[1]), atoi(argv[2]));
+	init(&back, atoi(argv[2]), atoi(argv[1]));
+	for (int i = 3; i < argc; i++)
+		read_key(&there.nature, &back.nature, argv[i]);
+	for (;;) {
+		struct pollfd fds[2] = {
+			{ .fd = there.in, .events = POLLIN },
+			{ .fd = back.in, .events = POLLIN },
+		};
+		uint64_t next = give(&there), other = give(&back), now;
+		struct timespec wait = { .tv_sec = 1 };
+
+		if (other < next)
+			next = other;
+		now = now_monotonic();
+		if (next <= now)
+			wait.tv_sec = 0;
+		else if (next - now < NSEC_PER_SEC)
+			wait = (struct timespec){ .tv_nsec =
+							  (long)(next - now) };
+		ppoll(fds, 2, &wait, NULL);
+		take(&there);
+		take(&back);
+	}
+}

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -63,6 +64,23 @@ struct secret_pool {
 };
 
 /*
+ * Whether all pages of a region can be used. With little RLIMIT_MEMLOCK Linux
+ * 6.12 maps a region, and then refuses its pages: the process would get SIGBUS,
+ * the kernel itself gets EFAULT.
+ */
+static bool region_has_pages(uint8_t *p)
+{
+	const size_t page_len = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t i = 0; i < SECRET_REGION_LEN; i += page_len) {
+		if (getrandom(p + i, 1, 0) != 1)
+			return false;
+		p[i] = 0;
+	}
+	return true;
+}
+
+/*
  * A region that the kernel's own map leaves out. @is_missing is set to
  * whether the system lacks memfd_secret(2), now and later.
  */
@@ -84,7 +102,8 @@ static void *region_map_memfd(bool *is_missing)
 	 * A child would share the mapping and see the parent's keys. Without
 	 * MADV_DONTFORK this is worse than private memory.
 	 */
-	if (madvise(p, SECRET_REGION_LEN, MADV_DONTFORK) < 0) {
+	if (madvise(p, SECRET_REGION_LEN, MADV_DONTFORK) < 0 ||
+	    !region_has_pages(p)) {
 		munmap(p, SECRET_REGION_LEN);
 		return NULL;
 	}

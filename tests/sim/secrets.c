@@ -141,8 +141,9 @@ static void found(void *arg, const struct scan_hit *hit)
 static void look(void)
 {
 	memset(findings, 0, sizeof(findings));
-	/* The devices and the libraries are some MiB at least. */
-	assert_true(scan_memory(found, NULL) > 1 << 20);
+	/* The program's own data. The devices are more, while they are there:
+	 * musl gives their memory back at once. */
+	assert_true(scan_memory(found, NULL) > 1 << 18);
 }
 
 static void was_nowhere(const char *label)

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A fixed table, one entry for each IPv4 address of the interface. The control
+ * thread fills it from RTM_NEWADDR and RTM_DELADDR; lanes look up in it.
+ */
 #include "tun/broadcast.h"
 
 #include <arpa/inet.h>
@@ -14,10 +18,11 @@ enum {
 };
 
 /**
- * struct address - an address, as a message tells it
+ * struct address - an address of the interface, as one message gives it
  * @local:	the address, 0: none
- * @network:	an address of its network: the other end's, if there is one
- * @given:	broadcast address in the message, 0: none
+ * @network:	an address within its network: that of the other end, if the
+ *		address has one
+ * @given:	the broadcast address in the message, 0: none
  */
 struct address {
 	uint32_t local;
@@ -52,7 +57,7 @@ static struct address read_attrs(const struct nlmsghdr *message)
 	return addr;
 }
 
-/* The entry of an address; or else a free one; NULL. */
+/* The entry of an address; else a free entry; NULL if there is neither. */
 static struct broadcast *find(struct broadcasts *b, uint32_t local,
 			      uint8_t prefix_len)
 {

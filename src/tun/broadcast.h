@@ -21,11 +21,11 @@ enum {
 };
 
 /**
- * struct broadcast - what one address of the interface has
+ * struct broadcast - the broadcast addresses that belong to one address
  * @local:	[c] the address, in network order
- * @prefix_len:	[c] of its network; 0: the entry is free
+ * @prefix_len:	[c] prefix length of its network; 0: the entry is free
  * @directed:	[a] the last address of its network, 0: none
- * @given:	[a] a broadcast address that was configured with it, 0: none
+ * @given:	[a] the broadcast address that somebody configured with it, 0: none
  */
 struct broadcast {
 	uint32_t local;
@@ -35,8 +35,8 @@ struct broadcast {
 };
 
 /**
- * struct broadcasts - those of all addresses
- * @entries:	see above
+ * struct broadcasts - the broadcast addresses of one interface
+ * @entries:	one for each address of the interface
  */
 struct broadcasts {
 	struct broadcast entries[BROADCASTS_MAX];
@@ -67,8 +67,6 @@ void broadcasts_parse(struct broadcasts *b, const struct nlmsghdr *message,
  * @addr:	IPv4 address, in network order
  *
  * Any thread.
- *
- * Return: true if so.
  */
 bool broadcasts_have(const struct broadcasts *b, const uint8_t addr[4]);
 

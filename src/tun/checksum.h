@@ -2,26 +2,63 @@
 /*
  * The internet checksum (RFC 1071).
  *
- * A sum in progress is a uint64_t to which native 16- or 32-bit words are
- * added as they lie in memory, without end-around carry: 2^32 and 2^16 are
- * both 1 modulo 65535, so words of either width may be mixed, and 64 bits do
- * not overflow before 2^32 words. The byte order works out because a sum of
- * byte-swapped words is the byte-swapped sum: what checksum_fold() returns is
+ * A sum in progress is a uint64_t. Words of 16 or 32 bits are added to it as
+ * they lie in memory. The sum needs no end-around carry: 2^32 and 2^16 are both
+ * 1 modulo 65535, so words of both widths may be mixed, and 64 bits do not
+ * overflow before 2^32 words. The sum needs no byte swapping either, because a
+ * sum of swapped words is the swapped sum. So the result of checksum_fold() is
  * copied into a packet as it is.
  *
- * Pieces of one sum must start at an even distance from its first byte; only
- * the last piece may be of odd length.
+ * A sum may be made in pieces. Each piece must start at an even distance from
+ * the first byte of the sum; only the last piece may be of odd length.
  */
 #ifndef TUN_CHECKSUM_H
 #define TUN_CHECKSUM_H
 
 #include "base/bytes.h"
 
-/* See checksum.c. */
+/**
+ * checksum_add() - add bytes to a sum
+ * @sum:	sum in progress, 0 for a new one
+ * @data:	bytes, at any address
+ * @len:	number of bytes, less than 2^32
+ *
+ * Return: the new sum in progress. Any thread.
+ */
 uint64_t checksum_add(uint64_t sum, const void *data, size_t len);
+
+/**
+ * checksum_copy() - copy bytes and add them to a sum, in one pass
+ * @sum:	sum in progress, 0 for a new one
+ * @dst:	where the bytes go; does not overlap @src
+ * @src:	bytes, at any address
+ * @len:	number of bytes, less than 2^32
+ *
+ * Return: the new sum in progress. Any thread.
+ */
 uint64_t checksum_copy(uint64_t sum, void *dst, const void *src, size_t len);
+
+/**
+ * checksum_pseudo4() - sum of the IPv4 pseudo header (RFC 9293 section 3.1)
+ * @saddr:	source address
+ * @daddr:	destination address
+ * @proto:	protocol number
+ * @len:	length of transport header and payload; 0 to add it later
+ *
+ * Return: a sum in progress.
+ */
 uint64_t checksum_pseudo4(const uint8_t saddr[4], const uint8_t daddr[4],
 			  uint8_t proto, size_t len);
+
+/**
+ * checksum_pseudo6() - sum of the IPv6 pseudo header (RFC 8200 section 8.1)
+ * @saddr:	source address
+ * @daddr:	final destination address
+ * @proto:	protocol number of the transport header
+ * @len:	length of transport header and payload; 0 to add it later
+ *
+ * Return: a sum in progress.
+ */
 uint64_t checksum_pseudo6(const uint8_t saddr[16], const uint8_t daddr[16],
 			  uint8_t proto, size_t len);
 
@@ -29,8 +66,8 @@ uint64_t checksum_pseudo6(const uint8_t saddr[16], const uint8_t daddr[16],
  * checksum_fold() - bring a sum to 16 bits
  * @sum:	sum in progress
  *
- * Return: the sum modulo 65535, not inverted, in memory order; 0 only if every
- * byte summed was 0, else 0xffff stands for a multiple of 65535.
+ * Return: the sum modulo 65535, not inverted, in memory order. A multiple of
+ * 65535 is 0xffff; the result is 0 only if every byte was 0.
  */
 static inline uint16_t checksum_fold(uint64_t sum)
 {
@@ -83,7 +120,7 @@ static inline struct be16 checksum_store(uint16_t folded)
 
 /**
  * checksum_finish() - the checksum field for a sum
- * @sum:	sum over everything, the field itself as 0
+ * @sum:	sum over all bytes that count, with the field itself as 0
  *
  * Return: the field, inverted.
  */
@@ -94,7 +131,7 @@ static inline struct be16 checksum_finish(uint64_t sum)
 
 /**
  * checksum_finish_udp() - the checksum field of UDP for a sum
- * @sum:	sum over everything, the field itself as 0
+ * @sum:	sum over all bytes that count, with the field itself as 0
  *
  * Return: as checksum_finish(), but 0xffff for 0: 0 says that there is no
  * checksum (RFC 768), which IPv6 forbids (RFC 8200 section 8.1).

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judging packets that came through the tunnel. The peer is authenticated, and
- * that is all: a packet may be of any length and content. What is not plain IP
- * with plain TCP or UDP behind it never merges; the verdict says what that
- * means for the order of the packets around it.
+ * Judging packets that came through the tunnel. The peer is authenticated, but
+ * its packets may be of any length and content. Only plain IP with plain TCP or
+ * UDP behind it merges. For every other packet the verdict says whether later
+ * packets may still join items that were made before it.
  */
 #include "tun/flow.h"
 
 #include "tun/checksum.h"
 
-/**
- * judge_tcp() - whether a TCP packet may merge
- * @p:		packet with kind and l4_off; receives hdr_len
- *
- * Return: FLOW_JOINER, FLOW_LONER or FLOW_BARRIER.
- */
 static inline enum flow_verdict judge_tcp(struct flow_packet *p)
 {
 	const struct tcp_hdr *tcp = (const void *)(p->pkt + p->l4_off);
@@ -31,12 +25,6 @@ static inline enum flow_verdict judge_tcp(struct flow_packet *p)
 	return FLOW_JOINER;
 }
 
-/**
- * judge_udp() - whether a UDP packet may merge
- * @p:		packet with kind and l4_off; receives hdr_len
- *
- * Return: FLOW_JOINER, FLOW_LONER or FLOW_BARRIER.
- */
 static inline enum flow_verdict judge_udp(struct flow_packet *p)
 {
 	const struct udp_hdr *udp = (const void *)(p->pkt + p->l4_off);
@@ -52,12 +40,8 @@ static inline enum flow_verdict judge_udp(struct flow_packet *p)
 	return FLOW_JOINER;
 }
 
-/**
- * judge_ipv4() - find the transport of an IPv4 packet
- * @p:		packet; receives kind and l4_off
- *
- * Return: FLOW_JOINER if the transport decides, else the verdict.
- */
+/* Find the transport header. Return: FLOW_JOINER if the transport decides, else
+ * the verdict. */
 static inline enum flow_verdict judge_ipv4(struct flow_packet *p)
 {
 	const struct ipv4_hdr *ip = (const void *)p->pkt;
@@ -66,7 +50,7 @@ static inline enum flow_verdict judge_ipv4(struct flow_packet *p)
 		return FLOW_ALONE;
 	if (ip->proto != IP_PROTO_TCP && ip->proto != IP_PROTO_UDP)
 		return FLOW_ALONE;
-	/* Of the fragment field only DF may be set; options do not merge. */
+	/* Fragments and packets with options do not merge. DF may be set. */
 	if (ip->version_ihl != 0x45 || be16_get(ip->frag) & ~IPV4_DF ||
 	    be16_get(ip->total_len) != p->len)
 		return FLOW_BARRIER;
@@ -75,12 +59,7 @@ static inline enum flow_verdict judge_ipv4(struct flow_packet *p)
 	return FLOW_JOINER;
 }
 
-/**
- * judge_ipv6() - find the transport of an IPv6 packet
- * @p:		packet; receives kind and l4_off
- *
- * Return: FLOW_JOINER if the transport decides, else the verdict.
- */
+/* The same for IPv6. */
 static inline enum flow_verdict judge_ipv6(struct flow_packet *p)
 {
 	const struct ipv6_hdr *ip = (const void *)p->pkt;
@@ -114,15 +93,10 @@ static inline enum flow_verdict judge_ipv6(struct flow_packet *p)
 	return FLOW_JOINER;
 }
 
-/**
- * hash_flow() - hash addresses and ports
- * @key:	FLOW4_LEN or FLOW6_LEN bytes
- * @len:	which of them
- *
- * No secret in it: a place in the table is bounded work, so a sender that aims
- * at one place takes merging from flows, its own first, and nothing else.
- *
- * Return: the hash.
+/*
+ * The hash needs no secret: a set of the flow table has a fixed number of
+ * places, so a sender that aims at one set takes merging from a few flows, and
+ * nothing else.
  */
 static inline uint32_t hash_flow(const uint8_t *key, size_t len)
 {
@@ -137,13 +111,6 @@ static inline uint32_t hash_flow(const uint8_t *key, size_t len)
 	return (uint32_t)h;
 }
 
-/**
- * flow_judge() - look at a packet
- * @kinds:	what may merge, a set of MERGE_BIT()
- * @p:		packet with first byte and length; receives the rest
- *
- * Return: what the packet is to merging; the rest of @p as it says there.
- */
 enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p)
 {
 	enum flow_verdict verdict;
@@ -160,7 +127,7 @@ enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p)
 	}
 	if (verdict != FLOW_JOINER)
 		return verdict;
-	/* Where nothing merges there is no order to break. */
+	/* No packet of this kind merges, so none can overtake this one. */
 	if (!(kinds & MERGE_BIT(p->kind)))
 		return FLOW_ALONE;
 	verdict = kind_is_tcp(p->kind) ? judge_tcp(p) : judge_udp(p);
@@ -172,16 +139,6 @@ enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p)
 	return p->len > MERGED_MAX ? FLOW_LONER : verdict;
 }
 
-/**
- * flow_verify() - whether a packet's checksums are right
- * @pkt:	packet
- * @len:	its length
- * @kind:	its kind
- * @l4_off:	offset of its transport header
- *
- * Return: true if the transport checksum and, in IPv4, that of the header are
- * right.
- */
 bool flow_verify(const uint8_t *pkt, size_t len, enum merge_kind kind,
 		 size_t l4_off)
 {

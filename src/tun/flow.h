@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Flows: of which one a packet is, and whether it is of a shape that may merge
- * with its neighbours there.
+ * Which flow a packet belongs to, and whether its headers let it merge with
+ * other packets of that flow. A flow is all packets with the same addresses,
+ * ports and protocol.
  */
 #ifndef TUN_FLOW_H
 #define TUN_FLOW_H
@@ -10,7 +11,7 @@
 
 #include "base/ip.h"
 
-/* What can merge; also what can be switched off, as a set of bits. */
+/* The kinds of packets that can merge. A set of kinds is made of MERGE_BIT(). */
 enum merge_kind {
 	MERGE_TCP4,
 	MERGE_TCP6,
@@ -25,11 +26,12 @@ enum merge_kind {
 /* Largest packet that is merged; the kernel's GSO_LEGACY_MAX_SIZE less 1. */
 #define MERGED_MAX 65535
 
-/* TCP flags that allow merging: these must be equal, those end the item. */
+/* TCP flags that allow merging: TCP_SAME must be equal in both packets, TCP_ENDS
+ * make their packet the last of its item. */
 #define TCP_SAME (TCP_ACK | TCP_ECE)
 #define TCP_ENDS (TCP_FIN | TCP_PSH)
 
-/* Bytes from addresses to ports, one run of them in both IP versions. */
+/* Where addresses and ports lie: next to each other in both IP versions. */
 #define FLOW4_OFF offsetof(struct ipv4_hdr, saddr)
 #define FLOW6_OFF offsetof(struct ipv6_hdr, saddr)
 #define FLOW4_LEN (4 + 4 + 4)
@@ -37,10 +39,11 @@ enum merge_kind {
 
 /**
  * enum flow_verdict - what a packet is to merging
- * @FLOW_ALONE:	of no flow that merges
- * @FLOW_BARRIER:	of an unknown flow: nothing may pass it
- * @FLOW_LONER:	of a known flow, but never merges
- * @FLOW_JOINER:	may merge
+ * @FLOW_ALONE:	the packet belongs to no flow whose packets merge
+ * @FLOW_BARRIER:	the packet may belong to any flow: no later packet may join
+ *		an item from before it
+ * @FLOW_LONER:	the packet belongs to a flow, but never merges
+ * @FLOW_JOINER:	the packet may merge
  */
 enum flow_verdict {
 	FLOW_ALONE,
@@ -50,13 +53,14 @@ enum flow_verdict {
 };
 
 /**
- * struct flow_packet - a packet that asks to be added
+ * struct flow_packet - a packet to be judged, and what flow_judge() found
  * @pkt:	its first byte
  * @len:	its length
- * @kind:	of FLOW_LONER and FLOW_JOINER; of FLOW_BARRIER, perhaps MERGE_NONE
- * @l4_off:	offset of the transport header; of FLOW_LONER and FLOW_JOINER
- * @hdr_len:	IP and transport header; of FLOW_JOINER
- * @hash:	of the flow; of FLOW_LONER and FLOW_JOINER
+ * @kind:	its kind, for FLOW_LONER and FLOW_JOINER; for FLOW_BARRIER its
+ *		kind or MERGE_NONE
+ * @l4_off:	offset of the transport header, for FLOW_LONER and FLOW_JOINER
+ * @hdr_len:	IP and transport header together, for FLOW_JOINER
+ * @hash:	hash of the flow, for FLOW_LONER and FLOW_JOINER
  */
 struct flow_packet {
 	uint8_t *pkt;
@@ -89,8 +93,30 @@ static inline bool kind_is_v4(unsigned int kind)
 	return kind == MERGE_TCP4 || kind == MERGE_UDP4;
 }
 
-/* See flow.c. */
+/**
+ * flow_judge() - find a packet's flow, and whether the packet may merge
+ * @kinds:	the kinds that may merge, a set of MERGE_BIT()
+ * @p:		pkt, len and kind (MERGE_NONE) are set by the caller; the
+ *		other members are set here, as struct flow_packet says
+ *
+ * Any thread.
+ *
+ * Return: the verdict.
+ */
 enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p);
+
+/**
+ * flow_verify() - are a packet's checksums right?
+ * @pkt:	packet that flow_judge() called FLOW_JOINER
+ * @len:	its length
+ * @kind:	its kind
+ * @l4_off:	offset of its transport header
+ *
+ * Any thread.
+ *
+ * Return: true if the transport checksum is right, and in IPv4 that of the
+ * header, too.
+ */
 bool flow_verify(const uint8_t *pkt, size_t len, enum merge_kind kind,
 		 size_t l4_off);
 

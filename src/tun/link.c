@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The socket stays in the namespace that the process was born in; the interface
- * may not. What Linux tells in which case (net/core/dev.c,
- * net/core/rtnetlink.c, net/netlink/af_netlink.c):
+ * The netlink socket stays in the namespace in which the process started
+ * ("home"). The interface may move to other namespaces. The messages that Linux
+ * sends (net/core/dev.c, net/core/rtnetlink.c, net/netlink/af_netlink.c):
  *
  *  - A move is an RTM_DELLINK in the old namespace with IFLA_NEW_NETNSID and
  *    IFLA_NEW_IFINDEX, then an RTM_NEWLINK in the new one. A deletion is an
  *    RTM_DELLINK without these. An RTM_DELLINK of another family than AF_UNSPEC
  *    is about a bridge port, or the like, not about the interface.
- *  - IFLA_NEW_NETNSID is a number of the old namespace's. By sending it the old
- *    namespace gets such a number if it had none. So after a move from home the
- *    new place is known, and NETLINK_LISTEN_ALL_NSID makes its messages heard:
- *    it lets through what comes from namespaces that ours has a number for, and
- *    adds that number as a control message. (It asks for CAP_NET_BROADCAST over
- *    the namespace that sends, of whoever opened the socket.)
- *  - After a move from elsewhere to elsewhere the number says nothing to us.
- *    Then the interface is lost from sight until a message shows a TUN of its
- *    index and name: it came home, or to another place that is heard. That the
- *    device is deleted is known in any case, from reading it.
- *  - A namespace may have a number for itself; then its own messages carry that
- *    number, and without it none. Asked for once, at opening.
- *  - When messages are lost the next receive says ENOBUFS, once; what is queued
- *    can still be read, and until it is, all that is new is lost, too.
+ *  - IFLA_NEW_NETNSID is the number by which the old namespace knows the new
+ *    one. If the old namespace had no such number, it gets one then. So after a
+ *    move from home the new namespace is known. NETLINK_LISTEN_ALL_NSID lets the
+ *    socket hear all namespaces that home has a number for; the number comes
+ *    with each message as control data. (Whoever opened the socket needs
+ *    CAP_NET_BROADCAST over the namespace that sends.)
+ *  - After a move between two other namespaces the number means nothing at home.
+ *    Then the state does not change until a message describes a TUN of the same
+ *    index and name: the interface came home, or to a namespace that is heard.
+ *    If the device is deleted, reading from the TUN fails in any case.
+ *  - A namespace may have a number for itself. Only then do its own messages
+ *    carry a number. link_open() asks for that number once.
+ *  - If messages were lost, the next receive fails with ENOBUFS, once. The
+ *    messages in the queue can still be read. Until the queue is empty the
+ *    kernel drops all new messages.
  *  - The kernel does not report IPv4 routes that vanish because an interface
  *    goes down. So messages about other interfaces count as changes of the
  *    network, too. IPv6 has a message for each address and route.
@@ -39,25 +40,25 @@
 
 #include "base/netlink.h"
 
-/* Longer than any message about links that is known. */
+/* No known message about links is longer. */
 #define BUFFER_LEN 32768
 
-/* Datagrams taken per call, so that a flood does not hold the thread. */
+/* Datagrams read per call, so that a flood does not hold up the thread. */
 #define RECEIVE_MAX 64
 
-/* After so many calls that left something to read, a loss is told all the
- * same. */
+/* After this many calls that did not read everything, LINK_OVERFLOW is
+ * reported all the same. */
 #define BEHIND_MAX 16
 
-/* Events that one datagram may bring: name, MTU, and up or down. The kernel puts
- * more than one message about links into a datagram only if it was asked to
- * list them. */
+/* The most events that one datagram brings: a new name, a new MTU, and up or
+ * down. The kernel puts several messages about links into one datagram only if
+ * it was asked for a list. */
 #define EVENTS_EACH 3
 
 /* Room for bursts of route changes. */
 #define RCVBUF_LEN (1 << 20)
 
-/* Next hops that are objects of their own; from Linux 5.3 on. */
+/* Next hops are objects of their own since Linux 5.3. */
 #define GROUP_NEXTHOP (1U << (RTNLGRP_NEXTHOP - 1))
 
 #define GROUPS                                                      \
@@ -66,7 +67,7 @@
 	 GROUP_NEXTHOP)
 
 /**
- * struct link_news - what one message about a link says
+ * struct link_news - the content of one message about a link
  * @ifindex:	interface index
  * @up:		IFF_UP
  * @is_tun:	it is a TUN or TAP
@@ -95,14 +96,8 @@ struct link_news {
 	uint32_t target_nsid;
 };
 
-/**
- * push_event() - add an event to a list
- * @events:	list
- * @kind:	event
- *
- * If the list is full its last entry becomes LINK_OVERFLOW, so that the caller
- * looks at the state as a whole.
- */
+/* Add an event. If the list is full, its last entry becomes LINK_OVERFLOW, so
+ * that the caller asks for the whole state. */
 static void push_event(struct link_events *events, enum link_event kind)
 {
 	bool repeats =
@@ -117,7 +112,7 @@ static void push_event(struct link_events *events, enum link_event kind)
 		events->kinds[events->cnt++] = kind;
 }
 
-/* Take the kind out of IFLA_LINKINFO. */
+/* Is the interface a TUN or TAP, by IFLA_LINKINFO? */
 static void parse_info(struct link_news *news, const struct nlattr *info)
 {
 	struct netlink_attrs attrs;
@@ -165,12 +160,6 @@ static void parse_attr(struct link_news *news, const struct nlattr *attr)
 	}
 }
 
-/**
- * note_up() - note whether the interface is up
- * @st:		state
- * @up:		IFF_UP
- * @events:	receives what changed
- */
 static void note_up(struct link_state *st, bool up, struct link_events *events)
 {
 	if (st->up != up)
@@ -178,12 +167,7 @@ static void note_up(struct link_state *st, bool up, struct link_events *events)
 	st->up = up;
 }
 
-/**
- * update() - take what a message says about the interface
- * @st:		state
- * @news:	message about it
- * @events:	receives what changed
- */
+/* Apply a message about the interface. */
 static void update(struct link_state *st, const struct link_news *news,
 		   struct link_events *events)
 {
@@ -200,18 +184,13 @@ static void update(struct link_state *st, const struct link_news *news,
 	note_up(st, news->up, events);
 }
 
-/**
- * follow() - take that the interface left its namespace
- * @st:		state
- * @news:	message with new_nsid
- * @events:	receives the move
- */
+/* The interface left its namespace. */
 static void follow(struct link_state *st, const struct link_news *news,
 		   struct link_events *events)
 {
 	int nsid = (int)news->new_nsid;
 
-	/* Only a number that home gave says something at home. */
+	/* The number means something here only if home gave it. */
 	if (st->nsid != LINK_NSID_HOME || nsid < 0)
 		st->nsid = LINK_NSID_UNKNOWN;
 	else
@@ -220,19 +199,13 @@ static void follow(struct link_state *st, const struct link_news *news,
 		st->ifindex = news->new_ifindex;
 	/* An interface that moves leaves its addresses behind. */
 	broadcasts_clear(&st->broadcasts);
-	/* It was set down before, but that message may be lost. */
+	/* A move sets the interface down; that message may be lost. */
 	note_up(st, false, events);
 	push_event(events, LINK_MOVED);
 }
 
-/**
- * is_ours() - whether a message is about the interface
- * @st:		state; its namespace is set if it was found again
- * @news:	message
- * @nsid:	namespace it came from
- *
- * Return: true if so.
- */
+/* Is the message about the interface? If the interface is found again, its
+ * namespace is noted. */
 static bool is_ours(struct link_state *st, const struct link_news *news,
 		    int nsid)
 {
@@ -247,13 +220,6 @@ static bool is_ours(struct link_state *st, const struct link_news *news,
 	return true;
 }
 
-/**
- * parse_link() - take a message about a link
- * @st:		state
- * @nlh:	RTM_NEWLINK or RTM_DELLINK
- * @nsid:	namespace it came from
- * @events:	receives what changed
- */
 static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 		       int nsid, struct link_events *events)
 {
@@ -285,12 +251,7 @@ static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 	}
 }
 
-/**
- * parse_error() - take the answer to a request that failed
- * @st:		state
- * @nlh:	NLMSG_ERROR
- * @events:	receives LINK_MISSING if it was the last request's
- */
+/* A request failed. An error for an older request is ignored. */
 static void parse_error(const struct link_state *st, const struct nlmsghdr *nlh,
 			struct link_events *events)
 {
@@ -300,11 +261,8 @@ static void parse_error(const struct link_state *st, const struct nlmsghdr *nlh,
 		push_event(events, LINK_MISSING);
 }
 
-/**
- * parse_network() - take a message about addresses, routes and the like
- * @nlh:	message; its body begins with the family, whatever its type
- * @events:	receives that they changed
- */
+/* A message about addresses, routes, rules or next hops. The body of each
+ * begins with the family. */
 static void parse_network(const struct nlmsghdr *nlh,
 			  struct link_events *events)
 {
@@ -316,29 +274,16 @@ static void parse_network(const struct nlmsghdr *nlh,
 					   : LINK_NETWORK4);
 }
 
-/**
- * parse_address() - take a message about an address
- * @st:		state
- * @nlh:	RTM_NEWADDR or RTM_DELADDR
- * @nsid:	namespace it came from
- * @events:	receives that the network has changed
- */
 static void parse_address(struct link_state *st, const struct nlmsghdr *nlh,
 			  int nsid, struct link_events *events)
 {
 	if (nsid == st->nsid && !st->deleted)
 		broadcasts_parse(&st->broadcasts, nlh, st->ifindex);
-	/* An answer to our own question is no change. */
+	/* A part of a list that we asked for is no change. */
 	if (nsid == LINK_NSID_HOME && !(nlh->nlmsg_flags & NLM_F_MULTI))
 		parse_network(nlh, events);
 }
 
-/**
- * link_state_init() - an interface of which nothing was heard yet
- * @st:		state, set up here
- * @ifindex:	its index, in the socket's namespace
- * @name:	its name
- */
 void link_state_init(struct link_state *st, unsigned int ifindex,
 		     const char *name)
 {
@@ -350,14 +295,6 @@ void link_state_init(struct link_state *st, unsigned int ifindex,
 	snprintf(st->name, sizeof(st->name), "%s", name);
 }
 
-/**
- * link_parse() - take messages
- * @st:		state, updated
- * @buf:	rtnetlink messages, aligned to 4 bytes; any bytes will do
- * @len:	their length
- * @nsid:	namespace that they came from, LINK_NSID_HOME if none was named
- * @events:	receives what changed, behind what it has
- */
 void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 		struct link_events *events)
 {
@@ -398,12 +335,8 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 	}
 }
 
-/**
- * ask_home_nsid() - ask what number the namespace has for itself
- * @fd:		a socket that hears nothing else
- *
- * Return: the number, LINK_NSID_HOME if it has none or cannot be asked.
- */
+/* Ask which number the namespace has for itself. Return: LINK_NSID_HOME if
+ * there is none, or if the kernel does not answer. */
 static int ask_home_nsid(int fd)
 {
 	const struct rtgenmsg gen = { .rtgen_family = AF_UNSPEC };
@@ -435,11 +368,6 @@ static int ask_home_nsid(int fd)
 	return LINK_NSID_HOME;
 }
 
-/**
- * get_home_nsid() - what number the namespace has for itself
- *
- * Return: as ask_home_nsid().
- */
 static int get_home_nsid(void)
 {
 	int fd = netlink_open(NETLINK_ROUTE, SOCK_NONBLOCK, 0);
@@ -452,19 +380,6 @@ static int get_home_nsid(void)
 	return nsid;
 }
 
-/**
- * link_open() - listen
- * @link:	set up here
- * @sys:	system calls, borrowed until closed
- * @ifindex:	the interface, in the process's namespace
- * @name:	its name
- *
- * To be called while privileges are there: what the socket may hear of other
- * namespaces is decided by who opened it. Nothing is known of the interface
- * before link_request() was called and answered.
- *
- * Return: 0 or -errno.
- */
 int link_open(struct link *link, const struct tun_sys *sys,
 	      unsigned int ifindex, const char *name)
 {
@@ -488,34 +403,19 @@ int link_open(struct link *link, const struct tun_sys *sys,
 	return 0;
 }
 
-/**
- * link_close() - stop listening
- * @link:	open link
- */
 void link_close(struct link *link)
 {
 	close(link->fd);
 	link->fd = -1;
 }
 
-/**
- * link_get_fd() - the descriptor to wait on, for reading
- * @link:	open link
- *
- * Return: the descriptor, the link's.
- */
 int link_get_fd(const struct link *link)
 {
 	return link->fd;
 }
 
-/**
- * request_addresses() - ask for the interface's IPv4 addresses
- * @link:	open link, whose interface is in the socket's namespace
- *
- * The answer covers all interfaces. If the kernel cannot be asked now,
- * broadcast addresses are known only from the messages about changes.
- */
+/* Ask for the IPv4 addresses of all interfaces. If that fails, broadcast
+ * addresses are known only from later changes. */
 static void request_addresses(struct link *link)
 {
 	const struct ifaddrmsg ifa = { .ifa_family = AF_INET };
@@ -530,14 +430,6 @@ static void request_addresses(struct link *link)
 		return;
 }
 
-/**
- * link_request() - ask for the interface's state, and its addresses
- * @link:	open link
- *
- * The answer comes through link_receive(): what changed, or LINK_MISSING.
- *
- * Return: 0; LINK_E_UNKNOWN if it is not known where to ask; -errno.
- */
 int link_request(struct link *link)
 {
 	struct link_state *st = &link->state;
@@ -561,12 +453,7 @@ int link_request(struct link *link)
 	return 0;
 }
 
-/**
- * get_nsid() - the namespace that a datagram came from
- * @msg:	datagram
- *
- * Return: its number, LINK_NSID_HOME if none is named.
- */
+/* The namespace that a datagram came from; LINK_NSID_HOME if it names none. */
 static int get_nsid(struct msghdr *msg)
 {
 	struct cmsghdr *cmsg;
@@ -581,14 +468,8 @@ static int get_nsid(struct msghdr *msg)
 	return nsid;
 }
 
-/**
- * receive_one() - take a datagram
- * @link:	open link
- * @buf:	BUFFER_LEN bytes
- * @events:	receives what changed
- *
- * Return: true; false if there is none, with errno.
- */
+/* Take one datagram. Return: false if there was none, or on an error; then
+ * errno says which. */
 static bool receive_one(struct link *link, void *buf,
 			struct link_events *events)
 {
@@ -623,22 +504,6 @@ static bool receive_one(struct link *link, void *buf,
 	return true;
 }
 
-/**
- * link_receive() - take what there is to hear
- * @link:	open link, state updated
- * @events:	receives what changed; emptied first
- *
- * Takes a bounded number of messages, so the descriptor may stay readable. It
- * ends before the list is full: an event that the list has no room for would be
- * lost, since the state has it already, and the answer to link_request() is then
- * no news.
- *
- * A loss is told when all has been read. While there is always more to read, it
- * is told after every BEHIND_MAX calls: the answer to the request that follows
- * may be lost as well, as long as the kernel's queue is full.
- *
- * Return: 0 or -errno.
- */
 int link_receive(struct link *link, struct link_events *events)
 {
 	uint32_t words[BUFFER_LEN / sizeof(uint32_t)];
@@ -651,15 +516,15 @@ int link_receive(struct link *link, struct link_events *events)
 			continue;
 		if (errno != EAGAIN)
 			return -errno;
-		/* Only now that all is read does the kernel queue more, such as
-		 * the answer to link_request(). */
+		/* Everything is read, so the kernel queues messages again, and
+		 * the answer to link_request() can arrive. */
 		if (link->is_behind)
 			push_event(events, LINK_OVERFLOW);
 		link->is_behind = false;
 		link->n_behind = 0;
 		return 0;
 	}
-	/* More may come all the time, and hide the loss of a "link up". */
+	/* If messages never stop, a lost "link up" must still be found. */
 	if (link->is_behind && ++link->n_behind == BEHIND_MAX) {
 		link->n_behind = 0;
 		push_event(events, LINK_OVERFLOW);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What happens to the interface and to the network around it, from rtnetlink.
- * See the essay in link.c. Control thread only.
+ * Events of the interface and of the network around it, heard through
+ * rtnetlink. Control thread only.
  */
 #ifndef TUN_LINK_H
 #define TUN_LINK_H
@@ -15,12 +15,13 @@
 
 enum {
 	LINK_EVENTS_MAX = 16,
-	/* Namespaces: the socket's own, and one that cannot be told. */
+	/* Instead of a namespace's number: the socket's own namespace, and a
+	 * namespace that has no number here. */
 	LINK_NSID_HOME = -1,
 	LINK_NSID_UNKNOWN = -2,
 };
 
-/* The interface is in a namespace that cannot be asked. */
+/* The interface is in a namespace that the socket cannot ask. */
 #define LINK_E_UNKNOWN 1
 
 /**
@@ -31,15 +32,16 @@ enum {
  * @LINK_RENAMED:	it has another name
  * @LINK_MOVED:		it went to another network namespace
  * @LINK_DELETED:	it is gone
- * @LINK_MISSING:	it is not where link_request() looked: moved on or gone.
- *			The TUN knows: tun_get_name() says -EBADFD if it is gone
- * @LINK_NETWORK4:	IPv4 addresses, routes, rules or next hops, or other
- *			interfaces, of the socket's namespace changed: packets
- *			may leave by another interface than before, and path
- *			MTUs may be others
- * @LINK_NETWORK6:	IPv6 addresses or routes of it changed
- * @LINK_OVERFLOW:	messages were lost: all of the above may have happened;
- *			ask by link_request()
+ * @LINK_MISSING:	link_request() did not find it: it moved on, or is gone.
+ *			If it is gone, tun_get_name() returns -EBADFD
+ * @LINK_NETWORK4:	in the socket's namespace, IPv4 addresses, routes, rules
+ *			or next hops changed, or other interfaces: packets may
+ *			leave by another interface than before, and path MTUs
+ *			may have changed
+ * @LINK_NETWORK6:	in the socket's namespace, IPv6 addresses or routes
+ *			changed
+ * @LINK_OVERFLOW:	messages were lost, so each of the events above may have
+ *			happened; ask by link_request()
  */
 enum link_event {
 	LINK_UP,
@@ -55,9 +57,9 @@ enum link_event {
 };
 
 /**
- * struct link_events - what happened, in order
+ * struct link_events - events, in order
  * @cnt:	number of events
- * @kinds:	events; those that say no more when repeated come once
+ * @kinds:	the events; only LINK_UP, LINK_DOWN and LINK_MOVED may come twice
  */
 struct link_events {
 	unsigned int cnt;
@@ -65,16 +67,18 @@ struct link_events {
 };
 
 /**
- * struct link_state - the interface as last heard of
+ * struct link_state - the interface, as the last message described it
  * @ifindex:	interface index in its namespace
  * @nsid:	its namespace, as the socket's namespace numbers it
- * @home_nsid:	number that the socket's namespace has for itself, if any
+ * @home_nsid:	the number that the socket's namespace has for itself, or
+ *		LINK_NSID_HOME if it has none
  * @seq:	sequence number of the last request
  * @mtu:	MTU, 0 before the first message
  * @up:		IFF_UP
- * @deleted:	it is gone; nothing changes any more
+ * @deleted:	the interface is gone; nothing of this changes any more
  * @name:	name
- * @broadcasts:	of its IPv4 networks; any thread may look up
+ * @broadcasts:	the broadcast addresses of its IPv4 networks; any thread may
+ *		look up
  */
 struct link_state {
 	unsigned int ifindex;
@@ -89,12 +93,13 @@ struct link_state {
 };
 
 /**
- * struct link - the socket and what it told
+ * struct link - the netlink socket, and the state of the interface
  * @sys:	system calls
  * @fd:		the socket
- * @all_nsid:	other namespaces are heard, if this one has a number for them
- * @is_behind:	messages were lost; told when the rest has been read
- * @n_behind:	calls of link_receive() since then that left something to read
+ * @all_nsid:	the socket also hears namespaces that its own has a number for
+ * @is_behind:	messages were lost, and LINK_OVERFLOW was not reported yet
+ * @n_behind:	calls of link_receive() since the loss that did not read
+ *		everything
  * @state:	the interface
  */
 struct link {
@@ -106,16 +111,84 @@ struct link {
 	struct link_state state;
 };
 
-/* See link.c. */
+/**
+ * link_state_init() - set up the state before the first message
+ * @st:		set up here
+ * @ifindex:	its index, in the socket's namespace
+ * @name:	its name
+ */
 void link_state_init(struct link_state *st, unsigned int ifindex,
 		     const char *name);
+
+/**
+ * link_parse() - update the state from messages
+ * @st:		state, updated
+ * @buf:	rtnetlink messages, aligned to 4 bytes; any bytes will do
+ * @len:	their length
+ * @nsid:	the namespace that the messages came from; LINK_NSID_HOME if the
+ *		kernel named none
+ * @events:	events are added to it
+ */
 void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 		struct link_events *events);
+
+/**
+ * link_open() - open the netlink socket
+ * @link:	set up here; link_close() it
+ * @sys:	system calls, borrowed until closed
+ * @ifindex:	the interface, in the process's namespace
+ * @name:	its name
+ *
+ * Call it before privileges are given up: the kernel decides by the rights of
+ * the opener what the socket may hear of other namespaces. The state is unknown
+ * until link_request() was called and its answer received.
+ *
+ * Return: 0; -errno.
+ */
 int link_open(struct link *link, const struct tun_sys *sys,
 	      unsigned int ifindex, const char *name);
+
+/**
+ * link_close() - close the socket
+ * @link:	open link
+ */
 void link_close(struct link *link);
+
+/**
+ * link_get_fd() - the descriptor to wait on, for reading
+ * @link:	open link
+ *
+ * Return: the descriptor; the link keeps it.
+ */
 int link_get_fd(const struct link *link);
+
+/**
+ * link_request() - ask for the interface's state, and its addresses
+ * @link:	open link
+ *
+ * The answer comes through link_receive(): events, or LINK_MISSING.
+ *
+ * Return: 0; LINK_E_UNKNOWN if the interface is in a namespace that the socket
+ * cannot ask; -errno.
+ */
 int link_request(struct link *link);
+
+/**
+ * link_receive() - read messages, and update the state
+ * @link:	open link
+ * @events:	emptied, then filled
+ *
+ * Reads a bounded number of messages, so the descriptor may stay readable. It
+ * stops before the list of events is full: the state already has the change of
+ * an event that finds no room, so the answer to link_request() would not bring
+ * that event again.
+ *
+ * LINK_OVERFLOW is reported when everything has been read. If there is always
+ * more to read, it is reported every 16 calls: the answer to the link_request()
+ * that follows may be lost, too, as long as the kernel's queue is full.
+ *
+ * Return: 0; -errno.
+ */
 int link_receive(struct link *link, struct link_events *events);
 
 #endif /* TUN_LINK_H */

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What arrives through the tunnel is a run of packets of at most the MTU, most
- * of them neighbours in a few flows. Written to the TUN one at a time, each
- * costs a system call and a walk through the whole stack; joined into one
- * super-packet they cost that once. Nothing is copied: a super-packet is a
- * vector of the first packet, virtio-net header in front, and the payloads of
- * the others where they lie.
+ * The tunnel delivers many packets of at most the MTU, most of them in a few
+ * flows. A packet that is written to the TUN alone costs a system call and a way
+ * through the whole network stack. Packets that are merged into one super-packet
+ * cost that once. No payload is copied: the vector of a super-packet names the
+ * virtio-net header with the first packet, then the payloads of the others where
+ * they lie.
  *
- * The measure of correctness: cutting a merged packet again gives the packets
- * back byte for byte. So a packet joins only if all of its headers follow from
- * those of the packet before:
+ * Words: an *item* is the packets that are written at once, one or several. A
+ * packet *joins* an item as its last packet. An item is *open* while another
+ * packet may join.
+ *
+ * The measure of correctness: cutting a super-packet gives the packets back,
+ * byte for byte. So a packet joins only if all of its headers follow from those
+ * of the packet before:
  *
  *   both	same addresses, ports, TOS or traffic class, TTL or hop limit, DF,
  *		flow label; IPv4 ID one up; payload not empty and not longer than
@@ -17,37 +21,41 @@
  *   TCP	next sequence number; same acknowledgement, window, urgent pointer
  *		and options, byte for byte; flags ACK and perhaps ECE, same in
  *		all; FIN and PSH are allowed and make their packet the last.
- *		This is what the kernel's own GRO asks (Linux
- *		net/ipv4/tcp_offload.c), but for CWR: there the first packet may
- *		have it, here none, as it is rare and needs an offload of its own.
+ *		The kernel's own GRO has the same rules (Linux
+ *		net/ipv4/tcp_offload.c), except for CWR: the kernel allows it in
+ *		the first packet. Here no packet with CWR joins: it is rare, and
+ *		needs an offload of its own.
  *   UDP	a checksum; at most 64 datagrams.
  *
- * Two ways to say the same are not kept apart. IPv4 IDs that stand still while
- * DF is set may merge, and come out counting up: with DF they mean nothing (RFC
- * 6864 section 4.1), and Linux sends 0 from unconnected UDP sockets. A TCP
- * checksum of 0xffff comes out as 0.
+ * Two differences are allowed, because they have no meaning. Packets with DF
+ * whose IPv4 IDs are all equal may merge, and then have IDs that count up: with
+ * DF the ID means nothing (RFC 6864 section 4.1), and Linux sends 0 from
+ * unconnected UDP sockets. A TCP checksum of 0xffff becomes 0.
  *
- * A UDP checksum of 0 never merges. The kernel takes a merged datagram only
- * with NEEDS_CSUM and then adjusts the field as a sum: cut for forwarding, the
- * datagrams would have checksums, and wrong ones. Its own GRO refuses too.
+ * A packet with a UDP checksum of 0 (no checksum) never merges. The kernel takes
+ * a merged datagram only with NEEDS_CSUM, and when it cuts the datagram for
+ * forwarding, it treats the field as a sum: the parts would get wrong checksums.
+ * The kernel's own GRO does not merge such packets either.
  *
- * A merged packet gets its checksums from the kernel, fresh ones, which would
- * hide that a packet arrived broken. Therefore both packets are verified
- * before they merge, IPv4 header included: a packet when it joins, and the
- * first of an item when there is something to join it. Who stays alone without
- * having been looked at is written as it came, under an all-zero header, and
- * the kernel verifies it, if it does not just forward it. Who was verified and
- * stays alone all the same is written with NEEDS_CSUM, so that the kernel does
- * not sum it again. Who was found broken is written as it came and is for the
- * kernel to drop and count.
+ * The kernel makes new checksums for a merged packet. They would hide that a
+ * packet arrived broken. So packets are verified before they merge, with the
+ * IPv4 header: a packet when it joins, and the first packet of an item when the
+ * second one asks to join. Three cases follow for an item of one packet:
+ *
+ *   not verified	it is written as it came, with an all-zero virtio-net
+ *		header. The kernel verifies it, unless it forwards it.
+ *   found right	it is written with NEEDS_CSUM, so that the kernel does not sum
+ *		it again.
+ *   found broken	it is written as it came. The kernel drops and counts it.
  *
  * Order: items are written in the order of their first packets, and a packet
- * joins only the newest item of its flow, so packets of a flow keep their order.
- * A packet that is of a flow and cannot join becomes the newest item of it; one
- * of which the flow cannot be told (fragments, IP options, extension headers)
- * ends all items. Flows are forgotten at the end of the batch only: packets
- * from several trains of datagrams meet here. The table of flows has a fixed
- * number of places; a flow that loses its place loses merging, not order.
+ * joins only the newest item of its flow. So the packets of a flow keep their
+ * order. A packet of a known flow that cannot join makes an item, which is then
+ * the newest of its flow. A packet whose flow cannot be told (fragments, IP
+ * options, extension headers) closes all items. Flows are forgotten only at the
+ * end of the batch, so packets from several trains may merge. The table of flows
+ * has a fixed number of places. A flow that loses its place is not merged for a
+ * while; its packets keep their order.
  */
 #include "tun/merge.h"
 
@@ -55,19 +63,12 @@
 
 #include "tun/checksum.h"
 
-/**
- * merge_init() - prepare a batch for its first merge_reset()
- * @m:		caller's storage, all zero: most of it is not even touched
- */
 void merge_init(struct merge *m)
 {
 	m->gen = 1;
 }
 
-/**
- * forget_flows() - let no item be joined any more
- * @m:		batch
- */
+/* From now on no packet joins an item that exists. */
 static void forget_flows(struct merge *m)
 {
 	m->gen++;
@@ -77,14 +78,6 @@ static void forget_flows(struct merge *m)
 	}
 }
 
-/**
- * merge_reset() - begin a batch
- * @m:		batch
- * @kinds:	what may merge, a set of MERGE_BIT(); ignored without @vnet
- * @vnet:	each write has a virtio-net header in front
- *
- * What the batch had and was not written is forgotten.
- */
 void merge_reset(struct merge *m, unsigned int kinds, bool vnet)
 {
 	forget_flows(m);
@@ -98,14 +91,7 @@ void merge_reset(struct merge *m, unsigned int kinds, bool vnet)
 	m->iov_cnt = 0;
 }
 
-/**
- * flow_equal() - whether an item is of a packet's flow
- * @m:		batch
- * @it:		item
- * @p:		packet
- *
- * Return: true if so.
- */
+/* Is the item of the packet's flow? */
 static inline bool flow_equal(const struct merge *m,
 			      const struct merge_item *it,
 			      const struct flow_packet *p)
@@ -120,20 +106,14 @@ static inline bool flow_equal(const struct merge *m,
 	return memcmp(head + FLOW6_OFF, p->pkt + FLOW6_OFF, FLOW6_LEN) == 0;
 }
 
-/**
- * flow_lookup() - find a packet's flow
- * @m:		batch
- * @p:		packet
- * @place:	receives the flow's place, or the one to put it in
- *
- * Return: true if the flow is known.
- */
+/* Find a packet's flow. @place is set also if the flow is unknown: to the place
+ * that it may take. */
 static inline bool flow_lookup(struct merge *m, const struct flow_packet *p,
 			       struct merge_flow **place)
 {
 	struct merge_flow *set = m->flows[p->hash % MERGE_FLOW_SETS];
 
-	/* If none is free, any will do: take them in turn. */
+	/* If no place is free, a flow loses its place, each in turn. */
 	*place = &set[m->items_cnt % MERGE_FLOW_WAYS];
 	for (unsigned int i = 0; i < MERGE_FLOW_WAYS; i++) {
 		if (set[i].gen != m->gen) {
@@ -147,15 +127,7 @@ static inline bool flow_lookup(struct merge *m, const struct flow_packet *p,
 	return false;
 }
 
-/**
- * ip_equal() - whether IP headers allow to join
- * @it:		item
- * @head:	its first packet
- * @p:		packet of the same flow
- * @id_step:	receives how the IPv4 ID goes on
- *
- * Return: true if so.
- */
+/* Do the IP headers allow the packet to join? @id_step is set for IPv4. */
 static inline bool ip_equal(const struct merge_item *it, const uint8_t *head,
 			    const struct flow_packet *p, uint8_t *id_step)
 {
@@ -179,14 +151,7 @@ static inline bool ip_equal(const struct merge_item *it, const uint8_t *head,
 	return step == 1 || be16_get(b4->frag) & IPV4_DF;
 }
 
-/**
- * tcp_equal() - whether TCP headers allow to join
- * @it:		item
- * @head:	its first packet
- * @p:		packet of the same flow
- *
- * Return: true if so.
- */
+/* Do the TCP headers allow the packet to join? */
 static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 			     const struct flow_packet *p)
 {
@@ -203,13 +168,7 @@ static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 	       memcmp(a + 1, b + 1, opt_len) == 0;
 }
 
-/**
- * ends_item() - whether nothing may follow a packet in an item
- * @it:		item that the packet is in
- * @p:		the packet
- *
- * Return: true if so.
- */
+/* Is the packet, which is in the item now, the last that the item may have? */
 static inline bool ends_item(const struct merge_item *it,
 			     const struct flow_packet *p)
 {
@@ -222,13 +181,8 @@ static inline bool ends_item(const struct merge_item *it,
 	return it->cnt == MERGE_DATAGRAMS_MAX;
 }
 
-/**
- * verify_both() - verify an item's first packet, once, and the one to join it
- * @it:		item
- * @head:	its first packet, still alone if not verified
- * @p:		packet
- *
- * Return: true if both are right.
+/*
+ * Verify the packet, and the item's first packet if that was not done before.
  */
 static bool verify_both(struct merge_item *it, const uint8_t *head,
 			const struct flow_packet *p)
@@ -242,13 +196,6 @@ static bool verify_both(struct merge_item *it, const uint8_t *head,
 	return flow_verify(p->pkt, p->len, p->kind, p->l4_off);
 }
 
-/**
- * push_packet() - put a packet behind the others
- * @m:		batch that is not full
- * @p:		packet
- *
- * Return: its index.
- */
 static inline uint16_t push_packet(struct merge *m, const struct flow_packet *p)
 {
 	uint16_t idx = m->pkts_cnt++;
@@ -261,14 +208,8 @@ static inline uint16_t push_packet(struct merge *m, const struct flow_packet *p)
 	return idx;
 }
 
-/**
- * join() - let a packet join the newest item of its flow, if it may
- * @m:		batch that is not full
- * @it:		the item
- * @p:		packet
- *
- * Return: true if it joined.
- */
+/* Join a packet to the newest item of its flow. Return: false if it may not
+ * join. */
 static bool join(struct merge *m, struct merge_item *it,
 		 const struct flow_packet *p)
 {
@@ -305,14 +246,7 @@ static bool join(struct merge *m, struct merge_item *it,
 	return true;
 }
 
-/**
- * push_item() - make an item of a packet
- * @m:		batch that is not full
- * @p:		packet
- * @open:	others may join it
- *
- * Return: the item's index.
- */
+/* Make an item of one packet. @open: other packets may join. */
 static uint16_t push_item(struct merge *m, const struct flow_packet *p,
 			  bool open)
 {
@@ -341,16 +275,6 @@ static uint16_t push_item(struct merge *m, const struct flow_packet *p,
 	return idx;
 }
 
-/**
- * merge_add() - add a packet to a batch
- * @m:		batch, not yet peeked at
- * @pkt:	packet, writable, MERGE_HEADROOM bytes in front of it too; borrowed
- *		until it was written or the batch is reset
- * @len:	its length, 1 to IPV6_PACKET_MAX; the packet need not be valid
- *
- * Return: 0; MERGE_E_FULL if it was not added, as the batch is full; -EINVAL
- * for a length out of range.
- */
 int merge_add(struct merge *m, uint8_t *pkt, size_t len)
 {
 	struct flow_packet p = { .pkt = pkt,
@@ -375,7 +299,7 @@ int merge_add(struct merge *m, uint8_t *pkt, size_t len)
 	if (verdict == FLOW_JOINER && known &&
 	    join(m, &m->items[flow->item], &p))
 		return 0;
-	/* A loner stays in the table as an item that is not open. */
+	/* The item of a FLOW_LONER is in the table, too, but not open. */
 	*flow = (struct merge_flow){
 		.gen = m->gen,
 		.hash = p.hash,
@@ -384,13 +308,6 @@ int merge_add(struct merge *m, uint8_t *pkt, size_t len)
 	return 0;
 }
 
-/**
- * l4_check() - an item's transport checksum field
- * @it:		item of some kind
- * @head:	its first packet
- *
- * Return: the field.
- */
 static inline struct be16 *l4_check(const struct merge_item *it, uint8_t *head)
 {
 	struct tcp_hdr *tcp = (void *)(head + it->l4_off);
@@ -399,11 +316,7 @@ static inline struct be16 *l4_check(const struct merge_item *it, uint8_t *head)
 	return kind_is_tcp(it->kind) ? &tcp->check : &udp->check;
 }
 
-/**
- * save_fields() - keep what write_headers() changes
- * @it:		item
- * @head:	its first packet
- */
+/* Keep the fields that write_headers() changes. */
 static void save_fields(struct merge_item *it, uint8_t *head)
 {
 	const struct ipv4_hdr *ip4 = (const void *)head;
@@ -424,11 +337,7 @@ static void save_fields(struct merge_item *it, uint8_t *head)
 	it->saved.l4_check = *l4_check(it, head);
 }
 
-/**
- * restore_fields() - give an item's first packet back as it came
- * @it:		item after save_fields()
- * @head:	its first packet
- */
+/* Undo write_headers(). */
 static void restore_fields(const struct merge_item *it, uint8_t *head)
 {
 	struct ipv4_hdr *ip4 = (void *)head;
@@ -449,14 +358,8 @@ static void restore_fields(const struct merge_item *it, uint8_t *head)
 	*l4_check(it, head) = it->saved.l4_check;
 }
 
-/**
- * write_headers() - make an item's first packet the head of a super-packet
- * @it:		verified item
- * @head:	its first packet
- *
- * The transport checksum becomes the sum of the pseudo header, not inverted:
- * where the kernel goes on from under NEEDS_CSUM.
- */
+/* Turn the first packet into the head of a super-packet. NEEDS_CSUM asks for
+ * the sum of the pseudo header, not inverted, in the checksum field. */
 static void write_headers(const struct merge_item *it, uint8_t *head)
 {
 	struct ipv4_hdr *ip4 = (void *)head;
@@ -485,12 +388,6 @@ static void write_headers(const struct merge_item *it, uint8_t *head)
 	*l4_check(it, head) = checksum_store(checksum_fold(sum));
 }
 
-/**
- * write_vnet() - write an item's virtio-net header
- * @it:		verified item
- * @hdr:	the header, zeroed
- * @hdr_len:	length of the packet's headers
- */
 static void write_vnet(const struct merge_item *it, struct vnet_hdr *hdr,
 		       uint16_t hdr_len)
 {
@@ -513,13 +410,8 @@ static void write_vnet(const struct merge_item *it, struct vnet_hdr *hdr,
 	}
 }
 
-/**
- * prepare_single() - prepare to write a packet as it came
- * @m:		batch
- * @pkt:	packet
- *
- * Return: its virtio-net header, all zero, in its headroom.
- */
+/* Prepare to write a packet as it came. Return: its virtio-net header, all
+ * zero; NULL if the device takes none. */
 static struct vnet_hdr *prepare_single(struct merge *m,
 				       const struct merge_packet *pkt)
 {
@@ -535,11 +427,6 @@ static struct vnet_hdr *prepare_single(struct merge *m,
 	return hdr;
 }
 
-/**
- * prepare_item() - prepare to write an item
- * @m:		batch
- * @it:		item
- */
 static void prepare_item(struct merge *m, struct merge_item *it)
 {
 	const struct merge_packet *pkt = &m->pkts[it->head];
@@ -559,16 +446,6 @@ static void prepare_item(struct merge *m, struct merge_item *it)
 	m->iov_cnt = it->cnt;
 }
 
-/**
- * merge_peek() - what to write next
- * @m:		batch; no more packets are added from now on
- * @iov:	receives the vector of one write, valid until the next call but
- *		this one; at most MERGE_PACKETS_MAX entries
- *
- * Called again without merge_written() or merge_undo() it shows the same.
- *
- * Return: the number of entries, 0 if all is written.
- */
 unsigned int merge_peek(struct merge *m, const struct iovec **iov)
 {
 	if (m->iov_cnt == 0 && m->item < m->items_cnt) {
@@ -581,10 +458,6 @@ unsigned int merge_peek(struct merge *m, const struct iovec **iov)
 	return m->iov_cnt;
 }
 
-/**
- * merge_written() - go on behind what merge_peek() showed
- * @m:		batch
- */
 void merge_written(struct merge *m)
 {
 	const struct merge_item *it = &m->items[m->item];
@@ -600,16 +473,6 @@ void merge_written(struct merge *m)
 	m->item++;
 }
 
-/**
- * merge_undo() - undo the merging of what merge_peek() showed
- * @m:		batch
- *
- * For a device that did not take it: from now on merge_peek() shows the packets
- * of this item one by one, as they came, under all-zero headers.
- *
- * Return: the kind of the item; MERGE_NONE if what was shown already was a
- * packet as it came, and nothing changes.
- */
 enum merge_kind merge_undo(struct merge *m)
 {
 	struct merge_item *it = &m->items[m->item];
@@ -623,12 +486,6 @@ enum merge_kind merge_undo(struct merge *m)
 	return (enum merge_kind)it->kind;
 }
 
-/**
- * merge_get_kind() - the kind of what merge_peek() showed
- * @m:		batch
- *
- * Return: the kind if it is several packets merged, else MERGE_NONE.
- */
 enum merge_kind merge_get_kind(const struct merge *m)
 {
 	if (m->iov_cnt < 2)
@@ -636,12 +493,6 @@ enum merge_kind merge_get_kind(const struct merge *m)
 	return (enum merge_kind)m->items[m->item].kind;
 }
 
-/**
- * merge_discard() - forget all that is not written
- * @m:		batch
- *
- * Return: the number of packets forgotten.
- */
 unsigned int merge_discard(struct merge *m)
 {
 	const struct iovec *iov;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Merging received packets into super-packets, the reverse of cutting. See the
- * essay in merge.c. One struct merge belongs to one thread at a time.
+ * Merging received packets into super-packets, the reverse of cutting them
+ * (segment.h). One struct merge is one batch, and belongs to one thread at a
+ * time.
  *
- * Use: merge_reset(), merge_add() for each packet of a batch, then write what
- * merge_peek() shows and say merge_written(), until nothing is left. Until
- * then the packets' bytes are borrowed, and are changed in place.
+ * Use: merge_reset(); merge_add() for each packet of the batch; then, until
+ * merge_peek() returns 0, write the vector that it sets and call
+ * merge_written(). Until then the packets' bytes are borrowed, and are changed
+ * in place.
  */
 #ifndef TUN_MERGE_H
 #define TUN_MERGE_H
@@ -21,21 +23,22 @@ enum {
 	MERGE_PACKETS_MAX = 1024, /* as many as one writev(2) takes */
 	MERGE_FLOW_SETS = 64,
 	MERGE_FLOW_WAYS = 4,
-	/* UDP_MAX_SEGMENTS before Linux 6.9; more is EINVAL there. */
+	/* UDP_MAX_SEGMENTS before Linux 6.9, which refuse more by EINVAL. */
 	MERGE_DATAGRAMS_MAX = 64,
 	/* Bytes in front of each packet that merging may overwrite. */
 	MERGE_HEADROOM = sizeof(struct vnet_hdr),
 };
 static_assert(MERGE_PACKETS_MAX <= IOV_MAX, "one writev(2) per item");
 
-/* The batch is full: write it, then add the packet to the next. */
+/* The batch is full: write it, then add the packet to the next batch. */
 #define MERGE_E_FULL 1
 
 /**
  * struct merge_packet - a packet as it was added
  * @data:	first byte of its IP header
  * @len:	its length
- * @hdr_len:	length of the headers that its successors in an item leave out
+ * @hdr_len:	length of its headers, which are left out if the packet is not
+ *		the first of its item
  * @next:	next packet of the same item, if it is not the last
  */
 struct merge_packet {
@@ -62,21 +65,22 @@ struct merge_saved {
 };
 
 /**
- * struct merge_item - what is written at once: a packet, or several merged
- * @len:	length of the packet that it makes
- * @next_seq:	TCP sequence number that continues it
+ * struct merge_item - a packet, or several packets that are written as one
+ * @len:	length of the packet that the item makes
+ * @next_seq:	TCP sequence number of the packet that may join next
  * @head:	its first packet
  * @tail:	its last packet
  * @cnt:	number of packets
  * @gso_size:	payload of the first packet, and of all but the last
  * @last_id:	IPv4 ID of the last packet
- * @id_step:	IPv4 ID from packet to packet; known once @cnt is 2
- * @kind:	what it is, MERGE_NONE for what never merges
+ * @id_step:	difference of IPv4 IDs from packet to packet, 0 or 1; known once
+ *		@cnt is 2
+ * @kind:	kind of its packets; MERGE_NONE if the packet never merges
  * @l4_off:	offset of the transport header
- * @tail_flags:	TCP flags that the last packet brings
+ * @tail_flags:	TCP flags of the last packet that the super-packet gets, too
  * @open:	another packet may join
- * @verified:	its checksums were found right
- * @saved:	the first packet's fields, once the item was prepared
+ * @verified:	the checksums of its packets were found right
+ * @saved:	fields of the first packet, kept when merge_peek() changes them
  */
 struct merge_item {
 	uint32_t len;
@@ -96,10 +100,10 @@ struct merge_item {
 };
 
 /**
- * struct merge_flow - where the newest item of a flow is
- * @gen:	valid only if equal to merge.gen
- * @hash:	of addresses and ports
- * @item:	the item
+ * struct merge_flow - the newest item of a flow
+ * @gen:	the place is in use only if this equals merge.gen
+ * @hash:	hash of addresses and ports
+ * @item:	index of the item
  */
 struct merge_flow {
 	uint32_t gen;
@@ -110,7 +114,7 @@ struct merge_flow {
 /**
  * struct merge - a batch
  * @gen:	raised to forget all flows at once
- * @kinds:	what may merge, MERGE_BIT() set
+ * @kinds:	the kinds that may merge, a set of MERGE_BIT()
  * @vnet:	the device takes a virtio-net header
  * @pkts_cnt:	packets added
  * @items_cnt:	items made
@@ -139,14 +143,80 @@ struct merge {
 	struct iovec iov[MERGE_PACKETS_MAX];
 };
 
-/* See merge.c. */
+/**
+ * merge_init() - prepare a batch for its first merge_reset()
+ * @m:		caller's storage, all zero; most of it is not written, so it
+ *		takes no memory yet
+ */
 void merge_init(struct merge *m);
+
+/**
+ * merge_reset() - begin a batch
+ * @m:		batch
+ * @kinds:	the kinds that may merge, a set of MERGE_BIT(); ignored without
+ *		@vnet
+ * @vnet:	each write begins with a virtio-net header
+ *
+ * Packets of the batch that were not written are forgotten.
+ */
 void merge_reset(struct merge *m, unsigned int kinds, bool vnet);
+
+/**
+ * merge_add() - add a packet to a batch
+ * @m:		batch, not yet peeked at
+ * @pkt:	packet, writable, with MERGE_HEADROOM writable bytes in front;
+ *		borrowed until it was written or the batch is reset
+ * @len:	its length, 1 to IPV6_PACKET_MAX; the packet need not be valid
+ *
+ * Return: 0; MERGE_E_FULL if the batch is full, and the packet was not added;
+ * -EINVAL for a length out of range.
+ */
 int merge_add(struct merge *m, uint8_t *pkt, size_t len);
+
+/**
+ * merge_peek() - get the vector of the next write
+ * @m:		batch; no more packets are added from now on
+ * @iov:	set to the vector of one write, at most MERGE_PACKETS_MAX
+ *		entries; valid until any other call for this batch
+ *
+ * Until merge_written() or merge_undo(), every call sets the same vector.
+ *
+ * Return: the number of entries; 0 if everything is written.
+ */
 unsigned int merge_peek(struct merge *m, const struct iovec **iov);
+
+/**
+ * merge_written() - the vector of merge_peek() was written, or is given up
+ * @m:		batch
+ */
 void merge_written(struct merge *m);
+
+/**
+ * merge_undo() - undo the merging of the item that merge_peek() prepared
+ * @m:		batch
+ *
+ * If the device refused the item: from now on merge_peek() sets the packets of
+ * this item one by one, as they came, each with an all-zero virtio-net header.
+ *
+ * Return: the kind of the item; MERGE_NONE if the vector already was a packet as
+ * it came: then nothing changes.
+ */
 enum merge_kind merge_undo(struct merge *m);
+
+/**
+ * merge_get_kind() - the kind of the item that merge_peek() prepared
+ * @m:		batch
+ *
+ * Return: the kind if the item has several packets, else MERGE_NONE.
+ */
 enum merge_kind merge_get_kind(const struct merge *m);
+
+/**
+ * merge_discard() - forget all packets that are not written
+ * @m:		batch
+ *
+ * Return: the number of packets forgotten.
+ */
 unsigned int merge_discard(struct merge *m);
 
 #endif /* TUN_MERGE_H */

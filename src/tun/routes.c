@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The socket is connected to the kernel, so nobody else can write to it
+ * The socket is connected to the kernel, so no other process can write to it
  * (netlink_getsockbyportid() in net/netlink/af_netlink.c). The kernel answers
- * during the send. So nothing here waits for an answer: one that cannot be
- * received at once is an error.
+ * during the send. So an answer that cannot be received at once is an error, and
+ * no call here waits.
  */
 #include "tun/routes.h"
 
@@ -92,7 +92,7 @@ static int error_of(const struct nlmsghdr *nlh)
 		return -EBADMSG;
 	if (err->error == -ENETUNREACH || err->error == -EINVAL)
 		return ROUTES_E_NO_WAY;
-	/* -EAGAIN has a meaning of its own here. */
+	/* Callers take -EAGAIN for "not the answer". */
 	return err->error == -EAGAIN ? -EBADMSG : err->error;
 }
 
@@ -197,13 +197,14 @@ static int add(struct routes *r, const void *addr, uint32_t ifindex)
 	return 0;
 }
 
-/* As ipv6_chk_addr() of net/ipv6/addrconf.c: may it be sent from? */
+/* May packets be sent from the address? As ipv6_chk_addr() in Linux
+ * (net/ipv6/addrconf.c). */
 static bool is_usable(uint32_t flags)
 {
 	return !(flags & IFA_F_TENTATIVE) || (flags & IFA_F_OPTIMISTIC);
 }
 
-/* Take an RTM_NEWADDR. Return: 0; -errno. */
+/* Read an RTM_NEWADDR. Return: 0; -errno. */
 static int parse_address(struct routes *r, const struct nlmsghdr *nlh)
 {
 	const struct ifaddrmsg *ifa = netlink_get_body(nlh, sizeof(*ifa));
@@ -236,11 +237,11 @@ int routes_parse_addresses(struct routes *r, const void *buf, size_t len)
 	int err = 0;
 
 	netlink_messages_init(&messages, buf, len);
-	while (!err && (nlh = netlink_messages_next(&messages))) {
+	while (err == 0 && (nlh = netlink_messages_next(&messages))) {
 		if (nlh->nlmsg_seq != r->seq)
 			continue;
-		/* A change during the dump may have made it incomplete; but
-		 * that change is an event of its own. */
+		/* An address that changes during the dump may be missing. The
+		 * change is an event of its own, after which we ask again. */
 		if (nlh->nlmsg_type == NLMSG_DONE)
 			return 0;
 		if (nlh->nlmsg_type == NLMSG_ERROR)
@@ -248,7 +249,7 @@ int routes_parse_addresses(struct routes *r, const void *buf, size_t len)
 		if (nlh->nlmsg_type == RTM_NEWADDR)
 			err = parse_address(r, nlh);
 	}
-	return err ? err : -EAGAIN;
+	return err < 0 ? err : -EAGAIN;
 }
 
 int routes_read_addresses(struct routes *r)

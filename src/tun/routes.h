@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Questions to the kernel, by rtnetlink: by which interface would a packet
- * leave, and which IPv6 addresses are ours. They need no rights, and are
- * answered within the call. Control thread only.
+ * leave, and which IPv6 addresses does this namespace have? The questions need
+ * no rights. The kernel answers within the call. Control thread only.
  */
 #ifndef TUN_ROUTES_H
 #define TUN_ROUTES_H
@@ -12,20 +12,20 @@
 #include <stdint.h>
 
 enum {
-	/* Most IPv6 addresses that are read; with more, reading fails. */
+	/* If there are more IPv6 addresses, reading them fails. */
 	ROUTES_ADDRESSES_MAX = 1 << 16,
 };
 
-/* There is no route for such a packet, or its source is not ours. */
+/* There is no route for the packet, or its source is no address of ours. */
 #define ROUTES_E_NO_WAY 1
 
 /**
- * struct routes_packet - what policy routing may look at in a UDP packet
+ * struct routes_packet - the fields of a UDP packet that may decide its route
  * @source:	IPv4 address in network order, all zero: the kernel chooses
  * @destination: IPv4 address in network order
  * @source_port: in host order
  * @destination_port: in host order
- * @mark:	of the socket, 0: none
+ * @mark:	firewall mark of the socket, 0: none
  * @uid:	user who opened the socket
  */
 struct routes_packet {
@@ -51,9 +51,9 @@ struct routes_address {
  * struct routes - the socket, and the addresses of the last answer
  * @fd:		the socket
  * @seq:	sequence number of the last question
- * @addresses:	in order
- * @n:		how many
- * @cap:	how many there is room for
+ * @addresses:	the addresses, sorted
+ * @n:		number of addresses
+ * @cap:	number of addresses that there is room for
  */
 struct routes {
 	int fd;
@@ -80,12 +80,11 @@ void routes_close(struct routes *r);
  * @packet:	the packet
  * @ifindex:	set on success
  *
- * The answer is that of net/ipv4/route.c for RTM_GETROUTE, which has looked at
- * ports and protocol since Linux 4.18; before, rules by port or protocol are
- * not applied.
+ * Asks by RTM_GETROUTE (net/ipv4/route.c). Linux before 4.18 does not apply
+ * routing rules by port or protocol to the question.
  *
- * Return: 0; ROUTES_E_NO_WAY: ENETUNREACH, or EINVAL as of a blackhole; another
- * -errno says nothing about routes.
+ * Return: 0; ROUTES_E_NO_WAY if the kernel answers ENETUNREACH, or EINVAL (a
+ * blackhole route); -errno for other failures, which say nothing about routes.
  */
 int routes_lookup(struct routes *r, const struct routes_packet *packet,
 		  uint32_t *ifindex);
@@ -94,43 +93,42 @@ int routes_lookup(struct routes *r, const struct routes_packet *packet,
  * routes_read_addresses() - ask for all IPv6 addresses
  * @r:		open routes
  *
- * Addresses that are tentative cannot be used yet, and are left out.
+ * Tentative addresses cannot be used yet, and are left out.
  *
- * Return: 0; -E2BIG: there are more than ROUTES_ADDRESSES_MAX; -errno. Then
- * routes_has_address() is not to be asked.
+ * Return: 0; -E2BIG if there are more than ROUTES_ADDRESSES_MAX; another -errno.
+ * After a failure do not call routes_has_address().
  */
 int routes_read_addresses(struct routes *r);
 
 /**
- * routes_has_address() - was an address in the last answer?
+ * routes_has_address() - did the last routes_read_addresses() find an address?
  * @r:		routes
  * @addr:	IPv6 address in network order
- * @ifindex:	counts for a link-local address: that of its interface
- *
- * Return: true if so.
+ * @ifindex:	the interface that must have it, if the address is link-local;
+ *		else ignored
  */
 bool routes_has_address(const struct routes *r, const uint8_t addr[16],
 			uint32_t ifindex);
 
 /**
- * routes_parse_lookup() - take the answer to a question for a route
+ * routes_parse_lookup() - read the answer to a question for a route
  * @buf:	datagram, aligned to 4 bytes; any bytes will do
  * @len:	its length
  * @seq:	sequence number of the question
  * @ifindex:	set on success
  *
- * Return: as routes_lookup(); -EAGAIN if it is not the answer.
+ * Return: as routes_lookup(); -EAGAIN if the datagram is not the answer.
  */
 int routes_parse_lookup(const void *buf, size_t len, uint32_t seq,
 			uint32_t *ifindex);
 
 /**
- * routes_parse_addresses() - take a part of the answer about addresses
- * @r:		addresses are added to it
+ * routes_parse_addresses() - read a part of the answer about addresses
+ * @r:		the addresses are added to it
  * @buf:	datagram, aligned to 4 bytes; any bytes will do
  * @len:	its length
  *
- * Return: 0: it was the last part; -EAGAIN: there is more; -errno.
+ * Return: 0 if this was the last part; -EAGAIN if there is more; -errno.
  */
 int routes_parse_addresses(struct routes *r, const void *buf, size_t len);
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Per segment: the headers are copied from the super-packet and patched, and
- * the payload slice is copied and summed in the same pass. What is the same in
- * all segments is summed once, in segment_begin().
+ * For each segment the headers are copied from the super-packet and changed, and
+ * its part of the payload is copied and summed in one pass. The bytes that all
+ * segments share are summed once, in segment_begin().
  *
- * The pseudo header is not made from the addresses where the kernel left its
- * sum in the checksum field (it always does for packets of its own): with an
- * IPv6 routing header the destination that counts is not the one in the fixed
- * header. So the field is taken, less the length of the super-packet, and the
- * length of the segment is added.
+ * With NEEDS_CSUM the checksum field holds the sum of the pseudo header; the
+ * kernel always sets it for packets of its own. That sum is used, with the
+ * segment's length in place of the super-packet's. The addresses would not do:
+ * with an IPv6 routing header the pseudo header has another destination than the
+ * fixed header.
  *
- * Which header fields change, and how, is what Linux does when it cuts in
- * software (RFC 9293 names no rules for this): IPv4 ID counts up; FIN and PSH
- * stay with the last segment; CWR stays with the first, as it answers one ECE
- * (RFC 3168 section 6.1.2); everything else is repeated.
+ * The header fields change as when Linux cuts in software (RFC 9293 has no rules
+ * for this): the IPv4 ID counts up; only the last segment has FIN and PSH; only
+ * the first has CWR, which answers one ECE (RFC 3168 section 6.1.2); all other
+ * fields are repeated.
  */
 #include "tun/segment.h"
 
@@ -22,16 +22,13 @@
 /* Flags that only the last segment keeps. */
 #define TCP_LAST_ONLY (TCP_FIN | TCP_PSH)
 
-/**
- * sum_ip() - sum what stays of an IPv4 header
- * @cur:	cursor with packet and frame
- */
+/* Sum the part of the IPv4 header that all segments share. */
 static void sum_ip(struct segment_cursor *cur)
 {
 	const struct ipv4_hdr *ip = (const void *)cur->pkt;
 	uint64_t sum = checksum_add(0, cur->pkt, cur->frame.l4_off);
 
-	/* Take out what changes: subtracting is adding the complement. */
+	/* Subtract the fields that change, by adding the complement. */
 	sum += (uint16_t)~checksum_field(ip->total_len);
 	sum += (uint16_t)~checksum_field(ip->id);
 	sum += (uint16_t)~checksum_field(ip->check);
@@ -39,12 +36,7 @@ static void sum_ip(struct segment_cursor *cur)
 	cur->ip_id = be16_get(ip->id);
 }
 
-/**
- * sum_pseudo() - sum of the pseudo header without its length
- * @cur:	cursor with packet and frame
- *
- * Return: a sum in progress.
- */
+/* Sum the pseudo header, without its length. */
 static uint64_t sum_pseudo(const struct segment_cursor *cur)
 {
 	const struct vnet_frame *f = &cur->frame;
@@ -62,9 +54,8 @@ static uint64_t sum_pseudo(const struct segment_cursor *cur)
 	return checksum_pseudo6(ip6->saddr, ip6->daddr, f->l4_proto, 0);
 }
 
-/**
- * sum_l4() - sum what stays of pseudo header and transport header
- * @cur:	cursor with packet and frame
+/*
+ * Sum the part of pseudo header and transport header that all segments share.
  */
 static void sum_l4(struct segment_cursor *cur)
 {
@@ -90,12 +81,6 @@ static void sum_l4(struct segment_cursor *cur)
 	cur->l4_sum = checksum_fold(checksum_add(sum, &l4, l4_len));
 }
 
-/**
- * segment_begin() - put a cursor at the start of a packet
- * @cur:	cursor, set up here
- * @pkt:	packet, borrowed until @cur->done; not in any slab it is cut to
- * @frame:	its description from vnet_parse_frame(); copied
- */
 void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
 		   const struct vnet_frame *frame)
 {
@@ -112,12 +97,6 @@ void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
 	sum_l4(cur);
 }
 
-/**
- * write_ip() - write the IP header of a segment
- * @cur:	cursor
- * @dst:	start of the segment
- * @len:	its length
- */
 static inline void write_ip(const struct segment_cursor *cur, uint8_t *dst,
 			    size_t len)
 {
@@ -137,13 +116,7 @@ static inline void write_ip(const struct segment_cursor *cur, uint8_t *dst,
 				     checksum_word(cur->ip_id));
 }
 
-/**
- * write_tcp() - write the TCP header of a segment
- * @cur:	cursor
- * @dst:	start of the TCP header
- * @sum:	sum of everything but what is written here
- * @last:	this is the last segment
- */
+/* @sum covers all but the fields that are written here. */
 static inline void write_tcp(const struct segment_cursor *cur, uint8_t *dst,
 			     uint64_t sum, bool last)
 {
@@ -161,13 +134,7 @@ static inline void write_tcp(const struct segment_cursor *cur, uint8_t *dst,
 	tcp->check = checksum_finish(sum);
 }
 
-/**
- * write_udp() - write the UDP header of a segment
- * @cur:	cursor
- * @dst:	start of the UDP header
- * @sum:	sum of everything but what is written here
- * @len:	length of UDP header and payload
- */
+/* @sum covers all but the fields that are written here. */
 static inline void write_udp(const struct segment_cursor *cur, uint8_t *dst,
 			     uint64_t sum, size_t len)
 {
@@ -178,13 +145,7 @@ static inline void write_udp(const struct segment_cursor *cur, uint8_t *dst,
 	udp->check = checksum_finish_udp(sum + checksum_word((uint16_t)len));
 }
 
-/**
- * write_segment() - write the next segment and move on
- * @cur:	cursor that is not done
- * @dst:	where it goes
- *
- * Return: its length.
- */
+/* Write the next segment and move the cursor. Return: its length. */
 static inline size_t write_segment(struct segment_cursor *cur, uint8_t *dst)
 {
 	const struct vnet_frame *f = &cur->frame;
@@ -209,19 +170,15 @@ static inline size_t write_segment(struct segment_cursor *cur, uint8_t *dst)
 	return len;
 }
 
-/**
- * store_csum() - put a checksum where a frame wants it
- * @pkt:	packet
- * @frame:	its description, with @needs_csum
- * @sum:	sum from csum_start on, with what was in the field
- */
+/* Finish the checksum of a packet. @sum runs from csum_start on and includes
+ * the field. */
 static void store_csum(uint8_t *pkt, const struct vnet_frame *frame,
 		       uint64_t sum)
 {
 	size_t off = (size_t)(frame->csum_field - frame->csum_start);
 	struct be16 field;
 
-	/* Told by the offset: it may be UDP inside of some tunnel. */
+	/* The offset tells UDP from TCP: the header may be inside a tunnel. */
 	if (off == offsetof(struct udp_hdr, check))
 		field = checksum_finish_udp(sum);
 	else
@@ -229,13 +186,6 @@ static void store_csum(uint8_t *pkt, const struct vnet_frame *frame,
 	memcpy(pkt + frame->csum_field, &field, sizeof(field));
 }
 
-/**
- * segment_complete() - complete the checksum of a packet where it lies
- * @pkt:	packet that needs no cutting (frame->gso_size is 0)
- * @frame:	its description
- *
- * For a packet that was read to where it is to be sent from.
- */
 void segment_complete(uint8_t *pkt, const struct vnet_frame *frame)
 {
 	size_t start = frame->csum_start;
@@ -245,13 +195,7 @@ void segment_complete(uint8_t *pkt, const struct vnet_frame *frame)
 			   checksum_add(0, pkt + start, frame->len - start));
 }
 
-/**
- * write_whole() - copy a packet that needs no cutting
- * @cur:	cursor
- * @dst:	where it goes
- *
- * Return: its length.
- */
+/* Copy a packet that needs no cutting. Return: its length. */
 static size_t write_whole(struct segment_cursor *cur, uint8_t *dst)
 {
 	const struct vnet_frame *f = &cur->frame;
@@ -268,23 +212,6 @@ static size_t write_whole(struct segment_cursor *cur, uint8_t *dst)
 	return f->len;
 }
 
-/**
- * segment_cut() - cut until the packet or the slab is used up
- * @cur:	cursor from segment_begin()
- * @slab:	takes the segments, behind those it has
- *
- * Segment i of a call starts at headroom + i * stride behind what was used;
- * after the call @slab->used is behind the tailroom of the last. The bytes of
- * headroom and tailroom are not written. The last segment of a packet is
- * shorter than the others, so a stride that holds padding for those might not
- * hold the padding of that one: its tailroom is ensured all the same.
- *
- * A slab of headroom + @cur->full_len + tailroom unused bytes and one unused
- * entry always takes a segment.
- *
- * Return: the number of segments added; 0 if there was room for none, or the
- * cursor is done.
- */
 unsigned int segment_cut(struct segment_cursor *cur, struct segment_slab *slab)
 {
 	size_t room = slab->headroom + cur->full_len + slab->tailroom;

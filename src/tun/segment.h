@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Cutting super-packets. A TUN with TSO and USO hands out packets of up to
- * 64 KiB that name a segment size; each becomes a run of packets of at most
- * that payload, with headers as if the sender's own stack had made them.
+ * 64 KiB with a segment size. Each is cut into packets with at most that much
+ * payload. Their headers are those that the sender's own stack would have made.
  *
- * A cursor walks one super-packet; a slab takes the segments. When the slab is
- * full the cursor keeps its place, so the rest is cut into the next slab and
- * nothing is lost. Several super-packets may be cut into one slab.
+ * A cursor is a place in one super-packet. A slab is memory for the segments. If
+ * the slab is full, the cursor keeps its place, and the rest is cut into the next
+ * slab. Several super-packets may be cut into one slab.
  */
 #ifndef TUN_SEGMENT_H
 #define TUN_SEGMENT_H
@@ -24,16 +24,16 @@ struct segment {
 };
 
 /**
- * struct segment_slab - where packets are written
+ * struct segment_slab - memory that segments are written to
  * @base:	first byte
  * @cap:	bytes at @base
  * @used:	bytes taken, 0 at first
  * @headroom:	bytes left free in front of each packet
  * @tailroom:	bytes left free at least behind each packet
- * @stride:	distance from one full segment to the next, or 0 for just what
- *		headroom, packet and tailroom take; to be set for each cursor by
- *		who wants neighbours to touch
- * @segs:	receives what was written; @segs_cap entries
+ * @stride:	distance from the start of one segment to the next; 0 for the sum
+ *		of headroom, packet and tailroom. A caller that wants full
+ *		segments to touch sets it for each cursor.
+ * @segs:	filled with the segments written; @segs_cap entries
  * @segs_cap:	entries at @segs
  * @segs_cnt:	entries filled, 0 at first
  */
@@ -61,7 +61,7 @@ struct segment_slab {
  *		sequence number, flags and checksum
  * @seq:	TCP sequence number of the next segment
  * @ip_id:	IPv4 ID of the next segment
- * @done:	everything was cut
+ * @done:	all of the packet was cut
  *
  * Set up by segment_begin(); the caller may read @pkt, @frame, @off, @full_len
  * and @done.
@@ -79,10 +79,41 @@ struct segment_cursor {
 	bool done;
 };
 
-/* See segment.c. */
+/**
+ * segment_begin() - put a cursor at the start of a packet
+ * @cur:	cursor, set up here
+ * @pkt:	packet, borrowed until @cur->done; not in a slab that it is cut to
+ * @frame:	its description from vnet_parse_frame(); copied
+ */
 void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
 		   const struct vnet_frame *frame);
+
+/**
+ * segment_cut() - cut until the packet or the slab is used up
+ * @cur:	cursor from segment_begin()
+ * @slab:	takes the segments, behind those it has
+ *
+ * Segment i of a call starts at the old @slab->used + headroom + i * stride. The
+ * new @slab->used is the end of the last segment's tailroom. The bytes of
+ * headroom and tailroom are not written. Tailroom is kept behind the last
+ * segment of a packet, too: it is shorter, and may need more padding than the
+ * stride of full segments leaves.
+ *
+ * At least one segment is cut if the slab has an unused entry and headroom +
+ * @cur->full_len + tailroom unused bytes.
+ *
+ * Return: the number of segments added; 0 if the slab had no room, or the cursor
+ * is done.
+ */
 unsigned int segment_cut(struct segment_cursor *cur, struct segment_slab *slab);
+
+/**
+ * segment_complete() - complete the checksum of a packet where it lies
+ * @pkt:	packet that needs no cutting (frame->gso_size is 0)
+ * @frame:	its description
+ *
+ * For a packet that is sent from the memory that it was read to.
+ */
 void segment_complete(uint8_t *pkt, const struct vnet_frame *frame);
 
 #endif /* TUN_SEGMENT_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything that the room asks of the kernel goes through this table, so a
- * test can make the n-th call fail.
+ * The system calls of this room. They go through a table, so that a test can
+ * make the n-th call fail. Only netlink requests are sent without the table.
  */
 #ifndef TUN_SYS_H
 #define TUN_SYS_H
@@ -12,9 +12,11 @@
 
 /**
  * struct tun_sys - the system calls, with the kernel's arguments and errno
- * @open:	without a mode: nothing is created
+ * @open:	has no mode, because it creates no file
+ * @get_flags:	fcntl(2), F_GETFL
+ * @set_flags:	fcntl(2), F_SETFL
  *
- * Named after their manual pages.
+ * The others are named after their manual pages.
  */
 struct tun_sys {
 	int (*open)(const char *path, int flags);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What this file knows of Linux (drivers/net/tun.c):
+ * This file rests on these properties of Linux (drivers/net/tun.c):
  *
- *  - TUNSETOFFLOAD refuses a set with a bit that the kernel does not know, so
- *    what there is can be found by asking for less and less. USO4 and USO6
- *    (Linux 6.2) are accepted together or not at all.
- *  - A read gives one frame and a write takes one; there are no short counts.
- *    A frame longer than the buffer would be cut without a word.
- *  - EBADFD: the device was deleted. EIO on writing: the interface is down.
- *    EINVAL on writing: a bad virtio-net header, or what the kernel takes for
- *    one (6.6.44 and 6.10 refused good ones for a while), or no IP packet.
- *    EAGAIN on writing: the send buffer is full, if TUNSETSNDBUF made it
- *    finite.
- *  - Device ioctls work on a socket of any family, so also where there is no
- *    IPv4.
+ *  - TUNSETOFFLOAD refuses a set of features if the kernel lacks one of them. So
+ *    the features are found by asking for smaller and smaller sets. The kernel
+ *    accepts USO4 and USO6 (Linux 6.2) only together.
+ *  - A read gives one whole frame, and a write takes one. The kernel cuts a frame
+ *    that is longer than the buffer, and does not say so.
+ *  - Errors: EBADFD means that the device was deleted. On writing, EIO means that
+ *    the interface is down; EAGAIN that the send buffer is full (only if
+ *    TUNSETSNDBUF set a limit); EINVAL that the virtio-net header is bad, or
+ *    that the packet is no IP packet. Linux 6.6.44 and 6.10 refused good headers
+ *    by EINVAL for a while.
+ *  - Interface ioctls work on a socket of any family, so they also work in a
+ *    kernel without IPv4.
  */
 #include "tun/tun.h"
 
@@ -36,29 +36,23 @@
 #define TUN_PATH "/dev/net/tun"
 
 /*
- * A kind goes off at this many refusals, unless that many merged writes went
- * well since the last: one odd packet must not cost everybody merging.
+ * After REFUSALS_MAX refusals a kind is not merged any more. Refusals are
+ * forgotten after REFUSAL_FORGET merged writes that the kernel took: a single
+ * odd packet must not end merging for all flows.
  */
 #define REFUSALS_MAX   2
 #define REFUSAL_FORGET 1024
 
 #define MERGE_UDP (MERGE_BIT(MERGE_UDP4) | MERGE_BIT(MERGE_UDP6))
 
-/**
- * ask_interface() - an interface ioctl by name
- * @tun:	device
- * @request:	SIOC...
- * @ifr:	its argument; the name is filled in from the device
- *
- * Return: 0 or -errno.
- */
+/* An ioctl of the device's interface; fills in the name. */
 static int ask_interface(const struct tun *tun, unsigned long request,
 			 struct ifreq *ifr)
 {
 	int fd, err = 0;
 
 	err = tun_get_name(tun, ifr->ifr_name);
-	if (err)
+	if (err < 0)
 		return err;
 	fd = tun->sys->socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -69,13 +63,6 @@ static int ask_interface(const struct tun *tun, unsigned long request,
 	return err;
 }
 
-/**
- * tun_get_name() - the interface's name now
- * @tun:	device
- * @name:	receives it; another than @tun->name after a rename
- *
- * Return: 0, or -errno: -EBADFD if the device is gone. Any thread.
- */
 int tun_get_name(const struct tun *tun, char name[IFNAMSIZ])
 {
 	struct ifreq ifr = { 0 };
@@ -87,13 +74,6 @@ int tun_get_name(const struct tun *tun, char name[IFNAMSIZ])
 	return 0;
 }
 
-/**
- * tun_set_mtu() - set the interface's MTU
- * @tun:	device, in the caller's network namespace
- * @mtu:	68 to 65535
- *
- * Return: 0, or -errno: -ENODEV if it is in another namespace, -EINVAL.
- */
 int tun_set_mtu(const struct tun *tun, unsigned int mtu)
 {
 	struct ifreq ifr = { .ifr_mtu = (int)mtu };
@@ -101,13 +81,6 @@ int tun_set_mtu(const struct tun *tun, unsigned int mtu)
 	return ask_interface(tun, SIOCSIFMTU, &ifr);
 }
 
-/**
- * set_txqlen() - set the interface's transmit queue length
- * @tun:	device
- * @len:	packets
- *
- * Return: 0 or -errno.
- */
 static int set_txqlen(const struct tun *tun, unsigned int len)
 {
 	struct ifreq ifr = { .ifr_qlen = (int)len };
@@ -115,17 +88,12 @@ static int set_txqlen(const struct tun *tun, unsigned int len)
 	return ask_interface(tun, SIOCSIFTXQLEN, &ifr);
 }
 
-/**
- * offload_bits() - what to ask TUNSETOFFLOAD for
- * @features:	features wanted
- *
- * Return: TUN_F_ bits.
- */
+/* The TUN_F_ bits for a set of features. */
 static unsigned int offload_bits(unsigned int features)
 {
 	unsigned int bits = 0;
 
-	/* Everything rests on partial checksums. */
+	/* The kernel offers the other features only with partial checksums. */
 	if (!(features & TUN_CSUM))
 		return 0;
 	bits = TUN_F_CSUM;
@@ -140,13 +108,7 @@ static unsigned int offload_bits(unsigned int features)
 	return bits;
 }
 
-/**
- * try_offload() - ask for a set of features
- * @tun:	device
- * @features:	features wanted
- *
- * Return: true if the kernel has them.
- */
+/* Ask for a set of features. Return: true if the kernel has all of them. */
 static bool try_offload(const struct tun *tun, unsigned int features)
 {
 	unsigned long bits = offload_bits(features);
@@ -156,13 +118,8 @@ static bool try_offload(const struct tun *tun, unsigned int features)
 			       (void *)(uintptr_t)bits) == 0;
 }
 
-/**
- * negotiate() - find what the device can do
- * @tun:	device; receives features
- * @wanted:	features wanted, with TUN_VNET
- *
- * Return: true if it knows USO, wanted or not.
- */
+/* Find what the device can do. Return: true if it knows USO, even if USO is not
+ * wanted. */
 static bool negotiate(struct tun *tun, unsigned int wanted)
 {
 	bool uso = try_offload(tun, TUN_CSUM | TUN_USO);
@@ -184,14 +141,10 @@ static bool negotiate(struct tun *tun, unsigned int wanted)
 	return uso;
 }
 
-/**
- * loses_merged_udp() - whether this kernel loses merged datagrams
- * @sys:	system calls
- *
- * Until Linux 6.8.5 (and 6.6.26) a merged datagram for a VXLAN or Geneve
- * device was taken for one packet, and the rest of it dropped.
- *
- * Return: true if so, or if the version cannot be read.
+/*
+ * Until Linux 6.8.5 (and 6.6.26), a merged datagram for a VXLAN or Geneve
+ * device was taken for one packet, and its rest dropped. An unknown version
+ * counts as faulty.
  */
 static bool loses_merged_udp(const struct tun_sys *sys)
 {
@@ -205,30 +158,20 @@ static bool loses_merged_udp(const struct tun_sys *sys)
 	return kernel_is_before(&v, 6, 8, 5);
 }
 
-/**
- * set_kinds() - decide what to merge
- * @tun:	device with features
- * @config:	what the user wants
- * @uso:	the kernel knows USO
- */
+/* Decide what to merge. */
 static void set_kinds(struct tun *tun, const struct tun_config *config,
 		      bool uso)
 {
 	if (!(tun->features & TUN_VNET))
 		return;
 	tun->kinds = MERGE_ALL;
-	/* What it would not hand out it cannot take either. */
+	/* A kernel without USO takes no merged UDP. */
 	if (!uso || loses_merged_udp(tun->sys))
 		tun->kinds &= ~MERGE_UDP;
 	tun->kinds &= ~config->kinds_off;
 }
 
-/**
- * set_vnet() - have a virtio-net header of the length that is used here
- * @tun:	device with IFF_VNET_HDR
- *
- * Return: 0 or -errno.
- */
+/* Choose the length of the virtio-net header. */
 static int set_vnet(const struct tun *tun)
 {
 	int len = sizeof(struct vnet_hdr);
@@ -238,33 +181,20 @@ static int set_vnet(const struct tun *tun)
 	return 0;
 }
 
-/**
- * set_lengths() - set the MTU and the length of the queue
- * @tun:	device in the caller's network namespace; receives mtu_err
- * @config:	configuration
- *
- * The tunnel works without both: netlink tells the MTU that the interface has.
- * gVisor cannot set an MTU (ENOTTY, release of 2025-02).
- */
+/* Set the MTU and the queue's length. The tunnel works without both: netlink
+ * tells the MTU. gVisor cannot set an MTU (ENOTTY, release of 2025-02). */
 static void set_lengths(struct tun *tun, const struct tun_config *config)
 {
 	if (config->mtu)
 		tun->mtu_err = tun_set_mtu(tun, config->mtu);
-	/* A device that was handed over: they are for its maker to set. */
+	/* Without the right to set them, we leave them to the device's maker. */
 	if (tun->mtu_err == -EPERM)
 		tun->mtu_err = 0;
 	if (config->txqlen)
 		set_txqlen(tun, config->txqlen);
 }
 
-/**
- * set_up_device() - all that a fresh or a given device needs
- * @tun:	device with fd
- * @config:	configuration
- * @flags:	IFF_ flags of the device
- *
- * Return: 0 or -errno.
- */
+/* The steps that a new device and a given one share. */
 static int set_up_device(struct tun *tun, const struct tun_config *config,
 			 unsigned int flags)
 {
@@ -273,36 +203,34 @@ static int set_up_device(struct tun *tun, const struct tun_config *config,
 	int err;
 
 	err = tun_get_name(tun, tun->name);
-	if (err)
+	if (err < 0)
 		return err;
 	if (flags & IFF_VNET_HDR) {
 		err = set_vnet(tun);
-		if (err)
+		if (err < 0)
 			return err;
 		uso = negotiate(tun, (TUN_FEATURES & ~config->features_off) |
 					     TUN_VNET);
 	} else {
-		/* Without the header a super-packet could not be told. */
+		/* Without the header we could not recognise a super-packet. */
 		try_offload(tun, 0);
 	}
 	set_kinds(tun, config, uso);
 	err = ask_interface(tun, SIOCGIFINDEX, &ifr);
 	if (err == -ENODEV)
 		return 0;
-	if (err)
+	if (err < 0)
 		return err;
 	tun->ifindex = (unsigned int)ifr.ifr_ifindex;
 	set_lengths(tun, config);
 	return 0;
 }
 
-/**
- * forgo_link_local() - have no fe80:: address made when the interface goes up
- * @tun:	new device
- *
- * As with the kernel's WireGuard: nobody on the link would know the address,
- * and router solicitations would go into the tunnel. Where it cannot be set (no
- * IPv6, /proc read-only) the address is a blemish, not an error.
+/*
+ * Have the kernel make no fe80:: address when the interface goes up. As with
+ * the kernel's WireGuard: no other node on the link would know it, and router
+ * solicitations would enter the tunnel. If this fails (there is no IPv6, or
+ * /proc is read-only), the address does no harm.
  */
 static void forgo_link_local(const struct tun *tun)
 {
@@ -319,17 +247,10 @@ static void forgo_link_local(const struct tun *tun)
 	fclose(file);
 }
 
-/**
- * attach() - attach a descriptor of /dev/net/tun to an interface
- * @tun:	device with fd
- * @name:	of the interface
- * @flags:	IFF_ flags wanted; receives those that it was made with
- *
- * gVisor refuses IFF_VNET_HDR by EINVAL. Linux returns EINVAL for other
- * reasons, such as a name that is taken, and returns it again without the flag.
- * So a second try leaves out the flag.
- *
- * Return: 0 or -errno.
+/*
+ * Attach to an interface. gVisor refuses IFF_VNET_HDR by EINVAL, so a second
+ * try leaves it out of @flags. If Linux returns EINVAL, it has another reason,
+ * and the second try fails, too.
  */
 static int attach(const struct tun *tun, const char *name, unsigned int *flags)
 {
@@ -347,18 +268,6 @@ static int attach(const struct tun *tun, const char *name, unsigned int *flags)
 	return tun->sys->ioctl(tun->fd, TUNSETIFF, &ifr) < 0 ? -errno : 0;
 }
 
-/**
- * tun_open() - create a TUN device, or attach to a persistent one
- * @tun:	set up here; to be closed by tun_close() only on success
- * @sys:	system calls, borrowed until closed
- * @config:	how; borrowed for the call
- *
- * Needs CAP_NET_ADMIN. The interface is left down.
- *
- * Return: 0, or -errno: -ENAMETOOLONG for the name; -ENOENT if there is no
- * /dev/net/tun; -EBUSY if the name is taken by an interface in use, -EINVAL if
- * by one that is no TUN.
- */
 int tun_open(struct tun *tun, const struct tun_sys *sys,
 	     const struct tun_config *config)
 {
@@ -374,13 +283,13 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
 	if (tun->fd < 0)
 		return -errno;
 	err = attach(tun, config->name, &flags);
-	if (err)
+	if (err < 0)
 		goto err_close;
 	err = set_up_device(tun, config, flags);
-	/* It was made here, so it must be here. */
-	if (!err && !tun->ifindex)
+	/* We made the interface in this namespace, so it must be here. */
+	if (err == 0 && !tun->ifindex)
 		err = -ENODEV;
-	if (err)
+	if (err < 0)
 		goto err_close;
 	forgo_link_local(tun);
 	return 0;
@@ -390,21 +299,6 @@ err_close:
 	return err;
 }
 
-/**
- * tun_open_fd() - use a TUN device that someone else opened
- * @tun:	set up here; to be closed by tun_close() only on success
- * @sys:	system calls, borrowed until closed
- * @config:	how; borrowed for the call
- * @fd:		the device, ours on success, else still the caller's
- *
- * With or without a virtio-net header, as it is; made nonblocking. That it has
- * no packet information is for the one who opened it to see to: TUNGETIFF says
- * IFF_NO_PI in any case (seen on Linux 6.18). If it has, all that is read drops
- * as VNET_DROP_VERSION.
- *
- * Return: 0, or -errno: -EBADFD if @fd has no device, -ENOTTY if it is
- * something else, -EINVAL for a TAP.
- */
 int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 		const struct tun_config *config, int fd)
 {
@@ -424,39 +318,18 @@ int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 	return set_up_device(tun, config, flags);
 }
 
-/**
- * tun_close() - close a device; it vanishes unless it is persistent
- * @tun:	open device that no thread uses any more
- */
 void tun_close(struct tun *tun)
 {
 	tun->sys->close(tun->fd);
 	tun->fd = -1;
 }
 
-/**
- * count_drop() - count a bad frame
- * @tun:	device
- * @reason:	why
- *
- * Return: TUN_E_DROP.
- */
 static int count_drop(struct tun *tun, enum vnet_drop reason)
 {
 	tun->drops[reason]++;
 	return TUN_E_DROP;
 }
 
-/**
- * tun_read() - read a packet or super-packet
- * @tun:	device
- * @pkt:	receives the packet; TUN_HEADROOM bytes in front are used too
- * @cap:	bytes at @pkt; IPV6_PACKET_MAX holds whatever there is
- * @frame:	receives the packet's description
- *
- * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DROP; -errno for what is not known
- * to happen. Reading thread only.
- */
 int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	     struct vnet_frame *frame)
 {
@@ -482,11 +355,6 @@ int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	return reason == VNET_OK ? 0 : count_drop(tun, reason);
 }
 
-/**
- * count_taken() - note that the kernel took a merged write
- * @tun:	device
- * @kind:	kind of what was written
- */
 static void count_taken(struct tun *tun, enum merge_kind kind)
 {
 	struct tun_trial *trial;
@@ -498,11 +366,6 @@ static void count_taken(struct tun *tun, enum merge_kind kind)
 		trial->refused = 0;
 }
 
-/**
- * count_refused() - note that the kernel refused a merged write
- * @tun:	device
- * @kind:	kind of what was written
- */
 static void count_refused(struct tun *tun, enum merge_kind kind)
 {
 	struct tun_trial *trial = &tun->trials[kind];
@@ -513,14 +376,8 @@ static void count_refused(struct tun *tun, enum merge_kind kind)
 		tun->kinds &= ~MERGE_BIT(kind);
 }
 
-/**
- * handle_error() - what to do about a write that failed
- * @tun:	device
- * @m:		batch; its pending write failed
- * @err:	errno
- *
- * Return: 0 to go on with the next write, else as tun_write().
- */
+/* A write failed with @err. Return: 0 to go on with the next write, else as
+ * tun_write(). */
 static int handle_error(struct tun *tun, struct merge *m, int err)
 {
 	enum merge_kind kind;
@@ -539,7 +396,7 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 	default:
 		break;
 	}
-	/* Also for want of memory: small packets may find some. */
+	/* Also if there is no memory: there may be some for small packets. */
 	kind = merge_undo(m);
 	if (kind == MERGE_NONE) {
 		tun->dropped++;
@@ -550,19 +407,6 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 	return 0;
 }
 
-/**
- * tun_write() - write a batch
- * @tun:	device
- * @m:		batch that tun_begin_merge() has emptied before it was filled; on
- *		TUN_E_AGAIN it keeps what is not written, for another call, else
- *		nothing is left in it
- *
- * A merged write that the kernel refuses is done again packet by packet, as
- * they came; nothing is lost. A kind that it refuses again goes out of
- * @tun->kinds, which the caller may want to log.
- *
- * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DOWN. Writing thread only.
- */
 int tun_write(struct tun *tun, struct merge *m)
 {
 	const struct iovec *iov;
@@ -583,16 +427,6 @@ int tun_write(struct tun *tun, struct merge *m)
 	return 0;
 }
 
-/**
- * tun_write_packet() - write one packet that is in no batch
- * @tun:	device
- * @packet:	IP packet with correct checksums
- * @len:	its length
- *
- * Any thread, also beside the writing thread: nothing of @tun changes.
- *
- * Return: true if the kernel took it. If not, it is lost.
- */
 bool tun_write_packet(const struct tun *tun, uint8_t *packet, size_t len)
 {
 	struct vnet_hdr hdr = { 0 };

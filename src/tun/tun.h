@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A TUN device: opening it, what it was found able to do, one frame in, a
- * batch out. A struct tun is used by one thread at a time, but that reading
- * and writing may go on at once in two threads: they share only what
- * tun_open() has set.
+ * A TUN device: opening it, finding its features, reading a frame, writing a
+ * batch. One thread may read while another one writes; they share only members
+ * that do not change after opening.
  */
 #ifndef TUN_TUN_H
 #define TUN_TUN_H
@@ -22,14 +21,13 @@ enum {
 
 /* Conditions for the caller of tun_read() and tun_write(). */
 enum {
-	TUN_E_AGAIN = 1, /* nothing to read, or no room: wait in epoll */
+	TUN_E_AGAIN = 1, /* nothing to read, or no room to write: wait */
 	TUN_E_GONE,	 /* the device does not exist any more */
-	TUN_E_DOWN,	 /* the interface is down; what was to be written is
-			  * dropped */
+	TUN_E_DOWN,	 /* the interface is down; the batch was dropped */
 	TUN_E_DROP,	 /* a bad frame was read and counted: read on */
 };
 
-/* What the device hands out and takes, beyond plain packets. */
+/* Kinds of packets that the device hands out and takes, beside plain ones. */
 enum tun_feature {
 	TUN_VNET = 1 << 0, /* a virtio-net header on each packet */
 	TUN_CSUM = 1 << 1, /* packets with a partial checksum */
@@ -42,7 +40,8 @@ enum tun_feature {
 
 /**
  * struct tun_config - how to open a device
- * @name:	interface name, may hold %d or be empty; unused for a given fd
+ * @name:	interface name, which may contain %d or be empty; tun_open_fd()
+ *		does not use it
  * @mtu:	MTU to set, 0 to leave it
  * @txqlen:	transmit queue length to set, 0 to leave it
  * @features_off: features not to ask for
@@ -57,9 +56,9 @@ struct tun_config {
 };
 
 /**
- * struct tun_trial - how merged writes of one kind fare
+ * struct tun_trial - how the kernel took merged writes of one kind
  * @refused:	how often the kernel said EINVAL
- * @taken:	how often it did not, since then
+ * @taken:	merged writes that it took since the last EINVAL
  */
 struct tun_trial {
 	unsigned int refused;
@@ -70,20 +69,20 @@ struct tun_trial {
  * struct tun - an open device
  * @sys:	[I] system calls
  * @fd:		[I] nonblocking; the caller's epoll watches it
- * @ifindex:	[I] interface index when opened, 0 if it is in a namespace that
- *		is not ours
- * @features:	[I] tun_feature set that the device has
+ * @ifindex:	[I] interface index when opened; 0 if the interface was in
+ *		another namespace
+ * @features:	[I] the features of the device, a set of enum tun_feature
  * @name:	[I] interface name when opened
- * @mtu_err:	[I] why the MTU could not be set; 0: it was set, or none was
- *		wanted
- * @kinds:	[w] what tun_write() can merge; a kind that the kernel keeps
- *		refusing leaves the set
- * @trials:	[w] by kind
+ * @mtu_err:	[I] the -errno of setting the MTU; 0 if it was set, or if no MTU
+ *		was asked for
+ * @kinds:	[w] kinds that tun_write() merges, a set of MERGE_BIT(); a kind
+ *		that the kernel refused twice leaves the set
+ * @trials:	[w] for each kind
  * @drops:	[r] bad frames read, by reason
  * @written:	[w] packets or super-packets written
  * @refused:	[w] merged writes refused and split
- * @dropped:	[w] packets lost: the interface was down, or the kernel refused
- *		a packet as it came, or had no memory
+ * @dropped:	[w] packets lost, because the interface was down or gone, or the
+ *		kernel refused a packet as it came, or had no memory
  *
  * [I] immutable after opening, [r] the reading thread, [w] the writing thread.
  */
@@ -114,17 +113,107 @@ static inline void tun_begin_merge(const struct tun *tun, struct merge *m)
 	merge_reset(m, tun->kinds, tun->features & TUN_VNET);
 }
 
-/* See tun.c. */
+/**
+ * tun_open() - create a TUN device, or attach to a persistent one
+ * @tun:	set up on success; tun_close() it then
+ * @sys:	system calls, borrowed until closed
+ * @config:	configuration, borrowed for the call
+ *
+ * Needs CAP_NET_ADMIN. The interface is left down.
+ *
+ * Return: 0; -ENAMETOOLONG; -ENOENT if there is no /dev/net/tun; -EBUSY if a TUN
+ * in use has the name; -EINVAL if another interface has it; another -errno.
+ */
 int tun_open(struct tun *tun, const struct tun_sys *sys,
 	     const struct tun_config *config);
+
+/**
+ * tun_open_fd() - use a TUN device that someone else opened
+ * @tun:	set up on success; tun_close() it then
+ * @sys:	system calls, borrowed until closed
+ * @config:	configuration, borrowed for the call
+ * @fd:		the device; consumed on success, else still the caller's
+ *
+ * The device may have a virtio-net header or not. It becomes nonblocking. It
+ * must not have packet information, which cannot be checked here: TUNGETIFF
+ * always reports IFF_NO_PI (seen on Linux 6.18). With packet information every
+ * frame is dropped as VNET_DROP_VERSION.
+ *
+ * Return: 0; -EBADFD if @fd is attached to no device; -ENOTTY if @fd is no TUN;
+ * -EINVAL for a TAP; another -errno.
+ */
 int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 		const struct tun_config *config, int fd);
+
+/**
+ * tun_close() - close a device; the interface vanishes unless it is persistent
+ * @tun:	open device that no thread uses any more
+ */
 void tun_close(struct tun *tun);
+
+/**
+ * tun_read() - read a packet or super-packet
+ * @tun:	device
+ * @pkt:	filled; TUN_HEADROOM bytes in front of it are used, too
+ * @cap:	bytes at @pkt; IPV6_PACKET_MAX is enough for every packet
+ * @frame:	filled with the packet's description
+ *
+ * Reading thread only.
+ *
+ * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DROP; -errno for an error that read(2)
+ * is not known to give here.
+ */
 int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	     struct vnet_frame *frame);
+
+/**
+ * tun_write() - write a batch
+ * @tun:	device
+ * @m:		batch that tun_begin_merge() began. On TUN_E_AGAIN it keeps the
+ *		packets that are not written, for another call; else it is empty
+ *		afterwards.
+ *
+ * If the kernel refuses a merged write, the packets are written one by one, as
+ * they came, so none is lost. If it refuses the kind once more, the kind leaves
+ * @tun->kinds, which the caller may log. Writing thread only.
+ *
+ * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DOWN.
+ */
 int tun_write(struct tun *tun, struct merge *m);
+
+/**
+ * tun_write_packet() - write one packet that is in no batch
+ * @tun:	device
+ * @packet:	IP packet with correct checksums
+ * @len:	its length
+ *
+ * Any thread, also beside the writing thread: nothing of @tun changes.
+ *
+ * Return: true if the kernel took the packet. If not, the packet is lost.
+ */
 bool tun_write_packet(const struct tun *tun, uint8_t *packet, size_t len);
+
+/**
+ * tun_get_name() - the interface's name now
+ * @tun:	device
+ * @name:	filled on success; it differs from @tun->name after a rename
+ *
+ * Any thread.
+ *
+ * Return: 0; -EBADFD if the device is gone; another -errno.
+ */
 int tun_get_name(const struct tun *tun, char name[IFNAMSIZ]);
+
+/**
+ * tun_set_mtu() - set the interface's MTU
+ * @tun:	device, in the caller's network namespace
+ * @mtu:	68 to 65535
+ *
+ * Any thread.
+ *
+ * Return: 0; -ENODEV if the interface is in another namespace; -EINVAL; another
+ * -errno.
+ */
 int tun_set_mtu(const struct tun *tun, unsigned int mtu);
 
 #endif /* TUN_TUN_H */

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judging frames read from a TUN. Whoever may open an AF_PACKET socket on the
- * interface writes the bytes that arrive here, header and all, so nothing is
- * believed: every offset is checked against the length before it is used, and
- * what does not fit is a reason to drop one frame, never an error of the
- * device.
+ * Checking frames read from a TUN. Any process that may open an AF_PACKET socket
+ * on the interface decides the bytes that arrive here, those of the virtio-net
+ * header, too. So every offset is checked against the length before it is used.
+ * A bad frame is dropped, and is never an error of the device.
  *
- * The header's hdr_len is ignored: the kernel fills it with the length of its
- * linear area, which says nothing. Header lengths come from the packet.
+ * The header's hdr_len is ignored: the kernel sets it to the length of the first
+ * part of its buffer, not to that of the headers. Header lengths are read from
+ * the packet.
  */
 #include "tun/vnet.h"
 
 /*
- * More extension headers than this in front of TCP or UDP is no traffic. Also
- * keeps every header offset in 16 bits: one is at most 2048 bytes long.
+ * Real packets have fewer extension headers than this. The bound also keeps
+ * every header offset within 16 bits: a header has at most 2048 bytes.
  */
 #define EXTENSIONS_MAX 8
 static_assert(40 + EXTENSIONS_MAX * 2048 + 60 <= UINT16_MAX, "header offsets");
@@ -21,12 +21,6 @@ static_assert(40 + EXTENSIONS_MAX * 2048 + 60 <= UINT16_MAX, "header offsets");
 /* With DATA_VALID the kernel says that it has verified the checksum. */
 #define FLAGS_KNOWN (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID)
 
-/**
- * vnet_drop_name() - a drop reason for counters and logs
- * @reason:	the reason
- *
- * Return: a static string.
- */
 const char *vnet_drop_name(enum vnet_drop reason)
 {
 	static const char *const names[VNET_DROP_CNT] = {
@@ -39,14 +33,7 @@ const char *vnet_drop_name(enum vnet_drop reason)
 	return reason < VNET_DROP_CNT ? names[reason] : "unknown";
 }
 
-/**
- * check_ip() - find the IP version and check that the fixed header is there
- * @pkt:	packet
- * @len:	its length
- * @frame:	receives length and version
- *
- * Return: a reason to drop, or VNET_OK.
- */
+/* Find the IP version, and check that the fixed header is there. */
 static enum vnet_drop check_ip(const uint8_t *pkt, size_t len,
 			       struct vnet_frame *frame)
 {
@@ -75,13 +62,7 @@ static enum vnet_drop check_ip(const uint8_t *pkt, size_t len,
 	return VNET_OK;
 }
 
-/**
- * check_csum() - take over where a checksum is wanted
- * @hdr:	virtio-net header with NEEDS_CSUM
- * @frame:	length and version known; receives the offsets
- *
- * Return: a reason to drop, or VNET_OK.
- */
+/* Check the checksum offsets of a header with NEEDS_CSUM, and store them. */
 static enum vnet_drop check_csum(const struct vnet_hdr *hdr,
 				 struct vnet_frame *frame)
 {
@@ -102,13 +83,7 @@ static enum vnet_drop check_csum(const struct vnet_hdr *hdr,
 	return VNET_OK;
 }
 
-/**
- * find_l4_ipv4() - find the transport header of an IPv4 packet
- * @pkt:	packet, at least a fixed header long
- * @frame:	length known; receives offset and protocol
- *
- * Return: a reason to drop, or VNET_OK.
- */
+/* Find the transport header of a packet that has its fixed header. */
 static enum vnet_drop find_l4_ipv4(const uint8_t *pkt, struct vnet_frame *frame)
 {
 	const struct ipv4_hdr *ip = (const void *)pkt;
@@ -126,17 +101,11 @@ static enum vnet_drop find_l4_ipv4(const uint8_t *pkt, struct vnet_frame *frame)
 	return VNET_OK;
 }
 
-/**
- * find_l4_ipv6() - find the transport header of an IPv6 packet
- * @pkt:	packet, at least a fixed header long
- * @frame:	length known; receives offset and protocol
- *
- * Hop-by-hop, destination and routing headers may come before it and are
- * repeated in each segment (RFC 8200 section 4). If the checksum is ours from
- * the start, a packet that is still to visit other nodes is refused: the
- * pseudo header has the last of them, which only the routing type knows.
- *
- * Return: a reason to drop, or VNET_OK.
+/*
+ * The same for IPv6. Hop-by-hop, destination and routing headers may precede
+ * the transport header, and each segment repeats them (RFC 8200 section 4). The
+ * pseudo header needs the final destination, which only the routing type knows.
+ * So without NEEDS_CSUM a packet that has yet to visit other nodes is refused.
  */
 static enum vnet_drop find_l4_ipv6(const uint8_t *pkt, struct vnet_frame *frame)
 {
@@ -164,13 +133,7 @@ static enum vnet_drop find_l4_ipv6(const uint8_t *pkt, struct vnet_frame *frame)
 	return VNET_OK;
 }
 
-/**
- * check_l4() - check the transport header of a super-packet
- * @pkt:	packet
- * @frame:	offset and protocol known; receives @hdr_len
- *
- * Return: a reason to drop, or VNET_OK.
- */
+/* Check the transport header of a super-packet; sets hdr_len. */
 static enum vnet_drop check_l4(const uint8_t *pkt, struct vnet_frame *frame)
 {
 	bool tcp = frame->l4_proto == IP_PROTO_TCP;
@@ -194,14 +157,7 @@ static enum vnet_drop check_l4(const uint8_t *pkt, struct vnet_frame *frame)
 	return VNET_OK;
 }
 
-/**
- * check_gso() - check a super-packet
- * @hdr:	virtio-net header with an offload type
- * @pkt:	packet
- * @frame:	all but the transport header known; receives the rest
- *
- * Return: a reason to drop, or VNET_OK.
- */
+/* Check a super-packet. Everything but its transport header is known. */
 static enum vnet_drop check_gso(const struct vnet_hdr *hdr, const uint8_t *pkt,
 				struct vnet_frame *frame)
 {
@@ -238,18 +194,6 @@ static enum vnet_drop check_gso(const struct vnet_hdr *hdr, const uint8_t *pkt,
 	return check_l4(pkt, frame);
 }
 
-/**
- * vnet_parse_frame() - judge a frame read from a TUN
- * @hdr:	its virtio-net header, or NULL for a device without one
- * @pkt:	the packet behind it, at any address
- * @len:	length of the packet, may be 0
- * @frame:	receives the description; written only for VNET_OK
- *
- * A caller that read fewer bytes than a virtio-net header has no header to
- * pass and drops the frame as VNET_DROP_SHORT itself.
- *
- * Return: VNET_OK, or the reason to drop the frame. Any thread.
- */
 enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
 				size_t len, struct vnet_frame *frame)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The virtio-net header that a TUN device with IFF_VNET_HDR puts before each
- * packet, and the one function that judges what was read.
+ * The virtio-net header that a TUN device with IFF_VNET_HDR puts in front of each
+ * packet, and the one function that checks a frame (header and packet) that was
+ * read.
  */
 #ifndef TUN_VNET_H
 #define TUN_VNET_H
@@ -16,7 +17,7 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-/* Native byte order, which is what a TUN speaks unless told otherwise. */
+/* Fields are in native byte order, which is a TUN's default. */
 struct vnet_hdr {
 	uint8_t flags;
 	uint8_t gso_type;
@@ -28,19 +29,19 @@ struct vnet_hdr {
 static_assert(sizeof(struct vnet_hdr) == 10, "struct virtio_net_hdr");
 
 /**
- * struct vnet_frame - what a valid frame says about its packet
+ * struct vnet_frame - the description of the packet in a valid frame
  * @len:	length of the packet, without the virtio-net header
- * @gso_size:	payload of each segment, or 0: the packet goes as it is
+ * @gso_size:	payload of each segment; 0: the packet is not cut
  * @hdr_len:	IP and transport header together; only if @gso_size
  * @l4_off:	offset of the transport header; only if @gso_size
  * @csum_start:	offset at which the sum starts; only if @needs_csum
  * @csum_field:	offset of the checksum field; only if @needs_csum
  * @ip_version:	4 or 6
  * @l4_proto:	IP_PROTO_TCP or IP_PROTO_UDP; only if @gso_size
- * @needs_csum:	the field holds the folded sum of the pseudo header, and the
- *		sum from @csum_start on is to be added by us
+ * @needs_csum:	the checksum field holds the folded sum of the pseudo header; the
+ *		sum from @csum_start on must be added
  *
- * All offsets are from the start of the packet and were found to lie in it.
+ * All offsets count from the start of the packet, and lie within it.
  */
 struct vnet_frame {
 	uint32_t len;
@@ -55,16 +56,16 @@ struct vnet_frame {
 };
 
 /**
- * enum vnet_drop - why a frame is not sent
- * @VNET_OK:		it is
+ * enum vnet_drop - why a frame is dropped
+ * @VNET_OK:		it is not dropped
  * @VNET_DROP_SHORT:	shorter than its headers
  * @VNET_DROP_LONG:	longer than an IP packet can be
  * @VNET_DROP_VERSION:	neither IPv4 nor IPv6
- * @VNET_DROP_TYPE:	a flag or an offload that was not asked for
- * @VNET_DROP_SIZE:	an offload with segments of no length
- * @VNET_DROP_CSUM:	a checksum field outside of the packet, or not where
- *			the transport header has it
- * @VNET_DROP_PROTO:	the packet is not of the kind that the offload says
+ * @VNET_DROP_TYPE:	a flag or an offload that we did not ask for
+ * @VNET_DROP_SIZE:	an offload whose segment size is 0
+ * @VNET_DROP_CSUM:	the offset of the checksum field is outside of the packet,
+ *			or not that of the field in the transport header
+ * @VNET_DROP_PROTO:	the packet is not of the protocol that the offload names
  * @VNET_DROP_CNT:	number of values
  */
 enum vnet_drop {
@@ -79,9 +80,27 @@ enum vnet_drop {
 	VNET_DROP_CNT,
 };
 
-/* See vnet.c. */
+/**
+ * vnet_parse_frame() - check a frame read from a TUN
+ * @hdr:	its virtio-net header, or NULL for a device without one
+ * @pkt:	the packet behind it, at any address
+ * @len:	length of the packet, may be 0
+ * @frame:	filled for VNET_OK only
+ *
+ * A caller that read fewer bytes than a virtio-net header drops the frame as
+ * VNET_DROP_SHORT itself. Any thread.
+ *
+ * Return: VNET_OK, or the reason to drop the frame.
+ */
 enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
 				size_t len, struct vnet_frame *frame);
+
+/**
+ * vnet_drop_name() - a drop reason for counters and logs
+ * @reason:	the reason
+ *
+ * Return: a static string.
+ */
 const char *vnet_drop_name(enum vnet_drop reason);
 
 /**

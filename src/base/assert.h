@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Assertions that stay on in release builds. Use them for broken invariants
- * that memory safety or the secrecy of a key rests on, never for input.
+ * Assertions that stay on in release builds. Use them for invariants that memory
+ * safety or the secrecy of a key rests on. Input may break no invariant: check
+ * it, and return an error.
  */
 #ifndef BASE_ASSERT_H
 #define BASE_ASSERT_H
@@ -11,7 +12,7 @@
 #include <stdlib.h>
 
 enum {
-	/* How long the last line of a process waits for its reader, in ms. */
+	/* How long the process waits until stderr takes its last line, in ms. */
 	INVARIANT_MS = 200,
 };
 

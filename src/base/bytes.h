@@ -18,8 +18,8 @@
 	((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 /**
- * unconst() - hand a pointer to an interface that lacks the const it keeps
- * @p:		what the interface will only read, such as msg_name
+ * unconst() - pass a pointer to an interface that only reads, but has no const
+ * @p:		memory that the interface does not change, such as msg_name
  */
 static inline void *unconst(const void *p)
 {

@@ -2,8 +2,8 @@
 /*
  * Arithmetic on points of time. A point is a count of nanoseconds of a clock
  * that never steps back (CLOCK_BOOTTIME); it always comes in as an argument,
- * called `now`. Two threads may hold a `now` of slightly different age, so a
- * difference below zero is an age of zero, never a huge one.
+ * called `now`. Two threads may have read the clock at slightly different times,
+ * so a point may lie after `now`. Its age is then 0, and not a huge number.
  */
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
@@ -19,7 +19,7 @@
  * @since:	the earlier point
  * @now:	the later point
  *
- * Return: the difference; 0 where @since lies after @now.
+ * Return: the difference; 0 if @since lies after @now.
  */
 static inline uint64_t clock_age(uint64_t since, uint64_t now)
 {
@@ -28,11 +28,11 @@ static inline uint64_t clock_age(uint64_t since, uint64_t now)
 
 /**
  * clock_has_passed() - has a span of time gone by?
- * @since:	the point the span starts at
+ * @since:	the point at which the span begins
  * @span_ns:	its length
  * @now:	the present
  *
- * Return: true from the very end of the span on.
+ * Return: true if @now is the end of the span or later.
  */
 static inline bool clock_has_passed(uint64_t since, uint64_t span_ns,
 				    uint64_t now)

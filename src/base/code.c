@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Giving back memory of code, by madvise(2) on the segments that are not
+ * writable.
+ */
 #include "base/code.h"
 
 #include <link.h>
@@ -7,14 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/**
- * has_relocated_text() - has the loader written to its code?
- * @info:	program or library
- *
- * Such pages look like others, and nothing could bring them back.
- *
- * Return: true if it has, as far as the object says.
- */
+/* Does the object say that the loader writes to its code? Such pages are not as
+ * in the file, so they must stay. */
 static bool has_relocated_text(const struct dl_phdr_info *info)
 {
 	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
@@ -33,14 +31,8 @@ static bool has_relocated_text(const struct dl_phdr_info *info)
 	return false;
 }
 
-/**
- * release_object() - give back pages of a program or a library
- * @info:	program or library
- * @size:	of @info
- * @arg:	@of of code_release()
- *
- * Return: 0, to go on with the next one.
- */
+/* Give back pages of the program or of a library. @arg: see code_release().
+ * Return: 0, to go on with the next one. */
 static int release_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;

@@ -17,7 +17,7 @@
 
 #include "base/now.h"
 
-/* Older headers of the C library have no name for it. */
+/* Older headers of the C library do not name this member. */
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
@@ -25,7 +25,7 @@
 #define AGAIN_NS (20 * NSEC_PER_MSEC)
 
 enum {
-	/* Pause of a descriptor that does not block. */
+	/* Pause between writes to a full descriptor that does not block. */
 	PAUSE_MS = 5,
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Writing to a pipe or terminal whose reader may not read, without waiting for
- * ever. This is for the lines of a start and of a failure, when there is no log
- * thread that could wait.
+ * ever. It is for lines that are written while there is no log thread, at the
+ * start and after a failure.
  *
  * Neither O_NONBLOCK nor poll(2) is enough. The flag belongs to the open file,
  * which is shared with the process that started this one; and a descriptor that
@@ -26,12 +26,12 @@ enum {
  * @data:	bytes
  * @len:	their count
  *
- * Takes SIGALRM for the time of the call, so nothing else in the process may
- * wait for that signal. The filter of system calls forbids this function: call
- * it only before that is installed. Any thread; two threads take turns.
+ * Uses SIGALRM during the call, so nothing else in the process may wait for that
+ * signal. The filter of system calls forbids this function: call it only before
+ * the filter is installed. Any thread; two threads take turns.
  *
- * Return: true if all of it was written within DIRECT_MS; on false errno is
- * EAGAIN if the reader was too slow, else that of write(2).
+ * Return: true if all bytes were written within DIRECT_MS; false with errno:
+ * EAGAIN if the reader was too slow, else the error of write(2).
  */
 bool direct_write(int fd, const void *data, size_t len);
 

@@ -69,7 +69,7 @@ struct ipv6_hdr {
 };
 static_assert(sizeof(struct ipv6_hdr) == 40, "IPv6 header");
 
-/* ICMP and ICMPv6: the part that all their messages have. */
+/* The part that all messages of ICMP and ICMPv6 share. */
 struct icmp_hdr {
 	uint8_t type;
 	uint8_t code;
@@ -87,7 +87,8 @@ struct ipv6_fragment_hdr {
 };
 static_assert(sizeof(struct ipv6_fragment_hdr) == 8, "IPv6 fragment header");
 
-/* Its 16-bit field: 13 bits of offset, 2 reserved ones, and "more". */
+/* The field frag of an IPv6 fragment: 13 bits of offset, 2 reserved bits, and
+ * "more fragments". */
 enum ipv6_frag {
 	IPV6_OFFSET = 0xfff8,
 	IPV6_MF = 0x0001,
@@ -125,7 +126,7 @@ struct udp_hdr {
 };
 static_assert(sizeof(struct udp_hdr) == 8, "UDP header");
 
-/* ip_get_version() - what a packet that is not empty claims to be */
+/* ip_get_version() - the version in a packet's first byte, which must exist */
 static inline unsigned int ip_get_version(const uint8_t *packet)
 {
 	return packet[0] >> 4;
@@ -136,7 +137,7 @@ static inline unsigned int ip_get_version(const uint8_t *packet)
  * @packet:	packet
  * @len:	its length, which may be 0
  *
- * Return: IP_V4, IP_V6; 0: the packet is too short, or something else.
+ * Return: IP_V4 or IP_V6; 0 if the packet is too short or of another version.
  */
 static inline unsigned int ip_identify(const uint8_t *packet, size_t len)
 {

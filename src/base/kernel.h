@@ -17,10 +17,10 @@ struct kernel_version {
 /**
  * kernel_parse() - read a version
  * @version:	filled; a number that is not there is 0
- * @release:	as uname(2) says it; a first release, such as 6.9-rc1, has no
- *		third number
+ * @release:	the release that uname(2) gives; some have no third number, such
+ *		as 6.9-rc1
  *
- * Return: false if there are not even two numbers.
+ * Return: false if there are fewer than two numbers.
  */
 static inline bool kernel_parse(struct kernel_version *version,
 				const char *release)

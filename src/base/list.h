@@ -27,10 +27,8 @@ static inline void list_init(struct list *l)
 }
 
 /**
- * list_is_empty() - is there no element behind the head?
- * @head:	head, or an element: then "is it in no list?"
- *
- * Return: true if so.
+ * list_is_empty() - has a list no elements, or is an element in no list?
+ * @head:	the list's head, or the element
  */
 static inline bool list_is_empty(const struct list *head)
 {
@@ -52,7 +50,8 @@ static inline void list_push(struct list *head, struct list *item)
 
 /**
  * list_remove() - unlink an element
- * @item:	element; afterwards in no list. Harmless if it is in none.
+ * @item:	element, which is in no list afterwards; it may be in no list
+ *		before
  */
 static inline void list_remove(struct list *item)
 {
@@ -77,7 +76,7 @@ static inline struct list *list_pop(struct list *head)
 	return item;
 }
 
-/* Walks a list that does not change meanwhile. */
+/* Walk a list, which must not change meanwhile. */
 #define list_for_each(pos, head) \
 	for ((pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
 

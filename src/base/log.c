@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Lines of the log are made here, in memory of the calling thread, and handed to
+ * the log thread whole (base/log_thread.h).
+ */
 #include "base/log.h"
 
 #include <errno.h>
@@ -19,7 +23,7 @@
 
 #define WINDOW_NS (5 * NSEC_PER_SEC)
 
-/* A line being written; a byte is kept for its end. */
+/* A line that is being made. One byte stays free for its end. */
 struct line {
 	char text[LOG_LINE_CAP];
 	size_t len;
@@ -27,7 +31,7 @@ struct line {
 
 /* [a] relaxed: nothing else is read because of it. */
 static _Atomic int max_level = LOG_ERROR;
-/* Over the name and all limits: a few loads and stores. */
+/* Protects the name and all limits. It is held for a few loads and stores. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char if_name[IFNAMSIZ];
 
@@ -48,7 +52,7 @@ void log_init(enum log_level level, const char *name)
 {
 	atomic_store_explicit(&max_level, (int)level, memory_order_relaxed);
 	log_set_name(name);
-	/* Read the zone now: later there may be no way to its file. */
+	/* Read the time zone now: later its file may be out of reach. */
 	tzset();
 }
 
@@ -76,11 +80,7 @@ static void put(struct line *line, const char *fmt, ...)
 	va_end(args);
 }
 
-/**
- * put_head() - write what every line begins with
- * @line:	empty line
- * @kind:	its first word
- */
+/* Write the beginning of a line. @kind: its first word. */
 static void put_head(struct line *line, const char *kind)
 {
 	time_t seconds = time(NULL);
@@ -97,16 +97,10 @@ static void put_head(struct line *line, const char *kind)
 	put(line, "%s ", when);
 }
 
-/**
- * finish() - print a line
- * @line:	line
- * @fd:		where
- *
- * Errors are ignored: a log that takes no line cannot be told of it.
- */
+/* Print a line. A failure cannot be logged, so it is ignored. */
 static void finish(struct line *line, int fd)
 {
-	/* A line of what was meant as one, whatever a name or token holds. */
+	/* A name or token may hold control characters, such as a line's end. */
 	for (size_t i = 0; i < line->len; i++)
 		if ((unsigned char)line->text[i] < ' ' || line->text[i] == 0x7f)
 			line->text[i] = '?';

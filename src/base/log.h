@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log: one line an event, errors to stderr, the rest to stdout, with the
- * interface's name. What a stranger can cause is rate-limited. Never a key.
+ * The log: one line for each event, with the interface's name. Errors go to
+ * stderr, other lines to stdout. Lines that a stranger can cause are limited in
+ * rate. No line contains a key.
  *
- * A line is "ERROR: (wg0) 2026/11/22 16:00:00 text", which is how wireguard-go
- * writes it, so that what reads its log reads this one. Each is one write(2).
- * Nothing here changes errno.
+ * A line is "ERROR: (wg0) 2026/11/22 16:00:00 text". This is the format of
+ * wireguard-go, so a program that reads its log can read this one. Each line is
+ * one write(2). No function of this file changes errno.
  *
  * From log_start() to log_stop() the log thread (base/log_thread.h) writes the
- * lines, so a reader that does not read stops nobody. Before that the caller
- * writes its line itself, and gives up after 200 ms (base/direct.h).
+ * lines, so a reader that does not read stops no other thread. Before that, the
+ * caller writes its line itself, and gives up after 200 ms (base/direct.h).
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -20,7 +21,7 @@
 enum {
 	/* How many lines of one kind a window of 5 s may have. */
 	LOG_BURST = 10,
-	/* The longest line with its end; what is longer is cut. */
+	/* The longest line with its end; longer lines are cut. */
 	LOG_LINE_CAP = 1024,
 };
 
@@ -33,7 +34,7 @@ enum log_level {
 /**
  * struct log_limit - at most LOG_BURST lines of a kind in a window of 5 s
  * @window_ns:		when the window began
- * @n:			lines in it, so far
+ * @n:			lines in that window, so far
  * @n_suppressed:	lines not printed since the last one that was
  *
  * Static storage, all zero; any thread.
@@ -45,33 +46,33 @@ struct log_limit {
 };
 
 /**
- * log_init() - say what is printed, and for whom
- * @level:	lines above it are not printed
- * @name:	copied: the interface's name
+ * log_init() - set the level of the log and the interface's name
+ * @level:	lines above this level are not printed
+ * @name:	the interface's name, copied; log_set_name() changes it
  *
- * Call it before there are other threads; log_set_name() changes the name.
- * Until then errors are printed, without a name.
+ * Call it before there are other threads. Before this call errors are printed,
+ * without a name.
  */
 void log_init(enum log_level level, const char *name);
 
 /**
- * log_start() - have a thread write the lines from now on
- * @first:	what the thread does first, such as giving up rights; called
- *		with the thread's name, "log"; NULL: nothing
+ * log_start() - from now on a thread writes the lines
+ * @first:	function that the thread calls first, such as to give up rights;
+ *		its argument is the thread's name, "log"; or NULL
  *
- * Return: 0; -EBUSY: there is one; -errno.
+ * Return: 0; -EBUSY if there is such a thread; -errno.
  */
 int log_start(void (*first)(const char *name));
 
 /**
- * log_stop() - write the lines that wait, for at most 200 ms, then no more
+ * log_stop() - write the waiting lines, for at most 200 ms, and stop the thread
  *
- * The last thing before the process ends. Any thread; does nothing if there was
- * no log_start().
+ * Call it last before the process ends: later lines are dropped. Does nothing if
+ * there was no log_start(). Any thread.
  */
 void log_stop(void);
 
-/* log_set_name() - after a rename. Any thread. */
+/* log_set_name() - set the interface's name, after a rename. Any thread. */
 void log_set_name(const char *name);
 
 /* log_error() - something failed. Any thread. */
@@ -81,8 +82,8 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * log_limited() - an event that strangers can cause. Any thread. The first line
- * after some that were not printed says how many.
+ * log_limited() - an event that strangers can cause. Any thread. If lines were
+ * left out, the next line that is printed says how many.
  */
 void log_limited(struct log_limit *limit, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -95,11 +96,12 @@ void log_error_limited(struct log_limit *limit, const char *fmt, ...)
  * log_limit_take() - may one more line be printed?
  * @limit:		limit; one thread at a time
  * @now:		the present, in nanoseconds
- * @n_suppressed:	set with true: lines that were not, since the last one
+ * @n_suppressed:	set if the line may be printed: lines that were left out
+ *			since the last one
  *
- * What log_limited() asks.
+ * log_limited() decides by this function.
  *
- * Return: true if it may.
+ * Return: true if the line may be printed.
  */
 bool log_limit_take(struct log_limit *limit, uint64_t now,
 		    uint32_t *n_suppressed);

@@ -54,9 +54,11 @@ struct stream {
  *
  * @wake:	there is something to write, or the thread is to end
  * @settled:	@has_begun or @state has changed
- * @ring:	[m] records; wraps
- * @first:	[m] where the first one begins
- * @len:	[m] bytes of all
+ * @has_begun:	[m] the thread has called @initial
+ * @ring:	[m] records; a record may wrap around its end
+ * @first:	[m] offset of the oldest record
+ * @len:	[m] bytes of all records
+ * @initial:	[I] function that the thread calls first, or NULL
  * @is_full:	[m] lines are dropped until the ring is empty
  */
 static struct {
@@ -155,15 +157,8 @@ static void pop_job(struct job *job)
 	copy_out(job->text + 1, job->len);
 }
 
-/**
- * find_loss() - look for lost lines to report
- * @job:	its stream and count are set if there are some
- *
- * Under the mutex, with an empty ring. A stream that refuses lines is not tried
- * again before it gets another line.
- *
- * Return: true if there are some.
- */
+/* Find lost lines to report. Under the mutex, with an empty ring. A stream that
+ * refused a line is not tried again before it gets another one. */
 static bool find_loss(struct job *job)
 {
 	for (int i = 0; i < STREAMS; i++) {
@@ -178,7 +173,7 @@ static bool find_loss(struct job *job)
 	return false;
 }
 
-/* Under the mutex. Return: false if there is nothing to be written. */
+/* Find something to write. Under the mutex. Return: false if there is nothing. */
 static bool find_job(struct job *job)
 {
 	const struct stream *stream;
@@ -198,7 +193,7 @@ static bool find_job(struct job *job)
 
 /* ---------------------------------------------------------- the writing */
 
-/* Wait for a reader, also if another process has set O_NONBLOCK. */
+/* Wait for the reader of a stream on which somebody has set O_NONBLOCK. */
 static void wait_until_writable(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
@@ -209,20 +204,15 @@ static void wait_until_writable(int fd)
 	poll(NULL, 0, PAUSE_MS);
 }
 
-/**
- * write_line() - write a line, however long that takes
- * @fd:		the stream
- * @text:	a byte of room, then the line
- * @len:	length of the line
- *
- * Return: true if all of it was taken.
- */
+/* Write a line, however long that takes. @text: a free byte, then @len bytes of
+ * the line. Return: true if all bytes were written. */
 static bool write_line(int fd, char *text, size_t len)
 {
 	struct stream *stream = stream_of(fd);
 	const char *data = text + 1;
 
-	/* The last line was cut, for example by a full disk: end it first. */
+	/* The last line was written in part, for example because the disk was
+	 * full: end it first. */
 	if (stream->is_torn) {
 		*text = '\n';
 		data = text;
@@ -313,7 +303,7 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 	pthread_mutex_lock(&queue.mutex);
 	if (queue.state == RUNNING || queue.state == STOPPING)
 		err = -EBUSY;
-	if (!err) {
+	if (err == 0) {
 		init_settled();
 		queue.initial = first;
 		queue.teller = teller;
@@ -322,9 +312,9 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 		memset(queue.streams, 0, sizeof(queue.streams));
 		err = spawn_thread(&queue.thread, log_main, NULL);
 	}
-	while (!err && !queue.has_begun)
+	while (err == 0 && !queue.has_begun)
 		pthread_cond_wait(&queue.settled, &queue.mutex);
-	if (!err)
+	if (err == 0)
 		queue.state = RUNNING;
 	pthread_mutex_unlock(&queue.mutex);
 	return err;

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log thread: it alone writes lines to the log while the process runs, so
- * it alone waits for a reader that does not read. The other threads put their
- * lines into a ring of fixed size and go on. A line that finds the ring full is
- * dropped and counted, and so is each one after it until all that is in the
- * ring was written; then one line says how many were lost. Lines that write(2)
- * refuses (a full disk, a reader that has gone) are counted alike, and told
- * before the next line that is taken.
+ * The log thread is the only thread that writes lines to the log while the
+ * process runs. So only this thread waits for a reader that does not read. The
+ * other threads put their lines into a ring of fixed size and go on. If the ring
+ * is full, lines are dropped and counted until the ring is empty; then one line
+ * says how many were lost. Lines that write(2) refuses (a full disk, a reader
+ * that has gone) are counted, too, and reported before the next line that is
+ * written.
  *
  * Simpler ways do not work. A pipe that poll(2) calls writable blocks if
  * another process fills it first; RWF_NOWAIT is refused for pipes; the file
@@ -14,8 +14,8 @@
  * somebody else's pipe; and O_NONBLOCK would be set for the process that
  * started this one, too.
  *
- * Both streams share the thread: while stdout's reader stalls, lines for stderr
- * wait in the ring, too.
+ * Both streams share the thread. While the reader of stdout does not read, lines
+ * for stderr wait in the ring, too.
  */
 #ifndef BASE_LOG_THREAD_H
 #define BASE_LOG_THREAD_H
@@ -47,14 +47,14 @@ typedef size_t (*log_thread_teller)(char *buf, int fd, uint64_t n);
 
 /**
  * log_thread_start() - make the log thread
- * @first:	what the thread does first, such as giving up rights; called
- *		with the thread's name, "log"; NULL: nothing
- * @teller:	see above
+ * @first:	function that the thread calls first, such as to give up rights;
+ *		its argument is the thread's name, "log"; or NULL
+ * @teller:	makes the line that reports lost lines
  *
  * Call it before the filter of system calls is installed, which forbids new
  * threads. When this returns, @first has been done.
  *
- * Return: 0; -EBUSY: there is one, or one that did not end; -errno.
+ * Return: 0; -EBUSY if there is a log thread, or one that did not end; -errno.
  */
 int log_thread_start(void (*first)(const char *name), log_thread_teller teller);
 
@@ -66,13 +66,13 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller);
  *
  * Never waits for a reader. Any thread.
  *
- * Return: false if there was never a log thread: it is for the caller to write
- * the line. Else true, also if it was dropped.
+ * Return: false if there was never a log thread: then the caller writes the
+ * line. Else true, also if the line was dropped.
  */
 bool log_thread_put(int fd, const char *line, size_t len);
 
 /**
- * log_thread_stop() - write what is left, for LOG_LINGER_MS at most
+ * log_thread_stop() - write the waiting lines, for at most LOG_LINGER_MS
  *
  * Does nothing without a log thread. If the thread still waits for its reader
  * after that time, it is left behind, and ends with the process. Later lines

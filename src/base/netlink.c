@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Netlink messages. Reading never trusts a length: a length that reaches beyond
- * what was received ends the walk. All comparisons are written so that they
- * cannot overflow.
+ * Netlink messages. Reading trusts no length: if a length reaches beyond the bytes
+ * that were received, there is no next message or attribute. All comparisons are
+ * written so that they cannot overflow.
  */
 #include "base/netlink.h"
 
@@ -34,7 +34,7 @@ static size_t padded(size_t len)
 	return (len + NLMSG_ALIGNTO - 1) & ~(size_t)(NLMSG_ALIGNTO - 1);
 }
 
-/* Make room for @len bytes at the end, all zero. Return: it; NULL if it does
+/* Add @len bytes, all zero, to the message. Return: the bytes; NULL if they do
  * not fit. */
 static uint8_t *extend(struct netlink_builder *b, size_t len)
 {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Netlink messages: written into a buffer of the caller's, and read with every
- * length checked. RFC 3549 has the format, netlink(7) the socket.
+ * Netlink messages: writing them into a buffer of the caller, and reading them
+ * with every length checked. RFC 3549 describes the format, netlink(7) the
+ * socket.
  *
  * A message is a header (struct nlmsghdr), a body of fixed size that its type
  * decides, and attributes (struct nlattr). Each of them begins at a multiple of
- * 4 bytes; lengths do not count the padding behind.
+ * 4 bytes; the padding behind them does not count in the length.
  *
- * Nothing here keeps state between calls: any thread, each with its own buffers.
+ * All functions: any thread, each with its own buffers.
  */
 #ifndef BASE_NETLINK_H
 #define BASE_NETLINK_H
@@ -33,7 +34,7 @@ int netlink_open(int protocol, int flags, uint32_t groups);
  * struct netlink_builder - a message that is being written
  * @header:	the message; its length grows with what is put into it
  * @cap:	bytes at @header
- * @is_full:	something did not fit and was left out
+ * @is_full:	a body or attribute did not fit, and was left out
  */
 struct netlink_builder {
 	struct nlmsghdr *header;
@@ -44,7 +45,7 @@ struct netlink_builder {
 /**
  * netlink_begin() - begin a message
  * @b:		set up
- * @buf:	where it goes, aligned to 4 bytes; not used by anybody else
+ * @buf:	memory for it, aligned to 4 bytes; borrowed as long as @b is used
  * @cap:	bytes at @buf, at least those of a header
  * @type:	nlmsg_type
  * @flags:	nlmsg_flags
@@ -68,11 +69,12 @@ void *netlink_put_body(struct netlink_builder *b, size_t len);
  * @data:	its payload
  * @len:	bytes of @data
  *
- * What does not fit is left out, and @b.is_full is set.
+ * An attribute that does not fit is left out, and @b->is_full is set.
  */
 void netlink_put(struct netlink_builder *b, uint16_t type, const void *data,
 		 size_t len);
 
+/* netlink_put_u16(), netlink_put_u32() - a number, in the caller's byte order */
 void netlink_put_u16(struct netlink_builder *b, uint16_t type, uint16_t value);
 void netlink_put_u32(struct netlink_builder *b, uint16_t type, uint32_t value);
 
@@ -85,10 +87,11 @@ void netlink_put_string(struct netlink_builder *b, uint16_t type,
  * @b:		message
  * @type:	nla_type; NLA_F_NESTED is added
  *
- * Return: what netlink_nest_end() takes.
+ * Return: the offset of the attribute, for netlink_nest_end().
  */
 size_t netlink_nest_begin(struct netlink_builder *b, uint16_t type);
 
+/* netlink_nest_end() - end the attribute at offset @nest: set its length */
 void netlink_nest_end(struct netlink_builder *b, size_t nest);
 
 /* ----------------------------------------------------------- reading */
@@ -109,20 +112,19 @@ void netlink_messages_init(struct netlink_messages *m, const void *buf,
 
 /**
  * netlink_messages_next() - take a message
- * @m:		where to go on
+ * @m:		the rest of the datagram; moves on
  *
- * The padding behind a message must be there, as the kernel sends it: so the
- * attributes of the message lie within the datagram, padding included.
+ * The padding behind a message must be there: the kernel always sends it. So the
+ * message and its attributes, with padding, lie within the datagram.
  *
- * Return: a message that lies within the datagram; NULL at the end, or where
- * the rest is no message.
+ * Return: the message; NULL at the end, or if the rest is no message.
  */
 const struct nlmsghdr *netlink_messages_next(struct netlink_messages *m);
 
 /**
  * netlink_get_body() - the body of a message
  * @message:	from netlink_messages_next()
- * @len:	bytes that its type has
+ * @len:	length of a body of this type
  *
  * Return: the body; NULL if the message is shorter.
  */
@@ -153,14 +155,14 @@ void netlink_attrs_init_nested(struct netlink_attrs *a,
 
 /**
  * netlink_attrs_next() - take an attribute
- * @a:		where to go on
+ * @a:		the rest of the list; moves on
  *
- * Return: an attribute that lies within the list; NULL at the end, or where the
- * rest is no attribute.
+ * Return: an attribute that lies within the list; NULL at the end, or if the rest
+ * is no attribute.
  */
 const struct nlattr *netlink_attrs_next(struct netlink_attrs *a);
 
-/* netlink_attr_type() - without the bits that tell of nesting or byte order */
+/* netlink_attr_type() - the type, without the flags for nesting and byte order */
 static inline uint16_t netlink_attr_type(const struct nlattr *attr)
 {
 	return attr->nla_type & (uint16_t)NLA_TYPE_MASK;

@@ -20,7 +20,7 @@ static inline uint64_t now_read(clockid_t clock)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* now_boottime() - the protocol's clock: goes on while the machine sleeps */
+/* now_boottime() - the protocol's clock, which goes on while the machine sleeps */
 static inline uint64_t now_boottime(void)
 {
 	return now_read(CLOCK_BOOTTIME);
@@ -33,8 +33,8 @@ static inline uint64_t now_realtime(void)
 }
 
 /*
- * now_monotonic() - a clock for other purposes than the protocol's, such as the
- * log's limits: stands still while the machine sleeps
+ * now_monotonic() - the clock for all other purposes, such as the log's limits;
+ * it stands still while the machine sleeps
  */
 static inline uint64_t now_monotonic(void)
 {

@@ -11,22 +11,23 @@
 #include "base/spawn.h"
 
 /*
- * What waits to be freed, in the order in which it came. A thread of its own,
- * made when the first comes, takes all that there is, waits for the readers
- * once, and frees it.
+ * The elements that wait to be freed, in the order in which they came. A thread
+ * takes all of them, waits for the readers once, and frees them. The thread is
+ * made by rcu_start(), or when the first element comes.
  *
- * @mutex:	over all of this
- * @wake:	there is something
- * @progress:	@n_released has grown
- * @first:	[m] what came first, or NULL
- * @last:	[m] what came last, if there is a first
- * @n_given:	[m] how much ever came
- * @n_released:	[m] how much of that was freed
- * @has_thread:	[m]
- * @has_begun:	[m] it has done @initial
- * @is_stopped:	[m] it is to end
- * @thread:	[m] if there is one
- * @initial:	[I] while it is made: what it does before all else, or NULL
+ * @mutex:	protects all members
+ * @wake:	there is an element, or the thread is to end
+ * @progress:	@n_released has grown, or @has_begun was set
+ * @first:	[m] the oldest element, or NULL
+ * @last:	[m] the newest element; valid if @first is not NULL
+ * @n_given:	[m] number of elements that ever came
+ * @n_released:	[m] number of elements freed
+ * @has_thread:	[m] the thread exists
+ * @has_begun:	[m] the thread has called @initial
+ * @is_stopped:	[m] the thread is to end
+ * @thread:	[m] the thread, if there is one
+ * @initial:	[I] set before the thread is made: function that the thread calls
+ *		first, or NULL
  */
 static struct {
 	pthread_mutex_t mutex;
@@ -47,7 +48,7 @@ static struct {
 	.progress = PTHREAD_COND_INITIALIZER,
 };
 
-/* The links are liburcu's, which we do not hand them to. */
+/* struct rcu_head is liburcu's, but its links are ours: liburcu never gets it. */
 static struct rcu_head *next_of(const struct rcu_head *head)
 {
 	return (struct rcu_head *)head->next.next;
@@ -58,12 +59,7 @@ static void set_next(struct rcu_head *head, struct rcu_head *next)
 	head->next.next = next ? &next->next : NULL;
 }
 
-/**
- * release_all() - wait for the readers, then free
- * @head:	list of what no new reader can find
- *
- * Return: how much it was.
- */
+/* Wait for the readers, then free a list of elements. Return: their number. */
 static uint64_t release_all(struct rcu_head *head)
 {
 	uint64_t n = 0;
@@ -112,7 +108,7 @@ static void *reclaim(void *arg)
 	return arg;
 }
 
-/* Under the mutex: see to it that there is a thread. Return: 0; -errno. */
+/* Make the thread, if there is none. Under the mutex. Return: 0; -errno. */
 static int make_thread(void)
 {
 	int err;
@@ -120,7 +116,7 @@ static int make_thread(void)
 	if (pending.has_thread)
 		return 0;
 	err = spawn_thread(&pending.thread, reclaim, NULL);
-	pending.has_thread = !err;
+	pending.has_thread = err == 0;
 	return err;
 }
 
@@ -131,7 +127,7 @@ int rcu_start(void (*first)(const char *name))
 	pthread_mutex_lock(&pending.mutex);
 	pending.initial = first;
 	err = make_thread();
-	while (!err && !pending.has_begun)
+	while (err == 0 && !pending.has_begun)
 		pthread_cond_wait(&pending.progress, &pending.mutex);
 	pthread_mutex_unlock(&pending.mutex);
 	return err;
@@ -160,8 +156,9 @@ void rcu_free_later(struct rcu_head *head,
 	head->func = release;
 	set_next(head, NULL);
 	pthread_mutex_lock(&pending.mutex);
-	if (make_thread()) {
-		/* Slower, and as good. The next one tries again. */
+	if (make_thread() < 0) {
+		/* This thread waits and frees: slower, but as safe. The next
+		 * call tries again to make the thread. */
 		pthread_mutex_unlock(&pending.mutex);
 		release_all(head);
 		return;
@@ -179,7 +176,8 @@ void rcu_free_later(struct rcu_head *head,
 void rcu_drain(void)
 {
 	pthread_mutex_lock(&pending.mutex);
-	/* What is released may hand over more, which counts before it does. */
+	/* A release function may hand over another element. That one is counted
+	 * in @n_given before the first one is counted in @n_released. */
 	while (pending.n_released < pending.n_given)
 		pthread_cond_wait(&pending.progress, &pending.mutex);
 	pthread_mutex_unlock(&pending.mutex);

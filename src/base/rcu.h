@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Read-copy-update: readers of a shared structure take no lock and write to no
- * shared memory; a writer unlinks what it wants to free and frees it once every
- * reader that could have seen it is gone.
+ * Read-copy-update (RCU): readers of a shared structure take no lock, and write
+ * to no shared memory. A writer unlinks an element, and frees it when no reader
+ * that could have seen the element is left.
  *
- * The rules. A reader encloses its look-up in rcu_enter() and rcu_leave(), uses
- * nothing it found after rcu_leave() unless it took a reference, and neither
- * sleeps nor makes a system call in between. Pointers that readers follow are
- * read with rcu_load() and written with rcu_store(). Writers exclude one
- * another by means of their own. rcu_free_later(), rcu_wait() and rcu_drain()
- * may not be called between rcu_enter() and rcu_leave().
+ * The rules:
  *
- * There are two of this: liburcu's "memb" flavour, and, for builds with the
- * thread sanitizer, a read-write lock. The sanitizer cannot see what liburcu's
- * inline assembly orders and would report every free as a race; with the lock
- * it sees the same rules kept or broken. The lock's twin frees at once, so it
- * also finds code that touches an element after handing it to rcu_free_later().
+ *  - A reader calls rcu_enter() before its look-up and rcu_leave() after it.
+ *    Between the two it neither sleeps nor makes a system call. After rcu_leave()
+ *    it uses an element only if it took a reference to the element.
+ *  - Pointers that readers follow are read with rcu_load() and written with
+ *    rcu_store().
+ *  - Two writers must not write at once; RCU does not prevent that.
+ *  - rcu_free_later(), rcu_wait() and rcu_drain() are not called between
+ *    rcu_enter() and rcu_leave().
+ *
+ * There are two twins of each function. One uses liburcu's "memb" flavour. The
+ * other one, for builds with the thread sanitizer, uses a read-write lock. The
+ * sanitizer does not understand liburcu's inline assembly, and would report every
+ * free as a race. It does understand the lock, and so finds code that breaks the
+ * rules. The twin with the lock frees at once, and so also finds code that uses
+ * an element after rcu_free_later().
  */
 #ifndef BASE_RCU_H
 #define BASE_RCU_H
@@ -29,8 +34,8 @@
 #endif
 
 /*
- * Pointers that readers follow. Release and acquire pair, so a reader that sees
- * the pointer sees what was written before it was stored.
+ * rcu_load(), rcu_store() - read and write a pointer that readers follow. A reader
+ * that sees the pointer also sees all that was written before it was stored.
  */
 #define rcu_load(p)	__atomic_load_n(&(p), __ATOMIC_ACQUIRE)
 #define rcu_store(p, v) __atomic_store_n(&(p), (v), __ATOMIC_RELEASE)
@@ -39,59 +44,42 @@
 
 #include <pthread.h>
 
-/* Embedded in what is freed later. */
+/* Embedded in an element that is freed later. */
 struct rcu_head {
 	void *unused[2];
 };
 
-/* One for the program, though every file that includes this defines it. */
+/* Every file that includes this one defines the lock; "weak" makes the
+ * definitions one. */
 extern pthread_rwlock_t rcu_lock;
 __attribute__((weak)) pthread_rwlock_t rcu_lock = PTHREAD_RWLOCK_INITIALIZER;
 
-/**
- * rcu_register() - nothing to do for a lock
- */
+/* The twin with the lock. The contracts stand at the other twin, below. */
+
 static inline void rcu_register(void)
 {
 }
 
-/**
- * rcu_unregister() - nothing to do for a lock
- */
 static inline void rcu_unregister(void)
 {
 }
 
-/**
- * rcu_enter() - see the other twin
- */
 static inline void rcu_enter(void)
 {
 	pthread_rwlock_rdlock(&rcu_lock);
 }
 
-/**
- * rcu_leave() - see the other twin
- */
 static inline void rcu_leave(void)
 {
 	pthread_rwlock_unlock(&rcu_lock);
 }
 
-/**
- * rcu_wait() - see the other twin
- */
 static inline void rcu_wait(void)
 {
 	pthread_rwlock_wrlock(&rcu_lock);
 	pthread_rwlock_unlock(&rcu_lock);
 }
 
-/**
- * rcu_free_later() - see the other twin; at once
- * @head:	embedded in it
- * @release:	called once no reader can have it
- */
 static inline void rcu_free_later(struct rcu_head *head,
 				  void (*release)(struct rcu_head *head))
 {
@@ -99,28 +87,16 @@ static inline void rcu_free_later(struct rcu_head *head,
 	release(head);
 }
 
-/**
- * rcu_drain() - nothing is ever left to do
- */
 static inline void rcu_drain(void)
 {
 }
 
-/**
- * rcu_start() - a lock needs no thread
- * @first:	unused
- *
- * Return: 0.
- */
 static inline int rcu_start(void (*first)(const char *name))
 {
 	(void)first;
 	return 0;
 }
 
-/**
- * rcu_stop() - see the other twin
- */
 static inline void rcu_stop(void)
 {
 }
@@ -130,9 +106,9 @@ static inline void rcu_stop(void)
 #include <urcu/urcu-memb.h>
 
 /**
- * rcu_register() - this thread will be a reader, or call rcu_free_later()
+ * rcu_register() - this thread will read, or call rcu_free_later()
  *
- * Once in each thread, before anything else of this file.
+ * Once in each such thread, before any other function of this file.
  */
 static inline void rcu_register(void)
 {
@@ -172,42 +148,43 @@ static inline void rcu_wait(void)
 }
 
 /**
- * rcu_free_later() - free something that readers may still look at
- * @head:	embedded in what was unlinked just now
- * @release:	called once no reader can have it; by another thread, or by
- *		this one, before this returns. It may take short locks only that
- *		no caller of rcu_free_later() holds.
+ * rcu_free_later() - free an element when no reader can see it any more
+ * @head:	embedded in the element, which was unlinked before
+ * @release:	frees the element. It is called by another thread, or by this one
+ *		before rcu_free_later() returns. It may take only short locks,
+ *		and none that a caller of rcu_free_later() holds.
  *
- * It cannot fail: liburcu's call_rcu() would end the program when it finds no
- * memory, or may not make a thread.
+ * It cannot fail. (liburcu's call_rcu() ends the program if there is no memory,
+ * or if it may not make a thread.) Registered threads.
  */
 void rcu_free_later(struct rcu_head *head,
 		    void (*release)(struct rcu_head *head));
 
 /**
- * rcu_drain() - sleep until all that was handed over is released
+ * rcu_drain() - sleep until all elements of rcu_free_later() are freed
  *
- * That includes what releasing hands over. For a caller beside whom no other
- * thread hands over anything.
+ * That includes elements that a @release function hands over. No other thread may
+ * call rcu_free_later() meanwhile.
  */
 void rcu_drain(void);
 
 /**
- * rcu_start() - have the thread that frees made now
- * @first:	what it does first, with its name, "rcu"; NULL: nothing
+ * rcu_start() - make the thread that frees elements
+ * @first:	function that the thread calls first; its argument is the
+ *		thread's name, "rcu"; or NULL
  *
  * Without this call the first rcu_free_later() makes the thread. When this
- * returns, the thread exists and has done @first.
+ * returns, the thread exists and has called @first.
  *
  * Return: 0; -errno.
  */
 int rcu_start(void (*first)(const char *name));
 
 /**
- * rcu_stop() - release what was handed over, and end that thread
+ * rcu_stop() - free all elements of rcu_free_later(), and end the thread
  *
- * By one thread, when no other hands anything over. Where there is none, nothing
- * is done.
+ * No other thread may call a function of this file meanwhile. Without the thread
+ * this does nothing.
  */
 void rcu_stop(void);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A ring of fixed size: first in, first out, in an array of the caller's. The
- * ring says which place of the array is next; what the places hold is the
- * caller's business, and so is the lock.
+ * ring says which place of the array is next. The caller owns the array, and the
+ * lock if there must be one.
  */
 #ifndef BASE_RING_H
 #define BASE_RING_H
@@ -35,7 +35,7 @@ static inline bool ring_is_full(const struct ring *ring)
 	return ring->n == ring->cap;
 }
 
-/* ring_push() - use one more place; not if full. Return: which it is. */
+/* ring_push() - use one more place. The ring must not be full. Return: the place. */
 static inline uint32_t ring_push(struct ring *ring)
 {
 	INVARIANT(ring->n < ring->cap);
@@ -43,8 +43,8 @@ static inline uint32_t ring_push(struct ring *ring)
 }
 
 /*
- * ring_pop() - the place that was filled first is free now; not if there is
- * none. Return: which it is. It may be read until the next ring_push().
+ * ring_pop() - free the place that was filled first. The ring must not be empty.
+ * Return: the place, which may be read until the next ring_push().
  */
 static inline uint32_t ring_pop(struct ring *ring)
 {
@@ -56,7 +56,7 @@ static inline uint32_t ring_pop(struct ring *ring)
 	return place;
 }
 
-/* ring_last() - the place that was filled last; not if there is none */
+/* ring_last() - the place that was filled last. The ring must not be empty. */
 static inline uint32_t ring_last(const struct ring *ring)
 {
 	INVARIANT(ring->n > 0);

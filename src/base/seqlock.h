@@ -40,7 +40,7 @@ struct seqlock {
 	_Atomic uint32_t seq;
 };
 
-/* seqlock_init() - memory that is all zero is initialised, too */
+/* seqlock_init() - set up a lock; a lock of zero bytes needs no set-up */
 static inline void seqlock_init(struct seqlock *lock)
 {
 	atomic_init(&lock->seq, 0);
@@ -93,8 +93,7 @@ static inline void seqlock_store(_Atomic uint64_t *words, const uint64_t *from,
  * @to:		filled
  * @n:		how many words
  *
- * To be called by the writer, or between seqlock_begin() and
- * seqlock_is_whole().
+ * Called by the writer, or between seqlock_begin() and seqlock_is_whole().
  */
 static inline void seqlock_load(const _Atomic uint64_t *words, uint64_t *to,
 				size_t n)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Making threads that get no signals: signals are for the main thread. */
 #ifndef BASE_SPAWN_H
 #define BASE_SPAWN_H
 
@@ -8,7 +9,7 @@
 /**
  * spawn_thread() - make a thread that gets no signals
  * @thread:	set on success
- * @main:	what it runs
+ * @main:	function that the thread runs
  * @arg:	for @main
  *
  * Any thread.
@@ -21,7 +22,7 @@ static inline int spawn_thread(pthread_t *thread, void *(*main)(void *arg),
 	sigset_t all, old;
 	int err;
 
-	/* A new thread has the mask of its maker. */
+	/* A new thread inherits the signal mask of its maker. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	err = pthread_create(thread, NULL, main, arg);

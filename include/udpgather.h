@@ -3,7 +3,7 @@
  * DOC: libudpgather - batches of UDP datagrams by scatter-gather
  *
  * A batch of datagrams goes to the kernel as vectors, through sendmmsg(2),
- * with UDP_SEGMENT telling it where to cut: no payload is copied on the way.
+ * and UDP_SEGMENT tells the kernel where to cut: the library copies no payload.
  * Datagrams come back merged through recvmmsg(2) with UDP_GRO, and are handed
  * out as views into the memory that the kernel wrote.
  *
@@ -13,15 +13,15 @@
  * with the local address that answers it (its *source*).
  *
  * Errors: 0, or a count, is success; a negative number is -errno. The page
- * libudpgather(3) says what becomes of each error of the kernel.
+ * libudpgather(3) says what follows from each error of the kernel.
  *
  * Threads: any number of threads may use a socket at once; a batch and a
  * receiver belong to one thread at a time. "Any thread" below means that the
  * call may run beside every other call on the same objects. The "owner" of a
  * batch or a receiver is the one thread that uses it at that time.
  *
- * Lengths are in bytes. Nothing here sleeps unless it was given a timeout, but
- * for ug_set_merging(), for some tens of milliseconds.
+ * Lengths are in bytes. Functions without a timeout do not sleep, except for
+ * ug_set_merging(), which may sleep for some tens of milliseconds.
  */
 #ifndef UDPGATHER_H
 #define UDPGATHER_H
@@ -77,9 +77,9 @@ enum {
 /**
  * struct ug_source - the local address to send from: raw packet info
  * @addr:	the address in network order; IPv4 in the first four bytes
- * @ifindex:	the interface that a datagram came in by, 0 for unknown. It is
- *		sent along for link-local IPv6 only, where an address means
- *		nothing without it; elsewhere the route chooses the interface.
+ * @ifindex:	the interface that a datagram came in by, 0 for unknown. It
+ *		decides the interface to send by only if @addr is link-local
+ *		IPv6; else the route decides.
  * @state:	UG_SOURCE_NONE; UG_SOURCE_PINNED; above, the generation in which
  *		it was learned: a source of another generation than the
  *		socket's is not used.
@@ -162,7 +162,7 @@ int ug_endpoint_compare(const struct ug_endpoint *a,
 /**
  * ug_endpoint_hash() - hash what ug_endpoint_compare() compares
  * @ep:		an endpoint
- * @seed:	a secret random number where strangers choose the addresses
+ * @seed:	a secret random number, if strangers choose the addresses
  *
  * Fast, and not a cryptographic function. Any thread.
  *
@@ -178,7 +178,7 @@ uint64_t ug_endpoint_hash(const struct ug_endpoint *ep, uint64_t seed);
  *
  * Any thread.
  *
- * Return: 0; -EAFNOSUPPORT where the families differ.
+ * Return: 0; -EAFNOSUPPORT if the families differ.
  */
 int ug_endpoint_set_source(struct ug_endpoint *ep,
 			   const struct ug_endpoint *from);
@@ -200,12 +200,12 @@ enum ug_pmtu {
 };
 
 enum ug_families {
-	UG_BOTH = 0, /* each is optional where the kernel lacks it */
+	UG_BOTH = 0, /* a family that the kernel lacks is left out */
 	UG_IPV4_ONLY,
 	UG_IPV6_ONLY,
 };
 
-/* Things worth one line in a log; see struct ug_options. */
+/* Events worth a line in a log; see struct ug_options. */
 enum ug_notice {
 	/* Datagrams to this address go alone from now on. */
 	UG_NOTICE_ENDPOINT_UNSEGMENTED = 1,
@@ -263,7 +263,7 @@ struct ug_options {
 };
 
 /**
- * struct ug_family_report - what became of one family
+ * struct ug_family_report - the result of opening one family
  * @err:	0 if it is open; -errno; -ENOENT if it was not asked for;
  *		-ECANCELED if it was given up because of the other family
  * @step:	the system call or option that gave @err, a string constant;
@@ -401,7 +401,7 @@ uint16_t ug_port(const struct ug_socket *sock);
 int ug_set_mark(struct ug_socket *sock, uint32_t mark);
 
 /**
- * ug_network_changed() - forget all that routes, addresses and links decide
+ * ug_network_changed() - forget what depends on routes, addresses and links
  * @sock:	the socket
  *
  * Sources taken from views are not used any more (they are of an older
@@ -419,10 +419,10 @@ int ug_set_mark(struct ug_socket *sock, uint32_t mark);
 void ug_network_changed(struct ug_socket *sock);
 
 /**
- * ug_paths_changed() - forget what failed trains have taught of endpoints
+ * ug_paths_changed() - forget what refused trains have taught about endpoints
  * @sock:	the socket
  *
- * Endpoints whose trains were capped or split are sent whole ones again.
+ * Endpoints whose trains were limited or forbidden get whole trains again.
  * Sources stay. Any thread.
  */
 void ug_paths_changed(struct ug_socket *sock);
@@ -430,7 +430,7 @@ void ug_paths_changed(struct ug_socket *sock);
 /* ----------------------------------- Segmentation and merging at run time */
 
 enum {
-	/* As far as this kernel, socket and endpoint are known to do it. */
+	/* As many as kernel, socket and path to the endpoint allow. */
 	UG_SEGMENTS_AUTO = 0,
 	/* Every datagram is a message of its own. */
 	UG_SEGMENTS_OFF = 1,
@@ -438,7 +438,7 @@ enum {
 
 /* Why trains have the length they have; see ug_get_segments(). */
 enum ug_reason {
-	UG_REASON_NONE = 0,    /* nothing is in the way */
+	UG_REASON_NONE = 0,    /* nothing limits trains */
 	UG_REASON_ASKED,       /* ug_set_segments() said so */
 	UG_REASON_UNSUPPORTED, /* the kernel has no UDP_SEGMENT */
 	UG_REASON_BAD_KERNEL,  /* Linux 7.0 to 7.1.4: trains that end in a
@@ -449,11 +449,11 @@ enum ug_reason {
  * ug_set_segments() - choose how many datagrams a train may have
  * @sock:	the socket
  * @max:	UG_SEGMENTS_AUTO, UG_SEGMENTS_OFF, or 2 to UG_MAX_SEGMENTS. A
- *		number is an explicit wish: it holds for all trains, also on
- *		kernels that corrupt some of them.
+ *		number holds for all trains, also on kernels that corrupt some
+ *		of them.
  *
- * Every call forgets that segmentation failed on this socket, and so has it
- * tried again. Any thread.
+ * Every call also forgets which trains were refused, as ug_paths_changed() does.
+ * Any thread.
  *
  * Return: 0; -EINVAL for another number.
  */
@@ -488,9 +488,9 @@ const char *ug_reason_text(enum ug_reason reason);
  * in which ug_receive() finds nothing; see ug_set_segments(3). Switching on is
  * at once, unless another thread is switching. Any thread.
  *
- * Return: 0, also if it is off later only; -EOPNOTSUPP if @on and no open
- * family can do it, or if not @on and the kernel has no membarrier(2); another
- * -errno of setsockopt(2), and then IPv4 may have changed already.
+ * Return: 0, also if merging goes off only later; -EOPNOTSUPP if @on and no open
+ * family can merge, or if not @on and the kernel has no membarrier(2); another
+ * -errno of setsockopt(2), after which IPv4 may have changed.
  */
 int ug_set_merging(struct ug_socket *sock, bool on);
 
@@ -505,9 +505,9 @@ enum {
 /**
  * struct ug_datagram - one datagram to send
  * @iov:	its bytes, in order; borrowed for the call
- * @n_iov:	vectors at @iov, at most UG_MAX_VECTORS; 0 for no bytes
- * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 sends none along
- * @to:		where to, or NULL for the endpoint that ug_send() was given;
+ * @n_iov:	vectors at @iov, at most UG_MAX_VECTORS; 0 for an empty datagram
+ * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 leaves the socket's own
+ * @to:		the endpoint, or NULL for the one that ug_send() is given;
  *		borrowed for the call
  */
 struct ug_datagram {
@@ -518,7 +518,7 @@ struct ug_datagram {
 };
 
 /**
- * ug_batch_new() - what a thread needs to send
+ * ug_batch_new() - make the memory that a thread needs to send
  * @out:	set on success; ug_batch_free() it
  * @cap:	how many datagrams are looked at together, 1 to UG_MAX_BATCH;
  *		128 is a good number. ug_send() takes any number, in windows
@@ -531,7 +531,7 @@ struct ug_datagram {
 int ug_batch_new(struct ug_batch **out, unsigned int cap);
 
 /**
- * ug_batch_set_urgent() - have a batch's datagrams overtake waiting ones
+ * ug_batch_set_urgent() - let a batch's datagrams overtake waiting ones
  * @batch:	the batch
  * @on:		true for urgent ones, false as at first
  *
@@ -589,13 +589,13 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 const struct ug_endpoint *ug_refused_source(const struct ug_batch *batch);
 
 /**
- * ug_set_train_lengths() - be told which datagrams leave in trains
+ * ug_set_train_lengths() - have ug_send() write the length of each train
  * @batch:	the batch
- * @lens:	@n numbers, borrowed until the next call; NULL ends it
- * @n:		a later ug_send() with more datagrams tells nothing
+ * @lens:	@n numbers, borrowed until the next call of this; NULL ends it
+ * @n:		an ug_send() with more datagrams than this writes no lengths
  *
- * Each ug_send() then sets, for each of its datagrams, with how many it left in
- * one message: 1 alone, 0 if it was not sent. The batch's owner.
+ * For each of its datagrams ug_send() then sets how many datagrams its message
+ * had: 1 if it left alone, 0 if it was not sent. The batch's owner.
  */
 void ug_set_train_lengths(struct ug_batch *batch, uint8_t *lens, size_t n);
 
@@ -655,8 +655,8 @@ void ug_receiver_free(struct ug_receiver *rcv);
  * ug_receive() - take datagrams from a socket
  * @rcv:	the receiver
  * @sock:	the socket
- * @family:	AF_INET or AF_INET6; AF_UNSPEC for whichever has something,
- *		taking turns
+ * @family:	AF_INET or AF_INET6; AF_UNSPEC takes turns, and takes from the
+ *		first family that has a datagram
  * @views:	set to what was received
  * @n:		views at @views, at least 1
  * @timeout_ms:	how long to wait for a datagram, in milliseconds; 0 never
@@ -664,12 +664,12 @@ void ug_receiver_free(struct ug_receiver *rcv);
  *
  * One system call may bring more datagrams than @n: the rest comes with the
  * next calls, before anything new. Truncated messages, and errors that an
- * earlier datagram left on the socket, are counted and passed over. With a
- * timeout, the error queue (IP_RECVERR) is emptied when it is in the way of
- * waiting. The receiver's owner.
+ * earlier datagram left on the socket, are counted and passed over. If the error
+ * queue (IP_RECVERR) keeps a call with a timeout from waiting, it is emptied.
+ * The receiver's owner.
  *
- * Return: how many views were set; 0 if there was nothing, a signal came while
- * waiting, or merging is just being switched off; -EINVAL if @n is 0;
+ * Return: how many views were set; 0 if there was no datagram, if a signal came
+ * while waiting, or while merging is being switched off; -EINVAL if @n is 0;
  * -EAFNOSUPPORT if that family is not open; -EBADF, -ENOTSOCK, -ENOMEM or
  * another -errno of recvmmsg(2) that no datagram is to blame for.
  */
@@ -680,7 +680,7 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
  * ug_receiver_pending() - datagrams that came and were not handed out yet
  * @rcv:	the receiver
  *
- * poll(2) does not know of them. The receiver's owner.
+ * poll(2) does not report them. The receiver's owner.
  *
  * Return: true if the next ug_receive() looks at them, and not first at the
  * socket.
@@ -691,8 +691,8 @@ bool ug_receiver_pending(const struct ug_receiver *rcv);
  * ug_receiver_release() - give the memory of the slots back to the kernel
  * @rcv:	the receiver; datagrams not handed out yet are kept
  *
- * For a receiver that had nothing to do for a while, so that a burst does not
- * stay in memory. The receiver's owner.
+ * Call it when a receiver has had nothing to do for a while: else the memory of
+ * the last burst stays in use. The receiver's owner.
  *
  * Return: true if the memory was given back; false if datagrams are pending,
  * or if the kernel refuses (memory that is locked: mlock(2)).
@@ -723,7 +723,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @split_other: the same because of EPERM, EACCES or an unusual errno
  * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
  * @set_aside:	endpoints that were moved to a side socket
- * @side_full:	datagrams UG_UNSENT as only their socket of the family was full
+ * @side_full:	datagrams UG_UNSENT because the socket for their endpoint was full
  */
 struct ug_send_stats {
 	uint64_t datagrams;
@@ -784,7 +784,7 @@ struct ug_receive_stats {
  * @stats:	filled; what a later version adds is set to 0 by an older one
  * @size:	sizeof(*stats)
  *
- * Each number is read whole, all of them not at one instant. Any thread, also
+ * Each number is whole, but they are not read at one instant. Any thread, also
  * while the owner sends; not beside ug_batch_free().
  */
 void ug_get_send_stats(const struct ug_batch *batch,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of a batch, and what it tells of the last call. */
+/*
+ * A batch is the memory that one thread needs to send, made once. It belongs to no
+ * socket, and remembers two results of the last ug_send().
+ */
 #include <errno.h>
 #include <stdlib.h>
 

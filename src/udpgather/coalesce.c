@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The two passes of coalesce.h: deal() puts datagrams into trains, and
+ * write_message() writes each train. Nearly all datagrams of a fast sender are put
+ * into trains by join_run(), a short loop; join() has the complete rules.
+ */
 #include "udpgather/coalesce.h"
 
 #include <string.h>
 
 #include "base/bytes.h"
 
-/* The vectors of a train so far, and where the last one ends. */
+/* How many vectors a train has, and where the last one ends. */
 struct tally {
 	uint32_t n_iov;
 	const char *end;
 };
 
-/* Count vectors as the second pass will write them: empty ones left out,
- * neighbours fused. */
+/* Count a datagram's vectors as gather() will write them: empty ones are left
+ * out, neighbours in memory are one. */
 static inline struct tally count_vectors(struct tally t,
 					 const struct ug_datagram *d)
 {
@@ -47,7 +52,7 @@ static bool same_source(const struct ug_source *a, const struct ug_source *b)
 	       memcmp(a->addr, b->addr, sizeof(a->addr)) == 0;
 }
 
-/* Seeded: strangers choose the addresses that a server answers to. */
+/* The hash has a seed, because strangers choose addresses. */
 static uint16_t *bucket(struct messages *m, const struct coalesce_job *job,
 			const struct ug_endpoint *ep)
 {
@@ -66,8 +71,8 @@ static void remember(struct messages *m, const struct coalesce_job *job,
 }
 
 /*
- * The last train of an endpoint, or NULL. The table is made when a second
- * endpoint is first asked for: most batches have one.
+ * The last train of an endpoint, or NULL. The table is filled when the window
+ * turns to a second endpoint: most windows have one endpoint only.
  */
 static struct train *find_train(struct messages *m,
 				const struct coalesce_job *job, size_t n_trains,
@@ -134,9 +139,9 @@ static inline bool join_open(struct train *t, const struct coalesce_job *job,
 }
 
 /*
- * A train that is larger than the path takes, but may be tried, waits for its
- * second datagram: one datagram is no train. If that fits, the train is tried,
- * unless another thread has claimed the try.
+ * Add the second datagram to a train that the path forbids, if a try is due and
+ * this thread can claim it. The claim waits for the second datagram, because one
+ * datagram alone is not cut, and would prove nothing.
  */
 static __attribute__((noinline)) bool join_due(struct train *t,
 					       const struct coalesce_job *job,
@@ -168,10 +173,8 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 }
 
 /*
- * Join a run of datagrams to a train in a tight loop: as long as each is like
- * the train's first one in all that counts, and is one vector. This is what
- * nearly all of a fast sender's datagrams are; join() has the rules for the
- * others. At most @max_vectors are joined.
+ * Join datagrams @i and following, as long as each has one vector, no marks, and
+ * endpoint, size and TOS of the train; at most @max_vectors.
  *
  * Return: the index of the first datagram that was not joined.
  */
@@ -211,9 +214,9 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 }
 
 /*
- * End a train whose segment size the path forbids. If a try is due, or if this
- * train is a try already and the window is coalesced anew, join_due() may
- * reopen it.
+ * End a train whose segment size the path forbids. join_due() may reopen it, if a
+ * try is due, or if this train claimed the try before and the window is coalesced
+ * again.
  */
 static void limit(struct train *t, const struct coalesce_job *job,
 		  const struct item *item)
@@ -258,7 +261,7 @@ static void open_train(struct messages *m, size_t n_trains,
 		remember(m, job, n_trains);
 }
 
-/* First pass: deal the datagrams to trains. */
+/* The first pass: put the datagrams into trains. Return: the number of trains. */
 static size_t deal(struct messages *m, const struct coalesce_job *job)
 {
 	size_t n_trains = 0, vectors = 0;
@@ -310,12 +313,8 @@ static inline size_t gather(struct iovec *iov, size_t n,
 	return n;
 }
 
-/*
- * Write one message.
- *
- * Return: how many of @iov it uses: none where the datagram is one vector of
- * the caller's.
- */
+/* Write message @k. Return: how many of @iov it uses; 0 if the message uses the
+ * caller's only vector. */
 static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 			    const struct coalesce_job *job)
 {
@@ -348,8 +347,8 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	return n;
 }
 
-/* Break up trains whose datagrams all have one size. Return: true if there was
- * one. */
+/* Mark the datagrams of trains of one size to go alone. Return: true if there was
+ * such a train. */
 static bool break_even(const struct messages *m, size_t n_trains,
 		       const struct coalesce_job *job)
 {

@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Coalescing: which datagrams go into one message, and how the message names
- * their bytes.
+ * Coalescing decides which datagrams go into one message, and writes the message.
  *
- * A message may carry a *train*: up to 64 datagrams of one length, but for a
- * shorter last one, that the kernel cuts apart by UDP_SEGMENT (udp(7)). The
- * message names them by vectors, so no payload moves.
+ * A message carries one datagram, or a *train*: up to 64 datagrams to one
+ * endpoint, all of one length except for a shorter last one. The option
+ * UDP_SEGMENT tells the kernel where to cut the train apart (udp(7)). The message
+ * names the bytes of its datagrams by vectors, so no payload is copied. A
+ * datagram that goes alone is a train of one.
  *
- * The work is done in two passes over a window of datagrams. The first deals
- * each datagram to the last train of its endpoint, or opens a new one. Only
- * the *last* train of an endpoint is ever joined, so datagrams to one endpoint
- * keep their order, while datagrams to others may stand between them. The
- * second pass writes the messages: name, vectors, control data. There the
- * vectors of a train become one list, in which neighbours in memory fuse.
+ * ug_coalesce() passes twice over a *window*, the datagrams that the sender looks
+ * at together. The first pass puts each datagram into a train: into the last
+ * train of its endpoint, if the rules below allow it, else into a new train. Only
+ * the *last* train of an endpoint gets more datagrams. So datagrams to one
+ * endpoint keep their order, even if datagrams to other endpoints stand between
+ * them. The second pass writes a message for each train: address, vectors and
+ * control data. Vectors of a train that are neighbours in memory become one
+ * vector (they *fuse*).
  *
- * A datagram joins a train if all of this holds:
- *  - the same endpoint, source and TOS (there is one header for all);
- *  - it is not empty (the kernel loses an empty one inside a train);
- *  - it is at most as long as the first; a shorter one ends the train;
- *  - fewer than max_segments are in it, and the segment size is at most what
- *    the path to this endpoint is known to take. (path.h has one larger train
- *    tried now and then.)
- *  - all together stay within UG_MAX_TRAIN_IPV4 or _IPV6: a longer train
- *    passes too, but the kernel then cuts it in software;
- *  - the vectors, fused, are at most UG_MAX_VECTORS.
+ * A datagram joins a train if all of these rules hold:
+ *  - It has the endpoint, source and TOS of the train: a message has one of each.
+ *  - It is not empty: the kernel loses an empty datagram inside a train.
+ *  - It is at most as long as the first datagram. If it is shorter, it is the last
+ *    of the train.
+ *  - The train has fewer than max_segments datagrams, and its segment size is at
+ *    most what the path to the endpoint is known to take. (Now and then one
+ *    larger train is tried; see path.h.)
+ *  - The train's bytes stay within UG_MAX_TRAIN_IPV4 or UG_MAX_TRAIN_IPV6: the
+ *    kernel would take a longer train, but cut it in software.
+ *  - The train's vectors, fused, are at most UG_MAX_VECTORS.
  *
- * Linux 7.0 to 7.1.4 corrupt trains whose datagrams are all of one size. On
- * these kernels the window is coalesced once more, with the datagrams of such
- * trains marked to go alone; trains that end in a shorter datagram do not
- * change.
+ * Linux 7.0 to 7.1.4 corrupt trains whose datagrams are all of one size. On these
+ * kernels the first pass is repeated, with the datagrams of such trains marked to
+ * go alone. Trains that end in a shorter datagram stay as they are.
  *
- * When the kernel refuses a message, nothing here is patched up: the sender
- * marks the datagrams in question (ITEM_ALONE, ITEM_BARE) and coalesces what
- * is left of the window anew. So every message, also a retried one, is
- * written whole by the same code, and no vector of an earlier attempt
- * survives. The function does no I/O and reads no clock. Outside of the window
- * it changes one thing: it claims tries.
+ * If the kernel refuses a message, the sender does not repair it. The sender marks
+ * the datagrams of the message (ITEM_ALONE, ITEM_BARE) and coalesces the rest of
+ * the window again. So the same code writes every message as a whole, also after
+ * a refusal. ug_coalesce() does no I/O and reads no clock. It changes one thing
+ * outside of its arguments' memory: it claims tries in the table of paths.
  */
 #ifndef UDPGATHER_COALESCE_H
 #define UDPGATHER_COALESCE_H
@@ -43,13 +45,14 @@
 #include "udpgather/control.h"
 #include "udpgather/path.h"
 
-/* What the sender knows of a datagram; bits of struct item's flags. */
+/* Marks that the sender sets on a datagram; bits of struct item's flags. */
 enum {
 	ITEM_ALONE = 1,	  /* it must not be in a train */
 	ITEM_BARE = 2,	  /* it goes without its source */
-	ITEM_RETRIED = 4, /* a pending error was blamed on another once */
-	ITEM_STARVED = 8, /* there was no buffer for it once */
-	ITEM_TRY = 16	  /* its train is tried though the path forbids it */
+	ITEM_RETRIED = 4, /* sent again once: the error may have been pending */
+	ITEM_STARVED = 8, /* sent again once: there was no buffer for it */
+	ITEM_TRY = 16	  /* first of a train that is tried though the path
+			   * forbids it */
 };
 
 enum {
@@ -58,12 +61,13 @@ enum {
 };
 
 /**
- * struct item - the sender's side of a datagram of the window
+ * struct item - what the sender keeps of one datagram of the window
  * @len:	its length
  * @next:	index of the next one in its train, or ITEM_END
  * @flags:	ITEM_*
- * @trial:	0, or 1 plus the index of the sender's struct trial: its train
- *		was refused, and it goes alone to show if the train was at fault
+ * @trial:	0, or 1 plus the index of the sender's struct trial: the
+ *		datagram's train was refused, and it goes alone to show whether
+ *		the train was at fault
  */
 struct item {
 	uint32_t len;
@@ -73,10 +77,10 @@ struct item {
 };
 
 /**
- * struct train - a message in the making
- * @to:		its endpoint
+ * struct train - the datagrams of one message
+ * @to:		their endpoint
  * @source:	the source to send from, or NULL
- * @end:	one past the last byte named so far, for fusing
+ * @end:	one past the last byte of the last vector, for fusing
  * @bytes:	payload so far
  * @segment_len: the length of the first datagram
  * @n_iov:	vectors so far, fused
@@ -85,10 +89,10 @@ struct item {
  * @cnt:	datagrams in it
  * @older:	the train before it in the same hash bucket, or ITEM_END
  * @tos:	TOS of all of them
- * @ended:	nothing may follow
- * @is_due:	it has ended, because its segments are larger than the path is
- *		known to take; but it is tried if its second datagram can claim
- *		the try
+ * @ended:	no more datagrams may join
+ * @is_due:	@ended is set because the path forbids segments of this size, but
+ *		a try is due (path.h): if a second datagram claims the try, it
+ *		joins all the same
  */
 struct train {
 	const struct ug_endpoint *to;
@@ -107,17 +111,17 @@ struct train {
 };
 
 /**
- * struct coalesce_job - what to coalesce
+ * struct coalesce_job - a window, and the rules of this moment
  * @dgrams:	the window
- * @items:	one for each
- * @status:	one for each; only those with UG_UNSENT are looked at
+ * @items:	one for each datagram
+ * @status:	one for each datagram; only datagrams with UG_UNSENT are looked at
  * @n:		datagrams in the window, at most UG_MAX_BATCH
- * @to:		the endpoint of those that name none, or NULL
- * @family:	only datagrams of this family
+ * @to:		the endpoint of datagrams that name none, or NULL
+ * @family:	AF_INET or AF_INET6: datagrams of the other one are passed over
  * @max_segments: the most datagrams in a train, 1 to UG_MAX_SEGMENTS
  * @uneven:	a train must end in a shorter datagram
- * @paths:	what is known of the endpoints; tries are claimed there
- * @now_ms:	the time, for @paths; 0 if nothing was known
+ * @paths:	what is known of the paths; tries are claimed there
+ * @now_ms:	the time, for @paths; 0 if the table knows of no path
  * @generation:	learned sources of other generations are not used
  */
 struct coalesce_job {
@@ -135,16 +139,15 @@ struct coalesce_job {
 };
 
 /**
- * struct messages - where the result goes
- * @msgs:	one for each train, ready for sendmmsg(2)
- * @controls:	their control data
- * @trains:	what is in each
- * @iov:	vectors, @iov_cap of them, at least UG_MAX_VECTORS
- * @iov_cap:	see @iov
- * @truncated:	the vectors were used up: what is left of the window must be
- *		coalesced when these messages have been sent
- * @hashed:	scratch: @buckets is in use; it is not while all trains are of
- *		one endpoint
+ * struct messages - the result of coalescing
+ * @msgs:	one message for each train, ready for sendmmsg(2)
+ * @controls:	the control data of each message
+ * @trains:	the datagrams of each message
+ * @iov:	memory for vectors
+ * @iov_cap:	vectors at @iov, at least UG_MAX_VECTORS
+ * @truncated:	the vectors were used up: the rest of the window must be coalesced
+ *		when these messages have been sent
+ * @hashed:	scratch: @buckets is in use, because there are two endpoints
  * @buckets:	scratch: the last train of each hash value
  *
  * @msgs, @controls and @trains have room for as many as the window.
@@ -160,7 +163,7 @@ struct messages {
 	uint16_t buckets[COALESCE_BUCKETS];
 };
 
-/* datagram_endpoint() - where a datagram goes to: its own word, or the job's */
+/* datagram_endpoint() - a datagram's own endpoint, or else @to */
 static inline const struct ug_endpoint *
 datagram_endpoint(const struct ug_datagram *d, const struct ug_endpoint *to)
 {
@@ -169,10 +172,12 @@ datagram_endpoint(const struct ug_datagram *d, const struct ug_endpoint *to)
 
 /**
  * ug_coalesce() - make messages of a window
- * @m:		the result; its vectors point into the datagrams' memory, or
- *		are the caller's own where a message is one datagram of one
- *		vector
- * @job:	the window. The items' next is written.
+ * @m:		the result. Its vectors point into the datagrams' memory. If a
+ *		message is one datagram of one vector, that is the caller's own.
+ * @job:	the window. It writes next of the items, and may set ITEM_ALONE
+ *		and ITEM_TRY. Borrowed as long as @m is used.
+ *
+ * The batch's owner.
  *
  * Return: the number of messages.
  */

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Control messages are copied in and out by memcpy(3), header and payload apart, so
+ * that no length of the kernel's is trusted and no alignment is needed.
+ */
 #include "udpgather/control.h"
 
 #include <assert.h>
@@ -26,7 +30,7 @@ static size_t append_source(struct control *c, int family,
 			    const struct ug_source *source)
 {
 	if (family == AF_INET) {
-		/* No interface: it would force the one to leave by. */
+		/* The interface stays 0: else the datagram must leave by it. */
 		struct in_pktinfo info = { 0 };
 
 		memcpy(&info.ipi_spec_dst, source->addr, 4);
@@ -77,14 +81,14 @@ static int parse_ip(int type, const void *data, size_t len,
 			return -EBADMSG;
 		memcpy(&info, data, sizeof(info));
 		memset(&out->source, 0, sizeof(out->source));
-		/* The address to answer from, also after a broadcast. */
+		/* The kernel gives our own address, also for a broadcast. */
 		memcpy(out->source.addr, &info.ipi_spec_dst, 4);
 		out->source.ifindex = (uint32_t)info.ipi_ifindex;
 		out->has_source = info.ipi_spec_dst.s_addr != 0;
 	} else if (type == IP_TOS) {
 		if (len < 1)
 			return -EBADMSG;
-		/* The kernel writes one byte here, unlike everywhere else. */
+		/* IP_TOS has one byte here; IPV6_TCLASS is an int. */
 		memcpy(&out->tos, data, 1);
 	}
 	return 0;
@@ -102,7 +106,7 @@ static int parse_ipv6(int type, const void *data, size_t len,
 		memset(&out->source, 0, sizeof(out->source));
 		memcpy(out->source.addr, &info.ipi6_addr, 16);
 		out->source.ifindex = (uint32_t)info.ipi6_ifindex;
-		/* Nothing can be sent from a group. */
+		/* A datagram cannot be sent from a multicast address. */
 		out->has_source = !IN6_IS_ADDR_MULTICAST(&info.ipi6_addr);
 	} else if (type == IPV6_TCLASS) {
 		int tclass;
@@ -122,7 +126,7 @@ static int parse_udp(int type, const void *data, size_t len,
 
 	if (type != UDP_GRO)
 		return 0;
-	/* An int, though the option to send with is 16 bits (udp(7)). */
+	/* UDP_GRO is an int, though UDP_SEGMENT has 16 bits (udp(7)). */
 	if (len < sizeof(segment_len))
 		return -EBADMSG;
 	memcpy(&segment_len, data, sizeof(segment_len));
@@ -163,7 +167,7 @@ int ug_control_parse(const void *bytes, size_t len, struct control_info *out)
 
 		if (r < 0)
 			return r;
-		/* The last one may come without its padding. */
+		/* The last control message may lack its padding. */
 		size_t step = size_min(CMSG_ALIGN(head.cmsg_len), len);
 
 		at += step;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control messages: the few bytes beside the payload that say where from,
- * with which TOS, and where to cut (cmsg(3), ip(7), ipv6(7), udp(7)).
+ * Control messages: bytes beside the payload, with the local address, the TOS and
+ * the segment size (cmsg(3), ip(7), ipv6(7), udp(7)).
  */
 #ifndef UDPGATHER_CONTROL_H
 #define UDPGATHER_CONTROL_H
@@ -19,18 +19,18 @@ struct control {
 };
 
 /*
- * Space for one received message. What the library asks for takes 88 bytes;
- * an adopted socket may have more options on (timestamps, drop counts), and
- * cut control data would cost a whole train.
+ * Space for the control data of one received message. The options that the library
+ * sets need 88 bytes. A socket of ug_open_fds() may have more options set, such as
+ * timestamps. If there were no room for them, a whole train would be dropped.
  */
 struct control_space {
 	_Alignas(struct cmsghdr) unsigned char bytes[512];
 };
 
 /**
- * struct control_info - what received control data said
+ * struct control_info - the content of received control data
  * @source:	the local address and interface; state is 0
- * @has_source:	whether there was packet info
+ * @has_source:	@source is an address that can be answered from
  * @tos:	TOS or traffic class, 0 if there was none
  * @segment_len: the size of all datagrams but the last one, 0 if not merged
  */
@@ -51,6 +51,8 @@ struct control_info {
  * @tos:	0 writes none
  * @segment_len: 0 writes none; at most 65,535
  *
+ * Any thread.
+ *
  * Return: the bytes written, for msg_controllen.
  */
 size_t ug_control_build(struct control *c, int family, bool mapped,
@@ -61,7 +63,9 @@ size_t ug_control_build(struct control *c, int family, bool mapped,
  * ug_control_parse() - read the control data of a message
  * @bytes:	what the kernel wrote, aligned as struct cmsghdr
  * @len:	msg_controllen
- * @out:	filled on success; messages of other kinds are passed over
+ * @out:	filled on success; control messages of other kinds are ignored
+ *
+ * Any thread.
  *
  * Return: 0, or -EBADMSG for a length that does not fit.
  */

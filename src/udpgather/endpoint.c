@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Endpoints as text, as socket addresses and as hashes. An IPv4-mapped IPv6 address
+ * always becomes an IPv4 endpoint, so that an address has one form only.
+ */
 #include "udpgather/endpoint.h"
 
 #include <arpa/inet.h>
@@ -13,14 +17,14 @@
 
 #include "base/bytes.h"
 
-/* Digits only: strtoull alone would take signs and spaces. */
+/* Take digits only: strtoull(3) would take signs and spaces, too. */
 static int parse_number(const char *text, uint32_t max, uint32_t *out)
 {
 	size_t len = strspn(text, "0123456789");
 
 	if (!len || len > 10 || text[len])
 		return -EINVAL;
-	/* 64 bits: ten digits may be more than 32 bits have room for. */
+	/* Ten digits may need more than 32 bits. */
 	unsigned long long n = strtoull(text, NULL, 10);
 
 	if (n > max)
@@ -40,9 +44,9 @@ static int parse_port(const char *text, in_port_t *out)
 }
 
 /*
- * Ask the system about an interface. if_nametoindex(3) and if_indextoname(3)
- * may do so over a Unix socket, which a program that has restricted itself may
- * have no way to open; one that sends UDP has these.
+ * Ask the kernel about an interface. if_nametoindex(3) and if_indextoname(3) may
+ * use a Unix socket, which a program that gave up rights may not be allowed to
+ * open. A program that sends UDP may open UDP sockets.
  */
 static int ask_interface(unsigned long request, struct ifreq *ifr)
 {
@@ -72,7 +76,7 @@ static int parse_zone(const char *text, uint32_t *out)
 			return 0;
 		}
 	}
-	/* A number need not be an interface that exists by now. */
+	/* A zone that is a number may be of an interface that comes later. */
 	if (text[strspn(text, "0123456789")])
 		return strlen(text) < IF_NAMESIZE ? -ENODEV : -EINVAL;
 	return parse_number(text, UINT32_MAX, out) == 0 && *out ? 0 : -EINVAL;
@@ -155,7 +159,7 @@ int ug_endpoint_parse(struct ug_endpoint *ep, const char *text)
 	return copy[0] == '[' ? parse_v6(ep, copy + 1) : parse_v4(ep, copy);
 }
 
-/* "%eth0", "%7" where it has no name here, or nothing. */
+/* Write "%eth0"; "%7" if the zone has no name here; nothing without a zone. */
 static void print_zone(uint32_t zone, char out[IF_NAMESIZE + 12])
 {
 	struct ifreq ifr = { .ifr_ifindex = (int)zone };

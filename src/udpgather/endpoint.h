@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
+/* The parts of endpoints that only the library uses: family, key, and hash. */
 #ifndef UDPGATHER_ENDPOINT_H
 #define UDPGATHER_ENDPOINT_H
 
 #include "udpgather.h"
 
-/* ug_endpoint_family() - AF_INET, AF_INET6, or anything for a bad endpoint */
+/* ug_endpoint_family() - AF_INET or AF_INET6; a bad endpoint has any number */
 static inline int ug_endpoint_family(const struct ug_endpoint *ep)
 {
 	return ep->addr.any.sa_family;
 }
 
 /**
- * ug_endpoint_key() - what the path to an endpoint depends on: all but its port
+ * ug_endpoint_key() - address and zone of an endpoint, which decide its path
  * @ep:		the endpoint
  * @key:	set to the address (as IPv6, IPv4 mapped) and the zone
  */
@@ -22,8 +23,8 @@ void ug_endpoint_key(const struct ug_endpoint *ep, uint64_t key[3]);
  * @a:		a number
  * @b:		another one
  *
- * Every bit of @a reaches every bit of the result in one step. This one is of
- * 32-bit multiplications, for compilers that have no wider type.
+ * Every bit of @a affects every bit of the result. This function multiplies 32
+ * bits at a time, for compilers without a type of 128 bits.
  */
 static inline uint64_t ug_endpoint_fold(uint64_t a, uint64_t b)
 {
@@ -38,7 +39,7 @@ static inline uint64_t ug_endpoint_fold(uint64_t a, uint64_t b)
 }
 
 #ifdef __SIZEOF_INT128__
-/* ug_endpoint_fold_wide() - the same, for the price of one multiplication */
+/* ug_endpoint_fold_wide() - the same, by one multiplication */
 static inline uint64_t ug_endpoint_fold_wide(uint64_t a, uint64_t b)
 {
 	__extension__ unsigned __int128 wide = (unsigned __int128)a * b;
@@ -50,7 +51,7 @@ static inline uint64_t ug_endpoint_fold_wide(uint64_t a, uint64_t b)
 #define ENDPOINT_FOLD ug_endpoint_fold
 #endif
 
-/* ug_endpoint_mix() - one step of the hash */
+/* ug_endpoint_mix() - the hash of what @hash is of, followed by @word */
 uint64_t ug_endpoint_mix(uint64_t hash, uint64_t word);
 
 #endif /* UDPGATHER_ENDPOINT_H */

@@ -1,49 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Switching UDP_GRO at run time.
+ * Switching UDP_GRO (merging) at run time.
  *
- * The kernel looks at the option twice: when a datagram is queued, to decide
- * whether it may stay merged, and when it is read, to decide whether to say
- * the segment size. So what was merged before the option went off would be
- * read without its segment size: several datagrams that look like one.
+ * The kernel reads the option twice. When it queues a datagram, the option decides
+ * whether the datagram may stay merged with others. When a program reads the
+ * datagram, the option decides whether the program gets the segment size. So if
+ * the option goes off between the two, several datagrams are read without their
+ * segment size, and look like one.
  *
- * Hence the option is off for readers only when nothing merged can be in the
- * socket, which is known after four steps. Receivers are kept out meanwhile,
- * by the receive lock:
+ * Therefore the option goes off only when no merged datagram can be in the socket.
+ * Four steps make sure of that. The receive lock keeps receivers out meanwhile:
  *
- *  1. Nothing waits in the socket. If something does: another time.
- *  2. The option is cleared. Now the kernel queues single datagrams only, but
- *     for those that another CPU is just queueing: it has looked at the
- *     option before.
- *  3. It is waited for these CPUs, by membarrier(2).
- *  4. Still nothing waits: done. If something does, it may be merged or not,
- *     which nobody can tell: the option is set again, and what waits is read
- *     with its sizes. Another time.
+ *  1. Check that nothing waits in the socket. If something does, give up; a later
+ *     call tries again.
+ *  2. Clear the option. From now on the kernel queues single datagrams only. One
+ *     exception is left: another CPU may have read the option before, and be
+ *     about to queue a merged datagram.
+ *  3. Wait for these CPUs, by membarrier(2).
+ *  4. Check again that nothing waits. If so, merging is off. If something waits,
+ *     nobody can tell whether it is merged: set the option again, so that it is
+ *     read with its segment size, and give up; a later call tries again.
  *
- * What step 3 rests on is how Linux is built, not what the manual page
- * promises. MEMBARRIER_CMD_GLOBAL waits for an RCU grace period
- * (kernel/sched/membarrier.c), and the receiving side of UDP, from the look at
- * the option to the queue, runs inside one RCU read-side section
- * (ip_local_deliver_finish(), ip6_input_finish()). So when the call returns,
- * every CPU has left the section that it was in. It is made twice, because
- * Linux 6.18 has a list before the queue: a CPU may put its datagram there and
- * leave, for another CPU to move it, whose section may have begun after the
- * first wait did, but not after the second. With one CPU on line the kernel
- * does not wait, and need not: a softirq is not interrupted by a thread. A
- * kernel that is both PREEMPT_RT and on one CPU is not covered.
+ * Step 3 rests on how Linux is built; the manual page does not promise it.
+ * MEMBARRIER_CMD_GLOBAL waits for an RCU grace period
+ * (kernel/sched/membarrier.c). The receiving side of UDP reads the option and
+ * queues the datagram inside one RCU read-side section (ip_local_deliver_finish(),
+ * ip6_input_finish()). So when the call returns, every CPU has left the section
+ * that it was in. Linux 6.18 has a list in front of the queue: one CPU puts its
+ * datagram on the list and leaves its section, and another CPU moves the datagram
+ * to the queue. The section of the second CPU may begin after the first wait
+ * began, but not after the second wait began, so the call is made twice. If one
+ * CPU is on line, the kernel does not wait, and need not: no thread interrupts a
+ * softirq. The proof does not cover a kernel with PREEMPT_RT on one CPU.
  *
- * Where membarrier(2) is missing or cannot do this (a filter, or nohz_full),
- * merging is not switched off at all.
+ * If membarrier(2) is missing or cannot do this (a filter of system calls, or
+ * nohz_full), merging is never switched off.
  *
- * Each wait takes some milliseconds to some tens of them. So it is made in
- * ug_set_merging(), and in an ug_receive() that was given a timeout and has
- * waited in vain for MERGING_QUIET_MS: where datagrams come more often than
- * that, step 4 would fail mostly, and keep them waiting each time. It is never
- * made in an ug_receive() with a timeout of 0.
+ * Each wait takes some milliseconds to some tens of milliseconds. So only two
+ * functions wait: ug_set_merging(), and an ug_receive() with a timeout that has
+ * waited for MERGING_QUIET_MS without a datagram. If datagrams came more often,
+ * step 4 would mostly fail, and would delay datagrams each time. An ug_receive()
+ * with a timeout of 0 never waits here.
  *
- * Nobody waits for the receive lock. While it is held for switching, a receiver
- * returns nothing. While a receiver holds it, merging is not switched off, and
- * a later call tries again. Threads that switch take turns by a mutex.
+ * No thread waits for the receive lock. While a thread switches, a receiver returns
+ * nothing. While a thread receives, merging is not switched off, and a later call
+ * tries again. Threads that switch take turns by the mutex @switching.
  * Switching on needs neither the lock nor the steps: what was not merged has no segment size.
  */
 #include "udpgather/merging.h"
@@ -70,7 +71,7 @@ static bool is_empty(const struct ug_sys *sys, const struct family *fam)
 	return sys->poll(&fd, 1, 0) == 0 || !(fd.revents & POLLIN);
 }
 
-/* Can it be waited for what other CPUs are queueing? */
+/* Can membarrier(2) wait for other CPUs? */
 static bool can_wait(const struct ug_sys *sys)
 {
 	int commands = sys->membarrier(MEMBARRIER_CMD_QUERY);
@@ -78,7 +79,7 @@ static bool can_wait(const struct ug_sys *sys)
 	return commands > 0 && (commands & MEMBARRIER_CMD_GLOBAL);
 }
 
-/* Step 3; see above. */
+/* Step 3. Return: false if the kernel refuses. */
 static bool wait_for_queueing(const struct ug_sys *sys)
 {
 	for (int i = 0; i < 2; i++)
@@ -118,7 +119,7 @@ static bool begin_switch(const struct ug_sys *sys, struct family *fam)
 static void finish_switch(const struct ug_sys *sys, struct family *fam,
 			  bool waited)
 {
-	/* Where it cannot be set again it was never on. */
+	/* If UDP_GRO cannot be set again, it is off. */
 	if ((waited && is_empty(sys, fam)) || set_gro(sys, fam, 1) < 0)
 		/* Partner: ug_merging_is_pending(). */
 		atomic_store_explicit(&fam->merging, false,
@@ -126,7 +127,7 @@ static void finish_switch(const struct ug_sys *sys, struct family *fam,
 	pthread_rwlock_unlock(&fam->receive_lock);
 }
 
-/* Under the mutex: try to switch off what is to be off. */
+/* Switch merging off in each family that does not want it. Under the mutex. */
 static void switch_off(struct ug_socket *sock, int family)
 {
 	bool begun[FAMILIES], any = false, waited;
@@ -138,7 +139,7 @@ static void switch_off(struct ug_socket *sock, int family)
 			   begin_switch(sock->sys, fam);
 		any |= begun[f];
 	}
-	/* One wait does for both. */
+	/* One wait is enough for both families. */
 	waited = any && wait_for_queueing(sock->sys);
 	for (int f = 0; f < FAMILIES; f++)
 		if (begun[f])
@@ -147,7 +148,7 @@ static void switch_off(struct ug_socket *sock, int family)
 
 void ug_merging_switch_off(struct ug_socket *sock, int family)
 {
-	/* Somebody else is at it. */
+	/* Another thread is switching. */
 	if (pthread_mutex_trylock(&sock->switching))
 		return;
 	switch_off(sock, family);

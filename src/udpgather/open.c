@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening: two sockets on one port, each with the options that the rest of
- * the library relies on, and a report of what became of each step.
+ * Opening: two sockets on one port, each with the options that the library needs,
+ * and a report that names the step that failed.
  *
- * A descriptor that somebody else opened has a history: options that would
- * spoil what the library sends or receives are cleared. Until everything has
- * passed it is still the caller's, who may go on with it if opening fails; so
- * UDP_GRO, with which nobody could read it who does not know, comes last.
+ * A descriptor that somebody else opened may have options that would spoil what
+ * the library sends or receives; these are cleared. If opening fails, the caller
+ * keeps the descriptor. A caller that does not know of UDP_GRO would misread
+ * merged datagrams, so UDP_GRO is set last.
  */
 #include "udpgather/open.h"
 
@@ -26,7 +26,7 @@ enum {
 	PORT_TRIES = 100
 };
 
-/* What opening works on; options are complete, the report is the newest. */
+/* One call of ug_open(): a copy of the options, and the report so far. */
 struct opening {
 	struct ug_socket *sock;
 	struct ug_options opt;
@@ -39,7 +39,7 @@ static struct ug_family_report *report_of(struct opening *o, int f)
 	return f == FAMILY_V4 ? &o->report.v4 : &o->report.v6;
 }
 
-/* Keep the first thing that went wrong. */
+/* Note the step that failed. Return: @err. */
 static int report_failure(struct ug_family_report *r, const char *step, int err)
 {
 	r->err = err;
@@ -62,18 +62,20 @@ static int get_int(const struct opening *o, int fd, int level, int name,
 	return o->sock->sys->getsockopt(fd, level, name, value, &len);
 }
 
-/* One buffer: by force (CAP_NET_ADMIN), else what the system's limit allows. */
+/* Set a buffer's size: beyond the system's limit if we may (CAP_NET_ADMIN).
+ * Return: the size that it has. */
 static size_t set_buffer(const struct opening *o, int fd, int force, int name)
 {
 	size_t want = o->opt.buffer_len ? o->opt.buffer_len : BUFFER_LEN;
 	int value = (int)size_min(want, INT_MAX / 2), got;
 
-	/* Order matters: the plain option never undoes a larger buffer. */
+	/* The plain option is only tried after a failure: it would cut a larger
+	 * buffer to the limit. */
 	if (set_int(o, fd, SOL_SOCKET, force, value) < 0)
 		set_int(o, fd, SOL_SOCKET, name, value);
 	if (get_int(o, fd, SOL_SOCKET, name, &got) < 0 || got < 0)
 		return 0;
-	/* The kernel doubles what it is given, for its bookkeeping. */
+	/* The kernel doubles the size, for its own data. */
 	return (size_t)got / 2;
 }
 
@@ -98,7 +100,7 @@ static int pmtu_value(enum ug_pmtu mode)
 	}
 }
 
-/* The options that an adopted socket needs, too. */
+/* The options that every socket needs, also one of ug_open_fds(). */
 static int set_common(struct opening *o, int f, int fd)
 {
 	struct ug_family_report *r = report_of(o, f);
@@ -129,8 +131,8 @@ static int set_common(struct opening *o, int f, int fd)
 }
 
 /*
- * Merging is on only where the option can be read back: before Linux 5.12 it
- * works and nobody could tell whether datagrams come merged.
+ * Merging is on only if the option can be read back. Before Linux 5.12 the option
+ * works, but cannot be read, so we could not tell whether it is on.
  */
 static void set_offloads(struct opening *o, int f, int fd)
 {
@@ -178,7 +180,7 @@ static int bind_family(struct opening *o, int f, int fd, uint16_t *port)
 	return 0;
 }
 
-/* The options of a socket of our own. */
+/* The options of a socket that we opened. */
 static int prepare_fd(struct opening *o, int f, int fd)
 {
 	struct ug_family_report *r = report_of(o, f);
@@ -193,7 +195,7 @@ static int prepare_fd(struct opening *o, int f, int fd)
 	return set_common(o, f, fd);
 }
 
-/* A socket that is not bound yet. Return: its descriptor; -errno. */
+/* Open a socket, not bound yet. Return: its descriptor; -errno. */
 static int open_fd(struct opening *o, int f)
 {
 	const struct ug_sys *sys = o->sock->sys;
@@ -253,15 +255,14 @@ static int open_sides(const struct opening *o, int f)
 /*
  * Bind a family's sockets to one port.
  *
- * A socket that is bound without SO_REUSEPORT has its port alone, or bind(2)
- * fails. The first socket is bound like that. Then it gets the option, with
- * which the others can bind the same port. In the end the option is switched
- * off on all of them. After that nobody else can bind the port; and the kernel
- * does not spread datagrams over the sockets any more, but delivers them to the
- * first socket in its list. The kernel puts an IPv4 socket in front of that
- * list, and an IPv6 socket with SO_REUSEPORT at its end (udp_lib_get_port(),
- * since Linux 4.6). So the main socket is bound last in IPv4, and first in
- * IPv6.
+ * The first socket is bound without SO_REUSEPORT, so bind(2) fails if the port
+ * is in use. Then this socket gets the option, and the other sockets bind the
+ * same port with it. In the end the option is switched off on all of them.
+ * After that no other process can bind the port; and the kernel does not spread
+ * datagrams over the sockets any more, but delivers them to the first socket in
+ * its list. The kernel puts an IPv4 socket in front of that list, and an IPv6
+ * socket with SO_REUSEPORT at its end (udp_lib_get_port(), since Linux 4.6). So
+ * the main socket is bound last in IPv4, and first in IPv6.
  */
 static int bind_sockets(struct opening *o, int f, uint16_t *port)
 {
@@ -269,7 +270,7 @@ static int bind_sockets(struct opening *o, int f, uint16_t *port)
 	unsigned int n = fam->sides.n;
 
 	for (unsigned int i = 0; i <= n; i++) {
-		/* Ways, with the main one last or first. */
+		/* The way of this socket: that of the main one last or first. */
 		int fd = ug_family_fd(fam,
 				      f == FAMILY_V4 ? (i + 1) % (n + 1) : i);
 
@@ -328,14 +329,14 @@ static int open_family(struct opening *o, int f, uint16_t *port)
 	return open_family_with(o, f, port, false);
 }
 
-/* A failure that leaves the other family alone: the kernel has none such. */
+/* Does the kernel lack this family? Then the other one is opened alone. */
 static bool is_optional(const struct opening *o, int err)
 {
 	return o->opt.families == UG_BOTH &&
 	       (err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT);
 }
 
-/* Open what is wanted on one port. The caller closes after a failure. */
+/* Open the wanted families on one port. After a failure the caller closes them. */
 static int open_once(struct opening *o, uint16_t port)
 {
 	int err = 0, missing = 0, n_open = 0;
@@ -359,8 +360,8 @@ static int open_once(struct opening *o, uint16_t port)
 }
 
 /*
- * With no port asked for, IPv4 gets a free one from the kernel, which IPv6
- * must then have free as well: else another.
+ * Open both families. If no port is asked for, the kernel chooses a free one for
+ * IPv4; if it is not free in IPv6, the kernel chooses another.
  */
 static int open_pair(struct opening *o)
 {
@@ -388,13 +389,14 @@ static bool valid_bind(const struct ug_endpoint *ep, int family)
 	return !ep || ep->addr.any.sa_family == family;
 }
 
-/* The kernel would cut a name that is too long, and take none for "any". */
+/* The kernel would cut a name that is too long, and take an empty name for "any
+ * interface". */
 static bool valid_device(const char *name)
 {
 	return !name || (*name && strnlen(name, IFNAMSIZ) < IFNAMSIZ);
 }
 
-/* Take over the caller's options, of whatever version, and check them. */
+/* Copy and check the caller's options, which may be of another version. */
 static int take_options(struct opening *o, const struct ug_options *opt)
 {
 	static const struct ug_options defaults = { .size = sizeof(defaults) };
@@ -404,7 +406,7 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	if (opt->size <
 	    offsetof(struct ug_options, families) + sizeof(opt->families))
 		return -EINVAL;
-	/* What this version does not know must not be asked for. */
+	/* Options that this version does not know must be 0. */
 	const unsigned char *bytes = (const void *)opt;
 
 	for (size_t i = sizeof(o->opt); i < opt->size; i++)
@@ -420,7 +422,7 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	return 0;
 }
 
-/* An empty socket with what does not depend on the descriptors. */
+/* Make a socket without descriptors. */
 static int make_socket(struct opening *o, const struct ug_sys *sys,
 		       const struct ug_options *opt)
 {
@@ -480,9 +482,9 @@ static void free_socket(struct ug_socket *sock)
 }
 
 /*
- * Make the report agree with the result. A family that failed has an error
- * and its step, and nothing else; one that was open, or was not come to, was
- * given up because of the other.
+ * Make the report agree with the result. A family that failed has an error and its
+ * step, and nothing else. If the other family made opening fail, a family that was
+ * open, or was not tried yet, has -ECANCELED.
  */
 static void complete_report(struct opening *o, int err)
 {
@@ -506,7 +508,7 @@ static void complete_report(struct opening *o, int err)
 	}
 }
 
-/* Finish either way of opening. */
+/* The end of ug_open() and of ug_open_fds(). */
 static int conclude(struct opening *o, int err, struct ug_socket **out,
 		    struct ug_report *report)
 {
@@ -550,7 +552,7 @@ static int check_fd(struct opening *o, int f, int fd)
 	return 0;
 }
 
-/* The port of a descriptor; the socket's is that of the first one. */
+/* Read a descriptor's port. The first descriptor decides the socket's port. */
 static int read_port(struct opening *o, int f, int fd)
 {
 	struct ug_endpoint local = { 0 };
@@ -568,16 +570,16 @@ static int read_port(struct opening *o, int f, int fd)
 	return 0;
 }
 
-/* Options that would change what is sent behind the library's back. */
+/* Clear options that would change the datagrams that are sent. */
 static int clear_options(struct opening *o, int f, int fd)
 {
 	static const struct {
 		int name;
 		const char *text;
 	} table[] = {
-		/* It would cut single datagrams. */
+		/* It would cut a datagram apart. */
 		{ UDP_SEGMENT, "UDP_SEGMENT" },
-		/* It would glue them. */
+		/* It would join datagrams to one. */
 		{ UDP_CORK, "UDP_CORK" },
 	};
 	int value;
@@ -591,9 +593,9 @@ static int clear_options(struct opening *o, int f, int fd)
 }
 
 /*
- * An IPv6 descriptor that takes IPv4 traffic as well has IPv4 options, too.
- * The local address comes as IPv6 packet info, mapped; IPv4 packet info beside
- * it would say the same in another form.
+ * An IPv6 descriptor that also carries IPv4 traffic has IPv4 options, too. IPv6
+ * packet info has the local address, as an IPv4-mapped one. IPv4 packet info would
+ * repeat it in another form, so it is switched off.
  */
 static int set_mapped(struct opening *o, int fd)
 {

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Opening with another table of system calls, for tests. */
 #ifndef UDPGATHER_OPEN_H
 #define UDPGATHER_OPEN_H
 

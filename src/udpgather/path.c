@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A hash table with sets of PATH_WAYS entries. An entry counts only if its epoch is
+ * that of the table, so one number makes all entries void. Readers copy an entry
+ * under its sequence lock; writers also hold the mutex.
+ */
 #include "udpgather/path.h"
 
 #include <assert.h>
@@ -8,14 +13,14 @@
 
 #include "base/bytes.h"
 
-/* 0 is the epoch of an empty entry. */
+/* Epoch 0 marks an empty entry. */
 enum {
 	FIRST_EPOCH = 1
 };
 
 /*
- * Generations are drawn from one counter for the whole process, so that a
- * source that was learned on one socket does not count on another.
+ * Draw generations from one counter for the whole process: a source that was
+ * learned on one socket must not count on another.
  */
 static uint32_t draw_generation(void)
 {
@@ -36,7 +41,7 @@ struct path_table *ug_path_table_new(void)
 
 	if (!t)
 		return NULL;
-	/* Without a seed the table still works, only predictably. */
+	/* Without a random seed the table works, but strangers can predict it. */
 	if (getrandom(&t->seed, sizeof(t->seed), GRND_NONBLOCK) < 0)
 		t->seed = (uintptr_t)t;
 	if (pthread_mutex_init(&t->mutex, NULL)) {
@@ -86,12 +91,12 @@ static size_t set_of(const struct path_table *t, const uint64_t key[3])
 }
 
 /**
- * struct fact - what an entry says; its words, one by one
+ * struct fact - the content of an entry, as its words hold it
  * @key:	see ug_endpoint_key()
  * @due_ms:	when a train may be tried again
- * @held_ms:	until then no trains; 0: not held
+ * @held_ms:	until then the endpoint gets no trains; 0: not held
  * @epoch:	0: the entry is empty
- * @cap:	the largest segment, in bytes
+ * @cap:	the largest segment that passes, in bytes
  * @pause_ms:	from the last try to the next
  * @strikes:	refusals that may be chance
  */
@@ -109,8 +114,8 @@ static_assert(sizeof(struct fact) == PATH_WORDS * sizeof(uint64_t),
 	      "a fact has no padding");
 
 /*
- * Read one entry as a whole. A torn read cannot be mistaken for another
- * endpoint's entry: it is read as "nothing known".
+ * Copy an entry. Return: false if a writer was at work; the endpoint then counts as
+ * unknown.
  */
 static bool entry_read(const struct path_entry *e, struct fact *f)
 {
@@ -144,7 +149,7 @@ static uint32_t current_epoch(const struct path_table *t)
 	return atomic_load_explicit(&t->epoch, memory_order_acquire);
 }
 
-/* The entry of an endpoint, and a copy of it; NULL: nothing known. */
+/* The entry of an endpoint, copied to @f; NULL if there is none. */
 static struct path_entry *
 find_entry(struct path_table *t, const struct ug_endpoint *ep, struct fact *f)
 {
@@ -179,9 +184,8 @@ static void entry_clear(struct path_table *t, struct path_entry *e)
 }
 
 /*
- * Under the mutex: an entry for an endpoint of which nothing is known. The
- * first way is written last of all, so a set that is full gives up its oldest
- * entry.
+ * An entry for a new endpoint. A full set loses its oldest entry, the first: the
+ * others move down by one, and the last is free. Under the mutex.
  */
 static struct path_entry *make_room(struct path_table *t,
 				    struct path_entry *ways)
@@ -202,8 +206,7 @@ static struct path_entry *make_room(struct path_table *t,
 }
 
 /*
- * Under the mutex: the entry to change for an endpoint, with a copy of what it
- * says now.
+ * The entry of an endpoint, or a new one, copied to @f. Under the mutex.
  */
 static struct path_entry *
 find_or_make(struct path_table *t, const struct ug_endpoint *ep, struct fact *f)
@@ -217,7 +220,7 @@ find_or_make(struct path_table *t, const struct ug_endpoint *ep, struct fact *f)
 	return make_room(t, t->sets[set_of(t, f->key)]);
 }
 
-/* An endpoint without traffic has some again: its next train may be tried. */
+/* An endpoint has traffic again: its next train may be tried. */
 static void make_due(struct path_table *t, const struct ug_endpoint *ep,
 		     int64_t now_ms)
 {
@@ -234,10 +237,10 @@ static void make_due(struct path_table *t, const struct ug_endpoint *ep,
 }
 
 /*
- * Note that an endpoint has traffic. If the entry gets another key meanwhile,
- * the note goes to the wrong endpoint, which only shifts its next try.
+ * Note that an endpoint has traffic. If the entry gets another key meanwhile, the
+ * note is of the wrong endpoint, which only moves the time of its next try.
  *
- * Return: true if it had none before.
+ * Return: true if it had no traffic for PATH_IDLE_MS before.
  */
 static bool note_use(struct path_entry *e, int64_t now_ms)
 {
@@ -251,7 +254,7 @@ static bool note_use(struct path_entry *e, int64_t now_ms)
 }
 
 /*
- * Under the mutex: @f without the hold. An entry that says nothing else goes.
+ * End the hold. If the entry says nothing else, it is cleared. Under the mutex.
  */
 static void release_hold(struct path_table *t, struct path_entry *e,
 			 struct fact *f)
@@ -263,7 +266,7 @@ static void release_hold(struct path_table *t, struct path_entry *e,
 		entry_write(e, f);
 }
 
-/* An endpoint is held. Return: true; false if the time is over, or was. */
+/* End the hold if its time is over. Return: true if the endpoint is still held. */
 static bool end_hold(struct path_table *t, const struct ug_endpoint *ep,
 		     const struct fact *seen, int64_t now_ms)
 {
@@ -374,7 +377,7 @@ bool ug_path_passed(struct path_table *t, const struct ug_endpoint *ep,
 	struct path_entry *e = find_entry(t, ep, &f);
 	bool was_void = false;
 
-	/* Usually there is nothing to change: no lock for that. */
+	/* Usually there is nothing to change, and so no need for the mutex. */
 	if (!e || (!f.strikes && segment_len <= f.cap))
 		return false;
 	pthread_mutex_lock(&t->mutex);

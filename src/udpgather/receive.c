@@ -4,9 +4,9 @@
  * are handed out as views, over as many calls as the caller needs.
  *
  * A slot holds 64 KiB, more than any datagram or merged train, so nothing is
- * cut. That is address space: the slots are one anonymous mapping without
- * huge pages, and only pages that the kernel has written to are memory. A
- * small datagram touches one page of its slot.
+ * cut. The 64 KiB are address space: the slots are one anonymous mapping without
+ * huge pages, and only pages that the kernel has written to take memory. A small
+ * datagram takes one page of its slot.
  *
  * Where the kernel merges, a few slots hold what the cache can; where it does
  * not, many datagrams for one system call are worth a third of the throughput.
@@ -49,18 +49,18 @@ enum {
 /**
  * struct ug_receiver - slots, and what is in them
  * @memory:	n_slots of SLOT_LEN bytes
- * @n_slots:	how many
- * @depth:	how many of them the next call may fill
+ * @n_slots:	number of slots
+ * @depth:	how many slots the next call may fill
  * @n_full:	calls in a row that filled them with short messages
  * @n_rest:	messages that must still come before @depth may grow
- * @n_ready:	the first ones, which are set up to be filled
- * @msgs:	one for each slot
- * @iov:	the same
- * @controls:	the same
- * @from:	the same: who sent the message; the kernel writes the address
+ * @n_ready:	slots, from the first on, that are set up to be filled
+ * @msgs:	a message header for each slot
+ * @iov:	a vector for each slot
+ * @controls:	control data for each slot
+ * @from:	the sender for each slot; the kernel writes the address
  * @n_msgs:	messages that the last call brought
- * @next_msg:	the first that was not looked at yet
- * @generation:	of the sources that they teach
+ * @next_msg:	the first message that was not looked at yet
+ * @generation:	the generation that sources of these messages belong to
  * @current:	the message that is being handed out
  * @turn:	the family that AF_UNSPEC asks first
  * @was_locked_out: merging was being switched off, so a main socket was not
@@ -87,7 +87,7 @@ struct ug_receiver {
 	struct receive_counters counters;
 };
 
-/* Point a message at its slot again; the kernel wrote over the lengths. */
+/* Prepare a slot to be filled again: the kernel has overwritten the lengths. */
 static void reset_slot(struct ug_receiver *r, unsigned int i)
 {
 	r->iov[i] = (struct iovec){
@@ -116,7 +116,7 @@ static bool name_is_whole(const struct ug_endpoint *from, socklen_t len)
 	}
 }
 
-/* Look at a message that has come: count it, and begin to hand it out. */
+/* Check and count a message, and begin to hand it out. */
 static void take_message(struct ug_receiver *r, unsigned int i)
 {
 	const struct msghdr *h = &r->msgs[i].msg_hdr;
@@ -150,7 +150,7 @@ static void take_message(struct ug_receiver *r, unsigned int i)
 		      1);
 }
 
-/* Hand out what is there. Return: the number of views. */
+/* Hand out datagrams that are in the slots. Return: the number of views. */
 static size_t hand_out(struct ug_receiver *r, struct ug_view *views, size_t n)
 {
 	size_t done = 0;
@@ -210,7 +210,7 @@ static int read_main(struct ug_receiver *r, const struct ug_sys *sys,
 static void set_up_slots(struct ug_receiver *r)
 {
 	for (unsigned int i = 0; i < r->n_msgs; i++) {
-		/* Where nobody expected it: seldom. */
+		/* A long message in a slot that is meant for short ones. */
 		if (i >= MIN_DEPTH && r->msgs[i].msg_len > PAGE_LEN)
 			madvise(r->memory + (size_t)i * SLOT_LEN + PAGE_LEN,
 				SLOT_LEN - PAGE_LEN, MADV_DONTNEED);
@@ -255,8 +255,8 @@ static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 }
 
 /*
- * The same for a side socket, which never merges, and so needs no lock. A side
- * socket that gave something is read again later.
+ * One system call for a side socket. Side sockets never merge, so there is no lock.
+ * If it brought a message, the side socket is read again later.
  */
 static int read_side(struct ug_receiver *r, const struct ug_sys *sys,
 		     struct family *fam, unsigned int i)
@@ -269,8 +269,8 @@ static int read_side(struct ug_receiver *r, const struct ug_sys *sys,
 }
 
 /*
- * Fill the slots from one family. What waits on the socket besides datagrams
- * (an ICMP error for one that was sent) is counted and passed over.
+ * Fill the slots from one family. Errors that an earlier datagram left on the
+ * socket are counted, and the call is repeated.
  *
  * Return: messages; 0 if there are none; -errno.
  */
@@ -310,7 +310,7 @@ static int fill_slots(struct ug_receiver *r, const struct ug_sys *sys,
 	return 0;
 }
 
-/* Fill the slots from a family, or from whichever has something. */
+/* Fill the slots from a family; for AF_UNSPEC from the first one with a message. */
 static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 {
 	r->generation = ug_path_generation(sock->paths);
@@ -331,8 +331,8 @@ static int fill_any(struct ug_receiver *r, struct ug_socket *sock, int family)
 }
 
 /*
- * Fill and hand out until there is a view, nothing comes, or too much time
- * went into messages that were dropped.
+ * Fill slots and hand out datagrams, until there is a view, or nothing comes, or
+ * MAX_CALLS fillings brought only messages that were dropped.
  */
 static int receive_now(struct ug_receiver *r, struct ug_socket *sock,
 		       int family, struct ug_view *views, size_t n)
@@ -369,7 +369,7 @@ static void watch_family(struct wait *w, struct family *fam)
 	for (unsigned int way = 0; way <= fam->sides.n; way++) {
 		w->families[w->n] = fam;
 		w->ways[w->n] = way;
-		/* POLLRDHUP: to know a POLLIN that stays (SHUT_RD). */
+		/* After shutdown(2) POLLIN is always set; POLLRDHUP tells. */
 		w->fds[w->n++] = (struct pollfd){
 			.fd = ug_family_fd(fam, way),
 			.events = POLLIN | POLLRDHUP,
@@ -407,11 +407,11 @@ static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
 }
 
 /*
- * poll(2) woke the receiver, and there was nothing. A datagram that another
- * thread took, or that had a bad checksum, is no reason to be slow. Anything
- * else would wake it at once again: errors that stay until somebody takes them
- * from the error queue, a socket that was shut down, or merging that another
- * thread is switching off.
+ * poll(2) woke the receiver, but there was no datagram. If another thread took the
+ * datagram, or its checksum was bad, go on at once. All other causes stay, and
+ * would wake the receiver again at once: entries on the error queue (they are
+ * dropped here), a socket that was shut down, merging that another thread is
+ * switching off. For these, sleep for PAUSE_MS.
  */
 static void avoid_spinning(struct ug_receiver *r, const struct ug_sys *sys,
 			   const struct wait *w)
@@ -435,7 +435,8 @@ static void avoid_spinning(struct ug_receiver *r, const struct ug_sys *sys,
  * Sleep until something comes, but no longer than the time after which merging
  * may be switched off.
  *
- * Return: 1 if woken; 0 if there is more to wait for; -1 if there is not.
+ * Return: 1 if a socket reported something; 0 to wait on; -1 if the time is over or
+ * a signal came.
  */
 static int wait_once(struct ug_receiver *r, struct ug_socket *sock, int family,
 		     struct wait *w, int left)
@@ -482,7 +483,7 @@ static int receive_later(struct ug_receiver *r, struct ug_socket *sock,
 				return got;
 			avoid_spinning(r, sys, &w);
 		}
-		/* It was nothing to hand out: wait on, not from the start. */
+		/* There was nothing to hand out: wait for the rest of the time. */
 		if (timeout_ms < 0)
 			continue;
 		int64_t gone = sys->now_ms() - start;
@@ -525,7 +526,7 @@ bool ug_receiver_release(struct ug_receiver *rcv)
 		       MADV_DONTNEED) == 0;
 }
 
-/* Behind the slots in their mapping: what is not used is no memory, either. */
+/* The arrays lie behind the slots, so unused parts of them take no memory. */
 static size_t mapping_len(const struct ug_receiver *r)
 {
 	return r->n_slots * (SLOT_LEN + sizeof(*r->msgs) + sizeof(*r->iov) +
@@ -539,10 +540,10 @@ static int map_slots(struct ug_receiver *r)
 
 	if (memory == MAP_FAILED)
 		return -ENOMEM;
-	/* A kernel without huge pages refuses, and has none to give. */
+	/* A kernel without huge pages refuses this, which does no harm. */
 	madvise(memory, mapping_len(r), MADV_NOHUGEPAGE);
 	r->memory = memory;
-	/* The most aligned first. */
+	/* In order of alignment, the largest first. */
 	r->controls = (void *)(r->memory + (size_t)r->n_slots * SLOT_LEN);
 	r->msgs = (void *)(r->controls + r->n_slots);
 	r->iov = (void *)(r->msgs + r->n_slots);

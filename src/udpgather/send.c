@@ -2,35 +2,37 @@
 /*
  * Sending, and what becomes of each error.
  *
- * ug_send() looks at a window of datagrams at a time. For each family it
- * coalesces what is not done yet into messages and gives them to sendmmsg(2).
- * The kernel takes some of them; if it stops before the end, the next call
- * returns the error of the first message that it did not take. That error is
- * judged here, with one of these results:
+ * ug_send() looks at one window of datagrams at a time. For each family it
+ * coalesces the datagrams that are not sent yet into messages (coalesce.h), and
+ * gives the messages to sendmmsg(2). If the kernel stops before the last message,
+ * the next call returns the error of the first message that it did not take.
+ * judge() looks at that error and gives a verdict on the message:
  *
- *   again     the same messages once more (EINTR; a first error that may stem
- *	       from an earlier datagram; sendmmsg missing; after a wait)
- *   anew      the datagrams of the message are marked, and what is left of the
- *	       window is coalesced again: without its source, or each datagram
- *	       alone
- *   next      the datagrams of the message have failed; go on behind it
- *   blocked   the socket takes no more: all that is left for it is unsent
- *   broken    the descriptor is no socket: all that is left has failed
+ *   again     Send the same messages once more: after EINTR, after a wait, or if
+ *	       the error may be that of an earlier datagram.
+ *   anew      Mark the datagrams of the message, either to go without their
+ *	       source or to go alone. Then coalesce the rest of the window again.
+ *   next      The datagrams of the message have failed. Go on with the next
+ *	       message.
+ *   blocked   The socket is full. The datagrams that are left for it are unsent.
+ *   broken    The descriptor is no socket. All datagrams that are left have
+ *	       failed.
  *
- * Each "anew" sets a mark that was not set before on the datagrams of the
- * message, each "next" finishes them, and an "again" without a wait sets a
- * mark, too, but for EINTR: so the loop ends.
+ * The loop ends, because each verdict makes progress. "Anew" sets a mark on the
+ * datagrams that they did not have before. "Next" finishes them. "Again" follows a
+ * wait, or sets a mark; after EINTR it does neither.
  *
- * A train that fails may do so because of its segments (no checksums on that
- * route, a segment above the MTU) or because of its destination. Its datagrams
- * go again alone, on trial: only if they pass is something learned about
- * trains. A destination that refuses everything teaches nothing. For an error
- * that is always the train's (EIO, EMSGSIZE, EINVAL) the first datagram is
- * proof enough, and one such train is a lesson. Any other error may be chance,
- * such as that of a firewall rule that limits a rate. There all datagrams must
- * pass, and PATH_STRIKES such trains in a row are a lesson. A lesson is about
- * one address only, so nobody can switch segmentation off for others. It is
- * tried again after a pause; see path.h.
+ * A train may be refused because of its segments (the route's device makes no
+ * checksums, or a segment is above the MTU) or because of its destination. To find
+ * out, its datagrams are sent again alone, on *trial*. If they pass alone, the
+ * train was at fault, and the socket learns a *lesson* about the address. If they
+ * fail, too, the destination refuses everything, and nothing is learned. EIO,
+ * EMSGSIZE and EINVAL are never chance: the trial is over when the first datagram
+ * passes, and one such train is a lesson. Any other error may be chance, such as
+ * that of a firewall rule that limits a rate: then all datagrams must pass, and
+ * only PATH_STRIKES such trains in a row are a lesson. A lesson is about one
+ * address, so no peer can switch trains off for other peers. After a pause the
+ * train is tried again; see path.h.
  *
  * If an endpoint has been moved to a side socket (side.h), neighbouring
  * messages that leave by the same socket go to the kernel together. A full side
@@ -50,7 +52,7 @@
 
 #include "base/bytes.h"
 
-/* What to do after a call; see above. */
+/* What to do about a message that the kernel did not take. */
 enum verdict {
 	AGAIN,
 	ANEW,
@@ -95,7 +97,7 @@ static void tell_length(struct sending *s, const struct train *t)
 		s->train_lens[i] = (uint8_t)t->cnt;
 }
 
-/* A datagram on trial was sent alone, or refused again. */
+/* A datagram was sent alone, or refused. If it is on trial, note that. */
 static void judge_trial(struct sending *s, const struct train *t, bool passed)
 {
 	struct ug_batch *b = s->batch;
@@ -115,7 +117,7 @@ static void judge_trial(struct sending *s, const struct train *t, bool passed)
 					  .is_try = trial->is_try });
 }
 
-/* The kernel took this message. */
+/* The kernel took this message: finish its datagrams, and count them. */
 static void note_taken(struct sending *s, const struct train *t)
 {
 	struct send_counters *c = &s->batch->counters;
@@ -137,7 +139,7 @@ static void note_taken(struct sending *s, const struct train *t)
 		ug_socket_train_passed(s->sock, t->to, t->segment_len);
 }
 
-/* This message has failed for good. */
+/* The datagrams of this message have failed. */
 static enum verdict blame(struct sending *s, const struct train *t, int err)
 {
 	finish_train(s, t, -err);
@@ -147,8 +149,8 @@ static enum verdict blame(struct sending *s, const struct train *t, int err)
 }
 
 /*
- * Send the message without its source, and all that follows to its endpoint
- * from the same source: one refusal is enough.
+ * The source was refused. Mark all unsent datagrams of the window with this
+ * endpoint and source to go without it.
  */
 static enum verdict drop_source(struct sending *s, const struct train *t)
 {
@@ -169,8 +171,7 @@ static enum verdict drop_source(struct sending *s, const struct train *t)
 	return ANEW;
 }
 
-/* Send the datagrams of a train each alone, so that only those fail that are
- * at fault. */
+/* Send the datagrams of a train alone, so that only the bad ones fail. */
 static enum verdict each_alone(struct sending *s, const struct train *t)
 {
 	mark_train(s, t, ITEM_ALONE);
@@ -197,7 +198,7 @@ static void open_trial(struct sending *s, const struct train *t, int err)
 		b->items[i].trial = (uint8_t)b->n_trials;
 }
 
-/* The same, where the train itself may be at fault. */
+/* The train may be at fault: send its datagrams alone, on trial. */
 static enum verdict suspect_train(struct sending *s, const struct train *t,
 				  int err)
 {
@@ -216,8 +217,8 @@ static enum verdict suspect_train(struct sending *s, const struct train *t,
 }
 
 /*
- * An error that an earlier datagram may have left on the socket is delivered
- * once: so the same message is tried once more.
+ * May the error be that of an earlier datagram, which an ICMP message left on the
+ * socket? The kernel delivers such an error once, so one more try shows it.
  */
 static bool may_be_pending(struct sending *s, const struct train *t)
 {
@@ -248,9 +249,8 @@ static bool drop_errors(struct sending *s)
 }
 
 /*
- * Sleep until the socket has room. Where poll(2) returns for anything else,
- * or said so and it was not true, it would return at once again, so the sleep
- * is a pause.
+ * Sleep until the socket has room. If poll(2) wakes for an error, or if it reported
+ * room that was not there, it would wake at once again: then sleep for PAUSE_MS.
  */
 static void wait_writable(struct sending *s, int left)
 {
@@ -280,11 +280,11 @@ static enum verdict wait_for(struct sending *s, bool writable)
 		wait_writable(s, left);
 	else
 		s->sock->sys->poll(NULL, 0, PAUSE_MS);
-	/* Whatever poll said: the call tells, and the clock bounds it. */
+	/* The next call shows whether there is room; the clock ends the wait. */
 	return AGAIN;
 }
 
-/* Is nothing of this socket on its way out? Then no wait will help. */
+/* Is the send buffer empty? Then no wait will make more room. */
 static bool is_idle(const struct sending *s)
 {
 	int waiting;
@@ -293,10 +293,10 @@ static bool is_idle(const struct sending *s)
 }
 
 /*
- * ENOBUFS or ENOMEM. A datagram that the kernel sends in fragments is refused
- * if they do not fit the send buffer together, and that for ever, where there
- * is room when others have left. (Other threads' may have left just now: so
- * once more.)
+ * ENOBUFS or ENOMEM. The kernel refuses a datagram in fragments if they do not fit
+ * the send buffer together. While other datagrams are in the buffer, a wait may
+ * help. If the buffer is empty, one more try follows, because it may have become
+ * empty just now; after that the datagram has failed.
  */
 static enum verdict judge_no_buffers(struct sending *s, const struct train *t,
 				     int err)
@@ -312,7 +312,7 @@ static enum verdict judge_no_buffers(struct sending *s, const struct train *t,
 	return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
 }
 
-/* EINVAL: the source first, then the train, then the destination. */
+/* EINVAL: suspect the source first, then the train, then the destination. */
 static enum verdict judge_einval(struct sending *s, const struct train *t)
 {
 	if (t->source)
@@ -322,7 +322,7 @@ static enum verdict judge_einval(struct sending *s, const struct train *t)
 	return blame(s, t, EINVAL);
 }
 
-/* Errors of a destination or a route, in which trains have no part. */
+/* Is this the error of a destination or a route, and never of a train? */
 static bool is_unreachable(int err)
 {
 	switch (err) {
@@ -357,7 +357,7 @@ static enum verdict judge_other(struct sending *s, const struct train *t,
 	return blame(s, t, err);
 }
 
-/* The socket's buffer is full. An urgent message tries the other sockets. */
+/* The socket is full. An urgent message tries the other sockets. */
 static enum verdict judge_full(struct sending *s, struct family *fam,
 			       const struct train *t)
 {
@@ -368,14 +368,14 @@ static enum verdict judge_full(struct sending *s, struct family *fam,
 	}
 	enum verdict verdict = wait_for(s, true);
 
-	/* Count the bytes also if the kernel took nothing: the endpoint that
-	 * asks for most must be known. */
+	/* Count the bytes, though the kernel took none: side.c must know the
+	 * endpoint that is sent most. */
 	if (verdict == BLOCKED && s->way == SIDE_MAIN && fam->sides.n)
 		ug_side_count(&fam->sides, t->to, t->bytes);
 	return verdict;
 }
 
-/* What to do about the first message that the kernel did not take. */
+/* Give a verdict on the first message that the kernel did not take. */
 static enum verdict judge(struct sending *s, struct family *fam,
 			  const struct train *t, int err)
 {
@@ -393,7 +393,7 @@ static enum verdict judge(struct sending *s, struct family *fam,
 	case EIO:
 		return t->cnt > 1 ? suspect_train(s, t, err) : blame(s, t, err);
 	case EMSGSIZE:
-		/* An ICMP message may have left it, too. */
+		/* It may also be the error of an earlier datagram. */
 		if (may_be_pending(s, t))
 			return AGAIN;
 		return t->cnt > 1 ? suspect_train(s, t, err) : blame(s, t, err);
@@ -403,7 +403,7 @@ static enum verdict judge(struct sending *s, struct family *fam,
 	case ENODEV:
 		return t->source ? drop_source(s, t) : judge_other(s, t, err);
 	case EFAULT:
-		/* A vector that points nowhere: one datagram's. */
+		/* One datagram has a vector that points to no memory. */
 		return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
 	case EBADF:
 	case ENOTSOCK:
@@ -423,7 +423,7 @@ static int make_call(struct sending *s, struct family *fam, size_t k, size_t n)
 	const struct ug_sys *sys = s->sock->sys;
 	struct mmsghdr *msgs = s->batch->messages.msgs + k;
 
-	/* Partner: the store below; seen late it costs one more call. */
+	/* Partner: the store below. If it is seen late, that costs one call. */
 	if (n > 1 &&
 	    !atomic_load_explicit(&fam->no_sendmmsg, memory_order_relaxed)) {
 		send_count(&s->batch->counters, calls, 1);
@@ -475,7 +475,7 @@ static size_t send_up_to_error(struct sending *s, struct family *fam, size_t k,
 	return k;
 }
 
-/* What is left of the window for this family gets this status. */
+/* Give the unsent datagrams of a family a status, in this and later windows. */
 static void stop_family(struct sending *s, struct family *fam, int status)
 {
 	s->stopped[ug_family_index(fam)] = status;
@@ -501,7 +501,8 @@ static unsigned int way_of(const struct sending *s, const struct family *fam,
 /*
  * Choose the socket of message @k.
  *
- * Return: the index of the first message behind it that leaves by another.
+ * Return: the index of the next message that leaves by another socket; @n if there
+ * is none.
  */
 static size_t choose_socket(struct sending *s, struct family *fam, size_t k,
 			    size_t n)
@@ -527,9 +528,9 @@ static void hold_back(struct sending *s, size_t k, size_t end)
 }
 
 /*
- * The socket of the last message is full.
+ * Note that the socket in use is full.
  *
- * Return: true if other sockets may take more.
+ * Return: true if other sockets of the family may take more.
  */
 static bool note_full(struct sending *s, struct family *fam)
 {
@@ -542,10 +543,9 @@ static bool note_full(struct sending *s, struct family *fam)
 }
 
 /*
- * Coalesce and send what is left of the window for one family, until a message
- * has to be made anew.
+ * Coalesce and send the unsent datagrams of one family, until a verdict is "anew".
  *
- * Return: true if there may be more to do.
+ * Return: true if there may be more to send.
  */
 static bool send_once(struct sending *s, struct family *fam)
 {
@@ -602,7 +602,7 @@ static bool send_once(struct sending *s, struct family *fam)
 	       !s->stopped[ug_family_index(fam)];
 }
 
-/* Tell the side sockets what was handed over. */
+/* Tell side.c how many bytes the family's sockets took. */
 static void note_handed(struct sending *s, struct family *fam)
 {
 	bool was_full = s->full[ug_family_index(fam)] & 1;
@@ -616,7 +616,7 @@ static void note_handed(struct sending *s, struct family *fam)
 		       (int)news.way);
 }
 
-/* Send what is in the window for one family. */
+/* Send the datagrams of the window for one family. */
 static void send_family(struct sending *s, int f)
 {
 	struct family *fam = &s->sock->families[f];

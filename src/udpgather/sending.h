@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What one call of ug_send() works with: the thread's scratch, and the window
- * of datagrams that it looks at together. window.c checks the datagrams of a
- * window, and counts those that were not sent; send.c sends them.
+ * The data of one call of ug_send(): the thread's batch, and the window of
+ * datagrams that the call looks at together. window.c checks the datagrams of a
+ * window, and counts the unsent ones. send.c sends them.
  */
 #ifndef UDPGATHER_SENDING_H
 #define UDPGATHER_SENDING_H
@@ -12,23 +12,23 @@
 #include "udpgather/stats.h"
 
 enum {
-	/* A status while the window is sent: the side socket is full. */
+	/* A status until the window is done: the datagram's socket is full. */
 	HELD = UG_UNSENT + 1
 };
 
 enum {
-	/* Most trains on trial in one window; further ones teach nothing. */
+	/* The most trains on trial in one window. No lesson is learned from
+	 * further ones. */
 	TRIALS = 64
 };
 
 /**
- * struct trial - a train that was refused, and whose datagrams go alone
+ * struct trial - a train that was refused, while its datagrams go alone
  * @segment_len: the size of its segments
  * @err:	the errno
- * @left:	datagrams that are not judged yet
- * @is_try:	the train was larger than the path is known to take, and was a
- *		try
- * @is_void:	one of its datagrams failed
+ * @left:	datagrams on trial that were neither sent nor refused yet
+ * @is_try:	the train was a try (path.h)
+ * @is_void:	one of its datagrams failed, so nothing is learned
  */
 struct trial {
 	uint32_t segment_len;
@@ -39,16 +39,16 @@ struct trial {
 };
 
 /**
- * struct ug_batch - one thread's scratch for sending
+ * struct ug_batch - the memory that one thread needs to send
  * @cap:	datagrams in a window
  * @is_urgent:	see ug_batch_set_urgent()
  * @items:	one for each datagram of the window
- * @messages:	what they are coalesced to
+ * @messages:	the messages that the window was coalesced to
  * @trials:	trains of the window that were refused
- * @n_trials:	how many
+ * @n_trials:	number of @trials
  * @refused:	see ug_refused_source()
  * @train_lens:	see ug_set_train_lengths()
- * @n_train_lens: how many
+ * @n_train_lens: numbers at @train_lens
  * @counters:	written by the owner, read by anybody
  */
 struct ug_batch {
@@ -67,25 +67,26 @@ struct ug_batch {
 /**
  * struct sending - one call of ug_send()
  * @sock:	the socket
- * @batch:	the scratch
+ * @batch:	the thread's batch
  * @to:		the default endpoint
  * @dgrams:	the window
- * @status:	its results
+ * @status:	the status of each datagram of the window
  * @train_lens:	the part of the batch's @train_lens that is the window's, or
  *		NULL
  * @n:		datagrams in the window
- * @sent:	those of the window that were sent
+ * @sent:	datagrams of the window that were sent
  * @has_deadline: false to wait without end
  * @deadline_ms: when to stop waiting, on the clock of struct ug_sys
  * @woken:	poll(2) has reported room, and the kernel has taken nothing
  *		since
- * @stopped:	for each family: 0; UG_UNSENT if its main socket is blocked;
- *		-errno if it is broken. What follows gets this status.
- * @full:	for each family: a bit for each way that is blocked
- * @way:	of the family in work: the way of the next message
- * @fd:		its descriptor
- * @counting:	side sockets of the family in work while its main socket is
- *		crowded, else NULL
+ * @stopped:	for each family: 0; UG_UNSENT if its main socket is full; -errno
+ *		if it is broken. Datagrams of later windows get this status.
+ * @full:	for each family: a bit for each way whose socket is full
+ * @way:	way of the next message: SIDE_MAIN, or 1 plus a side socket's
+ *		number
+ * @fd:		descriptor of that way
+ * @counting:	side sockets of the family that is being sent, if its main socket
+ *		is crowded; else NULL
  * @handed:	bytes that the family took, with SIDE_OVERHEAD for each datagram
  */
 struct sending {
@@ -108,25 +109,25 @@ struct sending {
 	uint64_t handed;
 };
 
+/* ug_family_index() - FAMILY_V4 or FAMILY_V6 */
 static inline int ug_family_index(const struct family *fam)
 {
 	return fam->af == AF_INET ? FAMILY_V4 : FAMILY_V6;
 }
 
 /**
- * ug_window_open() - make the items of a window
+ * ug_window_open() - check the datagrams of a window, and make their items
  * @s:		the call, with the window's datagrams
  * @busy:	set to true for each family that has something to send
  *
- * A datagram that can be sent gets the status UG_UNSENT, and keeps it until
- * something else is known.
+ * A datagram that can be sent gets the status UG_UNSENT, a bad one its -errno.
  */
 void ug_window_open(struct sending *s, bool busy[FAMILIES]);
 
 /* ug_window_release() - the HELD datagrams of family @f become unsent */
 void ug_window_release(struct sending *s, int f);
 
-/* ug_window_close() - count what was not sent of a window */
+/* ug_window_close() - count the datagrams of a window that were not sent */
 void ug_window_close(const struct sending *s);
 
 #endif /* UDPGATHER_SENDING_H */

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Three parts: counting the bytes of each endpoint while the main socket is
+ * crowded; moving endpoints to a side socket and back; and the look at the sockets
+ * that decides about moving. side.h has the idea.
+ */
 #include "udpgather/side.h"
 
 #include <assert.h>
@@ -12,14 +17,14 @@ enum {
 	CROWDED_PART = 4,
 	FULL_PART = 2,
 	CROWDED_MS = 10,
-	/* By this part of the buffer the waiting bytes must have grown since
-	 * the last endpoint was moved. */
+	/* Before the next endpoint is moved, the waiting bytes must have grown
+	 * by this part of the buffer. */
 	RISE_PART = 16,
-	/* After so much of the buffer was handed over, the sockets are looked
-	 * at. */
+	/* The sockets are looked at each time that this part of the buffer was
+	 * sent. */
 	STRIDE_PART = 8,
-	/* Time between looks, while the main socket is crowded, and while an
-	 * endpoint is moved. */
+	/* Time between looks while the main socket is crowded; else, while an
+	 * endpoint is away on a side socket. */
 	LOOK_MS = 1,
 	MOVED_LOOK_MS = 100,
 	/* How long a side socket is empty before its endpoints come back. */
@@ -72,12 +77,12 @@ unsigned int ug_side_way(const struct side_sockets *s,
 	return SIDE_MAIN;
 }
 
-/* ------------------------------------------------------- who is handed most */
+/* ----------------------------------------------------------------- counting */
 
 /*
- * Find or make the count of an endpoint. If all places are taken, it takes over
- * the smallest count, bytes included. So an endpoint with more than a sixteenth
- * of all bytes is never missed.
+ * Find or make the count of an endpoint. If all places are in use, the endpoint
+ * takes over the smallest count, with its bytes. So an endpoint with more than a
+ * sixteenth of all bytes always has a place.
  */
 static struct side_count *find_count(struct side_sockets *s, uint64_t key,
 				     const struct ug_endpoint *ep)
@@ -122,7 +127,7 @@ static const struct side_count *heaviest(const struct side_sockets *s)
 
 /* ------------------------------------------------------------------ moving */
 
-/* Bytes that wait in a socket; 0 if it cannot be known. */
+/* Bytes that wait in a socket; 0 if the kernel does not tell. */
 static int64_t get_waiting(const struct ug_sys *sys, int fd)
 {
 	int waiting = 0;
@@ -144,7 +149,8 @@ static unsigned int count_endpoints(const struct side_sockets *s,
 	return n;
 }
 
-/* The way with the least waiting; of these, the one with fewest endpoints. */
+/* The side socket with the fewest waiting bytes; among equals, the one with the
+ * fewest endpoints. Return: its way. */
 static unsigned int choose_way(const struct side_sockets *s,
 			       const struct ug_sys *sys)
 {
@@ -171,8 +177,8 @@ static void add_moved(struct side_sockets *s, uint32_t n)
 	atomic_fetch_add_explicit(&s->n_moved, n, memory_order_relaxed);
 }
 
-/* Move the endpoint that was handed most bytes. Return: true if there is one,
- * and there is a place for it. */
+/* Move the endpoint that was sent most bytes. Return: false if there is none, or
+ * no place for it. */
 static bool move(struct side_sockets *s, const struct ug_sys *sys,
 		 struct side_news *news)
 {
@@ -221,7 +227,7 @@ static void set_crowded(struct side_sockets *s, bool is_crowded, int64_t now)
 static bool must_move(const struct side_sockets *s, int64_t waiting,
 		      int64_t now, bool was_full)
 {
-	/* Bytes that waited before may be of the endpoint that moved. */
+	/* The waiting bytes may still be those of the endpoint that moved. */
 	if (!was_full && waiting - s->low < s->main_cap / RISE_PART)
 		return false;
 	return was_full || waiting >= s->main_cap / FULL_PART ||

@@ -4,28 +4,28 @@
  *
  * The kernel charges a datagram to the send buffer of its socket until the
  * network device has sent it. So if one endpoint is behind a slow link with a
- * deep queue, its datagrams fill the buffer, and nothing can be sent to any
- * other endpoint by that socket, whatever link leads there. The kernel does not
- * tell whose datagrams wait: SIOCOUTQ counts those of the whole socket.
+ * deep queue, its datagrams fill the buffer, and the socket can send nothing to
+ * other endpoints, even if their links are free. The kernel does not tell whose
+ * datagrams wait: SIOCOUTQ counts the datagrams of the whole socket.
  *
  * Therefore each family may have, beside its main socket, a few more sockets on
  * the same port: its side sockets. As long as the main socket is not crowded,
  * everything leaves by it. If a quarter of its buffer has been in use for 10
- * ms, or half of it is, the endpoint that was handed most bytes since then is
- * moved to a side socket. If it was the wrong one, the main socket goes on
- * filling, and the next endpoint is moved: being moved does an endpoint no
- * harm, because its side socket is empty. An endpoint comes back when its side
- * socket was found empty for a second.
+ * ms, or if half of it is in use, one endpoint is moved to a side socket: the one
+ * that was sent most bytes since then. If that was the wrong endpoint, the main
+ * socket fills on, and the next endpoint is moved. A fast endpoint suffers no harm
+ * by being moved, because its side socket is empty. An endpoint comes back when
+ * its side socket has been empty for a second.
  *
  * A side socket has a smaller buffer. When it is full, only datagrams for its
  * own endpoints are left unsent.
  *
- * All of this is of fixed size. As long as nothing is crowded, sending costs an
- * addition and a comparison for each call, and one SIOCOUTQ for each eighth of
- * the main buffer that is handed over. Which endpoints are moved is read
- * without a lock. The data by which an endpoint is chosen is under a mutex that
- * nobody waits for: a thread that finds it taken leaves the look at the sockets
- * to the thread that has it.
+ * All tables have a fixed size. While no main socket is crowded, sending costs an
+ * addition and a comparison for each call, and one SIOCOUTQ for each eighth of the
+ * main buffer that was sent. The list of moved endpoints is read without a lock.
+ * The bytes by which an endpoint is chosen are counted under a mutex that no
+ * thread waits for: a thread that finds the mutex taken goes on, and the thread
+ * that has the mutex looks at the sockets.
  *
  * Members are marked with who may touch them:
  *	[I]	immutable once ug_open() returned
@@ -42,7 +42,8 @@
 #include "udpgather/sys.h"
 
 enum {
-	/* The way of the main socket; side socket i is way i + 1. */
+	/* A way is a socket of a family: the main one, or side socket i, whose
+	 * way is i + 1. */
 	SIDE_MAIN,
 	/* Endpoints of a family that can be moved at a time. */
 	SIDE_ENDPOINTS = 32,
@@ -53,7 +54,7 @@ enum {
 };
 
 /**
- * struct side_count - what an endpoint was handed by the main socket
+ * struct side_count - bytes sent to one endpoint by the main socket
  * @key:	its hash
  * @ep:		the endpoint
  * @len:	bytes
@@ -65,26 +66,26 @@ struct side_count {
 };
 
 /**
- * struct side_sockets - those of a family, and what is known of its sockets
- * @n:		[I] how many there are; 0: nothing below is used
+ * struct side_sockets - the side sockets of a family
+ * @n:		[I] number of side sockets; if 0, nothing below is used
  * @fds:	[I] their descriptors
  * @main_cap:	[I] send buffer of the main socket, as SIOCOUTQ counts
  * @seed:	[I] of the endpoints' hashes
- * @has_input:	[a] a bit for each that may have something to read
+ * @has_input:	[a] a bit for each side socket that may have something to read
  * @n_moved:	[a] endpoints in @moved
  * @moved:	[a] 0, or an endpoint's hash with its way in the low bits
- * @handed:	[a] bytes handed over since the last look; not exact
+ * @handed:	[a] bytes sent since the last look at the sockets; not exact
  * @is_crowded:	[a] the main socket was crowded at the last look
  * @next_look_ms: [a] while something is crowded or moved: when to look again
- * @mutex:	of the rest
+ * @mutex:	protects the members below
  * @crowded_ms:	[m] since when the main socket is crowded, or when an endpoint
  *		was last moved, if that is later
  * @low:	[m] the fewest bytes seen waiting in the main socket since the
  *		last endpoint was moved
- * @empty_ms:	[m] since when each side socket was found empty; -1: it was not
+ * @empty_ms:	[m] since when each side socket has been empty; -1: it is not
  * @counts:	[m] bytes that the main socket was handed, by endpoint, since
  *		@crowded_ms
- * @n_counts:	[m] how many of them are in use
+ * @n_counts:	[m] how many of @counts are in use
  */
 struct side_sockets {
 	unsigned int n;
@@ -106,7 +107,7 @@ struct side_sockets {
 };
 
 /**
- * struct side_news - what a look has changed
+ * struct side_news - the change that a look at the sockets made
  * @moved:	an endpoint was moved: @ep, to the way @way
  * @ep:		see @moved
  * @way:	see @moved
@@ -117,10 +118,13 @@ struct side_news {
 	unsigned int way;
 };
 
+/* ug_side_init() - no side sockets yet; @seed is for the endpoints' hashes */
 void ug_side_init(struct side_sockets *s, uint64_t seed);
+
+/* ug_side_deinit() - the caller has closed the sockets */
 void ug_side_deinit(struct side_sockets *s);
 
-/* ug_side_in_use() - is an endpoint moved? Any thread. */
+/* ug_side_in_use() - has an endpoint been moved? Any thread. */
 static inline bool ug_side_in_use(const struct side_sockets *s)
 {
 	/* Partners: move(), come_back(). If a change is seen late, a datagram
@@ -140,23 +144,23 @@ static inline bool ug_side_is_counting(const struct side_sockets *s)
 unsigned int ug_side_way(const struct side_sockets *s,
 			 const struct ug_endpoint *ep);
 
-/* ug_side_count() - the main socket was handed @len bytes for an endpoint. Any
- * thread. */
+/* ug_side_count() - count @len bytes that the main socket was given for an
+ * endpoint. Any thread. */
 void ug_side_count(struct side_sockets *s, const struct ug_endpoint *ep,
 		   uint64_t len);
 
 /**
- * ug_side_note() - something was handed to the sockets of a family
+ * ug_side_note() - note that the sockets of a family took datagrams
  * @s:		its side sockets, at least one
  * @sys:	the system calls
  * @main_fd:	the main socket
  * @len:	bytes, with SIDE_OVERHEAD for each datagram
  * @was_full:	the main socket took no more
- * @news:	filled if the return code says so
+ * @news:	filled if an endpoint was moved
  *
- * Looks at the sockets if it is time to, and moves endpoints. Any thread.
+ * Looks at the sockets if it is time, and moves endpoints. Any thread.
  *
- * Return: true if there are news.
+ * Return: true if an endpoint was moved.
  */
 bool ug_side_note(struct side_sockets *s, const struct ug_sys *sys, int main_fd,
 		  uint64_t len, bool was_full, struct side_news *news);

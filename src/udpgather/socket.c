@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an open socket knows and can be told: switches, and the lessons of
- * failed sends.
+ * The switches of an open socket, and the lessons that it learns when a train is
+ * refused or passes (send.c gives them).
  */
 #include "udpgather/socket.h"
 
@@ -76,7 +76,7 @@ int ug_side_ready(struct ug_socket *sock, int fd)
 	return -ENOENT;
 }
 
-/* Set the mark of all sockets, as far as it can be. Return: 0; -errno. */
+/* Set the mark of all sockets, up to the first failure. Return: 0; -errno. */
 static int set_marks(const struct ug_socket *sock, uint32_t mark)
 {
 	for (int f = 0; f < FAMILIES; f++) {
@@ -223,7 +223,7 @@ bool ug_errno_may_be_chance(int err)
 	return err != EIO && err != EMSGSIZE && err != EINVAL;
 }
 
-/* Forbid trains to this endpoint. Notice if there were some before. */
+/* Forbid trains to this endpoint. Give notice if they were allowed before. */
 static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 		      const struct lesson *l)
 {
@@ -233,7 +233,7 @@ static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 			       (int)l->segment_len);
 }
 
-/* Allow only smaller segments to this endpoint. Notice if the limit is new. */
+/* Allow only smaller segments to this endpoint. Give notice of a first limit. */
 static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
 		const struct lesson *l)
 {
@@ -244,11 +244,11 @@ static void cap(struct ug_socket *sock, const struct ug_endpoint *ep,
 }
 
 /*
- * EIO comes from the device that the route leads to. EINVAL for small segments
- * comes from the kernel, or from an odd route. Neither forbids trains for the
- * whole family: a peer that roams chooses the routes of its addresses, and
- * could switch segmentation off for all others. If the machine is the cause,
- * each address costs one refused train in each pause.
+ * EIO comes from the device of the route, and EINVAL for small segments from the
+ * kernel or an odd route. Both forbid trains for the endpoint only, and not for the
+ * whole family: a peer chooses its addresses, and with them routes, and could
+ * switch trains off for all other peers. If the machine is the cause, each address
+ * costs one refused train in each pause.
  */
 void ug_socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
 		     const struct lesson *lesson)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A port: a socket for each of two families. Members are marked with who may touch them:
+ * A UDP port: one main socket for each family, and its side sockets. Members are
+ * marked with who may touch them:
  *	[I]	immutable once ug_open() returned
  *	[a]	atomic, any thread
  */
@@ -19,7 +20,7 @@ enum {
 	FAMILY_V4,
 	FAMILY_V6,
 	FAMILIES,
-	/* How long to sleep where there is no event to wait for. */
+	/* How long to sleep if there is no event to wait for. */
 	PAUSE_MS = 1,
 };
 
@@ -30,12 +31,12 @@ enum {
  * @can_segment: [I] UDP_SEGMENT is known here
  * @can_merge:	[I] UDP_GRO can be read back here
  * @no_sendmmsg: [a] the system call is missing
- * @no_recvmmsg: [a] the same
+ * @no_recvmmsg: [a] the system call is missing
  * @merging:	[a] UDP_GRO is on; changed under the socket's @switching
- * @merging_wanted: [a] what ug_set_merging() asked for; the same
+ * @merging_wanted: [a] what ug_set_merging() asked for; changed under @switching
  * @receive_lock: held for reading around each receiving system call, for
- *		writing while UDP_GRO is being switched off. Nobody waits for
- *		it; see merging.c.
+ *		writing while UDP_GRO is being switched off. No thread waits
+ *		for it; see merging.c.
  * @sides:	its side sockets
  */
 struct family {
@@ -54,14 +55,14 @@ struct family {
 /**
  * struct ug_socket - see udpgather.h
  * @sys:	[I] the system calls
- * @paths:	[I] what is known of endpoints; locks by itself
+ * @paths:	[I] the table of paths, which has a lock of its own
  * @notice:	[I] see struct ug_options
  * @notice_arg:	[I]
  * @families:	IPv4 and IPv6
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
  * @bad_kernel:	[I] this kernel corrupts trains of one size
- * @switching:	held by the one who switches merging
+ * @switching:	held by the thread that switches merging
  */
 struct ug_socket {
 	const struct ug_sys *sys;
@@ -76,12 +77,13 @@ struct ug_socket {
 	pthread_mutex_t switching;
 };
 
-/* ug_family_of() - an open family, by AF_INET or AF_INET6, or NULL */
+/* ug_family_of() - the family AF_INET or AF_INET6; NULL if it is not open. Any
+ * thread. */
 struct family *ug_family_of(const struct ug_socket *sock, int family);
 
 /*
- * ug_segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS; with
- * UG_REASON_BAD_KERNEL a train must end in a shorter one
+ * ug_segments_now() - the most datagrams in a train, 1 to UG_MAX_SEGMENTS. If it sets
+ * UG_REASON_BAD_KERNEL, a train must end in a shorter datagram. Any thread.
  */
 unsigned int ug_segments_now(const struct ug_socket *sock,
 			     const struct family *fam, enum ug_reason *reason);
@@ -90,7 +92,7 @@ unsigned int ug_segments_now(const struct ug_socket *sock,
  * struct lesson - a train that was refused, and whose datagrams passed alone
  * @segment_len: the size of its segments, in bytes
  * @err:	the errno
- * @is_try:	it was a train that the path forbids, tried again
+ * @is_try:	the train was a try (path.h)
  */
 struct lesson {
 	size_t segment_len;
@@ -99,20 +101,19 @@ struct lesson {
 };
 
 /**
- * ug_errno_may_be_chance() - may a train be refused with this errno, and the next
- * one pass?
+ * ug_errno_may_be_chance() - may the next train pass after a refusal by this errno?
  * @err:	the errno
  *
- * Return: false for EIO, EMSGSIZE and EINVAL: all trains like it are refused.
+ * Return: false for EIO, EMSGSIZE and EINVAL: every such train is refused.
  */
 bool ug_errno_may_be_chance(int err);
 
 /**
  * ug_socket_learn() - learn from a refused train
  * @sock:	the socket
- * @ep:		where it went
- * @lesson:	the train. If its errno may be chance, all its datagrams have
- *		passed, else at least the first one.
+ * @ep:		the train's endpoint
+ * @lesson:	the train. Its first datagram has passed alone; if the errno may
+ *		be chance, all of its datagrams have.
  *
  * Any thread. May call the notice function.
  */
@@ -120,23 +121,24 @@ void ug_socket_learn(struct ug_socket *sock, const struct ug_endpoint *ep,
 		     const struct lesson *lesson);
 
 /**
- * ug_socket_train_passed() - note that a train was taken; only if ug_path_knows()
+ * ug_socket_train_passed() - note that the kernel took a train
  * @sock:	the socket
- * @ep:		where it went
+ * @ep:		the train's endpoint
  * @segment_len: the size of its segments, in bytes
  *
- * Any thread. May call the notice function.
+ * Call it only if ug_path_knows(). Any thread. May call the notice function.
  */
 void ug_socket_train_passed(struct ug_socket *sock,
 			    const struct ug_endpoint *ep, size_t segment_len);
 
-/* ug_family_fd() - the descriptor of a way: the main socket's, or a side socket's */
+/* ug_family_fd() - the descriptor of a way (SIDE_MAIN in side.h) */
 static inline int ug_family_fd(const struct family *fam, unsigned int way)
 {
 	return way == SIDE_MAIN ? fam->fd : fam->sides.fds[way - 1];
 }
 
-/* ug_socket_tell() - call the notice function, if there is one */
+/* ug_socket_tell() - call the notice function, if there is one. A thread that is in
+ * ug_send(). */
 void ug_socket_tell(struct ug_socket *sock, enum ug_notice notice,
 		    const struct ug_endpoint *ep, int err, int value);
 
@@ -146,8 +148,8 @@ void ug_socket_tell(struct ug_socket *sock, enum ug_notice notice,
  * @fd:		the descriptor
  *
  * As long as there is an entry, poll(2) returns at once and reports POLLERR.
- * Drops a bounded number of entries, so that it ends while others come. Never
- * sleeps. Any thread.
+ * Drops a bounded number of entries, so that it ends even if new entries keep
+ * coming. Never sleeps. Any thread.
  *
  * Return: the number of entries that were dropped.
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A received message and the datagrams in it. The kernel merges datagrams of
- * one flow and one size, but for a shorter last one, and says the size in a
- * control message. How many there are follows from the lengths alone: more
- * than 64 is usual.
+ * Cutting a received message into its datagrams. The kernel merges datagrams of one
+ * flow that have one size, except for a shorter last one, and gives the size in a
+ * control message. Their number follows from the length of the message; it is often
+ * above 64.
  */
 #ifndef UDPGATHER_SPLIT_H
 #define UDPGATHER_SPLIT_H
@@ -16,7 +16,7 @@
  * @from:	who sent it
  * @len:	its length
  * @segment_len: the length of all datagrams but the last one
- * @off:	where the next datagram begins
+ * @off:	offset of the next datagram
  * @cnt:	datagrams in it
  * @left:	datagrams that were not handed out yet
  * @tos:	TOS or traffic class of all of them
@@ -33,11 +33,11 @@ struct split {
 };
 
 /**
- * ug_split_begin() - look at a message
+ * ug_split_begin() - begin to hand out a message
  * @s:		filled
  * @data:	its bytes
- * @len:	its length, also 0: that is one empty datagram
- * @segment_len: what the kernel said, 0 for one datagram
+ * @len:	its length; 0 for one empty datagram
+ * @segment_len: the size that the kernel gave; 0 for one datagram
  */
 static inline void ug_split_begin(struct split *s, void *data, size_t len,
 				  size_t segment_len)

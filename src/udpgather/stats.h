@@ -2,9 +2,9 @@
 /*
  * Counters that one thread writes and any thread reads without a lock.
  *
- * The public structs are nothing but 64-bit numbers, so the live counters are
- * an array of atomics with the same layout. The only writer needs no
- * read-modify-write: a relaxed load and a relaxed store are enough.
+ * The public structs consist of 64-bit numbers only. So the counters are an array
+ * of atomics with the same layout. There is one writer, so a relaxed load and a
+ * relaxed store are enough to add.
  */
 #ifndef UDPGATHER_STATS_H
 #define UDPGATHER_STATS_H
@@ -25,6 +25,7 @@ struct receive_counters {
 	_Atomic uint64_t words[STATS_WORDS(struct ug_receive_stats)]; /* [a] */
 };
 
+/* ug_stats_add() - add to a counter. The owner. */
 static inline void ug_stats_add(_Atomic uint64_t *word, uint64_t n)
 {
 	/* Partner: ug_stats_read(), any thread; no order is promised. */
@@ -44,11 +45,12 @@ static inline void ug_stats_add(_Atomic uint64_t *word, uint64_t n)
 	stats_count(counters, struct ug_receive_stats, field, n)
 
 /**
- * ug_stats_read() - copy counters out
- * @words:	the live counters
+ * ug_stats_read() - copy counters. Any thread.
+ * @words:	the counters
  * @n:		how many there are
  * @out:	the public struct
- * @size:	its size as the caller knows it: what is more is set to 0
+ * @size:	the size that the caller knows; bytes beyond the counters are set
+ *		to 0
  */
 static inline void ug_stats_read(const _Atomic uint64_t *words, size_t n,
 				 void *out, size_t size)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything that the library asks of the kernel goes through this table, so
- * a test can make the n-th call fail or come back short.
+ * The system calls of the library. They go through a table, so that a test can make
+ * the n-th call fail or take less than all.
  */
 #ifndef UDPGATHER_SYS_H
 #define UDPGATHER_SYS_H

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The window: which of its datagrams can be sent at all, and what became of
- * those that were not.
+ * The window: checking its datagrams before the first is sent, and counting the
+ * unsent ones after the last.
  */
 #include <errno.h>
 
 #include "udpgather/sending.h"
 
-/* Properties that all datagrams to one endpoint share. */
+/* What datagrams to one endpoint have in common. */
 struct route {
-	int err; /* 0, or why nothing can be sent there */
+	int err; /* 0, or the -errno of all datagrams to the endpoint */
 	int family;
 	size_t limit; /* the most bytes in a datagram */
 };
 
 /*
- * Port 0 is refused here because the kernel's EINVAL for it would look like
- * one for a train.
+ * Port 0 is refused here: the kernel's EINVAL would look like that for a train.
  */
 static struct route route_to(const struct sending *s,
 			     const struct ug_endpoint *to)

@@ -176,9 +176,12 @@ def compare(field, bulk, kind, count, rate):
     socket of the same host that nobody reads, so it costs what making and
     carrying it costs, but it is not the daemon's.
 
-    Returns the speed in parts of the quiet one, and the part of a core that is
-    left for the session: what the flood costs the daemon is what it uses above
-    the price of the session's bytes in the quiet slices.
+    Prints also the part of a core that is left for the session: the flood costs
+    the daemon the time that it uses above the price of the session's bytes in
+    the quiet slices.
+
+    Returns the speed beside the flood as a part of the quiet speed: the median
+    of the ratios of neighbours.
     """
     part = count // SLICES
     names = "quiet", "beside", "flood"
@@ -203,4 +206,4 @@ def compare(field, bulk, kind, count, rate):
     print(f"# {kind}, {rate} a second: {100 * ratios[0]:.0f} % of the quiet "
           f"speed, {100 * ratios[1]:.0f} % of that with the flood beside; "
           f"{100 * left:.0f} % of a core are left", flush=True)
-    return ratios[0], left
+    return ratios[0]

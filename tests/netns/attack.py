@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A session, and a peer that is new, while strangers flood the daemon.
+"""A session and a new peer, while strangers flood the daemon.
 
 With ATTACK=full in the environment, as `make attack` sets it, the floods have
 their full size, and what the session still carries is measured.
@@ -21,8 +21,9 @@ RANDOM = random.Random(20261122)
 FULL = os.environ.get("ATTACK") == "full"
 MAX_GROWTH = 1024  # KiB
 RATE = int(os.environ.get("ATTACK_RATE", "25000"))
-# Kind, count, and how many a second. With a right mac1, one below what is load
-# and one above it.
+# Kind of message, number of messages, messages a second. Of the two floods
+# with a right mac1, one stays below the rate that counts as load, and one
+# exceeds it.
 FLOODS = [flood for flood in (
     ("garbage", 1000000, RATE), ("mac1", 100000, 10000),
     ("mac1", 200000, 20000), ("response", 200000, 20000),
@@ -31,7 +32,8 @@ FLOODS = [flood for flood in (
 
 
 class Counted(threading.Thread):
-    """Numbered datagrams from b to a, until told to stop; and what came."""
+    """Numbered datagrams from b to a, until finish(); and the numbers that
+    arrived."""
 
     def __init__(self, field):
         super().__init__(daemon=True)
@@ -65,10 +67,11 @@ class Counted(threading.Thread):
 
 @case("floods from forged sources: memory, the session, and a new peer")
 def floods(l):
-    # One worker: when helpers wake depends on what else the machine does, and
-    # their memory is for what the session carries.
+    # One worker: the moment when helpers start depends on the load of the
+    # machine, and the memory that they take belongs to the session's traffic.
     field = Field(l, "--workers=1")
-    # So much as it needs with traffic, before it is said what more is.
+    # First the memory that the daemon needs for traffic alone: growth is
+    # counted from there.
     peak = Peak(field.ta)
     for _ in range(3):
         lab.send_stream(field.b, field.a, INNER["a"], 8 << 20)
@@ -80,8 +83,8 @@ def floods(l):
     for kind in "garbage", "mac1":
         for version in 4, 6:
             finish(field.flood(kind, size, 0, version))
-    # The new peer comes while it goes on, at a rate that is too much for
-    # answering all.
+    # The new peer comes during a flood that is too fast for the daemon to
+    # answer all of it.
     flood = field.flood("mac1", 100 << 20, 0)
     capture = Capture(field.c, "eth")
     lab.wait_until(
@@ -103,7 +106,7 @@ def floods(l):
 
 
 def mutate(message):
-    """Something that a message has become on its way."""
+    """Return the message with a random change, or as it was."""
     data = bytearray(message)
     kind = RANDOM.randrange(8)
     if kind < 3:
@@ -124,14 +127,14 @@ def again(l):
     field = Field(l)
     capture = Capture(field.b, "eth")
     lab.send_datagrams(field.b, field.a, INNER["a"], range(1, 1300, 60))
-    # A handshake of its own, so that there are messages of all types.
+    # Force a handshake, so that messages of all types are captured.
     field.b.ip("link set wgb down", "link set wgb up")
     field.b.reach(INNER["a"])
     field.b.must_ping(INNER["a"], count=2)
     messages = [p.payload for p in capture.datagrams(dport=51001)]
     check({m[0] for m in messages} >= {1, 4}, "no initiation was captured")
     inner = Capture(field.a, "wga", has_ethernet=False)
-    # What is on its way is no replay: let it arrive.
+    # A message that has not arrived yet is no replay: wait for all of them.
     lab.wait_until(lambda: not inner.frames(), "it is quiet", 5, 0.3)
     was = snapshot(field.ta, field.tb), field.ta.peer(field.tb).rx
     sock = field.x.socket()
@@ -142,13 +145,13 @@ def again(l):
         if i % 200 == 0:
             data += RANDOM.randbytes(65507 - len(data))
         sock.send(data)
-    # That it has taken them all from its socket is seen by this.
+    # The answer shows that the daemon has read all of them from its socket.
     field.a.must_ping(INNER["b"], count=1)
     seen = [f for f in inner.frames() if f[1][9] != 1]
     check_equal(len(seen), 0, "packets that came out of it")
     now = snapshot(field.ta, field.tb)
     check_equal(now, was[0], "the peer")
-    # The ping's answer is 128 bytes and its outer message; nothing else.
+    # Only the answer to the ping may count: 128 bytes and its outer message.
     check(field.ta.peer(field.tb).rx - was[1] < 400, "bytes received")
     field.b.must_ping(INNER["a"], count=1)
 
@@ -162,8 +165,8 @@ def figures(l):
     sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sink.bind((OUTER_A["x"], 51999))
     bulk = Bulk(field)
-    # The baseline of memory includes what a stream beside a flood takes that is
-    # not for the daemon.
+    # The baseline of memory is that of a stream beside a flood that goes past
+    # the daemon.
     peak = Peak(field.ta)
     finish(field.flood("garbage", 40 * RATE, 0, port=51999))
     time.sleep(5)

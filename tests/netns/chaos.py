@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A tunnel to which all happens that is known to happen, under traffic.
+"""A tunnel under traffic, to which every known kind of disturbance happens.
 
 CHAOS_SEED says what happens, in which order (drawn and printed if not given);
 CHAOS_SECONDS for how long. Streams and datagrams go through the tunnel all the
@@ -27,9 +27,10 @@ from lab import INNER4, INNER6, OUTER4, OUTER6, Failure, case, check, \
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "120"))
 SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**9))
 SIDES = {"a": "b", "b": "a"}
-# A host takes 50 initiations a second of a peer.
+# A host accepts 50 initiations a second from a peer.
 PAUSE = 0.05
-# How much resident memory may grow, in KiB: what bursts leave in the heap.
+# Allowed growth of resident memory, in KiB: bursts leave freed blocks in the
+# heap.
 RSS_GROWTH = 24 << 10
 RSS_GROWTH_SANITIZED = 400 << 10
 
@@ -38,7 +39,7 @@ RSS_GROWTH_SANITIZED = 400 << 10
 
 
 class Flow(threading.Thread):
-    """Something that is sent at a steady rate until it is told to end."""
+    """Traffic at a steady rate, until it is told to end."""
 
     def __init__(self, name):
         super().__init__(daemon=True)
@@ -132,7 +133,8 @@ class Datagrams(Flow):
                 body = draw.randbytes(draw.choice((0, 1, 64, 1000, 1300)))
                 head = self.HEAD.pack(self.n_sent,
                                       hashlib.md5(body).digest())
-                # No route, no buffer, nobody there: they are lost.
+                # Without a route, a buffer or a receiver, the datagram is
+                # lost.
                 with contextlib.suppress(OSError):
                     self.out.sendto(head + body, self.address)
                 self.n_sent += 1
@@ -166,7 +168,8 @@ class Datagrams(Flow):
 
 
 class End:
-    """A side of the tunnel: node, daemon, and what it should be like."""
+    """A side of the tunnel: node, daemon, and the settings that it should
+    have."""
 
     def __init__(self, l, side):
         self.lab = l
@@ -186,11 +189,11 @@ class End:
         return f"2001:db8::{self.host}"
 
     def endpoint(self):
-        """Where this end can be reached."""
+        """The address and port of this end."""
         return lab.at(self.address(self.outer), self.port)
 
     def set_addresses(self):
-        """The addresses of the cable, whatever it has lost."""
+        """Set the addresses of the cable again, whichever are lost."""
         self.node.ip(f"addr replace {self.address(4)}/24 dev eth",
                      f"addr replace {self.address(6)}/64 dev eth nodad",
                      check_status=False)
@@ -212,9 +215,10 @@ class End:
 
     def mend_local_route(self):
         """A link that goes down and up may leave a host with its inner IPv6
-        address and without the route that makes it local (seen on Linux 6.18
-        with keep_addr_on_down). The kernel then drops what comes for it, which
-        says nothing about the tunnel. The address is made again, and told."""
+        address but without its local route (seen on Linux 6.18 with
+        keep_addr_on_down). The kernel then drops packets to the address,
+        although the tunnel works. So the address is made again, and a line
+        says so."""
         address = INNER6[self.side]
         text = self.node.run("ip", "-6", "route", "show", "table",
                              "local").stdout
@@ -250,7 +254,7 @@ class End:
 
 
 class World:
-    """Both ends, the cable, and what may happen to them."""
+    """Both ends, the cable, and how they are disturbed and mended."""
 
     def __init__(self, l):
         self.lab = l
@@ -261,8 +265,8 @@ class World:
         self.mtu = 1500
         self.has_netem = self.probe_netem()
         for end in self.ends.values():
-            # Streams try again every two seconds at least, and never give
-            # up: with the usual number of tries that would be too soon.
+            # TCP retries at least every two seconds, and must never give up:
+            # the usual number of retries would not last for the test.
             end.node.sysctl("net.ipv4.tcp_retries2", 255)
             with contextlib.suppress(OSError):
                 end.node.sysctl("net.ipv4.tcp_rto_max_ms", 2000)
@@ -283,7 +287,7 @@ class World:
     # ---------------------------------------------------------------- mending
 
     def mend(self, sets_endpoints):
-        """Take back what stands in the way of packets."""
+        """Remove everything that keeps packets from passing."""
         for end in self.ends.values():
             node = end.node
             if node.sysctl("net.ipv6.conf.eth.disable_ipv6") == "1":
@@ -314,7 +318,7 @@ class World:
                                       f"{self.describe()}")
 
     def describe(self):
-        """What to know when nothing passes."""
+        """The state of both ends, for a message that no packet passes."""
         texts = []
         for end in self.ends.values():
             texts.append(f"--- {end.side}")
@@ -334,7 +338,8 @@ class World:
                                   f"{status}: {end.tunnel.log()[-2000:]}")
 
     def must_be_bounded(self):
-        """What the daemons have is what they had when they were new."""
+        """The daemons have no more descriptors, threads and memory than at
+        their start."""
         more = RSS_GROWTH_SANITIZED if self.lab.is_slow else RSS_GROWTH
         for end in self.ends.values():
             name = end.tunnel.name
@@ -342,12 +347,13 @@ class World:
                 end.base = end.measure()
                 continue
             fds, threads, rss = end.base
-            # Clients that have gone are noticed by and by.
+            # The daemon closes the sockets of vanished clients only after a
+            # while.
             lab.wait_until(lambda e=end, n=fds: e.measure()[0] <= n,
                            f"{name} has its {fds} descriptors back, not "
                            f"{end.measure()[0]}", 10)
             now = end.measure()
-            # One thread is made when it is first needed.
+            # The daemon starts one thread only when it first needs it.
             check(now[1] <= threads + 1,
                   f"{name}: {threads} threads have become {now[1]}")
             check(now[2] <= rss + more,
@@ -355,15 +361,16 @@ class World:
 
 
 # ------------------------------------------------------------------- events
-#
-# Each takes the world, the end that it happens to, and the generator. What an
-# event does, and in which order it draws, may not depend on what is the case.
+# Each event takes the world, the end that it happens to, and the random
+# generator. Its actions, and the order of its draws, must not depend on the
+# state of the tunnel, so that a seed repeats a run.
 
 events = []
 
 
 def event(moves=False):
-    """Note a function as an event; moves: the other end has to learn of it."""
+    """Register a function as an event. moves: it changes an address or port,
+    which the other end has to learn."""
     def note(function):
         function.moves = moves
         events.append(function)
@@ -424,7 +431,7 @@ def mark_changes(_world, end, draw):
 @event(moves=True)
 def address_changes(_world, end, draw):
     old4, old6 = end.address(4), end.address(6)
-    # Odd ones are a's.
+    # The odd host numbers are a's.
     end.host = draw.randrange(1, 100) * 2 + (end.side == "a")
     end.set_addresses()
     end.node.ip(f"addr del {old4}/24 dev eth", f"addr del {old6}/64 dev eth",
@@ -463,7 +470,7 @@ def ipv6_goes_and_comes(_world, end, draw):
 def address_storm(_world, end, draw):
     n, is_stopped = draw.randrange(100, 2000), draw.random() < 0.5
     if is_stopped:
-        # Its netlink socket overflows.
+        # The netlink socket of the stopped daemon overflows.
         os.kill(end.tunnel.pid, signal.SIGSTOP)
     try:
         end.node.ip(*(f"addr {what} 10.77.{i // 250}.{i % 250}/32 dev eth"
@@ -574,10 +581,12 @@ def garbage(_world, end, draw):
 
 
 def burst(world, draw):
-    """Some events, one at the heels of the other; then it has to work."""
+    """One to four events without a pause; after mending, the tunnel has to
+    work."""
     chosen = [(draw.choice(events), draw.choice("ab"), draw.random())
               for _ in range(draw.choice((1, 1, 2, 3, 4)))]
-    # Who has moved twice, or while the other did too, is told about.
+    # If an end moved twice, or both moved, the ends may have lost each other:
+    # then they are told the new endpoints.
     tells = sum(function.moves for function, _, _ in chosen) > 0 and \
         (len(chosen) > 1 or draw.random() < 0.5)
     print(f"# {' '.join(f'{f.__name__}({s})' for f, s, _ in chosen)}"

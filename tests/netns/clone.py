@@ -24,15 +24,15 @@ PORT = 9
 NEW = (b"change@/devices/platform/vmgenid\0ACTION=change\0"
        b"DEVPATH=/devices/platform/vmgenid\0SUBSYSTEM=platform\0"
        b"NEW_VMGENID=1\0")
-# A daemon that has not run for so long has nothing left to do, in seconds.
+# Seconds without any activity, after which the daemon counts as idle.
 REST = 1.2
-# More than a socket's buffer has room for.
+# More events than a socket's buffer has room for.
 MANY = 3000
 IS_FIRST = os.stat("/proc/self/ns/user").st_ino == 0xEFFFFFFD
 
 
 class Kernel:
-    """Has the kernel send events into a namespace."""
+    """Makes the kernel send events into a namespace."""
 
     def __init__(self, node):
         self.sock = node.socket(socket.AF_NETLINK, socket.SOCK_RAW,
@@ -40,7 +40,7 @@ class Kernel:
         self.sock.bind((0, 0))
 
     def send(self, event):
-        """Send one; it has been queued for all listeners on return."""
+        """Send an event. On return it is queued for all listeners."""
         self.sock.sendto(struct.pack("IHHII", 16 + len(event), 16,
                                      NLM_F_REQUEST_ACK, 1, 0) + event, (0, 0))
         error, = struct.unpack_from("i", self.sock.recv(4096), 16)
@@ -48,7 +48,7 @@ class Kernel:
 
 
 def tasks_of(pid, name):
-    """A file of each thread of a process, by thread."""
+    """The content of a /proc file of each thread of a process, by thread."""
     found = {}
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/{name}", encoding="ascii") as file:
@@ -59,9 +59,10 @@ def tasks_of(pid, name):
 class Frozen:
     """The daemon stopped, and its memory.
 
-    Registers are not put back. So both times each thread must sleep in the
-    same call: it is stopped when none has run for longer than what a daemon
-    does by and by takes (RELEASE_AFTER_MS of the worker, among others).
+    Registers are not restored, so each thread must sleep in the same system
+    call both times. The daemon is therefore stopped only when no thread has
+    run for REST, which is longer than its delayed work takes (such as
+    RELEASE_AFTER_MS of the worker).
     """
 
     def __init__(self, tunnel):
@@ -125,7 +126,7 @@ class Frozen:
 
 
 class Counters:
-    """What a sends as data: (receiver, counter) and the sealed text."""
+    """The data messages of a: the sealed text by (receiver, counter)."""
 
     def __init__(self, pair):
         self.pair = pair
@@ -151,12 +152,14 @@ class Counters:
 
 
 def make_pair(l):
-    """Isolation denies the rollback, and helpers would have more to go wrong."""
+    """A pair without isolation, which would forbid the rollback, and without
+    helpers, whose threads would have to be at rest as well."""
     return Pair(l, options=("--workers=1", "--no-isolation"))
 
 
 def roll_back(pair, counters, event):
-    """Send A, go back, have an event, send B: what was sealed twice."""
+    """Send A, restore the memory, cause an event, send B; return the counters
+    that were used for both."""
     with Frozen(pair.ta) as frozen:
         saved = frozen.save()
     first = counters.send(b"A")
@@ -171,7 +174,7 @@ def roll_back(pair, counters, event):
 
 @case("without an event a daemon that goes back repeats counters")
 def fault(l):
-    """So this test can see what the next one says is not there."""
+    """Shows that the next test would see counters that are used twice."""
     if l.is_slow:
         raise lab.Skip("a sanitizer has memory of its own")
     pair = make_pair(l)
@@ -190,7 +193,7 @@ def snapshot(l):
     kernel = Kernel(pair.a)
     pair.b.must_ping(lab.INNER4["a"], count=1)
     before = pair.ta.peer(pair.tb).handshake
-    # Between two handshakes their time tells them apart.
+    # Handshakes are told apart by their time, which is in seconds.
     time.sleep(1.1)
     twice = roll_back(pair, Counters(pair), lambda: kernel.send(NEW))
     check_equal(twice, [], "receivers and counters used twice")
@@ -214,8 +217,9 @@ def events(l):
     def sessions():
         return pair.ta.log().count("established as initiator")
 
-    # Without the field, also if it stands elsewhere; a kind of event that the
-    # filter keeps out; of another process.
+    # Events that are no new generation: without the field, with the field's
+    # text elsewhere, of a kind that the filter drops, and from another
+    # process.
     for event in (b"change@/x\0ACTION=change\0",
                   b"change@/NEW_VMGENID=1\0X=NEW_VMGENID=1\0",
                   NEW.replace(b"change@", b"add@")):
@@ -228,12 +232,12 @@ def events(l):
     time.sleep(0.1)
     kernel.send(NEW)
     wait_until(lambda: lines() == 1, "the event is noticed", 10)
-    # Nobody sends anything: it greets its peer by itself, and does not wait for
-    # REKEY_TIMEOUT after its last initiation.
+    # Without any traffic the daemon starts a handshake with its peer, and does
+    # not wait for REKEY_TIMEOUT after its last initiation.
     wait_until(lambda: sessions() == 2, "a handshake at once", 4)
     pair.both_ways(count=1)
     time.sleep(0.1)
-    # The stopped daemon's buffer runs over.
+    # The socket buffer of the stopped daemon overflows.
     os.kill(pair.ta.pid, signal.SIGSTOP)
     try:
         for _ in range(MANY):
@@ -278,7 +282,7 @@ def containers(l):
 
 
 def wakeups(tunnel):
-    """How often the control thread has slept."""
+    """The number of times that the control thread has gone to sleep."""
     with open(f"/proc/{tunnel.pid}/task/{tunnel.pid}/status",
               encoding="ascii") as file:
         return int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)",

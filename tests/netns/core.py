@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The least that a tunnel does, with all of its isolation: test.sh has this run
-for each architecture and with each C library that the machine can run."""
+"""The basic work of a tunnel, with all of its isolation: test.sh runs this for
+i386 and with musl, too."""
 import os
 
 import lab
@@ -18,7 +18,8 @@ def all_of_it(l):
     shown = pair.a.run("wg", "show", "wga").stdout
     check(f"listening port: {ta.port}" in shown, f"wg show: {shown}")
     pair.both_ways(count=1)
-    # Its file appears beside those of the others, which look at their own.
+    # The new daemon's socket file appears in the directory that the other
+    # daemons watch for their own.
     other = l.tunnel(l.node("c"), "wgc").start()
     check("wgc" in other.node.run("wg", "show", "wgc").stdout, "wg show wgc")
     other.stop()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Daemons that have detached themselves from who started them."""
+"""Daemons that have detached themselves from the process that started them."""
 import os
 import time
 
@@ -8,7 +8,8 @@ from lab import check, check_equal
 
 
 def find_detached():
-    """The daemon that has become our child when its parent ended."""
+    """The process id of a daemon that became our child when its parent
+    ended."""
     for pid in lab.children_of(os.getpid()):
         with open(f"/proc/{pid}/comm", encoding="ascii") as file:
             if file.read().startswith("wiregather"):
@@ -17,9 +18,10 @@ def find_detached():
 
 
 def detach(node, name, env=None, output=None):
-    """Start it as a daemon; returns its id.
+    """Start the program detached; return the daemon's process id.
 
-    output: descriptor for both outputs; if None, nothing may be said.
+    output: descriptor for both outputs; if None, the program must print
+    nothing.
     """
     if output is None:
         done = node.run(node.lab.daemon, name, env=env, timeout=15)
@@ -33,7 +35,7 @@ def detach(node, name, env=None, output=None):
 
 
 def end_detached(pid, timeout=5):
-    """Await the end of a daemon; returns its status."""
+    """Wait for the end of a daemon; return its status."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         got, status = os.waitpid(pid, os.WNOHANG)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Two hosts on one cable: what every tunnel has to carry."""
+"""Two hosts on one cable, and the traffic that every tunnel has to carry."""
 import lab
 from lab import INNER4, INNER6, Pair, case, check
 
@@ -8,7 +8,7 @@ MEGA = 1 << 20
 
 
 def amount(pair, n_bytes):
-    """Fewer bytes where everything is slow."""
+    """n_bytes, or fewer if the build or the machine is slow."""
     return n_bytes // 8 if pair.lab.is_slow else n_bytes
 
 
@@ -149,7 +149,7 @@ def add_backend(word):
             raise
         pair.both_ways()
         streams(pair, 8 * MEGA)
-        # Another one that stood in for it would say its own name.
+        # A backend that replaced the chosen one would log its own name.
         pair.tb.stop()
         check(pair.tb.log().rstrip().endswith(f"; {word}"), pair.tb.log())
 

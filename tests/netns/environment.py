@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What a machine may lack when the daemon starts, and what may become of it.
+"""Facilities that a machine may lack when the daemon starts, and changes of
+the machine while the daemon runs.
 """
 import errno
 import os
@@ -19,8 +20,8 @@ DAY = 86400
 
 
 def fail_in(node, script, *arguments):
-    """Start it where a shell script has changed the mounts; it must fail with
-    a line and leave no interface. Returns the line."""
+    """Start the daemon after a shell script has changed the mounts. It must
+    fail with one line, which is returned, and leave no interface."""
     done = node.run("unshare", "-m", "sh", "-e", "-c",
                     script + '\nexec "$0" "$@"', node.lab.daemon, *arguments,
                     check_status=False, timeout=20)
@@ -41,7 +42,7 @@ def read_only(l):
         line = fail_in(a, script, *arguments)
         check("/var/run/wireguard" in line and "Read-only" in line,
               f"message: {line}")
-    # With its directory, and a socket's file of one that was killed.
+    # With the directory, and with the socket file of a daemon that was killed.
     tunnel = l.tunnel(a, "wga").start()
     tunnel.process.kill()
     tunnel.process.wait()
@@ -65,7 +66,7 @@ def no_tun(l):
     script += """
         mkdir /dev/net
         mknod /dev/net/tun c 10 %d"""
-    # A number that nobody has.
+    # A device number that no driver has.
     line = fail_in(a, script % 243, "-f", "wga")
     check("no TUN driver" in line and "modprobe tun" in line,
           f"message: {line}")
@@ -103,7 +104,7 @@ for missing in (("sendmmsg", "sendmmsg", errno.ENOSYS),
 
 
 def ends_killed(pair, tunnel):
-    """End a daemon by SIGKILL, and start it as it was."""
+    """End a daemon by SIGKILL, and start it again with the same settings."""
     side = "a" if tunnel is pair.ta else "b"
     other = pair.tb if tunnel is pair.ta else pair.ta
     tunnel.process.kill()
@@ -127,7 +128,8 @@ def killed(l):
     for tunnel in pair.ta, pair.tb:
         time.sleep(0.1)
         ends_killed(pair, tunnel)
-    # Who still has the old session notices after 15 s that nobody answers.
+    # The end that still has the old session notices after 15 s that it gets no
+    # answers.
     pair.a.must_ping(INNER4["b"], count=1, wait=30)
     pair.b.must_ping(INNER4["a"], count=1, wait=30)
     stream.finish(100)
@@ -195,7 +197,7 @@ def ipv6_comes_and_goes(l):
         pair.a.ip(f"addr add {pair.outer['a']}/64 dev eth nodad")
         pair.a.settle("eth")
         pair.a.must_ping(INNER4["b"], count=1, wait=10)
-    # While it is off there is the other family.
+    # While IPv6 is off, the tunnel uses IPv4.
     pair.b.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
     pair.ta.set("peer", pair.tb.public, "endpoint", f"{OUTER4['b']}:51002")
     pair.a.must_ping(INNER4["b"], count=1, wait=10)
@@ -222,7 +224,8 @@ def tried_again(l):
 
 
 def enter_time(boottime, monotonic):
-    """What this process becomes has clocks that are so many seconds ahead."""
+    """The program that this process executes next has clocks that are ahead by
+    so many seconds."""
     def before():
         lab.call(lab.libc.unshare, CLONE_NEWTIME)
         with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
@@ -250,7 +253,7 @@ def clocks(l):
                            "Endpoint": pair.endpoint("b")})
         pair.ta.up(INNER4["a"] + "/24", lab.INNER6["a"] + "/64")
         pair.both_ways(count=1, wait=10)
-        # Its timers go by the same clock.
+        # The daemon's timers use the same clock.
         before = pair.ta.peer(pair.tb).tx
         lab.wait_until(lambda n=before: pair.ta.peer(pair.tb).tx >= n + 64,
                        "two keepalives", 10)

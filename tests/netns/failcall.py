@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Calls of a program that are made to fail: see tests/lib/failcall.c."""
+"""Makes chosen calls of a program fail: see tests/lib/failcall.c."""
 import mmap
 import os
 import shutil
@@ -10,7 +10,7 @@ HEAD = struct.Struct("=IiIIQ24sII")
 SITE = struct.Struct("=Q24s12QII")
 N_SITES = 2048
 ALWAYS = 0xffffffff
-# As in failcall.c.
+# The modes of failcall.c.
 NOTHING, ONE_SITE, ONE_NAME, HEAP = range(4)
 
 
@@ -25,9 +25,8 @@ class Site:
 
 
 class Table:
-    """The file by which a program is told what to fail, and says what it did.
-
-    May be used for one program after the other.
+    """The file through which a program is told which calls fail, and reports
+    the calls that it made. It may be used for one program after the other.
     """
 
     def __init__(self, library, path):
@@ -39,7 +38,7 @@ class Table:
             self.memory = mmap.mmap(file.fileno(), 0)
 
     def plan(self, mode=NOTHING, err=0, first=1, last=1, key=0, name=""):
-        """Forget all, and say what is to fail next."""
+        """Forget everything, and set the calls that fail next."""
         self.memory[:] = bytes(len(self.memory))
         HEAD.pack_into(self.memory, 0, mode, err, first, last, key,
                        name.encode(), 0, 0)
@@ -50,11 +49,11 @@ class Table:
 
     @property
     def n_hits(self):
-        """Calls that the plan was about."""
+        """The number of calls that matched the plan."""
         return HEAD.unpack_from(self.memory)[7]
 
     def sites(self):
-        """All sites, in an order that is always the same."""
+        """All sites, always in the same order."""
         found = []
         for i in range(N_SITES):
             fields = SITE.unpack_from(self.memory, HEAD.size + i * SITE.size)
@@ -67,7 +66,7 @@ class Table:
 
 
 def describe(program, stack, depth=4):
-    """The innermost functions of a stack, as far as they can be known."""
+    """The innermost functions of a stack, as far as their names are known."""
     addresses = [hex(address - 1) for address in stack[:depth]]
     if not addresses or not shutil.which("addr2line"):
         return " < ".join(addresses)
@@ -82,7 +81,8 @@ def describe(program, stack, depth=4):
 
 
 def find_library(program):
-    """The library, beside a program that was built here; None if not."""
+    """The path of libfailcall.so beside a program of this build; None if there
+    is none."""
     path = os.path.join(os.path.dirname(program),
                         "tests/lib/libfailcall.so")
     return path if os.path.exists(path) else None

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sends false messages of the handshake from sources that nobody has. For
- * namespaces that a test has made, and for nothing else: it needs a raw socket
- * in them.
+ * Sends false handshake messages from addresses that no host has. It needs a
+ * raw socket, and is for namespaces that a test has made, and for nothing else.
  *
  * usage: flood KIND ADDRESS PORT PUBLIC_KEY COUNT RATE [CPU]
  *
- * KIND: "garbage" are initiations with a wrong mac1, "mac1" those with a right
- * one, for which the public key (64 hex digits) is enough. "response:INDEX"
- * are responses with a right mac1, "cookie:INDEX" are cookie replies, both to a
- * receiver index (hex digits) that somebody has read on the way. RATE is in
- * datagrams a second, 0: as fast as it goes. CPU: stay on this one. Prints how
- * many were sent, and in what time.
+ * KIND is
+ *   garbage		initiations with a wrong mac1
+ *   mac1		initiations with a right mac1, for which the public key
+ *			(64 hex digits) is enough
+ *   response:INDEX	responses with a right mac1
+ *   cookie:INDEX	cookie replies
+ * INDEX is a receiver index (hex digits), which an observer can read in passing
+ * messages. RATE is in datagrams a second; 0 means as fast as possible. CPU is
+ * the processor to run on. Prints the number of datagrams sent, and the seconds.
  */
 #include <arpa/inet.h>
 #include <assert.h>
@@ -39,11 +41,11 @@ enum {
 	HEX_LEN = 2 * NOISE_PUBLIC_KEY_LEN,
 };
 
-/* 100.64.0.0/10 and 2001:db8:bad::/48: sources. */
+/* Source addresses are from 100.64.0.0/10 and 2001:db8:bad::/48. */
 #define SOURCE4 0x64400000U
 static const uint8_t source6[] = { 0x20, 0x01, 0x0d, 0xb8, 0x0b, 0xad };
 
-/* The longest one comes first: it is what random bytes are written to. */
+/* The longest member comes first: random bytes are written to it. */
 union message {
 	struct message_initiation initiation;
 	struct message_response response;
@@ -111,7 +113,7 @@ static void fill_message(struct flood *f, union message *msg)
 
 		memcpy(bytes + i, &word, sizeof(word));
 	}
-	/* All have their type at the same place. */
+	/* The type has the same offset in all messages. */
 	msg->initiation.type = le32_make(f->type);
 	if (f->type == MESSAGE_RESPONSE)
 		msg->response.receiver = f->receiver;
@@ -129,7 +131,7 @@ static void fill_udp(const struct flood *f, struct udphdr *udp)
 	udp->check = 0;
 }
 
-/* RFC 1071, of an even number of bytes. */
+/* The checksum of RFC 1071 over an even number of bytes. */
 static uint32_t sum(uint32_t so_far, const void *data, size_t len)
 {
 	const uint8_t *bytes = data;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many peers that shake hands with one daemon, and do no more. For namespaces
- * that a test has made.
+ * Many peers that each complete a handshake with one daemon, and send nothing
+ * else. For namespaces that a test has made.
  *
  * usage: guests keys COUNT
  *        guests greet SOURCE ADDRESS PORT PUBLIC_KEY COUNT
  *
- * "keys" prints the public keys of the peers, 64 hex digits a line: always the
- * same. "greet" has each of them shake hands from a port of its own, one after
- * the other, and prints how many were answered; then it keeps the ports until it
- * is ended. Addresses are IPv4.
+ * "keys" prints the public keys of the peers, 64 hex digits a line; they are
+ * the same in each run. "greet" makes each peer shake hands from its own port,
+ * one after the other, and prints the number of peers that were answered; then
+ * it keeps the ports open until it is ended. Addresses are IPv4.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -89,7 +89,7 @@ static void print_keys(unsigned int count)
 	}
 }
 
-/* The initiation of a peer, by a device of its own. */
+/* Make the initiation of peer @i, with a device that is made for it. */
 static void make_initiation(unsigned int i, const uint8_t server[KEY_LEN],
 			    struct message_initiation *msg)
 {
@@ -114,7 +114,7 @@ static void make_initiation(unsigned int i, const uint8_t server[KEY_LEN],
 	device_deinit(&device);
 }
 
-/* Send an initiation, and wait for an answer. Return: whether there was one. */
+/* Send an initiation and wait. Return: true if an answer came. */
 static bool greet(unsigned int i, struct sockaddr_in from,
 		  const struct sockaddr_in *to, const uint8_t server[KEY_LEN])
 {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What strangers, and peers that lie, put before the daemon."""
+"""Packets, messages and floods from strangers and from peers that lie."""
 import base64
 import hashlib
 import random
@@ -18,7 +18,7 @@ UDP_SEGMENT = 103
 
 
 def must_be_bounded(tunnel, before, more, what):
-    """Resident memory may have grown by so many KiB at most."""
+    """Resident memory may have grown by at most `more` KiB."""
     grown = tunnel.rss() - before
     check(tunnel.lab.is_slow or grown <= more,
           f"{what}: {before} KiB have become {before + grown} KiB")
@@ -35,10 +35,10 @@ def frame_socket(pair, has_vnet_hdr=False):
 
 
 def must_work(pair):
-    """The tunnel works once what was sent has been worked off.
+    """The tunnel works once the daemon has handled everything that was sent.
 
-    On a busy machine the queue of the interface (500 packets), or the receive
-    buffer of a UDP socket, may be full until then, and lose what comes.
+    Until then, on a busy machine, the queue of the interface (500 packets) or
+    the receive buffer of a UDP socket may be full and drop packets.
     """
     pair.a.reach(INNER4["b"])
     pair.b.reach(INNER4["a"])
@@ -46,7 +46,8 @@ def must_work(pair):
 
 
 def try_send(send, *args):
-    """Some frames the kernel itself refuses. Returns if it was taken."""
+    """Send a frame, which the kernel may refuse. Return True if it was
+    taken."""
     try:
         send(*args)
     except OSError:
@@ -121,13 +122,13 @@ def lying_vnet(l):
             RANDOM.choice([0, 6, 16, 16, 65535]))
         taken += try_send(sock.send, header + body)
     check(taken >= 50, f"the kernel took {taken} frames only")
-    # They have become some 300,000 segments.
+    # The daemon has cut the frames into about 300,000 segments.
     must_work(pair)
     lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)
 
 
 def strangers_socket(pair):
-    """A socket at b, without a tunnel, that can reach a."""
+    """A socket at b, where no tunnel runs, that can reach a."""
     sock = pair.b.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
     sock.connect((lab.OUTER4["a"], 51001))
@@ -175,7 +176,7 @@ def garbage_trains(l):
 
 
 def initiation_with_mac(public):
-    """What looks like an initiation to whoever has not computed with it."""
+    """A message that passes for an initiation until its keys are computed."""
     body = struct.pack("<I", 1) + RANDOM.randbytes(112)
     key = hashlib.blake2s(b"mac1----" + public).digest()
     mac1 = hashlib.blake2s(body, digest_size=16, key=key).digest()
@@ -195,7 +196,8 @@ def flood(l):
     latest = pair.ta.peer(pair.tb).handshake
     for message in messages * 5:
         sock.send(message)
-    # Its session is not touched by it. A ping may be lost in a full buffer.
+    # The session of b is untouched by the flood. A ping may be lost in a full
+    # buffer.
     pair.a.reach(INNER4["b"])
     check_equal(pair.ta.peer(pair.tb).handshake, latest, "latest handshake")
     replies = [p for p in capture.datagrams(sport=51001) if p.kind == 3]
@@ -224,7 +226,7 @@ def replay(l):
               if not is_outgoing]
     check(len(frames) >= 20, "nothing was captured")
     endpoint = pair.ta.peer(pair.tb)
-    # Not so that it could be the checksum that they fail by.
+    # Without a UDP checksum, so that it is not the checksum that they fail by.
     for frame in frames * 3:
         frame = bytearray(frame)
         frame[40:42] = bytes(2)
@@ -297,7 +299,7 @@ def overlap(l):
     check_equal(capture.datagrams(dport=7777), [], "packets let in")
     net.b.must_ping("10.9.0.1", "-I", "10.77.0.1", count=1)
     net.b.must_ping("fd09::1", "-I", "fd77::1", count=1)
-    # What goes out takes the narrower one.
+    # Outgoing packets take the narrower prefix.
     capture = Capture(net.a, "eth1")
     net.a.must_ping("10.9.3.3", count=1)
     net.a.must_ping("fd09:3::3", count=1)
@@ -325,7 +327,7 @@ def unreachable(l):
             check_equal(err.errno, 113, "error of connect (EHOSTUNREACH)")
         took = max(took, time.monotonic() - start)
     lab.check_quick(l, took, 1.5, 10, "a ping and a connection to nobody")
-    # Not as an answer to what itself is an ICMP error, nor in a flood.
+    # No ICMP error answers an ICMP error, and floods get few.
     capture = Capture(pair.a, "wga", has_ethernet=False)
     sock = pair.a.socket()
     for _ in range(2000):
@@ -358,9 +360,9 @@ def void(l):
         try_send(flooder.sendto, b"x", ("10.9.0.77", 7))
         if i % 300 == 0:
             try_send(other.sendto, b"x", ("10.9.0.78", 8))
-            # Not more at a time than the interface's queue holds.
+            # Send no more at a time than the interface's queue holds.
             pair.a.reach(INNER4["b"])
-    # All have been taken by the daemon.
+    # The answer shows that the daemon has read all datagrams.
     pair.a.must_ping(INNER4["b"], count=1)
     elapsed = time.monotonic() - start
     frames = capture.frames()
@@ -371,7 +373,7 @@ def void(l):
 
     check_equal(errors_for(Seen(), 8), 10, "errors for who sends little")
     flooded = errors_for(Seen(), 7)
-    # QUOTA_SOCKET at once, and as many in a second.
+    # QUOTA_SOCKET errors at once, and as many a second after that.
     check(25 <= flooded <= 25 * (2 + elapsed),
           f"{flooded} errors for the flood in {elapsed:.2f} s")
 
@@ -386,7 +388,7 @@ def broadcasts(l):
 
     def errors(address, port):
         sock.sendto(b"x", (address, port))
-        # What came before it has been dealt with when this is answered.
+        # The answer shows that the daemon has handled all earlier packets.
         pair.a.must_ping(INNER4["b"], count=1)
         return errors_for(capture, port)
 

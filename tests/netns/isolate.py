@@ -28,18 +28,19 @@ IFF_TUN = 0x0001
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 
-# Its number is the same on all architectures.
+# The number of memfd_secret(2) is the same on all architectures.
 MEMFD_SECRET = 447
 
-# Any that is not in use; it needs no name.
+# A user id that is not in use; it needs no name.
 PLAIN = 4711
 
-# How often everything is done until each call has been seen.
+# Most rounds of exercise() before a call that was not seen is an error.
 ROUNDS = 8
 
 
 def threads_of(pid):
-    """What /proc says of each thread: dicts, the main thread's first."""
+    """The fields of /proc/PID/task/TID/status of each thread, the main thread
+    first."""
     found = []
     for task in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
         with open(f"/proc/{pid}/task/{task}/status",
@@ -107,7 +108,7 @@ def not_dumpable(l):
     lab.need("setpriv")
     tunnel = l.tunnel(l.node("a"), "wga").start(
         before=lambda: os.chdir(l.directory))
-    # A process that does not hide shows that it is seen here at all.
+    # A process that does not protect itself shows that this test can read one.
     other = tunnel.node.start("setpriv", "--reuid", "65534", "--regid",
                               "65534", "--clear-groups", "sleep", "60")
     wait_until(lambda: can_read(65534, f"/proc/{other.pid}/environ"),
@@ -194,7 +195,7 @@ def privileged_changes(l):
     for mark in "0x10", "0x20", "0":
         pair.ta.set("fwmark", mark)
         pair.a.must_ping(INNER4["b"], count=1)
-    # It still knows that its file is there, and removes it.
+    # The daemon still watches its socket file, and removes it at its end.
     with open(f"{lab.SOCKETS}/other", "w", encoding="ascii"):
         pass
     os.unlink(f"{lab.SOCKETS}/other")
@@ -217,7 +218,7 @@ def container(l):
     pair.a.must_ping(INNER4["b"], count=1)
     pair.ta.stop()
     check(not os.path.exists(pair.ta.socket), "the socket file is left")
-    # A user that was asked for is no wish.
+    # If --user names a user, failing to become that user is an error.
     done = pair.a.run("setpriv", "--bounding-set", "-all,+net_admin",
                       l.daemon, "-f", "--user", "nobody", "wgx",
                       check_status=False)
@@ -227,7 +228,7 @@ def container(l):
 
 
 def open_device(l):
-    """Have anybody open /dev/net/tun, as on most systems, for the case."""
+    """Let all users open /dev/net/tun during the case, as on most systems."""
     path = "/run/tun"
     os.mknod(path, stat.S_IFCHR, os.stat("/dev/net/tun").st_rdev)
     os.chmod(path, 0o666)
@@ -240,7 +241,7 @@ def open_device(l):
 def ambient(l):
     lab.need("setpriv")
     open_device(l)
-    # Each may have files there, and nobody those of others.
+    # All users may create files there, and none may remove another's.
     os.makedirs(lab.SOCKETS, exist_ok=True)
     os.chmod(lab.SOCKETS, 0o1777)
     pair = Pair(l, how={"wrap": (
@@ -266,7 +267,7 @@ def other_library(l):
 
 
 def open_tun(node, name):
-    """A TUN device, and what else a plain user cannot do."""
+    """Open a TUN device, and set the MTU, which a plain user cannot do."""
     with node.inside():
         fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
         fcntl.ioctl(fd, TUNSETIFF, struct.pack(
@@ -307,7 +308,8 @@ def plain_user(l):
     wait_until(lambda: "MTU is 1380" in ta.log(), "its MTU is known")
     a.rename("wga", "other")
     a.must_ping(INNER4["b"], "-s", "1300")
-    # What it may not do is an error of the request, and no more.
+    # An action that the daemon has no right to is an error of the request
+    # only.
     done = ta.set("fwmark", "1", check_status=False)
     check(done.returncode and "not permitted" in done.stdout,
           f"fwmark: {done.stdout}")
@@ -319,10 +321,9 @@ def plain_user(l):
 
 
 def listed_calls():
-    """Rows of the list that the filters are made of: (call, thread, use).
-
-    A call is names, one of which is made, and what strace shows of the way in
-    which it is made.
+    """Rows of the list that the filters are made of: (call, thread, use). A
+    call consists of alternative names, of which the thread uses one, and of
+    the text that strace shows for its arguments.
     """
     program = os.environ.get("MAKE_FILTER")
     if not program:
@@ -335,11 +336,13 @@ def listed_calls():
 
 
 def calls_made(path):
-    """What strace has written of filtered threads: {(thread, name, line)}.
+    """The calls of filtered threads in strace's output: {(thread, name,
+    line)}.
 
-    Each thread installs its filter itself, and gave itself a name before; the
-    main one, which has none, is "control". If another thread was faster a call
-    is in two lines; its name and its arguments are in the first.
+    Each thread sets its name and then installs its filter. The main thread
+    sets no name and is called "control" here. If calls of two threads overlap,
+    strace splits a call into two lines; the first has its name and its
+    arguments.
     """
     with open(path, encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()
@@ -360,7 +363,7 @@ def calls_made(path):
 
 
 def is_way(row, call):
-    """Is a call made in the way of a row?"""
+    """Does a call match a row of the list?"""
     (names, word), thread, _ = row
     return (thread == call[0] and call[1] in names and
             (word == "-" or word in call[2]))
@@ -374,7 +377,7 @@ def has_memfd_secret():
 
 
 def for_this_kernel(rows):
-    """Rows as this kernel has them used.
+    """The rows, with the uses that apply to this kernel.
 
     Without memfd_secret(2) memory for secrets is locked by mlock(2).
     """
@@ -390,13 +393,13 @@ def for_this_kernel(rows):
 
 
 def unseen(rows, calls):
-    """The ways that are to be seen, and were not."""
+    """The rows that have to be seen and were not."""
     return [row for row in rows if row[2] == "seen" and
             not any(is_way(row, call) for call in calls)]
 
 
 def exercise(pair):
-    """Have a do a bit of everything."""
+    """Make a use each of its functions once."""
     ta = pair.ta
     pair.both_ways(count=1)
     # Super-packets both ways.
@@ -405,7 +408,8 @@ def exercise(pair):
     ta.set("listen-port", "51003", "fwmark", "5")
     ta.set("fwmark", "0")
     ta.set("listen-port", "51001")
-    # Another region of secrets, and tables that grow, and all of it away.
+    # The peers need a second region of secrets and larger tables. Removing
+    # them frees both.
     peers = "".join(
         f"public_key={i + 1:064x}\npreshared_key={i + 1:064x}\n"
         f"endpoint=[fe80::1%eth]:{i + 1}\nallowed_ip=10.77.{i >> 8}.{i & 255}/32"
@@ -413,7 +417,7 @@ def exercise(pair):
     check("errno=0" in ta.ask("set=1\n" + peers + "\n", timeout=30), "set")
     check("%eth]" in ta.ask("get=1\n\n", timeout=30), "get")
     ta.set("peer", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=", "remove")
-    # There and back, if this is done again.
+    # Each round renames the interface, or renames it back.
     old, new = "wga", "wgc"
     if pair.a.run("ip", "link", "show", old, check_status=False).returncode:
         old, new = new, old
@@ -421,25 +425,24 @@ def exercise(pair):
         pair.a.ip(f"link set {old} mtu 1300", f"link set {old} down",
                   f"link set {old} name {new}", f"link set {new} up",
                   f"addr replace 10.9.0.1/24 dev {new}")
-    # These wait for a new session, and then leave together, each longer than
-    # the one before: no train, but several messages.
+    # These datagrams wait for a new session and then leave together. Each is
+    # longer than the one before, so they make several messages instead of a
+    # train.
     with pair.a.socket() as sock:
         for size in range(100, 1000, 100):
             sock.sendto(bytes(size), (INNER4["b"], 9))
     pair.a.must_ping(INNER4["b"], count=1)
 
 
-# The calls of the end: of threads, and of the process.
+# The calls that end threads and the process.
 AT_END = {"newfstatat", "unlink", "exit", "exit_group", "rt_sigprocmask",
           "madvise"}
 
 
 def exercise_until_seen(pair, path, rows):
-    """Have a do a bit of everything until it has made all calls.
-
-    Some depend on who is faster: packets leave by one call only if several wait,
-    for example. So what has not been seen is provoked once more, rather than
-    waited for: it would not come by itself.
+    """Make a use its functions until all calls were seen. Some calls depend on
+    timing: for example, packets share a call only if several wait. Such a call
+    does not come by waiting, so the functions are used again.
     """
     def left():
         return [row for row in unseen(rows, calls_made(path))
@@ -447,7 +450,8 @@ def exercise_until_seen(pair, path, rows):
 
     for _ in range(ROUNDS):
         exercise(pair)
-        # strace writes a line when the call is over, and the daemon may be at it.
+        # strace writes a line after the call has ended; the daemon may still
+        # be in the call.
         with contextlib.suppress(lab.Failure):
             wait_until(lambda: not left(), "all calls", 2, 0.2)
             return
@@ -455,7 +459,8 @@ def exercise_until_seen(pair, path, rows):
 
 
 def watch_helpers(l):
-    """The calls of threads that help, and would help all the time."""
+    """The calls of helper threads, which --eager keeps at work all the
+    time."""
     path = f"{l.directory}/helpers"
     tunnel = l.tunnel(l.node("c"), "wgh").start(
         "--workers", "2", "--eager",
@@ -481,7 +486,7 @@ def list_of_calls(l):
                                  path)})
     exercise_until_seen(pair, path, rows)
     calls_of_helpers = watch_helpers(l)
-    # strace itself takes no notice of signals.
+    # strace ignores SIGTERM, so the signal goes to its child, the daemon.
     os.kill(lab.children_of(pair.ta.pid)[0], signal.SIGTERM)
     check_equal(pair.ta.wait(20), 0, "status")
     calls = calls_made(path) | calls_of_helpers

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 
-# The programs take all they need from here.
+# The test programs import these names from here.
 # pylint: disable=unused-import
 from tap import (MAX_LATENESS, SLOWNESS, Failure, Skip, case, check,
                  check_equal, check_quick, lateness, run_all, wait_until)
@@ -49,7 +49,7 @@ def call(function, *args):
 
 
 def run(*command, check_status=True, stdin=None, timeout=30, env=None):
-    """Run a command to its end; both its outputs are in .stdout."""
+    """Run a command to its end; .stdout of the result holds both outputs."""
     done = subprocess.run(
         command, input=stdin, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=timeout * SLOWNESS,
@@ -62,7 +62,7 @@ def run(*command, check_status=True, stdin=None, timeout=30, env=None):
 
 
 def need(*programs):
-    """Skip unless these programs are there."""
+    """Skip the case unless these programs are installed."""
     for program in programs:
         if not shutil.which(program):
             raise Skip(f"there is no {program} here")
@@ -74,7 +74,7 @@ def has_landlock():
 
 
 def children_of(pid):
-    """The ids of the processes that a process has started."""
+    """The ids of the child processes of a process."""
     found = []
     for task in os.listdir(f"/proc/{pid}/task"):
         with contextlib.suppress(OSError):
@@ -99,7 +99,8 @@ class Node:
         self.name = name
         run("ip", "netns", "add", name)
         self.fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
-        # Addresses are usable at once, and nothing is sent unasked.
+        # Addresses can be used at once, and the kernel sends no messages of
+        # its own.
         for where in "all", "default":
             self.sysctl(f"net.ipv6.conf.{where}.accept_dad", 0)
             self.sysctl(f"net.ipv6.conf.{where}.router_solicitations", 0)
@@ -113,7 +114,8 @@ class Node:
 
     @contextlib.contextmanager
     def inside(self):
-        """This thread, and what it starts, are in the namespace."""
+        """Move this thread, and the processes that it starts, into the
+        namespace."""
         here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
             call(libc.setns, self.fd, CLONE_NEWNET)
@@ -135,7 +137,7 @@ class Node:
     def rename(self, device, name):
         """Rename a device that is up.
 
-        A kernel before 6.2 does so only while it is down: there the device is
+        Kernels before 6.2 rename a device only while it is down. There it is
         taken down and set up again.
         """
         if self.ip(f"link set {device} name {name}",
@@ -145,7 +147,7 @@ class Node:
 
     def start(self, *command, env=None, before=None, pass_fds=(),
               output=None):
-        """Start a command and go on.
+        """Start a command and do not wait for it.
 
         output: descriptor for its outputs; if None, they go to the log.
         """
@@ -179,7 +181,7 @@ class Node:
         return None
 
     def tcp_counters(self):
-        """What the kernel has counted for TCP here, by name."""
+        """The kernel's TCP counters of this namespace, by name."""
         with self.inside():
             with open("/proc/thread-self/net/netstat",
                       encoding="ascii") as file:
@@ -188,7 +190,8 @@ class Node:
         return dict(zip(names, map(int, values)))
 
     def socket(self, family=socket.AF_INET, kind=socket.SOCK_DGRAM, proto=0):
-        """A socket that is in the namespace, from wherever it is used."""
+        """A socket of the namespace, which other namespaces' threads can use,
+        too."""
         with self.inside():
             sock = socket.socket(family, kind, proto)
         sock.settimeout(5 * SLOWNESS)
@@ -198,8 +201,8 @@ class Node:
     def settle(self, device):
         """Wait until the IPv6 addresses of a device that is up can be used.
 
-        Without duplicate address detection, too, the kernel makes the routes
-        to them by and by only.
+        Even without duplicate address detection, the kernel adds the routes to
+        them with a delay.
         """
         def has_routes():
             with self.inside():
@@ -227,13 +230,13 @@ class Node:
         return re.search(r"inet6 (fe80:[0-9a-f:]+)", text).group(1)
 
     def ping(self, target, *options, count=3, wait=8):
-        """Ping; returns how many answers came and what ping printed.
+        """Ping; return the number of answers and the text that ping printed.
 
-        One at a time: once it has had an answer, ping(8) waits for the next
-        one for two round trips only, which is too short on a busy machine.
-
-        A session that is wanted within some milliseconds of the last one is
-        refused (INITIATIONS_PER_SECOND), and tried again after five seconds.
+        Each ping(8) sends one request: once it has had an answer, it waits for
+        the next one for only two round trips, which is too short on a busy
+        machine. A peer refuses a handshake that comes within milliseconds of
+        the last one (INITIATIONS_PER_SECOND); the next attempt follows after
+        five seconds.
         """
         got, text = 0, ""
         for _ in range(count):
@@ -253,8 +256,8 @@ class Node:
     def reach(self, target):
         """Ping until there is an answer.
 
-        A link that goes down and up at once is down for the daemon a little
-        later: what is sent in that moment may be lost, as on any link.
+        If a link goes down and up at once, the daemon sees it down a little
+        later. A packet that is sent in that moment may be lost.
         """
         wait_until(lambda: self.ping(target, count=1, wait=1)[0],
                    f"{self.name}: {target} answers", 30)
@@ -280,7 +283,7 @@ class Peer:
 
 
 class Tunnel:
-    """A daemon, and the interface that it serves."""
+    """A daemon and the interface that it serves."""
 
     def __init__(self, node, name, port):
         self.node = node
@@ -304,7 +307,7 @@ class Tunnel:
               output=None, **environment):
         """Start in the foreground and wait until it can be configured.
 
-        wrap: words of a command that is to start it.
+        wrap: words of a command that starts the daemon, such as strace's.
         """
         self.process = self.node.start(
             *wrap, self.lab.daemon, "-f", *options, self.name,
@@ -347,7 +350,8 @@ class Tunnel:
         return self.node.run("wg", "set", self.name, *arguments, **options)
 
     def configure(self, *peers, how="setconf", lines=()):
-        """Give key, port and peers, each a dict of wg(8)'s words."""
+        """Set key, port and peers. A peer is a dict with the words of
+        wg(8)."""
         text = ["[Interface]", f"PrivateKey = {self.private}",
                 f"ListenPort = {self.port}", *lines]
         for peer in peers:
@@ -374,11 +378,10 @@ class Tunnel:
 
     @contextlib.contextmanager
     def comes_up(self):
-        """Inside, the link goes down and up; wait until that has been seen.
-
-        On a busy machine the daemon hears of it late, and until then goes on
-        with the sessions that it has: what is sent then may arrive by an old
-        one, or be dropped with it.
+        """A block in which the link goes down and up; waits until the daemon
+        has seen that. On a busy machine the daemon hears of it late, and keeps
+        its old sessions until then. A packet that is sent meanwhile may travel
+        by an old session, or be dropped with it.
         """
         seen = self.log().count("interface up")
         yield
@@ -392,13 +395,13 @@ class Tunnel:
                          f"link set {self.name} up")
 
     def wait_for_port(self):
-        """It learns by a message that the link is up: wait for it."""
+        """Wait until the daemon has learned that the link is up."""
         if self.port:
             wait_until(lambda: self.has_port(self.port),
                        f"{self.name} listens on port {self.port}", 5, 0.005)
 
     def peers(self):
-        """What `wg show` says of the peers, by their public key."""
+        """The peers as `wg show` lists them, by public key."""
         lines = self.get("dump").stdout.splitlines()[1:]
         return {peer.public: peer for peer in map(Peer, lines)}
 
@@ -406,7 +409,8 @@ class Tunnel:
         return self.peers()[other.public]
 
     def ask(self, text, timeout=5):
-        """Send text to the UAPI socket; returns all until it ends a reply."""
+        """Send text to the UAPI socket; return all bytes up to the end of a
+        reply."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.settimeout(timeout * SLOWNESS)
             sock.connect(self.socket)
@@ -423,7 +427,7 @@ class Tunnel:
             return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
 
     def wait(self, timeout=10):
-        """Wait for it to end by itself; returns its status."""
+        """Wait until the daemon ends by itself; return its status."""
         try:
             status = self.process.wait(timeout * SLOWNESS)
         except subprocess.TimeoutExpired:
@@ -432,7 +436,8 @@ class Tunnel:
         return status
 
     def stop(self, number=signal.SIGTERM):
-        """End it, and look at how it does."""
+        """End the daemon by a signal; it must end with status 0 and without
+        complaints."""
         if self.has_ended:
             return
         if self.process.poll() is not None:
@@ -459,7 +464,7 @@ def complaints(text):
 
 
 class Lab:
-    """What one case uses; close() takes everything away."""
+    """The nodes, links and daemons of one case; close() removes them."""
 
     def __init__(self, daemon):
         self.daemon = daemon
@@ -478,7 +483,7 @@ class Lab:
         return node
 
     def link(self, a, b, a_name, b_name, mtu=1500):
-        """Two nodes, or one with itself, by a cable."""
+        """Connect two nodes, or a node with itself, by a cable."""
         run("ip", "-n", a.name, "link", "add", a_name, "mtu", str(mtu), "type",
             "veth", "peer", "name", b_name, "mtu", str(mtu), "netns", b.name)
         a.ip(f"link set {a_name} up")
@@ -488,7 +493,7 @@ class Lab:
         return Tunnel(node, name, port)
 
     def logs(self):
-        """The end of all logs, for a case that has failed."""
+        """The last lines of all logs, for a case that has failed."""
         for process in self.processes:
             with open(process.log.name, encoding="utf-8",
                       errors="replace") as file:
@@ -497,7 +502,7 @@ class Lab:
             yield from lines[-25:]
 
     def end_tunnels(self):
-        """End the daemons; all that is wrong with that, as texts."""
+        """End the daemons; return what went wrong, as texts."""
         wrong = []
         for tunnel in self.tunnels:
             try:
@@ -517,14 +522,14 @@ class Lab:
                 process.kill()
                 process.wait()
             process.log.close()
-        # Daemons that have detached themselves have become our children.
+        # Detached daemons have become our children.
         for pid in children_of(os.getpid()):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
         for node in self.nodes:
             node.close()
-        # Our own /run: see isolate().
+        # This is the /run of our mount namespace: see isolate().
         shutil.rmtree(SOCKETS, ignore_errors=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -533,7 +538,7 @@ _sanitized = {}
 
 
 def is_sanitized(program):
-    """Is a program built with a sanitizer, so that it is slow?"""
+    """Is a program built with a sanitizer, which makes it slow?"""
     if program not in _sanitized:
         with open(program, "rb") as file:
             text = file.read()
@@ -556,10 +561,11 @@ def allowed(side):
 class Pair:
     """Nodes a and b on one cable, with a tunnel between them.
 
-    outer: 4 or 6; mtu: of the tunnel, None for the daemon's; link_mtu: of the
-    cable; learned: b does not know where a is; options: for both daemons, and
-    options_b: for b's alone; more: words for both peer sections; how: arguments
-    for starting a alone.
+    outer: IP version below the tunnel, 4 or 6; mtu: MTU of the tunnel, or None
+    for the daemon's default; link_mtu: MTU of the cable; learned: b is not
+    told a's endpoint and has to learn it; options: for both daemons;
+    options_b: for b's daemon alone; more: words for both peer sections; how:
+    arguments of Tunnel.start() for a alone.
     """
 
     # Names of the nodes, for a subclass that stands beside another pair.
@@ -634,7 +640,7 @@ def isolate():
 
 
 def why_not():
-    """Why nothing can run here; None if it can."""
+    """The reason why no case can run here; None if they can."""
     if os.geteuid():
         return "needs root"
     for program in "ip", "wg", "ping":
@@ -654,7 +660,7 @@ def why_not():
 def main(reason=None):
     """Run the cases of the program: PROGRAM [DAEMON [WORD OF A NAME]].
 
-    reason: why none can run; None if they can.
+    reason: why no case can run; None if they can.
     """
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{PATH}"
     arguments = sys.argv[1:]

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A host that is short of something, or fails: it goes on, or says of what."""
+"""A host that is short of a resource, or whose calls fail: the daemon goes on,
+or ends with a message that names the cause."""
 import contextlib
 import errno
 import os
@@ -11,12 +12,13 @@ import failcall
 import lab
 from lab import INNER4, Pair, case, check, check_equal, wait_until
 
-# A user that nothing else on the machine is.
+# A user id that no other process on the machine has.
 USER = 61317
 
 
 def fail_to_start(l, *words, wrap=(), environment=None):
-    """Start it in vain. All words must be in its only line, which is returned."""
+    """Start the daemon, which must fail. Its only line must have all the
+    words, and is returned."""
     node = l.node("x")
     for options in ("-f", "wgx"), ("wgx",):
         done = node.run(*wrap, l.daemon, *options, check_status=False,
@@ -36,7 +38,8 @@ def fail_to_start(l, *words, wrap=(), environment=None):
 
 @contextlib.contextmanager
 def faults(l):
-    """A table of calls to fail, for the daemons that are started meanwhile."""
+    """A table of failing calls, for the daemons that are started within the
+    block."""
     library = failcall.find_library(l.daemon)
     if not library:
         raise lab.Skip("no libfailcall.so beside the daemon")
@@ -60,7 +63,7 @@ def fail_always(table, name, err):
 @case("a TUN driver that refuses the virtio-net header: it works without")
 def no_header(l):
     with faults(l) as table:
-        # The first of all: TUNSETIFF.
+        # The first ioctl(2) of all is TUNSETIFF.
         table.plan(failcall.ONE_NAME, errno.EINVAL, 1, 1, name="ioctl")
         tunnel = l.tunnel(l.node("c"), "wgc", 0).start()
         check_equal(table.n_failed, 1, "calls that failed")
@@ -130,7 +133,7 @@ def landlock(l):
             fail_always(table, "landlock", err)
             fail_to_start(l, *words)
             check(table.n_failed, "it was not tried")
-        # An old kernel is none.
+        # On a kernel without Landlock the daemon starts, and logs that.
         fail_always(table, "landlock", errno.ENOSYS)
         tunnel = l.tunnel(l.node("a"), "wga").start()
         check("no Landlock (Function not implemented)" in tunnel.log(),
@@ -167,21 +170,21 @@ def without_inotify(l):
 
 
 def cpu_s(pid):
-    """Seconds of processors that a process has used."""
+    """CPU time of a process, in seconds."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def watch(pair, what, length):
-    """What some seconds cost, and how much is said from a length of the log on.
+    """Check CPU time and log lines of 2.5 seconds; length: of the log before.
     """
     before = cpu_s(pair.ta.pid)
     time.sleep(2.5)
     used = cpu_s(pair.ta.pid) - before
     lines = pair.ta.log()[length:].splitlines()
     check(used < 0.5, f"{what}: {used} s of a processor in 2.5 s; {lines[:30]}")
-    # The same may be said of two descriptors.
+    # Two descriptors may each cause the same line.
     texts = [re.sub(r"^.*:\d\d:\d\d ", "", line) for line in lines]
     often = {text for text in texts if texts.count(text) > 2}
     check(not often, f"{what}: {len(lines)} lines, with {often}")
@@ -208,7 +211,7 @@ def add_case_of_failing(name, err, provoke):
 
 
 def touch_all(pair):
-    """Have every descriptor be readable; nobody waits for an answer."""
+    """Make every descriptor readable, and wait for no answer."""
     with open(f"{lab.SOCKETS}/other", "w", encoding="ascii"):
         pass
     os.unlink(f"{lab.SOCKETS}/other")

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What happens to the interface, its sockets and the cable below."""
+"""Changes of the interface, its sockets and the cable below."""
 import ctypes
 import errno
 import os
@@ -14,7 +14,8 @@ import lab
 from lab import INNER4, OUTER4, Capture, Pair, case, check, \
     check_equal
 
-# A host takes 50 initiations a second of a peer; see that it is not too soon.
+# A host accepts 50 initiations a second from a peer: pause before the next
+# one.
 PAUSE = 0.05
 
 
@@ -22,7 +23,7 @@ PAUSE = 0.05
 def flap(l):
     pair = Pair(l)
     pair.both_ways(count=1)
-    # Only a: what comes from b puts off what is due at a.
+    # Only a sends keepalives: a message from b would delay those of a.
     pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1")
     capture = Capture(pair.a, "eth")
     time.sleep(1.5)
@@ -92,7 +93,7 @@ def life(l):
     pair.a.reach(INNER4["b"])
     pair.a.ip("link set tunnel0 mtu 1300")
     pair.a.must_ping(INNER4["b"], "-s", "1272", "-M", "do", count=1)
-    # The padding must not go above the new MTU.
+    # Padding must not exceed the new MTU.
     capture = Capture(pair.a, "eth")
     pair.a.must_ping(INNER4["b"], "-s", "1272", "-M", "do", count=1)
     longest = max(len(p.payload) for p in capture.datagrams(sport=51001))
@@ -106,7 +107,7 @@ def life(l):
     away.must_ping(INNER4["b"], count=2)
     pair.b.must_ping(INNER4["a"], count=2)
     lab.send_stream(away, pair.b, INNER4["b"], 4 << 20)
-    # In there it is seen going down and up, too.
+    # The daemon sees the link go down and up in the other namespace, too.
     away.ip("link set tunnel0 down")
     capture = Capture(pair.a, "eth")
     pair.b.must_not_ping(INNER4["a"])
@@ -146,7 +147,7 @@ def namespace_deleted(l):
 
 
 def add_busy_case(outer):
-    """A case of a port that another process has, in one family."""
+    """A case in which another process has the port, in one family."""
     @case(f"a port that is taken over IPv{outer}: refused, the old one stays")
     def _(l):
         pair = Pair(l)
@@ -204,7 +205,7 @@ def fwmark(l):
               "route add 192.0.2.0/24 dev eth table 77",
               "route del 192.0.2.0/24 dev eth table main")
     pair.a.must_ping(INNER4["b"], count=1)
-    # A new socket has it, too.
+    # A new socket has the mark, too.
     pair.ta.set("listen-port", "51005")
     pair.a.must_ping(INNER4["b"], count=1)
     pair.ta.flap()
@@ -249,7 +250,8 @@ SYSTEM_CALLS = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 
 
 def refuse_family(family):
-    """From now on socket(2) refuses a family, as without kernel support."""
+    """Make socket(2) refuse a family from now on, as a kernel without it
+    does."""
     arch, number = SYSTEM_CALLS[platform.machine()]
 
     def op(code, yes, no, k):
@@ -311,7 +313,7 @@ def overflow(l):
 def flaps_asleep(l):
     pair = Pair(l)
     pair.both_ways(count=1)
-    # Only a few messages for each flap.
+    # Without IPv6 the kernel sends only a few netlink messages for each flap.
     pair.a.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
     for last in "up", "down":
         os.kill(pair.ta.pid, signal.SIGSTOP)
@@ -324,7 +326,7 @@ def flaps_asleep(l):
         lab.wait_until(lambda: pair.ta.has_port(51001) == (last == "up"),
                        f"it is {last}")
         if last == "up":
-            # Not only for the moment.
+            # Wait, so that the test would see a state that does not last.
             time.sleep(1)
             pair.a.reach(INNER4["b"])
     pair.a.ip("link set wga up")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A log that nobody reads, or that takes nothing, changes nothing but the log.
-
-Each stream is full before the daemon starts, so the first line finds it so.
+"""A log stream that is full, or that nobody reads, costs log lines and nothing
+else. Each stream is full before the daemon starts, so the first line is
+affected already.
 """
 import fcntl
 import os
@@ -54,7 +54,7 @@ KINDS = {"pipe": by_pipe, "FIFO": by_fifo, "pty": by_pty,
 
 
 def fill(fd):
-    """Write until no byte more is taken."""
+    """Write until the stream takes no more bytes."""
     os.set_blocking(fd, False)
     for size in 1024, 1:
         try:
@@ -66,7 +66,8 @@ def fill(fd):
 
 
 class Stream:
-    """A stream for a log: full, and nobody reads it until told to."""
+    """A stream for a log: full at first, and not read until read_until() is
+    called."""
 
     def __init__(self, l, kind):
         self.reader, self.writer = KINDS[kind](l.directory)
@@ -76,7 +77,7 @@ class Stream:
         self.text = ""
 
     def read_until(self, word, timeout=20):
-        """Read on until a word has come."""
+        """Read until a word has come."""
         end = time.monotonic() + timeout
         while word not in self.text:
             check(time.monotonic() < end,
@@ -86,9 +87,9 @@ class Stream:
 
 
 def renew(pair):
-    """Have the other end forget its session, and ask for a new one."""
+    """Make the other end drop its session and start a new one."""
     before = pair.ta.peer(pair.tb).handshake
-    # The time of a handshake is known to the second.
+    # The time of a handshake is given in whole seconds.
     wait_until(lambda: time.time() >= before + 1, "the next second", 5)
     pair.tb.flap()
     pair.b.reach(INNER4["a"])
@@ -96,7 +97,8 @@ def renew(pair):
 
 
 def use(pair):
-    """All that a daemon is for, with more lines than any ring holds."""
+    """Use the daemon's functions, and cause more log lines than its ring
+    holds."""
     pair.both_ways(count=1)
     for _ in range(1200):
         check("errno=0" not in pair.ta.ask("set=1\nnonsense=1\n\n"), "errno")
@@ -113,7 +115,7 @@ def add_case(kind):
         stream = Stream(l, kind)
         pair = Pair(l, how={"output": stream.writer})
         use(pair)
-        # The reader is back.
+        # Now the stream is read again.
         stream.read_until(" lost: ")
         pair.a.ip("link set wga mtu 1280")
         stream.read_until("MTU is 1280")
@@ -122,7 +124,8 @@ def add_case(kind):
         check(int(lost[0]) > 100, f"lost lines: {lost}")
         check_equal(int(lost[0]) + stream.text.count("nonsense"), 1200,
                     "lines that were read or counted")
-        # And away again: neither a signal nor the device's end waits for it.
+        # The stream is full again: neither a signal nor the end of the device
+        # waits for a reader.
         fill(stream.writer)
         if kind == "pipe":
             pair.a.ip("link del wga")

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Routing loops: the outer packets of a tunnel that are routed into it.
-
-BOUND is what the kernel's own test of its WireGuard allows ten flood pings to
-send (tools/testing/selftests/wireguard/netns.sh).
+"""Routing loops: outer packets of a tunnel that are routed into the same
+tunnel. BOUND is the number of bytes that ten flood pings may send in the
+kernel's own test of its WireGuard
+(tools/testing/selftests/wireguard/netns.sh).
 """
 import socket
 import struct
@@ -28,14 +28,15 @@ def allow(tunnel, other, *prefixes):
 
 
 def flood(node, target, *options):
-    """Ten pings as fast as they go; there is no answer."""
+    """Send ten pings at full speed; no answer is expected."""
     node.run("ping", "-n", "-q", "-f", "-c", "10", "-W", "1", *options, target,
              check_status=False)
     time.sleep(0.5)
 
 
 def burst(node, target, size, segment=None):
-    """One send, which UDP segmentation may cut."""
+    """Send a UDP payload by one call; segment: let the kernel cut it by
+    UDP_SEGMENT."""
     sock = node.socket()
     if segment:
         sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, segment)
@@ -44,7 +45,8 @@ def burst(node, target, size, segment=None):
 
 
 class Lost:
-    """A pair whose a has lost its route to b, but for the tunnel itself."""
+    """A pair in which a can lose its route to b, so that only the tunnel leads
+    there."""
 
     def __init__(self, l, outer):
         self.pair = Pair(l, outer=outer)
@@ -54,7 +56,8 @@ class Lost:
         self.pair.both_ways(count=1)
 
     def lose(self):
-        # One cable has both families: the other one stays.
+        # The cable carries both families; only the outer one's route is
+        # removed.
         self.pair.a.ip(f"route add {self.all} dev wga",
                        f"route del {self.net} dev eth")
 
@@ -68,7 +71,7 @@ def must_be_bounded(tunnel, work, what):
     work()
     grown = sent(tunnel) - before
     check(grown < BOUND, f"{what}: {grown} bytes were sent")
-    # Else nothing was tried.
+    # With fewer bytes nothing was tried.
     check(grown > 100, f"{what}: only {grown} bytes were sent")
     print(f"# {what}: {grown} bytes")
 
@@ -108,7 +111,7 @@ def handshakes(l):
     pair.a.ip("route add default dev wga", "route del 192.0.2.0/24 dev eth")
     before = sent(pair.ta)
     flood(pair.a, INNER4["b"])
-    # One initiation, and what it brings about: nothing.
+    # One initiation leaves, and causes no other message.
     check_equal(sent(pair.ta) - before, 148, "bytes sent")
     check_equal(pair.ta.log().count(LINE), 1, "lines about it")
     pair.a.ip("route add 192.0.2.0/24 dev eth")
@@ -116,7 +119,8 @@ def handshakes(l):
 
 
 class Behind:
-    """c is a second peer of a; its endpoint is behind b, in the tunnel."""
+    """c is a second peer of a; its endpoint is an address behind b, inside the
+    tunnel."""
 
     def __init__(self, l):
         self.pair = Pair(l)
@@ -151,14 +155,13 @@ def inside_itself(l):
     must_be_bounded(ta, lambda: burst(a, "10.9.3.2", 30000, 1200),
                     "a super-packet")
     check_equal(ta.log().count(LINE), 1, "lines about it")
-    # The others have no harm of it.
+    # Other peers are not affected.
     a.must_ping(INNER4["b"], count=2)
 
 
 class Gateway:
-    """c is behind a, and has a WireGuard of its own with the same server b.
-
-    The route to b of what c sends leads through a's tunnel.
+    """c is a host behind a, with a tunnel of its own to the same server b.
+    Packets from c to b travel through a's tunnel.
     """
 
     def __init__(self, l, outer):
@@ -189,7 +192,7 @@ class Gateway:
         a.ip("route add 0.0.0.0/0 dev wga table 77",
              "route add ::/0 dev wga table 77")
         b.ip("route add 10.50.0.0/24 dev wgb", "route add fd50::/64 dev wgb")
-        # The same port as a's.
+        # c uses the same port as a.
         self.tc = l.tunnel(self.c, "wgc", 51001).start()
         self.tc.configure({"PublicKey": self.pair.tb.public,
                            "AllowedIPs": "10.9.0.2/32, fd09::2/128",
@@ -203,7 +206,8 @@ def lan_host(l, outer):
     net.pair.both_ways(count=1)
     capture = Capture(net.pair.b, "wgb", has_ethernet=False)
     net.c.must_ping(INNER4["b"], count=3)
-    # It did come by the tunnel, to the port that the tunnel itself goes to.
+    # The messages of c came through the tunnel, to the port that the tunnel
+    # itself uses.
     inner = [p for p in capture.datagrams(dport=51002) if p.payload[0] in (1, 4)]
     check(inner, "nothing of it came through the tunnel")
     check_equal({p.sport for p in inner}, {51001}, "its port")
@@ -223,7 +227,7 @@ def lan_host6(l):
 
 @case("what looks like ours and is not passes")
 def look_alikes(l):
-    # What b writes to its interface is captured: not as super-packets.
+    # Without USO at b, the capture on its interface sees single packets.
     pair = Pair(l, options_b=("--no-uso",))
     pair.both_ways(count=1)
     allow(pair.ta, pair.tb, "0.0.0.0/0", "::/0")
@@ -237,7 +241,8 @@ def look_alikes(l):
     inner = Capture(pair.b, "wgb", has_ethernet=False)
     sock = pair.a.socket()
     strange = (
-        # Another session's, a counter yet to come, other types and lengths.
+        # A message of another session, a counter that was not used yet, other
+        # types and lengths.
         struct.pack("<IIQ", 4, receiver ^ 1, 0) + bytes(32),
         struct.pack("<IIQ", 4, receiver, counter + 100000) + bytes(32),
         struct.pack("<II", 1, receiver) + bytes(140),
@@ -246,7 +251,7 @@ def look_alikes(l):
         struct.pack("<IIQ", 4, receiver, 0), b"", b"\4", bytes(500))
     for message in strange:
         sock.sendto(message, (OUTER4["b"], 51002))
-    # And to another port of that address.
+    # A real message of ours, but to another port of that address.
     sock.sendto(ours, (OUTER4["b"], 51009))
     seen = []
 
@@ -258,7 +263,7 @@ def look_alikes(l):
     check_equal(sorted(p.payload for p in seen), sorted((*strange, ours)),
                 "what came out")
     check_equal(pair.ta.log().count(LINE), 0, "lines about a loop")
-    # And this is one.
+    # This message is a loop.
     sock.sendto(ours, (OUTER4["b"], 51002))
     wait_until(lambda: pair.ta.log().count(LINE) == 1, "it is told", 10)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What a message looks like from outside: lengths, marks, counters, keys."""
+"""The visible properties of messages: lengths, marks, counters, keys."""
 import socket
 import time
 
@@ -13,7 +13,7 @@ IPV6_RECVTCLASS, IPV6_TCLASS = 66, 67
 
 
 def split_trains(node):
-    """From now on the capture sees single datagrams, not merged ones."""
+    """Make later captures see single datagrams instead of merged ones."""
     lab.need("ethtool")
     node.run("ethtool", "-K", "eth", "tx-udp-segmentation", "off", "gro",
              "off", "gso", "off", "tso", "off")
@@ -33,7 +33,7 @@ def headers(l):
         check(packet.kind in (1, 2, 4), f"message of an unknown type {packet}")
         check_equal(packet.payload[1:4], bytes(3), "reserved bytes")
         if packet.kind == 4:
-            # Padded to 16 bytes, but not beyond the MTU.
+            # Data is padded to 16 bytes, but not beyond the MTU.
             check(len(packet.payload) % 16 == 0 or
                   len(packet.payload) == 1420 + 32, f"length of {packet}")
             check(32 <= len(packet.payload) <= 1420 + 32,
@@ -81,7 +81,8 @@ def receiver_of_marks(node, address, port=7003):
 
 
 def receive_marked(sock):
-    """The next datagram's first byte and its TOS; None if none comes."""
+    """The first byte and the TOS of the next datagram; None if no datagram
+    comes."""
     try:
         data, controls, _, _ = sock.recvmsg(1 << 16, 512)
     except TimeoutError:
@@ -90,14 +91,14 @@ def receive_marked(sock):
 
 
 def receive_mark(sock):
-    """The TOS of the next datagram; None if none comes."""
+    """The TOS of the next datagram; None if no datagram comes."""
     return receive_marked(sock)[1]
 
 
 def congest(node, match):
-    """Mark what comes for the daemon of b, as a router with a long queue does.
-
-    What is marked is said in words of nft(8) that end in the field to be set.
+    """Set the congestion mark on packets to the daemon of b, as a router with
+    a long queue does. match: words of nft(8) that select the packets and end
+    in the name of the field to set.
     """
     node.nft(f"""table inet f {{
         chain in {{
@@ -108,7 +109,7 @@ def congest(node, match):
 
 
 def add_ecn_cases(outer):
-    """Cases of congestion marks, over a family."""
+    """Add the cases of congestion marks over an IP version."""
     field = "ip ecn" if outer == 4 else "ip6 ecn"
 
     @case(f"the inner ECN field is on the outer header, the DSCP is not, "
@@ -139,8 +140,8 @@ def add_ecn_cases(outer):
                 send_marked(pair.a, address, 0x28 | ecn)
                 check_equal(receive_mark(sock), 0x28 | wanted,
                             f"inner mark that was {ecn}")
-            # In a train of several, each for itself. Each has a socket of its
-            # own, so they may come in another order.
+            # In a train each datagram keeps its own mark. Each datagram has
+            # its own socket, so the order may change.
             for i, ecn in enumerate([0, ECT0, 0, ECT1, ECT0, 0] * 5):
                 send_marked(pair.a, address, ecn, bytes([i]))
             got = dict(receive_marked(sock) for _ in range(30))
@@ -186,7 +187,7 @@ def payload_bytes(datagrams):
 
 
 def add_counter_case(outer):
-    """A case of the byte counters."""
+    """Add a case of the byte counters."""
     @case(f"both counters are the UDP payload on the wire, over IPv{outer}")
     def _(l):
         pair = Pair(l, outer=outer)
@@ -221,7 +222,7 @@ def psk(l):
         tunnel.set("peer", other.public, "preshared-key", "/dev/stdin",
                    stdin=key)
 
-    # The session lives on, and the next handshake takes the new one.
+    # The session goes on, and the next handshake uses the new preshared key.
     for tunnel, other in (pair.ta, pair.tb), (pair.tb, pair.ta):
         put(tunnel, other, second)
     pair.both_ways(count=1)
@@ -244,7 +245,7 @@ def private_key(l):
     pair.a.must_not_ping(INNER4["b"])
     pair.tb.set("peer", pair.ta.public, "remove", "peer", spare.public,
                 "allowed-ips", lab.allowed("a"))
-    # Its next attempt is due after 5 s, this one at once.
+    # a's next attempt is due after 5 s; the ping makes b start one at once.
     pair.tb.set("peer", spare.public, "endpoint", pair.endpoint("a"))
     pair.b.must_ping(INNER4["a"], count=1)
     pair.both_ways(count=1)
@@ -266,7 +267,8 @@ def keepalive_flag(l):
     pair.a.must_ping(INNER4["b"], count=1)
     pair.a.must_ping("10.9.0.3", count=1)
     captures = Capture(pair.a, "eth"), Capture(pair.a, "ethc")
-    # One operation for both; only the first gets a keepalive.
+    # One request configures both peers; keepalives are switched on for the
+    # first only.
     pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1",
                 "peer", tc.public, "allowed-ips", "10.9.0.3/32")
     time.sleep(2.5)
@@ -300,7 +302,7 @@ def idle(l):
     pair = Pair(l)
     capture = Capture(pair.a, "eth")
     pair.a.must_ping(INNER4["b"], count=1)
-    # A UDP datagram that nobody answers: b owes one keepalive, after 10 s.
+    # No program answers the UDP datagram, so b owes one keepalive after 10 s.
     time.sleep(0.2)
     capture.datagrams()
     receiver = pair.b.socket()

@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MIT
 """How long a new peer waits for its first answer while strangers flood a.
 
-With ATTACK=full in the environment, as `make attack` sets it, each flood has
-each of RATES, and there are 20 tries; else there are fewer. In both cases a
-quiet run comes first.
+With ATTACK=full in the environment, as `make attack` sets it, each flood runs
+at each of RATES, with 20 tries; otherwise there are fewer of both. In both
+cases a run without a flood comes first.
 
-A newcomer that must show a cookie waits for 5 s, REKEY_TIMEOUT, and up to 0.333
-s of jitter. So there are two bars: FAST, without a cookie, and SLOW, with one.
-FAST is asserted only if the machine can keep it: a timer of 1 ms, asked before
-and after, is never later than MAX_LATENESS.
+A newcomer that must show a cookie waits for 5 s, REKEY_TIMEOUT, and up to
+0.333 s of jitter. Therefore there are two limits: FAST, without a cookie, and
+SLOW, with one. FAST is asserted only if the machine can keep it: a timer of 1
+ms, asked before and after, is never later than MAX_LATENESS.
 """
 import os
 import re
@@ -23,7 +23,7 @@ FULL = os.environ.get("ATTACK") == "full"
 RATES = [int(rate) for rate in
          os.environ.get("ATTACK_RATES", "1200,3000,10000,20000").split(",")]
 KINDS = os.environ.get("ATTACK_KINDS", "mac1,response,cookie").split(",")
-# From this rate on, load is allowed, and so is a cookie.
+# From this rate on, the daemon may be under load and ask for a cookie.
 LOAD_RATE = 12500
 FAST = 0.100
 SLOW = 5.5
@@ -31,15 +31,15 @@ ENDPOINTS = {"a": "198.51.1.1:51001", "c": "198.51.1.2:51003"}
 
 
 def first_answer(field, is_outgoing):
-    """Both ends meet anew; the seconds until the first ping has its answer.
-
-    The session of a and c is gone, and so is all that they know of each other.
+    """Remove a and c from each other's peers, add them again, and return the
+    seconds until the first ping has its answer.
     """
     pairs = (field.tc, field.ta, "a"), (field.ta, field.tc, "c")
     for tunnel, other, _ in pairs:
         tunnel.set("peer", other.public, "remove")
     for tunnel, other, side in pairs:
-        # Only one of them knows where the other is, so only it can begin.
+        # Only one of them has an endpoint of the other, so only this one can
+        # begin.
         knows = (tunnel is field.ta) == is_outgoing
         tunnel.set("peer", other.public, "allowed-ips", f"{INNER[side]}/32",
                    *(("endpoint", ENDPOINTS[side]) if knows else ()))
@@ -50,9 +50,9 @@ def first_answer(field, is_outgoing):
 
 
 def measure(field, kind, rate, n_tries, is_outgoing):
-    """The sorted times of some newcomers beside a flood."""
+    """The sorted first-answer times of n_tries newcomers beside a flood."""
     flood = rate and field.flood(field.name_of(kind), 1 << 40, rate)
-    # The rate of a second decides about load: let one pass.
+    # Load is decided from the rate of one second: wait for longer.
     time.sleep(1.1 if flood else 0)
     times = sorted(first_answer(field, is_outgoing) for _ in range(n_tries))
     if flood:
@@ -62,7 +62,8 @@ def measure(field, kind, rate, n_tries, is_outgoing):
 
 
 def judge(name, times, bar):
-    """Return: what to say if more than one in 20, and one, was later."""
+    """Return a message if more than one time in 20 is above the bar; one late
+    time is always allowed."""
     n_late = sum(t > bar for t in times)
     if n_late <= max(1, len(times) // 20):
         return []
@@ -71,7 +72,7 @@ def judge(name, times, bar):
 
 
 def run(l, plan):
-    """Measure what is planned: (kind, rate, tries, is_outgoing)."""
+    """Measure each (kind, rate, tries, is_outgoing) of a plan."""
     field = Field(l, "--workers=1")
     was = snapshot(field.ta, field.tb)
     before = lab.lateness()[-1]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Starting and ending: messages, statuses, the socket's file, the detached."""
+"""Start and end of the daemon: messages, statuses, socket file, detaching."""
 import os
 import re
 import signal
@@ -15,7 +15,7 @@ from lab import INNER4, Pair, case, check, check_equal, wait_until
 
 
 def start_and_fail(node, *arguments, wanted=1, **options):
-    """Start it; it must fail with one line. Returns the line."""
+    """Start the daemon, which must fail with one line; return the line."""
     done = node.run(node.lab.daemon, *arguments, check_status=False, timeout=5,
                     **options)
     check_equal(done.returncode, wanted, f"status after: {done.stdout}")
@@ -27,7 +27,7 @@ def start_and_fail(node, *arguments, wanted=1, **options):
 
 
 def add_signal_case(number):
-    """A case of a signal that ends it."""
+    """Add a case of a signal that ends the daemon."""
     @case(f"{number.name} ends it: status 0, socket and interface gone")
     def _(l):
         pair = Pair(l)
@@ -44,7 +44,8 @@ for signal_number in signal.SIGTERM, signal.SIGINT:
     add_signal_case(signal_number)
 
 
-# What docs/security.md recommends, and a counter of what it stops.
+# The rules that docs/security.md recommends, with a counter of dropped
+# packets.
 KILL_SWITCH = """table inet wiregather {
     chain out {
         type filter hook output priority filter; policy accept;
@@ -58,7 +59,7 @@ KILL_SWITCH = """table inet wiregather {
 @case("killed: nothing leaves in clear if the firewall has a rule for that")
 def kill_switch(l):
     pair = Pair(l)
-    # The default route, which is left when the tunnel's are gone.
+    # This default route stays when the tunnel's routes are gone.
     pair.a.ip("route add default via 192.0.2.2 dev eth")
     pair.b.nft("""table inet seen {
         chain in {
@@ -96,7 +97,8 @@ def kill_switch(l):
             check_equal(packets(pair.b, "seen"), seen, "packets in clear")
             check(packets(pair.a, "wiregather") > 0, "no rule was needed")
         else:
-            # So the test would see them.
+            # Without the rules packets leave in clear, so the test can see
+            # such packets.
             check(packets(pair.b, "seen") > 0, "nothing leaves in clear")
 
 
@@ -174,7 +176,7 @@ def second(l):
     pair = Pair(l)
     line = start_and_fail(pair.a, "-f", "wga")
     check("wga" in line and "exists" in line, f"message: {line}")
-    # Elsewhere the interface can be made, but the socket is taken.
+    # In another namespace the interface can be made, but its socket is in use.
     line = start_and_fail(pair.b, "-f", "wga")
     check("wga.sock is in use" in line, f"message: {line}")
     line = start_and_fail(pair.b, "wga")
@@ -288,7 +290,8 @@ def detached_clean(l):
     check("/dev/null" not in others, f"descriptors: {others}")
     check(not any(re.match(r"pipe:", other) for other in others),
           f"a pipe to the parent is left: {others}")
-    # It is not ended by the hang-up of the terminal it was started from.
+    # The hang-up of the terminal that it was started from must not end the
+    # daemon.
     os.kill(pid, signal.SIGHUP)
     time.sleep(0.2)
     a.run("wg", "show", "wga")

@@ -10,7 +10,8 @@ from lab import INNER4, INNER6, OUTER4, case, check, check_equal
 
 
 class Quick:
-    """a is brought up by wg-quick, b by hand."""
+    """Nodes a and b; wg-quick sets up the tunnel at a, the test itself at
+    b."""
 
     def __init__(self, l, interface=(), allowed="10.9.0.2/32, fd09::2/128"):
         lab.need("wg-quick", "bash")
@@ -56,7 +57,7 @@ class Quick:
             self.b.must_ping(target, count=2)
 
     def must_be_gone(self):
-        """No daemon, no interface, no socket, no rules."""
+        """Check that no daemon, interface, socket or rule is left."""
         mine = {self.tb.pid}
 
         def has_ended():
@@ -141,7 +142,7 @@ def late_key(l):
     net.write([post_up])
     with open(net.path, encoding="ascii") as file:
         text = file.read().replace(f"PrivateKey = {net.private}\n", "")
-    # It is tried at once, when there is no key yet.
+    # The keepalive asks for a handshake at once, when there is no key yet.
     text += "PersistentKeepalive = 25\n"
     with open(net.path, "w", encoding="ascii") as file:
         file.write(text)
@@ -154,7 +155,8 @@ def late_key(l):
 
     lab.wait_until(is_there, "a handshake", 20, 0.02)
     took = time.monotonic() - start
-    # Without being told of the key the next try is 3.5 to 5 s away.
+    # If setting the key did not cause an attempt, the next one would come
+    # after 3.5 to 5 s.
     lab.check_quick(l, took, 2.5, 20, "a handshake, after the key")
     net.must_work()
     net.run("down")

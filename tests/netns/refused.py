@@ -8,7 +8,7 @@ import lab
 from lab import INNER4, Pair, case, check
 
 MEGA = 1 << 20
-ENOUGH = 20  # Mbit/s; where trains are lost for good TCP has 0.06
+ENOUGH = 20  # Mbit/s; if all trains are lost, TCP reaches 0.06
 ALONE = "sending without segmentation"
 AGAIN = "pass again"
 
@@ -21,23 +21,23 @@ def filter_output(node, table, priority, rule):
 
 
 def count_long(node):
-    """Packets above the MTU that leave: trains."""
+    """The number of packets above the MTU, which are trains, that left."""
     text = node.run("nft", "list table inet long").stdout
     return int(re.search(r"packets (\d+)", text)[1])
 
 
 def watch_long(node):
-    """Count trains before any rule that drops them."""
+    """Add a counter of trains in front of the rules that drop them."""
     filter_output(node, "long", -10,
                   "udp dport 51002 meta length > 1500 counter")
 
 
 def wait_for_trains(pair):
-    """Traffic until trains leave and are taken again."""
+    """Send traffic until trains leave and are accepted again."""
     for _ in range(60):
         before = count_long(pair.a)
         lab.send_stream(pair.a, pair.b, INNER4["b"], MEGA)
-        # A train of each super-packet, and not one that is tried.
+        # More than five trains: trains are in general use, and not only tried.
         if count_long(pair.a) - before > 5:
             return
         time.sleep(0.5)
@@ -56,7 +56,7 @@ def add_length(outer):
         rate = lab.send_stream(pair.a, pair.b, INNER4["b"], n_bytes)
         check(l.is_slow or rate > ENOUGH, f"only {rate:.1f} Mbit/s")
         check(ALONE in pair.ta.log(), f"not told: {pair.ta.log()}")
-        # From here on a few are tried, and no more.
+        # From here on only a few trains may be tried.
         before = count_long(pair.a)
         lab.send_stream(pair.a, pair.b, INNER4["b"], n_bytes)
         tried = count_long(pair.a) - before

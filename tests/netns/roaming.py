@@ -68,7 +68,7 @@ def port(l):
 
 
 def add_address_case(outer, first, second, length):
-    """A case in which the address of either side changes."""
+    """Add a case in which the address of either side changes."""
     @case(f"an address that changes is followed, both ways, over IPv{outer}")
     def _(l):
         pair = Pair(l, outer=outer)
@@ -103,7 +103,7 @@ def families(l):
 
 
 def add_sticky_case(outer, second, length):
-    """A case of a host with two addresses."""
+    """Add a case of a host with two addresses."""
     @case(f"answers leave from the address that was asked, and go on when "
           f"it is removed, over IPv{outer}")
     def _(l):
@@ -117,7 +117,7 @@ def add_sticky_case(outer, second, length):
             capture = lab.Capture(pair.b, "eth")
             pair.a.must_ping(INNER4["b"])
             pair.b.must_ping(INNER4["a"])
-            # Also where what comes in is merged.
+            # The source must also hold if incoming datagrams are merged.
             lab.send_stream(pair.b, pair.a, INNER4["a"], 1 << 20)
             lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)
             sources = {p.src for p in capture.datagrams(sport=51002)}
@@ -141,7 +141,8 @@ def second_cable(l):
     pair.a.ip("addr add 198.51.100.1/24 dev eth2")
     pair.b.ip("addr add 198.51.100.2/24 dev eth2")
     pair.both_ways(count=1)
-    # The same peer by the other cable, as when a laptop changes networks.
+    # Reach the same peer by the other cable, as when a laptop changes
+    # networks.
     pair.ta.set("peer", pair.tb.public, "endpoint", "198.51.100.2:51002")
     pair.a.must_ping(INNER4["b"])
     must_learn(pair.tb, pair.ta, "198.51.100.1:51001")
@@ -154,7 +155,8 @@ def second_cable(l):
 @case("a link-local endpoint with its zone")
 def zone(l):
     pair = Pair(l, outer=6, learned=True)
-    # A second device: without the zone it cannot be known which.
+    # With a second device, only the zone tells which device a link-local
+    # address is on.
     l.link(pair.a, pair.b, "eth2", "eth2")
     here, there = (pair.a.link_address("eth"), pair.b.link_address("eth"))
     pair.ta.set("peer", pair.tb.public, "endpoint", f"[{there}%eth]:51002")
@@ -168,7 +170,8 @@ def zone(l):
 
 
 class Translated:
-    """a behind r, which translates addresses, and b in the open."""
+    """Node a is behind r, which translates addresses; b has a public
+    address."""
 
     def __init__(self, l, keepalive=None):
         lab.need("nft")
@@ -195,12 +198,13 @@ class Translated:
                            "PersistentKeepalive": keepalive})
         self.tb.configure({"PublicKey": self.ta.public,
                            "AllowedIPs": lab.allowed("a")})
-        # First who is to answer: the next attempt is due after 5 s.
+        # b comes up first: if a's first attempt found no b, the next would
+        # come after 5 s.
         self.tb.up(INNER4["b"] + "/24")
         self.ta.up(INNER4["a"] + "/24")
 
     def use_ports(self, ports):
-        """Translate to these ports from now on."""
+        """Make r translate source ports to these from now on."""
         self.r.nft(f"""table ip nat
             delete table ip nat
             table ip nat {{

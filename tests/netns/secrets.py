@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Where the daemon has its secrets, seen from outside: its memory, the flags of
-that memory, and its log."""
+"""The places of the daemon's secrets, seen from outside: its memory, the flags
+of that memory, and its log."""
 import base64
 import binascii
 import re
@@ -26,12 +26,14 @@ def mappings(pid):
 
 
 def is_region(flags):
-    """Memory for secrets: locked, not dumped, and not given to a child."""
+    """Is this memory for secrets: locked, not dumped, and not passed to a
+    child?"""
     return {"lo", "dd"} <= flags and bool({"dc", "wf"} & flags)
 
 
 def encodings(label, key):
-    """Half a key, however it is written, is enough to have found it."""
+    """Halves of a key in each notation; finding one of them counts as finding
+    the key."""
     raw = base64.b64decode(key)
     text = binascii.hexlify(raw)
     for name, data in (("", raw), (" in hex", text),
@@ -43,17 +45,18 @@ def encodings(label, key):
 
 
 def search(pid, needles):
-    """Where they are: a set of (label, name of the mapping, is it a region)."""
+    """Search a process for keys; return a set of (label, name of the mapping,
+    is the mapping memory for secrets)."""
     found = set()
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for first, end, name, flags in mappings(pid):
-            # Stacks that are 8 MiB of nothing are read all the same.
+            # Thread stacks, 8 MiB each and mostly empty, are still read.
             if end - first > 1 << 30:
                 continue
             memory.seek(first)
             try:
                 data = memory.read(end - first)
-            except OSError:  # nobody may read memory of memfd_secret(2)
+            except OSError:  # memfd_secret(2): not readable from outside
                 continue
             found |= {(label, name, is_region(flags))
                       for label, needle in needles if needle in data}
@@ -83,14 +86,15 @@ def scan(l):
         file.write(psk + "\n")
     pair = Pair(l, more={"PresharedKey": psk})
     pair.both_ways(count=2)
-    # Its reply has all keys in it, and a half-read one is thrown away.
+    # The reply has all keys in it, and the reply to ask() is read in part
+    # only.
     for _ in range(3):
         pair.ta.get("dump")
         pair.ta.ask("get=1\n\n")
     private = list(encodings("private key", pair.ta.private))
     shared = list(encodings("preshared key", psk))
     must_be_gone(pair.ta, private + shared, "in use")
-    # What is no secret is found where secrets would be.
+    # The search finds a public key, so it would find secrets, too.
     public = [("public key", base64.b64decode(pair.tb.public))]
     check(search(pair.ta.pid, public), "a peer's public key is not found")
 
@@ -116,7 +120,7 @@ def flags(l):
     regions = [(first, end) for first, end, name, flags in
                mappings(pair.ta.pid)
                if is_region(flags) or "secretmem" in name]
-    # One for handshakes, one for session keys.
+    # One region is for handshakes, one for session keys.
     check(len(regions) >= 2, f"{len(regions)} regions")
     for first, _, name, flags in mappings(pair.ta.pid):
         if "secretmem" in name:
@@ -124,8 +128,8 @@ def flags(l):
                   f"{name} at {first:x} has the flags {sorted(flags)}")
 
 
-# What a slip of the hand or a broken program may send; {} is a key in hex, []
-# one in base64.
+# Requests with mistakes, as a person or a broken program may send them. {}
+# stands for a key in hex, [] for one in base64.
 BROKEN = (
     "set=1\nprivate_key={}x\n\n", "set=1\nprivate_key=[]\n\n",
     "set=1\nprivate_key\n{}\n\n", "set=1\n{}\n\n", "set=1\n[]\n\n",
@@ -148,7 +152,7 @@ def logs(l):
     psk = new_key()
     pair = Pair(l, more={"PresharedKey": psk})
     pair.both_ways(count=1)
-    # Handshakes that fail, and ones with another key.
+    # Cause handshakes that fail, and handshakes with another key.
     stray = new_key("genkey")
     hexed = binascii.hexlify(base64.b64decode(stray)).decode()
     for text in BROKEN:
@@ -167,7 +171,7 @@ def logs(l):
                        ("other key", stray)):
         for name, part in encodings(label, key):
             check(part not in log, f"{name} is in the log")
-        # Nor a quarter of one.
+        # Not even a quarter of a key may be in the log.
         check(key[8:19].encode() not in log, f"a part of the {label}")
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A daemon that strangers flood: the field, and what is measured in it."""
+"""A daemon under floods from strangers: the network of the tests, and
+measurements in it."""
 import base64
 import contextlib
 import os
@@ -13,7 +14,8 @@ import lab
 from lab import Capture, check_equal
 
 INNER = {"a": "10.9.0.1", "b": "10.9.0.2", "c": "10.9.0.3"}
-# Sources of the floods; the victim has a route for what it answers to them.
+# Source addresses of the floods. The attacked host has a route for its answers
+# to them.
 FORGED = "100.64.0.0/10", "2001:db8:bad::/48"
 OUTER_A = {"b": "198.51.0.1", "c": "198.51.1.1", "x": "198.51.2.1"}
 OUTER6_A = "2001:db8:2::1"
@@ -21,7 +23,8 @@ SLICES = 5
 
 
 class Field:
-    """a is attacked by x, has a session with b, and c is yet to come."""
+    """Host a is attacked by x and has a session with b; c is a peer that has
+    no session yet."""
 
     def __init__(self, l, *options):
         self.lab = l
@@ -61,9 +64,8 @@ class Field:
             str(count), str(rate), *([] if cpu is None else [str(cpu)]))
 
     def name_of(self, kind):
-        """A kind of flood; those that need it get the index of b's session.
-
-        It is in clear in each message from b to a.
+        """A kind of flood as flood.c takes it. "response" and "cookie" get the
+        index of b's session, which is in clear in each message from b to a.
         """
         if kind not in ("response", "cookie"):
             return kind
@@ -75,7 +77,7 @@ class Field:
 
 
 def finish(process, timeout=60):
-    """Wait for a flood to end; returns how many a second it has sent."""
+    """Wait for a flood to end; return its messages a second."""
     check_equal(process.wait(timeout), 0, "status of the flood")
     with open(process.log.name, encoding="ascii") as file:
         count, seconds = file.read().split()
@@ -83,19 +85,19 @@ def finish(process, timeout=60):
 
 
 def stop(process):
-    """End a flood of ours."""
+    """End a flood that this test has started."""
     process.terminate()
     process.wait(10)
 
 
 def snapshot(tunnel, peer):
-    """What a flood must not change."""
+    """The state of a peer that a flood must not change."""
     now = tunnel.peer(peer)
     return now.endpoint, now.handshake, now.allowed, now.psk
 
 
 class Peak(threading.Thread):
-    """The most resident memory that a daemon has had meanwhile."""
+    """Records the largest resident memory of a daemon until finish()."""
 
     def __init__(self, tunnel):
         super().__init__(daemon=True)
@@ -114,7 +116,7 @@ class Peak(threading.Thread):
 
 
 class Bulk:
-    """TCP from b to a, as much as goes, until close()."""
+    """A TCP stream from b to a at full speed, until close()."""
 
     def __init__(self, field):
         listener = field.a.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -142,7 +144,7 @@ class Bulk:
                 self.total += count
 
     def close(self):
-        # A sleeper is woken by this, and not by close().
+        # shutdown() wakes a thread that sleeps in send(); close() does not.
         self.client.shutdown(socket.SHUT_RDWR)
 
 
@@ -153,7 +155,8 @@ def cpu_seconds(tunnel):
 
 
 class Slice:
-    """What happens while a part of a flood goes on, or for some seconds."""
+    """Speed of the stream and CPU time of the daemon, during a part of a flood
+    or for some seconds."""
 
     def __init__(self, field, bulk, seconds=0, flood=None):
         total, cpu = bulk.total, cpu_seconds(field.ta)
@@ -169,19 +172,16 @@ class Slice:
 
 
 def compare(field, bulk, kind, count, rate):
-    """A flood in slices, each beside slices of two other kinds.
+    """Measure a flood in slices, each next to slices of two other kinds. The
+    load of the machine varies, so only slices next to each other are compared.
+    "quiet" is without a flood. In "beside" the same flood goes to an unread
+    socket of the same host: sending it costs the same, but the daemon has no
+    work with it.
 
-    The machine has other things to do, now more, now less: only neighbours are
-    compared. "quiet" is without a flood; in "beside" the same flood goes to a
-    socket of the same host that nobody reads, so it costs what making and
-    carrying it costs, but it is not the daemon's.
-
-    Prints also the part of a core that is left for the session: the flood costs
-    the daemon the time that it uses above the price of the session's bytes in
-    the quiet slices.
-
-    Returns the speed beside the flood as a part of the quiet speed: the median
-    of the ratios of neighbours.
+    Print the share of a core that is left for the session: the cost of the
+    flood is the daemon's CPU time minus the time that the session's bytes cost
+    in the quiet slices. Return the speed during the flood as a fraction of the
+    quiet speed: the median of the ratios of neighbouring slices.
     """
     part = count // SLICES
     names = "quiet", "beside", "flood"

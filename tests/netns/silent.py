@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Obstacles that lose trains and let single datagrams through, without a word
-that the sender could learn from; and paths that lose by chance.
+"""Obstacles that drop trains and pass single datagrams, without any error at
+the sender; and paths that lose datagrams by chance.
 
-The rules stand at the receiver's input, where a train comes in whole as it does
-at a router between virtual machines. For obstacles of two minutes, rates
+The rules are at the receiver's input, where a train arrives as one packet, as it
+does at a router between virtual machines. For obstacles of two minutes, rates
 compared with those of a tunnel with --no-gso, and pairs of runs over paths that
 lose by chance, see silent_long.py.
 """
@@ -14,19 +14,19 @@ import lab
 from lab import INNER4, INNER6, Pair, Steady, case, check
 
 MEGA = 1 << 20
-ENOUGH = 20  # Mbit/s; where all trains are lost TCP has 0.06
+ENOUGH = 20  # Mbit/s; if all trains are lost, TCP reaches 0.06
 STOPPED = "are lost on the way: sending without segmentation"
 BACK = "arrive again"
 LONG = "udp dport 51002 meta length > 1500"
 OBSTACLES = {
-    # What the sender's own rules refuse is healed by the library: refused.py.
+    # If the sender's own rules refuse trains, the library reacts: refused.py.
     "drops": f"{LONG} drop",
     "rejects": f"{LONG} reject with icmpx type admin-prohibited",
 }
 
 
 def lateness():
-    """How late a timer of a millisecond is at most, in seconds."""
+    """The largest delay of 50 timers of 1 ms, in seconds."""
     worst = 0
     for _ in range(50):
         start = time.monotonic()
@@ -36,7 +36,7 @@ def lateness():
 
 
 def seconds_until(stream, wanted, limit):
-    """How long until a quarter of a second has the wanted rate."""
+    """The time until a quarter of a second has the wanted rate."""
     start = time.monotonic()
     rates = []
     while time.monotonic() - start < limit:
@@ -55,7 +55,7 @@ def pass_obstacle(l, outer, what):
     stream = Steady(pair, address)
     before = stream.rate(1)
     is_on_time = lateness() < 0.005
-    # What came singly is not to be merged in front of the rule.
+    # GRO would merge single datagrams in front of the rule.
     lab.need("ethtool")
     pair.b.run("ethtool", "-K", "eth", "gro", "off")
     pair.b.nft(f"""table inet obstacle {{ chain c {{
@@ -90,7 +90,7 @@ for one in OBSTACLES:
 
 
 def cut_early(node):
-    """Trains are cut before they reach the cable."""
+    """Make the kernel cut trains before they reach the cable."""
     lab.need("ethtool")
     node.run("ethtool", "-K", "eth", "gso", "off", "tx-udp-segmentation", "off",
              check_status=False)

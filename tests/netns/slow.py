@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A peer behind a slow link with a deep queue, and what others notice of it.
+"""A peer behind a slow link with a deep queue, and its effect on other peers.
 
 a has one link to b, which is shaped to 2 Mbit/s, and others to c and d, which
 are idle. Through the tunnel, a floods b with 40 Mbit/s.
@@ -26,7 +26,8 @@ PINGS = 25
 
 
 class Star:
-    """a with tunnels to b and c, each over a link of its own; and one for d."""
+    """Host a with tunnels to b and c, each over its own link, and a third link
+    for d."""
 
     def __init__(self, l, outer):
         self.lab = l
@@ -70,7 +71,8 @@ class Star:
 
     @contextlib.contextmanager
     def shaped(self, *lines):
-        """The link to b has these queues; what waits there is dropped after."""
+        """A block with these queues on the link to b; packets that wait in
+        them at its end are dropped."""
         for line in lines:
             self.a.run("tc", *line.split())
         try:
@@ -80,7 +82,8 @@ class Star:
 
     @contextlib.contextmanager
     def flooded(self):
-        """a sends 40 Mbit/s to b, since FLOOD_S seconds."""
+        """A block during which a sends 40 Mbit/s to b; it is entered after
+        FLOOD_S seconds of that."""
         stop = threading.Event()
         thread = threading.Thread(target=self.flood, args=(stop,))
         thread.start()
@@ -104,7 +107,7 @@ class Star:
 
 
 def pings(node, target):
-    """How many answers came, and their times in ms."""
+    """Return the number of answers, and their times in ms."""
     text = node.run("ping", "-n", "-i", "0.02", "-c", str(PINGS), "-W", "5",
                     target, check_status=False).stdout
     times = [float(t) for t in re.findall(r"time=([\d.]+) ms", text)]
@@ -112,9 +115,9 @@ def pings(node, target):
 
 
 class Timers:
-    """How late timers of 1 ms are while a block runs: late_ms, a value that
-    nine in ten do not reach. What is measured on a machine that is busy just
-    then says more about the machine."""
+    """How late timers of 1 ms are during a block. late_ms is the 90th
+    percentile. If it is high, the machine was busy, and times measured in the
+    block are mostly the machine's."""
 
     def __enter__(self):
         self.late, self.stop = [], threading.Event()
@@ -178,13 +181,13 @@ def others_go_on(l, outer):
                 f"{late:.2f} ms late")
         print(f"# {seen}", flush=True)
         check_equal(n, PINGS, seen)
-        # On a machine that is quiet itself the bar is twice the quiet median.
-        # (Below 1 ms it is the scheduler's.) An answer passes two programs
-        # that wait to be run, each as late as a timer.
+        # On an idle machine the limit is twice the quiet median, and at least
+        # 1 ms, as the scheduler decides below that. An answer passes two
+        # programs that wait for a processor, each as long as a timer is late.
         bar = max(2 * statistics.median(quiet), 1) + 2 * late
         bar = bar if late < 5 else 1000
         check(median <= bar, f"{seen}: more than {bar:.2f} ms")
-        # And b has what its link can carry: at least half of it.
+        # b must get at least half of the bytes that its link can carry.
         check(got > FLOOD_S * 2e6 / 8 / 2, f"{name}: b has got {got} bytes")
 
 
@@ -214,7 +217,7 @@ def handshakes(l):
         late = timers.late_ms
     check(got, f"no answer of the new peer:\n{text}")
     print(f"# first answer of a new peer after {took:.3f} s", flush=True)
-    # It asks again after five seconds if a message was lost.
+    # If a message was lost, the next attempt follows after five seconds.
     check(took < (1 if late < 5 else 4), f"it took {took:.3f} s")
 
 
@@ -230,12 +233,12 @@ def port_is_ours(l):
 
 
 def bind_as(user, family, port):
-    """Bind a port with SO_REUSEPORT; the errno, 0 if it went."""
+    """Bind a port with SO_REUSEPORT; return the errno, or 0."""
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        # The kernel asks for the user that owns the socket.
+        # The kernel checks the user that owns the socket.
         os.fchown(sock.fileno(), user, user)
         try:
             sock.bind(("", port))
@@ -250,7 +253,7 @@ def marks(l):
     star = Star(l, 4)
     with star.shaped(*QUEUES["htb, 10,240 packets"]), star.flooded():
         star.ta.set("fwmark", "7")
-        # Nothing with another mark may leave from now on.
+        # From now on every datagram must leave with the new mark.
         time.sleep(0.2)
         star.a.nft(f"""table inet t {{
             chain out {{
@@ -266,7 +269,7 @@ def marks(l):
         all_answered(star.a, INNER["c"], "after the port has changed")
         star.a.ip("link set wga down", "link set wga up")
         star.a.reach(INNER["c"])
-        # The flood has begun anew with the new sockets.
+        # Wait until the flood has filled the queues of the new sockets.
         time.sleep(FLOOD_S)
         all_answered(star.a, INNER["c"], "after the link was down")
 

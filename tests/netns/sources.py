@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The local address that peers are answered from: it stays when anything else
-changes, and goes when it does not hold any more.
+"""The local address that peers are answered from: it is kept when other things
+change, and dropped when it cannot be used any more.
 
 a has two cables to b, and a route to b by the first one. b is at an address
 that belongs to neither cable, so that the routes of a can lead to it by either.
@@ -16,7 +16,7 @@ import time
 import lab
 from lab import INNER4, INNER6, case, check, check_equal
 
-# The addresses of a, by cable; where b is.
+# The addresses of a, by cable; the address of b.
 FIRST = {4: "192.0.2.1", 6: "2001:db8:1::1"}
 OTHER = {4: "192.0.2.100", 6: "2001:db8:1::100"}
 SECOND = {4: "198.51.100.1", 6: "2001:db8:2::1"}
@@ -25,12 +25,13 @@ GATEWAY = {4: ("192.0.2.2", "198.51.100.2"),
 FAR = {4: "203.0.113.2", 6: "2001:db8:3::2"}
 LENGTH = {4: (24, 32), 6: (64, 128)}
 
-# From a change to the verdict, for a daemon that is not kept from running.
+# Seconds from a change until the daemon has handled it, if it gets a
+# processor.
 SOON = 0.4
 
 
 class Home:
-    """a and b, a tunnel, and b writes to one of a's addresses."""
+    """Hosts a and b with a tunnel; b sends to one of a's addresses."""
 
     def __init__(self, l, outer, address, mark=0):
         self.outer = outer
@@ -52,7 +53,8 @@ class Home:
             node.settle("eth")
             node.settle("eth2")
         self.lead_by(0)
-        # b writes to each address of a by its cable, and from the far address.
+        # b reaches each address of a by the cable of that address, and sends
+        # from its far address.
         for to, cable in ((FIRST, 0), (OTHER, 0), (SECOND, 1)):
             self.b.ip(f"route add {to[outer]}/{host} dev "
                       f"{('eth', 'eth2')[cable]} src {FAR[outer]}")
@@ -69,29 +71,32 @@ class Home:
         self.captures = [lab.Capture(self.b, cable)
                          for cable in ("eth", "eth2")]
         self.socket = self.a.socket()
-        # b is silent: it takes what comes, and sends no ICMP message.
+        # This socket at b takes all datagrams, so that b sends no ICMP
+        # message.
         self.sink = self.b.socket()
         with self.b.inside():
             self.sink.bind((INNER4["b"], 9))
 
     def lead_by(self, cable):
-        """Have the routes of a lead to b by the first cable, or the second."""
+        """Route from a to b by the first cable (0) or the second (1)."""
         self.a.ip(f"route replace {FAR[self.outer]}/{LENGTH[self.outer][1]} "
                   f"via {GATEWAY[self.outer][cable]}")
 
     def meet(self):
-        """b writes to a, and a learns where b is and how it is called."""
+        """Send from b to a, so that a learns b's endpoint and the address that
+        b uses for a."""
         self.b.must_ping(INNER4["a"], count=1)
         check_equal(self.ta.peer(self.tb).endpoint,
                     lab.at(FAR[self.outer], 51002), "endpoint of b")
 
     def heard(self):
-        """From where b has heard a, since the last time."""
+        """The source addresses of a's messages to b since the last call."""
         return {p.src for capture in self.captures
                 for p in capture.datagrams(sport=51001)}
 
     def heard_all(self, firsts):
-        """The same; firsts: the source of the first packet to each port."""
+        """As heard(). firsts: receives the source of the first packet to each
+        port."""
         found = set()
         for capture in self.captures:
             for p in capture.datagrams(sport=51001):
@@ -100,7 +105,8 @@ class Home:
         return found or {None}
 
     def say(self, cnt=3):
-        """a sends datagrams that b does not answer; returns their sources."""
+        """Send datagrams from a, which b does not answer; return their source
+        addresses."""
         self.heard()
         found = set()
         for _ in range(cnt):
@@ -113,7 +119,7 @@ class Home:
         check_equal(self.say(), {source}, f"source {why}")
 
     def must_come_to(self, source, why):
-        """a sends from this address by and by, and only from it then."""
+        """Wait until a sends from this address, and check that it stays so."""
         lab.wait_until(lambda: self.say() == {source},
                        f"a sends from {source} {why}", 5)
         time.sleep(SOON)
@@ -121,7 +127,8 @@ class Home:
 
 
 def advertise(node, device, prefix):
-    """Send one router advertisement with a prefix to make an address of."""
+    """Send one router advertisement with a prefix, from which hosts make an
+    address."""
     sock = node.socket(socket.AF_INET6, socket.SOCK_RAW,
                        socket.IPPROTO_ICMPV6)
     with node.inside():
@@ -182,7 +189,7 @@ def add_removed_case(outer):
         what = f"{OTHER[outer]}/{LENGTH[outer][0]} dev eth"
         home.a.ip(f"addr del {what}")
         home.must_come_to(FIRST[outer], "after the address was removed")
-        # b has not said anything meanwhile: it may know the old one only.
+        # b has sent nothing meanwhile, so it may have the old endpoint only.
         home.a.ip(f"addr add {what}" + (" nodad" if outer == 6 else ""))
         home.must_come_to(OTHER[outer], "when the address is there again")
         home.b.must_ping(INNER4["a"], count=1)
@@ -233,8 +240,8 @@ def settles(l):
 def asymmetric(l):
     home = Home(l, 4, SECOND[4])
     home.meet()
-    # As the kernel module does it: from the address of the way out. That is
-    # settled soon, and not when something else happens.
+    # As in the kernel module, the source becomes the address of the outgoing
+    # interface. That must happen soon, and without another event.
     home.must_come_to(FIRST[4], "from the beginning")
     home.a.ip("route add 203.0.114.0/24 dev lo")
     time.sleep(SOON)
@@ -271,7 +278,7 @@ def no_route(l):
     home = Home(l, 4, OTHER[4])
     home.meet()
     home.a.ip(f"route del {FAR[4]}/32")
-    # What is sent now cannot be sent from any address.
+    # Without a route this packet cannot leave from any address.
     home.socket.sendto(bytes(64), (INNER4["b"], 9))
     time.sleep(SOON)
     for kind in "unreachable", "prohibit", "blackhole":
@@ -329,8 +336,8 @@ def control_time(tunnel):
 
 
 def raise_storm(home, seconds=1, do_between=lambda: None):
-    """Thousands of events in each second; returns the share of a core that the
-    control thread has used, and the events a second."""
+    """Cause thousands of events a second; return the share of a core that the
+    control thread used, and the events a second."""
     each = N_EVENTS // SLICES // 2
     before, start = control_time(home.ta), time.monotonic()
     for i in range(seconds * SLICES):
@@ -342,13 +349,13 @@ def raise_storm(home, seconds=1, do_between=lambda: None):
         do_between()
         time.sleep(max(0, start + (i + 1) / SLICES - time.monotonic()))
     took = time.monotonic() - start
-    # What is waiting in the socket is read in this time, too.
+    # Count the CPU time for events that still wait in the socket, too.
     time.sleep(SOON)
     return (control_time(home.ta) - before) / took, seconds * N_EVENTS / took
 
 
 def add_guests(home, program):
-    """Make peers of the guests."""
+    """Configure the guests as peers of a."""
     keys = run_guests(program, "keys", str(N_GUESTS)).split()
     text = "".join(f"public_key={key}\nallowed_ip={guest_address(i)}/32\n"
                    for i, key in enumerate(keys))
@@ -383,7 +390,8 @@ def storm(l):
     home.heard()
     late = lab.lateness(51)[25]
     bar = 0.02 if late < 0.005 and not l.is_slow else 0.2
-    # What else the machine does adds to it only.
+    # Other work on the machine can only add to the CPU time, so a lower figure
+    # of three is right.
     for _ in range(3):
         share, rate = raise_storm(home, 2)
         print(f"# {rate:.0f} events a second: {100 * without:.1f} % of a core "
@@ -393,7 +401,7 @@ def storm(l):
             break
     check(share - without < bar,
           f"the sources cost {100 * (share - without):.1f} % of a core")
-    # While it goes on, a greets all of them, and writes to b.
+    # During a storm, a sends to all guests and to b.
     home.heard()
     at = iter(range(N_GUESTS))
 
@@ -405,8 +413,8 @@ def storm(l):
     firsts = {}
     raise_storm(home, do_between=greet_some)
     check_equal(home.heard_all(firsts), {OTHER[4]}, "source addresses")
-    # What was lost, or came too early after the last handshake, is tried again
-    # after 5 s, and then from any source, as the kernel module does it.
+    # A handshake that was lost, or came too soon after the last one, is tried
+    # again after 5 s, and then from any source, as in the kernel module.
     lab.wait_until(lambda: home.heard_all(firsts) and
                    len(firsts) == N_GUESTS + 1,
                    "a has written to all of them", 15)

@@ -8,7 +8,7 @@ the code knows for that call, and one that it does not know. The daemon either
 goes on, so that in the end all of that life has succeeded; or, if it was not
 ready yet, ends with one line and a status that is not 0, and leaves nothing.
 
-Without FAULTS=all in the environment it is a sample, the same each time.
+Without FAULTS=all in the environment only a sample runs, the same each time.
 """
 import base64
 import contextlib
@@ -24,16 +24,17 @@ import lab
 from lab import INNER4, OUTER4, OUTER6, Failure, case, check, check_equal
 
 FULL = os.environ.get("FAULTS") == "all"
-# Only plans whose text has this word.
+# Run only plans whose text has this word.
 WORD = os.environ.get("FAULTS_ONLY", "")
-# One of so many plans is in the sample.
+# The sample has one plan in STEP.
 STEP = 48
-# A host takes 50 initiations a second of a peer; see that it is not too soon.
+# A host accepts 50 initiations a second from a peer: pause before the next
+# one.
 PAUSE = 0.05
-# The code knows this one nowhere.
+# An errno that the code handles nowhere.
 UNKNOWN = errno.ENOTRECOVERABLE
 
-# What src/ tells apart, for each call, and what is usual for it.
+# The errnos of each call that src/ distinguishes, and the usual ones.
 SENDING = ("EINTR EAGAIN ENOBUFS ENOMEM EIO EMSGSIZE EINVAL EADDRNOTAVAIL "
            "ENODEV EFAULT EBADF ENOTSOCK ENETUNREACH EHOSTUNREACH "
            "ECONNREFUSED EPERM EACCES")
@@ -75,13 +76,15 @@ KNOWN = {
     "writev": "EINTR EAGAIN EBADFD EIO EINVAL",
 }
 
-# By these the kernel says that the interface, or the socket's file, has been
-# deleted: then the daemon is right to end with status 0.
+# These errors mean that the interface or the socket file was deleted. The
+# daemon then has to end with status 0.
 MEANS_GONE = {("ioctl", errno.EBADFD), ("read", errno.EBADFD),
               ("writev", errno.EBADFD), ("lstat64", errno.ENOENT)}
-# By these it says that a family is not there: the tunnel has the other one.
+# These errors mean that the kernel lacks an IP version. The tunnel then uses
+# the other one.
 LACKS_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
-# With these the socket's file cannot be taken away; the next start does it.
+# If one of these calls fails, the socket file stays; the next start removes
+# it.
 LEAVES_FILE = ("unlink", "lstat64")
 
 
@@ -94,7 +97,8 @@ def hexed(key):
 
 
 class World:
-    """A partner that stays, and one daemon after the other beside it."""
+    """A partner daemon that stays, and the node for one tested daemon after
+    the other."""
 
     def __init__(self, l):
         library = failcall.find_library(l.daemon)
@@ -113,8 +117,8 @@ class World:
         self.partner.configure({"PublicKey": self.me.public,
                                 "AllowedIPs": INNER4["a"] + "/32"})
         self.partner.up(INNER4["b"] + "/24")
-        # An initiation that was refused as too soon is tried again after 5 s,
-        # and on a busy machine several are, one after the other.
+        # An initiation that was refused as too early is tried again after 5 s.
+        # On a busy machine that may happen several times.
         self.patience = 60 if l.is_slow else 30
         self.serve()
 
@@ -150,7 +154,7 @@ class World:
             threading.Thread(target=function, daemon=True).start()
 
     def left_behind(self):
-        """What a daemon that has ended has left."""
+        """The files, interfaces and rules that an ended daemon has left."""
         found = []
         if self.has_interface():
             found.append("the interface")
@@ -165,7 +169,7 @@ class World:
 
 
 class Life:
-    """One life of a daemon in a world."""
+    """One life of a daemon: start, configuration, traffic, changes, end."""
 
     def __init__(self, world, lacks_family=False):
         self.world = world
@@ -179,12 +183,13 @@ class Life:
     # ----------------------------------------------------- what may be tried
 
     def watch(self):
-        """Raise Ended if it is not there any more."""
+        """Raise Ended if the daemon has ended."""
         if self.process.poll() is not None:
             raise Ended
 
     def until(self, attempt, what):
-        """Try until it succeeds; one failed call may cost one attempt."""
+        """Repeat an attempt until it succeeds: one failed call may make one
+        attempt fail."""
         def succeeds():
             self.watch()
             try:
@@ -194,7 +199,7 @@ class Life:
         lab.wait_until(succeeds, what, self.world.patience, 0.01)
 
     def ask(self, lines):
-        """A request; true if the answer says that there was no error."""
+        """Send a request; return True if the answer has no error."""
         return self.me.ask(lines + "\n\n", 10).endswith("errno=0\n\n")
 
     def set(self, *lines):
@@ -202,7 +207,7 @@ class Life:
                    f"set {' '.join(lines)[:60]}")
 
     def echo(self, size=1000):
-        """Datagrams through the tunnel until one comes back."""
+        """Send datagrams through the tunnel until one comes back."""
         with self.world.a.inside():
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         data = os.urandom(size)
@@ -228,7 +233,7 @@ class Life:
                  f"endpoint={lab.at(outer['b'], 51002)}")
 
     def stream(self, size=200000):
-        """A stream through the tunnel and back."""
+        """Send a stream through the tunnel and back."""
         with self.world.a.inside():
             sock = socket.socket()
         data = os.urandom(size)
@@ -251,7 +256,7 @@ class Life:
 
     @staticmethod
     def send(sock, data):
-        # If it fails the receiver sees it.
+        # The receiver notices a failure here.
         with contextlib.suppress(OSError):
             sock.sendall(data)
 
@@ -289,7 +294,7 @@ class Life:
         self.echo()
 
     def change(self):
-        """All that may be changed while it runs."""
+        """Change each setting that may be changed while the daemon runs."""
         peer = f"public_key={hexed(self.world.partner.public)}"
         self.stream()
         self.set("listen_port=51005", "fwmark=16")
@@ -319,7 +324,7 @@ class Life:
             sum(line.startswith("public_key=") for line in text) == 1
 
     def stop(self):
-        """Tell it to end; it must, and with status 0."""
+        """Tell the daemon to end; it must do so, with status 0."""
         self.watch()
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -334,7 +339,7 @@ class Life:
             return file.read()
 
     def clear(self):
-        """Take away what is left, for the next life."""
+        """Remove what is left, for the next life."""
         process = self.process
         if process and process.poll() is None:
             process.kill()
@@ -360,7 +365,7 @@ class Detached(Life):
     """A life that begins with a fork."""
 
     class Child:
-        """The daemon, as far as it is like a Popen object."""
+        """The detached daemon, with the methods of Popen that Life uses."""
 
         def __init__(self, pid):
             self.pid = pid
@@ -433,7 +438,7 @@ class Detached(Life):
 
 
 class Plan:
-    """What is to fail in a life."""
+    """The calls that fail in one life."""
 
     def __init__(self, text, call, number, **plan):
         self.text = text
@@ -460,7 +465,7 @@ def plan_sites(world, sites):
 
 
 def look_at_end(world, life, plan, is_early):
-    """What is wrong with how a life has ended; empty if nothing is."""
+    """The faults in the way a life has ended, as texts."""
     wrong = list(lab.complaints(life.log()))
     status = life.process.returncode
     if is_early and not life.is_ready:
@@ -480,7 +485,8 @@ def look_at_end(world, life, plan, is_early):
 
 
 def run_plan(world, kind, plan):
-    """One life with a plan; what is wrong, as texts; and how it ended."""
+    """Run one life with a plan; return the faults as texts, and how the life
+    ended."""
     world.table.plan(**plan.plan)
     life = kind(world, plan.err in LACKS_FAMILY)
     is_early = False
@@ -501,7 +507,7 @@ def run_plan(world, kind, plan):
 
 
 def run_plans(world, kind, plans):
-    """All plans, or a sample of them."""
+    """Run all plans, or a sample of them."""
     plans = [plan for plan in plans if WORD in plan.text]
     if not FULL and not WORD:
         plans = plans[::STEP]
@@ -522,12 +528,14 @@ def run_plans(world, kind, plans):
                   flush=True)
     print(f"# {len(plans)} lives: {counts}", flush=True)
     check(not wrong, f"{len(wrong)} of {len(plans)} are wrong")
-    # A table that is not read would have everything recover.
+    # If the program did not read the table, no call would fail and every life
+    # would succeed.
     check(counts["missed"] * 2 <= len(plans), f"too few failed: {counts}")
 
 
 def learn(world, kind):
-    """A life without failures: the sites of the program in it."""
+    """Run a life without failures; return the sites of the program that it
+    reached."""
     wrong, _ = run_plan(world, kind, Plan("nothing fails", "", 0))
     check(not wrong, f"without a failure: {wrong}")
     sites = [site for site in world.table.sites() if site.stack]
@@ -561,7 +569,7 @@ def detached(l):
 
 @case("the n-th allocation fails")
 def allocations(l):
-    # gcov does not look whether it got the memory to write its counters.
+    # gcov does not check the allocations with which it writes its counters.
     if "WG_COVERAGE" in os.environ:
         raise lab.Skip("most allocations are the coverage build's own")
     world = World(l)

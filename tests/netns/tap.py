@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cases, what they fail by, and what they print (the Test Anything Protocol).
+"""Test cases, checks, and their output in the Test Anything Protocol.
 """
 import os
 import signal
@@ -8,12 +8,12 @@ import time
 import traceback
 
 
-# How many times longer than usual things may take, as in an emulated machine.
+# Factor of the time limits, for emulated machines.
 SLOWNESS = float(os.environ.get("LAB_SLOW", 1))
 
 
 class Failure(Exception):
-    """What was to be proven is not so."""
+    """A check of the case has failed."""
 
 
 class Skip(Exception):
@@ -21,7 +21,7 @@ class Skip(Exception):
 
 
 def check(is_so, what):
-    """Fail with a text unless something is so."""
+    """Fail with a text unless is_so is true."""
     if not is_so:
         raise Failure(what)
 
@@ -43,12 +43,12 @@ def wait_until(predicate, what, timeout=5.0, step=0.02):
         time.sleep(step)
 
 
-# A machine with timers of 1 ms that are later than this is busy.
+# The machine counts as busy if timers of 1 ms are later than this, in seconds.
 MAX_LATENESS = 0.005
 
 
 def lateness(number=200):
-    """How late that many timers of 1 ms are, in seconds, sorted."""
+    """The delays of `number` timers of 1 ms, in seconds, sorted."""
     found = []
     for _ in range(number):
         start = time.monotonic()
@@ -58,7 +58,8 @@ def lateness(number=200):
 
 
 def check_quick(lab, took, fast, slow, what):
-    """It took at most `fast` seconds; on a machine that is busy, `slow`."""
+    """Check that `took` is at most `fast` seconds, or `slow` on a busy
+    machine."""
     late = lateness()[-1]
     bar = fast if late <= MAX_LATENESS and not lab.is_slow else slow * SLOWNESS
     print(f"# {what}: {took:.3f} s; a timer of 1 ms is up to "
@@ -70,7 +71,7 @@ cases = []
 
 
 def case(name):
-    """Note a function of a Lab as a case."""
+    """Register a function, which takes a Lab, as a case."""
     def note(function):
         cases.append((name, function))
         return function
@@ -106,7 +107,7 @@ def run_case(function, make_lab):
 
 
 def interrupt(_number, _frame):
-    """End in good order; what else comes does not disturb that."""
+    """End with all cleanup, which further signals do not interrupt."""
     for number in signal.SIGINT, signal.SIGTERM:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -115,7 +116,7 @@ def interrupt(_number, _frame):
 def run_all(make_lab, reason, word=""):
     """Run the cases whose name has a word in it, and leave.
 
-    reason: why nothing can run here; None if it can.
+    reason: why no case can run here; None if they can.
     """
     if reason:
         print(f"1..0 # SKIP {reason}")

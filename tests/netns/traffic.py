@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams and datagrams between nodes, and what a device sees of them."""
+"""Streams and datagrams between nodes, and captures of them on a device."""
 import errno
 import hashlib
 import socket
@@ -19,12 +19,12 @@ def family_of(address):
 
 
 def noise(n_bytes):
-    """Bytes that are the same each time and do not repeat."""
+    """Bytes without a period, the same in each run."""
     return hashlib.shake_128(b"wiregather").digest(n_bytes)
 
 
 def connect(sock, address, deadline):
-    """Connect a socket, also if the link is down just now."""
+    """Connect a socket, even if the link is down at first."""
     while True:
         try:
             return sock.connect(address)
@@ -114,7 +114,7 @@ def send_datagrams(source, sink, address, lengths, port=7002, window=16):
 
 
 class Stream(threading.Thread):
-    """A TCP transfer in the background; finish() gives what came of it."""
+    """A TCP transfer in the background; finish() returns its result."""
 
     def __init__(self, *args, **options):
         super().__init__(daemon=True)
@@ -212,7 +212,7 @@ class Packet:
 
     @property
     def kind(self):
-        """Of a WireGuard message: 1 to 4."""
+        """The type of a WireGuard message, 1 to 4."""
         return self.payload[0] if self.payload else 0
 
     def __repr__(self):
@@ -248,7 +248,7 @@ def parse_udp(packet, is_outgoing):
 
 
 class Capture:
-    """What passes a device, from now on."""
+    """Captures the packets that pass a device from now on."""
 
     def __init__(self, node, device, has_ethernet=True):
         self.has_ethernet = has_ethernet
@@ -259,7 +259,7 @@ class Capture:
             self.sock.bind((device, ETH_P_ALL))
 
     def frames(self):
-        """Those that came since the last time: (is_outgoing, bytes)."""
+        """The frames since the last call, as (is_outgoing, bytes)."""
         found = []
         while True:
             try:
@@ -269,7 +269,7 @@ class Capture:
             found.append((address[2] == PACKET_OUTGOING, frame))
 
     def datagrams(self, sport=None, dport=None):
-        """UDP datagrams since the last time, chosen by port."""
+        """The UDP datagrams since the last call, selected by port."""
         found = []
         for is_outgoing, frame in self.frames():
             if self.has_ethernet:

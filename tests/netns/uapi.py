@@ -12,7 +12,7 @@ from lab import INNER4, INNER6, Pair, case, check, check_equal
 
 
 def keys(count):
-    """That many public keys, quickly."""
+    """Make public keys, without starting wg(8) for each."""
     return [base64.b64encode(lab.noise(32 * count)[32 * i:32 * i + 32])
             .decode() for i in range(count)]
 
@@ -84,8 +84,8 @@ def setconf(l):
                        "AllowedIPs": lab.allowed("b"),
                        "Endpoint": pair.endpoint("b")})
     check_equal(pair.ta.peer(pair.tb).handshake, 0, "time of the handshake")
-    # A peer answers 50 initiations a second, and time stamps of initiations
-    # are whole steps of 2^24 ns: one that comes at once would be refused.
+    # A peer answers 50 initiations a second, and their timestamps are
+    # multiples of 2^24 ns, so an initiation without a pause would be refused.
     time.sleep(0.05)
     pair.both_ways(count=1)
 
@@ -230,7 +230,7 @@ def errors(l):
             check_equal(tunnel.ask(text), "", f"answer to {text!r}")
         except ConnectionError:
             pass
-    # A request that is cut off is none.
+    # A request without its end has no effect.
     tunnel.ask("set=1\nfwmark=5\n")
     tunnel.ask("set=1\nfwmark=5")
     check_equal(tunnel.ask("get=1\n\n"), "errno=0\n\n", "state")
@@ -287,7 +287,7 @@ def idle_clients(l):
     tunnel.get()
     took = time.monotonic() - start
     lab.check_quick(l, took, 1, 10, "wg show beside idle clients")
-    # One that asks and does not listen.
+    # A client that sends requests and reads no answers.
     lab.run("wg", "addconf", "wga", "/dev/stdin", stdin="\n".join(
         f"[Peer]\nPublicKey = {key}" for key in keys(2000)))
     for client in clients[:20:2]:

@@ -1,17 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Cables and routers that carry less than the tunnel would like."""
+"""Cables and routers whose MTU is smaller than the tunnel's datagrams, or that
+change it."""
 import time
 
 import lab
 from lab import INNER4, INNER6, Pair, case, check
 
 MEGA = 1 << 20
-ENOUGH = 50  # Mbit/s; a tunnel that sends each packet in fragments has 500
+ENOUGH = 50  # Mbit/s; a tunnel that sends each packet in fragments reaches 500
 
 
 def must_stream(pair, n_bytes, **options):
-    """TCP both ways at a sane rate."""
+    """TCP both ways must reach a minimum rate."""
     enough = 0 if pair.lab.no_rates else ENOUGH
     n_bytes = n_bytes // 4 if pair.lab.no_rates else n_bytes
     for source, sink, address in (
@@ -23,7 +24,7 @@ def must_stream(pair, n_bytes, **options):
 
 
 def add_cable(outer, mtu):
-    """A case with a cable whose MTU is below what the tunnel sends."""
+    """Add a case with a cable whose MTU is below the tunnel's datagrams."""
     @case(f"a cable of {mtu} under a tunnel of 1420, over IPv{outer}")
     def _(l):
         pair = Pair(l, outer=outer, link_mtu=mtu)
@@ -38,7 +39,7 @@ for outer_family, cable_mtu in (4, 1400), (6, 1400), (4, 1280), (6, 1280):
 
 
 def add_change(outer):
-    """A case with a cable whose MTU changes."""
+    """Add a case with a cable whose MTU changes."""
     @case(f"the cable shrinks and grows under a stream, over IPv{outer}")
     def _(l):
         pair = Pair(l, outer=outer)
@@ -57,7 +58,8 @@ for outer_family in 4, 6:
 
 
 class Routed(Pair):
-    """As Pair, with routers r and s between, whose cable is small."""
+    """As Pair, but with routers r and s in between, whose cable has a small
+    MTU."""
 
     # pylint: disable-next=super-init-not-called
     def __init__(self, l, outer, mtu):
@@ -120,7 +122,8 @@ def telling_router(l):
 @case("a router with a cable of 1300 that tells, over IPv6")
 def telling_router6(l):
     pair = Routed(l, 6, 1300)
-    # The first big one each way is lost, and tells what fits.
+    # The first large packet each way is lost; the ICMP error to it tells the
+    # MTU.
     pair.a.ping(INNER4["b"], "-s", "1392", count=1, wait=0.5)
     pair.a.ping(INNER4["b"], "-s", "1392", count=1, wait=0.5)
     pair.a.must_ping(INNER4["b"], "-s", "1392")
@@ -128,7 +131,8 @@ def telling_router6(l):
 
 
 def add_checksum_case(outer):
-    """A case of a device for which the kernel has to sum up itself."""
+    """Add a case of a device without checksum offload, for which the kernel
+    computes checksums."""
     @case(f"a device that cannot checksum refuses trains, over IPv{outer}")
     def _(l):
         lab.need("ethtool")
@@ -187,7 +191,7 @@ def lossy(l):
         with open(ping.log.name, encoding="ascii") as file:
             return file.read().count("bytes from") > 5
 
-    # One attempt in two comes through; the next follows after 5 s.
+    # About one attempt in two succeeds; the next follows after 5 s.
     lab.wait_until(has_answers, "an answer", 45)
     ping.kill()
     for node in pair.a, pair.b:

@@ -9,18 +9,18 @@ import struct
 import lab
 from lab import INNER4, INNER6, Pair, case, check, check_equal
 
-# All of them all the time, however little there is to do.
+# All helpers run all the time, even if there is little to do.
 EAGER = "--workers", "4", "--eager"
 
 
 def reorderings(pair):
-    """How often TCP has found at either end that the order was not kept."""
+    """The number of reorderings that TCP has seen at both ends."""
     return sum(node.tcp_counters()[name] for node in (pair.a, pair.b)
                for name in ("TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder"))
 
 
 def threads_of(tunnel):
-    """Names and processor time in ticks of a daemon's threads."""
+    """The name and the CPU time in ticks of each thread of a daemon."""
     found = []
     for task in os.listdir(f"/proc/{tunnel.pid}/task"):
         with open(f"/proc/{tunnel.pid}/task/{task}/stat",
@@ -47,8 +47,9 @@ def streams(l):
              ))]
     for flow in flows:
         flow.finish(timeout=90)
-    # A thread that the scheduler moves in the middle of a call may overtake
-    # itself in the kernel's queues; without our order there are thousands.
+    # If the scheduler moves a thread to another core in the middle of a call,
+    # its packets may overtake each other in the kernel's queues. Without the
+    # workers' ordering there would be thousands of reorderings.
     check(reorderings(pair) <= 3, f"TCP has seen {reorderings(pair)} packets "
           "out of order")
     for tunnel in pair.ta, pair.tb:
@@ -69,7 +70,7 @@ def order(l):
         receiver.bind((address, 7200))
         sender.connect((address, 7200))
         total = 4000 if l.is_slow else 40000
-        # Of many lengths, so that they leave in many trains.
+        # Datagrams of many lengths leave in many trains.
         padding = lab.noise(1300)
         for first in range(0, total, 100):
             for i in range(first, first + 100):

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a host between two peers, or a peer that lies, can do to the receiving
- * path: datagrams of all types replayed, doubled, cut, lengthened, spliced,
- * with flipped bits, by the million (fewer under sanitizers). None may be taken,
- * answered or delivered, and not a byte of what the host knows may change.
+ * Attacks on the receiving path by a host between two peers, or by a peer that
+ * lies: datagrams of all types are replayed, doubled, cut, lengthened, spliced,
+ * and have bits flipped, by the million (fewer under sanitizers). None of these
+ * datagrams may be accepted, answered or delivered, and the state of the
+ * receiving host must not change by a byte.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +22,7 @@ enum {
 #else
 	N_DATAGRAMS = 2 * 1000 * 1000,
 #endif
-	/* How often the state is compared, in datagrams. */
+	/* The state is compared after this many datagrams. */
 	CHECK_EVERY = 500,
 	N_RECORDED = 64,
 	MAX_DATAGRAM = 65507,
@@ -41,7 +42,7 @@ struct recorder {
 	struct recorded all[5][N_RECORDED];
 };
 
-/* What the whole of a peer's state is, as the host that receives sees it. */
+/* The whole state of a peer at the receiving host. */
 struct snapshot {
 	struct device_endpoint endpoint;
 	struct timers timers;
@@ -121,7 +122,7 @@ static void snapshot_take(struct world *world, unsigned int of, unsigned int to,
 	s->n_free = staged_get_free(host->device.staged);
 }
 
-/* Write one that was recorded, of any type. Return: its length. */
+/* Write a random recorded datagram to @buf. Return: its length. */
 static size_t pick(struct world *world, const struct recorder *r, uint8_t *buf)
 {
 	const struct recorded *slot;
@@ -149,7 +150,7 @@ static void flip(struct world *world, uint8_t *buf, size_t len)
 	buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
 }
 
-/* How long one that is lengthened becomes: now and then as long as can be. */
+/* The length of a lengthened datagram, sometimes the largest possible. */
 static size_t longer(struct world *world, size_t len)
 {
 	uint32_t dice = world_random_below(world, 512);
@@ -161,7 +162,7 @@ static size_t longer(struct world *world, size_t len)
 	return len + 1 + world_random_below(world, 200);
 }
 
-/* Write a datagram that nobody should take. Return: its length. */
+/* Write a datagram that no host may accept. Return: its length. */
 static size_t make_bad(struct world *world, const struct recorder *r,
 		       uint8_t *buf)
 {
@@ -175,7 +176,8 @@ static size_t make_bad(struct world *world, const struct recorder *r,
 	case 1 ... 8:
 		for (n = 1 + world_random_below(world, 3); n > 0; n--)
 			flip(world, buf, len);
-		/* Twice the same bit is a replay, which is as well. */
+		/* If a bit is flipped twice, the datagram is a replay, which is
+		 * allowed. */
 		return len;
 	case 9 ... 14:
 		return world_random_below(world, (uint32_t)len);
@@ -205,7 +207,7 @@ static size_t make_bad(struct world *world, const struct recorder *r,
 	}
 }
 
-/* Everything that was received before, and what can be made of it. */
+/* Deliver recorded datagrams and changed ones to a host. */
 static void storm(struct world *world, const struct recorder *r,
 		  unsigned int to, unsigned int from, size_t n_datagrams)
 {
@@ -228,7 +230,7 @@ static void storm(struct world *world, const struct recorder *r,
 	}
 }
 
-/* Sessions between 0 and 1, old and new, and all that was sent for them. */
+/* A world with an old and a new session between hosts 0 and 1. */
 static struct world *make_world(struct recorder *r, uint64_t number)
 {
 	struct world *world = world_new(number, 2);
@@ -236,14 +238,14 @@ static struct world *make_world(struct recorder *r, uint64_t number)
 	memset(r, 0, sizeof(*r));
 	world->tap = record;
 	world->tap_arg = r;
-	/* One of them under load, so that there are cookie replies. */
+	/* Host 1 is under load, so that it sends cookie replies. */
 	world->hosts[1].is_loaded = true;
 	world_send(world, 0, 1);
 	world_run(world, SIM_SEC(10));
 	world->hosts[1].is_loaded = false;
 	world_stream(world, 0, 1, SIM_MSEC(700), SIM_SEC(200));
 	world_stream(world, 1, 0, SIM_MSEC(900), SIM_SEC(200));
-	/* What is on its way arrives: then all of it is a replay. */
+	/* All messages arrive, so that each recorded one is a replay. */
 	world_run(world, SIM_SEC(201));
 	assert_int_equal(world_count_arrived(world, 0), world->n_packets);
 	for (size_t type = 1; type <= 4; type++)
@@ -264,7 +266,7 @@ static void test_nothing_is_taken(void **state)
 		print_message("# reason %zu: %zu\n", i,
 			      world->hosts[0].drops[i] +
 				      world->hosts[1].drops[i]);
-	/* Both go on as if nothing had been. */
+	/* Both hosts can still exchange packets. */
 	size_t first = world->n_packets;
 
 	world_stream(world, 0, 1, SIM_MSEC(700), SIM_SEC(300));
@@ -276,8 +278,9 @@ static void test_nothing_is_taken(void **state)
 }
 
 /*
- * The same while messages are on their way: 0 has sent an initiation that has
- * not arrived. What is made of it before must not keep it from being taken.
+ * Attacks before the original arrives: host 0 has sent an initiation that is
+ * still on its way. Changed copies that arrive first must not keep the original
+ * from being accepted.
  */
 static void test_originals_are_taken_after_it(void **state)
 {
@@ -300,7 +303,7 @@ static void test_originals_are_taken_after_it(void **state)
 		size_t len = original.len;
 
 		memcpy(buf, original.bytes, len);
-		/* Not mac2, which counts under load only. */
+		/* mac2 is not changed: it counts under load only. */
 		flip(world, buf, len - COOKIE_LEN);
 		if (i % 3 == 0)
 			len = world_random_below(world, (uint32_t)len);
@@ -314,14 +317,17 @@ static void test_originals_are_taken_after_it(void **state)
 			 DROP_NONE);
 	world_run(world, SIM_SEC(1));
 	assert_int_equal(world_count_arrived(world, 0), 1);
-	/* And once only. */
+	/* The original is accepted only once. */
 	memcpy(buf, original.bytes, original.len);
 	assert_int_equal(world_deliver(world, 1, STRANGER, buf, original.len),
 			 DROP_REPLAYED);
 	world_free(world);
 }
 
-/* Shuffled within the window, each twice: each is delivered once. */
+/*
+ * Packets that are doubled, and shuffled within the window, are each delivered
+ * once.
+ */
 static void test_shuffled_and_doubled(void **state)
 {
 	struct world *world = world_new(seed + 2, 2);
@@ -331,18 +337,21 @@ static void test_shuffled_and_doubled(void **state)
 	world_run(world, SIM_SEC(1));
 	world->jitter_ns = SIM_SEC(2);
 	world->double_ppm = 1000000;
-	/* About 4,000 are on their way at once; the window holds twice that. */
+	/* About 4,000 packets are on their way at once; the window holds twice
+	 * that. */
 	world_stream(world, 0, 1, SIM_MSEC(1) / 2, SIM_SEC(10));
 	world_run(world, SIM_SEC(15));
 	assert_true(world->n_packets > 15000);
-	/* world.c fails at the second delivery of one. */
+	/* world.c fails if a packet is delivered twice. */
 	assert_int_equal(world_count_arrived(world, 0), world->n_packets);
 	assert_true(world->hosts[1].drops[DROP_REPLAYED] >=
 		    world->n_packets - 1);
 	world_free(world);
 }
 
-/* A peer that claims to be another: nothing gets in, nobody's account grows. */
+/*
+ * A peer uses another's inner address: nothing is delivered, no byte counted.
+ */
 static void test_peer_with_the_address_of_another(void **state)
 {
 	struct world *world = world_new(seed + 3, 3);
@@ -369,7 +378,7 @@ static void test_peer_with_the_address_of_another(void **state)
 	assert_int_equal(world_peer(world, 0, 2)->rx_bytes, rx_bytes);
 	snapshot_take(world, 0, 1, &after);
 	assert_memory_equal(&before, &after, sizeof(after));
-	/* Its own address is still its own. */
+	/* Packets from its own inner address still arrive. */
 	world_send(world, 2, 0);
 	world_run(world, SIM_SEC(1));
 	assert_int_equal(host->delivered, delivered + 1);

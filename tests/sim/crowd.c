@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The queue of the handshaker under floods: who gets a place in it, and who has
- * to show a cookie. Its thread does not run: what is in the ring after a flood
- * is what counts, whatever the speed of this machine.
+ * The queue of the handshaker under floods: which messages get a place in its
+ * ring, and which senders have to show a cookie. The handshaker's thread does
+ * not run, so the content of the ring after a flood does not depend on the
+ * speed of the machine.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -94,7 +95,7 @@ static struct ug_endpoint source4(uint32_t addr, uint16_t port)
 	return ep;
 }
 
-/* Hand a message to the handshaker, from a source. */
+/* Pass a message from a source to the handshaker. */
 static void receive(struct crowd *crowd, const void *msg, size_t len,
 		    uint32_t addr)
 {
@@ -112,7 +113,10 @@ static void scribble(struct world *world, void *buf, size_t len)
 		bytes[i] = (uint8_t)(world_random(world) >> 40);
 }
 
-/* A false initiation; with @has_mac1 one that took our public key to make. */
+/*
+ * Make a false initiation; @has_mac1: with a right mac1, which needs only our
+ * public key.
+ */
 static void make_false(struct world *world, bool has_mac1,
 		       struct message_initiation *msg)
 {
@@ -127,7 +131,9 @@ static void make_false(struct world *world, bool has_mac1,
 	cookie_maker_deinit(&maker);
 }
 
-/* Have 1 send its initiation, which the world loses and keep_last() keeps. */
+/*
+ * Make host 1 send its initiation, which the world loses and keep_last() keeps.
+ */
 static void make_initiation(struct crowd *crowd)
 {
 	crowd->last.len = 0;
@@ -169,7 +175,10 @@ static void test_wrong_mac1_takes_no_place(void **state)
 	crowd_free(crowd);
 }
 
-/* Answers to nothing: no mac guards a cookie reply, and a response's is easy. */
+/*
+ * Responses and cookie replies that answer nothing: cookie replies have no mac,
+ * and the mac1 of a response needs only our public key.
+ */
 static void test_answers_to_nothing_take_no_place(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 1);
@@ -197,7 +206,7 @@ static void test_answers_to_nothing_take_no_place(void **state)
 	crowd_free(crowd);
 }
 
-/* The index of a session, which is in clear in each message to us. */
+/* The index of a session of host 0, which is in clear in each message to it. */
 static uint32_t live_index(struct crowd *crowd)
 {
 	struct noise_keypair *kp;
@@ -209,7 +218,7 @@ static uint32_t live_index(struct crowd *crowd)
 	return kp->local_index;
 }
 
-/* The index of an initiation of host 0 to host 1, which never arrives. */
+/* The index of an initiation from host 0 to host 1, which never arrives. */
 static uint32_t awaiting_index(struct crowd *crowd)
 {
 	struct message_initiation msg;
@@ -223,7 +232,7 @@ static uint32_t awaiting_index(struct crowd *crowd)
 	return le32_get(msg.sender);
 }
 
-/* A response that took our public key and an index to make. */
+/* Make a false response, which needs only our public key and an index. */
 static void make_response(struct world *world, uint32_t idx,
 			  struct message_response *msg)
 {
@@ -263,9 +272,10 @@ static void test_index_of_a_session_takes_no_place(void **state)
 }
 
 /*
- * An observer reads the index of our initiation on its way, and answers it
- * FLOOD times. Eight of these have a place of the last quarter; the others
- * share the rest, are load, and then need a cookie.
+ * An observer reads the index of our initiation on its way and answers it FLOOD
+ * times. Eight of these responses get places in the last quarter of the ring.
+ * The others share the remaining three quarters, count as load, and then need a
+ * cookie.
  */
 static void test_index_of_an_initiation(void **state)
 {
@@ -288,13 +298,13 @@ static void test_index_of_an_initiation(void **state)
 	for (uint32_t i = 0; i < HANDSHAKE_CROWDED; i++)
 		handshaker_round(h, NULL, now);
 	assert_int_equal(h->loaded_until, now + NSEC_PER_SEC);
-	/* The ring was full at once: the first ones cost a key agreement. */
+	/* The first responses need no cookie and each cost a key agreement. */
 	assert_int_equal(h->drops[DROP_FORGED], FREE);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], HANDSHAKE_CROWDED - FREE);
 	crowd_free(crowd);
 }
 
-/* Each initiation of ours brings its own eight responses with it. */
+/* For each initiation of ours, the first eight responses need no cookie. */
 static void test_first_responses_need_no_cookie(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 9);
@@ -316,7 +326,7 @@ static void test_first_responses_need_no_cookie(void **state)
 		assert_int_equal(h->drops[DROP_NEEDS_COOKIE], turn * 12);
 	}
 
-	/* The true one, among them. */
+	/* The true response is one of the eight. */
 	crowd->last.len = 0;
 	world_run(world, SIM_SEC(REKEY_TIMEOUT + 1));
 	world_send(world, 0, 1);
@@ -329,7 +339,10 @@ static void test_first_responses_need_no_cookie(void **state)
 	crowd_free(crowd);
 }
 
-/* A right mac1 from forged sources fills the ring but for its last quarter. */
+/*
+ * Messages with a right mac1 from forged sources fill three quarters of the
+ * ring.
+ */
 static void test_a_cookie_has_a_place(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 2);
@@ -352,12 +365,12 @@ static void test_a_cookie_has_a_place(void **state)
 	assert_true(HANDSHAKE_CROWDED >= HANDSHAKE_LOADED);
 	assert_int_equal(h->overflows, FLOOD - HANDSHAKE_CROWDED);
 
-	/* Without the cookie the peer fares as they do. */
+	/* Without a cookie the peer gets no place either. */
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, addr);
 	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED);
 
-	/* It gets one, and has a place. */
+	/* With a cookie it gets a place. */
 	memcpy(origin.source, &addr, sizeof(addr));
 	memcpy(origin.source + sizeof(addr), &port, sizeof(port));
 	cookie_checker_make_reply(&world->hosts[0].device.checker,
@@ -375,13 +388,13 @@ static void test_a_cookie_has_a_place(void **state)
 	receive(crowd, crowd->last.bytes, crowd->last.len, addr);
 	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED + 1);
 	assert_true(is_last(h, crowd->last.bytes, crowd->last.len));
-	/* From its own address only. */
+	/* The cookie holds for the peer's own address only. */
 	receive(crowd, crowd->last.bytes, crowd->last.len, addr + 1);
 	assert_int_equal(h->waiting.n, HANDSHAKE_CROWDED + 1);
 	crowd_free(crowd);
 }
 
-/* Have it answer a false initiation with a right mac1. */
+/* Make the handshaker process a false initiation with a right mac1. */
 static void answer_false(struct crowd *crowd, uint64_t now)
 {
 	struct message_initiation msg;
@@ -392,7 +405,10 @@ static void answer_false(struct crowd *crowd, uint64_t now)
 	assert_int_equal(crowd->handshaker.waiting.n, 0);
 }
 
-/* Each is answered at once, so the ring stays empty: its price counts, too. */
+/*
+ * False initiations are processed at once, so the ring stays empty. Failed key
+ * agreements alone have to cause load.
+ */
 static void test_what_comes_to_nothing_is_load(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 5);
@@ -401,7 +417,8 @@ static void test_what_comes_to_nothing_is_load(void **state)
 	const uint64_t step = NSEC_PER_SEC / (AGREEMENTS_FAILED - 1);
 
 	(void)state;
-	/* One less in any second: no cookie is asked for. */
+	/* One failed agreement a second less than the limit: no cookie is asked
+	 * for. */
 	for (size_t i = 0; i < 2 * AGREEMENTS_FAILED; i++, now += step + 1)
 		answer_false(crowd, now);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 0);
@@ -411,7 +428,8 @@ static void test_what_comes_to_nothing_is_load(void **state)
 		answer_false(crowd, now);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], AGREEMENTS_FAILED);
 
-	/* One who asks beside them gets a cookie; and is taken later. */
+	/* A real peer has to show a cookie during load, and is accepted after
+	 * it. */
 	make_initiation(crowd);
 	receive(crowd, crowd->last.bytes, crowd->last.len, 2);
 	handshaker_round(h, NULL, now + LOADED_NS - 1);
@@ -425,8 +443,8 @@ static void test_what_comes_to_nothing_is_load(void **state)
 }
 
 /*
- * Answer so many false initiations within a second, or a little more, while the
- * other threads need @percent of a core.
+ * Answer @n false initiations within a second or a little more, while the other
+ * threads use @percent of a core.
  */
 static void answer_beside_others(struct crowd *crowd, unsigned int n,
 				 unsigned int percent, uint64_t *now)
@@ -439,7 +457,7 @@ static void answer_beside_others(struct crowd *crowd, unsigned int n,
 	}
 }
 
-/* Sessions that need the CPU are not to lose much of it to a flood. */
+/* If sessions need the CPU, a smaller flood is load already. */
 static void test_busy_workers_are_load_sooner(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 10);
@@ -447,7 +465,8 @@ static void test_busy_workers_are_load_sooner(void **state)
 	uint64_t now = crowd->world->now;
 
 	(void)state;
-	/* Busy, and one less than too many; not busy, and many more. */
+	/* Neither is load: one agreement less than the busy limit with busy
+	 * threads, and many more with threads that are not quite busy. */
 	answer_beside_others(crowd, AGREEMENTS_FAILED_BUSY - 1, 90, &now);
 	answer_beside_others(crowd, AGREEMENTS_FAILED - 1, OTHERS_BUSY - 1,
 			     &now);
@@ -458,7 +477,7 @@ static void test_busy_workers_are_load_sooner(void **state)
 			     OTHERS_BUSY + 1, &now);
 	assert_true(h->loaded_until > now);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 100);
-	/* It ends, also if they stay busy, when the flood is over. */
+	/* Load ends after the flood, even if the threads stay busy. */
 	now += LOADED_NS;
 	answer_false(crowd, now);
 	assert_int_equal(h->drops[DROP_NEEDS_COOKIE], 100);
@@ -466,8 +485,8 @@ static void test_busy_workers_are_load_sooner(void **state)
 }
 
 /*
- * A stranger with an address of its own and a right cookie: it has what its
- * address may have, and cannot prolong what makes others show theirs.
+ * A stranger with a real address and a right cookie gets only the handshakes
+ * that the rate limit allows its address, and cannot prolong the load state.
  */
 static void test_load_does_not_feed_itself(void **state)
 {
@@ -508,7 +527,7 @@ static void test_load_does_not_feed_itself(void **state)
 	crowd_free(crowd);
 }
 
-/* What answers our own initiation has a place, too. */
+/* The true response to our own initiation gets a place, too. */
 static void test_an_answer_has_a_place(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 3);
@@ -523,7 +542,8 @@ static void test_an_answer_has_a_place(void **state)
 	}
 	crowd->last.len = 0;
 	world_send(world, 0, 1);
-	/* It arrives at 1; what 1 answers is still on its way. */
+	/* The initiation arrives at host 1; the response is still on its
+	 * way. */
 	world_run(world, world->delay_ns + SIM_MSEC(1));
 	assert_int_equal(crowd->last.len, sizeof(struct message_response));
 	receive(crowd, crowd->last.bytes, crowd->last.len, 1);
@@ -533,9 +553,9 @@ static void test_an_answer_has_a_place(void **state)
 }
 
 /*
- * A peer with good keys that asks for a handshake 10,000 times a second is
- * taken fifty times; its sessions take no more places than anybody's, and the
- * other one's initiation is taken in the midst of it.
+ * A peer with valid keys that sends 10,000 initiations a second has fifty of
+ * them accepted. It takes no more index entries than other peers, and another
+ * peer's initiation is accepted meanwhile.
  */
 static void test_a_peer_that_cannot_stop(void **state)
 {
@@ -572,7 +592,7 @@ static void test_a_peer_that_cannot_stop(void **state)
 	assert_in_range(n_taken, 2, INITIATIONS_PER_SECOND + 1);
 	assert_true(world_peer(world, 0, 1)->keypairs.next);
 	assert_true(world->hosts[0].drops[DROP_RATE_LIMIT] > 9000);
-	/* Marks of entries that went are swept when the table is next made. */
+	/* Marks of removed entries stay until the table is next rebuilt. */
 	assert_true(world->hosts[0].device.index.table.n_used <
 		    n_before + 2 * (INITIATIONS_PER_SECOND + 4));
 	crowd_free(crowd);

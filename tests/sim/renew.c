@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What begins anew at once: everything, on a machine that was resumed from a
- * snapshot; and handshakes for which a key or an endpoint had been missing.
+ * Sessions that must be renewed at once: all of them after the machine was
+ * resumed from a snapshot; and handshakes that had to wait for a key or an
+ * endpoint.
  *
  * The network model asserts that no counter is used twice, and that initiations
- * of a host keep REKEY_TIMEOUT between them. The latter is not so for what
- * begins anew: there the tests clear what the model has noted.
+ * of a host keep REKEY_TIMEOUT between them. Renewed handshakes do not keep
+ * that pause, so the tests clear the model's record of the last initiation.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +56,7 @@ static void assert_passes(struct world *world, unsigned int from,
 	assert_int_equal(world_count_arrived(world, n), 1);
 }
 
-/* Memory goes back: the next counter is one that was used already. */
+/* The send counter is set back, as by a resumed snapshot. */
 static void test_counters(void **state)
 {
 	struct world *world = world_new(seed, 2);
@@ -70,7 +71,8 @@ static void test_counters(void **state)
 	atomic_store(&kp->send_counter, 0);
 	renew(world, 0);
 	assert_false(has_session(world, 0, 1));
-	/* Also for a thread that has the old keypair in its hands. */
+	/* A thread that still holds the old keypair cannot send with it
+	 * either. */
 	assert_false(noise_keypair_can_send(kp, world->now));
 	noise_keypair_put(kp);
 	assert_passes(world, 0, 1);
@@ -78,7 +80,10 @@ static void test_counters(void **state)
 	world_free(world);
 }
 
-/* Nobody sends anything: peers that had a session are greeted, no others. */
+/*
+ * Without traffic, handshakes start with the peers that had a session, and with
+ * no others.
+ */
 static void test_greeting(void **state)
 {
 	struct world *world = world_new(seed + 1, 3);
@@ -93,12 +98,12 @@ static void test_greeting(void **state)
 	assert_int_equal(world->hosts[0].sent.initiations, 2);
 	assert_true(has_session(world, 0, 1));
 	assert_false(has_session(world, 0, 2));
-	/* The last initiation was just now. */
+	/* Renew again although the last initiation was just sent. */
 	world_run(world, SIM_MSEC(50));
 	renew(world, 0);
 	world_run(world, SIM_SEC(1));
 	assert_true(has_session(world, 0, 1));
-	/* And from the other side, which has been the responder. */
+	/* The other side, which was the responder, can begin as well. */
 	renew(world, 1);
 	world_run(world, SIM_SEC(1));
 	assert_int_equal(world->hosts[1].sent.initiations, 1);
@@ -106,7 +111,10 @@ static void test_greeting(void **state)
 	world_free(world);
 }
 
-/* The ephemeral key of what is under way exists in each copy. */
+/*
+ * An initiation on its way is void, because each copy of the machine has its
+ * ephemeral key.
+ */
 static void test_initiation_in_flight(void **state)
 {
 	struct world *world = world_new(seed + 2, 2);
@@ -119,7 +127,8 @@ static void test_initiation_in_flight(void **state)
 	assert_int_equal(world->hosts[1].sent.responses, 1);
 	renew(world, 0);
 	world_run(world, SIM_MSEC(150));
-	/* The answer to the first one has come: nobody waits for it. */
+	/* The response to the first initiation has come, and its index is
+	 * gone. */
 	assert_int_equal(world->hosts[0].drops[DROP_NO_INDEX], 1);
 	assert_false(has_session(world, 0, 1));
 	assert_int_equal(world->hosts[0].sent.initiations, 2);
@@ -129,7 +138,7 @@ static void test_initiation_in_flight(void **state)
 	world_free(world);
 }
 
-/* The responder has keys, and nothing has come that uses them. */
+/* The responder has new keys, and no message has confirmed them yet. */
 static void test_response_in_flight(void **state)
 {
 	struct world *world = world_new(seed + 3, 2);
@@ -145,7 +154,7 @@ static void test_response_in_flight(void **state)
 	world_run(world, SIM_SEC(2));
 	assert_int_equal(world->hosts[1].sent.initiations, 1);
 	assert_true(has_session(world, 0, 1) && has_session(world, 1, 0));
-	/* It was sealed for the session that is void. */
+	/* The packet was sealed for the session that is void now. */
 	assert_int_equal(world_count_arrived(world, first), 0);
 	assert_passes(world, 0, 1);
 	world_free(world);
@@ -171,7 +180,7 @@ static void test_cookies(void **state)
 	assert_false(maker->has_cookie || maker->has_sent_mac1);
 	assert_false(checker->has_secret);
 	world_run(world, SIM_SEC(1));
-	/* A cookie again, made with another secret. */
+	/* Host 1 sends a second cookie, made with another secret. */
 	assert_int_equal(world->hosts[1].sent.cookies, 2);
 	assert_memory_not_equal(secret, checker->secret, sizeof(secret));
 	world_run(world, SIM_SEC(REKEY_TIMEOUT + 1));
@@ -191,13 +200,16 @@ static void test_down(void **state)
 	assert_int_equal(world->hosts[0].sent.initiations, 1);
 	device_set_up(&world->hosts[0].device, true, world->now);
 	world_run(world, SIM_SEC(10));
-	/* Nobody has asked for anything since. */
+	/* No handshake starts: no packet was sent since. */
 	assert_int_equal(world->hosts[0].sent.initiations, 1);
 	assert_passes(world, 0, 1);
 	world_free(world);
 }
 
-/* A packet that waits for the first key leaves as soon as it is there. */
+/*
+ * A packet that waits for the first private key leaves as soon as the key is
+ * set.
+ */
 static void test_late_key(void **state)
 {
 	(void)state;
@@ -222,7 +234,7 @@ static void fill_persistent(struct config *config, void *arg)
 	config_set_persistent(config, 25);
 }
 
-/* No traffic: a persistent keepalive is what waits, also after an attempt. */
+/* Without traffic, a persistent keepalive waits for the key, for any time. */
 static void test_late_key_and_keepalive(void **state)
 {
 	static const uint64_t late_s[] = { 1, 6, 100, 200, 1000 };
@@ -238,13 +250,13 @@ static void test_late_key_and_keepalive(void **state)
 		set_key(world, 0, true);
 		world_run(world, SIM_SEC(1));
 		assert_true(has_session(world, 0, 1));
-		/* The other peer has nothing to wait for. */
+		/* The other peer has no keepalive, so it gets no session. */
 		assert_false(has_session(world, 0, 2));
 		world_free(world);
 	}
 }
 
-/* Another key, while an attempt with the old one goes unanswered. */
+/* The key changes while an attempt with the old one goes unanswered. */
 static void test_other_key(void **state)
 {
 	struct world *world = world_new(seed + 8, 2);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where secrets are, and where they are left. Two devices live in a thread that
- * then waits, so that its stack is looked through as well: private keys,
- * preshared keys, what both static keys agree on, ephemeral keys, the secrets of
- * each key agreement, chaining keys and session keys. While they live they may
- * be in memory for secrets only; after their time they may be nowhere, the
- * stacks and the state of the AEAD libraries included.
+ * The places of secrets in memory, during and after their use. The secrets are
+ * private keys, preshared keys, the shared secret of the static keys, ephemeral
+ * keys, the results of key agreements, chaining keys and session keys. While a
+ * secret is in use it may be in memory for secrets only; afterwards it may be
+ * nowhere, not even on a stack or in the state of the AEAD libraries. Two
+ * devices live in a second thread, which waits during each search, so that its
+ * stack is searched as well.
  *
- * What is computed on the way is caught between the objects: the linker puts
- * the functions below before those of crypto/.
+ * Intermediate results are recorded by wrappers: the linker (--wrap) replaces
+ * two functions of crypto/ by the ones below.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,7 +31,7 @@
 #include "uapi/reply.h"
 #include "world.h"
 
-/* Labels. What is on its way is never anywhere but on the stack. */
+/* Labels of secrets. Secrets of DERIVED may only ever be on a stack. */
 #define PRIVATE	    "private key"
 #define PSK	    "preshared key"
 #define NEW_PRIVATE "the next private key"
@@ -86,7 +87,8 @@ void __wrap_blake2s_kdf(uint8_t out1[BLAKE2S_HASH_LEN],
 			const uint8_t key[BLAKE2S_HASH_LEN], const void *in,
 			size_t in_len)
 {
-	/* Before the first key agreement there is no secret in it. */
+	/* Calls before the first key agreement have one output and involve no
+	 * secret. */
 	const bool has_secret = is_catching && out2;
 	const bool is_last = has_secret && !in_len;
 
@@ -103,7 +105,7 @@ void __wrap_blake2s_kdf(uint8_t out1[BLAKE2S_HASH_LEN],
 
 /* ---------------------------------------------------------------- looking */
 
-/* How often a label was found in the last look through the memory. */
+/* How often the secrets with a label were found by the last search. */
 struct findings {
 	const char *label;
 	size_t n_inside; /* in memory for secrets */
@@ -141,8 +143,8 @@ static void found(void *arg, const struct scan_hit *hit)
 static void look(void)
 {
 	memset(findings, 0, sizeof(findings));
-	/* The program's own data. The devices are more, while they are there:
-	 * musl gives their memory back at once. */
+	/* At least the program's own data. The devices' memory is larger, but
+	 * musl returns it to the kernel at once. */
 	assert_true(scan_memory(found, NULL) > 1 << 18);
 }
 
@@ -156,7 +158,7 @@ static void was_nowhere(const char *label)
 			label, f->n_inside, f->n_outside);
 }
 
-/* Alive, and only where it belongs. */
+/* The secret is in use, and only in memory for secrets. */
 static void was_inside(const char *label)
 {
 	const struct findings *f = findings_of(label);
@@ -167,7 +169,7 @@ static void was_inside(const char *label)
 		fail_msg("%s: %zu times outside", label, f->n_outside);
 }
 
-/* What may be nowhere at any time: as text, or on the way to a key. */
+/* Keys as text, and intermediate results, may be nowhere after a step. */
 static void was_nothing_left(void)
 {
 	was_nowhere(HEX);
@@ -182,7 +184,7 @@ static void was_nothing_at_all(void)
 
 /* -------------------------------------------------- a thread for the devices */
 
-/* Steps run in the other thread, which keeps its stack from one to the next. */
+/* Steps run in the second thread, which keeps its stack between them. */
 struct stage {
 	pthread_t thread;
 	pthread_mutex_t mutex;
@@ -242,7 +244,7 @@ static int print_endpoint(const struct device_endpoint *ep, char *buf,
 
 static const struct uapi_codec codec = { parse_endpoint, print_endpoint };
 
-/* A key of noise that is remembered, as it is and as the UAPI writes it. */
+/* Make a random key, and remember it in binary and in the UAPI's notation. */
 static void make_key(struct world *world, const char *label,
 		     uint8_t key[KEY_LEN], char hex[HEX_LEN + 1])
 {
@@ -261,7 +263,7 @@ static void make_key(struct world *world, const char *label,
 	scan_remember(HEX, hex, HEX_LEN);
 }
 
-/* Configure a host by the text of a request, and wipe our own copy of it. */
+/* Configure a host by the text of a request, then wipe @text. */
 static void configure(struct stage *s, unsigned int host, char *text,
 		      size_t cap)
 {
@@ -283,7 +285,10 @@ static void configure(struct stage *s, unsigned int host, char *text,
 	secret_zero(text, cap);
 }
 
-/* Have the device print all, as for `wg show`; the caller's buffer is wiped. */
+/*
+ * Make the device print its configuration, as for `wg show`, and wipe our
+ * buffer.
+ */
 static void print_config(struct stage *s, unsigned int host)
 {
 	static char text[UAPI_REPLY_CAP * 4];
@@ -301,7 +306,7 @@ static void hex_of(char hex[HEX_LEN + 1], const uint8_t key[KEY_LEN])
 		snprintf(hex + 2 * i, 3, "%02x", key[i]);
 }
 
-/* Both get the same new preshared key. */
+/* Give both hosts the same new preshared key. */
 static void change_psk(struct stage *s, const char *label)
 {
 	char hex[HEX_LEN + 1], peer[HEX_LEN + 1], text[512];
@@ -331,7 +336,7 @@ static void change_private_key(struct stage *s, unsigned int host)
 	secret_zero(hex, sizeof(hex));
 }
 
-/* The world keeps its hosts' private keys: only the devices may. */
+/* Wipe the world's copies of private keys: only the devices may have them. */
 static void forget_own_copies(struct stage *s)
 {
 	for (unsigned int i = 0; i < 2; i++) {
@@ -362,7 +367,7 @@ static void step_open(struct stage *s)
 	print_config(s, 0);
 }
 
-/* An initiation is made, and lost. */
+/* Host 0 makes an initiation, which is lost. */
 static void step_initiate(struct stage *s)
 {
 	is_catching = true;
@@ -373,14 +378,14 @@ static void step_initiate(struct stage *s)
 	assert_int_equal(s->world->hosts[0].sent.initiations, 1);
 }
 
-/* The next one has been answered. */
+/* Run until host 1 has answered the next initiation. */
 static void step_respond(struct stage *s)
 {
 	while (!s->world->hosts[1].sent.responses)
 		world_run(s->world, SIM_MSEC(1));
 }
 
-/* The answer has come, and what was staged has gone. */
+/* Run until the response has come and the staged packet has left. */
 static void step_confirm(struct stage *s)
 {
 	while (!s->world->hosts[0].sent.data)
@@ -393,7 +398,7 @@ static void step_talk(struct stage *s)
 
 	world_stream(s->world, 0, 1, SIM_MSEC(200), SIM_SEC(150));
 	world_stream(s->world, 1, 0, SIM_MSEC(300), SIM_SEC(150));
-	/* One renewal, and a cookie. */
+	/* This time has one renewal of the session, with a cookie. */
 	s->world->hosts[1].is_loaded = true;
 	world_run(s->world, SIM_SEC(152));
 	assert_int_equal(world_count_arrived(s->world, first),
@@ -440,7 +445,7 @@ static void step_close(struct stage *s)
 
 /* ------------------------------------------------------------------ tests */
 
-/* A step, and what it has left. */
+/* Run a step, then search for what it has left. */
 static void act(struct stage *s, void (*step)(struct stage *stage))
 {
 	play(s, step);
@@ -511,7 +516,7 @@ static void test_libsodium(void **state)
 	run(AEAD_SODIUM);
 }
 
-/* Not built in, or not for this machine: then there is nothing to see. */
+/* If intel-ipsec-mb is not built in, or not for this processor, skip. */
 static void run_ipsec_mb(enum aead_choice choice)
 {
 	struct aead *aead = aead_new(choice);

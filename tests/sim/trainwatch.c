@@ -3,17 +3,17 @@
  * The watch over trains (device/trainwatch.h) between a model of TCP and models
  * of paths. The sender has slow start, congestion avoidance, selective
  * acknowledgements with three duplicates, a tail probe and timeouts with
- * backoff; what it sends at once leaves as a train, unless the watch has
- * stopped trains. Each run draws rate, delay and number of connections, whether
- * the sender paces, as BBR does (it then hands down a few segments at a time),
- * and whether it sends new data after a timeout (F-RTO, RFC 5682).
+ * backoff. Segments that it sends at once leave as a train, unless the watch
+ * has stopped trains. Each run draws rate, delay and number of connections,
+ * whether the sender paces, as BBR does (it then sends a few segments at a
+ * time), and whether it sends new data after a timeout (F-RTO, RFC 5682).
  *
- * Paths that lose trains: the watch has to stop them within 5 s if the rate
- * falls below half (one run in a hundred may take up to 15 s: timeouts of many
- * connections that double), and to let them back within 60 s after the obstacle has
- * gone. Paths that lose by chance,
- * by a short queue, that reorder, or that are cut now and then: trains must be
- * off for less than 1 % of the time.
+ * On paths that lose trains, the watch has to stop trains within 5 s if the
+ * rate falls below half, and to resume them within 60 s after the obstacle has
+ * gone. One run in a hundred may take up to 15 s to stop trains, because the
+ * timeouts of many connections double. On paths that lose by chance or by a
+ * short queue, that reorder, or that are cut now and then, trains must be off
+ * for less than 1 % of the time.
  *
  * SIM_RUNS is the number of runs of each kind of path. The seed of a run that
  * fails is printed.
@@ -72,7 +72,7 @@ struct tcp {
 	double cwnd, ssthresh; /* in segments */
 	uint8_t flags[WINDOW];
 	uint64_t sent_at[WINDOW];
-	uint32_t recovery; /* nothing is halved again below it */
+	uint32_t recovery; /* losses below it halve the window no more */
 	uint64_t srtt, rto, backoff, timer;
 	bool probed;
 	bool timed_out; /* for the first time in a row */
@@ -152,11 +152,11 @@ static bool is_in_the_way(const struct sim *s)
 
 static bool is_cut(const struct sim *s)
 {
-	/* Half a second out of each four. */
+	/* The path is cut for half a second in every four. */
 	return s->kind == KIND_OUTAGES && s->now / (500 * MSEC) % 8 == 7;
 }
 
-/* One segment enters the path; it may come out. */
+/* A segment enters the path, which may lose it. */
 static void enter(struct sim *s, unsigned int flow, uint32_t seg, bool in_train)
 {
 	static const double loss[KINDS] = {
@@ -194,7 +194,7 @@ static void act(struct sim *s, enum trainwatch_event event)
 	}
 }
 
-/* @n segments from @first leave at once. */
+/* Send @n segments from @first at once. */
 static void leave(struct sim *s, unsigned int flow, uint32_t first, unsigned n)
 {
 	struct tcp *t = &s->flows[flow];
@@ -235,7 +235,7 @@ static unsigned int in_flight(const struct tcp *t)
 	return n;
 }
 
-/* Hand down what the window lets go, repairs first. */
+/* Send the segments that the window allows, retransmissions first. */
 static void transmit(struct sim *s, unsigned int flow)
 {
 	struct tcp *t = &s->flows[flow];
@@ -277,7 +277,7 @@ static void time_out(struct sim *s, unsigned int flow)
 	struct tcp *t = &s->flows[flow];
 
 	if (!t->probed && t->nxt > t->una + 1) {
-		/* The tail probe: the last segment once more. */
+		/* The tail probe sends the last segment once more. */
 		t->probed = true;
 		t->timer = s->now + t->rto;
 		leave(s, flow, t->nxt - 1, 1);
@@ -298,7 +298,9 @@ static void time_out(struct sim *s, unsigned int flow)
 	transmit(s, flow);
 }
 
-/* A segment is lost if three above it came, and it left a while ago. */
+/*
+ * A segment counts as lost if three above it arrived, and it left a while ago.
+ */
 static void find_losses(struct sim *s, struct tcp *t)
 {
 	unsigned int above = 0;
@@ -333,7 +335,8 @@ static void acknowledge(struct sim *s, unsigned int flow, uint32_t ack,
 	if (sacked >= t->una && sacked < t->nxt) {
 		uint8_t *f = &t->flags[sacked % WINDOW];
 
-		/* Only what left once and came now is measured. */
+		/* Round trips are measured only for segments that were sent
+		 * once. */
 		if (!(*f & (RESENT | SACKED))) {
 			uint64_t m = s->now - t->sent_at[sacked % WINDOW];
 
@@ -412,14 +415,15 @@ static void setup(struct sim *s, enum kind kind, uint64_t seed)
 	if (kind == KIND_SHORT_QUEUE)
 		s->queue = 3 + (unsigned int)random_below(&s->rng, 30);
 	if (kind == KIND_OBSTACLE) {
-		/* From the start in half of the runs. */
+		/* In half of the runs the obstacle is there from the start. */
 		s->from = s->now;
 		if (happens(s, 0.5))
 			s->from += random_below(&s->rng, 4000) * MSEC;
 		s->gone_at = s->from +
 			     (5 + random_below(&s->rng, 25)) * NSEC_PER_SEC;
 		s->end = s->gone_at + 70 * NSEC_PER_SEC;
-		/* Slow enough for so long a run, and a queue of 0.2 s. */
+		/* A lower rate keeps such a long run cheap; the queue holds 0.2
+		 * s. */
 		s->per_seg *= 4;
 		s->queue = 10 + (unsigned int)(200 * MSEC / s->per_seg);
 	}
@@ -430,7 +434,7 @@ static void setup(struct sim *s, enum kind kind, uint64_t seed)
 		t->isn = (uint32_t)random_next(&s->rng);
 		t->cwnd = 10;
 		t->ssthresh = WINDOW;
-		/* Known from the handshake. */
+		/* The round trip is known from TCP's handshake. */
 		t->srtt = 2 * s->delay;
 		t->rto = t->srtt * 5 / 4 + RTO_MIN;
 		t->backoff = 1;
@@ -493,8 +497,8 @@ static void test_obstacle(void **state)
 		uint64_t begin = s.from;
 
 		bool is_late = s.stopped_at - begin > 5 * NSEC_PER_SEC;
-		/* A slow connection may send few trains; then losing them
-		 * does not stop it. */
+		/* A slow connection may send so few trains that losing them
+		 * does not reduce its rate. */
 		if (is_late && s.early > 3 * NSEC_PER_SEC / s.per_seg / 2) {
 			n_unhurt++;
 			continue;

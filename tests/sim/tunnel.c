@@ -35,7 +35,7 @@ static void test_steady_hours(void **state)
 	world_stream(world, 1, 0, SIM_MSEC(400), SIM_SEC(3 * HOUR));
 	world_run(world, SIM_SEC(3 * HOUR + 1));
 	assert_all_arrived(world, 0);
-	/* One handshake in two minutes, and no retry ever. */
+	/* One handshake in two minutes, and no retries. */
 	assert_in_range(world_sum(world).initiations,
 			3 * HOUR / (REKEY_AFTER_TIME + 2),
 			3 * HOUR / REKEY_AFTER_TIME + 3);
@@ -43,7 +43,7 @@ static void test_steady_hours(void **state)
 			 world_sum(world).initiations);
 	print_message("# %zu packets, %zu handshakes\n", world->n_packets,
 		      world_sum(world).responses);
-	/* Traffic both ways needs no keepalives but those that confirm. */
+	/* With traffic both ways, keepalives only confirm sessions. */
 	assert_true(world_sum(world).keepalives <=
 		    world_sum(world).initiations);
 	world_free(world);
@@ -80,7 +80,8 @@ static void test_bad_network_then_good(void **state)
 	world_stream(world, 1, 0, SIM_MSEC(500), SIM_SEC(HOUR));
 	world_run(world, SIM_SEC(HOUR + 10));
 	n_sent = world->n_packets;
-	/* Seven of ten, and little besides: sessions never lapse for long. */
+	/* About seven packets in ten pass the lossy network, and few are lost
+	 * otherwise: the hosts are never long without a session. */
 	assert_true(world_count_arrived(world, 0) > n_sent * 66 / 100);
 	world->loss_ppm = 0;
 	world_run(world, SIM_SEC(30));
@@ -92,7 +93,9 @@ static void test_bad_network_then_good(void **state)
 	world_free(world);
 }
 
-/* Both begin at once, and the path is longer than the jitter. */
+/*
+ * Both hosts begin a handshake at once, and the path is longer than the jitter.
+ */
 static void test_crossing_initiations(void **state)
 {
 	uint64_t worst_ns = 0;
@@ -130,7 +133,7 @@ static void test_outages_heal(void **state)
 		world->is_cut = true;
 		world_run(world, SIM_SEC(lengths[i]));
 		world->is_cut = false;
-		/* A retry is due every REKEY_TIMEOUT and jitter. */
+		/* A retry is due after REKEY_TIMEOUT and jitter. */
 		world_run(world, SIM_SEC(REKEY_TIMEOUT + 1));
 		first = world->n_packets;
 		world_run(world, SIM_SEC(MINUTE));
@@ -141,7 +144,7 @@ static void test_outages_heal(void **state)
 	world_free(world);
 }
 
-/* What was staged while there was no session arrives with the session. */
+/* Packets that were staged without a session arrive once there is one. */
 static void test_staged_packets_arrive(void **state)
 {
 	struct world *world = world_new(seed + 4, 2);
@@ -167,14 +170,14 @@ static void test_restart(void **state)
 	world_stream(world, 0, 1, SIM_MSEC(200), SIM_SEC(20 * MINUTE));
 	world_run(world, SIM_SEC(5 * MINUTE));
 	world_restart(world, 1);
-	/* Unanswered data, a handshake, and it flows again. */
+	/* Data goes unanswered, then a handshake restores the flow. */
 	world_run(world, SIM_SEC(RESPONSE_MAX + 2));
 	first = world->n_packets;
 	world_run(world, SIM_SEC(5 * MINUTE));
 	assert_true(world->n_packets - world_count_arrived(world, first) -
 			    first <=
 		    1);
-	/* Who restarts and speaks first is heard at once. */
+	/* If the restarted host sends first, its packet arrives at once. */
 	world_restart(world, 1);
 	first = world_send(world, 1, 0);
 	world_run(world, SIM_SEC(1));
@@ -231,8 +234,8 @@ static void test_idle_is_silent_and_wiped(void **state)
 
 	(void)state;
 	world_stream(world, 0, 1, SIM_SEC(1), SIM_SEC(10));
-	/* The session dates from the first second; traffic ends in the tenth,
-	 * the answer to it is the last keepalive. */
+	/* The session begins in the first second. Traffic ends in the tenth,
+	 * and one last keepalive answers it. */
 	world_run(world, SIM_SEC(30));
 	before = world_count_sent(world);
 	world_run(world, SIM_SEC(508));
@@ -260,7 +263,8 @@ static void test_one_way_traffic_is_answered(void **state)
 	world_stream(world, 0, 1, SIM_MSEC(100), SIM_SEC(20 * MINUTE));
 	world_run(world, SIM_SEC(20 * MINUTE + 1));
 	assert_all_arrived(world, 0);
-	/* A passive keepalive in ten seconds; 0 sends those that confirm. */
+	/* Host 1 sends a passive keepalive every ten seconds; those of host 0
+	 * confirm sessions. */
 	assert_in_range(world->hosts[1].sent.keepalives, 20 * MINUTE / 11,
 			20 * MINUTE / 10);
 	assert_true(world->hosts[0].sent.keepalives <= 12);
@@ -282,7 +286,7 @@ static void test_persistent_keepalive(void **state)
 
 	(void)state;
 	world_configure_peer(world, 0, 1, fill_persistent, &interval_s);
-	/* At once, and to this peer only. */
+	/* The first keepalive leaves at once, and to this peer only. */
 	world_run(world, SIM_SEC(1));
 	assert_int_equal(sent->initiations, 1);
 	assert_int_equal(sent->keepalives, 1);
@@ -290,14 +294,15 @@ static void test_persistent_keepalive(void **state)
 	world_run(world, SIM_SEC(10 * MINUTE));
 	assert_in_range(sent->keepalives, 20, 30);
 	assert_true(world->hosts[1].sent.keepalives <= 6);
-	/* None while traffic flows; those left confirm sessions. */
+	/* During traffic there are no persistent keepalives, only those that
+	 * confirm sessions. */
 	world_stream(world, 0, 1, SIM_SEC(5), SIM_SEC(HOUR));
 	world_stream(world, 1, 0, SIM_SEC(7), SIM_SEC(HOUR));
 	sent->keepalives = 0;
 	sent->initiations = 0;
 	world_run(world, SIM_SEC(HOUR));
 	assert_true(sent->keepalives <= sent->initiations);
-	/* Off is off. */
+	/* With interval 0 nothing is sent. */
 	interval_s = 0;
 	world_configure_peer(world, 0, 1, fill_persistent, &interval_s);
 	world_run(world, SIM_SEC(MINUTE));
@@ -317,13 +322,13 @@ static void test_attempts_end(void **state)
 	world->is_cut = true;
 	world_send(world, 0, 1);
 	world_run(world, SIM_SEC(3 * HOUR));
-	/* 90 seconds of one initiation in five seconds and jitter. */
+	/* For 90 seconds, one initiation every five seconds and jitter. */
 	assert_in_range(sent->initiations, 17, 19);
 	assert_true(world->hosts[0].has_forgotten_source);
 	assert_true(staged_is_empty(&world_peer(world, 0, 1)->staged));
 	assert_true(world->hosts[0].due_ns == SCHEDULE_NEVER);
 	assert_int_equal(world->hosts[0].device.index.table.n_entries, 0);
-	/* Who goes on sending goes on trying, no faster. */
+	/* Further packets cause further attempts, at the same rate. */
 	n = sent->initiations;
 	world_stream(world, 0, 1, SIM_MSEC(100), SIM_SEC(10 * MINUTE));
 	world_run(world, SIM_SEC(10 * MINUTE));
@@ -350,7 +355,7 @@ static void test_cookies_under_load(void **state)
 	world_free(world);
 }
 
-/* A cookie reply that comes from elsewhere is used, but moves nobody. */
+/* A cookie reply from another address is used, but changes no endpoint. */
 static void test_cookie_reply_moves_nobody(void **state)
 {
 	struct world *world = world_new(seed + 13, 2);
@@ -360,7 +365,7 @@ static void test_cookie_reply_moves_nobody(void **state)
 	world->hosts[1].is_loaded = true;
 	world_send(world, 0, 1);
 	world_run(world, SIM_MSEC(25));
-	/* Its reply is on its way. */
+	/* The cookie reply is on its way. */
 	assert_int_equal(world->n_events, 1);
 	world_forge_source(world, address + 0x10000);
 	world_run(world, SIM_MSEC(100));
@@ -386,7 +391,7 @@ static void test_down_is_quiet(void **state)
 	assert_int_equal(sim_count_all(&world->hosts[0].sent), 0);
 	device_set_up(&world->hosts[0].device, true, world->now);
 	world_run(world, SIM_SEC(1));
-	/* The persistent keepalive starts at once. */
+	/* The persistent keepalive starts a handshake at once. */
 	assert_int_equal(world->hosts[0].sent.initiations, 1);
 	first = world_send(world, 1, 0);
 	world_run(world, SIM_SEC(1));
@@ -413,7 +418,8 @@ static void test_preshared_key_change(void **state)
 	world_configure_peer(world, 1, 0, fill_psk, psk);
 	world_run(world, SIM_SEC(10 * MINUTE));
 	assert_all_arrived(world, world->n_packets);
-	/* With one side's changed, the next handshake fails: it was used. */
+	/* If only one side changes its key, the next handshake fails, which
+	 * shows that the key is in use. */
 	psk[0] = 8;
 	world_configure_peer(world, 0, 1, fill_psk, psk);
 	n = world->n_packets;
@@ -428,7 +434,7 @@ static void test_preshared_key_change(void **state)
 	world_free(world);
 }
 
-/* Bytes are counted as they are on the wire, the same on both sides. */
+/* Byte counters count whole outer messages, and are equal on both sides. */
 static void test_counters(void **state)
 {
 	struct world *world = world_new(seed + 16, 2);

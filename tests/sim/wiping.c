@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keys are wiped nine minutes after the last handshake. What another one is
- * about to agree on at that moment is left alone.
+ * Keys are wiped nine minutes after the last handshake. The keys of a handshake
+ * that is under way at that moment must stay.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,9 +13,10 @@
 #include "world.h"
 
 enum {
-	/* One way. */
+	/* Delay of the path, one way. */
 	DELAY_MS = 50,
-	/* Around the moment of wiping. */
+	/* Packets are sent from BEFORE_MS before the wiping to AFTER_MS after
+	 * it. */
 	BEFORE_MS = 230,
 	AFTER_MS = 120,
 	STEP_MS = 10,
@@ -24,7 +25,7 @@ enum {
 static const uint64_t wipe_after_ns = SIM_SEC(3 * REJECT_AFTER_TIME);
 static uint64_t seed;
 
-/* Two hosts that have agreed on keys, until shortly before these are wiped. */
+/* Run two hosts with a session until @before_ns before its keys are wiped. */
 static struct world *make_old_session(uint64_t before_ns)
 {
 	struct world *world = world_new(seed, 2);
@@ -39,7 +40,10 @@ static struct world *make_old_session(uint64_t before_ns)
 	return world;
 }
 
-/* Whenever a packet comes, it is there after the time of a handshake. */
+/*
+ * A packet that is sent around that moment arrives within the time of a
+ * handshake.
+ */
 static void handshake_under_way(void **state)
 {
 	(void)state;
@@ -56,7 +60,7 @@ static void handshake_under_way(void **state)
 	}
 }
 
-/* The keys that two peers derive in this moment, as another thread does. */
+/* Derive session keys of two peers now, as another thread would. */
 static void derive(struct world *world)
 {
 	struct peer *a = world_peer(world, 0, 1), *b = world_peer(world, 1, 0);
@@ -84,8 +88,8 @@ static void derive(struct world *world)
 }
 
 /*
- * Keys stand in their slots before the timers hear of them: the old ones are
- * found to be due in between.
+ * New keys are in their slots before the timers are told. Wiping of the old
+ * keys becomes due in between.
  */
 static void derived_meanwhile(void **state)
 {
@@ -98,7 +102,7 @@ static void derived_meanwhile(void **state)
 	assert_non_null(old);
 	derive(world);
 	world_run(world, 1);
-	/* The slots that other threads see. */
+	/* Check the slots that other threads read. */
 	assert_non_null(of_a->current);
 	assert_true(of_a->current != old);
 	assert_null(of_a->previous);
@@ -106,7 +110,7 @@ static void derived_meanwhile(void **state)
 	world_free(world);
 }
 
-/* An initiation was taken, and not answered yet. */
+/* An initiation was accepted and is not answered yet. */
 static void answer_under_way(void **state)
 {
 	struct world *world = make_old_session(SIM_MSEC(DELAY_MS) + 1);
@@ -123,13 +127,14 @@ static void answer_under_way(void **state)
 							&initiation, world->now,
 							&hs),
 			 0);
-	/* The responder's keys are older by the response's way. */
+	/* The responder's keys are older by the delay of the response. */
 	assert_non_null(b->keypairs.current);
 	world_run(world, 1);
 	assert_null(b->keypairs.current);
 	assert_int_equal(noise_handshake_create_response(hs, &response), 0);
 	peer_put(b);
-	/* If nothing comes of it, it is wiped in due time all the same. */
+	/* If the handshake is not completed, its state is wiped after its own
+	 * time. */
 	world_run(world, wipe_after_ns + SIM_SEC(1));
 	assert_int_equal(b->handshake.state, HANDSHAKE_ZEROED);
 	world_free(world);

@@ -15,7 +15,8 @@
 enum {
 	IPV4_HEADER_LEN = 20,
 	PPM = 1000000,
-	/* A host's clock when the world begins, and the wall clock's lead. */
+	/* A host's clock at the start of the world, and the lead of its wall
+	 * clock. */
 	START_S = 1000,
 	START_REALTIME_S = 1700000000,
 };
@@ -33,7 +34,7 @@ struct sim_event {
 	uint64_t source;
 	uint64_t destination;
 	size_t len;
-	/* APPEAR: a packet, and more to come */
+	/* APPEAR: a packet, repeated every @every_ns until @until_ns */
 	unsigned int from;
 	unsigned int to;
 	uint64_t every_ns;
@@ -148,7 +149,10 @@ static void transmit(struct world *world, uint64_t source, uint64_t destination,
 		world_inject(world, source, destination, buf, len);
 }
 
-/* The opaque bytes: the address, then whether a local one is known. */
+/*
+ * The opaque bytes of an endpoint are the address, then whether a local address
+ * is known.
+ */
 static uint64_t endpoint_address(const struct device_endpoint *ep)
 {
 	return ep->words[0];
@@ -265,7 +269,7 @@ static void host_seal(struct sim_host *host, struct send_run *out,
 	send_run_end(out, total, len > 0, host->world->now);
 }
 
-/* Send what is staged. The result says whether there was anything. */
+/* Send the staged packets. Return: true if there were any. */
 static bool host_flush(struct sim_host *host, struct peer *peer)
 {
 	uint8_t packet[SIM_MAX_DATAGRAM];
@@ -389,7 +393,7 @@ static const struct device_ops ops = {
 	.set_sockets = op_set_sockets,
 };
 
-/* A packet: an IPv4 header, its number, and what makes it SIM_PACKET_LEN. */
+/* Write a packet: an IPv4 header, its number, and padding to SIM_PACKET_LEN. */
 static void packet_write(uint8_t packet[SIM_PACKET_LEN], unsigned int from,
 			 unsigned int to, size_t number)
 {
@@ -415,13 +419,14 @@ static void packet_deliver(struct sim_host *host, const uint8_t *packet,
 	assert_int_equal(packet[19], host->number + 1);
 	memcpy(&n, packet + IPV4_HEADER_LEN, sizeof(n));
 	assert_true(n < world->n_packets);
-	/* Replay protection: never twice, whatever the network does. */
+	/* Replay protection: no packet is delivered twice, whatever the network
+	 * does. */
 	assert_int_equal(world->arrived[n], 0);
 	world->arrived[n]++;
 	host->delivered++;
 }
 
-/* What a host receives: @buf is opened in place. */
+/* A host receives data; @buf is opened in place. */
 static enum drop_reason host_receive_data(struct sim_host *host,
 					  uint64_t source, uint8_t *buf,
 					  size_t buf_len)
@@ -569,7 +574,7 @@ void world_stream(struct world *world, unsigned int from, unsigned int to,
 	event_push(world, event);
 }
 
-/* Let every host do what it was woken for, or what is due. */
+/* Let every host do its pending and due work. */
 static uint64_t tick_hosts(struct world *world)
 {
 	uint64_t due_ns = SCHEDULE_NEVER;

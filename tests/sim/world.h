@@ -4,13 +4,14 @@
  * clock. Everything happens in one thread, in the order of an event queue, and
  * depends on the seed alone.
  *
- * The network loses, delays, reorders and doubles datagrams. An address that
- * nobody has swallows them. Each host has a public address, which a test may
- * change (a NAT that forgot), and a wall clock, which a test may step.
+ * The network loses, delays, reorders and doubles datagrams. Datagrams to an
+ * address that no host has are lost. Each host has a public address, which a
+ * test may change (as a NAT that lost its state does), and a wall clock, which
+ * a test may step.
  *
- * What must never happen is asserted here, whatever a test does: a counter used
- * twice, a key older than REJECT_AFTER_TIME used, a packet delivered twice,
- * initiations closer than REKEY_TIMEOUT.
+ * In every test, the model asserts that no counter is used twice, no key is
+ * used after REJECT_AFTER_TIME, no packet is delivered twice, and initiations
+ * are at least REKEY_TIMEOUT apart.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -38,7 +39,7 @@ enum {
 
 struct world;
 
-/* What crossed the network, by kind. */
+/* Messages that a host has sent, by kind. */
 struct sim_counts {
 	size_t initiations;
 	size_t responses;
@@ -78,7 +79,7 @@ struct sim_event;
 struct world {
 	uint64_t now;
 	uint64_t seed;
-	/* The network: shares of a million, and times. */
+	/* The network: losses and doubles in a million, delays. */
 	uint32_t loss_ppm;
 	uint32_t double_ppm;
 	uint64_t delay_ns;
@@ -91,18 +92,19 @@ struct world {
 	struct sim_host hosts[SIM_HOSTS];
 	struct sim_session sessions[SIM_MAX_SESSIONS];
 	size_t n_sessions;
-	/* Sees what hosts send, before the network has it. */
+	/* Called with each datagram that a host sends, before the network has
+	 * it. */
 	void (*tap)(void *arg, unsigned int from, const uint8_t *buf,
 		    size_t len);
 	void *tap_arg;
-	/* By packet: how often it was delivered. */
+	/* How often each packet was delivered. */
 	uint8_t *arrived;
 	size_t n_packets;
 	size_t cap_packets;
 };
 
 /**
- * sim_prepare() - what a program does before it makes worlds
+ * sim_prepare() - initialise; to be called before worlds are made
  * @seed:	receives TEST_SEED of the environment, which is printed
  * @usual:	the seed if that is not set
  *
@@ -123,12 +125,12 @@ void world_run(struct world *world, uint64_t duration_ns);
 /* Send a packet now; the result is its number. */
 size_t world_send(struct world *world, unsigned int from, unsigned int to);
 
-/* The same, with the inner source of another host. */
+/* As world_send(), with the inner source of another host. */
 size_t world_send_as(struct world *world, unsigned int from,
 		     unsigned int claimed, unsigned int to);
 
 /*
- * Have a host receive a datagram now, in place, as the engine does: handshake
+ * Let a host receive a datagram now, in place. As in the engine, handshake
  * messages are screened first.
  */
 enum drop_reason world_deliver(struct world *world, unsigned int to,
@@ -144,12 +146,12 @@ size_t world_count_arrived(const struct world *world, size_t first);
 /* A host forgets everything but its keys, and starts again. */
 void world_restart(struct world *world, unsigned int number);
 
-/* Another public address, and nothing reaches the old one. */
+/* Give a host another public address; datagrams to the old one are lost. */
 void world_rebind(struct world *world, unsigned int number);
 
 struct peer *world_peer(struct world *world, unsigned int of, unsigned int to);
 
-/* Where @of believes @to to be. */
+/* The address that @of has as endpoint of @to. */
 uint64_t world_believed_address(struct world *world, unsigned int of,
 				unsigned int to);
 
@@ -162,7 +164,7 @@ void world_configure_peer(struct world *world, unsigned int of, unsigned int to,
 void world_inject(struct world *world, uint64_t source, uint64_t destination,
 		  const void *buf, size_t len);
 
-/* What is on its way comes from elsewhere. */
+/* Change the source of all datagrams that are on their way. */
 void world_forge_source(struct world *world, uint64_t source);
 
 struct sim_counts world_sum(const struct world *world);

@@ -19,7 +19,7 @@
 #include <string.h>
 
 #include "bench/measure.h"
-#include "bench/super.h"
+#include "bench/super_packet.h"
 #include "crypto/aead.h"
 #include "engine/lane.h"
 #include "tun/segment.h"
@@ -324,7 +324,7 @@ int main(int argc, char **argv)
 	FILE *csv = NULL;
 
 	parse(&a, argc, argv);
-	super_make(super, SUPER_LEN, IP_PROTO_TCP, PAYLOAD, &frame);
+	super_packet_make(super, SUPER_LEN, IP_PROTO_TCP, PAYLOAD, &frame);
 	make_slots();
 	if (a.csv) {
 		csv = fopen(a.csv, "w");

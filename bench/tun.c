@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "bench/measure.h"
-#include "bench/super.h"
+#include "bench/super_packet.h"
 #include "tun/checksum.h"
 #include "tun/merge.h"
 #include "tun/segment.h"
@@ -44,7 +44,7 @@ static void make_super(uint8_t proto)
 	/* At most 64 datagrams are merged again. */
 	if (proto == IP_PROTO_UDP)
 		len = size_min(len, 28 + 64UL * gso_size);
-	super_make(super, len, proto, (uint16_t)gso_size, &frame);
+	super_packet_make(super, len, proto, (uint16_t)gso_size, &frame);
 }
 
 static unsigned int run_memcpy(void)

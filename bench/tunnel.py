@@ -22,10 +22,10 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # pylint: disable=wrong-import-position
-import ends
 import programs
 import report
-from ends import Ends
+import testbed
+from testbed import Ends
 
 import lab
 from tap import Failure, interrupt, wait_until
@@ -121,9 +121,9 @@ class Bench:
         """Memory of one that is configured and has not seen a packet."""
         daemon, _ = pair.daemon(0, "i")
         try:
-            daemon.configure(0, pair.daemons[1].public, ends.PORT + 1)
+            daemon.configure(0, pair.daemons[1].public, testbed.PORT + 1)
             time.sleep(0.2)
-            return {"idle_kib": ends.memory(daemon.pid, "VmRSS")}
+            return {"idle_kib": testbed.memory(daemon.pid, "VmRSS")}
         finally:
             daemon.stop()
 

@@ -8,8 +8,8 @@
  * measure one row alone, such as under perf(1). Needs root: it makes its own
  * network namespaces (net.h).
  *
- * The ways to send are in sender.h, the receiver in drain.h. The sender is
- * pinned to the last core that we may use, the receiver to the first.
+ * The ways to send are in udp_sender.h, the receiver in udp_receiver.h. The
+ * sender is pinned to the last core that we may use, the receiver to the first.
  *
  * A row is one size of datagram and one size of batch. For each row the ways
  * take turns, a slice of some milliseconds each, for so many rounds. What
@@ -35,10 +35,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "bench/drain.h"
+#include "bench/udp_receiver.h"
 #include "bench/measure.h"
 #include "bench/net.h"
-#include "bench/sender.h"
+#include "bench/udp_sender.h"
 
 static const unsigned int all_sizes[] = { 64, 512, 1200, 1452, 8192 };
 static const unsigned int all_batches[] = { 1, 8, 64, 128 };
@@ -69,7 +69,7 @@ struct plan {
  * struct row - one row while it is measured
  * @plan:	the plan
  * @net:	the path
- * @drain:	the receiver
+ * @receiver:	the receiver
  * @sender:	the sender
  * @window:	datagrams that may be on the way at once
  * @size:	bytes of a datagram
@@ -78,8 +78,8 @@ struct plan {
 struct row {
 	const struct plan *plan;
 	const struct net *net;
-	struct drain *drain;
-	struct sender *sender;
+	struct udp_receiver *receiver;
+	struct udp_sender *sender;
 	uint64_t window;
 	unsigned int size;
 	unsigned int batch;
@@ -95,7 +95,7 @@ struct row {
  */
 struct slice {
 	enum way way;
-	struct sender_counts before;
+	struct udp_sender_counts before;
 	uint64_t arrived_before;
 	uint64_t cpu_ns;
 	uint64_t wall_ns;
@@ -104,7 +104,7 @@ struct slice {
 static uint64_t arrived(const struct row *row)
 {
 	/* Pairs with the receiver's store when it has read a message. */
-	return atomic_load_explicit(&row->drain->n_arrived,
+	return atomic_load_explicit(&row->receiver->n_arrived,
 				    memory_order_acquire);
 }
 
@@ -120,7 +120,7 @@ static bool window_wait(const struct row *row, uint64_t target,
 			uint64_t *cpu_ns)
 {
 	uint64_t start_ns = bench_cpu_ns();
-	bool came = drain_wait(row->drain, target);
+	bool came = udp_receiver_wait(row->receiver, target);
 
 	*cpu_ns += bench_cpu_ns() - start_ns;
 	return came;
@@ -140,7 +140,7 @@ static int slice_send(const struct row *row, struct slice *slice)
 
 	while (came && bench_now_ns() - wall_ns < row->plan->slice_ns) {
 		for (unsigned int i = 0; i < n_looks && came && !err; i++) {
-			err = sender_send(row->sender, slice->way);
+			err = udp_sender_send(row->sender, slice->way);
 			n += row->batch;
 			if (n >
 			    arrived(row) - slice->arrived_before + row->window)
@@ -153,7 +153,7 @@ static int slice_send(const struct row *row, struct slice *slice)
 			return err;
 	}
 	slice->cpu_ns = bench_cpu_ns() - cpu_ns - waited_ns;
-	drain_wait(row->drain, slice->arrived_before + n);
+	udp_receiver_wait(row->receiver, slice->arrived_before + n);
 	slice->wall_ns = bench_now_ns() - wall_ns;
 	return 0;
 }
@@ -161,7 +161,8 @@ static int slice_send(const struct row *row, struct slice *slice)
 static void slice_print(const struct row *row, const struct slice *slice,
 			unsigned int round)
 {
-	struct sender_counts now = sender_get_counts(row->sender, slice->way);
+	struct udp_sender_counts now =
+		udp_sender_get_counts(row->sender, slice->way);
 
 	printf("%s,%zu,%u,%u,%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n",
 	       row->plan->path, row->net->mtu, row->size, row->batch, round,
@@ -191,7 +192,7 @@ static int round_run(const struct row *row, unsigned int round)
 		struct slice slice = { .way = way_at(i, round) };
 		int err;
 
-		slice.before = sender_get_counts(row->sender, slice.way);
+		slice.before = udp_sender_get_counts(row->sender, slice.way);
 		slice.arrived_before = arrived(row);
 		err = slice_send(row, &slice);
 		if (err) {
@@ -206,19 +207,21 @@ static int round_run(const struct row *row, unsigned int round)
 }
 
 static int row_run(const struct plan *plan, const struct net *net,
-		   struct drain *drain, unsigned int size, unsigned int batch)
+		   struct udp_receiver *receiver, unsigned int size,
+		   unsigned int batch)
 {
 	struct plan warm = *plan;
 	struct row row = { .plan = plan,
 			   .net = net,
-			   .drain = drain,
+			   .receiver = receiver,
 			   .size = size,
 			   .batch = batch,
-			   .window = drain_window(drain, size) };
+			   .window = udp_receiver_window(receiver, size) };
 	int err;
 
-	atomic_store_explicit(&drain->size, size, memory_order_relaxed);
-	err = sender_new(&row.sender, &drain->address, net->mtu, size, batch);
+	atomic_store_explicit(&receiver->size, size, memory_order_relaxed);
+	err = udp_sender_new(&row.sender, &receiver->address, net->mtu, size,
+			     batch);
 	if (err)
 		return err;
 	/* Round 0 warms the caches and lets the library find out the path. */
@@ -228,7 +231,7 @@ static int row_run(const struct plan *plan, const struct net *net,
 	row.plan = plan;
 	for (unsigned int i = 1; !err && i <= plan->n_rounds; i++)
 		err = round_run(&row, i);
-	sender_free(row.sender);
+	udp_sender_free(row.sender);
 	/* Whoever reads us shows a row as soon as it is there. */
 	if (!err && fflush(stdout) == EOF)
 		err = -errno;
@@ -236,7 +239,7 @@ static int row_run(const struct plan *plan, const struct net *net,
 }
 
 static int rows_run(const struct plan *plan, const struct net *net,
-		    struct drain *drain)
+		    struct udp_receiver *receiver)
 {
 	const unsigned int *sizes = plan->size ? &plan->size : all_sizes;
 	const unsigned int *batches = plan->batch ? &plan->batch : all_batches;
@@ -247,8 +250,8 @@ static int rows_run(const struct plan *plan, const struct net *net,
 	       "cpu_ns,wall_ns\n");
 	for (size_t i = 0; i < n_sizes; i++) {
 		for (size_t k = 0; k < n_batches; k++) {
-			int err =
-				row_run(plan, net, drain, sizes[i], batches[k]);
+			int err = row_run(plan, net, receiver, sizes[i],
+					  batches[k]);
 
 			if (err)
 				return err;
@@ -290,30 +293,30 @@ static int cores_choose(void)
 static int bench(const struct plan *plan)
 {
 	struct net net;
-	struct drain drain;
-	int drain_cpu;
+	struct udp_receiver receiver;
+	int receiver_cpu;
 	int err;
 
 	err = strcmp(plan->path, "veth") == 0 ? net_init_veth(&net)
 					      : net_init_loopback(&net);
 	if (err)
 		return err;
-	drain_cpu = cores_choose();
-	if (drain_cpu < 0)
-		return drain_cpu;
+	receiver_cpu = cores_choose();
+	if (receiver_cpu < 0)
+		return receiver_cpu;
 	err = net_enter(net.receiver_ns);
 	if (err)
 		return err;
-	err = drain_start(&drain, &net.receiver, drain_cpu);
+	err = udp_receiver_start(&receiver, &net.receiver, receiver_cpu);
 	if (err)
 		return err;
 	err = net_enter(net.sender_ns);
 	if (!err)
-		err = rows_run(plan, &net, &drain);
-	drain_stop(&drain);
+		err = rows_run(plan, &net, &receiver);
+	udp_receiver_stop(&receiver);
 	if (!err)
-		err = atomic_load_explicit(&drain.err, memory_order_relaxed);
-	if (atomic_load_explicit(&drain.n_odd, memory_order_relaxed) > 0) {
+		err = atomic_load_explicit(&receiver.err, memory_order_relaxed);
+	if (atomic_load_explicit(&receiver.n_odd, memory_order_relaxed) > 0) {
 		fprintf(stderr, "bench-udp: datagrams of a wrong size came\n");
 		err = -EBADMSG;
 	}

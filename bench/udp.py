@@ -8,9 +8,10 @@ PROGRAM is the compiled bench-udp; DIRECTORY gets udp-slices.csv (a line for
 each slice, as measured), udp.csv (a line for each row and way) and udp.svg.
 Needs root for the network namespaces, ip(8), and gnuplot for the plot.
 
-What is compared, and how it is measured, is written in sender.h, drain.h and
-udp.c beside this file. The status tells whether everything was measured and
-every datagram came, not whether the library was fast enough.
+The ways to send, the receiver and the way of measuring are explained in
+udp_sender.h, udp_receiver.h and udp.c beside this file. The exit status tells
+whether everything was measured and every datagram arrived, not whether the
+library was fast enough.
 """
 
 import argparse

@@ -22,8 +22,8 @@
  * in the same memory, which is warm in the cache as it is in a program that
  * has just encrypted its payload; that favours the copy, too.
  */
-#ifndef BENCH_SENDER_H
-#define BENCH_SENDER_H
+#ifndef BENCH_UDP_SENDER_H
+#define BENCH_UDP_SENDER_H
 
 #include <netinet/in.h>
 #include <stddef.h>
@@ -44,17 +44,17 @@ enum way {
 	N_WAYS,
 };
 
-struct sender;
+struct udp_sender;
 
 /**
- * struct sender_counts - what one way has done so far
+ * struct udp_sender_counts - what one way has done so far
  * @asked:	datagrams that it was to send
  * @sent:	datagrams that the kernel took whole
  * @calls:	system calls that took them: counted around our own, by
  *		struct ug_send_stats for the library's
  * @messages:	messages that carried them
  */
-struct sender_counts {
+struct udp_sender_counts {
 	uint64_t asked;
 	uint64_t sent;
 	uint64_t calls;
@@ -65,8 +65,8 @@ struct sender_counts {
 const char *way_name(enum way way);
 
 /**
- * sender_new() - open the sockets
- * @out:	set on success; sender_free() it
+ * udp_sender_new() - open the sockets
+ * @out:	set on success; udp_sender_free() it
  * @to:		where to send to
  * @mtu:	the link's: a train cannot have segments that do not fit
  * @size:	bytes of each datagram, 1 to SENDER_MAX_SIZE
@@ -76,22 +76,23 @@ const char *way_name(enum way way);
  *
  * Return: 0 or -errno.
  */
-int sender_new(struct sender **out, const struct sockaddr_in *to, size_t mtu,
-	       size_t size, unsigned int n);
+int udp_sender_new(struct udp_sender **out, const struct sockaddr_in *to,
+		   size_t mtu, size_t size, unsigned int n);
 
-/* sender_free() - close the sockets and free everything, or NULL. */
-void sender_free(struct sender *s);
+/* udp_sender_free() - close the sockets and free everything, or NULL. */
+void udp_sender_free(struct udp_sender *s);
 
 /**
- * sender_send() - send a batch one way, and sleep while the socket is full
+ * udp_sender_send() - send a batch one way, and sleep while the socket is full
  * @s:		the sender
  * @way:	which way
  *
  * Return: 0; -errno of the first datagram that could not be sent.
  */
-int sender_send(struct sender *s, enum way way);
+int udp_sender_send(struct udp_sender *s, enum way way);
 
-/* sender_get_counts() - what sender_send() has done @way since sender_new(). */
-struct sender_counts sender_get_counts(const struct sender *s, enum way way);
+/* udp_sender_get_counts() - what udp_sender_send() has done @way since udp_sender_new(). */
+struct udp_sender_counts udp_sender_get_counts(const struct udp_sender *s,
+					       enum way way);
 
-#endif /* BENCH_SENDER_H */
+#endif /* BENCH_UDP_SENDER_H */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* What a TUN hands out at best: one packet of up to 64 KiB, to be cut. */
-#ifndef BENCH_SUPER_H
-#define BENCH_SUPER_H
+#ifndef BENCH_SUPER_PACKET_H
+#define BENCH_SUPER_PACKET_H
 
 #include "tun/vnet.h"
 
 /**
- * super_make() - an IPv4 super-packet as the kernel hands it out
+ * super_packet_make() - an IPv4 super-packet as the kernel hands it out
  * @super:	filled: headers, and a payload without a pattern
  * @len:	bytes of both
  * @proto:	IP_PROTO_TCP or IP_PROTO_UDP
@@ -15,7 +15,7 @@
  *
  * Ends the program if such a packet cannot be.
  */
-void super_make(uint8_t *super, size_t len, uint8_t proto, uint16_t gso_size,
-		struct vnet_frame *frame);
+void super_packet_make(uint8_t *super, size_t len, uint8_t proto,
+		       uint16_t gso_size, struct vnet_frame *frame);
 
-#endif /* BENCH_SUPER_H */
+#endif /* BENCH_SUPER_PACKET_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "bench/drain.h"
+#include "bench/udp_receiver.h"
 
 #include <errno.h>
 #include <netinet/udp.h>
@@ -28,7 +28,7 @@ enum {
 	MAX_NAPS = 10000,
 };
 
-struct drain_slots {
+struct slots {
 	struct mmsghdr msgs[N_SLOTS];
 	struct iovec iov[N_SLOTS];
 	union {
@@ -45,7 +45,7 @@ static void nap(void)
 	nanosleep(&ts, NULL);
 }
 
-static void slots_prepare(struct drain_slots *s)
+static void slots_prepare(struct slots *s)
 {
 	for (size_t i = 0; i < N_SLOTS; i++) {
 		s->iov[i].iov_base = s->data[i];
@@ -72,7 +72,7 @@ static size_t segment_size(struct msghdr *hdr)
 }
 
 /* Count what the first @n slots hold, and make them ready again. */
-static void count(struct drain *d, size_t n)
+static void count(struct udp_receiver *d, size_t n)
 {
 	size_t size = atomic_load_explicit(&d->size, memory_order_relaxed);
 	uint64_t n_good = 0;
@@ -92,7 +92,7 @@ static void count(struct drain *d, size_t n)
 		hdr->msg_controllen = sizeof(d->slots->control[i].buf);
 	}
 	atomic_fetch_add_explicit(&d->n_odd, n_odd, memory_order_relaxed);
-	/* Pairs with the loads in drain_wait() and in the sender's window. */
+	/* Pairs with the loads in udp_receiver_wait() and the sender's window. */
 	atomic_fetch_add_explicit(&d->n_arrived, n_good, memory_order_release);
 }
 
@@ -107,7 +107,7 @@ static int pin(int cpu)
 
 static void *run(void *arg)
 {
-	struct drain *d = arg;
+	struct udp_receiver *d = arg;
 	int err = pin(d->cpu);
 
 	/* Naps are to be as short as they say. */
@@ -127,7 +127,7 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static int open_socket(struct drain *d)
+static int open_socket(struct udp_receiver *d)
 {
 	static const int on = 1;
 	static const int len = RCVBUF_LEN;
@@ -154,7 +154,8 @@ static int open_socket(struct drain *d)
 	return 0;
 }
 
-int drain_start(struct drain *d, const struct sockaddr_in *address, int cpu)
+int udp_receiver_start(struct udp_receiver *d,
+		       const struct sockaddr_in *address, int cpu)
 {
 	int err;
 
@@ -180,7 +181,7 @@ err_slots:
 	return err;
 }
 
-void drain_stop(struct drain *d)
+void udp_receiver_stop(struct udp_receiver *d)
 {
 	atomic_store_explicit(&d->stop, true, memory_order_relaxed);
 	pthread_join(d->thread, NULL);
@@ -188,7 +189,7 @@ void drain_stop(struct drain *d)
 	free(d->slots);
 }
 
-uint64_t drain_window(const struct drain *d, size_t size)
+uint64_t udp_receiver_window(const struct udp_receiver *d, size_t size)
 {
 	/* What a lone datagram takes of the buffer: its bytes, rounded up to
 	 * a power of two in the worst case, and the kernel's header. Half of
@@ -197,7 +198,7 @@ uint64_t drain_window(const struct drain *d, size_t size)
 	return d->rcvbuf / 2 / (2 * size + 1280);
 }
 
-bool drain_wait(struct drain *d, uint64_t n)
+bool udp_receiver_wait(struct udp_receiver *d, uint64_t n)
 {
 	uint64_t last = 0;
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-#include "bench/super.h"
+#include "bench/super_packet.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "tun/checksum.h"
 
-void super_make(uint8_t *super, size_t len, uint8_t proto, uint16_t gso_size,
-		struct vnet_frame *frame)
+void super_packet_make(uint8_t *super, size_t len, uint8_t proto,
+		       uint16_t gso_size, struct vnet_frame *frame)
 {
 	struct vnet_hdr hdr = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM };
 	struct ipv4_hdr *ip = (void *)super;

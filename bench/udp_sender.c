@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "bench/sender.h"
+#include "bench/udp_sender.h"
 
 #include <errno.h>
 #include <netinet/udp.h>
@@ -36,7 +36,7 @@ struct library {
 };
 
 /**
- * struct sender - see sender_new()
+ * struct udp_sender - see udp_sender_new()
  * @fd:		the socket of the ways without the library
  * @to:		where to send to
  * @ep:		the same for the library
@@ -56,7 +56,7 @@ struct library {
  * @dgrams:	the batch as the library takes it
  * @status:	what became of them
  */
-struct sender {
+struct udp_sender {
 	int fd;
 	struct sockaddr_in to;
 	struct ug_endpoint ep;
@@ -69,7 +69,7 @@ struct sender {
 	unsigned char *copies;
 	struct library gathered;
 	struct library fused;
-	struct sender_counts counts[N_WAYS];
+	struct udp_sender_counts counts[N_WAYS];
 	struct mmsghdr msgs[SENDER_MAX_BATCH];
 	struct iovec iov[SENDER_MAX_BATCH];
 	union {
@@ -91,7 +91,8 @@ const char *way_name(enum way way)
 	return names[way];
 }
 
-static int send_one_by_one(struct sender *s, struct sender_counts *counts)
+static int send_one_by_one(struct udp_sender *s,
+			   struct udp_sender_counts *counts)
 {
 	for (unsigned int i = 0; i < s->n; i++) {
 		ssize_t len =
@@ -116,7 +117,7 @@ static int send_one_by_one(struct sender *s, struct sender_counts *counts)
  * @base:	its bytes
  * @n:		datagrams in it; more than one make it a train
  */
-static void message_fill(struct sender *s, unsigned int idx, void *base,
+static void message_fill(struct udp_sender *s, unsigned int idx, void *base,
 			 unsigned int n)
 {
 	struct msghdr *hdr = &s->msgs[idx].msg_hdr;
@@ -141,7 +142,7 @@ static void message_fill(struct sender *s, unsigned int idx, void *base,
 }
 
 /* Send the first @n messages, all of them. */
-static int messages_send(struct sender *s, struct sender_counts *counts,
+static int messages_send(struct udp_sender *s, struct udp_sender_counts *counts,
 			 unsigned int n)
 {
 	unsigned int done = 0;
@@ -162,7 +163,7 @@ static int messages_send(struct sender *s, struct sender_counts *counts,
 	return 0;
 }
 
-static int send_messages(struct sender *s, struct sender_counts *counts)
+static int send_messages(struct udp_sender *s, struct udp_sender_counts *counts)
 {
 	for (unsigned int i = 0; i < s->n; i++)
 		message_fill(s, i, s->slots + i * s->stride, 1);
@@ -170,7 +171,7 @@ static int send_messages(struct sender *s, struct sender_counts *counts)
 }
 
 /* Copy @n datagrams from the slots to where they are neighbours. */
-static unsigned char *train_copy(struct sender *s, unsigned int first,
+static unsigned char *train_copy(struct udp_sender *s, unsigned int first,
 				 unsigned int n)
 {
 	unsigned char *base = s->copies + first * s->size;
@@ -181,7 +182,7 @@ static unsigned char *train_copy(struct sender *s, unsigned int first,
 	return base;
 }
 
-static int send_copied(struct sender *s, struct sender_counts *counts)
+static int send_copied(struct udp_sender *s, struct udp_sender_counts *counts)
 {
 	unsigned int n_msgs = 0;
 	unsigned int n;
@@ -198,7 +199,7 @@ static int send_copied(struct sender *s, struct sender_counts *counts)
 }
 
 /* The first bad status as an error. */
-static int status_check(const struct sender *s)
+static int status_check(const struct udp_sender *s)
 {
 	for (unsigned int i = 0; i < s->n; i++) {
 		if (s->status[i] == UG_UNSENT)
@@ -209,7 +210,7 @@ static int status_check(const struct sender *s)
 	return -EIO; /* the count said otherwise */
 }
 
-static int send_library(struct sender *s, struct sender_counts *counts,
+static int send_library(struct udp_sender *s, struct udp_sender_counts *counts,
 			const struct library *lib, unsigned char *first,
 			size_t stride)
 {
@@ -227,9 +228,9 @@ static int send_library(struct sender *s, struct sender_counts *counts,
 	return sent == s->n ? 0 : status_check(s);
 }
 
-int sender_send(struct sender *s, enum way way)
+int udp_sender_send(struct udp_sender *s, enum way way)
 {
-	struct sender_counts *counts = &s->counts[way];
+	struct udp_sender_counts *counts = &s->counts[way];
 
 	counts->asked += s->n;
 	switch (way) {
@@ -251,9 +252,10 @@ int sender_send(struct sender *s, enum way way)
 	return -EINVAL;
 }
 
-struct sender_counts sender_get_counts(const struct sender *s, enum way way)
+struct udp_sender_counts udp_sender_get_counts(const struct udp_sender *s,
+					       enum way way)
 {
-	struct sender_counts counts = s->counts[way];
+	struct udp_sender_counts counts = s->counts[way];
 	struct ug_send_stats stats;
 
 	if (way == WAY_GATHERED || way == WAY_FUSED) {
@@ -295,7 +297,7 @@ static int library_open(struct library *lib)
 	return ug_batch_new(&lib->batch, SENDER_MAX_BATCH);
 }
 
-static int plain_open(struct sender *s)
+static int plain_open(struct udp_sender *s)
 {
 	static const int len = SNDBUF_LEN;
 
@@ -314,10 +316,10 @@ static unsigned int train_len(size_t mtu, size_t size)
 				      UG_MAX_TRAIN_IPV4 / size);
 }
 
-int sender_new(struct sender **out, const struct sockaddr_in *to, size_t mtu,
-	       size_t size, unsigned int n)
+int udp_sender_new(struct udp_sender **out, const struct sockaddr_in *to,
+		   size_t mtu, size_t size, unsigned int n)
 {
-	struct sender *s = calloc(1, sizeof(*s));
+	struct udp_sender *s = calloc(1, sizeof(*s));
 	int err = -ENOMEM;
 
 	if (!s)
@@ -350,11 +352,11 @@ int sender_new(struct sender **out, const struct sockaddr_in *to, size_t mtu,
 	return 0;
 
 err_sender:
-	sender_free(s);
+	udp_sender_free(s);
 	return err;
 }
 
-void sender_free(struct sender *s)
+void udp_sender_free(struct udp_sender *s)
 {
 	if (!s)
 		return;

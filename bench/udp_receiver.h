@@ -13,14 +13,14 @@
  *    is empty the thread sleeps on a timer instead.
  *
  *  - It tells what it has read, and the sender never has more on the way than
- *    the socket's buffer holds (see drain_window()). So nothing is dropped:
+ *    the socket's buffer holds (see udp_receiver_window()). So nothing is dropped:
  *    a dropped datagram costs the sender less than a delivered one, and would
  *    make the fastest way look faster still.
  *
  * Members: [I] immutable once the thread runs, [a] atomic.
  */
-#ifndef BENCH_DRAIN_H
-#define BENCH_DRAIN_H
+#ifndef BENCH_UDP_RECEIVER_H
+#define BENCH_UDP_RECEIVER_H
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -29,10 +29,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct drain_slots;
+struct slots;
 
 /**
- * struct drain - the receiving thread
+ * struct udp_receiver - the receiving thread
  * @fd:		[I] its socket
  * @cpu:	[I] the core that it stays on
  * @slots:	[I] memory to receive into, used by the thread only
@@ -45,10 +45,10 @@ struct drain_slots;
  * @err:	[a] 0, or the -errno that ended the thread
  * @stop:	[a] asks the thread to end
  */
-struct drain {
+struct udp_receiver {
 	int fd;
 	int cpu;
-	struct drain_slots *slots;
+	struct slots *slots;
 	pthread_t thread;
 	struct sockaddr_in address;
 	size_t rcvbuf;
@@ -60,8 +60,8 @@ struct drain {
 };
 
 /**
- * drain_start() - open the socket and start the thread
- * @d:		the caller's storage; it must not move until drain_stop()
+ * udp_receiver_start() - open the socket and start the thread
+ * @d:		the caller's storage; it must not move until udp_receiver_stop()
  * @address:	the address to bind to; the kernel chooses the port
  * @cpu:	the core to stay on
  *
@@ -69,28 +69,29 @@ struct drain {
  *
  * Return: 0 or -errno.
  */
-int drain_start(struct drain *d, const struct sockaddr_in *address, int cpu);
+int udp_receiver_start(struct udp_receiver *d,
+		       const struct sockaddr_in *address, int cpu);
 
-/* drain_stop() - end the thread and free what drain_start() took. */
-void drain_stop(struct drain *d);
+/* udp_receiver_stop() - end the thread and free what udp_receiver_start() took. */
+void udp_receiver_stop(struct udp_receiver *d);
 
 /**
- * drain_window() - how many datagrams may be on the way at once
+ * udp_receiver_window() - how many datagrams may be on the way at once
  * @d:		the receiver
  * @size:	their size
  *
  * Return: a number that the socket's buffer holds even if each datagram comes
  * in a message of its own.
  */
-uint64_t drain_window(const struct drain *d, size_t size);
+uint64_t udp_receiver_window(const struct udp_receiver *d, size_t size);
 
 /**
- * drain_wait() - sleep until so many datagrams have come
+ * udp_receiver_wait() - sleep until so many datagrams have come
  * @d:		the receiver
  * @n:		a number to compare with @n_arrived
  *
  * Return: true; false if nothing came for a long while: the rest is lost.
  */
-bool drain_wait(struct drain *d, uint64_t n);
+bool udp_receiver_wait(struct udp_receiver *d, uint64_t n);
 
-#endif /* BENCH_DRAIN_H */
+#endif /* BENCH_UDP_RECEIVER_H */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allowed IPs: how long a look-up takes, how much memory a prefix, and how long
- * its insertion and removal, for 10 to 1,000,000 prefixes.
+ * Allowed IPs: the time of a look-up, an insertion and a removal, and the
+ * memory of a prefix, for 10 to 1,000,000 prefixes.
  *
  * Two sets of prefixes: "wide", of random length (IPv4: /16 to /32, IPv6: /32
  * to /128) and random address, and "dense", the addresses of one network
  * (10.0.0.0/8 from its start, fd00::/64 from its start) with a default route
- * beside it, as an administrator would hand them out. Every address looked up
- * lies in one of the prefixes, which is drawn at random. Four ways:
+ * beside it, as an administrator would hand them out. Every address that is
+ * looked up lies in a randomly drawn prefix. Look-ups are measured in four
+ * ways:
  *
  *  active	256 addresses again and again: the hosts that talk right now
  *  uniform	a million draws, one after the other
@@ -15,11 +16,10 @@
  *		written, timed alone; 256 addresses
  *  packets-all	the same with a million draws
  *
- * The last two are what a look-up in the data path meets: between two of them
- * the cache is used by payload. "active" and "uniform" are CPU time divided by
- * the number of look-ups, so the processor may overlap them; the others are
- * latencies, the cost of reading the clock subtracted. Each is the median of
- * several rounds.
+ * The last two are like look-ups in the data path: between two of them, payload
+ * fills the cache. "active" and "uniform" are CPU time divided by the number of
+ * look-ups, so the processor may overlap them; the others are latencies, the
+ * cost of reading the clock subtracted. Each is the median of several rounds.
  *
  * usage: bench-allowedips [--quick] [--csv FILE]
  */
@@ -118,7 +118,7 @@ static double fill(const struct set *set, size_t n)
 	while (table.n_prefixes < n) {
 		struct ip_prefix *p = &prefixes[i % n];
 
-		/* What came twice is drawn anew. */
+		/* Draw a prefix again if it is in the set already. */
 		if (i >= n)
 			*p = make_prefix(set, i);
 		if (allowedips_insert(&table, p, &owners[i++ % N_OWNERS]))
@@ -166,7 +166,7 @@ static double time_in_a_row(enum ip_family family)
 	return (double)(bench_cpu_ns() - begun) / N_DRAWS;
 }
 
-/* Write the next packets, as the kernel and the cipher do. */
+/* Write the next packets to the cache, as the kernel and the cipher do. */
 static void touch_packets(void)
 {
 	static size_t off;
@@ -186,7 +186,7 @@ static double time_alone(enum ip_family family)
 		uint64_t t[3];
 
 		touch_packets();
-		/* The address comes from a packet that is being read. */
+		/* The address is read from memory, as from a packet. */
 		__asm__ volatile("" ::"r"(*(volatile uint8_t *)&draws[at]));
 		t[0] = bench_now_ns();
 		__asm__ volatile("" ::: "memory");

@@ -20,7 +20,7 @@ def colour_of(name):
 
 
 def number(value):
-    """Three digits that count."""
+    """A number with three significant digits."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -34,7 +34,8 @@ def text(x, y, words, anchor="start", size=11, weight="normal"):
 
 
 def bar(y, name, values, scale):
-    """One bar: the median, and a line from the least to the most."""
+    """One bar: its length is the median, and a line on it goes from the
+    minimum to the maximum."""
     middle, least, most = values
     x, centre = LABEL, y + BAR / 2
     yield text(x - 6, y + BAR - 4, name, "end")
@@ -46,7 +47,7 @@ def bar(y, name, values, scale):
 
 
 def panel(title, unit, bars):
-    """A chart of {name: (median, least, most)} with its top at 0."""
+    """A chart of {name: (median, minimum, maximum)} with its top at 0."""
     most = max(v[2] for v in bars.values()) or 1
     yield text(LABEL, 20, title, size=13, weight="bold")
     yield text(LABEL, 36, unit, size=10)

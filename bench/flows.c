@@ -1,25 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many UDP flows through a tunnel, from one network namespace to another: 64
- * senders that know nothing of segmentation offload, as programs that speak
- * QUIC and do not use it, or the hosts behind a router.
+ * Many UDP flows through a tunnel, from one network namespace to another. The
+ * 64 senders use no segmentation offload, like QUIC programs without it, or the
+ * hosts behind a router.
  *
  * Each flow is a socket of the sender, with a port of its own; all send to one
  * socket of the receiver. A flow never has more than a window of datagrams on
- * the way (flow control, as QUIC has it). Without that the sender would take a
- * core for itself whatever the tunnel does, most datagrams would be lost in
- * the queue of the tunnel's interface, and what arrives would depend on how the
- * scheduler shares the other core. With it next to nothing is lost, and the
- * rate is that of the slowest part, which is the tunnel.
+ * the way (flow control, as QUIC has it). Without a window the sender would
+ * fill a core whatever the tunnel does, most datagrams would be lost in the
+ * queue of the tunnel's interface, and the rate would depend on how the
+ * scheduler shares the other cores. With a window almost nothing is lost, and
+ * the rate is that of the slowest part, which is the tunnel.
  *
- * The receiver acknowledges a flow after half a window of it; what is due for
- * several flows when it has read a batch goes in one datagram. The windows
- * together should stay below the 500 packets that the interface's queue holds
- * for some of the programs measured. Some lose datagrams all the same, where
- * their socket's buffer is small: what a flow gets no answer for is given up
- * after a while, and it goes on.
+ * The receiver acknowledges a flow after half a window. Acknowledgements for
+ * all flows of a batch go in one datagram. The windows together should stay
+ * below the 500 packets that the interface's queue holds for some of the
+ * programs measured. Programs with a small socket buffer still lose datagrams.
+ * A flow gives up datagrams that are not acknowledged for LOST_AFTER_NS, and
+ * goes on.
  *
- * A window of 0 is no window: one flood, for what is asked of small datagrams.
+ * A window of 0 means no window: a flood, as the tests of small datagrams need
+ * it.
  *
  * usage: bench-flows FROM TO ADDRESS FLOWS LENGTH WINDOW MILLISECONDS
  *	FROM and TO are files of network namespaces, ADDRESS is the receiver's.
@@ -47,19 +48,20 @@ enum {
 	MAX_FLOWS = 256,
 	MAX_LENGTH = 1472,
 	MAX_WINDOW = 64,
-	/* Messages of one system call. */
+	/* Messages in one system call. */
 	BATCH = 64,
 	RCVBUF_LEN = 16 << 20,
-	/* Without an answer for so long, what a flow has on the way is lost:
-	 * many round trips. */
+	/* Datagrams without an acknowledgement for so long are lost: the time
+	 * is many round trips. */
 	LOST_AFTER_NS = 50 * 1000000,
-	/* For how long a socket waits, and what is under way at the end. */
+	/* Time that a socket waits, and that datagrams get to arrive at the
+	 * end. */
 	WAIT_MS = 50,
-	/* What is not counted at the start. */
+	/* Time at the start that is not counted. */
 	WARM_UP_MS = 300,
 };
 
-/* What every datagram starts with, and what an acknowledgement is made of. */
+/* Every datagram starts with a mark; an acknowledgement consists of marks. */
 struct mark {
 	uint32_t flow;
 	uint32_t seq;
@@ -189,7 +191,7 @@ static void open_sockets(struct run *run)
 /* --------------------------------------------------------------- receiver */
 
 /**
- * struct acks - what is to be acknowledged
+ * struct acks - acknowledgements that are due
  * @told:	of each flow: what was acknowledged
  * @due:	marks to be sent
  * @n:		how many
@@ -200,7 +202,7 @@ struct acks {
 	uint32_t n;
 };
 
-/* A datagram has come; of some tunnels not in order. */
+/* Note a received datagram. Some tunnels change the order. */
 static void note(struct acks *acks, struct mark mark, int32_t ack_after)
 {
 	uint32_t next = mark.seq + 1;
@@ -211,7 +213,7 @@ static void note(struct acks *acks, struct mark mark, int32_t ack_after)
 	acks->due[acks->n++] = mark;
 }
 
-/* Count the datagrams of a batch, and answer. */
+/* Count the datagrams of a batch, and acknowledge them. */
 static void take_batch(struct run *run, struct acks *acks,
 		       const struct mmsghdr *msgs, int n)
 {
@@ -229,7 +231,7 @@ static void take_batch(struct run *run, struct acks *acks,
 			note(acks, mark, (int32_t)(run->window + 1) / 2);
 	}
 	add(&run->n_arrived, n_good);
-	/* What is lost here the sender gets over. */
+	/* The sender recovers if this acknowledgement is lost. */
 	if (acks->n &&
 	    sendto(run->sink, acks->due, acks->n * sizeof(acks->due[0]), 0,
 		   (const void *)&run->control_at,
@@ -337,7 +339,9 @@ static void read_acks(struct run *run, struct sender *s, bool wait)
 	}
 }
 
-/* Give up what is on the way of flows that got no answer for so long. */
+/*
+ * Give up the datagrams of flows without an acknowledgement for LOST_AFTER_NS.
+ */
 static void look_for_losses(struct run *run, struct sender *s)
 {
 	uint64_t now = bench_now_ns();
@@ -354,7 +358,7 @@ static void look_for_losses(struct run *run, struct sender *s)
 	}
 }
 
-/* Fill all windows. Return: whether anything was sent. */
+/* Fill all windows. Return: true if anything was sent. */
 static bool fill_windows(struct run *run, struct sender *s)
 {
 	uint32_t sent = 0;
@@ -409,7 +413,7 @@ static void measure(struct run *run, unsigned int ms)
 	took = (double)(bench_now_ns() - start) * 1e-9;
 	atomic_store_explicit(&run->stop_sender, true, memory_order_relaxed);
 	pthread_join(source, NULL);
-	/* What is on the way may come yet. */
+	/* Datagrams on the way may still arrive. */
 	sleep_ms(WAIT_MS);
 	atomic_store_explicit(&run->stop_sink, true, memory_order_relaxed);
 	pthread_join(sink, NULL);

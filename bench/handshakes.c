@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Handshakes in memory, on one core: what each step costs in CPU time, all
- * included: macs, look-ups, key agreements, the session with its keys and its
- * place in the index. "first" is the first handshake with a peer, which also
- * computes the secret of the two static keys; "next" is each one after it.
+ * Handshakes in memory, on one core: the CPU time of each step, with macs,
+ * look-ups, key agreements, the session's keys and its entry in the index.
+ * "first" is the first handshake with a peer, which also computes the secret of
+ * the two static keys; "next" is each one after it.
  *
  * usage: bench-handshakes [--quick] [--csv FILE]
  */
@@ -23,7 +23,7 @@ enum {
 	REKEY_S = 120,
 };
 
-/* CPU nanoseconds in all, of one round. */
+/* Sums over one round, in CPU nanoseconds. */
 struct costs {
 	uint64_t initiation;
 	uint64_t answer;
@@ -65,7 +65,7 @@ static void shake_hands(struct peer *peer, struct costs *costs)
 	deliver(&initiator, response.buf, response.len, &none);
 	t[3] = bench_cpu_ns();
 	peer_put(response.peer);
-	/* Poked peers are not part of a handshake. */
+	/* Timer work for the peers is not part of a handshake. */
 	device_tick(&responder, now);
 	device_tick(&initiator, now);
 	costs->initiation += t[1] - t[0];
@@ -74,8 +74,8 @@ static void shake_hands(struct peer *peer, struct costs *costs)
 }
 
 /*
- * Every identity in turn greets the responder, @n_each times before the next
- * one does. The costs of the last time are counted.
+ * Each identity in turn makes @n_each handshakes with the responder. The cost
+ * of the last one is counted.
  */
 static void run_responder(uint32_t n_peers, unsigned int n_each,
 			  struct costs *costs)

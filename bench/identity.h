@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Devices without sockets, and as many identities as are wanted: what the
- * benchmarks of handshakes share.
+ * Devices without sockets, and any number of identities, for the benchmarks of
+ * handshakes.
  */
 #ifndef BENCH_IDENTITY_H
 #define BENCH_IDENTITY_H
@@ -9,27 +9,27 @@
 #include "device/device.h"
 #include "device/handshake.h"
 
-/* Calls of a device that nothing is asked of. */
+/* Operations of a device that do nothing. */
 extern const struct device_ops identity_ops;
 
 /**
- * identity_private() - a private key; the same one in each run
+ * identity_private() - the private key of an identity, the same in each run
  * @i:		which
  * @key:	out
  */
 void identity_private(uint32_t i, uint8_t key[NOISE_PRIVATE_KEY_LEN]);
 
 /**
- * identity_public() - the public key that goes with it
+ * identity_public() - the public key of an identity
  * @i:		which
  * @key:	out
  */
 void identity_public(uint32_t i, uint8_t key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * identity_add_peer() - have a device know somebody
+ * identity_add_peer() - add a peer to a device
  * @device:	device
- * @key:	its public key
+ * @key: public key of the peer
  *
  * Return: the peer, borrowed; ends the program if memory is short.
  */

@@ -9,9 +9,9 @@
  *		digits), one of each identity; sends them, at most 64 without an
  *		answer, and prints "answered,seconds"
  *
- * The socket is bound to nothing: all come from one address. A window of 64
- * keeps the daemon below the length of the queue from which on it would ask for
- * cookies.
+ * All initiations come from one unbound socket, so from one address. A window
+ * of 64 keeps the daemon's queue below the length from which on it would ask
+ * for cookies.
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -90,7 +90,7 @@ static int connect_to(const char *address, const char *port)
 	return fd;
 }
 
-/* Return: how many were answered with a response. */
+/* Return: the number of initiations that got a response. */
 static size_t greet(int fd, const struct message_initiation *msgs, size_t n)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
@@ -103,7 +103,7 @@ static size_t greet(int fd, const struct message_initiation *msgs, size_t n)
 				return n_answered;
 		if (poll(&pfd, 1, PATIENCE_MS) != 1)
 			return n_answered;
-		/* A keepalive or a cookie is no response. */
+		/* Keepalives and cookie replies do not count as responses. */
 		if (recv(fd, buf, sizeof(buf), 0) < 0)
 			return n_answered;
 		n_back++;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a lane carries with several workers, in memory: a source that copies a
- * super-packet of 64 KiB and cuts it, as the outbound lane does with what the
- * TUN gives; sealing; a sink that copies what it gets, as the kernel would.
+ * The throughput of a lane with several workers, in memory. The source copies a
+ * super-packet of 64 KiB and cuts it, as the outbound lane does with packets of
+ * the TUN. The workers seal. The sink copies the result, as the kernel would.
  * Runs with different numbers of workers alternate; the median of each counts.
  *
- * The first table is the time of each step with one worker; from it follows
- * what more workers can give at most: only one of them takes at a time, and
- * only one commits.
+ * The first table is the time of each step with one worker. It bounds the gain
+ * of more workers: only one of them takes at a time, and only one commits.
  *
  * usage: bench-lane [--csv FILE] [--seconds S] [--rounds N] [WORKERS ...]
  */
@@ -46,7 +45,10 @@ struct slot {
 	uint64_t first_counter;
 };
 
-/* What one run shares. Times are of one worker only. */
+/*
+ * The state that the threads of one run share. Times are those of a single
+ * worker.
+ */
 struct run {
 	struct lane lane;
 	uint64_t counter;
@@ -69,7 +71,7 @@ static struct vnet_frame frame;
 static const uint8_t key[AEAD_KEY_LEN] = { 1, 2, 3 };
 static _Atomic bool is_over;
 
-/* Of the thread, so that what else the machine does is not in it. */
+/* The thread's CPU time, which excludes other work on the machine. */
 static uint64_t begin_time(const struct run *run)
 {
 	return run->is_timed ? bench_cpu_ns() : 0;
@@ -208,14 +210,14 @@ static void make_slots(void)
 	}
 }
 
-/* What can be said of a backend. */
+/* The results of a backend. */
 struct result {
 	const char *name;
 	enum aead_choice choice;
 	double take_us, work_us, commit_us;
 };
 
-/* At most this many batches a second for each one of one worker. */
+/* The upper bound of the speed-up over one worker. */
 static double limit(const struct result *r, unsigned int cores)
 {
 	double all = r->take_us + r->work_us + r->commit_us;

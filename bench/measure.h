@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The clocks of the benchmarks, and the middle of what was measured. */
+/* The clocks of the benchmarks, and the median of measured values. */
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
 
@@ -17,7 +17,7 @@ static inline uint64_t bench_clock_ns(clockid_t id)
 }
 
 /**
- * bench_now_ns() - time that passes
+ * bench_now_ns() - elapsed time
  *
  * Return: CLOCK_MONOTONIC in ns.
  */
@@ -27,7 +27,7 @@ static inline uint64_t bench_now_ns(void)
 }
 
 /**
- * bench_cpu_ns() - time that this thread was computing
+ * bench_cpu_ns() - CPU time of this thread
  *
  * Return: CLOCK_THREAD_CPUTIME_ID in ns.
  */
@@ -44,9 +44,9 @@ static inline int bench_compare(const void *a, const void *b)
 }
 
 /**
- * bench_median() - the middle one of some numbers
+ * bench_median() - the median of some numbers
  * @values:	the numbers; sorted here
- * @n:		how many, at least 1
+ * @n: number of values, at least 1
  *
  * Return: the median; of an even number of values the upper one.
  */

@@ -92,13 +92,17 @@ int net_init_loopback(struct net *net)
 	return 0;
 }
 
-/* From the receiver's namespace: the pair, each end with an address. */
+/*
+ * Make the veth pair, each end with an address. Called in the receiver's
+ * namespace.
+ */
 static int veth_add(int sender_ns)
 {
 	char line[128];
 	int err;
 
-	/* The child has other descriptors: name ours by way of /proc. */
+	/* The child has other descriptors, so name ours by its path in
+	 * /proc. */
 	snprintf(line, sizeof(line),
 		 "link add name ug1 mtu %d type veth peer name ug0 mtu %d "
 		 "netns /proc/%ld/fd/%d",

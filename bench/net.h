@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Networks to measure on: fresh network namespaces, so that neither the
- * machine's firewall nor its traffic has a part in the figures.
+ * Networks to measure on: new network namespaces, so that the machine's
+ * firewall and traffic do not affect the figures.
  *
- * The namespaces have no names. They live as long as this process has them
- * open, and the kernel removes them with all that is in them however the
- * process ends: there is nothing to clean up.
+ * The namespaces have no names. However the process ends, the kernel then
+ * removes them with all their content, so there is nothing to clean up.
  */
 #ifndef BENCH_NET_H
 #define BENCH_NET_H
@@ -31,8 +30,8 @@ struct net {
  * net_init_loopback() - one namespace with lo up
  * @net:	filled on success
  *
- * Leaves the calling thread in the sender's namespace. Call it before other
- * threads start. So does net_init_veth().
+ * Leaves the calling thread in the sender's namespace, as net_init_veth() does.
+ * Call either before other threads start.
  *
  * Return: 0; -EPERM without CAP_SYS_ADMIN; another -errno; -EIO if ip(8)
  * failed, which has said why.

@@ -4,11 +4,12 @@
 
 usage: bench/peers.py [--quick] [--csv FILE] [--case NAME] BUILD
 
-10,000 peers with an address each: how long `wg setconf` and `wg show` take,
-what memory a peer costs, what an idle daemon computes; then each of them shakes
-hands with the daemon once, at most 64 at a time without an answer. 1,000,000
-prefixes on 1,000 peers, IPv4 and IPv6: load, show, memory, and what is left of
-it when the peers are gone. The daemon is in a network namespace of its own.
+10,000 peers with one address each: the time of `wg setconf` and `wg show`, the
+memory of a peer, the CPU time of an idle daemon; then each peer shakes hands
+with the daemon once, with at most 64 unanswered at a time. 1,000,000 prefixes
+on 1,000 peers, IPv4 and IPv6: time of load and show, memory, and the memory
+that is left when the peers are removed. The daemon is in a network namespace
+of its own.
 """
 import argparse
 import base64
@@ -33,7 +34,7 @@ TIMEOUT = 600
 
 
 class Figures:
-    """Rows of a table, and of a file."""
+    """Writes rows to a table on standard output and to a CSV file."""
 
     def __init__(self, path):
         self.file = open(path, "w", encoding="ascii") if path else None
@@ -61,7 +62,7 @@ def cpu_s(tunnel):
 
 
 def peak(tunnel):
-    """The most resident memory since it began, in KiB."""
+    """Peak resident memory since the daemon's start, in KiB."""
     with open(f"/proc/{tunnel.pid}/status", encoding="ascii") as file:
         for line in file:
             if line.startswith("VmHWM:"):
@@ -70,7 +71,7 @@ def peak(tunnel):
 
 
 def timed(function):
-    """Seconds that pass."""
+    """The elapsed time of a call, in seconds."""
     begun = time.monotonic()
     function()
     return round(time.monotonic() - begun, 3)
@@ -87,7 +88,7 @@ def show(tunnel):
 
 
 def settled_rss(tunnel):
-    """Resident memory once it does not fall any more, in KiB."""
+    """Resident memory in KiB, once it has stopped falling."""
     least = tunnel.rss()
     for _ in range(10):
         time.sleep(0.2)
@@ -107,7 +108,7 @@ def initiator(build, *arguments, node=None):
 
 
 def load(tunnel, text, n_items):
-    """What it takes to load a configuration, and to show it."""
+    """Measure loading and showing a configuration."""
     values = {"rss_before_kib": settled_rss(tunnel)}
     used = cpu_s(tunnel)
     values["load_s"] = timed(lambda: setconf(tunnel, text))
@@ -145,7 +146,7 @@ def shake_hands(tunnel, build, n, figures, name):
 
 
 def begin(lab, name):
-    """A daemon without peers, up."""
+    """Start a daemon without peers, and set it up."""
     tunnel = lab.tunnel(lab.node(name), "wg0").start(LOG_LEVEL="error")
     setconf(tunnel, interface(tunnel))
     tunnel.up("10.0.0.1/8")

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""The programs that a tunnel is measured with, and how each is started."""
+"""The programs whose tunnels are measured, and the way each is started."""
 import dataclasses
 import os
 import pathlib
 import subprocess
 
-# All others are compared with this one.
+# The program that all others are compared with.
 BASE = "wireguard-go-tailscale"
 OURS = "wiregather"
 PLAIN = "no tunnel"
 
-# Variants of our program, by who encrypts, and what is asked of them; and of no
-# tunnel at all.
+# Variants of our program: name, AEAD backend, tests. PLAIN_TESTS are the tests
+# without a tunnel.
 LIBSODIUM = "wiregather, libsodium"
 VARIANTS = (
     (LIBSODIUM, "libsodium", ("tcp1", "tcp4", "idle")),
@@ -20,7 +20,8 @@ VARIANTS = (
 )
 PLAIN_TESTS = ("tcp1", "rr", "udp64", "flows", "flood")
 
-# Words before the interface's name. None of them goes into the background.
+# Arguments before the interface's name, with which a program stays in the
+# foreground.
 PEERS = {
     "wireguard-go-tailscale": ("-f",),
     "wireguard-go": ("-f",),
@@ -52,13 +53,13 @@ def is_program(path):
 
 
 def has_option(daemon, option):
-    """Does our program have an option?"""
+    """Does our program know an option?"""
     return option in subprocess.run([daemon, "--help"], capture_output=True,
                                     text=True, check=True).stdout
 
 
 def variants(daemon):
-    """Those that the daemon knows."""
+    """The variants that this build of the daemon has."""
     if not has_option(daemon, "--aead"):
         print("left out: variants of wiregather, which has no --aead")
         return
@@ -67,7 +68,7 @@ def variants(daemon):
 
 
 def find(daemon, directory):
-    """Our program, and the peers that are in a directory (or None)."""
+    """Our program, and the other programs in a directory (or None)."""
     found = [Program(OURS, (str(daemon), "-f"))]
     for name, words in PEERS.items():
         path = directory and pathlib.Path(directory, name).resolve()

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Figures of a benchmark: as a table on standard output and, with
- * `--csv FILE`, as comma-separated values with a header row.
+ * Prints the figures of a benchmark as a table on standard output and, with
+ * `--csv FILE`, writes them as comma-separated values with a header row.
  */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 /**
- * struct report - where figures go
+ * struct report - the outputs of a benchmark
  * @csv:	file, or NULL
  * @is_quick:	`--quick` was given: fewer and shorter measurements
  */
@@ -49,7 +49,7 @@ __attribute__((format(printf, 2, 3))) void report_row(struct report *report,
 int report_close(struct report *report);
 
 /**
- * bench_random() - a number; the same ones in each run
+ * bench_random() - the next pseudorandom number, the same sequence in each run
  *
  * Return: 64 bits.
  */

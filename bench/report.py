@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Tables and plots of what was measured, from the CSV files of a directory.
+"""Makes tables and plots from the CSV files of a directory.
 
 With --docs FILE it rewrites the parts of a Markdown document that stand
 between <!-- bench: NAME --> and <!-- end -->, for each NAME that was measured,
@@ -17,7 +17,7 @@ import sys
 import chart
 from programs import BASE, LIBSODIUM, OURS, PLAIN
 
-# Of each test: its title, and the metrics that it is about, best first.
+# The title of each test, and its metrics, the most important first.
 TESTS = {
     "tcp1": ("1 TCP stream", ("gbit_s", "core_s_gbit", "peak_kib")),
     "tcpr": ("1 TCP stream, backwards", ("gbit_s", "core_s_gbit")),
@@ -34,7 +34,7 @@ TESTS = {
     "idle": ("Memory before any traffic", ("idle_kib",)),
 }
 
-# Title, factor from what is in the file, more is better.
+# Title, factor from the value in the file, whether more is better.
 METRICS = {
     "gbit_s": ("Gbit/s", 1, True),
     "core_s_gbit": ("core-seconds per Gbit, both ends", 1, False),
@@ -48,9 +48,9 @@ METRICS = {
     "start_ms": ("ms", 1, False),
 }
 
-# The table that comes first: test, metric, whose, compared with whom (None: the
-# figure itself; "best": the best of the others). libsodium is the choice on
-# processors without AVX-512.
+# The rows of the first table: test, metric, program, and the program to compare
+# with (None: no comparison; "best": the best of the others). libsodium is the
+# choice on processors without AVX-512.
 SUMMARY = (
     ("tcp1", "gbit_s", OURS, BASE),
     ("tcpr", "gbit_s", OURS, BASE),
@@ -68,7 +68,7 @@ SUMMARY = (
     ("start", "start_ms", OURS, None),
 )
 
-# File: its title, and its panels.
+# The title and the panels of each plot file.
 PLOTS = {
     "throughput": ("Throughput", (
         ("tcp1", "gbit_s"), ("tcpr", "gbit_s"), ("tcp4", "gbit_s"),
@@ -84,7 +84,8 @@ PLOTS = {
 
 
 def read(path):
-    """The lines of a CSV file as dicts; none if it is not there."""
+    """The lines of a CSV file as dicts; an empty list if there is no such
+    file."""
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
@@ -92,13 +93,13 @@ def read(path):
 
 
 class Results:
-    """What tunnel.csv holds, by test, metric, program and round."""
+    """The values of tunnel.csv by test, metric, program and round."""
 
     def __init__(self, directory):
         self.values = {}
         self.programs = []
         for line in read(directory / "tunnel.csv"):
-            # start_ms_0, start_ms_1: several of one round.
+            # start_ms_0, start_ms_1 are several values of one round.
             metric = re.sub(r"_\d+$", "", line["metric"])
             key = line["test"], metric, line["program"]
             self.values.setdefault(key, {}).setdefault(
@@ -115,18 +116,19 @@ class Results:
         return [p for p in self.programs if self.has(test, metric, p)]
 
     def rounds(self, test, metric, program):
-        """Round: the median in it."""
+        """The median of each round."""
         factor = METRICS[metric][1]
         return {number: statistics.median(values) * factor for number, values
                 in self.values[test, metric, program].items()}
 
     def spread(self, test, metric, program):
-        """Median of the rounds, least, most."""
+        """The median, the minimum and the maximum of the rounds."""
         values = list(self.rounds(test, metric, program).values())
         return statistics.median(values), min(values), max(values)
 
     def ratio(self, test, metric, program, base):
-        """To another one, paired by round: median, least, most, or None."""
+        """The ratio to another program, paired by round: median, minimum,
+        maximum; or None."""
         if not (self.has(test, metric, program) and
                 self.has(test, metric, base)):
             return None
@@ -138,7 +140,7 @@ class Results:
         return statistics.median(values), min(values), max(values)
 
     def best_other(self, test, metric):
-        """The best program that is not ours."""
+        """The best of the other programs."""
         others = [p for p in self.measured(test, metric)
                   if not p.startswith(OURS) and p != PLAIN]
         choose = max if METRICS[metric][2] else min
@@ -147,7 +149,7 @@ class Results:
 
 
 def table(head, rows):
-    """Markdown."""
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(map(str, line)) + " |\n"
                    for line in lines)
@@ -182,7 +184,7 @@ def test_table(results, test):
 
 
 def summary_row(results, test, metric, program, base):
-    """What was measured, the figure, and whose figure it is divided by."""
+    """A row of the first table: metric, figure, program compared with."""
     title, unit = TESTS[test][0], METRICS[metric][0]
     if base == "best":
         base = results.best_other(test, metric) or "the best other"
@@ -241,7 +243,8 @@ def plot_links(beside, plots):
 
 
 def udp(directory):
-    """The ways to send: a line for each path, size and batch."""
+    """A table of the ways to send, with a row for each path, size and
+    batch."""
     ways = ("sendto", "sendmmsg", "copied", "gathered", "fused")
     rows = {}
     for line in read(directory / "udp.csv"):
@@ -258,7 +261,8 @@ def udp(directory):
 
 
 def crypto(directory):
-    """Nanoseconds a message: a line for each backend and way."""
+    """A table of nanoseconds a message, with a row for each backend and
+    way."""
     rows, sizes = {}, []
     for line in read(directory / "crypto.csv"):
         key = line["name"], f"{line['what']}, {line['messages']}"
@@ -285,7 +289,7 @@ def plain_table(path):
 
 
 def sections(directory):
-    """Name: Markdown, of all that was measured."""
+    """The Markdown of each part that was measured, by name."""
     found = {}
     machine = directory / "machine.md"
     if machine.exists():
@@ -304,7 +308,7 @@ def sections(directory):
 
 
 def rewrite(document, found, plots):
-    """Put what was measured into a document, and the plots beside it."""
+    """Write the figures into a document, and the plots beside it."""
     text = document.read_text(encoding="utf-8")
     for name, body in found.items():
         pattern = re.compile(rf"(<!-- bench: {re.escape(name)} -->\n).*?"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Round trips: an ICMP echo request, its answer, and at once the next one, as
- * "ping -f" does it with one on the way. The far end is answered by its kernel,
- * so no program has to be woken there.
+ * Round trips: an ICMP echo request, its answer, and at once the next request,
+ * like "ping -f" with one request on the way. The kernel of the far end
+ * answers, so no program has to wake up there.
  *
  * usage: bench-rtt NAMESPACE ADDRESS MILLISECONDS
  * Prints one line of words NAME=NUMBER; times in microseconds.
@@ -27,7 +27,7 @@ enum {
 	MAX_SAMPLES = 1 << 20,
 	PAYLOAD = 56,
 	WARM_UP = 20,
-	/* Without an answer for so long, it is lost. */
+	/* A request without an answer for so long is lost. */
 	LOST_AFTER_S = 1,
 };
 
@@ -61,7 +61,7 @@ static int open_icmp(const char *address)
 	return fd;
 }
 
-/* RFC 1071; the length is even. */
+/* The checksum of RFC 1071; the length is even. */
 static uint16_t checksum(const void *data, size_t len)
 {
 	uint32_t sum = 0;
@@ -76,7 +76,7 @@ static uint16_t checksum(const void *data, size_t len)
 	return (uint16_t)~sum;
 }
 
-/* Wait for the answer to a request. Return: false if it is lost. */
+/* Wait for the answer to a request. Return: false if no answer came. */
 static bool wait_for(int fd, uint16_t id, uint16_t seq)
 {
 	uint8_t packet[256];
@@ -97,7 +97,7 @@ static bool wait_for(int fd, uint16_t id, uint16_t seq)
 	}
 }
 
-/* One round trip, in ns; 0 if it is lost. */
+/* Make one round trip. Return: its time in ns; 0 if no answer came. */
 static uint64_t ping(int fd, uint16_t seq)
 {
 	struct echo echo = { .header.type = ICMP_ECHO };

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs all benchmarks, one after the other, and prints what they found.
-
-Each writes CSV into one directory; report.py makes tables and plots of that.
-A benchmark that is not built here is left out with a line.
+"""Runs all benchmarks, one after the other, and prints their figures. Each
+writes CSV into one directory; report.py makes tables and plots of the files. A
+benchmark that is not built here is left out, and a line says so.
 """
 import argparse
 import contextlib
@@ -19,15 +18,15 @@ import time
 
 from programs import has_option
 
-# In a command: what it prints is the CSV file.
+# In a command: its standard output becomes the CSV file.
 STDOUT = object()
 HERE = pathlib.Path(__file__).parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
 
 
 def parts(args):
-    """Name, and the command, of which the first word must be there; False:
-    it is known that it is not."""
+    """Yield the name of each part and its command. The command's first word
+    must exist; False stands for a part that is not built."""
     build, out = args.build, args.out
     programs = build / "bench"
     quick = ["--quick"] if args.quick else []
@@ -66,7 +65,7 @@ def output_of(*command):
 
 
 def describe_machine(args):
-    """What a reader has to know of the machine, as Markdown."""
+    """A description of the machine, as Markdown."""
     cpu = first_match("/proc/cpuinfo", r"model name\s*: (.*)")
     flags = (first_match("/proc/cpuinfo", r"flags\s*: (.*)") or "").split()
     has = [name for flag, name in (
@@ -130,7 +129,7 @@ def options():
     words = sys.argv[1:]
     args.command = "make bench"
     if words[:-1]:
-        # Where the peers are is nobody's business.
+        # The path of the peers' directory is private to this machine.
         text = re.sub(r"--peers[ =]\S+", "--peers DIR",
                       shlex.join(words[:-1]))
         args.command += f" BENCH_FLAGS='{text}'"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a TUN hands out at best: one packet of up to 64 KiB, to be cut. */
+/*
+ * A super-packet: a packet of up to 64 KiB that is to be cut, the largest that
+ * a TUN gives.
+ */
 #ifndef BENCH_SUPER_PACKET_H
 #define BENCH_SUPER_PACKET_H
 
@@ -11,9 +14,9 @@
  * @len:	bytes of both
  * @proto:	IP_PROTO_TCP or IP_PROTO_UDP
  * @gso_size:	payload of a segment
- * @frame:	filled: how it is to be cut
+ * @frame: filled: the description by which it is cut
  *
- * Ends the program if such a packet cannot be.
+ * Ends the program if there can be no such packet.
  */
 void super_packet_make(uint8_t *super, size_t len, uint8_t proto,
 		       uint16_t gso_size, struct vnet_frame *frame);

@@ -27,9 +27,9 @@ OUTER = "192.0.2.1", "192.0.2.2"
 INNER = "10.9.0.1", "10.9.0.2"
 PORT = 51820
 
-# The usual cable takes super-packets as they are, as a network card with
-# segmentation offload does. The other one has them cut in software, and the
-# far end gets each datagram by itself, as from a card without it.
+# "gso" is a cable that takes super-packets whole, as a network card with
+# segmentation offload does. On "nogso" the kernel cuts them in software, and
+# the far end gets single datagrams, as from a card without offload.
 WIRES = {
     "gso": ("tx-udp-segmentation", "on", "tx-gso-list", "on", "gso", "on"),
     "nogso": ("tx-udp-segmentation", "off", "tx-gso-list", "off",
@@ -51,7 +51,7 @@ def cpu_seconds(pid):
 
 
 def ask(name, text):
-    """What a UAPI socket answers; None if there is none yet."""
+    """The answer of a UAPI socket; None if there is no such socket yet."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
         try:
@@ -63,10 +63,10 @@ def ask(name, text):
 
 
 class Daemon:
-    """A program that serves an interface in a node.
+    """A daemon that serves an interface in a node.
 
-    is_timed: start it the quickest way, which does not see to it that it ends
-    if this process is killed.
+    is_timed: start it in the quickest way, in which it does not end if this
+    process is killed.
     """
 
     def __init__(self, program, node, name, log, is_timed=False):
@@ -87,7 +87,7 @@ class Daemon:
         return self.process.pid
 
     def wait_for_answer(self, timeout=10):
-        """Wait until it answers; returns the seconds since it was started."""
+        """Wait until it answers; return the seconds since its start."""
         while True:
             answer = ask(self.name, b"get=1\n\n")
             if answer and b"errno=0" in answer:
@@ -100,7 +100,7 @@ class Daemon:
             time.sleep(0.0002)
 
     def configure(self, side, public, port=PORT):
-        """Give it its key and its peer, and switch the interface on."""
+        """Set its key and its peer, and set the interface up."""
         other = 1 - side
         text = (f"[Interface]\nPrivateKey = {self.private}\n"
                 f"ListenPort = {port}\n[Peer]\nPublicKey = {public}\n"
@@ -128,9 +128,8 @@ class Ends:
         self.nodes = [lab.node(f"e{index}{x}") for x in "ab"]
         lab.link(*self.nodes, "eth", "eth")
         for node, address in zip(self.nodes, OUTER):
-            # Nothing that was not asked for.
-            # Debian's default. BBR paces by what it has seen of round trips,
-            # and leaves processors idle.
+            # CUBIC is Debian's default. BBR paces by the round trips that it
+            # has seen, and leaves processors idle.
             node.sysctl("net.ipv4.tcp_congestion_control", "cubic")
             node.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
             node.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
@@ -152,9 +151,9 @@ class Ends:
                    f"{self.program.name} carries a ping", 20)
 
     def daemon(self, side, suffix="", is_timed=False):
-        """Start one more and wait until it answers.
+        """Start another daemon and wait until it answers.
 
-        Returns it and how long that took, in seconds.
+        Return the daemon and the seconds that this took.
         """
         name = f"wg{self.index}{'ab'[side]}{suffix}"
         daemon = Daemon(self.program, self.nodes[side], name,
@@ -187,7 +186,7 @@ class Ends:
                 file.write("5")
 
     def peak(self):
-        """Peak memory in KiB since the reset, of the end that took more."""
+        """Peak memory since the reset, in KiB, of the end that took more."""
         return max((memory(d.pid, "VmHWM") for d in self.daemons), default=0)
 
     def namespace(self, side):
@@ -200,9 +199,9 @@ class Ends:
 
     @contextlib.contextmanager
     def running(self, side, *command):
-        """A command that runs meanwhile, and is ended afterwards.
+        """A command that runs during the block and is ended after it.
 
-        Its output is in a pipe, so it has to be short, or be read.
+        Its output goes to a pipe, so it has to be short, or be read.
         """
         with self.nodes[side].inside():
             process = subprocess.Popen(

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What cutting and merging cost: nanoseconds per segment for a super-packet of
- * 64 KiB, beside a memcpy() of the same bytes. The best of several rounds: this
- * is about code, not about the machine's other business.
+ * The cost of cutting and merging, in nanoseconds per segment of a 64 KiB
+ * super-packet, beside a memcpy() of the same bytes. The best of several rounds
+ * counts, so that other work on the machine does not.
  *
  * usage: bench-tun [payload per segment]
  */
@@ -25,7 +25,7 @@ enum {
 	TAILROOM = 31,
 };
 
-/* What is measured; each run handles one super-packet. */
+/* A measured operation; each run handles one super-packet. */
 struct work {
 	const char *name;
 	unsigned int (*run)(void);
@@ -104,7 +104,10 @@ static unsigned int run_cut(void)
 	return segs_cnt;
 }
 
-/* Merges what run_cut() left, up to the vector that would be written. */
+/*
+ * Merge the segments that run_cut() left, up to the vector that would be
+ * written.
+ */
 static unsigned int run_merge(void)
 {
 	const struct iovec *iov;
@@ -114,7 +117,8 @@ static unsigned int run_merge(void)
 	for (unsigned int i = 0; i < segs_cnt; i++)
 		merge_add(batch, segs[i].data, segs[i].len);
 	while ((n = merge_peek(batch, &iov)) != 0) {
-		/* Undo it, so that the next round finds the same packets. */
+		/* Undo the merge, so that the next round finds the same
+		 * packets. */
 		if (merge_undo(batch) == MERGE_NONE)
 			abort();
 		merge_discard(batch);
@@ -123,7 +127,7 @@ static unsigned int run_merge(void)
 	return cnt;
 }
 
-/* A lone small packet: what an acknowledgement costs. */
+/* A single small packet, such as an acknowledgement. */
 static unsigned int run_single(void)
 {
 	const struct iovec *iov;

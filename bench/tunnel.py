@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Measures tunnels: wiregather against the programs in a directory.
 
-Each program is at both ends of a cable of its own and stays there. A round
-goes through the tests, and in each test through the programs, which start one
-place later from round to round; so what compares was measured within seconds,
-and a machine that is slow for a while is slow for all. As root; needs iperf3.
+Each program runs at both ends of its own cable for the whole time. A round
+goes through the tests, and each test through the programs; from round to round
+the first program changes. So figures that are compared were measured within
+seconds, and a slow phase of the machine affects all programs. As root; needs
+iperf3.
 
 Writes tunnel.csv: a line for each round, test, program and metric.
 """
@@ -33,25 +34,25 @@ from tap import Failure, interrupt, wait_until
 IPERF_PORT = 5201
 STARTS = 4
 FLOWS, FLOW_LENGTH, FLOW_WINDOW = 64, 1200, 6
-# For how long a load runs before the round trips begin, and goes on after.
+# Seconds that a load runs before the round trips begin and after they end.
 LEAD_S = 0.5
 
 
 def words(text):
-    """NAME=NUMBER ... as a dict."""
+    """Parse "NAME=NUMBER ..." into a dict."""
     return {name: float(value) for name, value in
             (word.split("=") for word in text.split())}
 
 
 class Bench:
-    """What the tests share: how long they take, and the C programs."""
+    """The tests, with their shared settings: duration and C programs."""
 
     def __init__(self, seconds, directory):
         self.seconds = seconds
         self.directory = pathlib.Path(directory).resolve()
 
     def iperf(self, pair, *options):
-        """TCP from one end to the other; what iperf3 says of it."""
+        """Send TCP from one end to the other; return iperf3's report."""
         with pair.running(1, "iperf3", "-s", "-1", "-B", pair.address):
             wait_until(lambda: pair.listens(1, IPERF_PORT), "iperf3 listens")
             text = pair.run(0, "iperf3", "-c", pair.address, "-J",
@@ -60,7 +61,7 @@ class Bench:
         return json.loads(text)["end"]
 
     def tcp(self, pair, *options):
-        """Gbit/s that arrive, the CPU that took, and the memory."""
+        """Measure TCP: Gbit/s that arrive, CPU time, memory."""
         pair.reset_peaks()
         cpu = pair.cpu()
         end = self.iperf(pair, *options)
@@ -74,7 +75,7 @@ class Bench:
         return found
 
     def flows(self, pair, n_flows, length, window):
-        """UDP: datagrams that arrive in a second, the CPU, what is lost."""
+        """Measure UDP: datagrams that arrive a second, CPU time, losses."""
         cpu = pair.cpu()
         got = words(pair.run(0, self.directory / "bench-flows",
                              pair.namespace(0), pair.namespace(1),
@@ -97,7 +98,7 @@ class Bench:
                 "lost": got["lost"]}
 
     def rtt_loaded(self, pair):
-        """Round trips while a TCP stream goes the same way."""
+        """Measure round trips while a TCP stream goes the same way."""
         with pair.running(1, "iperf3", "-s", "-1", "-B", pair.address):
             wait_until(lambda: pair.listens(1, IPERF_PORT), "iperf3 listens")
             with pair.running(0, "iperf3", "-c", pair.address, "-J", "-t",
@@ -109,7 +110,8 @@ class Bench:
         return {**found, "load_gbit_s": load / 1e9}
 
     def starts(self, pair):
-        """How long until it can be configured: the median of some."""
+        """Measure several times from start until the daemon can be
+        configured."""
         took = []
         for i in range(STARTS):
             daemon, seconds = pair.daemon(0, f"s{i}", is_timed=True)
@@ -118,7 +120,8 @@ class Bench:
         return {f"start_ms_{i}": ms for i, ms in enumerate(took)}
 
     def idle(self, pair):
-        """Memory of one that is configured and has not seen a packet."""
+        """Measure the memory of a daemon that is configured and has seen no
+        packets."""
         daemon, _ = pair.daemon(0, "i")
         try:
             daemon.configure(0, pair.daemons[1].public, testbed.PORT + 1)
@@ -132,7 +135,7 @@ def first_line(error):
     return (str(error).splitlines() or [repr(error)])[0]
 
 
-# Name: the wire, and what is done. Titles are in report.py.
+# The wire and the function of each test. Titles are in report.py.
 TESTS = {
     "tcp1": ("gso", lambda b, p: b.tcp(p)),
     "tcpr": ("gso", lambda b, p: b.tcp(p, "-R")),
@@ -150,7 +153,7 @@ TESTS = {
 
 
 def measure(bench, pair, test):
-    """A test of a program; nothing if it fails, which is said."""
+    """Run a test of a program; return nothing if it fails, after a message."""
     wire, function = TESTS[test]
     try:
         pair.set_wire(wire)
@@ -175,7 +178,8 @@ def run_round(bench, pairs, tests, number, out):
 
 
 def start_pairs(laboratory, found):
-    """Those that work; of the others it is said why not."""
+    """Start a pair of each program; return those that work, and say why others
+    do not."""
     pairs = []
     for index, program in enumerate(found):
         pair = Ends(laboratory, program, index)

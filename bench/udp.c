@@ -12,19 +12,19 @@
  * sender is pinned to the last core that we may use, the receiver to the first.
  *
  * A row is one size of datagram and one size of batch. For each row the ways
- * take turns, a slice of some milliseconds each, for so many rounds. What
- * disturbs the machine for longer than a round so meets all ways alike, and
- * the ratio of two ways within a round holds where neither figure does by
- * itself. In each six rounds every way once follows every other one, as it
- * finds the caches and the kernel's pools the way that one left them.
+ * take turns, a slice of some milliseconds each, for so many rounds. A
+ * disturbance that lasts longer than a round so affects all ways alike, and the
+ * ratio of two ways within a round is valid even if neither figure is. Within
+ * six rounds every way follows every other way once, because a way finds the
+ * caches and the kernel's pools as the previous one left them.
  *
  * The clock is CLOCK_THREAD_CPUTIME_ID of the sending thread. On loopback and
- * over veth that is the way through both stacks up to the queue of the
- * receiving socket, as the sender's core does it all. Time in which the sender
- * waits for the receiver is not in it.
+ * over veth this time covers both stacks up to the queue of the receiving
+ * socket, because the sender's core does all of that work. It does not include
+ * time in which the sender waits for the receiver.
  *
- * A slice is over when its last datagram has come, so "wall_ns" is the time of
- * delivery, and nothing of a slice is left for the next one.
+ * A slice ends when its last datagram has arrived, so "wall_ns" is the time of
+ * delivery, and no datagram of a slice is left for the next one.
  */
 #include <errno.h>
 #include <sched.h>
@@ -129,7 +129,8 @@ static bool window_wait(const struct row *row, uint64_t target,
 /* Send until the slice is over; see struct slice. */
 static int slice_send(const struct row *row, struct slice *slice)
 {
-	/* Looking at the clock is not to be seen with batches of one. */
+	/* With batches of one, reading the clock each time would show in the
+	 * figures. */
 	const unsigned int n_looks = 64 / row->batch ? 64 / row->batch : 1;
 	uint64_t wall_ns = bench_now_ns();
 	uint64_t cpu_ns = bench_cpu_ns();
@@ -176,8 +177,10 @@ static void slice_print(const struct row *row, const struct slice *slice,
 	       (unsigned long long)slice->wall_ns);
 }
 
-/* Which way is the @i-th of a round: rows of a Williams square, in which each
- * of an even number of ways follows each other one once. */
+/*
+ * The @i-th way of a round, from the rows of a Williams square: in it each of
+ * an even number of ways follows each other way once.
+ */
 static enum way way_at(unsigned int i, unsigned int round)
 {
 	static const unsigned int first_row[N_WAYS] = { 0, 1, 5, 2, 4, 3 };
@@ -185,7 +188,7 @@ static enum way way_at(unsigned int i, unsigned int round)
 	return (enum way)((first_row[i] + round) % N_WAYS);
 }
 
-/* One slice of each way; the result of the first round is not printed. */
+/* Run one slice of each way; the result of round 0 is not printed. */
 static int round_run(const struct row *row, unsigned int round)
 {
 	for (unsigned int i = 0; i < N_WAYS; i++) {
@@ -224,7 +227,7 @@ static int row_run(const struct plan *plan, const struct net *net,
 			     batch);
 	if (err)
 		return err;
-	/* Round 0 warms the caches and lets the library find out the path. */
+	/* Round 0 warms the caches and lets the library learn the path. */
 	warm.slice_ns = 1000000;
 	row.plan = &warm;
 	err = round_run(&row, 0);
@@ -232,7 +235,7 @@ static int row_run(const struct plan *plan, const struct net *net,
 	for (unsigned int i = 1; !err && i <= plan->n_rounds; i++)
 		err = round_run(&row, i);
 	udp_sender_free(row.sender);
-	/* Whoever reads us shows a row as soon as it is there. */
+	/* The reader of our output shows a row as soon as it is complete. */
 	if (!err && fflush(stdout) == EOF)
 		err = -errno;
 	return err;

@@ -30,12 +30,13 @@ WAYS = ("sendto", "sendmmsg", "copied", "gathered", "fused")
 CONTROL = "control"
 UDP_HEADERS = 28
 
-# Milliseconds in a slice, rounds: a multiple of six, see udp.c. Forty rows of
-# six ways take 180 and 15 s on an idle machine.
+# Milliseconds in a slice, and number of rounds, a multiple of six: see udp.c.
+# On an idle machine forty rows of six ways take 180 s with FULL and 15 s with
+# QUICK.
 FULL = (42, 18)
 QUICK = (10, 6)
 
-# What the second verdict is about, and the share of CPU that it allows.
+# The subject of the second verdict, and the share of CPU that it allows.
 MAX_OF_SENDMMSG = 1 / 3
 ASKED_PATH, ASKED_SIZE, ASKED_BATCH = "veth", 1452, 64
 
@@ -58,7 +59,7 @@ class Row:
             self.ways.setdefault(s["way"], []).append(numbers)
 
     def values(self, way, what):
-        """One number for each slice of a way."""
+        """A list with one number for each slice of a way."""
         formulas = {
             "cpu_ns": lambda s: s["cpu_ns"] / max(s["sent"], 1),
             "rate": lambda s: s["arrived"] * 1e9 / s["wall_ns"],
@@ -71,12 +72,13 @@ class Row:
         return statistics.median(self.values(way, what))
 
     def spread(self, way):
-        """Half the interquartile range of the CPU time, in parts of it."""
+        """Half the interquartile range of the CPU time, as a fraction of the
+        median."""
         return half_range(self.values(way, "cpu_ns")) / self.median(
             way, "cpu_ns")
 
     def ratios(self, way, other):
-        """CPU time of one way over another's, for each round."""
+        """The ratio of two ways' CPU times, for each round."""
         return [a / b for a, b in zip(self.values(way, "cpu_ns"),
                                       self.values(other, "cpu_ns"))]
 
@@ -104,7 +106,8 @@ def measure(program, path, slice_ms, n_rounds, raw):
                           text=True) as child:
         def lines():
             for line in child.stdout:
-                # One header is enough for the file of both paths.
+                # Write the header only once to the file, which is for both
+                # paths.
                 if raw.tell() == 0 or not line.startswith("path,"):
                     raw.write(line)
                 yield line
@@ -114,7 +117,7 @@ def measure(program, path, slice_ms, n_rounds, raw):
                     reader, lambda s: (s["path"], s["size"], s["batch"])):
                 yield Row(slices)
         except BaseException:
-            # The namespaces are the child's and vanish with it.
+            # The namespaces belong to the child and vanish with it.
             child.terminate()
             raise
     if child.returncode != 0:
@@ -150,7 +153,8 @@ def print_rest(rows):
 
 
 def print_missing(rows):
-    """Say what was not sent or did not come. Return True if there is any."""
+    """Print the datagrams that were not sent or did not arrive. Return True if
+    there are any."""
     missing = False
     print()
     for row in rows:
@@ -171,7 +175,8 @@ def print_missing(rows):
 
 
 def noise_of(rows):
-    """How far a way is from itself: in 19 of 20 rows not farther than that."""
+    """The noise: in 19 of 20 rows, a way that is measured twice differs from
+    itself by at most this."""
     apart = sorted(abs(row.ratio(CONTROL, "copied") - 1) for row in rows)
     return apart[math.ceil(len(apart) * 19 / 20) - 1]
 

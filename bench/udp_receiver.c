@@ -17,14 +17,14 @@
 
 enum {
 	N_SLOTS = 64,
-	/* A message has at most 65,535 bytes; the rest keeps the slots from
-	 * meeting in the same lines of the cache. */
+	/* A message has at most 65,535 bytes. The other bytes keep slots from
+	 * sharing lines of the cache. */
 	SLOT_LEN = 65536 + 128,
 	RCVBUF_LEN = 32 << 20,
 	/* How long the thread sleeps when the socket is empty. */
 	NAP_NS = 20000,
-	/* Without an arrival for so many naps, the rest is lost: 200 ms, and
-	 * more where a nap takes longer than asked for. */
+	/* After this many naps without an arrival, the missing datagrams are
+	 * lost: 200 ms, or more if naps last longer than asked for. */
 	MAX_NAPS = 10000,
 };
 
@@ -71,7 +71,7 @@ static size_t segment_size(struct msghdr *hdr)
 	return size > 0 ? (size_t)size : 0;
 }
 
-/* Count what the first @n slots hold, and make them ready again. */
+/* Count the datagrams in the first @n slots, and prepare the slots again. */
 static void count(struct udp_receiver *d, size_t n)
 {
 	size_t size = atomic_load_explicit(&d->size, memory_order_relaxed);
@@ -83,7 +83,8 @@ static void count(struct udp_receiver *d, size_t n)
 		size_t len = d->slots->msgs[i].msg_len;
 		size_t cut = segment_size(hdr);
 
-		/* Before the first row, @size is 0 and everything is odd. */
+		/* Before the first row @size is 0, and every datagram counts as
+		 * odd. */
 		if (size > 0 && ((cut == 0 && len == size) ||
 				 (cut == size && len % size == 0)))
 			n_good += len / size;
@@ -110,7 +111,7 @@ static void *run(void *arg)
 	struct udp_receiver *d = arg;
 	int err = pin(d->cpu);
 
-	/* Naps are to be as short as they say. */
+	/* Without timer slack, naps are as short as NAP_NS. */
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	while (!err && !atomic_load_explicit(&d->stop, memory_order_relaxed)) {
 		int n = recvmmsg(d->fd, d->slots->msgs, N_SLOTS, MSG_DONTWAIT,

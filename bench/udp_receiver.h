@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The receiver of the benchmark: one thread that reads and counts all that
- * comes, the same for every way of sending.
+ * The receiver of the UDP benchmark: one thread that reads and counts all
+ * datagrams, the same for every way of sending.
  *
  * It takes up to 64 messages with each recvmmsg(2), with UDP_GRO on, and has
- * the kernel copy the payload out as a real receiver would. Two things keep
- * it from leaning on the sender's figures:
+ * the kernel copy the payload out as a real receiver would. Two rules keep the
+ * receiver from affecting the sender's figures:
  *
  *  - It never sleeps on the socket. A sender that finds a sleeper pays for
  *    waking it, on a virtual machine more than for the datagram itself, and
  *    how often it does depends on who happens to be faster. When the socket
  *    is empty the thread sleeps on a timer instead.
  *
- *  - It tells what it has read, and the sender never has more on the way than
- *    the socket's buffer holds (see udp_receiver_window()). So nothing is dropped:
- *    a dropped datagram costs the sender less than a delivered one, and would
- *    make the fastest way look faster still.
+ *  - It counts what it has read, and the sender never has more datagrams on the
+ *    way than the socket's buffer holds (see udp_receiver_window()). So nothing
+ *    is dropped. A dropped datagram would cost the sender less than a delivered
+ *    one, and make the fastest way look even faster.
  *
  * Members: [I] immutable once the thread runs, [a] atomic.
  */
@@ -90,7 +90,7 @@ uint64_t udp_receiver_window(const struct udp_receiver *d, size_t size);
  * @d:		the receiver
  * @n:		a number to compare with @n_arrived
  *
- * Return: true; false if nothing came for a long while: the rest is lost.
+ * Return: true; false if nothing came for a long time, so the rest is lost.
  */
 bool udp_receiver_wait(struct udp_receiver *d, uint64_t n);
 

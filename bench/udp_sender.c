@@ -21,12 +21,12 @@ enum {
 	IPV4_HEADERS = 28,
 	CACHE_LINE = 64,
 	PAGE = 4096,
-	/* What ug_open() asks for, so that all sockets are alike. */
+	/* The size that ug_open() asks for, so that all sockets are alike. */
 	SNDBUF_LEN = 7 << 20,
 };
 
 /**
- * struct library - what one way of using the library needs for itself
+ * struct library - the state of one way of using the library
  * @sock:	its socket
  * @batch:	its batch, which counts the system calls of this way alone
  */
@@ -198,7 +198,7 @@ static int send_copied(struct udp_sender *s, struct udp_sender_counts *counts)
 	return messages_send(s, counts, n_msgs);
 }
 
-/* The first bad status as an error. */
+/* Return: the first bad status as an error. */
 static int status_check(const struct udp_sender *s)
 {
 	for (unsigned int i = 0; i < s->n; i++) {
@@ -207,7 +207,7 @@ static int status_check(const struct udp_sender *s)
 		if (s->status[i] != UG_SENT)
 			return s->status[i] < 0 ? s->status[i] : -EIO;
 	}
-	return -EIO; /* the count said otherwise */
+	return -EIO; /* count and statuses disagree */
 }
 
 static int send_library(struct udp_sender *s, struct udp_sender_counts *counts,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sender of the benchmark, and the ways to send that it compares. All of
- * them send the same datagrams, from one unconnected socket of the same
- * options to one address, and each builds its message headers anew for every
- * batch, as a program does whose datagrams are somewhere else each time.
+ * The sender of the UDP benchmark, and the ways to send that it compares. All
+ * ways send the same datagrams, from one unconnected socket with the same
+ * options to one address. Each way builds its message headers anew for every
+ * batch, like a program whose datagrams are at new places each time.
  *
  *  sendto	one sendto(2) for each datagram
  *  sendmmsg	one message for each datagram, no segmentation
@@ -18,9 +18,9 @@
  *  control	the same as copied once more. What it differs from that is
  *		the noise of the measurement.
  *
- * All but fused take the datagrams from the slots with gaps. Every batch is
- * in the same memory, which is warm in the cache as it is in a program that
- * has just encrypted its payload; that favours the copy, too.
+ * All ways but "fused" take the datagrams from the slots with gaps. Every batch
+ * is in the same memory, so it is in the cache, as in a program that has just
+ * encrypted its payload. That is in favour of copying, too.
  */
 #ifndef BENCH_UDP_SENDER_H
 #define BENCH_UDP_SENDER_H
@@ -47,7 +47,7 @@ enum way {
 struct udp_sender;
 
 /**
- * struct udp_sender_counts - what one way has done so far
+ * struct udp_sender_counts - totals of one way
  * @asked:	datagrams that it was to send
  * @sent:	datagrams that the kernel took whole
  * @calls:	system calls that took them: counted around our own, by

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sequences of allowed IPs, as a configuration may have them, against a list
- * that is searched from end to end. Input: operations, each a byte that says
- * what and to whom, the length of a prefix, and an address, of which few bytes
- * differ so that prefixes meet.
+ * Sequences of changes of allowed IPs, compared with a list that is searched
+ * from end to end. Input: operations. Each is a byte for the operation and the
+ * owner, the length of a prefix, and an address. Few bytes of an address vary,
+ * so that prefixes overlap.
  */
 #include "fuzz/fuzz.h"
 
@@ -19,7 +19,7 @@ enum {
 	OP_LOOKUP = 7,
 };
 
-/* In the order of their insertion. */
+/* Entries of the model, in the order of their insertion. */
 struct entry {
 	struct ip_prefix prefix;
 	struct allowedips_owner *owner;
@@ -50,7 +50,7 @@ static void drop_entry(size_t i)
 		(n_entries - i) * sizeof(entries[0]));
 }
 
-/* The entry of this very prefix, or PREFIXES_MAX. */
+/* Return: the entry of exactly this prefix, or PREFIXES_MAX. */
 static size_t find_entry(const struct ip_prefix *p)
 {
 	for (size_t i = 0; i < n_entries; i++)
@@ -72,7 +72,7 @@ static struct ip_prefix take_prefix(struct input *in)
 		p.cidr %= 33;
 	else if (where & 0x80)
 		p.cidr++;
-	/* Two bytes that the input chooses, the others mostly zero. */
+	/* The input chooses two bytes; the others are mostly zero. */
 	p.addr[where % addr_len(&p)] = input_byte(in);
 	p.addr[where / 16 % addr_len(&p)] ^= input_byte(in);
 	require(ip_prefix_is_valid(&p));
@@ -112,7 +112,7 @@ static void remove_owner(struct allowedips_owner *owner)
 static void look_up(const struct ip_prefix *at)
 {
 	const struct entry *best = NULL;
-	/* Of any alignment, and no longer than it is. */
+	/* The copy has any alignment and exactly the address's length. */
 	uint8_t *addr = malloc(addr_len(at) + 1);
 
 	require(addr != NULL);
@@ -129,7 +129,7 @@ static void look_up(const struct ip_prefix *at)
 	free(addr);
 }
 
-/* Each owner has its prefixes, oldest first, without host bits. */
+/* Each owner's list has its prefixes, oldest first, without host bits. */
 static void check_lists(void)
 {
 	for (int o = 0; o < OWNERS; o++) {
@@ -179,7 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!n_runs++)
 		rcu_register();
-	/* Do not run ahead of the thread that frees. */
+	/* Let the RCU thread keep up with freeing. */
 	if (n_runs % 64 == 0)
 		rcu_drain();
 	allowedips_init(&table);

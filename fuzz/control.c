@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Control data as a kernel, or somebody in its place, might write it. */
+/* Control data as a kernel, or an attacker, might write it. */
 #include "fuzz/fuzz.h"
 #include "udpgather/control.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct control_info out = { .tos = 1, .segment_len = 2 };
-	/* msg_control is aligned. */
+	/* The kernel's msg_control is aligned, so the copy is, too. */
 	void *copy = aligned_alloc(16, (len + 16) / 16 * 16);
 
 	require(copy != NULL);

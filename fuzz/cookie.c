@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Macs and cookies over time: a sender, a receiver that may be under load, and
- * a clock, against the reference. Input: steps, each a byte and what it needs.
+ * a clock, compared with the reference. Input: steps, each a byte and its
+ * arguments.
  *
- * Promises: macs, replies and verdicts are the reference's; a reply is taken
- * once for a message, unchanged only, and its cookie holds for as long as the
- * paper says: 120 s where it was made, 5 s less where it is used.
+ * Promises: macs, replies and verdicts equal the reference's. A reply is
+ * accepted once for a message, and only unchanged. Its cookie is valid as long
+ * as the paper says: 120 s for the receiver that made it, 5 s less for the
+ * sender that uses it.
  */
 #include "fuzz/reference.h"
 
@@ -20,7 +22,7 @@ enum {
 	STEPS_MAX = 200,
 	MAKER_LIFE_S = 115,
 	CHECKER_LIFE_S = 120,
-	/* How long after a message a reply to it may come. */
+	/* Longest time from a message to its reply. */
 	REPLY_DUE_S = 5,
 };
 
@@ -35,7 +37,7 @@ enum step {
 	N_STEPS,
 };
 
-/* What the reference knows; times are when it began. */
+/* State of the reference; times are those of the beginning. */
 struct model {
 	uint8_t pub[REF_KEY]; /* the checker's; the maker's is the first */
 	uint8_t maker_pub[REF_KEY];
@@ -58,7 +60,7 @@ static size_t source_len;
 static uint8_t msg[REF_INITIATION], reply[REF_COOKIE];
 static size_t msg_len;
 static bool has_reply;
-/* What randomness gives next, and the last that it gave. */
+/* The next random bytes, and the last ones that were given out. */
 static uint8_t planned[REF_NONCE + REF_KEY];
 static size_t planned_at;
 
@@ -77,7 +79,7 @@ static bool is_fresh(uint64_t since, uint64_t seconds)
 	return now - since < seconds * NSEC_PER_SEC;
 }
 
-/* A message with a body of the input's. */
+/* Send a message whose body comes from the input. */
 static void send_message(struct input *in)
 {
 	uint8_t expected[REF_INITIATION];
@@ -117,7 +119,7 @@ static void check_message(struct input *in)
 	memcpy(copy, msg, msg_len);
 	if (how & 1)
 		input_edit(in, copy, msg_len);
-	/* Near the macs an edit is not likely to be. */
+	/* A random edit rarely hits the macs, so change them here. */
 	if (how & 2)
 		copy[msg_len - 1 - how / 8 % REF_MACS] ^= 1;
 	require(cookie_checker_check(&checker, copy, msg_len, source,
@@ -125,7 +127,7 @@ static void check_message(struct input *in)
 				     now) == verdict_of(copy, how & 4));
 }
 
-/* The receiver answers what came last. */
+/* The receiver answers the last message. */
 static void make_reply(struct input *in)
 {
 	uint8_t expected[REF_COOKIE], cookie[REF_TAG];
@@ -159,7 +161,8 @@ static void consume_reply(struct input *in)
 	if (!has_reply)
 		return;
 	memcpy(&out, reply, sizeof(out));
-	/* Type and receiver are for message_check() and the index. */
+	/* Type and receiver index are checked elsewhere: message_check() and
+	 * the index. */
 	if (how & 1)
 		input_edit(in, out.nonce, sizeof(out) - 8);
 	is_right = m.awaits_reply && is_fresh(m.sent_ns, REPLY_DUE_S) &&
@@ -199,7 +202,7 @@ static void change_key(struct input *in)
 	memset(m.pub, how, REF_KEY);
 	if (how % 4 == 0)
 		memcpy(m.pub, m.maker_pub, REF_KEY);
-	/* None: one that nobody knows. */
+	/* Without a reply, use a random cookie. */
 	if (how % 4 == 1)
 		memcpy(m.pub, planned, REF_KEY);
 	cookie_checker_set_key(&checker, how % 4 == 1 ? NULL : m.pub);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Endpoint text: what is accepted prints as text that reads the same. */
+/* Endpoint text: an accepted text is printed as one that reads the same. */
 #include "fuzz/fuzz.h"
 #include "udpgather.h"
 

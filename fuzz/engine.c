@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Datagrams and packets from outside, through the whole engine: types, receiver
- * indices, handshakes under load and not, sessions and their end, replays,
- * inner sources, roaming.
+ * Datagrams and packets from outside, through the whole engine: message types,
+ * receiver indices, handshakes with and without load, sessions and their end,
+ * replays, inner sources, roaming.
  *
- * Input: steps, each a byte and what it needs. The other side is the reference
- * (fuzz/reference.c), which has valid keys and tells the truth, unless the
- * input has its messages changed; macs are made anew if the input says so. A
- * second peer never speaks: its addresses lie inside the first one's. A stranger
- * has read indices on their way, and answers them.
+ * Input: steps, each a byte and its arguments. The other side is the reference
+ * (fuzz/reference.c). It has valid keys and is honest, but the input may change
+ * its messages, and may have their macs recomputed. A second peer never sends;
+ * its addresses lie inside the first one's. A stranger has read indices from
+ * passing messages, and sends answers to them.
  *
  * Promises: a packet reaches the TUN only if the peer sealed exactly these
- * bytes, each message once, and from an address of its own. What leaves is
- * well made: the reference takes every initiation, answers, and data messages
- * open with a key that it has, no counter twice, and hold a packet that the
- * TUN had, to the peer whose it is, once.
+ * bytes and the inner source is the peer's own address, and each message is
+ * delivered once. Outgoing messages are valid: the reference accepts every
+ * initiation and answer; data messages open with a key that it has, use no
+ * counter twice, and carry a packet of the TUN to the right peer, once.
  */
 #include "fuzz/reference.h"
 
@@ -33,12 +33,12 @@ enum {
 	TEXT_MAX = 512,
 	IPV4_LEN = 20,
 	IPV6_LEN = 40,
-	/* What may be done to a message. */
+	/* Changes of a message. */
 	HOW_EDIT = 1,
 	HOW_MACS = 2,
 	HOW_COOKIE = 4,
 	HOW_TWICE = 8,
-	/* Not theirs, but a stranger's, who has read an index on its way. */
+	/* The message comes from a stranger who has read an index. */
 	HOW_STRANGER = 32,
 };
 
@@ -58,17 +58,17 @@ enum step {
 	N_STEPS,
 };
 
-/* A session that the reference believes in. */
+/* A session that the reference has. */
 struct session {
 	uint8_t to_us[REF_KEY];
 	uint8_t to_them[REF_KEY];
 	uint32_t our_idx;
 	uint32_t their_idx;
-	uint64_t next;	  /* counter of ours that must come next, or later */
-	uint64_t counter; /* the next of theirs */
+	uint64_t next;	  /* lowest counter that we may use next */
+	uint64_t counter; /* the next counter of the other side */
 };
 
-/* A message of theirs that nobody has changed. */
+/* An unchanged message of the other side. */
 struct sealed {
 	unsigned int session;
 	uint64_t counter;
@@ -77,7 +77,7 @@ struct sealed {
 	uint8_t text[TEXT_MAX];
 };
 
-/* A packet that was put into our TUN. */
+/* A packet that was sent through our TUN. */
 struct fed {
 	bool is_sent;
 	bool is_refused;
@@ -101,7 +101,7 @@ static struct ug_endpoint from;
 static uint32_t n_made;
 static uint8_t cookie[REF_TAG];
 static bool has_cookie, can_respond;
-/* The last messages, for cookies. */
+/* The last messages of both sides, which cookies are made for. */
 static uint8_t our_last[REF_INITIATION];
 static size_t our_last_len;
 static uint8_t their_last[REF_INITIATION];
@@ -109,7 +109,7 @@ static size_t their_last_len;
 
 /* ------------------------------------------------------- what packets say */
 
-/* The length of an IP packet in a text with padding; 0: it is none. */
+/* The length of an IP packet in a padded plaintext; 0 if it is no IP packet. */
 static size_t packet_len(const uint8_t *p, size_t len)
 {
 	size_t total = 0;
@@ -121,7 +121,9 @@ static size_t packet_len(const uint8_t *p, size_t len)
 	return total <= len && total >= IPV4_LEN ? total : 0;
 }
 
-/* 10.0.0.0/8 and fd00::/8 are theirs, but 10.9.0.0/16 and fd09::/16. */
+/*
+ * The other side has 10.0.0.0/8 and fd00::/8, except 10.9.0.0/16 and fd09::/16.
+ */
 static bool is_theirs(const uint8_t *addr, bool is_v4)
 {
 	return is_v4 ? addr[0] == 10 && addr[1] != 9
@@ -168,7 +170,7 @@ static void check_sent_text(const uint8_t *text, size_t len)
 	for (size_t i = n; i < len; i++)
 		require(text[i] == 0);
 	for (unsigned int i = 0; i < n_fed; i++) {
-		/* Its lengths may tell less than there was. */
+		/* The packet's length field may be below its real length. */
 		if (fed[i].is_sent || fed[i].len < n ||
 		    memcmp(fed[i].bytes, text, n) != 0)
 			continue;
@@ -194,7 +196,7 @@ static void take_data(const uint8_t *msg, size_t len)
 		check_sent_text(text, len - REF_DATA - REF_TAG);
 		return;
 	}
-	/* A session so old that its keys are not kept here. */
+	/* The keys of a session as old as this are no longer kept here. */
 	require(n_sessions > SESSIONS);
 }
 
@@ -213,13 +215,14 @@ static void on_sent(const uint8_t *msg, size_t len)
 		as_responder = next;
 		can_respond = true;
 	} else if (msg[0] == 2) {
-		/* Another initiation may be on its way meanwhile. */
+		/* Another initiation may be on its way at the same time. */
 		require(len == REF_RESPONSE);
 		next = as_initiator;
 		if (ref_read_response(&next, msg, len))
 			add_session(&next);
 	} else {
-		/* Shorter than what it answers, which may be an earlier one. */
+		/* A cookie reply is shorter than the message it answers,
+		 * perhaps an earlier one. */
 		require(len == REF_COOKIE);
 		if (their_last_len &&
 		    ref_read_reply(cookie, msg, len, as_initiator.peer,
@@ -233,7 +236,7 @@ static void on_sent(const uint8_t *msg, size_t len)
 
 /* ------------------------------------------------------- what arrives */
 
-/* Was there a packet without a way, which this ICMP message quotes? */
+/* Does this ICMP message quote a packet that had no peer or endpoint? */
 static bool is_unreachable(const uint8_t *packet, size_t len)
 {
 	size_t head = packet[0] >> 4 == 4 ? IPV4_LEN + 8 : IPV6_LEN + 8;
@@ -258,7 +261,7 @@ static bool was_delivered(const struct sealed *s)
 	return false;
 }
 
-/* The table of RFC 6040 is checked elsewhere: here marks may differ. */
+/* Congestion marks may differ: unreachable.c checks the table of RFC 6040. */
 static bool is_same(const uint8_t *a, const uint8_t *b, size_t len)
 {
 	uint8_t x[TEXT_MAX], y[TEXT_MAX];
@@ -301,7 +304,7 @@ static void push(struct input *in, uint8_t how, uint8_t *msg, size_t len)
 	if (len >= REF_RESPONSE && msg[0] < 3 && how & (HOW_MACS | HOW_COOKIE))
 		ref_add_macs(msg, len, as_initiator.peer,
 			     how & HOW_COOKIE && has_cookie ? cookie : NULL);
-	/* An edit may have made it one that it cannot be. */
+	/* An edit may have given the message another type or length. */
 	if ((msg[0] == 1 && len == REF_INITIATION) ||
 	    (msg[0] == 2 && len == REF_RESPONSE)) {
 		their_last_len = len;
@@ -313,7 +316,7 @@ static void push(struct input *in, uint8_t how, uint8_t *msg, size_t len)
 		world_push(&world.datagrams, &from, tos, msg, len);
 }
 
-/* Ephemeral keys that are different each time. */
+/* Make an ephemeral key, different each time. */
 static void make_key(uint8_t key[REF_KEY])
 {
 	memset(key, 0x5a, REF_KEY);
@@ -336,8 +339,8 @@ static void initiate(struct input *in, uint8_t how)
 }
 
 /*
- * A response with right macs, or a cookie reply, to the index of a session:
- * there is no place for it in the queue.
+ * Send a response with right macs, or a cookie reply, to the index of a
+ * session: it must get no place in the queue.
  */
 static void answer_session(struct input *in, uint8_t *msg, size_t len)
 {
@@ -377,10 +380,10 @@ static void respond(struct input *in, uint8_t how)
 	if (!can_respond)
 		return;
 	make_key(e_priv);
-	/* The initiation may be answered again. */
+	/* Keep the state, so that the initiation can be answered again. */
 	ref_write_response(&copy, e_priv, n_made, NULL, msg);
 	push(in, how, msg, sizeof(msg));
-	/* Where the response came changed, it may still be good. */
+	/* A changed response may still be valid. */
 	copy.idx = (uint32_t)(msg[4] | msg[5] << 8 | msg[6] << 16) |
 		   (uint32_t)msg[7] << 24;
 	add_session(&copy);
@@ -404,7 +407,7 @@ static void send_cookie(struct input *in, uint8_t how)
 	push(in, how & (HOW_EDIT | HOW_TWICE), msg, sizeof(msg));
 }
 
-/* A packet of the input's, perhaps with the addresses and length put right. */
+/* Take a packet from the input, perhaps with correct addresses and length. */
 static size_t take_packet(struct input *in, uint8_t *p, bool is_from_them)
 {
 	uint8_t how = input_byte(in);
@@ -428,7 +431,7 @@ static size_t take_packet(struct input *in, uint8_t *p, bool is_from_them)
 		if (how & 2)
 			p[is_from_them ? 9 : 25] = 9;
 	}
-	/* Padding, as a sender has it. */
+	/* Pad the packet, as senders do. */
 	return is_from_them && how & 8 ? (len + 15) & ~(size_t)15 : len;
 }
 
@@ -444,7 +447,7 @@ static void send_data(struct input *in, uint8_t how)
 	entry->session = (n_sessions - 1 - which % sessions_known()) % SESSIONS;
 	s = &sessions[entry->session];
 	entry->counter = s->counter++;
-	/* Far ahead, or once more. */
+	/* Skip far ahead, or use a counter again. */
 	if (how & 16)
 		entry->counter = s->counter += input_u16(in);
 	else if (how & 32)

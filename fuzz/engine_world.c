@@ -64,7 +64,7 @@ static void shift(struct world_queue *queue, unsigned int n)
 
 /* ------------------------------------------------------------- the socket */
 
-/* The TOS of the outer header, as Linux gives it. */
+/* Write the TOS of the outer header as control data, as Linux does. */
 static void write_control(struct msghdr *h, int tos)
 {
 	struct cmsghdr *c;
@@ -104,7 +104,7 @@ static int sys_recvmmsg(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 	return -1;
 }
 
-/* -1 with errno if the socket is full. */
+/* Return: as sendmsg(2): -1 with errno if the socket is full. */
 static ssize_t sys_sendmsg(int fd, const struct msghdr *h, int flags)
 {
 	static uint8_t whole[1 << 16];
@@ -154,7 +154,7 @@ static int sys_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	(void)fds;
 	(void)n;
-	/* Whoever waits, waits in vain. */
+	/* A wait never brings an event. */
 	if (timeout_ms > 0)
 		world.now += (uint64_t)timeout_ms * NSEC_PER_MSEC;
 	return 0;
@@ -305,7 +305,8 @@ void world_begin(void)
 {
 	if (!world.sock)
 		make_once();
-	/* What was limited has its tokens again, and no load lasts so long. */
+	/* After this time rate limits have all tokens again, and load is
+	 * over. */
 	world.now += 100 * NSEC_PER_SEC;
 	world.seed = 1;
 	world.n_full = 0;
@@ -313,7 +314,7 @@ void world_begin(void)
 	device_set_up(&world.device, true, world.now);
 }
 
-/* Another device would take much longer. */
+/* Clear the device: making another would take much longer. */
 static void clear(void)
 {
 	const uint8_t none[NOISE_PRIVATE_KEY_LEN] = { 0 };
@@ -337,7 +338,7 @@ void world_end(void)
 	require(!world.out.peer && !world.out.flush);
 	require(!world.handshaker.waiting.n && !world.handshaker.asked.n);
 	clear();
-	/* Do not run ahead of the thread that frees. */
+	/* Let the RCU thread keep up with freeing. */
 	if (++n_ends % 64 == 0)
 		rcu_drain();
 }
@@ -347,7 +348,7 @@ void world_run(void)
 	bool is_moving = true;
 
 	for (unsigned int i = 0; is_moving; i++) {
-		/* A thousand rounds would be a circle. */
+		/* A thousand rounds mean an endless loop. */
 		require(i < 1000);
 		is_moving = lane_run(&world.in.source.lane, &world.context) ==
 			    LANE_BUSY;

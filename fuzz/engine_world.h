@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine's lanes, its handshaker and a device, in one thread, under a clock
- * that the target moves: between a socket and a TUN that are arrays. What real
- * threads do in turn, world_run() does one after the other.
+ * The engine's lanes, its handshaker and a device in one thread, with a clock
+ * that the target sets, and with arrays as socket and TUN. world_run() does the
+ * work of the engine's threads one after the other.
  */
 #ifndef FUZZ_ENGINE_WORLD_H
 #define FUZZ_ENGINE_WORLD_H
@@ -18,7 +18,7 @@ enum {
 	WORLD_QUEUE = 64,
 };
 
-/* Something on its way into the engine. */
+/* A datagram or packet on its way into the engine. */
 struct world_bytes {
 	size_t len;
 	struct ug_endpoint from;
@@ -33,11 +33,11 @@ struct world_queue {
 
 /*
  * @now:	CLOCK_BOOTTIME; only grows, over all inputs
- * @datagrams:	what the socket has
- * @packets:	what the TUN has
+ * @datagrams: datagrams that wait in the socket
+ * @packets: packets that wait in the TUN
  * @sent:	called with each datagram that is sent
  * @written:	called with each packet for the TUN
- * @n_full:	so many sendmmsg(2) find the socket full
+ * @n_full: number of sendmmsg(2) calls that find the socket full
  */
 struct engine_world {
 	uint64_t now;
@@ -59,20 +59,20 @@ struct engine_world {
 	uint64_t seed;
 };
 
-/* The only one. */
+/* The only instance. */
 extern struct engine_world world;
 
 /* world_begin() - a device that is up, without key and peers */
 void world_begin(void);
 
-/* world_end() - take the device down, its peers and its key away */
+/* world_end() - take the device down, and remove its peers and its key */
 void world_end(void);
 
 /* world_push() - put bytes into a queue, if there is room */
 void world_push(struct world_queue *queue, const struct ug_endpoint *from,
 		uint8_t tos, const uint8_t *bytes, size_t len);
 
-/* world_run() - let everything run until nothing moves */
+/* world_run() - run all work until there is none left */
 void world_run(void);
 
 #endif /* FUZZ_ENGINE_WORLD_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading an input piece by piece; behind its end there are zeros. */
+/* Reads an input piece by piece. Reads behind its end give zeros. */
 #ifndef FUZZ_INPUT_H
 #define FUZZ_INPUT_H
 
@@ -54,7 +54,10 @@ static inline uint64_t input_u64(struct input *in)
 	return low | (uint64_t)input_u32(in) << 32;
 }
 
-/* Change bytes of a buffer: a count, then where and by what, a byte each. */
+/*
+ * Change bytes of a buffer. The input has a count, then a byte for the place
+ * and one for the change.
+ */
 static inline void input_edit(struct input *in, uint8_t *buf, size_t len)
 {
 	for (unsigned int n = input_byte(in) % 8; n && len; n--) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mutation of text by lines, for the fuzzers of the configuration protocol:
- * lines move, come twice, go, or are replaced by ones that mean something, so
- * that what is found is not only what a single wrong byte does. Half of all
+ * Mutation of text by lines, for the fuzzers of the configuration protocol.
+ * Lines are moved, doubled, removed, or replaced by valid ones, so that the
+ * fuzzer finds more than the effects of single wrong bytes. Half of all
  * mutations are libFuzzer's own.
  */
 #include "fuzz/lines.h"
@@ -54,7 +54,7 @@ static uint32_t draw(uint32_t *seed, size_t below)
 	return (uint32_t)(*seed % below);
 }
 
-/* Where a line begins that is drawn. */
+/* Return: the start of a randomly drawn line. */
 static size_t draw_line(uint32_t *seed, const uint8_t *text, size_t len)
 {
 	size_t at = draw(seed, len + 1);
@@ -106,7 +106,7 @@ static size_t mutate_lines(uint8_t *text, size_t len, size_t cap,
 	case 1:
 		return insert(text, len, cap, to, copy, n);
 	case 2:
-		/* Move it: down, since @to must still be where it is. */
+		/* Move the line down only, so that @to stays valid. */
 		if (to < from + n)
 			return erase(text, len, from, n);
 		len = insert(text, len, cap, to, copy, n);

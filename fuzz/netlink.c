@@ -6,7 +6,9 @@
 #include "base/netlink.h"
 #include "fuzz/fuzz.h"
 
-/* Look at each attribute in every way. Return: bytes they have together. */
+/*
+ * Read each attribute by every accessor. Return: their total length in bytes.
+ */
 static size_t look(struct netlink_attrs *a, const uint8_t *end, int depth)
 {
 	const struct nlattr *attr;
@@ -41,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (!len)
 		return 0;
-	/* Aligned as a receive buffer is, and exactly as long. */
+	/* A copy with the alignment of a receive buffer and the exact
+	 * length. */
 	copy = malloc(len - 1 ? len - 1 : 1);
 	require(copy != NULL);
 	memcpy(copy, data + 1, len - 1);

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A datagram from anybody, received in the middle of a handshake.
+ * A datagram from any sender, received in the middle of a handshake.
  *
- * The first byte of the input says what the datagram is made of: the rest of
- * the input as it is, or a message that the receiver waits for with the rest
- * of the input laid over it from the offset in the second byte on. Another bit
- * has the macs computed anew, as everybody can who knows a public key, so that
- * what lies behind them is reached.
+ * The first byte of the input selects the datagram: the rest of the input as it
+ * is, or a message that the receiver waits for, overwritten by the rest of the
+ * input from the offset in the second byte on. Another bit selects recomputed
+ * macs, which need only the public key, so that the code behind the check of
+ * macs is reached.
  *
- * Promises: what is refused changes nothing, and what is taken is the message
- * that was waited for, in every byte that the handshake protects.
+ * Promises: a refused datagram changes no state. An accepted one equals the
+ * expected message in every byte that the handshake protects.
  */
 #include "fuzz/fuzz.h"
 
@@ -36,8 +36,9 @@ enum template {
 };
 
 /*
- * A world for each template, in which that message is on its way to @to. Made
- * once: a refused message leaves it as it was, and a taken one has it made anew.
+ * A world for each template, in which that message is on its way to @to. A
+ * refused message leaves a world unchanged, so it is used again; after an
+ * accepted message it is made anew.
  */
 struct scene {
 	struct world w;
@@ -50,7 +51,7 @@ struct scene {
 
 static struct scene scenes[N_TEMPLATES];
 
-/* The sender's macs, with a cookie of the receiver. */
+/* Write the sender's macs, with a cookie of the receiver. */
 static void add_macs(struct scene *s, void *msg, size_t len)
 {
 	struct message_cookie reply;
@@ -109,7 +110,7 @@ static void scene_unset(struct scene *s)
 	s->is_set = false;
 }
 
-/* The bytes that the handshake itself protects, apart from the macs. */
+/* Compare the bytes that the handshake itself protects, without the macs. */
 static bool is_same(const struct scene *s, enum template template,
 		    const uint8_t *msg, size_t len)
 {
@@ -128,7 +129,7 @@ static bool is_same(const struct scene *s, enum template template,
 		      end - first[template]) == 0;
 }
 
-/* Lay the input over the template; the datagram may grow. */
+/* Write the input over the template; the datagram may grow. */
 static size_t build(const struct scene *s, enum template template,
 		    const uint8_t *in, size_t in_len, uint8_t *out)
 {

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Our noise and cookies against fuzz/reference.c, byte by byte.
+ * Compares our Noise handshakes and cookies with fuzz/reference.c, byte by
+ * byte.
  *
  * The input chooses the keys of both sides, the preshared key, ephemeral keys,
- * clocks, indices, cookies and texts of up to three handshakes, one after the
- * other, and what a third party does meanwhile: each message may first come
- * changed, or be one that a sender made wrong on purpose.
+ * clocks, indices, cookies and plaintexts of up to three handshakes, one after
+ * the other. Before a message arrives, a third party may deliver a changed
+ * copy, or a message that is wrong on purpose.
  *
- * Promises: both make the same bytes and the same keys; each takes what the
- * other makes; what one refuses the other refuses, too, and our state is then
- * the same as before.
+ * Promises: both implementations make the same bytes and the same keys, accept
+ * each other's messages, and refuse the same messages. A refused message leaves
+ * our state unchanged.
  */
 #include "fuzz/reference.h"
 
@@ -24,7 +25,7 @@ enum {
 	ROUNDS_MAX = 3,
 	BATCH_MAX = 6,
 	TEXT_MAX = 320,
-	/* What happens to a message on its way, in the options of a round. */
+	/* Options of a round: events on a message's way. */
 	OPT_COOKIE = 1,	  /* the responder is under load */
 	OPT_CHANGE_1 = 2, /* the initiation comes changed first */
 	OPT_CHANGE_2 = 4, /* the response */
@@ -51,7 +52,9 @@ struct run {
 	bool has_secret;
 };
 
-/* Points of small order, and two of their other spellings (RFC 7748, 6.1). */
+/*
+ * Points of small order, two of them also in another encoding (RFC 7748, 6.1).
+ */
 static const uint8_t small_order[][REF_KEY] = {
 	{ 0 },
 	{ 1 },
@@ -63,7 +66,7 @@ static const uint8_t small_order[][REF_KEY] = {
 	  0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00 },
 };
 
-/* Keys that differ although the input has ended. */
+/* Make a key that is unique even after the end of the input. */
 static void take_key(struct run *r, uint8_t key[REF_KEY], uint8_t role)
 {
 	input_take(&r->in, key, REF_KEY);
@@ -73,7 +76,7 @@ static void take_key(struct run *r, uint8_t key[REF_KEY], uint8_t role)
 
 /* ------------------------------------------------------------ timestamps */
 
-/* TAI64N, 2^24 ns coarse, and always later than the last one. */
+/* A TAI64N timestamp in steps of 2^24 ns, always later than the last one. */
 static void next_stamp(uint8_t stamp[REF_STAMP], uint64_t realtime)
 {
 	uint64_t seconds = (UINT64_C(1) << 62) + 10 + realtime / NSEC_PER_SEC;
@@ -103,7 +106,7 @@ static void next_stamp(uint8_t stamp[REF_STAMP], uint64_t realtime)
 
 /* ---------------------------------------------------------------- verdicts */
 
-/* Both sides judge a message of the handshake; they must agree. */
+/* Both implementations read a handshake message and must agree. */
 static bool judge(struct run *r, struct side *side, struct ref_side *ref,
 		  const uint8_t *msg, size_t len,
 		  struct message_response *response)
@@ -122,7 +125,7 @@ static bool judge(struct run *r, struct side *side, struct ref_side *ref,
 	if (is_taken)
 		return true;
 	side_snapshot(side, &after);
-	/* Kept once it is computed, whatever the message was worth. */
+	/* The shared static secret is kept even if the message was bad. */
 	before.hs.has_static_static = after.hs.has_static_static;
 	before.hs.generation = after.hs.generation;
 	memcpy(before.secrets.static_static, after.secrets.static_static,
@@ -132,7 +135,7 @@ static bool judge(struct run *r, struct side *side, struct ref_side *ref,
 	return false;
 }
 
-/* A copy of @msg with some bytes changed, perhaps longer or shorter. */
+/* Make a copy of @msg with some bytes changed, perhaps longer or shorter. */
 static size_t change(struct run *r, uint8_t *out, const uint8_t *msg,
 		     size_t len, const uint8_t to[REF_KEY])
 {
@@ -151,7 +154,10 @@ static size_t change(struct run *r, uint8_t *out, const uint8_t *msg,
 
 /* ---------------------------------------------------------------- cookies */
 
-/* The reply to an initiation, both ways; then the macs with its cookie. */
+/*
+ * Make the reply to an initiation by both implementations, then the macs with
+ * its cookie.
+ */
 static void exchange_cookie(struct run *r, uint8_t msg[REF_INITIATION],
 			    uint8_t opts)
 {
@@ -212,7 +218,9 @@ static void check_keys(const struct ref_side *ref,
 	require(kp->local_index == ref->idx);
 }
 
-/* Messages that are well made, of one who has the initiator's keys. */
+/*
+ * Make wrong messages with valid macs, as an owner of the initiator's keys can.
+ */
 static bool trick_initiation(struct run *r, struct ref_side *evil,
 			     struct message_response *response)
 {
@@ -238,7 +246,9 @@ static bool trick_initiation(struct run *r, struct ref_side *evil,
 	return judge(r, &r->w.b, &r->b, msg, sizeof(msg), response);
 }
 
-/* Ours as the reference makes it; false if the round ends here. */
+/*
+ * Compare our initiation with the reference's. Return: false if the round ends.
+ */
 static bool carry_initiation(struct run *r, uint8_t opts,
 			     struct message_response *response)
 {
@@ -259,7 +269,7 @@ static bool carry_initiation(struct run *r, uint8_t opts,
 						  &ours) == 0);
 	next_stamp(r->sent, realtime);
 	ref_write_initiation(&r->a, e_priv, idx, r->sent, NULL, expected);
-	/* A cookie of an earlier round is still good. */
+	/* A cookie of an earlier round is still valid. */
 	memcpy(msg, expected, sizeof(expected));
 	if (r->has_secret)
 		ref_add_macs(msg, sizeof(expected), r->b.pub,
@@ -294,7 +304,8 @@ taken:
 	ref_write_response(&r->b, e_response, r->w.b.next_idx - 1, NULL, msg);
 	require(memcmp(response, msg, REF_RESPONSE) == 0);
 	if (is_evil) {
-		/* Well made all the same: it gets a session. */
+		/* The message is valid apart from the trick: it gets a
+		 * session. */
 		require(ref_read_response(&evil, msg, REF_RESPONSE));
 		check_keys(&r->b, r->w.b.kps.next);
 		require(memcmp(evil.sending, r->b.receiving, REF_KEY) == 0);
@@ -303,7 +314,7 @@ taken:
 	if (opts & OPT_REPLAY) {
 		struct message_response none;
 
-		/* Late enough for the limit of initiations. */
+		/* The next initiation must not hit the rate limit. */
 		r->now += NSEC_PER_SEC;
 		require(!judge(r, &r->w.b, &r->b, expected, sizeof(expected),
 			       &none));
@@ -311,7 +322,7 @@ taken:
 	return true;
 }
 
-/* The same for the response. */
+/* As carry_initiation(), for the response. */
 static bool carry_response(struct run *r, uint8_t opts, const uint8_t *ours)
 {
 	uint8_t msg[REF_RESPONSE + 1], e_priv[REF_KEY];
@@ -325,7 +336,7 @@ static bool carry_response(struct run *r, uint8_t opts, const uint8_t *ours)
 			return true;
 	}
 	if (opts & OPT_TRICK) {
-		/* A responder that has the keys, but not the good will. */
+		/* A responder that has the keys and is malicious. */
 		evil = r->b;
 		take_key(r, e_priv, 7);
 		ref_write_response(&evil, e_priv, evil.idx, &trick, msg);
@@ -374,7 +385,7 @@ static void seal_batch(struct run *r, struct batch *b, unsigned int n,
 			       REF_DATA + b->msgs[i].len + REF_TAG) == 0);
 }
 
-/* Messages from one side to the other, some of them changed on the way. */
+/* Send messages from one side to the other, some of them changed on the way. */
 static void carry_data(struct run *r, uint8_t opts,
 		       const struct noise_keypair *from,
 		       const struct ref_side *ref_from,
@@ -423,7 +434,7 @@ static void carry_data(struct run *r, uint8_t opts,
 
 /* --------------------------------------------------------------------- rounds */
 
-/* One handshake and a few messages. Return: false to end. */
+/* Run one handshake and a few messages. Return: false to end. */
 static bool go_round(struct run *r)
 {
 	uint8_t opts = input_byte(&r->in);
@@ -432,7 +443,8 @@ static bool go_round(struct run *r)
 
 	if (!carry_initiation(r, opts, &response))
 		return false;
-	/* After a trick, or with another sender's index, a refuses: alike. */
+	/* After a trick, or with another sender's index, both implementations
+	 * of a refuse. */
 	if (!carry_response(r, opts, (const uint8_t *)&response))
 		return false;
 	theirs = r->w.b.kps.next;

@@ -3,9 +3,9 @@
  * Command line and environment. Input: texts that end in a zero byte; first
  * the values of the variables, "\1" for one that is not set, then arguments.
  *
- * Promises: a name is one that the kernel takes, a descriptor is one, an error
- * is a whole sentence, and WIREGATHER_OPTIONS names no interface and no user,
- * and does not keep rights.
+ * Promises: an accepted name is valid for the kernel, an accepted descriptor is
+ * a number, an error is a whole sentence, and WIREGATHER_OPTIONS can set no
+ * interface and no user, and cannot keep rights.
  */
 #include "fuzz/fuzz.h"
 
@@ -68,7 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 			setenv(variables[n], at, 1);
 	}
 	check(&options, options_parse(&options, argc, argv));
-	/* The variable alone. */
+	/* Parse the variable alone. */
 	unsetenv("WIREGATHER_USER");
 	argv[1] = interface;
 	int rc = options_parse(&options, 2, argv);

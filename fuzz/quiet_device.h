@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A device whose owner does nothing that is asked of it, and that is each time
- * the same: what is random is counted.
+ * A device whose operations do nothing, in the same state for each input: its
+ * random numbers come from a counter.
  */
 #ifndef FUZZ_QUIET_DEVICE_H
 #define FUZZ_QUIET_DEVICE_H
@@ -11,7 +11,9 @@
 /* The device, made on the first call; without key, port and peers. */
 struct device *quiet_device_get(void);
 
-/* Once more as it was when it was made: that takes less long than another. */
+/*
+ * Set the device back to its first state, which is faster than making another.
+ */
 void quiet_device_clear(struct device *device);
 
 #endif /* FUZZ_QUIET_DEVICE_H */

@@ -225,15 +225,15 @@ void ref_side_init(struct ref_side *side, const uint8_t priv[REF_KEY],
 	memcpy(side->psk, psk, REF_KEY);
 }
 
-/* The hash after what is on the wire. */
+/* Mix data of the wire into the hash. */
 static void mix_hash(struct ref_side *s, const uint8_t *data, size_t len)
 {
 	hash(s->h, s->h, REF_KEY, data, len);
 }
 
 /*
- * Mix a shared secret; with @key, into that one as well. @forced: it is zero.
- * Return: false if it came out as zero.
+ * Mix a shared secret into the chaining key, and into @key if that is given.
+ * @forced: take the secret as zero. Return: false if the secret is zero.
  */
 static bool mix_dh(struct ref_side *s, uint8_t *key, const uint8_t *priv,
 		   const uint8_t *pub, bool forced)

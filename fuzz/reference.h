@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol of the WireGuard paper a second time, for comparison only:
- * plain, slow, on libsodium's primitives and a BLAKE2s of its own, written from
- * the paper and RFC 7693. Nothing of src/ is used here.
+ * A second implementation of the WireGuard paper, for comparison only. It is
+ * plain and slow, is written from the paper and RFC 7693, and uses libsodium's
+ * primitives and its own BLAKE2s, but no code of src/.
  *
- * A side refuses what the paper has it refuse, and then keeps its state.
+ * A side refuses the messages that the paper requires it to refuse, and keeps
+ * its state then.
  */
 #ifndef FUZZ_REFERENCE_H
 #define FUZZ_REFERENCE_H
@@ -50,7 +51,7 @@ struct ref_side {
 };
 
 /**
- * struct ref_trick - what a sender does wrong on purpose
+ * struct ref_trick - deliberate errors of a sender
  * @e_pub:	send this instead of the ephemeral public key, and take every
  *		secret shared with it for zero; NULL: do not
  * @pub:	claim this static public key; NULL: the own one
@@ -87,7 +88,7 @@ void ref_write_response(struct ref_side *side, const uint8_t e_priv[REF_KEY],
 bool ref_read_initiation(struct ref_side *side, const uint8_t *msg, size_t len);
 bool ref_read_response(struct ref_side *side, const uint8_t *msg, size_t len);
 
-/* The cookie of a source, and the reply to @msg that carries it. */
+/* Make the cookie of a source, and the reply to @msg that carries it. */
 void ref_make_cookie(uint8_t cookie[REF_TAG], const uint8_t secret[REF_KEY],
 		     const uint8_t *source, size_t source_len);
 void ref_write_reply(uint8_t reply[REF_COOKIE], const uint8_t own_pub[REF_KEY],

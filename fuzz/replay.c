@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a fuzz target over the files of a corpus, so that the suite replays
- * what fuzzing has found. No input is an error: a test that tests nothing.
+ * Runs a fuzz target over the files of a corpus, so that the test suite replays
+ * all inputs that fuzzing found. An empty corpus is an error, because such a
+ * test would test nothing.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -25,7 +26,8 @@ static int run_file(const char *dir, const char *name)
 		perror(path);
 		return -1;
 	}
-	/* On the heap, so that a sanitizer sees its end. */
+	/* The buffer is on the heap, so that a sanitizer sees reads past its
+	 * end. */
 	data = malloc(INPUT_MAX);
 	len = data ? fread(data, 1, INPUT_MAX, f) : 0;
 	fclose(f);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The replay window against a list of all counters it took. Input: operations
- * of three bytes, which say how far the next counter is from an earlier one.
+ * The replay window, compared with a list of all accepted counters. Input:
+ * operations of three bytes, which give the distance of the next counter from
+ * an earlier one.
  */
 #include "fuzz/fuzz.h"
 
@@ -26,7 +27,7 @@ static bool is_expected(uint64_t counter)
 	return counter > highest || highest - counter <= REPLAY_WINDOW_SIZE;
 }
 
-/* Near to where something changes. */
+/* Draw counters near the edges of the window. */
 static uint64_t take_counter(struct input *in)
 {
 	uint8_t how = input_byte(in);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets that may be our own messages, come back. Input: how the endpoint and
- * the message are to be; the packet.
+ * Packets that may be our own messages, routed back to us. Input: the kind of
+ * endpoint and message; the packet.
  *
- * Promises: what is taken for ours is UDP to the endpoint, around a message with
- * an index and a counter of ours; source and source port decide nothing; a later
- * fragment is ours only behind a first one with the same addresses and
+ * Promises: a packet counts as ours only if it is UDP to the endpoint around a
+ * message with our index and counter. Source and source port have no influence.
+ * A later fragment is ours only after a first one with the same addresses and
  * identification.
  */
 #include "fuzz/fuzz.h"
@@ -19,7 +19,7 @@ enum {
 	HEAD_LEN = 2,
 	V4_LEN = 20,
 	V6_LEN = 40,
-	/* What the first byte of the input asks for. */
+	/* Bits of the first byte of the input. */
 	ENDPOINT_OF_PACKET = 1,
 	DATA_OF_OURS = 2,
 	INITIATION_OF_OURS = 4,
@@ -47,11 +47,11 @@ static void make_peer(void)
 	atomic_store(&kp->send_counter, N_SENT);
 	noise_keypairs_add(&peer->keypairs, kp);
 	require(!index_new(&device->index, &peer->handshake, &own_index));
-	/* The log is for people. */
+	/* Log no line. */
 	peer->returned_ns = 1;
 }
 
-/* Offset of what is behind the IP headers; 0: no UDP. */
+/* The offset of the UDP header behind the IP headers; 0 if there is none. */
 static size_t udp_off(const uint8_t *p, size_t len)
 {
 	if (p[0] >> 4 == 4)
@@ -104,7 +104,7 @@ static struct ug_endpoint make_endpoint(uint8_t how, const uint8_t *p,
 	return ep;
 }
 
-/* Put something of ours where the message would be. */
+/* Write a message of ours to the packet's payload. */
 static void make_message(uint8_t how, uint8_t *p, size_t len)
 {
 	size_t off = udp_off(p, len);
@@ -142,7 +142,7 @@ static void check_first(const struct ug_endpoint *ep, const uint8_t *p,
 			get32(msg + 4) == own_index);
 }
 
-/* A packet that differs in source and source port alone. */
+/* Change only source and source port of the packet. */
 static void change_source(uint8_t *p, size_t len)
 {
 	size_t off = udp_off(p, len);
@@ -190,7 +190,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	make_peer();
 	len -= HEAD_LEN;
-	/* As the TUN's reader lets them through. */
+	/* Skip packets that the TUN's reader would drop. */
 	if (data[HEAD_LEN] >> 4 != 4 &&
 	    (data[HEAD_LEN] >> 4 != 6 || len < V6_LEN))
 		return 0;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets that wait for sessions, against plain queues. Input: operations of
- * four bytes: whose, what, how long.
+ * Packets that wait for sessions, compared with plain queues. Input: operations
+ * of four bytes: peer, operation, length.
  *
- * Promises: what comes out went in, in order, once; what went in came out, was
- * counted as dropped, or is still there; a block is free or somebody's; a
- * single packet that has to go is the oldest of the queue itself, if that is
- * full, or else of one that holds the most.
+ * Promises: packets come out in the order they went in, and once. Each packet
+ * that went in came out, was counted as dropped, or still waits. Each block is
+ * free or belongs to one queue. If a single packet must be dropped, it is the
+ * oldest of its own queue if that is full, or else of a queue with the most
+ * packets.
  */
 #include "fuzz/fuzz.h"
 
@@ -19,7 +20,7 @@ enum {
 	OPS_MAX = 1000,
 };
 
-/* The packets of a queue: number @first is the oldest, before @next the newest. */
+/* The packets of a queue have the numbers @first (the oldest) to @next - 1. */
 struct model {
 	struct staged_queue queue;
 	size_t lens[OPS_MAX];
@@ -45,7 +46,7 @@ static uint32_t blocks_held(const struct model *m)
 	return n;
 }
 
-/* A packet says whose it is and which, in its first and its last bytes. */
+/* Write peer and number of a packet into its first and its last bytes. */
 static void write_packet(size_t len, int whose, size_t number)
 {
 	memset(packet, (uint8_t)(number * 5 + len), len);
@@ -53,7 +54,7 @@ static void write_packet(size_t len, int whose, size_t number)
 	packet[len - 1] = packet[0];
 }
 
-/* The oldest packet of the queue that was to be robbed is gone. */
+/* Find the one queue whose oldest packet was dropped, and check the choice. */
 static void drop_one(struct model *self)
 {
 	uint32_t most = 0;
@@ -68,14 +69,14 @@ static void drop_one(struct model *self)
 	for (int q = 0; q < QUEUES; q++) {
 		struct model *m = &models[q];
 
-		/* Of several with the most, whoever it was. */
+		/* Any of several longest queues may lose its packet. */
 		if (m->queue.n_packets + 1 == m->next - m->first &&
 		    blocks_held(m) == most) {
 			m->first++;
 			return;
 		}
 	}
-	/* Somebody was robbed who did not hold the most. */
+	/* A queue that was not the longest lost a packet. */
 	require(false);
 }
 
@@ -95,7 +96,10 @@ static void check_queues(void)
 	require(staged_get_free(pool) == BLOCKS - n_used);
 }
 
-/* Several may go at once; then their number and their order must do. */
+/*
+ * If several packets are dropped at once, only their number and order are
+ * checked.
+ */
 static void drop_many(struct model *self, size_t n)
 {
 	for (int q = 0; q < QUEUES; q++) {
@@ -165,7 +169,7 @@ static void step(struct input *in)
 		push(whose, len % (3 * STAGED_BLOCK_LEN));
 		break;
 	case 4:
-		/* Many small ones. */
+		/* Push many small packets. */
 		for (size_t i = 0; i < len % 150; i++)
 			if (models[whose].next < OPS_MAX)
 				push(whose, 1 + i);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Received messages with any length, flags, name and control data, through
- * ug_receive() into arrays of any size. Every byte of a message that is
- * handed out is handed out once, in order.
+ * ug_receive() into arrays of any size. Promise: each byte of an accepted
+ * message is returned once, in order.
  */
 #include <errno.h>
 
@@ -16,7 +16,7 @@ enum {
 	VIEWS = 200
 };
 
-/* The input that is left. */
+/* The unread rest of the input. */
 static const uint8_t *input;
 static size_t input_len;
 
@@ -90,7 +90,7 @@ static struct ug_socket *make_socket(const struct ug_sys *sys)
 	return sock;
 }
 
-/* The views of one call stand one behind the other, message by message. */
+/* The views of one call follow each other, message by message. */
 static void check_views(const struct ug_view *views, size_t n)
 {
 	for (size_t i = 1; i < n; i++) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A frame as anybody with an AF_PACKET socket may write it: judged, then cut in
- * one go and again in many, which must give the same. Input: a byte that says
- * how many segments a slab takes, virtio-net header, packet.
+ * A frame as any program with an AF_PACKET socket may write it. It is checked,
+ * then cut once in one call and once in many calls, with the same result.
+ * Input: the number of segments that a slab takes (a byte), virtio-net header,
+ * packet.
  */
 #include "fuzz/fuzz.h"
 #include "tun/checksum.h"
@@ -36,7 +37,7 @@ static void check_segment(const struct segment_cursor *cur,
 
 /**
  * cut() - cut a frame
- * @base:	where the segments go, back to back
+ * @base: receives the segments, back to back
  * @frame:	its description
  * @pkt:	packet
  * @cap:	segments per slab
@@ -90,7 +91,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	memcpy(&hdr, data + 1, sizeof(hdr));
 	if (vnet_parse_frame(&hdr, data + 11, len - 11, &frame) != VNET_OK)
 		return 0;
-	/* A long header on one byte each: more than fits here. */
+	/* Long headers with one byte of payload each would not fit the
+	 * buffer. */
 	if (frame.gso_size &&
 	    (frame.len / frame.gso_size + 1) * (size_t)frame.hdr_len >
 		    SLAB_LEN / 2)

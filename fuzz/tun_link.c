@@ -7,7 +7,7 @@
 #include "tun/link.h"
 #include "tun/routes.h"
 
-/* The same bytes as answers to questions about routes and addresses. */
+/* Parse the same bytes as answers to requests for routes and addresses. */
 static void parse_answers(const void *buf, size_t len)
 {
 	static const uint8_t addr[16] = { 0xfe, 0x80 };
@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	link_state_init(&st, data[1], "wg0");
 	st.nsid = (int8_t)data[2];
-	/* Aligned as a receive buffer is, and exactly as long. */
+	/* A copy with the alignment of a receive buffer and the exact
+	 * length. */
 	copy = malloc(len - 3 ? len - 3 : 1);
 	require(copy != NULL);
 	memcpy(copy, data + 3, len - 3);

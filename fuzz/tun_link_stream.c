@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a netlink socket gives over time, with errors in between. Input:
- * datagrams, each with a byte of options; then either bytes as they are, or
- * what a message about the interface is to say, so that its lengths are right
- * and what they guard is reached.
+ * A series of datagrams from a netlink socket, with errors in between. Input:
+ * datagrams, each with a byte of options, then either raw bytes, or the fields
+ * of a message about the interface. Such a message is built with correct
+ * lengths, so that the code behind the length checks is reached.
  *
- * Promises: nobody but the kernel is listened to; once the interface is gone
- * nothing changes; after messages were lost that is said, once all is read.
+ * Promises: only messages of the kernel count. After the interface is gone
+ * nothing changes. A loss of messages is reported once all waiting ones are
+ * read.
  */
 #include "fuzz/fuzz.h"
 
@@ -22,7 +23,7 @@ enum {
 	CALLS_MAX = 64,
 	/* The longest message that is written here. */
 	MESSAGE_CAP = 1024,
-	/* Options. */
+	/* Options of a datagram. */
 	OPT_RAW = 1,
 	OPT_STRANGER = 2,
 	OPT_CUT = 4,
@@ -34,10 +35,10 @@ enum {
 
 static struct input input;
 static bool is_behind;
-/* Datagrams of the kernel's, in one call. */
+/* Number of datagrams from the kernel in one call. */
 static unsigned int n_true;
 
-/* An attribute of the kind that is looked at, right or nearly. */
+/* Write an attribute that the parser reads, valid or nearly so. */
 static void put_attribute(struct netlink_builder *b)
 {
 	static const char name[] = "wg0\0wg1\0renamed-again-1\0too-long-a-name";
@@ -175,7 +176,7 @@ static void receive(struct link *link)
 	require(events.cnt <= LINK_EVENTS_MAX);
 	require(memchr(link->state.name, 0, sizeof(link->state.name)));
 	require(!link->state.deleted || !link->state.up);
-	/* All was read: what was lost has been told, or still will be. */
+	/* All datagrams are read: losses were reported or are still pending. */
 	require(!is_behind || link->is_behind ||
 		has_event(&events, LINK_OVERFLOW));
 	is_behind = link->is_behind;
@@ -196,7 +197,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (fd < 0) {
 		sys = tun_sys_linux;
 		sys.recvmsg = sys_recvmsg;
-		/* Nothing is asked of it but its number. */
+		/* Only the socket's number is used. */
 		fd = netlink_open(NETLINK_ROUTE, 0, 0);
 		require(fd >= 0);
 	}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets as a peer may send them: merged, then cut again, every one comes out
- * as it was, and those of a flow in order. Input: per packet a byte of options,
- * two of length (big endian), and the packet. Options: 1 and 2 put the right
- * IPv4 and transport checksums in, 4 the right lengths, so that a fuzzer need
- * not guess them.
+ * Packets as a peer may send them are merged, then cut again. Promise: every
+ * packet comes out unchanged, and those of a flow in order. Input: per packet a
+ * byte of options, two of length (big endian), and the packet. Option 1 writes
+ * the right IPv4 checksum, 2 the right transport checksum, 4 the right lengths,
+ * so that a fuzzer need not guess them.
  */
 #include "fuzz/fuzz.h"
 #include "tun/checksum.h"
@@ -97,7 +97,7 @@ static void mend(struct packet *p, uint8_t options)
 		mend_checksum(p, proto);
 }
 
-/* Two spellings of the same are made one: IDs under DF, and 0xffff of TCP. */
+/* Make equivalent packets equal: IDs under DF, and a TCP checksum of 0xffff. */
 static void normalise(const struct packet *p, struct packet *out)
 {
 	memcpy(out->bytes, p->bytes, p->len);
@@ -134,7 +134,7 @@ static int same_flow(const struct packet *a, const struct packet *b)
 	return !memcmp(a->bytes + 8, b->bytes + 8, 36);
 }
 
-/* The first packet of its flow that has not come yet must be this one. */
+/* This packet must be the first of its flow that has not come out yet. */
 static void match(const uint8_t *pkt, size_t len)
 {
 	static struct packet out;
@@ -216,7 +216,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	while ((cnt = merge_peek(m, &iov)) != 0) {
 		size_t total = 0;
 
-		/* Now and then the kernel refuses. */
+		/* In some inputs the kernel refuses the merged packet. */
 		if (data[0] & 1 && merge_undo(m) != MERGE_NONE)
 			continue;
 		for (unsigned int i = 0; i < cnt; i++) {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client of the configuration socket: requests one behind the other, cut
- * anywhere, answers taken or left.
+ * A client of the configuration socket, which sends requests one after the
+ * other, in pieces of any size, and may or may not read the answers.
  *
- * Input: in pieces of which sizes the text is sent (two bytes), whether the
- * answers are read meanwhile (one), and the text.
+ * Input: the sizes of the pieces in which the text is sent (two bytes), whether
+ * the answers are read meanwhile (one byte), and the text.
  *
- * Promises: there is one answer for each request, and it is whole; however the
- * text was cut, the answers are the same; a client that ends is closed.
+ * Promises: each request gets one whole answer, whatever the pieces are. The
+ * connection of a client that ends is closed.
  */
 #include "fuzz/fuzz.h"
 
@@ -31,7 +31,7 @@ enum {
 
 const size_t fuzz_lines_begin = HEADER_LEN;
 
-/* What a client was answered. */
+/* The answers to a client. */
 struct answers {
 	char text[ANSWER_MAX];
 	size_t len;
@@ -44,7 +44,10 @@ static struct uapi_hub hub;
 static struct loop_watch bell;
 static unsigned int n_quiet;
 
-/* Always ready. Twice without anything between: nobody else is. */
+/*
+ * This watch is always ready. If it comes twice in a row, no other watch is
+ * ready.
+ */
 static void on_bell(struct loop_watch *watch, uint32_t events)
 {
 	(void)watch;
@@ -73,7 +76,7 @@ static void make_hub(void)
 	list_init(&hub.clients);
 }
 
-/* Take what was answered. Return: is there any? */
+/* Read the waiting answers. Return: true if there were any. */
 static bool drain(int fd, struct answers *out)
 {
 	size_t before = out->len;
@@ -88,7 +91,7 @@ static bool drain(int fd, struct answers *out)
 	return out->len > before;
 }
 
-/* Let the server do what it can; @out: and read what it says. */
+/* Let the server run until it waits. @out: if set, receives its answers. */
 static void settle(int fd, struct answers *out)
 {
 	do {
@@ -98,7 +101,7 @@ static void settle(int fd, struct answers *out)
 	} while (out && drain(fd, out));
 }
 
-/* All of the text, in pieces of @a and @b bytes, which take turns. */
+/* Send the whole text, in pieces of @a and @b bytes in turn. */
 static void talk(const char *text, size_t len, size_t a, size_t b, bool is_slow,
 		 struct answers *out)
 {
@@ -119,7 +122,8 @@ static void talk(const char *text, size_t len, size_t a, size_t b, bool is_slow,
 
 		require(n > 0 || errno == EAGAIN || errno == EPIPE);
 		at += n > 0 ? (size_t)n : 0;
-		/* One that does not listen must be listened to in the end. */
+		/* The last answers must be read even from a slow client's
+		 * socket. */
 		settle(fds[0], is_slow && n > 0 ? NULL : out);
 	}
 	shutdown(fds[0], SHUT_WR);
@@ -129,8 +133,8 @@ static void talk(const char *text, size_t len, size_t a, size_t b, bool is_slow,
 }
 
 /*
- * How many requests the text has that are answered, by the grammar alone. One
- * with an error is answered before its end has come.
+ * Return: the number of requests in the text that are answered, by the grammar
+ * alone. A request with an error is answered before its end.
  */
 static size_t count_requests(const char *text, size_t len)
 {
@@ -153,7 +157,7 @@ static size_t count_requests(const char *text, size_t len)
 	return n;
 }
 
-/* Each answer ends with errno and an empty line, which it has nowhere else. */
+/* Count answers: only the end of an answer has errno and an empty line. */
 static size_t count_answers(const struct answers *a)
 {
 	static const char last[] = "errno=";
@@ -189,7 +193,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	talk(text, len, TEXT_MAX, TEXT_MAX, false, &one);
 	require(count_answers(&one) == count_requests(text, len));
 	quiet_device_clear(hub.device);
-	/* Not a byte at a time all along a long text. */
+	/* Use larger pieces for long texts, to save time. */
 	talk(text, len, data[0] + 1U + len / 64, data[1] % 64 + 1U, data[2] & 1,
 	     &two);
 	require(one.len == two.len && !memcmp(one.text, two.text, one.len));

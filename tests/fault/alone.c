@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A caller that knows more than the kernel tells: which datagrams left in
- * trains, and an endpoint that is sent no trains until a given time.
+ * Callers that know more than the kernel: they are told which datagrams left in
+ * trains, and can have an endpoint sent no trains until a given time.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,7 +31,10 @@ static int nothing(const struct fake_message *m)
 	return EAGAIN;
 }
 
-/* Each datagram is told with how many it left, also between endpoints. */
+/*
+ * The length of its train is reported for each datagram, also with several
+ * endpoints.
+ */
 static void lengths(void **state)
 {
 	(void)state;
@@ -51,7 +54,9 @@ static void lengths(void **state)
 	expect_lens(19, MOST - 19, 0xff);
 }
 
-/* Trains that the kernel refused left alone, and what did not leave is 0. */
+/*
+ * Datagrams of refused trains are reported with length 1, unsent ones with 0.
+ */
 static void lengths_after_refusals(void **state)
 {
 	(void)state;
@@ -68,7 +73,10 @@ static void lengths_after_refusals(void **state)
 	expect_lens(0, 10, 0);
 }
 
-/* More than a window, more than there is room for, and no wish any more. */
+/*
+ * More datagrams than a window, more than the array holds, and reporting
+ * switched off.
+ */
 static void lengths_and_windows(void **state)
 {
 	(void)state;
@@ -87,7 +95,7 @@ static void lengths_and_windows(void **state)
 	expect_lens(0, MOST, 0xff);
 }
 
-/* Send to an endpoint. Return: with how many datagrams the first left. */
+/* Send to an endpoint. Return: the train length of the first datagram. */
 static unsigned int go(const struct ug_endpoint *to)
 {
 	n_dgrams = 0;
@@ -107,13 +115,14 @@ static void alone_for_a_while(void **state)
 
 		assert_int_equal(go(&ep), 20);
 		assert_int_equal(ug_send_alone(sock, &ep, 5000), 0);
-		/* No try either, and no other endpoint. */
+		/* No train is tried meanwhile, and other endpoints are not
+		 * affected. */
 		for (int k = 0; k < 49; k++) {
 			assert_int_equal(go(&ep), 1);
 			assert_int_equal(go(&ep_b), 20);
 			fake.now_ms += 100;
 		}
-		/* The port does not count. */
+		/* The call holds for all ports of the address. */
 		ep.addr.v4.sin_port = htons(2);
 		assert_int_equal(go(&ep), 1);
 		fake.now_ms += 101;
@@ -133,7 +142,8 @@ static void alone_ends_early(void **state)
 	assert_int_equal(go(&ep_b), 1);
 	ug_network_changed(sock);
 	assert_int_equal(go(&ep_b), 20);
-	/* A later call replaces an earlier one; nothing held is no error. */
+	/* A later call replaces an earlier one. Ending what did not hold is no
+	 * error. */
 	assert_int_equal(ug_send_alone(sock, &ep_a, 0), 0);
 	ug_send_alone(sock, &ep_a, 10000);
 	ug_send_alone(sock, &ep_a, 1000);
@@ -141,7 +151,7 @@ static void alone_ends_early(void **state)
 	assert_int_equal(go(&ep_a), 20);
 }
 
-/* What the kernel refuses is learned and unlearned beside it. */
+/* Refusals of the kernel are learned and forgotten independently of it. */
 static void alone_and_lessons(void **state)
 {
 	(void)state;
@@ -153,7 +163,8 @@ static void alone_and_lessons(void **state)
 	fake.rule = NULL;
 	fake.now_ms += 99999;
 	assert_int_equal(go(&ep_a), 1);
-	/* The end: then the lesson's own try passes. */
+	/* After the given time, the try that the refusal had scheduled
+	 * passes. */
 	fake.now_ms += 2;
 	assert_int_equal(go(&ep_a), 20);
 	assert_int_equal(go(&ep_a), 20);

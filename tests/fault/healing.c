@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ug_send() over a kernel that refuses trains for a while, or by chance: every
- * datagram that passes alone is sent, and trains are back soon after they pass
- * again.
+ * ug_send() over a kernel that refuses trains for a while, or by chance. Every
+ * datagram that passes alone is sent, and soon after trains can pass again they
+ * are used again.
  */
 #include <errno.h>
 #include <string.h>
@@ -36,7 +36,9 @@ static void make_traffic(const struct ug_endpoint *to, size_t len)
 	fake.rule = train_rule;
 }
 
-/* One round of traffic. Return: how many trains the kernel was asked for. */
+/*
+ * Send one round of traffic. Return: the number of trains given to the kernel.
+ */
 static unsigned int go(void)
 {
 	struct ug_send_stats was = stats(), now;
@@ -54,7 +56,7 @@ static unsigned int go(void)
 /*
  * Traffic every 100 ms, or every second if it goes on for long.
  *
- * Return: how many trains were tried.
+ * Return: the number of trains that were tried.
  */
 static unsigned int go_for(int64_t ms)
 {
@@ -67,8 +69,11 @@ static unsigned int go_for(int64_t ms)
 	return n;
 }
 
-/* What the kernel refuses itself: at once no trains, then a try now and then,
- * by one train, in both families; and all of them back when it passes. */
+/*
+ * If the kernel refuses trains to an address, they stop at once. Then single
+ * trains are tried, in both families, and all are back after the first that
+ * passes.
+ */
 static void tried_again(void **state)
 {
 	static const int errs[] = { EIO, EINVAL, EMSGSIZE };
@@ -84,7 +89,7 @@ static void tried_again(void **state)
 		/* Tries at 1, 3, 7, 15, 31 and 63 s. */
 		assert_int_equal(go_for(100000), 6);
 		assert_int_equal(n_notices, 1);
-		/* The longest pause. */
+		/* From here on the pause has its longest length. */
 		go_for(3600000);
 		assert_int_equal(go_for(1200000), 2);
 		refuses = 0;
@@ -96,7 +101,7 @@ static void tried_again(void **state)
 	}
 }
 
-/* One refusal that does not come again costs trains for a second. */
+/* A single refusal stops trains for one second. */
 static void transient(void **state)
 {
 	static const int errs[] = { EIO, EINVAL, EMSGSIZE };
@@ -112,7 +117,7 @@ static void transient(void **state)
 	}
 }
 
-/* An endpoint that was silent and has traffic again is tried at once. */
+/* After a time without traffic, a train to an endpoint is tried at once. */
 static void after_silence(void **state)
 {
 	(void)state;
@@ -171,7 +176,9 @@ static void one_of_many(void **state)
 	assert_int_equal(in_trains, 11);
 }
 
-/* A train that is tried, and waits behind a refused one, is tried still. */
+/*
+ * A train that is to be tried, and waits behind a refused one, is still tried.
+ */
 static void try_in_a_window_made_anew(void **state)
 {
 	(void)state;
@@ -189,7 +196,10 @@ static void try_in_a_window_made_anew(void **state)
 			 PATH_UNLIMITED);
 }
 
-/* The destination refuses all: the try teaches nothing, the limit stays. */
+/*
+ * If the destination refuses everything, a try shows nothing, and the limit
+ * stays.
+ */
 static int dead_errno;
 
 static int dead_rule(const struct fake_message *m)
@@ -211,7 +221,7 @@ static void try_to_a_dead_end(void **state)
 	fake.rule = train_rule;
 	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL),
 			 PATH_UNSEGMENTED);
-	/* The pause has begun anew, and has not doubled. */
+	/* The pause has started again and has not doubled. */
 	assert_int_equal(go_for(1000), 0);
 	assert_int_equal(go(), 1);
 }
@@ -257,7 +267,7 @@ static void refused_by_length(void **state)
 	}
 }
 
-/* A train that passes in between: the count begins anew. */
+/* A train that passes in between resets the count of refusals. */
 static void refused_now_and_then(void **state)
 {
 	(void)state;
@@ -271,7 +281,7 @@ static void refused_now_and_then(void **state)
 			 PATH_UNLIMITED);
 }
 
-/* A firewall rule that limits a rate: tokens, of which a message takes one. */
+/* A firewall rule that limits a rate: each message takes a token. */
 static unsigned int tokens;
 
 static int rate_rule(const struct fake_message *m)
@@ -284,8 +294,8 @@ static int rate_rule(const struct fake_message *m)
 }
 
 /*
- * The datagrams of a train that was refused by chance go on to take tokens,
- * the first one as well as others. Only some pass: nothing is learned.
+ * The datagrams of a train that was refused by chance take tokens, too, the
+ * first one like the others. If only some of them pass, nothing is learned.
  */
 static void refused_by_rate(void **state)
 {
@@ -297,7 +307,7 @@ static void refused_by_rate(void **state)
 		fake.rule = rate_rule;
 		tokens = 0;
 		fake.n = 0;
-		/* The first call is refused; then there are tokens. */
+		/* The first call is refused; later calls find tokens. */
 		fake.send_calls = 0;
 		fake.errs[0] = EPERM;
 		tokens = (unsigned int)(i / 2) % ROUND;
@@ -312,7 +322,7 @@ static void refused_by_rate(void **state)
 			 PATH_UNLIMITED);
 }
 
-/* What says nothing of the train takes none apart. */
+/* An error that says nothing about the train does not split it. */
 static void not_of_the_train(void **state)
 {
 	static const int errs[] = { EAGAIN,	 ENOBUFS,      ENOMEM,
@@ -334,7 +344,9 @@ static void not_of_the_train(void **state)
 	assert_false(ug_path_knows(sock->paths));
 }
 
-/* A socket that fills in the midst of a trial: nothing is known, nor lost. */
+/*
+ * The socket becomes full during a trial: nothing is learned, and nothing lost.
+ */
 static void full_in_a_trial(void **state)
 {
 	(void)state;
@@ -368,8 +380,8 @@ static int random_rule(const struct fake_message *m)
 }
 
 /*
- * Whatever was learned, in whatever order: every datagram is accounted for,
- * and in the end, when trains pass, all of them are back within 10 minutes.
+ * After any series of refusals, every datagram is accounted for, and once
+ * trains pass again all are back within 10 minutes.
  */
 static void heals_from_anything(void **state)
 {
@@ -399,11 +411,13 @@ static void heals_from_anything(void **state)
 		}
 		assert_false(ug_path_knows(sock->paths));
 	}
-	/* It was about something. */
+	/* The run must have caused refusals that were learned. */
 	assert_true(knew > 10);
 }
 
-/* On a kernel that corrupts trains of one size there are none of these. */
+/*
+ * On a kernel that corrupts trains of equal datagrams, no such trains are sent.
+ */
 static void uneven_trains(void **state)
 {
 	struct ug_socket *good = sock;
@@ -422,7 +436,7 @@ static void uneven_trains(void **state)
 	send_all(94);
 	assert_int_equal(stats().trains[21], 1);
 	assert_int_equal(stats().messages, 1 + 94 - 21);
-	/* A number is an explicit wish. */
+	/* An explicit number overrides that. */
 	assert_int_equal(ug_set_segments(sock, 64), 0);
 	send_all(94);
 	assert_int_equal(stats().trains[64], 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Switching merging over a kernel that queues at the worst of times, and
- * receivers that are inside meanwhile. Nobody waits for anybody.
+ * Switching merging on and off while the kernel queues datagrams at the worst
+ * moments and receivers run. No thread waits for another.
  */
 #include <errno.h>
 #include <netinet/udp.h>
@@ -17,10 +17,10 @@
 static struct ug_socket *sock;
 static struct ug_receiver *rcv;
 static struct ug_view views[4];
-static bool waiting;	 /* something is in the IPv4 socket */
-static size_t asked;	 /* how often it was looked for */
-static size_t comes_at;	 /* it is there from then on; 0: never */
-static short other_bits; /* what poll says besides */
+static bool waiting;	 /* the IPv4 socket has a datagram */
+static size_t asked;	 /* calls that looked for it */
+static size_t comes_at;	 /* the look that finds it; 0: never */
+static short other_bits; /* further bits of poll's answer */
 
 static short ready_rule(int fd)
 {
@@ -39,7 +39,7 @@ static int nothing_comes(int fd, struct mmsghdr *msgs, unsigned int n)
 	return -EAGAIN;
 }
 
-/* Nothing comes: a wait takes its time. */
+/* Nothing arrives, so a wait takes its whole time. */
 static int in_vain(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	(void)fds;
@@ -89,7 +89,8 @@ static void at_once(void **state)
 	assert_true(is_on(FAKE_FD4) && is_on(FAKE_FD6));
 	assert_int_equal(ug_set_merging(sock, false), 0);
 	assert_false(is_on(FAKE_FD4) || is_on(FAKE_FD6));
-	/* One wait for both, and none where it is off. */
+	/* One barrier serves both families, and none is needed if merging is
+	 * off. */
 	assert_int_equal(fake.membarriers, 2);
 	assert_int_equal(ug_set_merging(sock, false), 0);
 	assert_int_equal(receive(200), 0);
@@ -99,7 +100,7 @@ static void at_once(void **state)
 	assert_int_equal(fake.membarriers, 2);
 }
 
-/* While something waits it stays on; then a long wait in vain ends it. */
+/* Merging stays on while a datagram waits. A long wait without one ends it. */
 static void something_waits(void **state)
 {
 	(void)state;
@@ -113,7 +114,7 @@ static void something_waits(void **state)
 	assert_int_equal(receive(MERGING_QUIET_MS - 1), 0);
 	assert_true(is_on(FAKE_FD4));
 	assert_int_equal(fake.membarriers, 2);
-	/* Of that family. */
+	/* Receive from that family. */
 	assert_int_equal(ug_receive(rcv, sock, AF_INET6, views, 1, 100), 0);
 	assert_true(is_on(FAKE_FD4));
 	int64_t start = fake.now_ms;
@@ -124,7 +125,7 @@ static void something_waits(void **state)
 	assert_int_equal(fake.now_ms - start, MERGING_QUIET_MS);
 }
 
-/* A longer wait goes on after the attempt, for as long as it was told. */
+/* A longer wait goes on after the attempt, for its whole time. */
 static void long_wait(void **state)
 {
 	(void)state;
@@ -135,7 +136,7 @@ static void long_wait(void **state)
 	assert_int_equal(receive(3 * MERGING_QUIET_MS + 7), 0);
 	assert_true(is_on(FAKE_FD4));
 	assert_int_equal(fake.now_ms - start, 3 * MERGING_QUIET_MS + 7);
-	/* A change of mind ends the attempts. */
+	/* Switching merging on again ends the attempts. */
 	assert_int_equal(ug_set_merging(sock, true), 0);
 	waiting = false;
 	assert_int_equal(receive(200), 0);
@@ -144,7 +145,7 @@ static void long_wait(void **state)
 
 /*
  * Another CPU queues a merged datagram when the option is off already: after
- * the first look, or while it is waited for. It is on again before anybody
+ * the first look, or during the wait. The option is on again before a receiver
  * reads.
  */
 static void queued_late(void **state)
@@ -173,7 +174,7 @@ static void error_waits(void **state)
 	assert_false(is_on(FAKE_FD4));
 }
 
-/* Where it cannot be waited for others, it is not switched off. */
+/* Without membarrier(2) merging is not switched off. */
 static void no_membarrier(void **state)
 {
 	(void)state;
@@ -203,7 +204,8 @@ static int receive_meanwhile(void)
 {
 	size_t calls = fake.receive_calls, pauses = fake.pauses;
 
-	/* What may be merged is not read, and nobody waits. */
+	/* Datagrams that may be merged are not read, and the call does not
+	 * wait. */
 	assert_int_equal(receive(0), 0);
 	assert_int_equal(fake.receive_calls, calls);
 	fake.poll = NULL;
@@ -238,7 +240,7 @@ static int switch_meanwhile(int fd, struct mmsghdr *msgs, unsigned int n)
 	return -EAGAIN;
 }
 
-/* With a receiver inside, off is for later, on is at once. */
+/* With a running receiver, "off" takes effect later, "on" at once. */
 static void receiver_inside(void **state)
 {
 	(void)state;

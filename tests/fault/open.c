@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Opening, with each step failing in turn. Nothing stays open. */
+/*
+ * Opening a socket, with each step failing in turn. After a failure no
+ * descriptor stays open.
+ */
 #include <errno.h>
 #include <netinet/udp.h>
 #include <string.h>
@@ -26,7 +29,7 @@ static int open_with(const struct ug_options *opt, struct ug_socket **out)
 	return ug_socket_open_with(&fake_sys, out, opt, &report);
 }
 
-/* A family that is not open has its error, its step, and nothing else. */
+/* The report of a family that is not open has its error and its step only. */
 static void expect_failed(const struct ug_family_report *r)
 {
 	assert_true(r->err < 0);
@@ -104,7 +107,7 @@ static void missing_family(void **state)
 			ug_close(sock);
 		}
 	}
-	/* Asked for alone, it must be there. */
+	/* A family that is requested alone must be available. */
 	fake.lacks_family = AF_INET6;
 	opt.families = UG_IPV6_ONLY;
 	expect_closed(open_with(&opt, &sock), -EAFNOSUPPORT);
@@ -129,7 +132,7 @@ static void busy_port(void **state)
 	assert_string_equal(report.v6.step, "bind");
 	assert_int_equal(report.v4.err, -ECANCELED);
 
-	/* A free one is looked for when none is asked for. */
+	/* Without a requested port a free one is searched. */
 	opt.port = 0;
 	assert_int_equal(open_with(&opt, &sock), 0);
 	uint16_t next = (uint16_t)(report.port + 1);
@@ -147,7 +150,7 @@ static void busy_port(void **state)
 	expect_closed(open_with(&opt, &sock), -EADDRINUSE);
 	assert_int_equal(report.tries, 100);
 
-	/* The family that was not asked for did not fail. */
+	/* The family that was not requested has no error. */
 	opt.families = UG_IPV6_ONLY;
 	opt.port = 500;
 	fake.busy_from = 0;
@@ -161,8 +164,10 @@ static void busy_port(void **state)
 	assert_int_equal(report.v6.err, -ENOENT);
 }
 
-/* Make the n-th call fail, for all n: an error with its step, or a socket
- * that works without an optional thing. */
+/*
+ * For each n, the n-th call fails: the result is an error with its step, or a
+ * socket without an optional feature.
+ */
 static void each_step(void **state)
 {
 	struct ug_endpoint at4, at6;
@@ -218,7 +223,7 @@ static void features(void **state)
 	assert_int_equal(open_with(NULL, &sock), 0);
 	assert_false(report.v4.merges);
 	assert_false(report.v6.segments);
-	/* Where nobody could tell that it is on, it is off. */
+	/* If merged datagrams could not be recognised, merging is off. */
 	assert_int_equal(fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 0);
 	assert_int_equal(fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 0);
 	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);
@@ -255,7 +260,7 @@ static void bad_kernels(void **state)
 		assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 64);
 		assert_int_equal(reason, table[i].bad ? UG_REASON_BAD_KERNEL
 						      : UG_REASON_NONE);
-		/* An explicit wish is followed. */
+		/* An explicit number is used. */
 		assert_int_equal(ug_set_segments(sock, 64), 0);
 		assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 64);
 		assert_int_equal(reason, UG_REASON_ASKED);
@@ -297,7 +302,7 @@ static void options(void **state)
 	newer.later[15] = 1;
 	assert_int_equal(open_with(&newer.opt, &sock), -EINVAL);
 
-	/* An older caller knows less of the report. */
+	/* The report of an older caller is shorter. */
 	memset(&report, 0x55, sizeof(report));
 	report.size = offsetof(struct ug_report, v4);
 	assert_int_equal(open_with(NULL, &sock), 0);
@@ -364,7 +369,7 @@ static void adopted(void **state)
 		assert_int_equal(err, -EACCES);
 		assert_int_equal(fake.open_fds, 2);
 		expect_nothing_open();
-		/* Its owner would not know how to read it. */
+		/* The socket's owner would not expect merged datagrams. */
 		assert_int_not_equal(
 			fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 1);
 		assert_int_not_equal(

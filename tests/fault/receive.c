@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ug_receive() over a kernel that brings what a table says. */
+/* ug_receive() over a kernel that delivers the messages of a table. */
 #include <errno.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "tests/lib/fakesys.h"
 #include "udpgather/open.h"
 
-/* A message to come, or an errno instead. */
+/* A message to deliver, or an errno instead. */
 struct coming {
 	int err;
 	size_t len;
@@ -34,7 +34,7 @@ static void bring(const struct coming *c, struct mmsghdr *m, bool v4)
 	struct cmsghdr *head = h->msg_control;
 	int family = c->family ? c->family : v4 ? AF_INET : AF_INET6;
 
-	/* Every slot is whole, also the ones that were used before. */
+	/* Every slot must have its full size, also after use. */
 	assert_int_equal(h->msg_iovlen, 1);
 	assert_int_equal(h->msg_iov->iov_len, 65535);
 	assert_true(h->msg_controllen >= 128);
@@ -138,7 +138,7 @@ static void nothing(void **state)
 	ug_receiver_free(NULL);
 }
 
-/* Many slots where messages are short, few where they are long. */
+/* Short messages get many slots, long ones few. */
 static void depth(void **state)
 {
 	static const struct {
@@ -158,7 +158,7 @@ static void depth(void **state)
 		{ 4097, 200, 8 },
 		{ 100, 200, 8 },
 		{ 100, 200, 16 },
-		/* A few: the rest is not needed. */
+		/* For a few messages no further slots are needed. */
 		{ 100, 32, 32 },
 		{ 100, 40, 64 },
 		{ 100, 20, 64 },
@@ -171,7 +171,7 @@ static void depth(void **state)
 	ug_receiver_free(rcv);
 	assert_int_equal(ug_receiver_new(&rcv, 100), 0);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		/* Full calls with short messages count as one only together. */
+		/* Several full calls in a row are needed to get more slots. */
 		bool repeats =
 			rows[i].len <= 4096 && rows[i].n >= rows[i].asked;
 
@@ -184,7 +184,7 @@ static void depth(void **state)
 			assert_int_equal(asked, rows[i].asked);
 		}
 	}
-	/* A long one in between, and it begins anew. */
+	/* A long message in between resets that count. */
 	for (int call = 0; call < 30; call++) {
 		n_queue = next_in_queue = 0;
 		for (unsigned int k = 0; k < 20; k++)
@@ -239,7 +239,10 @@ static void depth_beside_a_stream(void **state)
 	assert_int_equal(receive(ARRAY_LEN(views)), 16);
 }
 
-/* A train of 128, an empty datagram, a short tail; all sizes of array. */
+/*
+ * A train of 128, an empty datagram and a short last one, into arrays of all
+ * sizes.
+ */
 static void continued(void **state)
 {
 	(void)state;
@@ -258,7 +261,8 @@ static void continued(void **state)
 			got += (size_t)r;
 			for (int i = 0; i < r; i++)
 				bytes += views[i].len;
-			/* Not before everything was handed out. */
+			/* The buffer cannot be released before all views were
+			 * returned. */
 			assert_int_equal(ug_receiver_release(rcv),
 					 !ug_receiver_pending(rcv));
 		}
@@ -297,7 +301,8 @@ static void view_contents(void **state)
 	assert_memory_equal(views[0].from->source.addr, "\x0a\0\0\x09", 4);
 	assert_int_equal(views[0].from->source.state,
 			 ug_path_generation(sock->paths));
-	/* Sources stay when paths are others, and go with the network. */
+	/* Sources are kept if paths change, and dropped if the network
+	 * changes. */
 	ug_paths_changed(sock);
 	assert_int_equal(views[0].from->source.state,
 			 ug_path_generation(sock->paths));
@@ -306,8 +311,10 @@ static void view_contents(void **state)
 		    ug_path_generation(sock->paths));
 }
 
-/* What is cut or makes no sense is counted and skipped; what stands around
- * it arrives. */
+/*
+ * Truncated and invalid messages are counted and skipped; the ones around them
+ * arrive.
+ */
 static void bad_messages(void **state)
 {
 	(void)state;
@@ -343,7 +350,7 @@ static void queued_errors(void **state)
 	assert_int_equal(stats().errors, ARRAY_LEN(errs));
 }
 
-/* But not for ever in one call. */
+/* One call skips only a limited number of errors. */
 static void endless_errors(void **state)
 {
 	(void)state;
@@ -371,7 +378,7 @@ static void fatal_errors(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(errs); i++) {
 		come((struct coming){ .err = errs[i] });
 		assert_int_equal(receive(10), -errs[i]);
-		/* Whichever family is asked first. */
+		/* Test each family as the first one. */
 		for (int turn = 0; turn < 2; turn++) {
 			come((struct coming){ .err = errs[i] });
 			assert_int_equal(
@@ -404,7 +411,7 @@ static int poll_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 30 ? 30 : timeout_ms;
 	if (fake.polls == 3)
 		come((struct coming){ .len = 5 });
-	/* The first time it is something that cannot be handed out. */
+	/* The first message is one that cannot be returned. */
 	if (fake.polls == 1)
 		come((struct coming){ .err = ECONNREFUSED });
 	return fake.now_ms < 1100 || timeout_ms < 0;
@@ -429,7 +436,7 @@ static void waiting(void **state)
 
 static short what_stays;
 
-/* Something that never goes away by itself; time stands still in it. */
+/* A poll result that never goes away; no time passes. */
 static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	(void)timeout_ms;
@@ -440,7 +447,7 @@ static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 	return 1;
 }
 
-/* Nobody spins on what poll says for ever. */
+/* A permanent poll result must not cause a busy loop. */
 static void no_spinning(void **state)
 {
 	static const short stuck[] = { POLLHUP, POLLIN | POLLRDHUP,
@@ -456,7 +463,7 @@ static void no_spinning(void **state)
 		assert_int_equal(fake.pauses, 20);
 		assert_int_equal(fake.polls, 40);
 	}
-	/* A socket that was shut down may still have something. */
+	/* A socket that was shut down may still have datagrams. */
 	come((struct coming){ .len = 5 });
 	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 10, 20), 1);
 
@@ -479,7 +486,7 @@ static void no_spinning(void **state)
 	assert_int_equal(stats().errors, 1 + 100);
 }
 
-/* A caller may know less of the counters, or more. */
+/* A caller's struct of counters may be shorter or longer than ours. */
 static void counters_of_other_versions(void **state)
 {
 	struct {
@@ -500,7 +507,8 @@ static void counters_of_other_versions(void **state)
 	ug_get_receive_stats(rcv, &s.stats, few);
 	assert_int_equal(s.stats.datagrams, 1);
 	assert_int_equal(s.stats.messages, 1);
-	/* Half a counter is none; what is behind is not touched. */
+	/* A counter that does not fit whole is not written, nor are bytes
+	 * behind it. */
 	assert_memory_equal(&s.stats.bytes, "\0\0\0\x55\x55\x55\x55\x55", 8);
 }
 

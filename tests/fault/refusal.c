@@ -32,8 +32,9 @@ static void make_sick(int err, size_t above)
 }
 
 /*
- * Trains of 45 and 2, the second train refused: only what the kernel has not
- * taken goes again, one datagram a message, with its own vectors only.
+ * Trains of 45 and 2 datagrams, the second refused. Only datagrams that the
+ * kernel has not taken are sent again, one a message, each with its own vectors
+ * only.
  */
 static void eio_in_mid_batch(void **state)
 {
@@ -58,7 +59,7 @@ static void eio_in_mid_batch(void **state)
 	struct ug_send_stats s = stats();
 
 	assert_true(s.split_eio >= 1 && s.split_eio <= 3);
-	/* From then on no train is tried with it: no refused call. */
+	/* From then on no train goes to it, so no call is refused. */
 	fake.send_calls = 0;
 	send_all(109);
 	assert_int_equal(fake.send_calls, 1);
@@ -66,7 +67,7 @@ static void eio_in_mid_batch(void **state)
 	assert_int_equal(n_notices, 1);
 	/* The others keep their trains. */
 	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
-	/* Until told that the paths changed. */
+	/* This holds until the caller says that the paths changed. */
 	ug_paths_changed(sock);
 	sick[0] = NULL;
 	send_all(109);
@@ -96,7 +97,7 @@ static void eio_is_of_one_address(void **state)
 	add(&ep_six, 10, 100);
 	send_all(20);
 	assert_int_equal(stats().trains[10], 2);
-	/* Tried again when told so. */
+	/* After such a call trains are tried again. */
 	memset(sick, 0, sizeof(sick));
 	assert_int_equal(ug_set_segments(sock, UG_SEGMENTS_AUTO), 0);
 	n_dgrams = 0;
@@ -124,7 +125,7 @@ static void eio_after_cap(void **state)
 			 PATH_UNSEGMENTED);
 }
 
-/* One endpoint that fails again and again is one endpoint. */
+/* An endpoint that fails repeatedly counts once. */
 static void eio_on_one_endpoint(void **state)
 {
 	(void)state;
@@ -151,7 +152,7 @@ static void emsgsize(void **state)
 	assert_int_equal(n_notices, 1);
 	assert_int_equal(notices[0].what, UG_NOTICE_ENDPOINT_CAPPED);
 	assert_int_equal(notices[0].value, 1452);
-	/* Known now: no refused call. */
+	/* The limit is known now, so no call is refused. */
 	fake.send_calls = 0;
 	send_all(80);
 	assert_int_equal(fake.send_calls, 1);
@@ -182,7 +183,7 @@ static int too_big_rule(const struct fake_message *m)
 		       : 0;
 }
 
-/* Where single datagrams do not pass either, nothing is learned. */
+/* If single datagrams do not pass either, nothing is learned. */
 static void emsgsize_alone(void **state)
 {
 	(void)state;
@@ -205,7 +206,7 @@ static int gone_rule(const struct fake_message *m)
 	return m->control.has_source ? gone_errno : 0;
 }
 
-/* Once more without the source, segmentation kept, and told. */
+/* The train is sent again without the source, and the caller is told. */
 static void source_gone(void **state)
 {
 	static const int errs[] = { EINVAL, EADDRNOTAVAIL, ENETUNREACH,
@@ -238,7 +239,7 @@ static void source_gone(void **state)
 	assert_int_equal(n_notices, 0);
 }
 
-/* EINVAL for a large segment, as older kernels have it for EMSGSIZE. */
+/* Older kernels report a large segment by EINVAL instead of EMSGSIZE. */
 static void einval_for_size(void **state)
 {
 	(void)state;
@@ -256,7 +257,7 @@ static void einval_for_size(void **state)
 	assert_int_equal(stats().refused_sources, 1);
 }
 
-/* EINVAL for small segments: no trains there, and some elsewhere. */
+/* EINVAL for small segments stops trains to this endpoint, not to others. */
 static void einval_for_trains(void **state)
 {
 	(void)state;
@@ -288,7 +289,10 @@ static int dead_rule(const struct fake_message *m)
 	return ug_endpoint_compare(dead, &m->to) ? 0 : dead_errno;
 }
 
-/* A destination that gets EINVAL for everything cannot switch it off. */
+/*
+ * A destination that gets EINVAL for everything does not switch trains off for
+ * others.
+ */
 static void einval_for_destination(void **state)
 {
 	(void)state;
@@ -332,7 +336,7 @@ static void dead_destination(void **state)
 	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
 }
 
-/* An error from before is delivered once: nobody is blamed for it. */
+/* A queued error is delivered once, and no datagram is blamed for it. */
 static void pending_error(void **state)
 {
 	static const int errs[] = { ECONNREFUSED, EHOSTUNREACH, ENETUNREACH,
@@ -351,7 +355,8 @@ static void pending_error(void **state)
 		assert_int_equal(fake.send_calls, 2);
 		assert_int_equal(stats().pending_errors, i + 1);
 	}
-	/* EMSGSIZE as well: no train is split, nothing is learned. */
+	/* The same holds for EMSGSIZE: no train is split, nothing is
+	 * learned. */
 	fake.send_calls = 0;
 	memset(fake.errs, 0, sizeof(fake.errs));
 	fake.errs[0] = EMSGSIZE;
@@ -364,7 +369,7 @@ static void pending_error(void **state)
 	send_all(1);
 }
 
-/* A destination gets two tries for errors that might be another's. */
+/* A datagram is tried twice if the error may belong to another one. */
 static void blamed_after_two(void **state)
 {
 	(void)state;
@@ -374,13 +379,14 @@ static void blamed_after_two(void **state)
 	add(&ep_a, 10, 100);
 	send_all(0);
 	assert_int_equal(fake.send_calls, 2);
-	/* EPERM is the message's own; but perhaps only the train's. */
+	/* EPERM belongs to the message, but perhaps only because it is a
+	 * train. */
 	dead_errno = EPERM;
 	send_all(0);
 	assert_int_equal(fake.send_calls, 3 + 10);
 }
 
-/* A descriptor that is none ends it, and is not asked for every message. */
+/* A bad descriptor ends the call, without a system call for every message. */
 static void broken_descriptor(void **state)
 {
 	(void)state;
@@ -402,7 +408,7 @@ static int one_gone_rule(const struct fake_message *m)
 		       : 0;
 }
 
-/* A refused source leaves another one to the same endpoint alone. */
+/* If one source is refused, other sources to the same endpoint are kept. */
 static void one_source_gone(void **state)
 {
 	struct ug_endpoint first = ep_a, second = ep_a;
@@ -454,7 +460,7 @@ static int fault_rule(const struct fake_message *m)
 	return 0;
 }
 
-/* A vector that points nowhere fails its datagram, and no neighbour. */
+/* A vector with a bad address fails its own datagram only. */
 static void fault(void **state)
 {
 	(void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* ug_send() and what any call can do: short counts, signals, full sockets. */
+/* ug_send() with short counts, signals and full sockets. */
 #include <errno.h>
 #include <string.h>
 
@@ -156,7 +156,7 @@ static void sendmmsg_missing(void **state)
 	assert_int_equal(fake.send_calls, 3);
 	send_all(101);
 	assert_int_equal(fake.send_calls, 6);
-	/* The call that was missing was one as well. */
+	/* The missing call is counted once. */
 	assert_int_equal(fake.mmsg_calls, 1);
 	assert_int_equal(stats().calls, 7);
 }
@@ -178,7 +178,9 @@ static int no_buffers_rule(const struct fake_message *m)
 	return full_rule(m) ? ENOBUFS : 0;
 }
 
-/* No sleep without a timeout; the rest is unsent, for that family only. */
+/*
+ * Without a timeout the call does not sleep. The rest of that family is unsent.
+ */
 static void full_socket(void **state)
 {
 	(void)state;
@@ -218,7 +220,7 @@ static void full_stays_full(void **state)
 	assert_int_equal(fake.send_calls, 2);
 }
 
-/* What is too large for the send buffer in fragments never fits. */
+/* A datagram whose fragments exceed the send buffer never fits. */
 static int too_large_rule(const struct fake_message *m)
 {
 	return m->bytes > 4000 ? ENOBUFS : full_rule(m);
@@ -234,10 +236,10 @@ static void never_fits(void **state)
 	add(&ep_b, 3, 100);
 	add(&ep_c, 50, 100);
 	add(&ep_a, 1, 100);
-	/* While something waits in the socket, so may this. */
+	/* While the socket has data, the datagram counts as waiting. */
 	send_all(1);
 	expect_status(1, 55, UG_UNSENT);
-	/* So it does where nobody can tell. */
+	/* The same if the amount of data is unknown. */
 	fake.outq = -1;
 	send_all(1);
 	fake.outq = 0;
@@ -245,7 +247,8 @@ static void never_fits(void **state)
 	expect_status(1, 1, -ENOBUFS);
 	/* A train that did not fit teaches nothing. */
 	assert_int_equal(n_notices, 0);
-	/* With time left, one wait for each that fails: datagram and train. */
+	/* With time left, there is one wait for each failure: datagram and
+	 * train. */
 	fake.n = 0;
 	assert_int_equal(
 		ug_send(sock, batch, NULL, dgrams, n_dgrams, status, 100), 55);
@@ -264,7 +267,7 @@ static int soon_rule(const struct fake_message *m)
 	return ENOMEM;
 }
 
-/* What was refused once passes the next time. */
+/* A datagram that was refused once passes the next time. */
 static void fits_soon(void **state)
 {
 	(void)state;
@@ -276,7 +279,9 @@ static void fits_soon(void **state)
 	assert_int_equal(fake.log[0].train, 10);
 }
 
-/* A call that takes nothing and names no error: as a full socket. */
+/*
+ * A call that takes nothing and reports no error is treated as a full socket.
+ */
 static void took_nothing(void **state)
 {
 	(void)state;
@@ -319,7 +324,7 @@ static void waiting(void **state)
 		account(10);
 		assert_int_equal(fake.polls, 3);
 	}
-	/* Not longer than it was told. */
+	/* The wait is not longer than the timeout. */
 	fake.rule = wait_rule;
 	fake.n = fake.polls = 0;
 	polls_needed = 1000;
@@ -330,7 +335,7 @@ static void waiting(void **state)
 	account(0);
 	assert_int_equal(fake.now_ms - start, 100);
 	expect_status(0, 10, UG_UNSENT);
-	/* Without end. */
+	/* Wait without a limit. */
 	fake.polls = 0;
 	assert_int_equal(ug_send(sock, batch, NULL, dgrams, 10, status, -1),
 			 10);
@@ -355,7 +360,7 @@ static int always_full_rule(const struct fake_message *m)
 	return EAGAIN;
 }
 
-/* Nobody spins on what poll says for ever, be it true or not. */
+/* A permanent poll result, right or wrong, must not cause a busy loop. */
 static void no_spinning(void **state)
 {
 	static const short stuck[] = { POLLERR, POLLHUP, POLLOUT };
@@ -373,7 +378,7 @@ static void no_spinning(void **state)
 		assert_int_equal(fake.pauses, 20);
 		assert_in_range(fake.polls, 40, 41);
 	}
-	/* What is on the error queue is dropped and counted. */
+	/* Messages of the error queue are dropped and counted. */
 	what_stays = POLLERR;
 	fake.error_queue = 100;
 	fake.polls = fake.pauses = 0;
@@ -407,7 +412,7 @@ static void modes(void **state)
 	assert_string_equal(ug_reason_text(UG_REASON_ASKED), "asked for");
 }
 
-/* Rules of all kinds at random: the account must still balance. */
+/* Random rules of all kinds: the final account must still hold. */
 static uint64_t chaos_state;
 
 static int chaos_rule(const struct fake_message *m)

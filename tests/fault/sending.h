@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of ug_send() share: datagrams, a socket over a kernel that
- * fails by rule, and the account that each test ends with: a datagram was
- * taken once if its status says so, and never otherwise.
+ * Shared by the tests of ug_send(): datagrams, a socket over a kernel that
+ * fails by rules, and the account at the end of each test: a datagram was taken
+ * once if its status says so, and never otherwise.
  */
 #ifndef TESTS_FAULT_SENDING_H
 #define TESTS_FAULT_SENDING_H
@@ -42,7 +42,7 @@ int sending_teardown(void **state);
 /* add() - append @n datagrams of @len bytes */
 void add(const struct ug_endpoint *to, size_t n, size_t len);
 
-/* account() - see above; and @sent datagrams were sent */
+/* account() - check the account, and that @sent datagrams were sent */
 void account(size_t sent);
 
 /* send_all() - send the datagrams, without a timeout, and account for them */

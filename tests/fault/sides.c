@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Side sockets: an endpoint behind a slow link, and what becomes of the others.
- * Time goes by in milliseconds; in each, some datagrams are sent to some
- * endpoints, and it is counted what the kernel took of them.
+ * Side sockets: endpoints behind slow links, and their effect on others. Time
+ * passes in steps of a millisecond. In each step datagrams are sent to some
+ * endpoints, and the ones that the kernel took are counted.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,7 +22,7 @@ enum {
 	FLOWS = 16,
 };
 
-/* An endpoint that is sent to, and how it went. */
+/* An endpoint with its traffic and its results. */
 struct flow {
 	const struct ug_endpoint *to;
 	size_t per_ms;
@@ -49,7 +49,7 @@ static void open_with(unsigned int sides, size_t buffer_len)
 	fake.outq_of = fake_link_outq;
 }
 
-/* Send to all flows for so long; count from @count_from_ms on. */
+/* Send to all flows for @ms, and count results from @count_from_ms on. */
 static void run(struct flow *flows, size_t n, int64_t ms, int64_t count_from_ms)
 {
 	for (int64_t t = 0; t < ms; t++, fake.now_ms++) {
@@ -73,7 +73,10 @@ static void run(struct flow *flows, size_t n, int64_t ms, int64_t count_from_ms)
 	}
 }
 
-/* The socket by which a datagram to an endpoint leaves now; 0: by none. */
+/*
+ * Return: the socket by which a datagram to an endpoint leaves now; 0 if by
+ * none.
+ */
 static int fd_of(const struct ug_endpoint *to)
 {
 	n_dgrams = fake.n = 0;
@@ -121,7 +124,8 @@ static void order(void **state)
 	assert_int_equal(ug_side_ready(sock, FAKE_FD4), -ENOENT);
 	assert_int_equal(ug_side_ready(sock, ug_side_fd(sock, AF_INET6, 1)),
 			 AF_INET6);
-	/* The same in small, without merging. */
+	/* Side sockets have the same options, smaller buffers, and no
+	 * merging. */
 	assert_int_equal(fake_option(ug_side_fd(sock, AF_INET, 0), SOL_SOCKET,
 				     SO_SNDBUF),
 			 2 << 20);
@@ -133,7 +137,7 @@ static void order(void **state)
 			 1);
 }
 
-/* Whatever call fails: the socket opens, with side sockets or without. */
+/* Whichever call fails, the socket opens, with or without side sockets. */
 static void opens_without(void **state)
 {
 	struct ug_options opt = {
@@ -186,7 +190,7 @@ static void bad_options(void **state)
 			 -EINVAL);
 }
 
-/* A port that somebody has is refused as always. */
+/* A port that is in use is refused as without side sockets. */
 static void busy_port(void **state)
 {
 	struct ug_socket *other;
@@ -209,7 +213,7 @@ static void busy_port(void **state)
 /* Main buffers: what the library asks for, and what a system grants at least. */
 static const size_t buffers[] = { 0, 212992 };
 
-/* From two seconds on, and nearly always before, B loses nothing. */
+/* After two seconds B loses nothing, and before that almost nothing. */
 static void one_slow(void **state)
 {
 	(void)state;
@@ -221,7 +225,8 @@ static void one_slow(void **state)
 		fake_link_add(&ep_a, SLOW);
 		run(flows, 2, 20000, 0);
 		expect_no_loss(&flows[1], "B");
-		/* A gets what its link takes: 2,068 bytes a datagram. */
+		/* A gets as much as its link takes, at 2,068 bytes a
+		 * datagram. */
 		assert_in_range(flows[0].sent, 20000 * SLOW / 2068,
 				20000 * SLOW / 2068 + 6000);
 		assert_int_equal(fd_of(&ep_b), FAKE_FD4);
@@ -249,7 +254,9 @@ static void one_slow_six(void **state)
 	assert_true(stats().side_full > 0);
 }
 
-/* C is handed most, and leaves fast: it moves first, and loses nothing. */
+/*
+ * C has the most traffic and a fast link: it is moved first, and loses nothing.
+ */
 static void wrong_one_first(void **state)
 {
 	(void)state;
@@ -270,7 +277,7 @@ static void wrong_one_first(void **state)
 	}
 }
 
-/* As many as there are side sockets. */
+/* As many slow endpoints as side sockets. */
 static void several_slow(void **state)
 {
 	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD },
@@ -289,7 +296,7 @@ static void several_slow(void **state)
 		assert_true(flows[i].sent >= 10000 * SLOW / 2068);
 }
 
-/* Twice as many: they share the side sockets. */
+/* Twice as many slow endpoints share the side sockets. */
 static void more_slow_than_sides(void **state)
 {
 	struct ug_endpoint slow[8];
@@ -307,7 +314,7 @@ static void more_slow_than_sides(void **state)
 	expect_no_loss(&flows[0], "B");
 }
 
-/* Nothing waited for a second: it goes by the main socket again. */
+/* If nothing waited for a second, an endpoint returns to the main socket. */
 static void comes_back(void **state)
 {
 	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD },
@@ -322,11 +329,11 @@ static void comes_back(void **state)
 	run(&flows[1], 1, 60000, 0);
 	expect_no_loss(&flows[1], "B");
 	assert_int_equal(fd_of(&ep_a), FAKE_FD4);
-	/* And again. */
+	/* The endpoint is moved a second time. */
 	run(flows, 2, 5000, 0);
 	expect_no_loss(&flows[1], "B");
 	assert_int_not_equal(fd_of(&ep_a), FAKE_FD4);
-	/* Who sends nothing makes no call, and comes back all the same. */
+	/* An endpoint without traffic costs no calls, and returns as well. */
 	fake.now_ms += 100000;
 	fd_of(&ep_b);
 	fake.now_ms += 1000;
@@ -334,7 +341,7 @@ static void comes_back(void **state)
 	assert_int_equal(fd_of(&ep_a), FAKE_FD4);
 }
 
-/* A train that is held back is whole, and nothing overtakes it. */
+/* A train that has to wait stays whole, and nothing overtakes it. */
 static void order_is_kept(void **state)
 {
 	struct flow flows[] = { { .to = &ep_a, .per_ms = FLOOD } };
@@ -353,7 +360,7 @@ static void order_is_kept(void **state)
 
 	account(sent);
 	assert_in_range(sent, 40, 60);
-	/* Once one of A is unsent, all that follow are. */
+	/* After an unsent datagram of A, all later ones of A are unsent. */
 	bool full = false;
 
 	for (size_t i = 0; i < n_dgrams; i++) {
@@ -376,7 +383,7 @@ static void urgent(void **state)
 	open_with(SIDES, 0);
 	fake_link_add(&ep_a, SLOW);
 	run(flows, 1, 5000, 5000);
-	/* Its side socket is full. */
+	/* A's side socket is full. */
 	run(flows, 1, 1, 0);
 	assert_int_equal(flows[0].unsent, FLOOD);
 	ug_batch_set_urgent(batch, true);
@@ -385,12 +392,12 @@ static void urgent(void **state)
 	ug_batch_set_urgent(batch, false);
 	assert_int_equal(fd_of(&ep_a), 0);
 
-	/* Nobody was moved yet, and the main socket is full. */
+	/* No endpoint was moved yet, and the main socket is full. */
 	open_with(SIDES, 0);
 	fake_set_option(FAKE_FD4, SOL_SOCKET, SO_SNDBUF, 0);
 	ug_batch_set_urgent(batch, true);
 	assert_true(is_side(fd_of(&ep_b)));
-	/* All of them are. */
+	/* All side sockets are full. */
 	for (unsigned int i = 0; i < SIDES; i++)
 		fake_set_option(ug_side_fd(sock, AF_INET, i), SOL_SOCKET,
 				SO_SNDBUF, 0);
@@ -398,7 +405,10 @@ static void urgent(void **state)
 	assert_int_equal(status[0], UG_UNSENT);
 }
 
-/* As long as nothing is crowded, a look is as rare as an eighth of the buffer. */
+/*
+ * While the socket is not crowded, its queue is read once per eighth of the
+ * buffer.
+ */
 static size_t looks;
 
 static int counting_outq(int fd)
@@ -421,7 +431,10 @@ static void quiet_costs_nothing(void **state)
 	assert_in_range(looks, 1, 110);
 }
 
-/* SIOCOUTQ fails: everything goes by the main socket, which blocks nobody. */
+/*
+ * If SIOCOUTQ fails, everything leaves by the main socket, which does not
+ * block.
+ */
 static void no_outq(void **state)
 {
 	struct flow flows[] = { { .to = &ep_b, .per_ms = 1 } };
@@ -459,8 +472,10 @@ static void expect_alone_aside(void)
 	}
 }
 
-/* What is refused on a side socket is judged as on the main one; and an
- * endpoint with another port is another one, which is not slow. */
+/*
+ * Refusals on a side socket are judged as on the main one. The same address
+ * with another port is another endpoint, which is not slow.
+ */
 static void refused_aside(void **state)
 {
 	struct flow flow = { .to = &ep_a, .per_ms = FLOOD };
@@ -470,7 +485,7 @@ static void refused_aside(void **state)
 	open_with(SIDES, 212992);
 	fake_link_add(&ep_a, SLOW);
 	run(&flow, 1, 5000, 0);
-	/* Some of its side socket's buffer is free again. */
+	/* A part of the side socket's buffer is free again. */
 	fake.now_ms += 200;
 	n_too_long = 0;
 	fake.rule = small_route;
@@ -494,7 +509,7 @@ static void marks(void **state)
 	for (size_t i = 0; i < fake.n_bound; i++)
 		assert_int_equal(
 			fake_option(fake.bound[i], SOL_SOCKET, SO_MARK), 7);
-	/* The eighth setsockopt of ten fails: all are as before. */
+	/* The eighth of ten setsockopt calls fails: all marks are as before. */
 	fake.socket_calls = 0;
 	fake.fail_socket_call = 9;
 	fake.fail_socket_err = EPERM;
@@ -542,7 +557,7 @@ static int poll_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 	return ready;
 }
 
-/* What the kernel delivers to a side socket is received all the same. */
+/* Datagrams that the kernel delivers to a side socket are received, too. */
 static void side_input(void **state)
 {
 	struct ug_receiver *rcv;
@@ -555,7 +570,7 @@ static void side_input(void **state)
 	assert_int_equal(ug_receiver_new(&rcv, 4), 0);
 	input_fd = ug_side_fd(sock, AF_INET, 2);
 	n_waiting = 2;
-	/* Nobody has said so: it costs nothing to have side sockets. */
+	/* Without an event, side sockets cost no receive calls. */
 	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 0);
 	assert_int_equal(n_asked[1], 0);
 	assert_int_equal(ug_side_ready(sock, input_fd), AF_INET);
@@ -564,12 +579,12 @@ static void side_input(void **state)
 	assert_int_equal(views[0].len, 5);
 	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 0);
 	assert_int_equal(n_asked[1], 3);
-	/* And it is not in the way of the main socket. */
+	/* Input on a side socket does not delay the main socket. */
 	input_fd = FAKE_FD4;
 	n_waiting = 1;
 	ug_side_ready(sock, ug_side_fd(sock, AF_INET, 0));
 	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 1);
-	/* Who waits is woken by it. */
+	/* A waiting receiver is woken by it. */
 	input_fd = ug_side_fd(sock, AF_INET, 3);
 	n_waiting = 1;
 	assert_int_equal(ug_receive(rcv, sock, AF_UNSPEC, views, 4, 100), 1);

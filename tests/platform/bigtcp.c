@@ -25,16 +25,16 @@ static void test_tun_refuses_big_tcp(void **state)
 
 	(void)state;
 	assert_true(fd >= 0);
-	/* The option is there, and takes what is allowed. */
+	/* The option exists, and accepts sizes up to the limit. */
 	assert_int_equal(set_size("big", SIZE_LEGACY / 2), 0);
 	assert_int_equal(set_size("big", SIZE_LEGACY), 0);
-	/* The complaints of ip(8) that follow are what is wanted. */
+	/* The error messages of ip(8) that follow are expected. */
 	assert_int_not_equal(set_size("big", SIZE_LEGACY + 1), 0);
 	assert_int_not_equal(set_size("big", 3 * SIZE_LEGACY), 0);
 	close(fd);
 }
 
-/* That it is TUN that refuses: a veth device takes it. */
+/* A veth device accepts the size, so it is TUN that refuses it. */
 static void test_veth_takes_big_tcp(void **state)
 {
 	int err;

@@ -268,7 +268,7 @@ void seen(bool expected, const char *fmt, ...)
 {
 	va_list ap;
 
-	/* A line of TAP that begins so is a comment. */
+	/* A line of TAP that begins with "#" is a comment. */
 	printf("# %s", expected ? "" : "DIFFERS: ");
 	va_start(ap, fmt);
 	vprintf(fmt, ap);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending and receiving by plain system calls, for programs that look at what
- * the kernel does. Failures of the set-up end the test through cmocka; what a
- * test wants to look at is returned.
+ * Sending and receiving by plain system calls, for programs that test the
+ * kernel's behaviour. Failures of the set-up end the test through cmocka;
+ * results that a test examines are returned.
  */
 #ifndef TESTS_PLATFORM_DATAGRAM_H
 #define TESTS_PLATFORM_DATAGRAM_H
@@ -22,15 +22,16 @@
 #endif
 
 enum {
-	/* More than any message holds. */
+	/* Larger than any message. */
 	MESSAGE_CAP = 1 << 16,
 	/* The headers in front of a datagram's payload. */
 	HEADERS_IPV4 = 20 + 8,
 	HEADERS_IPV6 = 40 + 8,
-	/* What 65,535 bytes leave of a packet (IPv4) or payload (IPv6). */
+	/* Largest UDP payload in a packet (IPv4) or payload (IPv6) of 65,535
+	 * bytes. */
 	DATAGRAM_MAX_IPV4 = 65507,
 	DATAGRAM_MAX_IPV6 = 65527,
-	/* The segments that every kernel takes. */
+	/* Number of segments that every kernel accepts. */
 	SEGMENTS_SAFE = 64,
 };
 
@@ -41,7 +42,7 @@ union address {
 };
 
 /**
- * struct outgoing - a message to send, and the control data that goes along
+ * struct outgoing - a message to send, with its control data
  * @to:		where to, or NULL on a connected socket
  * @iov:	its bytes
  * @n_iov:	vectors at @iov
@@ -60,7 +61,7 @@ struct outgoing {
 };
 
 /**
- * struct arrival - what one recvmsg(2) brought
+ * struct arrival - the result of one recvmsg(2)
  * @len:	bytes of payload
  * @segment:	the value of UDP_GRO's control message, 0 if there was none
  * @segment_len: that message's cmsg_len
@@ -115,7 +116,7 @@ ssize_t udp_send_bytes(int fd, const union address *to, const void *buf,
 		       size_t len, size_t segment);
 
 /**
- * udp_receive() - wait for one message; none for five seconds is a failure
+ * udp_receive() - wait for one message; five seconds without one are a failure
  * @fd:		the socket
  * @buf:	MESSAGE_CAP bytes to receive into
  * @in:		what came
@@ -143,23 +144,23 @@ void udp_expect(int fd, const uint8_t *bytes, size_t len);
 void udp_expect_cut(int fd, const uint8_t *bytes, size_t len, size_t segment);
 
 /**
- * udp_expect_end() - nothing but a mark, sent now, must come
+ * udp_expect_end() - check that no message but a mark, sent now, arrives
  * @to_fd:	a socket that was sent to, on @to
  * @from_fd:	the socket that sent
  * @to:		its destination
  *
- * The mark comes behind all that was sent before it, so no time is waited
- * for something that shall not come.
+ * The mark arrives after all messages that were sent before it, so the test
+ * needs no waiting time to show that a message does not arrive.
  */
 void udp_expect_end(int to_fd, int from_fd, const union address *to);
 
 /**
- * device_takes_trains() - whether a device is given trains of UDP in one piece
+ * device_takes_trains() - does the kernel pass UDP trains to a device whole?
  * @device:	a device of the current namespace, in software (lo, veth)
  *
- * Before Linux 5.11 such devices were not, and the kernel cut each train
- * before them. Asks ethtool(8); a line says if it is so. Without ethtool the
- * answer is true.
+ * Before Linux 5.11 the kernel cut each train in front of such devices. The
+ * answer comes from ethtool(8), and a line is printed if it is "no". Without
+ * ethtool the answer is true.
  */
 bool device_takes_trains(const char *device);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a socket with UDP_GRO receives: the control message is an int, and a
- * train may have more than 64 datagrams.
+ * Receiving with UDP_GRO: the control message is an int, and a train may have
+ * more than 64 datagrams.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 #include "tests/platform/datagram.h"
 
 enum {
-	/* Far above what any kernel sends in one message (128 in 2025). */
+	/* Far more than any kernel sends in one message (128 in 2025). */
 	SEGMENTS_TRIED = 1000,
 	/* The longest train that the library's authors have seen. */
 	SEGMENTS_SEEN = 128,
@@ -33,7 +33,10 @@ static int read_back(int fd)
 	return value;
 }
 
-/* Linux 5.12 and later: earlier ones have the option, and do not tell. */
+/*
+ * From Linux 5.12 on the option can be read; earlier kernels have it, but
+ * refuse to tell its value.
+ */
 static void test_option_can_be_read_back(void **state)
 {
 	const int on = 1, off = 0;
@@ -96,7 +99,7 @@ static void test_control_message_is_an_int(void **state)
 	}
 }
 
-/* A single datagram has none, or one that does not cut it. */
+/* A single datagram has no UDP_GRO message, or one that does not cut it. */
 static void test_single_datagram_is_not_cut(void **state)
 {
 	static const size_t lens[] = { 0, 1, 700, 9000 };

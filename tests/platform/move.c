@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the namespace that a TUN device was made in is told when the device
- * moves to another one: RTM_DELLINK, as for a deletion, but with the
- * namespace or the index that it has now. And the descriptor lives on.
+ * Moving a TUN device to another namespace. Its first namespace gets
+ * RTM_DELLINK, as for a deletion, but with the device's new namespace or index.
+ * The device's descriptor goes on working.
  */
 #include <errno.h>
 #include <linux/netlink.h>
@@ -29,7 +29,7 @@ enum {
 };
 
 /**
- * struct link_event - what a message about a link says
+ * struct link_event - the content of a message about a link
  * @type:	RTM_NEWLINK or RTM_DELLINK
  * @index:	of the device, where it was or is
  * @is_up:	IFF_UP is set
@@ -174,7 +174,7 @@ static unsigned int other_index(const char *name)
 	return index;
 }
 
-/* What a read from the device's descriptor gives, where nothing waits. */
+/* The errno of a read from the device's descriptor while no packet waits. */
 static int read_error(int fd)
 {
 	uint8_t buf[64];
@@ -183,7 +183,7 @@ static int read_error(int fd)
 	return errno;
 }
 
-/* Moves a device and compares what is heard of it with what is. */
+/* Moves a device and compares the messages about it with the facts. */
 static void look_at_move(const char *name, unsigned int *before,
 			 unsigned int *after)
 {
@@ -203,7 +203,7 @@ static void look_at_move(const char *name, unsigned int *before,
 	     "a move is told with%s IFLA_NEW_NETNSID, with%s IFLA_NEW_IFINDEX",
 	     ev.new_nsid == NONE ? "out" : "",
 	     ev.new_index == NONE ? "out" : "");
-	/* The descriptor knows the device still: there is nothing to read. */
+	/* The descriptor still has the device: the read finds no packet. */
 	assert_int_equal(read_error(fd), EAGAIN);
 	close(fd);
 	close(nl);
@@ -240,7 +240,9 @@ static void test_move_to_where_the_index_is_taken(void **state)
 	seen(true, "the index was %u and is %u", before, after);
 }
 
-/* A deletion comes without the two attributes, and ends the descriptor. */
+/*
+ * The message of a deletion has neither attribute, and the descriptor is dead.
+ */
 static void test_deletion_is_told_apart(void **state)
 {
 	struct link_event ev;
@@ -265,7 +267,10 @@ static void test_deletion_is_told_apart(void **state)
 	close(nl);
 }
 
-/* A socket left behind hears of the device where it is now, if it asks. */
+/*
+ * A socket in the first namespace gets messages about the moved device, if it
+ * asks for other namespaces' messages.
+ */
 static void test_moved_device_is_heard_of(void **state)
 {
 	struct link_event ev;

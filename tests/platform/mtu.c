@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A segment that does not fit the route's MTU is refused, while a single
- * datagram of the same size passes in fragments. Both where the device has
- * the small MTU and where a route has it.
+ * datagram of the same size passes in fragments. This holds if the device has
+ * the small MTU, and if a route has it.
  */
 #include <errno.h>
 #include <string.h>
@@ -18,7 +18,7 @@ enum {
 	ROUTE_MTU = 1280,
 };
 
-/* A host of the far namespace, and what the way there lets pass. */
+/* A host of the far namespace, and the MTU of the route to it. */
 struct way {
 	const char *host;
 	size_t segment;
@@ -81,9 +81,10 @@ static void test_larger_segment_is_refused(void **state)
 		assert_true(n < 0);
 		seen(n == -EMSGSIZE, "%s: segments of %zu bytes give %s",
 		     ways[i].host, segment, strerror((int)-n));
-		/* Older kernels say EINVAL; the library takes both so. */
+		/* Older kernels return EINVAL; the library handles both errors
+		 * alike. */
 		assert_true(n == -EMSGSIZE || n == -EINVAL);
-		/* And none of the train has left. */
+		/* No datagram of the train has left. */
 		udp_expect_end(to_fd, from_fd, &to);
 		close(from_fd);
 		close(to_fd);

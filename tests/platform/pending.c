@@ -15,7 +15,7 @@
 static const char *const loopback[] = { "127.0.0.1", "::1" };
 static const uint8_t payload[] = "datagram";
 
-/* Waits until the socket has an error to tell. */
+/* Waits until the socket has a pending error. */
 static void wait_for_error(int fd)
 {
 	struct pollfd pfd = { .fd = fd };
@@ -24,7 +24,7 @@ static void wait_for_error(int fd)
 	assert_true(pfd.revents & POLLERR);
 }
 
-/* Makes an address on which nobody listens: its port was free just now. */
+/* Makes an address without a listener: its port was free just now. */
 static union address nobody(const char *text)
 {
 	union address a;
@@ -63,7 +63,7 @@ static void test_next_send_fails_and_the_one_after_passes(void **state)
 	}
 }
 
-/* The one that is told the error may have nothing to do with it. */
+/* The send that gets the error may have another destination. */
 static void test_another_destination_is_blamed(void **state)
 {
 	union address closed, to;

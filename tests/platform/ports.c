@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Several sockets on one port, bound one after the other by SO_REUSEPORT that
- * is switched off in the end: who receives, and who else can bind the port.
+ * Several sockets on one port, bound one after the other with SO_REUSEPORT,
+ * which is switched off at the end. Only one of them receives, and no other
+ * process can bind the port.
  */
 #include <errno.h>
 #include <poll.h>
@@ -51,7 +52,7 @@ static int open_socket(int family)
 	return fd;
 }
 
-/* Bind as the library does; the port. */
+/* Bind the sockets as the library does. Return: the port. */
 static uint16_t bind_all(int family, int fds[SOCKETS])
 {
 	union address a;
@@ -85,7 +86,10 @@ static unsigned int drain(int fd)
 	return n;
 }
 
-/* All comes to one: the last that was bound in IPv4, the first in IPv6. */
+/*
+ * One socket receives everything: the last bound one in IPv4, the first in
+ * IPv6.
+ */
 static void receiver_of(int family, int receiver)
 {
 	int fds[SOCKETS];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What memory of memfd_secret(2) can and cannot do: it is not given to a
- * child if asked so (MADV_DONTFORK), but MADV_WIPEONFORK is refused, for it
- * is a shared mapping, and it never grows.
+ * Properties of memory from memfd_secret(2): MADV_DONTFORK keeps it from a
+ * child. MADV_WIPEONFORK is refused, because the mapping is shared. The memory
+ * never grows.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -59,7 +59,8 @@ static int child_has(const void *p)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		/* The kernel looks for us, and does not kill if it fails. */
+		/* write(2) tests the address without a signal if it is not
+		 * mapped. */
 		if (write(fds[1], p, 1) == 1)
 			_exit(1);
 		_exit(errno == EFAULT ? 0 : 2);
@@ -110,7 +111,7 @@ static void test_growing_is_refused(void **state)
 	region_close(&r);
 }
 
-/* A mapping may become longer; there is no memory behind its end. */
+/* A mapping may become longer, but gets no memory behind its old end. */
 static void test_longer_mapping_has_no_more_memory(void **state)
 {
 	struct region r;
@@ -140,7 +141,8 @@ int main(void)
 	};
 	int fd = secret_open();
 
-	/* ENOSYS also where the kernel has it and secretmem.enable is 0. */
+	/* The error is ENOSYS also if the kernel has the call and
+	 * secretmem.enable is 0. */
 	if (fd < 0)
 		skip_program("this kernel has no memfd_secret");
 	close(fd);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How the kernel cuts a message that carries UDP_SEGMENT: into how many
- * datagrams at most, of which sizes, and what becomes of an empty one.
+ * The way the kernel cuts a message with UDP_SEGMENT: the largest number of
+ * datagrams, their sizes, and the case of an empty one.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -14,7 +14,7 @@
 #include "tests/platform/datagram.h"
 
 enum {
-	/* Far above what any kernel takes (128 in 2025). */
+	/* Far more than any kernel accepts (128 in 2025). */
 	SEGMENTS_TRIED = 1000,
 };
 
@@ -169,7 +169,7 @@ static void test_empty_datagram_in_train_is_lost(void **state)
 	}
 }
 
-/* A train of nothing: the call succeeds; does a datagram arrive? */
+/* A train of no bytes: the call succeeds; does a datagram arrive? */
 static void test_empty_datagram_with_segment_size(void **state)
 {
 	static uint8_t buf[MESSAGE_CAP];

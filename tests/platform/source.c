@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What IP_PKTINFO and IPV6_PKTINFO do to what is sent: the address is used as
- * source, an address that is gone is an error, and an interface index forces
- * the way out (in IPv6, where no address goes with it). So the library sends
- * the address alone, and the index with it only for link-local IPv6, where
- * the kernel wants it.
+ * Effects of IP_PKTINFO and IPV6_PKTINFO on sent datagrams: the address is used
+ * as source, an address that was removed is an error, and an interface index
+ * forces the outgoing device (in IPv6 only if there is no address beside it).
+ * The library therefore sends the address alone. It adds the index only for
+ * link-local IPv6 addresses, for which the kernel requires it.
  *
  * Two devices lead to the far namespace; its hosts 10.9.0.1 and fd00:9::1 are
  * behind both, and the routes prefer the first.
@@ -138,7 +138,7 @@ static void test_source_is_used(void **state)
 	}
 }
 
-/* The error of a source that is gone, and the way out of it: none. */
+/* A removed source is an error; without a source the datagram is sent. */
 static void test_source_that_is_gone(void **state)
 {
 	struct arrival in;
@@ -157,7 +157,7 @@ static void test_source_that_is_gone(void **state)
 		seen(n == (i ? -EINVAL : -ENETUNREACH),
 		     "%s: a source that is gone gives %s", families[i].host,
 		     strerror((int)-n));
-		/* Any other error, and the library would not look there. */
+		/* The library checks the source after these errors only. */
 		assert_true(n == -EINVAL || n == -ENETUNREACH ||
 			    n == -EHOSTUNREACH || n == -EADDRNOTAVAIL);
 
@@ -168,7 +168,9 @@ static void test_source_that_is_gone(void **state)
 	}
 }
 
-/* Sends with packet info; returns the device beyond that it came in by. */
+/*
+ * Sends with packet info; returns the far device that the datagram arrived on.
+ */
 static unsigned int came_by(const struct pair *p, const char *source,
 			    unsigned int ifindex, const char *from)
 {
@@ -215,9 +217,9 @@ static void test_index_forces_the_device(void **state)
 }
 
 /*
- * With an address beside it the index is still an order in IPv4. In IPv6 it
- * is a wish only, between routes of one metric (ip6_route_output_flags() is
- * strict about the device if there is no source).
+ * With an address beside it, the index still decides in IPv4. In IPv6 it only
+ * selects between routes of one metric (ip6_route_output_flags() is strict
+ * about the device if there is no source).
  */
 static void test_index_with_another_devices_address(void **state)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many bytes a train may have and still cross a device as one packet.
+ * The largest train that crosses a device as one packet.
  *
- * A device takes packets of up to 65,535 bytes (gso_max_size is 65,536 and
- * must not be reached), the Ethernet header included: 65,493 bytes of payload
- * in IPv4, 65,473 in IPv6. One byte more, and the stack cuts the train in
- * software before the device. What shows it, without a clock: a receiver with
- * UDP_GRO beyond a veth pair, whose driver hands on what it gets, receives
- * the train in one piece or in as many as it has datagrams; and the sending
- * device counts one packet or as many.
+ * A device takes packets of up to 65,535 bytes (gso_max_size is 65,536 and must
+ * not be reached), the Ethernet header included: 65,493 bytes of payload in
+ * IPv4, 65,473 in IPv6. One byte more, and the stack cuts the train in software
+ * before the device. Two observations show this without a clock. The driver of
+ * a veth pair passes packets on unchanged, so a receiver with UDP_GRO behind it
+ * gets the train in one piece, or one piece for each datagram. The sending
+ * device counts one packet, or one for each datagram.
  */
 #include <errno.h>
 #include <ifaddrs.h>
@@ -27,14 +27,15 @@ enum {
 	TRAIN_MAX_IPV4 = 65493,
 	TRAIN_MAX_IPV6 = 65473,
 	SEGMENT = 1400,
-	/* Neighbour discovery and multicast reports that may be counted in. */
+	/* The count may include packets of neighbour discovery and multicast
+	 * reports. */
 	OTHER_PACKETS = 20,
 };
 
 static int near_ns, far_ns;
 static uint8_t bytes[MESSAGE_CAP];
 
-/* What became of a train on its way. */
+/* The observations about a train. */
 struct passage {
 	unsigned int arrivals;
 	unsigned int sent_packets;
@@ -59,7 +60,7 @@ static unsigned int count_sent_packets(void)
 	return n;
 }
 
-/* Sends @len bytes, and receives until all of them have come. */
+/* Sends @len bytes, and receives until all have arrived. */
 static void send_over(int from_fd, int to_fd, const union address *to,
 		      size_t len, struct passage *p)
 {
@@ -75,7 +76,8 @@ static void send_over(int from_fd, int to_fd, const union address *to,
 		assert_in_range(in.len, 1, len - off);
 		assert_memory_equal(buf, bytes + off, in.len);
 		p->arrivals++;
-		/* Whole segments, but for the end of the train. */
+		/* All pieces are whole segments, except the end of the
+		 * train. */
 		if (in.len > SEGMENT)
 			assert_int_equal(in.segment, SEGMENT);
 		if (off + in.len < len)
@@ -100,7 +102,7 @@ static void look_at_limit(const char *any, const char *host, size_t limit)
 	is_whole = device_takes_trains("train");
 	from_fd = udp_open(any, false, &bound);
 
-	/* The first datagram waits for the neighbour to be found. */
+	/* The first datagram waits for neighbour discovery: send a mark. */
 	udp_expect_end(to_fd, from_fd, &to);
 
 	send_over(from_fd, to_fd, &to, limit, &at);

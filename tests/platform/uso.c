@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many UDP segments a packet written to a TUN device may have (USO): the
- * kernel's own limit for UDP_SEGMENT, above which the write is EINVAL.
+ * The largest number of UDP segments in a packet that is written to a TUN
+ * device (USO): the kernel's limit for UDP_SEGMENT. Above it the write fails
+ * with EINVAL.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,7 +25,7 @@
 
 enum {
 	SEGMENT = 100,
-	/* As many as fit an IP packet; far above the limit. */
+	/* As many segments as fit an IP packet, far above the limit. */
 	SEGMENTS_TRIED = 600,
 	REMOTE_PORT = 7777,
 	IPV4_LEN = 20,

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A message's vectors and its segments have nothing to do with each other:
- * the kernel cuts at the segment size wherever a vector begins or ends. And
- * 1,024 vectors are the limit.
+ * Vectors and segments of a message are independent: the kernel cuts at the
+ * segment size, wherever a vector begins or ends. The limit is 1,024 vectors.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -17,7 +16,7 @@
 enum {
 	VECTORS_MAX = 1024,
 	ROUNDS = 300,
-	/* Above, a train does not cross a veth device in one piece. */
+	/* Longer trains do not cross a veth device in one piece. */
 	TRAIN_MAX_IPV6 = 65473,
 };
 
@@ -39,7 +38,7 @@ static void pair_open(struct pair *p, const char *host)
 	assert_int_equal(netns_enter(near_ns), 0);
 	p->from_fd =
 		udp_open(strchr(host, ':') ? "::" : "0.0.0.0", false, NULL);
-	/* The first datagram waits for the neighbour to be found. */
+	/* The first datagram waits for neighbour discovery: send a mark. */
 	udp_expect_end(p->to_fd, p->from_fd, &p->to);
 }
 
@@ -93,7 +92,7 @@ static size_t split(struct iovec *iov, size_t len, struct random *r)
 	size_t largest = 1 + random_below(r, 3000), n, off = 0, part;
 
 	for (n = 0; n < VECTORS_MAX && off < len; n++) {
-		/* An empty vector now and then. */
+		/* Some vectors are empty. */
 		part = size_min(random_below(r, largest + 1), len - off);
 		if (n == VECTORS_MAX - 1)
 			part = len - off;
@@ -127,7 +126,7 @@ static void test_random_splits(void **state)
 	}
 }
 
-/* The same where the stack has to cut before the device, in software. */
+/* Long trains, which the stack cuts in software before the device. */
 static void test_random_splits_of_long_trains(void **state)
 {
 	static struct iovec iov[VECTORS_MAX];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two threads that sleep in two epolls on one socket are both woken by one
- * datagram: one of them in vain. So one thread alone watches a socket.
+ * If two threads sleep in two epolls on one socket, one datagram wakes both,
+ * and one of them finds nothing. So the engine has one thread watch a socket.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -36,7 +36,7 @@ struct waiter {
 	int woken;
 };
 
-/* A waiter's thread. It reads nothing, and asks for the edge only. */
+/* The thread of a waiter. It reads no datagrams and waits for edges only. */
 static void *wait_in_epoll(void *arg)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
@@ -115,7 +115,7 @@ static void test_two_epolls_both_wake(void **state)
 		assert_int_equal(pthread_join(waiters[i].thread, NULL), 0);
 		assert_int_equal(waiters[i].woken, 1);
 	}
-	/* There was one datagram for the two of them. */
+	/* Only one datagram was sent. */
 	udp_expect(to_fd, payload, sizeof(payload));
 	assert_true(udp_is_empty(to_fd));
 	close(from_fd);

@@ -28,7 +28,7 @@ char attempt_outside[] = "/tmp/isolate-file-XXXXXX";
 
 /* ------------------------------------------------------------ attempts */
 
-/* Each returns 0 or -1 with errno, and leaves nothing that matters. */
+/* Each attempt returns 0, or -1 with errno, and needs no cleanup. */
 
 int attempt_open_file(void)
 {
@@ -61,7 +61,7 @@ int attempt_execute(void)
 {
 	char *const argv[] = { unconst("true"), NULL };
 
-	/* Its status is the child's: 0. */
+	/* The exit status of true(1), 0, becomes the child's. */
 	return execv("/bin/true", argv);
 }
 
@@ -91,7 +91,7 @@ static int tcp_socket(void)
 	return socket(AF_INET, SOCK_STREAM, 0);
 }
 
-/* The functions of the C library, which the program's own may stand before. */
+/* The C library's functions, which may be hidden by the program's own. */
 
 static int call_libc_socket(int domain, int type, int protocol)
 {
@@ -124,7 +124,7 @@ static int tcp_by_socketcall(void)
 	return call_socketcall(SOCK_STREAM, 0);
 }
 
-/* Nobody sees that it is UDP. */
+/* A filter does not see the arguments, so not that it is UDP. */
 static int udp_by_socketcall(void)
 {
 	return call_socketcall(SOCK_DGRAM, IPPROTO_UDP);
@@ -240,7 +240,7 @@ static int other_advice(void)
 	return madvise(two_pages(), 4096, MADV_WILLNEED);
 }
 
-/* There is no such thread: only whether it may be tried is of interest. */
+/* There is no such thread: the test is only whether the call is allowed. */
 static int try_signal(pid_t pid, pid_t tid)
 {
 	return syscall(SYS_tgkill, pid, tid, SIGABRT) < 0 && errno != ESRCH ? -1
@@ -265,7 +265,7 @@ static int install_filter(void)
 		       : 0;
 }
 
-/* Not on any list, each for itself. */
+/* Calls that are on no thread's list. */
 const struct attempt attempt_forbidden[] = {
 	{ "lock a futex with priority inheritance", lock_pi_futex },
 	{ "move waiters of a futex", requeue_futex },

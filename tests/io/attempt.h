@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Attempts at what isolation forbids. Each is made by a child that has given up
- * what its stage says, with files in a directory in which only root may do
- * anything. Main thread of the test.
+ * Attempts at actions that isolation forbids. Each is made by a child that has
+ * given up the rights of its stage. The files are in a directory that only root
+ * may use. Call these functions from the test's main thread.
  */
 #ifndef TESTS_IO_ATTEMPT_H
 #define TESTS_IO_ATTEMPT_H
@@ -19,12 +19,12 @@
 #endif
 
 enum {
-	/* What a child ends with, besides errno. */
+	/* Exit statuses of a child, besides errno. */
 	DONE = 0,
 	BROKEN = 200,
 };
 
-/* How far a child goes before its attempt. */
+/* The steps of isolation that a child takes before its attempt. */
 enum stage {
 	FREE,
 	RESTRICTED,
@@ -32,7 +32,7 @@ enum stage {
 };
 
 /**
- * struct attempt - something that is forbidden to somebody
+ * struct attempt - a forbidden action
  * @what:	in words
  * @make:	returns 0, or -1 with errno; leaves nothing that matters
  */
@@ -46,11 +46,11 @@ extern char attempt_directory[];
 extern char attempt_inside[64];
 extern char attempt_outside[];
 
-/* What is on no thread's list. */
+/* Calls that are on no thread's list. */
 extern const struct attempt attempt_forbidden[];
 extern const size_t attempt_n_forbidden;
 
-/* Of the child. */
+/* The child's isolation. */
 extern struct isolate attempt_isolate;
 
 int attempt_open_file(void);
@@ -69,7 +69,7 @@ bool attempt_has_landlock(void);
 void attempt_enter(enum stage stage);
 
 /**
- * attempt_run() - have a child make an attempt
+ * attempt_run() - make an attempt in a child
  * @stage:	how far it goes before
  * @make:	attempt
  *

@@ -92,7 +92,7 @@ static void *meddler_main(void *arg)
 	return NULL;
 }
 
-/* In order for each sender, whole, and all of them. */
+/* Receive all datagrams: whole, and in order for each sender. */
 static void receive_all(void)
 {
 	uint32_t next[SENDERS] = { 0 };
@@ -153,7 +153,8 @@ static void many_senders(void **state)
 		pthread_join(senders[i].thread, NULL);
 		assert_int_equal(senders[i].sent, ROUNDS * DGRAMS);
 	}
-	/* It reads the batches' counters: they go last. */
+	/* This thread reads the batches' counters, so end it before they are
+	 * freed. */
 	atomic_store(&stop, true);
 	pthread_join(meddler, NULL);
 	for (size_t i = 0; i < SENDERS; i++)
@@ -176,7 +177,7 @@ enum {
 
 static atomic_uint races_begun, races_sent;
 
-/* As long as the kernel lets (net.core.optmem_max). */
+/* The filter is as long as the kernel allows (net.core.optmem_max). */
 static void attach_slow_filter(int fd)
 {
 	static struct sock_filter code[FILTER_LEN];
@@ -234,7 +235,7 @@ static void race(struct ug_receiver *rcv, unsigned int number)
 	assert_int_equal(ug_set_merging(rx, true), 0);
 	assert_int_equal(ug_receive(rcv, rx, AF_INET, views, TRAIN, 0), 0);
 	atomic_store(&races_begun, number);
-	/* The train is under way for some ten microseconds. */
+	/* The train takes about ten microseconds. */
 	spend(number * 3000 / RACES * 10);
 	assert_int_equal(ug_set_merging(rx, false), 0);
 	while (atomic_load(&races_sent) < number)

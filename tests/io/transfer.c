@@ -23,7 +23,7 @@ enum {
 	BATCH = 128
 };
 
-/* One way: who sends where, and what has come. */
+/* One direction: sender, destination, and received datagrams. */
 struct way {
 	struct ug_socket *tx, *rx;
 	struct ug_batch *batch;
@@ -74,8 +74,10 @@ static void way_close(struct way *w)
 	ug_close(w->tx);
 }
 
-/* Sizes as traffic has them: runs of one size with a shorter end, mixed with
- * anything. */
+/*
+ * Lengths like those of real traffic: runs of one length with a shorter end,
+ * mixed with random ones.
+ */
 static size_t random_len(struct random *r, size_t most)
 {
 	static size_t run, len;
@@ -90,7 +92,7 @@ static size_t random_len(struct random *r, size_t most)
 	return run ? len : 1 + random_below(r, len);
 }
 
-/* Datagram @i has its number in its bytes, as far as they go. */
+/* Make datagrams that hold their number, as far as it fits. */
 static void make(size_t n, size_t most, struct random *r)
 {
 	size_t at = 0;
@@ -108,12 +110,12 @@ static void make(size_t n, size_t most, struct random *r)
 			.n_iov = 1,
 			.tos = (uint8_t)(i / 500 % 2 ? 0x88 : 0),
 		};
-		/* Half of them are neighbours in memory. */
+		/* Half of the datagrams are neighbours in memory. */
 		at += len + random_below(r, 2);
 	}
 }
 
-/* Take what has come and compare it with what must come next. */
+/* Receive datagrams and compare them with the expected ones. */
 static size_t drain(struct way *w, size_t next, int timeout_ms)
 {
 	struct ug_view views[100];
@@ -158,7 +160,7 @@ static void transfer(struct way *w, size_t n)
 	assert_int_equal(got, n);
 }
 
-/* All modes of both ends over one way. */
+/* Send over one direction in all modes of both ends. */
 static void all_modes(struct way *w, size_t most, struct random *r)
 {
 	static const unsigned int segments[] = { UG_SEGMENTS_AUTO,
@@ -207,7 +209,7 @@ static void loopback(void **state)
 		ug_get_receive_stats(w.rcv, &rx, sizeof(rx));
 		assert_int_equal(rx.datagrams > rx.messages,
 				 device_takes_trains("lo"));
-		/* The longest datagrams there are. */
+		/* Datagrams of the largest length. */
 		make(3, 10, &r);
 		for (size_t k = 0; k < 3; k++)
 			vectors[k] = (struct iovec){ memory,

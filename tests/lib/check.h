@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* cmocka with the headers that it forgets, and what all tests share. */
+/*
+ * cmocka with the headers that it needs, and a seeded random generator for all
+ * tests.
+ */
 #ifndef TESTS_LIB_CHECK_H
 #define TESTS_LIB_CHECK_H
 
@@ -28,7 +31,9 @@ static inline uint64_t random_next(struct random *r)
 	return r->state * 0x2545f4914f6cdd1d;
 }
 
-/* random_below() - 0 to @n - 1; @n is small, so the bias is, too */
+/*
+ * random_below() - a number from 0 to @n - 1; @n is small, and so is the bias
+ */
 static inline size_t random_below(struct random *r, size_t n)
 {
 	return (size_t)(random_next(r) >> 16) % n;

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A library to preload into a program, which makes one of its calls fail.
+ * A library to preload into a program. It makes chosen calls of the program
+ * fail.
  *
- * Each function below stands before the one of the C library with the same
- * name. A call is known by its site: which function it is, and the return
- * addresses inside of the program that lead to it, so that a helper that is
- * called from five places has five sites. A site does not move when threads
- * take turns in another order, as the number of a call since the start would.
+ * Each function below replaces the one of the C library with the same name. A
+ * call is identified by its site: the function, and the return addresses inside
+ * the program that lead to it. A helper that is called from five places so has
+ * five sites. Unlike the number of a call since the start, a site does not
+ * depend on the order in which threads run.
  *
- * What was called is counted in a file that the one who starts the program has
- * made (FAILCALL_FILE), and which says what is to fail. It is shared memory: so
- * nothing here makes a system call of its own once the program runs, threads
- * and children count into the same table, and closing all descriptors does no
- * harm. Without the file all passes. tests/netns/failcall.py is the other side.
+ * A file (FAILCALL_FILE), which the caller of the program makes, says which
+ * calls fail, and counts all calls. It is mapped as shared memory. Therefore
+ * this library makes no system calls while the program runs, threads and
+ * children count into the same table, and the program may close all
+ * descriptors. Without the file no call fails. tests/netns/failcall.py is the
+ * other side.
  *
- * A call that fails does nothing, except that close(2) closes: Linux has then
- * closed the descriptor whatever it says.
+ * A failing call does nothing, except that close(2) closes: Linux closes the
+ * descriptor even if it reports an error.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -44,33 +46,33 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What is exported: the rest of the program has no headers for it. */
+/* No header declares the exported functions. */
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 #pragma GCC diagnostic ignored "-Wredundant-decls"
-/* Neither compiler knows all names of the other. */
+/* Each compiler has warnings whose names the other does not know. */
 #pragma GCC diagnostic ignored "-Wpragmas"
 #pragma GCC diagnostic ignored "-Wunknown-warning-option"
 /* Attributes of the headers say that pointers here are never NULL. */
 #pragma GCC diagnostic ignored "-Wnonnull-compare"
 
-/* The same on every architecture; older headers have no names for them. */
+/* These numbers are the same on every architecture; older headers lack them. */
 #define LANDLOCK_CREATE_RULESET 444
 #define MEMFD_SECRET		447
 
 enum {
 	N_SITES = 2048,
 	DEPTH = 12,
-	/* Frames to look at; most are outside of the program. */
+	/* Frames to examine; most are outside of the program. */
 	FRAMES = 40,
 	NAME_CAP = 24,
 };
 
-/* Which calls the plan is about. */
+/* The calls that a plan makes fail. */
 enum plan_mode {
 	PLAN_NONE,
-	PLAN_SITE, /* those of a site */
-	PLAN_NAME, /* those of a function */
-	PLAN_HEAP, /* all that allocate */
+	PLAN_SITE, /* calls of a site */
+	PLAN_NAME, /* calls of a function */
+	PLAN_HEAP, /* all allocations */
 };
 
 /**
@@ -115,7 +117,7 @@ struct table {
 
 static struct table *table;
 static uintptr_t program_start, program_end;
-/* We are called by ourselves. */
+/* This library itself makes the call. */
 static _Thread_local bool is_busy __attribute__((tls_model("initial-exec")));
 
 /**
@@ -147,7 +149,7 @@ __attribute__((constructor)) static void begin(void)
 	void *frames[2], *p;
 	int fd;
 
-	/* The first one allocates, and opens a library. */
+	/* The first backtrace() allocates, and opens a library. */
 	backtrace(frames, 2);
 	dl_iterate_phdr(find_program, NULL);
 	fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
@@ -406,7 +408,7 @@ int close(int fd)
 	return -1;
 }
 
-/* What a variadic function is given is passed on as it may be: one word. */
+/* A variadic argument is passed on as one word. */
 
 int open64(const char *path, int flags, ...)
 {
@@ -463,7 +465,7 @@ int prctl(int op, ...)
 			    words[3]);
 }
 
-/* Only what the program calls by number; liburcu has others. */
+/* Only calls that the program makes by number; liburcu makes others. */
 long syscall(long number, ...)
 {
 	unsigned long words[6];
@@ -481,7 +483,7 @@ long syscall(long number, ...)
 			     words[4], words[5]);
 }
 
-/* These return the error. */
+/* These functions return the error. */
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 		   void *(*main)(void *), void *arg)
@@ -499,8 +501,8 @@ int posix_memalign(void **p, size_t align, size_t len)
 }
 
 /*
- * The heap. These have names of their own in glibc: what dlsym(3) allocates
- * must not look for them by dlsym(3).
+ * The heap. glibc has further names for these functions, which are used here
+ * because dlsym(3) itself allocates.
  */
 void *__libc_malloc(size_t len);
 void *__libc_calloc(size_t n, size_t len);

@@ -8,13 +8,13 @@
 
 struct waiting {
 	int fd;
-	int64_t len; /* with what the kernel adds */
+	int64_t len; /* with the kernel's overhead */
 };
 
 struct link {
 	struct ug_endpoint to;
 	int64_t bytes_per_ms;
-	int64_t sent_ms; /* what could be sent until then has been */
+	int64_t sent_ms; /* the link has been emptied up to this time */
 	int64_t credit;
 	struct waiting queue[FAKE_LINK_QUEUE];
 	size_t first, n;
@@ -24,7 +24,7 @@ static struct link links[FAKE_LINKS];
 static size_t n_links;
 static int64_t charged[2 * FAKE_NEXT * FAKE_SOCKETS];
 
-/* What is charged to a socket. */
+/* The bytes that are charged to a socket. */
 static int64_t *charge_of(int fd)
 {
 	assert_in_range(fd - FAKE_FD4, 0, 2 * FAKE_NEXT * FAKE_SOCKETS - 1);
@@ -49,7 +49,7 @@ void fake_link_add(const struct ug_endpoint *to, int64_t bytes_per_ms)
 	l->first = l->n = 0;
 }
 
-/* Send what could be sent until now. */
+/* Send the datagrams that the link could send until now. */
 static void catch_up(struct link *l)
 {
 	l->credit += (fake.now_ms - l->sent_ms) * l->bytes_per_ms;
@@ -60,7 +60,7 @@ static void catch_up(struct link *l)
 		l->first = (l->first + 1) % FAKE_LINK_QUEUE;
 		l->n--;
 	}
-	/* A link that has nothing to send saves nothing for later. */
+	/* An idle link does not save up rate for later. */
 	if (!l->n)
 		l->credit = 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Links behind the kernel of fakesys.h: each has a rate and a queue without
- * end. What waits there is charged to the send buffer of its socket, as in the
+ * Links behind the kernel of fakesys.h. Each has a rate and an unlimited queue.
+ * Waiting datagrams are charged to the send buffer of their socket, as in the
  * real kernel: a socket takes a message while less than its buffer is in use,
- * and then says EAGAIN. Use fake_link_rule() as fake.rule, or call it there,
- * and fake_link_outq() as fake.outq_of. Time is fake.now_ms.
+ * and otherwise returns EAGAIN. Use fake_link_rule() as fake.rule, or call it
+ * there, and fake_link_outq() as fake.outq_of. Time is fake.now_ms.
  */
 #ifndef TESTS_LIB_FAKELINK_H
 #define TESTS_LIB_FAKELINK_H
@@ -14,14 +14,14 @@
 enum {
 	FAKE_LINKS = 16,
 	FAKE_LINK_QUEUE = 1 << 16,
-	/* What a datagram takes beside its bytes. */
+	/* Buffer space that a datagram takes besides its bytes. */
 	FAKE_LINK_OVERHEAD = 768
 };
 
-/* fake_link_reset() - no links: everything leaves at once */
+/* fake_link_reset() - remove all links, so that everything leaves at once */
 void fake_link_reset(void);
 
-/* fake_link_add() - the link to an endpoint: what it sends in a millisecond */
+/* fake_link_add() - add the link to an endpoint, with its rate */
 void fake_link_add(const struct ug_endpoint *to, int64_t bytes_per_ms);
 
 int fake_link_rule(const struct fake_message *m);

@@ -73,7 +73,7 @@ static void log_datagram(const struct fake_message *m, size_t off, size_t len,
 	d->whole = memcmp(got, expected, len) == 0;
 }
 
-/* What the kernel does with a message that it takes. */
+/* Cut an accepted message into datagrams and log them. */
 static void deliver(const struct fake_message *m)
 {
 	size_t seg = m->segment_len ? m->segment_len : m->bytes;
@@ -85,7 +85,7 @@ static void deliver(const struct fake_message *m)
 			     cnt);
 }
 
-/* TOS comes as an int here, as one byte on a received message. */
+/* TOS is an int in sent control data, and one byte in received. */
 static void read_control(const struct msghdr *h, struct fake_message *m)
 {
 	for (size_t off = 0; off < h->msg_controllen;) {
@@ -221,7 +221,7 @@ static ssize_t fake_recvmsg(int fd, struct msghdr *msg, int flags)
 	return r < 0 ? -1 : (ssize_t)one.msg_len;
 }
 
-/* Count a call of opening; true if it is the one that fails. */
+/* Count a call of ug_open(); true if this call has to fail. */
 static bool fails(void)
 {
 	errno = fake.fail_socket_err;
@@ -233,7 +233,7 @@ int fake_family(int fd)
 	return fd % FAKE_NEXT == FAKE_FD4 % FAKE_NEXT ? AF_INET : AF_INET6;
 }
 
-/* Which of its family a descriptor is, and of which family. */
+/* The family of a descriptor, and its index within the family. */
 static int index_of(int fd, int *six)
 {
 	*six = fake_family(fd) == AF_INET6;
@@ -370,7 +370,7 @@ static int fake_setsockopt(int fd, int level, int name, const void *value,
 	    (level == SOL_SOCKET && name == SO_BINDTODEVICE))
 		return 0;
 	memcpy(&number, value, sizeof(number));
-	/* By force or not, a buffer is read back doubled (socket(7)). */
+	/* Both options read back the doubled size (socket(7)). */
 	if (level == SOL_SOCKET && name == SO_RCVBUFFORCE)
 		name = SO_RCVBUF;
 	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE)
@@ -413,7 +413,8 @@ static int fake_close(int fd)
 
 	fake.open_fds--;
 	fake.is_open[six][i] = false;
-	/* Its options are gone with it, but what they were can be asked for. */
+	/* The options are gone with the socket, but a test can still read
+	 * them. */
 	if (find_option(fd, SOL_SOCKET, SO_REUSEPORT))
 		find_option(fd, SOL_SOCKET, SO_REUSEPORT)->value = 0;
 	return 0;

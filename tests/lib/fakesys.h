@@ -2,17 +2,17 @@
 /*
  * A kernel made of rules, behind the library's table of system calls.
  *
- * Sending: each message is put to a rule, which takes it or names an errno.
- * What was taken is cut into datagrams as the kernel would, from the vectors
- * that it was given, and logged with its destination and control data. So a
- * test sees what a receiver would see, garbage included.
+ * Sending: a rule accepts each message or returns an errno. An accepted message
+ * is cut into datagrams from its vectors, as the kernel does, and logged with
+ * its destination and control data. A test so sees what a receiver would see,
+ * wrong bytes included.
  *
- * Sockets: the first of a family that is open has the descriptor FAKE_FD4 or
- * FAKE_FD6, the next FAKE_NEXT more. Several may be bound to one port if all
- * have SO_REUSEPORT when a further one is bound.
+ * Sockets: the first open socket of a family has the descriptor FAKE_FD4 or
+ * FAKE_FD6; each further one adds FAKE_NEXT. Several may be bound to one port
+ * if all have SO_REUSEPORT when a further one is bound.
  *
- * Errors by call: errs[n] is delivered by the n-th call to send, before any
- * rule is asked; short_at limits what one call takes.
+ * Errors by call: the n-th call to send returns errs[n] without asking a rule;
+ * short_at limits the messages that one call takes.
  */
 #ifndef TESTS_LIB_FAKESYS_H
 #define TESTS_LIB_FAKESYS_H
@@ -38,7 +38,7 @@ struct fake_option {
 	int value;
 };
 
-/* A message as a rule sees it. */
+/* A message, as it is passed to a rule. */
 struct fake_message {
 	int fd;
 	const struct msghdr *h;
@@ -48,7 +48,7 @@ struct fake_message {
 	size_t segment_len; /* 0: not segmented */
 };
 
-/* A datagram as a receiver would see it. */
+/* A datagram, as a receiver would get it. */
 struct fake_datagram {
 	int fd; /* the socket that it left by */
 	struct ug_endpoint to;
@@ -78,7 +78,8 @@ struct fake {
 	int (*outq_of)(int fd); /* if set, instead of outq */
 	/* Receiving: fill messages, return how many, or -errno. */
 	int (*receive)(int fd, struct mmsghdr *msgs, unsigned int n);
-	/* Sleep; revents are set to what was asked for, unless done here. */
+	/* Called to sleep; if it sets no revents, they are the requested
+	 * events. */
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
 	short (*ready)(int fd);	 /* what poll finds without a timeout */
 	int (*membarrier)(void); /* to wait; NULL: 0 */
@@ -108,13 +109,13 @@ extern struct fake fake;
 extern uint16_t fake_bound_port[2]; /* IPv4, IPv6 */
 extern const struct ug_sys fake_sys;
 
-/* fake_reset() - no rules, no errors, an empty log */
+/* fake_reset() - remove all rules and errors, and empty the log */
 void fake_reset(void);
 
 /* fake_family() - the family of a descriptor */
 int fake_family(int fd);
 
-/* fake_option() - what an option is set to; -1 if it was never set */
+/* fake_option() - the value of an option; -1 if it was never set */
 int fake_option(int fd, int level, int name);
 
 /* fake_set_option() - as setsockopt(2) */

@@ -23,7 +23,7 @@ enum {
 	ADDRESS_CAP = 64,
 };
 
-/* RTF_LOCAL of <linux/ipv6_route.h>, which does not go with <net/route.h>. */
+/* RTF_LOCAL of <linux/ipv6_route.h>, which conflicts with <net/route.h>. */
 static const unsigned int rtf_local = 0x80000000;
 
 /* Keeps the process on the CPU that it runs on. */
@@ -43,7 +43,7 @@ static void stay_on_cpu(void)
 /* Runs a shell command; returns its exit status or -errno. */
 static int run(const char *command)
 {
-	/* The command comes from constants of the tests only. */
+	/* The command consists of constants of the tests. */
 	int status = system(command);
 
 	if (status < 0)
@@ -59,7 +59,7 @@ void netns_require(void)
 		skip_program("needs root to make network namespaces");
 	if (run("ip -V >/dev/null 2>&1"))
 		skip_program("needs ip of iproute2");
-	/* The first namespace also keeps the test away from the host's. */
+	/* This namespace keeps the test out of the host's. */
 	if (unshare(CLONE_NEWNET))
 		skip_program("cannot make a network namespace");
 	stay_on_cpu();
@@ -171,7 +171,7 @@ static int prepare(void)
 
 	for (i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
 		err = netns_set(off[i], "0");
-		/* Where IPv6 is missing, its files are. */
+		/* Without IPv6 its files are missing, too. */
 		if (err && err != -ENOENT)
 			return err;
 	}
@@ -193,7 +193,8 @@ int netns_new(void)
 
 int netns_move(const char *device, int ns)
 {
-	/* A path through our own table: ip(8) inherits no descriptor. */
+	/* The path leads through our descriptors, because ip(8) inherits
+	 * none. */
 	return netns_ip("link set dev %s netns /proc/%d/fd/%d", device,
 			getpid(), ns);
 }

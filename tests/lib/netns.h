@@ -3,12 +3,12 @@
  * Network namespaces for a test, made by the test itself.
  *
  * A namespace is a descriptor of /proc/thread-self/ns/net. The calling thread
- * is in one of them at a time; a socket stays in the one that it was made in.
- * With the last descriptor, socket and thread a namespace is gone, and its
- * devices with it: a program that dies leaves nothing behind.
+ * is in one of them at a time; a socket stays in the one that it was made in. A
+ * namespace and its devices vanish with its last descriptor, socket and thread,
+ * so a program that dies leaves nothing behind.
  *
- * Functions return 0 or a descriptor; -errno; or, where ip(8) was run, its
- * exit status (1 or 2), with ip's own words on stderr.
+ * Functions return 0 or a descriptor; -errno; or the exit status of ip(8) (1 or
+ * 2), with ip's message on stderr.
  */
 #ifndef TESTS_LIB_NETNS_H
 #define TESTS_LIB_NETNS_H
@@ -46,8 +46,8 @@ int netns_ip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * @device:	the name of a device of the current namespace
  * @prefix:	such as "10.1.0.1/24" or "fd00::1/64"
  *
- * The kernel lets an IPv6 address be bound at once, but routes to it only
- * when a work queue has come round: what is sent there until then is lost.
+ * An IPv6 address can be bound at once, but the kernel adds its route a little
+ * later, from a work queue. Datagrams to it are lost until then.
  *
  * Return: as above; -ETIMEDOUT.
  */

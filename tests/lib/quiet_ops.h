@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a device asks of an owner that does nothing: for tests, fuzzers and
- * benchmarks that look at the device alone. What is random they say themselves.
+ * Operations of a device that do nothing, for tests, fuzzers and benchmarks of
+ * the device alone. Their users supply the random numbers.
  */
 #ifndef TESTS_LIB_QUIET_OPS_H
 #define TESTS_LIB_QUIET_OPS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * IS_SANITIZED is defined in builds with AddressSanitizer or ThreadSanitizer,
- * of which gcc and clang tell in different words.
+ * which gcc and clang announce by different macros.
  */
 #ifndef TESTS_LIB_SANITIZED_H
 #define TESTS_LIB_SANITIZED_H

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Bytes of memory are compared after this was XORed to each eight of them. */
+/* Memory is compared after each eight bytes were XORed with this. */
 #define MASK UINT64_C(0xa53c69f00f96c35a)
 
 enum {
@@ -20,7 +20,7 @@ enum {
 struct secret {
 	const char *label;
 	size_t len;
-	/* Masked as the memory is: from every offset on, eight bytes each. */
+	/* Eight masked bytes of the secret from each offset on. */
 	uint64_t words[SCAN_MAX_LEN];
 };
 
@@ -96,7 +96,7 @@ size_t scan_count(const char *label)
 	return n;
 }
 
-/* A mapping that can be written to. */
+/* A writable mapping. */
 struct mapping {
 	const uint8_t *start;
 	const uint8_t *end;
@@ -110,7 +110,7 @@ struct finder {
 	const struct mapping *mapping;
 };
 
-/* The filter says that a window may begin here: look closely. */
+/* The filter matches at @p: compare whole windows. */
 static void look(const struct finder *f, const uint8_t *p)
 {
 	const uint64_t first = load(p);
@@ -155,7 +155,7 @@ static bool read_head(const char *line, struct mapping *m, char *rights)
 		   &end, rights, &name_at) < 3)
 		return false;
 	memset(m, 0, sizeof(*m));
-	/* The kernel's own numbers, made addresses again. */
+	/* Turn the kernel's numbers into addresses. */
 	memcpy(&m->start, &start, sizeof(m->start));
 	memcpy(&m->end, &end, sizeof(m->end));
 	snprintf(m->name, sizeof(m->name), "%.*s",
@@ -163,7 +163,7 @@ static bool read_head(const char *line, struct mapping *m, char *rights)
 	return true;
 }
 
-/* Locked, not dumped, and not inherited or wiped when it is. */
+/* Is a mapping locked, not dumped, and not inherited, or wiped in a child? */
 static bool is_region(const char *flags)
 {
 	return strstr(flags, " lo ") && strstr(flags, " dd ") &&

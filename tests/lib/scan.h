@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Looking for secrets in the memory of this very process: all that can be
- * written, every byte, whoever owns it. What is looked for is kept here masked,
- * so that it is not found for being looked for.
+ * Searches for secrets in all writable memory of this process. The secrets to
+ * search for are kept masked, so that the search does not find its own copies.
  *
  * A secret counts as found if 16 neighbouring bytes of it are.
  */
@@ -15,7 +14,7 @@
 enum {
 	SCAN_SECRETS = 512,
 	SCAN_MAX_LEN = 64,
-	/* Bytes of a window, and of scan_hit.where. */
+	/* Length of a window, and of scan_hit.where, in bytes. */
 	SCAN_WINDOW = 16,
 	SCAN_WHERE_CAP = 96,
 };
@@ -24,7 +23,7 @@ enum {
  * struct scan_hit - a place where a secret was found
  * @label:	of the secret
  * @off:	of the window in the secret
- * @addr:	where it was
+ * @addr: address of the find
  * @where:	the mapping, as the kernel names it
  * @is_region:	it is in memory for secrets: neither dumped nor inherited
  */
@@ -36,16 +35,17 @@ struct scan_hit {
 	bool is_region;
 };
 
-/* scan_forget() - nothing is looked for any more */
+/* scan_forget() - forget all secrets */
 void scan_forget(void);
 
 /**
- * scan_remember() - look for a secret from now on
+ * scan_remember() - search for a secret from now on
  * @label:	borrowed for good
- * @secret:	its bytes; one of all zeroes is none
+ * @secret: its bytes; a secret of zeroes is ignored
  * @len:	SCAN_WINDOW to SCAN_MAX_LEN
  *
- * Any thread, one at a time. What is remembered already is not added again.
+ * Any thread, one at a time. A secret that is remembered already is not added
+ * again.
  */
 void scan_remember(const char *label, const void *secret, size_t len);
 
@@ -53,13 +53,13 @@ void scan_remember(const char *label, const void *secret, size_t len);
 size_t scan_count(const char *label);
 
 /**
- * scan_memory() - look through the memory of this process
+ * scan_memory() - search the memory of this process
  * @found:	called for each window that was found
  * @arg:	for @found
  *
- * Nothing else may run meanwhile.
+ * No other thread may run meanwhile.
  *
- * Return: the number of bytes looked at.
+ * Return: the number of bytes searched.
  */
 size_t scan_memory(void (*found)(void *arg, const struct scan_hit *hit),
 		   void *arg);

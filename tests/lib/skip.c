@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum {
-	/* What Automake and Meson take for "skipped", outside of TAP. */
+	/* The exit status that Automake and Meson count as "skipped", outside
+	 * of TAP. */
 	EXIT_SKIPPED = 77,
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How a test program says that it cannot run here. */
+/* Reports that a test program cannot run here. */
 #ifndef TESTS_LIB_SKIP_H
 #define TESTS_LIB_SKIP_H
 

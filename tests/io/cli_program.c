@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program from outside: how it starts, what it says, and all the ways in
- * which it ends. usage: io-cli-program PATH-OF-WIREGATHER
+ * The program from outside: its start, its messages, and all the ways in which
+ * it ends. usage: io-cli-program PATH-OF-WIREGATHER
  *
  * It runs in a mount namespace with an empty /run, and in a network namespace
  * of its own. Daemons become children of this process when their parent ends
@@ -32,9 +32,9 @@
 enum {
 	OUTPUT_CAP = 65536,
 	PATIENCE_MS = 20000,
-	/* Long enough for a signal to do what it should not. */
+	/* Long enough for the wrong effect of a signal to show. */
 	MOMENT_MS = 200,
-	/* A process that still runs, as a status. */
+	/* Status that stands for a running process. */
 	RUNS = -1,
 };
 
@@ -52,8 +52,8 @@ static void sleep_ms(long ms)
 
 /*
  * Runs a shell command, in which $W is the program, `upto` waits until a
- * command succeeds, and `up` until the program serves wg7. What it prints on
- * both channels is in output: all of it, so it also shows that nobody else
+ * command succeeds, and `up` until the program serves wg7. Reads both its
+ * outputs into `output` until their end, which also shows that no other process
  * keeps them open. Returns its exit status.
  */
 __attribute__((format(printf, 1, 2))) static int run(const char *fmt, ...)
@@ -83,7 +83,7 @@ static void check_output(const char *word)
 		fail_msg("'%s' is not in '%s'", word, output);
 }
 
-/* Is this a daemon that lives? Others may be zombies on their way. */
+/* Is this process a living daemon? Other children may be zombies. */
 static bool is_daemon(int pid)
 {
 	char path[64], name[32] = "", state = 0;
@@ -188,7 +188,7 @@ static void usage(void **state)
 	check_output("usage: wiregather");
 	assert_int_equal(run("$W --no-such wg7 >/dev/null"), 2);
 	check_output("wiregather: no such option: --no-such\n");
-	/* Not an interface of this name. */
+	/* "help" is a command, and not the name of an interface. */
 	assert_int_equal(run("$W help 2>/dev/null"), 0);
 	check_output("usage: wiregather");
 	assert_false(is_there("help"));
@@ -197,7 +197,7 @@ static void usage(void **state)
 	check_output("WG_TUN_FD: x");
 }
 
-/* When the first process has ended, everything is there. */
+/* When the first process has ended, the daemon can be used. */
 static void usable_at_once(void **state)
 {
 	pid_t pid;
@@ -240,7 +240,7 @@ static void device(void **state)
 	check_output("wg70\n");
 }
 
-/* Unknown words in the environment change nothing, but are named. */
+/* Unknown words in the environment change nothing, but a message names them. */
 static void strange_environment(void **state)
 {
 	(void)state;
@@ -260,8 +260,9 @@ static void strange_environment(void **state)
 }
 
 /*
- * The interface of a daemon goes while the daemon is stopped, so it still
- * serves the socket's file when the next one starts: that one waits.
+ * The interface of a daemon is removed while the daemon is stopped. It
+ * therefore still serves the socket file when the next daemon starts, which has
+ * to wait.
  */
 static void predecessor(void **state)
 {
@@ -279,7 +280,7 @@ static void predecessor(void **state)
 	assert_true(next > 0 && next != before);
 	assert_int_equal(run("wg set wg7 listen-port 0"), 0);
 	end(next);
-	/* Without a rest in between; the port is that of the one before. */
+	/* Start the next daemon without a pause, on the same port. */
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(run("$W wg7 && wg set wg7 listen-port 4446 && "
 				     "ip link set wg7 up && ip link del wg7"),
@@ -379,7 +380,7 @@ static void moved(void **state)
 	check_end(pid);
 }
 
-/* The pipe that told of the start is closed soon after it. */
+/* The pipe that reports the start is closed soon after it. */
 static void await_pipe_closed(pid_t pid)
 {
 	for (int i = 0; i < PATIENCE_MS / 10; i++) {
@@ -389,7 +390,7 @@ static void await_pipe_closed(pid_t pid)
 	}
 }
 
-/* What a caller has open does not stay open. */
+/* The daemon closes descriptors that it inherits. */
 static void lets_go(void **state)
 {
 	pid_t pid;
@@ -458,7 +459,7 @@ static void log_of_refusals(void **state)
 	check_output("uapi: line 2: listen_port: bad value: 5x\n");
 }
 
-/* Who reads the log may go; the tunnel stays. */
+/* If the reader of the log goes away, the tunnel stays. */
 static void log_without_reader(void **state)
 {
 	(void)state;
@@ -489,15 +490,16 @@ static void hangup(void **state)
 	int status;
 
 	(void)state;
-	/* Nothing to a daemon. */
+	/* A detached daemon ignores SIGHUP. */
 	assert_int_equal(kill(pid, SIGHUP), 0);
 	sleep_ms(MOMENT_MS);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 	end(pid);
-	/* The terminal is gone. */
+	/* In the foreground SIGHUP means that the terminal is gone, and ends
+	 * the program. */
 	assert_int_equal(run("$W -f wg7 & up; kill -HUP $!; wait $!"), 0);
 	assert_int_equal(access(SOCK, F_OK), -1);
-	/* It was expected to go. */
+	/* nohup(1) makes the program ignore SIGHUP. */
 	assert_int_equal(run("nohup $W --foreground wg7 >/dev/null & "
 			     "up; kill -HUP $!; sleep 0.2; "
 			     "ip link show wg7 >/dev/null || exit 9; "
@@ -529,7 +531,7 @@ static void ends_with_file(void **state)
 	check_end(pid);
 }
 
-/* A killed daemon leaves its file; the next one takes it over. */
+/* A killed daemon leaves its socket file; the next daemon replaces it. */
 static void after_kill(void **state)
 {
 	pid_t pid = start("");
@@ -605,7 +607,7 @@ static int open_listener(const char *path)
 	return fd;
 }
 
-/* The descriptors that are handed over, as numbers that a shell can name. */
+/* Inherited descriptors, with numbers that a shell can write. */
 static void handed_over(void **state)
 {
 	int tun = open_tun("wg7");
@@ -635,7 +637,7 @@ static void handed_over(void **state)
 	assert_false(is_there("wg7"));
 }
 
-/* Checks what the kernel may hand over in one piece: "on" or "off". */
+/* Checks an offload of the device: "on" or "off". */
 static void check_offload(const char *feature, const char *value)
 {
 	char line[64];
@@ -676,7 +678,7 @@ static void wg_quick(void **state)
 	pid_t pid;
 
 	(void)state;
-	/* It asks the kernel first. */
+	/* The program first checks whether the kernel has WireGuard. */
 	if (!run("ip link add wgk type wireguard") && !run("ip link del wgk"))
 		return;
 	assert_int_equal(run("umask 077; { echo '[Interface]'; "
@@ -699,7 +701,7 @@ static void wg_quick(void **state)
 	check_end(pid);
 }
 
-/* It starts in a world in which nothing is open. */
+/* The program starts with no open descriptors. */
 static void nothing_open(void **state)
 {
 	(void)state;
@@ -711,7 +713,7 @@ static void nothing_open(void **state)
 	assert_string_equal(output, "wg7\n");
 }
 
-/* So that one failure is one failure. */
+/* Clean up, so that a failure does not make later cases fail. */
 static int clean(void **state)
 {
 	pid_t pid;
@@ -757,7 +759,7 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 	setenv("W", argv[1], 1);
-	/* nohup(1) passes on that it is ignored. */
+	/* The test may run under nohup(1), which makes it ignore SIGHUP. */
 	signal(SIGHUP, SIG_DFL);
 	if (system("wg --version >/dev/null 2>&1") != 0)
 		skip_program("needs wg of wireguard-tools");

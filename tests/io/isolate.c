@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each layer of the isolation but the filter bites: what is forbidden works in a
- * process that is not isolated, and is refused in one that is. Every attempt is
- * made by a child.
+ * Each layer of the isolation, except the filter, takes effect: a forbidden
+ * action works in a process without isolation, and is refused in one with it.
+ * Every attempt is made by a child.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +62,9 @@ static int find_landlock_missing(void)
 	return strstr(attempt_isolate.missing, "no Landlock (") ? 0 : -1;
 }
 
-/* Without Landlock that is said; the filter still refuses to open files. */
+/*
+ * Without Landlock a message says so; the filter still refuses to open files.
+ */
 static void files_are_out_of_reach(void **state)
 {
 	(void)state;
@@ -85,7 +87,7 @@ static void files_are_out_of_reach(void **state)
 	assert_int_equal(access(attempt_outside, F_OK), 0);
 }
 
-/* Only root may, by the modes; the process is nobody by then. */
+/* File modes allow this to root only, and the process is "nobody" by then. */
 static void own_directory_can_be_cleared(void **state)
 {
 	(void)state;
@@ -111,7 +113,7 @@ static int look_at_process(void)
 		    (CAPS_BIT(CAP_NET_ADMIN) | CAPS_BIT(CAP_NET_BIND_SERVICE) |
 		     CAPS_BIT(CAP_DAC_OVERRIDE)))
 		return -(errno = 204);
-	/* Back to root. */
+	/* Try to become root again. */
 	if (setresuid(0, 0, 0) == 0 || prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN))
 		return -(errno = 205);
 	return 0;
@@ -125,7 +127,7 @@ static void few_rights_are_left(void **state)
 
 static int make_executable_where_refused(void)
 {
-	/* Kernels before 6.3 have no such thing. */
+	/* Kernels before 6.3 lack PR_GET_MDWE. */
 	if (prctl(PR_GET_MDWE, 0, 0, 0, 0) < 0)
 		return -(errno = EACCES);
 	return attempt_make_executable();
@@ -174,14 +176,16 @@ static int look_at_root(void)
 		    ~(CAPS_BIT(CAP_NET_ADMIN) | CAPS_BIT(CAP_NET_BIND_SERVICE) |
 		      CAPS_BIT(CAP_DAC_OVERRIDE)))
 		return -(errno = 202);
-	/* That file is root's: only Landlock is in the way. */
+	/* The file belongs to root, so only Landlock can refuse this. */
 	if (attempt_has_landlock() &&
 	    (open("/etc/passwd", O_WRONLY) >= 0 || errno != EACCES))
 		return -(errno = 203);
 	return 0;
 }
 
-/* Root by its own wish has the other layers, and is told what it lacks. */
+/*
+ * With --user root the other layers work, and a message names the missing one.
+ */
 static void root_by_name(void **state)
 {
 	static const char *const names[] = { "root", "0:0" };
@@ -206,7 +210,7 @@ static void root_by_name(void **state)
 	}
 }
 
-/* Have some calls answered with EPERM, as a container may. */
+/* Make some calls fail with EPERM, as a container may. */
 static void refuse_layers(void)
 {
 	if (refuse_call(SYS_landlock_create_ruleset, EPERM) < 0 ||

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The filters of system calls: what is on no list ends the process, a thread has
- * only what its own list says, and a thread without a filter is found.
+ * The filters of system calls: a call on no list ends the process, a thread may
+ * make only the calls of its own list, and a thread without a filter is found.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,10 @@ static int udp_socket(void)
 	return socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP);
 }
 
-/* Descriptors that these would need are no matter: EBADF is as good. */
+/*
+ * The calls need no valid descriptors: EBADF shows that the filter let them
+ * pass.
+ */
 
 static int is_bad_descriptor(long result)
 {
@@ -100,7 +103,7 @@ static int remove_nothing(void)
 		       : 0;
 }
 
-/* On the list of the main thread alone. */
+/* Calls that are on the main thread's list only. */
 static const struct attempt of_control[] = {
 	{ "open a UDP socket", udp_socket },
 	{ "bind", bind_socket },
@@ -136,7 +139,9 @@ static int abort_self(void)
 	abort();
 }
 
-/* A broken invariant ends the process as it should: the ids are filled in. */
+/*
+ * Every thread can abort(): the process and thread ids are set in its filter.
+ */
 static void all_can_abort(void **state)
 {
 	(void)state;
@@ -165,7 +170,7 @@ static int write_error(void)
 	return (int)write(STDERR_FILENO, "", 0);
 }
 
-/* These write, but not to the TUN nor to sockets. */
+/* These threads write to the log, but not to the TUN or to sockets. */
 static void some_write_to_the_log_only(void **state)
 {
 	static const char *const names[] = { "rcu", "log" };
@@ -202,7 +207,7 @@ static void *open_when_told(void *arg)
 	return NULL;
 }
 
-/* A thread that has its filter, and runs into it. */
+/* A thread that violates its filter. */
 static void seal_with_thread(void)
 {
 	const struct isolate_config config = { 0 };
@@ -250,7 +255,10 @@ static void *drop_and_wait(void *arg)
 	return wait_for_end(arg);
 }
 
-/* A thread that did not call isolate_thread(), and what is said of it. */
+/*
+ * Check that a thread without isolate_thread() is found, and the message about
+ * it.
+ */
 static void check_found(void *(*thread_main)(void *arg), const char *words)
 {
 	const struct isolate_config config = { 0 };
@@ -282,7 +290,7 @@ static void forgotten_thread(void **state)
 	check_found(wait_for_end, "has kept capabilities");
 }
 
-/* One that has no capabilities all the same. */
+/* A thread without a filter that has no capabilities either. */
 static void unfiltered_thread(void **state)
 {
 	(void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening real sockets, and what goes with them: ports, descriptors from
- * outside, sources that stay and that vanish, zones, errors that wait.
+ * Real sockets: ports, inherited descriptors, source addresses that stay or
+ * vanish, zones, queued errors.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -70,7 +70,7 @@ static int send_text(struct ug_socket *sock, const struct ug_endpoint *to,
 	return status[0];
 }
 
-/* Expect @n datagrams of this text; the last one stays in views[0]. */
+/* Expect @n datagrams with this text; views[0] then has the last one. */
 static void expect_text(struct ug_socket *sock, const char *text, size_t n)
 {
 	while (n) {
@@ -105,14 +105,14 @@ static void ports(void **state)
 	size_t fds = count_fds();
 
 	(void)state;
-	/* A fixed port that is busy leaves nothing open. */
+	/* If a fixed port is busy, no descriptor stays open. */
 	opt.port = ug_port(first);
 	assert_int_equal(ug_open(&second, &opt, &report), -EADDRINUSE);
 	assert_int_equal(report.port, 0);
 	assert_string_equal(report.v4.step, "bind");
 	assert_null(second);
 	assert_int_equal(count_fds(), fds);
-	/* Busy in IPv6 alone, too. */
+	/* The same if it is busy in IPv6 only. */
 	struct ug_options six = {
 		.size = sizeof(six),
 		.families = UG_IPV6_ONLY,
@@ -132,7 +132,7 @@ static void ports(void **state)
 	assert_int_equal(count_fds(), fds - 2);
 }
 
-/* Change the port: open the new one, turn to it, close the old one. */
+/* Change the port: open the new socket, use it, close the old one. */
 static void change_port(void **state)
 {
 	struct ug_socket *old = opened(NULL), *peer = opened(NULL);
@@ -143,7 +143,8 @@ static void change_port(void **state)
 	struct ug_socket *new = opened(NULL);
 
 	assert_int_not_equal(ug_port(new), ug_port(old));
-	/* Views stay valid when the socket goes, also the pending ones. */
+	/* Views, including pending ones, stay valid after the socket is
+	 * closed. */
 	assert_int_equal(ug_receive(rcv, old, AF_INET, views, 1, 1000), 1);
 	assert_true(ug_receiver_pending(rcv));
 	ug_close(old);
@@ -190,7 +191,8 @@ static void options(void **state)
 	assert_int_equal(ug_set_mark(sock, 78), 0);
 	getsockopt(ug_fd(sock, AF_INET), SOL_SOCKET, SO_MARK, &value, &len);
 	assert_int_equal(value, 78);
-	/* Bound to one address: what goes to another does not arrive. */
+	/* The socket is bound to one address: datagrams to another do not
+	 * arrive. */
 	to = at("127.0.0.3", ug_port(sock));
 	send_text(peer, &to, "no", 1);
 	expect_nothing(sock);
@@ -245,12 +247,13 @@ static void from_descriptors(void **state)
 	assert_int_equal(ug_open_fds(&sock, 999, -1, NULL, NULL), -EBADF);
 	close(stream);
 	close(file);
-	/* A descriptor that the caller keeps is as it was. */
+	/* A descriptor that stays with the caller is unchanged. */
 	assert_int_equal(ug_open_fds(&sock, fd4, 999, NULL, &report), -EBADF);
 	assert_int_equal(report.v4.err, -ECANCELED);
 	getsockopt(fd4, IPPROTO_UDP, UDP_GRO, &value, &len);
 	assert_int_equal(value, 0);
-	/* One datagram stays one, whatever its owner had set. */
+	/* A datagram is not cut, even if the socket's owner had set
+	 * UDP_SEGMENT. */
 	value = 2;
 	setsockopt(fd4, IPPROTO_UDP, UDP_SEGMENT, &value, sizeof(value));
 	setsockopt(fd6, IPPROTO_UDP, UDP_CORK, &value, sizeof(value));
@@ -290,7 +293,7 @@ static int send_tos(struct ug_socket *sock, const struct ug_endpoint *to,
 	return status[0];
 }
 
-/* One IPv6 socket for both families: IPv4 comes and goes mapped. */
+/* One IPv6 socket serves both families, IPv4 by mapped addresses. */
 static void dual_stack_descriptor(void **state)
 {
 	struct ug_options opt = {
@@ -318,7 +321,7 @@ static void dual_stack_descriptor(void **state)
 	assert_memory_equal(to.source.addr + 10, "\xff\xff\x7f\0\0\1", 6);
 	assert_int_equal(send_text(sock, &to, "back", 4), UG_SENT);
 	expect_text(peer, "back", 4);
-	/* The TOS is that of the header, IPv4's or IPv6's. */
+	/* The TOS arrives in the IPv4 or IPv6 header. */
 	assert_int_equal(send_tos(sock, &to, 0xb8), UG_SENT);
 	expect_text(peer, "tos", 2);
 	assert_int_equal(views[0].tos, 0xb8);
@@ -349,8 +352,8 @@ static void source_address(const struct ug_endpoint *ep, char *out)
 }
 
 /*
- * Answers leave from the address that was written to. When it is removed, the
- * very next send passes, from another address, and says so.
+ * Answers leave from the address that a datagram came to. After this address is
+ * removed, the next send passes, from another address, and reports that.
  */
 static void sticky_source(void **state)
 {
@@ -394,7 +397,7 @@ static void sticky_source(void **state)
 		source_address(views[0].from, text);
 		assert_null(strstr(table[i].second, text));
 
-		/* Told of the change, it is not even tried. */
+		/* After ug_network_changed() the old address is not tried. */
 		ug_network_changed(here);
 		assert_int_equal(send_text(here, &peer, "again", 1), UG_SENT);
 		assert_null(ug_refused_source(batch));
@@ -405,7 +408,7 @@ static void sticky_source(void **state)
 	assert_int_equal(netns_ip("link del sticky"), 0);
 }
 
-/* Link-local addresses of a device, with its zone. */
+/* Link-local addresses of a device, with their zone. */
 static void zones(void **state)
 {
 	char text[UG_ENDPOINT_TEXT];
@@ -422,7 +425,7 @@ static void zones(void **state)
 	to = at("[fe80::b%zone]", ug_port(there));
 	assert_int_equal(send_text(here, &to, "zone", 10), UG_SENT);
 	expect_text(there, "zone", 10);
-	/* Back to where it came from, over a copy and through text. */
+	/* Answer the datagram, by a copy of its source and by its text. */
 	assert_int_equal(netns_enter(far), 0);
 	assert_true(ug_endpoint_print(views[0].from, text, sizeof(text)) > 0);
 	assert_non_null(strstr(text, "%zone]:"));
@@ -452,7 +455,7 @@ static void empty_datagrams(void **state)
 	ug_close(b);
 }
 
-/* A real error of an earlier datagram, on a socket that hears of them. */
+/* A real error of an earlier datagram, on a socket with IP_RECVERR. */
 static void queued_error(void **state)
 {
 	struct ug_socket *gone = opened(NULL), *good = opened(NULL), *sock;
@@ -466,13 +469,13 @@ static void queued_error(void **state)
 	setsockopt(fd, IPPROTO_IP, IP_RECVERR, &one, sizeof(one));
 	assert_int_equal(ug_open_fds(&sock, fd, -1, NULL, NULL), 0);
 	ug_close(gone);
-	/* The error comes with the next send, and is not that one's fault. */
+	/* The next send gets the error, and its datagram is not blamed. */
 	assert_int_equal(send_text(sock, &nobody, "refused", 1), UG_SENT);
 	assert_int_equal(send_text(sock, &to, "fine", 10), UG_SENT);
 	ug_get_send_stats(batch, &tx, sizeof(tx));
 	assert_true(tx.pending_errors > 0);
 	expect_text(good, "fine", 10);
-	/* The same on the way in. */
+	/* The same when receiving. */
 	assert_int_equal(send_text(sock, &nobody, "refused", 1), UG_SENT);
 	to = at("127.0.0.1", ug_port(sock));
 	assert_int_equal(send_text(good, &to, "in", 3), UG_SENT);
@@ -483,7 +486,7 @@ static void queued_error(void **state)
 	ug_close(good);
 }
 
-/* A wait is a sleep, also with errors on the queue and after a shutdown. */
+/* A wait sleeps, even with queued errors and after a shutdown. */
 static void quiet_waits(void **state)
 {
 	struct ug_socket *gone = opened(NULL), *sock;
@@ -505,15 +508,16 @@ static void quiet_waits(void **state)
 		assert_true(now.waits - was.waits < 250);
 		/* The error of the socket, and its entry on the queue. */
 		assert_int_equal(now.errors - was.errors, 2);
-		/* As UDP sockets are not connected, it says ENOTCONN. */
+		/* shutdown() works, but returns ENOTCONN for an unconnected
+		 * socket. */
 		shutdown(fd, SHUT_RD);
 	}
 	ug_close(sock);
 }
 
 /*
- * A datagram whose fragments do not fit the send buffer together fails, and
- * does not hold up the others. A vector that points nowhere does neither.
+ * A datagram whose fragments together exceed the send buffer fails, and does
+ * not delay others. The same holds for a vector with a bad address.
  */
 static void hopeless_datagrams(void **state)
 {
@@ -533,7 +537,8 @@ static void hopeless_datagrams(void **state)
 	struct ug_socket *here = opened(&opt), *there = opened_in(far, NULL);
 	struct ug_endpoint to = at("10.9.0.2", ug_port(there));
 
-	/* The peer's link address is known then, and nothing waits for it. */
+	/* After this the peer's link address is known, so no datagram waits for
+	 * it. */
 	assert_int_equal(send_text(here, &to, "first", 1), UG_SENT);
 	expect_text(there, "first", 1);
 	for (size_t i = 0; i < ARRAY_LEN(d); i++)
@@ -552,8 +557,8 @@ static void hopeless_datagrams(void **state)
 }
 
 /*
- * Merging goes off while merged datagrams wait: they still come apart, and
- * when nothing has come for a while it is off.
+ * Merging is switched off while merged datagrams wait. They are still split,
+ * and after a time without datagrams merging is off.
  */
 static void merging_off_late(void **state)
 {
@@ -594,7 +599,7 @@ static size_t resident_pages(const void *start, size_t pages)
 	return n;
 }
 
-/* Small datagrams cost a page a slot, not a slot; a release gives it back. */
+/* Small datagrams use one page of a slot, and a release frees it. */
 static void memory_follows_use(void **state)
 {
 	struct ug_socket *a = opened(NULL), *b = opened(NULL);
@@ -613,9 +618,9 @@ static void memory_follows_use(void **state)
 	assert_false(ug_receiver_release(big));
 	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
 		;
-	/* Eight calls each for 8, 16, 32, 64 and then 128, and that needed it. */
+	/* The calls have grown to 128 slots, and each slot uses one page. */
 	assert_int_equal(resident_pages(slots, 256 * 16), 128);
-	/* Long ones where short ones were expected do not stay, either. */
+	/* Pages of unexpected long datagrams are freed, too. */
 	assert_int_equal(send_text(a, &to, "small", 64), UG_SENT);
 	while (ug_receive(big, b, AF_INET, views, ARRAY_LEN(views), 0) > 0)
 		;
@@ -691,7 +696,7 @@ static void many_by_one_call(void **state)
 	assert_int_equal(status, 0);
 }
 
-/* IPv6 switched off in the namespace: IPv4 goes on, with the right port. */
+/* If IPv6 is off in the namespace, IPv4 works, with the right port. */
 static void ipv6_disabled(void **state)
 {
 	struct ug_options opt = { .size = sizeof(opt) };

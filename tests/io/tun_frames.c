@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a real device says and takes beyond traffic: odd frames from AF_PACKET,
- * going down and away, descriptors made by others, names that change.
+ * A real device apart from its usual traffic: odd frames from AF_PACKET, link
+ * down, deletion, inherited descriptors, changes of the name.
  */
 #include <net/ethernet.h> /* with musl before the kernel's headers */
 
@@ -113,7 +113,7 @@ static int open_packet(void)
 	return fd;
 }
 
-/* A frame of one byte must not be the end. */
+/* A frame of one byte must not end the reading. */
 static void test_short_frames(void **state)
 {
 	static const uint8_t firsts[] = { 0x00, 0x45, 0x60, 0xff };
@@ -171,7 +171,7 @@ static void test_random_frames(void **state)
 		bytes[19] = bytes[16];
 		bytes[42] = 0x50;
 		bytes[62] = 0x50;
-		/* Many of these the kernel refuses itself. */
+		/* The kernel itself refuses many of these frames. */
 		if (send(fd, bytes, 10 + len, 0) > 0)
 			good += read_all();
 	}
@@ -256,7 +256,7 @@ static void test_elsewhere(void **state)
 }
 
 /**
- * read_proto() - read a packet, passing over what IPv6 has to say by itself
+ * read_proto() - read a packet of a protocol, and skip IPv6's own messages
  * @out:	device
  * @pkt:	receives the packet, 2000 bytes
  * @proto:	protocol wanted
@@ -271,13 +271,13 @@ static void read_proto(struct tun *out, uint8_t *pkt, uint8_t proto,
 }
 
 /**
- * forward() - write packets merged, and read what the kernel makes of them
+ * forward() - write merged packets, and read them as the kernel forwards them
  * @out:	the device that they are forwarded to
  * @s:		the first packet; two more follow it
  * @merges:	packets of this kind are merged
  *
- * The kernel cuts them for a device without offload: they come out as they
- * were, but for the hop.
+ * The kernel cuts them for a device without offload. They come out unchanged,
+ * except for the hop limit.
  */
 static void forward(struct tun *out, struct spec s, bool merges)
 {
@@ -350,7 +350,7 @@ static void test_open_fails(void **state)
 	config.name = "wg0";
 }
 
-/* A descriptor from outside, as it comes. */
+/* An inherited descriptor, with unchanged settings. */
 static void test_given_fd(void **state)
 {
 	static const int flags[] = { IFF_TUN | IFF_NO_PI | IFF_VNET_HDR,

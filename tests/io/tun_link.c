@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the kernel really tells of a TUN that is changed, renamed, moved about
- * and deleted, and that nothing of it is lost for good when the socket
- * overflows.
+ * The kernel's real messages about a TUN that is changed, renamed, moved and
+ * deleted. If the socket overflows, no change is missed for good.
  */
 #include <errno.h>
 #include <linux/net_namespace.h>
@@ -63,7 +62,8 @@ static int close_both(void **state)
  * hear() - wait until an event comes
  * @kind:	event; others before it are passed over
  *
- * Most are there when the change is made, but for what work queues do.
+ * Most events are queued when the change returns; those of work queues come
+ * later.
  */
 static void hear(enum link_event kind)
 {
@@ -147,7 +147,7 @@ static void test_move(void **state)
 	assert_false(lnk.state.up);
 	assert_int_equal(tun_get_name(&tun, name), 0);
 
-	/* There is heard from here. */
+	/* The socket here gets messages of the other namespace. */
 	assert_int_equal(netns_enter(there), 0);
 	assert_int_equal(netns_ip("link set dev wg0 mtu 1280 up"), 0);
 	hear(LINK_UP);
@@ -156,13 +156,13 @@ static void test_move(void **state)
 	assert_int_equal(netns_ip("link set dev wg1 down"), 0);
 	hear(LINK_DOWN);
 	assert_string_equal(lnk.state.name, "wg1");
-	/* Other things there are not our network. */
+	/* Other devices in that namespace are ignored. */
 	link_receive(&lnk, &ev);
 	assert_int_equal(netns_ip("link add d0 type veth peer d1"), 0);
 	assert_int_equal(netns_ip("link del dev d0"), 0);
 	hear_none(LINK_NETWORK4);
 
-	/* The state can be asked for across namespaces. */
+	/* The state can be requested across namespaces. */
 	lnk.state.mtu = 1;
 	assert_int_equal(link_request(&lnk), 0);
 	hear(LINK_MTU);
@@ -189,7 +189,10 @@ static void test_move_and_back(void **state)
 	hear(LINK_DELETED);
 }
 
-/* Out of earshot: the interface is lost from sight, and the TUN still knows. */
+/*
+ * The interface moves to a namespace whose messages do not reach us; the TUN
+ * still tells its name.
+ */
 static void test_move_twice(void **state)
 {
 	char name[IFNAMSIZ];
@@ -212,7 +215,7 @@ static void test_move_twice(void **state)
 static void test_missing(void **state)
 {
 	(void)state;
-	/* As if the deletion had been lost. */
+	/* Drop the message of the deletion. */
 	assert_int_equal(netns_ip("link del dev wg0"), 0);
 	link_receive(&lnk, &ev);
 	lnk.state.deleted = false;
@@ -236,7 +239,7 @@ static void test_overflow(void **state)
 	}
 	assert_true(overflow);
 	assert_int_not_equal(lnk.state.mtu, 1019);
-	/* Asking mends it. */
+	/* A request gets the current state. */
 	assert_int_equal(link_request(&lnk), 0);
 	hear(LINK_MTU);
 	assert_int_equal(lnk.state.mtu, 1019);
@@ -275,7 +278,7 @@ static void number_home(uint32_t nsid)
 	close(fd);
 }
 
-/* Then the namespace's own messages come with that number. */
+/* If the namespace has a number for itself, its own messages carry it. */
 static void test_home_with_a_number(void **state)
 {
 	close_both(state);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Two TUN devices in two namespaces and the pump between them, which does what
- * a tunnel does but for the tunnel: read, cut, merge, write. Included by the
- * one program that uses it at a time; all of it runs in one thread.
+ * Two TUN devices in two namespaces and a pump between them, which reads, cuts,
+ * merges and writes as a tunnel does, but without messages in between. Each
+ * program that includes this header has its own copy, and runs it in one
+ * thread.
  */
 #ifndef TESTS_IO_TUN_PAIR_H
 #define TESTS_IO_TUN_PAIR_H
@@ -33,7 +34,7 @@ enum {
 	MERGE_TCP = MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6),
 };
 
-/* One end, and what was seen there. */
+/* One end, with its counters. */
 struct end {
 	struct tun tun;
 	int ns;
@@ -42,7 +43,7 @@ struct end {
 };
 
 static struct end ends[2];
-static int home; /* where neither is */
+static int home; /* the namespace without a device */
 static struct merge *pair_batch;
 static uint8_t *pair_slab, *pair_frame;
 static struct segment pair_segs[SEGS_CAP];
@@ -132,7 +133,7 @@ static inline int pair_free(void **state)
 	return 0;
 }
 
-/* A kernel without the faults for which something is not merged. */
+/* Reports a kernel without the faults that forbid merging. */
 static inline int pair_uname(struct utsname *out)
 {
 	*out = (struct utsname){ .release = "99.0.0" };
@@ -212,11 +213,11 @@ static inline void pair_deliver(struct end *to, struct segment_slab *slab)
 }
 
 /**
- * pair_pump() - carry what there is from one end to the other
+ * pair_pump() - carry waiting packets from one end to the other
  * @from:	end
  * @to:		end
  *
- * Return: whether there was anything.
+ * Return: true if there were any.
  */
 static inline bool pair_pump(struct end *from, struct end *to)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Real connections through two real TUN devices: every byte arrives, whatever
- * is on or off, and whatever the kernel refuses.
+ * Real connections through two real TUN devices. Every byte arrives with all
+ * combinations of features, even if the kernel refuses merged packets.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -86,7 +86,10 @@ static void connect_tcp(int family, int fds[2])
 	close(listener);
 }
 
-/* The stream's byte at a place: any byte out of place is found. */
+/*
+ * Write the stream's bytes from an offset; each offset has its own pattern, so
+ * a displaced byte is found.
+ */
 static void fill_stream(uint8_t *dst, size_t off, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -143,7 +146,7 @@ static struct tun_config default_config(void)
 				    .txqlen = 1000 };
 }
 
-/* Each feature off, each kind off: what is on must show, what is off not. */
+/* Switch each feature and each kind off: only what is on may be seen. */
 static void test_tcp(void **state)
 {
 	static const struct {
@@ -190,7 +193,7 @@ static void test_tcp(void **state)
 	}
 }
 
-/* One family's feature off leaves the other's alone. */
+/* Switching a feature off for one family does not affect the other. */
 static void test_tcp_one_family_off(void **state)
 {
 	(void)state;
@@ -209,7 +212,7 @@ static void test_tcp_one_family_off(void **state)
 	}
 }
 
-/* A kernel that refuses what is merged, always or now and then. */
+/* A kernel that refuses all merged packets, or some of them. */
 static unsigned int refuse_every, merged_writes;
 
 static ssize_t refusing_writev(int fd, const struct iovec *iov, int cnt)
@@ -289,11 +292,11 @@ static ssize_t receive_udp(int fd, uint8_t *buf, int *size)
 }
 
 /**
- * receive_all() - pump and compare the stream of bytes that datagrams make
+ * receive_all() - pump, and compare the bytes of all datagrams
  * @fd:		socket
  * @total:	bytes to come
  *
- * Return: the number of trains among what came.
+ * Return: the number of trains received.
  */
 static unsigned int receive_all(int fd, size_t total)
 {
@@ -349,7 +352,7 @@ static void send_train(int fd, const uint8_t *bytes, size_t len)
 				 0) > 0);
 }
 
-/* Trains of UDP_SEGMENT arrive as trains, or as datagrams if that is off. */
+/* Trains of UDP_SEGMENT arrive as trains, or as datagrams if USO is off. */
 static void test_udp_trains(void **state)
 {
 	static const struct {
@@ -377,7 +380,8 @@ static void test_udp_trains(void **state)
 		pair_open(pair_sys(), &config);
 		open_udp(i & 1 ? AF_INET6 : AF_INET, fds);
 		for (size_t k = 1; k <= 40; k++) {
-			/* 1 to 40 full ones and a shorter one. */
+			/* A train of 1 to 40 full segments and a shorter
+			 * one. */
 			size_t len = k * SEGMENT + k * 7 % SEGMENT;
 
 			fill_stream(buf, total, len);
@@ -432,7 +436,9 @@ static void test_udp_order(void **state)
 	}
 }
 
-/* Without a checksum nothing merges, and none is added on the way. */
+/*
+ * Datagrams without a checksum are not merged, and get no checksum on the way.
+ */
 static void test_udp_without_checksum(void **state)
 {
 	struct tun_config config = default_config();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What clients see of the server: requests, answers, and how it puts up. */
+/* The server from its clients' side: requests, answers, limits and patience. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -14,7 +14,7 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* Long enough for a server to be wrong in, in ms. */
+	/* Long enough for a wrong action of the server to show, in ms. */
 	MOMENT_MS = 150,
 	N_PEERS = 10000,
 };
@@ -35,7 +35,7 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Is this machine too busy for a bar in time? A timer of 1 ms tells. */
+/* Is this machine too busy to judge times? A timer of 1 ms tells. */
 static bool timer_is_late(void)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
@@ -92,7 +92,7 @@ static void set_and_get(void **state)
 	world_end(&w);
 }
 
-/* What was sent behind a set belongs to the next request, errors or not. */
+/* Bytes behind a set belong to the next request, with or without errors. */
 static void pipelined(void **state)
 {
 	struct world w;
@@ -166,7 +166,7 @@ static void garbage(void **state)
 		close(fd);
 		client_check(other, "get=1\n\n", OK);
 	}
-	/* An answer that is due comes first. */
+	/* A due answer is sent before the connection ends. */
 	fd = client_open(&w);
 	client_send(fd, "get=1\n\nrubbish\n");
 	free(client_receive(fd, 1));
@@ -197,7 +197,7 @@ static void random_bytes(void **state)
 			const char *word =
 				words[random_below(&random, ARRAY_LEN(words))];
 
-			/* It may have been thrown out by now. */
+			/* The server may have closed the connection by now. */
 			if (send(fd, word, strlen(word), MSG_NOSIGNAL) < 0)
 				break;
 		}
@@ -228,7 +228,7 @@ static void long_line(void **state)
 	client_send(fd, text);
 	client_check(fd, "\n\n", "errno=-90\n\n");
 	client_check(fd, "get=1\n\n", OK);
-	/* A first line has no end to wait for. */
+	/* A bad first line is answered at once. */
 	client_send(fd, text);
 	client_send(fd, "\n");
 	client_check_ended(fd);
@@ -245,21 +245,21 @@ static void ends(void **state)
 	(void)state;
 	world_begin(&w);
 	other = client_open(&w);
-	/* In the middle of a request: nothing of it counts. */
+	/* A client that leaves in the middle of a request changes nothing. */
 	fd = client_open(&w);
 	client_send(fd, "set=1\nlisten_port=5\n");
 	shutdown(fd, SHUT_WR);
 	client_check_ended(fd);
 	close(fd);
 	client_check(other, "get=1\n\n", OK);
-	/* After it: an answer is waited for. */
+	/* A client that shuts down sending after a request gets its answer. */
 	fd = client_open(&w);
 	client_send(fd, "set=1\nlisten_port=5\n\nget=1\n\n");
 	shutdown(fd, SHUT_WR);
 	free(client_receive(fd, 2));
 	client_check_ended(fd);
 	close(fd);
-	/* Nobody is there for the answer. */
+	/* The client leaves before its answer. */
 	fd = client_open(&w);
 	client_send(fd, "get=1\n\n");
 	close(fd);
@@ -292,8 +292,8 @@ static void add_peers(int fd, unsigned int n)
 }
 
 /*
- * How many lines begin with a word? Not by strstr(3): sanitizers have it look
- * at all of the text each time.
+ * Count the lines that begin with a word. Does not use strstr(3), with which
+ * sanitizers read the whole text each time.
  */
 static unsigned int count(const char *text, const char *word)
 {
@@ -308,7 +308,9 @@ static unsigned int count(const char *text, const char *word)
 	return n;
 }
 
-/* It asks three times and listens late; the others do not notice. */
+/*
+ * A client sends three requests and reads late; other clients are not affected.
+ */
 static void slow_reader(void **state)
 {
 	struct world w;
@@ -357,7 +359,7 @@ static void changing(void **state)
 	world_end(&w);
 }
 
-/* A newcomer gets the place of the client that has been silent longest. */
+/* A new client gets the place of the client that was silent longest. */
 static void many_clients(void **state)
 {
 	int fds[UAPI_MAX_CLIENTS + 2];
@@ -369,7 +371,7 @@ static void many_clients(void **state)
 		fds[i] = client_open(&w);
 		client_check(fds[i], "get=1\n\n", OK);
 	}
-	/* Now the second one is the oldest. */
+	/* Now the second client was silent longest. */
 	client_check(fds[0], "get=1\n\n", OK);
 	for (int i = UAPI_MAX_CLIENTS; i < UAPI_MAX_CLIENTS + 2; i++) {
 		fds[i] = client_open(&w);
@@ -429,8 +431,9 @@ static void idle_crowd(void **state)
 }
 
 /*
- * Every place is taken by a client that has begun a request. A newcomer waits
- * until one of them has stalled for UAPI_STALL_S; one that goes on stays.
+ * Every place is taken by a client that has begun a request. A new client waits
+ * until one of them has stalled for UAPI_STALL_S. A client that goes on sending
+ * stays.
  */
 static void busy_crowd(void **state)
 {
@@ -449,7 +452,7 @@ static void busy_crowd(void **state)
 	took = -now_ms();
 	fd = client_open(&w);
 	client_send(fd, "get=1\n\n");
-	/* The first client goes on all the time. */
+	/* The first client goes on sending all the time. */
 	while (client_is_quiet(fd, 0) && took + now_ms() < 60000) {
 		client_send(fds[0], "fwmark=5\n");
 		nanosleep(&pause, NULL);
@@ -467,9 +470,9 @@ static void busy_crowd(void **state)
 }
 
 /*
- * Every place is taken by a client that asks on and does not read what it is
- * told. What such a client has sent is no reason to keep it: it cannot be read
- * before the answer has gone.
+ * Every place is taken by a client that sends requests and does not read
+ * answers. The server may drop such a client although it has unread requests:
+ * they cannot be read before the answer has left.
  */
 static void deaf_crowd(void **state)
 {
@@ -491,7 +494,7 @@ static void deaf_crowd(void **state)
 		fds[i] = client_open(&w);
 		client_send(fds[i], "get=1\n\n");
 	}
-	/* Each has been read and is being answered by now. */
+	/* By now the server has read each request and is answering. */
 	nanosleep(&(struct timespec){ .tv_nsec = MOMENT_MS * 1000000L }, NULL);
 	for (int i = 0; i < UAPI_MAX_CLIENTS; i++)
 		client_send(fds[i], "get=1\n\n");
@@ -508,7 +511,7 @@ static void deaf_crowd(void **state)
 	world_end(&w);
 }
 
-/* A request that is refused is answered at once; its rest is thrown away. */
+/* A refused request is answered at once, and its rest is discarded. */
 static void refused(void **state)
 {
 	struct world w;
@@ -522,7 +525,7 @@ static void refused(void **state)
 	client_check(fd, "set=1\nlisten_port=x\n", "errno=-22\n\n");
 	client_send(fd, "fwmark=7\n\n");
 	client_check(fd, "get=1\n\n", OK);
-	/* It does not come: the answer is there, then the connection ends. */
+	/* If the end does not come, the connection ends after the answer. */
 	took = -now_ms();
 	client_check(fd, "set=1\nlisten_port=x\n", "errno=-22\n\n");
 	client_check_ended(fd);
@@ -561,7 +564,7 @@ static void endless_line(void **state)
 	world_end(&w);
 }
 
-/* Those that keep the server waiting go, the others may stay. */
+/* Clients that keep the server waiting are dropped, others stay. */
 static void patience(void **state)
 {
 	struct world w;
@@ -582,7 +585,7 @@ static void patience(void **state)
 	client_send(deaf, "get=1\n\n");
 	assert_true(client_is_quiet(half, MOMENT_MS));
 	client_check_ended(half);
-	/* Its answer is cut off. */
+	/* The answer of the dropped client is cut off. */
 	assert_true(client_is_quiet(idle, 14 * MOMENT_MS));
 	while (1) {
 		char buf[65536];
@@ -600,7 +603,7 @@ static void patience(void **state)
 	world_end(&w);
 }
 
-/* One that goes on, however slowly, is not thrown out. */
+/* A client that makes progress, however slow, is not dropped. */
 static void slow_but_alive(void **state)
 {
 	static const char text[] = "get=1\n\n";

@@ -12,13 +12,13 @@ enum {
 	PAGE_LEN = 4096,
 };
 
-/* A mapping, and how much of it is resident, in KiB. */
+/* A mapping, and its resident size in KiB. */
 struct mapping {
 	uintptr_t start, end;
 	size_t rss;
 };
 
-/* The mapping that an address lies in. */
+/* Return: the mapping of an address. */
 static struct mapping find(const void *of)
 {
 	FILE *file = fopen("/proc/self/smaps", "r");
@@ -39,13 +39,15 @@ static struct mapping find(const void *of)
 	return m;
 }
 
-/* Code of libc that nothing here needs, and that no sanitizer replaces. */
+/* Code of libc that this program does not use, and no sanitizer replaces. */
 static const void *code_of_libc(void)
 {
 	return (const void *)(uintptr_t)fnmatch;
 }
 
-/* Large enough not to come back as a whole when a page is touched. */
+/*
+ * The loader is so large that touching a page does not make all of it resident.
+ */
 static const void *code_of_loader(void)
 {
 #ifdef __GLIBC__
@@ -56,15 +58,17 @@ static const void *code_of_loader(void)
 #endif
 }
 
-/* A megabyte of the program's own code, which is never run. What is used of a
- * small library may bring all of it back, as with musl. */
+/*
+ * A megabyte of the program's own code, which is never run. With a small
+ * library such as musl, the parts in use may make all of it resident again.
+ */
 __asm__(".pushsection .text\n"
 	".balign 4096\n"
 	"own_code: .zero 0x100000\n"
 	".popsection\n");
 extern const char own_code[] __attribute__((visibility("hidden")));
 
-/* Have all of a library's code resident. Return: how much that is, in KiB. */
+/* Make all code of a library resident. Return: its size in KiB. */
 static size_t touch(const void *of)
 {
 	struct mapping m = find(of);
@@ -86,7 +90,7 @@ static void test_one_library(void **state)
 		return;
 	}
 	code_release(code_of_libc());
-	/* What is run to find it out has come back. */
+	/* The code that measures is resident again. */
 	assert_true(find(code_of_libc()).rss < all);
 	assert_int_equal(find(code_of_loader()).rss, other);
 	assert_int_equal(fnmatch("a*", "abc", 0), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The kernel's version: what is read of a release, and the order of versions. */
+/* The kernel's version: parsing of a release, and the order of versions. */
 #include "base/bytes.h"
 #include "base/kernel.h"
 #include "tests/lib/check.h"
@@ -36,7 +36,7 @@ static void releases(void **state)
 	}
 }
 
-/* Each version is before those behind it, and before no other. */
+/* Each version is before all later ones in the list, and before no other. */
 static void order(void **state)
 {
 	static const struct kernel_version sorted[] = {

@@ -17,7 +17,7 @@ enum {
 	N_LINES = 50,
 };
 
-/* A standard descriptor that goes to a pipe for a while. */
+/* A standard descriptor that is replaced by a pipe during a test. */
 struct tap {
 	int fd;
 	int saved;
@@ -192,7 +192,7 @@ static void limit_windows(void **state)
 	now += 5 * NSEC_PER_SEC;
 	assert_true(log_limit_take(&limit, now, &n));
 	assert_int_equal(n, 8);
-	/* Told once. */
+	/* The number is reported only once. */
 	assert_true(log_limit_take(&limit, now, &n));
 	assert_int_equal(n, 0);
 	for (int i = 2; i < LOG_BURST; i++)
@@ -215,7 +215,7 @@ static void limited(void **state)
 	for (size_t i = 0; i < out.len; i++)
 		n_lines += out.text[i] == '\n';
 	assert_int_equal(n_lines, LOG_BURST);
-	/* As if the window had ended. */
+	/* End the window early. */
 	limit.window_ns = 0;
 	limit.n = 0;
 	begin();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Readers of the log that do not read. Each test that stalls one runs in a
- * child, which must end by itself: one that blocks is ended, and the test fails.
+ * Readers of the log that do not read. Each test with a stalled reader runs in
+ * a child, which must end by itself. A child that blocks is killed, and the
+ * test fails.
  */
 #include "base/log_thread.h"
 
@@ -26,7 +27,7 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* More than any descriptor here and the ring hold together. */
+	/* More lines than the ring and any descriptor here hold together. */
 	N_LINES = 20000,
 	N_THREADS = 4,
 	TEXT_CAP = 4 << 20,
@@ -35,7 +36,7 @@ enum {
 	FILE_CAP = 3030,
 };
 
-/* A stream whose other end is here. */
+/* A stream for the log, and its other end. */
 struct ends {
 	int log;
 	int reader;
@@ -88,7 +89,7 @@ static struct ends open_stream(void)
 	return (struct ends){ .log = fds[1], .reader = fds[0] };
 }
 
-/* One that somebody else has made nonblocking, as an old starter may. */
+/* A stream that another process has made nonblocking, as an old starter may. */
 static struct ends open_nonblocking(void)
 {
 	struct ends ends = open_pipe();
@@ -103,7 +104,7 @@ static struct ends (*const kinds[])(void) = {
 
 /* -------------------------------------------------------------- helpers */
 
-/* In a child of a test: end it with what is wrong. */
+/* In a child of a test: if a condition does not hold, print it and end. */
 #define CHECK(cond) ((cond) ? (void)0 : give_up(#cond, __LINE__))
 
 static _Noreturn void give_up(const char *what, int line)
@@ -134,7 +135,7 @@ static int run_child(void (*run)(const struct ends *), const struct ends *ends)
 		run(ends);
 		_exit(0);
 	}
-	/* What the child is to do takes no longer, or it waits for ever. */
+	/* A child that takes longer waits for ever. */
 	for (int i = 0; i < CHILD_S * 100 && status == -1; i++) {
 		if (waitpid(pid, &status, WNOHANG) != pid)
 			status = -1;
@@ -149,7 +150,7 @@ static int run_child(void (*run)(const struct ends *), const struct ends *ends)
 	return status;
 }
 
-/* Read what there is within a while, until a text has come. */
+/* Read until a text has come, for a limited time. */
 static void read_until(int fd, const char *wanted)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
@@ -187,7 +188,7 @@ static void *chatter(void *arg)
 	return arg;
 }
 
-/* A reader that does not read, from before the first line on. */
+/* The reader does not read from the first line on. */
 static void fill_up(const struct ends *ends)
 {
 	int flags = fcntl(ends->log, F_GETFL);
@@ -201,7 +202,9 @@ static void fill_up(const struct ends *ends)
 	CHECK(!fcntl(ends->log, F_SETFL, flags));
 }
 
-/* All lines are there or counted, no line is torn, and one has the count. */
+/*
+ * Each line is written or counted, no line is torn, and one line has the count.
+ */
 static void stall_and_come_back(const struct ends *ends)
 {
 	uint64_t n_lost;
@@ -211,14 +214,14 @@ static void stall_and_come_back(const struct ends *ends)
 	fill_up(ends);
 	CHECK(!log_start(NULL));
 	chatter(NULL);
-	/* Nobody has read anything, and here we are. */
+	/* The writer did not block although nothing was read. */
 	read_until(ends->reader, " lost: ");
 	CHECK(count_lines(" lost: ") == 1);
 	at = strstr(text, " lost: ");
 	while (at > text && at[-1] != '\n')
 		at--;
 	CHECK(!strncmp(at, "DEBUG: (wg0) ", 13));
-	/* Behind the head with date and time. */
+	/* The number stands behind the head with date and time. */
 	n_lost = strtoull(at + 13 + 20, NULL, 10);
 	CHECK(n_lost > 0);
 	CHECK(count_lines("\nDEBUG: (wg0) ") == count_lines("DEBUG: "));
@@ -273,12 +276,12 @@ static void stalled_at_the_end(void **state)
 	}
 }
 
-/* Without a thread yet: each line waits for a while only. */
+/* Without a log thread, each line waits for a limited time. */
 static void stall_before(const struct ends *ends)
 {
 	sigset_t set;
 
-	/* A starter may have it blocked. */
+	/* The process that starts us may have blocked the signal. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -301,7 +304,7 @@ static void stalled_before_the_start(void **state)
 	}
 }
 
-/* A pipe that somebody else fills, too. */
+/* Another thread fills the pipe, too. */
 static void *fill(void *arg)
 {
 	const struct ends *ends = arg;
@@ -349,7 +352,7 @@ static bool is_asleep(const char *number)
 	return strstr(line, " (log) S ");
 }
 
-/* The log thread has done all that there is to do. */
+/* Wait until the log thread has no work left. */
 static void wait_until_idle(void)
 {
 	bool is_idle = false;
@@ -366,7 +369,7 @@ static void wait_until_idle(void)
 	CHECK(is_idle);
 }
 
-/* A file that is full for a while, as a disk may be. */
+/* The log's file is full for some time, as on a full disk. */
 static void fill_file(const struct ends *ends)
 {
 	struct rlimit limit = { FILE_CAP, RLIM_INFINITY };
@@ -375,7 +378,7 @@ static void fill_file(const struct ends *ends)
 	signal(SIGXFSZ, SIG_IGN);
 	CHECK(!setrlimit(RLIMIT_FSIZE, &limit));
 	CHECK(!log_start(NULL));
-	/* The last ones are refused, one by one. */
+	/* The last lines are refused one by one. */
 	for (int i = 0; i < 80; i++)
 		log_event("a line that is rather long, and has number %d", i);
 	wait_until_idle();
@@ -389,7 +392,7 @@ static void fill_file(const struct ends *ends)
 	CHECK(count_lines(" lost: ") == 1);
 	CHECK(strtoull(strstr(text, " lines of the log lost: ") - 3, NULL,
 		       10) == 80 - count_lines("has number "));
-	/* The torn line has an end of its own. */
+	/* The torn line ends with a newline. */
 	CHECK(count_lines("\nDEBUG: ") + 1 == count_lines("\n"));
 	CHECK(strstr(text, "and on\n"));
 }
@@ -405,7 +408,7 @@ static void full_file(void **state)
 	assert_int_equal(run_child(fill_file, &ends), 0);
 }
 
-/* Nobody will ever read it. */
+/* The reader has closed its end. */
 static void hang_up(const struct ends *ends)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -420,7 +423,7 @@ static void no_reader(void **state)
 	struct ends ends = open_pipe();
 
 	(void)state;
-	/* So that the parent, too, has none. */
+	/* The parent must have no reading end either. */
 	close(ends.reader);
 	ends.reader = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(run_child(hang_up, &ends), 0);
@@ -434,7 +437,7 @@ static void note_begin(const char *name)
 	has_begun = true;
 }
 
-/* Nothing is lost and all is in order when the reader does read. */
+/* With a reader that reads, no line is lost and all are in order. */
 static void in_order(void **state)
 {
 	struct ends ends = open_pipe();

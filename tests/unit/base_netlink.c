@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Netlink messages, written and read. Where libmnl is installed the same
- * messages are made and read by it, too.
+ * Writing and reading netlink messages. If libmnl is installed, it writes and
+ * reads the same messages for comparison.
  */
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -112,7 +112,7 @@ static void read_back(void **state)
 	assert_null(netlink_messages_next(&m));
 }
 
-/* With any room that is too small nothing is written behind it. */
+/* With any buffer that is too small, nothing is written behind its end. */
 static void small_buffers(void **state)
 {
 	uint32_t words[WORDS];
@@ -131,7 +131,7 @@ static void small_buffers(void **state)
 	}
 }
 
-/* Lengths that lie end the walk; nothing outside is looked at (ASan). */
+/* Wrong lengths end the reading; no byte outside is read (ASan checks that). */
 static void wrong_lengths(void **state)
 {
 	static const uint32_t lens[] = { 0,	     1,		 15,
@@ -210,7 +210,7 @@ static int note(const struct nlattr *attr, void *data)
 	return MNL_CB_OK;
 }
 
-/* Random bytes in a sound message: both find the same attributes. */
+/* Random bytes in a valid message: both libraries find the same attributes. */
 static void reads_as_libmnl(void **state)
 {
 	struct random random;

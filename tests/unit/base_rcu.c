@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What is handed over to be freed: drained means that nothing is left. */
+/* Deferred freeing: after rcu_drain() no object is left to free. */
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -13,10 +13,10 @@ enum {
 };
 
 /**
- * struct item - something that readers could look at
+ * struct item - an object that readers might use
  * @head:	for rcu_free_later()
- * @next:	handed over when this one is released, or NULL
- * @delay_us:	how long its release takes
+ * @next: passed to rcu_free_later() when this one is released, or NULL
+ * @delay_us: duration of its release
  * @is_released: set by release()
  */
 struct item {
@@ -32,7 +32,8 @@ static void release(struct rcu_head *head)
 
 	if (item->next)
 		rcu_free_later(&item->next->head, release);
-	/* Slow, so that a drain that returns early is seen to. */
+	/* The release is slow, so the test sees a drain that returns too
+	 * early. */
 	usleep(item->delay_us);
 	atomic_store(&item->is_released, true);
 }
@@ -49,7 +50,10 @@ static void drains_what_was_handed_over(void **state)
 		assert_true(items[i].is_released);
 }
 
-/* Releasing one thing may hand over another: a peer, its index entries. */
+/*
+ * Releasing an object may defer the freeing of others, as a peer does with its
+ * index entries.
+ */
 static void drains_what_releasing_handed_over(void **state)
 {
 	static struct item chain[LINKS];

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The ring: what goes in first comes out first, in places that go round. */
+/*
+ * The ring: items come out in the order they went in, while its places wrap
+ * around.
+ */
 #include "base/ring.h"
 #include "tests/lib/check.h"
 
@@ -27,7 +30,7 @@ static void fills_and_empties(void **state)
 	}
 }
 
-/* A ring of one place has no other to go to. */
+/* A ring with one place always uses this place. */
 static void has_one_place(void **state)
 {
 	struct ring ring;
@@ -41,7 +44,7 @@ static void has_one_place(void **state)
 	}
 }
 
-/* Numbers go in as they come, and come out in order, whatever the mix. */
+/* Numbers come out in order, for any mix of pushes and pops. */
 static void keeps_the_order(void **state)
 {
 	uint32_t places[CAP], next_in = 0, next_out = 0;

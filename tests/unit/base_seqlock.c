@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The sequence lock: what a reader may take for whole, alone and in a race. */
+/*
+ * The sequence lock: copies that a reader may accept as whole, without and with
+ * a race.
+ */
 #include <pthread.h>
 #include <unistd.h>
 
@@ -23,7 +26,7 @@ struct shared {
 	_Atomic uint64_t n_whole;
 };
 
-/* All words of a write follow from its number. */
+/* Compute all words of a write from its number. */
 static void words_of(uint64_t number, uint64_t words[WORDS])
 {
 	for (uint64_t i = 0; i < WORDS; i++)
@@ -69,7 +72,7 @@ static void reads_what_was_written(void **state)
 	}
 }
 
-/* A copy that began while a writer was at work is never whole. */
+/* A copy that begins during a write is never accepted. */
 static void reads_nothing_whole_from_within(void **state)
 {
 	struct shared s = { 0 };
@@ -84,7 +87,10 @@ static void reads_nothing_whole_from_within(void **state)
 	assert_false(seqlock_is_whole(&s.lock, seq));
 }
 
-/* Nor is one that a writer came into, be the writer done or not. */
+/*
+ * A copy during which a write begins is not accepted, whether the write has
+ * ended or not.
+ */
 static void sees_a_writer_that_came(void **state)
 {
 	struct shared s = { 0 };
@@ -163,7 +169,7 @@ static void *write_often(void *arg)
 	return NULL;
 }
 
-/* The last read is of a quiet lock, so that each reader has a whole copy. */
+/* The last read has no writers, so each reader gets a whole copy. */
 static void *read_often(void *arg)
 {
 	struct shared *s = arg;
@@ -186,7 +192,7 @@ static void *read_often(void *arg)
 	return NULL;
 }
 
-/* Writers exclude each other, and no reader takes a torn copy for whole. */
+/* Writers exclude each other, and no reader accepts a torn copy. */
 static void holds_in_a_race(void **state)
 {
 	static struct shared s = { .n_writing = WRITERS };
@@ -206,7 +212,7 @@ static void holds_in_a_race(void **state)
 	print_message("# %llu whole copies\n", (unsigned long long)s.n_whole);
 	assert_int_equal(s.n_torn, 0);
 	assert_true(s.n_whole >= READERS);
-	/* No write was lost to another. */
+	/* No write was lost. */
 	assert_int_equal(s.lock.seq, 2 * WRITERS * WRITES);
 }
 

@@ -79,7 +79,7 @@ static const struct {
 	{ "192.168.4.4/32", 1 },
 	{ "192.168.0.0/16", 2 },
 	{ "192.95.5.64/27", 3 },
-	{ "192.95.5.65/27", 2 }, /* the same prefix: it moves */
+	{ "192.95.5.65/27", 2 }, /* the same prefix, another owner */
 	{ "0.0.0.0/0", 4 },
 	{ "10.1.0.16/29", 5 },
 	{ "10.1.0.20/30", 6 },
@@ -164,7 +164,7 @@ static void test_list_keeps_order_and_masks(void **state)
 		got = parse(given[i]);
 		allowedips_insert(&table, &got, &owners[0]);
 	}
-	/* Given again, a prefix goes to the end. */
+	/* A prefix that is set again goes to the end of the list. */
 	for (size_t i = 0; i < 2; i++) {
 		got = parse(given[i]);
 		allowedips_insert(&table, &got, &owners[0]);
@@ -228,7 +228,7 @@ static size_t model_find(const struct model *m, size_t n,
 	return i;
 }
 
-/* Few distinct bytes, so that prefixes nest and meet often. */
+/* Few distinct bytes are used, so that prefixes often nest or are equal. */
 static struct ip_prefix random_prefix(void)
 {
 	struct ip_prefix p = { .family = random_below(2) ? IP_V4 : IP_V6 };
@@ -312,7 +312,7 @@ static void test_random_against_model(void **state)
 	owners_remove(&table, owners);
 }
 
-/* Prefixes as they are found in numbers: few nest, most lie side by side. */
+/* A prefix as in large real tables: few nest, most are neighbours. */
 static struct ip_prefix random_neighbour(void)
 {
 	struct ip_prefix p = { .family = random_below(2) ? IP_V4 : IP_V6 };
@@ -376,13 +376,13 @@ static void test_shortcuts_change_no_answer(void **state)
 		     step < N_CROWD || random_below(2));
 		if (step == N_CROWD || random_below(10000) == 0) {
 			allowedips_settle(&tables[0]);
-			/* There are shortcuts by now, at the latest. */
+			/* By now there must be shortcuts. */
 			assert_true(step > N_CROWD || tables[0].n_changes == 0);
 		}
 		if (step >= N_CROWD)
 			agree(tables, owners);
 	}
-	/* Down to few: shortcuts go, too. */
+	/* Remove most prefixes, and so the shortcuts. */
 	for (size_t i = 0; i < N_OWNERS; i++) {
 		allowedips_remove_owner(&tables[0], &owners[0][i]);
 		allowedips_remove_owner(&tables[1], &owners[1][i]);
@@ -417,7 +417,7 @@ static void test_reserved_insert_needs_no_memory(void **state)
 	owners_remove(&table, owners);
 }
 
-/* A sanitizer's heap says nothing about ours, and musl's says nothing. */
+/* Under sanitizers the figure is meaningless, and musl has none. */
 static size_t heap_used(void)
 {
 #if defined(IS_SANITIZED) || !defined(__GLIBC__)

@@ -16,7 +16,7 @@
 #define KEY_A "a0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
 #define KEY_B "b0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
 #define KEY_C "c0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
-/* Clamped, so it is printed as it is given. */
+/* The key is clamped already, so it is printed unchanged. */
 #define PRIVATE \
 	"e84b5a6d2717c1003a13b431570353dbaca9146cf150c5f8575680feba52027a"
 #define OTHER_PRIVATE \
@@ -27,8 +27,9 @@ enum {
 };
 
 /*
- * Every allocation of the code under test comes through here (the linker's
- * --wrap); the one that brings the count to zero fails, and so do all after it.
+ * The linker (--wrap) sends every allocation of the code under test through
+ * these functions. The allocation that brings n_left to zero fails, and so do
+ * all later ones.
  */
 static long n_left = -1;
 
@@ -61,7 +62,7 @@ void *__wrap_reallocarray(void *p, size_t n, size_t len)
 	return is_refused() ? NULL : __real_reallocarray(p, n, len);
 }
 
-/* What a device starts with. */
+/* The first configuration of the device. */
 static const char *const initial = "set=1\n"
 				   "private_key=" PRIVATE "\n"
 				   "listen_port=51820\n"
@@ -82,7 +83,7 @@ static void start(struct device_fake *fake)
 	assert_int_equal(device_fake_set(fake, initial), 0);
 }
 
-/* Requests that use every operation, where it can go wrong late. */
+/* Requests that use every operation which can fail late. */
 static const char *const requests[] = {
 	"set=1\nprivate_key=" OTHER_PRIVATE "\nlisten_port=1\nfwmark=9\n"
 	"public_key=" KEY_A "\nremove=true\n"
@@ -104,7 +105,7 @@ static void assert_state(struct device_fake *fake, const char *want)
 	free(now);
 }
 
-/* Let the n-th allocation fail, for every n there is, then the sockets. */
+/* Make each allocation fail in turn, then the opening of sockets. */
 static void fail_everywhere(const char *text)
 {
 	struct uapi_request request = device_fake_parse(text);
@@ -127,7 +128,7 @@ static void fail_everywhere(const char *text)
 		n_left = -1;
 		if (err) {
 			assert_int_equal(err, -ENOMEM);
-			/* The sockets were not even asked. */
+			/* set_sockets was not called. */
 			assert_int_equal(fake.n_set_sockets, 0);
 			assert_state(&fake, before);
 		}
@@ -234,7 +235,8 @@ static void test_own_key_is_no_peer(void **state)
 		 hex);
 	assert_int_equal(device_fake_set(&fake, text), 0);
 	assert_int_equal(fake.device.n_peers, 2);
-	/* It becomes a peer once we are somebody else, and goes again. */
+	/* Our own public key becomes a peer after our key has changed, and is
+	 * removed when it is set again. */
 	snprintf(text, sizeof(text), "set=1\nprivate_key=%s\npublic_key=%s\n\n",
 		 OTHER_PRIVATE, hex);
 	assert_int_equal(device_fake_set(&fake, text), 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The cell that holds where a peer is, and what is derived from it: a roam that
- * comes meanwhile has the last word, also beside other threads.
+ * The cell with a peer's endpoint, and updates that are derived from it. If the
+ * peer roams during such an update, the new endpoint stays, even with other
+ * threads.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,7 +17,7 @@
 #include "tests/lib/quiet_ops.h"
 
 enum {
-	/* Words of the endpoints here: where, and the source. */
+	/* Words of the endpoints here: address and source. */
 	WHERE = 0,
 	SOURCE = 3,
 	N_ROAMS = 200000,
@@ -76,14 +77,14 @@ static void test_marks(void **state)
 	endpoint_cell_init(&cell);
 	assert_true(endpoint_cell_learn(&cell, &first));
 	check_cell(&cell, first);
-	/* A mark is no part of what is compared. */
+	/* The mark is not compared. */
 	assert_true(endpoint_cell_replace(&cell, &first, &first_marked));
 	check_cell(&cell, first_marked);
 	assert_false(endpoint_cell_learn(&cell, &first));
 	check_cell(&cell, first_marked);
 	assert_true(endpoint_cell_replace(&cell, &first, &first));
 	check_cell(&cell, first);
-	/* Another endpoint begins without one. */
+	/* Another endpoint starts without a mark. */
 	endpoint_cell_set(&cell, &first_marked);
 	assert_true(endpoint_cell_learn(&cell, &moved));
 	check_cell(&cell, moved);
@@ -97,7 +98,7 @@ static void test_marks(void **state)
 static struct peer *roaming;
 static struct device_endpoint roams_to;
 
-/* A packet from elsewhere arrives while the source is being forgotten. */
+/* A packet from another address arrives while the source is being cleared. */
 static void forget_while_roaming(void *arg, struct device_endpoint *ep)
 {
 	(void)arg;
@@ -123,7 +124,10 @@ static const struct device_ops ops = {
 	.set_sockets = quiet_set_sockets,
 };
 
-/* Run the timers of a peer that nobody answers. Return: what its cell has. */
+/*
+ * Run the timers of a peer that does not answer. Return: the endpoint in its
+ * cell.
+ */
 static struct device_endpoint forget_by_timer(bool roams)
 {
 	static const uint8_t key[32] = { 9, 1 };
@@ -185,7 +189,7 @@ static void *forget_always(void *arg)
 	return arg;
 }
 
-/* After each roam the cell has where it led to, whatever the others do. */
+/* After each roam the cell has the new address, whatever other threads do. */
 static void test_roams_beside_threads(void **state)
 {
 	pthread_t threads[2];

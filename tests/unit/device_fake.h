@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An owner of a device that does nothing but remember what it was asked. */
+/* A device whose operations only count their calls. */
 #ifndef TESTS_DEVICE_FAKE_H
 #define TESTS_DEVICE_FAKE_H
 
@@ -11,9 +11,8 @@
 
 /*
  * @device:	under test
- * @set_sockets_err: what set_sockets is to return
- * @n_set_sockets, @n_initiations, @n_keepalives, @n_wakes: how often it was
- *		asked
+ * @set_sockets_err: result of set_sockets
+ * @n_set_sockets, @n_initiations, @n_keepalives, @n_wakes: calls of each
  * @keepalive_to: the last peer of @n_keepalives
  */
 struct device_fake {
@@ -36,10 +35,10 @@ void device_fake_deinit(struct device_fake *fake);
 /* The reply to a `get`, from the heap, in pieces of at least @cap bytes. */
 char *device_fake_print(struct device_fake *fake, size_t cap);
 
-/* Read a request that is there as a whole. */
+/* Parse a whole request. */
 struct uapi_request device_fake_parse(const char *text);
 
-/* Read it and apply it: 0 or -errno. */
+/* Parse a request and apply it. Return: 0 or -errno. */
 int device_fake_set(struct device_fake *fake, const char *text);
 
 #endif /* TESTS_DEVICE_FAKE_H */

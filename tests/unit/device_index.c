@@ -16,7 +16,7 @@ enum {
 	N_STEPS = 200000,
 };
 
-/* Handshakes are only pointers here. */
+/* The index uses handshakes only as pointers. */
 static char handles[N_MODEL];
 
 static struct noise_handshake *handle(size_t i)
@@ -43,7 +43,10 @@ static void random_bytes(void *arg, void *buf, size_t len)
 		bytes[i] = (uint8_t)(random_next() >> 24);
 }
 
-/* A random source that gives a list of numbers, then its last one for ever. */
+/*
+ * A random source that returns the numbers of a list, and then repeats the last
+ * one.
+ */
 struct script {
 	const uint32_t *numbers;
 	size_t n;
@@ -71,10 +74,11 @@ static void test_collisions_are_drawn_again(void **state)
 	index_init(&index, scripted, &script);
 	assert_int_equal(index_new(&index, handle(0), &idx), 0);
 	assert_int_equal(idx, 7);
-	/* 0 and the ones that are taken are passed over. */
+	/* 0, and numbers that are in use, are skipped. */
 	assert_int_equal(index_new(&index, handle(1), &idx), 0);
 	assert_int_equal(idx, 9);
-	/* A source that is stuck is no endless loop. */
+	/* A source that always returns the same number causes no endless
+	 * loop. */
 	assert_int_equal(index_new(&index, handle(2), &idx), -ENOSPC);
 	assert_int_equal(idx, 9);
 	assert_ptr_equal(lookup(&index, 7), handle(0));
@@ -108,7 +112,7 @@ static void test_random_against_model(void **state)
 			assert_int_not_equal(model[i], 0);
 		}
 	}
-	/* Marks of what was removed do not pile up. */
+	/* Marks of removed entries do not accumulate. */
 	assert_true(index.table.slots->mask < 8 * N_MODEL);
 	for (i = 0; i < N_MODEL; i++)
 		if (model[i])
@@ -117,7 +121,7 @@ static void test_random_against_model(void **state)
 	rcu_drain();
 }
 
-/* Numbers that are handed out tell nothing: each bit is set half the time. */
+/* Indices are random: each bit is set in about half of them. */
 static void test_numbers_are_random(void **state)
 {
 	enum {
@@ -184,7 +188,7 @@ static void test_turning_over_to_a_keypair(void **state)
 	/* A session awaits no response. */
 	assert_null(index_lookup_awaiting(&index, idx));
 	rcu_leave();
-	/* Once only. */
+	/* A second replacement fails. */
 	assert_int_equal(index_replace(&index, idx, handle(0), kp), -ENOENT);
 	index_drop(&index, idx);
 	rcu_drain();

@@ -25,7 +25,7 @@ static void push(struct staged_pool *pool, struct staged_queue *q,
 	assert_int_equal(n_dropped, want_dropped);
 }
 
-/* The number of the oldest packet; it must be whole. */
+/* Pop the oldest packet, which must be whole. Return: its number. */
 static uint32_t pop(struct staged_pool *pool, struct staged_queue *q,
 		    size_t *len)
 {
@@ -90,7 +90,7 @@ static void test_a_peer_keeps_128(void **state)
 	staged_queue_init(&q);
 	for (uint32_t i = 0; i < 200; i++)
 		push(pool, &q, i, 100, i >= STAGED_MAX_PACKETS);
-	/* The oldest went. */
+	/* The oldest packets were dropped. */
 	assert_int_equal(pop(pool, &q, &len), 200 - STAGED_MAX_PACKETS);
 	assert_int_equal(staged_clear(pool, &q), STAGED_MAX_PACKETS - 1);
 	assert_int_equal(staged_clear(pool, &q), 0);
@@ -111,7 +111,8 @@ static void test_who_holds_most_gives_way(void **state)
 	for (uint32_t i = 0; i < N_BLOCKS - 1; i++)
 		push(pool, &b, i, 100, 0);
 	assert_int_equal(staged_get_free(pool), 0);
-	/* b pushes out its own, and a pushes out b's, never the reverse. */
+	/* A packet for b drops one of b's, and a packet for a drops one of b's,
+	 * too, never one of a's. */
 	push(pool, &b, 99, 100, 1);
 	push(pool, &a, 1, 100, 1);
 	push(pool, &a, 2, STAGED_BLOCK_LEN * 3, 3);
@@ -124,8 +125,8 @@ static void test_who_holds_most_gives_way(void **state)
 }
 
 /*
- * The model: numbers and sizes, in arrays, and when a queue last changed: of
- * several that hold the most, the one that changed last gives way.
+ * The model: packet numbers and sizes in arrays, and the time of a queue's last
+ * change. Of several longest queues, the one that changed last loses a packet.
  */
 struct model {
 	uint32_t number[STAGED_MAX_PACKETS];

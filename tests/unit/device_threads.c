@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The configuration changes while packets are routed and staged, handshakes are
- * made and endpoints move. What this finds, it finds with a sanitizer: a peer
- * used after it was freed, a member that two threads reach without an order.
+ * made and endpoints change. Sanitizers report the faults that this test is
+ * for: use of a freed peer, and unordered accesses of two threads to a member.
  */
 #include <pthread.h>
 #include <setjmp.h>
@@ -71,11 +71,11 @@ static const struct device_ops ops = {
 static void key_of(uint32_t i, uint8_t key[32])
 {
 	memset(key, 0, 32);
-	key[0] = 9; /* the base point: any peer will do */
+	key[0] = 9; /* the base point; any key would do */
 	key[1] = (uint8_t)i;
 }
 
-/* A packet to the address of peer @i. */
+/* Make a packet to the address of peer @i. */
 static void packet_to(uint32_t i, uint8_t packet[PACKET_LEN])
 {
 	memset(packet, 0, PACKET_LEN);
@@ -85,7 +85,7 @@ static void packet_to(uint32_t i, uint8_t packet[PACKET_LEN])
 	packet[19] = (uint8_t)i;
 }
 
-/* All words of an endpoint say the same, or it was torn. */
+/* Make an endpoint of equal words: different words show a torn copy. */
 static struct device_endpoint endpoint_of(uint64_t n)
 {
 	struct device_endpoint ep;
@@ -260,7 +260,7 @@ static void *read_always(void *arg)
 	return NULL;
 }
 
-/* All around them prefixes come and go, and shortcuts with them. */
+/* Add and remove prefixes around those addresses, and so shortcuts. */
 static void churn(struct readers *r, size_t n)
 {
 	struct ip_prefix p = { .family = IP_V4, .cidr = 32, .addr = { 10 } };

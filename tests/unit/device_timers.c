@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The timers as tables: what happens at which second, and what a look at that
- * moment must find. Random bits are 0, so there is no jitter, unless a case
- * says otherwise.
+ * Tests of the timers as tables: an event at a second, and the actions that the
+ * timers must return then. Random bits are 0, so there is no jitter, unless a
+ * case says otherwise.
  */
 #include "device/timers.h"
 
@@ -39,7 +39,7 @@ enum event {
 	EXPIRE,
 };
 
-/* A step ends the table if it has no event, no actions and no next look. */
+/* A step without an event, actions and a next time ends the table. */
 struct step {
 	int at_s;
 	enum event event;
@@ -217,8 +217,8 @@ static void run_case(size_t i)
 			break;
 		happen(&t, s->event, now);
 		v = timers_check(&t, now, 0);
-		/* What a busy peer is looked at for in between is not what
-		 * these tables are about, where something else is due. */
+		/* Skip checks of a busy peer in between: the tables have only
+		 * the times at which something is due. */
 		if (s->next_s != NEVER)
 			next_ns =
 				ORIGIN_NS + (uint64_t)s->next_s * NSEC_PER_SEC;
@@ -261,11 +261,11 @@ static void test_giving_up(void **state)
 		if (!(v.actions & TIMERS_DROP_STAGED))
 			now = v.next_ns;
 	} while (!(v.actions & TIMERS_DROP_STAGED));
-	/* With the longest jitter, 5.333 s apart, over 90 s. */
+	/* With the longest jitter, attempts are 5.333 s apart, for 90 s. */
 	assert_int_equal(n, 17);
 	assert_true(now - ORIGIN_NS >= 90 * NSEC_PER_SEC);
 	assert_true(now - ORIGIN_NS < 96 * NSEC_PER_SEC);
-	/* What is left is wiped in the end, then it is over. */
+	/* At the end the keys are wiped, and no time is due. */
 	assert_true(v.next_ns == now + 540 * NSEC_PER_SEC);
 	v = timers_check(&t, v.next_ns, 0);
 	assert_int_equal(v.actions, TIMERS_ZERO_KEYS);
@@ -331,7 +331,7 @@ static void test_wake_ups(void **state)
 	}
 	assert_int_equal(n_wakes, 1);
 	assert_true(n_looks <= 12);
-	/* The first packet after silence wakes it again. */
+	/* The first packet after a silence wakes the control thread again. */
 	timers_note_sent(&t, false, now);
 	timers_note_received(&t, false, now);
 	while (v.next_ns != TIMERS_NEVER) {

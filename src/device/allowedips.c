@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The trie's one writer: insertion and removal, one pointer at a time, and the
+ * look-up that runs beside them. The rules for readers are in allowedips.h, the
+ * node is in trie.h.
+ */
 #include "device/allowedips.h"
 
 #include <errno.h>
@@ -11,16 +16,20 @@
 
 enum {
 	/*
-	 * Shortcuts are built anew after this many changes, and one for so many
-	 * prefixes. Below that, a table is not worth any.
+	 * Shortcuts are built anew after SETTLE_MIN + prefixes / SETTLE_PART
+	 * changes. After fewer changes the shortcuts that exist are kept exact,
+	 * and a new table is so small that it needs none.
 	 */
 	SETTLE_MIN = 64,
 	SETTLE_PART = 16,
 };
 
 /*
- * Where a node hangs: the pointer to it, its parent and the pointer to that; and
- * whether there are shortcuts on the way.
+ * A place in the trie where a node hangs or could hang.
+ * @slot:	the pointer to the node
+ * @parent:	the node above; NULL at the root
+ * @parent_slot: the pointer to @parent
+ * @has_shortcut: a node on the way down has a shortcut
  */
 struct place {
 	struct allowedips_node **slot;
@@ -29,24 +38,13 @@ struct place {
 	bool has_shortcut;
 };
 
-/**
- * family_slot() - which of two
- * @family:	IP_V4 or IP_V6
- *
- * Return: 0 for IPv4, 1 for IPv6.
- */
+/* The place of a family in the arrays of struct allowedips. */
 static size_t family_slot(enum ip_family family)
 {
 	return family == IP_V4 ? 0 : 1;
 }
 
-/**
- * word_at() - a word of an address
- * @addr:	address in network order
- * @i:		which
- *
- * Return: the word in host order.
- */
+/* Word @i of an address in network order, in host order. */
 static uint32_t word_at(const uint8_t *addr, unsigned int i)
 {
 	struct be32 word;
@@ -55,12 +53,7 @@ static uint32_t word_at(const uint8_t *addr, unsigned int i)
 	return be32_get(word);
 }
 
-/**
- * key_of_prefix() - a prefix as the trie compares it
- * @prefix:	prefix
- *
- * Return: its bits, host bits zero.
- */
+/* The prefix as the trie compares it: host bits are 0. */
 static struct key key_of_prefix(const struct ip_prefix *prefix)
 {
 	struct key key = { { 0 } };
@@ -72,26 +65,15 @@ static struct key key_of_prefix(const struct ip_prefix *prefix)
 	return key;
 }
 
-/**
- * node_alloc() - memory for a node
- * @family:	IP_V4 or IP_V6
- *
- * Return: the node; NULL.
- */
 static struct allowedips_node *node_alloc(enum ip_family family)
 {
-	/* Without what would pad the struct: that is another 16 of heap. */
+	/* Without the padding at the end of the struct, which would cost 16
+	 * bytes more of heap for each node. */
 	return malloc(offsetof(struct allowedips_node, bits) +
 		      family_words(family) * sizeof(uint32_t));
 }
 
-/**
- * node_get() - a node from those set aside, or from the heap
- * @table:	table
- * @family:	IP_V4 or IP_V6
- *
- * Return: the node; NULL.
- */
+/* Takes a node that was set aside, else one from the heap. */
 static struct allowedips_node *node_get(struct allowedips *table,
 					enum ip_family family)
 {
@@ -105,12 +87,6 @@ static struct allowedips_node *node_get(struct allowedips *table,
 	return n;
 }
 
-/**
- * node_set_aside() - keep a node for an insertion to come
- * @table:	table
- * @family:	IP_V4 or IP_V6
- * @n:		node
- */
 static void node_set_aside(struct allowedips *table, enum ip_family family,
 			   struct allowedips_node *n)
 {
@@ -121,13 +97,7 @@ static void node_set_aside(struct allowedips *table, enum ip_family family,
 	table->n_spare[i]++;
 }
 
-/**
- * node_fill() - make a node without owner and children
- * @n:		node
- * @family:	IP_V4 or IP_V6
- * @key:	address
- * @cidr:	how many bits of it count
- */
+/* Makes a node without owner and children. */
 static void node_fill(struct allowedips_node *n, enum ip_family family,
 		      const struct key *key, unsigned int cidr)
 {
@@ -144,31 +114,20 @@ static void node_fill(struct allowedips_node *n, enum ip_family family,
 		n->bits[i] = key->bits[i] & word_mask(i, cidr);
 }
 
-/**
- * node_release() - free a node that no reader can be on
- * @head:	embedded in it
- */
 static void node_release(struct rcu_head *head)
 {
 	free(container_of(head, struct allowedips_node, rcu));
 }
 
-/**
- * node_retire() - free a node after the readers
- * @n:		node
- */
+/* Frees a node after the readers. */
 static void node_retire(struct allowedips_node *n)
 {
 	shortcut_drop(n);
 	rcu_free_later(&n->rcu, node_release);
 }
 
-/**
- * node_disown() - take a node from its owner; a reader may still be told the
- *	old one
- * @table:	table
- * @n:		node
- */
+/* n->owner stays: a reader that is on the node may still return the old
+ * owner. */
 static void node_disown(struct allowedips *table, struct allowedips_node *n)
 {
 	if (!n->owner)
@@ -178,12 +137,6 @@ static void node_disown(struct allowedips *table, struct allowedips_node *n)
 	list_remove(&n->of_owner);
 }
 
-/**
- * node_own() - give a node to an owner
- * @table:	table
- * @n:		node
- * @owner:	owner
- */
 static void node_own(struct allowedips *table, struct allowedips_node *n,
 		     struct allowedips_owner *owner)
 {
@@ -245,17 +198,8 @@ void allowedips_unreserve(struct allowedips *table)
 	}
 }
 
-/**
- * find_place() - walk down to the node of a prefix, or to where it would hang
- * @table:	table
- * @family:	IP_V4 or IP_V6
- * @key:	address
- * @cidr:	how many bits of it count
- * @place:	filled
- *
- * Afterwards *@place->slot is that node, or NULL, or the first node on the way
- * that does not cover the prefix.
- */
+/* Afterwards *@place->slot is the node of the prefix, or NULL, or the first
+ * node on the way down that does not cover the prefix. */
 static void find_place(struct allowedips *table, enum ip_family family,
 		       const struct key *key, unsigned int cidr,
 		       struct place *place)
@@ -275,31 +219,15 @@ static void find_place(struct allowedips *table, enum ip_family family,
 	}
 }
 
-/**
- * node_is() - does a node stand for this very prefix?
- * @n:		node
- * @key:	address
- * @cidr:	how many bits of it count
- *
- * Return: true if so; false if not, or if @n is NULL.
- */
+/* Does @n, which may be NULL, stand for exactly this prefix? */
 static bool node_is(const struct allowedips_node *n, const struct key *key,
 		    unsigned int cidr)
 {
 	return n && n->cidr == cidr && node_covers(n, key->bits);
 }
 
-/**
- * hang_above() - hang a new node above one that does not cover it
- * @slot:	the pointer to it
- * @fresh:	new node
- * @below:	node that hangs there now
- * @glue:	new fork, or NULL: @fresh covers @below
- * @n_common:	bits that all below share
- *
- * If neither covers the other, @glue forks to both; readers see all three at
- * once.
- */
+/* Puts @fresh above @below, which hangs at @slot. If @fresh does not cover
+ * @below, @glue gets both as children; readers see all three nodes at once. */
 static void hang_above(struct allowedips_node **slot,
 		       struct allowedips_node *fresh,
 		       struct allowedips_node *below,
@@ -317,17 +245,8 @@ static void hang_above(struct allowedips_node **slot,
 	rcu_store(*slot, glue);
 }
 
-/**
- * insert_fresh() - make the one or two nodes for a prefix the trie does not
- *	have
- * @table:	table
- * @prefix:	prefix
- * @key:	address
- * @owner:	owner
- * @place:	from find_place()
- *
- * Return: 0; -ENOMEM.
- */
+/* For a prefix that has no node yet. It takes one node, or two if a fork is
+ * needed. */
 static int insert_fresh(struct allowedips *table,
 			const struct ip_prefix *prefix, const struct key *key,
 			struct allowedips_owner *owner, struct place *place)
@@ -362,14 +281,8 @@ static int insert_fresh(struct allowedips *table,
 	return 0;
 }
 
-/**
- * changed() - keep the shortcuts exact
- * @table:	table
- * @family:	IP_V4 or IP_V6
- * @key:	prefix that has come, gone, or another owner
- * @cidr:	its length
- * @place:	from find_place(), before the change
- */
+/* To be called after a change, with the place from before it: makes the
+ * shortcuts on the way exact again. */
 static void changed(struct allowedips *table, enum ip_family family,
 		    const struct key *key, unsigned int cidr,
 		    const struct place *place)
@@ -398,20 +311,13 @@ int allowedips_insert(struct allowedips *table, const struct ip_prefix *prefix,
 	if (table->n_prefixes >= ALLOWEDIPS_MAX_PREFIXES)
 		return -ENOSPC;
 	err = insert_fresh(table, prefix, &key, owner, &place);
-	if (!err)
+	if (err == 0)
 		changed(table, prefix->family, &key, prefix->cidr, &place);
 	return err;
 }
 
-/**
- * remove_at() - take a prefix out of the trie
- * @table:	table
- * @place:	from find_place()
- *
- * A node with two children stays as glue; one with one child is replaced by it;
- * and where a leaf goes from below glue, the glue has one child left and is
- * replaced by that.
- */
+/* A node with two children stays, as glue. A single child replaces its node.
+ * If the removed leaf hangs below glue, its sibling replaces the glue. */
 static void remove_at(struct allowedips *table, const struct place *place)
 {
 	struct allowedips_node *n = *place->slot;
@@ -481,15 +387,8 @@ void allowedips_settle(struct allowedips *table)
 		shortcut_tune(table->roots[i]);
 }
 
-/**
- * leap() - follow a shortcut
- * @s:		shortcut
- * @from:	number of bits before those that lead into it
- * @key:	address
- * @best:	set to the owner of the slot, if it has one
- *
- * Return: the next node; NULL.
- */
+/* Follows a shortcut that begins behind the first @from bits of @key. Sets
+ * @best to the owner of the slot, if it has one. */
 static inline const struct allowedips_node *leap(const struct shortcut *s,
 						 unsigned int from,
 						 const struct key *key,
@@ -504,16 +403,7 @@ static inline const struct allowedips_node *leap(const struct shortcut *s,
 	return rcu_load(slot->node);
 }
 
-/**
- * lookup() - walk down and remember the last owner
- * @n:		root
- * @key:	address
- * @family:	IP_V4 or IP_V6
- *
- * @family is a constant at each call, so each becomes a loop of its own.
- *
- * Return: the owner; NULL.
- */
+/* @family is a constant at each call, so the compiler makes a loop for each. */
 static inline __attribute__((always_inline)) struct allowedips_owner *
 lookup(const struct allowedips_node *n, const struct key *key,
        enum ip_family family)

@@ -2,26 +2,28 @@
 /*
  * Allowed IPs: which peer an inner address belongs to.
  *
- * One binary trie for each family, with paths compressed: a node stands for a
- * prefix, and has at most two children, whose prefixes are longer. A node
- * without an owner ("glue") is there only to fork, so it always has two
- * children, and n prefixes need at most 2n - 1 nodes. A look-up walks down from
- * the root while the node's prefix covers the address and remembers the last
- * owner it passed: at most 33 or 129 steps. In a large table, shortcuts
- * (shortcut.h) leap over most of them. A node takes 56 bytes (IPv4) or 68
- * (IPv6), a slot of a shortcut 16.
+ * There is one binary trie for each family, with compressed paths. A node stands
+ * for a prefix, and has at most two children, whose prefixes are longer. A node
+ * without an owner is called glue: it exists only because two prefixes fork
+ * there, so it always has two children. Therefore n prefixes need at most
+ * 2n - 1 nodes. A node takes 56 bytes (IPv4) or 68 (IPv6).
  *
- * Readers walk under RCU without a lock. The writer changes one pointer at a
- * time, such that a reader sees the trie either before or after each insertion
- * and removal. A node that leaves the trie keeps its children and its owner
- * until no reader can be on it.
+ * A look-up walks down from the root as long as the node's prefix covers the
+ * address, and remembers the last owner that it passed. That takes at most 33
+ * steps (IPv4) or 129 (IPv6). In a large table, shortcuts (shortcut.h) leap over
+ * most of these steps; a slot of a shortcut takes 16 bytes.
  *
- * An owner is embedded in the peer and lists its prefixes in the order in which
- * they were inserted. This file knows nothing else of peers. An owner's memory
- * must stay for a grace period after its prefixes were removed.
+ * Readers walk under RCU, without a lock. The writer makes each insertion and
+ * each removal visible by one store of a pointer, so a reader sees the trie
+ * either before it or after it. A node that leaves the trie keeps its children
+ * and its owner until no reader can be on it.
  *
- * Legend: [r] read under RCU, written by the writer; [w] the writer's alone.
- * The writer is the control thread.
+ * An owner is embedded in the peer, and lists its prefixes in the order in which
+ * they were inserted. This file knows nothing else of peers. The memory of an
+ * owner must stay for a grace period after its prefixes were removed.
+ *
+ * Legend: [r] read under RCU, written by the writer; [w] used by the writer
+ * only. The writer is the control thread.
  */
 #ifndef DEVICE_ALLOWEDIPS_H
 #define DEVICE_ALLOWEDIPS_H
@@ -37,15 +39,15 @@
 enum {
 	/* The most prefixes of one device. */
 	ALLOWEDIPS_MAX_PREFIXES = 1 << 22,
-	/* The most that an insertion may add. */
+	/* The most nodes that an insertion adds. */
 	ALLOWEDIPS_NODES_PER_PREFIX = 2,
 };
 
 /**
- * struct ip_prefix - an address and how many leading bits of it count
+ * struct ip_prefix - an address, and how many of its leading bits count
  * @family:	IP_V4 or IP_V6
- * @cidr:	0 to 32 or 128
- * @addr:	network order; four bytes count for IPv4
+ * @cidr:	number of these bits: 0 to 32 (IPv4) or 0 to 128 (IPv6)
+ * @addr:	network order; of an IPv4 address the first four bytes are used
  */
 struct ip_prefix {
 	uint8_t family;
@@ -56,9 +58,9 @@ struct ip_prefix {
 struct allowedips_node;
 
 /**
- * struct allowedips_owner - embedded in whoever owns prefixes
- * @prefixes:	[w] nodes, oldest first
- * @n_prefixes:	[w]
+ * struct allowedips_owner - an owner of prefixes, embedded in the peer
+ * @prefixes:	[w] nodes of its prefixes, oldest first
+ * @n_prefixes:	[w] length of that list
  */
 struct allowedips_owner {
 	struct list prefixes;
@@ -67,11 +69,11 @@ struct allowedips_owner {
 
 /**
  * struct allowedips - the prefixes of all peers
- * @roots:	[r] of the IPv4 and of the IPv6 trie
+ * @roots:	[r] root of the IPv4 trie, root of the IPv6 trie
  * @spare:	[w] nodes set aside by allowedips_reserve(), by family
- * @n_spare:	[w]
- * @n_prefixes:	[w]
- * @n_changes:	[w] since the shortcuts were built
+ * @n_spare:	[w] their number, by family
+ * @n_prefixes:	[w] prefixes of both families
+ * @n_changes:	[w] changes since the shortcuts were built
  */
 struct allowedips {
 	struct allowedips_node *roots[2];
@@ -88,8 +90,8 @@ struct allowedips {
 void allowedips_init(struct allowedips *table);
 
 /**
- * allowedips_deinit() - free what is left
- * @table:	a table whose owners were all removed and which nobody reads
+ * allowedips_deinit() - free the spare nodes
+ * @table:	a table without prefixes, which no thread reads
  */
 void allowedips_deinit(struct allowedips *table);
 
@@ -102,10 +104,11 @@ void allowedips_owner_init(struct allowedips_owner *owner);
 /**
  * allowedips_reserve() - set memory aside, so that insertions cannot fail
  * @table:	the table
- * @family:	of the prefixes to come
+ * @family:	family of the prefixes that will be inserted
  * @n:		how many insertions
  *
- * The writer. Give back what is left with allowedips_unreserve().
+ * The writer. After the insertions, and after an error, give the rest back with
+ * allowedips_unreserve().
  *
  * Return: 0; -ENOMEM; -ENOSPC if the table might come to hold more than
  * ALLOWEDIPS_MAX_PREFIXES.
@@ -123,8 +126,8 @@ void allowedips_unreserve(struct allowedips *table);
  * allowedips_insert() - give a prefix to an owner
  * @table:	the table
  * @prefix:	valid prefix; host bits are ignored
- * @owner:	gets it, at the end of its list. If another owner had it, that
- *		one has it no more.
+ * @owner:	gets the prefix, at the end of its list. If another owner had
+ *		the prefix, it is taken from that owner.
  *
  * The writer.
  *
@@ -137,40 +140,41 @@ int allowedips_insert(struct allowedips *table, const struct ip_prefix *prefix,
  * allowedips_remove() - take a prefix from its owner
  * @table:	the table
  * @prefix:	valid prefix; host bits are ignored
- * @owner:	whose it must be
+ * @owner:	the owner that the prefix must have
  *
- * Needs no memory. The writer.
+ * Allocates nothing. The writer.
  *
- * Return: true; false if @owner has no such prefix, and nothing has changed.
+ * Return: true; false, and nothing has changed, if @owner does not have the
+ * prefix.
  */
 bool allowedips_remove(struct allowedips *table, const struct ip_prefix *prefix,
 		       struct allowedips_owner *owner);
 
 /**
- * allowedips_remove_owner() - take all prefixes of an owner
+ * allowedips_remove_owner() - take all its prefixes from an owner
  * @table:	the table
- * @owner:	whose
+ * @owner:	the owner
  *
- * Needs no memory. The writer.
+ * Allocates nothing. The writer.
  */
 void allowedips_remove_owner(struct allowedips *table,
 			     struct allowedips_owner *owner);
 
 /**
- * allowedips_settle() - after some insertions and removals: look-ups to come
- *	shall be quick
+ * allowedips_settle() - build the shortcuts anew, if enough has changed
  * @table:	the table
  *
- * Look-ups are right without it. It walks over the whole table if that has
- * changed by a part of it, and does nothing else. What it would need memory for
- * it leaves undone if there is none. The writer.
+ * Call it after a series of insertions and removals. It makes look-ups faster;
+ * their results do not depend on it. If 64 prefixes and a sixteenth of the table
+ * have changed since the last time, it walks over the whole table; else it does
+ * nothing. If memory is short it leaves shortcuts out. The writer.
  */
 void allowedips_settle(struct allowedips *table);
 
 /**
- * allowedips_lookup() - whose is an address?
+ * allowedips_lookup() - find the owner of an address
  * @table:	the table
- * @family:	of the address
+ * @family:	family of the address
  * @addr:	4 or 16 bytes in network order, of any alignment
  *
  * Between rcu_enter() and rcu_leave(); any thread.
@@ -183,9 +187,9 @@ struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
 					   const uint8_t *addr);
 
 /**
- * allowedips_next() - walk the prefixes of an owner, oldest first
- * @owner:	whose
- * @pos:	where the walk is; NULL at its start. Updated.
+ * allowedips_next() - walk over the prefixes of an owner, oldest first
+ * @owner:	the owner
+ * @pos:	position of the walk, updated by each call; NULL at its start
  * @prefix:	filled with the next one, host bits zero
  *
  * The writer; the owner's prefixes do not change during the walk.
@@ -197,10 +201,11 @@ bool allowedips_next(const struct allowedips_owner *owner,
 		     struct ip_prefix *prefix);
 
 /**
- * ip_prefix_is_valid() - is this a family and a length that goes with it?
- * @prefix:	what came from outside
+ * ip_prefix_is_valid() - are the family and the number of bits possible?
+ * @prefix:	a prefix from an untrusted source
  *
- * Return: true if so.
+ * Return: true if the family is IP_V4 or IP_V6 and @prefix->cidr is at most 32 or
+ * 128.
  */
 bool ip_prefix_is_valid(const struct ip_prefix *prefix);
 

@@ -1,4 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The list is a chain of chunks. Each record in it is one byte for the kind of
+ * operation and body_len() bytes behind it, so a record can begin at any
+ * address and is copied out before it is used.
+ *
+ * config_apply() works in two phases: prepare_change() and change_sockets() can
+ * fail and leave the device as it is; apply_record() changes the device and
+ * cannot fail.
+ */
 #include "device/config.h"
 
 #include <errno.h>
@@ -12,9 +21,10 @@
 
 enum {
 	CHUNK_LEN = 16 * 1024,
-	/* From so many chunks, or from the removal of so many prefixes or peers
-	 * on, memory goes back to the kernel: a MiB, or less. */
+	/* A list of this many chunks (1 MiB) gives its memory back to the
+	 * kernel when it is freed. */
 	MANY_CHUNKS = 64,
+	/* The removal of this many prefixes and peers does so, too. */
 	MANY_REMOVED = 1024,
 };
 
@@ -32,7 +42,7 @@ enum kind {
 	REMOVE_ALLOWEDIP,
 };
 
-/* What follows BEGIN_PEER's tag. */
+/* The body of a BEGIN_PEER record. */
 struct section {
 	uint8_t key[NOISE_PUBLIC_KEY_LEN];
 	bool is_update_only;
@@ -47,13 +57,13 @@ struct chunk {
 
 /*
  * @first:	chunks, in order
- * @last:	the one to write to
- * @section:	of the last BEGIN_PEER, inside a chunk
+ * @last:	the chunk that the next record goes to
+ * @section:	body of the last BEGIN_PEER record, inside a chunk
  * @n_prefixes:	how many prefixes are added, by family (IPv4, IPv6)
  * @n_chunks:	how many chunks
- * @may_forget:	peers that exist now may be removed on the way, so every
- *		section may have to make its peer
- * @sockets:	what is asked of the sockets
+ * @may_forget:	an operation of the list may remove peers that exist now, so
+ *		every section may have to make its peer
+ * @sockets:	the port and mark that the list asks for
  */
 struct config {
 	struct chunk *first;
@@ -65,13 +75,13 @@ struct config {
 	struct device_sockets sockets;
 };
 
-/* A place in the list. */
+/* A place in a list of operations. */
 struct cursor {
 	const struct chunk *chunk;
 	size_t off;
 };
 
-/* A record, its body borrowed from the list: of any alignment. */
+/* A record. Its body is borrowed from the list and has any alignment. */
 struct record {
 	enum kind kind;
 	const uint8_t *body;
@@ -100,12 +110,7 @@ void config_free(struct config *config)
 		memory_trim_later();
 }
 
-/**
- * body_len() - how many bytes follow the tag of a record
- * @kind:	its kind
- *
- * Return: the length.
- */
+/* How many bytes follow the kind of a record. */
 static size_t body_len(enum kind kind)
 {
 	switch (kind) {
@@ -130,12 +135,6 @@ static size_t body_len(enum kind kind)
 	return 0;
 }
 
-/**
- * add_chunk() - make room for more records
- * @config:	list
- *
- * Return: 0; -ENOMEM; -EFBIG.
- */
 static int add_chunk(struct config *config)
 {
 	struct chunk *chunk;
@@ -156,14 +155,7 @@ static int add_chunk(struct config *config)
 	return 0;
 }
 
-/**
- * append() - write a record
- * @config:	list
- * @kind:	its kind
- * @body:	what follows the tag, body_len() bytes
- *
- * Return: 0; -ENOMEM; -EFBIG.
- */
+/* @body is body_len() bytes long. */
 static int append(struct config *config, enum kind kind, const void *body)
 {
 	size_t len = body_len(kind);
@@ -172,7 +164,7 @@ static int append(struct config *config, enum kind kind, const void *body)
 
 	if (!config->last || len + 1 > CHUNK_LEN - config->last->len) {
 		err = add_chunk(config);
-		if (err)
+		if (err < 0)
 			return err;
 	}
 	at = config->last->bytes + config->last->len;
@@ -185,13 +177,7 @@ static int append(struct config *config, enum kind kind, const void *body)
 	return 0;
 }
 
-/**
- * next_record() - read a list
- * @cursor:	where; zero it, with chunk = config->first, to start
- * @record:	filled
- *
- * Return: true; false at the end.
- */
+/* To start, @cursor is { config->first, 0 }. Returns false at the end. */
 static bool next_record(struct cursor *cursor, struct record *record)
 {
 	const uint8_t *at;
@@ -212,7 +198,7 @@ static bool next_record(struct cursor *cursor, struct record *record)
 int config_set_private_key(struct config *config,
 			   const uint8_t key[NOISE_PRIVATE_KEY_LEN])
 {
-	/* A peer that turns out to be ourselves goes. */
+	/* If a peer has the public key that is now ours, it is removed. */
 	config->may_forget = true;
 	return append(config, SET_PRIVATE_KEY, key);
 }
@@ -305,8 +291,8 @@ int config_remove_allowedip(struct config *config,
  * @device:	device
  * @now:	the present
  * @spare:	peers made in advance, in the order of their sections
- * @peer:	whom the records are about; NULL: ignore them
- * @is_enabled:	this peer's persistent keepalive was switched on
+ * @peer:	peer that the next records change; NULL: ignore these records
+ * @is_enabled:	this section has switched persistent keepalives on
  */
 struct change {
 	struct device *device;
@@ -316,12 +302,6 @@ struct change {
 	bool is_enabled;
 };
 
-/**
- * read_section() - copy the body of a BEGIN_PEER record
- * @record:	record
- *
- * Return: the section.
- */
 static struct section read_section(const struct record *record)
 {
 	struct section section;
@@ -330,13 +310,7 @@ static struct section read_section(const struct record *record)
 	return section;
 }
 
-/**
- * prepare_peers() - make every peer that a section may have to make
- * @config:	list
- * @change:	its list of spare peers is filled
- *
- * Return: 0; -ENOMEM; -ENOSPC.
- */
+/* Makes every peer that a section may need, into @change->spare. */
 static int prepare_peers(const struct config *config, struct change *change)
 {
 	struct cursor cursor = { config->first, 0 };
@@ -364,10 +338,6 @@ static int prepare_peers(const struct config *config, struct change *change)
 	return device_reserve_peers(change->device, n);
 }
 
-/**
- * spare_free() - give the peers back that were not needed
- * @change:	change
- */
 static void spare_free(struct change *change)
 {
 	struct list *item;
@@ -376,16 +346,8 @@ static void spare_free(struct change *change)
 		peer_put(container_of(item, struct peer, in_device));
 }
 
-/**
- * spare_take() - the peer made in advance for a section
- * @change:	change
- * @key:	public key of the section
- *
- * Sections that did not need theirs (the peer existed, or is ourselves) have
- * left it at the front of the list.
- *
- * Return: the peer.
- */
+/* Returns the peer made for the section of @key. Sections that needed none
+ * (the peer existed, or the key is ours) have left theirs in front of it. */
 static struct peer *spare_take(struct change *change,
 			       const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -401,43 +363,29 @@ static struct peer *spare_take(struct change *change,
 	invariant_broken("a peer for each section", __FILE__, __LINE__);
 }
 
-/**
- * prepare_change() - take all the memory that applying can need
- * @config:	list
- * @change:	change
- *
- * Return: 0; -ENOMEM; -ENOSPC. What was taken is given back by drop_leftovers().
- */
+/* Takes all the memory that applying can need. drop_leftovers() gives back
+ * the rest, also after an error. */
 static int prepare_change(const struct config *config, struct change *change)
 {
 	struct allowedips *table = &change->device->allowedips;
 	int err;
 
 	err = allowedips_reserve(table, IP_V4, config->n_prefixes[0]);
-	if (!err)
-		err = allowedips_reserve(table, IP_V6, config->n_prefixes[1]);
-	if (!err)
-		err = prepare_peers(config, change);
-	return err;
+	if (err < 0)
+		return err;
+	err = allowedips_reserve(table, IP_V6, config->n_prefixes[1]);
+	if (err < 0)
+		return err;
+	return prepare_peers(config, change);
 }
 
-/**
- * drop_leftovers() - give back what prepare_change() took and applying did not need
- * @change:	change
- */
 static void drop_leftovers(struct change *change)
 {
 	allowedips_unreserve(&change->device->allowedips);
 	spare_free(change);
 }
 
-/**
- * change_sockets() - the last thing that can fail
- * @config:	list
- * @device:	device
- *
- * Return: 0; -errno, and everything is as before.
- */
+/* The last step that can fail. After an error the sockets are as before. */
 static int change_sockets(const struct config *config, struct device *device)
 {
 	const struct device_sockets *want = &config->sockets;
@@ -447,7 +395,7 @@ static int change_sockets(const struct config *config, struct device *device)
 	if (!want->has_port && !want->has_fwmark)
 		return 0;
 	err = device->ops->set_sockets(device->arg, want, &port);
-	if (err)
+	if (err < 0)
 		return err;
 	device->listen_port = port;
 	if (want->has_fwmark)
@@ -456,13 +404,8 @@ static int change_sockets(const struct config *config, struct device *device)
 	return 0;
 }
 
-/**
- * end_section() - what the kernel module does after each peer
- * @change:	change
- *
- * If the device is up: a keepalive if persistent ones were switched on for this
- * very peer, and what is staged goes if it can go now.
- */
+/* As the kernel module does after each peer: sends a keepalive if persistent
+ * ones were switched on just now, and staged packets if there is a session. */
 static void end_section(struct change *change)
 {
 	struct device *device = change->device;
@@ -477,11 +420,6 @@ static void end_section(struct change *change)
 		device->ops->send_keepalive(device->arg, peer);
 }
 
-/**
- * begin_section() - find or make the peer that the next records are about
- * @change:	change
- * @section:	section
- */
 static void begin_section(struct change *change, const struct section *section)
 {
 	struct device *device = change->device;
@@ -502,10 +440,6 @@ static void begin_section(struct change *change, const struct section *section)
 	change->peer = peer;
 }
 
-/**
- * replace_peers() - remove all peers
- * @change:	change
- */
 static void replace_peers(struct change *change)
 {
 	struct device *device = change->device;
@@ -516,18 +450,14 @@ static void replace_peers(struct change *change)
 						in_device));
 }
 
-/**
- * set_persistent() - change the interval of persistent keepalives
- * @change:	change
- * @interval_s:	seconds, 0: none
- */
 static void set_persistent(struct change *change, uint16_t interval_s)
 {
 	struct timers *timers = &change->peer->timers;
 	uint16_t old = atomic_exchange_explicit(
 		&timers->persistent_s, interval_s, memory_order_relaxed);
 
-	/* The first one is sent by end_section(): it is not overdue as well. */
+	/* end_section() sends the first keepalive, so the interval begins now:
+	 * else the timers would find another one overdue. */
 	if (!old && interval_s) {
 		change->is_enabled = true;
 		atomic_store_explicit(&timers->traversal_ns, change->now,
@@ -535,11 +465,6 @@ static void set_persistent(struct change *change, uint16_t interval_s)
 	}
 }
 
-/**
- * change_allowedip() - add or remove a prefix
- * @change:	change
- * @record:	record
- */
 static void change_allowedip(struct change *change, const struct record *record)
 {
 	struct allowedips *table = &change->device->allowedips;
@@ -552,31 +477,20 @@ static void change_allowedip(struct change *change, const struct record *record)
 		err = allowedips_insert(table, &prefix, owner);
 	else
 		allowedips_remove(table, &prefix, owner);
-	INVARIANT(!err);
+	INVARIANT(err == 0);
 }
 
-/**
- * set_endpoint() - change where the peer is
- * @peer:	peer
- * @record:	record
- *
- * An attempt that had nowhere to send to begins anew.
- */
 static void set_endpoint(struct peer *peer, const struct record *record)
 {
 	struct device_endpoint ep;
 
+	/* Without an endpoint no initiation has left: begin anew at once. */
 	if (!endpoint_cell_get(&peer->endpoint, &ep))
 		timers_expire_handshake(&peer->timers);
 	memcpy(&ep, record->body, sizeof(ep));
 	endpoint_cell_set(&peer->endpoint, &ep);
 }
 
-/**
- * apply_to_peer() - carry out an operation on the peer of the section
- * @change:	change
- * @record:	record
- */
 static void apply_to_peer(struct change *change, const struct record *record)
 {
 	struct peer *peer = change->peer;
@@ -607,11 +521,6 @@ static void apply_to_peer(struct change *change, const struct record *record)
 	}
 }
 
-/**
- * apply_record() - carry out an operation
- * @change:	change
- * @record:	record
- */
 static void apply_record(struct change *change, const struct record *record)
 {
 	struct section section;
@@ -636,12 +545,7 @@ static void apply_record(struct change *change, const struct record *record)
 	}
 }
 
-/**
- * n_items() - how much does the device hold?
- * @device:	device
- *
- * Return: peers and prefixes.
- */
+/* Peers and prefixes that the device holds. */
 static size_t n_items(const struct device *device)
 {
 	return device->n_peers + device->allowedips.n_prefixes;
@@ -658,9 +562,9 @@ int config_apply(const struct config *config, struct device *device,
 
 	list_init(&change.spare);
 	err = prepare_change(config, &change);
-	if (!err)
+	if (err == 0)
 		err = change_sockets(config, device);
-	if (!err) {
+	if (err == 0) {
 		while (next_record(&cursor, &record))
 			apply_record(&change, &record);
 		end_section(&change);

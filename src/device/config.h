@@ -1,18 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A change of the configuration, as a list of operations. It is written first,
- * checked as it is written, and applied as a whole: an error changes nothing.
+ * A change of the configuration, as a list of operations. The caller writes the
+ * list first, with valid values only. config_apply() then applies the list as a
+ * whole: an error changes nothing.
  *
- * config_apply() goes in three steps. It takes all the memory that the
- * operations can need; it has the sockets changed, which is the last thing that
- * can fail and which the owner of the sockets undoes itself; then it carries
- * the operations out, in their order, and nothing of that can fail.
+ * config_apply() works in two phases. The first phase can fail and leaves the
+ * device as it is:
  *
- * Operations are records in a chain of chunks: a list of a million prefixes
- * takes as much memory as its text, and no private key is left behind by a
- * realloc(). All of it is wiped in the end.
+ *  (1) Take all the memory that the operations can need: nodes of the trie for
+ *	each prefix, a peer for each section that may have to make one, and room
+ *	in the set of peers and in the schedule. After a failure, or if some of it
+ *	was not needed, it is given back.
+ *  (2) Have the owner of the sockets change port and mark. This is the last step
+ *	that can fail, because the owner undoes its own failure.
  *
- * Control thread.
+ * The second phase carries the operations out in their order. It allocates
+ * nothing and cannot fail. Other threads see each operation when it is carried
+ * out, so for a moment they see a part of the change.
+ *
+ * The list consists of sections, as the UAPI's text does: operations on the
+ * device come first, and config_begin_peer() begins the section of a peer.
+ *
+ * Operations are records in a chain of chunks. So a list of a million prefixes
+ * takes about as much memory as its text, and no realloc() leaves a copy of a
+ * private key behind. The list is wiped when it is freed.
+ *
+ * All functions: control thread.
  */
 #ifndef DEVICE_CONFIG_H
 #define DEVICE_CONFIG_H
@@ -25,14 +38,14 @@
 #include "device/device.h"
 
 enum {
-	/* Bytes of all the records of a list. */
+	/* The most bytes of a list, counted in whole chunks. */
 	CONFIG_MAX_LEN = 128 << 20,
 };
 
 struct config;
 
 /**
- * config_new() - a list without operations
+ * config_new() - make a list without operations
  *
  * Return: the list; NULL if memory is short.
  */
@@ -45,8 +58,8 @@ struct config *config_new(void);
 void config_free(struct config *config);
 
 /*
- * Operations on the device. Of several ports or marks the last one counts.
- * Each returns 0; -ENOMEM; -EFBIG at CONFIG_MAX_LEN.
+ * Operations on the device. If a list sets the port or the mark twice, the last
+ * value counts. -EFBIG means that the list has CONFIG_MAX_LEN bytes.
  */
 
 /**
@@ -54,7 +67,7 @@ void config_free(struct config *config);
  * @config:	list
  * @key:	private key; all zero: none
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_set_private_key(struct config *config,
 			   const uint8_t key[NOISE_PRIVATE_KEY_LEN]);
@@ -64,7 +77,7 @@ int config_set_private_key(struct config *config,
  * @config:	list
  * @port:	port; 0: choose one
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_set_listen_port(struct config *config, uint16_t port);
 
@@ -73,40 +86,43 @@ int config_set_listen_port(struct config *config, uint16_t port);
  * @config:	list
  * @fwmark:	mark; 0: none
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_set_fwmark(struct config *config, uint32_t fwmark);
 
 /**
- * config_replace_peers() - remove all peers there are so far
+ * config_replace_peers() - remove all peers that exist so far
  * @config:	list
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_replace_peers(struct config *config);
 
 /**
  * config_begin_peer() - the operations that follow are about this peer
  * @config:	list
- * @key:	its public key. If no such peer exists it is made, unless one of
- *		the next two says otherwise; if it is our own key, what follows
- *		is ignored.
+ * @key:	its public key
  *
- * Return: see above.
+ * If no such peer exists it is made, unless the section has
+ * config_update_only() or config_remove_peer(). If the key is our own, the
+ * section is ignored.
+ *
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_begin_peer(struct config *config,
 		      const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
 
 /*
- * Operations on a peer, after config_begin_peer(). The first two concern the
- * whole section, wherever they stand in it.
+ * Operations on a peer, after config_begin_peer(). config_update_only() and
+ * config_remove_peer() count for the whole section, also for the operations
+ * before them.
  */
 
 /**
  * config_update_only() - ignore this section if the peer does not exist
  * @config:	list
  *
- * Return: see above.
+ * Return: 0.
  */
 int config_update_only(struct config *config);
 
@@ -114,26 +130,26 @@ int config_update_only(struct config *config);
  * config_remove_peer() - remove the peer, and ignore the rest of the section
  * @config:	list
  *
- * Return: see above.
+ * Return: 0.
  */
 int config_remove_peer(struct config *config);
 
 /**
- * config_set_preshared_key() - for the handshakes to come
+ * config_set_preshared_key() - change the preshared key of later handshakes
  * @config:	list
  * @key:	preshared key; all zero: none
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_set_preshared_key(struct config *config,
 			     const uint8_t key[NOISE_PRESHARED_KEY_LEN]);
 
 /**
- * config_set_endpoint() - say where the peer is
+ * config_set_endpoint() - change the endpoint of the peer
  * @config:	list
  * @ep:		endpoint
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_set_endpoint(struct config *config,
 			const struct device_endpoint *ep);
@@ -141,18 +157,18 @@ int config_set_endpoint(struct config *config,
 /**
  * config_set_persistent() - change the interval of persistent keepalives
  * @config:	list
- * @interval_s:	seconds; 0: none. Where there was none before, the first one is
- *		sent at once, to this peer.
+ * @interval_s:	seconds; 0: none. If it was 0 before, the first keepalive is
+ *		sent at once.
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_set_persistent(struct config *config, uint16_t interval_s);
 
 /**
- * config_replace_allowedips() - take all prefixes that the peer has so far
+ * config_replace_allowedips() - take all its prefixes from the peer
  * @config:	list
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_replace_allowedips(struct config *config);
 
@@ -161,7 +177,7 @@ int config_replace_allowedips(struct config *config);
  * @config:	list
  * @prefix:	valid prefix
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_add_allowedip(struct config *config, const struct ip_prefix *prefix);
 
@@ -170,19 +186,19 @@ int config_add_allowedip(struct config *config, const struct ip_prefix *prefix);
  * @config:	list
  * @prefix:	valid prefix
  *
- * Return: see above.
+ * Return: 0; -ENOMEM; -EFBIG.
  */
 int config_remove_allowedip(struct config *config,
 			    const struct ip_prefix *prefix);
 
 /**
- * config_apply() - carry the operations out, all or none
- * @config:	list; unchanged
+ * config_apply() - carry out all operations, or none
+ * @config:	list; it is not changed
  * @device:	device
  * @now:	the present
  *
  * Return: 0; -ENOMEM; -ENOSPC: too many peers or prefixes; -errno of
- * device_ops.set_sockets. Then nothing has changed.
+ * device_ops.set_sockets. After an error nothing has changed.
  */
 int config_apply(const struct config *config, struct device *device,
 		 uint64_t now);

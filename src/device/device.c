@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The device's identity, its set of peers, and the control thread's look at
+ * what is due. Everything else that a device does is in the files of its parts.
+ */
 #include "device/device.h"
 
 #include <errno.h>
@@ -8,23 +12,12 @@
 #include "base/bytes.h"
 #include "crypto/secret.h"
 
-/**
- * peer_of() - the peer that a handshake is part of
- * @hs:		handshake
- *
- * Return: the peer.
- */
 static struct peer *peer_of(struct noise_handshake *hs)
 {
 	return container_of(hs, struct peer, handshake);
 }
 
-/**
- * local_random() - see struct noise_ops
- * @arg:	device
- * @buf:	filled
- * @len:	bytes
- */
+/* The calls of struct noise_ops. @arg is the device. */
 static void local_random(void *arg, void *buf, size_t len)
 {
 	struct device *device = arg;
@@ -32,13 +25,6 @@ static void local_random(void *arg, void *buf, size_t len)
 	device->ops->random(device->arg, buf, len);
 }
 
-/**
- * find_peer() - see struct noise_ops
- * @arg:	device
- * @key:	public key
- *
- * Return: the handshake; NULL.
- */
 static struct noise_handshake *
 find_peer(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
@@ -53,25 +39,12 @@ find_peer(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 	return peer ? &peer->handshake : NULL;
 }
 
-/**
- * release_peer() - see struct noise_ops
- * @arg:	device
- * @hs:		handshake
- */
 static void release_peer(void *arg, struct noise_handshake *hs)
 {
 	(void)arg;
 	peer_put(peer_of(hs));
 }
 
-/**
- * publish_index() - see struct noise_ops
- * @arg:	device
- * @hs:		handshake
- * @idx:	set
- *
- * Return: 0; -errno.
- */
 static int publish_index(void *arg, struct noise_handshake *hs, uint32_t *idx)
 {
 	struct device *device = arg;
@@ -79,15 +52,6 @@ static int publish_index(void *arg, struct noise_handshake *hs, uint32_t *idx)
 	return index_new(&device->index, hs, idx);
 }
 
-/**
- * local_index_replace() - see struct noise_ops
- * @arg:	device
- * @idx:	index
- * @hs:		handshake
- * @kp:		keypair
- *
- * Return: 0; -ENOENT.
- */
 static int local_index_replace(void *arg, uint32_t idx,
 			       struct noise_handshake *hs,
 			       struct noise_keypair *kp)
@@ -97,11 +61,6 @@ static int local_index_replace(void *arg, uint32_t idx,
 	return index_replace(&device->index, idx, hs, kp);
 }
 
-/**
- * drop_index() - see struct noise_ops
- * @arg:	device
- * @idx:	index
- */
 static void drop_index(void *arg, uint32_t idx)
 {
 	struct device *device = arg;
@@ -118,13 +77,6 @@ static const struct noise_ops local_ops = {
 	.drop_index = drop_index,
 };
 
-/**
- * peer_hash() - hash of a peer, by its key
- * @entry:	peer
- * @arg:	hash key
- *
- * Return: the hash.
- */
 static uint64_t peer_hash(const void *entry, const void *arg)
 {
 	const struct peer *peer = entry;
@@ -147,7 +99,7 @@ int device_init(struct device *device, const struct device_ops *ops, void *arg)
 	device->staged = staged_pool_new(STAGED_DEFAULT_BLOCKS);
 	if (!device->staged)
 		goto err_free_ratelimit;
-	if (noise_local_init(&device->local, &local_ops, device))
+	if (noise_local_init(&device->local, &local_ops, device) < 0)
 		goto err_free_staged;
 	cookie_checker_init(&device->checker, &device->local);
 	index_init(&device->index, ops->random, arg);
@@ -166,12 +118,7 @@ err_free_ratelimit:
 	return -ENOMEM;
 }
 
-/**
- * take_poked() - take the first peer from the list of poked ones
- * @device:	device
- *
- * Return: the peer with the list's reference; NULL if the list is empty.
- */
+/* Returns the first poked peer with the list's reference, or NULL. */
 static struct peer *take_poked(struct device *device)
 {
 	struct list *item;
@@ -188,9 +135,9 @@ static struct peer *take_poked(struct device *device)
 }
 
 /*
- * Nobody else is left, so what remains is: the set's references, those of the
- * poked list, and what waits for a grace period. The last two pools may go only
- * after the latter.
+ * The references that are left are those of the set and of the poked list. The
+ * peers, their keypairs and the index entries are freed after a grace period.
+ * Their destructors use the device, so rcu_drain() comes before its parts go.
  */
 void device_deinit(struct device *device)
 {
@@ -247,7 +194,7 @@ int device_reserve_peers(struct device *device, size_t n)
 	if (n > DEVICE_MAX_PEERS || device->n_peers > DEVICE_MAX_PEERS - n)
 		return -ENOSPC;
 	err = schedule_reserve(&device->schedule, device->n_peers + n);
-	if (err)
+	if (err < 0)
 		return err;
 	return table_reserve(&device->by_key, n);
 }
@@ -256,13 +203,14 @@ void device_add_peer(struct device *device, struct peer *peer)
 {
 	int err;
 
-	/* Before others can find it: this forgets what the timers know. */
+	/* Before other threads can find the peer: both calls clear its
+	 * timers. */
 	if (atomic_load_explicit(&device->is_up, memory_order_relaxed))
 		peer_start(peer);
 	else
 		peer_stop(peer);
 	err = table_insert(&device->by_key, peer);
-	INVARIANT(!err && !peer->is_configured);
+	INVARIANT(err == 0 && !peer->is_configured);
 	list_push(&device->peers, &peer->in_device);
 	device->n_peers++;
 	device->generation++;
@@ -285,12 +233,7 @@ void device_remove_peer(struct device *device, struct peer *peer)
 	peer_put(peer);
 }
 
-/**
- * for_each_peer() - do something with every peer of the set
- * @device:	device
- * @fn:		may not remove peers
- * @now:	for @fn
- */
+/* @fn may not remove peers. */
 static void for_each_peer(struct device *device,
 			  void (*fn)(struct peer *peer, uint64_t now),
 			  uint64_t now)
@@ -301,31 +244,22 @@ static void for_each_peer(struct device *device,
 		fn(container_of(item, struct peer, in_device), now);
 }
 
-/**
- * bring_down() - stop a peer
- * @peer:	peer
- * @now:	the present
- */
 static void bring_down(struct peer *peer, uint64_t now)
 {
 	(void)now;
 	peer_stop(peer);
 }
 
-/**
- * bring_up() - start a peer
- * @peer:	peer
- * @now:	the present
- */
 static void bring_up(struct peer *peer, uint64_t now)
 {
 	(void)now;
 	peer_start(peer);
-	/* The timers find that a persistent keepalive is long overdue. */
+	/* The timers were cleared, so a persistent keepalive is overdue. */
 	if (atomic_load_explicit(&peer->timers.persistent_s,
 				 memory_order_relaxed))
 		device_poke_peer(peer);
-	/* A packet that came before us had its wish forgotten just now. */
+	/* peer_start() has cleared the request of a packet that was staged
+	 * just before, so ask again. */
 	if (!staged_is_empty(&peer->staged) &&
 	    timers_want_handshake(&peer->timers))
 		device_poke_peer(peer);
@@ -335,44 +269,33 @@ void device_set_up(struct device *device, bool is_up, uint64_t now)
 {
 	if (atomic_load_explicit(&device->is_up, memory_order_relaxed) == is_up)
 		return;
-	/* Relaxed: a packet that does not see it yet finds a closed handshake
-	 * and empty slots, or stages what the next stop drops. */
+	/* Relaxed: a thread that still reads the old value finds a closed
+	 * handshake and no keypair, or stages a packet that the next
+	 * peer_stop() or peer_start() drops. */
 	atomic_store_explicit(&device->is_up, is_up, memory_order_relaxed);
 	for_each_peer(device, is_up ? bring_up : bring_down, now);
 }
 
-/**
- * greet() - have a handshake begin, as soon as may be
- * @peer:	peer
- *
- * If the device is down this has no effect: peer_start() forgets the wish.
- */
+/* Asks for a handshake. While the device is down this has no effect:
+ * peer_start() clears the request. */
 static void greet(struct peer *peer)
 {
 	timers_want_handshake(&peer->timers);
 	device_poke_peer(peer);
 }
 
-/**
- * end_sessions() - our key has changed: what was agreed with a peer is void
- * @peer:	peer
- * @now:	the present
- */
+/* For a change of our private key: what was agreed with the old key is void. */
 static void end_sessions(struct peer *peer, uint64_t now)
 {
 	(void)now;
 	noise_handshake_clear(&peer->handshake);
 	noise_keypairs_expire_current(&peer->keypairs);
 	timers_expire_handshake(&peer->timers);
-	/* An attempt that was under way goes on now. */
+	/* If the timers were attempting a handshake, they begin a new attempt. */
 	device_poke_peer(peer);
 }
 
-/**
- * catch_up() - our first key has come: begin the handshakes that waited for it
- * @peer:	peer
- * @now:	the present
- */
+/* For our first private key: begins the handshakes that waited for it. */
 static void catch_up(struct peer *peer, uint64_t now)
 {
 	(void)now;
@@ -405,15 +328,8 @@ void device_set_private_key(struct device *device,
 		for_each_peer(device, catch_up, 0);
 }
 
-/**
- * renew() - forget what another copy of this machine may have
- * @peer:	peer
- * @now:	the present
- *
- * The handshake is cleared before the keypairs. If another thread completes the
- * handshake meanwhile, its keypair is in a slot already, and is cleared with
- * it; or it fails.
- */
+/* The handshake is cleared before the keypairs. A thread that is completing it
+ * has put its keypair into a slot, which is cleared next, or it fails. */
 static void renew(struct peer *peer, uint64_t now)
 {
 	(void)now;
@@ -429,7 +345,8 @@ static void renew(struct peer *peer, uint64_t now)
 void device_renew(struct device *device)
 {
 	cookie_checker_forget(&device->checker);
-	/* Without a key pair of ours the checker has one that was drawn. */
+	/* Without a private key the checker's key is a random one, which a
+	 * copy of this machine has, too: draw another. */
 	if (!noise_local_get_keys(&device->local, NULL, NULL))
 		cookie_checker_set_key(&device->checker, NULL);
 	for_each_peer(device, renew, 0);
@@ -459,10 +376,7 @@ void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep)
 		device->ops->endpoint_learnt(device->arg);
 }
 
-/**
- * forget_source() - let the route choose the local address again
- * @peer:	peer
- */
+/* Lets the route choose the local address again. */
 static void forget_source(struct peer *peer)
 {
 	struct device *device = peer->device;
@@ -476,14 +390,8 @@ static void forget_source(struct peer *peer)
 	endpoint_cell_replace(&peer->endpoint, &was, &next);
 }
 
-/**
- * zero_keys() - wipe what nobody has used for long
- * @peer:	peer
- * @now:	the present
- *
- * Only old keypairs are wiped, and no handshake that is under way: another
- * thread may be agreeing on new keys, or an answer may be on its way.
- */
+/* Wipes old keypairs only, and no handshake that is under way: another
+ * thread may be agreeing on new keys, or a response may be on its way. */
 static void zero_keys(struct peer *peer, uint64_t now)
 {
 	noise_keypairs_wipe_old(&peer->keypairs, TIMERS_ZERO_NS, now);
@@ -491,16 +399,10 @@ static void zero_keys(struct peer *peer, uint64_t now)
 	    noise_handshake_clear_unless_busy(&peer->handshake, now))
 		return;
 	timers_zero_later(&peer->timers, now);
-	/* Have the new deadline noted. */
+	/* The next look puts the new deadline into the schedule. */
 	device_poke_peer(peer);
 }
 
-/**
- * act_on_timers() - do what the timers of a peer say
- * @peer:	peer
- * @actions:	combination of enum timers_action
- * @now:	the present
- */
 static void act_on_timers(struct peer *peer, unsigned int actions, uint64_t now)
 {
 	struct device *device = peer->device;
@@ -517,12 +419,8 @@ static void act_on_timers(struct peer *peer, unsigned int actions, uint64_t now)
 		device->ops->send_keepalive(device->arg, peer);
 }
 
-/**
- * look_at() - see what is due for a peer, do it, and set its next deadline
- * @device:	device
- * @peer:	peer, perhaps no longer in the set
- * @now:	the present
- */
+/* Does what is due for a peer, and sets its next deadline. The peer may have
+ * left the set. */
 static void look_at(struct device *device, struct peer *peer, uint64_t now)
 {
 	struct timers_verdict verdict;

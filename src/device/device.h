@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The device: its identity, its peers, and what they share. No I/O, no clock,
- * no thread, no randomness of its own: these are calls to the owner, or come as
- * arguments. `now` is CLOCK_BOOTTIME in nanoseconds and not 0, `realtime` is
- * CLOCK_REALTIME in nanoseconds since 1970.
+ * The device: its identity, its peers, and what they share. It has no I/O,
+ * clock, thread or randomness of its own: the owner gives these as functions
+ * (struct device_ops) or as arguments. `now` is CLOCK_BOOTTIME in nanoseconds
+ * and never 0. `realtime` is CLOCK_REALTIME in nanoseconds since 1970.
  *
- * Who may call what. The *control thread* owns the configuration: the set of
- * peers, the trie, the schedule of timers. Other threads look up under RCU and
- * hold references; what they want from the control thread they say with
- * device_poke_peer(), which puts the peer on a list and wakes it once.
+ * Threads. The control thread owns the configuration: the set of peers, the
+ * trie of allowed IPs, and the schedule of timers. Other threads look up under
+ * RCU and hold references. If another thread needs the control thread, it calls
+ * device_poke_peer(), which puts the peer on a list and wakes the control
+ * thread once.
  *
- * Locks, outermost first: those of noise/local.h; then, as leaves that nest
- * with nothing: index.lock, device.poke_lock, the staged pool's, cookie_maker's.
+ * Locks, outermost first: those of noise/local.h; then these leaves, under
+ * which no other lock is taken: index.lock, device.poke_lock, the lock of the
+ * staged pool, and that of cookie_maker.
  *
  * Legend: [I] immutable after device_init(), [a] atomic, [c] control thread
- * only, [m] under @poke_lock, [r] read under RCU, written by the control thread.
+ * only, [m] under @poke_lock, [r] read under RCU, written by the control
+ * thread.
  */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
@@ -50,28 +53,28 @@ enum device_error {
 	DEVICE_E_FLUSH,
 };
 
-/* Why something received was not taken. */
+/* Why a received message was dropped. */
 enum drop_reason {
 	DROP_NONE = 0,
 	DROP_BAD_MESSAGE,   /* type or length */
-	DROP_NO_INDEX,	    /* receiver index unknown */
+	DROP_NO_INDEX,	    /* the receiver index names nothing here */
 	DROP_EXPIRED,	    /* the keypair is too old */
 	DROP_FORGED,	    /* did not decrypt, or mac1 is wrong */
 	DROP_REPLAYED,	    /* counter or timestamp not new */
-	DROP_BAD_PACKET,    /* what was inside is no IP packet */
-	DROP_BAD_SOURCE,    /* inner source is not the peer's */
-	DROP_UNKNOWN_PEER,  /* nobody here has that public key */
+	DROP_BAD_PACKET,    /* the text is no IP packet */
+	DROP_BAD_SOURCE,    /* the peer does not own the inner source */
+	DROP_UNKNOWN_PEER,  /* no peer has this public key */
 	DROP_RATE_LIMIT,    /* too many handshakes */
-	DROP_NEEDS_COOKIE,  /* under load: was sent a cookie instead */
-	DROP_BAD_HANDSHAKE, /* out of turn, or a key that cannot be */
+	DROP_NEEDS_COOKIE,  /* under load: the answer is a cookie reply */
+	DROP_BAD_HANDSHAKE, /* not expected now, or an unusable key */
 	DROP_NO_MEMORY,
 	DROP_REASONS,
 };
 
 /**
- * struct device_sockets - what a change asks of the owner of the sockets
- * @has_port:	@port counts
- * @has_fwmark:	@fwmark counts
+ * struct device_sockets - the port and mark that the sockets are to have
+ * @has_port:	@port is to be changed
+ * @has_fwmark:	@fwmark is to be changed
  * @port:	UDP port, 0: choose one
  * @fwmark:	SO_MARK of every socket, 0: none
  */
@@ -83,18 +86,18 @@ struct device_sockets {
 };
 
 /**
- * struct device_ops - what the device asks of its owner
+ * struct device_ops - functions of the device's owner
  *
- * All get the @arg of device_init().
+ * Each gets the @arg of device_init().
  */
 struct device_ops {
 	/**
-	 * @random:	fill a buffer with bytes nobody can guess; any thread
+	 * @random:	fill a buffer with unpredictable bytes; any thread
 	 */
 	void (*random)(void *arg, void *buf, size_t len);
 	/**
-	 * @wake:	see to it that device_tick() is called soon; any thread,
-	 *		no lock is held
+	 * @wake:	have the control thread call device_tick() soon; any
+	 *		thread, no lock is held
 	 */
 	void (*wake)(void *arg);
 	/**
@@ -103,35 +106,35 @@ struct device_ops {
 	 */
 	void (*forget_source)(void *arg, struct device_endpoint *ep);
 	/**
-	 * @endpoint_learnt:	a packet came from another endpoint than the
-	 *			peer's, which has taken it, with the mark 0; any
-	 *			thread, no lock is held
+	 * @endpoint_learnt:	a peer has a new endpoint, with the mark 0,
+	 *			because a packet came from there; any thread, no
+	 *			lock is held
 	 */
 	void (*endpoint_learnt)(void *arg);
 	/**
-	 * @send_initiation:	let device_make_initiation() be called for this
-	 *			peer and its message be sent; control thread. The
+	 * @send_initiation:	have device_make_initiation() called for this
+	 *			peer, and send its message; control thread. The
 	 *			peer is borrowed: take a reference to keep it.
 	 */
 	void (*send_initiation)(void *arg, struct peer *peer);
 	/**
-	 * @send_keepalive:	send what is staged, or else a keepalive;
-	 *			control thread, peer borrowed
+	 * @send_keepalive:	send the staged packets, or a keepalive if there
+	 *			are none; control thread, peer borrowed
 	 */
 	void (*send_keepalive)(void *arg, struct peer *peer);
 	/**
-	 * @session_ready:	send what is staged; if there is nothing and
-	 *			@confirm is set, a keepalive, so that the
+	 * @session_ready:	send the staged packets. If there are none and
+	 *			@confirm is set, send a keepalive, by which the
 	 *			responder learns that we have the keys. Any
 	 *			thread, peer borrowed.
 	 */
 	void (*session_ready)(void *arg, struct peer *peer, bool confirm);
 	/**
-	 * @set_sockets:	change port, mark or both, or neither; while the
+	 * @set_sockets:	change the port, the mark, or both. While the
 	 *			device is down: check and remember them.
 	 *
-	 * The new sockets must be ready before the old ones go: on failure
-	 * everything is as before. Control thread.
+	 * The old sockets are closed only when the new ones are ready, so a
+	 * failure changes nothing. Control thread.
 	 *
 	 * Return: 0, and *port is the port in use; -errno.
 	 */
@@ -140,17 +143,17 @@ struct device_ops {
 };
 
 /**
- * struct device - see above
- * @ops:		[I]
- * @arg:		[I] for @ops
+ * struct device - a device
+ * @ops:		[I] the owner's functions
+ * @arg:		[I] argument of @ops
  * @local:		locked inside
  * @checker:		locked inside
- * @ratelimit:		the handshaker's alone
+ * @ratelimit:		used by the handshaker only
  * @index:		locked inside
  * @allowedips:		[r]
  * @staged:		locked inside
  * @by_key:		[r] peers by public key
- * @hash_key:		[I] of @by_key
+ * @hash_key:		[I] key of the hash of @by_key
  * @peers:		[c] in the order in which they were added
  * @n_peers:		[c]
  * @next_serial:	[c]
@@ -159,8 +162,9 @@ struct device_ops {
  * @listen_port:	[c]
  * @fwmark:		[c]
  * @is_up:		[a] written by the control thread
- * @poke_lock:		short: a few links
- * @poked:		[m] peers to look at, each with a reference
+ * @poke_lock:		held for a few stores
+ * @poked:		[m] peers that the control thread is to look at; the
+ *			list has a reference to each
  */
 struct device {
 	const struct device_ops *ops;
@@ -186,7 +190,7 @@ struct device {
 };
 
 /**
- * device_init() - a device without key and peers, down
+ * device_init() - make a device that has no key and no peers and is down
  * @device:	caller's storage
  * @ops:	all members set; borrowed until device_deinit()
  * @arg:	for @ops
@@ -200,8 +204,8 @@ int device_init(struct device *device, const struct device_ops *ops, void *arg);
 
 /**
  * device_deinit() - remove all peers, wipe and free
- * @device:	device that no other thread uses any more: all lanes and the
- *		handshaker have ended and put their references
+ * @device:	device that no other thread uses any more: the lanes and the
+ *		handshaker have ended and given their references back
  */
 void device_deinit(struct device *device);
 
@@ -211,8 +215,8 @@ void device_deinit(struct device *device);
  * @is_up:	whether packets may flow
  * @now:	the present
  *
- * Down: sessions are wiped, staged packets dropped, and no timer fires. Up:
- * peers with persistent keepalives begin at once. Control thread.
+ * Down: sessions are wiped, staged packets are dropped, and no timer fires. Up:
+ * persistent keepalives are due at once. Control thread.
  */
 void device_set_up(struct device *device, bool is_up, uint64_t now);
 
@@ -221,11 +225,12 @@ void device_set_up(struct device *device, bool is_up, uint64_t now);
  * @device:	device
  * @key:	private key; all zero: none
  *
- * A peer that has our own public key now is removed; the others' sessions end,
- * except that what is on its way to us still arrives. Handshakes that failed
- * for want of a key, or that were begun with another key, begin anew at once.
- * If there was no key before, a handshake begins with each peer that has
- * packets waiting or persistent keepalives. Needs no memory. Control thread.
+ * If a peer has the public key that is now ours, it is removed. The sessions
+ * with all other peers end; packets that are already on their way to us are
+ * still accepted. Handshakes that were begun with another key, or that failed
+ * because there was none, begin anew at once. If there was no key before, a
+ * handshake begins with each peer that has staged packets or persistent
+ * keepalives. Allocates nothing. Control thread.
  */
 void device_set_private_key(struct device *device,
 			    const uint8_t key[NOISE_PRIVATE_KEY_LEN]);
@@ -237,10 +242,10 @@ void device_set_private_key(struct device *device,
  * For a machine that was resumed from a snapshot, or cloned: another copy of it
  * may have sent with the same keys and counters, or may do so later. All
  * sessions end. Handshakes that are under way end, too, because their ephemeral
- * key exists in each copy. The time of the last initiation is forgotten, and so
- * are the cookies received and the secret of those given out. A handshake
- * begins at once with each peer that had a session, or with which we had begun
- * one. Control thread.
+ * key exists in each copy. The device forgets when its last initiation left,
+ * the cookies that it has received, and the secret from which it makes cookies.
+ * A handshake begins at once with each peer that had a session, or with which
+ * we had begun a handshake. Control thread.
  */
 void device_renew(struct device *device);
 
@@ -251,7 +256,7 @@ void device_renew(struct device *device);
  *
  * Any thread.
  *
- * Return: true if so.
+ * Return: true if it is; false if not, or if there is no key.
  */
 bool device_is_own_key(struct device *device,
 		       const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
@@ -271,7 +276,7 @@ struct peer *device_lookup_peer(const struct device *device,
 /**
  * device_reserve_peers() - make room, so that device_add_peer() cannot fail
  * @device:	device
- * @n:		how many
+ * @n:		how many peers will be added
  *
  * Control thread.
  *
@@ -291,7 +296,7 @@ void device_add_peer(struct device *device, struct peer *peer);
 /**
  * device_remove_peer() - take a peer out of the set
  * @device:	device
- * @peer:	peer in the set; the set's reference goes
+ * @peer:	peer in the set; the set's reference is given back
  *
  * Control thread.
  */
@@ -306,9 +311,9 @@ void device_remove_peer(struct device *device, struct peer *peer);
 void device_poke_peer(struct peer *peer);
 
 /**
- * device_learn_endpoint() - an authentic packet of a peer came from there
+ * device_learn_endpoint() - move a peer to where its packet came from
  * @peer:	peer, borrowed
- * @ep:		where it came from
+ * @ep:		source of an authentic packet, with the mark 0
  *
  * Any thread, without locks.
  */
@@ -322,7 +327,8 @@ void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep);
  * Looks at the peers that were poked and at those whose deadline has come.
  * Control thread.
  *
- * Return: when to call again at the latest; SCHEDULE_NEVER.
+ * Return: when to call again at the latest, in nanoseconds like @now;
+ * SCHEDULE_NEVER if no peer has a deadline.
  */
 uint64_t device_tick(struct device *device, uint64_t now);
 

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A cell is written under its sequence lock and read without it.
+ * endpoint_cell_set() and endpoint_cell_learn() read before they write, so a
+ * packet from the same endpoint as the one before writes nothing.
+ */
 #include "device/endpoint.h"
 
 #include <string.h>

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where a peer is. This room knows nothing of sockets, so an endpoint is 56
- * opaque bytes: the owner of the sockets stores its own plain struct in them
- * (address, port, zone, the local address to answer from) and clears the rest.
- * Two endpoints are the same if their bytes are; all zero means no endpoint.
- * Behind the bytes is a word, the mark, which the owner of the sockets uses as
- * it likes. An endpoint that a packet brings has the mark 0.
+ * A peer's endpoint. This room knows nothing of sockets, so an endpoint is 56
+ * opaque bytes. The owner of the sockets stores a plain struct of its own in
+ * them (address, port, zone, and the local address to answer from) and clears
+ * the rest. Two endpoints are the same if their bytes are the same. All bytes
+ * zero means that there is no endpoint.
  *
- * A cell is a peer's current endpoint. It is read for every batch that leaves
- * and may change with every batch that arrives, so it is guarded by a sequence
- * lock: a reader takes a copy, and takes another if a writer was at work
- * meanwhile.
+ * Behind these bytes is one more word, the mark, which the owner of the sockets
+ * uses as it likes. The endpoint of an arrived packet has the mark 0.
+ *
+ * A cell holds the current endpoint of a peer. Threads read it for each batch
+ * that leaves, and may change it for each batch that arrives. Therefore a
+ * sequence lock guards it: a reader takes a copy, and takes another copy if a
+ * writer was at work meanwhile.
  */
 #ifndef DEVICE_ENDPOINT_H
 #define DEVICE_ENDPOINT_H
@@ -24,14 +26,14 @@
 enum {
 	ENDPOINT_LEN = 56,
 	ENDPOINT_WORDS = ENDPOINT_LEN / 8 + 1,
-	/* The word that is no part of the endpoint. */
+	/* Number of the word that holds the mark. */
 	ENDPOINT_MARK = ENDPOINT_WORDS - 1,
 };
 
 /**
- * struct device_endpoint - an endpoint, opaque here, and its mark
- * @words:	the endpoint, to be copied in and out with memcpy(); then
- *		ENDPOINT_MARK
+ * struct device_endpoint - an endpoint and its mark
+ * @words:	the endpoint, which the owner copies in and out with memcpy();
+ *		then the mark, at ENDPOINT_MARK
  */
 struct device_endpoint {
 	uint64_t words[ENDPOINT_WORDS];
@@ -39,7 +41,7 @@ struct device_endpoint {
 
 /**
  * struct endpoint_cell - the current endpoint of a peer
- * @lock:	of the words
+ * @lock:	sequence lock of @words
  * @words:	[a] a struct device_endpoint
  */
 struct endpoint_cell {
@@ -48,7 +50,7 @@ struct endpoint_cell {
 };
 
 /**
- * endpoint_cell_init() - no endpoint
+ * endpoint_cell_init() - make a cell without an endpoint
  * @cell:	caller's storage
  */
 void endpoint_cell_init(struct endpoint_cell *cell);
@@ -60,7 +62,7 @@ void endpoint_cell_init(struct endpoint_cell *cell);
  *
  * Any thread; waits for a writer's few stores.
  *
- * Return: true if there is one.
+ * Return: true if there is an endpoint.
  */
 bool endpoint_cell_get(const struct endpoint_cell *cell,
 		       struct device_endpoint *ep);
@@ -70,7 +72,7 @@ bool endpoint_cell_get(const struct endpoint_cell *cell,
  * @cell:	cell
  * @ep:		the new one, with its mark
  *
- * Writes nothing if both are already there. Any thread.
+ * Writes nothing if the cell already has this endpoint and mark. Any thread.
  */
 void endpoint_cell_set(struct endpoint_cell *cell,
 		       const struct device_endpoint *ep);
@@ -88,17 +90,19 @@ bool endpoint_cell_learn(struct endpoint_cell *cell,
 			 const struct device_endpoint *ep);
 
 /**
- * endpoint_cell_replace() - change the endpoint unless it has moved meanwhile
+ * endpoint_cell_replace() - change the endpoint, unless another thread has
+ *			     changed it meanwhile
  * @cell:	cell
- * @was:	the endpoint that the change was made for; its mark does not
- *		count
- * @next:	what takes its place, with its mark
+ * @was:	endpoint that endpoint_cell_get() returned; its mark is not
+ *		compared
+ * @next:	endpoint to put in its place, with its mark
  *
- * For every change that is derived from the result of endpoint_cell_get(): if a
- * packet has brought another endpoint in between, that one stays. Any thread.
+ * For each change that is derived from the result of endpoint_cell_get(). If a
+ * packet has brought another endpoint since then, the newer endpoint stays. Any
+ * thread.
  *
- * Return: true if the cell has @next now; false if it has another endpoint than
- * @was, and was left alone.
+ * Return: true if the cell has @next now; false, and nothing has changed, if the
+ * cell had another endpoint than @was.
  */
 bool endpoint_cell_replace(struct endpoint_cell *cell,
 			   const struct device_endpoint *was,

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * What the device does with a message of the handshake, from the cheapest check
+ * to the most expensive: length, macs, cookie, rate, and only then the key
+ * agreement of noise/handshake.c.
+ */
 #include "device/handshake.h"
 
 #include <errno.h>
@@ -10,9 +15,10 @@
 enum {
 	/* Bytes of the port, at the end of a source. */
 	PORT_LEN = 2,
-	/* Responses to one initiation that need no cookie under load. The
-	 * network may double the true one; more than a few come from somebody
-	 * who has read the initiation's index on its way. */
+	/* Responses to one initiation that need no cookie under load. Only
+	 * the peer, and whoever reads our packets on their way, knows the
+	 * index of the initiation. The network may double the true response;
+	 * a sender of many more is an attacker. */
 	FREE_RESPONSES = 8,
 };
 
@@ -25,7 +31,7 @@ struct received {
 	uint64_t now;
 	uint64_t realtime;
 	struct device_answer *answer;
-	/* One of the first responses to an initiation of ours. */
+	/* Is one of the first responses to our initiation. */
 	bool is_awaited;
 };
 
@@ -42,10 +48,11 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 						msg);
 	if (err)
 		return err;
-	/* Noted before the initiation leaves. A failure above is not noted:
-	 * then the next initiation need not wait. */
+	/* Noted before the initiation leaves. After a failure above nothing is
+	 * noted, so the next initiation need not wait. */
 	timers_note_handshake_sent(&peer->timers, false, now);
-	/* No response to the new index can have come yet. */
+	/* The index is new and has not left yet, so no response to it can have
+	 * been counted. */
 	atomic_store_explicit(&peer->n_screened, 0, memory_order_relaxed);
 	atomic_store_explicit(&peer->n_checked, 0, memory_order_relaxed);
 	cookie_maker_add_macs(&peer->cookie, msg, sizeof(*msg), now);
@@ -53,12 +60,7 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 	return 0;
 }
 
-/**
- * drop_of_noise() - the reason for a drop that a noise_error stands for
- * @err:	enum noise_error, or -errno
- *
- * Return: the reason.
- */
+/* @err is an enum noise_error, or -errno. */
 static enum drop_reason drop_of_noise(int err)
 {
 	switch (err) {
@@ -77,14 +79,7 @@ static enum drop_reason drop_of_noise(int err)
 	}
 }
 
-/**
- * lookup() - the peer that a receiver index names
- * @device:	device
- * @find:	index_lookup_awaiting() or index_lookup_handshake()
- * @receiver:	index
- *
- * Return: the peer with a reference; NULL.
- */
+/* Returns the peer that a receiver index names, with a reference, or NULL. */
 static struct peer *lookup(struct device *device,
 			   struct noise_handshake *(*find)(const struct index *,
 							   uint32_t),
@@ -104,29 +99,14 @@ static struct peer *lookup(struct device *device,
 	return peer;
 }
 
-/**
- * is_among_first() - count a response to an initiation of ours
- * @counter:	the peer's n_screened or n_checked
- *
- * Return: true if it is one of those that need no cookie.
- */
+/* Counts a response. Returns true if it is one of those that need no cookie. */
 static bool is_among_first(_Atomic uint32_t *counter)
 {
 	return atomic_fetch_add_explicit(counter, 1, memory_order_relaxed) <
 	       FREE_RESPONSES;
 }
 
-/**
- * screen_macs() - do its macs let a message into the queue?
- * @device:	device
- * @msg:	initiation or response
- * @len:	its length
- * @from:	where it came from
- * @now:	the present
- * @is_proven:	set with DROP_NONE: mac2 was looked at, and is right
- *
- * Return: DROP_NONE; DROP_FORGED.
- */
+/* Sets @is_proven with DROP_NONE only: mac2 was checked and is right. */
 static enum drop_reason screen_macs(struct device *device, const void *msg,
 				    size_t len,
 				    const struct device_origin *from,
@@ -142,16 +122,7 @@ static enum drop_reason screen_macs(struct device *device, const void *msg,
 	return DROP_NONE;
 }
 
-/**
- * screen_response() - turn away what answers no initiation of ours
- * @device:	device
- * @msg:	response
- * @from:	where it came from
- * @now:	the present
- * @is_proven:	set with DROP_NONE
- *
- * Return: DROP_NONE; DROP_NO_INDEX, DROP_FORGED.
- */
+/* Sets @is_proven with DROP_NONE only. */
 static enum drop_reason screen_response(struct device *device,
 					const struct message_response *msg,
 					const struct device_origin *from,
@@ -190,17 +161,8 @@ enum drop_reason device_screen_handshake(struct device *device, const void *msg,
 	}
 }
 
-/**
- * check_macs() - may this message cost us a key agreement?
- * @r:		message
- *
- * Paper, section 5.3: under load a right mac1 earns a cookie, and a right mac2
- * a place among what its source address may have. The first responses to an
- * initiation of ours need no mac2: only the peer, and whoever can read our
- * packets on their way, knows the index of the initiation.
- *
- * Return: DROP_NONE; DROP_FORGED, DROP_RATE_LIMIT; DROP_NEEDS_COOKIE: answered.
- */
+/* Paper, section 5.3. May this message cost us a key agreement? With
+ * DROP_NEEDS_COOKIE the answer is a cookie reply. */
 static enum drop_reason check_macs(const struct received *r)
 {
 	const bool is_loaded = r->from->is_under_load;
@@ -230,26 +192,16 @@ static enum drop_reason check_macs(const struct received *r)
 	return DROP_NONE;
 }
 
-/**
- * took_message() - what an authentic message of the handshake always does
- * @r:		message
- * @peer:	who sent it
- */
-static void took_message(const struct received *r, struct peer *peer)
+/* What every authentic message of the handshake does to its peer. */
+static void note_authentic(const struct received *r, struct peer *peer)
 {
 	device_learn_endpoint(peer, &r->from->endpoint);
 	peer_count_received(peer, r->len);
 	timers_note_received(&peer->timers, false, r->now);
 }
 
-/**
- * answer_initiation() - make the response and the session that goes with it
- * @r:		message
- * @peer:	who sent it; the reference goes into the answer
- *
- * Return: 0; enum noise_error; -errno: nothing is sent, and the reference is
- * still the caller's.
- */
+/* Makes the response and its session. On success the reference to @peer goes
+ * into the answer; on failure the caller keeps it. */
 static int answer_initiation(const struct received *r, struct peer *peer)
 {
 	struct message_response msg;
@@ -272,12 +224,7 @@ static int answer_initiation(const struct received *r, struct peer *peer)
 	return 0;
 }
 
-/**
- * take_initiation() - an initiation with right macs
- * @r:		message
- *
- * Return: DROP_NONE, or why it was dropped.
- */
+/* The macs were checked. */
 static enum drop_reason take_initiation(const struct received *r)
 {
 	struct message_initiation msg;
@@ -291,20 +238,14 @@ static enum drop_reason take_initiation(const struct received *r)
 	if (err)
 		return drop_of_noise(err);
 	peer = container_of(hs, struct peer, handshake);
-	took_message(r, peer);
+	note_authentic(r, peer);
 	err = answer_initiation(r, peer);
 	if (err)
 		peer_put(peer);
 	return drop_of_noise(err);
 }
 
-/**
- * complete() - a response with right macs
- * @r:		message
- * @peer:	whose initiation it answers
- *
- * Return: DROP_NONE, or why it was dropped.
- */
+/* The macs were checked. */
 static enum drop_reason complete(const struct received *r, struct peer *peer)
 {
 	struct device *device = r->device;
@@ -315,7 +256,7 @@ static enum drop_reason complete(const struct received *r, struct peer *peer)
 	err = noise_handshake_consume_response(&peer->handshake, &msg);
 	if (err)
 		return drop_of_noise(err);
-	took_message(r, peer);
+	note_authentic(r, peer);
 	cookie_maker_expect_none(&peer->cookie);
 	err = noise_handshake_begin_session(&peer->handshake, &peer->keypairs,
 					    r->now);
@@ -332,12 +273,6 @@ static enum drop_reason complete(const struct received *r, struct peer *peer)
 	return DROP_NONE;
 }
 
-/**
- * take_response() - a response, if we wait for one
- * @r:		message
- *
- * Return: DROP_NONE, or why it was dropped.
- */
 static enum drop_reason take_response(struct received *r)
 {
 	const struct message_response *msg = r->msg;

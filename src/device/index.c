@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Each entry of the hash table points to its handshake and, once there is a
+ * session, to its keypair. Readers find entries under RCU; a removed entry is
+ * freed, and its keypair put, after a grace period.
+ */
 #include "device/index.h"
 
 #include <errno.h>
@@ -9,7 +14,7 @@
 #include "noise/keypair.h"
 
 /*
- * @rcu:	once it is out of the table
+ * @rcu:	used after the entry has left the table
  * @idx:	[I]
  * @hs:		[I]
  * @kp:		[r] NULL until index_replace()
@@ -21,13 +26,7 @@ struct index_entry {
 	uint32_t idx;
 };
 
-/**
- * entry_hash() - the numbers are random, so they are their own hashes
- * @entry:	entry
- * @arg:	not used
- *
- * Return: the hash.
- */
+/* The numbers are random, so each is its own hash. */
 static uint64_t entry_hash(const void *entry, const void *arg)
 {
 	const struct index_entry *e = entry;
@@ -36,13 +35,6 @@ static uint64_t entry_hash(const void *entry, const void *arg)
 	return e->idx;
 }
 
-/**
- * find() - find an entry
- * @index:	table
- * @idx:	index
- *
- * Return: the entry; NULL.
- */
 static struct index_entry *find(const struct index *index, uint32_t idx)
 {
 	const struct table_slots *slots = rcu_load(index->table.slots);
@@ -73,13 +65,7 @@ void index_deinit(struct index *index)
 	pthread_mutex_destroy(&index->lock);
 }
 
-/**
- * insert_at_random() - draw a number that is free and put the entry there
- * @index:	table, locked
- * @e:		entry
- *
- * Return: 0; -ENOMEM, -ENOSPC.
- */
+/* The table is locked. Draws until a number is free. */
 static int insert_at_random(struct index *index, struct index_entry *e)
 {
 	unsigned int i;
@@ -107,7 +93,7 @@ int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx)
 	err = insert_at_random(index, e);
 	drawn = e->idx;
 	pthread_mutex_unlock(&index->lock);
-	if (err) {
+	if (err < 0) {
 		free(e);
 		return err;
 	}
@@ -131,10 +117,6 @@ int index_replace(struct index *index, uint32_t idx, struct noise_handshake *hs,
 	return err;
 }
 
-/**
- * entry_release() - free an entry that no reader can have
- * @head:	embedded in it
- */
 static void entry_release(struct rcu_head *head)
 {
 	struct index_entry *e = container_of(head, struct index_entry, rcu);

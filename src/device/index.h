@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Local indices: the 32-bit numbers by which messages to us name a handshake or
- * a keypair. They are drawn at random, so they tell nobody how many peers or
- * sessions there are; 0 is never drawn.
+ * Indexes: the 32-bit numbers by which a message to us names a handshake or a
+ * keypair. They are drawn at random, so they tell an observer nothing about the
+ * number of peers or sessions. 0 is never drawn.
  *
- * An entry starts with a handshake and may later be turned over to a keypair,
- * to which it then holds a reference. The look-ups are for the data path; a
- * result is valid until rcu_leave() only. The references behind it: a keypair
- * that can be found has one; a peer's memory stays for a grace period after its
- * entries were dropped.
+ * An entry begins with a handshake. When the session begins, index_replace()
+ * gives it the keypair, to which it then holds a reference. The look-ups are
+ * for the data path, and their result is valid until rcu_leave(). That is safe,
+ * because the keypair that is found has the entry's reference until a grace
+ * period after the entry was dropped, and because the memory of a peer stays
+ * for a grace period after its entries were dropped.
  *
  * Legend: [I] immutable, [m] under @lock, [r] read under RCU, written under
- * @lock. @lock is the innermost one: nothing is called while it is held.
+ * @lock. @lock is the innermost lock: a thread that holds it takes no other
+ * lock.
  */
 #ifndef DEVICE_INDEX_H
 #define DEVICE_INDEX_H
@@ -27,14 +29,14 @@ struct noise_keypair;
 enum {
 	/* The most entries: a handshake and three keypairs for each peer. */
 	INDEX_MAX_ENTRIES = 1 << 22,
-	/* How often an index that is taken is drawn again. */
+	/* The most draws for one index: a number may be in use already. */
 	INDEX_MAX_TRIES = 64,
 };
 
 /**
  * struct index - the table
- * @lock:	writers exclude one another
- * @table:	[r] of struct index_entry, by number
+ * @lock:	held by writers
+ * @table:	[r] entries (struct index_entry) by their number
  * @random:	[I] fills a buffer with random bytes
  * @arg:	[I] for @random
  */
@@ -46,9 +48,9 @@ struct index {
 };
 
 /**
- * index_init() - an empty table
+ * index_init() - make an empty table
  * @index:	caller's storage
- * @random:	fills a buffer with bytes nobody can guess
+ * @random:	fills a buffer with unpredictable bytes
  * @arg:	for @random
  */
 void index_init(struct index *index,
@@ -56,7 +58,7 @@ void index_init(struct index *index,
 
 /**
  * index_deinit() - free the table
- * @index:	table without entries, which nobody reads
+ * @index:	table without entries, which no thread reads
  */
 void index_deinit(struct index *index);
 
@@ -68,8 +70,8 @@ void index_deinit(struct index *index);
  *
  * Any thread.
  *
- * Return: 0; -ENOMEM; -ENOSPC at INDEX_MAX_ENTRIES, or if the random source
- * repeats itself.
+ * Return: 0; -ENOMEM; -ENOSPC at INDEX_MAX_ENTRIES, or if INDEX_MAX_TRIES numbers
+ * in a row are in use.
  */
 int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx);
 
@@ -77,28 +79,29 @@ int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx);
  * index_replace() - let a number name a keypair from now on
  * @index:	table
  * @idx:	number
- * @hs:		whose it must be
- * @kp:		the table takes a reference of its own, which it drops a grace
+ * @hs:		handshake that the entry must have
+ * @kp:		keypair; the entry takes a reference, and gives it back a grace
  *		period after index_drop()
  *
  * Any thread.
  *
- * Return: 0; -ENOENT if the entry is gone, or another's.
+ * Return: 0; -ENOENT if there is no such entry, if it has another handshake, or
+ * if it has a keypair already.
  */
 int index_replace(struct index *index, uint32_t idx, struct noise_handshake *hs,
 		  struct noise_keypair *kp);
 
 /**
- * index_drop() - forget a number
+ * index_drop() - remove an entry
  * @index:	table
- * @idx:	number; harmless if it is not there
+ * @idx:	its number; nothing happens if there is no such entry
  *
  * Any thread.
  */
 void index_drop(struct index *index, uint32_t idx);
 
 /**
- * index_lookup_keypair() - which keypair does a data message name?
+ * index_lookup_keypair() - find the keypair that a data message names
  * @index:	table
  * @idx:	receiver index of the message
  *
@@ -110,11 +113,11 @@ struct noise_keypair *index_lookup_keypair(const struct index *index,
 					   uint32_t idx);
 
 /**
- * index_lookup_awaiting() - which handshake awaits a response?
+ * index_lookup_awaiting() - find the handshake that awaits a response
  * @index:	table
  * @idx:	receiver index of a response
  *
- * An index that has been turned over to a keypair awaits no response. Between
+ * An index that names a keypair awaits no response. Between
  * rcu_enter() and rcu_leave(); any thread.
  *
  * Return: the handshake; NULL if there is none.
@@ -123,13 +126,13 @@ struct noise_handshake *index_lookup_awaiting(const struct index *index,
 					      uint32_t idx);
 
 /**
- * index_lookup_handshake() - which handshake does a cookie reply belong to?
+ * index_lookup_handshake() - find the handshake that a cookie reply belongs to
  * @index:	table
  * @idx:	receiver index of a cookie reply
  *
- * Also for an index that a keypair has by now: a cookie reply may answer a
- * response, whose index is a keypair's from then on. Between rcu_enter() and
- * rcu_leave(); any thread.
+ * It also finds an index that names a keypair. A cookie reply may answer our
+ * response, and the index of a response names a keypair as soon as we have sent
+ * it. Between rcu_enter() and rcu_leave(); any thread.
  *
  * Return: the handshake; NULL if there is none.
  */

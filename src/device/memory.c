@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * One request at a time is handed to the rcu thread, however often it is made.
+ */
 #include "device/memory.h"
 
 #include <malloc.h>
@@ -7,13 +10,14 @@
 #include "base/rcu.h"
 
 static struct rcu_head trim_head;
-/* @trim_head is handed over. */
+/* Set while the rcu thread has @trim_head. */
 static atomic_flag trim_is_due = ATOMIC_FLAG_INIT;
 
 static void trim(struct rcu_head *head)
 {
 	(void)head;
-	/* Partner: memory_trim_later(), which hands @trim_head over again. */
+	/* Release; the partner is the acquire in memory_trim_later(), which
+	 * may hand @trim_head over again from now on. */
 	atomic_flag_clear_explicit(&trim_is_due, memory_order_release);
 #ifdef __GLIBC__
 	malloc_trim(0);

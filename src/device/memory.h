@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Resident memory follows use. free(3) gives back only what is at the top of
- * the heap: after a large configuration went, what is still used lies scattered
- * above holes that stay resident.
+ * Gives free heap memory back to the kernel. free(3) gives back only the memory
+ * at the top of the heap. After a large configuration was removed, the memory
+ * still in use is scattered over the heap, and the free memory in between would
+ * stay resident.
  */
 #ifndef DEVICE_MEMORY_H
 #define DEVICE_MEMORY_H
 
 /**
- * memory_trim_later() - give the kernel back what the heap does not use
+ * memory_trim_later() - give unused heap memory back to the kernel
  *
- * After what was handed to rcu_free_later() so far is freed, and on the thread
- * that does so: it takes some milliseconds for each hundred MiB. Registered
- * threads, where rcu_free_later() may be called.
+ * The rcu thread does it, after it has freed all that was handed to
+ * rcu_free_later() before. That takes some milliseconds for each hundred MiB. Any
+ * registered thread, not between rcu_enter() and rcu_leave(). With a C library
+ * other than glibc it does nothing.
  */
 void memory_trim_later(void);
 

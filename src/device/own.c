@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Looks the numbers in a message up in the tables that the device has anyway:
+ * keypairs, indexes, and the last cookie replies.
+ */
 #include "device/own.h"
 
 #include "base/bytes.h"
@@ -8,9 +12,9 @@
 static_assert(sizeof(struct message_data) == OWN_HEADER_LEN &&
 		      offsetof(struct message_cookie, nonce) + 8 ==
 			      OWN_HEADER_LEN,
-	      "what is looked at lies in the first bytes");
+	      "every field that is compared lies in the first bytes");
 
-/* Is this index one of ours, and for this peer? */
+/* Have we drawn this index, and for this peer? */
 static bool is_our_index(struct peer *peer, uint32_t idx)
 {
 	const struct noise_handshake *hs;
@@ -23,8 +27,8 @@ static bool is_our_index(struct peer *peer, uint32_t idx)
 
 bool own_is_message(struct peer *peer, const uint8_t *msg, size_t len)
 {
-	/* All types of messages have these fields at the same places: see
-	 * wire.h. */
+	/* One header, viewed as each type of message: the type is not known
+	 * yet. */
 	const struct message_data *data = (const void *)msg;
 	const struct message_initiation *initiation = (const void *)msg;
 	const struct message_cookie *cookie = (const void *)msg;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Recognising messages of our own by their contents.
+ * Recognises messages that this device has made, by their contents: an outer
+ * packet may come back through the interface.
  */
 #ifndef DEVICE_OWN_H
 #define DEVICE_OWN_H
@@ -17,18 +18,18 @@ enum {
 };
 
 /**
- * own_is_message() - did we make this message, and for this peer?
+ * own_is_message() - has this device made this message, for this peer?
  * @peer:	peer
  * @msg:	OWN_HEADER_LEN bytes of a datagram's payload, of any alignment
  * @len:	length of the whole payload
  *
  * A data message is ours if a session with the peer has its receiver index and
- * has drawn its counter; an initiation or a response is ours if its sender
- * index is one that we have for this peer; a cookie reply is ours if it is one
- * of the last that we made, for any peer. Only somebody who has seen our
- * messages can know these numbers. Any thread, without locks.
+ * has drawn its counter. An initiation or a response is ours if we have drawn its
+ * sender index for this peer. A cookie reply is ours if it is one of the last
+ * that we made, for any peer. Another sender can know these numbers only if it
+ * has seen our messages. Any thread, without locks.
  *
- * Return: true if so.
+ * Return: true if it is ours.
  */
 bool own_is_message(struct peer *peer, const uint8_t *msg, size_t len);
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The life of a peer. peer.h says who can hold a peer when it is removed, and
+ * what ends each of these uses.
+ */
 #include "device/peer.h"
 
 #include <stdlib.h>
@@ -16,7 +20,7 @@ struct peer *peer_new(struct device *device,
 	if (!peer)
 		return NULL;
 	if (noise_handshake_init(&peer->handshake, &device->local, public_key,
-				 peer)) {
+				 peer) < 0) {
 		free(peer);
 		return NULL;
 	}
@@ -49,10 +53,7 @@ bool peer_get(struct peer *peer)
 	return true;
 }
 
-/**
- * release() - free a peer that nobody can reach any more
- * @head:	embedded in the peer
- */
+/* After the grace period: no thread can reach the peer any more. */
 static void release(struct rcu_head *head)
 {
 	struct peer *peer = container_of(head, struct peer, rcu);
@@ -67,12 +68,14 @@ void peer_put(struct peer *peer)
 {
 	if (!peer)
 		return;
-	/* Release: what this user did comes before the end. Acquire: the end
-	 * comes after what all users did. */
+	/* Release: this user's accesses come before the count goes down.
+	 * Acquire: the thread that brings the count to 0 sees the accesses of
+	 * all users before it frees. */
 	if (atomic_fetch_sub_explicit(&peer->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	INVARIANT(!peer->is_configured && list_is_empty(&peer->in_device));
-	/* Nothing may enter the index table after the grace period began. */
+	/* The index table points into the peer, so no entry may be made once
+	 * the grace period has begun. */
 	noise_handshake_close(&peer->handshake);
 	noise_keypairs_clear(&peer->keypairs);
 	staged_clear(peer->device->staged, &peer->staged);
@@ -90,7 +93,8 @@ void peer_stop(struct peer *peer)
 
 void peer_start(struct peer *peer)
 {
-	/* What somebody staged beside peer_stop() is stale by now. */
+	/* Packets that another thread staged during peer_stop() are too old to
+	 * be sent now. */
 	staged_clear(peer->device->staged, &peer->staged);
 	timers_stop(&peer->timers);
 	noise_handshake_reopen(&peer->handshake);

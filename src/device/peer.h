@@ -1,18 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer: its keys, its sessions, where it is, what waits for it, and what was
- * counted.
+ * A peer: its keys, its sessions, its endpoint, the packets that wait for it,
+ * and its counters.
  *
- * References. The device's set holds one as long as the peer is configured;
- * whoever uses a peer beyond rcu_leave() takes one with peer_get(). Removing a
- * peer (device_remove_peer()) closes its handshake and empties its slots first,
- * so nothing new starts and no index names it any more; the last peer_put()
- * then hands the memory to RCU, because a reader may still be looking at what
- * an index entry or the trie pointed to. The keys are wiped when the slots are
- * emptied and the last batch that holds a keypair is through.
+ * References. The device's set of peers holds one while the peer is configured.
+ * A thread that uses a peer after rcu_leave() takes one with peer_get().
+ *
+ * Removal. device_remove_peer() first takes the peer out of the set and out of
+ * the trie, closes its handshake and empties its three slots for keypairs. From
+ * then on no look-up by key, address or index finds the peer, and no session or
+ * index can begin. Then it gives the reference of the set back. Until its memory
+ * is freed these contexts can still use the peer:
+ *
+ *  (1) Readers between rcu_enter() and rcu_leave() that found the peer before.
+ *	They may still take a reference, as long as the count is not 0. Each
+ *	ends with its rcu_leave().
+ *  (2) Threads and queues with a reference: a batch in a lane, a handshake in
+ *	work, an engine's queue of peers that have something to send, and the
+ *	list device.poked. Each ends with its peer_put(). The control thread
+ *	finds that the peer is not configured and does nothing for it.
+ *  (3) The keypairs, which name the peer as their owner. A slot or an index
+ *	entry that is emptied gives its reference back, and so does a batch when
+ *	it is through. With the last reference the keys are wiped.
+ *
+ * The peer_put() that brings the count to 0 ends (2). Another thread may have
+ * staged a packet after the removal, and a peer that never was in the set has an
+ * open handshake, so peer_put() closes and empties everything once more. Then it
+ * hands the memory to RCU, which frees it when the readers of (1) have left.
  *
  * Legend: [I] immutable after peer_new(), [a] atomic, [c] control thread only,
- * [m] under device.poke_lock. The rest is members with locks of their own.
+ * [m] under device.poke_lock. Members without a letter are locked inside.
  */
 #ifndef DEVICE_PEER_H
 #define DEVICE_PEER_H
@@ -36,9 +53,9 @@
 struct device;
 
 /**
- * struct peer - see above
- * @rcu:		after the last put
- * @refs:		[a]
+ * struct peer - a peer
+ * @rcu:		used after the last put
+ * @refs:		[a] count of references
  * @device:		[I] borrowed: outlives every peer
  * @public_key:		[I]
  * @handshake:		locked inside
@@ -46,21 +63,23 @@ struct device;
  * @cookie:		locked inside
  * @allowedips:		read under RCU, written by the control thread
  * @staged:		under the staged pool's lock
- * @timers:		atomic, or the control thread's
- * @endpoint:		sequence counter inside
+ * @timers:		see struct timers
+ * @endpoint:		sequence lock inside
  * @tx_bytes:		[a] UDP payload handed to the socket: data, keepalives
  *			and messages of the handshake, but no cookie replies
  * @rx_bytes:		[a] UDP payload of messages that were authentic, new,
- *			and (for packets) from an address the peer may use
+ *			and whose packet, if any, has an inner source that the
+ *			peer owns
  * @last_handshake_ns:	[a] wall clock of the last session, 0: none
  * @returned_ns:	when a message to this peer last came back through our
  *			own interface, 0: never; belongs to the thread that has
  *			the right to take of the outbound lane
- * @n_screened:		[a] responses to the last initiation that were screened
+ * @n_screened:		[a] responses to the last initiation that have passed
+ *			device_screen_handshake()
  * @n_checked:		[a] responses to the last initiation whose macs the
- *		handshaker has checked
- * @did_last_minute:	[a] asked for a handshake because the session is about
- *			to end; once a session
+ *			handshaker has checked
+ * @did_last_minute:	[a] for this session a new handshake was asked for,
+ *			because the session is about to end
  * @train_seat:		[a] the engine's: 1 plus the number of its seat in
  *			struct trains, 0: none yet
  * @is_poked:		[m] is in device.poked
@@ -99,7 +118,7 @@ struct peer {
 };
 
 /**
- * peer_new() - a peer that is not configured yet
+ * peer_new() - make a peer that is not configured yet
  * @device:	device it will belong to
  * @public_key:	its key
  *
@@ -111,7 +130,7 @@ struct peer *peer_new(struct device *device,
 		      const uint8_t public_key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
- * peer_get() - take a reference, if it is not too late
+ * peer_get() - take a reference, unless the count is 0
  * @peer:	peer found under RCU, or held already
  *
  * Any thread.
@@ -122,14 +141,14 @@ bool peer_get(struct peer *peer);
 
 /**
  * peer_put() - give a reference back
- * @peer:	consumed; NULL is ok
+ * @peer:	peer; the reference is consumed; NULL is ok
  *
  * Not between rcu_enter() and rcu_leave(). Any registered thread.
  */
 void peer_put(struct peer *peer);
 
 /**
- * peer_stop() - end sessions, waits and what is staged
+ * peer_stop() - end sessions and timers, and drop staged packets
  * @peer:	peer
  *
  * Nothing starts again before peer_start(). Control thread.
@@ -145,7 +164,7 @@ void peer_stop(struct peer *peer);
 void peer_start(struct peer *peer);
 
 /**
- * peer_has_session() - could something be sent now?
+ * peer_has_session() - can a packet be sent now?
  * @peer:	peer
  * @now:	the present
  *
@@ -156,7 +175,7 @@ void peer_start(struct peer *peer);
 bool peer_has_session(struct peer *peer, uint64_t now);
 
 /**
- * peer_count_sent() - the socket took datagrams for this peer
+ * peer_count_sent() - count datagrams that the socket took for this peer
  * @peer:	peer
  * @len:	sum of their UDP payload
  *
@@ -168,7 +187,7 @@ static inline void peer_count_sent(struct peer *peer, size_t len)
 }
 
 /**
- * peer_count_received() - datagrams of this peer were accepted
+ * peer_count_received() - count accepted datagrams of this peer
  * @peer:	peer
  * @len:	sum of their UDP payload
  *

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The heap is an array: the children of place n are at 2n + 1 and 2n + 2. Each
+ * entry knows its place, so any entry can be moved or taken out without a
+ * search.
+ */
 #include "device/schedule.h"
 
 #include <errno.h>
@@ -46,12 +51,6 @@ void schedule_entry_init(struct schedule_entry *entry)
 	entry->pos = 0;
 }
 
-/**
- * put_at() - put an entry into a place of the heap
- * @schedule:	heap
- * @pos:	where
- * @entry:	entry
- */
 static void put_at(struct schedule *schedule, size_t pos,
 		   struct schedule_entry *entry)
 {
@@ -59,11 +58,7 @@ static void put_at(struct schedule *schedule, size_t pos,
 	entry->pos = pos;
 }
 
-/**
- * sift_up() - move an entry towards the root until its parent is not later
- * @schedule:	heap
- * @entry:	entry
- */
+/* Moves the entry towards the root until its parent is not later. */
 static void sift_up(struct schedule *schedule, struct schedule_entry *entry)
 {
 	size_t pos = entry->pos;
@@ -79,11 +74,7 @@ static void sift_up(struct schedule *schedule, struct schedule_entry *entry)
 	put_at(schedule, pos, entry);
 }
 
-/**
- * sift_down() - move an entry away from the root until no child is earlier
- * @schedule:	heap
- * @entry:	entry
- */
+/* Moves the entry away from the root until no child is earlier. */
 static void sift_down(struct schedule *schedule, struct schedule_entry *entry)
 {
 	size_t pos = entry->pos;
@@ -102,11 +93,6 @@ static void sift_down(struct schedule *schedule, struct schedule_entry *entry)
 	put_at(schedule, pos, entry);
 }
 
-/**
- * take_out() - remove an entry, wherever it is
- * @schedule:	heap
- * @entry:	entry
- */
 static void take_out(struct schedule *schedule, struct schedule_entry *entry)
 {
 	struct schedule_entry *last = schedule->heap[--schedule->n];

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control thread's list of what is due when: a binary heap of deadlines
- * (Williams, "Algorithm 232: Heapsort", 1964), earliest first. Entries are
- * embedded in peers; the array of pointers grows when peers are made, so
- * setting a deadline never needs memory.
+ * The deadlines of all peers: a binary heap, the earliest first (Williams,
+ * "Algorithm 232: Heapsort", 1964). Entries are embedded in peers. The array of
+ * pointers grows when peers are made, so a change of a deadline allocates
+ * nothing.
  *
- * The control thread alone.
+ * All functions: control thread.
  */
 #ifndef DEVICE_SCHEDULE_H
 #define DEVICE_SCHEDULE_H
@@ -20,7 +20,7 @@
 /**
  * struct schedule_entry - something that may have a deadline
  * @due_ns:	the deadline; SCHEDULE_NEVER: it has none and is not in the heap
- * @pos:	where in the heap
+ * @pos:	its place in the heap
  */
 struct schedule_entry {
 	uint64_t due_ns;
@@ -29,9 +29,9 @@ struct schedule_entry {
 
 /**
  * struct schedule - the heap
- * @heap:	@cap pointers
- * @n:		how many are in use
- * @cap:	room for how many
+ * @heap:	array of pointers to entries
+ * @n:		number of entries in the heap
+ * @cap:	capacity of the array
  */
 struct schedule {
 	struct schedule_entry **heap;
@@ -40,43 +40,43 @@ struct schedule {
 };
 
 /**
- * schedule_init() - nothing is due
+ * schedule_init() - make an empty heap
  * @schedule:	caller's storage
  */
 void schedule_init(struct schedule *schedule);
 
 /**
  * schedule_deinit() - free the array
- * @schedule:	heap; its entries are forgotten
+ * @schedule:	heap; its entries are not touched
  */
 void schedule_deinit(struct schedule *schedule);
 
 /**
  * schedule_reserve() - make room for entries
  * @schedule:	heap
- * @n_entries:	how many will exist, with or without a deadline
+ * @n_entries:	how many entries will exist, with and without a deadline
  *
  * Return: 0; -ENOMEM.
  */
 int schedule_reserve(struct schedule *schedule, size_t n_entries);
 
 /**
- * schedule_entry_init() - an entry without a deadline
+ * schedule_entry_init() - make an entry without a deadline
  * @entry:	caller's storage
  */
 void schedule_entry_init(struct schedule_entry *entry);
 
 /**
- * schedule_set() - give an entry another deadline, or none
- * @schedule:	heap
+ * schedule_set() - change the deadline of an entry
+ * @schedule:	heap, with room for all entries (schedule_reserve())
  * @entry:	entry
- * @due_ns:	deadline, or SCHEDULE_NEVER
+ * @due_ns:	CLOCK_BOOTTIME in nanoseconds; SCHEDULE_NEVER: no deadline
  */
 void schedule_set(struct schedule *schedule, struct schedule_entry *entry,
 		  uint64_t due_ns);
 
 /**
- * schedule_first() - the entry with the earliest deadline
+ * schedule_first() - find the entry with the earliest deadline
  * @schedule:	heap
  *
  * Return: the entry; NULL if none has a deadline.

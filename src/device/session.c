@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The steps of a data message in both directions; session.h has their order.
+ * Other threads may change the peer meanwhile: its keypairs, endpoint, timers
+ * and staged packets are atomic or locked inside.
+ */
 #include "device/session.h"
 
 #include <string.h>
@@ -6,7 +11,7 @@
 #include "base/bytes.h"
 #include "base/ip.h"
 
-/* The length that a whole IP header tells, headers included. */
+/* The length of the packet, as its IP header says it. */
 static size_t packet_total_len(const uint8_t *packet, unsigned int version)
 {
 	if (version == IP_V4)
@@ -70,10 +75,10 @@ int session_stage(struct peer *peer, const void *packet, size_t len,
 	int err = staged_push(peer->device->staged, &peer->staged, packet, len,
 			      n_dropped);
 
-	if (err)
+	if (err < 0)
 		return err;
-	/* A session may have come, and its flush may have found the queue still
-	 * empty, between send_run_begin() and the push. */
+	/* The session may have begun after send_run_begin(), and its flush may
+	 * have found the queue empty before the push. */
 	return peer_has_session(peer, now) ? DEVICE_E_FLUSH : 0;
 }
 
@@ -140,14 +145,7 @@ enum drop_reason receive_run_begin(struct device *device, uint32_t receiver,
 	return DROP_NONE;
 }
 
-/**
- * is_source_allowed() - may a packet with this source come from this peer?
- * @peer:	who sent it
- * @packet:	packet with a whole header
- * @version:	of the packet
- *
- * Return: true if the longest prefix that covers the source is the peer's.
- */
+/* Is the peer the owner of the longest prefix that covers the source? */
 static bool is_source_allowed(const struct peer *peer, const uint8_t *packet,
 			      unsigned int version)
 {
@@ -165,15 +163,7 @@ static bool is_source_allowed(const struct peer *peer, const uint8_t *packet,
 	return owner == &peer->allowedips;
 }
 
-/**
- * check_packet() - is this a packet that the peer may send?
- * @peer:	who sent it
- * @packet:	text of the message
- * @len:	its length with padding
- * @packet_len:	set to its length without
- *
- * Return: DROP_NONE; DROP_BAD_PACKET, DROP_BAD_SOURCE.
- */
+/* Sets @packet_len to the length without padding. */
 static enum drop_reason check_packet(const struct peer *peer,
 				     const uint8_t *packet, size_t len,
 				     size_t *packet_len)
@@ -202,8 +192,8 @@ enum drop_reason receive_run_take(struct receive_run *run, uint64_t counter,
 
 	if (!noise_keypair_accept(run->kp, counter))
 		return DROP_REPLAYED;
-	/* From here on it is the peer's word: it roams to where this came from,
-	 * even if what is inside is of no use. */
+	/* The message is authentic and new, so the peer roams to its source,
+	 * even if the packet inside is dropped below. */
 	run->from = *from;
 	run->n_taken++;
 	if (text_len) {
@@ -218,11 +208,8 @@ enum drop_reason receive_run_take(struct receive_run *run, uint64_t counter,
 	return DROP_NONE;
 }
 
-/**
- * confirm() - the peer has used the keypair
- * @run:	run
- * @realtime:	wall clock
- */
+/* If this run is the first to use a keypair that we made as responder, the
+ * peer has the keys: make the keypair current. */
 static void confirm(const struct receive_run *run, uint64_t realtime)
 {
 	struct peer *peer = run->peer;
@@ -239,11 +226,8 @@ static void confirm(const struct receive_run *run, uint64_t realtime)
 	device->ops->session_ready(device->arg, peer, false);
 }
 
-/**
- * check_last_minute() - is the session about to end with traffic coming in?
- * @run:	run
- * @now:	the present
- */
+/* Asks for a new handshake, once, if the session is about to end while
+ * packets still come in. */
 static void check_last_minute(const struct receive_run *run, uint64_t now)
 {
 	struct peer *peer = run->peer;

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a data message, in pieces: each takes what the step before gave,
- * and does no crypto and no I/O, so that the caller can batch these and do them
- * wherever it likes.
+ * The life of a data message, in steps. Each step takes the result of the step
+ * before. No step encrypts, decrypts or does I/O: the caller does that for many
+ * messages at once, between the steps.
  *
- *	out	session_route()		which peer, of the packet's destination
- *		send_run_begin()	keypair and a run of counters
- *		session_stage()		if that found no session
- *		send_run_header()	per message; then seal
- *		send_run_end()		after the socket has taken them
+ *	out	session_route()		find the peer, by the destination
+ *		send_run_begin()	get the keypair, draw counters
+ *		session_stage()		if there is no session: keep the packet
+ *		send_run_header()	for each message; then the caller seals
+ *		send_run_end()		after the socket has taken the messages
  *
- *	in	receive_run_begin()	keypair, of the receiver index; then open
- *		receive_run_take()	per authentic message, in order
+ *	in	receive_run_begin()	find the keypair, by the receiver index; then
+ *					the caller opens the messages
+ *		receive_run_take()	for each authentic message, in order
  *		receive_run_end()	once for the run
  *
  * A run belongs to the thread that began it, until it ends. It holds references
@@ -31,8 +32,8 @@
  * struct send_run - a run of messages to one peer
  * @peer:	referenced
  * @kp:		referenced
- * @counter:	of the first message
- * @n:		how many counters were drawn
+ * @counter:	counter of the first message
+ * @n:		number of counters that were drawn
  */
 struct send_run {
 	struct peer *peer;
@@ -42,54 +43,57 @@ struct send_run {
 };
 
 /**
- * session_route() - which peer is a packet for?
+ * session_route() - find the peer that a packet is for
  * @device:	device
  * @packet:	IP packet, of any alignment
  * @len:	its length
  *
  * Any thread.
  *
- * Return: the peer with a reference; NULL if the packet is none, or for nobody.
+ * Return: the peer with a reference; NULL if this is no IP packet, or if no peer
+ * owns its destination.
  */
 struct peer *session_route(struct device *device, const uint8_t *packet,
 			   size_t len);
 
 /**
- * send_run_begin() - take the keypair to send with, and counters
+ * send_run_begin() - take the current keypair, and draw counters
  * @peer:	peer
- * @n:		how many messages
+ * @n:		how many messages are to be sent
  * @now:	the present
  * @run:	filled on success; @run->n may be less than @n, never 0
  *
- * Counters leave in the order of these calls, so whoever wants order calls for
- * one peer from one place. Any thread.
+ * Counters are drawn in the order of these calls. If the messages to a peer are
+ * to leave in the order of their counters, only one thread at a time may make the
+ * calls for this peer. Any thread.
  *
- * Return: 0; DEVICE_E_NO_SESSION: a handshake was asked for.
+ * Return: 0; DEVICE_E_NO_SESSION: a handshake was requested.
  */
 int send_run_begin(struct peer *peer, size_t n, uint64_t now,
 		   struct send_run *run);
 
 /**
- * session_request() - have a handshake begin
- * @peer:	peer that packets wait for
+ * session_request() - request a handshake
+ * @peer:	peer for which packets wait
  *
- * send_run_begin() does this by itself when it finds no session. Any thread,
- * without locks.
+ * send_run_begin() does this itself when it finds no session. Any thread, without
+ * locks.
  */
 void session_request(struct peer *peer);
 
 /**
  * session_stage() - keep a packet until there is a session
- * @peer:	peer for which send_run_begin() found none
- * @packet:	copied
+ * @peer:	peer for which send_run_begin() found no session
+ * @packet:	packet; it is copied
  * @len:	its length
  * @now:	the present
- * @n_dropped:	set to the number of packets that had to go for it
+ * @n_dropped:	set to the number of packets that were dropped to make room
  *
  * Any thread.
  *
- * Return: 0; DEVICE_E_FLUSH: the session came meanwhile, flush the queue (its
- * end may not have been told otherwise); -EMSGSIZE.
+ * Return: 0; DEVICE_E_FLUSH: the packet was kept, but a session has begun
+ * meanwhile, so the caller has to send the staged packets, because
+ * device_ops.session_ready may have found none; -EMSGSIZE.
  */
 int session_stage(struct peer *peer, const void *packet, size_t len,
 		  uint64_t now, size_t *n_dropped);
@@ -97,31 +101,32 @@ int session_stage(struct peer *peer, const void *packet, size_t len,
 /**
  * send_run_header() - write the header of one message of a run
  * @run:	run
- * @i:		which, below @run->n
+ * @i:		number of the message, below @run->n
  * @msg:	filled
  *
- * Return: its counter, for sealing.
+ * Return: the counter of the message, for sealing.
  */
 uint64_t send_run_header(const struct send_run *run, size_t i,
 			 struct message_data *msg);
 
 /**
- * session_padded_len() - how long the text of a packet is
+ * session_padded_len() - the length of a packet with its padding
  * @len:	length of the packet
- * @mtu:	of the inner interface, 0: unknown
+ * @mtu:	MTU of the inner interface, 0: unknown
  *
- * Padding goes up to a multiple of 16, but not beyond the MTU; of a packet that
- * is longer than that, the last part counts, as the kernel module does it.
+ * The padding brings the length to a multiple of 16, but not beyond the MTU. Of a
+ * packet that is longer than the MTU, only the part behind the last multiple of
+ * the MTU is padded, as the kernel module does it.
  *
  * Return: the length, at least @len.
  */
 size_t session_padded_len(size_t len, size_t mtu);
 
 /**
- * send_run_end() - the run's messages are with the socket, or lost
+ * send_run_end() - end a run, after the socket has taken or refused its messages
  * @run:	run; its references are given back
  * @len:	sum of the UDP payload that the socket took
- * @has_data:	not only keepalives
+ * @has_data:	one of the messages carried a packet
  * @now:	the present
  *
  * Any thread, without locks.
@@ -134,9 +139,9 @@ void send_run_end(struct send_run *run, size_t len, bool has_data,
  * @peer:	referenced
  * @kp:		referenced
  * @from:	source of the last message taken
- * @n_taken:	authentic messages with new counters
- * @len:	UDP payload of those that count
- * @has_data:	not only keepalives
+ * @n_taken:	number of authentic messages with new counters
+ * @len:	sum of the UDP payload of those of them that were not dropped
+ * @has_data:	one of them carried a packet
  */
 struct receive_run {
 	struct peer *peer;
@@ -165,13 +170,13 @@ enum drop_reason receive_run_begin(struct device *device, uint32_t receiver,
  * receive_run_take() - judge one message that has been opened
  * @run:	run
  * @counter:	of the message
- * @text:	what was inside
- * @text_len:	its length with padding; 0 is a keepalive
+ * @text:	decrypted contents of the message
+ * @text_len:	their length with padding; 0: a keepalive
  * @from:	where the datagram came from
  * @packet_len:	set to the length of the IP packet, without padding; 0 for a
  *		keepalive
  *
- * Any thread, messages of one run in the order in which they arrived.
+ * Any thread; call it for the messages of a run in the order of their arrival.
  *
  * Return: DROP_NONE; DROP_REPLAYED, DROP_BAD_PACKET, DROP_BAD_SOURCE.
  */
@@ -181,7 +186,8 @@ enum drop_reason receive_run_take(struct receive_run *run, uint64_t counter,
 				  size_t *packet_len);
 
 /**
- * receive_run_end() - the run is over: roam, confirm, count, tell the timers
+ * receive_run_end() - end a run: move the peer to the source of its last message,
+ *		       confirm the keypair, count, and note times for the timers
  * @run:	run; its references are given back
  * @now:	the present
  * @realtime:	wall clock

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Builds the shortcuts of a trie: plan() decides from the leaves up how long a
+ * shortcut each node could have, carry_out() builds them from the root down.
+ * fill_slots() writes slots, for a new shortcut and for one that is made exact
+ * again.
+ */
 #include "device/shortcut.h"
 
 #include <stdlib.h>
@@ -7,16 +13,17 @@
 #include "base/bytes.h"
 
 enum {
-	/* From here on an array is a mapping, of large pages if there are. */
+	/* An array of this many bytes or more is a mapping of its own, with
+	 * huge pages if the kernel has them. */
 	MAPPING_LEN = 2 << 20,
 };
 
 /*
- * Slots being written.
- * @shortcut:	their array
- * @base:	length of the prefix of its node
- * @first:	slots before it are left alone
- * @end:	slots from it on are left alone
+ * The slots that are to be written.
+ * @shortcut:	shortcut that has them
+ * @base:	length of the prefix of the shortcut's node
+ * @first:	first slot to write
+ * @end:	slot behind the last one to write
  */
 struct filling {
 	struct shortcut *shortcut;
@@ -25,29 +32,18 @@ struct filling {
 	size_t end;
 };
 
-/* How many nodes would be in slots, by the number of bits of a shortcut. */
+/* How many slots of a shortcut would have a node, if it had n bits. */
 struct census {
 	uint32_t n[SHORTCUT_MAX_BITS + 1];
 };
 
-/**
- * shortcut_len() - memory of a shortcut
- * @n_bits:	of the address
- *
- * Return: bytes.
- */
 static size_t shortcut_len(unsigned int n_bits)
 {
 	return sizeof(struct shortcut) +
 	       (sizeof(struct shortcut_slot) << n_bits);
 }
 
-/**
- * shortcut_new() - a shortcut whose slots are empty
- * @n_bits:	of the address
- *
- * Return: the shortcut; NULL.
- */
+/* Returns a shortcut whose slots are empty, or NULL. */
 static struct shortcut *shortcut_new(unsigned int n_bits)
 {
 	size_t len = shortcut_len(n_bits);
@@ -56,12 +52,12 @@ static struct shortcut *shortcut_new(unsigned int n_bits)
 	if (len < MAPPING_LEN) {
 		s = calloc(1, len);
 	} else {
-		/* A mapping goes back to the kernel as a whole. */
+		/* Memory of a mapping goes back to the kernel when it is freed. */
 		s = mmap(NULL, len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (s == MAP_FAILED)
 			return NULL;
-		/* Fewer misses of the TLB, if the kernel can do it. */
+		/* Huge pages save misses of the TLB. */
 		madvise(s, len, MADV_HUGEPAGE);
 	}
 	if (s)
@@ -69,10 +65,6 @@ static struct shortcut *shortcut_new(unsigned int n_bits)
 	return s;
 }
 
-/**
- * shortcut_release() - free a shortcut that no reader has
- * @head:	embedded in it
- */
 static void shortcut_release(struct rcu_head *head)
 {
 	struct shortcut *s = container_of(head, struct shortcut, rcu);
@@ -84,11 +76,7 @@ static void shortcut_release(struct rcu_head *head)
 		munmap(s, len);
 }
 
-/**
- * set_shortcut() - give a node another shortcut
- * @n:		node
- * @s:		shortcut, or NULL
- */
+/* @s may be NULL. The old shortcut is freed after the readers. */
 static void set_shortcut(struct allowedips_node *n, struct shortcut *s)
 {
 	struct shortcut *old = n->shortcut;
@@ -105,14 +93,7 @@ void shortcut_drop(struct allowedips_node *n)
 	set_shortcut(n, NULL);
 }
 
-/**
- * set_slots() - write slots that lead to no node, or one that does
- * @f:		what is being written
- * @first:	first slot
- * @end:	end of the slots
- * @owner:	owner
- * @node:	node
- */
+/* Writes the slots from @first up to @end, as far as @f covers them. */
 static void set_slots(const struct filling *f, size_t first, size_t end,
 		      struct allowedips_owner *owner,
 		      struct allowedips_node *node)
@@ -125,7 +106,7 @@ static void set_slots(const struct filling *f, size_t first, size_t end,
 		end = f->end;
 	for (; first < end; first++) {
 		slot = &f->shortcut->slots[first];
-		/* What is right already stays in the readers' caches. */
+		/* A slot that is not written stays in the readers' caches. */
 		if (slot->owner != owner)
 			rcu_store(slot->owner, owner);
 		if (slot->node != node)
@@ -133,28 +114,13 @@ static void set_slots(const struct filling *f, size_t first, size_t end,
 	}
 }
 
-/**
- * is_leaf() - does a node end the walk?
- * @n:		node
- *
- * Return: true if so.
- */
 static bool is_leaf(const struct allowedips_node *n)
 {
 	return !n->child[0] && !n->child[1];
 }
 
-/**
- * fill_slots() - write the slots that an edge of the trie is about
- * @f:		what is being written
- * @first:	first slot whose bits lead along the edge
- * @end:	end of these slots
- * @owner:	last owner above the edge
- * @n:		node at the edge's end; NULL: there is no edge
- *
- * A leaf for which all of its bits lead into one slot is not visited by a
- * look-up: the slot says all that it would.
- */
+/* Writes the slots from @first up to @end, whose bits lead along the edge to
+ * @n. @owner is the last owner above; without an edge @n is NULL. */
 static void fill_slots(const struct filling *f, size_t first, size_t end,
 		       struct allowedips_owner *owner,
 		       struct allowedips_node *n)
@@ -180,6 +146,8 @@ static void fill_slots(const struct filling *f, size_t first, size_t end,
 	}
 	if (n->owner)
 		owner = n->owner;
+	/* A leaf whose prefix ends with the bits of the slot: its owner is all
+	 * that a look-up would find there. */
 	if (n->cidr == depth) {
 		set_slots(f, from, from + 1, owner, NULL);
 		return;
@@ -189,11 +157,6 @@ static void fill_slots(const struct filling *f, size_t first, size_t end,
 	fill_slots(f, half, from + n_covered, owner, n->child[1]);
 }
 
-/**
- * fill_below() - write slots of a node's shortcut
- * @n:		node
- * @f:		what is being written
- */
 static void fill_below(const struct allowedips_node *n, const struct filling *f)
 {
 	size_t n_slots = (size_t)1 << f->shortcut->n_bits;
@@ -202,14 +165,7 @@ static void fill_below(const struct allowedips_node *n, const struct filling *f)
 	fill_slots(f, n_slots / 2, n_slots, NULL, n->child[1]);
 }
 
-/**
- * refresh_one() - make the slots exact that a prefix is about
- * @n:		node with a shortcut, above the prefix
- * @key:	prefix
- * @cidr:	its length
- *
- * Return: the node that follows on the way to the prefix; NULL.
- */
+/* Returns the next node on the way to the prefix, or NULL. */
 static struct allowedips_node *refresh_one(const struct allowedips_node *n,
 					   const struct key *key,
 					   unsigned int cidr)
@@ -235,12 +191,7 @@ void shortcut_refresh(struct allowedips_node *root, const struct key *key,
 				: n->child[bit_at(key->bits, n->cidr)];
 }
 
-/**
- * best_bits() - the longest shortcut that is not too sparse
- * @census:	what is below
- *
- * Return: bits; 0: none.
- */
+/* The most bits for which the shortcut is not too sparse; 0: no shortcut. */
 static unsigned int best_bits(const struct census *census)
 {
 	unsigned int bits = SHORTCUT_MAX_BITS;
@@ -251,11 +202,7 @@ static unsigned int best_bits(const struct census *census)
 	return bits >= SHORTCUT_MIN_BITS ? bits : 0;
 }
 
-/**
- * plan() - find out how long a shortcut each node could have
- * @n:		node; its n_plan, and those below, are set
- * @census:	what is below it
- */
+/* Sets n_plan of the node and of all below; fills @census for the node. */
 static void plan(struct allowedips_node *n, struct census *census)
 {
 	struct census below;
@@ -274,11 +221,7 @@ static void plan(struct allowedips_node *n, struct census *census)
 	n->n_plan = (uint8_t)best_bits(census);
 }
 
-/**
- * clear_between() - drop the shortcuts that another one leaps over
- * @n:		node; NULL is ok
- * @depth:	where the other one ends
- */
+/* Drops the shortcuts of nodes that a shortcut above leaps over. */
 static void clear_between(struct allowedips_node *n, unsigned int depth)
 {
 	if (!n || n->cidr >= depth)
@@ -288,12 +231,7 @@ static void clear_between(struct allowedips_node *n, unsigned int depth)
 	clear_between(n->child[1], depth);
 }
 
-/**
- * build() - give a node the shortcut that was planned for it
- * @n:		node
- *
- * Return: true if it has one.
- */
+/* Returns true if the node has the shortcut that was planned for it. */
 static bool build(struct allowedips_node *n)
 {
 	struct filling f = { .base = n->cidr };
@@ -308,11 +246,7 @@ static bool build(struct allowedips_node *n)
 	return f.shortcut;
 }
 
-/**
- * carry_out() - build the shortcuts below a node as planned
- * @n:		node; NULL is ok
- * @depth:	nodes above this are leapt over
- */
+/* A node with fewer bits than @depth is leapt over and gets no shortcut. */
 static void carry_out(struct allowedips_node *n, unsigned int depth)
 {
 	if (!n)

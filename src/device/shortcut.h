@@ -2,27 +2,26 @@
 /*
  * Shortcuts through the trie of allowed IPs.
  *
- * In a trie of a million prefixes a look-up takes twenty steps, and where the
- * nodes are in no cache each step waits for memory. A node may therefore have a
- * shortcut: an array that the next bits of the address lead into, up to
- * SHORTCUT_MAX_BITS at once. A slot says what the walk over the nodes between
- * would have found: the last owner among them, and the first node that lies
- * below all of these bits. So most look-ups are: an array, a node, perhaps one
- * or two more.
+ * In a trie of a million prefixes a look-up takes twenty steps. If the nodes are
+ * in no cache, each step waits for memory. Therefore a node may have a shortcut:
+ * an array, and the next bits of the address (at most SHORTCUT_MAX_BITS) are the
+ * index into it. A slot of the array has the result of the walk over the nodes
+ * in between: the last owner among them, and the first node below them. So most
+ * look-ups read one array and one node, perhaps one or two nodes more.
  *
- * The trie stays what it was and is complete without shortcuts. They are built
- * by shortcut_tune() in one walk over the whole trie, wherever enough nodes lie
- * below a node to fill one slot of SHORTCUT_SPARSENESS, which also bounds their
- * memory: a node is in at most one slot, so there are at most
- * SHORTCUT_SPARSENESS times as many slots as nodes. In between,
- * shortcut_refresh() keeps those that are there exact. If there is no memory for
- * one, the walk is longer there, and nothing else is different.
+ * The trie is complete without shortcuts. shortcut_tune() builds all of them in
+ * one walk over the trie. A node gets a shortcut if at least one of
+ * SHORTCUT_SPARSENESS slots would have a node. That bounds the memory: a node is
+ * in at most one slot, so there are at most SHORTCUT_SPARSENESS times as many
+ * slots as nodes. Between two calls of shortcut_tune(), shortcut_refresh() keeps
+ * the existing shortcuts exact. If memory for a shortcut is short, the walk is
+ * longer there; the result of a look-up is the same.
  *
- * A reader reads the owner of a slot, then its node. That is the order in which
- * it would have met them on its way down, so it sees nothing that it might not
- * have seen without the shortcut.
+ * A reader reads the owner of a slot, then its node. Without the shortcut the
+ * reader would have met the two in the same order on its way down, so each result
+ * is one that it could have had without the shortcut.
  *
- * The writer, but for what lookup() in allowedips.c does.
+ * All functions here are for the writer; lookup() in allowedips.c is the reader.
  */
 #ifndef DEVICE_SHORTCUT_H
 #define DEVICE_SHORTCUT_H
@@ -33,18 +32,18 @@
 #include "device/trie.h"
 
 enum {
-	/* Shorter ones are not worth their memory. */
+	/* A shorter shortcut saves too few steps for its memory. */
 	SHORTCUT_MIN_BITS = 3,
 	SHORTCUT_MAX_BITS = 22,
-	/* At least one of so many slots has a node. */
+	/* On average, one of this many slots has a node, or more do. */
 	SHORTCUT_SPARSENESS = 4,
 };
 
 /**
- * struct shortcut_slot - where some bits lead
- * @owner:	[r] of the last prefix between the shortcut's node and @node, or
- *		NULL: none
- * @node:	[r] the next node, or NULL: none
+ * struct shortcut_slot - the result of a walk along some bits
+ * @owner:	[r] owner of the last prefix between the shortcut's node and
+ *		@node; NULL: none
+ * @node:	[r] node at which the walk goes on; NULL: the walk ends
  */
 struct shortcut_slot {
 	struct allowedips_owner *owner;
@@ -53,9 +52,9 @@ struct shortcut_slot {
 
 /**
  * struct shortcut - the array of a node
- * @rcu:	once it is replaced
- * @n_bits:	[I] it has 2 to this power slots
- * @slots:	by the bits of the address that follow the node's
+ * @rcu:	used after the shortcut was replaced
+ * @n_bits:	[I] number of bits that are the index, so 2^n_bits slots
+ * @slots:	the slots, by the bits of the address behind the node's prefix
  */
 struct shortcut {
 	struct rcu_head rcu;
@@ -65,18 +64,18 @@ struct shortcut {
 
 /**
  * shortcut_refresh() - make the shortcuts on the way to a prefix exact again
- * @root:	of the trie; NULL is ok
+ * @root:	root of the trie; NULL is ok
  * @key:	prefix below which the trie was changed just now
  * @cidr:	its length
  *
- * Between unlinking a node and retiring it.
+ * Call it after a node was unlinked and before it is retired.
  */
 void shortcut_refresh(struct allowedips_node *root, const struct key *key,
 		      unsigned int cidr);
 
 /**
  * shortcut_tune() - build all shortcuts of a trie anew
- * @root:	of the trie; NULL is ok
+ * @root:	root of the trie; NULL is ok
  */
 void shortcut_tune(struct allowedips_node *root);
 

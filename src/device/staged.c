@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The pool is an array of blocks, known by their numbers. A packet is a chain
+ * of blocks, and a queue is a chain of packets. Queues with the same number of
+ * blocks are in one doubly linked list, so a queue with the most blocks is
+ * found at once. All static functions run under the pool's lock.
+ */
 #include "device/staged.h"
 
 #include <errno.h>
@@ -8,7 +14,7 @@
 #include "base/bytes.h"
 
 /*
- * What is known about a block.
+ * The links of a block; its bytes are in staged_pool.memory.
  * @next:	next block of the same packet, or of the free list
  * @next_packet: of a packet's first block: first block of the next packet
  * @len:	of a packet's first block: the packet's length
@@ -19,17 +25,17 @@ struct block {
 	uint32_t len;
 };
 
-/* A chain's end. */
+/* The end of a chain. */
 #define NO_BLOCK UINT32_MAX
 
 /*
- * @lock:	see the legend
+ * @lock:	of all members marked [m], here and in the queues
  * @memory:	[I] @n_blocks times STAGED_BLOCK_LEN bytes
  * @blocks:	[m]
  * @by_size:	[m] queues by their number of blocks, 0 unused
  * @free_list:	[m] blocks that were used before
  * @n_blocks:	[I]
- * @n_touched:	[m] blocks from here on were never used
+ * @n_touched:	[m] number of the first block that was never used
  * @n_free:	[m]
  * @most:	[m] no queue holds more blocks than this
  */
@@ -89,47 +95,22 @@ void staged_queue_init(struct staged_queue *queue)
 	queue->last = NO_BLOCK;
 }
 
-/**
- * blocks_for() - how many blocks a packet takes
- * @len:	bytes
- *
- * Return: the number.
- */
 static uint32_t blocks_for(size_t len)
 {
 	return (uint32_t)((len + STAGED_BLOCK_LEN - 1) / STAGED_BLOCK_LEN);
 }
 
-/**
- * block_bytes() - the memory of a block
- * @pool:	pool
- * @block:	number of the block
- *
- * Return: its first byte.
- */
 static uint8_t *block_bytes(const struct staged_pool *pool, uint32_t block)
 {
 	return pool->memory + (size_t)block * STAGED_BLOCK_LEN;
 }
 
-/**
- * queue_count() - packets in a queue
- * @queue:	queue
- *
- * Return: the number.
- */
 static uint32_t queue_count(const struct staged_queue *queue)
 {
 	return atomic_load_explicit(&queue->n_packets, memory_order_relaxed);
 }
 
-/**
- * queue_resize() - move a queue to the list that its new number of blocks
- *	belongs in
- * @pool:	pool, locked
- * @queue:	queue
- * @n_blocks:	how many
- */
+/* Moves a queue to the list for its new number of blocks. */
 static void queue_resize(struct staged_pool *pool, struct staged_queue *queue,
 			 uint32_t n_blocks)
 {
@@ -157,12 +138,7 @@ static void queue_resize(struct staged_pool *pool, struct staged_queue *queue,
 		pool->most = n_blocks;
 }
 
-/**
- * queue_with_most() - the queue that holds the most blocks
- * @pool:	pool, locked
- *
- * Return: the queue; there is one if any block is used.
- */
+/* There is such a queue if any block is used. */
 static struct staged_queue *queue_with_most(struct staged_pool *pool)
 {
 	while (pool->most && !pool->by_size[pool->most])
@@ -170,11 +146,7 @@ static struct staged_queue *queue_with_most(struct staged_pool *pool)
 	return pool->by_size[pool->most];
 }
 
-/**
- * drop_oldest() - free the oldest packet of a queue that is not empty
- * @pool:	pool, locked
- * @queue:	queue
- */
+/* The queue is not empty. */
 static void drop_oldest(struct staged_pool *pool, struct staged_queue *queue)
 {
 	uint32_t first = queue->first;
@@ -194,12 +166,7 @@ static void drop_oldest(struct staged_pool *pool, struct staged_queue *queue)
 			      memory_order_relaxed);
 }
 
-/**
- * block_take() - take a free block
- * @pool:	pool, locked
- *
- * Return: its number; there must be one.
- */
+/* A block is free. */
 static uint32_t block_take(struct staged_pool *pool)
 {
 	uint32_t block = pool->free_list;
@@ -214,14 +181,7 @@ static uint32_t block_take(struct staged_pool *pool)
 	return block;
 }
 
-/**
- * chain_fill() - copy a packet into a chain of blocks, which are there
- * @pool:	pool, locked
- * @packet:	packet
- * @len:	bytes
- *
- * Return: the first block.
- */
+/* Enough blocks are free. Returns the first one of the packet. */
 static uint32_t chain_fill(struct staged_pool *pool, const uint8_t *packet,
 			   size_t len)
 {
@@ -239,14 +199,8 @@ static uint32_t chain_fill(struct staged_pool *pool, const uint8_t *packet,
 	return first;
 }
 
-/**
- * make_room() - drop packets until one more fits
- * @pool:	pool, locked
- * @queue:	queue
- * @n_blocks:	how many
- *
- * Return: how many were dropped.
- */
+/* Drops packets until one of @n_blocks blocks fits. Returns how many were
+ * dropped. */
 static size_t make_room(struct staged_pool *pool, struct staged_queue *queue,
 			uint32_t n_blocks)
 {
@@ -285,13 +239,6 @@ int staged_push(struct staged_pool *pool, struct staged_queue *queue,
 	return 0;
 }
 
-/**
- * chain_read() - copy a packet out of its blocks
- * @pool:	pool, locked
- * @block:	its first one
- * @buf:	filled
- * @len:	bytes
- */
 static void chain_read(const struct staged_pool *pool, uint32_t block,
 		       uint8_t *buf, size_t len)
 {

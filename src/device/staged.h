@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Staged packets: what waits for a session. One pool of blocks for the whole
- * device, so its memory is bounded however many peers do not answer. A packet
- * takes as many blocks as it needs, chained; each peer has a queue of packets.
+ * Staged packets: packets that wait for a session. The whole device has one
+ * pool of blocks, so its memory is bounded no matter how many peers do not
+ * answer. A packet takes as many blocks as it needs, in a chain. Each peer has
+ * a queue of packets.
  *
- * A peer keeps STAGED_MAX_PACKETS: one more, and its oldest goes. When the pool
- * has too few free blocks, the oldest packet of the peer that holds the most
- * blocks goes, so a peer that does not answer cannot push out the packets of
- * one that is about to. Queues are kept in lists by the number of their blocks,
- * so that peer is found without a search.
+ * A peer keeps at most STAGED_MAX_PACKETS: one more packet, and its oldest is
+ * dropped. If the pool has too few free blocks, the oldest packet of the peer
+ * that holds the most blocks is dropped. So a peer that does not answer cannot
+ * push out the packets of a peer that is about to answer. The queues are kept
+ * in lists by their number of blocks, so the peer with the most blocks is found
+ * without a search.
  *
- * Blocks are used from the bottom up and again before new ones, so memory that
- * was never needed is never resident.
+ * Blocks are used from the bottom up, and used blocks are taken again before
+ * new ones. So memory that was never needed never becomes resident.
  *
- * Legend: [I] immutable, [m] under the pool's lock, [a] atomic. The lock is held
- * for one copy of a packet; nothing is called while it is held.
+ * Legend: [I] immutable, [m] under the pool's lock, [a] atomic. The lock is
+ * held while one packet is copied; a thread that holds it takes no other lock.
  */
 #ifndef DEVICE_STAGED_H
 #define DEVICE_STAGED_H
@@ -26,12 +28,12 @@
 #include <stdint.h>
 
 enum {
-	/* Packets that a peer keeps. */
+	/* The most packets of one peer. */
 	STAGED_MAX_PACKETS = 128,
 	STAGED_BLOCK_LEN = 2048,
 	/* Blocks of a device's pool: 8 MiB. */
 	STAGED_DEFAULT_BLOCKS = 4096,
-	/* The longest packet: what a TUN gives at once, with its header. */
+	/* The longest packet: a super-packet with its virtio-net header. */
 	STAGED_MAX_LEN = 65536 + 64,
 	STAGED_MAX_BLOCKS_PER_PACKET =
 		(STAGED_MAX_LEN + STAGED_BLOCK_LEN - 1) / STAGED_BLOCK_LEN,
@@ -41,12 +43,12 @@ struct staged_pool;
 
 /**
  * struct staged_queue - the staged packets of one peer, part of the peer
- * @next:	[m] queue with as many blocks
- * @prev:	[m]
+ * @next:	[m] next queue with the same number of blocks
+ * @prev:	[m] previous one
  * @first:	[m] first block of the oldest packet
  * @last:	[m] first block of the newest packet
- * @n_blocks:	[m]
- * @n_packets:	[a] written under the lock, read anywhere as a hint
+ * @n_blocks:	[m] blocks of all its packets
+ * @n_packets:	[a] written under the lock; read without it, as a hint
  */
 struct staged_queue {
 	struct staged_queue *next;
@@ -58,8 +60,8 @@ struct staged_queue {
 };
 
 /**
- * staged_pool_new() - an empty pool
- * @n_blocks:	how many blocks, at least STAGED_MAX_BLOCKS_PER_PACKET
+ * staged_pool_new() - make an empty pool
+ * @n_blocks:	number of blocks, at least STAGED_MAX_BLOCKS_PER_PACKET
  *
  * Return: the pool; NULL if memory is short.
  */
@@ -72,7 +74,7 @@ struct staged_pool *staged_pool_new(uint32_t n_blocks);
 void staged_pool_free(struct staged_pool *pool);
 
 /**
- * staged_queue_init() - an empty queue
+ * staged_queue_init() - make an empty queue
  * @queue:	caller's storage
  */
 void staged_queue_init(struct staged_queue *queue);
@@ -81,9 +83,10 @@ void staged_queue_init(struct staged_queue *queue);
  * staged_push() - keep a copy of a packet
  * @pool:	pool
  * @queue:	the peer's queue
- * @packet:	packet; the caller keeps it
- * @len:	1 to STAGED_MAX_LEN bytes
- * @n_dropped:	set to the number of packets that had to go for it
+ * @packet:	packet; it is copied
+ * @len:	its length, 1 to STAGED_MAX_LEN bytes
+ * @n_dropped:	set on success to the number of packets that were dropped to
+ *		make room
  *
  * Any thread.
  *
@@ -97,11 +100,12 @@ int staged_push(struct staged_pool *pool, struct staged_queue *queue,
  * @pool:	pool
  * @queue:	the peer's queue
  * @buf:	filled
- * @cap:	bytes at @buf; a packet longer than that stays
+ * @cap:	size of @buf; a longer packet stays in the queue
  *
- * Any thread; whoever wants packets in order pops from one thread at a time.
+ * Any thread. To get the packets in order, call it from one thread at a time.
  *
- * Return: the packet's length; 0 if there is none; -ENOSPC.
+ * Return: the packet's length; 0 if the queue is empty; -ENOSPC if the packet is
+ * longer than @cap.
  */
 long staged_pop(struct staged_pool *pool, struct staged_queue *queue, void *buf,
 		size_t cap);
@@ -113,7 +117,7 @@ long staged_pop(struct staged_pool *pool, struct staged_queue *queue, void *buf,
  *
  * Any thread.
  *
- * Return: how many were dropped.
+ * Return: the number of packets that were dropped.
  */
 size_t staged_clear(struct staged_pool *pool, struct staged_queue *queue);
 
@@ -121,9 +125,10 @@ size_t staged_clear(struct staged_pool *pool, struct staged_queue *queue);
  * staged_is_empty() - is there nothing to pop?
  * @queue:	the peer's queue
  *
- * A hint, without a lock: pairs with nothing. Any thread.
+ * A hint: the count is read without the lock and orders no other access. Any
+ * thread.
  *
- * Return: true if so.
+ * Return: true if the queue is empty.
  */
 static inline bool staged_is_empty(const struct staged_queue *queue)
 {
@@ -131,7 +136,7 @@ static inline bool staged_is_empty(const struct staged_queue *queue)
 }
 
 /**
- * staged_get_free() - how many blocks are free
+ * staged_get_free() - count the free blocks
  * @pool:	pool
  *
  * Any thread.

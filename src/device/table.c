@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The writer's side of the table: it fills slots that were never used, replaces
+ * a removed entry by a mark, and copies the live entries to new slots when
+ * entries and marks fill half of them.
+ */
 #include "device/table.h"
 
 #include <errno.h>
@@ -25,21 +30,12 @@ void table_deinit(struct table *table)
 	table->slots = NULL;
 }
 
-/**
- * slots_release() - free slots that no reader has
- * @head:	embedded in it
- */
 static void slots_release(struct rcu_head *head)
 {
 	free(container_of(head, struct table_slots, rcu));
 }
 
-/**
- * slots_put() - put an entry into the first slot of its row that was never used
- * @slots:	slots
- * @hash:	its hash
- * @entry:	entry
- */
+/* Takes the first slot from @hash on that was never used. */
 static void slots_put(struct table_slots *slots, uint64_t hash, void *entry)
 {
 	while (slots->slot[hash & slots->mask])
@@ -47,13 +43,7 @@ static void slots_put(struct table_slots *slots, uint64_t hash, void *entry)
 	rcu_store(slots->slot[hash & slots->mask], entry);
 }
 
-/**
- * rebuild() - build a table anew, without marks and with more room
- * @table:	table
- * @n_entries:	for how many entries
- *
- * Return: 0; -ENOMEM.
- */
+/* Copies the entries to new slots, without marks, with room for @n_entries. */
 static int rebuild(struct table *table, size_t n_entries)
 {
 	struct table_slots *old = table->slots;
@@ -87,7 +77,8 @@ int table_reserve(struct table *table, size_t n)
 
 	if (table->n_used + n <= n_slots / 2)
 		return 0;
-	/* Twice what is needed, so that marks do not force this each time. */
+	/* Twice the room that is needed: else the marks of removed entries
+	 * would soon force another rebuild. */
 	return rebuild(table, (table->n_entries + n) * 2);
 }
 
@@ -95,7 +86,7 @@ int table_insert(struct table *table, void *entry)
 {
 	int err = table_reserve(table, 1);
 
-	if (err)
+	if (err < 0)
 		return err;
 	slots_put(table->slots, table->hash(entry, table->hash_arg), entry);
 	table->n_entries++;

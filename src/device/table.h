@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hash table of pointers, read under RCU: open addressing, linear probing,
- * never more than half full, so a miss ends after a few steps. The table keeps
- * pointers only; what they point at carries its own key, and its owner knows
- * how to hash and to compare it.
+ * A hash table of pointers that is read under RCU. It uses open addressing with
+ * linear probing, and is never more than half full, so a look-up that finds
+ * nothing ends after a few steps. The table holds only pointers. The entry has
+ * its own key, and the table's owner knows how to hash and compare keys.
  *
- * A removed entry leaves a mark behind, because a reader may be on its way past
- * it. Marks go when the table is built anew: that is when live entries and
- * marks would fill more than half. The new slots are published at once and the
- * old ones freed after the readers, so a reader never misses an entry that
- * stays.
+ * A removed entry leaves a mark in its slot, because a reader may be on its way
+ * past that slot. When live entries and marks would fill more than half of the
+ * slots, the table is built anew without marks. The new slots are published by
+ * one store, and the old ones are freed after the readers, so a reader never
+ * misses an entry that stays.
  *
- * Legend: [r] read under RCU, written by the writer; [w] the writer's alone.
- * The owner says who the writer is.
+ * Legend: [I] immutable after table_init(), [r] read under RCU, written by the
+ * writer; [w] used by the writer only. The table's owner decides which thread
+ * is the writer.
  */
 #ifndef DEVICE_TABLE_H
 #define DEVICE_TABLE_H
@@ -23,7 +24,8 @@
 
 #include "base/rcu.h"
 
-/* The entry's hash, the same as long as it is in the table. */
+/* Computes the hash of an entry, which must not change while the entry is in the
+ * table. */
 typedef uint64_t (*table_hash_fn)(const void *entry, const void *arg);
 
 struct table_slots {
@@ -34,10 +36,10 @@ struct table_slots {
 
 /**
  * struct table - a set of pointers
- * @slots:	[r] NULL: no entry yet
- * @hash:	[I] for building anew
- * @hash_arg:	[I] for @hash
- * @n_entries:	[w]
+ * @slots:	[r] the slots; NULL: none yet
+ * @hash:	[I] hash of an entry
+ * @hash_arg:	[I] argument of @hash
+ * @n_entries:	[w] number of entries
  * @n_used:	[w] slots that hold an entry or a mark
  */
 struct table {
@@ -48,20 +50,20 @@ struct table {
 	size_t n_used;
 };
 
-/* What a removed entry leaves behind. */
+/* Its address is the mark in the slot of a removed entry. */
 extern char table_mark[1];
 
 /**
- * table_init() - an empty table
+ * table_init() - make an empty table
  * @table:	caller's storage
- * @hash:	tells an entry's hash
+ * @hash:	computes the hash of an entry
  * @hash_arg:	for @hash; borrowed
  */
 void table_init(struct table *table, table_hash_fn hash, const void *hash_arg);
 
 /**
  * table_deinit() - free the slots
- * @table:	table that nobody reads any more; its entries are the owner's
+ * @table:	table that no thread reads any more; its entries are not freed
  */
 void table_deinit(struct table *table);
 
@@ -90,7 +92,7 @@ int table_insert(struct table *table, void *entry);
 /**
  * table_remove() - remove an entry
  * @table:	table
- * @entry:	which; the caller frees it after the readers
+ * @entry:	entry; the caller frees it after the readers
  *
  * The writer.
  *
@@ -99,12 +101,12 @@ int table_insert(struct table *table, void *entry);
 bool table_remove(struct table *table, void *entry);
 
 /**
- * table_probe() - walk the entries that may have a hash
+ * table_probe() - walk over the entries that may have a hash
  * @slots:	rcu_load() of the table's slots, not NULL
- * @pos:	the hash at the start; updated
+ * @pos:	position of the walk, updated by each call; the hash at its start
  *
- * The caller compares keys: other hashes' entries come along. Between
- * rcu_enter() and rcu_leave(), or the writer.
+ * The walk also passes entries with other hashes, so the caller compares keys.
+ * Between rcu_enter() and rcu_leave(), or the writer.
  *
  * Return: the next entry; NULL at the end.
  */

@@ -1,4 +1,12 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Computes what is due for a peer from the points of time that the data path
+ * has stored. The essay is in timers.h.
+ *
+ * Each check_...() below looks at one wait. If its time has come, the check
+ * adds an action to the verdict @v. If not, is_due() brings the verdict's next
+ * look forward to that time. Of @random the lower 16 bits count.
+ */
 #include "device/timers.h"
 
 #include <string.h>
@@ -12,31 +20,16 @@ static const uint64_t keepalive_ns = KEEPALIVE_TIMEOUT * NSEC_PER_SEC;
 static const uint64_t unanswered_limit_ns =
 	(KEEPALIVE_TIMEOUT + REKEY_TIMEOUT) * NSEC_PER_SEC;
 
-/**
- * get() - read what another thread may write
- * @at:		where
- *
- * Return: the value.
- */
 static uint64_t get(const _Atomic uint64_t *at)
 {
 	return atomic_load_explicit(at, memory_order_relaxed);
 }
 
-/**
- * set() - write what another thread may read
- * @at:		where
- * @value:	value
- */
 static void set(_Atomic uint64_t *at, uint64_t value)
 {
 	atomic_store_explicit(at, value, memory_order_relaxed);
 }
 
-/**
- * clear() - write false
- * @flag:	flag
- */
 static void clear(_Atomic bool *flag)
 {
 	atomic_store_explicit(flag, false, memory_order_relaxed);
@@ -49,8 +42,8 @@ void timers_init(struct timers *timers)
 
 void timers_stop(struct timers *timers)
 {
-	/* Others may still be about to store: they do it to no effect, since
-	 * whoever starts the peer again clears once more. */
+	/* Another thread may store a time after this. That does no harm:
+	 * peer_start() clears all of them again. */
 	set(&timers->unanswered_ns, 0);
 	set(&timers->owed_ns, 0);
 	set(&timers->traversal_ns, 0);
@@ -64,18 +57,16 @@ void timers_stop(struct timers *timers)
 	timers->is_attempting = false;
 }
 
-/**
- * arm() - a wait was started
- * @timers:	timers
- *
- * The exchange orders the stores before it against the control thread's look
- * after its own exchange in disarm(): either that look sees them, or this sees
- * the flag cleared and the caller wakes it.
- *
- * Return: true if the control thread must be woken.
- */
+/* Notes that a wait was started. Returns true if the control thread must be
+ * woken. */
 static bool arm(struct timers *timers)
 {
+	/*
+	 * The exchange orders the caller's store of a wait before it. Its
+	 * partner is the exchange in disarm(), after which the control thread
+	 * looks at the waits. So either that look sees the new wait, or this
+	 * exchange sees the flag cleared and the caller wakes the thread.
+	 */
 	atomic_store_explicit(&timers->has_new_wait, true,
 			      memory_order_relaxed);
 	return !atomic_exchange_explicit(&timers->armed, true,
@@ -156,38 +147,21 @@ void timers_expire_handshake(struct timers *timers)
 			      memory_order_relaxed);
 }
 
-/**
- * part_of() - a part of a span, by chance
- * @span_ns:	span
- * @random:	random bits, of which the lower 16 count
- *
- * Return: 0 up to the span.
- */
+/* A random part of a span. */
 static uint64_t part_of(uint64_t span_ns, uint32_t random)
 {
 	return span_ns / 0x10000 * (random & 0xffff);
 }
 
-/**
- * jitter() - 0 to REKEY_TIMEOUT_JITTER_MAX_MS, by chance
- * @random:	random bits, of which the lower 16 count
- *
- * Return: nanoseconds.
- */
+/* 0 to REKEY_TIMEOUT_JITTER_MAX_MS, in nanoseconds. */
 static uint64_t jitter(uint32_t random)
 {
 	return part_of((REKEY_TIMEOUT_JITTER_MAX_MS + 1) * NSEC_PER_MSEC,
 		       random);
 }
 
-/**
- * is_due() - has a deadline come?
- * @due_ns:	deadline
- * @now:	the present
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- *
- * Return: true if so; false if not, and it is noted in the verdict.
- */
+/* Returns true if @due_ns has come; if not, @v looks again then at the
+ * latest. */
 static bool is_due(uint64_t due_ns, uint64_t now, struct timers_verdict *v)
 {
 	if (due_ns <= now)
@@ -197,35 +171,21 @@ static bool is_due(uint64_t due_ns, uint64_t now, struct timers_verdict *v)
 	return false;
 }
 
-/**
- * take_wish() - take the wish for a handshake, if there is one
- * @timers:	timers
- *
- * Return: true if there was.
- */
-static bool take_wish(struct timers *timers)
+/* Takes the request for a handshake. Returns true if there was one. */
+static bool take_request(struct timers *timers)
 {
 	return atomic_exchange_explicit(&timers->wants_handshake, false,
 					memory_order_seq_cst);
 }
 
-/**
- * gate_ns() - the earliest time for another message of the handshake
- * @timers:	timers
- *
- * Return: the time.
- */
-static uint64_t gate_ns(const struct timers *timers)
+/* The earliest time for our next message of the handshake. */
+static uint64_t next_message_ns(const struct timers *timers)
 {
 	uint64_t sent_ns = get(&timers->handshake_sent_ns);
 
 	return sent_ns ? sent_ns + rekey_timeout_ns : 0;
 }
 
-/**
- * check_done() - has a handshake succeeded?
- * @timers:	timers
- */
 static void check_done(struct timers *timers)
 {
 	if (atomic_exchange_explicit(&timers->is_done, false,
@@ -233,13 +193,6 @@ static void check_done(struct timers *timers)
 		timers->is_attempting = false;
 }
 
-/**
- * initiate() - send an initiation, and see to the next
- * @timers:	timers
- * @now:	the present
- * @random:	random bits, of which the lower 16 count
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
 static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 		     struct timers_verdict *v)
 {
@@ -250,29 +203,17 @@ static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 	(void)is_due(timers->retry_ns, now, v);
 }
 
-/**
- * give_up() - end an attempt
- * @timers:	timers
- * @now:	the present
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
 static void give_up(struct timers *timers, uint64_t now,
 		    struct timers_verdict *v)
 {
 	timers->is_attempting = false;
 	v->actions |= TIMERS_DROP_STAGED;
 	set(&timers->owed_ns, 0);
-	/* What is left of the handshake is wiped in due time as well. */
+	/* The keys of the failed handshake are wiped after the usual time. */
 	timers_zero_later(timers, now);
 }
 
-/**
- * check_attempt() - is another initiation due, or the attempt over?
- * @timers:	timers
- * @now:	the present
- * @random:	random bits, of which the lower 16 count
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
+/* Is another initiation due, or is the attempt over? */
 static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 			  struct timers_verdict *v)
 {
@@ -280,12 +221,12 @@ static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 		return;
 	if (atomic_exchange_explicit(&timers->has_responded, false,
 				     memory_order_relaxed)) {
-		timers->retry_ns =
-			gate_ns(timers) + part_of(rekey_timeout_ns, random);
+		timers->retry_ns = next_message_ns(timers) +
+				   part_of(rekey_timeout_ns, random);
 		if (!is_due(timers->retry_ns, now, v))
 			return;
 	}
-	if (take_wish(timers))
+	if (take_request(timers))
 		timers->attempt_ns = now;
 	if (clock_has_passed(timers->attempt_ns, rekey_attempt_ns, now)) {
 		give_up(timers, now, v);
@@ -295,13 +236,7 @@ static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 	initiate(timers, now, random, v);
 }
 
-/**
- * check_unanswered() - has data gone unanswered for too long?
- * @timers:	timers
- * @now:	the present
- * @random:	random bits, of which the lower 16 count
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
+/* Has data gone unanswered for so long that the session counts as dead? */
 static void check_unanswered(struct timers *timers, uint64_t now,
 			     uint32_t random, struct timers_verdict *v)
 {
@@ -310,7 +245,8 @@ static void check_unanswered(struct timers *timers, uint64_t now,
 	if (!since ||
 	    !is_due(since + unanswered_limit_ns + timers->jitter_ns, now, v))
 		return;
-	/* Should an answer come in this very moment, it is left alone. */
+	/* If an answer has just come, another thread has cleared the wait:
+	 * then the session is not dead. */
 	if (!atomic_compare_exchange_strong_explicit(
 		    &timers->unanswered_ns, &since, 0, memory_order_relaxed,
 		    memory_order_relaxed))
@@ -321,36 +257,23 @@ static void check_unanswered(struct timers *timers, uint64_t now,
 			      memory_order_relaxed);
 }
 
-/**
- * check_wish() - has somebody asked for a handshake?
- * @timers:	timers
- * @now:	the present
- * @random:	random bits, of which the lower 16 count
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- *
- * While attempting, the wish stays for the next retry to find.
- */
-static void check_wish(struct timers *timers, uint64_t now, uint32_t random,
-		       struct timers_verdict *v)
+/* During an attempt the request stays: the next retry takes it. */
+static void check_request(struct timers *timers, uint64_t now, uint32_t random,
+			  struct timers_verdict *v)
 {
 	if (timers->is_attempting ||
 	    !atomic_load_explicit(&timers->wants_handshake,
 				  memory_order_relaxed))
 		return;
-	if (!is_due(gate_ns(timers), now, v))
+	if (!is_due(next_message_ns(timers), now, v))
 		return;
-	take_wish(timers);
+	take_request(timers);
 	timers->is_attempting = true;
 	timers->attempt_ns = now;
 	initiate(timers, now, random, v);
 }
 
-/**
- * check_owed() - is a keepalive due as an answer?
- * @timers:	timers
- * @now:	the present
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
+/* Is a keepalive due as an answer to data? */
 static void check_owed(struct timers *timers, uint64_t now,
 		       struct timers_verdict *v)
 {
@@ -364,12 +287,6 @@ static void check_owed(struct timers *timers, uint64_t now,
 						memory_order_relaxed);
 }
 
-/**
- * check_persistent() - is a persistent keepalive due?
- * @timers:	timers
- * @now:	the present
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
 static void check_persistent(struct timers *timers, uint64_t now,
 			     struct timers_verdict *v)
 {
@@ -386,12 +303,7 @@ static void check_persistent(struct timers *timers, uint64_t now,
 	}
 }
 
-/**
- * check_session() - is it time to wipe the keys?
- * @timers:	timers
- * @now:	the present
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
+/* Is it time to wipe the keys? */
 static void check_session(struct timers *timers, uint64_t now,
 			  struct timers_verdict *v)
 {
@@ -399,20 +311,16 @@ static void check_session(struct timers *timers, uint64_t now,
 
 	if (!since || !is_due(since + TIMERS_ZERO_NS, now, v))
 		return;
-	/* Keys that another thread derives at this moment are left alone: here
-	 * by the exchange, in zero_keys() of device.c by their age. */
+	/* Another thread may derive new keys at this moment. If it has stored
+	 * the time, the exchange fails. If not, zero_keys() of device.c leaves
+	 * the keys alone, because they are new. */
 	if (atomic_compare_exchange_strong_explicit(&timers->session_ns, &since,
 						    0, memory_order_relaxed,
 						    memory_order_relaxed))
 		v->actions |= TIMERS_ZERO_KEYS;
 }
 
-/**
- * is_waiting() - is one of the waits under way that the data path starts?
- * @timers:	timers
- *
- * Return: true if so.
- */
+/* Is one of the two waits under way that the data path starts? */
 static bool is_waiting(const struct timers *timers)
 {
 	return atomic_load_explicit(&timers->unanswered_ns,
@@ -420,13 +328,7 @@ static bool is_waiting(const struct timers *timers)
 	       atomic_load_explicit(&timers->owed_ns, memory_order_seq_cst);
 }
 
-/**
- * disarm() - without activity since the last look, the next will have to wake
- *	us
- * @timers:	timers
- * @now:	the present
- * @v:		verdict: its next_ns becomes the deadline if that is earlier
- */
+/* Decides whether this peer is looked at again without being poked. */
 static void disarm(struct timers *timers, uint64_t now,
 		   struct timers_verdict *v)
 {
@@ -454,7 +356,7 @@ struct timers_verdict timers_check(struct timers *timers, uint64_t now,
 	check_done(timers);
 	check_attempt(timers, now, random, &v);
 	check_unanswered(timers, now, random >> 16, &v);
-	check_wish(timers, now, random, &v);
+	check_request(timers, now, random, &v);
 	check_owed(timers, now, &v);
 	check_persistent(timers, now, &v);
 	check_session(timers, now, &v);

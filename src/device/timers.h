@@ -2,48 +2,51 @@
 /*
  * The timers of one peer (WireGuard paper, sections 6.1 to 6.5).
  *
- * They are lazy. The data path sets no timer: it stores when something
- * happened, and the control thread computes from that what is due and when to
- * look again. What is stored is not "the last packet" but the start of each
- * wait, so a steady stream of packets stores nothing:
+ * The data path sets no timer. It stores when something happened; the control
+ * thread computes from these times what is due, and when it has to look again.
+ * The data path does not store the time of each packet, only the time at which a
+ * wait began, so a steady stream of packets stores almost nothing:
  *
- *	unanswered	the first data sent since something authentic arrived.
- *			KEEPALIVE_TIMEOUT + REKEY_TIMEOUT (and jitter) later the
- *			session is taken for dead: new handshake.
- *	owed		the first data received since anything authentic was
- *			sent. KEEPALIVE_TIMEOUT later: a keepalive.
- *	traversal	the last authentic packet either way. The persistent
- *			interval later: a keepalive.
+ *	unanswered	when the first data was sent since the last authentic
+ *			message came in. KEEPALIVE_TIMEOUT + REKEY_TIMEOUT (and
+ *			jitter) later the session counts as dead, and a new
+ *			handshake begins.
+ *	owed		when the first data came in since the last authentic
+ *			message was sent. KEEPALIVE_TIMEOUT later a keepalive is
+ *			sent.
+ *	traversal	when the last authentic message was sent or came in. The
+ *			persistent interval later a keepalive is sent.
  *	session		when keys were last derived. Three times
- *			REJECT_AFTER_TIME later: they are wiped.
+ *			REJECT_AFTER_TIME later the keys are wiped.
  *
- * Data is what carries a packet; keepalives are authentic but no data, so two
- * idle peers do not keep each other awake. (The kernel module sends a second
- * keepalive after the first if more than one packet had come in before; one
- * answers them all, so there is no such second one here.)
+ * Data is a message that carries a packet. A keepalive is authentic but no data,
+ * so two idle peers do not keep each other awake. (If more than one packet had
+ * come in, the kernel module sends a second keepalive after the first. One
+ * keepalive answers all packets, so this code sends only one.)
  *
- * Handshakes are asked for by a flag. The control thread turns it into an
- * attempt: an initiation, and another each REKEY_TIMEOUT and jitter, until
- * there is a session or REKEY_ATTEMPT_TIME has gone by without anybody asking
- * again. Between two messages of the handshake that we send REKEY_TIMEOUT goes
- * by at least; a wish that comes earlier waits.
+ * A handshake is requested by the flag `wants_handshake`. The control thread
+ * turns the request into an attempt. The attempt sends an initiation, and
+ * another one after each REKEY_TIMEOUT and jitter. It ends when there is a
+ * session, or when REKEY_ATTEMPT_TIME has passed since the last request. Between
+ * two messages of the handshake that we send at least REKEY_TIMEOUT passes; a
+ * request that comes earlier waits.
  *
- * When two initiations cross, each side drops its own to answer the other's,
- * and no session comes of either. If both tried again after about the same
- * time they would cross again, and for ever on a path whose delay is longer
- * than the jitter. So who has answered while its own initiation was out waits
- * longer, up to another REKEY_TIMEOUT, by chance.
+ * When two initiations cross, each side drops its own to answer the other's, and
+ * neither leads to a session. If both sides tried again after about the same
+ * time, the initiations would cross again, and for ever on a path whose delay is
+ * longer than the jitter. Therefore a side that has sent a response while its
+ * own initiation was under way waits longer, by a random part of REKEY_TIMEOUT.
  *
  * How the control thread learns of a new deadline: the flag `armed` says that
- * it will look at this peer within KEEPALIVE_TIMEOUT, the shortest wait there
- * is, in any case. The data path sets it when it starts a wait, and wakes the
- * control thread only if it was not set before. timers_check() leaves it set
- * while there was activity, and clears it, and looks once more, when there was
- * none: so a busy peer costs a look in ten seconds and no wake-ups, an idle one
- * nothing at all.
+ * the control thread will look at this peer within KEEPALIVE_TIMEOUT, which is
+ * the shortest wait. The data path sets the flag when it begins a wait, and
+ * wakes the control thread only if the flag was clear. timers_check() leaves the
+ * flag set as long as waits began or are under way. Otherwise it clears the flag
+ * and looks once more. Therefore a busy peer costs one look in ten seconds and
+ * no wake-up, and an idle peer costs nothing.
  *
- * All points of time are nanoseconds of CLOCK_BOOTTIME and not 0, which stands
- * for "not waiting" or "never".
+ * All points of time are nanoseconds of CLOCK_BOOTTIME. 0 stands for "not
+ * waiting" or "never", so no point of time is 0.
  *
  * Legend: [a] atomic, [c] control thread only.
  */
@@ -60,30 +63,31 @@
 /* "No deadline"; the same as SCHEDULE_NEVER. */
 #define TIMERS_NEVER UINT64_MAX
 
-/* Keys are wiped so long after the last were derived (paper, section 6). */
+/* Time from the last derivation of keys until they are wiped (paper, section
+ * 6). */
 #define TIMERS_ZERO_NS (3 * (uint64_t)REJECT_AFTER_TIME * NSEC_PER_SEC)
 
-/* What is to be done; any number of these. */
+/* Actions for the caller of timers_check(), which are or'ed. */
 enum timers_action {
 	/* Send an initiation. */
 	TIMERS_INITIATE = 1,
 	/* Let the route choose the local address again. */
 	TIMERS_FORGET_SOURCE = 2,
-	/* Send a keepalive, if nothing else is waiting to be sent. */
+	/* Send the staged packets, or a keepalive if there are none. */
 	TIMERS_KEEPALIVE = 4,
 	/* The attempt has failed: drop staged packets. */
 	TIMERS_DROP_STAGED = 8,
 	/*
-	 * Wipe keypairs that are TIMERS_ZERO_NS old, and the handshake, unless
-	 * that is under way: then timers_zero_later().
+	 * Wipe keypairs that are TIMERS_ZERO_NS old, and the handshake. If the
+	 * handshake is under way, keep it and call timers_zero_later().
 	 */
 	TIMERS_ZERO_KEYS = 16,
 };
 
 /**
- * struct timers_verdict - what timers_check() finds
+ * struct timers_verdict - the result of timers_check()
  * @actions:	or of enum timers_action
- * @next_ns:	when to look again; TIMERS_NEVER
+ * @next_ns:	when to look again; TIMERS_NEVER: no deadline
  */
 struct timers_verdict {
 	unsigned int actions;
@@ -91,22 +95,23 @@ struct timers_verdict {
 };
 
 /**
- * struct timers - when what happened
- * @unanswered_ns:	[a] see above
+ * struct timers - the times that the timers of a peer are computed from
+ * @unanswered_ns:	[a] the four waits of the essay; 0: not waiting
  * @owed_ns:		[a]
  * @traversal_ns:	[a]
  * @session_ns:		[a]
- * @handshake_sent_ns:	[a] last initiation or response that we sent
+ * @handshake_sent_ns:	[a] when we last sent an initiation or a response
  * @persistent_s:	[a] interval of persistent keepalives, 0: none
- * @wants_handshake:	[a] somebody has asked for one
+ * @wants_handshake:	[a] a handshake was requested
  * @has_responded:	[a] a response has left since the last initiation
  * @is_done:		[a] a handshake has succeeded since the last check
  * @has_new_wait:	[a] a wait was started since the last check
- * @armed:		[a] see above
+ * @armed:		[a] the control thread looks within KEEPALIVE_TIMEOUT
  * @is_attempting:	[c] initiations are being sent
- * @attempt_ns:		[c] since when; moves on when somebody asks again
- * @retry_ns:		[c] when the next one is due
- * @jitter_ns:		[c] added to the wait for an answer
+ * @attempt_ns:		[c] time of the last request that began or prolonged the
+ *			attempt
+ * @retry_ns:		[c] when the next initiation of the attempt is due
+ * @jitter_ns:		[c] added to the wait for an answer to data
  */
 struct timers {
 	_Atomic uint64_t unanswered_ns;
@@ -127,45 +132,45 @@ struct timers {
 };
 
 /**
- * timers_init() - nothing has happened, no persistent keepalive
+ * timers_init() - begin without waits and without persistent keepalives
  * @timers:	caller's storage
  */
 void timers_init(struct timers *timers);
 
 /**
- * timers_stop() - forget everything that was waiting; the interval stays
- * @timers:	timers of a peer that begins nothing new
+ * timers_stop() - clear all waits and the attempt; the interval stays
+ * @timers:	timers of a peer whose handshake is closed
  *
  * Control thread.
  */
 void timers_stop(struct timers *timers);
 
 /**
- * timers_note_sent() - messages were sealed and handed to the socket
+ * timers_note_sent() - note that messages were sealed and handed to the socket
  * @timers:	timers
- * @has_data:	not only keepalives
+ * @has_data:	one of them carried a packet
  * @now:	the present
  *
- * Also for messages of the handshake. Once for a batch. Any thread.
+ * One call is enough for a run. Also for messages of the handshake. Any thread.
  *
  * Return: true if the control thread must be woken for this peer.
  */
 bool timers_note_sent(struct timers *timers, bool has_data, uint64_t now);
 
 /**
- * timers_note_received() - authentic messages have arrived
+ * timers_note_received() - note that authentic messages have arrived
  * @timers:	timers
- * @has_data:	not only keepalives
+ * @has_data:	one of them carried a packet
  * @now:	the present
  *
- * Also for messages of the handshake. Once for a batch. Any thread.
+ * One call is enough for a run. Also for messages of the handshake. Any thread.
  *
  * Return: true if the control thread must be woken for this peer.
  */
 bool timers_note_received(struct timers *timers, bool has_data, uint64_t now);
 
 /**
- * timers_want_handshake() - ask for a new handshake
+ * timers_want_handshake() - request a handshake
  * @timers:	timers
  *
  * Any thread.
@@ -175,9 +180,9 @@ bool timers_note_received(struct timers *timers, bool has_data, uint64_t now);
 bool timers_want_handshake(struct timers *timers);
 
 /**
- * timers_note_handshake_sent() - an initiation or a response leaves
+ * timers_note_handshake_sent() - note that we send an initiation or a response
  * @timers:	timers
- * @is_response: which of the two
+ * @is_response: true: a response; false: an initiation
  * @now:	the present
  *
  * Handshaker or control thread.
@@ -190,12 +195,12 @@ void timers_note_handshake_sent(struct timers *timers, bool is_response,
  * @timers:	timers
  * @now:	the present
  *
- * Does nothing if they are to be wiped sooner anyway. Control thread.
+ * Does nothing if they are due to be wiped earlier. Control thread.
  */
 void timers_zero_later(struct timers *timers, uint64_t now);
 
 /**
- * timers_note_session() - keys were derived
+ * timers_note_session() - note that the keys of a session were derived
  * @timers:	timers
  * @now:	the present
  *
@@ -204,7 +209,7 @@ void timers_zero_later(struct timers *timers, uint64_t now);
 void timers_note_session(struct timers *timers, uint64_t now);
 
 /**
- * timers_note_handshake_done() - both sides have the keys
+ * timers_note_handshake_done() - note that both sides have the keys
  * @timers:	timers
  *
  * Any thread. The caller wakes the control thread.
@@ -212,23 +217,25 @@ void timers_note_session(struct timers *timers, uint64_t now);
 void timers_note_handshake_done(struct timers *timers);
 
 /**
- * timers_expire_handshake() - the initiation that was sent is void
+ * timers_expire_handshake() - let the next initiation leave without a wait
  * @timers:	timers
  *
- * The next initiation need not wait for REKEY_TIMEOUT to go by. An attempt that
+ * For an initiation that can lead to no session any more: after a change of the
+ * private key, after device_renew(), or if a peer gets its first endpoint. The
+ * next initiation does not wait until REKEY_TIMEOUT has passed. An attempt that
  * is under way begins anew at the next timers_check(), with its whole time.
- * Called after a change of the private key, and by device_renew(). Control
- * thread; the caller has to call device_poke_peer().
+ * Control thread; the caller has to call device_poke_peer().
  */
 void timers_expire_handshake(struct timers *timers);
 
 /**
- * timers_check() - what is due?
+ * timers_check() - find out what is due
  * @timers:	timers
  * @now:	the present
  * @random:	32 random bits, for jitter
  *
- * What is in the result counts as done. Control thread.
+ * The actions of the result count as done, so the caller has to do them. Control
+ * thread.
  *
  * Return: actions, and when to look again.
  */

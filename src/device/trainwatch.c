@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Trains in flight, for each watched connection, and the decision that rests
- * on them. A connection has few places for trains: new data finds none while
- * all are taken and so is sampled, but a repair takes the place of the train
- * that is furthest ahead, because what is repaired decides first.
+ * Keeps the trains in flight of each watched connection, and decides by their
+ * fate; trainwatch.h has the rules. A connection has few places for trains. A
+ * train of new data that finds all places taken is not watched: a sample is
+ * enough. A train that repeats earlier data takes the place of the train with
+ * the highest sequence number, because the fate of repeated data is known
+ * first.
  */
 #include "device/trainwatch.h"
 
 #include <string.h>
 
-/* Sequence numbers wrap: RFC 9293, section 3.4. */
+/* Sequence numbers wrap around: RFC 9293, section 3.4. */
 static bool is_after(uint32_t a, uint32_t b)
 {
 	return (int32_t)(a - b) > 0;
@@ -70,7 +72,7 @@ static void drop_trains(struct trainwatch *w)
 		memset(w->flows[i].trains, 0, sizeof(w->flows[i].trains));
 }
 
-/* A place for a train that begins with @first, or NULL. */
+/* A place for a train that begins at sequence number @first, or NULL. */
 static struct trainwatch_train *find_place(struct trainwatch_flow *f,
 					   uint32_t first)
 {
@@ -88,7 +90,7 @@ static struct trainwatch_train *find_place(struct trainwatch_flow *f,
 	return ahead;
 }
 
-/* To be called before note_next(). */
+/* Call it before note_next(), which moves f->next. */
 static void add_train(struct trainwatch_flow *f,
 		      const struct trainwatch_segments *s, uint64_t now,
 		      bool is_offer)
@@ -147,7 +149,7 @@ arrived(struct trainwatch *w, const struct trainwatch_train *t, uint64_t now)
 		w->signs = 0;
 		return TRAINWATCH_NOTHING;
 	}
-	/* Trains that left before the pause prove nothing about it. */
+	/* Only the offered train shows how things are after the pause. */
 	if (!t->is_offer)
 		return TRAINWATCH_NOTHING;
 	w->state = TRAINWATCH_ON;
@@ -156,7 +158,7 @@ arrived(struct trainwatch *w, const struct trainwatch_train *t, uint64_t now)
 	return TRAINWATCH_BACK;
 }
 
-/* Is this train the lost half of a sign, and has the other half passed? */
+/* Was this train lost, and has its first segment passed alone? */
 static bool is_sign(const struct trainwatch_flow *f,
 		    const struct trainwatch_train *t, uint64_t now)
 {
@@ -164,7 +166,7 @@ static bool is_sign(const struct trainwatch_flow *f,
 	       is_after(f->acked, t->first) && now - t->alone >= 2 * f->rtt;
 }
 
-/* Count the signs of a connection. */
+/* Counts the signs of a connection; after enough of them trains stop. */
 static enum trainwatch_event judge(struct trainwatch *w,
 				   struct trainwatch_flow *f, uint64_t now)
 {
@@ -183,7 +185,8 @@ static enum trainwatch_event judge(struct trainwatch *w,
 	return TRAINWATCH_NOTHING;
 }
 
-/* Note which trains these segments repeat. Return: an offer counts as lost. */
+/* Notes which trains these segments repeat. Returns true if an offered train
+ * counts as lost now. */
 static bool note_repeats(struct trainwatch_flow *f,
 			 const struct trainwatch_segments *s, uint64_t now)
 {
@@ -214,7 +217,8 @@ enum trainwatch_event trainwatch_left(struct trainwatch *w,
 	enum trainwatch_event event = TRAINWATCH_NOTHING;
 
 	if (f) {
-		/* Signs first: what leaves now would take them back. */
+		/* First judge: note_repeats() would overwrite `alone`, and the
+		 * sign would be lost. */
 		event = judge(w, f, now);
 		f->used_at = now;
 		if (note_repeats(f, s, now) && w->state == TRAINWATCH_OFFERED)
@@ -230,7 +234,8 @@ enum trainwatch_event trainwatch_left(struct trainwatch *w,
 	return event;
 }
 
-/* Smoothed as in RFC 6298, from trains of which nothing was repeated. */
+/* The round trip is smoothed as in RFC 6298. A sample is a train of which
+ * nothing left again. */
 static void measure(struct trainwatch_flow *f, uint64_t sample)
 {
 	f->rtt = f->rtt ? f->rtt - f->rtt / 8 + sample / 8 : sample;
@@ -251,7 +256,8 @@ enum trainwatch_event trainwatch_acked(struct trainwatch *w, uint64_t flow,
 
 		if (!t->in_use)
 			continue;
-		/* Nothing better is known before a train has arrived. */
+		/* Before a train has arrived, a single segment is the only
+		 * sample. */
 		if (!f->rtt && t->alone && is_after(ack, t->first))
 			measure(f, now - t->alone);
 		if (!is_after(ack, t->last))
@@ -259,8 +265,8 @@ enum trainwatch_event trainwatch_acked(struct trainwatch *w, uint64_t flow,
 		if (!t->first_again && !t->last_again)
 			measure(f, now - t->left);
 		if (t->first_again && t->last_again) {
-			/* It waits for its two round trips, if it can be a
-			 * sign at all. */
+			/* A lost train keeps its place while it can still
+			 * become a sign, after two round trips. */
 			t->in_use = t->alone != 0;
 			continue;
 		}
@@ -277,7 +283,7 @@ bool trainwatch_is_due(struct trainwatch *w, uint64_t now)
 		return false;
 	if (w->state == TRAINWATCH_OFF)
 		return true;
-	/* Nothing was heard of the last one. */
+	/* The fate of the offered train stayed unknown. */
 	w->state = TRAINWATCH_OFF;
 	w->until = now + w->pause;
 	drop_trains(w);
@@ -299,7 +305,7 @@ void trainwatch_offered(struct trainwatch *w,
 
 	if (!f)
 		return;
-	/* Trains that left before the pause prove nothing about it. */
+	/* Trains from before the pause prove nothing any more. */
 	drop_trains(w);
 	f->used_at = now;
 	add_train(f, s, now, true);

@@ -1,40 +1,45 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Do trains arrive? The library sends several datagrams as one train, and some
- * middleboxes, drivers and kernels lose trains without a word while they let
- * single datagrams through. The socket hears nothing of it. A tunnel can see
- * it in the TCP connections that it carries: this file watches a few of them
- * for one peer and decides from what it sees whether trains are to stop.
+ * Whether trains to a peer arrive. The library sends several datagrams as one
+ * train. Some middleboxes, drivers and kernels lose trains and let single
+ * datagrams pass, and the socket reports no error. A tunnel can see the loss in
+ * the TCP connections that it carries. This file watches a few of them for one
+ * peer, and decides whether datagrams to this peer have to leave alone.
  *
- * Input is each TCP segment that leaves, with its sequence numbers and whether
- * it left in a train, and the acknowledgement number of segments that come in.
+ * The caller reports each TCP segment that leaves, with its sequence numbers and
+ * whether it left in a train, and the acknowledgement number of each segment
+ * that comes in.
  *
  *	lost	A train counts as lost if its first and its last segment leave
- *		once more. (Both, because a single lost datagram of a train that
- *		arrived otherwise is ordinary loss. When a sender repairs several
- *		segments they leave in a train, too, and are lost, too.)
- *	sign	A lost train whose first segment then left alone, was
- *		acknowledged, and did not leave again for two round trips. After
- *		a timeout TCP sends one segment: it leaves alone and passes, and
- *		that pair of a lost train and a single datagram that passed is
- *		the proof. A train that left before the single datagram of the
- *		last sign is no new sign: so a timeout after which TCP repeats
- *		all that it had sent counts once, and so does an outage that many
- *		connections notice.
- *	arrived	A train whose last segment was acknowledged, was sent for the
- *		first time in it, and which does not count as lost. It voids all
- *		signs. (A repair proves nothing: the receiver may have had it.)
+ *		once more. One of them is not enough: a train may arrive and
+ *		lose a single datagram, which is ordinary loss. (If a sender
+ *		repeats several segments they leave as a train again, which is
+ *		lost again.)
+ *	sign	A sign is a lost train whose first segment then left alone, was
+ *		acknowledged, and did not leave again for two round trips. TCP
+ *		brings signs about: after a timeout it sends one segment, which
+ *		leaves alone and passes. A lost train and a single datagram that
+ *		passed are the proof that trains are lost and datagrams are not.
+ *		After a sign, a train that left before the single datagram of
+ *		that sign makes no new sign. Therefore a timeout after which TCP
+ *		repeats all its data counts once, and so does an outage that
+ *		many connections notice.
+ *	arrived	A train has arrived if its last segment was acknowledged, had
+ *		not been sent before that train, and the train does not count as
+ *		lost. A train that has arrived voids all signs. (A train of
+ *		repeated data proves nothing: the receiver may have had the data
+ *		already.)
  *
- * After TRAINWATCH_SIGNS signs in a row datagrams leave alone, for a pause.
- * Then one train is offered. If it arrives, trains are back; if it counts as
- * lost the pause doubles, from TRAINWATCH_PAUSE_MIN to TRAINWATCH_PAUSE_MAX;
- * if nothing is heard of it, another is offered after the same pause.
+ * After TRAINWATCH_SIGNS signs in a row, datagrams leave alone for a pause. After
+ * the pause one train is offered. If it arrives, trains leave again. If it counts
+ * as lost, the pause doubles, from TRAINWATCH_PAUSE_MIN to TRAINWATCH_PAUSE_MAX.
+ * If its fate stays unknown, another train is offered after the same pause.
  *
- * Trains that would fit one ordinary packet prove nothing about longer ones,
- * and are not looked at.
+ * Trains that would fit one packet of 1,500 bytes prove nothing about longer
+ * trains, and are not watched.
  *
- * No I/O, no clock, no lock, no allocation: the caller brings `now` in
- * nanoseconds, and sees to it that one thread at a time is in here.
+ * No I/O, clock, lock or allocation: the caller brings `now` in nanoseconds, and
+ * calls from one thread at a time.
  */
 #ifndef DEVICE_TRAINWATCH_H
 #define DEVICE_TRAINWATCH_H
@@ -51,20 +56,22 @@ enum {
 	TRAINWATCH_TRAINS = 6,
 	/* Signs in a row that stop trains. */
 	TRAINWATCH_SIGNS = 3,
-	/* Trains with no more bytes of TCP payload are not looked at. */
+	/* Trains of at most this many bytes of TCP payload are not watched. */
 	TRAINWATCH_MIN_LEN = 1500,
 };
 
-/* Nanoseconds. */
+/* The pause in which datagrams leave alone, in nanoseconds. */
 #define TRAINWATCH_PAUSE_MIN (1 * NSEC_PER_SEC)
 #define TRAINWATCH_PAUSE_MAX (30 * NSEC_PER_SEC)
-/* How long the fate of a train that was offered is waited for. */
+/* After this time the fate of an offered train counts as unknown. */
 #define TRAINWATCH_OFFER_WAIT (5 * NSEC_PER_SEC)
-/* Trains that stop again so soon after they were back have the longer pause. */
+/* If trains stop again within this time after they came back, the pause is twice
+ * the last one. */
 #define TRAINWATCH_MEMORY (60 * NSEC_PER_SEC)
-/* A connection gives its place to another after so long without a segment. */
+/* A connection that has sent no segment for this long gives its place to another
+ * connection. */
 #define TRAINWATCH_FLOW_IDLE (1 * NSEC_PER_SEC)
-/* The same, while the fate of a train is open. */
+/* The same, for a connection with a train whose fate is open. */
 #define TRAINWATCH_FLOW_STUCK (10 * NSEC_PER_SEC)
 
 /**
@@ -73,7 +80,7 @@ enum {
  * @first:	sequence number of the first byte
  * @last:	sequence number of the first byte of the last segment
  * @end:	sequence number behind the last byte
- * @in_train:	they left in a train; else each left alone
+ * @in_train:	the segments left in a train; else each left alone
  */
 struct trainwatch_segments {
 	uint64_t flow;
@@ -86,7 +93,8 @@ struct trainwatch_segments {
 /**
  * struct trainwatch_train - a train whose fate is open
  * @left:	when it left
- * @alone:	when its first segment last left again and alone, 0: it did not
+ * @alone:	when its first segment left again, if it left alone that time;
+ *		else 0
  * @first:	sequence number of its first byte
  * @last:	sequence number of the first byte of its last segment
  * @in_use:	this place is taken
@@ -110,11 +118,11 @@ struct trainwatch_train {
 /**
  * struct trainwatch_flow - a connection that is watched
  * @key:	its hash
- * @used_at:	when a segment last left; 0: this place is free
+ * @used_at:	when a segment of it last left; 0: this place is free
  * @rtt:	smoothed round trip in nanoseconds, 0: not known
- * @next:	sequence number behind all that has left
+ * @next:	sequence number behind the last byte that has left
  * @acked:	the highest acknowledgement number
- * @has_acked:	there was one
+ * @has_acked:	@acked is set
  * @trains:	its trains
  */
 struct trainwatch_flow {
@@ -130,25 +138,24 @@ struct trainwatch_flow {
 enum trainwatch_state {
 	TRAINWATCH_ON,	    /* trains leave */
 	TRAINWATCH_OFF,	    /* datagrams leave alone */
-	TRAINWATCH_OFFERED, /* the same, and a train was offered */
+	TRAINWATCH_OFFERED, /* datagrams leave alone; a train was offered */
 };
 
 /* What the caller has to do. */
 enum trainwatch_event {
 	TRAINWATCH_NOTHING,
 	TRAINWATCH_STOP, /* trains are lost: from now on datagrams leave alone */
-	TRAINWATCH_AGAIN, /* the train that was offered was lost, too */
-	TRAINWATCH_BACK,  /* it arrived: trains leave again */
+	TRAINWATCH_AGAIN, /* the offered train was lost: datagrams leave alone */
+	TRAINWATCH_BACK,  /* the offered train arrived: trains leave again */
 };
 
 /**
- * struct trainwatch - what is known of the trains to one peer; all zero at
- *		       first
+ * struct trainwatch - the watch over the trains to one peer; all zero at first
  * @flows:	connections
- * @state:	see above
- * @signs:	in a row
+ * @state:	enum trainwatch_state
+ * @signs:	signs in a row
  * @last_alone:	when the single datagram of the last sign left
- * @until:	end of the pause, or of the wait for the train that was offered
+ * @until:	end of the pause, or of the wait for the offered train
  * @pause:	length of the last pause
  * @back_at:	when trains came back, 0: never
  */
@@ -163,21 +170,23 @@ struct trainwatch {
 };
 
 /**
- * trainwatch_left() - TCP segments have left
+ * trainwatch_left() - report TCP segments that have left
  * @w:		watch
- * @s:		the segments, with payload
- * @now:	the present
+ * @s:		the segments; each has payload
+ * @now:	the present, in nanoseconds, never 0
  *
- * Return: what to do. TRAINWATCH_STOP and TRAINWATCH_AGAIN are told once.
+ * Return: what to do. TRAINWATCH_STOP and TRAINWATCH_AGAIN are returned once for
+ * each time that they happen.
  */
 enum trainwatch_event trainwatch_left(struct trainwatch *w,
 				      const struct trainwatch_segments *s,
 				      uint64_t now);
 
 /**
- * trainwatch_acked() - a segment has come in
+ * trainwatch_acked() - report an acknowledgement that has come in
  * @w:		watch
- * @flow:	the connection, with the direction of what it acknowledges
+ * @flow:	the connection, as in struct trainwatch_segments: with the
+ *		direction of the acknowledged data
  * @ack:	its acknowledgement number
  * @now:	the present
  *
@@ -191,7 +200,7 @@ enum trainwatch_event trainwatch_acked(struct trainwatch *w, uint64_t flow,
  * @w:		watch
  * @now:	the present
  *
- * Return: true if trainwatch_may_offer() should be asked.
+ * Return: true if a train may be offered; then ask trainwatch_may_offer().
  */
 bool trainwatch_is_due(struct trainwatch *w, uint64_t now);
 
@@ -200,15 +209,16 @@ bool trainwatch_is_due(struct trainwatch *w, uint64_t now);
  * @w:		watch for which trainwatch_is_due() said yes
  * @s:		segments that are about to leave
  *
- * Only new data of a connection that is watched can prove something.
+ * Only new data of a watched connection can prove something.
  *
- * Return: true if so; then trainwatch_offered() is to be called, if they did.
+ * Return: true if they may. If they then leave as a train, call
+ * trainwatch_offered().
  */
 bool trainwatch_may_offer(struct trainwatch *w,
 			  const struct trainwatch_segments *s);
 
 /**
- * trainwatch_offered() - a train left after the pause
+ * trainwatch_offered() - report that the offered train has left
  * @w:		watch
  * @s:		its segments, for which trainwatch_may_offer() said yes
  * @now:	the present
@@ -227,12 +237,22 @@ static inline bool trainwatch_is_watchable(const struct trainwatch_segments *s)
 	return s->first != s->last && s->end - s->first > TRAINWATCH_MIN_LEN;
 }
 
-/* trainwatch_is_open() - is the fate of a train open, so that
- * acknowledgements are of use? */
+/**
+ * trainwatch_is_open() - is the fate of a train open?
+ * @w:		watch
+ *
+ * Return: true if it is; then trainwatch_acked() is of use.
+ */
 bool trainwatch_is_open(const struct trainwatch *w);
 
-/* trainwatch_is_in_doubt() - has part of such a train left again? Then every
- * acknowledgement counts. */
+/**
+ * trainwatch_is_in_doubt() - may a train be lost, or is one offered?
+ * @w:		watch
+ *
+ * A train may be lost if its first segment has left again.
+ *
+ * Return: true if so; then no acknowledgement may be left out.
+ */
 bool trainwatch_is_in_doubt(const struct trainwatch *w);
 
 #endif /* DEVICE_TRAINWATCH_H */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a node of the trie is, for those who walk it: allowedips.c, which keeps
- * it, and shortcut.c, which makes it quicker to walk.
+ * A node of the trie, and the bits of addresses that it compares. For the two
+ * files that walk the trie: allowedips.c, which keeps it, and shortcut.c, which
+ * makes it faster to walk.
  */
 #ifndef DEVICE_TRIE_H
 #define DEVICE_TRIE_H
@@ -17,17 +18,17 @@ enum {
 };
 
 /*
- * @child:	[r] longer prefixes whose next bit is 0 or 1; as long as the
- *		node is spare, child[0] chains it
- * @owner:	[r] NULL: glue
- * @of_owner:	[w] in the owner's list, if there is an owner
- * @shortcut:	[r] see shortcut.h; NULL: none
- * @rcu:	once the node has left trie and list
- * @cidr:	[I]
- * @family:	[I]
- * @n_plan:	[w] used by shortcut_tune() alone
- * @bits:	[I] one word (IPv4) or four, most significant first, host order;
- *		those behind the first cidr bits are zero
+ * @child:	[r] nodes of longer prefixes, whose next bit is 0 or 1. In a spare
+ *		node, child[0] is the next spare node.
+ * @owner:	[r] owner of the prefix; NULL: the node is glue
+ * @shortcut:	[r] shortcut of the node (shortcut.h); NULL: none
+ * @of_owner:	[w] link of the owner's list, if there is an owner
+ * @rcu:	used after the node has left the trie and the list
+ * @cidr:	[I] length of the prefix
+ * @family:	[I] enum ip_family
+ * @n_plan:	[w] bits of the planned shortcut, inside shortcut_tune()
+ * @bits:	[I] the prefix: one word (IPv4) or four (IPv6) in host order, the
+ *		most significant first; bits behind the prefix are 0
  */
 struct allowedips_node {
 	struct allowedips_node *child[2];
@@ -43,7 +44,8 @@ struct allowedips_node {
 	uint32_t bits[];
 };
 
-/* An address as the trie compares it; a word more for key_window(). */
+/* An address as the trie compares it, in host order. The word at the end is 0:
+ * key_window() reads one word more than it needs. */
 struct key {
 	uint32_t bits[MAX_WORDS + 1];
 };
@@ -71,11 +73,11 @@ static inline unsigned int family_bits(enum ip_family family)
 }
 
 /**
- * word_mask() - which bits of a word belong to a prefix
- * @i:		which
- * @cidr:	how many bits of it count
+ * word_mask() - the mask of a prefix in one word
+ * @i:		number of the word
+ * @cidr:	length of the prefix
  *
- * Return: ones for the first @cidr bits, as far as they are in word @i.
+ * Return: a word with ones for those of the first @cidr bits that lie in word @i.
  */
 static inline uint32_t word_mask(unsigned int i, unsigned int cidr)
 {
@@ -89,7 +91,7 @@ static inline uint32_t word_mask(unsigned int i, unsigned int cidr)
 /**
  * bit_at() - one bit of an address
  * @bits:	address
- * @i:		which
+ * @i:		number of the bit; 0 is the most significant
  *
  * Return: 0 or 1.
  */
@@ -102,9 +104,9 @@ static inline unsigned int bit_at(const uint32_t *bits, unsigned int i)
  * common_bits() - how many leading bits two addresses share
  * @a:		the one
  * @b:		the other
- * @max:	most that counts
+ * @max:	number of bits to compare
  *
- * Return: the number, @max at most.
+ * Return: the number, at most @max.
  */
 static inline unsigned int common_bits(const uint32_t *a, const uint32_t *b,
 				       unsigned int max)
@@ -122,11 +124,11 @@ static inline unsigned int common_bits(const uint32_t *a, const uint32_t *b,
 }
 
 /**
- * node_covers() - does a node stand for a prefix of an address?
+ * node_covers() - is the node's prefix a prefix of this address?
  * @n:		node
  * @bits:	address
  *
- * Return: true if so.
+ * Return: true if it is.
  */
 static inline bool node_covers(const struct allowedips_node *n,
 			       const uint32_t *bits)
@@ -135,10 +137,10 @@ static inline bool node_covers(const struct allowedips_node *n,
 }
 
 /**
- * key_window() - some bits of an address
+ * key_window() - a range of bits of an address
  * @key:	address
- * @from:	number of bits before them
- * @n:		how many, 1 to 32; @from + @n at most 128
+ * @from:	first bit of the range
+ * @n:		how many bits, 1 to 32; @from + @n is at most 128
  *
  * Return: the bits, as a number.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bounds of the engine's memory, all in one place. What is not used is not
- * touched, and so is address space only.
+ * All bounds of the engine's memory, and of its load. Memory that is allocated
+ * but never written to is only address space: the kernel adds a page when the
+ * page is written to.
  */
 #ifndef ENGINE_BOUNDS_H
 #define ENGINE_BOUNDS_H
@@ -10,50 +11,58 @@ enum {
 	/* Threads that move packets. */
 	WORKERS_DEFAULT = 4,
 	WORKERS_MAX = 8,
-	/* Slots of each lane for each of them: batches in flight. */
+	/* Slots of each lane for each such thread; a slot holds a batch. */
 	SLOTS_PER_WORKER = 2,
-	/* Messages that leave in a batch. */
+	/* Messages of an outbound batch. */
 	OUTBOUND_MESSAGES = 128,
-	/* Bytes of a batch that leaves: two super-packets, and the longest
-	 * packet that there is. */
+	/* Bytes of an outbound batch: about three packets of 64 KiB, the
+	 * longest that the TUN hands out. */
 	OUTBOUND_SLAB_LEN = 192 << 10,
-	/* Frames read from the TUN for one batch, also those that drop. */
+	/* Steps in which an outbound batch is filled. In a step a packet is
+	 * read from the TUN, a request is served, or a packet is cut. */
 	OUTBOUND_READS = 256,
-	/* Peers that wait for a flush or a keepalive. */
+	/* Peers that wait until their staged packets, or a keepalive, leave. */
 	OUTBOUND_REQUESTS = 16384,
-	/* Messages that one system call receives: few if they are trains of up
-	 * to 64 KiB, all if they are single datagrams. See ug_receiver_new(). */
+	/* Messages that one system call receives at most. While the messages
+	 * are long, because the kernel has merged datagrams, a call receives
+	 * fewer: see ug_receiver_new(). */
 	INBOUND_TRAINS = 64,
-	/* Datagrams of a batch; what is left comes in the next one. */
+	/* Datagrams of an inbound batch. The next batch takes the datagrams
+	 * that the call received beyond that. */
 	INBOUND_MESSAGES = 1024,
 	/* Sources that a thread runs: lanes with what makes them ready. */
 	SOURCES_MAX = 8,
-	/* Side sockets of each family. So many slow peers at a time are kept
-	 * apart from all others, and from each other. */
+	/* Side sockets of each family. This is how many slow peers at a time
+	 * are kept apart from all other peers, and from each other. */
 	SIDE_SOCKETS = 4,
-	/* Messages of the handshake that wait: about 300 bytes each. */
+	/* Handshake messages that wait for the handshaker, of about 300 bytes
+	 * each. */
 	HANDSHAKE_RING = 1024,
-	/* If so many messages wait, there is load. The load lasts for a second
-	 * after that. At 35 us each, the last of these messages waits 18 ms. */
+	/* If this many messages wait, load begins, or goes on for another
+	 * second. A message takes 35 us, so the last of these waits 18 ms. */
 	HANDSHAKE_LOADED = HANDSHAKE_RING / 2,
-	/* If so many key agreements within a second came to nothing, there is
-	 * load, too. At 35 us each, they take 44 % of a core. Load delays each
-	 * newcomer by REKEY_TIMEOUT: see handshaker.h. */
+	/* If this many key agreements within a second were for messages that
+	 * were then dropped, load begins, too. At 35 us each, they take 44 % of
+	 * a core. Load delays each newcomer by REKEY_TIMEOUT: see handshaker.h.
+	 */
 	AGREEMENTS_FAILED = 12500,
 	/* The same bound while the other threads are busy: then a flood takes
-	 * CPU time that sessions need. At 35 us each, 18 % of a core. */
+	 * CPU time that sessions need. These key agreements take 18 % of a
+	 * core. */
 	AGREEMENTS_FAILED_BUSY = 5000,
-	/* CPU share, in percent of a core, above which all other threads
-	 * together count as busy. A flood of 10,000 messages a second that are
-	 * dropped on arrival takes about 5 %. */
+	/* CPU share, in percent of a core, above which the threads other than
+	 * the handshaker, taken together, count as busy. A flood of 10,000
+	 * messages a second that are dropped on arrival takes about 5 %. */
 	OTHERS_BUSY = 25,
-	/* How long the load by AGREEMENTS_FAILED lasts, in seconds. Under load no
-	 * key agreements are counted. With one second, a flood of 20,000
-	 * messages a second would still cause 7,700 key agreements a second. */
+	/* How long load lasts, in seconds, if key agreements began it. During
+	 * load no key agreements are counted. If it lasted one second, a flood
+	 * of 20,000 messages a second would still cause 7,700 key agreements a
+	 * second. */
 	LOADED_BY_FAILED_S = 5,
-	/* Above this only those whose source is no forged one. */
+	/* If this many messages wait, only a message whose sender has proved
+	 * its address gets a place: see handshaker.h. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,
-	/* Peers that wait for an initiation to be sent. */
+	/* Peers that wait until the handshaker sends them an initiation. */
 	HANDSHAKE_INITIATIONS = 16384,
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Congestion marks between the inner and the outer header (RFC 6040). DSCP is
- * not carried over: it would tell the outer network what is inside.
+ * Congestion marks (ECN), carried between the inner and the outer IP header as
+ * RFC 6040 says. The rest of the TOS, the DSCP, is not carried over: it would
+ * tell the outer network what is inside.
  */
 #ifndef ENGINE_ECN_H
 #define ENGINE_ECN_H
@@ -29,7 +30,7 @@ static inline uint8_t ecn_get(const uint8_t *packet)
 	return packet[1] >> 4 & ECN_MASK;
 }
 
-/* ecn_encapsulate() - the outer mark: that of the inner (RFC 6040, 4.1) */
+/* ecn_encapsulate() - the mark of the outer header (RFC 6040, section 4.1) */
 static inline uint8_t ecn_encapsulate(const uint8_t *packet)
 {
 	return ecn_get(packet);
@@ -58,8 +59,10 @@ static inline void ecn_set_v4(uint8_t *packet, uint8_t ecn)
  *
  * RFC 6040, figure 4.
  *
- * Return: false if the packet must be dropped: the path was congested, and the
- * packet cannot say so.
+ * Any thread.
+ *
+ * Return: true; false: drop the packet. A router has marked congestion on it,
+ * but the sender of the packet cannot read marks, and notices only a loss.
  */
 static inline bool ecn_decapsulate(uint8_t *packet, uint8_t outer_tos)
 {

@@ -15,6 +15,7 @@
 static_assert(sizeof(struct ug_endpoint) <= ENDPOINT_LEN,
 	      "the device keeps the library's endpoint");
 
+/* endpoint_to_device() - an endpoint for the device, with ENDPOINT_NEW */
 static inline void endpoint_to_device(struct device_endpoint *out,
 				      const struct ug_endpoint *ep)
 {
@@ -24,18 +25,18 @@ static inline void endpoint_to_device(struct device_endpoint *out,
 
 /* The mark of an endpoint: does its source hold? See sticky.c. */
 enum endpoint_mark {
-	ENDPOINT_NEW, /* not checked yet; the source is used */
-	ENDPOINT_HOLDS,
-	ENDPOINT_REFUSED, /* by the kernel, in sending; not checked yet */
-	ENDPOINT_VOID,	  /* checked: the source is kept, but not used */
+	ENDPOINT_NEW,	  /* not checked yet; the source is used */
+	ENDPOINT_HOLDS,	  /* checked; the source is used */
+	ENDPOINT_REFUSED, /* the kernel refused to send from it; not used */
+	ENDPOINT_VOID,	  /* checked, and does not hold; kept, but not used */
 };
 
 /**
- * endpoint_learnt() - an endpoint with its source, also if that does not hold
+ * endpoint_learnt() - an endpoint with its source, even if it is not used
  * @out:	filled
  * @ep:		what the device has
  *
- * Return: the mark.
+ * Return: the mark, of enum endpoint_mark.
  */
 static inline uint64_t endpoint_learnt(struct ug_endpoint *out,
 				       const struct device_endpoint *ep)
@@ -44,7 +45,7 @@ static inline uint64_t endpoint_learnt(struct ug_endpoint *out,
 	return ep->words[ENDPOINT_MARK];
 }
 
-/* endpoint_from_device() - an endpoint to send to, its source if it is used */
+/* endpoint_from_device() - an endpoint to send to; its source only if used */
 static inline void endpoint_from_device(struct ug_endpoint *out,
 					const struct device_endpoint *ep)
 {
@@ -53,11 +54,11 @@ static inline void endpoint_from_device(struct ug_endpoint *out,
 }
 
 /**
- * endpoint_forget_source() - no longer send from the address used so far
+ * endpoint_forget_source() - have the kernel choose the local address again
  * @arg:	unused
- * @ep:		changed
+ * @ep:		its source is cleared
  *
- * For struct device_ops.
+ * For struct device_ops. Any thread.
  */
 static inline void endpoint_forget_source(void *arg, struct device_endpoint *ep)
 {

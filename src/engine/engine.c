@@ -2,16 +2,40 @@
 /*
  * An engine is one tunnel at work: it owns the TUN, the device with its peers,
  * the lanes, the threads that run them, the port and the link, and it connects
- * them. This file makes and frees the parts, answers what the device asks for
- * (struct device_ops), and has the control thread do what an event of the link
- * or of a timer calls for.
+ * them. This file makes and frees these parts, does what the device asks of its
+ * owner (struct device_ops), and handles the events of the link and the timer
+ * on the control thread.
  *
- * Teardown. The control thread stops the worker and the handshaker, in this
- * order: the worker may hand messages to the handshaker, and both may poke the
- * control thread, which does not listen any more. The messages and requests
- * left in their rings give back the references to peers; then the device
- * removes its peers, and RCU is drained before what the peers point to is
- * freed.
+ * Teardown, in engine_free(). The control thread runs it, after its loop has
+ * ended and the configuration socket is closed. A peer lives until the last
+ * reference to it is gone. References, and other pointers to a peer, may still
+ * be held by:
+ *
+ *  (1) Batches in the lanes, and the worker or a helper that works on one.
+ *      worker_stop() joins these threads. Each commits the batch that it has
+ *      taken before it ends, so no batch is left.
+ *  (2) The message or the initiation that the handshaker works on.
+ *      handshaker_stop() joins the thread, which ends behind that work.
+ *  (3) The pass over the sources of peers, if it was interrupted between two
+ *      peers. sticky_deinit() drops its reference.
+ *  (4) The outbound lane: the packet that it has cut in part, the peer whose
+ *      staged packets it is sending, and the requests in its ring.
+ *      outbound_lane_deinit() drops them.
+ *  (5) The ring of peers that wait for an initiation. handshaker_deinit()
+ *      empties it. (Waiting messages are copies and name no peer.)
+ *  (6) The device: its list of peers that were poked, and its set of configured
+ *      peers. device_deinit() empties both.
+ *  (7) RCU: the memory of a peer is handed to the rcu thread with the last
+ *      reference. All readers but the control thread have ended with (1) and
+ *      (2). device_deinit() waits until that memory is free, and rcu_stop()
+ *      then ends the rcu thread.
+ *
+ * (1) and (2) come before all others. Until both are joined, the worker may put
+ * messages into the handshaker's ring, the handshaker may put requests into the
+ * lane's ring, and both may write to eventfds of the other and of the control
+ * thread. Therefore rings and descriptors are freed only after that. The seats
+ * of the watch over trains point to peers, too, but such a pointer is only
+ * compared. The UDP sockets and the TUN are closed last: no thread uses them.
  */
 #include "engine/engine.h"
 
@@ -41,31 +65,33 @@
 #include "tun/link.h"
 
 enum {
-	/* How often to ask for random numbers, and how long to wait between. */
+	/* How often getrandom(2) may fail, and the pause after each failure. */
 	RANDOM_TRIES = 100,
 	RANDOM_PAUSE_MS = 10,
 };
 
 /**
- * struct engine - see engine.h
+ * struct engine - a tunnel: its parts, and the descriptors between them
  * @config:	[I]
- * @tun:	[I] the device; see struct tun for who uses it
- * @device:	the peers; locks inside
- * @sockets:	locked inside
- * @out, @in4, @in6: lanes
- * @writer:	of both lanes in
- * @worker:	its thread
- * @handshaker:	its thread
- * @link:	[c] netlink
+ * @tun:	[I] the TUN; struct tun says which thread uses which member
+ * @device:	the peers; locked inside
+ * @sockets:	the UDP sockets in use; locked inside
+ * @out, @in4, @in6: the lanes: outbound, and inbound of each family
+ * @writer:	the lock around writing to the TUN; both inbound lanes use it
+ * @worker:	the worker and its helpers
+ * @handshaker:	the handshaker
+ * @link:	[c] what happens to the interface, from rtnetlink
  * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] opens and closes @sockets
  * @is_running:	[c] the threads exist
- * @is_unlocked: [c] memory for secrets was refused its lock, and it was said
+ * @is_unlocked: [c] the log says that memory for secrets is not locked
  * @tick_fd:	[I] timerfd for device_tick()
- * @wake_fd:	[I] eventfd: device_tick() is to be called soon
+ * @wake_fd:	[I] eventfd: tick() is to be called soon
  * @gone_fd:	[I] eventfd: the TUN is gone
- * @watches:	[c] of the loop
+ * @tick_watch, @wake_watch, @gone_watch, @link_watch: [c] of the loop
+ *
+ * [I] immutable after engine_new(), [c] control thread only.
  */
 struct engine {
 	struct engine_config config;
@@ -95,7 +121,7 @@ struct engine {
 
 /* ----------------------------------------------- what the device asks for */
 
-/* There is nothing to go on with, and nobody up the stack who could tell. */
+/* Keys cannot be made, and op_random() cannot return an error: exit. */
 static _Noreturn void end_without_random(int err)
 {
 	log_error("cannot go on: no random numbers: %s", strerror(err));
@@ -184,7 +210,7 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 	return port_set(&e->port, want, port);
 }
 
-/* The peers are ready before the first packet arrives by the sockets. */
+/* The port calls this before it publishes sockets that it has opened. */
 static void op_set_up(void *arg, bool up)
 {
 	struct engine *e = arg;
@@ -216,7 +242,7 @@ static const struct device_ops device_ops = {
 
 static void set_mtu(struct engine *e)
 {
-	/* Partner: cut(), frame_message(). */
+	/* Partner: take() of outbound.c. */
 	atomic_store_explicit(&e->out.mtu, e->link.state.mtu,
 			      memory_order_relaxed);
 	log_event("MTU is %u", e->link.state.mtu);
@@ -228,7 +254,7 @@ static void device_gone(struct engine *e)
 	loop_stop(e->config.loop, 0);
 }
 
-/* The link is not where it was looked for: the TUN knows if it is gone. */
+/* No interface has the number of ours here: it was deleted, or has moved. */
 static void check_missing(struct engine *e)
 {
 	char name[IFNAMSIZ];
@@ -316,7 +342,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* Do what is due, and have the clock wake us for the next. */
+/* Do what is due, and set the timer for what is due next. */
 static void tick(struct engine *e)
 {
 	struct itimerspec at = { 0 };
@@ -330,7 +356,8 @@ static void tick(struct engine *e)
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
 	}
-	/* It is only refused if it is nonsense; but no timer may be lost. */
+	/* The call fails only for invalid values. If it does, all the same,
+	 * @wake_fd has this function called again: no timer may be lost. */
 	if (timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0) {
 		loop_fail(e->config.loop, &e->wake_watch, "cannot set a timer",
 			  -errno);
@@ -359,7 +386,7 @@ static int add_watch(struct engine *e, struct loop_watch *watch, int fd,
 	return loop_add(e->config.loop, watch, EPOLLIN);
 }
 
-/* The machine was resumed or cloned: another copy may have our memory. */
+/* The machine was resumed or cloned: another machine may have our keys. */
 static void renew(void *arg)
 {
 	struct engine *e = arg;
@@ -527,7 +554,7 @@ int engine_start(struct engine *e)
 	}
 	e->is_running = true;
 	err = watch_all(e);
-	/* The answer says whether the link is up, and its MTU. */
+	/* The answer is an event: whether the link is up, and its MTU. */
 	if (err == 0)
 		err = link_request(&e->link);
 	return err;

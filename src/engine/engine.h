@@ -2,13 +2,13 @@
 /*
  * The engine: a TUN device, UDP sockets and the threads between them.
  *
- * Three kinds of threads. The control thread, which is the caller's, owns the
- * configuration, the timers and the link's state, and runs the event loop. The
- * worker moves packets, with helpers that sleep until they are needed. The
- * handshaker does the public-key work. All of them exist from engine_start() to
- * engine_free().
+ * There are three kinds of threads. The control thread is the one that calls
+ * these functions: it owns the configuration, the timers and the link's state,
+ * and runs the event loop. The worker moves packets, with helpers that sleep
+ * until they are needed. The handshaker does the public-key work. The worker,
+ * its helpers and the handshaker exist from engine_start() to engine_free().
  *
- * Everything here is for the control thread.
+ * Everything here is for the control thread, except where it says "any thread".
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -22,17 +22,19 @@ struct engine;
 
 /**
  * struct engine_config - how to make an engine
- * @tun:	open device; once engine_new() succeeds, engine_free() closes it.
- *		The struct stays where it is, and outlives the engine. The
- *		caller may go on to read what is immutable.
- * @loop:	borrowed: the control thread's loop. It is stopped with status 0
- *		when the device is deleted.
+ * @tun:	open device. After engine_new() succeeded, engine_free() closes
+ *		it.
+ *		The struct is not copied, so it must outlive the engine. The
+ *		caller may still read its immutable members.
+ * @loop:	borrowed: the control thread's loop. The engine stops it with
+ *		status 0 when the interface is deleted.
  * @segments_off: send no trains
- * @merging_off: have received datagrams not merged
- * @first:	what each thread of the engine does first, with its name: "rcu",
- *		"handshaker", "worker" or "helper"; NULL: nothing
- * @aead:	who encrypts data messages
- * @n_workers:	threads that move packets, 1 to WORKERS_MAX
+ * @merging_off: do not let the kernel merge received datagrams
+ * @first:	each thread that the engine starts calls this function first,
+ *		with the thread's name: "rcu", "handshaker", "worker" or
+ *		"helper"; NULL: no call
+ * @aead:	the backend that encrypts and decrypts data messages
+ * @n_workers:	the worker and its helpers: 1 to WORKERS_MAX threads
  * @helpers_awake: all threads that move packets are awake all the time; for
  *		tests
  */
@@ -48,14 +50,15 @@ struct engine_config {
 };
 
 /**
- * engine_new() - an engine at rest
- * @out:	set on success
- * @config:	how
+ * engine_new() - make an engine; its threads do not run yet
+ * @out:	set on success; engine_free() it
+ * @config:	copied
  *
- * Needs crypto_init() and rcu_register(). Call it in the process that will
- * run: memory for secrets does not cross fork().
+ * Call crypto_init() and rcu_register() before. Call fork() before, too: a
+ * child does not get its parent's memory for secrets.
  *
- * Return: 0; -ELIBACC: @aead is not there; -errno.
+ * Return: 0; -ELIBACC: the library of the backend @aead cannot be loaded;
+ * -ENOMEM; -errno.
  */
 int engine_new(struct engine **out, const struct engine_config *config);
 
@@ -63,7 +66,7 @@ int engine_new(struct engine **out, const struct engine_config *config);
  * engine_start() - start the threads and follow the link
  * @engine:	engine
  *
- * Return: 0; -errno.
+ * Return: 0; -errno: only engine_free() may be called then.
  */
 int engine_start(struct engine *engine);
 
@@ -76,10 +79,11 @@ int engine_start(struct engine *engine);
  */
 void engine_close_port(struct engine *engine);
 
-/* engine_free() - stop the threads, close everything; NULL is ok */
+/* engine_free() - stop the threads, close everything; NULL is ok. The
+ * configuration socket is closed before, and the loop does not run any more. */
 void engine_free(struct engine *engine);
 
-/* engine_get_device() - the device, to be configured by the control thread */
+/* engine_get_device() - the device, borrowed: the caller configures it */
 struct device *engine_get_device(struct engine *engine);
 
 /**
@@ -89,19 +93,19 @@ struct device *engine_get_device(struct engine *engine);
  *
  * Any thread. For struct uapi_codec.
  *
- * Return: 0; -errno.
+ * Return: 0; -EINVAL: no endpoint; -ENODEV: no interface has that zone.
  */
 int engine_parse_endpoint(struct device_endpoint *ep, const char *text);
 
 /**
- * engine_print_endpoint() - the reverse
+ * engine_print_endpoint() - write what engine_parse_endpoint() reads
  * @ep:		endpoint
- * @buf:	filled, with a final 0
+ * @buf:	filled on success, with a final 0
  * @cap:	bytes at @buf
  *
  * Any thread.
  *
- * Return: the length; -errno.
+ * Return: the length without the final 0; -EAFNOSUPPORT: no endpoint; -ENOSPC.
  */
 int engine_print_endpoint(const struct device_endpoint *ep, char *buf,
 			  size_t cap);

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The handshaker's thread does in each round one message and one initiation,
+ * and sleeps when both rings are empty. The header says when load begins and
+ * which messages get a place. device/handshake.h makes and judges the messages;
+ * this file only queues, sends and counts them.
+ */
 #include "engine/handshaker.h"
 
 #include <errno.h>
@@ -12,13 +18,14 @@
 #include "engine/thread.h"
 
 enum {
-	/* DSCP AF41, ECN Not-ECT: what the kernel module gives them. */
+	/* TOS of handshake messages, as the kernel module has it: DSCP AF41,
+	 * ECN Not-ECT. */
 	HANDSHAKE_TOS = 0x88,
 };
 
 /*
- * Send one message, to a peer or (NULL) to a stranger. It does not wait for a
- * full socket, because the messages to other peers would have to wait, too.
+ * Send one message; @peer is NULL if the receiver is no peer. If the socket is
+ * full the message is dropped: waiting would delay the messages to other peers.
  * Return: true if the kernel took it.
  */
 static bool send_message(struct handshaker *h, struct ug_socket *sock,
@@ -60,7 +67,7 @@ static void initiate(struct handshaker *h, struct ug_socket *sock,
 	}
 }
 
-/* What cookies are bound to: address and port (WireGuard paper, 5.4.7). */
+/* A cookie is bound to address and port (WireGuard paper, section 5.4.7). */
 static void fill_source(struct device_origin *origin,
 			const struct ug_endpoint *from)
 {
@@ -76,21 +83,22 @@ static void fill_source(struct device_origin *origin,
 	origin->source_len = addr_len + 2;
 }
 
-/* Have the other threads been busy in the second that @n_failed counts in? */
+/* Have the other threads been busy since @n_failed began to count? */
 static bool others_are_busy(const struct handshaker *h, uint64_t now)
 {
 	uint64_t passed = now - (h->failed_until - NSEC_PER_SEC);
 
-	/* Not by a difference: idle threads may seem to go back a little. */
+	/* The two readings are compared, not subtracted: the clocks of idle
+	 * threads may seem to go back a little, and a difference would wrap. */
 	return h->others_cpu() > h->failed_others + passed / 100 * OTHERS_BUSY;
 }
 
 /*
- * A message came to nothing: it was forged or replayed, or came from a peer
- * that may not ask now. Count the key agreements that it may have cost: one for
- * an initiation, two for a response. AGREEMENTS_FAILED of them within a second
- * begin load. While the other threads are busy, AGREEMENTS_FAILED_BUSY do; that
- * is looked at once in a second, when so many are reached.
+ * A message was dropped: it was forged or replayed, or its peer may not begin a
+ * handshake now. Count the key agreements that it may have cost: one for an
+ * initiation, two for a response. If AGREEMENTS_FAILED are reached within a
+ * second, load begins. If AGREEMENTS_FAILED_BUSY are reached, load begins only
+ * if the other threads have been busy in that second.
  */
 static void note_failed(struct handshaker *h, const void *msg, size_t len,
 			uint64_t now)
@@ -125,9 +133,9 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 					  now, now_realtime(), &answer);
 	if (reason != DROP_NONE)
 		counter_add(&h->drops[reason], 1);
-	/* Nothing is counted under load: a sender with a cookie is limited by
-	 * its address, and must not be able to prolong the load for others by
-	 * cheap messages. */
+	/* Under load nothing is counted, because most messages then cost no key
+	 * agreement. A sender with a valid cookie may cause some, but its rate
+	 * is limited; it must not be able to prolong load for others. */
 	if (reason != DROP_NONE && !origin.is_under_load)
 		note_failed(h, m->bytes, m->len, now);
 	if (answer.len &&
@@ -141,14 +149,15 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	peer_put(answer.peer);
 }
 
-/* Under the mutex: the ring has changed. Partner: handshaker_receive(). */
+/* Tell screen() how full the ring is. Under the mutex. */
 static void note_crowd(struct handshaker *h)
 {
+	/* Partner: screen(). */
 	atomic_store_explicit(&h->is_crowded, h->waiting.n >= HANDSHAKE_CROWDED,
 			      memory_order_relaxed);
 }
 
-/* Under the mutex: wait for something to do. Return: false to end. */
+/* Wait for something to do. Under the mutex. Return: false: end. */
 static bool wait_for_work(struct handshaker *h)
 {
 	while (!h->waiting.n && !h->asked.n && !h->is_poked && !h->is_stopped)
@@ -165,8 +174,8 @@ void handshaker_round(struct handshaker *h, struct ug_socket *sock,
 	bool has_message;
 
 	pthread_mutex_lock(&h->mutex);
-	/* More are waiting than can be answered. For a second after that, too,
-	 * so that it does not flicker. */
+	/* Messages come faster than they are answered. Load lasts for another
+	 * second, so that it does not begin and end many times a second. */
 	if (h->waiting.n >= HANDSHAKE_LOADED)
 		h->loaded_until = now + NSEC_PER_SEC;
 	has_message = h->waiting.n > 0;
@@ -232,7 +241,8 @@ static enum drop_reason screen(struct handshaker *h, const void *msg,
 			       uint64_t now, bool *is_proven)
 {
 	struct device_origin origin = {
-		/* Partner: note_crowd(). A late answer costs one message. */
+		/* Partner: note_crowd(). If the value is out of date, one
+		 * message more or less gets a place. */
 		.is_under_load = atomic_load_explicit(&h->is_crowded,
 						      memory_order_relaxed),
 	};

@@ -1,33 +1,40 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread for public-key work, so that it never holds up data. What comes
- * in is copied into a ring of fixed size: a flood pins no receive memory, and
- * what does not fit is dropped. A ring that is half full means load: then a
- * sender has to show a cookie. Many key agreements that come to nothing mean
- * load, too: a flood that the thread can keep up with does not fill the ring,
- * and yet may take most of a core.
+ * The handshaker: the thread for public-key work. The lanes do none of it, so a
+ * handshake never delays data.
+ *
+ * Messages that arrive are copied into a ring of fixed size. The batch that
+ * brought them does not wait for the handshaker, so a flood of handshakes takes
+ * no receive memory from data. Messages that find no place are dropped.
+ *
+ * Load is the state in which a sender has to show a cookie. It begins when the
+ * ring is half full. It also begins when many key agreements within a second
+ * were for messages that were then dropped: the handshaker may keep up with a
+ * flood, so that the ring stays empty, and yet spend most of a core on it.
  *
  * Load has a price: a newcomer without a cookie asks again only REKEY_TIMEOUT
  * (5 s) after its first message. A flood of 1.5 Mbit/s, which costs us 4 % of a
  * core, must not delay all newcomers like that. Therefore load begins only when
- * a flood takes nearly half a core, or when messages wait for about 20 ms. While
+ * a flood takes nearly half a core, or when messages wait for about 20 ms. If
  * the other threads are busy with packets, load begins when a flood takes a
- * fifth of a core: sessions need that time, and must not wait for strangers.
+ * fifth of a core, because existing sessions need the CPU more than newcomers.
  *
- * Some messages never get a place in the ring. The thread that receives them
- * drops them at the price of one hash: messages with a wrong mac1, and
- * responses to no initiation of ours. Each message to us shows observers the
- * index of a session; a response with that index is dropped, too. Cookie
- * replies are handled by the thread that receives them.
+ * Some messages never get a place in the ring, because the thread that receives
+ * them drops them, which costs one hash: messages with a wrong mac1, and
+ * responses whose receiver index is not that of an initiation of ours that
+ * waits for its response. (An observer sees the indexes of our sessions, and
+ * can put one into a response; that response is dropped, too.) The receiving
+ * thread also handles cookie replies itself.
  *
- * Three quarters of the ring are for all messages, also those that need no more
- * than our public key. The last quarter is for senders that have shown that
- * they get what is sent to their address, and for the first responses to each
- * initiation of ours. Therefore a flood from forged sources can delay the first
- * message of a newcomer, but not the one that brings our cookie back. An
- * observer who sees our initiation can forge those first responses. The true
- * response then comes too late and is asked for a cookie; the peer's response
- * to our next initiation brings that.
+ * Three quarters of the ring are for all messages with a valid mac1, which
+ * anybody can make who knows our public key. The last quarter is for messages
+ * with a valid cookie, whose senders have proved that they receive at their
+ * address, and for the first responses to each initiation of ours. Therefore a
+ * flood from forged sources can delay the first message of a newcomer, but not
+ * its second, which has our cookie. An observer who sees our initiation can
+ * forge those first responses. Then the true response comes too late, and we
+ * answer it with a cookie reply. The peer's response to our next initiation has
+ * that cookie.
  */
 #ifndef ENGINE_HANDSHAKER_H
 #define ENGINE_HANDSHAKER_H
@@ -39,7 +46,7 @@
 #include "engine/bounds.h"
 #include "engine/sockets.h"
 
-/* A message of the handshake that waits. */
+/* A handshake message that waits. */
 struct handshake_message {
 	struct ug_endpoint from;
 	uint16_t len;
@@ -47,32 +54,34 @@ struct handshake_message {
 };
 
 /**
- * struct handshaker - see above
+ * struct handshaker - the thread, and what waits for it
  * @device:	[I]
  * @sockets:	[I] locked inside
  * @batch:	[h] for ug_send()
- * @mutex:	of what follows
- * @wake:	something to do
- * @messages:	[m] HANDSHAKE_RING places
- * @waiting:	[m] which of them are in use
- * @initiations: [m] peers to send an initiation to, with references
- * @asked:	[m] which of them are in use
+ * @mutex:	of the members with [m]; a leaf
+ * @wake:	signalled when there is something to do
+ * @messages:	[m] HANDSHAKE_RING places for messages
+ * @waiting:	[m] which places of @messages are in use
+ * @initiations: [m] HANDSHAKE_INITIATIONS places for peers that are to get an
+ *		initiation; each holds a reference
+ * @asked:	[m] which places of @initiations are in use
  * @is_crowded:	[a] written under @mutex: HANDSHAKE_CROWDED messages or more are
  *		waiting
- * @is_poked:	[m] go once round the loop
- * @is_stopped:	[m] end
+ * @is_poked:	[m] the thread is to go once round its loop
+ * @is_stopped:	[m] the thread is to end
  * @thread:	[I]
- * @loaded_until: [h] we are under load until then
- * @n_failed:	[h] key agreements that came to nothing, in the second that ends
- *		at @failed_until
- * @failed_until:	[h] end of the second in which @n_failed is counted
+ * @loaded_until: [h] when load ends, in ns; the past: there is no load
+ * @n_failed:	[h] key agreements for messages that were then dropped, in the
+ *		second that ends at @failed_until
+ * @failed_until: [h] end of the second in which @n_failed is counted, in ns
  * @others_cpu: [I] now_others_cpu(), or a test's function
- * @failed_others: [h] CPU time of the other threads when that second began
- * @received:	[a] messages that came
- * @overflows:	[a] messages that did not fit the ring
- * @drops:	[a] messages that were dropped, by reason
+ * @failed_others: [h] @others_cpu() when that second began
+ * @received:	[a] handshake messages that arrived
+ * @overflows:	[a] messages for which the ring had no place
+ * @drops:	[a] messages that were dropped for another reason, by reason
  *
- * [h] is the thread's own, [m] under @mutex.
+ * [I] immutable once the thread runs, [a] atomic, [h] the thread's own, [m]
+ * under @mutex. Times are of CLOCK_BOOTTIME.
  */
 struct handshaker {
 	struct device *device;
@@ -98,11 +107,19 @@ struct handshaker {
 	_Atomic uint64_t drops[DROP_REASONS];
 };
 
-/* handshaker_init() - caller's storage, all zero. Return: 0; -ENOMEM. */
+/**
+ * handshaker_init() - make the rings; the thread does not run yet
+ * @h:		caller's storage, all zero
+ * @device:	borrowed until handshaker_deinit()
+ * @sockets:	borrowed until handshaker_deinit()
+ *
+ * Return: 0; -ENOMEM.
+ */
 int handshaker_init(struct handshaker *h, struct device *device,
 		    struct sockets *sockets);
 
-/* handshaker_deinit() - stopped, or never started. Registered with RCU. */
+/* handshaker_deinit() - free all; the thread is stopped, or was never started.
+ * The calling thread is registered with RCU, because peers may be freed. */
 void handshaker_deinit(struct handshaker *h);
 
 /* handshaker_start() - start the thread. Return: 0; -errno. */
@@ -111,42 +128,46 @@ int handshaker_start(struct handshaker *h);
 /* handshaker_stop() - end the thread and wait for it */
 void handshaker_stop(struct handshaker *h);
 
-/* handshaker_poke() - have it go once round its loop. Any thread. */
+/* handshaker_poke() - have the thread go once round its loop, where it calls
+ * sockets_enter(). Any thread. */
 void handshaker_poke(struct handshaker *h);
 
 /**
- * handshaker_round() - do what is there, without waiting
+ * handshaker_round() - handle one message and send one initiation, if they wait
  * @h:		handshaker
- * @sock:	to answer by, or NULL
- * @now:	the present
+ * @sock:	sockets to send by; NULL: the messages are not sent
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * One initiation and one message a round: neither can starve the other. The
- * mutex is not held while keys are computed. The handshaker's thread, which
- * handshaker_start() starts, or whoever does its work instead.
+ * A round has one of each, so that many messages cannot hold up the
+ * initiations, nor the reverse. The mutex is not held while keys are computed.
+ * The handshaker's thread; or another one, if the handshaker was not started.
  */
 void handshaker_round(struct handshaker *h, struct ug_socket *sock,
 		      uint64_t now);
 
 /**
- * handshaker_receive() - take a message of the handshake
+ * handshaker_receive() - take a handshake message that has arrived
  * @h:		handshaker
- * @msg:	copied; message_check() found it to be of type 1, 2 or 3
+ * @msg:	copied; message_check() found it to be an initiation, a response
+ *		or a cookie reply
  * @len:	its length
- * @from:	who sent it; copied
- * @now:	the present
+ * @from:	endpoint of its sender; copied
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * What is not worth a place is dropped here. Any registered thread; never waits
- * for the thread's work.
+ * The message gets a place in the ring, or is dropped. A cookie reply is
+ * handled at once. The call never waits while keys are computed. Any thread
+ * that is registered with RCU.
  */
 void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
 			const struct ug_endpoint *from, uint64_t now);
 
 /**
- * handshaker_initiate() - send an initiation to a peer
+ * handshaker_initiate() - have an initiation sent to a peer
  * @h:		handshaker
  * @peer:	borrowed
  *
- * Any thread. If too many wait, the peer's timer asks again.
+ * If too many peers wait, the request is lost, and the peer's timer will ask
+ * again. Any thread.
  */
 void handshaker_initiate(struct handshaker *h, struct peer *peer);
 

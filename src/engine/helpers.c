@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Helpers are woken by the worker, and go to sleep by themselves. Both
+ * decisions rest on one measurement, struct usage: the share of its processor
+ * that a thread has had. The kernel does not say whether a processor is free.
+ * But if a thread has to share its own, most likely no other is free.
+ */
 #include "engine/helpers.h"
 
 #include <errno.h>
@@ -8,9 +14,9 @@
 #include "engine/thread.h"
 
 enum {
-	/* The worker has been busy for so long before a helper is woken. */
+	/* Work must be left for this long before a helper is woken. */
 	BUSY_NS = NSEC_PER_MSEC,
-	/* A helper looks after so long whether it has had its processor. */
+	/* The time between two looks of a helper at its CPU share. */
 	LOOK_NS = 10 * NSEC_PER_MSEC,
 	/* CPU share, in percent, above which a thread counts as having a
 	 * processor to itself. */
@@ -19,7 +25,7 @@ enum {
 	IDLE_ROUNDS = 50,
 };
 
-/* How long no helper is woken after one had to share its processor. */
+/* Bounds of the pause after a helper had to share its processor, in ns. */
 static const uint64_t pause_min = 50 * NSEC_PER_MSEC;
 static const uint64_t pause_max = 5 * NSEC_PER_SEC;
 
@@ -41,7 +47,6 @@ static bool has_own_core(const struct usage *u, uint64_t now)
 
 /* ------------------------------------------------------------ the worker */
 
-/* Have one more helper work. */
 static void call_one(struct helpers *helpers)
 {
 	pthread_mutex_lock(&helpers->mutex);
@@ -67,7 +72,8 @@ void helpers_tell(struct helpers *helpers, bool is_busy)
 	now = now_boottime();
 	if (now - u->since < BUSY_NS)
 		return;
-	/* Partner: leave(). Seen late they cost one wake-up more. */
+	/* Partners: helper_main(), leave(). Values that are out of date cost
+	 * one wake-up too many. */
 	if (atomic_load_explicit(&helpers->n_awake, memory_order_relaxed) <
 		    helpers->n &&
 	    now >= atomic_load_explicit(&helpers->not_before,
@@ -98,7 +104,7 @@ static bool await_call(struct helpers *helpers)
 	return !is_stopped(helpers);
 }
 
-/* There is no processor to spare: let no helper be woken for a while. */
+/* No processor is free: begin a pause in which no helper is woken. */
 static void leave(struct helpers *helpers, uint64_t now)
 {
 	uint64_t pause =
@@ -114,7 +120,7 @@ static void leave(struct helpers *helpers, uint64_t now)
 			      memory_order_relaxed);
 }
 
-/* May this helper stay at work, as far as its processor is concerned? */
+/* Has this helper had its processor to itself? If not, it must sleep. */
 static bool may_stay(struct helpers *helpers, struct usage *u)
 {
 	uint64_t now = now_boottime();
@@ -130,7 +136,7 @@ static bool may_stay(struct helpers *helpers, struct usage *u)
 	return true;
 }
 
-/* Work until there is nothing to do, or no processor to do it with. */
+/* Work until there is nothing to do, or no processor is free. */
 static void run_until_idle(struct helper *helper)
 {
 	struct helpers *helpers = helper->helpers;
@@ -168,7 +174,8 @@ static void *helper_main(void *arg)
 		if (!helpers->are_always_awake)
 			atomic_fetch_sub_explicit(&helpers->n_awake, 1,
 						  memory_order_relaxed);
-		/* The worker may not know of the work that is left. */
+		/* A lane may still have work that the worker does not know of:
+		 * have it look. */
 		helpers->poke(helpers->arg);
 	}
 	thread_end();

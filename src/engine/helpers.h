@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The helpers: threads that help the worker while it has more to do than one
- * processor can.
+ * The helpers: threads that run the lanes beside the worker while one processor
+ * is not enough.
  *
- * A quiet tunnel needs one thread, and so does a busy one that a processor can
- * carry: waking another for each batch costs more than it brings. After each
- * round the worker calls helpers_tell() and says whether work is left. If work
- * was left for a whole millisecond, one more helper is woken. A helper runs the
- * lanes as the worker does, which keeps the order, until it finds nothing to
- * do; then it sleeps.
+ * One thread is enough for a quiet tunnel, and for a busy one that a single
+ * processor can carry: waking a second thread for each batch costs more than it
+ * brings. After each turn the worker calls helpers_tell() and says whether work
+ * is left. If work was left after each turn for a whole millisecond, one more
+ * helper is woken. A helper runs the lanes as the worker does (a lane keeps the
+ * order, whichever threads run it) until it finds nothing to do. Then it
+ * sleeps.
  *
- * A second thread helps only if there is a processor for it. A helper is woken
- * only if the worker had its processor to itself for that millisecond. A helper
- * that has to share its processor sleeps again, and for a while no helper is
- * woken: twice as long each time, until a helper has a processor to itself.
+ * A second thread helps only if there is a processor for it. Therefore a helper
+ * is woken only if the worker had its processor to itself for that millisecond.
+ * A helper that has to share its processor sleeps again, and for a pause no
+ * helper is woken. The first pause is 50 ms. Each further one is twice as long,
+ * up to 5 s, until a helper has had a processor to itself.
  */
 #ifndef ENGINE_HELPERS_H
 #define ENGINE_HELPERS_H
@@ -31,11 +33,11 @@
 struct helpers;
 
 /**
- * struct helper - a thread that helps
- * @helpers:	[I] all of them
- * @user:	[I] of the sockets
+ * struct helper - one helper
+ * @helpers:	[I] all helpers
+ * @user:	[I] its number as a user of the sockets
  * @context:	[o] what it works with
- * @seen:	[o] generation of the sockets
+ * @seen:	[o] for sockets_enter()
  * @thread:	[I]
  *
  * [o] is the thread's own.
@@ -49,9 +51,9 @@ struct helper {
 };
 
 /**
- * struct usage - how much of its processor a thread has had
- * @since:	start of the time looked at, 0: not begun
- * @cpu:	processor time of the thread then
+ * struct usage - to measure which share of its processor a thread has had
+ * @since:	start of the measurement, in ns; 0: there is none
+ * @cpu:	CPU time of the thread at that start, in ns
  */
 struct usage {
 	uint64_t since;
@@ -59,26 +61,28 @@ struct usage {
 };
 
 /**
- * struct helpers - see above
- * @sources:	[I] borrowed: those of the worker
+ * struct helpers - all helpers
+ * @sources:	[I] borrowed: the sources that the worker runs
  * @sockets:	[I] locked inside
- * @poke:	[I] has the worker look at everything again
+ * @poke:	[I] wakes the worker, and has it run all lanes
  * @arg:	[I] for @poke
- * @aead_choice: [I] who encrypts
- * @are_always_awake: [I] for tests: all are awake all the time
- * @all:	the first @n
- * @n:		[I] how many there are
- * @n_started:	[c] how many run
- * @mutex:	of @n_awake and @wake
- * @wake:	signalled when one is to wake, or all are to end
- * @n_called:	[m] wake-ups that no helper has answered yet
- * @n_awake:	[a] helpers that are at work or called
- * @is_stopped:	[a]
- * @not_before:	[a] no helper is woken until then
- * @pause:	[a] how long that was, the last time
- * @usage:	[w] of the worker, since it has been busy
+ * @aead_choice: [I] the backend that encrypts and decrypts
+ * @are_always_awake: [I] helpers never sleep; for tests
+ * @all:	the helpers: the first @n places
+ * @n:		[I] number of helpers
+ * @n_started:	[s] number of helpers whose threads exist
+ * @mutex:	of @n_called; a leaf
+ * @wake:	signalled when one helper is to wake, or all are to end
+ * @n_called:	[m] wake-ups that no helper has taken yet
+ * @n_awake:	[a] helpers that work, or are about to wake
+ * @is_stopped:	[a] the helpers are to end
+ * @not_before:	[a] end of the pause in which no helper is woken, in ns
+ * @pause:	[a] length of the last such pause, in ns; 0: a helper has had a
+ *		processor to itself since
+ * @usage:	[w] of the worker, since its turns have left work
  *
- * [w] is the worker's, [c] the control thread's.
+ * [I] immutable once the threads run, [a] atomic, [m] under @mutex, [w] the
+ * worker's, [s] belongs to the thread that starts or stops the helpers.
  */
 struct helpers {
 	const struct sources *sources;
@@ -101,29 +105,30 @@ struct helpers {
 };
 
 /**
- * helpers_init() - caller's storage, with sources, sockets and poke set
- * @helpers:	helpers
- * @n:		how many, at most WORKERS_MAX - 1; may be 0
+ * helpers_init() - make the helpers; their threads do not run yet
+ * @helpers:	caller's storage, zero but for @sources, @sockets, @poke, @arg,
+ *		@aead_choice and @are_always_awake
+ * @n:		how many, 0 to WORKERS_MAX - 1
  *
  * Return: 0; -ENOMEM.
  */
 int helpers_init(struct helpers *helpers, unsigned int n);
 
-/* helpers_deinit() - stopped, or never started */
+/* helpers_deinit() - free all; the threads are stopped, or never started */
 void helpers_deinit(struct helpers *helpers);
 
 /* helpers_start() - start the threads; they sleep. Return: 0; -errno. */
 int helpers_start(struct helpers *helpers);
 
-/* helpers_stop() - have all finish their batch, end, and wait for them */
+/* helpers_stop() - have all helpers finish their batch, and join the threads */
 void helpers_stop(struct helpers *helpers);
 
 /**
- * helpers_tell() - how the worker gets on
+ * helpers_tell() - the worker tells whether its turn has left work
  * @helpers:	helpers
- * @is_busy:	after its turn there was still work
+ * @is_busy:	work is left
  *
- * The worker, after each turn.
+ * Wakes a helper if one is needed. The worker's thread, after each turn.
  */
 void helpers_tell(struct helpers *helpers, bool is_busy);
 

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch that arrives.
+ * An inbound lane: what each of its three steps (lane.h) does with a batch.
  *
- * take	One recvmmsg(2). Each datagram is judged by its type and length: messages
- *	of the handshake are copied to the handshaker; data messages find their
- *	keypair by receiver index. Neighbours with one index form a run.
+ * take	One ug_receive(). The type and the length of each datagram are checked.
+ *	Handshake messages are copied to the handshaker. For data messages the
+ *	keypair is looked up by the receiver index. Neighbouring messages with
+ *	one receiver index form a run.
  *
- * work	One call opens all, in place.
+ * work	One call decrypts all messages in place, and marks those that are
+ *	authentic.
  *
- * commit In order: replay window, source address, endpoint; then what is inside
- *	is merged into super-packets and written to the TUN.
+ * commit Each authentic message, in the order of arrival: the replay window and
+ *	the inner source address are checked, and the peer's endpoint is
+ *	updated. Then its packet is merged with its neighbours into
+ *	super-packets, which are written to the TUN.
  */
 #include "engine/inbound.h"
 
@@ -28,10 +32,10 @@ enum {
 
 /**
  * struct run - neighbouring messages with one receiver index
- * @receive:	its keypair and references
- * @receiver:	the index
- * @first:	its first message
- * @n:		how many
+ * @receive:	references to the keypair and the peer
+ * @receiver:	the receiver index
+ * @first:	index of its first message in @msgs of the slot
+ * @n:		number of its messages
  */
 struct run {
 	struct receive_run receive;
@@ -42,14 +46,14 @@ struct run {
 
 /**
  * struct slot - a batch
- * @rcv:	memory that datagrams are received to
+ * @rcv:	memory that datagrams are received into
  * @views:	the datagrams
- * @runs:	see above
- * @n_runs:	how many
- * @msgs:	data messages, for opening
- * @view_of:	the view of each
- * @n_msgs:	how many
- * @merge:	what is inside, on its way to the TUN
+ * @runs:	the runs of data messages
+ * @n_runs:	number of runs
+ * @msgs:	the data messages, for aead_open_batch()
+ * @view_of:	for each data message, the index of its datagram in @views
+ * @n_msgs:	number of data messages
+ * @merge:	the packets inside, to be written to the TUN
  */
 struct slot {
 	struct ug_receiver *rcv;
@@ -64,7 +68,7 @@ struct slot {
 
 /* ------------------------------------------------------------------ take */
 
-/* The run that a message belongs to, or NULL if its keypair is not known. */
+/* The run that a message belongs to; NULL: no keypair has that index. */
 static struct run *find_run(struct inbound_lane *il, struct slot *slot,
 			    uint32_t receiver, uint64_t now)
 {
@@ -117,7 +121,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 	int n = ug_receive(slot->rcv, ctx->sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);
 
-	/* A helper asks also for a family that has no socket. */
+	/* A helper runs the lanes of both families, even if one is not open. */
 	if (n < 0 && n != -EAGAIN && n != -EAFNOSUPPORT)
 		source_note_error(&il->source, n);
 	if (n <= 0)
@@ -160,7 +164,6 @@ static void work(void *arg, void *slot_arg, void *context)
 
 /* ---------------------------------------------------------------- commit */
 
-/* Begin a batch of packets for the TUN. */
 static void begin_merge(struct inbound_lane *il, struct slot *slot)
 {
 	struct tun_writer *w = il->writer;
@@ -180,8 +183,9 @@ static void write_merged(struct inbound_lane *il, struct slot *slot)
 	pthread_mutex_unlock(&w->mutex);
 	if (r == TUN_E_GONE)
 		source_note_gone(w->reader);
-	/* A TUN always takes what it can; what it does not is lost. */
-	if (r)
+	/* The lane does not wait for the TUN: packets that it did not take are
+	 * dropped. */
+	if (r != 0)
 		merge_discard(&slot->merge);
 }
 
@@ -200,8 +204,8 @@ static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
 }
 
 /*
- * Is packet @i of a run to be looked at for the sake of trains? An
- * acknowledgement covers all before it, so some of them do.
+ * Must trains_saw() hear of packet @i of a run? A TCP acknowledgement covers
+ * all data before it, so often a part of the acknowledgements is enough.
  */
 static bool is_wanted(uint8_t attention, const struct run *run, unsigned int i)
 {
@@ -223,7 +227,8 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 		enum drop_reason reason = DROP_FORGED;
 		size_t len = 0;
 
-		/* The datagrams of a train share their endpoint. */
+		/* The datagrams of a train share their endpoint: it is
+		 * converted once. */
 		if (view->from != last)
 			endpoint_to_device(&from, view->from);
 		last = view->from;

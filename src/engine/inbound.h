@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way in: datagrams from one of the sockets, opened, to the TUN. A lane for
- * each family; see inbound.c.
+ * The inbound lanes: datagrams from the sockets of one family are decrypted and
+ * written to the TUN. There is a lane for each family. inbound.c says what
+ * happens in each step.
  */
 #ifndef ENGINE_INBOUND_H
 #define ENGINE_INBOUND_H
@@ -19,11 +20,11 @@
 #include "udpgather.h"
 
 /**
- * struct tun_writer - the TUN, for those who write to it
- * @tun:	[I] what is written with each tun_write() is under @mutex
- * @reader:	[I] the source that reads the same TUN: told if a write finds
- *		that the TUN is gone
- * @mutex:	leaf
+ * struct tun_writer - the TUN, for both inbound lanes
+ * @tun:	[I] members that tun_write() changes are under @mutex
+ * @reader:	[I] the source that reads the same TUN; if a write finds that
+ *		the TUN is gone, this source is marked as gone
+ * @mutex:	held while the TUN is written to; a leaf
  */
 struct tun_writer {
 	struct tun *tun;
@@ -36,11 +37,11 @@ struct tun_writer {
  * @device:	[I]
  * @writer:	[I] locked inside; both lanes have the same
  * @handshaker:	[I] locked inside
- * @trains:	[I] set after inbound_lane_init(): who hears of packets that
- *		came in; locked inside
+ * @trains:	[I] the watch over trains, which hears of packets that came in;
+ *		the owner sets it after inbound_lane_init(); locked inside
  * @family:	[I] AF_INET or AF_INET6
  * @drops:	[a] messages dropped, by reason
- * @congested:	[a] packets dropped because they could not carry a mark
+ * @congested:	[a] packets dropped because they cannot carry a congestion mark
  * @source:	the lane, and what makes it ready
  */
 struct inbound_lane {
@@ -57,11 +58,11 @@ struct inbound_lane {
 /**
  * inbound_lane_init() - make the lane and its slots
  * @il:		caller's storage, all zero
- * @device:	borrowed
- * @writer:	borrowed
- * @handshaker:	borrowed
+ * @device:	borrowed until inbound_lane_deinit(), as are the next two
+ * @writer:	locked by the lane when it writes
+ * @handshaker:	gets the handshake messages
  * @family:	AF_INET or AF_INET6
- * @n_slots:	batches in flight
+ * @n_slots:	slots of the lane, 1 to LANE_SLOTS_MAX
  *
  * Return: 0; -ENOMEM.
  */
@@ -69,7 +70,7 @@ int inbound_lane_init(struct inbound_lane *il, struct device *device,
 		      struct tun_writer *writer, struct handshaker *handshaker,
 		      int family, unsigned int n_slots);
 
-/* inbound_lane_deinit() - free all; no thread uses it */
+/* inbound_lane_deinit() - free all; no thread uses the lane any more */
 void inbound_lane_deinit(struct inbound_lane *il);
 
 #endif /* ENGINE_INBOUND_H */

@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A lane puts the batches of many threads into order. It has no lock: two flags
+ * (@taking and @committing) are the rights, and a thread that does not get one
+ * goes on without it. The comment at try_commit() says why no batch is left
+ * lying.
+ */
 #include "engine/lane.h"
 
 #include <errno.h>
@@ -51,7 +57,7 @@ static struct lane_ticket *ticket(struct lane *lane, uint32_t number)
 	return &lane->tickets[number % LANE_SLOTS_MAX];
 }
 
-/* Under the commit right, or as a hint. */
+/* May the next ticket be committed? Exact under the right to commit only. */
 static bool is_ready(struct lane *lane)
 {
 	uint32_t tail = atomic_load_explicit(&lane->tail, memory_order_seq_cst);
@@ -61,7 +67,7 @@ static bool is_ready(struct lane *lane)
 				    memory_order_seq_cst) == tail + 1;
 }
 
-/* Under the commit right: commit what is ready, in order. */
+/* Under the right to commit: commit what is ready, in order. */
 static void commit_ready(struct lane *lane, void *context)
 {
 	while (is_ready(lane)) {
@@ -72,16 +78,17 @@ static void commit_ready(struct lane *lane, void *context)
 		lane->ops->commit(lane->arg, lane->slots[slot], context);
 		atomic_store_explicit(&lane->tail, tail + 1,
 				      memory_order_seq_cst);
-		/* Partner: take(): the slot is not touched after this. */
+		/* Partner: take(), which may fill the slot from now on. */
 		atomic_fetch_or_explicit(&lane->free, UINT32_C(1) << slot,
 					 memory_order_acq_rel);
 	}
 }
 
 /*
- * All accesses to the right and to the tickets are sequentially consistent:
- * either the holder sees the ticket when it looks once more, or the finisher
- * finds the right free.
+ * Thread A holds the right to commit; thread B has just finished a ticket. All
+ * accesses to the right and to the tickets are sequentially consistent. So
+ * either A sees B's ticket when it looks once more after letting go of the
+ * right, or B finds the right free and commits the ticket itself.
  */
 static void try_commit(struct lane *lane, void *context)
 {
@@ -116,7 +123,7 @@ static void give_right_to_take(struct lane *lane)
 /* Under the right to take. */
 static enum lane_result take(struct lane *lane, void *context, uint32_t *number)
 {
-	/* Partner: commit_ready(). Only a taker clears bits. */
+	/* Partner: commit_ready(), which sets bits. Only take() clears them. */
 	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);
 
 	if (lane->kept >= 0)
@@ -177,7 +184,8 @@ void lane_release(struct lane *lane)
 {
 	if (!lane->ops->release || !try_right_to_take(lane))
 		return;
-	/* Partner: commit_ready(). Nobody else takes a slot meanwhile. */
+	/* Partner: commit_ready(). A slot that is free stays free meanwhile:
+	 * only the holder of the right to take fills slots. */
 	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);
 
 	for (unsigned int i = 0; i < lane->n_slots; i++)

@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lane: a source of batches, worked on by any number of threads, that come
+ * A lane: a queue of batches. Any number of threads work on them, and they come
  * out in the order in which they went in.
  *
  * A batch lives in a slot. It goes through three steps:
  *
- *	take	fill the slot. One thread at a time: whatever must happen in
+ *	take	Fill the slot. One thread at a time takes. What must happen in
  *		order (reading a queue, drawing counters) happens here.
- *	work	any number of slots at once: what costs time.
- *	commit	in the order of take, one at a time: hand the result on.
+ *	work	Do what costs time. Many threads work at once, each on a slot.
+ *	commit	Hand the result on. One thread at a time commits, in the order
+ *		in which the slots were taken.
  *
- * A slot is given out with a ticket. Tickets are committed in their order,
- * whoever worked on them: a thread that has finished says so in the ticket and
- * then tries for the commit right; whoever has that right commits all tickets
- * that are ready, and looks at the next one once more after letting go, so a
- * ticket that became ready just then is not left lying. Every ticket ends in
- * commit: there is no way out in between.
+ * Each slot that was taken gets a ticket, a number that grows by one. Tickets
+ * are committed in the order of their numbers, whichever thread worked on them.
+ * A thread that has finished its work marks the ticket as done and tries to get
+ * the right to commit. The thread that has this right commits all tickets that
+ * are done, up to the first that is not. Then it lets go of the right and looks
+ * at the next ticket once more, because that one may have been marked just
+ * before. Every ticket that was given out is committed; none is cancelled.
  *
- * Without a free slot nothing is taken, so the batches in flight are bounded. A
- * commit never waits: it drops what it cannot hand on.
+ * If no slot is free, no thread takes: so the number of batches in flight is
+ * bounded. A commit never waits: it drops what it cannot hand on.
  *
- * Slots are given out lowest number first, so a lane that one thread can keep
- * up with uses one slot, and the memory of the others is never touched. If
- * taking a batch leaves something behind in the slot, lane_keep() has the next
- * batch taken into the same slot, so that what was left goes first.
+ * The free slot with the lowest number is taken first. A lane with one thread
+ * therefore uses one slot, and never touches the memory of the others. If the
+ * step take leaves input behind in its slot, it calls lane_keep(): then the
+ * next batch is taken into the same slot, so the input that was left goes
+ * first.
  */
 #ifndef ENGINE_LANE_H
 #define ENGINE_LANE_H
@@ -39,20 +42,20 @@ enum {
 enum lane_result {
 	LANE_EMPTY, /* there was nothing to take, or the lane is closed */
 	LANE_HELD,  /* no slot is free, or another thread takes */
-	LANE_BUSY,  /* something was done: come again */
+	LANE_BUSY,  /* a batch was taken: there may be more */
 };
 
 /**
- * struct lane_ops - what a lane does
- * @take:	fill a slot; false if there was nothing
- * @work:	work on a slot, with what belongs to the calling thread
+ * struct lane_ops - what the owner of a lane does in each step
+ * @take:	fill a slot. Return: false if there was nothing to take.
+ * @work:	do the work on a slot
  * @commit:	hand a slot's result on
- * @release:	for lane_release(): give back memory that a slot at rest does
- *		not need; NULL: there is none
- * @slot_new:	for lane_new(): a slot at rest, or NULL if there is no memory
- * @slot_free:	for lane_free()
+ * @release:	for lane_release(): give back memory that a free slot does not
+ *		need; NULL: there is no such memory
+ * @slot_new:	for lane_new(): a free slot. Return: NULL if memory is short.
+ * @slot_free:	for lane_free(): free a slot's memory
  *
- * @context is what belongs to the calling thread.
+ * @arg is that of the lane, @context that of lane_run().
  */
 struct lane_ops {
 	bool (*take)(void *arg, void *slot, void *context);
@@ -65,7 +68,7 @@ struct lane_ops {
 
 /**
  * struct lane_ticket - a batch that was taken
- * @done:	[a] number of the ticket + 1 once it was worked on
+ * @done:	[a] the ticket's number + 1 when its work is done
  * @slot:	which slot; written by the taker before @done
  */
 struct lane_ticket {
@@ -74,21 +77,23 @@ struct lane_ticket {
 };
 
 /**
- * struct lane - see above
+ * struct lane - a queue of batches
  * @ops:	[I]
  * @arg:	[I] for @ops
  * @slots:	[I] the slots
  * @n_slots:	[I] at most LANE_SLOTS_MAX
  * @free:	[a] a bit for each free slot
- * @kept:	[t] the slot that the next batch must go to, or -1
- * @head:	[a] the next ticket; written by the taker
- * @tail:	[a] the next ticket to commit; written by the committer
- * @taking:	[a] the right to take
- * @committing:	[a] the right to commit
+ * @kept:	[t] the slot that the next batch must go to; -1: any
+ * @head:	[a] number of the next ticket; written under the right to take
+ * @tail:	[a] number of the next ticket to commit; written under the right
+ *		to commit
+ * @taking:	[a] the right to take: true if a thread has it
+ * @committing:	[a] the right to commit: true if a thread has it
  * @is_closed:	[a] no more is taken
- * @tickets:	by number modulo LANE_SLOTS_MAX
+ * @tickets:	the ticket with number N is at N modulo LANE_SLOTS_MAX
  *
- * [t] belongs to whoever has the right to take.
+ * [I] immutable after lane_init(), [a] atomic, [t] belongs to the thread that
+ * has the right to take.
  */
 struct lane {
 	const struct lane_ops *ops;
@@ -110,7 +115,7 @@ struct lane {
  * @lane:	caller's storage
  * @ops:	borrowed
  * @arg:	for @ops
- * @slots:	pointers to the slots, copied
+ * @slots:	pointers to @n slots; the array is copied, the slots borrowed
  * @n:		how many, 1 to LANE_SLOTS_MAX
  */
 void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
@@ -123,7 +128,7 @@ void lane_init(struct lane *lane, const struct lane_ops *ops, void *arg,
  * @arg:	for @ops
  * @n:		slots, 1 to LANE_SLOTS_MAX
  *
- * Return: 0; -ENOMEM: nothing is left.
+ * Return: 0; -ENOMEM: all that was allocated is free again.
  */
 int lane_new(struct lane *lane, const struct lane_ops *ops, void *arg,
 	     unsigned int n);
@@ -134,7 +139,7 @@ void lane_free(struct lane *lane);
 /**
  * lane_run() - take a batch, work on it, commit what is ready
  * @lane:	lane
- * @context:	what belongs to the calling thread
+ * @context:	belongs to the calling thread; each step gets it
  *
  * Any thread.
  *
@@ -142,16 +147,17 @@ void lane_free(struct lane *lane);
  */
 enum lane_result lane_run(struct lane *lane, void *context);
 
-/* lane_keep() - take the next batch into this slot, too. From @take only. */
+/* lane_keep() - have the next batch taken into this slot. From @take only. */
 void lane_keep(struct lane *lane, const void *slot);
 
-/* lane_release() - call @release for the slots at rest. Any thread. */
+/* lane_release() - call @release for the free slots. Any thread. */
 void lane_release(struct lane *lane);
 
-/* lane_close() - take nothing any more. Any thread. */
+/* lane_close() - from now on lane_run() takes nothing. Any thread. */
 void lane_close(struct lane *lane);
 
-/* lane_is_idle() - is nothing in flight? Meaningful once closed. Any thread. */
+/* lane_is_idle() - has each ticket been committed? If the lane is not closed,
+ * the answer may be out of date at once. Any thread. */
 bool lane_is_idle(const struct lane *lane);
 
 #endif /* ENGINE_LANE_H */

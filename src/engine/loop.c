@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The control thread's event loop, on epoll. A descriptor that stays ready
+ * while using it fails is taken out of the epoll for a while: it rests. The
+ * list of resting watches gives epoll_wait(2) its timeout.
+ */
 #include "engine/loop.h"
 
 #include <errno.h>
@@ -12,15 +17,17 @@
 #include "base/now.h"
 
 enum {
-	/* How often in a row waiting may fail, and the pause after each. */
+	/* How often in a row epoll_wait(2) may fail, and the pause after each
+	 * failure. */
 	FAILURES_MAX = 100,
 	PAUSE_MS = 10,
 };
 
-/* The pauses of loop_fail(), and after which time its failures are new ones. */
+/* The shortest and the longest rest. */
 #define REST_MIN_NS (10 * NSEC_PER_MSEC)
 #define REST_MAX_NS NSEC_PER_SEC
-#define FORGET_NS   (2 * NSEC_PER_SEC)
+/* After this long without a failure the next rest is a shortest one. */
+#define FORGET_NS (2 * NSEC_PER_SEC)
 
 int loop_init(struct loop *loop)
 {
@@ -40,7 +47,7 @@ static int control(struct loop *loop, int op, struct loop_watch *watch,
 	struct epoll_event ev = { .events = events, .data.ptr = watch };
 
 	watch->events = events;
-	/* A resting descriptor is watched for these events later. */
+	/* end_rests() will watch a resting descriptor for these events. */
 	if (watch->is_resting)
 		return 0;
 	return epoll_ctl(loop->epoll_fd, op, watch->fd, &ev) < 0 ? -errno : 0;
@@ -99,12 +106,8 @@ void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 	rest(loop, watch, now);
 }
 
-/**
- * end_rests() - watch descriptors again whose rest is over
- * @loop:	loop
- *
- * Return: milliseconds until the next rest is over; -1: none rests.
- */
+/* Watch descriptors again whose rest is over. Return: milliseconds until the
+ * next rest is over; -1: no descriptor rests. */
 static int end_rests(struct loop *loop)
 {
 	struct loop_watch *watch = loop->resting, *next;
@@ -115,14 +118,16 @@ static int end_rests(struct loop *loop)
 	now = now_monotonic();
 	loop->resting = NULL;
 	for (; watch; watch = next) {
+		uint32_t events = watch->events;
+
 		next = watch->next;
 		watch->is_resting = false;
 		if (now < watch->until_ns) {
 			watch->is_resting = true;
 			watch->next = loop->resting;
 			loop->resting = watch;
-		} else if (control(loop, EPOLL_CTL_ADD, watch, watch->events)) {
-			/* Out of kernel memory. */
+		} else if (control(loop, EPOLL_CTL_ADD, watch, events) < 0) {
+			/* The kernel is short of memory: rest once more. */
 			rest(loop, watch, now);
 		}
 		if (watch->is_resting && watch->until_ns < first)
@@ -143,7 +148,7 @@ int loop_run(struct loop *loop)
 		int n = epoll_wait(loop->epoll_fd, &ev, 1, end_rests(loop));
 
 		if (n < 0 && errno != EINTR) {
-			/* Nothing is known to fail but for a while. */
+			/* A failure is taken to be a passing one at first. */
 			if (++n_failures == FAILURES_MAX)
 				return -errno;
 			poll(NULL, 0, PAUSE_MS);

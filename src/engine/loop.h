@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The event loop of the control thread: descriptors and what to do when they
- * are ready. Everything here is for the control thread.
+ * The event loop of the control thread: it watches descriptors, and calls a
+ * function for each that is ready. Everything here is for the control thread.
  */
 #ifndef ENGINE_LOOP_H
 #define ENGINE_LOOP_H
@@ -12,11 +12,11 @@
 struct loop_watch;
 
 /**
- * struct loop - see above
- * @epoll_fd:	the descriptors
- * @resting:	first of the watches that rest, see loop_fail(); NULL: none
- * @is_stopped:	loop_run() returns
- * @status:	what it returns then
+ * struct loop - an event loop
+ * @epoll_fd:	watches all descriptors that do not rest
+ * @resting:	list of the watches that rest, see loop_fail(); NULL: empty
+ * @is_stopped:	loop_run() is to return
+ * @status:	the value that loop_run() returns then
  */
 struct loop {
 	int epoll_fd;
@@ -27,16 +27,20 @@ struct loop {
 
 /**
  * struct loop_watch - a descriptor that is watched
- * @fd:		[I] the descriptor; the owner closes it after loop_remove()
- * @ready:	[I] called with the EPOLL* events that are there. It may remove
+ * @fd:		the descriptor; the owner closes it after loop_remove()
+ * @ready:	called with the EPOLL* events that epoll reports. It may remove
  *		and free any watch.
- * @arg:	[I] for @ready
- * @next:	private to the loop: the next one of loop.resting
- * @events:	private: the events that are watched for
- * @err:	private: the errno that loop_fail() logged last; 0: none
+ * @arg:	for @ready
+ * @next:	private: the next watch in loop.resting
+ * @events:	private: the EPOLL* events that are watched for
+ * @err:	private: the -errno that loop_fail() logged last; 0: it logged
+ *		nothing yet
  * @pause_ns:	private: length of this rest, or of the last one
  * @until_ns:	private: end of this rest, or of the last one
- * @is_resting:	the loop's
+ * @is_resting:	private: it is in loop.resting, and not in the epoll
+ *
+ * The owner sets @fd, @ready and @arg before loop_add(), and does not change
+ * them until loop_remove(). Members marked "private" are the loop's.
  */
 struct loop_watch {
 	int fd;
@@ -50,9 +54,10 @@ struct loop_watch {
 	bool is_resting;
 };
 
-/* loop_init() - an empty loop. Return: 0; -errno. */
+/* loop_init() - a loop without watches; caller's storage. Return: 0; -errno. */
 int loop_init(struct loop *loop);
 
+/* loop_deinit() - close the epoll; all watches were removed */
 void loop_deinit(struct loop *loop);
 
 /**
@@ -65,17 +70,19 @@ void loop_deinit(struct loop *loop);
  */
 int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
 
-/* loop_modify() - watch it for other events. Return: 0; -errno. */
+/* loop_modify() - watch a descriptor for other events. Return: 0; -errno. */
 int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events);
 
+/* loop_remove() - do not watch this descriptor any more. @ready is not called
+ * after this. It may rest. */
 void loop_remove(struct loop *loop, struct loop_watch *watch);
 
 /**
  * loop_fail() - a descriptor is ready, but using it fails: let it rest
  * @loop:	loop
- * @watch:	the descriptor's watch; to be called by its @ready
- * @what:	for the log
- * @err:	-errno
+ * @watch:	the descriptor's watch, whose @ready calls this
+ * @what:	begins the line in the log
+ * @err:	the -errno
  *
  * The descriptor stays ready, so without a rest the loop would call @ready
  * again at once, for ever. The rest is 10 ms. If the descriptor fails again
@@ -86,14 +93,15 @@ void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 	       int err);
 
 /**
- * loop_run() - wait and call, until loop_stop()
+ * loop_run() - wait for events and call @ready, until loop_stop()
  * @loop:	loop
  *
- * Return: the status given to loop_stop(); -errno of epoll_wait(2).
+ * Return: the status given to loop_stop(); -errno: epoll_wait(2) fails again
+ * and again.
  */
 int loop_run(struct loop *loop);
 
-/* loop_stop() - have loop_run() return; the first call's status counts */
+/* loop_stop() - have loop_run() return @status; later calls change nothing */
 void loop_stop(struct loop *loop, int status);
 
 #endif /* ENGINE_LOOP_H */

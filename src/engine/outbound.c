@@ -1,24 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch that leaves.
+ * The outbound lane: what each of its three steps (lane.h) does with a batch.
  *
- * take	Packets come from three places, in this order: what is left of a
- *	super-packet that did not fit the last batch; staged packets of peers
- *	that have got a session, and keepalives; the TUN. A packet is routed,
- *	then cut straight into the slab, each segment with room for its header
- *	in front and for padding and tag behind. Neighbouring segments of one
- *	peer form a run, which draws its counters when it is closed: so counters
- *	leave in the order of the packets.
+ * take	Packets come from three places, in this order: the rest of a
+ *	super-packet that did not fit into the last batch; requests, which are
+ *	for staged packets of a peer that has got a session, or for a keepalive;
+ *	the TUN. A packet is routed, then cut into the slab of the slot. Each
+ *	segment has room for its header in front, and for padding and tag
+ *	behind. Neighbouring segments to one peer form a run. A run draws its
+ *	counters when the next run begins or the batch ends, so the counters
+ *	have the order of the packets.
  *
- *	A peer without a session has its packets staged as they were read,
- *	virtio-net header included. When it gets one, a request says so, and
- *	what is staged goes before any new packet of that peer.
+ *	If a peer has no session, its packets are staged as they were read,
+ *	virtio-net header included. When it gets one, a request is made, and the
+ *	staged packets leave before any new packet to that peer.
  *
- * work	Headers, padding, one call to seal all.
+ * work	Headers and padding are written, and one call seals all messages.
  *
- * commit One ug_send(). Datagrams that the socket cannot take are dropped, as
- *	by any full queue of a network: if they were kept, all other peers would
- *	wait for them.
+ * commit One ug_send(). Datagrams for which the socket has no room are dropped,
+ *	as by any full queue of a network: if the lane waited for room, the
+ *	packets to all other peers would wait, too.
+ *
+ *	If trains to a peer are stopped, the batch is sent in up to three calls:
+ *	see send_offer().
  */
 #include "engine/outbound.h"
 
@@ -37,17 +41,18 @@
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
+	/* Bytes for one packet that is read from the TUN. */
 	READ_CAP = 65536,
 };
 
 /**
  * struct run - neighbouring messages to one peer
- * @send:	its counters and references
- * @to:		where they go
- * @first:	its first message
- * @n:		how many
- * @sent_len:	bytes that the socket took
- * @has_data:	not only keepalives
+ * @send:	the counters, and references to the peer and its keypair
+ * @to:		endpoint of the peer
+ * @first:	index of its first message in the batch
+ * @n:		number of its messages
+ * @sent_len:	bytes of its datagrams that were sent
+ * @has_data:	at least one of its messages is no keepalive
  */
 struct run {
 	struct send_run send;
@@ -61,22 +66,24 @@ struct run {
 /**
  * struct slot - a batch
  * @mtu:	of the interface when the batch was taken; padding keeps to it
- * @slab:	where segments go
- * @segs:	the packets
- * @tos:	outer TOS of each
- * @runs:	see above
- * @n_runs:	closed runs
- * @peer:	whose run is open, with a reference, or NULL
- * @first:	its first message
- * @msgs:	for sealing
- * @iov:	the datagrams
- * @dgrams:	what is still to be sent
- * @run_of:	the run of each of @dgrams
- * @n_dgrams:	how many are still to be sent
- * @status:	what became of them
- * @notes:	TCP segments among the messages
- * @train_lens:	for each message, how many left together; 0: it did not leave
- * @offer:	the note that was sent as a train though trains are stopped
+ * @slab:	memory that packets are cut into
+ * @segs:	the cut segments: where each is in the slab
+ * @tos:	outer TOS of each segment
+ * @runs:	the closed runs: those that have their counters
+ * @n_runs:	number of closed runs
+ * @peer:	peer of the run that is still open, with a reference, or NULL
+ * @first:	index of the first message of the open run
+ * @msgs:	the messages, for aead_seal_batch()
+ * @iov:	the bytes of each datagram
+ * @dgrams:	the datagrams, for ug_send()
+ * @run_of:	for each datagram, the index of its run
+ * @n_dgrams:	number of datagrams
+ * @status:	for each datagram, its status from ug_send()
+ * @notes:	notes on the TCP segments among the messages, for trains.h
+ * @train_lens:	for each message, how many messages its train had, itself
+ *		included; 0: it was not sent
+ * @offer:	the note that was sent as a train although trains to its peer
+ *		are stopped; NULL: there is none
  */
 struct slot {
 	unsigned int mtu;
@@ -100,7 +107,7 @@ struct slot {
 
 /* -------------------------------------------------------------- requests */
 
-/* Under the mutex: the ring has changed. */
+/* Let has_more() see how full the ring is. Under the mutex. */
 static void note_requests(struct outbound_requests *r)
 {
 	/* Partners: has_more(), pop_request(). */
@@ -133,7 +140,8 @@ static bool pop_request(struct outbound_lane *ol, struct outbound_request *out)
 	struct outbound_requests *r = &ol->requests;
 	bool taken = false;
 
-	/* Partner: note_requests(). Usually there is none. */
+	/* Partner: note_requests(). Usually the ring is empty, and the mutex is
+	 * not taken. */
 	if (!atomic_load_explicit(&r->n, memory_order_acquire))
 		return false;
 	pthread_mutex_lock(&r->mutex);
@@ -166,7 +174,7 @@ static bool has_room(const struct slot *slot, size_t len)
 	       HEADER_LEN + len + MESSAGE_DATA_TAIL <= slab->cap - slab->used;
 }
 
-/* Draw the counters of the open run. What gets none is dropped. */
+/* Draw the counters of the open run. Messages that get none are dropped. */
 static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 {
 	struct device_endpoint ep;
@@ -184,7 +192,8 @@ static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 		run->n = (unsigned int)run->send.n;
 		slot->n_runs++;
 	}
-	/* Only the last run can be short: the counters are used up. */
+	/* A run gets fewer counters than asked if its session ends: there is no
+	 * session any more, or the session's counters are used up. */
 	counter_add(&ol->stats.no_counters, n - run->n);
 	slot->slab.segs_cnt = slot->first + run->n;
 	slot->first = slot->slab.segs_cnt;
@@ -227,7 +236,7 @@ static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	ol->peer = NULL;
 }
 
-/* A keepalive is a message around nothing. */
+/* Add a message without a packet in it. */
 static void add_keepalive(struct outbound_lane *ol, struct slot *slot,
 			  struct peer *peer, uint64_t now)
 {
@@ -241,7 +250,7 @@ static void add_keepalive(struct outbound_lane *ol, struct slot *slot,
 	slab->used += HEADER_LEN + MESSAGE_DATA_TAIL;
 }
 
-/* Keep the packet in the read buffer until the peer has a session. */
+/* Copy the packet in the read buffer to the peer's staged packets. */
 static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 		  uint64_t now)
 {
@@ -256,13 +265,13 @@ static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 		session_request(peer);
 }
 
-/* Where packets are read to: behind the virtio-net header. */
+/* The place of the packet in the read buffer: behind the virtio-net header. */
 static uint8_t *packet_of(const struct outbound_lane *ol)
 {
 	return ol->read_buf + TUN_HEADROOM;
 }
 
-/* A routed packet in the read buffer: let the cursor stand at its start. */
+/* The packet in the read buffer is for this peer: cut() goes on with it. */
 static void begin_packet(struct outbound_lane *ol, struct peer *peer,
 			 const struct vnet_frame *frame)
 {
@@ -271,7 +280,7 @@ static void begin_packet(struct outbound_lane *ol, struct peer *peer,
 	segment_begin(&ol->cursor, packet_of(ol), frame);
 }
 
-/* Nobody can have this packet: say so to whoever sent it. */
+/* No peer can get this packet: count it, and tell its sender by ICMP. */
 static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
 		   _Atomic uint64_t *counter, uint64_t now)
 {
@@ -280,7 +289,7 @@ static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
 			 now);
 }
 
-/* A packet was read from the TUN. */
+/* Route a packet that was read from the TUN; then drop, stage or begin it. */
 static void take_packet(struct outbound_lane *ol,
 			const struct vnet_frame *frame, uint64_t now)
 {
@@ -299,7 +308,7 @@ static void take_packet(struct outbound_lane *ol,
 				   frame, now)) {
 		counter_add(&ol->stats.returned, 1);
 	} else if (!staged_is_empty(&peer->staged)) {
-		/* Behind those that wait already. */
+		/* Keep the order: older packets to this peer still wait. */
 		stage(ol, peer, frame->len, now);
 		if (peer_has_session(peer, now))
 			outbound_request(ol, peer, false);
@@ -312,17 +321,14 @@ static void take_packet(struct outbound_lane *ol,
 	peer_put(peer);
 }
 
-/*
- * Read a packet from the TUN.
- *
- * Return: false if there is none.
- */
+/* Read a packet from the TUN. Return: false if there is none. */
 static bool read_packet(struct outbound_lane *ol, uint64_t now)
 {
 	struct vnet_frame frame;
 	int r;
 
-	/* Staged packets carry a header also where the TUN has none. */
+	/* A staged packet has a virtio-net header even if the TUN has none:
+	 * then its bytes are 0. */
 	memset(ol->read_buf, 0, TUN_HEADROOM);
 	r = tun_read(ol->tun, packet_of(ol), READ_CAP, &frame);
 	switch (r) {
@@ -343,7 +349,7 @@ static bool read_packet(struct outbound_lane *ol, uint64_t now)
 	}
 }
 
-/* The next staged packet of the peer that is being flushed. */
+/* Begin the next staged packet of @flush. Return: false if there is none. */
 static bool pop_staged(struct outbound_lane *ol, uint64_t now)
 {
 	struct peer *peer = ol->flush;
@@ -367,7 +373,7 @@ static bool pop_staged(struct outbound_lane *ol, uint64_t now)
 	return false;
 }
 
-/* Return: true if something was done. */
+/* Serve a request. Return: false if there is none. */
 static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 			  uint64_t now)
 {
@@ -384,7 +390,8 @@ static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 	if (request.keepalive && peer_has_session(request.peer, now))
 		add_keepalive(ol, slot, request.peer, now);
 	else if (request.keepalive)
-		/* The session's first message will be one. */
+		/* The initiator's first message in the new session will be a
+		 * keepalive. */
 		session_request(request.peer);
 	peer_put(request.peer);
 	return true;
@@ -398,7 +405,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 	uint64_t now = now_boottime();
 
 	reset_slot(slot);
-	/* While the device is down packets wait in the TUN's queue. */
+	/* While the link is down packets wait in the TUN's queue. */
 	if (!ctx->sock)
 		return false;
 	/* Partner: set_mtu() of the control thread. */
@@ -471,7 +478,6 @@ static void work(void *arg, void *slot_arg, void *context)
 
 /* ---------------------------------------------------------------- commit */
 
-/* Was at least one datagram of a run sent? */
 static bool has_sent(const struct slot *slot, unsigned int r)
 {
 	for (unsigned int i = 0; i < slot->n_dgrams; i++)
@@ -480,7 +486,7 @@ static bool has_sent(const struct slot *slot, unsigned int r)
 	return false;
 }
 
-/* The kernel refused to send from a peer's source. */
+/* The kernel refused to send from the source of the endpoint @refused. */
 static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 			  const struct ug_endpoint *refused)
 {
@@ -492,7 +498,7 @@ static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 	}
 }
 
-/* Account for each datagram: some were not sent, or there are several runs. */
+/* Count what became of each datagram, and the bytes sent for each run. */
 static void count_results(struct outbound_lane *ol, struct slot *slot)
 {
 	static struct log_limit limit;
@@ -523,7 +529,7 @@ static struct trains_run trains_run(const struct run *run)
 	};
 }
 
-/* Send messages @from to @to - 1. Return: how many were sent. */
+/* Send datagrams @from to @to - 1. Return: how many were sent. */
 static size_t send_part(struct outbound_lane *ol, struct slot *slot,
 			struct ug_socket *sock, unsigned int from,
 			unsigned int to)
@@ -541,8 +547,9 @@ static size_t send_part(struct outbound_lane *ol, struct slot *slot,
 }
 
 /*
- * Send a batch in which one note may leave as a train though trains to its peer
- * are stopped: what is before, that one train, what is behind.
+ * Send a batch in which the datagrams of one note may leave as a train,
+ * although trains to their peer are stopped. One call sends the datagrams
+ * before them, one the train, one the datagrams behind.
  */
 static size_t send_offer(struct outbound_lane *ol, struct slot *slot,
 			 struct ug_socket *sock, const struct trains_run *run,
@@ -555,7 +562,7 @@ static size_t send_offer(struct outbound_lane *ol, struct slot *slot,
 					   UG_MAX_TRAIN_IPV6 / per_message);
 	size_t sent = 0;
 
-	/* refuse_source() looks at all of them. */
+	/* refuse_source() reads the status of all datagrams after each part. */
 	for (unsigned int i = 0; i < slot->n_dgrams; i++)
 		slot->status[i] = UG_UNSENT;
 	if (first)
@@ -568,7 +575,7 @@ static size_t send_offer(struct outbound_lane *ol, struct slot *slot,
 	return sent;
 }
 
-/* Send a batch. */
+/* Send a batch. Return: how many datagrams were sent. */
 static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
 			 struct ug_socket *sock)
 {
@@ -578,7 +585,7 @@ static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
 		const struct trains_note *offer = trains_before(
 			&ol->trains, sock, &run, &slot->notes, now_boottime());
 
-		/* One offer a batch. */
+		/* At most one offer is made in a batch. */
 		if (!offer)
 			continue;
 		slot->offer = offer;
@@ -641,13 +648,13 @@ static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
 {
 	(void)sock;
 	(void)fd;
-	/* Told also while the TUN is not watched for packets. */
+	/* epoll reports EPOLLERR even if it watches for no events. */
 	if (events & EPOLLERR)
 		source_note_gone(s);
 	return true;
 }
 
-/* Requests, or what the last batch had to leave. */
+/* Is there a request, or did the last batch leave packets behind? */
 static bool has_more(const struct source *s)
 {
 	const struct outbound_lane *ol = s->lane.arg;

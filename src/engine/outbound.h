@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way out: packets from the TUN, sealed, to the sockets. A lane; see
- * outbound.c.
+ * The outbound lane: packets from the TUN are encrypted and sent by the
+ * sockets. outbound.c says what happens in each step.
  */
 #ifndef ENGINE_OUTBOUND_H
 #define ENGINE_OUTBOUND_H
@@ -21,18 +21,19 @@
 #include "tun/tun.h"
 #include "udpgather.h"
 
-/* A peer that has something to be sent that does not come from the TUN. */
+/* A peer to which staged packets or a keepalive are to be sent. */
 struct outbound_request {
 	struct peer *peer;
-	bool keepalive; /* if nothing is staged */
+	bool keepalive; /* send one if no packet is staged */
 };
 
 /**
- * struct outbound_requests - a ring of them
- * @mutex:	of the rest
- * @places:	each with a reference of its peer
+ * struct outbound_requests - a ring of requests
+ * @mutex:	of @places and @ring, and for writing @n; a leaf
+ * @places:	OUTBOUND_REQUESTS places; each request has a reference to its
+ *		peer
  * @ring:	which places are in use
- * @n:		[a] how many
+ * @n:		[a] how many places are in use, for readers without the mutex
  */
 struct outbound_requests {
 	pthread_mutex_t mutex;
@@ -41,38 +42,41 @@ struct outbound_requests {
 	_Atomic uint32_t n;
 };
 
-/* What the lane counts; any thread reads. */
+/* Packets and messages that were dropped, by reason. Any thread reads. */
 struct outbound_stats {
-	_Atomic uint64_t no_peer;      /* for nobody */
-	_Atomic uint64_t no_endpoint;  /* it is not known where the peer is */
-	_Atomic uint64_t staged_drops; /* too many waited for a session */
-	_Atomic uint64_t bad_frames;   /* the TUN handed out nonsense */
-	_Atomic uint64_t send_errors;  /* the kernel refused a message */
-	_Atomic uint64_t full_drops;   /* the socket's buffer was full */
-	_Atomic uint64_t no_counters;  /* the session ended under way */
-	_Atomic uint64_t returned;     /* our own, by a routing loop */
+	_Atomic uint64_t no_peer;      /* no allowed IPs match */
+	_Atomic uint64_t no_endpoint;  /* the peer has no endpoint */
+	_Atomic uint64_t staged_drops; /* too many packets were staged */
+	_Atomic uint64_t bad_frames;   /* invalid virtio-net header or length */
+	_Atomic uint64_t send_errors;  /* the kernel refused the datagram */
+	_Atomic uint64_t full_drops;   /* the send buffer was full */
+	_Atomic uint64_t no_counters;  /* the session ended meanwhile */
+	_Atomic uint64_t returned;     /* our own, from a routing loop */
 };
 
 /**
  * struct outbound_lane - what the steps of the lane share
  * @device:	[I]
- * @tun:	[I] read from here only
+ * @tun:	[I] no other code reads from it
  * @mtu:	[a] of the interface
- * @batch:	[l] for ug_send(), by whoever commits
+ * @batch:	[l] for ug_send(); right to commit
  * @requests:	locked inside
  * @trains:	the watch over trains; see trains.h
  * @stats:	[a]
- * @read_buf:	[l] a packet as it was read, behind its headroom
- * @cursor:	[l] into @read_buf: what is left to cut
- * @peer:	[l] whose packet that is, with a reference
- * @tos:	[l] its outer TOS
- * @unreachable: [l] decides who is told that a packet is for nobody
- * @returned:	[l] the last first fragment of ours that came back
- * @flush:	[l] a peer whose staged packets go first, with a reference
- * @has_left:	[a] @peer or @flush is there
+ * @read_buf:	[l] virtio-net header and packet, as read from the TUN
+ * @cursor:	[l] the part of the packet in @read_buf that is still to be cut
+ * @peer:	[l] peer that this packet is for, with a reference; NULL:
+ *		nothing is left to cut
+ * @tos:	[l] outer TOS of this packet
+ * @unreachable: [l] decides which senders get an ICMP error
+ * @returned:	[l] to recognise fragments of our own messages that come back
+ * @flush:	[l] peer whose staged packets are being sent, with a reference;
+ *		NULL: none
+ * @has_left:	[a] @peer or @flush is not NULL
  * @source:	the lane, and what makes it ready
  *
- * [l] belongs to whoever holds the right to take, or to commit.
+ * [I] immutable after outbound_lane_init(), [a] atomic, [l] belongs to the
+ * thread that has the right to take, except @batch.
  */
 struct outbound_lane {
 	struct device *device;
@@ -96,27 +100,29 @@ struct outbound_lane {
 /**
  * outbound_lane_init() - make the lane and its slots
  * @ol:		caller's storage, all zero
- * @device:	borrowed
- * @tun:	borrowed
- * @n_slots:	batches in flight
+ * @device:	borrowed until outbound_lane_deinit()
+ * @tun:	borrowed until outbound_lane_deinit()
+ * @n_slots:	slots of the lane, 1 to LANE_SLOTS_MAX
  *
  * Return: 0; -ENOMEM.
  */
 int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 		       struct tun *tun, unsigned int n_slots);
 
-/* outbound_lane_deinit() - free all; no thread uses it. Registered with RCU. */
+/* outbound_lane_deinit() - free all; no thread uses the lane any more. The
+ * calling thread is registered with RCU, because peers may be freed. */
 void outbound_lane_deinit(struct outbound_lane *ol);
 
 /**
- * outbound_request() - have staged packets sent, or a keepalive
+ * outbound_request() - have a peer's staged packets sent, or a keepalive
  * @ol:		lane
  * @peer:	borrowed
- * @keepalive:	send one if nothing is staged
+ * @keepalive:	send a keepalive if no packet is staged
  *
- * The caller wakes the worker. Any thread.
+ * The caller calls worker_poke() after this. Any thread.
  *
- * Return: false if too many peers wait; then the timers come back to it.
+ * Return: true; false: the ring is full, and the request is lost. The peer's
+ * timers will ask again.
  */
 bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 		      bool keepalive);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening the sockets has one way to fail that must not be final: the link is
- * up, and another process has the port. The port then stays in the state
- * @wants_open until an attempt succeeds or the link goes down.
+ * The port opens the sockets when the link goes up, and closes them when it
+ * goes down. If opening fails, the tunnel must not stay without sockets for
+ * good: perhaps another process has the port, and will give it up. Then
+ * @wants_open is set, and port_tick() tries again until the sockets are open
+ * or the link goes down.
  */
 #include "engine/port.h"
 
@@ -15,7 +17,7 @@
 #include "device/schedule.h"
 #include "engine/bounds.h"
 
-/* How long to wait before the sockets are tried again. */
+/* The time from one attempt to open the sockets to the next. */
 #define AGAIN_NS NSEC_PER_SEC
 
 /* -------------------------------------------------------------- the log */
@@ -41,7 +43,7 @@ static void print_without_name(const struct ug_endpoint *ep, char *buf,
 		snprintf(buf + len, cap - len, " (interface %u)", zone);
 }
 
-/* From the library, on the thread that sends. */
+/* Put a notice of the library into the log. The thread that sends calls it. */
 static void report_notice(void *arg, enum ug_notice notice,
 			  const struct ug_endpoint *ep, int err, int value)
 {
@@ -80,7 +82,6 @@ static void report_family(const char *what, const struct ug_family_report *r)
 			  strerror(-r->err));
 }
 
-/* Without side sockets the tunnel works, but a slow peer may delay others. */
 static void report_sides(const struct ug_socket *sock)
 {
 	if (ug_side_fd(sock, AF_INET, 0) == -ENOENT ||
@@ -95,7 +96,6 @@ static void report_failure(uint16_t number, int err)
 
 /* ------------------------------------------------------------- the sockets */
 
-/* Open sockets on a port. Return: 0; -errno. */
 static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 			struct ug_socket **out)
 {
@@ -103,7 +103,8 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 		.size = sizeof(opt),
 		.port = number,
 		.mark = fwmark,
-		/* IPv4 without DF, as the kernel module has it. */
+		/* IPv4 without DF ("do not fragment"), as the kernel module
+		 * sends. */
 		.pmtu4 = UG_PMTU_DONT,
 		.notice = report_notice,
 		.side_sockets = SIDE_SOCKETS,
@@ -134,7 +135,7 @@ static void note_open(struct port *p, const struct ug_socket *sock)
 	log_event("listening on port %u", p->number);
 }
 
-/* Another number: the new sockets are open before the old ones are closed. */
+/* Open the new sockets before the old ones are closed. */
 static int change_number(struct port *p, uint16_t number, uint32_t fwmark)
 {
 	struct ug_socket *next;
@@ -150,7 +151,7 @@ static int change_number(struct port *p, uint16_t number, uint32_t fwmark)
 	return 0;
 }
 
-/* A number for later: no sockets are open. It is tried now. */
+/* No sockets are open: try the number now, and keep it for later. */
 static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 {
 	struct ug_socket *trial;
@@ -177,7 +178,7 @@ int port_set(struct port *p, const struct device_sockets *want,
 	uint32_t fwmark = want->has_fwmark ? want->fwmark : p->fwmark;
 	int err = 0;
 
-	/* The mark first: if the number fails, the mark is set back. */
+	/* The mark is set first: if the number then fails, it is set back. */
 	if (sock && want->has_fwmark)
 		err = ug_set_mark(sock, fwmark);
 	if (err == 0 && want->has_port && p->is_open) {
@@ -191,7 +192,8 @@ int port_set(struct port *p, const struct device_sockets *want,
 		report_failure(want->port, err);
 		return err;
 	}
-	/* Another mark may mean another route: sources are learnt anew. */
+	/* Packets with another mark may take another route, from another local
+	 * address: the library must learn the sources anew. */
 	if (fwmark != p->fwmark && sockets_get(p->sockets))
 		ug_network_changed(sockets_get(p->sockets));
 	p->fwmark = fwmark;

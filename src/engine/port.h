@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The UDP port of the device: its number, its mark, and whether its sockets are
- * open.
+ * The UDP port of the device: its number, its mark (SO_MARK), and whether its
+ * sockets are open.
  *
  * The sockets are open while the link is up. If they cannot be opened (another
  * process has the port, or memory or descriptors are short), port_tick() tries
@@ -20,10 +20,12 @@
 
 /**
  * struct port_ops - what the port asks of its owner
- * @set_up:	true: the sockets are open, and will be published after this
- *		call; false: they will be closed after this call
- * @poke:	have each user of the sockets call sockets_enter(). Any thread.
- * @wake:	call port_tick() soon
+ * @set_up:	true: the sockets are open, and the threads get them after this
+ *		call; false: the sockets will be closed after this call
+ * @poke:	wake each user of the sockets, so that it calls sockets_enter()
+ * @wake:	see to it that port_tick() is called soon
+ *
+ * The control thread calls them. All get the @arg of struct port.
  */
 struct port_ops {
 	void (*set_up)(void *arg, bool up);
@@ -32,18 +34,22 @@ struct port_ops {
 };
 
 /**
- * struct port - see above
+ * struct port - the port
  * @ops:	[I]
  * @arg:	[I] for @ops
  * @sockets:	[I] where the open sockets are published
  * @segments_off: [I] send no trains
- * @merging_off: [I] have received datagrams not merged
- * @number:	[c] to listen on when the link is up; 0: any
+ * @merging_off: [I] do not let the kernel merge received datagrams
+ * @number:	[c] listened on while the link is up; 0: the kernel chooses one
  * @fwmark:	[c] SO_MARK of the sockets
  * @is_open:	[c] the link is up, and the sockets are open
- * @wants_open:	[c] the link is up, and the sockets could not be opened
- * @again:	[c] with @wants_open: when to try again; 0: at the next tick
- * @err:	[c] why they could not be opened, as the log says; 0: they could
+ * @wants_open:	[c] the link is up, but the sockets could not be opened
+ * @again:	[c] with @wants_open: when to try again, in ns; 0: at the next
+ *		port_tick()
+ * @err:	[c] the -errno of opening the sockets that was logged last; 0:
+ *		they were opened since, or the link went down
+ *
+ * [I] set by the owner before the first call, [c] the port's own.
  */
 struct port {
 	const struct port_ops *ops;
@@ -63,15 +69,16 @@ struct port {
  * port_set() - change the number, the mark or both
  * @p:		port
  * @want:	the change
- * @number:	set on success to the number of the port; 0: none yet
+ * @number:	set on success to the number of the port; 0: the kernel will
+ *		choose one when the sockets are opened
  *
  * If the sockets are open, the new sockets are open before the old ones are
- * closed. If they are not, the number is tried now: `wg setconf` reports a
- * taken port before the interface is up, as wg-quick expects. If the link is
- * up and the sockets could not be opened, they are tried again soon, with the
- * new number.
+ * closed. If the link is down, a socket is opened on the new number and closed
+ * again, as a trial: so `wg setconf` reports a taken port before the interface
+ * is up, as wg-quick expects. If the link is up, but the sockets could not be
+ * opened, they are opened soon, with the new number.
  *
- * Return: 0; -errno: nothing has changed.
+ * Return: 0; -errno (such as -EADDRINUSE): nothing has changed.
  */
 int port_set(struct port *p, const struct device_sockets *want,
 	     uint16_t *number);
@@ -85,9 +92,9 @@ void port_set_down(struct port *p);
 /**
  * port_tick() - open the sockets if it is time to try again
  * @p:		port
- * @now:	the present
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * Return: when to call again; SCHEDULE_NEVER.
+ * Return: when to call again, in the same clock; SCHEDULE_NEVER.
  */
 uint64_t port_tick(struct port *p, uint64_t now);
 

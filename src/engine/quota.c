@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each error takes a token from three buckets: that of the socket that the
- * packet came from (known by protocol and port, or by ICMP identifier), that of
- * its source address, and the one for all. A program that sends to nobody with
- * one socket uses up the errors of that socket. A host that does so with many
- * uses up the errors of that host, which are half of all.
+ * Each ICMP error takes a token from three buckets: the bucket of the socket
+ * that the packet came from (known by protocol and port, or by ICMP
+ * identifier), the bucket of its source address, and the bucket for all. A
+ * program whose packets have no peer uses up the errors of its own socket. A
+ * host that uses many such sockets uses up the errors of that host, which are
+ * half of all errors.
  *
- * The buckets are as in noise/ratelimit.c: one number each, the time at which it
- * is full again, in a table of fixed size with a keyed hash. If a set has no
- * place left, the bucket that is nearest to full gives way. Its source may then
- * get some errors more, within the bucket for all.
+ * As in noise/ratelimit.c, a bucket is one number: the time at which it is full
+ * again. The buckets are in a table of fixed size with a keyed hash. If all
+ * places of a set are in use, a new bucket replaces the one that is nearest to
+ * full. The owner of that bucket may then get some more errors, within the
+ * bucket for all.
  */
 #include "engine/quota.h"
 
@@ -22,7 +24,8 @@
 enum {
 	/* Source, protocol, port. */
 	KEY_MAX_LEN = 16 + 1 + 2,
-	/* An IPv6 source is its /64, but a socket has the whole address. */
+	/* The bucket of an IPv6 source is for its /64; the key of a socket has
+	 * the whole address. */
 	PREFIX_LEN = 8,
 	PORT_LEN = 2,
 };
@@ -47,7 +50,7 @@ static void take_token(struct quota_bucket *bucket, unsigned int per_second,
 		now + clock_age(now, bucket->full_ns) + interval_ns(per_second);
 }
 
-/* The bucket of a hash; or else the one of its set that is nearest to full. */
+/* The bucket of a hash; if there is none, the fullest one of its set. */
 static struct quota_bucket *find(struct quota *q, uint64_t hash)
 {
 	struct quota_bucket *set = q->sets[hash % QUOTA_SETS];
@@ -62,7 +65,7 @@ static struct quota_bucket *find(struct quota *q, uint64_t hash)
 	return found;
 }
 
-/* Is there a token for what has this hash? */
+/* Is there a token in the bucket of this hash? A missing bucket is full. */
 static bool has_token_of(struct quota *q, uint64_t hash,
 			 unsigned int per_second, uint64_t now)
 {
@@ -81,7 +84,7 @@ static void take_token_of(struct quota *q, uint64_t hash,
 	take_token(bucket, per_second, now);
 }
 
-/* What tells one socket of a host from the others. Return: its length. */
+/* Write address, protocol and port of a socket. Return: their length. */
 static size_t make_key(uint8_t key[KEY_MAX_LEN], const uint8_t *p, size_t len)
 {
 	const struct ipv4_hdr *ip4 = ipv4_view(p);
@@ -93,7 +96,7 @@ static size_t make_key(uint8_t key[KEY_MAX_LEN], const uint8_t *p, size_t len)
 
 	memcpy(key, v4 ? ip4->saddr : ip6->saddr, addr_len);
 	key[addr_len] = proto;
-	/* The identifier of an echo takes the place of a port. */
+	/* An ICMP packet has an identifier instead of a port. */
 	if (proto == IP_PROTO_ICMP || proto == IP_PROTO_ICMPV6)
 		off += offsetof(struct icmp_hdr, rest);
 	memset(key + addr_len + 1, 0, PORT_LEN);

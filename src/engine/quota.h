@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many ICMP errors are sent, and to whom: in all, for each source, and for
- * each socket of a source, so that a program that sends to nobody does not take
- * the errors from others. Memory is fixed, whatever is sent. See quota.c.
+ * The quota of ICMP errors: how many are sent in all, to each source, and to
+ * each socket of a source. A program whose packets have no peer must not use up
+ * the errors of other programs. The quota has a fixed amount of memory.
  *
- * No locks: whoever holds the right to take of the outbound lane owns it.
+ * It has no locks: it belongs to the thread that has the right to take of the
+ * outbound lane.
  */
 #ifndef ENGINE_QUOTA_H
 #define ENGINE_QUOTA_H
@@ -16,21 +17,23 @@
 #include "crypto/siphash.h"
 
 enum {
-	/* Errors a second, which is also the burst. In all it is what the kernel
-	 * allows itself (net.ipv4.icmp_msgs_per_sec). */
+	/* Errors a second for all sources, which is also the size of the burst.
+	 * The kernel has the same limit for its own errors
+	 * (net.ipv4.icmp_msgs_per_sec). */
 	QUOTA_ALL = 1000,
 	/* For an IPv4 address, or an IPv6 /64. */
 	QUOTA_SOURCE = 500,
-	/* For one socket of it. */
+	/* For one socket of a source. */
 	QUOTA_SOCKET = 25,
+	/* The table of buckets: sets, and places in each set. */
 	QUOTA_SETS = 64,
 	QUOTA_WAYS = 4,
 };
 
 /**
  * struct quota_bucket - a token bucket
- * @hash:	of what it is for
- * @full_ns:	when it is full again; the past: it is full
+ * @hash:	of the source or the socket
+ * @full_ns:	when it is full again, in ns; the past: it is full
  */
 struct quota_bucket {
 	uint64_t hash;
@@ -38,7 +41,7 @@ struct quota_bucket {
 };
 
 /**
- * struct quota - see above
+ * struct quota - the buckets
  * @key:	of the hash
  * @all:	bucket for all
  * @sets:	buckets of sources and sockets
@@ -52,7 +55,8 @@ struct quota {
 /**
  * quota_init() - all buckets are full
  * @q:		caller's storage
- * @key:	random bytes, copied: nobody can aim at a set
+ * @key:	random bytes, copied; a sender who does not know them cannot
+ *		choose the set that it falls into
  */
 void quota_init(struct quota *q, const uint8_t key[SIPHASH_KEY_LEN]);
 
@@ -61,9 +65,9 @@ void quota_init(struct quota *q, const uint8_t key[SIPHASH_KEY_LEN]);
  * @q:		quota
  * @packet:	IPv4 or IPv6 packet with a whole header
  * @len:	its length
- * @now:	the present
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * Return: true, and the tokens are taken; false, and none is.
+ * Return: true: three tokens were taken; false: no token was taken.
  */
 bool quota_allow(struct quota *q, const uint8_t *packet, size_t len,
 		 uint64_t now);

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A loop begins when the only route to a peer's endpoint leads through the
- * tunnel: by a default route through the interface without a mark, by a cable
- * that was pulled, by an endpoint among the peer's own allowed IPs. A sealed
- * packet then comes back, is sealed once more, and so on, as fast as the
- * machine can. Each turn adds 60 bytes. A packet that has grown beyond the MTU
- * becomes two.
+ * A routing loop begins when the only route to a peer's endpoint leads through
+ * the tunnel. Causes are a default route through the interface without a mark,
+ * a cable that was pulled, or an endpoint among the peer's own allowed IPs. An
+ * encrypted packet then comes back, is encrypted once more, and so on, as fast
+ * as the machine can. Each turn adds 60 bytes. A packet that has grown beyond
+ * the MTU becomes two.
  *
- * So our own message is dropped the first time that it comes back. A packet is
- * our own message if it is UDP to the endpoint to which it would now be sent,
- * and if it holds a message that we made for that peer (device/own.h). Its
- * source address and source port decide nothing: a NAT rewrites them, and a
- * host behind us may have a WireGuard of its own that talks to the same server,
- * from the same port. A peer's endpoint may be behind another peer: such a
- * packet is routed to the other peer, whose endpoint differs.
+ * To end this, our own message is dropped the first time that it comes back. A
+ * packet is our own message if it is UDP to the endpoint of the peer that it is
+ * routed to, and if it holds a message that we made for that peer
+ * (device/own.h). Its source address and source port decide nothing: a NAT
+ * rewrites them, and a host behind us may have a WireGuard of its own that
+ * talks to the same server, from the same port. If a peer's endpoint is behind
+ * another peer, there is no loop: our message is routed to the other peer,
+ * whose endpoint differs.
  *
  * A super-packet (UDP segmentation) may be a train of ours that comes back
- * whole; only its first segment is examined. Of a packet in fragments only the
- * first one is examined; later fragments with the same identification share its
- * verdict.
+ * whole; only its first segment is examined. If a packet comes in fragments,
+ * only the first fragment is examined. Later fragments with the same
+ * identification are dropped if the first one was.
  *
  * Longer loops are not recognised: through a second interface, or through two
  * peers, each of whose endpoints is behind the other. There our message comes
@@ -40,17 +41,17 @@ enum {
 	UDP_LEN = sizeof(struct udp_hdr),
 };
 
-/* A loop that comes back after this time is logged again. */
+/* If no message came back for this long, the next one is logged again. */
 #define TELL_AGAIN_NS (60 * NSEC_PER_SEC)
-/* How long fragments may follow the first one. */
+/* Fragments are taken to belong to a first one for this long. */
 #define FRAGMENTS_NS NSEC_PER_SEC
 
 /**
- * struct outer - where things are in a packet that may be ours
- * @udp_off:	offset of what is behind the IP headers
+ * struct outer - what the IP headers say of a packet that may be ours
+ * @udp_off:	offset of the payload behind the IP headers
  * @is_first:	the packet has the UDP header: it is whole, or a first fragment
  * @has_more:	fragments follow
- * @id:		identification of a fragmented packet
+ * @id:		identification, which all fragments of a packet share
  * @id_len:	its length
  */
 struct outer {
@@ -96,7 +97,7 @@ static bool parse6(struct outer *o, const uint8_t *p, size_t len)
 	return true;
 }
 
-/* Is the packet to the address of this endpoint? */
+/* Is the packet's destination the address of this endpoint? */
 static bool is_to(const struct ug_endpoint *ep, const uint8_t *p)
 {
 	if (ip_get_version(p) == IP_V4)
@@ -116,7 +117,8 @@ static bool is_port_of(const struct ug_endpoint *ep, const uint8_t *udp)
 	return !memcmp(udp + offsetof(struct udp_hdr, dport), port, 2);
 }
 
-/* What all fragments of a packet have in common. Return: its length. */
+/* Write addresses and identification, which all fragments of a packet share.
+ * Return: their length. */
 static size_t make_key(uint8_t key[RETURNED_KEY_LEN], const struct outer *o,
 		       const uint8_t *p)
 {
@@ -148,7 +150,7 @@ static bool follows(const struct returned *r, const struct outer *o,
 	       !clock_has_passed(r->seen_ns, FRAGMENTS_NS, now);
 }
 
-/* Does a message of ours, or its beginning, follow the IP headers? */
+/* Is behind the IP headers a message of ours, or the beginning of one? */
 static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
 			const uint8_t *udp, size_t len, size_t gso_size)
 {
@@ -160,7 +162,7 @@ static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
 	memcpy(&udp_len, udp + offsetof(struct udp_hdr, len), sizeof(udp_len));
 	if (be16_get(udp_len) < UDP_LEN)
 		return false;
-	/* The length of a super-packet is that of all its segments. */
+	/* In a super-packet the UDP length is that of all segments together. */
 	msg_len = gso_size ? size_min(gso_size, len - UDP_LEN)
 			   : be16_get(udp_len) - (size_t)UDP_LEN;
 	return own_is_message(peer, udp + UDP_LEN, msg_len);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Our own outer packets that come back through our own interface: a routing
- * loop. See returned.c. Everything here is for whoever holds the right to take
- * of the outbound lane.
+ * Our own outer packets that come back through our own interface, because of a
+ * routing loop; see returned.c. Everything here is for the thread that has the
+ * right to take of the outbound lane.
  */
 #ifndef ENGINE_RETURNED_H
 #define ENGINE_RETURNED_H
@@ -15,15 +15,16 @@
 #include "tun/vnet.h"
 
 enum {
-	/* Addresses and identification of an IPv6 packet; IPv4's are shorter. */
+	/* Addresses and identification of an IPv6 packet; those of an IPv4
+	 * packet are shorter. */
 	RETURNED_KEY_LEN = 16 + 16 + 4,
 };
 
 /**
- * struct returned - a first fragment that was ours
- * @key:	what all its fragments have in common
- * @key_len:	length of @key; 0: there is none
- * @seen_ns:	when
+ * struct returned - the last first fragment that was ours
+ * @key:	addresses and identification, which all its fragments share
+ * @key_len:	length of @key; 0: no fragment was ours yet
+ * @seen_ns:	when it came back, in ns of CLOCK_BOOTTIME
  */
 struct returned {
 	uint8_t key[RETURNED_KEY_LEN];
@@ -35,7 +36,9 @@ struct returned {
  * returned_may_be() - can this be one of our outer packets at all?
  * @packet:	IP packet with a whole header
  *
- * Return: false for most of what is no UDP.
+ * A cheap test before returned_is_own().
+ *
+ * Return: false for most packets that are not UDP.
  */
 static inline bool returned_may_be(const uint8_t *packet)
 {
@@ -50,15 +53,15 @@ static inline bool returned_may_be(const uint8_t *packet)
  * returned_is_own() - is this packet a message of ours that comes back?
  * @r:		state, all zero at first
  * @peer:	peer that the packet is routed to
- * @ep:		where it would be sent
+ * @ep:		endpoint of that peer
  * @packet:	IP packet of which returned_may_be() is true
- * @frame:	its description
- * @now:	the present
+ * @frame:	description of the packet: length and segment size
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * The log has a line for each peer, and another one after a minute without such
- * a packet.
+ * The log gets a line when the first message to a peer comes back, and another
+ * line when one comes back after a minute without.
  *
- * Return: true if so: drop it.
+ * Return: true: drop the packet; false.
  */
 bool returned_is_own(struct returned *r, struct peer *peer,
 		     const struct device_endpoint *ep, const uint8_t *packet,

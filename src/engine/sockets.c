@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The sockets in use, and their replacement: see the header. The order of the
+ * two atomic members is what matters: the control thread writes @current before
+ * @generation, and a user reads @generation before @current. A user that has
+ * seen a generation therefore has the sockets of that generation, or newer
+ * ones.
+ */
 #include "engine/sockets.h"
 
 void sockets_init(struct sockets *s)
@@ -29,12 +36,12 @@ static void set_seen(struct sockets *s, unsigned int user, uint64_t seen)
 struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
 				uint64_t *seen)
 {
-	/* Partner: sockets_replace(), which writes it after @current. */
+	/* Partner: sockets_replace(). */
 	uint64_t generation =
 		atomic_load_explicit(&s->generation, memory_order_acquire);
 
-	/* Before the generation counts as seen: from then on the control thread
-	 * may free what was current, and have it back at the same address. */
+	/* This must come before set_seen(): after that the control thread may
+	 * free the sockets that were current before. */
 	struct ug_socket *sock =
 		atomic_load_explicit(&s->current, memory_order_acquire);
 

@@ -2,11 +2,12 @@
 /*
  * The UDP sockets in use, and how they are replaced while threads use them.
  *
- * Each user (a worker, the handshaker) calls sockets_enter() at the top of
- * its loop, where it holds no pointer from before. To replace the sockets the
- * control thread publishes the new ones, pokes the users, waits until each has
- * entered since, and only then closes the old ones. The users never wait for
- * the control thread in between, so the wait ends.
+ * The users are the worker, each helper and the handshaker. A user calls
+ * sockets_enter() at the top of its loop, where it holds no pointer to sockets
+ * any more. To replace the sockets the control thread publishes the new ones,
+ * pokes the users, waits until each user has called sockets_enter() once more,
+ * and only then closes the old ones. A user never waits for the control thread,
+ * so the control thread does not wait for ever.
  */
 #ifndef ENGINE_SOCKETS_H
 #define ENGINE_SOCKETS_H
@@ -18,7 +19,7 @@
 #include "engine/bounds.h"
 #include "udpgather.h"
 
-/* A user: the handshaker, or SOCKETS_WORKER and the number of a worker. */
+/* The numbers of the users; helper i, from 0, is SOCKETS_WORKER + 1 + i. */
 enum {
 	SOCKETS_HANDSHAKER,
 	SOCKETS_WORKER,
@@ -26,13 +27,15 @@ enum {
 };
 
 /**
- * struct sockets - see above
- * @current:	[a] NULL while the device is down
- * @generation:	[a] counts the replacements
- * @seen:	[m] the generation that each user has entered with; UINT64_MAX
- *		for a user that does not run
- * @mutex:	of @seen and @changed
+ * struct sockets - the sockets in use, and what each user has seen of them
+ * @current:	[a] the sockets to use; NULL while the link is down
+ * @generation:	[a] how often @current was replaced
+ * @seen:	[m] the generation that each user saw in its last
+ *		sockets_enter(); UINT64_MAX for a user that does not run
+ * @mutex:	of @seen; a leaf
  * @changed:	signalled with each change of @seen
+ *
+ * [a] atomic, [m] under @mutex.
  */
 struct sockets {
 	struct ug_socket *_Atomic current;
@@ -42,45 +45,51 @@ struct sockets {
 	pthread_cond_t changed;
 };
 
+/* sockets_init() - no sockets and no users yet; caller's storage */
 void sockets_init(struct sockets *s);
+
+/* sockets_deinit() - close the sockets, if there are any; no user runs */
 void sockets_deinit(struct sockets *s);
 
 /**
- * sockets_enter() - this user holds no socket from before
+ * sockets_enter() - get the current sockets, and let go of those from before
  * @s:		sockets
- * @user:	which
- * @seen:	the user's own copy of the generation; changed if it is new
+ * @user:	number of the calling user
+ * @seen:	the user's own copy of the generation, 0 at first; changed if
+ *		the sockets were replaced
  *
- * No generation is left out: each call that changes @seen returns what that
- * generation has. So a user that compares the sockets with those of its last
- * call never takes new ones for old ones, even if they are at the same address.
+ * New sockets may have the address of sockets that were freed. A user that
+ * wants to know if they are new compares @seen, not the pointer. The user's
+ * thread.
  *
  * Return: the sockets to use until the next call, or NULL.
  */
 struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
 				uint64_t *seen);
 
-/* sockets_leave() - this user ends, or sleeps, and has no socket any more */
+/* sockets_leave() - this user ends, or sleeps, and uses no sockets until it
+ * calls sockets_join(). Its thread. */
 void sockets_leave(struct sockets *s, unsigned int user);
 
-/* sockets_join() - this user is about to enter, for the first time or after
- * sockets_leave(). Its thread, or the one that starts it. */
+/* sockets_join() - this user will call sockets_enter() from now on. To be
+ * called at first, and after sockets_leave(). Its thread, or the one that
+ * starts it. */
 void sockets_join(struct sockets *s, unsigned int user);
 
-/* sockets_get() - the current ones. Control thread. */
+/* sockets_get() - the current sockets, or NULL. Control thread. */
 static inline struct ug_socket *sockets_get(struct sockets *s)
 {
 	return atomic_load_explicit(&s->current, memory_order_acquire);
 }
 
 /**
- * sockets_replace() - publish others, and close the old ones
+ * sockets_replace() - publish new sockets, and close the old ones
  * @s:		sockets
- * @next:	the new ones, or NULL for none
- * @poke:	wakes all users
+ * @next:	the new sockets, owned by @s from now on; NULL: only close
+ * @poke:	wakes all users, so that they call sockets_enter()
  * @arg:	for @poke
  *
- * Control thread.
+ * Waits until no user has the old sockets. Control thread.
  */
 void sockets_replace(struct sockets *s, struct ug_socket *next,
 		     void (*poke)(void *arg), void *arg);

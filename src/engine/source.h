@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A source: a lane, and what a thread that runs lanes has to know of it. Which
- * descriptors make the lane ready? Has it more to take without an event? Could
- * it not read, and does what it reads still exist?
+ * A source of batches: a lane, and what a thread that runs lanes has to know of
+ * it. Which descriptors make the lane ready? Does it have more to take without
+ * an event? Did a read fail? Does the TUN that it reads still exist?
  *
  * The worker and its helpers run all sources of an array in turn, and know
  * nothing else of the lanes. A further queue of the TUN, or a further socket,
- * is one more source.
+ * would be one more source.
  *
  * Legend: [I] immutable once the threads run, [a] atomic.
  */
@@ -24,14 +24,16 @@
 struct source;
 
 /**
- * struct source_ops - the questions that differ from source to source
+ * struct source_ops - the questions whose answers differ between sources
  * @get_fd:	descriptor @i, counted from 0, that makes the lane ready while
  *		@sock is in use; negative: there are fewer. A source that does
  *		not read from @sock names its descriptors also if @sock is NULL.
- * @is_ready:	epoll has named descriptor @fd. Return: false if it is none of
- *		the source's any more: the sockets may have been replaced.
- * @has_more:	is there something to take that no descriptor tells of? NULL:
- *		never; then a poke of the worker does not concern this source
+ * @is_ready:	epoll reported @events of descriptor @fd. Return: false if the
+ *		descriptor belongs to sockets that were replaced meanwhile.
+ * @has_more:	can the lane take something that no descriptor reports? NULL:
+ *		never; then a poke of the worker does not concern this source.
+ *
+ * The worker calls them.
  */
 struct source_ops {
 	int (*get_fd)(const struct source *s, const struct ug_socket *sock,
@@ -42,11 +44,12 @@ struct source_ops {
 };
 
 /**
- * struct source - see above
+ * struct source - a lane, and what makes it ready
  * @ops:	[I]
  * @name:	[I] what it reads, for the log
- * @is_gone:	[a] what it reads does not exist any more
- * @read_err:	[a] -errno of a read that failed; 0: none since it was taken
+ * @is_gone:	[a] the TUN or socket that it reads does not exist any more
+ * @read_err:	[a] -errno of the last read that failed; 0: no read has failed
+ *		since source_take_error()
  * @lane:	the lane
  */
 struct source {
@@ -67,7 +70,7 @@ struct sources {
 	unsigned int n;
 };
 
-/* sources_all() - a bit for each source */
+/* sources_all() - the set of all sources: a bit for each. Any thread. */
 static inline uint32_t sources_all(const struct sources *s)
 {
 	return (uint32_t)((UINT64_C(1) << s->n) - 1);
@@ -76,8 +79,9 @@ static inline uint32_t sources_all(const struct sources *s)
 /**
  * sources_run() - run the lane of each source of a set once, in turn
  * @s:		sources
- * @ready:	the set, a bit for each; a lane that is found empty leaves it
- * @context:	what belongs to the calling thread
+ * @ready:	the set, a bit for each source; the bit of a lane that is found
+ *		empty is cleared
+ * @context:	belongs to the calling thread
  *
  * Any thread.
  *
@@ -96,14 +100,15 @@ static inline bool sources_run(const struct sources *s, uint32_t *ready,
 			continue;
 		result = lane_run(&s->all[i]->lane, context);
 		is_busy |= result == LANE_BUSY;
-		/* A lane that another thread has may have work: it stays. */
+		/* LANE_HELD says nothing of work: the lane stays in the set. */
 		if (result == LANE_EMPTY)
 			*ready &= ~bit;
 	}
 	return is_busy;
 }
 
-/* source_note_gone() - what it reads does not exist any more. Any thread. */
+/* source_note_gone() - what the source reads does not exist any more. Any
+ * thread. */
 static inline void source_note_gone(struct source *s)
 {
 	/* Partner: source_is_gone(). */
@@ -123,10 +128,12 @@ static inline void source_note_error(struct source *s, int err)
 	atomic_store_explicit(&s->read_err, err, memory_order_relaxed);
 }
 
-/* source_take_error() - Return: the last -errno; 0: none since the last call */
+/* source_take_error() - Return: the -errno of the last read that failed; 0: no
+ * read has failed since the last call. Any thread. */
 static inline int source_take_error(struct source *s)
 {
-	/* Partner: source_note_error(). Usually there is none. */
+	/* Partner: source_note_error(). Usually no read has failed: a load
+	 * costs less than the exchange. */
 	return atomic_load_explicit(&s->read_err, memory_order_relaxed)
 		       ? atomic_exchange_explicit(&s->read_err, 0,
 						  memory_order_relaxed)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A host with several addresses answers a peer from the address that the peer
- * wrote to: the peer's *source*. A source holds until the address is gone, or
- * until packets from it would leave by another interface. It must not be given
- * up sooner: a NAT or a firewall keeps packets from another address away from
- * the peer, and the peer would learn an address that it was perhaps not meant
- * to know.
+ * A host with several addresses answers a peer from the address that the peer's
+ * packets came to. This address is the *source* of the peer's endpoint. A
+ * source holds until the host loses the address, or until packets from it would
+ * leave by another interface. While it holds it must be used: a NAT or a
+ * firewall would keep packets from another address away from the peer, and the
+ * peer would learn an address that it was perhaps not meant to know.
  *
  * The rule is that of the kernel module (send4() and send6() in
  * drivers/net/wireguard/socket.c):
@@ -14,39 +14,42 @@
  *    the interface that the peer's packet came in by.
  *  - IPv6: the address is local. The interface does not count.
  *
- * The kernel module asks for each packet. Here the question is a system call,
- * so it is asked only when something may have changed: in a *pass* over all
- * peers that have a learnt source, on the control thread. The data path never
- * asks.
+ * The kernel module checks this for each packet. Here a check is a system call.
+ * So sources are checked only when something may have changed: in a *pass* over
+ * all peers that have a source, on the control thread. The data path never
+ * checks one.
  *
- *  - For IPv4 the question is RTM_GETROUTE, for exactly the packet that would
- *    be sent. It names ports, protocol, mark and the user of the socket, so
- *    rules of policy routing give the same answer as for the packet. If there
- *    is no route from the source, and none without it either, the source is not
- *    to blame and stays.
- *  - For IPv6 the question is for the list of all addresses. A pass asks it at
- *    most once.
- *  - An answer that says nothing about routes (no memory, a route that
- *    prohibits) changes nothing.
+ *  - For IPv4 a check asks the kernel, by RTM_GETROUTE, for the route of the
+ *    packet that would be sent. The question names ports, protocol, mark and
+ *    the user of the socket, so rules of policy routing give the same answer as
+ *    for the packet. If there is no route from the source, and no route without
+ *    it either, the source is not to blame, and nothing changes.
+ *  - For IPv6 a check looks into the list of all addresses of the host. A pass
+ *    asks the kernel for that list at most once.
+ *  - If the answer says nothing about the source (the kernel is short of
+ *    memory, or the route is one that prohibits), nothing changes.
  *
- * The verdict is the mark of the endpoint (device/endpoint.h). The source
- * itself is not cleared: packets of the peer that are still under way to the
+ * The verdict becomes the mark of the endpoint (enum endpoint_mark). A void
+ * source is not cleared: packets of the peer that are still on their way to the
  * old address would bring it back, and both ends would go on changing addresses
- * for as long as traffic lasts. A source that is marked void stays so until a
- * pass finds that it holds again, or until the peer writes to another address.
- * A new source is checked soon, too. Otherwise, on a host whose answers leave
- * by another interface than questions come in by, the source would change at
- * the next event, which has nothing to do with it. A source that the kernel has
- * refused in sending is also checked: some kernels refuse a train with the same
- * errno as a missing address.
+ * for as long as traffic lasts. A source that is marked void keeps this mark
+ * until a pass finds that it holds again, or until the peer writes to another
+ * address.
  *
- * Time. Changes often come in pairs, such as a route that is removed and added
- * again, so a pass begins 50 ms after the event. Passes are at least 250 ms
- * apart. The pause after a pass is at least 200 times the CPU time that the
- * pass took, up to 5 s: so thousands of events a second cost half a percent of
- * a core. (A pass over 1,001 peers takes 3.4 ms in a virtual machine, Linux
- * 6.18.) A long pass is done in pieces, so that the control thread can do other
- * work in between.
+ * Two more events begin a pass. A packet has brought a new source: on a host
+ * that answers by another interface than packets come in by, that source does
+ * not hold, and without a check it would be used until the network changes. And
+ * the kernel has refused to send from a source: some kernels refuse a train
+ * with the errno that also means a missing address, so the source may still
+ * hold.
+ *
+ * Changes often come in pairs, such as a route that is removed and added again.
+ * So a pass begins 50 ms after an event. Passes are at least 250 ms apart. The
+ * pause after a pass is at least 200 times the CPU time that the pass took, up
+ * to 5 s: so thousands of events a second cost half a percent of a core. (A
+ * pass over 1,001 peers takes 3.4 ms in a virtual machine, Linux 6.18.) A long
+ * pass is done in pieces, so that the control thread can do other work in
+ * between.
  */
 #include "engine/sticky.h"
 
@@ -58,23 +61,24 @@
 #include "engine/endpoint.h"
 #include "engine/thread.h"
 
-/* Time from an event to the pass, and from one pass to the next. */
+/* Time from an event to the pass, and between the beginnings of two passes. */
 #define SETTLE_NS (50 * NSEC_PER_MSEC)
 #define APART_NS  (250 * NSEC_PER_MSEC)
 
-/* The pause after a pass: so many times its CPU time, and at most so long. */
+/* The pause after a pass: PAUSE_TIMES its CPU time, up to PAUSE_MAX_NS. */
 #define PAUSE_TIMES  UINT64_C(200)
 #define PAUSE_MAX_NS (5 * NSEC_PER_SEC)
 
-/* A piece of a pass takes some milliseconds. It may cost PIECE_COST: a peer
- * that is passed over costs 1, a question QUESTION_COST. Then comes a pause. */
+/* A piece of a pass takes some milliseconds: it ends when its cost is
+ * PIECE_COST. A peer that is checked costs QUESTION_COST, another one costs 1.
+ * The next piece comes after PIECE_WAIT_NS. */
 #define PIECE_COST    16384
 #define QUESTION_COST 16
 #define PIECE_WAIT_NS (10 * NSEC_PER_MSEC)
 
-/* What is known of a source. */
+/* The result of checking a source. */
 enum verdict {
-	UNKNOWN,
+	UNKNOWN, /* nothing changes */
 	HOLDS,
 	VOID,
 };
@@ -115,7 +119,8 @@ bool sticky_note_change(struct sticky *s, unsigned int families, uint64_t now)
 
 bool sticky_note_new(struct sticky *s)
 {
-	/* Partner: begin_pass(), which reads the endpoints after it. */
+	/* Partners: begin_pass(), which clears it before the endpoints are
+	 * read; sticky_tick(). */
 	return !atomic_exchange_explicit(&s->has_new, true,
 					 memory_order_acq_rel);
 }
@@ -236,13 +241,13 @@ static struct peer *peer_behind(const struct sticky *s, const struct peer *peer)
 		       : container_of(next, struct peer, in_device);
 }
 
-/* Take the peer to go on with. Return: it, with no reference; NULL: none. */
+/* Return: the peer to go on with, borrowed from the device; NULL: no peer. */
 static struct peer *resume(struct sticky *s)
 {
 	struct peer *peer = s->next;
 
 	s->next = NULL;
-	/* The next peer has been removed: begin with the first again. */
+	/* That peer has been removed meanwhile: begin with the first again. */
 	if (peer && !peer->is_configured) {
 		peer_put(peer);
 		return first_peer(s);
@@ -262,7 +267,7 @@ static struct peer *begin_pass(struct sticky *s, struct ug_socket *sock,
 	s->knows_ipv6 = s->has_failed = false;
 	/* Partner: sticky_note_new(), after the endpoint was written. */
 	atomic_exchange_explicit(&s->has_new, false, memory_order_acq_rel);
-	/* The path MTUs may have changed, too. */
+	/* The network has changed, and path MTUs may have, too. */
 	if (s->asked)
 		ug_paths_changed(sock);
 	return first_peer(s);
@@ -278,7 +283,7 @@ static void end_pass(struct sticky *s, uint64_t now)
 	s->due = s->changed ? s->earliest : 0;
 }
 
-/* A piece of a pass. */
+/* Do a piece of a pass: begin a pass, or go on with the one under way. */
 static void go_on(struct sticky *s, struct ug_socket *sock, uint32_t fwmark,
 		  uint64_t now)
 {
@@ -305,7 +310,7 @@ uint64_t sticky_tick(struct sticky *s, uint32_t fwmark, uint64_t now)
 	if (!s->due && atomic_load_explicit(&s->has_new, memory_order_acquire))
 		s->due = later(now, s->earliest);
 	if (!sock) {
-		/* Other sockets do not use the sources learnt by these. */
+		/* The sockets are closed: nothing is sent from any source. */
 		s->due = s->changed = 0;
 		atomic_store_explicit(&s->has_new, false, memory_order_relaxed);
 		peer_put(s->next);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The local addresses that peers are answered from: which of them still hold.
- * See the essay in sticky.c.
+ * The sources of endpoints, which are the local addresses that peers are
+ * answered from, and the check whether they still hold. sticky.c explains when
+ * that is.
  */
 #ifndef ENGINE_STICKY_H
 #define ENGINE_STICKY_H
@@ -14,30 +15,34 @@
 #include "engine/sockets.h"
 #include "tun/routes.h"
 
-/* Families whose source addresses a change of the network may concern; flags. */
+/* Flags: the families whose sources a change of the network may concern. */
 enum sticky_family {
 	STICKY_IPV4 = 1,
 	STICKY_IPV6 = 2,
 };
 
 /**
- * struct sticky - see above
- * @device:	[I]
- * @sockets:	[I] what packets are sent by
+ * struct sticky - the state of the checks
+ * @device:	[I] whose peers are checked
+ * @sockets:	[I] by which packets to peers are sent; locked inside
  * @routes:	[c] socket for questions to the kernel
- * @uid:	[c] user who opens the sockets
- * @changed:	[c] of enum sticky_family: changed since the last pass began
- * @asked:	[c] of enum sticky_family: families that this pass checks for
+ * @uid:	[c] user that the UDP sockets belong to
+ * @changed:	[c] of enum sticky_family: families for which the network has
+ *		changed since the last pass began
+ * @asked:	[c] of enum sticky_family: families for which this pass checks
  *		all peers
  * @knows_ipv6:	[c] this pass has the list of IPv6 addresses
- * @has_failed:	[c] this pass asked for that list in vain
- * @due:	[c] when to go on; 0: there is nothing to do
+ * @has_failed:	[c] this pass has asked for that list, and got an error
+ * @due:	[c] when the next piece of a pass begins; 0: none is needed
  * @began:	[c] when the last pass began
  * @earliest:	[c] when the next pass may begin
- * @spent_ns:	[c] CPU time of this pass
- * @next:	[c] the peer to go on with, with a reference; NULL: no pass is
- *		under way
- * @has_new:	[a] a peer has an endpoint that was not checked yet
+ * @spent_ns:	[c] CPU time of this pass so far
+ * @next:	[c] the peer that the pass goes on with, with a reference; NULL:
+ *		no pass is under way
+ * @has_new:	[a] a peer has an endpoint whose source was not checked yet
+ *
+ * [I] immutable after sticky_init(), [c] control thread only, [a] atomic. Times
+ * are in ns of CLOCK_BOOTTIME.
  */
 struct sticky {
 	struct device *device;
@@ -57,31 +62,34 @@ struct sticky {
 };
 
 /**
- * sticky_init() - nothing to do yet
- * @s:		set up here
- * @device:	borrowed: its peers
- * @sockets:	borrowed
+ * sticky_init() - make the state, with nothing to do yet
+ * @s:		caller's storage
+ * @device:	borrowed until sticky_deinit()
+ * @sockets:	borrowed until sticky_deinit()
  *
  * Return: 0; -errno.
  */
 int sticky_init(struct sticky *s, struct device *device,
 		struct sockets *sockets);
 
-/* sticky_deinit() - close and free; before device_deinit() */
+/* sticky_deinit() - free all. To be called before device_deinit(), because a
+ * pass that is under way holds a reference to a peer. */
 void sticky_deinit(struct sticky *s);
 
-/* sticky_start() - note the user of this thread, who opens the sockets */
+/* sticky_start() - note the effective user of the calling thread: the UDP
+ * sockets that it opens later belong to this user. Control thread. */
 void sticky_start(struct sticky *s);
 
 /**
- * sticky_note_change() - the network is not what it was
+ * sticky_note_change() - the network has changed: a pass is needed
  * @s:		the state of the checks
- * @families:	of enum sticky_family
- * @now:	the present
+ * @families:	of enum sticky_family: whose sources may not hold any more
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
  * Cheap: may be called for each of thousands of events. Control thread.
  *
- * Return: true if sticky_tick() must be called anew, to learn when it is due.
+ * Return: true: call sticky_tick() soon, which returns when the pass is due;
+ * false: a pass is due already.
  */
 bool sticky_note_change(struct sticky *s, unsigned int families, uint64_t now);
 
@@ -91,7 +99,8 @@ bool sticky_note_change(struct sticky *s, unsigned int families, uint64_t now);
  *
  * Any thread.
  *
- * Return: true if the control thread must be woken, to call sticky_tick().
+ * Return: true: wake the control thread, so that it calls sticky_tick(); false:
+ * it was woken for this already.
  */
 bool sticky_note_new(struct sticky *s);
 
@@ -99,24 +108,25 @@ bool sticky_note_new(struct sticky *s);
  * sticky_refuse() - the kernel refused to send from a peer's source address
  * @device:	device
  * @peer:	peer
- * @to:		where was sent to, with that source; its source is cleared
+ * @to:		the endpoint that was sent to, with that source; the source is
+ *		cleared here
  *
- * Only if a datagram has passed without the source: else there may be no route
- * from any address, and the source is not to blame. The source is not used
- * until sticky_tick() has checked it. Any thread.
+ * To be called only if a datagram has then passed without the source: otherwise
+ * there may be no route from any address, and the source is not to blame. The
+ * source is not used until sticky_tick() has checked it. Any thread.
  */
 void sticky_refuse(struct device *device, struct peer *peer,
 		   struct ug_endpoint *to);
 
 /**
- * sticky_tick() - check the source addresses if it is time
+ * sticky_tick() - do a piece of a pass over all sources, if one is due
  * @s:		the state of the checks
- * @fwmark:	mark of the sockets
- * @now:	the present
+ * @fwmark:	mark of the UDP sockets
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
  * Control thread.
  *
- * Return: when to call again; SCHEDULE_NEVER.
+ * Return: when to call again, in the same clock; SCHEDULE_NEVER.
  */
 uint64_t sticky_tick(struct sticky *s, uint32_t fwmark, uint64_t now);
 

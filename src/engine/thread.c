@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A thread starts in two steps: thread_start() makes it and waits;
+ * thread_begin() prepares it and ends that wait. The order matters to the
+ * isolation: @first takes rights away from the thread, and thread_start()
+ * returns only after that.
+ */
 #include "engine/thread.h"
 
 #include <semaphore.h>
@@ -13,17 +19,18 @@ enum {
 	POKE_TRIES = 10,
 };
 
-/* What thread_set_first() was given. [I] while threads are made */
+/* The function of thread_set_first(). [I] while threads are made. */
 static void (*first)(const char *name);
 
-/* What a new thread is told; its maker's, until @begun is posted. */
+/* Arguments of a new thread, on the stack of thread_start(), which waits for
+ * @begun. */
 struct launch {
 	void *(*main)(void *arg);
 	void *arg;
 	sem_t begun;
 };
 
-/* Whom thread_begin() tells. */
+/* In a new thread: the semaphore that thread_begin() posts. */
 static _Thread_local sem_t *begun;
 
 static void *launch(void *arg)
@@ -39,7 +46,7 @@ void thread_set_first(void (*function)(const char *name))
 	first = function;
 }
 
-/* Wait, whatever signals come. */
+/* sem_wait(3) fails only if a signal came: wait on. */
 static void wait_for(sem_t *sem)
 {
 	while (sem_wait(sem) < 0)
@@ -53,7 +60,7 @@ int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg)
 
 	sem_init(&shared.begun, 0, 0);
 	err = spawn_thread(thread, launch, &shared);
-	if (!err)
+	if (err == 0)
 		wait_for(&shared.begun);
 	sem_destroy(&shared.begun);
 	return err;
@@ -77,9 +84,9 @@ void thread_poke(int fd)
 {
 	const uint64_t one = 1;
 
-	/* It only fails when so many pokes wait already that the counter is
-	 * full. But a poke that is lost for another reason would cost much:
-	 * whoever waits for what it asks for would wait for ever. */
+	/* The write fails if the counter is full: then the thread will wake
+	 * anyway. It is not known to fail for another reason; but a lost poke
+	 * could block a thread for ever, so it is tried again. */
 	for (int i = 0; i < POKE_TRIES; i++)
 		if (write(fd, &one, sizeof(one)) >= 0)
 			return;

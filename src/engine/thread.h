@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What all threads of the engine have in common. */
+/*
+ * What all threads of the engine have in common: how they start and end, how
+ * they are woken, and how a log line names a peer.
+ */
 #ifndef ENGINE_THREAD_H
 #define ENGINE_THREAD_H
 
@@ -8,11 +11,10 @@
 #include "device/peer.h"
 
 /**
- * thread_set_first() - have all threads made from now on do something first
- * @function:	called in each of them by thread_begin(), with the thread's
- *		name; NULL: nothing
+ * thread_set_first() - have each thread that is started later call a function
+ * @function:	thread_begin() calls it with the thread's name; NULL: no call
  *
- * One thread, as thread_start().
+ * Only the thread that calls thread_start() may call this.
  */
 void thread_set_first(void (*function)(const char *name));
 
@@ -22,37 +24,40 @@ void thread_set_first(void (*function)(const char *name));
  * @main:	runs thread_begin() first and thread_end() last
  * @arg:	for @main
  *
- * From its return on, thread_begin() is done: the thread makes no more of the
- * system calls that threads are started by.
+ * Returns when the new thread has done thread_begin(). After that the thread
+ * makes no system call that only the start of a thread needs.
  *
  * Return: 0; -errno.
  */
 int thread_start(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
 /**
- * thread_begin() - name the calling thread, register it with RCU, tell its maker
+ * thread_begin() - name the calling thread, and register it with RCU
  * @name:	up to 15 bytes
  *
- * Once, in a thread that thread_start() has made.
+ * Lets thread_start() return. To be called once, in a thread that
+ * thread_start() has made.
  */
 void thread_begin(const char *name);
 
-/* thread_end() - the calling thread is about to end */
+/* thread_end() - the calling thread ends: unregister it with RCU */
 void thread_end(void);
 
 /**
  * thread_poke() - wake the thread that reads an eventfd
  * @fd:		nonblocking eventfd
  *
- * Any thread.
+ * Any thread. Does not wait.
  */
 void thread_poke(int fd);
 
 /**
- * thread_peer_name() - a peer for the log: the start of its public key
+ * thread_peer_name() - name a peer for the log by the start of its public key
  * @peer:	peer
  *
- * Return: text that stays valid until the thread's next call.
+ * Any thread.
+ *
+ * Return: text that stays valid until this thread calls this again.
  */
 const char *thread_peer_name(const struct peer *peer);
 

@@ -1,11 +1,39 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Seats, notes, and what is read from TCP headers. The decision itself is in
- * device/trainwatch.c.
+ * Some networks lose trains, and the kernel does not tell. This file connects
+ * the lanes with device/trainwatch.h, which decides from TCP segments and their
+ * acknowledgements whether trains to a peer are lost. The decision has no lock
+ * and no I/O; both are here.
  *
- * What the watch decides on the way in is carried out by the outbound lane at
- * its next batch, which is the only one that talks to the library about it: it
- * compares the state of the watch with what it did last.
+ * A peer that is watched has a *seat*: its watch, a mutex, and the state of
+ * what was done about it. There is a fixed number of seats, so that memory is
+ * bounded. A peer claims a seat when a train of TCP segments leaves to it. A
+ * seat whose peer has sent no train for a while may be claimed by another peer.
+ * A seat compares the pointer to its peer, and never follows it: so it holds no
+ * reference, and a peer that was removed simply never comes again.
+ *
+ *  take	The outbound lane cuts a packet into segments. trains_note() reads
+ *	its TCP header and adds a *note* to the batch: which sequence numbers
+ *	went into which messages.
+ *  commit	If trains to a peer are stopped, trains_before() has the library
+ *	go on sending alone to it. If it is time to try whether trains arrive
+ *	again, it returns a note, the *offer*. The lane sends the messages of
+ *	that note as one train, between trains_offer_begin() and
+ *	trains_offer_end(). After the send, trains_after() tells the watch of
+ *	each note which segments left in a train, and which left alone.
+ *  in	An inbound lane hands a packet of the peer to trains_saw(), which reads
+ *	the acknowledgement and tells the watch. That costs time for each
+ *	packet, so trains_attention() says first whether the watch needs to
+ *	hear of it: of no packet, of some, or of all.
+ *
+ * A watch may change its mind on the way in, but only the outbound lane tells
+ * the library. So there are two states: watch.state is what was decided, under
+ * the mutex; is_off is what the library was told, under the right to commit.
+ * follow() compares the two and tells the library.
+ *
+ * The library is told to send alone for a minute at most. While trains are
+ * stopped, the lane tells it again half a minute before that ends (hold()). If
+ * this program forgets a peer, trains therefore come back by themselves.
  */
 #include "engine/trains.h"
 
@@ -15,19 +43,20 @@
 #include "base/log.h"
 #include "engine/thread.h"
 
-/* A seat goes to another peer after so long without a train, in ns. */
+/* A seat may be claimed if no train to its peer left for this long. */
 #define SEAT_IDLE (10 * NSEC_PER_SEC)
-/* The same, while trains are stopped. */
+/* The same, if trains to its peer are stopped and no message left. */
 #define SEAT_OFF_IDLE (600 * NSEC_PER_SEC)
-/* After so long it goes to another in any case, unless trains are stopped. */
+/* A peer that has had its seat for this long gives it up even if trains leave,
+ * unless they are stopped or there are signs that they are lost. */
 #define SEAT_TURN (30 * NSEC_PER_SEC)
-/* How long nobody asks for a seat after there was none. */
+/* If no seat was free, no peer claims one for this long. */
 #define CLAIM_PAUSE (100 * NSEC_PER_MSEC)
 
 /* ------------------------------------------------------------ TCP headers */
 
 /**
- * struct tcp_facts - what counts of a packet
+ * struct tcp_facts - what the watch needs to know of a TCP segment
  * @from:	its source address and port, hashed
  * @to:		its destination address and port, hashed
  * @seq:	sequence number
@@ -63,13 +92,13 @@ static uint64_t hash_end(const uint8_t *addr, size_t len, struct be16 port)
 	return h;
 }
 
-/* The connection, in the direction from one end to the other; never 0. */
+/* A hash of the connection and the direction; never 0. */
 static uint64_t flow_of(uint64_t from, uint64_t to)
 {
 	return mix(from * 3, to) | 1;
 }
 
-/* IPv6 with extension headers, and fragments, are not looked at. */
+/* Return: false: no TCP, a fragment, or IPv6 with extension headers. */
 static bool read_tcp(const uint8_t *pkt, size_t len, struct tcp_facts *out)
 {
 	const struct ipv4_hdr *ip4 = ipv4_view(pkt);
@@ -114,8 +143,8 @@ static bool read_tcp(const uint8_t *pkt, size_t len, struct tcp_facts *out)
 /* ----------------------------------------------------------------- notes */
 
 /*
- * Add a note to the one before, if its segments follow: TCP hands down repairs
- * packet by packet, and they leave as one train.
+ * Join a note to the one before, if its segments follow those. TCP repeats lost
+ * segments packet by packet, but they may leave as one train.
  */
 static bool extend(struct trains_note *last, const struct trains_note *note)
 {
@@ -168,7 +197,7 @@ void trains_drop_notes(struct trains_notes *notes, unsigned int end)
 	}
 }
 
-/* Segments @from to @to - 1 of a note. */
+/* Segments @from to @to - 1 of a note, for the watch. */
 static struct trainwatch_segments part_of(const struct trains_note *note,
 					  unsigned int from, unsigned int to,
 					  bool in_train)
@@ -186,7 +215,7 @@ static struct trainwatch_segments part_of(const struct trains_note *note,
 
 /* ----------------------------------------------------------------- seats */
 
-/* Under the seat's mutex. */
+/* Let trains_attention() know what the watch needs. Under the seat's mutex. */
 static void set_attention(struct trains_seat *seat)
 {
 	uint8_t want = TRAINS_WANT_NONE;
@@ -199,7 +228,7 @@ static void set_attention(struct trains_seat *seat)
 	atomic_store_explicit(&seat->attention, want, memory_order_relaxed);
 }
 
-/* Right to commit. */
+/* Give a seat to a peer, or begin its watch anew. Right to commit. */
 static void clear_seat(struct trains *t, struct trains_seat *seat,
 		       const struct peer *owner)
 {
@@ -257,7 +286,8 @@ claim_seat(struct trains *t, const struct trains_run *run, uint64_t now)
 	return NULL;
 }
 
-/* The peer's seat. Where it has moved to, nothing is known yet. */
+/* The seat of a run's peer, or NULL. If the peer has another endpoint now, its
+ * watch begins anew. */
 static struct trains_seat *seat_of(struct trains *t,
 				   const struct trains_run *run)
 {
@@ -272,15 +302,16 @@ static struct trains_seat *seat_of(struct trains *t,
 
 /* ---------------------------------------------------------------- sending */
 
+/* Have the library send alone to an endpoint for another minute. */
 static void hold(struct trains_seat *seat, struct ug_socket *sock,
 		 const struct ug_endpoint *to, uint64_t now)
 {
-	/* A family that is not open has nothing to hold. */
+	/* The call fails if the family is not open: then nothing is sent. */
 	(void)ug_send_alone(sock, to, TRAINS_HOLD_MS);
 	seat->held_until = now + TRAINS_HOLD_MS * NSEC_PER_MSEC;
 }
 
-/* Have the library do what the watch says. */
+/* Tell the library what the watch has decided, if it was not told yet. */
 static void follow(struct trains *t, struct trains_seat *seat,
 		   struct ug_socket *sock, const struct trains_run *run,
 		   uint64_t now)
@@ -371,10 +402,9 @@ void trains_offer_end(struct trains *t, struct ug_socket *sock,
 }
 
 /*
- * Tell the watch of one note. Parts of it that left in trains, and alone, are
- * told apart; what did not leave is not told. Under the seat's mutex.
- *
- * Return: something left in a train.
+ * Tell the watch of one note. It hears of parts that left in trains and of
+ * parts that left alone, each by itself, and of no part that was not sent.
+ * Under the seat's mutex. Return: true if a part left in a train.
  */
 static bool tell(struct trains_seat *seat, const struct trains_note *note,
 		 const uint8_t *lens, bool is_offer, uint64_t now)
@@ -403,7 +433,7 @@ static bool tell(struct trains_seat *seat, const struct trains_note *note,
 	return any_train;
 }
 
-/* Does a peer without a seat have something to be watched? */
+/* Did a train of TCP segments leave to the peer of this run? */
 static bool has_train(const struct trains_notes *notes,
 		      const struct trains_run *run, const uint8_t *lens)
 {
@@ -441,7 +471,8 @@ void trains_after(struct trains *t, struct ug_socket *sock,
 	pthread_mutex_unlock(&seat->mutex);
 	if (any_train)
 		seat->used_at = now;
-	/* The library has forgotten, as when routes or sockets change. */
+	/* A train left although trains are stopped: new sockets, or a change of
+	 * routes, have made the library forget. */
 	if (seat->is_off && any_train && !offer)
 		hold(seat, sock, run->to, now);
 	follow(t, seat, sock, run, now);
@@ -463,7 +494,7 @@ void trains_saw(struct trains *t, const struct peer *peer,
 
 	pthread_mutex_lock(&seat->mutex);
 	if (seat->owner == peer) {
-		/* The outbound lane follows. */
+		/* follow() of the outbound lane does what was decided. */
 		(void)trainwatch_acked(&seat->watch, flow_of(tcp.to, tcp.from),
 				       tcp.ack, now);
 		set_attention(seat);

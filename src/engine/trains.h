@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The watch over trains (device/trainwatch.h) between the lanes. The outbound
- * lane notes the TCP segments that it cuts, and after each send tells which of
- * them left in trains; the inbound lanes tell what is acknowledged. When trains
- * to a peer are lost, the library is told to send alone to its endpoint.
+ * The watch over trains, for all peers: do trains to a peer arrive? The lanes
+ * report which TCP segments leave in trains and which are acknowledged;
+ * device/trainwatch.h decides. If trains to a peer are lost, the library is
+ * told to send datagrams to its endpoint alone. trains.c explains the parts.
  *
- * Memory is a fixed number of seats. A peer gets one when a train of TCP
- * segments leaves to it, and keeps it while trains leave, or are stopped. With
- * more peers than seats they take turns.
- *
- * Legend: [I] immutable, [a] atomic, [m] under the seat's mutex, a leaf, [l] of
- * the one who holds the outbound lane's right to commit.
+ * Legend: [I] immutable, [a] atomic, [m] under the seat's mutex, which is a
+ * leaf, [l] of the thread that has the outbound lane's right to commit.
  */
 #ifndef ENGINE_TRAINS_H
 #define ENGINE_TRAINS_H
@@ -26,30 +22,32 @@
 enum {
 	/* Peers that are watched at a time. */
 	TRAINS_SEATS = 128,
-	/* How long the library is told to send alone, in ms, and how long
-	 * before the end it is told again. */
+	/* The library is told to send alone for this long, in ms. If less than
+	 * the margin is left of it, the library is told again. */
 	TRAINS_HOLD_MS = 60000,
 	TRAINS_HOLD_MARGIN_MS = 30000,
 };
 
-/* Whether a watch wants to hear of acknowledgements. */
+/* Of which packets of a peer trains_saw() must hear. */
 enum trains_attention {
 	TRAINS_WANT_NONE,
-	TRAINS_WANT_SOME, /* a train is on its way: now and then */
-	TRAINS_WANT_ALL,  /* one may be lost */
+	TRAINS_WANT_SOME, /* every now and then: a train is on its way */
+	TRAINS_WANT_ALL,  /* each: a train may be lost */
 };
 
 /**
  * struct trains_seat - the watch over the trains to one peer
  * @mutex:	of @owner and @watch
- * @owner:	[m] compared only, never followed
- * @watch:	[m]
+ * @owner:	[m] the peer, without a reference: compared, never followed;
+ *		written under the right to commit, too
+ * @watch:	[m] what is known, and what was decided
  * @attention:	[a] enum trains_attention
- * @is_off:	[l] trains are stopped
- * @to:		[l] the endpoint that this is about
- * @since:	[l] when the owner got the seat, ns
- * @used_at:	[l] when a train last left, or was stopped, ns
- * @held_until:	[l] until when the library sends alone, ns
+ * @is_off:	[l] the library was told to send alone
+ * @to:		[l] the endpoint of the peer that the watch is about
+ * @since:	[l] when the peer got the seat, in ns
+ * @used_at:	[l] when a train last left, or a message while trains are
+ *		stopped, in ns
+ * @held_until:	[l] how long the library sends alone, in ns
  */
 struct trains_seat {
 	pthread_mutex_t mutex;
@@ -65,11 +63,12 @@ struct trains_seat {
 
 /**
  * struct trains - all seats
- * @seats:	[I] TRAINS_SEATS
- * @n_off:	[l] of them with trains stopped
- * @next_claim:	[l] no seat was free: not before then, ns
+ * @seats:	[I] TRAINS_SEATS seats
+ * @n_off:	[l] number of seats with is_off
+ * @next_claim:	[l] no seat is claimed before this time, because none was free,
+ *		in ns
  * @stopped:	[a] how often trains to a peer were stopped
- * @back:	[a] how often they came back
+ * @back:	[a] how often trains to a peer came back
  */
 struct trains {
 	struct trains_seat *seats;
@@ -80,13 +79,14 @@ struct trains {
 };
 
 /**
- * struct trains_note - TCP segments with payload that follow each other
+ * struct trains_note - TCP segments with payload whose sequence numbers follow
+ *			each other, and the messages that carry them
  * @flow:	hash of the connection
  * @seq:	sequence number of the first byte
  * @len:	bytes of payload
  * @segment_len: bytes of payload of each message but the last
- * @first:	the first message, in the batch
- * @n:		how many messages
+ * @first:	index of the first message in the batch
+ * @n:		number of messages
  */
 struct trains_note {
 	uint64_t flow;
@@ -98,9 +98,9 @@ struct trains_note {
 };
 
 /**
- * struct trains_notes - those of a batch
- * @notes:	in the order of the messages
- * @n:		how many
+ * struct trains_notes - the notes of a batch
+ * @notes:	the notes, in the order of the messages
+ * @n:		number of notes
  */
 struct trains_notes {
 	struct trains_note notes[OUTBOUND_MESSAGES];
@@ -111,8 +111,8 @@ struct trains_notes {
  * struct trains_run - messages of a batch that go to one peer
  * @peer:	the peer
  * @to:		its endpoint
- * @first:	its first message
- * @n:		how many
+ * @first:	index of the first message in the batch
+ * @n:		number of messages
  */
 struct trains_run {
 	struct peer *peer;
@@ -121,42 +121,47 @@ struct trains_run {
 	unsigned int n;
 };
 
-/* trains_init() - Return: 0; -ENOMEM. @t: caller's storage, all zero. */
+/* trains_init() - make the seats; @t: caller's storage, all zero. Return: 0;
+ * -ENOMEM: call trains_deinit(). */
 int trains_init(struct trains *t);
 
-/* trains_deinit() - free all; no thread uses it */
+/* trains_deinit() - free all; no thread uses @t any more */
 void trains_deinit(struct trains *t);
 
 /**
- * trains_note() - a packet was cut
- * @notes:	gets a note, if it is TCP with payload
- * @cur:	the packet, after the cut
- * @off:	the cursor's @off before
- * @first:	the first message that was cut
- * @n:		how many
+ * trains_note() - a packet, or a part of it, was cut into messages
+ * @notes:	gets a note if the packet is TCP with payload
+ * @cur:	the cursor after the cut
+ * @off:	@off of the cursor before the cut
+ * @first:	index of the first message that was cut
+ * @n:		number of messages that were cut
+ *
+ * Right to take.
  */
 void trains_note(struct trains_notes *notes, const struct segment_cursor *cur,
 		 uint32_t off, unsigned int first, unsigned int n);
 
 /**
- * trains_drop_notes() - messages were taken back
- * @notes:	notes
- * @end:	messages from here on do not leave
+ * trains_drop_notes() - the last messages of a batch will not be sent
+ * @notes:	notes of the batch
+ * @end:	index of the first message that will not be sent
+ *
+ * Right to take.
  */
 void trains_drop_notes(struct trains_notes *notes, unsigned int end);
 
 /**
- * trains_before() - messages are about to leave
+ * trains_before() - messages are about to be sent
  * @t:		trains
  * @sock:	sockets that they leave by
  * @run:	messages of one peer
  * @notes:	of the batch
  * @now:	the present
  *
- * Sees to it that the library still sends alone where that was decided. To be
- * called if @t->n_off. Right to commit.
+ * If trains to the peer are stopped, this has the library go on sending alone.
+ * To be called if @t->n_off is not 0. Right to commit.
  *
- * Return: NULL, or the note whose messages may leave as a train.
+ * Return: NULL; or the offer: a note whose messages may be sent as one train.
  */
 const struct trains_note *trains_before(struct trains *t,
 					struct ug_socket *sock,
@@ -165,29 +170,31 @@ const struct trains_note *trains_before(struct trains *t,
 					uint64_t now);
 
 /**
- * trains_offer_begin() - let trains leave to the endpoint of a run
+ * trains_offer_begin() - have the library send a train, the offer
  * @sock:	sockets
- * @run:	for which trains_before() returned a note
+ * @run:	run for which trains_before() returned a note
  *
  * Right to commit.
  */
 void trains_offer_begin(struct ug_socket *sock, const struct trains_run *run);
 
-/* trains_offer_end() - no more, after the one. Right to commit. */
+/* trains_offer_end() - the offer was sent: have the library send alone again.
+ * Right to commit. */
 void trains_offer_end(struct trains *t, struct ug_socket *sock,
 		      const struct trains_run *run, uint64_t now);
 
 /**
- * trains_after() - messages have left
+ * trains_after() - messages were sent
  * @t:		trains
- * @sock:	sockets that they left by
+ * @sock:	sockets that they were sent by
  * @run:	messages of one peer
- * @notes:	of the batch
- * @lens:	for each message of the batch, ug_set_train_lengths()
- * @offer:	what trains_before() returned and was sent as it said, or NULL
- * @now:	the present
+ * @notes:	notes of the batch
+ * @lens:	for each message of the batch, the number of
+ *		ug_set_train_lengths()
+ * @offer:	the note that was sent as an offer, or NULL
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * To be called if there are notes. Right to commit.
+ * To be called if the batch has notes. Right to commit.
  */
 void trains_after(struct trains *t, struct ug_socket *sock,
 		  const struct trains_run *run,
@@ -195,7 +202,7 @@ void trains_after(struct trains *t, struct ug_socket *sock,
 		  const struct trains_note *offer, uint64_t now);
 
 /**
- * trains_attention() - which packets from a peer are of interest?
+ * trains_attention() - of which packets from a peer must trains_saw() hear?
  * @t:		trains
  * @peer:	the peer
  *
@@ -206,8 +213,8 @@ void trains_after(struct trains *t, struct ug_socket *sock,
 static inline uint8_t trains_attention(const struct trains *t,
 				       const struct peer *peer)
 {
-	/* Partner: the lane that gives seats. A wrong one is found out under
-	 * the mutex. */
+	/* Partner: claim_seat(). If the seat has another peer by now,
+	 * trains_saw() finds out under the mutex. */
 	uint16_t n =
 		atomic_load_explicit(&peer->train_seat, memory_order_relaxed);
 
@@ -218,10 +225,10 @@ static inline uint8_t trains_attention(const struct trains *t,
 }
 
 /**
- * trains_saw() - a packet came in from a peer
+ * trains_saw() - read the acknowledgement of a packet that came in from a peer
  * @t:		trains
  * @peer:	the peer
- * @packet:	an IP packet
+ * @packet:	an IP packet; packets that are not TCP are ignored
  * @len:	its length
  * @now:	the present
  *

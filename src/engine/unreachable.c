@@ -1,4 +1,10 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * An ICMP error quotes the packet that it is about. It is written to the TUN,
+ * and so reaches the sender as if a router behind the tunnel had sent it. The
+ * sender is often a program of this host. For each family there is a function
+ * that says which packets may be answered, and one that writes the error.
+ */
 #include "engine/unreachable.h"
 
 #include <string.h>
@@ -17,7 +23,7 @@ enum {
 	TTL = 64,
 };
 
-/* The two kinds of error, without what they quote. */
+/* The errors of each family, without the packet that they quote. */
 struct error4 {
 	struct ipv4_hdr ip;
 	struct icmp_hdr icmp;
@@ -28,7 +34,7 @@ struct error6 {
 	struct icmp_hdr icmp;
 };
 
-/* ICMP messages that ask or answer, and so may be answered. */
+/* Is the ICMP message a query or a reply? Then it may be answered. */
 static bool is_query4(uint8_t type)
 {
 	return type == 0 || type == 8 || type == 13 || type == 14;
@@ -42,7 +48,8 @@ static bool may_answer4(const uint8_t *p, size_t len)
 	if (hdr_len < sizeof(*ip) || len < hdr_len + sizeof(struct icmp_hdr) ||
 	    be16_get(ip->frag) & IPV4_OFFSET)
 		return false;
-	/* From nowhere or loopback, from or to a group or a broadcast. */
+	/* The source is 0.0.0.0/8, loopback, multicast or broadcast, or the
+	 * destination is 0.0.0.0/8, multicast or broadcast. */
 	if (!ip->saddr[0] || ip->saddr[0] == 127 || ip->saddr[0] >= 224 ||
 	    !ip->daddr[0] || ip->daddr[0] >= 224)
 		return false;
@@ -81,7 +88,7 @@ static bool may_answer6(const uint8_t *p, size_t len)
 	if (ip->saddr[0] == 0xff || ip->daddr[0] == 0xff ||
 	    memcmp(ip->saddr, unspecified, sizeof(unspecified)) == 0)
 		return false;
-	/* An ICMP error behind extension headers is not looked for. */
+	/* An ICMP error behind extension headers is not recognised. */
 	return ip->next_header != IP_PROTO_ICMPV6 ||
 	       (len > sizeof(*ip) && p[sizeof(*ip)] >= ICMP6_INFORMATIONAL);
 }
@@ -161,7 +168,7 @@ void unreachable_send(struct unreachable *u, struct tun *tun,
 	if (!may_answer(packet, len) || is_broadcast(u, packet) ||
 	    !quota_allow(&u->quota, packet, len, now))
 		return;
-	/* If the kernel does not take it, the sender is not told, and asks
-	 * again. */
+	/* If the kernel does not take the error, the sender gets one for a
+	 * later packet. */
 	(void)tun_write_packet(tun, out, unreachable_make(out, packet, len));
 }

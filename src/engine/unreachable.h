@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets that no peer can have: their sender is told by ICMP, as the kernel
- * module does it (RFC 792: destination unreachable, host; RFC 4443: address).
+ * ICMP errors for packets that no peer can get. Their sender is told, as by the
+ * kernel module, that the destination is unreachable (RFC 792: host
+ * unreachable; RFC 4443: address unreachable).
  *
- * The source of the message is the address that could not be reached. RFC 1812
+ * The source of the error is the address that could not be reached. RFC 1812
  * (section 4.3.2.4) wants an address of this host. But the kernel treats a
  * packet that is written to a TUN as one that has arrived, and drops it if its
  * IPv4 source is an address of this host (fib_validate_source(), unless
  * net.ipv4.conf.*.accept_local is set). With rp_filter it also drops a source
- * that is not behind the interface. A raw socket could send the message, but
- * needs CAP_NET_RAW.
+ * that is not behind the interface. A raw socket could send the error from
+ * our own address, but needs CAP_NET_RAW.
  */
 #ifndef ENGINE_UNREACHABLE_H
 #define ENGINE_UNREACHABLE_H
@@ -22,14 +23,16 @@
 #include "tun/tun.h"
 
 enum {
-	/* The longest message: headers and what IPv6 may quote. */
+	/* The longest error (RFC 4443, section 2.4): IPv6's minimum MTU. */
 	UNREACHABLE_MAX_LEN = 1280,
 };
 
 /**
- * struct unreachable - what decides besides the packet itself
- * @quota:	how many errors may still be sent, and to whom
- * @broadcasts:	[I] addresses of which no packet is answered; NULL: none known
+ * struct unreachable - what decides, besides the packet itself, whether its
+ *		       sender gets an error
+ * @quota:	how many errors may still be sent to each sender
+ * @broadcasts:	[I] directed broadcast addresses: packets to or from them get no
+ *		error; NULL: no such address is known
  */
 struct unreachable {
 	struct quota quota;
@@ -37,30 +40,30 @@ struct unreachable {
 };
 
 /**
- * unreachable_make() - write the message for a packet
- * @out:	filled, UNREACHABLE_MAX_LEN bytes
+ * unreachable_make() - write the ICMP error for a packet
+ * @out:	UNREACHABLE_MAX_LEN bytes, filled on success
  * @packet:	IP packet, of any alignment
  * @len:	its length
  *
- * None for what must not be answered (RFC 1122, section 3.2.2; RFC 4443,
- * section 2.4): ICMP errors, later fragments, groups and broadcasts, senders
- * without an address.
+ * Some packets must not be answered with an error (RFC 1122, section 3.2.2; RFC
+ * 4443, section 2.4): ICMP errors, later fragments, packets to multicast or
+ * broadcast addresses, and packets from senders without an address. Any thread.
  *
- * Return: its length; 0 for none.
+ * Return: the length of the error; 0: the packet must not be answered.
  */
 size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
 			size_t len);
 
 /**
- * unreachable_send() - tell the sender of a packet, if not told too often
- * @u:		decides
- * @tun:	where the packet came from
+ * unreachable_send() - send the sender of a packet an ICMP error, if it may
+ * @u:		quota and broadcast addresses
+ * @tun:	TUN that the packet was read from; the error is written to it
  * @packet:	IP packet
  * @len:	its length
- * @now:	the present
+ * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * A packet to or from a directed broadcast address is not answered. One thread
- * at a time.
+ * Not for packets to or from directed broadcast addresses. For the thread that
+ * has the right to take of the outbound lane.
  */
 void unreachable_send(struct unreachable *u, struct tun *tun,
 		      const uint8_t *packet, size_t len, uint64_t now);

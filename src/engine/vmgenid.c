@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtual machine that is resumed from a snapshot has the memory of an earlier
- * time: the keys of sessions, and counters that were used since. A clone has
- * the keys and counters of another machine. Two messages that are encrypted
- * with the same key and counter can be read by others, so such a machine must
- * not go on with its sessions.
+ * A virtual machine that is resumed from a snapshot has the memory of an
+ * earlier time: it has keys of sessions, and would use counters that were used
+ * already. A clone has the keys and counters of another machine. If two
+ * messages are encrypted with the same key and counter, an observer can decrypt
+ * parts of both. Such a machine must therefore not go on with its sessions.
  *
- * A hypervisor tells its guest by the "VM generation ID", a device. Linux has a
- * driver for it (drivers/virt/vmgenid.c, 5.18), which first gives the kernel's
- * random numbers a new seed and then, in newer kernels, sends an event of
- * the kind that udev listens to: "change@…", with NEW_VMGENID=1 in it.
+ * A hypervisor reports this to its guest by a device, the "VM generation ID".
+ * Linux has a driver for it (drivers/virt/vmgenid.c, 5.18). The driver first
+ * gives the kernel's random numbers a new seed. In newer kernels it then sends
+ * an event of the kind that udev listens to: "change@…", with NEW_VMGENID=1 in
+ * it.
  *
- * Those events come by a netlink socket, which anybody may open:
+ * The kernel sends such events to a netlink socket, which any process may open:
  *
- *  - They are sent into the network namespaces that belong to the first user
- *    namespace, and into no others (lib/kobject_uevent.c, 4.18; before, into
- *    all). There is no event to hear in a container that has a user namespace
- *    of its own, unless its manager passes events on.
- *  - Other processes may write to the socket, too. The kernel's messages, and
- *    those that root of the namespace has the kernel pass on, come from port 0.
- *  - A host that starts containers has hundreds of "add@" and "remove@"; a
- *    filter in the socket throws away all but "change@" before it costs a
- *    wake-up or room in the socket's buffer.
- *  - If the buffer was full, nobody knows which events were lost. That counts
- *    as a new generation, and costs a handshake with each peer.
+ *  - The kernel sends events into the network namespaces that belong to the
+ *    first user namespace, and into no others (lib/kobject_uevent.c, 4.18;
+ *    older kernels: into all). A container that has a user namespace of its own
+ *    gets no events, unless its manager passes them on.
+ *  - Other processes may write to the socket, too. Messages from port 0 are
+ *    those of the kernel, and those that root of the namespace has the kernel
+ *    pass on.
+ *  - A host that starts containers has hundreds of "add@" and "remove@" events.
+ *    A filter of the socket drops all events but "change@", so that the others
+ *    cost no wake-up and no room in the socket's buffer.
+ *  - If the buffer was full, events were lost, and one of them may have
+ *    reported a new generation. So a loss counts as one. That costs a handshake
+ *    with each peer.
  */
 #include "engine/vmgenid.h"
 
@@ -43,14 +46,14 @@
 #include "base/log.h"
 
 enum {
-	/* More than any event has (UEVENT_BUFFER_SIZE is 2048). */
+	/* More bytes than any event has (UEVENT_BUFFER_SIZE is 2048). */
 	EVENT_CAP = 8192,
 	/* Room for the events that "udevadm trigger" makes, of all devices at
 	 * once. */
 	RCVBUF_LEN = 1 << 20,
 	/* Events taken per call, so that a flood does not hold the thread. */
 	EVENTS_MAX = 64,
-	/* The group of the kernel's own events; udev's have another. */
+	/* The netlink group of the kernel's events; udev uses another group. */
 	GROUP_KERNEL = 1,
 };
 
@@ -69,7 +72,7 @@ static struct sock_filter only_changes[] = {
 	BPF_STMT(BPF_RET | BPF_K, 0),
 };
 
-/* Open, filter and bind the socket. Return: it; -errno. */
+/* Open the socket, with its filter. Return: the descriptor; -errno. */
 static int open_socket(void)
 {
 	const struct sock_fprog filter = {
@@ -87,7 +90,7 @@ static int open_socket(void)
 
 	if (fd < 0)
 		return -errno;
-	/* Without the right to set it, the default size has to do. */
+	/* SO_RCVBUFFORCE needs a right. Without it the size is limited. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room,
 				 sizeof(room));
@@ -100,11 +103,8 @@ static int open_socket(void)
 	return err;
 }
 
-/*
- * Does our network namespace belong to the first user namespace?
- *
- * Return: 1; 0; -errno: it cannot be told.
- */
+/* Does our network namespace belong to the first user namespace? Return: 1; 0;
+ * -errno: the kernel does not say. */
 static int ask_owner(void)
 {
 	int net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -119,7 +119,7 @@ static int ask_owner(void)
 	if (user >= 0)
 		close(user);
 	close(net);
-	return err ? err : st.st_ino == FIRST_USER_NS;
+	return err < 0 ? err : st.st_ino == FIRST_USER_NS;
 }
 
 void vmgenid_open(struct vmgenid *v)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Learning that this machine is a virtual one that was resumed from a snapshot,
- * or cloned; see vmgenid.c. Control thread only.
+ * News that this virtual machine was resumed from a snapshot, or cloned: a new
+ * generation; see vmgenid.c. Everything here is for the control thread.
  */
 #ifndef ENGINE_VMGENID_H
 #define ENGINE_VMGENID_H
@@ -13,9 +13,9 @@
 
 /**
  * struct vmgenid - the socket for the kernel's events
- * @fd:		netlink socket, -1: none
- * @loop:	that watches the socket, NULL: none does
- * @watch:	of @loop
+ * @fd:		netlink socket; -1: it could not be opened
+ * @loop:	the loop that watches the socket; NULL: it is not watched
+ * @watch:	the watch of the socket
  * @renew:	called for each new generation
  * @arg:	for @renew
  */
@@ -31,8 +31,9 @@ struct vmgenid {
  * vmgenid_open() - open the socket
  * @v:		caller's storage
  *
- * To be called while files can be opened and sockets be made. If there is no
- * socket, or nothing will come from it, one line at level verbose says so.
+ * To be called before the process gives up the right to open files and sockets.
+ * If the socket cannot be opened, or the kernel sends no events to it, a line
+ * at level verbose says so.
  */
 void vmgenid_open(struct vmgenid *v);
 
@@ -52,24 +53,26 @@ int vmgenid_watch(struct vmgenid *v, struct loop *loop,
 		  void (*renew)(void *arg), void *arg);
 
 /**
- * vmgenid_parse() - does an event tell of a new generation?
+ * vmgenid_parse() - does an event report a new generation?
  * @event:	as the kernel sends it: "change@PATH", then "NAME=VALUE", each
- *		with a final 0; any bytes will do
+ *		with a final 0; other bytes do no harm
  * @len:	its length
  *
- * Return: true if it has a NEW_VMGENID.
+ * Any thread.
+ *
+ * Return: true if it has a NEW_VMGENID; false.
  */
 bool vmgenid_parse(const char *event, size_t len);
 
 /**
- * vmgenid_receive() - take what there is to hear
+ * vmgenid_receive() - receive the events that wait
  * @v:		with a socket
  *
- * Takes a bounded number of events, so the socket may stay readable. Events that
- * do not come from the kernel count for nothing. Lost events count as a new
- * generation.
+ * A call receives a bounded number of events, so the socket may stay readable.
+ * Events that do not come from the kernel are ignored. If events were lost,
+ * that counts as a new generation.
  *
- * Return: 1 for a new generation; 0; -errno.
+ * Return: 1: a new generation; 0: none; -errno.
  */
 int vmgenid_receive(struct vmgenid *v);
 

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A turn of the worker's loop: enter the sockets, ask epoll which descriptors
+ * are ready, run the lanes of these sources for some rounds. The set @ready
+ * holds the sources whose lanes may have work: an event adds a source, and
+ * LANE_EMPTY removes it. The loop sleeps in epoll_wait(2) only if @ready is
+ * empty.
+ */
 #include "engine/worker.h"
 
 #include <errno.h>
@@ -13,15 +20,18 @@
 #include "engine/thread.h"
 
 enum {
-	/* Batches of each lane between two looks at the descriptors. */
+	/* Batches of each lane in one turn. */
 	ROUNDS = 4,
+	/* Events that one epoll_wait(2) returns at most. */
 	EVENTS = 4,
-	/* In the place of a source: the event is of @poke_fd. */
+	/* An event with this number in place of a source is of @poke_fd. */
 	POKE = SOURCES_MAX,
-	/* After so long without a packet, memory is given back. */
+	/* Free slots give memory back after this long without work. */
 	RELEASE_AFTER_MS = 1000,
-	/* When to try again what the kernel had no memory for. */
+	/* The time after which a descriptor is watched again that could not be
+	 * watched or read. */
 	AGAIN_MS = 100,
+	/* The pause after epoll_wait(2) has failed. */
 	PAUSE_MS = 10,
 };
 
@@ -30,7 +40,7 @@ void worker_poke(struct worker *w)
 	thread_poke(w->poke_fd);
 }
 
-/* An event names the descriptor and the source that it belongs to. */
+/* epoll_ctl(2), with descriptor and source in the event. Return: 0; -errno. */
 static int watch(const struct worker *w, int op, unsigned int source, int fd,
 		 uint32_t events)
 {
@@ -43,9 +53,9 @@ static int watch(const struct worker *w, int op, unsigned int source, int fd,
 }
 
 /*
- * Watch for these events from now on. What cannot be watched for now (it takes
- * kernel memory) is tried again by poll_events(): without it the lane would be
- * dead.
+ * Watch a descriptor for these events from now on. If that fails (the kernel is
+ * short of memory), poll_events() tries again. An unwatched descriptor would
+ * never make its lane ready.
  */
 static void set_watch(struct worker *w, unsigned int source, int fd,
 		      uint32_t events)
@@ -72,8 +82,8 @@ static int get_fd(const struct worker *w, unsigned int source, unsigned int i)
 }
 
 /*
- * Watch the descriptors of all sources. They are read only while the sockets
- * are open: packets that come before wait in the TUN's queue.
+ * Watch the descriptors of all sources. While the sockets are closed, they are
+ * watched for no events: packets from the TUN wait in its queue.
  */
 static void watch_sources(struct worker *w)
 {
@@ -88,32 +98,33 @@ static void watch_sources(struct worker *w)
 	}
 }
 
-/* Turn to the sockets that are current. */
+/* Use the current sockets. If they are new, watch their descriptors. */
 static void enter_sockets(struct worker *w)
 {
 	uint64_t seen = w->seen;
 	struct ug_socket *sock =
 		sockets_enter(w->sockets, SOCKETS_WORKER, &w->seen);
 
-	/* Not by the pointer: new sockets may be where old ones were freed. */
+	/* The pointer does not tell: new sockets may have the address of old
+	 * ones that were freed. */
 	if (w->seen == seen)
 		return;
-	/* The old ones close soon after this, and leave the epoll by that:
-	 * here they may be closed already. */
+	/* The old sockets need no EPOLL_CTL_DEL: the control thread closes
+	 * them, perhaps already has, and closing removes them from epoll. */
 	w->context.sock = sock;
 	watch_sources(w);
-	/* Requests may have come meanwhile. */
+	/* Requests may have come while there were no sockets. */
 	w->ready |= w->poked;
 }
 
-/* The lanes take turns, so that none waits long for a big batch of others. */
+/* The lanes take turns, batch by batch, so that no lane waits long. */
 static void run_lanes(struct worker *w)
 {
 	for (int i = 0; i < ROUNDS && w->ready; i++)
 		sources_run(&w->sources, &w->ready, &w->context);
 }
 
-/* What is left in a lane needs no event to go on. */
+/* Add the sources that have more to take without an event. */
 static void note_more(struct worker *w)
 {
 	for (unsigned int i = 0; w->context.sock && i < w->sources.n; i++) {
@@ -124,7 +135,7 @@ static void note_more(struct worker *w)
 	}
 }
 
-/* What a source reads does not exist any more: stop reading it, and tell. */
+/* Close the lane of a source that is gone, and tell the control thread. */
 static void check_gone(struct worker *w)
 {
 	for (unsigned int s = 0; s < w->sources.n; s++) {
@@ -141,9 +152,9 @@ static void check_gone(struct worker *w)
 }
 
 /*
- * Do not watch descriptors that cannot be read, for AGAIN_MS: epoll would call
- * them readable again at once. The log gets a line for the first failure, and
- * when the errno changes.
+ * If reading a source fails, do not watch its descriptors for AGAIN_MS: epoll
+ * would report them as readable again at once. The log gets a line for the
+ * first failure, and when the errno changes.
  */
 static void note_failures(struct worker *w)
 {
@@ -155,13 +166,13 @@ static void note_failures(struct worker *w)
 		struct source *s = w->sources.all[i];
 		int failure = source_take_error(s);
 
-		if (!failure)
+		if (failure == 0)
 			continue;
 		err = failure;
 		name = s->name;
 		w->failing |= UINT32_C(1) << i;
 	}
-	if (!err)
+	if (err == 0)
 		return;
 	now = now_boottime();
 	if (err != w->failing_err ||
@@ -172,7 +183,7 @@ static void note_failures(struct worker *w)
 	watch_sources(w);
 }
 
-/* Watch descriptors again that could not be read. */
+/* Watch the descriptors that could not be read again, if it is time. */
 static void forgive(struct worker *w)
 {
 	if (!w->failing || now_boottime() < w->failing_until)
@@ -181,7 +192,7 @@ static void forgive(struct worker *w)
 	w->must_rewatch = true;
 }
 
-/* Give back what a burst has left, once. */
+/* After a time without work, give back the memory of free slots, once. */
 static void release_memory(struct worker *w)
 {
 	if (!w->idle_since ||
@@ -209,12 +220,13 @@ static int poll_events(struct worker *w, struct epoll_event *events)
 
 	if (n == 0 && !w->ready)
 		release_memory(w);
-	/* Not known to happen, and no reason to spin. */
+	/* epoll_wait(2) should not fail; if it does, do not spin. */
 	if (n < 0 && errno != EINTR)
 		poll(NULL, 0, PAUSE_MS);
 	return n;
 }
 
+/* A failed read does no harm: @poke_fd is edge-triggered. */
 static void handle_poke(struct worker *w)
 {
 	uint64_t n;
@@ -277,23 +289,23 @@ static void *worker_main(void *arg)
 }
 
 /*
- * A helper ends. It may leave datagrams that it has received, and not handed
- * out yet: no descriptor tells of them.
+ * A helper goes to sleep. The receiver of a slot may still hold datagrams,
+ * which no descriptor reports: have the worker run all lanes.
  */
 static void poke_by_helper(void *arg)
 {
 	struct worker *w = arg;
 
-	/* Partner: handle_event(). */
+	/* Partner: handle_poke(). */
 	atomic_store_explicit(&w->helper_has_left, true, memory_order_release);
 	worker_poke(w);
 }
 
-/* What is watched from the start, and not to be read yet. */
+/* Add @poke_fd and the TUN to epoll; the TUN is watched for no events yet. */
 static int watch_first(struct worker *w)
 {
-	/* Edge-triggered: if it cannot be read, epoll does not report it
-	 * again. */
+	/* Edge-triggered: if reading it fails, epoll does not report it again
+	 * and again. */
 	int err = watch(w, EPOLL_CTL_ADD, POKE, w->poke_fd, EPOLLIN | EPOLLET);
 	int fd;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The thread that moves packets: one event loop over the descriptors of all
- * sources (source.h), which are the TUN and the sockets of both families.
- * On a quiet machine nothing runs and nobody is woken across threads; under
- * load one thread that does everything costs the least. When that is not
- * enough, others help: see helpers.h.
+ * The worker: the thread that moves packets. It runs one event loop over the
+ * descriptors of all sources (source.h), which are the TUN and the sockets of
+ * both families. A single thread for all directions never has to wake another
+ * one for a packet, so it costs the least CPU time per packet. If it has more
+ * to do than one processor can, helpers run the same lanes: see helpers.h.
  */
 #ifndef ENGINE_WORKER_H
 #define ENGINE_WORKER_H
@@ -17,30 +17,33 @@
 #include "engine/source.h"
 
 /**
- * struct worker - see above
+ * struct worker - the worker and its helpers
  * @sockets:	[I] locked inside
- * @sources:	[I] whose lanes it runs
- * @context:	[w] what it works with
- * @helpers:	its helpers; see there
- * @epoll_fd:	[I]
- * @poke_fd:	[I] eventfd: requests, other sockets, stop
+ * @sources:	[I] whose lanes the worker and its helpers run
+ * @context:	[w] what the worker works with
+ * @helpers:	locked inside
+ * @epoll_fd:	[I] watches @poke_fd and the descriptors of all sources
+ * @poke_fd:	[I] eventfd, written to by worker_poke(): there are requests or
+ *		new sockets, or the thread is to end
  * @gone_fd:	[I] eventfd of the control thread: what a source reads is gone
- * @seen:	[w] generation of the sockets
- * @poked:	[I] sources that a poke concerns: those with has_more()
+ * @seen:	[w] for sockets_enter()
+ * @poked:	[I] sources with has_more(): after a poke they may have work
  * @ready:	[w] sources whose lanes may have work
- * @must_rewatch: [w] a descriptor could not be watched
+ * @must_rewatch: [w] a descriptor could not be watched, or failed and is to be
+ *		watched again
  * @gone:	[w] sources that are gone
- * @failing:	[w] sources whose descriptors are not watched for a while, because
- *		reading fails and they stay readable
- * @failing_until: [w] until when they are not
- * @failing_err: [w] the errno that was logged last
- * @idle_since:	[w] when nothing was left to do; 0: memory was given back
- * @helper_has_left: [a] a helper has ended: any source may have work
- * @is_stopped:	[a]
+ * @failing:	[w] sources whose descriptors are not watched for a while,
+ *		because reading fails although they are readable
+ * @failing_until: [w] when @failing are watched again, in ns
+ * @failing_err: [w] the -errno that was logged last
+ * @idle_since:	[w] when the last turn with work ended, in ns; 0: memory was
+ *		given back since
+ * @helper_has_left: [a] a helper went to sleep: any source may have work
+ * @is_stopped:	[a] the thread is to end
  * @thread:	[I]
  *
- * @poked, @ready, @gone and @failing have a bit for each source. [w] is the
- * thread's own.
+ * @poked, @ready, @gone and @failing have a bit for each source. [I] immutable
+ * once the thread runs, [a] atomic, [w] the thread's own.
  */
 struct worker {
 	struct sockets *sockets;
@@ -65,25 +68,29 @@ struct worker {
 };
 
 /**
- * worker_init() - caller's storage, with what is borrowed and chosen set
- * @w:		worker
- * @gone_fd:	borrowed
- * @n_helpers:	threads that help when it is busy
+ * worker_init() - make a worker and its helpers; their threads do not run yet
+ * @w:		caller's storage, zero but for @sockets, @sources,
+ *		@helpers.aead_choice and @helpers.are_always_awake
+ * @gone_fd:	borrowed until worker_deinit(): eventfd that is written to when
+ *		what a source reads is gone
+ * @n_helpers:	number of helpers, 0 to WORKERS_MAX - 1
  *
- * Return: 0; -ELIBACC: the backend is not there; -errno.
+ * Return: 0; -ELIBACC: the library of the backend cannot be loaded; -errno.
+ * Also after an error worker_deinit() must be called.
  */
 int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers);
 
-/* worker_deinit() - stopped, or never started */
+/* worker_deinit() - free all; the threads are stopped, or never started */
 void worker_deinit(struct worker *w);
 
 /* worker_start() - start the threads. Return: 0; -errno. */
 int worker_start(struct worker *w);
 
-/* worker_stop() - finish what is in flight, end the threads, wait for them */
+/* worker_stop() - have the threads commit their batches, and join them */
 void worker_stop(struct worker *w);
 
-/* worker_poke() - have it go once round its loop. Any thread. */
+/* worker_poke() - have the worker go once round its loop: it calls
+ * sockets_enter() and runs the lanes of @poked. Any thread. */
 void worker_poke(struct worker *w);
 
 #endif /* ENGINE_WORKER_H */

@@ -2,25 +2,25 @@
 /*
  * Allowed IPs: which peer an inner address belongs to.
  *
- * There is one binary trie for each family, with compressed paths. A node stands
- * for a prefix, and has at most two children, whose prefixes are longer. A node
- * without an owner is called glue: it exists only because two prefixes fork
- * there, so it always has two children. Therefore n prefixes need at most
+ * There is one binary trie for each family, with compressed paths. A node
+ * stands for a prefix, and has at most two children, whose prefixes are longer.
+ * A node without an owner is called glue: it exists only because two prefixes
+ * fork there, so it always has two children. Therefore n prefixes need at most
  * 2n - 1 nodes. A node takes 56 bytes (IPv4) or 68 (IPv6).
  *
  * A look-up walks down from the root as long as the node's prefix covers the
  * address, and remembers the last owner that it passed. That takes at most 33
- * steps (IPv4) or 129 (IPv6). In a large table, shortcuts (shortcut.h) leap over
- * most of these steps; a slot of a shortcut takes 16 bytes.
+ * steps (IPv4) or 129 (IPv6). In a large table, shortcuts (shortcut.h) leap
+ * over most of these steps; a slot of a shortcut takes 16 bytes.
  *
  * Readers walk under RCU, without a lock. The writer makes each insertion and
  * each removal visible by one store of a pointer, so a reader sees the trie
  * either before it or after it. A node that leaves the trie keeps its children
  * and its owner until no reader can be on it.
  *
- * An owner is embedded in the peer, and lists its prefixes in the order in which
- * they were inserted. This file knows nothing else of peers. The memory of an
- * owner must stay for a grace period after its prefixes were removed.
+ * An owner is embedded in the peer, and lists its prefixes in the order in
+ * which they were inserted. This file knows nothing else of peers. The memory
+ * of an owner must stay for a grace period after its prefixes were removed.
  *
  * Legend: [r] read under RCU, written by the writer; [w] used by the writer
  * only. The writer is the control thread.
@@ -165,9 +165,9 @@ void allowedips_remove_owner(struct allowedips *table,
  * @table:	the table
  *
  * Call it after a series of insertions and removals. It makes look-ups faster;
- * their results do not depend on it. If 64 prefixes and a sixteenth of the table
- * have changed since the last time, it walks over the whole table; else it does
- * nothing. If memory is short it leaves shortcuts out. The writer.
+ * their results do not depend on it. If 64 prefixes and a sixteenth of the
+ * table have changed since the last time, it walks over the whole table; else
+ * it does nothing. If memory is short it leaves shortcuts out. The writer.
  */
 void allowedips_settle(struct allowedips *table);
 
@@ -204,8 +204,8 @@ bool allowedips_next(const struct allowedips_owner *owner,
  * ip_prefix_is_valid() - are the family and the number of bits possible?
  * @prefix:	a prefix from an untrusted source
  *
- * Return: true if the family is IP_V4 or IP_V6 and @prefix->cidr is at most 32 or
- * 128.
+ * Return: true if the family is IP_V4 or IP_V6 and @prefix->cidr is at most 32
+ * or 128.
  */
 bool ip_prefix_is_valid(const struct ip_prefix *prefix);
 

@@ -47,9 +47,10 @@ enum {
 
 /* Conditions that the direct caller handles. */
 enum device_error {
-	/* No keypair to send with; a handshake has been asked for. */
+	/* There is no session; a handshake was requested. */
 	DEVICE_E_NO_SESSION = 1,
-	/* The session came while the packet was being staged: flush now. */
+	/* A session began while the packet was being staged: send the staged
+	 * packets now. */
 	DEVICE_E_FLUSH,
 };
 

@@ -101,8 +101,8 @@ bool endpoint_cell_learn(struct endpoint_cell *cell,
  * packet has brought another endpoint since then, the newer endpoint stays. Any
  * thread.
  *
- * Return: true if the cell has @next now; false, and nothing has changed, if the
- * cell had another endpoint than @was.
+ * Return: true if the cell has @next now; false, and nothing has changed, if
+ * the cell had another endpoint than @was.
  */
 bool endpoint_cell_replace(struct endpoint_cell *cell,
 			   const struct device_endpoint *was,

@@ -16,9 +16,9 @@ enum {
 	/* Bytes of the port, at the end of a source. */
 	PORT_LEN = 2,
 	/* Responses to one initiation that need no cookie under load. Only
-	 * the peer, and whoever reads our packets on their way, knows the
-	 * index of the initiation. The network may double the true response;
-	 * a sender of many more is an attacker. */
+	 * the peer and an observer of our packets know the index of the
+	 * initiation. The network may double the true response; a sender of
+	 * many more is an attacker. */
 	FREE_RESPONSES = 8,
 };
 
@@ -192,7 +192,7 @@ static enum drop_reason check_macs(const struct received *r)
 	return DROP_NONE;
 }
 
-/* What every authentic message of the handshake does to its peer. */
+/* Counts an authentic message, and moves its peer to where it came from. */
 static void note_authentic(const struct received *r, struct peer *peer)
 {
 	device_learn_endpoint(peer, &r->from->endpoint);

@@ -54,8 +54,8 @@ struct device_answer {
  * @to:		filled on success: where to send it
  *
  * On success the initiation counts as sent: the caller sends it and calls
- * peer_count_sent(). After a failure the next call may follow at once, since the
- * missing key or endpoint may have come.
+ * peer_count_sent(). After a failure the next call may follow at once, since
+ * the missing key or endpoint may have come.
  *
  * Return: 0; -EDESTADDRREQ: the peer has no endpoint; NOISE_E_NO_KEY,
  * NOISE_E_BAD_KEY, NOISE_E_STATE; -ENOMEM, -ENOSPC.
@@ -78,8 +78,8 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
  *		message is one of the first responses to our initiation.
  *
  * This call turns senders away that do not know our public key, and responses
- * that name a session instead of an initiation. It costs one hash or one look-up,
- * and comes before the message takes a place that a peer needs.
+ * that name a session instead of an initiation. It costs one hash or one
+ * look-up, and comes before the message takes a place that a peer needs.
  * device_receive_handshake() checks everything again. Cookie replies do not go
  * through the queue: see device_take_cookie(). Any thread.
  *

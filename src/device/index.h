@@ -70,8 +70,8 @@ void index_deinit(struct index *index);
  *
  * Any thread.
  *
- * Return: 0; -ENOMEM; -ENOSPC at INDEX_MAX_ENTRIES, or if INDEX_MAX_TRIES numbers
- * in a row are in use.
+ * Return: 0; -ENOMEM; -ENOSPC at INDEX_MAX_ENTRIES, or if INDEX_MAX_TRIES
+ * numbers in a row are in use.
  */
 int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx);
 

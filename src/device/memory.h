@@ -12,9 +12,9 @@
  * memory_trim_later() - give unused heap memory back to the kernel
  *
  * The rcu thread does it, after it has freed all that was handed to
- * rcu_free_later() before. That takes some milliseconds for each hundred MiB. Any
- * registered thread, not between rcu_enter() and rcu_leave(). With a C library
- * other than glibc it does nothing.
+ * rcu_free_later() before. That takes some milliseconds for each hundred MiB.
+ * Any registered thread, not between rcu_enter() and rcu_leave(). With a C
+ * library other than glibc it does nothing.
  */
 void memory_trim_later(void);
 

@@ -24,10 +24,10 @@ enum {
  * @len:	length of the whole payload
  *
  * A data message is ours if a session with the peer has its receiver index and
- * has drawn its counter. An initiation or a response is ours if we have drawn its
- * sender index for this peer. A cookie reply is ours if it is one of the last
- * that we made, for any peer. Another sender can know these numbers only if it
- * has seen our messages. Any thread, without locks.
+ * has drawn its counter. An initiation or a response is ours if we have drawn
+ * its sender index for this peer. A cookie reply is ours if it is one of the
+ * last that we made, for any peer. Another sender can know these numbers only
+ * if it has seen our messages. Any thread, without locks.
  *
  * Return: true if it is ours.
  */

@@ -9,8 +9,8 @@
  * Removal. device_remove_peer() first takes the peer out of the set and out of
  * the trie, closes its handshake and empties its three slots for keypairs. From
  * then on no look-up by key, address or index finds the peer, and no session or
- * index can begin. Then it gives the reference of the set back. Until its memory
- * is freed these contexts can still use the peer:
+ * index can begin. Then it gives the reference of the set back. Until its
+ * memory is freed these contexts can still use the peer:
  *
  *  (1) Readers between rcu_enter() and rcu_leave() that found the peer before.
  *	They may still take a reference, as long as the count is not 0. Each
@@ -24,9 +24,10 @@
  *	it is through. With the last reference the keys are wiped.
  *
  * The peer_put() that brings the count to 0 ends (2). Another thread may have
- * staged a packet after the removal, and a peer that never was in the set has an
- * open handshake, so peer_put() closes and empties everything once more. Then it
- * hands the memory to RCU, which frees it when the readers of (1) have left.
+ * staged a packet after the removal, and a peer that never was in the set has
+ * an open handshake, so peer_put() closes and empties everything once more.
+ * Then it hands the memory to RCU, which frees it when the readers of (1) have
+ * left.
  *
  * Legend: [I] immutable after peer_new(), [a] atomic, [c] control thread only,
  * [m] under device.poke_lock. Members without a letter are locked inside.
@@ -80,8 +81,8 @@ struct device;
  *			handshaker has checked
  * @did_last_minute:	[a] for this session a new handshake was asked for,
  *			because the session is about to end
- * @train_seat:		[a] the engine's: 1 plus the number of its seat in
- *			struct trains, 0: none yet
+ * @train_seat:		[a] for the engine: 1 plus the number of the peer's seat
+ *			in struct trains; 0: it has no seat yet
  * @is_poked:		[m] is in device.poked
  * @poked:		[m] link of device.poked
  * @in_device:		[c] link of device.peers

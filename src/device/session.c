@@ -77,8 +77,8 @@ int session_stage(struct peer *peer, const void *packet, size_t len,
 
 	if (err < 0)
 		return err;
-	/* The session may have begun after send_run_begin(), and its flush may
-	 * have found the queue empty before the push. */
+	/* The session may have begun after send_run_begin(), and the thread
+	 * that then sent the staged packets may have come before the push. */
 	return peer_has_session(peer, now) ? DEVICE_E_FLUSH : 0;
 }
 

@@ -50,8 +50,8 @@ struct send_run {
  *
  * Any thread.
  *
- * Return: the peer with a reference; NULL if this is no IP packet, or if no peer
- * owns its destination.
+ * Return: the peer with a reference; NULL if this is no IP packet, or if no
+ * peer owns its destination.
  */
 struct peer *session_route(struct device *device, const uint8_t *packet,
 			   size_t len);
@@ -64,8 +64,8 @@ struct peer *session_route(struct device *device, const uint8_t *packet,
  * @run:	filled on success; @run->n may be less than @n, never 0
  *
  * Counters are drawn in the order of these calls. If the messages to a peer are
- * to leave in the order of their counters, only one thread at a time may make the
- * calls for this peer. Any thread.
+ * to leave in the order of their counters, only one thread at a time may make
+ * the calls for this peer. Any thread.
  *
  * Return: 0; DEVICE_E_NO_SESSION: a handshake was requested.
  */
@@ -76,8 +76,8 @@ int send_run_begin(struct peer *peer, size_t n, uint64_t now,
  * session_request() - request a handshake
  * @peer:	peer for which packets wait
  *
- * send_run_begin() does this itself when it finds no session. Any thread, without
- * locks.
+ * send_run_begin() does this itself when it finds no session. Any thread,
+ * without locks.
  */
 void session_request(struct peer *peer);
 
@@ -114,9 +114,9 @@ uint64_t send_run_header(const struct send_run *run, size_t i,
  * @len:	length of the packet
  * @mtu:	MTU of the inner interface, 0: unknown
  *
- * The padding brings the length to a multiple of 16, but not beyond the MTU. Of a
- * packet that is longer than the MTU, only the part behind the last multiple of
- * the MTU is padded, as the kernel module does it.
+ * The padding brings the length to a multiple of 16, but not beyond the MTU. Of
+ * a packet that is longer than the MTU, only the part behind the last multiple
+ * of the MTU is padded, as the kernel module does it.
  *
  * Return: the length, at least @len.
  */

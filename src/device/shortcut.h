@@ -2,26 +2,28 @@
 /*
  * Shortcuts through the trie of allowed IPs.
  *
- * In a trie of a million prefixes a look-up takes twenty steps. If the nodes are
- * in no cache, each step waits for memory. Therefore a node may have a shortcut:
- * an array, and the next bits of the address (at most SHORTCUT_MAX_BITS) are the
- * index into it. A slot of the array has the result of the walk over the nodes
- * in between: the last owner among them, and the first node below them. So most
- * look-ups read one array and one node, perhaps one or two nodes more.
+ * In a trie of a million prefixes a look-up takes twenty steps. If the nodes
+ * are in no cache, each step waits for memory. Therefore a node may have a
+ * shortcut: an array, and the next bits of the address (at most
+ * SHORTCUT_MAX_BITS) are the index into it. A slot of the array has the result
+ * of the walk over the nodes in between: the last owner among them, and the
+ * first node below them. So most look-ups read one array and one node, perhaps
+ * one or two nodes more.
  *
  * The trie is complete without shortcuts. shortcut_tune() builds all of them in
  * one walk over the trie. A node gets a shortcut if at least one of
- * SHORTCUT_SPARSENESS slots would have a node. That bounds the memory: a node is
- * in at most one slot, so there are at most SHORTCUT_SPARSENESS times as many
- * slots as nodes. Between two calls of shortcut_tune(), shortcut_refresh() keeps
- * the existing shortcuts exact. If memory for a shortcut is short, the walk is
- * longer there; the result of a look-up is the same.
+ * SHORTCUT_SPARSENESS slots would have a node. That bounds the memory: a node
+ * is in at most one slot, so there are at most SHORTCUT_SPARSENESS times as
+ * many slots as nodes. Between two calls of shortcut_tune(), shortcut_refresh()
+ * keeps the existing shortcuts exact. If memory for a shortcut is short, the
+ * walk is longer there; the result of a look-up is the same.
  *
  * A reader reads the owner of a slot, then its node. Without the shortcut the
- * reader would have met the two in the same order on its way down, so each result
- * is one that it could have had without the shortcut.
+ * reader would have met the two in the same order on its way down, so each
+ * result is one that it could have had without the shortcut.
  *
- * All functions here are for the writer; lookup() in allowedips.c is the reader.
+ * All functions here are for the writer; lookup() in allowedips.c is the
+ * reader.
  */
 #ifndef DEVICE_SHORTCUT_H
 #define DEVICE_SHORTCUT_H

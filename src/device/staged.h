@@ -104,8 +104,8 @@ int staged_push(struct staged_pool *pool, struct staged_queue *queue,
  *
  * Any thread. To get the packets in order, call it from one thread at a time.
  *
- * Return: the packet's length; 0 if the queue is empty; -ENOSPC if the packet is
- * longer than @cap.
+ * Return: the packet's length; 0 if the queue is empty; -ENOSPC if the packet
+ * is longer than @cap.
  */
 long staged_pop(struct staged_pool *pool, struct staged_queue *queue, void *buf,
 		size_t cap);

@@ -160,8 +160,7 @@ static uint64_t jitter(uint32_t random)
 		       random);
 }
 
-/* Returns true if @due_ns has come; if not, @v looks again then at the
- * latest. */
+/* Has @due_ns come? If not, @v makes the next look at that time or earlier. */
 static bool is_due(uint64_t due_ns, uint64_t now, struct timers_verdict *v)
 {
 	if (due_ns <= now)
@@ -328,7 +327,8 @@ static bool is_waiting(const struct timers *timers)
 	       atomic_load_explicit(&timers->owed_ns, memory_order_seq_cst);
 }
 
-/* Decides whether this peer is looked at again without being poked. */
+/* Clears `armed` if no wait has begun since the last look, and none of those
+ * that the data path starts is under way. */
 static void disarm(struct timers *timers, uint64_t now,
 		   struct timers_verdict *v)
 {

@@ -4,8 +4,8 @@
  *
  * The data path sets no timer. It stores when something happened; the control
  * thread computes from these times what is due, and when it has to look again.
- * The data path does not store the time of each packet, only the time at which a
- * wait began, so a steady stream of packets stores almost nothing:
+ * The data path does not store the time of each packet, only the time at which
+ * a wait began, so a steady stream of packets stores almost nothing:
  *
  *	unanswered	when the first data was sent since the last authentic
  *			message came in. KEEPALIVE_TIMEOUT + REKEY_TIMEOUT (and
@@ -19,31 +19,32 @@
  *	session		when keys were last derived. Three times
  *			REJECT_AFTER_TIME later the keys are wiped.
  *
- * Data is a message that carries a packet. A keepalive is authentic but no data,
- * so two idle peers do not keep each other awake. (If more than one packet had
- * come in, the kernel module sends a second keepalive after the first. One
- * keepalive answers all packets, so this code sends only one.)
+ * Data is a message that carries a packet. A keepalive is authentic but no
+ * data, so two idle peers do not keep each other awake. (If more than one
+ * packet had come in, the kernel module sends a second keepalive after the
+ * first. One keepalive answers all packets, so this code sends only one.)
  *
  * A handshake is requested by the flag `wants_handshake`. The control thread
  * turns the request into an attempt. The attempt sends an initiation, and
  * another one after each REKEY_TIMEOUT and jitter. It ends when there is a
- * session, or when REKEY_ATTEMPT_TIME has passed since the last request. Between
- * two messages of the handshake that we send at least REKEY_TIMEOUT passes; a
- * request that comes earlier waits.
+ * session, or when REKEY_ATTEMPT_TIME has passed since the last request.
+ * Between two messages of the handshake that we send at least REKEY_TIMEOUT
+ * passes; a request that comes earlier waits.
  *
- * When two initiations cross, each side drops its own to answer the other's, and
- * neither leads to a session. If both sides tried again after about the same
- * time, the initiations would cross again, and for ever on a path whose delay is
- * longer than the jitter. Therefore a side that has sent a response while its
- * own initiation was under way waits longer, by a random part of REKEY_TIMEOUT.
+ * When two initiations cross, each side drops its own to answer the other's,
+ * and neither leads to a session. If both sides tried again after about the
+ * same time, the initiations would cross again, and for ever on a path whose
+ * delay is longer than the jitter. Therefore a side that has sent a response
+ * while its own initiation was under way waits longer, by a random part of
+ * REKEY_TIMEOUT.
  *
  * How the control thread learns of a new deadline: the flag `armed` says that
  * the control thread will look at this peer within KEEPALIVE_TIMEOUT, which is
  * the shortest wait. The data path sets the flag when it begins a wait, and
- * wakes the control thread only if the flag was clear. timers_check() leaves the
- * flag set as long as waits began or are under way. Otherwise it clears the flag
- * and looks once more. Therefore a busy peer costs one look in ten seconds and
- * no wake-up, and an idle peer costs nothing.
+ * wakes the control thread only if the flag was clear. timers_check() leaves
+ * the flag set as long as waits began or are under way. Otherwise it clears the
+ * flag and looks once more. Therefore a busy peer costs one look in ten seconds
+ * and no wake-up, and an idle peer costs nothing.
  *
  * All points of time are nanoseconds of CLOCK_BOOTTIME. 0 stands for "not
  * waiting" or "never", so no point of time is 0.
@@ -234,8 +235,8 @@ void timers_expire_handshake(struct timers *timers);
  * @now:	the present
  * @random:	32 random bits, for jitter
  *
- * The actions of the result count as done, so the caller has to do them. Control
- * thread.
+ * The actions of the result count as done, so the caller has to do them.
+ * Control thread.
  *
  * Return: actions, and when to look again.
  */

@@ -6,9 +6,9 @@
  * the TCP connections that it carries. This file watches a few of them for one
  * peer, and decides whether datagrams to this peer have to leave alone.
  *
- * The caller reports each TCP segment that leaves, with its sequence numbers and
- * whether it left in a train, and the acknowledgement number of each segment
- * that comes in.
+ * The caller reports each TCP segment that leaves, with its sequence numbers
+ * and whether it left in a train, and the acknowledgement number of each
+ * segment that comes in.
  *
  *	lost	A train counts as lost if its first and its last segment leave
  *		once more. One of them is not enough: a train may arrive and
@@ -30,16 +30,17 @@
  *		repeated data proves nothing: the receiver may have had the data
  *		already.)
  *
- * After TRAINWATCH_SIGNS signs in a row, datagrams leave alone for a pause. After
- * the pause one train is offered. If it arrives, trains leave again. If it counts
- * as lost, the pause doubles, from TRAINWATCH_PAUSE_MIN to TRAINWATCH_PAUSE_MAX.
- * If its fate stays unknown, another train is offered after the same pause.
+ * After TRAINWATCH_SIGNS signs in a row, datagrams leave alone for a pause.
+ * After the pause one train is offered. If it arrives, trains leave again. If
+ * it counts as lost, the pause doubles, from TRAINWATCH_PAUSE_MIN to
+ * TRAINWATCH_PAUSE_MAX. If its fate stays unknown, another train is offered
+ * after the same pause.
  *
  * Trains that would fit one packet of 1,500 bytes prove nothing about longer
  * trains, and are not watched.
  *
- * No I/O, clock, lock or allocation: the caller brings `now` in nanoseconds, and
- * calls from one thread at a time.
+ * No I/O, clock, lock or allocation: the caller brings `now` in nanoseconds,
+ * and calls from one thread at a time.
  */
 #ifndef DEVICE_TRAINWATCH_H
 #define DEVICE_TRAINWATCH_H
@@ -141,7 +142,7 @@ enum trainwatch_state {
 	TRAINWATCH_OFFERED, /* datagrams leave alone; a train was offered */
 };
 
-/* What the caller has to do. */
+/* The action that the caller has to take. */
 enum trainwatch_event {
 	TRAINWATCH_NOTHING,
 	TRAINWATCH_STOP, /* trains are lost: from now on datagrams leave alone */
@@ -175,8 +176,8 @@ struct trainwatch {
  * @s:		the segments; each has payload
  * @now:	the present, in nanoseconds, never 0
  *
- * Return: what to do. TRAINWATCH_STOP and TRAINWATCH_AGAIN are returned once for
- * each time that they happen.
+ * Return: what to do. TRAINWATCH_STOP and TRAINWATCH_AGAIN are returned once
+ * for each time that they happen.
  */
 enum trainwatch_event trainwatch_left(struct trainwatch *w,
 				      const struct trainwatch_segments *s,

@@ -77,7 +77,8 @@ static inline unsigned int family_bits(enum ip_family family)
  * @i:		number of the word
  * @cidr:	length of the prefix
  *
- * Return: a word with ones for those of the first @cidr bits that lie in word @i.
+ * Return: a word with ones for those of the first @cidr bits that lie in word
+ * @i.
  */
 static inline uint32_t word_mask(unsigned int i, unsigned int cidr)
 {

@@ -477,6 +477,8 @@ long syscall(long number, ...)
 	va_end(args);
 	if (number == MEMFD_SECRET && fails("memfd_secret"))
 		return -1;
+	if (number == SYS_sendmmsg && fails("sendmmsg"))
+		return -1;
 	if (number == LANDLOCK_CREATE_RULESET && fails("landlock"))
 		return -1;
 	return NEXT(syscall)(number, words[0], words[1], words[2], words[3],

@@ -161,7 +161,7 @@ static void read_key(struct nature *there, struct nature *back, char *arg)
 	else if (!strcmp(arg, "loss"))
 		there->loss = x / 100;
 	else if (!strcmp(arg, "rate"))
-		there->ns_per_byte = x ? 8e3 / x : 0;
+		there->ns_per_byte = x > 0 ? 8e3 / x : 0;
 	else if (!strcmp(arg, "queue"))
 		there->queue = (unsigned int)x;
 	else if (!strcmp(arg, "reorder"))
@@ -170,8 +170,10 @@ static void read_key(struct nature *there, struct nature *back, char *arg)
 		there->extra = (uint64_t)(x * 1e3);
 	else if (!strcmp(arg, "seed"))
 		rng.state = (uint64_t)x;
-	else
-		assert(!"a key that is known");
+	else {
+		fprintf(stderr, "cable: unknown word: %s\n", arg);
+		exit(2);
+	}
 }
 
 int main(int argc, char **argv)

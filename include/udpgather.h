@@ -306,8 +306,8 @@ struct ug_report {
  * @report:	filled unless the options or memory failed, or NULL
  *
  * The two sockets share the port number and no traffic (IPV6_V6ONLY). With
- * UG_BOTH, a family that the kernel lacks is left out; every other failure of
- * either closes what was opened. With port 0, up to 100 ports are tried until
+ * UG_BOTH, a family that the kernel lacks is left out. After any other failure
+ * of one family the other one is closed, too. With port 0, up to 100 ports are tried until
  * one is free in both. Several sockets may be open at once: to change a port,
  * open the new one, let every thread turn to it, then close the old one.
  * Any thread.
@@ -331,9 +331,9 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  *		side_sockets are not used
  * @report:	as for ug_open(); port is that of the first descriptor
  *
- * UDP_SEGMENT and UDP_CORK are switched off on them. On failure they are
- * still the caller's, and not merging (UDP_GRO); other options may have been
- * set. Any thread.
+ * UDP_SEGMENT and UDP_CORK are switched off on both. If the call fails, the
+ * caller keeps the descriptors; they do not merge (UDP_GRO), but may have other
+ * options set. Any thread.
  *
  * Return: 0; -EINVAL if both are -1, or one is not a UDP socket of its family
  * or has no port; -EBADF; -ENOTSOCK; -ENOMEM; else the error of an option.
@@ -564,9 +564,9 @@ void ug_batch_free(struct ug_batch *batch);
  * mode lets pass; -EDESTADDRREQ: no endpoint; -EAFNOSUPPORT: its family is
  * not open; -EINVAL: port 0, or vectors that are not there; -ENOBUFS: its
  * fragments do not fit the send buffer; others are the kernel's. Once a
- * datagram is UG_UNSENT, nothing that follows it to the same endpoint is
- * sent: each is UG_UNSENT as well, or has a negative status if it is wrong in
- * itself. So what is unsent can be sent later, in the same order.
+ * datagram is UG_UNSENT, no later datagram to the same endpoint is sent: each is
+ * UG_UNSENT, too, or has a negative status if it is bad itself. So the unsent
+ * datagrams can be sent later, in the same order.
  *
  * The batch's owner; any number of batches on one socket.
  *
@@ -639,10 +639,10 @@ struct ug_view {
  * @n_slots:	messages that one system call can take at most, 1 to
  *		UG_MAX_SLOTS; 64 is a good number
  *
- * It belongs to no socket. A slot is 64 KiB of address space; it becomes
- * memory as far as the kernel has filled it. Of more than 8 slots, a system
- * call uses all only while many short messages are waiting, and 8 while they
- * are long: those that the kernel has merged.
+ * The receiver belongs to no socket. A slot is 64 KiB of address space, and takes
+ * memory only for the part that the kernel has filled. With more than 8 slots, a
+ * system call fills all of them only while many short messages wait; while long
+ * ones (merged by the kernel) come, it fills 8.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */

@@ -97,7 +97,7 @@ void netlink_nest_end(struct netlink_builder *b, size_t nest);
 /* ----------------------------------------------------------- reading */
 
 /**
- * struct netlink_messages - what is left of a datagram
+ * struct netlink_messages - the rest of a datagram
  * @at:		the next message
  * @left:	bytes from there on
  */
@@ -131,7 +131,7 @@ const struct nlmsghdr *netlink_messages_next(struct netlink_messages *m);
 const void *netlink_get_body(const struct nlmsghdr *message, size_t len);
 
 /**
- * struct netlink_attrs - what is left of a list of attributes
+ * struct netlink_attrs - the rest of a list of attributes
  * @at:		the next one
  * @left:	bytes from there on
  */

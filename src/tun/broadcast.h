@@ -25,7 +25,7 @@ enum {
  * @local:	[c] the address, in network order
  * @prefix_len:	[c] prefix length of its network; 0: the entry is free
  * @directed:	[a] the last address of its network, 0: none
- * @given:	[a] the broadcast address that somebody configured with it, 0: none
+ * @given:	[a] the broadcast address that is configured with it, 0: none
  */
 struct broadcast {
 	uint32_t local;

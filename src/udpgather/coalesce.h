@@ -120,7 +120,7 @@ struct train {
  * @family:	AF_INET or AF_INET6: datagrams of the other one are passed over
  * @max_segments: the most datagrams in a train, 1 to UG_MAX_SEGMENTS
  * @uneven:	a train must end in a shorter datagram
- * @paths:	what is known of the paths; tries are claimed there
+ * @paths:	the table of paths; tries are claimed there
  * @now_ms:	the time, for @paths; 0 if the table knows of no path
  * @generation:	learned sources of other generations are not used
  */

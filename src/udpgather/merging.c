@@ -45,7 +45,8 @@
  * No thread waits for the receive lock. While a thread switches, a receiver returns
  * nothing. While a thread receives, merging is not switched off, and a later call
  * tries again. Threads that switch take turns by the mutex @switching.
- * Switching on needs neither the lock nor the steps: what was not merged has no segment size.
+ * Switching on needs neither the lock nor the steps: a datagram that was queued
+ * before is single, and has no segment size to lose.
  */
 #include "udpgather/merging.h"
 

@@ -8,10 +8,11 @@
  * huge pages, and only pages that the kernel has written to take memory. A small
  * datagram takes one page of its slot.
  *
- * Where the kernel merges, a few slots hold what the cache can; where it does
- * not, many datagrams for one system call are worth a third of the throughput.
- * So the number of slots that a call may fill follows the number and the size of
- * the messages that the last one brought.
+ * The *depth* is the number of slots that the next call may fill. Merged messages
+ * are long, and the processor's cache holds only a few slots of them. If the
+ * kernel does not merge, messages are short, and a call that brings many of them
+ * adds a third to the throughput. So the depth follows the number and the size of
+ * the messages that the last calls brought.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,14 +31,15 @@ enum {
 	SLOT_LEN = 65536,
 	/* The longest message that can come: more would be a kernel's bug. */
 	SLOT_USED = 65535,
-	/* System calls that one ug_receive() may spend on what it drops. */
+	/* System calls that one ug_receive() may spend on messages to drop. */
 	MAX_CALLS = 64,
-	/* Slots that each call may fill, whatever comes. */
+	/* The least depth. */
 	MIN_DEPTH = 8,
-	/* Full calls, short messages only, before there are more: bursts of
-	 * them between long ones are no reason. */
+	/* Before the depth grows, this many calls in a row must fill all slots
+	 * with short messages. A burst between long messages is shorter. */
 	FULL_CALLS = 8,
-	/* What all other slots may keep of their memory. */
+	/* A slot beyond MIN_DEPTH keeps this much memory; a message above this
+	 * is long. */
 	PAGE_LEN = 4096,
 	/* A message above this is a train of a stream: more like it follow. */
 	STREAM_LEN = 16384,
@@ -222,12 +224,12 @@ static void set_up_slots(struct ug_receiver *r)
 }
 
 /*
- * How many slots the next call may fill, after one that has brought @n: more
- * only if some in a row were not enough and brought short ones only, and fewer as
- * soon as it was more than enough, or brought a long one. Those who mix them
- * get the memory of MIN_DEPTH. A flood of short messages beside a stream fills
- * all calls of the stream's pauses, so a stream keeps the depth small for
- * STREAM_REST messages.
+ * The depth after a call that has brought @n messages. FULL_CALLS calls that filled
+ * all slots with short messages double it. A call that filled less than half of
+ * the slots halves it. A long message makes it MIN_DEPTH, so a mix of long and
+ * short messages needs the memory of MIN_DEPTH slots only. In the pauses of a
+ * stream, a flood of short messages beside it fills all calls, so a stream keeps
+ * the depth small for STREAM_REST messages.
  */
 static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 {
@@ -397,7 +399,7 @@ static void note_sides(const struct wait *w)
 					  w->ways[i] - 1);
 }
 
-/* Drop what is on the error queue. Return: false if it was empty. */
+/* Drop the entries of the error queue. Return: false if it was empty. */
 static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
 {
 	size_t n = ug_socket_drop_errors(sys, fd);

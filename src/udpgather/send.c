@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending, and what becomes of each error.
+ * Sending, and the verdict on each error.
  *
  * ug_send() looks at one window of datagrams at a time. For each family it
  * coalesces the datagrams that are not sent yet into messages (coalesce.h), and
@@ -39,9 +39,9 @@
  * socket holds back its own messages, and no others. Datagrams that are held
  * back have the status HELD, which becomes UG_UNSENT when the window is done.
  *
- * sendmmsg(2) reports an error only if it took no message at all, and a
- * message is refused before any of its segments left: so what is sent again
- * was not sent before.
+ * sendmmsg(2) reports an error only if it took no message at all, and the kernel
+ * refuses a message before any of its segments has left. So a message that is sent
+ * again has not been sent before.
  */
 #include "udpgather/sending.h"
 
@@ -239,7 +239,7 @@ static int time_left(const struct sending *s)
 	return left > 0 ? (int)left : 0;
 }
 
-/* Drop what is on the error queue. Return: false if it was empty. */
+/* Drop the entries of the error queue. Return: false if it was empty. */
 static bool drop_errors(struct sending *s)
 {
 	size_t n = ug_socket_drop_errors(s->sock->sys, s->fd);

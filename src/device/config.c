@@ -346,8 +346,9 @@ static void spare_free(struct change *change)
 		peer_put(container_of(item, struct peer, in_device));
 }
 
-/* Returns the peer made for the section of @key. Sections that needed none
- * (the peer existed, or the key is ours) have left theirs in front of it. */
+/* Returns the peer made for the section of @key. In front of it stand the peers
+ * of sections that did not need theirs, because the peer existed or the key is
+ * ours: they are freed. */
 static struct peer *spare_take(struct change *change,
 			       const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {

@@ -328,8 +328,9 @@ void device_set_private_key(struct device *device,
 		for_each_peer(device, catch_up, 0);
 }
 
-/* The handshake is cleared before the keypairs. A thread that is completing it
- * has put its keypair into a slot, which is cleared next, or it fails. */
+/* The handshake is cleared before the keypairs. Another thread may be completing
+ * the handshake: either it has already put the new keypair into a slot, and the
+ * slot is cleared next, or it finds the handshake cleared, and fails. */
 static void renew(struct peer *peer, uint64_t now)
 {
 	(void)now;

@@ -106,7 +106,8 @@ static void set_slots(const struct filling *f, size_t first, size_t end,
 		end = f->end;
 	for (; first < end; first++) {
 		slot = &f->shortcut->slots[first];
-		/* A slot that is not written stays in the readers' caches. */
+		/* A store would take the slot out of the readers' caches: write
+		 * only what changes. */
 		if (slot->owner != owner)
 			rcu_store(slot->owner, owner);
 		if (slot->node != node)
@@ -119,8 +120,9 @@ static bool is_leaf(const struct allowedips_node *n)
 	return !n->child[0] && !n->child[1];
 }
 
-/* Writes the slots from @first up to @end, whose bits lead along the edge to
- * @n. @owner is the last owner above; without an edge @n is NULL. */
+/* Writes the slots from @first up to @end, which are all slots on one side of a
+ * node. @n is the node's child on that side, or NULL. @owner is the last owner
+ * on the way to @n, or NULL. */
 static void fill_slots(const struct filling *f, size_t first, size_t end,
 		       struct allowedips_owner *owner,
 		       struct allowedips_node *n)

@@ -11,12 +11,13 @@
  * one or two nodes more.
  *
  * The trie is complete without shortcuts. shortcut_tune() builds all of them in
- * one walk over the trie. A node gets a shortcut if at least one of
- * SHORTCUT_SPARSENESS slots would have a node. That bounds the memory: a node
- * is in at most one slot, so there are at most SHORTCUT_SPARSENESS times as
- * many slots as nodes. Between two calls of shortcut_tune(), shortcut_refresh()
- * keeps the existing shortcuts exact. If memory for a shortcut is short, the
- * walk is longer there; the result of a look-up is the same.
+ * one walk over the trie. A node gets a shortcut if at least one in
+ * SHORTCUT_SPARSENESS of its slots would have a node. That bounds the memory: a
+ * node is in at most one slot, so there are at most SHORTCUT_SPARSENESS times
+ * as many slots as nodes. Between two calls of shortcut_tune(),
+ * shortcut_refresh() keeps the existing shortcuts exact. If memory for a
+ * shortcut is short, the walk is longer there; the result of a look-up is the
+ * same.
  *
  * A reader reads the owner of a slot, then its node. Without the shortcut the
  * reader would have met the two in the same order on its way down, so each

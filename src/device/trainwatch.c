@@ -234,8 +234,8 @@ enum trainwatch_event trainwatch_left(struct trainwatch *w,
 	return event;
 }
 
-/* The round trip is smoothed as in RFC 6298. A sample is a train of which
- * nothing left again. */
+/* Smooths the round trip as in RFC 6298. A sample is a train that was
+ * acknowledged and of which no segment left again. */
 static void measure(struct trainwatch_flow *f, uint64_t sample)
 {
 	f->rtt = f->rtt ? f->rtt - f->rtt / 8 + sample / 8 : sample;
@@ -256,8 +256,8 @@ enum trainwatch_event trainwatch_acked(struct trainwatch *w, uint64_t flow,
 
 		if (!t->in_use)
 			continue;
-		/* Before a train has arrived, a single segment is the only
-		 * sample. */
+		/* Until a train has arrived, the only sample is a first segment
+		 * that left again alone. */
 		if (!f->rtt && t->alone && is_after(ack, t->first))
 			measure(f, now - t->alone);
 		if (!is_after(ack, t->last))

@@ -55,9 +55,10 @@ enum {
 	 * messages a second that are dropped on arrival takes about 5 %. */
 	OTHERS_BUSY = 25,
 	/* How long load lasts, in seconds, if key agreements began it. During
-	 * load no key agreements are counted. If it lasted one second, a flood
-	 * of 20,000 messages a second would still cause 7,700 key agreements a
-	 * second. */
+	 * load no key agreements are counted, so the count begins at 0 again
+	 * when load ends. If load lasted one second, a flood of 20,000 messages
+	 * a second would cause AGREEMENTS_FAILED key agreements in 0.6 s, then
+	 * hardly any for one second, and so on: 7,700 a second. */
 	LOADED_BY_FAILED_S = 5,
 	/* If this many messages wait, only a message whose sender has proved
 	 * its address gets a place: see handshaker.h. */

@@ -15,7 +15,8 @@
 static_assert(sizeof(struct ug_endpoint) <= ENDPOINT_LEN,
 	      "the device keeps the library's endpoint");
 
-/* endpoint_to_device() - an endpoint for the device, with ENDPOINT_NEW */
+/* endpoint_to_device() - an endpoint in the device's form; its mark becomes
+ * ENDPOINT_NEW */
 static inline void endpoint_to_device(struct device_endpoint *out,
 				      const struct ug_endpoint *ep)
 {
@@ -23,16 +24,18 @@ static inline void endpoint_to_device(struct device_endpoint *out,
 	memcpy(out, ep, sizeof(*ep));
 }
 
-/* The mark of an endpoint: does its source hold? See sticky.c. */
+/* The mark of an endpoint: does its source hold? See sticky.c. The order counts:
+ * from ENDPOINT_REFUSED on, the source is kept, but not used. */
 enum endpoint_mark {
-	ENDPOINT_NEW,	  /* not checked yet; the source is used */
-	ENDPOINT_HOLDS,	  /* checked; the source is used */
-	ENDPOINT_REFUSED, /* the kernel refused to send from it; not used */
-	ENDPOINT_VOID,	  /* checked, and does not hold; kept, but not used */
+	ENDPOINT_NEW,	  /* the source was not checked yet */
+	ENDPOINT_HOLDS,	  /* the source was checked, and holds */
+	ENDPOINT_REFUSED, /* the kernel refused to send from the source */
+	ENDPOINT_VOID,	  /* the source was checked, and does not hold */
 };
 
 /**
- * endpoint_learnt() - an endpoint with its source, even if it is not used
+ * endpoint_learnt() - an endpoint in the library's form, with its source, even
+ *		       if the mark says that the source is not used
  * @out:	filled
  * @ep:		what the device has
  *
@@ -45,7 +48,8 @@ static inline uint64_t endpoint_learnt(struct ug_endpoint *out,
 	return ep->words[ENDPOINT_MARK];
 }
 
-/* endpoint_from_device() - an endpoint to send to; its source only if used */
+/* endpoint_from_device() - an endpoint in the library's form, to send to;
+ * without its source, if the mark says that the source is not used */
 static inline void endpoint_from_device(struct ug_endpoint *out,
 					const struct device_endpoint *ep)
 {

@@ -15,7 +15,7 @@
  *      worker_stop() joins these threads. Each commits the batch that it has
  *      taken before it ends, so no batch is left.
  *  (2) The message or the initiation that the handshaker works on.
- *      handshaker_stop() joins the thread, which ends behind that work.
+ *      handshaker_stop() joins the thread, which ends when that work is done.
  *  (3) The pass over the sources of peers, if it was interrupted between two
  *      peers. sticky_deinit() drops its reference.
  *  (4) The outbound lane: the packet that it has cut in part, the peer whose
@@ -254,7 +254,8 @@ static void device_gone(struct engine *e)
 	loop_stop(e->config.loop, 0);
 }
 
-/* No interface has the number of ours here: it was deleted, or has moved. */
+/* This namespace has no interface with the index of ours: the interface was
+ * deleted, or has moved to another namespace. */
 static void check_missing(struct engine *e)
 {
 	char name[IFNAMSIZ];
@@ -356,8 +357,8 @@ static void tick(struct engine *e)
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
 	}
-	/* The call fails only for invalid values. If it does, all the same,
-	 * @wake_fd has this function called again: no timer may be lost. */
+	/* The call can fail only for invalid values. If it failed all the same,
+	 * no timer would call this function again: @wake_fd has to do it. */
 	if (timerfd_settime(e->tick_fd, TFD_TIMER_ABSTIME, &at, NULL) < 0) {
 		loop_fail(e->config.loop, &e->wake_watch, "cannot set a timer",
 			  -errno);

@@ -8,7 +8,7 @@
  * until they are needed. The handshaker does the public-key work. The worker,
  * its helpers and the handshaker exist from engine_start() to engine_free().
  *
- * Everything here is for the control thread, except where it says "any thread".
+ * Everything here is for the control thread.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -91,7 +91,8 @@ struct device *engine_get_device(struct engine *engine);
  * @ep:		filled on success
  * @text:	text
  *
- * Any thread. For struct uapi_codec.
+ * For struct uapi_codec. Control thread: to look up a zone the library opens a
+ * socket, and no other thread may open one.
  *
  * Return: 0; -EINVAL: no endpoint; -ENODEV: no interface has that zone.
  */
@@ -103,7 +104,7 @@ int engine_parse_endpoint(struct device_endpoint *ep, const char *text);
  * @buf:	filled on success, with a final 0
  * @cap:	bytes at @buf
  *
- * Any thread.
+ * Control thread, as for engine_parse_endpoint().
  *
  * Return: the length without the final 0; -EAFNOSUPPORT: no endpoint; -ENOSPC.
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The handshaker's thread does in each round one message and one initiation,
- * and sleeps when both rings are empty. The header says when load begins and
- * which messages get a place. device/handshake.h makes and judges the messages;
- * this file only queues, sends and counts them.
+ * In each round the handshaker's thread handles one message and sends one
+ * initiation. It sleeps when both rings are empty. The header says when load
+ * begins and which messages get a place. device/handshake.h makes and judges the
+ * messages; this file only queues, sends and counts them.
  */
 #include "engine/handshaker.h"
 

@@ -74,7 +74,8 @@ struct handshake_message {
  * @n_failed:	[h] key agreements for messages that were then dropped, in the
  *		second that ends at @failed_until
  * @failed_until: [h] end of the second in which @n_failed is counted, in ns
- * @others_cpu: [I] now_others_cpu(), or a test's function
+ * @others_cpu: [I] CPU time of all threads but the handshaker, in ns:
+ *		now_others_cpu(), or a test's function
  * @failed_others: [h] @others_cpu() when that second began
  * @received:	[a] handshake messages that arrived
  * @overflows:	[a] messages for which the ring had no place

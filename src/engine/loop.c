@@ -26,7 +26,7 @@ enum {
 /* The shortest and the longest rest. */
 #define REST_MIN_NS (10 * NSEC_PER_MSEC)
 #define REST_MAX_NS NSEC_PER_SEC
-/* After this long without a failure the next rest is a shortest one. */
+/* After this long without a failure the next rest is REST_MIN_NS long again. */
 #define FORGET_NS (2 * NSEC_PER_SEC)
 
 int loop_init(struct loop *loop)
@@ -106,8 +106,8 @@ void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 	rest(loop, watch, now);
 }
 
-/* Watch descriptors again whose rest is over. Return: milliseconds until the
- * next rest is over; -1: no descriptor rests. */
+/* Put each watch whose rest is over back into the epoll. Return: milliseconds
+ * until the next rest is over; -1: no watch rests. */
 static int end_rests(struct loop *loop)
 {
 	struct loop_watch *watch = loop->resting, *next;

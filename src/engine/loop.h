@@ -74,7 +74,7 @@ int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events);
 int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events);
 
 /* loop_remove() - do not watch this descriptor any more. @ready is not called
- * after this. It may rest. */
+ * after this. The watch may be resting. */
 void loop_remove(struct loop *loop, struct loop_watch *watch);
 
 /**

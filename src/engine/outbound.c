@@ -390,8 +390,8 @@ static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 	if (request.keepalive && peer_has_session(request.peer, now))
 		add_keepalive(ol, slot, request.peer, now);
 	else if (request.keepalive)
-		/* The initiator's first message in the new session will be a
-		 * keepalive. */
+		/* The initiator of a handshake sends a keepalive when it has
+		 * the keys (op_session_ready()), so this request ends here. */
 		session_request(request.peer);
 	peer_put(request.peer);
 	return true;

@@ -59,7 +59,7 @@ struct outbound_stats {
  * @device:	[I]
  * @tun:	[I] no other code reads from it
  * @mtu:	[a] of the interface
- * @batch:	[l] for ug_send(); right to commit
+ * @batch:	[s] for ug_send()
  * @requests:	locked inside
  * @trains:	the watch over trains; see trains.h
  * @stats:	[a]
@@ -76,7 +76,8 @@ struct outbound_stats {
  * @source:	the lane, and what makes it ready
  *
  * [I] immutable after outbound_lane_init(), [a] atomic, [l] belongs to the
- * thread that has the right to take, except @batch.
+ * thread that has the right to take, [s] to the thread that has the right to
+ * commit.
  */
 struct outbound_lane {
 	struct device *device;

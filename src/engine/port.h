@@ -74,7 +74,7 @@ struct port {
  *
  * If the sockets are open, the new sockets are open before the old ones are
  * closed. If the link is down, a socket is opened on the new number and closed
- * again, as a trial: so `wg setconf` reports a taken port before the interface
+ * again, as a test: so `wg setconf` reports a taken port before the interface
  * is up, as wg-quick expects. If the link is up, but the sockets could not be
  * opened, they are opened soon, with the new number.
  *

@@ -67,7 +67,8 @@ void quota_init(struct quota *q, const uint8_t key[SIPHASH_KEY_LEN]);
  * @len:	its length
  * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * Return: true: three tokens were taken; false: no token was taken.
+ * Return: true: a token was taken from each of the three buckets (of the socket,
+ * of the source, and of all); false: no token was taken.
  */
 bool quota_allow(struct quota *q, const uint8_t *packet, size_t len,
 		 uint64_t now);

@@ -107,7 +107,7 @@ static bool is_to(const struct ug_endpoint *ep, const uint8_t *p)
 	       !memcmp(ipv6_view(p)->daddr, &ep->addr.v6.sin6_addr, 16);
 }
 
-/* The ports are at the same place in both kinds of socket address. */
+/* Is the destination port of this UDP header the port of the endpoint? */
 static bool is_port_of(const struct ug_endpoint *ep, const uint8_t *udp)
 {
 	const in_port_t *port = ep->addr.any.sa_family == AF_INET
@@ -150,7 +150,8 @@ static bool follows(const struct returned *r, const struct outer *o,
 	       !clock_has_passed(r->seen_ns, FRAGMENTS_NS, now);
 }
 
-/* Is behind the IP headers a message of ours, or the beginning of one? */
+/* Is there a UDP header to the endpoint's port at @udp, and behind it a message
+ * of ours? Of a message in fragments only the beginning is there. */
 static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
 			const uint8_t *udp, size_t len, size_t gso_size)
 {

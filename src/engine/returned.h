@@ -21,10 +21,11 @@ enum {
 };
 
 /**
- * struct returned - the last first fragment that was ours
- * @key:	addresses and identification, which all its fragments share
- * @key_len:	length of @key; 0: no fragment was ours yet
- * @seen_ns:	when it came back, in ns of CLOCK_BOOTTIME
+ * struct returned - the message of ours that came back in fragments last
+ * @key:	addresses and identification of its first fragment; all its
+ *		fragments have the same
+ * @key_len:	length of @key; 0: no message came back in fragments yet
+ * @seen_ns:	when its first fragment came back, in ns of CLOCK_BOOTTIME
  */
 struct returned {
 	uint8_t key[RETURNED_KEY_LEN];
@@ -38,7 +39,8 @@ struct returned {
  *
  * A cheap test before returned_is_own().
  *
- * Return: false for most packets that are not UDP.
+ * Return: true: the packet is UDP, or an IPv6 fragment, which may be UDP; false:
+ * it is not UDP.
  */
 static inline bool returned_may_be(const uint8_t *packet)
 {

@@ -143,8 +143,9 @@ static bool read_tcp(const uint8_t *pkt, size_t len, struct tcp_facts *out)
 /* ----------------------------------------------------------------- notes */
 
 /*
- * Join a note to the one before, if its segments follow those. TCP repeats lost
- * segments packet by packet, but they may leave as one train.
+ * Join a note to the one before, if its segments follow those of that note. TCP
+ * repeats each lost segment in a packet of its own, but several of them may leave
+ * as one train.
  */
 static bool extend(struct trains_note *last, const struct trains_note *note)
 {
@@ -402,9 +403,10 @@ void trains_offer_end(struct trains *t, struct ug_socket *sock,
 }
 
 /*
- * Tell the watch of one note. It hears of parts that left in trains and of
- * parts that left alone, each by itself, and of no part that was not sent.
- * Under the seat's mutex. Return: true if a part left in a train.
+ * Tell the watch what became of the segments of one note. Neighbours that left in
+ * trains are one report, and neighbours that left alone are another. Segments
+ * that were not sent are not reported. Under the seat's mutex. Return: true if
+ * segments left in a train.
  */
 static bool tell(struct trains_seat *seat, const struct trains_note *note,
 		 const uint8_t *lens, bool is_offer, uint64_t now)

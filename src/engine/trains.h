@@ -47,7 +47,7 @@ enum trains_attention {
  * @since:	[l] when the peer got the seat, in ns
  * @used_at:	[l] when a train last left, or a message while trains are
  *		stopped, in ns
- * @held_until:	[l] how long the library sends alone, in ns
+ * @held_until:	[l] until when the library sends alone, in ns
  */
 struct trains_seat {
 	pthread_mutex_t mutex;

@@ -18,9 +18,9 @@
  *    first user namespace, and into no others (lib/kobject_uevent.c, 4.18;
  *    older kernels: into all). A container that has a user namespace of its own
  *    gets no events, unless its manager passes them on.
- *  - Other processes may write to the socket, too. Messages from port 0 are
- *    those of the kernel, and those that root of the namespace has the kernel
- *    pass on.
+ *  - Other processes may write to the socket, too. A message whose sender has
+ *    the netlink port 0 comes from the kernel: the kernel made it, or passed it
+ *    on for root of the namespace.
  *  - A host that starts containers has hundreds of "add@" and "remove@" events.
  *    A filter of the socket drops all events but "change@", so that the others
  *    cost no wake-up and no room in the socket's buffer.

@@ -24,7 +24,8 @@ enum {
 	ROUNDS = 4,
 	/* Events that one epoll_wait(2) returns at most. */
 	EVENTS = 4,
-	/* An event with this number in place of a source is of @poke_fd. */
+	/* An event holds the number of its source; the events of @poke_fd hold
+	 * this number instead. */
 	POKE = SOURCES_MAX,
 	/* Free slots give memory back after this long without work. */
 	RELEASE_AFTER_MS = 1000,

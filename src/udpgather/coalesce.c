@@ -173,8 +173,8 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 }
 
 /*
- * Join datagrams @i and following, as long as each has one vector, no marks, and
- * endpoint, size and TOS of the train; at most @max_vectors.
+ * Add datagram @i and those behind it to a train, as long as each has one vector,
+ * no marks, and the train's endpoint, size and TOS; at most @max_vectors of them.
  *
  * Return: the index of the first datagram that was not joined.
  */
@@ -347,8 +347,8 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	return n;
 }
 
-/* Mark the datagrams of trains of one size to go alone. Return: true if there was
- * such a train. */
+/* Find the trains that do not end in a shorter datagram, and mark their datagrams
+ * to go alone. Return: true if there was such a train. */
 static bool break_even(const struct messages *m, size_t n_trains,
 		       const struct coalesce_job *job)
 {

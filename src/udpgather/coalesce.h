@@ -47,12 +47,18 @@
 
 /* Marks that the sender sets on a datagram; bits of struct item's flags. */
 enum {
-	ITEM_ALONE = 1,	  /* it must not be in a train */
-	ITEM_BARE = 2,	  /* it goes without its source */
-	ITEM_RETRIED = 4, /* sent again once: the error may have been pending */
-	ITEM_STARVED = 8, /* sent again once: there was no buffer for it */
-	ITEM_TRY = 16	  /* first of a train that is tried though the path
-			   * forbids it */
+	/* It must not be in a train. */
+	ITEM_ALONE = 1,
+	/* It goes without its source. */
+	ITEM_BARE = 2,
+	/* It was sent again once, because the error may have been that of an
+	 * earlier datagram. */
+	ITEM_RETRIED = 4,
+	/* It was sent again once, because there was no buffer for it. */
+	ITEM_STARVED = 8,
+	/* It is the first of a train that is tried although the path forbids
+	 * it. */
+	ITEM_TRY = 16
 };
 
 enum {
@@ -147,7 +153,8 @@ struct coalesce_job {
  * @iov_cap:	vectors at @iov, at least UG_MAX_VECTORS
  * @truncated:	the vectors were used up: the rest of the window must be coalesced
  *		when these messages have been sent
- * @hashed:	scratch: @buckets is in use, because there are two endpoints
+ * @hashed:	scratch: @buckets is in use, because the window has several
+ *		endpoints
  * @buckets:	scratch: the last train of each hash value
  *
  * @msgs, @controls and @trains have room for as many as the window.
@@ -172,10 +179,10 @@ datagram_endpoint(const struct ug_datagram *d, const struct ug_endpoint *to)
 
 /**
  * ug_coalesce() - make messages of a window
- * @m:		the result. Its vectors point into the datagrams' memory. If a
- *		message is one datagram of one vector, that is the caller's own.
- * @job:	the window. It writes next of the items, and may set ITEM_ALONE
- *		and ITEM_TRY. Borrowed as long as @m is used.
+ * @m:		the result. Its vectors point into the datagrams' memory. A
+ *		message of one datagram with one vector uses the caller's vector.
+ * @job:	the window. Of its items the call writes @next, and it may set
+ *		ITEM_ALONE and ITEM_TRY. Borrowed as long as @m is used.
  *
  * The batch's owner.
  *

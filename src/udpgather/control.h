@@ -19,9 +19,11 @@ struct control {
 };
 
 /*
- * Space for the control data of one received message. The options that the library
- * sets need 88 bytes. A socket of ug_open_fds() may have more options set, such as
- * timestamps. If there were no room for them, a whole train would be dropped.
+ * Space for the control data of one received message. The options that the
+ * library sets need 88 bytes. A socket of ug_open_fds() may have more options
+ * set, such as timestamps. Without room for them the kernel would cut the
+ * control data short, the segment size might be missing, and the whole train
+ * would have to be dropped.
  */
 struct control_space {
 	_Alignas(struct cmsghdr) unsigned char bytes[512];

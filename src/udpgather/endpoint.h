@@ -51,7 +51,8 @@ static inline uint64_t ug_endpoint_fold_wide(uint64_t a, uint64_t b)
 #define ENDPOINT_FOLD ug_endpoint_fold
 #endif
 
-/* ug_endpoint_mix() - the hash of what @hash is of, followed by @word */
+/* ug_endpoint_mix() - hash one word more; @hash is the hash of the words before
+ * it, or a seed */
 uint64_t ug_endpoint_mix(uint64_t hash, uint64_t word);
 
 #endif /* UDPGATHER_ENDPOINT_H */

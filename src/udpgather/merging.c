@@ -108,6 +108,8 @@ static bool begin_switch(const struct ug_sys *sys, struct family *fam)
 	    pthread_rwlock_trywrlock(&fam->receive_lock))
 		return false;
 	if (is_empty(sys, fam) && set_gro(sys, fam, 0) == 0) {
+		/* If a datagram has come meanwhile, step 4 would fail: do not
+		 * make the slow step 3. */
 		if (is_empty(sys, fam))
 			return true;
 		set_gro(sys, fam, 1);

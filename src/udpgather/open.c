@@ -270,7 +270,8 @@ static int bind_sockets(struct opening *o, int f, uint16_t *port)
 	unsigned int n = fam->sides.n;
 
 	for (unsigned int i = 0; i <= n; i++) {
-		/* The way of this socket: that of the main one last or first. */
+		/* The main socket, whose way is 0, is the last one in IPv4 and
+		 * the first one in IPv6. */
 		int fd = ug_family_fd(fam,
 				      f == FAMILY_V4 ? (i + 1) % (n + 1) : i);
 
@@ -445,7 +446,8 @@ static int make_socket(struct opening *o, const struct ug_sys *sys,
 	sock->notice_arg = o->opt.notice_arg;
 	sock->bad_kernel = sys->uname(&name) == 0 &&
 			   ug_kernel_corrupts_trains(name.release);
-	/* Without attributes these cannot fail in glibc or musl. */
+	/* Without attributes, making a mutex or an rwlock cannot fail in glibc
+	 * or musl. */
 	pthread_mutex_init(&sock->switching, NULL);
 	for (int f = 0; f < FAMILIES; f++) {
 		sock->families[f].fd = -1;

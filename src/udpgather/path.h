@@ -30,9 +30,10 @@
  * time the endpoint gets no trains and no try, whatever passes or fails meanwhile.
  *
  * The caller passes the time, in milliseconds. A reader waits for no lock: each
- * entry has a sequence lock. Usually the table
- * is empty, and then reading costs one load. Learning and claiming a try take a
- * mutex; both are rare.
+ * entry has a sequence lock. Usually the table is empty, and then reading costs
+ * one load. Learning and claiming a try take a mutex; both are rare.
+ *
+ * Legend: [I] immutable, [a] atomic, [m] under the mutex.
  */
 #ifndef UDPGATHER_PATH_H
 #define UDPGATHER_PATH_H
@@ -44,9 +45,10 @@
 #include "udpgather/endpoint.h"
 
 enum {
-	/* Entries that share a hash value. */
+	/* Entries in each set. */
 	PATH_WAYS = 4,
-	/* Sets, by hash. The table has 256 KiB; pages in use are memory. */
+	/* Sets; the hash of an endpoint's key chooses the set. The table has
+	 * 256 KiB, of which only pages that were written to are memory. */
 	PATH_SETS = 1024,
 	/* The pause before a train is tried again: the first, and the longest. */
 	PATH_PAUSE_MIN_MS = 1000,
@@ -73,9 +75,9 @@ struct path_entry {
 };
 
 struct path_table {
-	_Atomic uint32_t generation; /* [a] of sources */
-	_Atomic uint32_t epoch;	     /* [a] of entries; from 1 */
-	_Atomic uint32_t n_known;    /* [a], [m] to write: entries of epoch */
+	_Atomic uint32_t generation; /* [a] of sources that are learned now */
+	_Atomic uint32_t epoch;	     /* [a] entries of another one are void */
+	_Atomic uint32_t n_known;    /* [a], [m] to write: entries not void */
 	uint64_t seed;		     /* [I] */
 	pthread_mutex_t mutex;	     /* held by writers */
 	struct path_entry sets[PATH_SETS][PATH_WAYS]; /* [a], [m] to write */

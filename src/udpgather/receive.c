@@ -212,7 +212,8 @@ static int read_main(struct ug_receiver *r, const struct ug_sys *sys,
 static void set_up_slots(struct ug_receiver *r)
 {
 	for (unsigned int i = 0; i < r->n_msgs; i++) {
-		/* A long message in a slot that is meant for short ones. */
+		/* A slot that is meant for short messages has held a long one:
+		 * keep only its first page. */
 		if (i >= MIN_DEPTH && r->msgs[i].msg_len > PAGE_LEN)
 			madvise(r->memory + (size_t)i * SLOT_LEN + PAGE_LEN,
 				SLOT_LEN - PAGE_LEN, MADV_DONTNEED);
@@ -224,12 +225,13 @@ static void set_up_slots(struct ug_receiver *r)
 }
 
 /*
- * The depth after a call that has brought @n messages. FULL_CALLS calls that filled
- * all slots with short messages double it. A call that filled less than half of
- * the slots halves it. A long message makes it MIN_DEPTH, so a mix of long and
- * short messages needs the memory of MIN_DEPTH slots only. In the pauses of a
- * stream, a flood of short messages beside it fills all calls, so a stream keeps
- * the depth small for STREAM_REST messages.
+ * The depth after a call that has brought @n messages. FULL_CALLS calls that
+ * filled all slots with short messages double it. A call that filled less than
+ * half of the slots halves it. A long message makes it MIN_DEPTH, so a mix of
+ * long and short messages needs the memory of MIN_DEPTH slots only. If a stream
+ * of long messages pauses, a flood of short messages beside it may fill all
+ * slots. The depth must not grow then, because the stream will go on: for
+ * STREAM_REST messages after a train of a stream it stays small.
  */
 static unsigned int next_depth(struct ug_receiver *r, unsigned int n)
 {
@@ -358,7 +360,7 @@ enum {
 	WAYS = 1 + UG_MAX_SIDE_SOCKETS
 };
 
-/* What a receiver waits for: descriptors, and the family and way of each. */
+/* The descriptors that a receiver waits for, and the family and way of each. */
 struct wait {
 	struct family *families[FAMILIES * WAYS];
 	unsigned int ways[FAMILIES * WAYS];
@@ -409,11 +411,12 @@ static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
 }
 
 /*
- * poll(2) woke the receiver, but there was no datagram. If another thread took the
- * datagram, or its checksum was bad, go on at once. All other causes stay, and
- * would wake the receiver again at once: entries on the error queue (they are
- * dropped here), a socket that was shut down, merging that another thread is
- * switching off. For these, sleep for PAUSE_MS.
+ * poll(2) woke the receiver, but there was no datagram. Go on at once if
+ * another thread took the datagram, if its checksum was bad, or if the cause
+ * was entries on the error queue, which are dropped here. Any other cause
+ * stays, and would wake the receiver again at once: a socket that was shut
+ * down, or merging that another thread is switching off. Then sleep for
+ * PAUSE_MS.
  */
 static void avoid_spinning(struct ug_receiver *r, const struct ug_sys *sys,
 			   const struct wait *w)

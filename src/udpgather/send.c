@@ -20,7 +20,8 @@
  *
  * The loop ends, because each verdict makes progress. "Anew" sets a mark on the
  * datagrams that they did not have before. "Next" finishes them. "Again" follows a
- * wait, or sets a mark; after EINTR it does neither.
+ * wait, sets a mark, or goes on to the next socket with an urgent message. Only
+ * after EINTR does it do none of these.
  *
  * A train may be refused because of its segments (the route's device makes no
  * checksums, or a segment is above the MTU) or because of its destination. To find
@@ -52,7 +53,7 @@
 
 #include "base/bytes.h"
 
-/* What to do about a message that the kernel did not take. */
+/* The verdict on a message that the kernel did not take. */
 enum verdict {
 	AGAIN,
 	ANEW,
@@ -75,7 +76,7 @@ static void mark_train(struct sending *s, const struct train *t, uint8_t flag)
 
 static void finish_train(struct sending *s, const struct train *t, int status)
 {
-	/* Most trains are neighbours in the window. */
+	/* The datagrams of most trains are neighbours in the window. */
 	if (t->last - t->first + 1 == t->cnt) {
 		for (uint16_t i = t->first; i <= t->last; i++)
 			s->status[i] = status;
@@ -88,7 +89,7 @@ static void finish_train(struct sending *s, const struct train *t, int status)
 /* Tell the caller how many datagrams left together. */
 static void tell_length(struct sending *s, const struct train *t)
 {
-	/* Most trains are neighbours in the window. */
+	/* The datagrams of most trains are neighbours in the window. */
 	if (t->last - t->first + 1 == t->cnt) {
 		memset(s->train_lens + t->first, t->cnt, t->cnt);
 		return;
@@ -348,6 +349,7 @@ static bool is_unreachable(int err)
 static enum verdict judge_other(struct sending *s, const struct train *t,
 				int err)
 {
+	/* EPERM cannot be the error of an earlier datagram. */
 	if (err != EPERM && may_be_pending(s, t))
 		return AGAIN;
 	if (err == ENETUNREACH && t->source)

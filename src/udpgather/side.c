@@ -23,8 +23,8 @@ enum {
 	/* The sockets are looked at each time that this part of the buffer was
 	 * sent. */
 	STRIDE_PART = 8,
-	/* Time between looks while the main socket is crowded; else, while an
-	 * endpoint is away on a side socket. */
+	/* Time between two looks while the main socket is crowded, and while it
+	 * is not, but an endpoint leaves by a side socket. */
 	LOOK_MS = 1,
 	MOVED_LOOK_MS = 100,
 	/* How long a side socket is empty before its endpoints come back. */
@@ -171,6 +171,7 @@ static unsigned int choose_way(const struct side_sockets *s,
 	return best;
 }
 
+/* UINT32_MAX subtracts 1. */
 static void add_moved(struct side_sockets *s, uint32_t n)
 {
 	/* Partner: ug_side_in_use(). */
@@ -227,7 +228,9 @@ static void set_crowded(struct side_sockets *s, bool is_crowded, int64_t now)
 static bool must_move(const struct side_sockets *s, int64_t waiting,
 		      int64_t now, bool was_full)
 {
-	/* The waiting bytes may still be those of the endpoint that moved. */
+	/* The waiting bytes may still be those of the endpoint that was moved
+	 * last. Another one is moved only if they have grown since, or if the
+	 * socket is full. */
 	if (!was_full && waiting - s->low < s->main_cap / RISE_PART)
 		return false;
 	return was_full || waiting >= s->main_cap / FULL_PART ||

@@ -11,11 +11,12 @@
  * Therefore each family may have, beside its main socket, a few more sockets on
  * the same port: its side sockets. As long as the main socket is not crowded,
  * everything leaves by it. If a quarter of its buffer has been in use for 10
- * ms, or if half of it is in use, one endpoint is moved to a side socket: the one
- * that was sent most bytes since then. If that was the wrong endpoint, the main
- * socket fills on, and the next endpoint is moved. A fast endpoint suffers no harm
- * by being moved, because its side socket is empty. An endpoint comes back when
- * its side socket has been empty for a second.
+ * ms, or if half of it is in use, one endpoint is moved to a side socket: the
+ * one to which most bytes were sent since the main socket became crowded, or
+ * since the last endpoint was moved. If that was the wrong endpoint, the main
+ * socket fills on, and the next endpoint is moved. A fast endpoint suffers no
+ * harm by being moved, because its side socket is empty. An endpoint comes back
+ * when its side socket has been empty for a second.
  *
  * A side socket has a smaller buffer. When it is full, only datagrams for its
  * own endpoints are left unsent.

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The table of system calls that the library uses in a real process. Each entry is
+ * the function of the C library, or a wrapper that says why it is there.
+ */
 #include "udpgather/sys.h"
 
 #include <sys/ioctl.h>
@@ -12,7 +16,8 @@ static int64_t now_ms(void)
 	return (int64_t)(now_monotonic() / NSEC_PER_MSEC);
 }
 
-/* glibc declares some of these with transparent unions: hence the wrappers. */
+/* glibc declares bind(2) and getsockname(2) with transparent unions, so their
+ * types differ from those in the table. */
 static int sys_bind(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	return bind(fd, sa, len);

@@ -1,8 +1,9 @@
 #!/bin/bash
 # Shows wiregather carrying traffic between two network namespaces: keys, `wg`,
-# ping, iperf3 both ways with live progress, and a closing table. As root.
-# Installs what it needs from Debian, builds, and removes what it made, also
-# after Ctrl-C. DEMO_SECONDS (default 5) is the time of each run of iperf3.
+# ping, iperf3 both ways with live progress, and a table at the end. As root.
+# Installs the packages it needs from Debian, builds, and at the end, also after
+# Ctrl-C, removes what it made. DEMO_SECONDS (default 5) is the time of each run of
+# iperf3.
 # `./demo.sh library` shows libudpgather alone, without a tunnel.
 set -eu
 cd "$(dirname "$0")"
@@ -45,8 +46,8 @@ for ns in "$near" "$far"; do
 	ip -n "$ns" link set wire up
 done
 
-# Becomes a command in a namespace, with a directory for UAPI sockets of its
-# own. For a subshell, or in the background: then the daemon's pid is $!.
+# Replace the shell by a command in a namespace, with its own directory for UAPI
+# sockets. Call it in a subshell or in the background; $! is then the command's pid.
 inside() { # namespace command...
 	local ns=$1
 	shift
@@ -93,7 +94,7 @@ echo
 echo "== ping through the tunnel"
 ip netns exec "$near" ping -c 5 -i 0.2 -W 2 10.78.0.2
 
-# Seconds of CPU that a process has used.
+# Print the seconds of CPU time that a process has used.
 cpu() { awk -v hz="$(getconf CLK_TCK)" \
 	'{ sub(/.*\) /, ""); print ($12 + $13) / hz }' "/proc/$1/stat"; }
 

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what it needs from Debian, builds with gcc and clang, and runs all
-# suites: gcc plain; clang with ASan and UBSan; ThreadSanitizer for what has
-# threads; the lower suites for i386, with musl, and of the library alone;
-# clang-tidy; a part of them on an older kernel of Debian's, emulated. Needs root
-# for the namespaces that some tests make. The last line counts all that ran.
+# Installs the packages it needs from Debian, builds with gcc and clang, and runs all
+# suites. They run plain with gcc, and with ASan and UBSan with clang. Tests with
+# threads run under ThreadSanitizer. The lower suites run for i386, with musl, and
+# for libudpgather alone. clang-tidy runs. A part of the suites runs on an older
+# kernel of Debian in QEMU. Needs root for the namespaces that some tests make. The
+# last line counts all tests that ran.
 set -eu
 cd "$(dirname "$0")"
 if [ "$(id -u)" -ne 0 ]; then
@@ -11,10 +12,10 @@ if [ "$(id -u)" -ne 0 ]; then
 	exit 1
 fi
 tools/install-deps
-# Other implementations to talk to; without them those tests skip, and say so.
+# Other implementations of WireGuard. Without them the interop tests skip.
 tests/interop/install-deps build/interop ||
 	echo "test.sh: no interop tests with what is missing"
-# One static program with musl, of which the image's test makes an image.
+# A static program with musl. The test of the container image needs it.
 tools/static build/static || {
 	echo "test.sh: no static program, so no test of the image"
 	rm -f build/static/wiregather
@@ -40,7 +41,7 @@ echo "== build: gcc"
 [ -e build/build.ninja ] || meson setup build -Dwerror=true >/dev/null
 ninja -C build --quiet
 
-# One of Debian's older kernels is fetched meanwhile, for the end.
+# Fetch an older kernel of Debian in the background. It is needed at the end.
 kernel=build/kernels/bookworm
 mkdir -p "$kernel"
 tools/old-kernel bookworm "$kernel" >"$kernel/fetch.log" 2>&1 &
@@ -81,7 +82,7 @@ others i386
 others musl
 others library
 
-# Beside clang-tidy, where no test with a clock can be disturbed.
+# Run this beside clang-tidy, when it disturbs no test that depends on time.
 began=$(date +%s)
 has_kernel=
 if wait "$background"; then
@@ -100,7 +101,7 @@ echo
 echo "== Linux of Debian 12, emulated"
 if [ -n "$has_kernel" ]; then
 	waits=$(date +%s)
-	# count-tests below tells how it ended.
+	# The result is among those that count-tests prints below.
 	wait "$background" || :
 	background=
 	cat "$kernel/test.log"

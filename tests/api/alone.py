@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""libudpgather without the tunnel: nothing that was compiled includes a header
-of the libraries that only the tunnel needs, Meson has not looked for them, and
-the library needs the C library and no other.
+"""libudpgather is built without the tunnel. No compiled file includes a header of
+the libraries that only the tunnel needs. Meson has not looked for those
+libraries. The library needs the C library and no other.
 
 usage: alone.py BUILD_DIRECTORY LIBRARY
 """
@@ -13,11 +13,11 @@ import sys
 
 BUILD, LIBRARY = sys.argv[1:]
 
-# linux/seccomp.h is the kernel's.
+# linux/seccomp.h belongs to the kernel, not to libseccomp.
 HEADERS = re.compile(r"/(sodium|blake2|urcu|intel-ipsec-mb)[^/]*\.h$"
                      r"|/(sodium|urcu|openssl)/|(?<!/linux)/seccomp\.h$")
 NAMES = "sodium", "libb2", "urcu", "seccomp", "libcrypto", "ipsec"
-# Of glibc, of musl.
+# Names of the C library and its loader, in glibc and in musl.
 C_LIBRARY = re.compile(r"\[(libc\.so|ld-linux|ld-musl|ld64)")
 
 failures = []

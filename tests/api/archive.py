@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""All global symbols of the static library begin with ug_. Others could clash
-with those of the program that it is linked into, or be taken for them.
+"""All global symbols of the static library begin with ug_. Other symbols could
+clash with symbols of the program that the library is linked into.
 
 usage: archive.py NM ARCHIVE MAP
 """
@@ -17,7 +17,7 @@ with open(map_file) as f:
     public = set(re.findall(r"^\t(ug_\w+);", f.read(), re.M))
 if public - names:
     sys.exit(f"{archive} lacks {sorted(public - names)}")
-# Two underscores are the compiler's own, for instance those of a sanitizer.
+# Names with two underscores are the compiler's, for instance a sanitizer's.
 others = sorted(n for n in names if not n.startswith(("ug_", "__")))
 if others:
     sys.exit(f"globals without ug_: {' '.join(others)}")

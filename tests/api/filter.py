@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""make-filter has a filter for each architecture, and refuses what it cannot
-keep: arguments that no filter sees, and names that it does not know.
+"""make-filter makes a filter for each architecture. It refuses conditions that no
+filter can check, and names that it does not know.
 
 usage: filter.py MAKE_FILTER CALLS SEMOP SOCKETCALL UNKNOWN
 """
@@ -13,7 +13,7 @@ MAKE_FILTER, CALLS, SEMOP, SOCKETCALL, UNKNOWN = sys.argv[1:]
 
 ARCHITECTURES = ("x86", "x86_64", "arm", "aarch64", "mips", "mipsel", "mips64",
                  "mipsel64", "ppc", "ppc64", "ppc64le", "riscv64", "s390x")
-# Those with socketcall(2) and ipc(2): the latter has no way around it here.
+# Architectures with socketcall(2) and ipc(2). On these ipc(2) cannot be avoided.
 WITH_SOCKETCALL = ("x86", "s390x", "mips", "ppc", "ppc64le")
 WITH_IPC_ALONE = ("x86", "s390x")
 THREADS = 6
@@ -40,7 +40,8 @@ def check_made(architecture):
     check(done.returncode == 0, f"{architecture}: {done.stderr}")
     filters = done.stdout.count("static const struct sock_filter")
     check(filters == THREADS, f"{architecture}: {filters} filters")
-    # Load the architecture (offset 4), compare it: in the right byte order.
+    # The filter loads the architecture (offset 4) and compares it. This shows that
+    # the filter has the right byte order.
     first = re.search(r"\{ 0x20, 0, 0, 0x4 \},\n\t\{ 0x15, \d+, \d+, (\w+)",
                       done.stdout)
     check(first, f"{architecture}: begins with {done.stdout[:200]}")
@@ -65,7 +66,7 @@ for name in WITH_SOCKETCALL:
 check_refused(UNKNOWN, "x86_64", "unknown: Invalid argument")
 check_refused(CALLS, "pdp11", "Invalid argument")
 check_refused("/dev/null", "x86_64", "Exec format error")
-# With a number of its own there is nothing to refuse.
+# On x86_64 semop(2) has its own number, so the filter can check it.
 check(make(SEMOP, "x86_64").returncode == 0, "semop on x86_64 is refused")
 
 print("1..1")

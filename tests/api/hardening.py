@@ -4,8 +4,8 @@
 
 usage: hardening.py READELF COMMANDS PROGRAM...
 
-COMMANDS is Meson's compile_commands.json. What a file shows is looked for in the
-file; what it does not show, in the commands of all files of src/.
+COMMANDS is Meson's compile_commands.json. Some protections can be seen in the
+program. The others are looked for in the commands of all files of src/.
 """
 import json
 import os

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Make an image of containers from the static program, unpack it as a runtime
-would, and run it in a chroot: started by its entry point, configured by wg(8)
-from outside, ended by the deletion of its interface; under both names.
+"""Make a container image from the static program, unpack it as a runtime would,
+and run it in a chroot. The entry point starts the program, wg(8) configures it
+from outside, and the deletion of its interface ends it. This is done under both
+names of the program.
 
 usage: image.py STATIC-PROGRAM
 
-Exit status: 77 where the program was not built (see tools/static), without root
-or without wg.
+The exit status is 77 if the program was not built (see tools/static), without
+root, or without wg.
 """
 import hashlib
 import json
@@ -27,7 +28,7 @@ IDLE_KIB = 1536
 
 
 def run(*command, **options):
-    """Run a command; what it says on an error is in the exception's text."""
+    """Run a command. If it fails, its output is in the text of the exception."""
     done = subprocess.run([str(c) for c in command], text=True, check=False,
                           timeout=60, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, **options)
@@ -37,7 +38,7 @@ def run(*command, **options):
 
 
 def blob(layout, described):
-    """The bytes that a descriptor names; size and digest must be right."""
+    """Return the bytes that a descriptor names. Check their size and digest."""
     algorithm, _, digest = described["digest"].partition(":")
     data = (layout / "blobs" / algorithm / digest).read_bytes()
     assert len(data) == described["size"], (len(data), described)
@@ -75,7 +76,7 @@ def wait_until(what, happens):
 
 
 def live(root, command, environment):
-    """One life of the program in the chroot."""
+    """Start, configure and end the program in the chroot."""
     socket = pathlib.Path("/run/wireguard/wg0.sock")
     key = root.parent / "key"
     key.write_text(run("wg", "genkey"))
@@ -105,12 +106,12 @@ def live(root, command, environment):
         finally:
             daemon.kill()
     wait_until("the socket's end", lambda: not socket.exists())
-    # At LOG_LEVEL=error a layer of the isolation that is missing is a line.
+    # At LOG_LEVEL=error each missing layer of the isolation gives a log line.
     assert not log.read_text(), log.read_text()
 
 
 def inside(program, directory):
-    """In a network and a mount namespace of this test's own."""
+    """The test, inside new network and mount namespaces."""
     layout, root = directory / "layout", directory / "root"
     root.mkdir()
     print(run(ROOT / "tools/image", program, layout))
@@ -134,7 +135,7 @@ def inside(program, directory):
     run("mount", "--bind", root / "run/wireguard", "/run/wireguard")
     run("ip", "link", "set", "lo", "up")
     environment = dict(e.split("=", 1) for e in config["Env"])
-    # chroot(1) itself is found by the PATH of this machine.
+    # The PATH of this machine is needed to find chroot(1).
     environment["PATH"] += ":" + os.environ["PATH"]
     live(root, config["Entrypoint"] + config["Cmd"], environment)
     live(root, ["/usr/bin/wireguard-go"] + config["Cmd"], environment)

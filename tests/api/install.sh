@@ -21,7 +21,7 @@ done
 [ -n "$(find "$dir" -name ug_close.3)" ]
 LD_LIBRARY_PATH=$lib
 export LD_LIBRARY_PATH
-# A port that nobody has now; another run beside this one takes another.
+# A free port. Two runs at the same time take different ports.
 port=$((20000 + $$ % 10000))
 hex=$(printf '%04X' "$port")
 "$dir/sink" "$port" >"$dir/sink.out" &

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""All of it compiles where the kernel's headers are of Linux 5.0, which have no
-number of any newer system call.
+"""All sources compile with the kernel's headers of Linux 5.0, which lack the
+numbers of newer system calls.
 
-Sources that name a system call are compiled once more, as this build does it,
-with those numbers taken away.
+Sources that name a system call are compiled once more, with the commands of this
+build and without the numbers of newer calls.
 
 usage: old_headers.py SOURCE_DIRECTORY BUILD_DIRECTORY
 """
@@ -18,8 +18,8 @@ import tempfile
 
 SOURCE, BUILD = map(pathlib.Path, sys.argv[1:])
 
-# The first number of Linux 5.1, from which on they are common to all
-# architectures, but for the offset of MIPS and Alpha.
+# The first number of Linux 5.1. From this number on, system calls have the same
+# numbers on all architectures, plus an offset on MIPS and Alpha.
 FIRST = 424
 
 failures = []
@@ -57,7 +57,7 @@ with tempfile.TemporaryDirectory() as temporary:
         words = shlex.split(entry["command"])
         words = words[words[0].endswith("ccache"):]
         header = header or old_header(temporary, words[:1])
-        # Options that write files: of dependencies, and the object.
+        # Leave out the options that write files: dependencies and the object.
         for option in "-o", "-MF", "-MQ":
             if option in words:
                 at = words.index(option)

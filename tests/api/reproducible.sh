@@ -1,13 +1,13 @@
 #!/bin/sh
-# Builds libudpgather in two places, as a package would, without tests and
-# benchmarks: nothing of the tests is compiled, and the libraries are the same,
-# with their debug information and build id. (`make deb` shows this of whole
+# Builds libudpgather in two places, as for a package, without tests and
+# benchmarks. No file of the tests may be compiled. The two libraries must be the
+# same, with their debug information and build id. (`make deb` checks whole
 # packages.)
 # usage: reproducible.sh SOURCE-DIRECTORY CC
 set -eu
 source=$1 CC=$2
 export CC
-# As the compiler is asked, not as a cache answers.
+# The compiler must run; a cache would give the same files twice.
 export CCACHE_DISABLE=1
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT

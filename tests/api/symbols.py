@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""The exported symbols are those of the map, of the header, of the list of the
-Debian package, and no others.
+"""The library exports exactly the symbols that are in its map, in its header and
+in the list of the Debian package.
 
 usage: symbols.py NM LIBRARY MAP HEADER LIST
 """

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Meson chooses the architecture of the filter by cpu_family and byte order.
-Without a filter it builds for an architecture that libseccomp does not know, and
-says so.
+For an architecture that libseccomp does not know, Meson builds without a filter
+and warns.
 
-The project is set up for other architectures, with this machine's compiler, and
-not built.
+This test sets the project up for other architectures, with this machine's
+compiler. It does not build.
 
 usage: unfiltered.py SOURCE_DIRECTORY CC
 """
@@ -39,7 +39,7 @@ def check(condition, text):
 
 
 def set_up(directory, family, endian, *options):
-    """Status and output of Meson, and what would be built."""
+    """Return status and output of Meson, and what would be built."""
     directory = pathlib.Path(directory)
     cross = directory / "cross.ini"
     build = directory / "build"
@@ -65,7 +65,7 @@ def check_known():
 
 
 def check_unknown():
-    """libseccomp knows no SPARC."""
+    """libseccomp does not know SPARC."""
     with tempfile.TemporaryDirectory() as directory:
         status, output, plan = set_up(directory, "sparc64", "big")
     check(status == 0, f"sparc64: {output[-2000:]}")
@@ -74,7 +74,7 @@ def check_unknown():
 
 
 def check_demanded():
-    """A filter that is demanded and cannot be had is an error."""
+    """If a filter is demanded and cannot be built, the set-up fails."""
     with tempfile.TemporaryDirectory() as directory:
         status, output, _ = set_up(directory, "sparc64", "big",
                                    "-Dseccomp=enabled")

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs all of a build below a directory of its own, tries the completion for
-# bash that is there then, and removes it: nothing may stay.
+# Installs all of a build below a new directory, tries the installed completion for
+# bash, and uninstalls. No file may stay.
 # usage: uninstall.sh BUILD-DIRECTORY SOURCE-DIRECTORY tunnel|library
 set -eu
 build=$1 source=$2 what=$3
@@ -32,7 +32,7 @@ if [ "$what" = tunnel ]; then
 	completes "csv" --bench-crypto = ""
 	completes "8" --workers 8
 	completes "" wg
-	# Each long option that the program knows, and no other.
+	# The completion has each long option of the program, and no other.
 	known=$(sed -n 's/^\t{ "\([a-z-]*\)", .*_argument.*/--\1/p' \
 		"$source/src/cli/options.c" | sort | tr '\n' ' ')
 	[ "$(wc -w <<<"$known")" -gt 9 ] || fail "found only: $known"

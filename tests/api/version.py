@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""One version in all places that name it.
+"""All places that name the version name the same one.
 
 usage: version.py VERSION SOURCE
 VERSION is Meson's. The header's macros, the newest entry of NEWS.md and the

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """Instructions that a packet costs, compared with what was recorded.
 
-callgrind counts those of the fixed work in workload.c, stage by stage. Only
-code of this project is counted: what libsodium and libc execute depends on the
-processor, which they look at. What the compiler makes of our code depends on
-its version, so there are figures for some builds, and other builds skip.
+callgrind counts the instructions of the fixed work in workload.c, stage by
+stage. Only code of this project is counted: libsodium and libc choose their
+code by the processor. The code that a compiler makes of ours depends on its
+version, so there are figures for some builds, and other builds skip.
 
-Too few is wrong, too: then the figures no longer guard what was gained.
+Too few instructions are a failure, too: new figures must then be recorded, or a
+later loss of the gain would not be seen.
 usage: instructions.py WORKLOAD BUILD [--record]
 """
 import pathlib
@@ -27,13 +28,13 @@ HEAD = """\
 
 
 def count_own(path, program):
-    """Instructions in a program's own code, of a file of callgrind's."""
+    """Count the instructions of a program's own code in a file of callgrind."""
     names = {}
     is_own = is_call = False
     total = 0
 
     def name_of(text):
-        """Names are written once: "(1) name", then "(1)"."""
+        """callgrind writes a name once, as "(1) name", and then only "(1)"."""
         number, _, name = text.partition(" ")
         if name:
             names[number] = name
@@ -49,7 +50,7 @@ def count_own(path, program):
             elif line.startswith("calls="):
                 is_call = True
             elif re.match(r"[+*\-\d]", line):
-                # What a call cost belongs to who was called.
+                # The cost of a call belongs to the function that was called.
                 if is_own and not is_call:
                     total += int(line.split()[1])
                 is_call = False
@@ -59,7 +60,7 @@ def count_own(path, program):
 def run_workload(program, directory):
     """Run it; returns {(scenario, stage): instructions a packet}."""
     out = pathlib.Path(directory, "out")
-    # One pattern: of several names callgrind 3.19 takes the first one only.
+    # Only one pattern: callgrind 3.19 ignores all but the first.
     command = ["valgrind", "--tool=callgrind", "--collect-atstart=no",
                f"--callgrind-out-file={out}", "--toggle-collect=measured_*",
                *(f"--dump-after=measured_{stage}" for stage in STAGES)]

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Secrets decide no branch and no address. For valgrind's memcheck each secret
- * is made "undefined" here, as if it had never been written: it reports every
- * branch and every index that depends on one, and secrets.py (beside this)
- * compares how many there were with what each step may have. Only verdicts may
- * branch: a tag is right or wrong, a shared secret is zero or not.
+ * Shows that secrets decide no branch and no address. This program tells
+ * valgrind's memcheck that each secret is "undefined", as if it had never been
+ * written. memcheck then reports every branch and every index that depends on a
+ * secret. secrets.py compares the number of reports with the number that each
+ * step may have. Only verdicts may branch: a tag is right or wrong, a shared
+ * secret is zero or not.
  *
- * usage: guard-secrets [plant]		"plant" adds a branch that must be found
+ * usage: guard-secrets [plant] "plant" adds a branch that must be found
  *
  * Prints a line for each step: REPORTS NAME.
  */
@@ -36,7 +37,10 @@ static void hide(void *p, size_t len)
 	(void)VALGRIND_MAKE_MEM_UNDEFINED(p, len);
 }
 
-/* What is public by now: sent, or a verdict. */
+/*
+ * Tell memcheck that bytes are public from now on: they were sent, or are a
+ * verdict.
+ */
 static void show(void *p, size_t len)
 {
 	(void)VALGRIND_MAKE_MEM_DEFINED(p, len);
@@ -90,7 +94,10 @@ static void encrypt(enum aead_choice choice)
 
 	if (!aead)
 		return;
-	/* What is done once, such as choosing code for this processor. */
+	/*
+	 * The first calls also do work that is done once, such as choosing code
+	 * for this processor.
+	 */
 	aead_seal_batch(aead, &msg, 1);
 	aead_open_batch(aead, &msg, 1);
 	snprintf(name, sizeof(name), "warm up %s", aead_get_word(choice));
@@ -123,7 +130,7 @@ static void compare(size_t len, const char *name)
 	tell(name);
 }
 
-/* The digits of a key that somebody sets. */
+/* Parse a request that sets a private key; the digits of the key are secret. */
 static void read_key(void)
 {
 	static const char before[] = "set=1\nprivate_key=";
@@ -144,7 +151,7 @@ static void read_key(void)
 	uapi_parser_free(parser);
 }
 
-/* So that it is known that a branch would be seen. */
+/* A branch that depends on a secret: memcheck must report it. */
 static void plant(void)
 {
 	uint8_t secret = 1;
@@ -167,7 +174,7 @@ int main(int argc, char **argv)
 	agree(shared);
 	derive(shared);
 	for (enum aead_choice c = 1; c < AEAD_CHOICES; c++)
-		/* AVX-512, which memcheck does not know. */
+		/* This choice may use AVX-512, which memcheck does not know. */
 		if (c != AEAD_IPSEC_MB)
 			encrypt(c);
 	compare(TAG_LEN, "secret_equal of a tag");

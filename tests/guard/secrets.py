@@ -4,9 +4,10 @@
 
 usage: secrets.py PROGRAM [sanitized]
 
-PROGRAM (secrets.c) has secrets taken for undefined memory; memcheck reports each
-branch and each index that depends on one. A step may have as many as its verdict
-takes, below. The program is run a second time with a branch that must be found.
+PROGRAM (secrets.c) tells memcheck that secrets are undefined memory. memcheck
+reports each branch and each index that depends on a secret. VERDICTS below has
+the number of reports that each step may have. The program is run a second time
+with a branch that must be reported.
 """
 import os
 import re
@@ -14,14 +15,14 @@ import shutil
 import subprocess
 import sys
 
-# Reports that a step may have; what is not named may have none.
+# Number of reports that a step may have. Other steps may have none.
 VERDICTS = {
     # Whether the shared secret is all zero: the peer's key was of small order.
     "x25519_shared": 2,
     # Whether the tag is right.
     "open": 1,
-    # The key's 64 digits are looked at three times for where the line ends;
-    # then whether it is a good line, and whether all of them were digits.
+    # Each of the key's 64 digits is read three times to find the end of the
+    # line. Two more branches: is the line good, and were all of them digits?
     # valgrind's own memchr(3) and strlen(3) go byte by byte on all machines.
     "uapi private_key": 3 * 64 + 2,
 }

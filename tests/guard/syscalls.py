@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: MIT
 """System calls that 64 KiB of a TCP stream cost, both daemons together.
 
-strace counts them. It also slows the daemons down, so that packets wait and
+strace counts the calls. It also slows the daemons down, so that packets wait and
 batches grow: 6 to 8 calls were seen. On a quick machine each super-packet may
-come alone: then each end waits, reads, writes and finds that there is no more,
-once for the super-packet and once for its acknowledgement, which is 16 calls.
-The bound is above that, so it does not depend on how quick the machine is, and
-far below the 47 segments that a super-packet is cut into.
+come alone. Then each end makes four calls for it: it waits, reads, writes, and
+finds that there is no more. Each end makes four more for the acknowledgement.
+These are 16 calls. The bound is above 16, so it does not depend on the speed of
+the machine. It is far below the 47 segments that a super-packet is cut into.
 """
 import contextlib
 import pathlib
@@ -29,7 +29,7 @@ BOUND = 20
 
 
 def parse(path):
-    """What strace -c has written: {name: calls}."""
+    """Parse the output of strace -c. Return {name: calls}."""
     found = {}
     for line in path.read_text(encoding="ascii").splitlines():
         name, _, calls = line.strip().partition(" ")
@@ -65,7 +65,7 @@ class Counted:
             for status in pathlib.Path(f"/proc/{pid}/task").glob("*/status"))
 
     def end(self):
-        """Let them go; returns {name: calls}."""
+        """Stop counting. Return {name: calls}."""
         self.process.send_signal(signal.SIGINT)
         with contextlib.closing(self.process.stderr):
             self.process.wait(30)
@@ -76,7 +76,8 @@ def count(l, address):
     if l.is_slow:
         raise Skip("a sanitizer makes calls of its own")
     pair = Pair(l)
-    # Sessions, routes and neighbours are there; the window has opened.
+    # After this stream the sessions, routes and neighbours are known, and the
+    # window of TCP is large.
     lab.send_stream(pair.a, pair.b, address, 8 * MEGA)
     counted = Counted(l, pair.ta.pid, pair.tb.pid)
     try:

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fixed work, in memory, for instructions.py to count the instructions of:
- * what was read from a TUN is cut into packets, sealed, sent to a socket that
- * takes everything, opened at the other end, and merged for its TUN. The
- * packets are always the same, the AEAD is libsodium whatever else is built in.
+ * Fixed work in memory, whose instructions instructions.py counts. Frames as
+ * read from a TUN are cut into packets, sealed, and sent to a fake socket that
+ * takes everything. The messages are then opened as by the receiver, and merged
+ * for its TUN. The packets are always the same. The AEAD is always that of
+ * libsodium.
  *
- * The stages that are counted are the functions measured_...(), which nothing
- * else calls; a scenario runs once before they count it, so that what is made
- * at the first use is not in the figures. The program checks what comes out.
- * It prints a line for each scenario: its name, and how many packets it has.
+ * Each stage that is counted is a function measured_...(). Each scenario runs
+ * once before the counted run, so that work done only at the first use is not
+ * counted. The program checks the packets that come out. It prints a line for
+ * each scenario: its name and its number of packets.
  */
 #include <string.h>
 
@@ -47,9 +48,9 @@ struct input {
 
 /**
  * struct work - all that the stages use
- * @inputs:	what was read
+ * @inputs:	packets as read from the TUN
  * @n_inputs:	how many
- * @slab:	where it is cut to
+ * @slab:	memory that the inputs are cut into
  * @segs:	the packets
  * @aead:	for sealing and opening
  * @msgs:	messages
@@ -58,10 +59,10 @@ struct input {
  * @replay:	window of the receiver
  * @sock:	where messages are sent
  * @batch:	for sending
- * @to:		where to
+ * @to:		endpoint that the messages go to
  * @iov:	messages with their headers and tags
  * @dgrams:	to send
- * @status:	what became of them
+ * @status:	status of each datagram after sending
  * @n_sent:	how many were sent
  * @n_opened:	authentic messages with new counters
  * @merge:	what is written
@@ -179,7 +180,10 @@ static void merge(struct work *w)
 	}
 }
 
-/* Their names are for callgrind; the compiler has to leave them alone. */
+/*
+ * callgrind finds the stages by these names, so the compiler must not inline
+ * the functions.
+ */
 #define MEASURED(stage)                                                        \
 	static __attribute__((noinline)) void measured_##stage(struct work *w) \
 	{                                                                      \
@@ -193,7 +197,10 @@ MEASURED(send_all)
 MEASURED(open_all)
 MEASURED(merge)
 
-/* Called by a pointer that may change, so no copy of them can be made. */
+/*
+ * The stages are called by volatile pointers, so the compiler makes no special
+ * copies of them.
+ */
 static void (*volatile const stages[])(struct work *w) = {
 	measured_cut,	   measured_seal,  measured_send_all,
 	measured_open_all, measured_merge,
@@ -201,7 +208,7 @@ static void (*volatile const stages[])(struct work *w) = {
 
 /* -------------------------------------------------------------- scenarios */
 
-/* Add a packet to what is read; @gso_size is 0, or that of its segments. */
+/* Add a packet to the input. @gso_size is the size of its segments, or 0. */
 static void add_input(struct work *w, const struct spec *s, uint16_t gso_size)
 {
 	struct input *in = &w->inputs[w->n_inputs++];
@@ -254,7 +261,7 @@ static void make_udp4(struct work *w)
 		  1200);
 }
 
-/* Small datagrams of several flows, which take turns. */
+/* Small datagrams of several flows, one of each flow in turn. */
 static void make_small(struct work *w)
 {
 	for (unsigned int i = 0; i < SMALL_PACKETS; i++)
@@ -267,7 +274,7 @@ static void make_small(struct work *w)
 			  0);
 }
 
-/* What goes back while a stream is received. */
+/* Acknowledgements, as the receiver of a stream sends them. */
 static void make_acks(struct work *w)
 {
 	for (unsigned int i = 0; i < SMALL_PACKETS; i++)
@@ -283,8 +290,8 @@ static void make_acks(struct work *w)
 static const struct scenario {
 	const char *name;
 	void (*make)(struct work *w);
-	unsigned int packets; /* cut from what was read */
-	unsigned int writes;  /* merged */
+	unsigned int packets; /* that the input is cut into */
+	unsigned int writes;  /* after merging */
 } scenarios[] = {
 	{ "tcp4", make_tcp4, 47, 1 },
 	{ "tcp6", make_tcp6, 47, 1 },
@@ -295,7 +302,7 @@ static const struct scenario {
 
 /* -------------------------------------------------------------------- main */
 
-/* What was merged back into one packet must be the one that was read. */
+/* If the packets were merged into one, it must be the packet that was read. */
 static void check(const struct work *w, const struct scenario *s)
 {
 	static uint8_t flat[sizeof(struct vnet_hdr) + PACKET_LEN_MAX];
@@ -351,7 +358,7 @@ static int take_all(int fd, struct mmsghdr *msgs, unsigned int n, int flags)
 	return (int)n;
 }
 
-/* A socket whose kernel takes everything at once. */
+/* A socket of a fake kernel that takes all messages at once. */
 static void open_sender(struct work *w)
 {
 	static struct ug_sys sys;

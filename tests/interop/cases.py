@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cases for every other implementation. Each begins with new keys."""
+"""Cases that run with each other implementation. Each begins with new keys."""
 import os
 import pathlib
 import sys
@@ -15,18 +15,19 @@ MIB = 1 << 20
 
 
 def check(condition, what):
-    """An assertion with a text."""
+    """Fail with a text unless the condition is true."""
     if not condition:
         raise AssertionError(what)
 
 
 def same(got, expected, what):
-    """An assertion that two things are equal."""
+    """Fail with a text unless two values are equal."""
     check(got == expected, f"{what}: {got!r}, expected {expected!r}")
 
 
 def handshake(t, first, family=4):
-    """The end that knows the other makes a handshake; both can then send."""
+    """The end that has the endpoint of the other makes a handshake. Then both
+    can send."""
     second = t.peer_of(first)
     t.configure(first, family=family)
     same(first.ping(second, count=1), 1, "answers")
@@ -55,9 +56,9 @@ def handshake_from_them_over_ipv6(t):
 
 
 def handshakes_that_cross(t):
-    """Both begin at the same time. Where each takes the other's initiation
-    before the answer to its own, neither answer counts, and it is the next
-    attempt that succeeds, after 5 s and a random time that differs."""
+    """Both ends begin at the same time. If each takes the other's initiation
+    before the response to its own, neither response counts. Then the next try
+    succeeds, after 5 s and a random time that differs between the ends."""
     t.configure(t.ends)
     for end in t.ends:
         peer = t.peer_of(end)
@@ -77,7 +78,7 @@ def ping_both_ways(t):
 
 
 def packets_of_every_size(t):
-    """Up to the MTU, where padding stops, and above, in fragments."""
+    """Packets up to the MTU, where padding stops, and larger ones in fragments."""
     t.connect(t.theirs)
     for end in t.ends:
         for family, headers in ((4, 28), (6, 48)):
@@ -109,7 +110,7 @@ def preshared_key(t):
 
 
 def wrong_preshared_key(t):
-    """No session comes of it, and setting it right is enough."""
+    """With a wrong key there is no session. Setting the right key is enough."""
     psk = wg("genpsk")
     for end in t.ends:
         peer = t.peer_of(end)
@@ -118,12 +119,12 @@ def wrong_preshared_key(t):
         same(end.ping(peer, count=4), 0, "answers with another key")
         same(end.handshake(), 0, "handshake with another key")
         peer.set_psk(end, psk)
-        # The next attempt is made 5 s after the one before.
+        # The next initiation is sent 5 s after the one before.
         end.reaches(peer, 8)
 
 
 def preshared_key_for_the_next_handshake(t):
-    """A change leaves the session alone, and serves for the next."""
+    """A changed key does not end the session. The next handshake uses it."""
     t.connect(t.ours)
     psk = wg("genpsk")
     t.ours.set_psk(t.theirs, psk)
@@ -134,7 +135,7 @@ def preshared_key_for_the_next_handshake(t):
 
 
 def persistent_keepalive(t):
-    """It makes the handshake without traffic, and is received as traffic."""
+    """A keepalive causes the handshake without traffic, and counts as received."""
     for end in t.ends:
         peer = t.peer_of(end)
         t.configure(end)
@@ -153,7 +154,7 @@ def passive_keepalive(t):
         peer = t.peer_of(end)
         end.host.sh("echo | socat -u - "
                     f"UDP4-SENDTO:{traffic.target(peer, 4)}")
-    # The closed ports have answered by ICMP: begin where all is quiet.
+    # Closed ports have answered by ICMP. Wait until nothing more is sent.
     time.sleep(11)
     for end in t.ends:
         peer = t.peer_of(end)
@@ -177,7 +178,7 @@ def passive_keepalive(t):
 
 
 def roaming(t, end, move, family):
-    """One end moves; the other must follow what it sends."""
+    """One end moves and sends. The other end must learn the new endpoint."""
     peer = t.peer_of(end)
     t.connect(end, family=family)
     move()
@@ -187,7 +188,7 @@ def roaming(t, end, move, family):
 
 
 def roaming_address(t, end):
-    """To another address and back, in both families."""
+    """One end moves to another address and back, in both families."""
     def move(number):
         end.replace_outer(number)
         t.link.moved(end)
@@ -206,7 +207,7 @@ def roaming_of_their_address(t):
 
 
 def roaming_port(t, end):
-    """To another port."""
+    """One end moves to another port."""
     def move():
         end.port = DEFAULT_PORT + 7
         end.host.sh(f"wg set {end.interface} listen-port {end.port}")
@@ -236,18 +237,19 @@ def roaming_between_families(t):
 
 
 def renew_private_key(t, end):
-    """Another key and back: sessions end, the peer stays what it is."""
+    """Set another private key, then the old one again. This ends all sessions,
+    and leaves the rest of the peer as it is."""
     end.set_private(Key().private)
     end.set_private(end.key.private)
 
 
 def rekey_by_private_key(t):
-    """The next packet makes a new handshake, at once."""
+    """After a change of the private key the next packet starts a handshake."""
     for end in t.ends:
         peer = t.peer_of(end)
         t.connect(end)
         old = end.handshake()
-        # Times of handshakes are shown in seconds.
+        # wg shows the times of handshakes in whole seconds.
         time.sleep(1.1)
         renew_private_key(t, end)
         end.reaches(peer, 3)
@@ -256,7 +258,8 @@ def rekey_by_private_key(t):
 
 
 def restart_of_ours(t):
-    """Who was restarted begins; the other takes the new session."""
+    """Our end restarts and starts a handshake. The other end takes the new
+    session."""
     restart(t, t.ours)
 
 
@@ -275,7 +278,8 @@ def restart(t, end):
 
 
 def silence_makes_a_handshake(t):
-    """Who was restarted stays silent: the other notices after 15 s."""
+    """The end that was restarted sends nothing. The other end notices after
+    15 s."""
     for end in t.ends:
         peer = t.peer_of(end)
         t.connect(end)
@@ -289,8 +293,8 @@ def silence_makes_a_handshake(t):
 
 
 def storm(t, first):
-    """One handshake while the end that is asked is bombarded. Return the
-    handshake messages of both that were seen."""
+    """One handshake while the end that responds is flooded. Return the
+    handshake messages of both ends that were seen."""
     second = t.peer_of(first)
     t.configure(first)
     process = t.ours.host.start([
@@ -302,9 +306,9 @@ def storm(t, first):
 
 
 def cookie(t, first):
-    """The end that is asked is under load: it answers with a cookie, and
-    serves who sends that back, in the next attempt after 5 s. Attempts may
-    be lost in the storm, or be made before it is felt."""
+    """The end that responds is under load and answers with a cookie reply. It
+    accepts the next initiation, 5 s later, which carries the cookie. An
+    initiation may be lost in the flood, or be sent before the load begins."""
     here, there = ("out", "in") if first is t.ours else ("in", "out")
     for _ in range(4):
         seen = storm(t, first)
@@ -326,7 +330,7 @@ def cookie_from_them(t):
 
 
 def rekey_after_time(t):
-    """The session that is 120 s old is replaced without a lost packet."""
+    """A session that is 120 s old is replaced, and no packet is lost."""
     for end in t.ends:
         peer = t.peer_of(end)
         t.connect(end)
@@ -376,7 +380,7 @@ LONG = [
 
 
 def select(quick):
-    """What the environment asks for: the cases, and how long they may take.
+    """Return the cases that the environment asks for, and their time limit.
 
     @quick: the cases that are run unless INTEROP=full or INTEROP_CASE=name
     """

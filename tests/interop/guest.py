@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A host that is a virtual machine with a kernel that has WireGuard.
+"""A host that is a virtual machine whose kernel has WireGuard.
 
-QEMU emulates the processor, so nothing is needed of this machine. Requests go
-over the second serial port to guest-init; the first is the console's.
+QEMU emulates the processor, so this machine needs no support for virtual ones.
+Requests go over the second serial port to guest-init. The first serial port is
+the console.
 """
 import base64
 import os
@@ -69,10 +70,10 @@ class Guest(Host):
                 self.unread += data
 
     def tail(self):
-        """The end of what its kernel printed."""
+        """The last lines that the kernel printed."""
         return self.console.read_text(errors="replace")[-3000:]
 
     def stop(self):
-        """Switch it off."""
+        """Switch the guest off."""
         self.process.kill()
         self.process.wait(10)

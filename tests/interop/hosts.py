@@ -15,14 +15,14 @@ class CommandFailed(Exception):
 
 
 class Host:
-    """What both kinds of host can do: run a shell script."""
+    """A host, of either kind, can run a shell script."""
 
     def execute(self, script, seconds):
-        """Run it. Return its status and what it printed."""
+        """Run a script. Return its status and its output."""
         raise NotImplementedError
 
     def sh(self, script, seconds=20):
-        """Run a script that must succeed. Return what it printed."""
+        """Run a script that must succeed. Return its output."""
         status, output = self.execute(script, seconds)
         if status:
             raise CommandFailed(f"{self.name}: {script}: {status}: {output}")
@@ -74,7 +74,7 @@ class Daemon:
         self.start()
 
     def start(self):
-        """Start it and wait for its socket."""
+        """Start the daemon and wait for its socket."""
         env = {**os.environ, "LOG_LEVEL": "debug"}
         self.process = subprocess.Popen(
             [*self.host.enter, self.program, "-f", self.interface],
@@ -83,19 +83,20 @@ class Daemon:
         until(self.is_up, 10, f"{self.program} is up:\n{self.tail()}")
 
     def is_up(self):
-        """Whether the daemon answers; an error if it has ended."""
+        """Return whether the daemon answers. Fail if it has ended."""
         if self.process.poll() is not None:
             raise OSError(f"{self.program} ended with "
                           f"{self.process.returncode}:\n{self.tail()}")
-        # wg deletes a socket file that nobody listens behind yet. In the
-        # kernel's table a socket that listens has this flag, and the name that
-        # it was made with; wiregather's has another until it listens.
+        # wg deletes a socket file whose socket does not listen yet, so look
+        # into the kernel's table first. There a socket that listens has this
+        # flag, and the name that it was bound to. wiregather's socket has
+        # another name until it listens.
         return self.host.try_sh(
             f"grep -q ' 00010000 .*/[.]*{self.interface}[.]' /proc/net/unix "
             f"&& wg show {self.interface}")
 
     def stop(self):
-        """End it as a service manager would; it must end well."""
+        """End the daemon as a service manager would. Its status must be 0."""
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(10)
         if status:
@@ -103,6 +104,6 @@ class Daemon:
                           f"{self.tail()}")
 
     def tail(self):
-        """The end of its log."""
+        """The last lines of the log."""
         return pathlib.Path(self.log.name).read_text(
             errors="replace")[-3000:]

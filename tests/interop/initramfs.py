@@ -55,7 +55,7 @@ def libraries(program):
 
 
 def module_files(tree):
-    """Paths of the modules and of what they need, below the tree."""
+    """Paths below the tree of the modules, and of the modules they need."""
     base = next((tree / "lib/modules").iterdir())
     needs = {}
     for line in (base / "modules.dep").read_text().splitlines():
@@ -80,7 +80,7 @@ def module_files(tree):
 
 
 def build(tree):
-    """The archive, for a kernel unpacked in a tree by install-deps."""
+    """Return the archive for a kernel that install-deps unpacked in a tree."""
     here = pathlib.Path(__file__).parent
     archive = Archive()
     for name in ("proc", "sys", "dev", "run", "tmp"):

@@ -38,7 +38,7 @@ class Link:
         self.tunnel = Tunnel(self.ours, self.theirs, self)
 
     def restart(self, end):
-        """Forget all sessions of one side, and its interface."""
+        """Make the interface of one end anew, without its sessions."""
         if end is self.ours:
             self.daemon.stop()
             self.daemon.start()
@@ -50,7 +50,7 @@ class Link:
         """Called when addresses have changed."""
 
     def describe(self):
-        """The log, and what the guest's kernel printed."""
+        """The log, and the last lines that the guest's kernel printed."""
         return (f"{self.daemon.program}:\n{self.daemon.tail()}\n"
                 f"guest:\n{self.guest.tail()}")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Namespaces for the whole test, in which it is process 1: however it ends,
-the kernel then ends everything that it started, and its interfaces vanish."""
+"""Namespaces for the whole test. The test is process 1 in them. When process 1
+ends, for whatever reason, the kernel ends all processes that it started and
+removes its interfaces."""
 import os
 import shutil
 import signal
@@ -17,16 +18,16 @@ UNSHARE = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child",
 
 
 def enter(seconds, *needed):
-    """Go on in namespaces of our own, or say why not and end the program.
+    """Enter new namespaces. If that fails, print the reason and end the program.
 
     @seconds: the program ends after this time
     @needed: programs that the test uses
     """
     if os.environ.get(MARK) == "1":
-        # Process 1 is only reached by the signals that it asks for.
+        # Process 1 gets only the signals that it has a handler for.
         signal.signal(signal.SIGALRM, give_up)
         signal.alarm(seconds)
-        # For files that are to vanish, too.
+        # Files in /run vanish with the namespaces, too.
         subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
         tempfile.tempdir = "/run"
         return
@@ -41,7 +42,7 @@ def enter(seconds, *needed):
         stderr=subprocess.DEVNULL)
     if probe.returncode:
         tap.skip_program("no namespaces or no interfaces in them")
-    # unshare ignores requests to stop, so somebody else must take them.
+    # unshare ignores requests to stop, so another process must take them.
     child = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *UNSHARE,
          sys.executable, "-B", *sys.argv],
@@ -52,13 +53,14 @@ def enter(seconds, *needed):
 
 
 def give_up(_number, _frame):
-    """End at once; with process 1 ends everything in its namespace."""
+    """End at once. The kernel then ends all processes of the namespace."""
     print("Bail out! out of time", flush=True)
     os._exit(1)
 
 
 def until(condition, seconds, what):
-    """Wait until condition() is true and return its value; else raise."""
+    """Wait until condition() is true and return its value. Raise an error if the
+    time is over before."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Puts a WireGuard under load: sends it bursts of initiations that come from
-nobody but carry a right MAC1, which takes no more than its public key.
+"""Puts a WireGuard under load. It sends bursts of initiations that are of no
+peer but carry a right MAC1. To make a MAC1 the public key is enough.
 
 usage: storm.py ADDRESS PORT PUBLIC-KEY SECONDS DEVICE
-Prints the handshake messages that pass on the device meanwhile between two
-ports that are both PORT: "in" or "out", the type, and for an initiation
-whether it carries a cookie (MAC2). Ends with the first response.
+Meanwhile it prints the handshake messages on the device whose two ports are
+both PORT: "in" or "out", the type, and for an initiation whether it carries a
+cookie (MAC2). The program ends after the first response.
 """
 import base64
 import hashlib
@@ -26,14 +26,14 @@ NAMES = {1: "initiation", 2: "response", 3: "cookie"}
 
 
 def initiation(key):
-    """An initiation that only its first check accepts."""
+    """Make an initiation that passes the check of MAC1 and fails later."""
     message = struct.pack("<I", 1) + os.urandom(INITIATION_LEN - 36)
     mac1 = hashlib.blake2s(message, digest_size=16, key=key).digest()
     return message + mac1 + bytes(16)
 
 
 def watch(device, port, end, stop):
-    """Print what passes until the time is over or a response was seen."""
+    """Print the messages until the time is over or a response was seen."""
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM,
                             socket.htons(ETH_P_ALL))
     packets.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)

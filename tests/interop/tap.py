@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Cases that are run in order and told in TAP."""
+"""Runs cases in order and prints their results in TAP."""
 import sys
 import time
 import traceback
@@ -10,13 +10,13 @@ class Skipped(Exception):
 
 
 def skip_program(reason):
-    """Say that nothing here can run, and end."""
+    """Print that no case can run here, and end the program."""
     print(f"1..0 # SKIP {reason}", flush=True)
     sys.exit(0)
 
 
 def note(text):
-    """Print lines as remarks."""
+    """Print lines as TAP comments."""
     for line in str(text).rstrip("\n").splitlines():
         print(f"# {line}", flush=True)
 
@@ -24,7 +24,7 @@ def note(text):
 def run(cases, world, seconds):
     """Run case(world) for each; after a failure print world.describe().
 
-    Cases that begin after the given seconds fail unrun.
+    Cases that would begin after the given seconds fail without being run.
     Return whether all passed.
     """
     print(f"1..{len(cases)}", flush=True)

@@ -26,7 +26,7 @@ def arrives(host, expected, seconds, what):
 
 
 def listening(host, protocol):
-    """Whether a socket waits on PORT; reads what the kernel tells."""
+    """Return whether a socket waits on PORT, by the kernel's table."""
     table = host.sh(f"cat /proc/net/{protocol} /proc/net/{protocol}6")
     for line in table.splitlines():
         # Number, local address, remote address, state.
@@ -38,7 +38,7 @@ def listening(host, protocol):
 
 
 def tcp(sender, receiver, family, size):
-    """One connection, one direction."""
+    """Send over one TCP connection, in one direction."""
     expected = make(sender.host, size)
     receiver.host.sh(
         f"rm -f /run/got; socat -u TCP{family}-LISTEN:{PORT},reuseaddr "
@@ -50,7 +50,7 @@ def tcp(sender, receiver, family, size):
 
 
 def udp(sender, receiver, family, size, count):
-    """Datagrams of one size, sent at once, which must arrive in order."""
+    """Send datagrams of one size without a pause. They must arrive in order."""
     expected = make(sender.host, size * count)
     receiver.host.sh(
         f"rm -f /run/got; socat -u UDP{family}-RECV:{PORT} "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two ends of a tunnel, and what a case asks of them."""
+"""The two ends of a tunnel, and the operations on them for the cases."""
 import re
 import subprocess
 
@@ -44,9 +44,9 @@ class End:
         self.settle()
 
     def settle(self):
-        """Wait until all IPv6 addresses are in use: even without a search
-        for duplicates that is a moment later, and until then packets are
-        sent from another address, be it that of the tunnel."""
+        """Wait until all IPv6 addresses are in use. Even without a search for
+        duplicates the kernel takes a moment. Until then it sends packets
+        from another address, perhaps the address of the tunnel."""
         def settled():
             table = self.host.sh("cat /proc/net/if_inet6")
             return not any(int(line.split()[4], 16) & IFA_F_TENTATIVE
@@ -62,7 +62,7 @@ class End:
         self.settle()
 
     def configure(self, peer, lines):
-        """Set the key, the port and the one peer; further lines for it."""
+        """Set the key, the port and the peer. @lines: more lines for the peer."""
         text = (f"[Interface]\nPrivateKey = {self.key.private}\n"
                 f"ListenPort = {self.port}\n"
                 f"[Peer]\nPublicKey = {peer.key.public}\n"
@@ -88,24 +88,24 @@ class End:
                      f"wg set {self.interface} private-key /run/key")
 
     def show(self, what):
-        """The words that wg shows of the one peer, without its key."""
+        """Return the words that wg shows for the peer, without its key."""
         out = self.host.sh(f"wg show {self.interface} {what}").split()
         return out[1:]
 
     def handshake(self):
-        """The time of the latest handshake, in seconds; 0 for never."""
+        """Return the time of the latest handshake, in seconds, or 0."""
         return int(self.show("latest-handshakes")[0])
 
     def received(self):
-        """Bytes that came from the peer."""
+        """Return the number of bytes received from the peer."""
         return int(self.show("transfer")[0])
 
     def endpoint(self):
-        """Where the peer is, as wg shows it."""
+        """Return the endpoint of the peer, as wg shows it."""
         return self.show("endpoints")[0]
 
     def sockaddr(self, family):
-        """Where this end is, as wg shows it."""
+        """Return the outer address and port of this end, as wg shows them."""
         address = self.outer[family]
         return f"[{address}]:{self.port}" if family == 6 else \
             f"{address}:{self.port}"
@@ -124,8 +124,8 @@ class End:
     def ping(self, peer, family=4, count=3, size=56, interval=0.2):
         """Ping through the tunnel. Return the number of answers.
 
-        Sends count packets, no more: with ping's -w it would be answers that
-        are counted. The last is waited for 2 s.
+        Sends exactly count packets. (With -w, ping would send until it has
+        count answers.) The last answer is waited for 2 s.
         """
         out = self.host.execute(
             f"ping -{family} -c {count} -i {interval} -s {size} -W 2 "
@@ -156,11 +156,11 @@ class Tunnel:
         return self.theirs if end is self.ours else self.ours
 
     def configure(self, knows, family=4, psk=None, lines=()):
-        """Begin anew: new keys, no sessions.
+        """Configure both ends anew, with new keys and no sessions.
 
-        @knows: the end that has its peer's endpoint, or several
+        @knows: the end that is given its peer's endpoint, or several ends
         @psk: the preshared key of both ends
-        @lines: further lines for the peer of ours
+        @lines: more lines for the peer of our end
         """
         for end in self.ends:
             end.key = Key()
@@ -174,12 +174,12 @@ class Tunnel:
             end.configure(peer, more)
 
     def connect(self, first, **options):
-        """Begin anew, and let one end make the handshake."""
+        """Configure both ends anew, and let one end make the handshake."""
         self.configure(first, **options)
         first.reaches(self.peer_of(first), 5)
 
     def describe(self):
-        """What wg shows of both ends, without keys, and the logs."""
+        """Return what wg shows of both ends, without keys, and the logs."""
         text = []
         for end in self.ends:
             text.append(end.last_ping)

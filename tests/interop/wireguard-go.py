@@ -3,7 +3,7 @@
 """wiregather and Debian's wireguard-go, in two namespaces on a veth pair.
 
 usage: wireguard-go.py WIREGATHER
-INTEROP=full also runs the cases that wait, for about seven minutes.
+INTEROP=full also runs the cases that take long: about seven minutes in all.
 INTEROP_CASE=name runs that case alone.
 """
 import sys
@@ -41,8 +41,8 @@ class Link:
         self.daemons[end].start()
 
     def moved(self, end):
-        """Called when addresses have changed. wireguard-go writes from the
-        one that is gone for 15 s, unless its sockets are opened again."""
+        """Called when addresses have changed. wireguard-go would send from the
+        old address for 15 s, so its sockets are opened again."""
         if end is self.tunnel.theirs:
             end.host.sh(f"wg set {INTERFACE} listen-port {end.port}")
 
@@ -52,7 +52,7 @@ class Link:
                          for daemon in self.daemons.values())
 
     def stop(self):
-        """End both daemons; each must end well."""
+        """End both daemons. Each must end with status 0."""
         for daemon in self.daemons.values():
             daemon.stop()
 

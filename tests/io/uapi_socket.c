@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The socket's file: how it is made, what its fate means, and who removes it. */
+/*
+ * The socket's file: how it is made, what follows if it is moved or removed,
+ * and who removes it.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -26,7 +29,7 @@ static void check_mode(const char *path, mode_t mode)
 	assert_int_equal(st.st_mode & 07777, mode);
 }
 
-/* Modes do not depend on the caller's umask; directories are made. */
+/* Modes do not depend on the caller's umask. A missing directory is made. */
 static void modes(void **state)
 {
 	static const mode_t masks[] = { 0, 022, 077, 0777 };
@@ -54,7 +57,10 @@ static void modes(void **state)
 	assert_int_equal(rmdir(top), 0);
 }
 
-/* What a directory, or a file, may be like. */
+/*
+ * Modes and owners, and what they mean for a directory and for a file: 0 or an
+ * error.
+ */
 static const struct {
 	mode_t mode;
 	uid_t uid;
@@ -70,7 +76,7 @@ static const struct {
 	{ 01777, 4711, -EPERM, -EPERM },
 };
 
-/* Who can write to a directory can put another socket into it. */
+/* Anybody who can write to a directory can put another socket there. */
 static void directories_of_others(void **state)
 {
 	char directory[] = "/tmp/uapi-XXXXXX";
@@ -119,7 +125,7 @@ static void deleted(void **state)
 	world_close(&w);
 }
 
-/* Away from, and into, the directory: within it one event would do for both. */
+/* The file leaves its directory: only one event tells of this. */
 static void renamed(void **state)
 {
 	struct world w;
@@ -134,7 +140,7 @@ static void renamed(void **state)
 	world_close(&w);
 }
 
-/* What is in its place is not ours to remove. */
+/* Another file takes the place of the socket. That file is not removed. */
 static void replaced(void **state)
 {
 	struct world w;
@@ -170,7 +176,7 @@ static void directory_moved(void **state)
 	world_close(&w);
 }
 
-/* Attributes, and other files, are nobody's business. */
+/* Changed attributes and other files in the directory do not end the server. */
 static void touched(void **state)
 {
 	const struct timespec pause = { .tv_nsec = 100000000 };
@@ -190,7 +196,7 @@ static void touched(void **state)
 	assert_true(fd >= 0);
 	close(fd);
 	assert_int_equal(unlink(path), 0);
-	/* A second name of it changes nothing, nor does its end. */
+	/* The file gets a second name, and loses it again. */
 	assert_int_equal(link(world_path(&w), path), 0);
 	assert_int_equal(unlink(path), 0);
 	nanosleep(&pause, NULL);
@@ -201,7 +207,7 @@ static void touched(void **state)
 	assert_int_equal(access(w.directory, F_OK), -1);
 }
 
-/* Leaves a file behind that nobody serves. */
+/* Leave a socket file behind that no process listens on. */
 static void make_stale(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -234,20 +240,28 @@ static void stale(void **state)
 }
 
 static _Atomic bool is_over;
-/* Held while a socket closes: who has found its file and asks it only then would
- * remove that of the next. */
+/*
+ * Held while a socket closes. Otherwise tidy_up() could be refused by the
+ * closed socket, and then remove the next socket's file.
+ */
 static pthread_mutex_t closing = PTHREAD_MUTEX_INITIALIZER;
-/* A mutex does not say who is next: this one asks for it, the other one waits. */
+/*
+ * A mutex may go to the same thread again and again. While never_refuses() asks
+ * for it, tidy_up() waits.
+ */
 static _Atomic bool is_asked_for;
 
-/* What wg(8) does: a file that refuses a connection was left behind. */
+/* Do as wg(8) does: remove a socket file that refuses a connection. */
 static void *tidy_up(void *arg)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 
 	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", (const char *)arg);
 	while (!atomic_load(&is_over)) {
-		/* Nobody accepts, so a connection may find no room to wait in. */
+		/*
+		 * The test accepts no connection, so the queue may be full: do
+		 * not block.
+		 */
 		int fd = socket(AF_UNIX,
 				SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -263,7 +277,7 @@ static void *tidy_up(void *arg)
 	return NULL;
 }
 
-/* It listens as soon as it has its name, so nobody takes it for left behind. */
+/* The socket listens once it has its name, so wg(8) does not remove it. */
 static void never_refuses(void **state)
 {
 	char directory[] = "/tmp/uapi-XXXXXX", path[64];
@@ -286,7 +300,7 @@ static void never_refuses(void **state)
 	}
 	atomic_store(&is_over, true);
 	pthread_join(thread, NULL);
-	/* Nothing is left. */
+	/* The directory is empty. */
 	assert_int_equal(rmdir(directory), 0);
 }
 
@@ -301,14 +315,14 @@ static void live(void **state)
 	strcpy(second.directory, w.directory);
 	assert_int_equal(world_open(&second), -EADDRINUSE);
 	world_close(&second);
-	/* The first has not noticed. */
+	/* The first server still works. */
 	fd = client_open(&w);
 	client_check(fd, "get=1\n\n", OK);
 	close(fd);
 	world_end(&w);
 }
 
-/* Somebody listens, but is so busy that no more can even wait. */
+/* A process listens, but its queue of connections is full. */
 static void live_and_full(void **state)
 {
 	char directory[] = "/tmp/uapi-XXXXXX";
@@ -338,7 +352,7 @@ static void live_and_full(void **state)
 	assert_int_equal(rmdir(directory), 0);
 }
 
-/* Neither files that are no sockets nor links are touched. */
+/* A file that is no socket is not touched, and neither is a symbolic link. */
 static void no_socket(void **state)
 {
 	char directory[] = "/tmp/uapi-XXXXXX";
@@ -395,13 +409,13 @@ static void adopted(void **state)
 	fd = client_open(&w);
 	client_check(fd, "get=1\n\n", OK);
 	close(fd);
-	/* Its file counts, too. */
+	/* The removal of its file ends the server, too. */
 	assert_int_equal(unlink(world_path(&w)), 0);
 	assert_int_equal(world_await(&w), 0);
 	world_close(&w);
 }
 
-/* As directories_of_others(), with a socket that was handed over. */
+/* The same as directories_of_others(), but the socket was handed over. */
 static void adopted_of_others(void **state)
 {
 	struct world w;
@@ -473,7 +487,7 @@ static void not_adopted(void **state)
 		w.listen_fd = fds[i];
 		assert_int_equal(world_open(&w), i ? -EINVAL : -ENOTSOCK);
 		world_close(&w);
-		/* It is still ours. */
+		/* The descriptor is still open. */
 		assert_int_equal(close(fds[i]), 0);
 	}
 }

@@ -27,7 +27,7 @@ enum {
 
 static char output[OUTPUT_CAP];
 
-/* Runs a command; what it prints is in output. Returns its exit status. */
+/* Runs a command and keeps its output in @output. Returns its exit status. */
 __attribute__((format(printf, 1, 2))) static int run(const char *fmt, ...)
 {
 	char command[1024];
@@ -133,7 +133,10 @@ static void set(void **state)
 	world_end(&w);
 }
 
-/* wg takes the number with its sign: it must say what is wrong. */
+/*
+ * wg takes the errno of an answer with its sign. With the right sign wg prints
+ * the right message.
+ */
 static void errors(void **state)
 {
 	struct world w;
@@ -149,8 +152,8 @@ static void errors(void **state)
 
 /*
  * The first of many peers has an endpoint that is refused. wg writes the rest
- * all the same: closing the connection then would end it by SIGPIPE, or have it
- * say "Connection reset by peer".
+ * all the same. If the server closed the connection early, wg would end by
+ * SIGPIPE or print "Connection reset by peer".
  */
 static void early_error(void **state)
 {

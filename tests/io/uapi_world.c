@@ -200,7 +200,7 @@ void client_send(int fd, const char *text)
 	}
 }
 
-/* How many answers are in a text? */
+/* Return: the number of answers that end in a text. */
 static unsigned int count_ends(const char *text)
 {
 	unsigned int n = 0;
@@ -231,7 +231,7 @@ char *client_receive(int fd, unsigned int n)
 		assert_true(got > 0);
 		len += (size_t)got;
 		text[len] = 0;
-		/* An end may be split between two pieces. */
+		/* The end of an answer may be split between two pieces. */
 		n_ends += count_ends(text + from);
 	}
 	assert_int_equal(n_ends, n);
@@ -253,7 +253,7 @@ void client_check_ended(int fd)
 	char c;
 	ssize_t n = recv(fd, &c, 1, 0);
 
-	/* Reset: it had not read all that we sent. */
+	/* The kernel resets the connection if the server left data unread. */
 	assert_true(n == 0 || (n < 0 && errno == ECONNRESET));
 }
 

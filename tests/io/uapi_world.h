@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server with a real device and real sockets, in a thread that has the
- * control thread's part, and clients for it. Below the device there is nothing:
- * port 1 is always in use.
+ * A server with a real device and real UAPI sockets, and clients for it. A
+ * thread of the test does the work of the control thread. The device has no UDP
+ * sockets and no TUN; port 1 counts as in use.
  *
- * Everything here fails the test by itself.
+ * Each function fails the test if it cannot do its work.
  */
 #ifndef TESTS_IO_UAPI_WORLD_H
 #define TESTS_IO_UAPI_WORLD_H
@@ -16,23 +16,23 @@
 #include "uapi/server.h"
 
 enum {
-	/* What the loop returns if the test ended it. */
+	/* The status of the loop if the test ended it. */
 	WORLD_STOPPED = 7,
-	/* The port when any will do, and the one that is in use. */
+	/* The number given for any port, and the number of the port in use. */
 	WORLD_ANY_PORT = 7777,
 	WORLD_BUSY_PORT = 1,
 	WORLD_PATIENCE_MS = 10000,
 };
 
 /**
- * struct world - see above
+ * struct world - a server, its device and its thread
  * @directory:	where the socket is; made by world_open(), unless it is set
  * @name:	of the interface
- * @listen_fd:	for the server
- * @patience_ms: for the server
- * @device:	the thread's while it runs
- * @loop:	the thread's while it runs
- * @server:	the thread's while it runs
+ * @listen_fd:	socket that is handed to the server, or -1
+ * @patience_ms: the option of the server with this name
+ * @device:	used by the thread alone while it runs
+ * @loop:	used by the thread alone while it runs
+ * @server:	used by the thread alone while it runs
  * @stop:	eventfd that ends the loop
  * @done_fd:	eventfd: the loop has ended
  * @thread:	runs the loop
@@ -52,19 +52,22 @@ struct world {
 	int status;
 };
 
-/* world_init() - the usual; change it before world_open() */
+/* world_init() - set the defaults; change them before world_open() */
 void world_init(struct world *world);
 
-/* world_make_directory() - for what must be there before world_open() */
+/* world_make_directory() - make the directory before world_open() */
 void world_make_directory(struct world *world);
 
-/* world_open() - a device and its server. Return: of the server. */
+/*
+ * world_open() - make a device and open its server. Return: that of
+ * uapi_server_open_config().
+ */
 int world_open(struct world *world);
 
 /* world_start() - run the loop */
 void world_start(struct world *world);
 
-/* world_begin() - all three */
+/* world_begin() - world_init(), world_open() and world_start() */
 void world_begin(struct world *world);
 
 /* world_await() - wait for the end of the loop. Return: its status. */
@@ -76,10 +79,10 @@ int world_stop(struct world *world);
 /* world_close() - end the server and the device, remove the directory */
 void world_close(struct world *world);
 
-/* world_end() - stop, check that it was this that ended it, and close */
+/* world_end() - stop, check that nothing else had ended the loop, and close */
 void world_end(struct world *world);
 
-/* world_path() - the socket's file; good until the next call */
+/* world_path() - path of the socket's file; valid until the next call */
 const char *world_path(const struct world *world);
 
 /* client_open() - connect. Return: a blocking socket. */
@@ -97,16 +100,16 @@ void client_send(int fd, const char *text);
  */
 char *client_receive(int fd, unsigned int n);
 
-/* client_check() - ask, and see that the answer is this */
+/* client_check() - send a request and check its answer */
 void client_check(int fd, const char *request, const char *answer);
 
-/* client_check_ended() - wait for the end of the stream, without a byte before */
+/* client_check_ended() - check that the stream ends without another byte */
 void client_check_ended(int fd);
 
-/* client_is_quiet() - does nothing come for a time? */
+/* client_is_quiet() - does nothing arrive for this time? */
 bool client_is_quiet(int fd, int timeout_ms);
 
-/* world_prepare(), world_finish() - what a group of tests begins and ends with */
+/* world_prepare(), world_finish() - begin and end a group of tests */
 int world_prepare(void **state);
 int world_finish(void **state);
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""What a guest says of its programs: followed, printed, and kept in a file."""
+"""Reads the results that a guest prints, prints a summary and keeps logs."""
 import json
 import re
 import time
 import xml.etree.ElementTree as ET
 
-# Lines of a message that are shown.
+# How many lines of a message are shown.
 MESSAGE_LINES = 12
-# The plan, and how long a case took.
+# Lines of TAP to leave out: the plan, and the time that a case took.
 NOISE = re.compile(r"1\.\.\d+$|# \d+\.\d s$")
 RESULT = re.compile(r"(not ok|ok) \d+ *(?:- )?(.*)")
 
@@ -33,14 +33,14 @@ class Program:
         self.seconds = time.monotonic() - self.start
 
     def why_skipped(self):
-        """The reason why nothing ran; None if something did."""
+        """The reason why no case ran, or None if a case did."""
         plan = [line for line in self.output if line.startswith("1..0")]
         if self.status == 77 or plan:
             return (plan or self.output or [""])[-1].rpartition("SKIP ")[2]
         return None
 
     def results(self):
-        """(kind, name, reason) of each case; of the program if it has none."""
+        """(kind, name, reason) of each case, or of a program without cases."""
         found = [case[:3] for case in self.cases]
         has_failed = self.status != 0 and self.why_skipped() is None
         if has_failed and not any(c[0] == "not ok" for c in found):
@@ -48,9 +48,10 @@ class Program:
         return found or [("ok", self.name, "")]
 
     def message(self, name):
-        """What was printed of a case that failed.
+        """The lines that were printed about a case that failed.
 
-        Comments stand before its line (tests/netns) or after it (cmocka).
+        Comments stand before the line of the case (tests/netns) or after it
+        (cmocka).
         """
         at = next((c[3] for c in self.cases if c[1] == name), None)
         if at is None:
@@ -96,7 +97,7 @@ class Report:
             self.current.take(line)
 
     def end(self, console):
-        """The guest has ended; @console are the last lines that it printed."""
+        """The guest has ended. @console has the last lines that it printed."""
         if self.has_ended and self.programs:
             return
         broken = self.current or Program("guest")
@@ -107,7 +108,7 @@ class Report:
         self.show(broken)
 
     def show(self, program):
-        """Print how a program ended, and what differs on this kernel."""
+        """Print how a program ended, and the differences on this kernel."""
         print(f"# {program.name}: {len(program.cases)} cases, "
               f"status {program.status}, {program.seconds:.0f} s")
         for line in dict.fromkeys(program.output):

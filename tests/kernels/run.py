@@ -1,19 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Runs suites of the build on another kernel of Debian's, in QEMU.
+"""Runs test suites of a build on another kernel of Debian, in QEMU.
 
 usage: run.py BUILD KERNEL [--quick | SUITE/NAME...]
 BUILD is the build directory; KERNEL is what tools/old-kernel has unpacked.
 --quick runs the few programs that ./test.sh has time for.
 
-All that the guest prints is kept in KERNEL/console, and the results in
+The output of the guest is kept in KERNEL/console. The results are kept in
 KERNEL/meson-logs, where tools/count-tests reads them.
 
 The guest sees the files of this machine through 9p, with a layer in memory
-over them, so that the programs of the build and all tools are there. KVM is
-used if a trial boot with it prints something within 3 s. Otherwise the
-processor is emulated (TCG): such a guest is ten to twenty times slower than
-this machine, and no speed is measured.
+over them. So it has the programs of the build and all tools. KVM is used if a
+trial boot with KVM prints something within 3 s. Otherwise QEMU emulates the
+processor (TCG). Such a guest is ten to twenty times slower than this machine,
+so no speed is measured.
 """
 import json
 import os
@@ -35,12 +35,12 @@ sys.path.insert(0, str(HERE.parent / "interop"))
 import initramfs  # noqa: E402
 
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-# What the network tests use; a kernel may lack some.
+# Modules that the network tests use. A kernel may lack some.
 TEST_MODULES = ("tun", "veth", "dummy", "nf_tables", "sch_tbf", "sch_htb",
                 "sch_netem", "sch_fq_codel", "act_mirred", "nft_chain_nat",
                 "udp_diag", "tcp_diag", "bridge")
-# The core: a tunnel over both families, TCP both ways, roaming, EMSGSIZE, link
-# flaps, isolation, wg, the end.
+# The most important programs: a tunnel over both families, TCP both ways,
+# roaming, EMSGSIZE, links that go down and up, isolation, wg, ending.
 NETNS = ("direct", "roaming", "underlay", "link", "isolate", "uapi", "process")
 SUITES = ("platform", "io")
 # Of these programs --quick runs the cases that have a word in their names.
@@ -52,7 +52,7 @@ BOOTS = 3
 
 
 def module_files(kernel):
-    """Paths below the kernel's directory, in the order of loading."""
+    """Paths of modules below the kernel's directory, in order of loading."""
     base = next((kernel / "lib/modules").iterdir())
     needs = {}
     for line in (base / "modules.dep").read_text().splitlines():
@@ -148,9 +148,9 @@ def qemu(kernel, accelerator, words, *arguments):
 
 
 def has_kvm(kernel):
-    """Does the kernel say something within a moment when it runs with KVM?
+    """Does the kernel print something within a short time with KVM?
 
-    A file /dev/kvm does not mean that a guest gets anywhere.
+    If /dev/kvm exists, a guest may still hang at its start.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         print("# no KVM here: the processor is emulated")
@@ -188,7 +188,7 @@ def boot(kernel, image, log):
 
 
 def run(kernel, image, deadline):
-    """Boot, and follow what the guest says until it ends."""
+    """Boot, and read the output of the guest until it ends."""
     report = Report()
     with open(kernel / "console", "w+b") as log:
         guest = boot(kernel, image, log)
@@ -214,7 +214,7 @@ def run(kernel, image, deadline):
 
 
 def main():
-    # Told to end, it takes its guest along.
+    # On SIGTERM, end by an exception, so that the guest is ended, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     build, kernel = (pathlib.Path(a).resolve() for a in sys.argv[1:3])
     names = [a for a in sys.argv[3:] if not a.startswith("--")]
@@ -235,8 +235,8 @@ def main():
     with tempfile.TemporaryDirectory() as directory:
         image = pathlib.Path(directory) / "initramfs"
         image.write_bytes(make_initramfs(kernel, make_script(tests)))
-        # An emulated kernel may panic before it has started: QEMU changes
-        # code under a processor that runs it.
+        # An emulated kernel may panic early in its start, since QEMU changes
+        # code while an emulated processor runs it.
         for _ in range(BOOTS):
             report = run(kernel, image, time.monotonic() + patience)
             if report.version:

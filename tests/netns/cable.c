@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A cable between two TAP devices that delays, loses and reorders frames, and
- * has a rate and a queue. For kernels that have no netem.
+ * A cable between two TAP devices. It delays, loses and reorders frames, and has
+ * a rate and a queue. It is for kernels that have no netem.
  *
  * usage: cable FD FD KEY=VALUE...
  *
  * FD: the two TAP devices, without a header before each frame. The keys: delay,
  * in microseconds, both ways. The others are for frames from the first device
- * to the second only: loss, in percent; rate, in Mbit/s; queue, in full
- * frames that may wait for the rate; reorder, percent of the frames that are held back, by
- * up to "extra" microseconds; seed, of what is left to chance. A key that is
- * not given is 0: no loss, any rate. Ends with SIGTERM.
+ * to the second only: loss, in percent; rate, in Mbit/s; queue, the number of
+ * full frames that may wait for the rate; reorder, the percentage of frames that
+ * are held back; extra, the longest time of holding back, in microseconds; seed,
+ * of the random numbers. A key that is not given is 0; a rate of 0 is no limit.
+ * The program ends with SIGTERM.
  */
 #include <assert.h>
 #include <errno.h>
@@ -27,7 +28,7 @@
 #include "tests/lib/check.h"
 
 enum {
-	FRAMES = 8192,	  /* on their way, in one direction */
+	FRAMES = 8192,	  /* that may be under way in one direction */
 	FRAME_CAP = 2048, /* bytes of a frame */
 	TURN = 64,	  /* frames that are read before others are written */
 	OVERHEAD = 24,	  /* bytes of Ethernet around what a TAP device sees */
@@ -76,7 +77,7 @@ static void init(struct direction *d, int in, int out)
 		d->unused[d->n_unused] = (uint16_t)d->n_unused;
 }
 
-/* Put a frame behind all that are due before it. */
+/* Insert a frame in the order in which frames are due. */
 static void put_in_order(struct direction *d, uint16_t frame)
 {
 	unsigned int i = d->n++;
@@ -91,7 +92,7 @@ static void put_in_order(struct direction *d, uint16_t frame)
 	d->order[(d->head + i) % FRAMES] = frame;
 }
 
-/* Return: the frame passes; then it has its time. */
+/* Decide on a frame. Return: whether it passes; if so, @f->due is set. */
 static bool pass(struct direction *d, struct frame *f, uint64_t now)
 {
 	const struct nature *n = &d->nature;
@@ -110,7 +111,7 @@ static bool pass(struct direction *d, struct frame *f, uint64_t now)
 	return true;
 }
 
-/* Read what waits. */
+/* Read the frames that wait in the device. */
 static void take(struct direction *d)
 {
 	for (unsigned int i = 0; i < TURN && d->n_unused; i++) {
@@ -118,7 +119,10 @@ static void take(struct direction *d)
 		struct frame *f = &d->frames[index];
 		ssize_t len = read(d->in, f->data, sizeof(f->data));
 
-		/* Also while the device is down, or if there is nothing. */
+		/*
+		 * A read also fails while the device is down, or if no frame
+		 * waits.
+		 */
 		if (len <= 0)
 			return;
 		f->len = (size_t)len;
@@ -129,7 +133,7 @@ static void take(struct direction *d)
 	}
 }
 
-/* Write what is due. Return: when the next one is. */
+/* Write the frames that are due. Return: when the next one is due. */
 static uint64_t give(struct direction *d)
 {
 	while (d->n) {
@@ -138,7 +142,7 @@ static uint64_t give(struct direction *d)
 
 		if (f->due > now_monotonic())
 			return f->due;
-		/* A frame that the device does not take is lost. */
+		/* If the device does not take a frame, the frame is lost. */
 		if (write(d->out, f->data, f->len) < 0)
 			assert(errno == EIO || errno == EAGAIN);
 		d->head = (d->head + 1) % FRAMES;

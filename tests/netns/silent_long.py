@@ -1,24 +1,24 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What the watch over trains is worth, and what it costs: see "make silent".
+"""Measures the gain and the cost of the watch over trains: see "make silent".
 
 usage: silent_long.py DAEMON [WORD OF A NAME]
        silent_long.py table
 
-The first form measures. Each case adds its line to the file that RESULTS names,
-in place of an older one, so the cases may run one by one. The second form
-prints the tables of all lines. Both fail if a bar is missed.
+The first form measures. Each case writes its line to the file that RESULTS names,
+in place of its older line, so the cases may run one by one. The second form
+prints the tables of all lines. Both forms fail if a figure misses its bar.
 
 *Obstacles*: a router between two hosts, or a rule of the sender, loses trains
 and lets single datagrams pass, for OBSTACLE_SECONDS. The rate of one TCP stream
 is compared with that of a tunnel with --no-gso.
 
-*Chance*: a path that loses, delays or reorders single datagrams (cable.c). The
-program takes turns with UNWATCHED, which is the same without the watch.
+*Chance*: a path that loses, delays or reorders single datagrams (cable.c). Runs of
+the program alternate with runs of UNWATCHED, the same program without the watch.
 
-*BBR*: how long the watch needs with BBR, how long BBR needs to find its rate
-again, and the same after a wire without a tunnel that let as little pass. No
-bar, since it is BBR's own doing.
+*BBR*: the time until the watch stops trains, and the time until BBR has found its
+rate again. For comparison, BBR's time without a tunnel, after a wire that let as
+little pass. There is no bar, since the time is BBR's own.
 """
 import contextlib
 import fcntl
@@ -41,21 +41,21 @@ PAIRS = int(os.environ.get("PAIRS", "10"))
 STREAMS = 4
 CONGESTION = os.environ.get("CONGESTION", "cubic")
 LONG = "udp dport 51002 meta length > 1500"
-# Node, hook, rule.
+# For each obstacle: node, hook and rule.
 OBSTACLES = {
     "router drops": ("r", "forward", f"{LONG} drop"),
     "router rejects": ("r", "forward",
                        f"{LONG} reject with icmpx type admin-prohibited"),
     "sender refuses": ("a", "output", f"{LONG} drop"),
 }
-# Words for cable.c.
+# Arguments of cable.c.
 CHANCES = {
     "loss of 1 %": "delay=2000 loss=1",
     "loss of 5 %": "delay=2000 loss=5",
     "short queue": "delay=1000 rate=100 queue=20",
     "reordering": "delay=2000 rate=200 queue=200 reorder=5 extra=2000",
 }
-# Rule at the router, how long it stands, and whether there is a tunnel.
+# The rule at the router, how long it is there, and whether there is a tunnel.
 BBR = {
     "trains are lost": (f"{LONG} drop", None, True),
     "all is lost for 1.3 s": ("udp dport 51002 drop", 1.3, True),
@@ -70,7 +70,7 @@ BBR_WAIT = 5  # seconds
 ROUTER4 = "192.0.2.254", "198.51.100.254"
 ROUTER6 = "2001:db8::fe", "2001:db8:1::fe"
 FAR4, FAR6 = "198.51.100.2", "2001:db8:1::2"
-# Of Student's distribution, for 95 %, by pairs of runs.
+# Quantiles of Student's distribution for 95 %, by the number of pairs of runs.
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447,
            8: 2.365, 9: 2.306, 10: 2.262}
 
@@ -102,7 +102,7 @@ def keep(part, name, figures):
 
 
 def misses(part, f):
-    """Which bars a line misses."""
+    """Return the bars that a line misses."""
     if part == "obstacles":
         wanted = f["without"] / 2
         bars = {
@@ -221,7 +221,7 @@ class Routed(Pair):
 
 
 class Cabled(Pair):
-    """Two hosts on a cable that does to frames what the words say."""
+    """Two hosts on a cable. The words are arguments of cable.c."""
 
     def __init__(self, l, words, names, daemon):
         self.words, self.names = words, names
@@ -248,7 +248,7 @@ class Cabled(Pair):
 
 
 def rate_of(streams, seconds):
-    """Mbit/s of some streams together."""
+    """Return the rate of several streams together, in Mbit/s."""
     before, start = sum(s.arrived for s in streams), time.monotonic()
     time.sleep(seconds)
     return (sum(s.arrived for s in streams) - before) * 8 / 1e6 / \
@@ -256,7 +256,7 @@ def rate_of(streams, seconds):
 
 
 def time_until(stream, wanted, limit, step=0.1):
-    """How long until the stream has a rate; None if it does not get it."""
+    """Return the time until the stream has the wanted rate, or None."""
     start = time.monotonic()
     while time.monotonic() - start < limit:
         if stream.rate(step) >= wanted:
@@ -279,7 +279,7 @@ def rate_without_trains(l, outer, address):
 
 
 def trains_are_back(pair, stream):
-    """How long until trains leave again, and not only one that is offered."""
+    """Return the time until trains leave again, and not only a single offer."""
     pair.count_trains()
     start = time.monotonic()
     seen = 0
@@ -301,7 +301,7 @@ def add_obstacle(what, outer):
         without = rate_without_trains(l, outer, address)
         pair = Routed(l, outer=outer)
         pair.both_ways(count=1)
-        # What came singly is not to be merged in front of the rule.
+        # Datagrams that came singly must not be merged before the rule sees them.
         lab.need("ethtool")
         pair.r.run("ethtool", "-K", "ea", "gro", "off")
         stream = Steady(pair, address, congestion=CONGESTION)
@@ -309,7 +309,7 @@ def add_obstacle(what, outer):
         before = stream.rate(2)
         node = pair.put_rule(*OBSTACLES[what])
         start = time.monotonic()
-        # The buffers are empty, and what arrives has passed the obstacle.
+        # Now buffers are empty, and all that arrives has passed the obstacle.
         time.sleep(0.3)
         took = time_until(stream, without / 2, 30, 0.25)
         took = 0.3 + took if took is not None else float("inf")
@@ -331,7 +331,7 @@ def add_obstacle(what, outer):
 
 
 class OffTime:
-    """How long trains are off, by the log, while a block runs."""
+    """The time that trains are off while a block runs, by the log."""
 
     def __init__(self, tunnel):
         self.tunnel = tunnel
@@ -372,7 +372,7 @@ def one_run(pair, off):
 
 
 def interval(ratios):
-    """Mean, and its 95 % interval."""
+    """Return the mean and its 95 % interval."""
     mean = statistics.mean(ratios)
     half = STUDENT[len(ratios)] * statistics.stdev(ratios) / \
         len(ratios) ** 0.5
@@ -403,9 +403,9 @@ def add_chance(name, words):
 
 
 def bbr_run(l, rule, seconds, has_tunnel):
-    """Seconds until trains are stopped, and until the rate is back.
+    """Return the seconds until trains are stopped, and until the rate is back.
 
-    seconds: how long the rule stands; None: until trains are stopped.
+    seconds: how long the rule is there; None: until trains are stopped.
     """
     pair = Routed(l)
     pair.both_ways(count=1)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A daemon without a filter of system calls, as it is built for architectures
-that libseccomp does not know: it works, and each start says so."""
+"""A daemon without a filter of system calls, as for architectures that libseccomp
+does not know. It works, and each start logs that the filter is missing."""
 import os
 
 import lab
@@ -11,7 +11,7 @@ LINE = "not isolated in full: no filter of system calls"
 
 
 def check_line(tunnel):
-    """The filter, and no other layer, is missing, and one line says so."""
+    """Only the filter is missing, no other layer. One log line says so."""
     lines = [line for line in tunnel.log().splitlines()
              if "not isolated" in line]
     check_equal(len(lines), 1, f"lines on isolation: {lines}")

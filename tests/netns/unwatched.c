@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Linked into a wiregather that watches no trains: the linker has it called in
- * place of trains_note(), so the watch never hears of a segment.
+ * Part of a wiregather that does not watch trains. The linker replaces
+ * trains_note() by the function below, so the watch is told of no segment.
  */
 #include "engine/trains.h"
 
-/* The linker makes this name. */
+/* The linker's option --wrap gives the function this name. */
 void __wrap_trains_note(struct trains_notes *notes,
 			const struct segment_cursor *cur, uint32_t off,
 			unsigned int first, unsigned int n);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What tools/count-tests prints of logs like those that Meson writes.
+"""tools/count-tests prints the right summary of logs like those of Meson.
 
 usage: count.py COUNT_TESTS
 """

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Builds with UndefinedBehaviorSanitizer report a load from an address that
- * does not fit its type. All suites run in such a build, so this program shows
- * that a report would come, and would end the program that makes it.
+ * Builds with UndefinedBehaviorSanitizer report a load from an address that is
+ * not aligned for its type. All suites run in such a build, too. This program
+ * shows that a misaligned load is reported and ends the program.
  */
 #include <string.h>
 #include <sys/wait.h>
@@ -14,7 +14,10 @@
 static void load_misaligned(void)
 {
 	static _Alignas(uint32_t) unsigned char bytes[2 * sizeof(uint32_t)];
-	/* The compiler is not to know what is read, nor to warn of the cast. */
+	/*
+	 * A volatile pointer hides the load from the optimiser, and gives no
+	 * warning of a cast.
+	 */
 	void *volatile odd = bytes + 1;
 	const uint32_t *number = odd;
 

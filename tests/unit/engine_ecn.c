@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Congestion marks: every pair of inner and outer, both families. */
+/* Congestion marks: every pair of inner and outer mark, in both families. */
 #include "base/bytes.h"
 #include "engine/ecn.h"
 #include "tests/lib/check.h"
@@ -46,7 +46,7 @@ static void ipv4(void **state)
 			if (expected == DROP)
 				continue;
 			assert_int_equal(p[1], dscp | expected);
-			/* The header still sums up. */
+			/* The checksum of the IPv4 header is still right. */
 			assert_int_equal(checksum_fold(checksum_add(0, p, 20)),
 					 0xffff);
 		}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The helpers over sources that only count: a helper is woken when the worker has
- * been busy, and not before; it works; it sleeps when there is nothing left.
+ * Helpers with fake sources, which only count calls. A helper is woken once the
+ * worker has been busy for a time, and not earlier. The helper works while
+ * there are batches, and then sleeps.
  */
 #include <sched.h>
 #include <stdatomic.h>
@@ -13,11 +14,11 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* A machine that is busy with other things, under a sanitizer. */
+	/* Enough for a busy machine and a sanitizer. */
 	PATIENCE_S = 60,
 };
 
-/* What the sources and the helpers share with the test. */
+/* Data that the sources and the helpers share with the test. */
 struct fixture {
 	struct source source[2];
 	struct sources sources;
@@ -42,7 +43,7 @@ static void fake_work(void *arg, void *slot, void *context)
 	struct fixture *f = arg;
 
 	(void)slot;
-	/* The helper's own. */
+	/* The context must be that of the helper. */
 	assert_ptr_equal(context, &f->helpers.all[0].context);
 	atomic_fetch_add(&f->n_worked, 1);
 }
@@ -91,7 +92,10 @@ static void end(struct fixture *f)
 	sockets_deinit(&f->sockets);
 }
 
-/* Be a busy worker until the helper has worked. Return: nanoseconds. */
+/*
+ * Act as a busy worker until the helper has worked. Return: how long that took,
+ * in nanoseconds.
+ */
 static uint64_t be_busy(struct fixture *f)
 {
 	uint64_t start = now_boottime();
@@ -107,7 +111,10 @@ static void await_sleep(struct fixture *f)
 {
 	uint64_t start = now_boottime();
 
-	/* It pokes the worker last. */
+	/*
+	 * The poke of the worker is the last thing that a helper does before it
+	 * sleeps.
+	 */
 	while (!atomic_load(&f->n_pokes)) {
 		assert_true(now_boottime() - start < PATIENCE_S * NSEC_PER_SEC);
 		sched_yield();
@@ -122,7 +129,10 @@ static void woken_when_busy(void **state)
 	begin(&f);
 	atomic_store(&f.has_work, true);
 	for (int turn = 0; turn < 3; turn++) {
-		/* Not at once, and not if it was busy now and then only. */
+		/*
+		 * The helper is woken only after the worker has been busy for 1
+		 * ms or longer.
+		 */
 		assert_true(be_busy(&f) >= NSEC_PER_MSEC);
 		atomic_store(&f.has_work, false);
 		await_sleep(&f);
@@ -131,7 +141,10 @@ static void woken_when_busy(void **state)
 		atomic_store(&f.n_pokes, 0);
 		atomic_store(&f.has_work, true);
 		helpers_tell(&f.helpers, false);
-		/* As if it had not had to share its processor. */
+		/*
+		 * A helper that had to share its processor is not woken for a
+		 * while. End that pause.
+		 */
 		atomic_store(&f.helpers.not_before, 0);
 	}
 	end(&f);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lane with a source that counts and a sink that checks: what goes in comes
- * out, in order, once, whoever works on it, also when it is closed under way.
+ * A lane with a source that numbers its batches and a sink that checks the
+ * numbers. Each batch must come out once and in order, with any number of
+ * threads, and also if the lane is closed before the source is empty.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,12 +27,12 @@ struct batch {
 struct fixture {
 	struct lane lane;
 	struct batch batches[SLOTS];
-	uint32_t to_take;  /* by the taker */
-	uint32_t taken;	   /* by the taker */
-	uint32_t expected; /* by the committer */
+	uint32_t to_take;  /* used by the taker */
+	uint32_t taken;	   /* used by the taker */
+	uint32_t expected; /* used by the committer */
 	uint32_t keep_every;
 	bool release_in_work;
-	struct batch *kept; /* by the taker */
+	struct batch *kept; /* used by the taker */
 	_Atomic uint32_t in_take, in_commit;
 	_Atomic uint32_t max_slot;
 };
@@ -47,7 +48,7 @@ static bool fake_take(void *arg, void *slot, void *context)
 	bool some = f->taken < f->to_take;
 
 	if (some) {
-		/* What was left in a slot goes first. */
+		/* If a slot was kept, the next batch goes to that slot. */
 		assert_true(!f->kept || f->kept == b);
 		f->kept = NULL;
 		if (f->keep_every && f->taken % f->keep_every == 0) {
@@ -70,7 +71,7 @@ static void fake_work(void *arg, void *slot, void *context)
 
 	if (f->release_in_work)
 		lane_release(&f->lane);
-	/* Of different length, so that tickets finish out of order. */
+	/* Batches take different times, so tickets end out of order. */
 	for (uint32_t i = 0; i < b->number * 7919 % 200; i++)
 		*(volatile uint32_t *)context += 1;
 	if (b->number % 5 == 0)
@@ -129,7 +130,7 @@ static void one_thread(void **state)
 		;
 	assert_int_equal(f.expected, 1000);
 	assert_true(lane_is_idle(&f.lane));
-	/* One slot is enough, so the others' memory is never touched. */
+	/* One thread needs one slot. The others stay untouched. */
 	assert_int_equal(atomic_load(&f.max_slot), 0);
 }
 
@@ -148,7 +149,7 @@ static void closing(void **state)
 	assert_true(lane_is_idle(&f.lane));
 }
 
-/* Memory is given back by slots at rest only. */
+/* lane_release() gives back the memory of slots that hold no batch. */
 static void releasing(void **state)
 {
 	struct fixture f;
@@ -162,7 +163,7 @@ static void releasing(void **state)
 		assert_int_equal(f.batches[i].n_released, i > 0);
 }
 
-/* Numbers of tickets wrap around. */
+/* The numbers of tickets may wrap around to 0. */
 static void wrapping(void **state)
 {
 	struct fixture f;
@@ -188,7 +189,7 @@ static void *thread_main(void *arg)
 		if (lane_run(&f->lane, &scratch) == LANE_BUSY)
 			continue;
 		lane_release(&f->lane);
-		/* On a busy machine each time may cost milliseconds. */
+		/* On a busy machine sched_yield() may take milliseconds. */
 		if (++idle % 64 == 0)
 			sched_yield();
 	}
@@ -223,7 +224,10 @@ static void several_threads(void **state)
 	}
 }
 
-/* Slots that were made and not freed, and how many may still be made. */
+/*
+ * n_slots: slots that were made and not freed. slots_left: slots that may still
+ * be made.
+ */
 static unsigned int n_slots, slots_left;
 
 static void *counted_new(void)
@@ -241,7 +245,7 @@ static void counted_free(void *slot)
 	test_free(slot);
 }
 
-/* A lane has all its slots, or none. */
+/* If one slot cannot be made, lane_new() frees the others and fails. */
 static void making_slots(void **state)
 {
 	static const struct lane_ops counted = {

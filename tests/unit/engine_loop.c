@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Descriptors that stay ready, and fail: they are left alone for a while. */
+/* A descriptor that is ready but cannot be read is left alone for a while. */
 #include "engine/loop.h"
 
 #include <errno.h>
@@ -13,7 +13,7 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* Pauses of 10, 20, 40, 80 and 160 ms between this many calls. */
+	/* The pauses between the 6 calls are 10, 20, 40, 80 and 160 ms. */
 	CALLS = 6,
 	SUM_MS = 310,
 };
@@ -53,7 +53,7 @@ static void fail_often(struct loop_watch *watch, uint32_t events)
 	if (!n_bad++)
 		first_ns = last_ns;
 	loop_fail(&loop, watch, "test", -EIO);
-	/* Once more is no more. */
+	/* A second loop_fail() in the same call changes nothing. */
 	loop_fail(&loop, watch, "test", -EIO);
 	if (n_bad == CALLS)
 		loop_stop(&loop, 7);
@@ -91,7 +91,7 @@ static void fail_once(struct loop_watch *watch, uint32_t events)
 	open_watch(&good, serve_other);
 }
 
-/* Others are served meanwhile, and what rests may be removed. */
+/* Other watches are served in a pause. A watch that rests may be removed. */
 static void others_go_on(void **state)
 {
 	(void)state;
@@ -119,7 +119,7 @@ static void modify_resting(struct loop_watch *watch, uint32_t events)
 	loop_stop(&loop, 0);
 }
 
-/* It comes back with the events that were asked for last. */
+/* After its pause a watch gets the events that were last asked for. */
 static void modified(void **state)
 {
 	(void)state;

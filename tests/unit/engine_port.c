@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The port over a kernel made of rules: which sockets are open after which
- * events, and what the owner of the port is told. The linker gives the port
- * this file's ug_open() (--wrap), which opens sockets of the fake kernel.
+ * The port with a fake kernel: which sockets are open after which events, and
+ * what the owner of the port is told. The linker replaces ug_open() by a
+ * function of this file (--wrap), which opens sockets of the fake kernel.
  */
 #include <errno.h>
 #include <string.h>
@@ -28,7 +28,7 @@ struct fixture {
 	unsigned int n_down;
 	unsigned int n_pokes;
 	unsigned int n_wakes;
-	/* Of the last set_up() call. */
+	/* As they were at the last call of set_up(). */
 	bool had_sockets;
 	int open_fds;
 };
@@ -96,7 +96,7 @@ static int teardown(void **state)
 	return fake.open_fds;
 }
 
-/* Another process has this port. */
+/* Let another process have this port. */
 static void occupy(uint16_t number)
 {
 	fake.busy_from = fake.busy_to = number;
@@ -159,7 +159,7 @@ static void link_up_and_down(void **state)
 	/* The owner is told before the first packet can arrive. */
 	assert_false(f->had_sockets);
 
-	/* Said twice, done once. */
+	/* A second port_set_up() changes nothing. */
 	port_set_up(&f->port, 2);
 	assert_int_equal(f->n_up, 1);
 	assert_int_equal(f->n_pokes, 1);
@@ -205,7 +205,7 @@ static void busy_at_link_up(void **state)
 	assert_int_equal(f->n_pokes, 0);
 	assert_int_equal(f->n_wakes, 1);
 
-	/* Not before its time; then again, each second. */
+	/* The port is tried again after each second, and not earlier. */
 	for (int second = 0; second < 3; second++) {
 		size_t calls = fake.socket_calls;
 		uint64_t due = port_tick(&f->port, now);
@@ -239,7 +239,7 @@ static void busy_until_link_down(void **state)
 	assert_int_equal(f->n_up + f->n_down, 0);
 }
 
-/* A new number does not wait for the second to end. */
+/* A new number is tried at once, not after the rest of the second. */
 static void busy_then_another_number(void **state)
 {
 	struct fixture *f = *state;
@@ -255,7 +255,10 @@ static void busy_then_another_number(void **state)
 	expect_open(f, OTHER);
 }
 
-/* Told to whoever asks while the link is down, and nothing stays open. */
+/*
+ * A request for a busy port fails even while the link is down. No socket stays
+ * open.
+ */
 static void busy_while_down(void **state)
 {
 	struct fixture *f = *state;
@@ -300,12 +303,12 @@ static void another_number_while_up(void **state)
 	assert_int_equal(f->n_up, 1);
 	assert_int_equal(f->n_down, 0);
 
-	/* The number that it has: the sockets stay. */
+	/* If the number stays the same, the sockets stay. */
 	size_t calls = fake.socket_calls;
 
 	assert_int_equal(set_number(f, OTHER), 0);
 	assert_int_equal(fake.socket_calls, calls);
-	/* Any number: others. */
+	/* Number 0 means any port: the port opens other sockets. */
 	assert_int_equal(set_number(f, 0), 0);
 	assert_int_not_equal(f->port.number, OTHER);
 	expect_open(f, f->port.number);
@@ -323,7 +326,7 @@ static void mark(void **state)
 	struct device_sockets want = { .has_fwmark = true, .fwmark = 5 };
 	uint16_t number;
 
-	/* While the link is down it is remembered. */
+	/* A mark that is set while the link is down is kept for later. */
 	assert_int_equal(port_set(&f->port, &want, &number), 0);
 	assert_int_equal(number, 0);
 	port_set_up(&f->port, 1);
@@ -335,7 +338,7 @@ static void mark(void **state)
 	assert_int_equal(mark_of(f, AF_INET), 6);
 	assert_int_equal(mark_of(f, AF_INET6), 6);
 
-	/* If the number fails, the mark is what it was. */
+	/* If the number cannot be had, the mark does not change. */
 	occupy(OTHER);
 	assert_int_equal(set_both(f, OTHER, 7), -EADDRINUSE);
 	assert_int_equal(mark_of(f, AF_INET), 6);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Who is sent how many ICMP errors, and that nobody takes them from others. */
+/*
+ * Limits on ICMP errors for a socket, for a source and for all together. A
+ * sender at its own limit must not use up the errors of others.
+ */
 #include <string.h>
 
 #include "base/clock.h"
@@ -23,7 +26,7 @@ static void begin(void)
 	now = 1000 * NSEC_PER_SEC;
 }
 
-/* One packet of a socket. */
+/* Ask whether a packet of this socket may be answered. */
 static bool ask(int version, uint32_t source, uint8_t proto, uint16_t port)
 {
 	uint8_t p[LEN] = { 0 };
@@ -61,7 +64,7 @@ static void one_socket(void **state)
 		begin();
 		assert_int_equal(ask_often(1000, version, 1, proto, 1),
 				 QUOTA_SOCKET);
-		/* And then QUOTA_SOCKET a second. */
+		/* Then there are QUOTA_SOCKET errors a second. */
 		for (int ms = 0; ms < 4000; ms++) {
 			now += NSEC_PER_MSEC;
 			n += ask(version, 1, proto, 1);
@@ -73,7 +76,10 @@ static void one_socket(void **state)
 	}
 }
 
-/* A socket that sends into a void as fast as it can, and others. */
+/*
+ * One socket sends to an unreachable address as fast as possible. Other sockets
+ * still get errors.
+ */
 static void another_socket(void **state)
 {
 	(void)state;
@@ -81,7 +87,7 @@ static void another_socket(void **state)
 	for (int ms = 0; ms < 3000; ms++) {
 		now += NSEC_PER_MSEC;
 		ask_often(100, 4, 1, UDP, 1);
-		/* Of the same host, of another one, by another protocol. */
+		/* Another port, protocol, host and family. */
 		if (ms % 100 == 0) {
 			assert_true(ask(4, 1, UDP, 2));
 			assert_true(ask(4, 1, ICMP, 1));
@@ -91,7 +97,7 @@ static void another_socket(void **state)
 	}
 }
 
-/* A host with as many sockets as it likes. */
+/* One host uses many sockets. Another host still gets errors. */
 static void another_source(void **state)
 {
 	unsigned int n = 0;
@@ -111,7 +117,7 @@ static void another_source(void **state)
 	}
 }
 
-/* Whatever is sent, and from wherever. */
+/* Random sources and ports: all of them together keep to QUOTA_ALL. */
 static void all(void **state)
 {
 	struct random rnd;
@@ -129,7 +135,7 @@ static void all(void **state)
 	assert_in_range(n, 5 * QUOTA_ALL, 6 * QUOTA_ALL);
 }
 
-/* Too short for a port: nothing is read that is not there. */
+/* Packets too short to have a port are not read beyond their ends. */
 static void short_packets(void **state)
 {
 	static const uint8_t protos[] = { UDP, ICMP, GRE };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Which packets are our own messages that come back, whole and in fragments. */
+/* Packets that are our own messages coming back, whole or in fragments. */
 #include <string.h>
 
 #include "base/bytes.h"
@@ -50,7 +50,10 @@ static const struct device_ops ops = {
 	.set_sockets = quiet_set_sockets,
 };
 
-/* A peer with a session, an initiation that is out, and a cookie given. */
+/*
+ * A peer with a session, an initiation that has no answer yet, and a cookie
+ * reply that we have sent.
+ */
 static int set_up(void **state)
 {
 	static const uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 9 };
@@ -88,7 +91,10 @@ static int tear_down(void **state)
 
 /* --------------------------------------------------------------- packets */
 
-/* What is to be put into a packet, and is ours unless a test changes it. */
+/*
+ * Fields of a packet to be made. ours() gives those of a message of our own,
+ * and a test changes some.
+ */
 struct plan {
 	int version;
 	size_t option_len; /* IPv4 */
@@ -159,7 +165,7 @@ static struct device_endpoint endpoint_of(int version)
 	return dep;
 }
 
-/* Judge the first @cap bytes of a packet, which is exactly as long. */
+/* Judge the first @cap bytes of a packet, in a buffer of that length. */
 static bool judge_part(struct returned *r, const struct plan *plan, size_t cap,
 		       uint64_t now)
 {
@@ -223,12 +229,15 @@ static void data(void **state)
 		assert_true(judge(&plan));
 		make_data(msg, REMOTE_INDEX, N_SENT - 1);
 		assert_true(judge(&plan));
-		/* A counter that was not drawn; another session. */
+		/* A counter not used for sending, and another session. */
 		make_data(msg, REMOTE_INDEX, N_SENT);
 		assert_false(judge(&plan));
 		make_data(msg, REMOTE_INDEX + 1, 0);
 		assert_false(judge(&plan));
-		/* Another address, another port, too short for a message. */
+		/*
+		 * Another address, another port, and a packet too short for a
+		 * message.
+		 */
 		make_data(msg, REMOTE_INDEX, 0);
 		plan.last_octet = 3;
 		assert_false(judge(&plan));
@@ -281,7 +290,7 @@ static void handshakes(void **state)
 	}
 }
 
-/* The length of the first segment counts, and what is behind it does not. */
+/* Only the first segment of a super-packet counts: its bytes and length. */
 static void super_packets(void **state)
 {
 	uint8_t msg[400] = { 0 };
@@ -313,9 +322,9 @@ static void fragments(void **state)
 
 		later.is_fragmented = first.is_fragmented = true;
 		later.offset = 100;
-		/* Nothing is known of it. */
+		/* Before the first fragment nothing is known of a later one. */
 		assert_false(judge_part(&r, &later, SIZE_MAX, NOW));
-		/* A part of the message is there. */
+		/* The first fragment has the start of the message. */
 		assert_true(judge_part(&r, &first, 200, NOW));
 		assert_true(judge_part(&r, &later, SIZE_MAX, NOW));
 		later.id++;
@@ -323,7 +332,7 @@ static void fragments(void **state)
 		later.id--;
 		assert_false(
 			judge_part(&r, &later, SIZE_MAX, NOW + NSEC_PER_SEC));
-		/* A first one that is not ours says nothing of its others. */
+		/* The first fragment is not ours, so no later one is. */
 		first.port++;
 		r = (struct returned){ 0 };
 		assert_false(judge_part(&r, &first, 200, NOW));
@@ -331,7 +340,7 @@ static void fragments(void **state)
 	}
 }
 
-/* Whatever is missing, nothing is read that is not there. */
+/* A packet that is cut at any length is not read beyond its end. */
 static void cut_off(void **state)
 {
 	uint8_t msg[100];

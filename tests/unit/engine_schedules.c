@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lane under schedules that are drawn from a seed. One thread runs at a
- * time. Before each atomic access of lane.c, and in the steps of the lane, it
- * may have to stop, and another one goes on. So a seed gives the same schedule
- * each time, and the seeds give many that are rare on a real machine.
+ * Runs the lane under schedules that are drawn from a seed. One thread runs at
+ * a time. Before each atomic access of lane.c, and in the steps of the lane,
+ * the thread may have to stop while another one goes on. The same seed gives
+ * the same schedule each time. Many seeds give schedules that are rare on a
+ * real machine.
  *
- * The accesses of a schedule have one order, as on one processor. What weaker
- * orders of memory allow is left to ThreadSanitizer and engine_lane.c.
+ * The accesses of a schedule have one order, as on one processor. Other orders,
+ * which weaker memory models allow, are left to ThreadSanitizer and
+ * engine_lane.c.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -22,15 +24,15 @@ enum {
 	SCHEDULES = 300,
 };
 
-/* ------------------------------------------------------- who runs */
+/* -------------------------------------------------- the scheduler */
 
 /**
  * struct scheduler - lets one thread run at a time
- * @random:	draws who is next
- * @mutex:	of the rest
+ * @random:	draws the next thread
+ * @mutex:	guards the other members
  * @changed:	signalled for a thread whose turn it is
  * @is_ended:	threads that have ended
- * @turn:	whose turn it is
+ * @turn:	number of the thread that may run
  * @n_switches:	changes of the turn
  */
 static struct scheduler {
@@ -42,7 +44,7 @@ static struct scheduler {
 	unsigned int n_switches;
 } scheduler = { .mutex = PTHREAD_MUTEX_INITIALIZER };
 
-/* The main thread is none of them. */
+/* The main thread has a number that none of the scheduled threads has. */
 static _Thread_local unsigned int self = THREADS;
 
 /* cmocka's assertions work in the main thread only. */
@@ -59,7 +61,7 @@ static void require(bool is_true, const char *what, int line)
 	abort();
 }
 
-/* Under the mutex: give the turn to a thread that has not ended. */
+/* Give the turn to a thread that has not ended. The caller holds the mutex. */
 static void draw_turn(void)
 {
 	unsigned int n = 0, threads[THREADS];
@@ -80,7 +82,7 @@ static void wait_for_turn(void)
 		pthread_cond_wait(&scheduler.changed[self], &scheduler.mutex);
 }
 
-/* A point at which another thread may go on. */
+/* Let the scheduler choose a thread, and wait for the next turn. */
 static void schedule(void)
 {
 	if (self == THREADS)
@@ -99,7 +101,7 @@ static void end_thread(void)
 	pthread_mutex_unlock(&scheduler.mutex);
 }
 
-/* ------------------------------------------ atomics that are such points */
+/* ------------------------------------ atomic accesses that may switch */
 
 #define DEFINE_ATOMICS(name, type)                                \
 	static inline type load_##name(const _Atomic(type) *p)    \
@@ -153,7 +155,7 @@ static inline uint32_t fetch_and_u32(_Atomic(uint32_t) *p, uint32_t v)
 #define atomic_fetch_or_explicit(p, v, order)  fetch_or_u32(p, v)
 #define atomic_fetch_and_explicit(p, v, order) fetch_and_u32(p, v)
 
-/* Under these names it does not meet the lane of the library. */
+/* These names differ from the library's, so the linker finds no name twice. */
 #define lane_init    scheduled_lane_init
 #define lane_run     scheduled_lane_run
 #define lane_keep    scheduled_lane_keep
@@ -177,8 +179,8 @@ struct batch {
  * @taken:	batches that were taken
  * @committed:	batches that were committed
  * @kept:	the slot that the next batch must go to, or NULL
- * @in_take:	a thread is in the step
- * @in_commit:	a thread is in the step
+ * @in_take:	a thread is taking a batch
+ * @in_commit:	a thread is committing a batch
  */
 static struct fixture {
 	struct lane lane;
@@ -202,7 +204,7 @@ static bool counting_take(void *arg, void *slot, void *context)
 	schedule();
 	REQUIRE(!b->in_use);
 	if (some) {
-		/* What was left in a slot goes first. */
+		/* If a slot was kept, the next batch goes to that slot. */
 		REQUIRE(!f->kept || f->kept == b);
 		*b = (struct batch){ .number = f->taken++, .in_use = true };
 		f->kept = b->number % 3 ? NULL : b;
@@ -255,7 +257,7 @@ static const struct lane_ops ops = {
 	.release = counting_release,
 };
 
-/* Every thread comes round a few times, and then for the last time. */
+/* Each thread runs the lane a fixed number of times, and then ends. */
 static void *thread_main(void *arg)
 {
 	self = (unsigned int)(uintptr_t)arg;
@@ -296,7 +298,7 @@ static void run_schedule(void)
 	}
 }
 
-/* Nothing is left lying, whoever was stopped at which point. */
+/* After each schedule no batch is left in the lane. */
 static void schedules(void **state)
 {
 	struct random r;
@@ -305,7 +307,7 @@ static void schedules(void **state)
 	(void)state;
 	random_init(&r, 20261128);
 	for (int i = 0; i < SCHEDULES; i++) {
-		/* The first one is that of TEST_SEED. */
+		/* The seed of the first schedule is TEST_SEED, if it is set. */
 		seed = r.state;
 		run_schedule();
 		REQUIRE(fixture.committed == fixture.taken);

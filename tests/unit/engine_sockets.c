@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sockets that are replaced while threads use them. The control thread often
- * takes them away and opens others at once, and the memory of the new ones is
- * that of the old ones. A user that missed what was between would take them for
- * the ones that it has, and never watch them.
+ * closes the sockets and opens others at once, and these are often at the same
+ * place in memory. A user that missed the time between would take the new
+ * sockets for the old ones, and would never watch them.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -15,12 +15,12 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* More than processors, so that the scheduler stops them anywhere. */
+	/* More than processors, so the kernel stops users at any point. */
 	USERS = 4,
 	TURNS = 3000,
 };
 
-/* What the users share with the test. */
+/* Data that the users share with the test. */
 struct fixture {
 	struct sockets sockets;
 	_Atomic bool is_stopped;

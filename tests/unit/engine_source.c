@@ -15,7 +15,7 @@ enum {
 
 struct fake_source {
 	struct source source;
-	unsigned int n_batches; /* that are there to be taken */
+	unsigned int n_batches; /* left to be taken */
 	unsigned int n_looks;
 };
 
@@ -87,7 +87,7 @@ static void only_those_of_the_set(void **state)
 	assert_int_equal(ready, 1U << 1 | 1U << LAST);
 	for (int i = 0; i < N; i++)
 		assert_int_equal(f->fakes[i].n_looks, i == 1 || i == LAST);
-	/* Found empty, they leave the set. */
+	/* Sources that were found empty leave the set. */
 	assert_false(sources_run(&f->sources, &ready, &f->context));
 	assert_int_equal(ready, 0);
 	assert_false(sources_run(&f->sources, &ready, &f->context));
@@ -107,7 +107,10 @@ static void one_is_enough_to_be_busy(void **state)
 	}
 }
 
-/* Another thread takes from it: it may have more, but this thread did none. */
+/*
+ * Another thread takes from the lane. The lane may have more batches, but this
+ * thread has done no work.
+ */
 static void a_held_lane_stays_ready(void **state)
 {
 	struct fixture *f = *state;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* ICMP messages for packets that nobody can have, and who gets none. */
+/*
+ * ICMP errors for packets that cannot be delivered, and packets that are not
+ * answered.
+ */
 #include "base/bytes.h"
 #include "engine/unreachable.h"
 #include "tests/lib/check.h"
@@ -96,13 +99,13 @@ static void no_answer(void **state)
 	packet[7] = 1; /* a later fragment */
 	expect_none(100);
 	make_v4(17, 100);
-	packet[12] = 0; /* from nowhere */
+	packet[12] = 0; /* from 0.0.0.0/8 */
 	expect_none(100);
 	make_v4(17, 100);
-	packet[16] = 224; /* to a group */
+	packet[16] = 224; /* to a multicast address */
 	expect_none(100);
 	make_v4(17, 100);
-	packet[12] = 255; /* from a broadcast */
+	packet[12] = 255; /* from a broadcast address */
 	expect_none(100);
 	make_v4(17, 100);
 	packet[12] = 127; /* from loopback */
@@ -121,17 +124,17 @@ static void no_answer(void **state)
 		expect_none(len);
 	}
 	make_v6(17, 100);
-	packet[24] = 0xff; /* to a group */
+	packet[24] = 0xff; /* to a multicast address */
 	expect_none(100);
 	make_v6(58, 100);
 	packet[40] = 1; /* an ICMP error */
 	expect_none(100);
 	make_v6(17, 100);
-	memset(packet + 8, 0, 16); /* from nowhere */
+	memset(packet + 8, 0, 16); /* from :: */
 	expect_none(100);
 	packet[0] = 0x50;
 	expect_none(100);
-	/* Questions are answered. */
+	/* ICMP messages that are no errors are answered. */
 	assert_true(unreachable_make(out, packet, make_v4(1, 100)) > 0);
 	assert_true(unreachable_make(out, packet, make_v6(58, 100)) > 0);
 }
@@ -149,7 +152,7 @@ static ssize_t count_writes(int fd, const struct iovec *iov, int cnt)
 	return len;
 }
 
-/* Is the packet answered, by way of unreachable_send()? */
+/* Does unreachable_send() answer the packet? */
 static bool is_told(struct unreachable *u)
 {
 	static const struct tun_sys sys = { .writev = count_writes };
@@ -160,7 +163,10 @@ static bool is_told(struct unreachable *u)
 	return n_written == 1;
 }
 
-/* To or from the last address of a network of the interface. */
+/*
+ * The broadcast address of a network of the interface, as destination and as
+ * source.
+ */
 static void broadcasts(void **state)
 {
 	static struct broadcasts set;

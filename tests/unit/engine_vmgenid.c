@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Which events of the kernel tell of a new generation of the machine. */
+/*
+ * Which events of the kernel report that the virtual machine has a new
+ * generation ID.
+ */
 #include <string.h>
 
 #include "base/bytes.h"
@@ -36,7 +39,10 @@ static void events(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		/* From the heap, so that a byte too far is seen. */
+		/*
+		 * On the heap a sanitizer sees each byte that is read beyond
+		 * the end.
+		 */
 		size_t len = cases[i].len;
 		char *text = malloc(len ? len : 1);
 
@@ -44,7 +50,10 @@ static void events(void **state)
 		memcpy(text, cases[i].text, len);
 		if (vmgenid_parse(text, len) != cases[i].is_new)
 			fail_msg("case %zu: %s", i, cases[i].text);
-		/* Any part of it is read without harm. */
+		/*
+		 * From whichever byte on the text is parsed, nothing is read
+		 * beyond its end.
+		 */
 		for (size_t cut = 0; cut < len; cut++)
 			vmgenid_parse(text + cut, len - cut);
 		free(text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The worker over sources that only count. Each source reads an eventfd, which
- * is never emptied, so it stays readable. The sockets are those of the fake
- * kernel: the worker reads its sources only while it has sockets.
+ * The worker with fake sources, which only count calls. Each source has an
+ * eventfd that is never emptied, so it stays readable. The sockets are those of
+ * the fake kernel. The worker reads its sources only while it has sockets.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -19,18 +19,18 @@
 #include "udpgather/open.h"
 
 enum {
-	/* A machine that is busy with other things, under a sanitizer. */
+	/* Enough for a busy machine and a sanitizer. */
 	PATIENCE_S = 20,
 	N = 4,
 	/* This source has work that no descriptor tells of. */
 	POKED = N - 1,
 };
 
-/* A source: what it does, and how often something was looked for. */
+/* A source: what it does, and how often it was asked for a batch. */
 struct fake_source {
 	struct source source;
 	int fd;
-	_Atomic bool knows_fd; /* is_ready() says true */
+	_Atomic bool knows_fd; /* is_ready() returns true */
 	_Atomic int read_err;
 	_Atomic bool is_gone;
 	_Atomic unsigned int n_more;
@@ -69,7 +69,7 @@ static void fake_step(void *arg, void *slot, void *context)
 	(void)context;
 }
 
-/* No release: a lane may have nothing to give back. */
+/* There is no release step: a lane may have no memory to give back. */
 static const struct lane_ops lane_ops = { .take = fake_take,
 					  .work = fake_step,
 					  .commit = fake_step };
@@ -183,7 +183,7 @@ static bool is_looked_at(struct fixture *f, int i, unsigned int n)
 	return false;
 }
 
-/* Poke the worker, and wait until it has done a round for that. */
+/* Poke the worker, and wait until it has done a turn for the poke. */
 static void poke_once(struct fixture *f)
 {
 	unsigned int before = looks(f, POKED);
@@ -219,7 +219,7 @@ static void poked_for_what_leaves(void **state)
 	end(&f);
 }
 
-/* A helper that ends may leave a batch that no descriptor tells of. */
+/* A helper that ends may leave a batch without a ready descriptor. */
 static void poked_by_a_helper(void **state)
 {
 	struct fixture f;
@@ -253,7 +253,10 @@ static void read_only_with_sockets(void **state)
 	(void)state;
 	begin(&f, false);
 	make_readable(&f, 0);
-	/* A poke has been answered meanwhile: the worker did not sleep. */
+	/*
+	 * The worker has answered a poke, so it had a chance to read the
+	 * source.
+	 */
 	worker_poke(&f.worker);
 	assert_true(is_looked_at(&f, POKED, 0));
 	assert_int_equal(looks(&f, 0), 0);
@@ -262,7 +265,10 @@ static void read_only_with_sockets(void **state)
 	sockets_replace(&f.sockets, f.sock, poke, &f);
 	assert_true(is_looked_at(&f, 0, 10));
 
-	/* Returns when the worker has none any more; one look may be late. */
+	/*
+	 * sockets_replace() returns when the worker has no sockets any more.
+	 * The worker may still look at the source once.
+	 */
 	sockets_replace(&f.sockets, NULL, poke, &f);
 	poke_once(&f);
 	unsigned int before = looks(&f, 0);
@@ -287,7 +293,7 @@ static void each_by_its_own(void **state)
 	end(&f);
 }
 
-/* Epoll may name a descriptor that is none of the source's any more. */
+/* epoll may report a descriptor that the source no longer has. */
 static void not_its_descriptor(void **state)
 {
 	struct fixture f;
@@ -304,7 +310,7 @@ static void not_its_descriptor(void **state)
 
 /* ------------------------------------------------------------------ trouble */
 
-/* It stays readable, and must not keep the worker at work. */
+/* A source that fails stays readable. It must not keep the worker busy. */
 static void failing_source_rests(void **state)
 {
 	struct fixture f;
@@ -313,14 +319,14 @@ static void failing_source_rests(void **state)
 	begin(&f, true);
 	atomic_store(&f.fakes[0].read_err, -EIO);
 	make_readable(&f, 0);
-	/* It is tried again; another one is not held up. */
+	/* The failing source is tried again. Another source is not held up. */
 	assert_true(is_looked_at(&f, 0, 1));
 	make_readable(&f, 1);
 	unsigned int before = looks(&f, 0);
 
 	assert_true(is_looked_at(&f, 1, looks(&f, 1) + 1000));
 	assert_true(looks(&f, 0) - before < 500);
-	/* And read again when it can be. */
+	/* Once reading works, the source is read as before. */
 	atomic_store(&f.fakes[0].read_err, 0);
 	assert_true(is_looked_at(&f, 0, looks(&f, 0) + 1000));
 	end(&f);
@@ -337,7 +343,10 @@ static void gone_source(void **state)
 	assert_true(is_looked_at(&f, 0, 0));
 	atomic_store(&f.fakes[0].is_gone, true);
 	assert_true(is_told_gone(&f));
-	/* It is not looked at any more, whoever asks; another one is. */
+	/*
+	 * The worker no longer looks at the source that is gone, even after a
+	 * poke, but it looks at the others.
+	 */
 	unsigned int before = looks(&f, 0);
 
 	make_readable(&f, 1);
@@ -347,7 +356,7 @@ static void gone_source(void **state)
 	f.worker.helpers.poke(f.worker.helpers.arg);
 	assert_true(is_looked_at(&f, 2, before_2));
 	assert_int_equal(looks(&f, 0), before);
-	/* It was told once. */
+	/* The worker reported only once that the source is gone. */
 	assert_int_equal(eventfd_read(f.gone_fd, &n), -1);
 	end(&f);
 }

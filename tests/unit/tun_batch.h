@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch of packets to be merged, with the memory for them, and what comes
- * out of it as flat frames.
+ * A batch of packets to be merged, with the memory for them. The writes that
+ * come out of the batch are read as flat frames.
  */
 #ifndef TESTS_TUN_BATCH_H
 #define TESTS_TUN_BATCH_H
@@ -45,7 +45,7 @@ static inline int batch_free(void **state)
 
 /**
  * batch_begin() - empty the batch
- * @kinds:	what may merge
+ * @kinds:	kinds of packets that may merge
  */
 static inline void batch_begin(unsigned int kinds)
 {
@@ -54,7 +54,7 @@ static inline void batch_begin(unsigned int kinds)
 }
 
 /**
- * batch_add() - add a copy of a packet, at an odd address as often as not
+ * batch_add() - add a copy of a packet, at an odd address half of the time
  * @pkt:	packet
  * @len:	its length
  *
@@ -87,7 +87,7 @@ static inline void batch_add_spec(const struct spec *s)
  * batch_next() - take the next write as flat bytes
  * @frame:	receives virtio-net header and packet, FRAME_MAX bytes
  *
- * Return: their length, 0 if all was taken.
+ * Return: their length, 0 if there is none left.
  */
 static inline size_t batch_next(uint8_t *frame)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The broadcast addresses of an interface, by rtnetlink's messages. */
+/* The broadcast addresses of an interface, as rtnetlink reports them. */
 #include <arpa/inet.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -12,7 +12,7 @@ enum {
 	IFINDEX = 7,
 };
 
-/* An address as the kernel tells of it. */
+/* An address as a message of the kernel has it. */
 struct told {
 	const char *local;
 	const char *network; /* NULL: as @local */
@@ -102,7 +102,7 @@ static void lengths(void **state)
 
 		broadcasts_clear(&set);
 		add(&told);
-		/* Networks of one or two addresses have none. */
+		/* A network of 1 or 2 addresses has no broadcast address. */
 		assert_int_equal(have(inet_ntoa(in)), len > 0 && len < 31);
 		assert_false(have("10.128.64.0"));
 	}
@@ -112,7 +112,7 @@ static void others(void **state)
 {
 	const struct told first = { .local = "10.9.0.1", .prefix_len = 24 };
 	const struct told second = { .local = "10.9.0.2", .prefix_len = 24 };
-	/* Point to point: the network is the other end's. */
+	/* On a point-to-point link the network is that of the other end. */
 	const struct told far = { .local = "10.1.1.1",
 				  .network = "10.2.2.2",
 				  .prefix_len = 24 };
@@ -140,7 +140,7 @@ static void others(void **state)
 	add(&foreign);
 	add(&v6);
 	assert_false(have("10.4.0.255") || have("10.5.0.255"));
-	/* The same message of another interface removes nothing. */
+	/* The same message about another interface removes nothing. */
 	tell(RTM_DELADDR, &(struct told){ .local = "10.9.0.2",
 					  .prefix_len = 24,
 					  .ifindex = 8 });
@@ -162,7 +162,7 @@ static void too_many(void **state)
 	}
 }
 
-/* Without a part of it nothing is taken, and nothing else is read. */
+/* A short message adds no address, and is not read beyond its end. */
 static void malformed(void **state)
 {
 	const struct ifaddrmsg ifa = { .ifa_family = AF_INET,

@@ -8,7 +8,10 @@ static uint16_t folded(uint64_t sum)
 	return be16toh(checksum_fold(sum));
 }
 
-/* A multiple of 65535 has two spellings; 0 is for all-zero bytes only. */
+/*
+ * For a sum that is a multiple of 65535 both 0 and 65535 would be right. The
+ * result is 0 only if all bytes are zero.
+ */
 static void test_adding_agrees_with_the_book(void **state)
 {
 	static uint8_t src[2048 + 32], dst[2048 + 32];

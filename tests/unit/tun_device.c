@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening, reading and writing against a kernel of the test's own, which has
- * the features and the faults that a row asks for.
+ * Opening, reading and writing with a fake kernel, which has the features and
+ * the faults that each test asks for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,21 +17,21 @@
 #define LOG_MAX 128
 
 static struct {
-	/* What it can do. */
-	unsigned int known; /* TUN_F_ bits that it knows */
+	/* Features and faults of the fake kernel. */
+	unsigned int known; /* TUN_F_ bits that the kernel knows */
 	unsigned long bad_ioctl;
 	int bad_ioctl_errno;
-	short flags; /* of a given device */
+	short flags; /* of a device that is handed over */
 	const char *release;
-	/* What happens to writes: errno of each, 0 for success. */
+	/* The results of writes: an errno for each, or 0 for success. */
 	int write_errno[LOG_MAX];
 	bool refuse_merged;
 	bool no_vnet_hdr; /* refuses IFF_VNET_HDR */
-	/* What a read gives. */
+	/* The results of reads. */
 	const uint8_t *frame;
 	ssize_t frame_len;
 	int read_errno[4];
-	/* What was done. */
+	/* Calls that were made. */
 	unsigned int offload;
 	int mtu, qlen, closed, vnet_len, status_flags, reads;
 	char name[IFNAMSIZ];
@@ -322,7 +322,7 @@ static void test_open_fails(void **state)
 		{ TUNGETIFF, EBADFD, -EBADFD },
 		{ TUNSETVNETHDRSZ, EINVAL, -EINVAL },
 		{ SIOCGIFINDEX, EPERM, -EPERM },
-		/* With the header and without. */
+		/* With the virtio-net header and without it. */
 		{ TUNSETIFF, EINVAL, -EINVAL },
 	};
 	struct tun_config config = { .name = "wg0", .mtu = 1, .txqlen = 1 };
@@ -340,7 +340,7 @@ static void test_open_fails(void **state)
 	assert_int_equal(tun_open(&tun, &fake, &config), -ENAMETOOLONG);
 }
 
-/* What gVisor has not. */
+/* gVisor has no virtio-net header, and lacks some of the ioctls. */
 static void test_gvisor(void **state)
 {
 	struct tun_config config = { .name = "wg0", .mtu = 1, .txqlen = 1 };
@@ -399,7 +399,10 @@ static void test_given_fd(void **state)
 		assert_int_equal(k.status_flags, O_RDWR | O_NONBLOCK);
 		assert_string_equal(tun.name, "given");
 	}
-	/* In another namespace: no index, and its MTU is not ours to set. */
+	/*
+	 * A device in another namespace has no index here, and its MTU is not
+	 * set.
+	 */
 	reset(ALL);
 	k.flags = (short)(IFF_TUN | IFF_NO_PI);
 	k.bad_ioctl = SIOCGIFINDEX;
@@ -452,7 +455,7 @@ static void test_read(void **state)
 	k.read_errno[0] = EFAULT;
 	assert_int_equal(tun_read(&tun, pkt, 1500, &frame), -EFAULT);
 
-	/* Without a header the packet is read to the same place. */
+	/* Without a virtio-net header the packet is read to the same place. */
 	tun.features = 0;
 	k.reads = 1;
 	k.frame = in + 10;
@@ -501,7 +504,10 @@ static void test_write(void **state)
 	assert_int_equal(k.writes, 2);
 }
 
-/* One packet goes beside the batches, and leaves no trace in the device. */
+/*
+ * tun_write_packet() writes one packet without a batch, and changes nothing in
+ * struct tun.
+ */
 static void test_write_packet(void **state)
 {
 	uint8_t packet[60] = { 0x45, [59] = 7 };
@@ -526,7 +532,10 @@ static void test_write_packet(void **state)
 	}
 }
 
-/* Nothing is lost nor reordered, and the second refusal ends the kind. */
+/*
+ * If the kernel refuses merged packets, they are written singly and in order.
+ * After the second refusal packets of that kind no longer merge.
+ */
 static void test_merged_write_refused(void **state)
 {
 	(void)state;
@@ -559,7 +568,7 @@ static void test_merged_write_refused(void **state)
 	}
 }
 
-/* One odd packet in a long life does not count. */
+/* A refusal is forgotten after many writes that succeed. */
 static void test_refusal_is_forgotten(void **state)
 {
 	struct tun tun = open_default();
@@ -579,7 +588,10 @@ static void test_refusal_is_forgotten(void **state)
 	assert_int_equal(tun.refused, 4);
 }
 
-/* Each write in turn fails with EAGAIN or EINTR: all arrive, once, in order. */
+/*
+ * Each write in turn fails with EAGAIN or EINTR. Every packet is written all
+ * the same, and only once.
+ */
 static void test_write_continues(void **state)
 {
 	static const int errs[] = { EAGAIN, EINTR };
@@ -611,7 +623,10 @@ static void test_write_errors(void **state)
 	struct tun tun = open_default();
 
 	(void)state;
-	/* Down, or gone: all that is left is dropped and counted. */
+	/*
+	 * If the device is down or gone, the rest of the batch is dropped and
+	 * counted.
+	 */
 	fill(&tun, MERGE_TCP4);
 	k.write_errno[0] = EIO;
 	assert_int_equal(tun_write(&tun, batch), TUN_E_DOWN);
@@ -623,14 +638,17 @@ static void test_write_errors(void **state)
 	k.write_errno[2] = EBADFD;
 	assert_int_equal(tun_write(&tun, batch), TUN_E_GONE);
 	assert_int_equal(tun.dropped, 4 + 3);
-	/* A single packet that the kernel does not want is one packet. */
+	/* If the kernel refuses one packet, only that one is dropped. */
 	tun = open_default();
 	fill(&tun, MERGE_TCP4);
 	k.write_errno[1] = EINVAL;
 	assert_int_equal(tun_write(&tun, batch), 0);
 	assert_int_equal(tun.dropped, 1);
 	assert_int_equal(tun.written, 1);
-	/* No memory: singly perhaps, and no grudge. */
+	/*
+	 * If the kernel has no memory for a merged packet, its packets are
+	 * written singly. Packets of that kind still merge later.
+	 */
 	tun = open_default();
 	for (int i = 0; i < 3; i++) {
 		fill(&tun, MERGE_TCP4);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Link messages as the kernel makes them, in every order that a move or a loss
- * can bring. A message is built by the functions below, a row at a time.
+ * Link messages as the kernel makes them, in each order that can follow from a
+ * move to another namespace or from a lost message. The functions below build
+ * the messages.
  */
 #include <errno.h>
 #include <linux/if_link.h>
@@ -43,7 +44,7 @@ static void finish(const struct nlmsghdr *nlh)
 	used += (nlh->nlmsg_len + 3U) & ~3U;
 }
 
-/* Any of the attributes may be left out by 0 or NULL. */
+/* If a member is 0 or NULL, the message lacks that attribute. */
 struct link_msg {
 	int type, family, index;
 	bool up;
@@ -97,7 +98,7 @@ static void hear(const struct link_msg *m, int nsid)
 
 #define HEAR(nsid, ...) hear(&(struct link_msg){ __VA_ARGS__ }, nsid)
 
-/* The events heard last, as letters: U D M R V X ? N 6 O. */
+/* Compare the last events, written as letters: U D M R V X ? N 6 O. */
 static void check(const char *want)
 {
 	static const char letters[] = "UDMRVX?N6O";
@@ -166,17 +167,17 @@ static void test_several_at_once(void **state)
 static void test_others(void **state)
 {
 	(void)state;
-	/* Another interface is the network. */
+	/* A change of another interface is a change of the network. */
 	HEAR(HOME, .type = RTM_NEWLINK, .index = 6, .mtu = 9);
 	check("N");
 	HEAR(HOME, .type = RTM_DELLINK, .index = 6);
 	check("N");
-	/* In another namespace it is nobody's. */
+	/* A change in another namespace is no event. */
 	HEAR(3, .type = RTM_NEWLINK, .mtu = 9, .name = "wg0", .kind = "tun");
 	check("");
 	HEAR(3, .type = RTM_DELLINK);
 	check("");
-	/* A bridge port that goes is no interface that goes. */
+	/* If a port leaves a bridge, the interface stays. */
 	HEAR(HOME, .type = RTM_DELLINK, .family = AF_BRIDGE);
 	check("");
 	HEAR(HOME, .type = RTM_NEWLINK, .family = AF_INET6, .mtu = 9);
@@ -198,7 +199,7 @@ static void test_network(void **state)
 		finish(put(types[i], sizeof(struct rtmsg)));
 		parse(HOME);
 		check("N");
-		/* The family is the first byte of each. */
+		/* The family is the first byte of each body. */
 		*(uint8_t *)body = AF_INET6;
 		ev.cnt = 0;
 		parse(HOME);
@@ -225,7 +226,10 @@ static void test_move_from_home(void **state)
 	assert_int_equal(st.nsid, 2);
 	assert_int_equal(st.ifindex, 9);
 	assert_false(st.deleted);
-	/* What has the old index now, here, is another. */
+	/*
+	 * The interface that now has the old index in this namespace is another
+	 * one.
+	 */
 	HEAR(HOME, .type = RTM_DELLINK);
 	check("N");
 	HEAR(2, .type = RTM_NEWLINK, .index = 9, .name = "new", .up = true);
@@ -244,7 +248,10 @@ static void test_move_while_up(void **state)
 	assert_int_equal(st.nsid, 0);
 }
 
-/* From there on, numbers say nothing: found again by index, kind and name. */
+/*
+ * After the second move the number of the namespace is unknown. The interface
+ * is found again by its index, kind and name.
+ */
 static void test_move_from_elsewhere(void **state)
 {
 	(void)state;
@@ -307,7 +314,7 @@ static void test_answers(void **state)
 		parse(HOME);
 		check(i == 3 ? "?" : "");
 	}
-	/* About another namespace, sent from ours. */
+	/* A message about another namespace, sent from ours. */
 	st.nsid = 2;
 	HEAR(HOME, .type = RTM_NEWLINK, .mtu = 1300, .about = true,
 	     .target_nsid = 2);
@@ -325,7 +332,7 @@ static void test_malformed(void **state)
 	struct nlattr *attr;
 
 	(void)state;
-	/* Too short for what they claim to be. */
+	/* Messages that are too short for their types. */
 	begin();
 	finish(put(RTM_NEWLINK, sizeof(struct ifinfomsg) - 4));
 	finish(put(NLMSG_ERROR, sizeof(struct nlmsgerr) - 4));
@@ -353,14 +360,14 @@ static void test_malformed(void **state)
 	nlh->nlmsg_len = 0xfffe0000;
 	parse(HOME);
 	check("");
-	/* One without the padding of its last attribute. */
+	/* A message without the padding of its last attribute. */
 	begin();
 	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 9000 });
 	nlh = (struct nlmsghdr *)words;
 	nlh->nlmsg_len = (uint32_t)--used;
 	parse(HOME);
 	check("");
-	/* Cut at every place. */
+	/* The same message, cut off after each number of bytes. */
 	begin();
 	put_link(&(struct link_msg){ .type = RTM_NEWLINK, .mtu = 1420 });
 	for (size_t len = 0; len < used; len++) {
@@ -413,7 +420,10 @@ static void test_garbage(void **state)
 	}
 }
 
-/* A kernel that has lost messages, and always has one more about a route. */
+/*
+ * A fake kernel that has lost messages, and then has messages about a route
+ * without end.
+ */
 static int n_received;
 
 static ssize_t endless_recvmsg(int fd, struct msghdr *msg, int flags)
@@ -434,7 +444,10 @@ static ssize_t endless_recvmsg(int fd, struct msghdr *msg, int flags)
 	return sizeof(route);
 }
 
-/* A loss is told while the storm goes on, and again if that goes on. */
+/*
+ * The loss is reported while messages keep coming, and again if they do not
+ * stop.
+ */
 static void test_endless_storm(void **state)
 {
 	static const struct tun_sys sys = { .recvmsg = endless_recvmsg };

@@ -6,7 +6,10 @@
 
 static uint8_t frame[FRAME_MAX];
 
-/* A packet of 100 bytes payload, IPv4 with DF, but for what is named. */
+/*
+ * An IPv4 packet with DF and 100 bytes of payload, except for the members that
+ * are given.
+ */
 #define TCP(...)                                   \
 	{                                          \
 		.proto = IP_PROTO_TCP, __VA_ARGS__ \
@@ -64,8 +67,9 @@ static void add(const struct spec *s)
 }
 
 /**
- * count_writes() - take everything and note the payloads per write
- * @text:	receives "n" or "a+b+c" per write as total lengths, by spaces
+ * count_writes() - take all writes and note the lengths of their parts
+ * @text:	receives "n" or "a+b+c" for each write, with spaces between writes;
+ *		the first part is the headers and the first payload
  * @cap:	bytes at @text
  */
 static void count_writes(char *text, size_t cap)
@@ -92,10 +96,10 @@ static void count_writes(char *text, size_t cap)
 
 /**
  * expect() - add packets and compare the writes
- * @name:	row
+ * @name:	name of the row
  * @specs:	packets
  * @cnt:	how many
- * @want:	as count_writes() has it
+ * @want:	the text that count_writes() must give
  */
 static void expect(const char *name, const struct spec *specs, size_t cnt,
 		   const char *want)
@@ -325,7 +329,7 @@ static void test_caps(void **state)
 	assert_int_equal(batch->items[0].len, 65535);
 	assert_int_equal(batch_next(frame), 10 + 65535);
 
-	/* And one more than that. */
+	/* One byte more than 65535. */
 	batch_begin(MERGE_ALL);
 	tcp.payload_len = (65536 - 40) / 8;
 	for (int i = 0; i < 8; i++) {
@@ -402,7 +406,10 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return true;
 }
 
-/* A lone packet is not looked at: as it came, under zeros, sum or no sum. */
+/*
+ * A single packet is not looked at. It is written unchanged behind a header of
+ * zeros, even if its checksum is wrong.
+ */
 static void test_single_is_untouched(void **state)
 {
 	struct spec s = TCP(.no_csum = true);
@@ -418,7 +425,10 @@ static void test_single_is_untouched(void **state)
 	assert_memory_equal(frame + 10, pkt, len);
 }
 
-/* One bad packet: alone, as it came, in its place; neighbours merge. */
+/*
+ * A packet with a bad checksum is written alone, unchanged and in its place.
+ * The packets on both sides of it merge.
+ */
 static void test_bad_checksum(void **state)
 {
 	(void)state;
@@ -437,7 +447,7 @@ static void test_bad_checksum(void **state)
 				s.id = (uint16_t)i;
 				s.seq = i * 100;
 				len = build(pkt[i], &s);
-				/* The last kind: a bad IPv4 header sum. */
+				/* The last kind: the IPv4 checksum is bad. */
 				if (i == bad && kind < 4)
 					pkt[i][len - 1] ^= 1;
 				else if (i == bad)
@@ -463,7 +473,10 @@ static void test_bad_checksum(void **state)
 	}
 }
 
-/* Verified, but nothing joined: the kernel need not sum it again. */
+/*
+ * The checksum of the first packet was verified before the second was found
+ * bad. The first is written alone, and the kernel need not verify it again.
+ */
 static void test_verified_single(void **state)
 {
 	struct spec s = UDP();
@@ -490,7 +503,7 @@ static void test_verified_single(void **state)
 	assert_memory_equal(frame + 10, bad, len);
 }
 
-/* What hides its flow must not be passed by anything. */
+/* If the flow of a packet is not visible, no other packet may overtake it. */
 static void test_barriers(void **state)
 {
 	struct spec s = UDP(.no_df = true);
@@ -502,7 +515,7 @@ static void test_barriers(void **state)
 		struct spec odd = s;
 		uint8_t b[256];
 
-		/* Another port, or what is taken for it. */
+		/* Another port, or other bytes in the place of the port. */
 		odd.id = 50;
 		odd.sport = 9;
 		if (how == 5) {
@@ -537,7 +550,7 @@ static void test_barriers(void **state)
 	}
 }
 
-/* Right by their sums, and still not what cutting would make. */
+/* Packets with right checksums that cutting never makes do not merge. */
 static void test_summed_but_not_the_same(void **state)
 {
 	struct spec s = TCP(.id = 0);
@@ -545,7 +558,7 @@ static void test_summed_but_not_the_same(void **state)
 	size_t len = build(a, &s);
 
 	(void)state;
-	/* A length field that says less than there is. */
+	/* A length field that is less than the length of the packet. */
 	s.id = 1;
 	s.seq = 100;
 	build(b, &s);
@@ -558,7 +571,7 @@ static void test_summed_but_not_the_same(void **state)
 	assert_int_equal(batch_next(frame), 10 + len);
 	assert_memory_equal(frame + 10, b, len);
 
-	/* No UDP checksum, where it would be 0xffff. */
+	/* No UDP checksum, in a packet whose checksum would be 0xffff. */
 	s = (struct spec)UDP(.version = 6);
 	len = build(a, &s);
 	memset(a + 48, 0, 2);
@@ -607,7 +620,10 @@ static void test_kinds_off(void **state)
 	count_writes(text, sizeof(text));
 	assert_string_equal(text, "140 140 128+100");
 
-	/* Without a virtio-net header nothing merges, and there is none. */
+	/*
+	 * If the device has no virtio-net header, nothing merges, and no header
+	 * is written.
+	 */
 	batch_begin(MERGE_ALL);
 	merge_reset(batch, MERGE_ALL, false);
 	add(&s);
@@ -621,7 +637,7 @@ static void test_kinds_off(void **state)
 	assert_int_equal(merge_peek(batch, &iov), 0);
 }
 
-/* After a split every packet comes as it was added. */
+/* After a split every packet is written as it was added. */
 static void test_split(void **state)
 {
 	(void)state;
@@ -662,7 +678,10 @@ static void test_split(void **state)
 	}
 }
 
-/* More flows than the table has places: order stays, merging may suffer. */
+/*
+ * With more flows than the table has places, the order stays, and fewer packets
+ * may merge.
+ */
 static void test_many_flows(void **state)
 {
 	static uint16_t next[500];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets for the tests of the TUN room: made byte by byte and summed by the
- * plainest code, so that nothing under test vouches for itself.
+ * Packets for the tests of the TUN room. They are made byte by byte, and their
+ * checksums are computed by the plainest code. No code under test takes part.
  */
 #ifndef TESTS_TUN_PACKET_H
 #define TESTS_TUN_PACKET_H
@@ -48,7 +48,7 @@ static inline void random_fill(struct random *r, uint8_t *dst, size_t len)
 }
 
 /**
- * ref_sum() - the checksum's sum by the book, in host order
+ * ref_sum() - the sum of a checksum as RFC 1071 defines it, in host order
  * @sum:	start
  * @p:		bytes
  * @len:	how many
@@ -62,7 +62,7 @@ static inline uint32_t ref_sum(uint32_t sum, const uint8_t *p, size_t len)
 	return sum;
 }
 
-/* What a packet is made from; zero is a sensible default for most. */
+/* The fields of a packet to be made. Zero is a sensible default for most. */
 struct spec {
 	int version;
 	uint8_t proto;

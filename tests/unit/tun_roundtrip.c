@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two properties that cutting and merging rest on: what was merged, cut
- * again, gives every flow's packets back byte for byte and in order; what was
- * cut, merged again, gives the super-packet back with its header.
+ * Two properties of cutting and merging. If packets are merged and then cut,
+ * each flow gets the same packets in the same order. If a super-packet is cut
+ * and then merged, the same super-packet with the same header comes out.
  */
 #include "tun_batch.h"
 #include "tun/segment.h"
@@ -49,9 +49,9 @@ static unsigned int flow_of(const uint8_t *pkt)
 }
 
 /**
- * mutate() - go on in a flow, mostly as expected
+ * mutate() - make the next packet of a flow, mostly an expected one
  * @r:		source
- * @s:		the flow's next packet
+ * @s:		spec of the flow's last packet; receives that of the next
  */
 static void mutate(struct random *r, struct spec *s)
 {
@@ -116,7 +116,7 @@ static bool same_flow(const uint8_t *a, const uint8_t *b, const struct spec *s)
 }
 
 /**
- * put_packet() - add a packet of a flow, now and then a broken one
+ * put_packet() - add a packet of a flow, sometimes a broken one
  * @r:		source
  * @s:		spec
  */
@@ -301,7 +301,10 @@ static void test_merge_of_cut_is_the_same(void **state)
 	}
 }
 
-/* IDs that stand still under DF come out counting, and nothing else differs. */
+/*
+ * Packets with DF may all have the same ID and still merge. After cutting,
+ * their IDs count up, and nothing else differs.
+ */
 static void test_standing_ids(void **state)
 {
 	struct spec s = { .version = 4,

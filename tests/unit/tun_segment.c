@@ -43,7 +43,7 @@ static struct segment_slab new_slab(void)
  * @pkt:	where
  * @s:		spec
  * @size:	segment size
- * @frame:	receives the description
+ * @frame:	receives the description of the super-packet
  *
  * Return: its length.
  */
@@ -66,7 +66,7 @@ static size_t super_frame(uint8_t *pkt, const struct spec *s, uint16_t size,
 }
 
 /**
- * check_segments() - compare what was cut with packets made singly
+ * check_segments() - compare segments with packets that are made singly
  * @s:		spec of the super-packet
  * @pkt:	the super-packet
  * @size:	segment size
@@ -124,7 +124,10 @@ static void test_table(void **state)
 		    .payload_len = 500 },
 		  100,
 		  5 },
-		/* FIN and PSH on the last only, CWR on the first, ECE on all. */
+		/*
+		 * FIN and PSH are on the last segment only, CWR on the first,
+		 * ECE on all.
+		 */
 		{ { .version = 4,
 		    .proto = 6,
 		    .flags = TCP_ACK | TCP_PSH | TCP_FIN | TCP_CWR | TCP_ECE,
@@ -195,7 +198,10 @@ static void test_no_payload_makes_one(void **state)
 	assert_int_equal(segs[0].data[33], TCP_ACK | TCP_FIN);
 }
 
-/* The kernel says DATA_VALID instead: then the pseudo header is made here. */
+/*
+ * With DATA_VALID the packet has no sum of the pseudo header. Cutting then
+ * computes that sum.
+ */
 static void test_without_partial_sum(void **state)
 {
 	for (int version = 4; version <= 6; version += 2) {
@@ -221,7 +227,10 @@ static void test_without_partial_sum(void **state)
 	}
 }
 
-/* A destination that only the kernel knows: its sum is to be used. */
+/*
+ * With a routing header only the kernel knows the last destination. Its sum of
+ * the pseudo header must be used.
+ */
 static void test_routing_header(void **state)
 {
 	struct spec s = { .version = 6,
@@ -345,7 +354,7 @@ static void test_room(void **state)
 	assert_ptr_equal(segs[0].data, slab_base + HEADROOM);
 	assert_ptr_equal(segs[1].data, slab_base + one + HEADROOM);
 	assert_int_equal(slab.used, 2 * one);
-	/* Head- and tailroom are the caller's. */
+	/* Cutting does not write to headroom and tailroom. */
 	for (size_t i = 0; i < HEADROOM; i++)
 		assert_int_equal(slab_base[one + i], UNTOUCHED);
 	for (size_t i = 0; i < TAILROOM; i++)
@@ -358,7 +367,10 @@ static void test_room(void **state)
 	assert_int_equal(slab.used, HEADROOM + 90 + TAILROOM);
 }
 
-/* Neighbours touch when headroom, padding and tag are the stride. */
+/*
+ * Segments may be as close as the stride allows: headroom, packet with padding,
+ * tag.
+ */
 static void test_stride(void **state)
 {
 	struct spec s = { .version = 4, .proto = 6, .payload_len = 250 };
@@ -375,7 +387,7 @@ static void test_stride(void **state)
 	assert_ptr_equal(segs[1].data, segs[0].data + 176);
 	assert_ptr_equal(segs[2].data, segs[1].data + 176);
 	check_segments(&s, pkt, 100, 3);
-	/* Too small a stride must not let packets overlap. */
+	/* Packets must not overlap, even if the stride is too small. */
 	slab = new_slab();
 	slab.stride = 1;
 	segment_begin(&cur, pkt, &frame);
@@ -383,7 +395,10 @@ static void test_stride(void **state)
 	check_segments(&s, pkt, 100, 3);
 }
 
-/* However often the slab is full: the same segments as in one go. */
+/*
+ * If the slab fills up, cutting continues later. The segments are the same as
+ * in one go.
+ */
 static void test_continuation(void **state)
 {
 	static uint8_t pkt[65536], all[1 << 20];
@@ -430,7 +445,10 @@ static void test_continuation(void **state)
 	}
 }
 
-/* Bytes of no meaning: whatever parses is cut without a step outside. */
+/*
+ * Random bytes: each frame that can be parsed is cut, and no byte outside of it
+ * is read or written.
+ */
 static void test_garbage(void **state)
 {
 	struct random r;

@@ -13,7 +13,7 @@ enum {
 	VALID = VIRTIO_NET_HDR_F_DATA_VALID,
 };
 
-/* Headers as the kernel writes them, for the four kinds of 100 bytes. */
+/* Packets of all kinds with 100 bytes of payload. */
 static const struct spec tcp4 = { .version = 4,
 				  .proto = IP_PROTO_TCP,
 				  .payload_len = 100 };
@@ -38,7 +38,7 @@ static struct vnet_hdr make_hdr(int flags, int type, int size, int start,
 	struct vnet_hdr hdr = { .flags = (uint8_t)flags,
 				.gso_type = (uint8_t)type };
 
-	vnet_set(hdr.hdr_len, 0xbeef); /* never trusted */
+	vnet_set(hdr.hdr_len, 0xbeef); /* must not be used */
 	vnet_set(hdr.gso_size, (uint16_t)size);
 	vnet_set(hdr.csum_start, (uint16_t)start);
 	vnet_set(hdr.csum_offset, (uint16_t)offset);
@@ -144,7 +144,10 @@ static void test_table(void **state)
 		uint8_t *tight = malloc(len ? len : 1);
 		enum vnet_drop got;
 
-		/* So that a sanitizer sees a read behind the packet. */
+		/*
+		 * In memory of just this length a sanitizer sees a read beyond
+		 * the packet.
+		 */
 		memcpy(tight, pkt, len);
 		got = vnet_parse_frame(&hdr, tight, len, &frame);
 		if (got != rows[i].want)
@@ -183,7 +186,7 @@ static void test_description(void **state)
 	assert_false(f.needs_csum);
 }
 
-/* Packets that are not what a super-packet can be made of. */
+/* Packets that cannot be super-packets. */
 static void test_shapes(void **state)
 {
 	struct vnet_hdr hdr4 = make_hdr(0, TCP4, 50, 0, 0);
@@ -219,7 +222,7 @@ static void test_shapes(void **state)
 	assert_int_equal(vnet_parse_frame(&hdr6, pkt, len, &f),
 			 VNET_DROP_PROTO);
 	pkt[6] = IP_PROTO_ROUTING;
-	pkt[43] = 1; /* one more node to visit, and no sum from the kernel */
+	pkt[43] = 1; /* one more node to visit; the kernel gives no sum */
 	assert_int_equal(vnet_parse_frame(&hdr6, pkt, len, &f),
 			 VNET_DROP_PROTO);
 	pkt[43] = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What ug_coalesce() makes of a window, to the length of every vector; as text, see
- * udpgather_world.h.
+ * The messages that ug_coalesce() makes of a window, compared to the length of
+ * each vector. udpgather_world.h describes their form as text.
  */
 #include <errno.h>
 #include <string.h>
@@ -90,7 +90,7 @@ static void segment_caps(void **state)
 	assert_string_equal(render(), "[7] [7] [7] [7] [7]");
 }
 
-/* The most bytes in a train, at the limit less 1, at it, and above. */
+/* Trains of one byte less than the limit, of just the limit, and of more. */
 static void train_bytes(void **state)
 {
 	static const struct {
@@ -120,7 +120,7 @@ static void train_bytes(void **state)
 	}
 }
 
-/* A datagram may be longer than a train may be: it goes alone. */
+/* A datagram that is longer than a train may be goes alone. */
 static void datagram_bytes(void **state)
 {
 	(void)state;
@@ -145,7 +145,7 @@ static void datagram_bytes(void **state)
 	assert_string_equal(render(), "[65527] [65527]");
 }
 
-/* Datagrams to others may stand between those of a train. */
+/* Datagrams to other endpoints may stand between those of a train. */
 static void mixed_endpoints(void **state)
 {
 	(void)state;
@@ -175,7 +175,10 @@ static void equal_endpoints(void **state)
 	assert_string_equal(render(), "[10,10]/10");
 }
 
-/* A train that another TOS or source cuts is not joined again: order. */
+/*
+ * A datagram with another TOS or source ends the train to its endpoint. Later
+ * datagrams do not join that train, as they would overtake.
+ */
 static void order_is_kept(void **state)
 {
 	struct ug_endpoint pinned = v4[0];
@@ -201,8 +204,9 @@ static void order_is_kept(void **state)
 }
 
 /*
- * Messages go to the kernel as they are. Its lengths are size_t; a C library may
- * have shorter ones with padding beside them, which must be zero.
+ * Messages go to the kernel unchanged. The kernel's lengths are size_t. A C
+ * library may have shorter lengths with padding beside them, and the padding
+ * must be zero.
  */
 static void lengths_of_the_kernel(void **state)
 {
@@ -236,7 +240,7 @@ static void lengths_of_the_kernel(void **state)
 	assert_int_equal(first_len, CMSG_LEN(sizeof(uint16_t)));
 }
 
-/* Learned sources count in their generation only. */
+/* A learned source is used only in the generation in which it was learned. */
 static void old_sources(void **state)
 {
 	struct ug_endpoint learned = v4[0];
@@ -257,7 +261,7 @@ static void old_sources(void **state)
 static void several_vectors(void **state)
 {
 	(void)state;
-	/* Gaps between them: each stays a vector; empty ones vanish. */
+	/* Vectors with gaps between them stay apart. Empty vectors vanish. */
 	window(AF_INET);
 	vector(0, 4);
 	vector(100, 0);
@@ -267,7 +271,10 @@ static void several_vectors(void **state)
 	done();
 	assert_string_equal(render(), "[4,6,10]/10");
 
-	/* Neighbours fuse, inside a datagram and across them. */
+	/*
+	 * Vectors that touch in memory become one, inside a datagram and across
+	 * datagrams.
+	 */
 	window(AF_INET);
 	vector(0, 4);
 	vector(4, 6);
@@ -312,7 +319,7 @@ static void vector_limit(void **state)
 	}
 	assert_string_equal(render(), "[1536]/512");
 
-	/* 1,025 would be one too many. */
+	/* With the second datagram the message would have 1,025 vectors. */
 	window(AF_INET);
 	for (size_t k = 0; k < UG_MAX_VECTORS; k++)
 		vector(k * 2, 1);
@@ -325,7 +332,7 @@ static void vector_limit(void **state)
 	assert_int_equal(bench.msgs[1].msg_hdr.msg_iovlen, 1);
 }
 
-/* When the scratch for vectors is used up, the rest waits for another go. */
+/* If the array for vectors is full, other datagrams wait for the next call. */
 static void scratch_is_bounded(void **state)
 {
 	(void)state;
@@ -345,8 +352,9 @@ static void scratch_is_bounded(void **state)
 }
 
 /*
- * A fast run of single vectors behind datagrams of many takes no more scratch
- * than there is: 1,024 + 60 vectors leave room for 4 of 62.
+ * Two datagrams with many vectors come first, then 62 with one vector each,
+ * which take a fast path. The first two take 1,024 + 60 of the 1,024 + 64
+ * places in the array for vectors, so 4 of the 62 have room.
  */
 static void scratch_ends_in_a_run(void **state)
 {
@@ -373,12 +381,15 @@ static void scratch_ends_in_a_run(void **state)
 	assert_int_equal(bench.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
 	assert_int_equal(bench.msgs[1].msg_hdr.msg_iovlen, 60);
 	assert_int_equal(bench.msgs[2].msg_hdr.msg_iovlen, 4);
-	/* Nothing was written behind the end. */
+	/* Nothing was written beyond the end of the array. */
 	for (size_t i = CAP; i < IOV; i++)
 		assert_null(bench.iov[i].iov_base);
 }
 
-/* A run behind many vectors keeps to the most that a message may have. */
+/*
+ * Datagrams with one vector each join a message with many vectors only up to
+ * the limit of vectors in a message.
+ */
 static void vector_limit_in_a_run(void **state)
 {
 	(void)state;
@@ -393,7 +404,7 @@ static void vector_limit_in_a_run(void **state)
 	assert_int_equal(bench.msgs[0].msg_hdr.msg_iovlen, UG_MAX_VECTORS);
 	assert_int_equal(bench.msgs[1].msg_hdr.msg_iovlen, 16);
 
-	/* Neighbours count as one, in a run as elsewhere. */
+	/* On the fast path, too, vectors that touch in memory count as one. */
 	window(AF_INET);
 	for (size_t i = 0; i < 10; i++) {
 		vector(i * 1023, 1023);
@@ -427,7 +438,10 @@ static void source_interfaces(void **state)
 	assert_string_equal(render(), "[10,10]/10");
 }
 
-/* Each endpoint finds its last train, however many share a hash value. */
+/*
+ * Each endpoint finds its last train, even if many endpoints have the same hash
+ * value.
+ */
 static void many_endpoints(void **state)
 {
 	enum {
@@ -465,7 +479,7 @@ static void marks(void **state)
 	assert_int_equal(bench.msgs[2].msg_hdr.msg_controllen, 0);
 }
 
-/* Only datagrams of the family that was asked for. */
+/* Only datagrams of the requested family become messages. */
 static void families(void **state)
 {
 	(void)state;
@@ -480,7 +494,7 @@ static void families(void **state)
 	assert_string_equal(render(), "[10]");
 }
 
-/* What is known of a path limits its trains and no others. */
+/* A known limit of a path applies to the trains on that path only. */
 static void path_caps(void **state)
 {
 	(void)state;

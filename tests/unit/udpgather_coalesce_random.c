@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ug_coalesce() of random windows against a model that is slow and plain: for each
- * datagram it walks all messages made so far, from the last one back.
+ * Compares ug_coalesce() of random windows with a slow and plain model. For
+ * each datagram the model walks all messages made so far, from the last one
+ * back.
  */
 #include <string.h>
 
@@ -21,7 +22,7 @@ static const struct ug_endpoint *endpoint_of(size_t i)
 	return bench.dgrams[i].to ? bench.dgrams[i].to : bench.job.to;
 }
 
-/* The vectors of a message, fused. */
+/* The number of vectors of a message, after fusing. */
 static size_t model_vectors(const struct model_message *mm, size_t extra,
 			    struct iovec *out)
 {
@@ -84,7 +85,10 @@ static size_t model(struct model_message *out)
 	return n;
 }
 
-/* Trains of one size come apart; messages stay in order of their first. */
+/*
+ * Split the trains whose datagrams all have one size. The messages stay in the
+ * order of their first datagrams.
+ */
 static size_t model_uneven(struct model_message *mms, size_t n)
 {
 	static size_t owner[WINDOW];
@@ -128,7 +132,7 @@ static void random_window(struct random *r, struct ug_endpoint *eps, size_t n)
 					     ? common
 					     : sizes[random_below(r, 8)];
 
-			/* A gap before half of them. */
+			/* Half of the vectors have a gap before them. */
 			at += random_below(r, 2);
 			vector(at, len);
 			at += len;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Control messages: built to the byte, parsed also when malformed. */
+/*
+ * Control messages: built ones are compared byte by byte; malformed ones are
+ * parsed, too.
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
@@ -9,7 +12,7 @@
 #include "tests/lib/check.h"
 #include "udpgather/control.h"
 
-/* Control data in the making. */
+/* Control data that is being built. */
 struct data {
 	_Alignas(struct cmsghdr) unsigned char bytes[512];
 	size_t len;
@@ -35,8 +38,10 @@ static void expect_equal(const struct control *c, size_t len,
 {
 	assert_int_equal(len, d->len);
 	assert_true(len <= sizeof(c->bytes));
-	/* Padding behind the data is nobody's business; in the header it is
-	 * part of the kernel's length. */
+	/*
+	 * Padding behind the data may have any value. Padding in the header is
+	 * part of the kernel's length field, so it is compared.
+	 */
 	for (size_t off = 0; off < len;) {
 		struct cmsghdr head;
 
@@ -59,7 +64,7 @@ static void build_v4(void **state)
 	(void)state;
 	memset(&c, 0xff, sizeof(c));
 	assert_int_equal(ug_control_build(&c, AF_INET, false, NULL, 0, 0), 0);
-	/* No interface: it would force the one to leave by. */
+	/* No interface is set: the kernel would send by that interface only. */
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
 	expect_equal(&c, ug_control_build(&c, AF_INET, false, &source, 0, 0),
 		     &d);
@@ -90,7 +95,7 @@ static void build_v6(void **state)
 		     ug_control_build(&c, AF_INET6, false, &source, 255, 65535),
 		     &d);
 
-	/* Link-local addresses mean nothing without their interface. */
+	/* A link-local address needs its interface. */
 	source.addr[0] = 0xfe;
 	source.addr[1] = 0x80;
 	memcpy(&info.ipi6_addr, source.addr, 16);
@@ -100,7 +105,10 @@ static void build_v6(void **state)
 		     &local);
 }
 
-/* To an IPv4-mapped address the TOS goes as IPv4's, the source as IPv6's. */
+/*
+ * To an IPv4-mapped address the TOS is sent in the IPv4 message, and the source
+ * in the IPv6 message.
+ */
 static void build_mapped(void **state)
 {
 	struct ug_source source = { .addr = {
@@ -145,7 +153,7 @@ static void parse_v4(void **state)
 	assert_int_equal(out.source.ifindex, 3);
 	assert_int_equal(out.source.state, UG_SOURCE_NONE);
 	assert_int_equal(out.tos, 0x2e);
-	/* No address to answer from: no source. */
+	/* Without an address to answer from there is no source. */
 	info.ipi_spec_dst.s_addr = 0;
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
 	struct control_info none;
@@ -153,9 +161,9 @@ static void parse_v4(void **state)
 	assert_int_equal(ug_control_parse(d.bytes, d.len, &none), 0);
 	assert_false(none.has_source);
 	d.len -= CMSG_SPACE(sizeof(info));
-	/* An int, not 16 bits. */
+	/* The kernel gives the segment size as an int, not in 16 bits. */
 	assert_int_equal(out.segment_len, 70000);
-	/* The last message may come without its padding, if it has some. */
+	/* The last message may lack the padding behind its data. */
 	d.len -= CMSG_SPACE(sizeof(segment)) - CMSG_LEN(sizeof(segment));
 	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), 0);
 	assert_int_equal(out.segment_len, 70000);
@@ -178,7 +186,10 @@ static void parse_v6(void **state)
 	assert_int_equal(out.source.ifindex, 9);
 	assert_int_equal(out.tos, 0xb8);
 
-	/* A group is no source, but it is what was written to. */
+	/*
+	 * A multicast address is no source, but it is returned: it is the
+	 * address that was written to.
+	 */
 	inet_pton(AF_INET6, "ff02::1", &info.ipi6_addr);
 	d.len = 0;
 	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
@@ -228,13 +239,16 @@ static void parse_malformed(void **state)
 
 	put(&d, IPPROTO_UDP, UDP_GRO, &negative, sizeof(negative));
 	assert_int_equal(ug_control_parse(d.bytes, d.len, &out), -EBADMSG);
-	/* Nothing was written on failure; less than a header is nothing. */
+	/*
+	 * A failure writes nothing. Data shorter than a header holds no
+	 * message.
+	 */
 	assert_int_equal(out.tos, 77);
 	for (size_t len = 0; len < sizeof(struct cmsghdr); len++)
 		assert_int_equal(ug_control_parse(d.bytes, len, &out), 0);
 }
 
-/* What is built for sending is understood when it comes back. */
+/* Control data that was built for sending can be parsed as received data. */
 static void round_trip(void **state)
 {
 	struct control_info out;

@@ -112,7 +112,7 @@ static void print_limits(void **state)
 	assert_int_equal(ug_endpoint_print(&ep, text, 10), 9);
 	assert_int_equal(ug_endpoint_print(&none, text, sizeof(text)),
 			 -EAFNOSUPPORT);
-	/* The longest text there is fits. */
+	/* The longest possible text fits. */
 	inet_pton(AF_INET6, "fe80:1111:2222:3333:4444:5555:6666:7777",
 		  &ep.addr.v6.sin6_addr);
 	ep.addr.v6.sin6_family = AF_INET6;
@@ -155,7 +155,7 @@ static void from_sockaddr(void **state)
 	assert_int_equal(ug_endpoint_set(&ep, &four.addr.any, 0), -EINVAL);
 }
 
-/* In ascending order; each also differs from all others in its hash. */
+/* The endpoints are in ascending order. All have different hashes. */
 static void order_and_hash(void **state)
 {
 	static const char *const sorted[] = {
@@ -171,7 +171,7 @@ static void order_and_hash(void **state)
 			struct ug_endpoint c = parsed(sorted[k]);
 			int order = ug_endpoint_compare(&a, &c);
 
-			/* Neither source nor padding counts. */
+			/* Neither the source nor padding changes the order. */
 			a.source.state = UG_SOURCE_PINNED;
 			if (i < 4)
 				a.addr.v4.sin_zero[3] = 1;
@@ -200,12 +200,12 @@ static void hash_spreads(void **state)
 		ep.addr.v4.sin_port = htons((uint16_t)(1000 + i % 16));
 		buckets[ug_endpoint_hash(&ep, 1) % 256]++;
 	}
-	/* 256 expected; six standard deviations are 96. */
+	/* Each bucket has 256 on average. Six standard deviations are 96. */
 	for (size_t i = 0; i < 256; i++)
 		assert_in_range(buckets[i], 160, 352);
 }
 
-/* The hash is the same whatever the compiler can multiply. */
+/* The hash is the same with and without 128-bit products. */
 static void folding(void **state)
 {
 	static const struct {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a socket remembers of paths, also when the table is full. */
+/*
+ * The table in which a socket remembers what it knows of paths, also when it is
+ * full.
+ */
 #include <arpa/inet.h>
 #include <pthread.h>
 
@@ -27,7 +30,7 @@ static void learn_and_forget(void **state)
 			 PATH_UNLIMITED);
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
 	assert_int_equal(ug_path_cap(t, &b, 0, NULL), PATH_UNLIMITED);
-	/* Limits only get smaller, and are news once. */
+	/* Limits only get smaller. The old limit is returned. */
 	assert_int_equal(ug_path_learn(t, &a, 1450, 1000, false), 1400);
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
 	assert_int_equal(ug_path_learn(t, &a, 1300, 1000, false), 1400);
@@ -35,7 +38,7 @@ static void learn_and_forget(void **state)
 	assert_int_equal(ug_path_learn(t, &a, PATH_UNSEGMENTED, 1000, false),
 			 1300);
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
-	/* The port has no part in the path. */
+	/* The port does not count: a path leads to an address. */
 	a.addr.v4.sin_port = htons(2);
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNSEGMENTED);
 
@@ -74,7 +77,10 @@ static void keys(void **state)
 	ug_path_table_free(t);
 }
 
-/* More endpoints than entries: old ones are forgotten, none is mixed up. */
+/*
+ * With more endpoints than entries, old entries are forgotten. No endpoint gets
+ * another's limit.
+ */
 static void overflow(void **state)
 {
 	enum {
@@ -84,7 +90,10 @@ static void overflow(void **state)
 	unsigned int known = 0;
 
 	(void)state;
-	/* With one seed in ten a set gets fewer endpoints than it holds. */
+	/*
+	 * The seed is fixed: with one seed in ten some set gets fewer endpoints
+	 * than it has room for.
+	 */
 	t->seed = 1;
 	for (uint32_t i = 0; i < MANY; i++) {
 		struct ug_endpoint ep = numbered(i);
@@ -120,7 +129,10 @@ static void epochs_wrap(void **state)
 	ug_path_table_free(t);
 }
 
-/* A source that one socket learned means nothing to another. */
+/*
+ * Sockets have different generations, so none uses a source that another one
+ * learned.
+ */
 static void generations_differ(void **state)
 {
 	struct path_table *t[3];
@@ -138,7 +150,7 @@ static void generations_differ(void **state)
 		ug_path_table_free(t[i]);
 }
 
-/* An entry that is being written says nothing. */
+/* An entry that is being written counts as unknown. */
 static void half_written(void **state)
 {
 	struct path_table *t = ug_path_table_new();
@@ -179,7 +191,7 @@ static void *writer(void *arg)
 	return NULL;
 }
 
-/* A reader sees an endpoint's own limit or none, whatever writers do. */
+/* While others write, a reader sees an endpoint's own limit or no limit. */
 static void no_torn_reads(void **state)
 {
 	struct path_table *t = ug_path_table_new();
@@ -204,7 +216,7 @@ static void no_torn_reads(void **state)
 	ug_path_table_free(t);
 }
 
-/* Is one train to be tried now, and one only? */
+/* Is exactly one train to be tried now? */
 static bool is_tried(struct path_table *t, const struct ug_endpoint *ep,
 		     int64_t now_ms)
 {
@@ -238,14 +250,17 @@ static void pauses(void **state)
 		now += seconds[i] * 1000;
 		assert_false(is_tried(t, &a, now - 1));
 		assert_true(is_tried(t, &a, now));
-		/* A train from before the limit was known is no try. */
+		/*
+		 * A train that was sent before the limit was known does not
+		 * count as a try.
+		 */
 		ug_path_learn(t, &a, PATH_UNSEGMENTED, now, false);
 		ug_path_learn(t, &a, PATH_UNSEGMENTED, now, true);
 	}
 	ug_path_table_free(t);
 }
 
-/* Nobody hears of the train that was tried: the next one, a pause later. */
+/* If a try has no result, the next try comes one pause later. */
 static void lost_try(void **state)
 {
 	struct path_table *t = ug_path_table_new();
@@ -259,7 +274,10 @@ static void lost_try(void **state)
 	ug_path_table_free(t);
 }
 
-/* An endpoint that was silent is tried at once; one that sends is not. */
+/*
+ * After a silence a train to an endpoint is tried at once. An endpoint with
+ * steady traffic waits for the end of the pause.
+ */
 static void silence(void **state)
 {
 	struct path_table *t = ug_path_table_new();
@@ -283,13 +301,16 @@ static void silence(void **state)
 
 	ug_path_cap(t, &a, now, &is_due);
 	assert_true(is_due);
-	/* It was one datagram, no train: the first train is tried later. */
+	/*
+	 * Only a single datagram was sent, so the try is left to the first
+	 * train.
+	 */
 	assert_true(is_tried(t, &a, now + 3000));
 	assert_false(is_tried(t, &a, now + 4000));
 	ug_path_table_free(t);
 }
 
-/* A train that passes ends what it was forbidden by, and nothing else. */
+/* A train that passes ends the limit that forbade it, and no other limit. */
 static void passing(void **state)
 {
 	struct path_table *t = ug_path_table_new();
@@ -308,7 +329,7 @@ static void passing(void **state)
 	assert_true(ug_path_knows(t));
 	assert_true(ug_path_passed(t, &b, 1));
 	assert_false(ug_path_knows(t));
-	/* A limit that gets smaller is news: the pause begins anew. */
+	/* If a limit gets smaller, the pause begins anew. */
 	ug_path_learn(t, &a, 1000, 10000, false);
 	assert_true(is_tried(t, &a, 11000));
 	ug_path_learn(t, &a, 1000, 11000, true);
@@ -318,7 +339,7 @@ static void passing(void **state)
 	ug_path_table_free(t);
 }
 
-/* Strikes count while no train passes, and forbid nothing. */
+/* Strikes are counted until a train passes. They forbid no train. */
 static void strikes(void **state)
 {
 	struct path_table *t = ug_path_table_new();
@@ -332,7 +353,7 @@ static void strikes(void **state)
 	assert_false(ug_path_passed(t, &a, 100));
 	assert_false(ug_path_knows(t));
 	assert_int_equal(ug_path_strike(t, &a), 1);
-	/* Beside a limit: the limit stays. */
+	/* If there is a limit, strikes do not change it. */
 	ug_path_learn(t, &a, 1000, 5000, false);
 	assert_int_equal(ug_path_strike(t, &a), 1);
 	assert_false(ug_path_passed(t, &a, 1000));

@@ -6,7 +6,7 @@
 
 static unsigned char memory[65535];
 
-/* All lengths that come out, checked against what must. */
+/* Check the number and the lengths of the datagrams that come out. */
 static void expect(size_t len, size_t segment_len, size_t cnt, size_t first,
 		   size_t last)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of ug_coalesce() share: a window, and its messages. Results are
- * compared as text: a message is its vectors in brackets, then "/" and the
- * segment size if it has one: "[2,1]/2 [2]".
+ * A window and its messages, for the tests of ug_coalesce(). Results are
+ * compared as text. The text of a message is the lengths of its vectors in
+ * brackets, then "/" and the segment size if it has one. Two messages: "[2,1]/2
+ * [2]".
  */
 #ifndef TESTS_UNIT_UDPGATHER_WORLD_H
 #define TESTS_UNIT_UDPGATHER_WORLD_H
@@ -16,7 +17,7 @@ enum {
 	TEXT = 1 << 16
 };
 
-/* One window, and what it was coalesced to. */
+/* A window, and the messages that were made of it. */
 struct bench {
 	struct ug_datagram dgrams[WINDOW];
 	struct item items[WINDOW];

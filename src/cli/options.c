@@ -123,7 +123,7 @@ static bool is_name(const char *name)
 	return true;
 }
 
-static int take_workers(struct options *options, const char *text)
+static int parse_workers(struct options *options, const char *text)
 {
 	char *end;
 	unsigned long n = strtoul(text, &end, 10);
@@ -136,7 +136,7 @@ static int take_workers(struct options *options, const char *text)
 }
 
 /* Note an option that getopt_long(3) has found; -1: there is no such option. */
-static int take_option(struct options *options, int c)
+static int parse_option(struct options *options, int c)
 {
 	switch (c) {
 	case 'f':
@@ -177,7 +177,7 @@ static int take_option(struct options *options, int c)
 			return OPTIONS_E_BENCH_CRYPTO;
 		return refuse(options, "--bench-crypto: no such form", optarg);
 	case LONG_WORKERS:
-		return take_workers(options, optarg);
+		return parse_workers(options, optarg);
 	case LONG_EAGER:
 		options->eager = true;
 		return 0;
@@ -214,7 +214,7 @@ static int parse_arguments(struct options *options, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, ":fh", long_options, NULL)) != -1) {
 		if (c == ':')
 			return refuse(options, "no value", argv[optind - 1]);
-		rc = take_option(options, c);
+		rc = parse_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
 		if (rc > 0)
@@ -249,7 +249,7 @@ static bool is_for_variable(int c)
 	}
 }
 
-static int take_words(struct options *options, int argc, char **argv)
+static int parse_words(struct options *options, int argc, char **argv)
 {
 	int c, rc;
 
@@ -260,7 +260,7 @@ static int take_words(struct options *options, int argc, char **argv)
 		if (!is_for_variable(c))
 			return refuse(options, "for the command line only",
 				      argv[optind - 1]);
-		rc = take_option(options, c);
+		rc = parse_option(options, c);
 		if (rc < 0)
 			return fail_option(options, argv);
 		if (rc > 0)
@@ -293,7 +293,7 @@ static int parse_variable(struct options *options)
 	memcpy(words, text, len + 1);
 	for (char *word; (word = strtok_r(rest, " \t\n", &rest));)
 		argv[argc++] = word;
-	rc = take_words(options, argc, argv);
+	rc = parse_words(options, argc, argv);
 	if (rc == 0)
 		return 0;
 	memcpy(error, options->error, sizeof(error) - 1);

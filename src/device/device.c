@@ -119,7 +119,7 @@ err_free_ratelimit:
 }
 
 /* Returns the first poked peer with the list's reference, or NULL. */
-static struct peer *take_poked(struct device *device)
+static struct peer *pop_poked(struct device *device)
 {
 	struct list *item;
 	struct peer *peer = NULL;
@@ -147,7 +147,7 @@ void device_deinit(struct device *device)
 		device_remove_peer(device,
 				   container_of(device->peers.next, struct peer,
 						in_device));
-	while ((peer = take_poked(device)))
+	while ((peer = pop_poked(device)))
 		peer_put(peer);
 	rcu_drain();
 	allowedips_deinit(&device->allowedips);
@@ -447,7 +447,7 @@ uint64_t device_tick(struct device *device, uint64_t now)
 	while ((first = schedule_first(&device->schedule)) &&
 	       first->due_ns <= now)
 		look_at(device, container_of(first, struct peer, due), now);
-	while ((peer = take_poked(device))) {
+	while ((peer = pop_poked(device))) {
 		look_at(device, peer, now);
 		peer_put(peer);
 	}

@@ -56,14 +56,14 @@ enum scope {
 };
 
 /*
- * A key, and the function that takes its value and returns 0 or -errno.
+ * A key, and the function that parses its value and returns 0 or -errno.
  * @is_secret:	the value must not be shown
  */
 struct key {
 	const char *name;
 	enum scope scope;
 	bool is_secret;
-	int (*take)(struct uapi_parser *parser, const char *value);
+	int (*parse)(struct uapi_parser *parser, const char *value);
 };
 
 /*
@@ -138,10 +138,10 @@ static bool is_true(const char *value)
 }
 
 /*
- * The functions that take the value of a key. -EINVAL says that the value is
+ * The functions that parse the value of a key. -EINVAL says that the value is
  * wrong; any other error is one of the list of operations.
  */
-static int take_private_key(struct uapi_parser *parser, const char *value)
+static int parse_private_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PRIVATE_KEY_LEN] = { 0 };
 	int err = parse_hex_key(key, value);
@@ -152,7 +152,7 @@ static int take_private_key(struct uapi_parser *parser, const char *value)
 	return err;
 }
 
-static int take_listen_port(struct uapi_parser *parser, const char *value)
+static int parse_listen_port(struct uapi_parser *parser, const char *value)
 {
 	uint32_t port;
 
@@ -161,7 +161,7 @@ static int take_listen_port(struct uapi_parser *parser, const char *value)
 	return config_set_listen_port(parser->request.config, (uint16_t)port);
 }
 
-static int take_fwmark(struct uapi_parser *parser, const char *value)
+static int parse_fwmark(struct uapi_parser *parser, const char *value)
 {
 	uint32_t fwmark;
 
@@ -170,14 +170,14 @@ static int take_fwmark(struct uapi_parser *parser, const char *value)
 	return config_set_fwmark(parser->request.config, fwmark);
 }
 
-static int take_replace_peers(struct uapi_parser *parser, const char *value)
+static int parse_replace_peers(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
 		return -EINVAL;
 	return config_replace_peers(parser->request.config);
 }
 
-static int take_public_key(struct uapi_parser *parser, const char *value)
+static int parse_public_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 0 };
 
@@ -187,21 +187,21 @@ static int take_public_key(struct uapi_parser *parser, const char *value)
 	return config_begin_peer(parser->request.config, key);
 }
 
-static int take_update_only(struct uapi_parser *parser, const char *value)
+static int parse_update_only(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
 		return -EINVAL;
 	return config_update_only(parser->request.config);
 }
 
-static int take_remove(struct uapi_parser *parser, const char *value)
+static int parse_remove(struct uapi_parser *parser, const char *value)
 {
 	if (!is_true(value))
 		return -EINVAL;
 	return config_remove_peer(parser->request.config);
 }
 
-static int take_preshared_key(struct uapi_parser *parser, const char *value)
+static int parse_preshared_key(struct uapi_parser *parser, const char *value)
 {
 	uint8_t key[NOISE_PRESHARED_KEY_LEN] = { 0 };
 	int err = parse_hex_key(key, value);
@@ -212,7 +212,7 @@ static int take_preshared_key(struct uapi_parser *parser, const char *value)
 	return err;
 }
 
-static int take_endpoint(struct uapi_parser *parser, const char *value)
+static int parse_endpoint(struct uapi_parser *parser, const char *value)
 {
 	struct device_endpoint ep;
 	int err;
@@ -224,7 +224,7 @@ static int take_endpoint(struct uapi_parser *parser, const char *value)
 	return config_set_endpoint(parser->request.config, &ep);
 }
 
-static int take_persistent(struct uapi_parser *parser, const char *value)
+static int parse_persistent(struct uapi_parser *parser, const char *value)
 {
 	uint32_t interval_s;
 
@@ -234,15 +234,15 @@ static int take_persistent(struct uapi_parser *parser, const char *value)
 				     (uint16_t)interval_s);
 }
 
-static int take_replace_allowedips(struct uapi_parser *parser,
-				   const char *value)
+static int parse_replace_allowedips(struct uapi_parser *parser,
+				    const char *value)
 {
 	if (!is_true(value))
 		return -EINVAL;
 	return config_replace_allowedips(parser->request.config);
 }
 
-static int take_allowed_ip(struct uapi_parser *parser, const char *value)
+static int parse_allowed_ip(struct uapi_parser *parser, const char *value)
 {
 	struct config *config = parser->request.config;
 	bool is_removal = *value == '-';
@@ -254,28 +254,28 @@ static int take_allowed_ip(struct uapi_parser *parser, const char *value)
 			  : config_add_allowedip(config, &prefix);
 }
 
-static int take_protocol_version(struct uapi_parser *parser, const char *value)
+static int parse_protocol_version(struct uapi_parser *parser, const char *value)
 {
 	(void)parser;
 	return strcmp(value, "1") == 0 ? 0 : -EINVAL;
 }
 
 static const struct key keys[] = {
-	{ "private_key", OF_DEVICE, true, take_private_key },
-	{ "listen_port", OF_DEVICE, false, take_listen_port },
-	{ "fwmark", OF_DEVICE, false, take_fwmark },
-	{ "replace_peers", OF_DEVICE, false, take_replace_peers },
+	{ "private_key", OF_DEVICE, true, parse_private_key },
+	{ "listen_port", OF_DEVICE, false, parse_listen_port },
+	{ "fwmark", OF_DEVICE, false, parse_fwmark },
+	{ "replace_peers", OF_DEVICE, false, parse_replace_peers },
 	/* Not shown either: a user may paste the private key here by
 	 * mistake. */
-	{ "public_key", OF_DEVICE | OF_PEER, true, take_public_key },
-	{ "update_only", OF_PEER, false, take_update_only },
-	{ "remove", OF_PEER, false, take_remove },
-	{ "preshared_key", OF_PEER, true, take_preshared_key },
-	{ "endpoint", OF_PEER, false, take_endpoint },
-	{ "persistent_keepalive_interval", OF_PEER, false, take_persistent },
-	{ "replace_allowed_ips", OF_PEER, false, take_replace_allowedips },
-	{ "allowed_ip", OF_PEER, false, take_allowed_ip },
-	{ "protocol_version", OF_PEER, false, take_protocol_version },
+	{ "public_key", OF_DEVICE | OF_PEER, true, parse_public_key },
+	{ "update_only", OF_PEER, false, parse_update_only },
+	{ "remove", OF_PEER, false, parse_remove },
+	{ "preshared_key", OF_PEER, true, parse_preshared_key },
+	{ "endpoint", OF_PEER, false, parse_endpoint },
+	{ "persistent_keepalive_interval", OF_PEER, false, parse_persistent },
+	{ "replace_allowed_ips", OF_PEER, false, parse_replace_allowedips },
+	{ "allowed_ip", OF_PEER, false, parse_allowed_ip },
+	{ "protocol_version", OF_PEER, false, parse_protocol_version },
 };
 
 static const struct key *find_key(const char *name)
@@ -326,7 +326,7 @@ static bool may_show(const char *text)
 }
 
 /* Cuts @line in two at the '='. */
-static void take_set_line(struct uapi_parser *parser, char *line)
+static void parse_set_line(struct uapi_parser *parser, char *line)
 {
 	enum scope scope = parser->is_in_peer ? OF_PEER : OF_DEVICE;
 	char *value = strchr(line, '=');
@@ -346,7 +346,7 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 			   may_show(line) ? line : "");
 		return;
 	}
-	err = key->take(parser, value);
+	err = key->parse(parser, value);
 	if (err < 0)
 		keep_error(parser, err, key->name,
 			   err == -EINVAL ? "bad value" : strerror(-err),
@@ -354,7 +354,7 @@ static void take_set_line(struct uapi_parser *parser, char *line)
 							      : key->name);
 }
 
-static int take_start(struct uapi_parser *parser)
+static int parse_start(struct uapi_parser *parser)
 {
 	if (strcmp(parser->line, "get=1") == 0) {
 		parser->state = IN_GET;
@@ -372,7 +372,7 @@ static int take_start(struct uapi_parser *parser)
 }
 
 /* A whole line was read. Returns as uapi_parser_push(). */
-static int take_line(struct uapi_parser *parser)
+static int parse_line(struct uapi_parser *parser)
 {
 	char *line = parser->line;
 
@@ -380,7 +380,7 @@ static int take_line(struct uapi_parser *parser)
 		return parser->state == AT_START ? -EPROTO : 0;
 	line[parser->len] = 0;
 	if (parser->state == AT_START)
-		return strlen(line) == parser->len ? take_start(parser)
+		return strlen(line) == parser->len ? parse_start(parser)
 						   : -EPROTO;
 	if (parser->len && line[parser->len - 1] == '\r')
 		line[--parser->len] = 0;
@@ -393,7 +393,7 @@ static int take_line(struct uapi_parser *parser)
 	if (parser->state == IN_GET)
 		keep_error(parser, -EINVAL, NULL, "a get has no lines", "");
 	if (!parser->request.error)
-		take_set_line(parser, line);
+		parse_set_line(parser, line);
 	return 0;
 }
 
@@ -468,7 +468,7 @@ int uapi_parser_push(struct uapi_parser *parser, const char *data, size_t len,
 			return 0;
 		}
 		*n_used += n;
-		rc = take_line(parser);
+		rc = parse_line(parser);
 		secret_zero(parser->line, size_min(parser->len, UAPI_MAX_LINE));
 		parser->len = 0;
 		parser->n_lines++;

@@ -24,6 +24,7 @@ class Guest(Host):
         self.name = name
         self.number = 0
         self.unread = b""
+        self.stray = b""
         files = pathlib.Path(tempfile.mkdtemp())
         self.console = files / "console"
         image = files / "initramfs"
@@ -45,8 +46,17 @@ class Guest(Host):
     def execute(self, script, seconds=20):
         self.number += 1
         text = base64.b64encode(script.encode()).decode()
-        self.process.stdin.write(f"{self.number} {text}\n".encode())
-        return self._answer(self.number, seconds)
+        request = f"{self.number} {text}\n".encode()
+        self.process.stdin.write(request)
+        try:
+            return self._answer(self.number, seconds)
+        except TimeoutError:
+            # A line on the serial port was lost or damaged, or the guest is
+            # slow. The guest does not run a request twice.
+            print(f"# {self.name}: request {self.number} is repeated; not an "
+                  f"answer to it: {self.stray[-200:]!r}", flush=True)
+            self.process.stdin.write(b"\n" + request)
+            return self._answer(self.number, seconds)
 
     def _answer(self, number, seconds):
         """Wait for the answer to a request: its status and output."""
@@ -59,6 +69,7 @@ class Guest(Host):
                 if words and words[0] == b"@%d" % number:
                     output = base64.b64decode(b"".join(words[2:3]))
                     return int(words[1]), output.decode(errors="replace")
+                self.stray += line + newline
                 continue
             left = deadline - time.monotonic()
             if left <= 0:

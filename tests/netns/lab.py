@@ -229,14 +229,15 @@ class Node:
                         "link").stdout
         return re.search(r"inet6 (fe80:[0-9a-f:]+)", text).group(1)
 
-    def ping(self, target, *options, count=3, wait=8):
+    def ping(self, target, *options, count=3, wait=12):
         """Ping; return the number of answers and the text that ping printed.
 
         Each ping(8) sends one request: once it has had an answer, it waits for
         the next one for only two round trips, which is too short on a busy
         machine. A peer refuses a handshake that comes within milliseconds of
         the last one (INITIATIONS_PER_SECOND); the next attempt follows after
-        five seconds.
+        five seconds. If both ends begin a handshake in the same moment, both
+        fail, and the next attempt follows after five to ten seconds.
         """
         got, text = 0, ""
         for _ in range(count):
@@ -246,7 +247,7 @@ class Node:
             text += done.stdout
         return got, text
 
-    def must_ping(self, target, *options, count=3, wait=8):
+    def must_ping(self, target, *options, count=3, wait=12):
         """Ping; every answer must come."""
         got, text = self.ping(target, *options, count=count, wait=wait)
         if got != count:

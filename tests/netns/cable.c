@@ -107,7 +107,7 @@ static bool pass(struct direction *d, struct frame *f, uint64_t now)
 	d->free_at += (uint64_t)((double)(f->len + OVERHEAD) * n->ns_per_byte);
 	f->due = d->free_at + n->delay;
 	if (happens(n->reorder))
-		f->due += random_below(&rng, n->extra + 1);
+		f->due += random_below(&rng, (size_t)n->extra + 1);
 	return true;
 }
 

@@ -74,4 +74,22 @@ static inline void endpoint_forget_source(void *arg, struct device_endpoint *ep)
 	endpoint_to_device(ep, &own);
 }
 
+enum {
+	/* Bytes that endpoint_print_numeric() needs at most, with the final 0. */
+	ENDPOINT_NUMERIC_TEXT = UG_ENDPOINT_TEXT + 32,
+};
+
+/**
+ * endpoint_print_numeric() - print an endpoint with the number of its zone
+ * @ep:		the endpoint
+ * @buf:	filled, such as "[fe80::1]:51820 (interface 7)"
+ * @cap:	bytes of @buf, at least ENDPOINT_NUMERIC_TEXT
+ *
+ * ug_endpoint_print() prints the name of the zone, and opens a socket to find
+ * it. The filters of system calls let only the control thread do that. Any
+ * thread may call this function.
+ */
+void endpoint_print_numeric(const struct ug_endpoint *ep, char *buf,
+			    size_t cap);
+
 #endif /* ENGINE_ENDPOINT_H */

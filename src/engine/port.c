@@ -16,43 +16,23 @@
 #include "base/log.h"
 #include "device/schedule.h"
 #include "engine/bounds.h"
+#include "engine/endpoint.h"
 
 /* The time from one attempt to open the sockets to the next. */
 #define AGAIN_NS NSEC_PER_SEC
 
 /* -------------------------------------------------------------- the log */
 
-/*
- * Print an endpoint with the number of its zone. The name of the zone needs a
- * socket, and only the control thread may open one.
- */
-static void print_without_name(const struct ug_endpoint *ep, char *buf,
-			       size_t cap)
-{
-	struct ug_endpoint plain = *ep;
-	uint32_t zone = 0;
-	size_t len;
-
-	if (ep->addr.any.sa_family == AF_INET6) {
-		zone = ep->addr.v6.sin6_scope_id;
-		plain.addr.v6.sin6_scope_id = 0;
-	}
-	ug_endpoint_print(&plain, buf, cap);
-	len = strlen(buf);
-	if (zone)
-		snprintf(buf + len, cap - len, " (interface %u)", zone);
-}
-
 /* Put a notice of the library into the log. The thread that sends calls it. */
 static void report_notice(void *arg, enum ug_notice notice,
 			  const struct ug_endpoint *ep, int err, int value)
 {
 	static struct log_limit limit;
-	char text[UG_ENDPOINT_TEXT + 32] = "";
+	char text[ENDPOINT_NUMERIC_TEXT] = "";
 
 	(void)arg;
 	if (ep)
-		print_without_name(ep, text, sizeof(text));
+		endpoint_print_numeric(ep, text, sizeof(text));
 	switch (notice) {
 	case UG_NOTICE_ENDPOINT_UNSEGMENTED:
 		log_limited(&limit, "%s: sending without segmentation: %s",

@@ -171,11 +171,11 @@ static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
 
 static void tell(struct peer *peer, const struct ug_endpoint *ep, uint64_t now)
 {
-	char text[UG_ENDPOINT_TEXT] = "";
+	char text[ENDPOINT_NUMERIC_TEXT] = "";
 
 	if (!peer->returned_ns ||
 	    clock_has_passed(peer->returned_ns, TELL_AGAIN_NS, now)) {
-		ug_endpoint_print(ep, text, sizeof(text));
+		endpoint_print_numeric(ep, text, sizeof(text));
 		log_error("packets to %s come back through this interface, and "
 			  "are dropped: there is no route to it beside the "
 			  "tunnel",

@@ -81,9 +81,9 @@ def not_sanitized(l):
 def can_read(user, path):
     """Can another process of a user read it?"""
     done = run("setpriv", "--reuid", str(user), "--regid", str(user),
-               "--clear-groups", "python3", "-c", f"open({path!r}, 'rb')",
+               "--clear-groups", "dd", f"if={path}", "of=/dev/null", "count=0",
                check_status=False)
-    if "PermissionError" in done.stdout:
+    if "Permission denied" in done.stdout:
         return False
     check_equal(done.returncode, 0, f"opening {path}: {done.stdout}")
     return True

@@ -361,12 +361,29 @@ static void cut_off(void **state)
 		}
 }
 
+/* The line in the log names the zone by its number: only the control thread may
+ * open the socket that tells its name. */
+static void zones(void **state)
+{
+	char text[ENDPOINT_NUMERIC_TEXT];
+	struct ug_endpoint ep;
+
+	(void)state;
+	assert_int_equal(ug_endpoint_parse(&ep, "[fe80::1%1]:51820"), 0);
+	endpoint_print_numeric(&ep, text, sizeof(text));
+	assert_string_equal(text, "[fe80::1]:51820 (interface 1)");
+	assert_int_equal(ug_endpoint_parse(&ep, "192.0.2.1:9"), 0);
+	endpoint_print_numeric(&ep, text, sizeof(text));
+	assert_string_equal(text, "192.0.2.1:9");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(data),	      cmocka_unit_test(options),
 		cmocka_unit_test(handshakes), cmocka_unit_test(super_packets),
 		cmocka_unit_test(fragments),  cmocka_unit_test(cut_off),
+		cmocka_unit_test(zones),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

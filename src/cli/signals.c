@@ -35,7 +35,7 @@ void signals_init(struct signals *signals, bool is_daemon)
 	/* As process 1 of a container this process inherits orphans. The kernel
 	 * reaps the children of a process that ignores SIGCHLD (wait(2)). */
 	signal(SIGCHLD, SIG_IGN);
-	/* Those that had ended before are still there. */
+	/* Children that had ended before are still there. */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	if (is_daemon)

@@ -247,7 +247,7 @@ static struct peer *resume(struct sticky *s)
 	struct peer *peer = s->next;
 
 	s->next = NULL;
-	/* That peer has been removed meanwhile: begin with the first again. */
+	/* The peer has been removed meanwhile: begin with the first again. */
 	if (peer && !peer->is_configured) {
 		peer_put(peer);
 		return first_peer(s);

@@ -28,7 +28,7 @@ enum {
 	TRAINS_HOLD_MARGIN_MS = 30000,
 };
 
-/* Of which packets of a peer trains_saw() must hear. */
+/* The packets of a peer that trains_saw() must be told of. */
 enum trains_attention {
 	TRAINS_WANT_NONE,
 	TRAINS_WANT_SOME, /* every now and then: a train is on its way */

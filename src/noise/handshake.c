@@ -102,7 +102,7 @@ static void wipe_progress(struct noise_handshake *hs)
 	hs->state = HANDSHAKE_ZEROED;
 }
 
-/* Whoever has this secret can forge initiations between the two. */
+/* This secret is enough to forge initiations between the two peers. */
 static void wipe_static_static(struct noise_handshake *hs)
 {
 	secret_zero(hs->secrets->static_static,

@@ -31,7 +31,7 @@ enum merge_kind {
 #define TCP_SAME (TCP_ACK | TCP_ECE)
 #define TCP_ENDS (TCP_FIN | TCP_PSH)
 
-/* Where addresses and ports lie: next to each other in both IP versions. */
+/* Addresses and ports of a flow lie side by side in both IP versions. */
 #define FLOW4_OFF offsetof(struct ipv4_hdr, saddr)
 #define FLOW6_OFF offsetof(struct ipv6_hdr, saddr)
 #define FLOW4_LEN (4 + 4 + 4)

@@ -47,9 +47,9 @@
 
 /* Marks that the sender sets on a datagram; bits of struct item's flags. */
 enum {
-	/* It must not be in a train. */
+	/* The datagram must not be in a train. */
 	ITEM_ALONE = 1,
-	/* It goes without its source. */
+	/* The datagram goes without its source. */
 	ITEM_BARE = 2,
 	/* It was sent again once, because the error may have been that of an
 	 * earlier datagram. */

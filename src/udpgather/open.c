@@ -579,9 +579,9 @@ static int clear_options(struct opening *o, int f, int fd)
 		int name;
 		const char *text;
 	} table[] = {
-		/* It would cut a datagram apart. */
+		/* Segmentation would cut a datagram apart. */
 		{ UDP_SEGMENT, "UDP_SEGMENT" },
-		/* It would join datagrams to one. */
+		/* Corking would join datagrams to one. */
 		{ UDP_CORK, "UDP_CORK" },
 	};
 	int value;

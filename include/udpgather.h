@@ -3,7 +3,8 @@
  * DOC: libudpgather - batches of UDP datagrams by scatter-gather
  *
  * A batch of datagrams goes to the kernel as vectors, through sendmmsg(2),
- * and UDP_SEGMENT tells the kernel where to cut: the library copies no payload.
+ * and UDP_SEGMENT tells the kernel where to cut. The library copies short
+ * vectors into one, where that is faster, and no other payload.
  * Datagrams come back merged through recvmmsg(2) with UDP_GRO, and are handed
  * out as views into the memory that the kernel wrote.
  *
@@ -218,6 +219,13 @@ enum ug_notice {
 	UG_NOTICE_ENDPOINT_ASIDE,
 };
 
+/* The clock of struct ug_train's time; see SO_TXTIME in socket(7). */
+enum ug_clock {
+	UG_CLOCK_NONE = 0,  /* the times of trains are not used */
+	UG_CLOCK_MONOTONIC, /* CLOCK_MONOTONIC, for the qdisc fq */
+	UG_CLOCK_TAI,	    /* CLOCK_TAI, for the qdisc etf */
+};
+
 /**
  * struct ug_options - how to open a socket; all zero but @size is a good one
  * @size:	sizeof(struct ug_options), for versions to come
@@ -242,6 +250,14 @@ enum ug_notice {
  * @side_sockets: how many side sockets each family has, up to
  *		UG_MAX_SIDE_SOCKETS; see ug_side_fd(). A family whose side
  *		sockets the kernel refuses opens without them.
+ * @copy_below:	a message of several vectors that are shorter than this on
+ *		average, in bytes, is copied by the library, which is faster than
+ *		having the kernel gather it; 0 for the library's choice (512),
+ *		1 for never
+ * @max_pacing_rate: SO_MAX_PACING_RATE in bytes a second, 0 for none. Without
+ *		the qdisc fq it does nothing.
+ * @txtime_clock: the clock of @time_ns in struct ug_train (SO_TXTIME). Without
+ *		the qdisc fq or etf times do nothing.
  *
  * Strings and addresses are borrowed for the call only.
  */
@@ -260,6 +276,9 @@ struct ug_options {
 		       const struct ug_endpoint *ep, int err, int value);
 	void *notice_arg;
 	unsigned int side_sockets;
+	size_t copy_below;
+	uint64_t max_pacing_rate;
+	enum ug_clock txtime_clock;
 };
 
 /**
@@ -524,7 +543,8 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 250 bytes for each of @cap, and 19 KiB.
+ * It belongs to no socket. About 280 bytes for each of @cap, and 19 KiB; and 1,024
+ * bytes for each of @cap from the first message on whose vectors are copied.
  *
  * Return: 0; -EINVAL; -ENOMEM.
  */
@@ -540,6 +560,20 @@ int ug_batch_new(struct ug_batch **out, unsigned int cap);
  * they leave by any side socket. The batch's owner.
  */
 void ug_batch_set_urgent(struct ug_batch *batch, bool on);
+
+/**
+ * ug_batch_set_segments() - limit the trains of a batch
+ * @batch:	the batch
+ * @max:	the most datagrams in a message, 1 to UG_MAX_SEGMENTS; 0 for no
+ *		limit but the socket's, as at first
+ *
+ * A link with a short queue drops the end of a train that does not fit into it.
+ * A program that paces its datagrams sends trains of as many as may leave at a
+ * time. The batch's owner.
+ *
+ * Return: 0; -EINVAL.
+ */
+int ug_batch_set_segments(struct ug_batch *batch, unsigned int max);
 
 /* ug_batch_free() - free a batch, or NULL. Its owner. */
 void ug_batch_free(struct ug_batch *batch);
@@ -575,6 +609,57 @@ void ug_batch_free(struct ug_batch *batch);
 size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 	       const struct ug_endpoint *to, const struct ug_datagram *dgrams,
 	       size_t n, int *status, int timeout_ms);
+
+/**
+ * struct ug_train - datagrams of one size to one endpoint
+ * @to:		the endpoint; borrowed for the call
+ * @iov:	the bytes of all datagrams, one behind the other; borrowed for the
+ *		call. The ends of vectors need not be those of datagrams.
+ * @time_ns:	when to send, on the clock of @txtime_clock in struct ug_options,
+ *		in nanoseconds; 0 for now
+ * @n_iov:	vectors at @iov
+ * @n_sent:	set to the number of datagrams that were sent
+ * @status:	set to UG_SENT if all were; else to the status of the first
+ *		datagram that was not: UG_UNSENT or -errno
+ * @segment_len: the size of each datagram but the last, which may be shorter; 0
+ *		if there is one datagram only
+ * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 leaves the socket's own
+ * @ttl:	TTL or hop limit; 0 leaves the socket's own
+ */
+struct ug_train {
+	const struct ug_endpoint *to;
+	const struct iovec *iov;
+	uint64_t time_ns;
+	uint32_t n_iov;
+	uint32_t n_sent;
+	int status;
+	uint16_t segment_len;
+	uint8_t tos;
+	uint8_t ttl;
+};
+
+/**
+ * ug_send_trains() - send trains as the caller has made them
+ * @sock:	the socket
+ * @batch:	the calling thread's batch
+ * @trains:	@n trains; @n_sent and @status are set
+ * @size:	sizeof(struct ug_train), for versions to come
+ * @n:		any number
+ * @timeout_ms:	as for ug_send()
+ *
+ * Each train is one message, if kernel, path and socket allow it; else it is cut.
+ * Trains are not joined with others. Order, errors and statuses of datagrams are
+ * those of ug_send(). If a train's status is UG_UNSENT, its first @n_sent datagrams
+ * were sent, and the others can be sent later. -ENOMEM: a train had to be cut, and
+ * there was no memory for that. ug_set_train_lengths() has no effect. The batch's
+ * owner.
+ *
+ * Return: how many datagrams were sent; 0 if @size is less than that of version
+ * 1.0.
+ */
+size_t ug_send_trains(struct ug_socket *sock, struct ug_batch *batch,
+		      struct ug_train *trains, size_t size, size_t n,
+		      int timeout_ms);
 
 /**
  * ug_refused_source() - did a source address fail in the last ug_send()?

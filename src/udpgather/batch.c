@@ -31,7 +31,9 @@ int ug_batch_new(struct ug_batch **out, unsigned int cap)
 	struct messages *m = &b->messages;
 
 	b->cap = cap;
+	b->max_segments = UG_MAX_SEGMENTS;
 	m->iov_cap = UG_MAX_VECTORS + cap;
+	m->staging.cap = (size_t)MESSAGE_STAGING_LEN * cap;
 	b->items = calloc(cap, sizeof(*b->items));
 	m->msgs = calloc(cap, sizeof(*m->msgs));
 	m->controls = calloc(cap, sizeof(*m->controls));
@@ -50,10 +52,22 @@ void ug_batch_set_urgent(struct ug_batch *batch, bool on)
 	batch->is_urgent = on;
 }
 
+int ug_batch_set_segments(struct ug_batch *batch, unsigned int max)
+{
+	if (max > UG_MAX_SEGMENTS)
+		return -EINVAL;
+	batch->max_segments = max ? max : UG_MAX_SEGMENTS;
+	return 0;
+}
+
 void ug_batch_free(struct ug_batch *batch)
 {
 	if (!batch)
 		return;
+	free(batch->cut.iov);
+	free(batch->cut.status);
+	free(batch->cut.dgrams);
+	free(batch->messages.staging.bytes);
 	free(batch->messages.iov);
 	free(batch->messages.trains);
 	free(batch->messages.controls);

@@ -16,7 +16,7 @@ struct tally {
 	const char *end;
 };
 
-/* Count a datagram's vectors as gather() will write them: empty ones are left
+/* Count a datagram's vectors as ug_message_gather() will write them: empty ones are left
  * out, neighbours in memory are one. */
 static inline struct tally count_vectors(struct tally t,
 					 const struct ug_datagram *d)
@@ -36,12 +36,7 @@ static inline struct tally count_vectors(struct tally t,
 static const struct ug_source *usable_source(const struct ug_endpoint *ep,
 					     uint8_t flags, uint32_t generation)
 {
-	uint32_t state = ep->source.state;
-
-	if ((flags & ITEM_BARE) ||
-	    (state != UG_SOURCE_PINNED && state != generation))
-		return NULL;
-	return &ep->source;
+	return flags & ITEM_BARE ? NULL : ug_usable_source(ep, generation);
 }
 
 static bool same_source(const struct ug_source *a, const struct ug_source *b)
@@ -91,11 +86,6 @@ static struct train *find_train(struct messages *m,
 	return NULL;
 }
 
-static size_t train_limit(int family)
-{
-	return family == AF_INET ? UG_MAX_TRAIN_IPV4 : UG_MAX_TRAIN_IPV6;
-}
-
 /* Would the datagram leave from the train's source? */
 static inline bool has_source_of(const struct train *t,
 				 const struct coalesce_job *job, size_t i,
@@ -118,7 +108,7 @@ static inline bool join_open(struct train *t, const struct coalesce_job *job,
 
 	if (t->cnt >= job->max_segments || d->tos != t->tos || !item->len ||
 	    item->len > t->segment_len || (item->flags & ITEM_ALONE) ||
-	    item->len > train_limit(job->family) - t->bytes ||
+	    item->len > ug_train_limit(job->family) - t->bytes ||
 	    !has_source_of(t, job, i, to))
 		return false;
 
@@ -189,7 +179,7 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 	if (t->ended || to != t->to || job->items[t->first].flags ||
 	    t->n_iov > UG_MAX_VECTORS - UG_MAX_SEGMENTS)
 		return i;
-	room = size_min(room, (train_limit(job->family) - t->bytes) / seg);
+	room = size_min(room, (ug_train_limit(job->family) - t->bytes) / seg);
 	size_t end = size_min(job->n, i + size_min(room, max_vectors));
 
 	for (; i < end; i++) {
@@ -239,7 +229,7 @@ static void open_train(struct messages *m, size_t n_trains,
 	struct tally tally = count_vectors((struct tally){ 0 }, d);
 	bool ended = !item->len || (item->flags & ITEM_ALONE) ||
 		     job->max_segments < 2 ||
-		     item->len > train_limit(job->family);
+		     item->len > ug_train_limit(job->family);
 
 	item->next = ITEM_END;
 	m->trains[n_trains] = (struct train){
@@ -295,24 +285,6 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 	return n_trains;
 }
 
-/* Append a datagram's vectors, as count_vectors() counted them. */
-static inline size_t gather(struct iovec *iov, size_t n,
-			    const struct ug_datagram *d)
-{
-	for (uint32_t i = 0; i < d->n_iov; i++) {
-		const struct iovec *v = &d->iov[i];
-
-		if (!v->iov_len)
-			continue;
-		if (n && (char *)iov[n - 1].iov_base + iov[n - 1].iov_len ==
-				 (char *)v->iov_base)
-			iov[n - 1].iov_len += v->iov_len;
-		else
-			iov[n++] = *v;
-	}
-	return n;
-}
-
 /* Write message @k. Return: how many of @iov it uses; 0 if the message uses the
  * caller's only vector. */
 static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
@@ -320,31 +292,29 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 {
 	const struct train *t = &m->trains[k];
 	const struct ug_datagram *d = &job->dgrams[t->first];
-	bool v4 = job->family == AF_INET;
-	bool mapped = !v4 && IN6_IS_ADDR_V4MAPPED(&t->to->addr.v6.sin6_addr);
-	size_t segment_len = t->cnt > 1 ? t->segment_len : 0;
 	struct msghdr *h = &m->msgs[k].msg_hdr;
 	size_t n = 0;
 
-	*h = (struct msghdr){
-		.msg_name = unconst(&t->to->addr),
-		.msg_namelen =
-			v4 ? sizeof(t->to->addr.v4) : sizeof(t->to->addr.v6),
-		.msg_control = m->controls[k].bytes,
-	};
-	h->msg_controllen =
-		ug_control_build(&m->controls[k], job->family, mapped,
-				 t->source, t->tos, segment_len);
+	ug_message_write_head(
+		h, &m->controls[k], t->to,
+		&(struct control_out){
+			.source = t->source,
+			.segment_len = t->cnt > 1 ? t->segment_len : 0,
+			.time_ns = job->time_ns,
+			.family = job->family,
+			.tos = t->tos,
+			.ttl = job->ttl,
+		});
 	if (t->cnt == 1 && d->n_iov <= 1) {
 		h->msg_iov = unconst(d->iov);
 		h->msg_iovlen = d->n_iov;
 		return 0;
 	}
 	for (uint16_t i = t->first; i != ITEM_END; i = job->items[i].next)
-		n = gather(iov, n, &job->dgrams[i]);
-	h->msg_iov = iov;
-	h->msg_iovlen = n;
-	return n;
+		n = ug_message_gather(iov, n, job->dgrams[i].iov,
+				      job->dgrams[i].n_iov);
+	return ug_message_set_bytes(h, iov, n, t->bytes, &m->staging,
+				    job->copy_below);
 }
 
 /* Find the trains that do not end in a shorter datagram, and mark their datagrams
@@ -374,6 +344,7 @@ size_t ug_coalesce(struct messages *m, const struct coalesce_job *job)
 	do
 		n = deal(m, job);
 	while (job->uneven && break_even(m, n, job));
+	m->staging.used = 0;
 	for (size_t k = 0; k < n; k++)
 		used += write_message(m, k, m->iov + used, job);
 	return n;

@@ -5,8 +5,9 @@
  * A message carries one datagram, or a *train*: up to 64 datagrams to one
  * endpoint, all of one length except for a shorter last one. The option
  * UDP_SEGMENT tells the kernel where to cut the train apart (udp(7)). The message
- * names the bytes of its datagrams by vectors, so no payload is copied. A
- * datagram that goes alone is a train of one.
+ * names the bytes of its datagrams by vectors. If they are short, their bytes are
+ * copied to one place first (message.h). A datagram that goes alone is a train of
+ * one.
  *
  * ug_coalesce() passes twice over a *window*, the datagrams that the sender looks
  * at together. The first pass puts each datagram into a train: into the last
@@ -42,7 +43,7 @@
 #ifndef UDPGATHER_COALESCE_H
 #define UDPGATHER_COALESCE_H
 
-#include "udpgather/control.h"
+#include "udpgather/message.h"
 #include "udpgather/path.h"
 
 /* Marks that the sender sets on a datagram; bits of struct item's flags. */
@@ -129,6 +130,9 @@ struct train {
  * @paths:	the table of paths; tries are claimed there
  * @now_ms:	the time, for @paths; 0 if the table knows of no path
  * @generation:	learned sources of other generations are not used
+ * @copy_below:	see ug_message_set_bytes()
+ * @time_ns:	when to send all of them (struct control_out)
+ * @ttl:	TTL of all of them (struct control_out)
  */
 struct coalesce_job {
 	const struct ug_datagram *dgrams;
@@ -142,6 +146,9 @@ struct coalesce_job {
 	struct path_table *paths;
 	int64_t now_ms;
 	uint32_t generation;
+	size_t copy_below;
+	uint64_t time_ns;
+	uint8_t ttl;
 };
 
 /**
@@ -151,6 +158,7 @@ struct coalesce_job {
  * @trains:	the datagrams of each message
  * @iov:	memory for vectors
  * @iov_cap:	vectors at @iov, at least UG_MAX_VECTORS
+ * @staging:	memory for the bytes of messages that are copied
  * @truncated:	the vectors were used up: the rest of the window must be coalesced
  *		when these messages have been sent
  * @hashed:	scratch: @buckets is in use, because the window has several
@@ -165,10 +173,28 @@ struct messages {
 	struct train *trains;
 	struct iovec *iov;
 	size_t iov_cap;
+	struct staging staging;
 	bool truncated;
 	bool hashed;
 	uint16_t buckets[COALESCE_BUCKETS];
 };
+
+/* ug_usable_source() - the source of an endpoint, or NULL if it is of another
+ * generation than @generation */
+static inline const struct ug_source *
+ug_usable_source(const struct ug_endpoint *ep, uint32_t generation)
+{
+	uint32_t state = ep->source.state;
+
+	return state == UG_SOURCE_PINNED || state == generation ? &ep->source
+								: NULL;
+}
+
+/* ug_train_limit() - the most bytes in a train */
+static inline size_t ug_train_limit(int family)
+{
+	return family == AF_INET ? UG_MAX_TRAIN_IPV4 : UG_MAX_TRAIN_IPV6;
+}
 
 /* datagram_endpoint() - a datagram's own endpoint, or else @to */
 static inline const struct ug_endpoint *
@@ -179,8 +205,9 @@ datagram_endpoint(const struct ug_datagram *d, const struct ug_endpoint *to)
 
 /**
  * ug_coalesce() - make messages of a window
- * @m:		the result. Its vectors point into the datagrams' memory. A
- *		message of one datagram with one vector uses the caller's vector.
+ * @m:		the result. Its vectors point into the datagrams' memory, or into
+ *		the staging, which is filled anew. A message of one datagram with
+ *		one vector uses the caller's vector.
  * @job:	the window. Of its items the call writes @next, and it may set
  *		ITEM_ALONE and ITEM_TRY. Borrowed as long as @m is used.
  *

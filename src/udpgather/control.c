@@ -45,26 +45,37 @@ static size_t append_source(struct control *c, int family,
 	return append(c, 0, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 }
 
-size_t ug_control_build(struct control *c, int family, bool mapped,
-			const struct ug_source *source, uint8_t tos,
-			size_t segment_len)
+/* TOS and TTL are in the IP header; IPv6 has other names for both. */
+static size_t append_header(struct control *c, size_t used,
+			    const struct control_out *out)
+{
+	bool v4 = out->family == AF_INET || out->mapped;
+	int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
+	int tos = out->tos, ttl = out->ttl;
+
+	if (tos)
+		used = append(c, used, level, v4 ? IP_TOS : IPV6_TCLASS, &tos,
+			      sizeof(tos));
+	if (ttl)
+		used = append(c, used, level, v4 ? IP_TTL : IPV6_HOPLIMIT, &ttl,
+			      sizeof(ttl));
+	return used;
+}
+
+size_t ug_control_build(struct control *c, const struct control_out *out)
 {
 	size_t used = 0;
 
-	if (source)
-		used = append_source(c, family, source);
-	if (tos) {
-		bool v4 = family == AF_INET || mapped;
-		int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
-		int type = v4 ? IP_TOS : IPV6_TCLASS;
-		int value = tos;
+	if (out->source)
+		used = append_source(c, out->family, out->source);
+	used = append_header(c, used, out);
+	if (out->time_ns)
+		used = append(c, used, SOL_SOCKET, SCM_TXTIME, &out->time_ns,
+			      sizeof(out->time_ns));
+	if (out->segment_len) {
+		uint16_t value = (uint16_t)out->segment_len;
 
-		used = append(c, used, level, type, &value, sizeof(value));
-	}
-	if (segment_len) {
-		uint16_t value = (uint16_t)segment_len;
-
-		assert(segment_len <= UINT16_MAX);
+		assert(out->segment_len <= UINT16_MAX);
 		used = append(c, used, IPPROTO_UDP, UDP_SEGMENT, &value,
 			      sizeof(value));
 	}

@@ -11,11 +11,33 @@
 
 #include "udpgather.h"
 
-/* Space for one message to send: packet info, TOS, segment size. */
+/* Space for one message to send: packet info, TOS, TTL, time, segment size. */
 struct control {
 	_Alignas(struct cmsghdr) unsigned char bytes
 		[CMSG_SPACE(sizeof(struct in6_pktinfo)) +
-		 CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t))];
+		 2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint64_t)) +
+		 CMSG_SPACE(sizeof(uint16_t))];
+};
+
+/**
+ * struct control_out - what the control data of a message to send say
+ * @source:	the address to send from, or NULL
+ * @segment_len: at most 65,535; 0 writes none
+ * @time_ns:	when to send (SO_TXTIME), on the socket's clock; 0 writes none
+ * @family:	AF_INET or AF_INET6
+ * @mapped:	the destination is an IPv4-mapped IPv6 address: the socket is
+ *		IPv6, the headers with TOS and TTL are IPv4
+ * @tos:	TOS or traffic class; 0 writes none
+ * @ttl:	TTL or hop limit; 0 writes none
+ */
+struct control_out {
+	const struct ug_source *source;
+	size_t segment_len;
+	uint64_t time_ns;
+	int family;
+	bool mapped;
+	uint8_t tos;
+	uint8_t ttl;
 };
 
 /*
@@ -46,20 +68,13 @@ struct control_info {
 /**
  * ug_control_build() - write the control data of a message
  * @c:		filled from its start
- * @family:	AF_INET or AF_INET6
- * @mapped:	the destination is an IPv4-mapped IPv6 address: the socket is
- *		IPv6, the header with the TOS is IPv4
- * @source:	the address to send from, or NULL
- * @tos:	0 writes none
- * @segment_len: 0 writes none; at most 65,535
+ * @out:	what to write
  *
  * Any thread.
  *
  * Return: the bytes written, for msg_controllen.
  */
-size_t ug_control_build(struct control *c, int family, bool mapped,
-			const struct ug_source *source, uint8_t tos,
-			size_t segment_len);
+size_t ug_control_build(struct control *c, const struct control_out *out);
 
 /**
  * ug_control_parse() - read the control data of a message

@@ -12,12 +12,15 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/net_tstamp.h>
 #include <net/if.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/bytes.h"
+#include "udpgather/message.h"
 #include "udpgather/socket.h"
 
 enum {
@@ -100,6 +103,32 @@ static int pmtu_value(enum ug_pmtu mode)
 	}
 }
 
+/*
+ * The times at which datagrams leave. The kernel takes the rate as an unsigned long;
+ * as 32 bits before Linux 4.20.
+ */
+static int set_pacing(struct opening *o, int f, int fd)
+{
+	struct ug_family_report *r = report_of(o, f);
+	const struct ug_sys *sys = o->sock->sys;
+	struct sock_txtime txtime = {
+		.clockid = o->opt.txtime_clock == UG_CLOCK_TAI
+				   ? CLOCK_TAI
+				   : CLOCK_MONOTONIC,
+	};
+	unsigned long rate = o->opt.max_pacing_rate < ULONG_MAX
+				     ? (unsigned long)o->opt.max_pacing_rate
+				     : ULONG_MAX;
+
+	if (rate && sys->setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &rate,
+				    sizeof(rate)) < 0)
+		return report_failure(r, "SO_MAX_PACING_RATE", -errno);
+	if (o->opt.txtime_clock && sys->setsockopt(fd, SOL_SOCKET, SO_TXTIME,
+						   &txtime, sizeof(txtime)) < 0)
+		return report_failure(r, "SO_TXTIME", -errno);
+	return 0;
+}
+
 /* The options that every socket needs, also one of ug_open_fds(). */
 static int set_common(struct opening *o, int f, int fd)
 {
@@ -127,7 +156,7 @@ static int set_common(struct opening *o, int f, int fd)
 	    sys->setsockopt(fd, SOL_SOCKET, SO_MARK, &o->opt.mark,
 			    sizeof(o->opt.mark)) < 0)
 		return report_failure(r, "SO_MARK", -errno);
-	return 0;
+	return set_pacing(o, f, fd);
 }
 
 /*
@@ -418,9 +447,18 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	    !valid_mode(o->opt.pmtu6) || !valid_bind(o->opt.bind4, AF_INET) ||
 	    !valid_bind(o->opt.bind6, AF_INET6) ||
 	    !valid_device(o->opt.device) ||
+	    o->opt.txtime_clock > UG_CLOCK_TAI ||
 	    o->opt.side_sockets > UG_MAX_SIDE_SOCKETS)
 		return -EINVAL;
 	return 0;
+}
+
+/* The option copy_below, as ug_message_set_bytes() takes it. */
+static size_t copy_below(size_t option)
+{
+	if (!option)
+		return MESSAGE_COPY_BELOW;
+	return option == 1 ? 0 : option;
 }
 
 /* Make a socket without descriptors. */
@@ -444,6 +482,7 @@ static int make_socket(struct opening *o, const struct ug_sys *sys,
 	sock->sys = sys;
 	sock->notice = o->opt.notice;
 	sock->notice_arg = o->opt.notice_arg;
+	sock->copy_below = copy_below(o->opt.copy_below);
 	sock->bad_kernel = sys->uname(&name) == 0 &&
 			   ug_kernel_corrupts_trains(name.release);
 	/* Without attributes, making a mutex or an rwlock cannot fail in glibc

@@ -118,14 +118,10 @@ static void judge_trial(struct sending *s, const struct train *t, bool passed)
 					  .is_try = trial->is_try });
 }
 
-/* The kernel took this message: finish its datagrams, and count them. */
-static void note_taken(struct sending *s, const struct train *t)
+void ug_sending_count(struct sending *s, const struct train *t)
 {
 	struct send_counters *c = &s->batch->counters;
 
-	finish_train(s, t, UG_SENT);
-	if (s->train_lens)
-		tell_length(s, t);
 	s->sent += t->cnt;
 	s->handed += t->bytes + (size_t)t->cnt * SIDE_OVERHEAD;
 	if (s->counting && s->way == SIDE_MAIN)
@@ -134,10 +130,19 @@ static void note_taken(struct sending *s, const struct train *t)
 	send_count(c, messages, 1);
 	send_count(c, bytes, t->bytes);
 	send_count(c, trains[t->cnt], 1);
+	if (t->cnt > 1 && ug_path_knows(s->sock->paths))
+		ug_socket_train_passed(s->sock, t->to, t->segment_len);
+}
+
+/* The kernel took this message: finish its datagrams, and count them. */
+static void note_taken(struct sending *s, const struct train *t)
+{
+	finish_train(s, t, UG_SENT);
+	if (s->train_lens)
+		tell_length(s, t);
+	ug_sending_count(s, t);
 	if (t->cnt == 1)
 		judge_trial(s, t, true);
-	else if (ug_path_knows(s->sock->paths))
-		ug_socket_train_passed(s->sock, t->to, t->segment_len);
 }
 
 /* The datagrams of this message have failed. */
@@ -415,12 +420,7 @@ static enum verdict judge(struct sending *s, struct family *fam,
 	}
 }
 
-/*
- * One system call.
- *
- * Return: how many messages the kernel took, at least 1; or -errno.
- */
-static int make_call(struct sending *s, struct family *fam, size_t k, size_t n)
+int ug_sending_call(struct sending *s, struct family *fam, size_t k, size_t n)
 {
 	const struct ug_sys *sys = s->sock->sys;
 	struct mmsghdr *msgs = s->batch->messages.msgs + k;
@@ -462,7 +462,7 @@ static size_t send_up_to_error(struct sending *s, struct family *fam, size_t k,
 
 	*err = 0;
 	while (k < n) {
-		int r = make_call(s, fam, k, n - k);
+		int r = ug_sending_call(s, fam, k, n - k);
 
 		if (r < 0) {
 			*err = r;
@@ -544,6 +544,15 @@ static bool note_full(struct sending *s, struct family *fam)
 	return ug_side_in_use(&fam->sides) && !s->batch->is_urgent;
 }
 
+unsigned int ug_sending_max_segments(const struct sending *s,
+				     const struct family *fam,
+				     enum ug_reason *reason)
+{
+	unsigned int max = ug_segments_now(s->sock, fam, reason);
+
+	return max < s->batch->max_segments ? max : s->batch->max_segments;
+}
+
 /*
  * Coalesce and send the unsent datagrams of one family, until a verdict is "anew".
  *
@@ -552,7 +561,7 @@ static bool note_full(struct sending *s, struct family *fam)
 static bool send_once(struct sending *s, struct family *fam)
 {
 	enum ug_reason reason;
-	unsigned int max_segments = ug_segments_now(s->sock, fam, &reason);
+	unsigned int max_segments = ug_sending_max_segments(s, fam, &reason);
 	struct coalesce_job job = {
 		.dgrams = s->dgrams,
 		.items = s->batch->items,
@@ -566,6 +575,9 @@ static bool send_once(struct sending *s, struct family *fam)
 		.now_ms = ug_path_knows(s->sock->paths) ? s->sock->sys->now_ms()
 							: 0,
 		.generation = ug_path_generation(s->sock->paths),
+		.copy_below = s->sock->copy_below,
+		.time_ns = s->time_ns,
+		.ttl = s->ttl,
 	};
 	size_t n = ug_coalesce(&s->batch->messages, &job), k = 0;
 
@@ -604,10 +616,21 @@ static bool send_once(struct sending *s, struct family *fam)
 	       !s->stopped[ug_family_index(fam)];
 }
 
-/* Tell side.c how many bytes the family's sockets took. */
-static void note_handed(struct sending *s, struct family *fam)
+void ug_sending_begin(struct sending *s, int f)
 {
-	bool was_full = s->full[ug_family_index(fam)] & 1;
+	struct family *fam = &s->sock->families[f];
+
+	s->way = SIDE_MAIN;
+	s->fd = fam->fd;
+	s->handed = 0;
+	s->counting = ug_side_is_counting(&fam->sides) ? &fam->sides : NULL;
+}
+
+/* Tell side.c how many bytes the family's sockets took. */
+void ug_sending_end(struct sending *s, int f)
+{
+	struct family *fam = &s->sock->families[f];
+	bool was_full = s->full[f] & 1;
 	struct side_news news;
 
 	if (!fam->sides.n || !ug_side_note(&fam->sides, s->sock->sys, fam->fd,
@@ -621,26 +644,25 @@ static void note_handed(struct sending *s, struct family *fam)
 /* Send the datagrams of the window for one family. */
 static void send_family(struct sending *s, int f)
 {
-	struct family *fam = &s->sock->families[f];
-
-	s->way = SIDE_MAIN;
-	s->handed = 0;
-	s->counting = ug_side_is_counting(&fam->sides) ? &fam->sides : NULL;
-	while (send_once(s, fam))
+	ug_sending_begin(s, f);
+	while (send_once(s, &s->sock->families[f]))
 		;
 	if (s->full[f])
 		ug_window_release(s, f);
-	note_handed(s, fam);
+	ug_sending_end(s, f);
 }
 
-static void send_window(struct sending *s)
+void ug_sending_window(struct sending *s)
 {
 	bool busy[FAMILIES] = { false };
 
+	s->sent = 0;
 	ug_window_open(s, busy);
 	for (int f = 0; f < FAMILIES; f++)
 		if (busy[f])
 			send_family(s, f);
+	if (s->sent < s->n)
+		ug_window_close(s);
 }
 
 size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
@@ -654,7 +676,6 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 		.has_deadline = timeout_ms >= 0,
 	};
 	size_t sent = 0;
-
 	bool tells = batch->train_lens && n <= batch->n_train_lens;
 
 	batch->refused = NULL;
@@ -667,10 +688,7 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 		s.status = status + at;
 		s.train_lens = tells ? batch->train_lens + at : NULL;
 		s.n = size_min(batch->cap, n - at);
-		s.sent = 0;
-		send_window(&s);
-		if (s.sent < s.n)
-			ug_window_close(&s);
+		ug_sending_window(&s);
 		sent += s.sent;
 	}
 	return sent;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The data of one call of ug_send(): the thread's batch, and the window of
- * datagrams that the call looks at together. window.c checks the datagrams of a
- * window, and counts the unsent ones. send.c sends them.
+ * The data of one call of ug_send() or ug_send_trains(): the thread's batch, and
+ * the window of datagrams that the call looks at together. window.c checks the
+ * datagrams of a window, and counts the unsent ones. send.c sends them.
+ * send_trains.c sends whole trains.
  */
 #ifndef UDPGATHER_SENDING_H
 #define UDPGATHER_SENDING_H
@@ -39,9 +40,24 @@ struct trial {
 };
 
 /**
+ * struct cut - datagrams that a train was cut into (send_trains.c)
+ * @dgrams:	as many as a window has; NULL until the first train is cut
+ * @status:	the status of each
+ * @iov:	their vectors
+ * @iov_cap:	vectors at @iov
+ */
+struct cut {
+	struct ug_datagram *dgrams;
+	int *status;
+	struct iovec *iov;
+	size_t iov_cap;
+};
+
+/**
  * struct ug_batch - the memory that one thread needs to send
  * @cap:	datagrams in a window
  * @is_urgent:	see ug_batch_set_urgent()
+ * @max_segments: see ug_batch_set_segments(); UG_MAX_SEGMENTS at first
  * @items:	one for each datagram of the window
  * @messages:	the messages that the window was coalesced to
  * @trials:	trains of the window that were refused
@@ -49,11 +65,13 @@ struct trial {
  * @refused:	see ug_refused_source()
  * @train_lens:	see ug_set_train_lengths()
  * @n_train_lens: numbers at @train_lens
+ * @cut:	a window of datagrams that one train was cut into
  * @counters:	written by the owner, read by anybody
  */
 struct ug_batch {
 	unsigned int cap;
 	bool is_urgent;
+	unsigned int max_segments;
 	struct item *items;
 	struct messages messages;
 	struct trial trials[TRIALS];
@@ -61,6 +79,7 @@ struct ug_batch {
 	const struct ug_endpoint *refused;
 	uint8_t *train_lens;
 	size_t n_train_lens;
+	struct cut cut;
 	struct send_counters counters;
 };
 
@@ -88,6 +107,8 @@ struct ug_batch {
  * @counting:	side sockets of the family that is being sent, if its main socket
  *		is crowded; else NULL
  * @handed:	bytes that the family took, with SIDE_OVERHEAD for each datagram
+ * @time_ns:	when to send the window (struct control_out)
+ * @ttl:	TTL of the window (struct control_out)
  */
 struct sending {
 	struct ug_socket *sock;
@@ -107,6 +128,8 @@ struct sending {
 	int fd;
 	struct side_sockets *counting;
 	uint64_t handed;
+	uint64_t time_ns;
+	uint8_t ttl;
 };
 
 /* ug_family_index() - FAMILY_V4 or FAMILY_V6 */
@@ -114,6 +137,63 @@ static inline int ug_family_index(const struct family *fam)
 {
 	return fam->af == AF_INET ? FAMILY_V4 : FAMILY_V6;
 }
+
+/**
+ * struct route - what datagrams to one endpoint have in common
+ * @err:	0, or the -errno of all datagrams to the endpoint
+ * @family:	FAMILY_V4 or FAMILY_V6
+ * @limit:	the most bytes in a datagram
+ */
+struct route {
+	int err;
+	int family;
+	size_t limit;
+};
+
+/* ug_route_to() - the route to an endpoint, which may be NULL */
+struct route ug_route_to(const struct ug_socket *sock,
+			 const struct ug_endpoint *to);
+
+/**
+ * ug_measure() - check vectors
+ * @iov:	the vectors
+ * @n:		how many
+ * @limit:	the most bytes that they may have
+ *
+ * Return: the bytes in all of them; -EINVAL if @iov is missing; -EMSGSIZE.
+ */
+int64_t ug_measure(const struct iovec *iov, size_t n, size_t limit);
+
+/* ug_sending_max_segments() - the most datagrams in a train of this call now; see
+ * ug_segments_now() */
+unsigned int ug_sending_max_segments(const struct sending *s,
+				     const struct family *fam,
+				     enum ug_reason *reason);
+
+/* ug_sending_begin() - turn to family @f, and its main socket */
+void ug_sending_begin(struct sending *s, int f);
+
+/* ug_sending_end() - note what the family's sockets took since
+ * ug_sending_begin() */
+void ug_sending_end(struct sending *s, int f);
+
+/**
+ * ug_sending_call() - one system call
+ * @s:		the call
+ * @fam:	the family
+ * @k:		the first message
+ * @n:		how many
+ *
+ * Return: how many messages the kernel took, at least 1; or -errno.
+ */
+int ug_sending_call(struct sending *s, struct family *fam, size_t k, size_t n);
+
+/* ug_sending_count() - count a message that the kernel took */
+void ug_sending_count(struct sending *s, const struct train *t);
+
+/* ug_sending_window() - send the window: s->dgrams, s->status and s->n; s->sent is
+ * set to the number of datagrams that were sent */
+void ug_sending_window(struct sending *s);
 
 /**
  * ug_window_open() - check the datagrams of a window, and make their items

@@ -62,6 +62,7 @@ struct family {
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
  * @bad_kernel:	[I] this kernel corrupts trains of one size
+ * @copy_below:	[I] see ug_message_set_bytes()
  * @switching:	held by the thread that switches merging
  */
 struct ug_socket {
@@ -74,6 +75,7 @@ struct ug_socket {
 	_Atomic unsigned int max_segments;
 	uint16_t port;
 	bool bad_kernel;
+	size_t copy_below;
 	pthread_mutex_t switching;
 };
 

@@ -7,24 +7,17 @@
 
 #include "udpgather/sending.h"
 
-/* What datagrams to one endpoint have in common. */
-struct route {
-	int err; /* 0, or the -errno of all datagrams to the endpoint */
-	int family;
-	size_t limit; /* the most bytes in a datagram */
-};
-
 /*
  * Port 0 is refused here: the kernel's EINVAL would look like that for a train.
  */
-static struct route route_to(const struct sending *s,
-			     const struct ug_endpoint *to)
+struct route ug_route_to(const struct ug_socket *sock,
+			 const struct ug_endpoint *to)
 {
 	if (!to)
 		return (struct route){ .err = -EDESTADDRREQ };
 	bool v4 = ug_endpoint_family(to) == AF_INET;
 
-	if (!ug_family_of(s->sock, ug_endpoint_family(to)))
+	if (!ug_family_of(sock, ug_endpoint_family(to)))
 		return (struct route){ .err = -EAFNOSUPPORT };
 	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
 		return (struct route){ .err = -EINVAL };
@@ -34,21 +27,28 @@ static struct route route_to(const struct sending *s,
 	};
 }
 
-/* Check a datagram's vectors. Return: its length, or -errno. */
-static int64_t measure(const struct ug_datagram *d, size_t limit)
+int64_t ug_measure(const struct iovec *iov, size_t n, size_t limit)
 {
 	size_t len = 0;
 
+	if (n && !iov)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		if (iov[i].iov_len > limit - len)
+			return -EMSGSIZE;
+		len += iov[i].iov_len;
+	}
+	return (int64_t)len;
+}
+
+/* Check a datagram's vectors. Return: its length, or -errno. */
+static int64_t measure(const struct ug_datagram *d, size_t limit)
+{
 	if (d->n_iov && !d->iov)
 		return -EINVAL;
 	if (d->n_iov > UG_MAX_VECTORS)
 		return -EMSGSIZE;
-	for (uint32_t i = 0; i < d->n_iov; i++) {
-		if (d->iov[i].iov_len > limit - len)
-			return -EMSGSIZE;
-		len += d->iov[i].iov_len;
-	}
-	return (int64_t)len;
+	return ug_measure(d->iov, d->n_iov, limit);
 }
 
 void ug_window_open(struct sending *s, bool busy[FAMILIES])
@@ -61,7 +61,7 @@ void ug_window_open(struct sending *s, bool busy[FAMILIES])
 		const struct ug_endpoint *to = datagram_endpoint(d, s->to);
 
 		if (!i || to != datagram_endpoint(d - 1, s->to))
-			route = route_to(s, to);
+			route = ug_route_to(s->sock, to);
 		if (route.err || s->stopped[route.family]) {
 			s->status[i] = route.err ? route.err
 						 : s->stopped[route.family];

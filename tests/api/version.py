@@ -4,7 +4,8 @@
 
 usage: version.py VERSION SOURCE
 VERSION is Meson's. The header's macros, the newest entry of NEWS.md and the
-newest entry of debian/changelog must have it, too.
+newest entry of debian/changelog must have it, too. An entry of NEWS.md named
+"Not released yet" does not count.
 """
 import pathlib
 import re
@@ -16,7 +17,7 @@ def main():
     header = (source / "include/udpgather.h").read_text()
     parts = [re.search(rf"^#define UG_VERSION_{name} (\d+)$", header, re.M)
              for name in ("MAJOR", "MINOR", "PATCH")]
-    news = re.search(r"^## (\S+)", (source / "NEWS.md").read_text(), re.M)
+    news = re.search(r"^## (?!Not released yet$)(\S+)", (source / "NEWS.md").read_text(), re.M)
     package = re.match(r"wiregather \((.*)-[^-]*\)",
                        (source / "debian/changelog").read_text())
     found = {

@@ -8,6 +8,20 @@
 #include "tests/lib/fakesys.h"
 #include "udpgather/open.h"
 
+/* The control data of a message without TTL and time. */
+static size_t build_control(struct control *c, int family, bool mapped,
+			    const struct ug_source *source, uint8_t tos,
+			    size_t segment_len)
+{
+	return ug_control_build(c, &(struct control_out){
+					   .source = source,
+					   .segment_len = segment_len,
+					   .family = family,
+					   .mapped = mapped,
+					   .tos = tos,
+				   });
+}
+
 /* A message to deliver, or an errno instead. */
 struct coming {
 	int err;
@@ -48,8 +62,8 @@ static void bring(const struct coming *c, struct mmsghdr *m, bool v4)
 	h->msg_flags = c->flags;
 	fake_payload(h->msg_iov->iov_base, c->len, (uint32_t)next_in_queue);
 	h->msg_controllen =
-		ug_control_build((struct control *)h->msg_control,
-				 v4 ? AF_INET : AF_INET6, false, &source, 0, 0);
+		build_control((struct control *)h->msg_control,
+			      v4 ? AF_INET : AF_INET6, false, &source, 0, 0);
 	if (c->segment_len) {
 		head = (void *)((char *)h->msg_control + h->msg_controllen);
 		*head = (struct cmsghdr){

@@ -13,6 +13,20 @@
 #include "tests/lib/fakelink.h"
 #include "udpgather/open.h"
 
+/* The control data of a message without TTL and time. */
+static size_t build_control(struct control *c, int family, bool mapped,
+			    const struct ug_source *source, uint8_t tos,
+			    size_t segment_len)
+{
+	return ug_control_build(c, &(struct control_out){
+					   .source = source,
+					   .segment_len = segment_len,
+					   .family = family,
+					   .mapped = mapped,
+					   .tos = tos,
+				   });
+}
+
 enum {
 	SIDES = 4,
 	LEN = 1300,
@@ -538,7 +552,7 @@ static int receive_rule(int fd, struct mmsghdr *msgs, unsigned int n)
 	memcpy(h->msg_name, &ep_a.addr, sizeof(ep_a.addr.v4));
 	h->msg_namelen = sizeof(ep_a.addr.v4);
 	h->msg_controllen =
-		ug_control_build(h->msg_control, AF_INET, false, &source, 0, 0);
+		build_control(h->msg_control, AF_INET, false, &source, 0, 0);
 	h->msg_flags = 0;
 	msgs[0].msg_len = 5;
 	return 1;

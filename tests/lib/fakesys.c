@@ -102,7 +102,8 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 			   head.cmsg_type == IPV6_TCLASS) {
 			memcpy(&tos, at + CMSG_LEN(0), sizeof(tos));
 			m->control.tos = (uint8_t)tos;
-		} else {
+		} else if (head.cmsg_type == IP_PKTINFO ||
+			   head.cmsg_type == IPV6_PKTINFO) {
 			m->control.has_source = true;
 			memcpy(m->control.source.addr,
 			       at + CMSG_LEN(0) +

@@ -12,6 +12,20 @@
 #include "tests/lib/check.h"
 #include "udpgather/control.h"
 
+/* The control data of a message without TTL and time. */
+static size_t build_control(struct control *c, int family, bool mapped,
+			    const struct ug_source *source, uint8_t tos,
+			    size_t segment_len)
+{
+	return ug_control_build(c, &(struct control_out){
+					   .source = source,
+					   .segment_len = segment_len,
+					   .family = family,
+					   .mapped = mapped,
+					   .tos = tos,
+				   });
+}
+
 /* Control data that is being built. */
 struct data {
 	_Alignas(struct cmsghdr) unsigned char bytes[512];
@@ -63,17 +77,15 @@ static void build_v4(void **state)
 
 	(void)state;
 	memset(&c, 0xff, sizeof(c));
-	assert_int_equal(ug_control_build(&c, AF_INET, false, NULL, 0, 0), 0);
+	assert_int_equal(build_control(&c, AF_INET, false, NULL, 0, 0), 0);
 	/* No interface is set: the kernel would send by that interface only. */
 	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
-	expect_equal(&c, ug_control_build(&c, AF_INET, false, &source, 0, 0),
-		     &d);
+	expect_equal(&c, build_control(&c, AF_INET, false, &source, 0, 0), &d);
 	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-	expect_equal(&c, ug_control_build(&c, AF_INET, false, &source, 0x88, 0),
+	expect_equal(&c, build_control(&c, AF_INET, false, &source, 0x88, 0),
 		     &d);
 	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
-	expect_equal(&c,
-		     ug_control_build(&c, AF_INET, false, &source, 0x88, 1452),
+	expect_equal(&c, build_control(&c, AF_INET, false, &source, 0x88, 1452),
 		     &d);
 }
 
@@ -92,7 +104,7 @@ static void build_v6(void **state)
 	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
 	put(&d, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment));
 	expect_equal(&c,
-		     ug_control_build(&c, AF_INET6, false, &source, 255, 65535),
+		     build_control(&c, AF_INET6, false, &source, 255, 65535),
 		     &d);
 
 	/* A link-local address needs its interface. */
@@ -101,7 +113,7 @@ static void build_v6(void **state)
 	memcpy(&info.ipi6_addr, source.addr, 16);
 	info.ipi6_ifindex = 7;
 	put(&local, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
-	expect_equal(&c, ug_control_build(&c, AF_INET6, false, &source, 0, 0),
+	expect_equal(&c, build_control(&c, AF_INET6, false, &source, 0, 0),
 		     &local);
 }
 
@@ -122,7 +134,7 @@ static void build_mapped(void **state)
 	memcpy(&info.ipi6_addr, source.addr, 16);
 	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 	put(&d, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
-	expect_equal(&c, ug_control_build(&c, AF_INET6, true, &source, 0xb8, 0),
+	expect_equal(&c, build_control(&c, AF_INET6, true, &source, 0xb8, 0),
 		     &d);
 }
 
@@ -265,8 +277,8 @@ static void round_trip(void **state)
 		source.addr[1] = 0x80;
 		source.addr[15] = (uint8_t)random_next(&r);
 		source.ifindex = (uint32_t)random_below(&r, 1000);
-		size_t len = ug_control_build(&c, AF_INET6, false, &source, tos,
-					      random_below(&r, 65536));
+		size_t len = build_control(&c, AF_INET6, false, &source, tos,
+					   random_below(&r, 65536));
 
 		assert_int_equal(ug_control_parse(c.bytes, len, &out), 0);
 		assert_memory_equal(&out.source, &source, sizeof(source));

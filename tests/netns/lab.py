@@ -22,7 +22,7 @@ import tempfile
 
 # The test programs import these names from here.
 # pylint: disable=unused-import
-from tap import (MAX_LATENESS, SLOWNESS, Failure, Skip, case, check,
+from tap import (MAX_LATENESS, SLOWNESS, Failure, Skip, busy_share, case, check,
                  check_equal, check_quick, lateness, run_all, wait_until)
 from traffic import (SO_RCVBUFFORCE, Capture, Steady, Stream, family_of,
                      noise, send_datagrams, send_stream)

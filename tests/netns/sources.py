@@ -388,15 +388,21 @@ def storm(l):
                 str(N_GUESTS), "guests that were answered")
     time.sleep(2 * SOON)
     home.heard()
-    late = lab.lateness(51)[25]
-    bar = 0.02 if late < 0.005 and not l.is_slow else 0.2
     # Other work on the machine can only add to the CPU time, so a lower figure
-    # of three is right.
+    # of three is right. Programs that use the other half of a core or its caches add
+    # to it without making timers late, so the low bar holds only on a machine that
+    # is idle before and after.
+    busy = lab.busy_share()
     for _ in range(3):
         share, rate = raise_storm(home, 2)
+        late = lab.lateness(51)[25]
+        busy = max(busy, lab.busy_share())
+        is_quiet = late < lab.MAX_LATENESS and busy < 0.25 and not l.is_slow
+        bar = 0.02 if is_quiet else 0.2
         print(f"# {rate:.0f} events a second: {100 * without:.1f} % of a core "
               f"with one learnt source, {100 * share:.1f} % with "
-              f"{N_GUESTS + 1}; a timer of 1 ms is {1000 * late:.2f} ms late")
+              f"{N_GUESTS + 1}; a timer of 1 ms is {1000 * late:.2f} ms late, "
+              f"{100 * busy:.0f} % of the machine is in use: the bar is {bar}")
         if share - without < bar:
             break
     check(share - without < bar,

@@ -57,6 +57,21 @@ def lateness(number=200):
     return sorted(found)
 
 
+def busy_share(seconds=0.3):
+    """The share of the machine's processor time that is in use, 0 to 1. Call it
+    while the test itself does nothing."""
+    def read():
+        with open("/proc/stat", encoding="ascii") as file:
+            times = [int(n) for n in file.readline().split()[1:9]]
+        return sum(times), times[3] + times[4]  # all; idle and waiting for I/O
+
+    all_before, idle_before = read()
+    time.sleep(seconds)
+    all_after, idle_after = read()
+    passed = all_after - all_before
+    return 1 - (idle_after - idle_before) / passed if passed else 1.0
+
+
 def check_quick(lab, took, fast, slow, what):
     """Check that `took` is at most `fast` seconds, or `slow` on a busy
     machine."""

@@ -1,8 +1,8 @@
-# Meson does the work; these are the habits. `make help` lists them.
+# Meson does the work. These are short names for common tasks; `make help` lists them.
 BUILD ?= build
 PREFIX ?= /usr/local
 MESON_FLAGS ?=
-# Warnings are errors here, and not for those who only build it.
+# Warnings are errors. WERROR=false leaves them warnings, as for another compiler.
 WERROR ?= true
 
 all: $(BUILD)/build.ninja ## build everything into build/
@@ -17,7 +17,7 @@ check: all ## run all suites of the plain build
 asan: ## clang, AddressSanitizer and UBSan: build and run the suites
 	tools/build-variant asan && meson test -C build-asan --print-errorlogs
 
-tsan: ## clang, ThreadSanitizer: build and run what has threads
+tsan: ## clang, ThreadSanitizer: build and run the tests that have threads
 	tools/build-variant tsan && meson test -C build-tsan --print-errorlogs --suite threads
 
 fuzz: ## run each fuzzer for FUZZ_SECONDS (default 60)
@@ -29,11 +29,12 @@ fuzz-coverage: ## lines and branches that the fuzzers' corpora reach
 coverage: ## lines and branches that the suites reach; HTML in build-coverage/
 	tools/coverage
 
-trains: all ## SIM_RUNS (default 10000) runs of each kind of path: are lost trains found?
+trains: all ## simulate each kind of path SIM_RUNS (default 10000) times: are lost trains found?
 	SIM_RUNS=$(or $(SIM_RUNS),10000) $(BUILD)/tests/sim/test_sim_trainwatch
 
-# SILENT="chance: loss" runs only what has these words in its name; the tables
-# are of all that is in RESULTS, so the parts can be run one by one.
+# SILENT="chance: loss" runs only the parts with these words in their names. Each part
+# adds its figures to the file RESULTS. The tables show all figures of the file, so
+# the parts can be run one by one.
 silent: all ## the watch over trains: obstacles of two minutes, pairs of runs over bad paths, BBR; half an hour
 	ninja -C $(BUILD) silent-long
 	@export RESULTS=$(or $(RESULTS),$(BUILD)/silent.json) status=0 \
@@ -50,16 +51,16 @@ faults: all ## each system call, and each allocation, of the daemon fails once
 	FAULTS=all python3 tests/netns/syscalls.py $(or $(DAEMON),$(BUILD)/wiregather)
 
 # CHAOS_SEED=N repeats a run; CHAOS_DAEMON=build/wiregather: without sanitizers.
-chaos: ## a tunnel under all that may happen, for CHAOS_SECONDS (default 120)
+chaos: ## a tunnel under random events, for CHAOS_SECONDS (default 120)
 	tools/chaos $(or $(CHAOS_SECONDS),120) $(CHAOS_DAEMON)
 
-attack: all ## floods of full size: memory, what a session still carries, new peers
+attack: all ## floods of full size: memory, throughput of a session meanwhile, new peers
 	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 600 \
 		tests/netns/attack.py $(BUILD)/wiregather figures
 	ATTACK=full FLOOD=$(BUILD)/tests/netns/flood timeout 1200 \
 		tests/netns/newcomers.py $(BUILD)/wiregather
 
-interop: all ## with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
+interop: all ## tunnels with wireguard-go and the kernel's WireGuard; INTEROP=quick waits less
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
 
@@ -85,13 +86,13 @@ format: ## lay out the sources
 bench: all ## run all benchmarks, half an hour; PEERS=DIR has other programs to compare with
 	bench/run.py $(BENCH_FLAGS) $(BUILD)
 
-bench-quick: all ## the same in a few minutes, to try it
+bench-quick: all ## run all benchmarks briefly, in a few minutes, to see that they work
 	bench/run.py --quick $(BENCH_FLAGS) $(BUILD)
 
-bench-tunnel: all ## only the tunnels side by side
+bench-tunnel: all ## measure only the tunnels, of wiregather and other programs
 	bench/run.py --parts tunnel $(BENCH_FLAGS) $(BUILD)
 
-bench-udp: all ## only the ways to send UDP
+bench-udp: all ## measure only the ways to send UDP datagrams
 	bench/udp.py $(BENCH_FLAGS) $(BUILD)/bench/bench-udp $(BUILD)/bench
 
 bench-docs: ## put the last results into docs/performance.md
@@ -113,19 +114,19 @@ uninstall: all ## remove what install, with the same PREFIX and DESTDIR, put the
 	ninja -C $(BUILD) --quiet build.ninja
 	DESTDIR=$(abspath $(DESTDIR)) tools/uninstall $(BUILD)
 
-deb: ## Debian packages into build/deb/, built twice and compared, and lintian
+deb: ## Debian packages into build/deb/, built twice and compared, checked by lintian
 	tools/deb $(BUILD)/deb
 
-deb-trial: deb ## and installs them in an overlay, runs debian/tests, removes them
+deb-trial: deb ## install these packages in an overlay, run debian/tests, remove them
 	tools/deb-trial $(BUILD)/deb
 
-static: static-native ## one static program, with musl, in build/static/, and for arm64
+static: static-native ## static programs, with musl: build/static/, and build/static-arm64/ for arm64
 	tools/static build/static-arm64 arm64
 
 static-native:
 	tools/static
 
-image: static-native ## an image of containers from it, in build/image/ and build/image.tar
+image: static-native ## a container image of the static program: build/image/ and build/image.tar
 	tools/image
 	tests/api/image.py build/static/wiregather
 

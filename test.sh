@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs the packages it needs from Debian, builds with gcc and clang, and runs all
 # suites. They run plain with gcc, and with ASan and UBSan with clang. Tests with
-# threads run under ThreadSanitizer. The lower suites run for i386, with musl, and
-# for libudpgather alone. clang-tidy runs. A part of the suites runs on an older
-# kernel of Debian in QEMU. Needs root for the namespaces that some tests make. The
-# last line counts all tests that ran.
+# threads run under ThreadSanitizer. The suites unit, fault and io and the test
+# netns/core run for i386, with musl, and for libudpgather alone. clang-tidy runs. A
+# part of the suites runs on an older kernel of Debian in QEMU. Needs root for the
+# namespaces that some tests make. The last line counts all tests that ran.
 set -eu
 cd "$(dirname "$0")"
 if [ "$(id -u)" -ne 0 ]; then
@@ -64,7 +64,8 @@ tools/build-variant tsan
 export TSAN_OPTIONS=halt_on_error=1
 run "clang, ThreadSanitizer" build-tsan --suite threads
 
-# Natively, on 32 bits and with another C library: how the kernel is called.
+# Build a variant, and run natively the suites in which the kernel is called. The
+# calls differ on 32 bits and with another C library.
 others() { # variant
 	echo
 	echo "== build: $1"
@@ -82,7 +83,8 @@ others i386
 others musl
 others library
 
-# Run this beside clang-tidy, when it disturbs no test that depends on time.
+# Run the older kernel beside clang-tidy. The emulation takes much of a processor,
+# and at this time no other test runs that a busy machine could disturb.
 began=$(date +%s)
 has_kernel=
 if wait "$background"; then

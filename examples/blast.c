@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* blast HOST:PORT [SECONDS [SIZE]] - send datagrams as fast as they go */
+/*
+ * blast HOST:PORT [SECONDS [SIZE]] - send datagrams as fast as the kernel takes
+ * them
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +20,8 @@ static double now_s(void)
 
 int main(int argc, char **argv)
 {
+	/* 128 datagrams are two trains of 64, the most in one. 9,000 bytes are
+	 * the usual MTU of jumbo frames. Both are choices. */
 	enum {
 		BATCH = 128,
 		MOST = 9000

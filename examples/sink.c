@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sink PORT - count what comes, until nothing came for two seconds */
+/* sink PORT - count datagrams until none has come for two seconds */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +17,7 @@ static double now_s(void)
 
 int main(int argc, char **argv)
 {
+	/* 16 trains of 64 datagrams fill 1,024 views. All three are choices. */
 	enum {
 		SLOTS = 16,
 		VIEWS = 1024,
@@ -35,7 +36,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: sink PORT\n");
 		return 1;
 	}
-	/* The first datagram may take its time. */
+	/* Wait for the first datagram without a limit. */
 	n = ug_receive(rcv, sock, AF_UNSPEC, views, VIEWS, -1);
 	for (double tick = now_s(), t = tick; n > 0; t = now_s()) {
 		n = ug_receive(rcv, sock, AF_UNSPEC, views, VIEWS, IDLE_MS);

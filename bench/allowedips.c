@@ -10,10 +10,10 @@
  * looked up lies in a randomly drawn prefix. Look-ups are measured in four
  * ways:
  *
- *  active	256 addresses again and again: the hosts that talk right now
+ *  active	256 addresses again and again, like a few hosts with traffic
  *  uniform	a million draws, one after the other
- *  packets	a look-up each after 64 KiB of packets (out of 4 MiB) were
- *		written, timed alone; 256 addresses
+ *  packets	64 KiB of packets (out of 4 MiB) are written before each
+ *		look-up, which is timed alone; 256 addresses
  *  packets-all	the same with a million draws
  *
  * The last two are like look-ups in the data path: between two of them, payload
@@ -33,14 +33,24 @@
 #include "report.h"
 
 enum {
+	/* Peers that the prefixes are spread over. A choice. */
 	N_OWNERS = 1000,
+	/* The largest table. A choice: near the size of the Internet's. */
 	N_MAX = 1000000,
+	/* Addresses of the hosts with traffic. A choice. */
 	N_ACTIVE = 256,
+	/* Look-ups of a round: with a million different addresses the cache
+	 * does not hold their paths in the trie. */
 	N_DRAWS = 1 << 20,
+	/* Look-ups that are timed alone, for a median. A choice. */
 	N_TIMED = 3000,
+	/* An odd number has a middle. A choice. */
 	ROUNDS = 5,
+	/* More than the second-level cache of most processors. A choice. */
 	PACKETS_LEN = 4 << 20,
+	/* One super-packet. */
 	TOUCH_LEN = 64 << 10,
+	/* Bytes of a line of the cache. */
 	LINE = 64,
 };
 

@@ -3,9 +3,11 @@
 import math
 from xml.sax.saxutils import escape
 
+# Lengths in pixels. They are choices: words of size 11 fit beside and above a bar.
 BAR, GAP, HEAD = 16, 5, 44
 LABEL, BARS, VALUE = 178, 240, 92
 PANEL = LABEL + BARS + VALUE
+# Panels beside each other.
 COLUMNS = 2
 FOOT = 14
 

@@ -19,8 +19,8 @@
  * A flow gives up datagrams that are not acknowledged for LOST_AFTER_NS, and
  * goes on.
  *
- * A window of 0 means no window: a flood, as the tests of small datagrams need
- * it.
+ * A window of 0 means no window. The sender then floods the tunnel, as in the
+ * tests of small datagrams.
  *
  * usage: bench-flows FROM TO ADDRESS FLOWS LENGTH WINDOW MILLISECONDS
  *	FROM and TO are files of network namespaces, ADDRESS is the receiver's.
@@ -44,24 +44,32 @@
 #include "bench/net.h"
 
 enum {
+	/* Of the receiver. A choice. */
 	PORT = 7300,
+	/* Bound of the arrays. A choice. */
 	MAX_FLOWS = 256,
+	/* An MTU of 1,500 without the IPv4 and the UDP header. */
 	MAX_LENGTH = 1472,
+	/* Bound of an argument. A choice. */
 	MAX_WINDOW = 64,
-	/* Messages in one system call. */
+	/* Messages in one system call. A choice. */
 	BATCH = 64,
+	/* Large enough that the receiver's socket drops nothing. A choice. */
 	RCVBUF_LEN = 16 << 20,
-	/* Datagrams without an acknowledgement for so long are lost: the time
-	 * is many round trips. */
+	/* A datagram without an acknowledgement for this time counts as lost.
+	 * The time is many round trips. */
 	LOST_AFTER_NS = 50 * 1000000,
-	/* Time that a socket waits, and that datagrams get to arrive at the
-	 * end. */
+	/* Time after which a read gives up, and after which no datagram is
+	 * expected at the end. */
 	WAIT_MS = 50,
-	/* Time at the start that is not counted. */
+	/* Time at the start that is not counted. A choice. */
 	WARM_UP_MS = 300,
 };
 
-/* Every datagram starts with a mark; an acknowledgement consists of marks. */
+/*
+ * Every datagram starts with its flow and its sequence number. An
+ * acknowledgement is a list of these.
+ */
 struct mark {
 	uint32_t flow;
 	uint32_t seq;
@@ -70,17 +78,17 @@ struct mark {
 /**
  * struct run - what both threads share
  * @from:	[I] the sender's namespace
- * @to:		[I] the receiver's
+ * @to:		[I] the receiver's namespace
  * @address:	[I] where to send to
- * @n_flows:	[I]
- * @length:	[I] of each datagram
- * @window:	[I] of each flow; 0: none
+ * @n_flows:	[I] number of flows
+ * @length:	[I] bytes of each datagram
+ * @window:	[I] datagrams of a flow that may be on the way; 0: no limit
  * @sink:	[I] the receiver's socket
  * @control:	[I] the sender's socket, for acknowledgements
- * @control_at:	[I] its address
+ * @control_at:	[I] address of @control
  * @flows:	[I] the sender's sockets, connected
- * @n_sent:	[a]
- * @n_arrived:	[a]
+ * @n_sent:	[a] datagrams that the kernel took
+ * @n_arrived:	[a] datagrams that the receiver has read
  * @n_stalls:	[a] how often a flow had to give datagrams up
  * @stop_sender: [a] no more is to be sent
  * @stop_sink:	[a] no more is to be read
@@ -194,7 +202,7 @@ static void open_sockets(struct run *run)
  * struct acks - acknowledgements that are due
  * @told:	of each flow: what was acknowledged
  * @due:	marks to be sent
- * @n:		how many
+ * @n:		number of marks in @due
  */
 struct acks {
 	uint32_t told[MAX_FLOWS];
@@ -269,13 +277,13 @@ static void *receive(void *arg)
 
 /**
  * struct sender - the sender's messages and windows
- * @next:	of each flow: the sequence number to come
- * @acked:	of each flow: all below have arrived or are lost
+ * @next:	of each flow: the next sequence number
+ * @acked:	of each flow: all datagrams below have arrived or are lost
  * @seen:	of each flow: @acked when losses were last looked for
- * @look_at_ns: when they are looked for again
- * @msgs:	for one system call
- * @iov:	a vector of each message
- * @data:	what they carry
+ * @look_at_ns: when losses are looked for again
+ * @msgs:	messages of one system call
+ * @iov:	the vector of each message
+ * @data:	the bytes of each message
  */
 struct sender {
 	uint32_t next[MAX_FLOWS];

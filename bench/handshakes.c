@@ -17,9 +17,13 @@
 #include "report.h"
 
 enum {
+	/* Handshakes in a round. Choices. */
 	N_PEERS = 2000,
 	N_PEERS_QUICK = 200,
+	/* Rounds of later handshakes; the median counts. A choice. */
 	ROUNDS = 6,
+	/* REKEY_AFTER_TIME of the paper: a handshake of each peer in this time
+	 * gives the number of peers that a core can serve. */
 	REKEY_S = 120,
 };
 

@@ -29,8 +29,12 @@
 
 enum {
 	WINDOW = 64,
+	/* The highest number of identities. A choice. */
 	N_MAX = 1 << 20,
+	/* After this time without an answer the rest counts as lost. A choice.
+	 */
 	PATIENCE_MS = 3000,
+	/* At least 45: 44 digits of a key and a zero. */
 	BASE64_CAP = 48,
 };
 

@@ -24,14 +24,22 @@
 #include "tun/segment.h"
 
 enum {
+	/* Batches of the lane. A choice: as many as workers. */
 	SLOTS = 16,
 	WORKERS_CAP = SLOTS,
+	/* Bound of an array. */
 	ROUNDS_CAP = 99,
+	/* The header of a data message. */
 	HEADER_LEN = 16,
+	/* Up to 15 bytes of padding, and the tag of 16. */
 	TAIL_LEN = 31,
+	/* The MSS at an MTU of 1,420: 20 bytes of IPv4, and 32 of TCP with
+	 * timestamps, are subtracted. */
 	PAYLOAD = 1368,
+	/* The most segments of this size that fit 65,535 bytes. */
 	SUPER_LEN = 40 + 47 * PAYLOAD,
 	SEGMENTS = 47,
+	/* More than 47 messages need. A choice. */
 	SLAB_LEN = 192 << 10,
 };
 

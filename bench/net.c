@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 enum {
+	/* More words than any line below has. */
 	MAX_WORDS = 16,
+	/* The kernel's MTU of lo. */
 	LOOPBACK_MTU = 65536,
+	/* The MTU of Ethernet. */
 	VETH_MTU = 1500
 };
 

@@ -29,7 +29,9 @@ COLUMNS = ("case", "peers", "prefixes", "load_s", "load_daemon_cpu_s", "show_s",
            "rss_before_kib", "rss_peak_kib", "rss_kib", "rss_bytes_per_item",
            "handshakes_per_s", "handshakes_per_cpu_s", "in_two_minutes",
            "idle_cpu_percent")
+# Seconds in which the CPU time of an idle daemon is counted. A choice.
 IDLE_S = 5
+# Seconds after which a command of wg(8) or bench-initiator counts as stuck. A choice.
 TIMEOUT = 600
 
 

@@ -6,7 +6,9 @@
 #include <string.h>
 
 enum {
+	/* Longer than any row. */
 	ROW_CAP = 512,
+	/* Width of a column. A choice. */
 	COLUMN = 16,
 };
 

@@ -24,10 +24,13 @@
 #include "bench/net.h"
 
 enum {
+	/* Bound of an array: a minute of round trips of 60 us. A choice. */
 	MAX_SAMPLES = 1 << 20,
+	/* Bytes of payload, as ping(8) sends by default. */
 	PAYLOAD = 56,
+	/* Round trips at the start that are not counted. A choice. */
 	WARM_UP = 20,
-	/* A request without an answer for so long is lost. */
+	/* A request without an answer for this time is lost. A choice. */
 	LOST_AFTER_S = 1,
 };
 

@@ -108,18 +108,18 @@ def run_part(name, command, out):
 def options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true",
-                        help="two rounds of a second: to try it")
-    parser.add_argument("--rounds", type=int, help="of the tunnel (5)")
+                        help="two rounds of one second each, to see that all runs")
+    parser.add_argument("--rounds", type=int, help="rounds of the tunnel (5)")
     parser.add_argument("--seconds", type=float,
-                        help="of each measurement of the tunnel (4)")
-    parser.add_argument("--tests", help="of the tunnel: see tunnel.py")
+                        help="seconds of each measurement of the tunnel (4)")
+    parser.add_argument("--tests", help="tests of the tunnel: see tunnel.py")
     parser.add_argument("--parts", help="some of: tunnel,udp,crypto,lane,"
                         "allowedips,handshakes,peers")
     parser.add_argument("--peers", default=os.environ.get("PEERS"),
-                        metavar="DIR", help="where the other programs are")
+                        metavar="DIR", help="directory of the other programs")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
     parser.add_argument("--docs", action="store_true",
-                        help="put what was measured into "
+                        help="put the results into "
                         "docs/performance.md")
     parser.add_argument("build", metavar="BUILD", type=pathlib.Path)
     args = parser.parse_args()

@@ -22,6 +22,8 @@ from tap import Failure, wait_until
 from programs import ENVIRONMENT
 
 TICKS = os.sysconf("SC_CLK_TCK")
+# The MTU that wg-quick(8) chooses on a cable of 1,500 bytes, addresses for tests (RFC
+# 5737), and WireGuard's usual port.
 MTU = 1420
 OUTER = "192.0.2.1", "192.0.2.2"
 INNER = "10.9.0.1", "10.9.0.2"
@@ -87,7 +89,7 @@ class Daemon:
         return self.process.pid
 
     def wait_for_answer(self, timeout=10):
-        """Wait until it answers; return the seconds since its start."""
+        """Wait until the daemon answers; return the seconds since its start."""
         while True:
             answer = ask(self.name, b"get=1\n\n")
             if answer and b"errno=0" in answer:

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The cost of cutting and merging, in nanoseconds per segment of a 64 KiB
- * super-packet, beside a memcpy() of the same bytes. The best of several rounds
- * counts, so that other work on the machine does not.
+ * super-packet, beside a memcpy() of the same bytes. The shortest time of
+ * several rounds counts, because other work on the machine makes a round
+ * longer.
  *
  * usage: bench-tun [payload per segment]
  */
@@ -16,12 +17,17 @@
 #include "tun/segment.h"
 
 enum {
+	/* Rounds, and super-packets in each. Choices. */
 	ROUNDS = 15,
 	REPEAT = 2000,
+	/* Just below the most bytes of an IP packet. */
 	SUPER_LEN = 65000,
+	/* Larger than any super-packet needs. Choices. */
 	SEGS_CAP = 1024,
 	SLAB_CAP = 1 << 20,
+	/* The header of a data message. */
 	HEADROOM = 16,
+	/* Up to 15 bytes of padding, and the tag of 16. */
 	TAILROOM = 31,
 };
 
@@ -41,7 +47,7 @@ static void make_super(uint8_t proto)
 {
 	size_t len = SUPER_LEN;
 
-	/* At most 64 datagrams are merged again. */
+	/* Merging joins at most 64 UDP datagrams, so no more are cut. */
 	if (proto == IP_PROTO_UDP)
 		len = size_min(len, 28 + 64UL * gso_size);
 	super_packet_make(super, len, proto, (uint16_t)gso_size, &frame);

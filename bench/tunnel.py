@@ -31,10 +31,14 @@ from testbed import Ends
 import lab
 from tap import Failure, interrupt, wait_until
 
+# The default port of iperf3.
 IPERF_PORT = 5201
+# Starts that a round measures. A choice.
 STARTS = 4
+# The flows of bench-flows. 64 windows of 6 stay below the 500 packets that the
+# queue of an interface holds. QUIC sends at least 1,200 bytes in its first datagram.
 FLOWS, FLOW_LENGTH, FLOW_WINDOW = 64, 1200, 6
-# Seconds that a load runs before the round trips begin and after they end.
+# Seconds that a load runs before the round trips begin and after they end. A choice.
 LEAD_S = 0.5
 
 
@@ -196,13 +200,13 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4,
-                        help="of each measurement")
+                        help="seconds of each measurement")
     parser.add_argument("--tests", default=",".join(TESTS),
                         help="some of: %(default)s")
     parser.add_argument("--peers", default=os.environ.get("PEERS"),
-                        metavar="DIR", help="where the other programs are")
+                        metavar="DIR", help="directory of the other programs")
     parser.add_argument("--only", metavar="WORD[,WORD]",
-                        help="programs whose name has one of these in it")
+                        help="only programs with one of these words in their names")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
                         default="build/bench")
     parser.add_argument("--no-tables", action="store_true",

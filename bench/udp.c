@@ -11,12 +11,12 @@
  * The ways to send are in udp_sender.h, the receiver in udp_receiver.h. The
  * sender is pinned to the last core that we may use, the receiver to the first.
  *
- * A row is one size of datagram and one size of batch. For each row the ways
- * take turns, a slice of some milliseconds each, for so many rounds. A
- * disturbance that lasts longer than a round so affects all ways alike, and the
- * ratio of two ways within a round is valid even if neither figure is. Within
- * six rounds every way follows every other way once, because a way finds the
- * caches and the kernel's pools as the previous one left them.
+ * A row is one size of datagram and one size of batch. In each of ROUNDS rounds
+ * the ways of a row take turns, a slice of SLICE_MS milliseconds each. So a
+ * disturbance that lasts longer than a round affects all ways alike, and the
+ * ratio of two ways within a round is valid even if their times are not. A way
+ * finds the caches and the kernel's pools as the previous one left them.
+ * Therefore every way follows every other way once within six rounds.
  *
  * The clock is CLOCK_THREAD_CPUTIME_ID of the sending thread. On loopback and
  * over veth this time covers both stacks up to the queue of the receiving
@@ -44,6 +44,7 @@ static const unsigned int all_sizes[] = { 64, 512, 1200, 1452, 8192 };
 static const unsigned int all_batches[] = { 1, 8, 64, 128 };
 
 enum {
+	/* Bounds of the arguments. Choices. */
 	MAX_SLICE_MS = 10000,
 	MAX_ROUNDS = 1000,
 	MAX_CPU = CPU_SETSIZE
@@ -109,10 +110,10 @@ static uint64_t arrived(const struct row *row)
 }
 
 /**
- * window_wait() - let the receiver come near
+ * window_wait() - wait until the receiver has read enough
  * @row:	the row
- * @target:	how much must have come
- * @cpu_ns:	what this takes is added
+ * @target:	number of datagrams that must have come
+ * @cpu_ns:	the CPU time of the wait is added
  *
  * Return: false if the rest is lost.
  */
@@ -129,8 +130,8 @@ static bool window_wait(const struct row *row, uint64_t target,
 /* Send until the slice is over; see struct slice. */
 static int slice_send(const struct row *row, struct slice *slice)
 {
-	/* With batches of one, reading the clock each time would show in the
-	 * figures. */
+	/* The clock is read once per 64 datagrams: with batches of one, reading
+	 * it each time would show in the figures. */
 	const unsigned int n_looks = 64 / row->batch ? 64 / row->batch : 1;
 	uint64_t wall_ns = bench_now_ns();
 	uint64_t cpu_ns = bench_cpu_ns();

@@ -28,6 +28,7 @@ import sys
 PATHS = ("loopback", "veth")
 WAYS = ("sendto", "sendmmsg", "copied", "gathered", "fused")
 CONTROL = "control"
+# Bytes of the IPv4 and the UDP header.
 UDP_HEADERS = 28
 
 # Milliseconds in a slice, and number of rounds, a multiple of six: see udp.c.
@@ -36,7 +37,8 @@ UDP_HEADERS = 28
 FULL = (42, 18)
 QUICK = (10, 6)
 
-# The subject of the second verdict, and the share of CPU that it allows.
+# The second verdict: the CPU time of ug_send() may be this fraction of that of
+# sendmmsg(2), on this path, with this size of datagram and of batch. A choice.
 MAX_OF_SENDMMSG = 1 / 3
 ASKED_PATH, ASKED_SIZE, ASKED_BATCH = "veth", 1452, 64
 
@@ -175,8 +177,8 @@ def print_missing(rows):
 
 
 def noise_of(rows):
-    """The noise: in 19 of 20 rows, a way that is measured twice differs from
-    itself by at most this."""
+    """The noise of the measurement: the ways "copied" and "control" are the same, and
+    in 19 of 20 rows their figures differ by at most this fraction."""
     apart = sorted(abs(row.ratio(CONTROL, "copied") - 1) for row in rows)
     return apart[math.ceil(len(apart) * 19 / 20) - 1]
 
@@ -282,7 +284,7 @@ def plot(rows, file_name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true",
-                        help="less than half a minute, and more noise")
+                        help="takes less than half a minute; the noise is larger")
     parser.add_argument("program", metavar="PROGRAM")
     parser.add_argument("directory", metavar="DIRECTORY", type=pathlib.Path)
     args = parser.parse_args()

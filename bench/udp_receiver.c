@@ -16,12 +16,16 @@
 #endif
 
 enum {
+	/* Messages in one system call. A choice. */
 	N_SLOTS = 64,
-	/* A message has at most 65,535 bytes. The other bytes keep slots from
-	 * sharing lines of the cache. */
+	/* A message has at most 65,535 bytes. The other bytes keep two slots
+	 * from using the same lines of the cache. */
 	SLOT_LEN = 65536 + 128,
+	/* Room for many datagrams on the way (udp_receiver_window()). A choice.
+	 */
 	RCVBUF_LEN = 32 << 20,
-	/* How long the thread sleeps when the socket is empty. */
+	/* Time that the thread sleeps when the socket is empty. A choice: a
+	 * receiver that sleeps on the socket would have to be woken. */
 	NAP_NS = 20000,
 	/* After this many naps without an arrival, the missing datagrams are
 	 * lost: 200 ms, or more if naps last longer than asked for. */
@@ -192,10 +196,11 @@ void udp_receiver_stop(struct udp_receiver *d)
 
 uint64_t udp_receiver_window(const struct udp_receiver *d, size_t size)
 {
-	/* What a lone datagram takes of the buffer: its bytes, rounded up to
-	 * a power of two in the worst case, and the kernel's header. Half of
-	 * the buffer, as the kernel gives back what was read with a delay of
-	 * up to a quarter (udp_rmem_release()). */
+	/* A lone datagram takes of the buffer its bytes, rounded up to a power
+	 * of two in the worst case, and the kernel's header. Only half of the
+	 * buffer counts, because the kernel gives back the memory of datagrams
+	 * that were read only when it is a quarter of the buffer
+	 * (udp_rmem_release()). */
 	return d->rcvbuf / 2 / (2 * size + 1280);
 }
 

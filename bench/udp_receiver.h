@@ -7,10 +7,10 @@
  * the kernel copy the payload out as a real receiver would. Two rules keep the
  * receiver from affecting the sender's figures:
  *
- *  - It never sleeps on the socket. A sender that finds a sleeper pays for
- *    waking it, on a virtual machine more than for the datagram itself, and
- *    how often it does depends on who happens to be faster. When the socket
- *    is empty the thread sleeps on a timer instead.
+ *  - It never sleeps on the socket. The sender would pay for waking it, on a
+ *    virtual machine more than for the datagram itself. The number of wake-ups
+ *    would depend on which of the two happens to be faster. When the socket is
+ *    empty the thread sleeps on a timer instead.
  *
  *  - It counts what it has read, and the sender never has more datagrams on the
  *    way than the socket's buffer holds (see udp_receiver_window()). So nothing

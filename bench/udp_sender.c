@@ -18,6 +18,7 @@
 #endif
 
 enum {
+	/* Bytes of the IPv4 and the UDP header. */
 	IPV4_HEADERS = 28,
 	CACHE_LINE = 64,
 	PAGE = 4096,
@@ -49,12 +50,13 @@ struct library {
  * @copies:	where WAY_COPIED copies to
  * @gathered:	the library as WAY_GATHERED uses it
  * @fused:	the library as WAY_FUSED uses it
- * @counts:	what each way did; calls and messages are not for the library
+ * @counts:	totals of each way; calls and messages of the library's ways
+ *		are not counted here
  * @msgs:	message headers of the batch
  * @iov:	its vectors
  * @control:	its control data
  * @dgrams:	the batch as the library takes it
- * @status:	what became of them
+ * @status:	the status of each datagram after ug_send()
  */
 struct udp_sender {
 	int fd;

@@ -9,13 +9,13 @@
  *  sendmmsg	one message for each datagram, no segmentation
  *  copied	the datagrams of a train are copied into one buffer and go as
  *		one vector with UDP_SEGMENT; the trains of a batch leave with
- *		one sendmmsg(2). What goes alone is not copied: a lone
- *		datagram, or any where the MTU allows no segments.
+ *		one sendmmsg(2). A datagram that goes alone is not copied: the
+ *		last one of a batch, or each one if the MTU allows no segments.
  *  gathered	ug_send(), every datagram in a slot of its own, with a gap
  *		to the next: one vector for each
  *  fused	ug_send(), the datagrams are neighbours in memory: the library
  *		can make one vector of a train
- *  control	the same as copied once more. What it differs from that is
+ *  control	the same as "copied" once more. The difference of the two is
  *		the noise of the measurement.
  *
  * All ways but "fused" take the datagrams from the slots with gaps. Every batch
@@ -30,7 +30,9 @@
 #include <stdint.h>
 
 enum {
+	/* The batch of wiregather's outbound lane. */
 	SENDER_MAX_BATCH = 128,
+	/* The largest size that is measured. A choice. */
 	SENDER_MAX_SIZE = 8192,
 };
 

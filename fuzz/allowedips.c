@@ -11,8 +11,12 @@
 #include "fuzz/input.h"
 
 enum {
+	/* Few owners, so that prefixes often change their owner. A choice. */
 	OWNERS = 4,
+	/* Bound of the model, which is searched from end to end. A choice. */
 	PREFIXES_MAX = 256,
+	/* The lowest of the eight values of each operation: half of all
+	 * operations insert. */
 	OP_INSERT = 0,
 	OP_REMOVE = 4,
 	OP_REMOVE_OWNER = 6,
@@ -112,7 +116,8 @@ static void remove_owner(struct allowedips_owner *owner)
 static void look_up(const struct ip_prefix *at)
 {
 	const struct entry *best = NULL;
-	/* The copy has any alignment and exactly the address's length. */
+	/* The copy is not aligned, and ends with the address, so that a
+	 * sanitizer sees a read past its end. */
 	uint8_t *addr = malloc(addr_len(at) + 1);
 
 	require(addr != NULL);

@@ -19,10 +19,12 @@
 #include "noise/local.h"
 
 enum {
+	/* Bound of the time for one input. A choice. */
 	STEPS_MAX = 200,
+	/* The lives of a cookie: see above. */
 	MAKER_LIFE_S = 115,
 	CHECKER_LIFE_S = 120,
-	/* Longest time from a message to its reply. */
+	/* Longest time from a message to its reply: REKEY_TIMEOUT. */
 	REPLY_DUE_S = 5,
 };
 
@@ -37,7 +39,7 @@ enum step {
 	N_STEPS,
 };
 
-/* State of the reference; times are those of the beginning. */
+/* State of the reference. A time is when the state of this name began. */
 struct model {
 	uint8_t pub[REF_KEY]; /* the checker's; the maker's is the first */
 	uint8_t maker_pub[REF_KEY];

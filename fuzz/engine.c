@@ -26,6 +26,7 @@
 #include "fuzz/input.h"
 
 enum {
+	/* Bounds of the time and the memory for one input. Choices. */
 	STEPS_MAX = 96,
 	SESSIONS = 16,
 	SEALED_MAX = 128,

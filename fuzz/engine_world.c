@@ -14,8 +14,12 @@
 #include "udpgather/socket.h"
 
 enum {
+	/* A number that no open file has. */
 	FD = 1004,
+	/* Batches of a lane. A choice: one thread needs few. */
 	SLOTS = 4,
+	/* The clocks at the start. Choices: the device has run for a while, in
+	 * the year 2023. */
 	START_S = 1000,
 	REALTIME_S = 1700000000,
 };

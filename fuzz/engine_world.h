@@ -14,7 +14,9 @@
 #include "engine/outbound.h"
 
 enum {
+	/* More than any message that a target makes. A choice. */
 	WORLD_DATAGRAM_MAX = 2048,
+	/* Places of a queue. A choice. */
 	WORLD_QUEUE = 64,
 };
 

@@ -3,10 +3,11 @@
  * A datagram from any sender, received in the middle of a handshake.
  *
  * The first byte of the input selects the datagram: the rest of the input as it
- * is, or a message that the receiver waits for, overwritten by the rest of the
- * input from the offset in the second byte on. Another bit selects recomputed
- * macs, which need only the public key, so that the code behind the check of
- * macs is reached.
+ * is, or a message that the receiver waits for. In the second case the rest of
+ * the input is written over the message, from the offset in the second byte on.
+ * Another bit of the first byte selects recomputed macs, so that the code
+ * behind the check of macs is reached. Anybody who has the public key can
+ * compute them.
  *
  * Promises: a refused datagram changes no state. An accepted one equals the
  * expected message in every byte that the handshake protects.
@@ -17,6 +18,7 @@
 #include "crypto/init.h"
 #include "tests/unit/noise_world.h"
 
+/* The clocks of both sides. Choices. */
 #define NOW  (100 * NSEC_PER_SEC)
 #define WALL (UINT64_C(1700000000) * NSEC_PER_SEC)
 
@@ -24,7 +26,7 @@ enum {
 	FLAG_TEMPLATE = 3, /* one of enum template */
 	FLAG_FRESH_MACS = 4,
 	FLAG_LOADED = 8,
-	DATAGRAM_MAX = 2048,
+	DATAGRAM_MAX = 2048, /* longer than any message. A choice. */
 };
 
 enum template {

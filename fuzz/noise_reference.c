@@ -22,10 +22,12 @@
 #include "tests/unit/noise_world.h"
 
 enum {
+	/* Handshakes of an input, messages of a session and bytes of a
+	 * plaintext. Choices. */
 	ROUNDS_MAX = 3,
 	BATCH_MAX = 6,
 	TEXT_MAX = 320,
-	/* Options of a round: events on a message's way. */
+	/* Options of a round: what happens to a message on its way. */
 	OPT_COOKIE = 1,	  /* the responder is under load */
 	OPT_CHANGE_1 = 2, /* the initiation comes changed first */
 	OPT_CHANGE_2 = 4, /* the response */
@@ -36,10 +38,10 @@ enum {
 };
 
 /*
- * @w:		ours: side a begins, side b answers
- * @a, @b:	the same two, by the reference
+ * @w:		both sides in our implementation: a begins, b answers
+ * @a, @b:	both sides in the reference
  * @sent:	timestamp of the last initiation
- * @secret:	of the cookies of b
+ * @secret:	from which b makes its cookies
  */
 struct run {
 	struct input in;

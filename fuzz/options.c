@@ -16,6 +16,7 @@
 #include "engine/bounds.h"
 
 enum {
+	/* Bounds of an input. Choices. */
 	ARGS_MAX = 12,
 	TEXT_MAX = 2048,
 };

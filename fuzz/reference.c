@@ -7,8 +7,10 @@
 #include "fuzz/fuzz.h"
 
 enum {
+	/* Bytes of a block of BLAKE2s, and its rounds: RFC 7693, section 2. */
 	BLOCK = 64,
 	ROUNDS = 10,
+	/* Bytes of a mac and of a cookie: the paper, section 5.4. */
 	MAC_LEN = 16,
 };
 

@@ -4,8 +4,8 @@
  * plain and slow, is written from the paper and RFC 7693, and uses libsodium's
  * primitives and its own BLAKE2s, but no code of src/.
  *
- * A side refuses the messages that the paper requires it to refuse, and keeps
- * its state then.
+ * A side refuses the messages that the paper requires it to refuse. A refused
+ * message leaves its state unchanged.
  */
 #ifndef FUZZ_REFERENCE_H
 #define FUZZ_REFERENCE_H
@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Lengths in bytes: the paper, section 5.4. */
 enum {
 	REF_KEY = 32,
 	REF_TAG = 16,
@@ -52,9 +53,9 @@ struct ref_side {
 
 /**
  * struct ref_trick - deliberate errors of a sender
- * @e_pub:	send this instead of the ephemeral public key, and take every
- *		secret shared with it for zero; NULL: do not
- * @pub:	claim this static public key; NULL: the own one
+ * @e_pub:	ephemeral public key to send instead of the sender's; each
+ *		secret that is shared with it counts as zero. NULL: the sender's
+ * @pub:	static public key to claim. NULL: the sender's
  */
 struct ref_trick {
 	const uint8_t *e_pub;

@@ -10,6 +10,7 @@
 #include "fuzz/fuzz.h"
 
 enum {
+	/* More than any file of a corpus. A choice. */
 	INPUT_MAX = 1 << 20
 };
 

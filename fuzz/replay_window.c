@@ -10,6 +10,7 @@
 #include "noise/replay.h"
 
 enum {
+	/* Bound of the list, which is searched for each counter. A choice. */
 	COUNTERS_MAX = 1024,
 };
 

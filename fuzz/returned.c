@@ -16,6 +16,7 @@
 #include "fuzz/quiet_device.h"
 
 enum {
+	/* Bytes of the input before the packet. */
 	HEAD_LEN = 2,
 	V4_LEN = 20,
 	V6_LEN = 40,
@@ -23,7 +24,9 @@ enum {
 	ENDPOINT_OF_PACKET = 1,
 	DATA_OF_OURS = 2,
 	INITIATION_OF_OURS = 4,
+	/* The index of our messages. A choice. */
 	REMOTE_INDEX = 0x01020304,
+	/* The next counter, so that 0 to 15 were sent. A choice. */
 	N_SENT = 16,
 };
 
@@ -47,7 +50,7 @@ static void make_peer(void)
 	atomic_store(&kp->send_counter, N_SENT);
 	noise_keypairs_add(&peer->keypairs, kp);
 	require(!index_new(&device->index, &peer->handshake, &own_index));
-	/* Log no line. */
+	/* A packet was just reported, so the device logs no line now. */
 	peer->returned_ns = 1;
 }
 

@@ -15,8 +15,10 @@
 #include "fuzz/input.h"
 
 enum {
+	/* Few queues and blocks, so that the pool is often full. Choices. */
 	QUEUES = 5,
 	BLOCKS = 200,
+	/* Bound of the packets of a queue in the model. A choice. */
 	OPS_MAX = 1000,
 };
 

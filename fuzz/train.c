@@ -11,8 +11,11 @@
 #include "udpgather/socket.h"
 
 enum {
+	/* A number that no open file has. */
 	FD4 = 1004,
+	/* Messages of a receiver. A choice. */
 	SLOTS = 4,
+	/* The largest array. A choice: more than a train of 128. */
 	VIEWS = 200
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A frame as any program with an AF_PACKET socket may write it. It is checked,
- * then cut once in one call and once in many calls, with the same result.
+ * A frame as any program with an AF_PACKET socket may write it. The frame is
+ * checked, then cut in one call and a second time in many calls. The results
+ * must be equal.
  * Input: the number of segments that a slab takes (a byte), virtio-net header,
  * packet.
  */
@@ -9,6 +10,7 @@
 #include "tun/checksum.h"
 #include "tun/segment.h"
 
+/* A packet has less than 65,536 bytes of payload, so not more segments. */
 #define SLAB_LEN (24U << 20)
 #define SEGS_CAP 65536
 

@@ -20,6 +20,7 @@
 #include "tun/link.h"
 
 enum {
+	/* Bound of the time for one input. A choice. */
 	CALLS_MAX = 64,
 	/* The longest message that is written here. */
 	MESSAGE_CAP = 1024,

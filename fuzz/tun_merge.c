@@ -11,6 +11,7 @@
 #include "tun/merge.h"
 #include "tun/segment.h"
 
+/* Packets of an input, their length, and segments of a merged one. Choices. */
 #define PACKETS_MAX 48
 #define PACKET_CAP  2048
 #define SEGS_CAP    1024

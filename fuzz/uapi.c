@@ -2,7 +2,8 @@
 /*
  * Text on the configuration socket.
  *
- * The first byte of the input says in pieces of which size the rest arrives.
+ * The first byte of the input gives the size of the pieces in which the rest
+ * arrives.
  * Promises: a parser reads on or stops behind a request, never past it; the
  * pieces make no difference; a request without error can be applied, and what
  * `get` then prints is, apart from what cannot be set, a `set` without error.
@@ -19,6 +20,7 @@
 #include "uapi/reply.h"
 
 enum {
+	/* Bounds of the input and of the answer to `get`. Choices. */
 	INPUT_MAX = 64 * 1024,
 	REPLY_MAX = 4 << 20,
 };
@@ -89,7 +91,10 @@ static void apply(struct device *device, struct uapi_request *request)
 	config_free(request->config);
 }
 
-/* Read the text in pieces. The result stands for what was found in it. */
+/*
+ * Read the text in pieces. Return: a sum over the requests and errors that were
+ * found; it does not depend on the pieces.
+ */
 static uint64_t read_text(const char *text, size_t len, size_t piece,
 			  struct device *device)
 {
@@ -130,7 +135,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		return 0;
 	read_text(text, len - 1, len, device);
 	quiet_device_clear(device);
-	/* However it is cut, the same requests end with the same errors. */
+	/* In one piece and in small ones, the text must give the same requests
+	 * and errors. */
 	require(read_text(text, len - 1, len, NULL) ==
 		read_text(text, len - 1, data[0] % 64 + 1U, NULL));
 	return 0;

@@ -24,8 +24,10 @@
 
 enum {
 	HEADER_LEN = 3,
+	/* Bounds of the text and of all answers to it. Choices. */
 	TEXT_MAX = 16384,
 	ANSWER_MAX = 1 << 20,
+	/* Small, so that the socket is full before an answer is whole. */
 	SOCKET_BUFFER = 4096,
 };
 

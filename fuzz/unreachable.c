@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets for nobody, and congestion marks, which both trust no more of a
- * packet than its fixed header. Input: the outer TOS; a packet.
+ * ICMP errors that answer packets to an address without a peer, and congestion
+ * marks. The code of both may trust only that the fixed header of a packet is
+ * there. Input: the outer TOS; a packet.
  *
  * Promises: the answer is a whole ICMP error with right checksums, from the
- * destination to the source, that quotes the packet's beginning; what is an
- * error itself is never answered. A mark changes two bits, by the table of
- * RFC 6040, and a right header checksum stays right.
+ * destination to the source, that quotes the packet's beginning. A packet that
+ * is an ICMP error itself is never answered. A mark changes two bits, by the
+ * table of RFC 6040, and a right header checksum stays right.
  */
 #include "fuzz/fuzz.h"
 
@@ -21,7 +22,7 @@ enum {
 	ICMP_LEN = 8,
 };
 
-/* All ones, once everything is added: RFC 1071. */
+/* A sum over data and its right checksum is all ones: RFC 1071. */
 static bool is_summed(uint64_t sum)
 {
 	return checksum_fold(sum) == 0xffff;
@@ -108,7 +109,7 @@ static void check_ecn(uint8_t outer, const uint8_t *p, size_t len)
 		require(ecn_get(copy) == mark);
 	if (is_v4 && is_summed(checksum_add(0, p, V4_LEN)))
 		require(is_summed(checksum_add(0, copy, V4_LEN)));
-	/* Only these differ. */
+	/* Only the byte of the mark, and the IPv4 checksum, differ. */
 	copy[1] = p[1];
 	if (is_v4)
 		memcpy(copy + 10, p + 10, 2);
@@ -121,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (len == 0)
 		return 0;
 	check_unreachable(data + 1, len - 1);
-	/* As receive_run_take() lets them through. */
+	/* receive_run_take() drops all other packets before this code. */
 	if (len > V4_LEN &&
 	    (data[1] >> 4 == 4 || (data[1] >> 4 == 6 && len > V6_LEN)))
 		check_ecn(data[0], data + 1, len - 1);

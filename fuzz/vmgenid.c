@@ -2,8 +2,8 @@
 /*
  * Events of the kernel. Input: an event.
  *
- * Promise: the verdict is that of a search from every place at which a field
- * begins.
+ * Promise: the verdict equals that of a plain search, which looks for the field
+ * at every place at which a field begins.
  */
 #include "fuzz/fuzz.h"
 

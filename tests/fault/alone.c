@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Callers that know more than the kernel: they are told which datagrams left in
- * trains, and can have an endpoint sent no trains until a given time.
+ * A caller may know more than the kernel about a path. The library tells it
+ * which datagrams left in trains. The caller can have an endpoint sent no
+ * trains until a given time.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -142,8 +143,8 @@ static void alone_ends_early(void **state)
 	assert_int_equal(go(&ep_b), 1);
 	ug_network_changed(sock);
 	assert_int_equal(go(&ep_b), 20);
-	/* A later call replaces an earlier one. Ending what did not hold is no
-	 * error. */
+	/* A later call replaces an earlier one. A call that ends the time, for
+	 * an endpoint that gets trains already, is no error. */
 	assert_int_equal(ug_send_alone(sock, &ep_a, 0), 0);
 	ug_send_alone(sock, &ep_a, 10000);
 	ug_send_alone(sock, &ep_a, 1000);
@@ -151,7 +152,7 @@ static void alone_ends_early(void **state)
 	assert_int_equal(go(&ep_a), 20);
 }
 
-/* Refusals of the kernel are learned and forgotten independently of it. */
+/* ug_send_alone() changes nothing that was learnt from refusals. */
 static void alone_and_lessons(void **state)
 {
 	(void)state;

@@ -13,7 +13,7 @@
 #include "udpgather/open.h"
 
 enum {
-	/* Datagrams of one round of traffic: one train. */
+	/* Datagrams of one round of traffic: one train. A choice. */
 	ROUND = 20
 };
 
@@ -70,9 +70,9 @@ static unsigned int go_for(int64_t ms)
 }
 
 /*
- * If the kernel refuses trains to an address, they stop at once. Then single
- * trains are tried, in both families, and all are back after the first that
- * passes.
+ * If the kernel refuses trains to an address, trains stop at once. Then single
+ * trains are tried. After the first one that passes, all datagrams leave in
+ * trains again. This holds in both families.
  */
 static void tried_again(void **state)
 {
@@ -197,8 +197,8 @@ static void try_in_a_window_made_anew(void **state)
 }
 
 /*
- * If the destination refuses everything, a try shows nothing, and the limit
- * stays.
+ * If the destination refuses single datagrams, too, a try shows nothing, and
+ * trains stay off.
  */
 static int dead_errno;
 
@@ -226,7 +226,10 @@ static void try_to_a_dead_end(void **state)
 	assert_int_equal(go(), 1);
 }
 
-/* A firewall rule on length: EPERM (EACCES and others from elsewhere). */
+/*
+ * A firewall rule that refuses long packets. It gives EPERM; other parts of a
+ * kernel give EACCES and further errors.
+ */
 static size_t longest;
 
 static int length_rule(const struct fake_message *m)
@@ -294,8 +297,8 @@ static int rate_rule(const struct fake_message *m)
 }
 
 /*
- * The datagrams of a train that was refused by chance take tokens, too, the
- * first one like the others. If only some of them pass, nothing is learned.
+ * After a train was refused by chance, each of its datagrams takes a token. If
+ * only some of the datagrams pass, nothing is learned.
  */
 static void refused_by_rate(void **state)
 {
@@ -386,7 +389,7 @@ static int random_rule(const struct fake_message *m)
 static void heals_from_anything(void **state)
 {
 	const struct ug_endpoint *all[] = { &ep_a, &ep_b, &ep_c, &ep_six };
-	size_t knew = 0;
+	size_t n_learnt = 0;
 
 	(void)state;
 	random_init(&chance, 0x5eed0010);
@@ -403,7 +406,7 @@ static void heals_from_anything(void **state)
 					status, 0));
 			fake.now_ms += (int)random_below(&chance, 2000);
 		}
-		knew += ug_path_knows(sock->paths);
+		n_learnt += ug_path_knows(sock->paths);
 		fake.rule = NULL;
 		for (int k = 0; k < 610; k++, fake.now_ms += 1000) {
 			fake.n = 0;
@@ -412,7 +415,7 @@ static void heals_from_anything(void **state)
 		assert_false(ug_path_knows(sock->paths));
 	}
 	/* The run must have caused refusals that were learned. */
-	assert_true(knew > 10);
+	assert_true(n_learnt > 10);
 }
 
 /*

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Switching merging on and off while the kernel queues datagrams at the worst
- * moments and receivers run. No thread waits for another.
+ * Merging is switched on and off while receivers run, and while the kernel
+ * queues datagrams in the moments that could go wrong. No thread waits for
+ * another.
  */
 #include <errno.h>
 #include <netinet/udp.h>
@@ -18,8 +19,8 @@ static struct ug_socket *sock;
 static struct ug_receiver *rcv;
 static struct ug_view views[4];
 static bool waiting;	 /* the IPv4 socket has a datagram */
-static size_t asked;	 /* calls that looked for it */
-static size_t comes_at;	 /* the look that finds it; 0: never */
+static size_t asked;	 /* calls that looked for a datagram */
+static size_t comes_at;	 /* number of the call that finds one; 0: never */
 static short other_bits; /* further bits of poll's answer */
 
 static short ready_rule(int fd)
@@ -40,7 +41,7 @@ static int nothing_comes(int fd, struct mmsghdr *msgs, unsigned int n)
 }
 
 /* Nothing arrives, so a wait takes its whole time. */
-static int in_vain(struct pollfd *fds, nfds_t n, int timeout_ms)
+static int wait_in_full(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	(void)fds;
 	(void)n;
@@ -58,7 +59,7 @@ static int setup(void **state)
 	other_bits = 0;
 	fake.ready = ready_rule;
 	fake.receive = nothing_comes;
-	fake.poll = in_vain;
+	fake.poll = wait_in_full;
 	if (ug_socket_open_with(&fake_sys, &sock, NULL, NULL) < 0)
 		return -1;
 	return ug_receiver_new(&rcv, 4);
@@ -125,7 +126,10 @@ static void something_waits(void **state)
 	assert_int_equal(fake.now_ms - start, MERGING_QUIET_MS);
 }
 
-/* A longer wait goes on after the attempt, for its whole time. */
+/*
+ * A wait of ug_receive() that is longer than the attempt to switch off goes on
+ * after the attempt, for its whole time.
+ */
 static void long_wait(void **state)
 {
 	(void)state;
@@ -212,7 +216,7 @@ static int receive_meanwhile(void)
 	assert_int_equal(receive(10), 0);
 	assert_int_equal(fake.receive_calls, calls);
 	assert_true(fake.pauses > pauses);
-	fake.poll = in_vain;
+	fake.poll = wait_in_full;
 	return 0;
 }
 

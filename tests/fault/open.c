@@ -223,7 +223,8 @@ static void features(void **state)
 	assert_int_equal(open_with(NULL, &sock), 0);
 	assert_false(report.v4.merges);
 	assert_false(report.v6.segments);
-	/* If merged datagrams could not be recognised, merging is off. */
+	/* The library could not recognise merged datagrams, so merging is off.
+	 */
 	assert_int_equal(fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 0);
 	assert_int_equal(fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 0);
 	assert_int_equal(ug_get_segments(sock, AF_INET, &reason), 1);

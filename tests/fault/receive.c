@@ -160,13 +160,13 @@ static void depth(void **state)
 		unsigned int n;	    /* how many of them */
 		unsigned int asked; /* slots that the call has */
 	} rows[] = {
-		/* Short ones: more and more. */
+		/* Short messages: the calls get more slots. */
 		{ 100, 200, 8 },
 		{ 1400, 200, 16 },
 		{ 0, 200, 32 },
 		{ 4096, 200, 64 },
 		{ 100, 200, 100 },
-		/* Long ones: few at once. */
+		/* Long messages: the next call has few slots. */
 		{ 16384, 200, 100 },
 		{ 16384, 200, 8 },
 		{ 4097, 200, 8 },
@@ -198,7 +198,7 @@ static void depth(void **state)
 			assert_int_equal(asked, rows[i].asked);
 		}
 	}
-	/* A long message in between resets that count. */
+	/* A long message in between resets the count of full calls. */
 	for (int call = 0; call < 30; call++) {
 		n_queue = next_in_queue = 0;
 		for (unsigned int k = 0; k < 20; k++)
@@ -232,6 +232,7 @@ static void receive_eight(size_t first_len)
  */
 static void depth_beside_a_stream(void **state)
 {
+	/* STREAM_REST of receive.c, in calls of 8 messages. */
 	enum {
 		CALLS_OF_REST = 32768 / 8
 	};
@@ -244,7 +245,8 @@ static void depth_beside_a_stream(void **state)
 		for (int call = 0; call < CALLS_OF_REST - 1; call++)
 			receive_eight(100);
 	}
-	/* The stream is over. The call that ends its rest counts as one. */
+	/* The first of these calls ends STREAM_REST, so the stream counts as
+	 * over. This call is also the first of eight full ones. */
 	for (int call = 0; call < 8; call++)
 		receive_eight(100);
 	n_queue = next_in_queue = 0;
@@ -450,7 +452,7 @@ static void waiting(void **state)
 
 static short what_stays;
 
-/* A poll result that never goes away; no time passes. */
+/* A poll(2) whose result stays the same. No time passes in it. */
 static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
 	(void)timeout_ms;
@@ -461,7 +463,7 @@ static int stuck_rule(struct pollfd *fds, nfds_t n, int timeout_ms)
 	return 1;
 }
 
-/* A permanent poll result must not cause a busy loop. */
+/* If poll(2) returns at once each time, the wait must still sleep. */
 static void no_spinning(void **state)
 {
 	static const short stuck[] = { POLLHUP, POLLIN | POLLRDHUP,

@@ -9,26 +9,26 @@
 #include "udpgather/endpoint.h"
 #include "udpgather/socket.h"
 
-static const struct ug_endpoint *sick[5];
-static int sick_errno;
-static size_t sick_above;
+static const struct ug_endpoint *refusing[5];
+static int refuse_errno;
+static size_t refuse_longer_than;
 
-/* Trains to sick endpoints with segments above a size fail. */
-static int sick_rule(const struct fake_message *m)
+/* Refuse trains to some endpoints if their segments are above a size. */
+static int refuse_trains_rule(const struct fake_message *m)
 {
-	for (size_t i = 0; i < ARRAY_LEN(sick); i++)
-		if (sick[i] && !ug_endpoint_compare(sick[i], &m->to) &&
-		    m->segment_len > sick_above)
-			return sick_errno;
+	for (size_t i = 0; i < ARRAY_LEN(refusing); i++)
+		if (refusing[i] && !ug_endpoint_compare(refusing[i], &m->to) &&
+		    m->segment_len > refuse_longer_than)
+			return refuse_errno;
 	return 0;
 }
 
-static void make_sick(int err, size_t above)
+static void refuse_trains(int err, size_t above)
 {
-	fake.rule = sick_rule;
-	sick_errno = err;
-	sick_above = above;
-	memset(sick, 0, sizeof(sick));
+	fake.rule = refuse_trains_rule;
+	refuse_errno = err;
+	refuse_longer_than = above;
+	memset(refusing, 0, sizeof(refusing));
 }
 
 /*
@@ -39,8 +39,8 @@ static void make_sick(int err, size_t above)
 static void eio_in_mid_batch(void **state)
 {
 	(void)state;
-	make_sick(EIO, 0);
-	sick[0] = &ep_b;
+	refuse_trains(EIO, 0);
+	refusing[0] = &ep_b;
 	add(&ep_a, 45, 1452);
 	add(&ep_b, 47, 1452);
 	add(&ep_a, 2, 1452);
@@ -48,9 +48,9 @@ static void eio_in_mid_batch(void **state)
 	add(&ep_b, 5, 1000);
 	send_all(109);
 	for (size_t k = 0; k < fake.n; k++) {
-		bool is_sick = !ug_endpoint_compare(&fake.log[k].to, &ep_b);
+		bool is_refused = !ug_endpoint_compare(&fake.log[k].to, &ep_b);
 
-		assert_int_equal(fake.log[k].train == 1, is_sick);
+		assert_int_equal(fake.log[k].train == 1, is_refused);
 	}
 	assert_int_equal(n_notices, 1);
 	assert_int_equal(notices[0].what, UG_NOTICE_ENDPOINT_UNSEGMENTED);
@@ -59,31 +59,31 @@ static void eio_in_mid_batch(void **state)
 	struct ug_send_stats s = stats();
 
 	assert_true(s.split_eio >= 1 && s.split_eio <= 3);
-	/* From then on no train goes to it, so no call is refused. */
+	/* From then on no train goes to ep_b, so no call is refused. */
 	fake.send_calls = 0;
 	send_all(109);
 	assert_int_equal(fake.send_calls, 1);
 	assert_int_equal(stats().split_eio, s.split_eio);
 	assert_int_equal(n_notices, 1);
-	/* The others keep their trains. */
+	/* Other endpoints still get trains. */
 	assert_int_equal(ug_get_segments(sock, AF_INET, NULL), 64);
 	/* This holds until the caller says that the paths changed. */
 	ug_paths_changed(sock);
-	sick[0] = NULL;
+	refusing[0] = NULL;
 	send_all(109);
 	assert_true(fake.log[45].train > 1);
 }
 
-/* A peer that roams over many addresses takes trains from nobody else. */
+/* Refusals at many addresses of a roaming peer stop trains to these only. */
 static void eio_is_of_one_address(void **state)
 {
 	const struct ug_endpoint *all[] = { &ep_a, &ep_b, &ep_c, &ep_d };
 	enum ug_reason reason;
 
 	(void)state;
-	make_sick(EIO, 0);
+	refuse_trains(EIO, 0);
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
-		sick[i] = all[i];
+		refusing[i] = all[i];
 		n_dgrams = 0;
 		add(all[i], 10, 100);
 		send_all(10);
@@ -98,7 +98,7 @@ static void eio_is_of_one_address(void **state)
 	send_all(20);
 	assert_int_equal(stats().trains[10], 2);
 	/* After such a call trains are tried again. */
-	memset(sick, 0, sizeof(sick));
+	memset(refusing, 0, sizeof(refusing));
 	assert_int_equal(ug_set_segments(sock, UG_SEGMENTS_AUTO), 0);
 	n_dgrams = 0;
 	add(&ep_a, 10, 100);
@@ -110,12 +110,12 @@ static void eio_is_of_one_address(void **state)
 static void eio_after_cap(void **state)
 {
 	(void)state;
-	make_sick(EMSGSIZE, 1000);
-	sick[0] = &ep_a;
+	refuse_trains(EMSGSIZE, 1000);
+	refusing[0] = &ep_a;
 	add(&ep_a, 10, 1400);
 	send_all(10);
-	make_sick(EIO, 0);
-	sick[0] = &ep_a;
+	refuse_trains(EIO, 0);
+	refusing[0] = &ep_a;
 	n_dgrams = 0;
 	add(&ep_a, 10, 500);
 	send_all(10);
@@ -129,8 +129,8 @@ static void eio_after_cap(void **state)
 static void eio_on_one_endpoint(void **state)
 {
 	(void)state;
-	make_sick(EIO, 0);
-	sick[0] = &ep_a;
+	refuse_trains(EIO, 0);
+	refusing[0] = &ep_a;
 	add(&ep_a, 50, 100);
 	for (int i = 0; i < 10; i++)
 		send_all(50);
@@ -141,8 +141,8 @@ static void eio_on_one_endpoint(void **state)
 static void emsgsize(void **state)
 {
 	(void)state;
-	make_sick(EMSGSIZE, 1252);
-	sick[0] = &ep_a;
+	refuse_trains(EMSGSIZE, 1252);
+	refusing[0] = &ep_a;
 	add(&ep_a, 40, 1452);
 	add(&ep_b, 40, 1452);
 	send_all(80);
@@ -243,8 +243,8 @@ static void source_gone(void **state)
 static void einval_for_size(void **state)
 {
 	(void)state;
-	make_sick(EINVAL, 1252);
-	sick[0] = &ep_a;
+	refuse_trains(EINVAL, 1252);
+	refusing[0] = &ep_a;
 	ep_a.source.state = UG_SOURCE_PINNED;
 	add(&ep_a, 40, 1452);
 	send_all(40);
@@ -261,8 +261,8 @@ static void einval_for_size(void **state)
 static void einval_for_trains(void **state)
 {
 	(void)state;
-	make_sick(EINVAL, 0);
-	sick[0] = &ep_a;
+	refuse_trains(EINVAL, 0);
+	refusing[0] = &ep_a;
 	add(&ep_a, 10, 513);
 	send_all(10);
 	assert_int_equal(ug_path_cap(sock->paths, &ep_a, 0, NULL), 512);
@@ -429,7 +429,7 @@ static void one_source_gone(void **state)
 		assert_int_equal(fake.log[k].has_source, k >= 5 && k < 10);
 }
 
-/* Errors that have nothing to do with the source leave it alone. */
+/* Errors that have nothing to do with the source do not change it. */
 static void source_not_blamed(void **state)
 {
 	static const int errs[] = { EHOSTUNREACH, EACCES, ECONNREFUSED,

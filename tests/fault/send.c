@@ -208,8 +208,10 @@ static void full_socket(void **state)
 	assert_true(stats().no_buffers > 0);
 }
 
-/* After a block nothing of that family goes out, also in later windows:
- * order. */
+/*
+ * Once the socket is full, no later datagram of that family is sent in this
+ * call, even if there is room again. So datagrams keep their order.
+ */
 static void full_stays_full(void **state)
 {
 	(void)state;
@@ -245,7 +247,7 @@ static void never_fits(void **state)
 	fake.outq = 0;
 	send_all(55);
 	expect_status(1, 1, -ENOBUFS);
-	/* A train that did not fit teaches nothing. */
+	/* Nothing is learnt from a train that did not fit. */
 	assert_int_equal(n_notices, 0);
 	/* With time left, there is one wait for each failure: datagram and
 	 * train. */
@@ -360,7 +362,7 @@ static int always_full_rule(const struct fake_message *m)
 	return EAGAIN;
 }
 
-/* A permanent poll result, right or wrong, must not cause a busy loop. */
+/* If poll(2) returns at once each time, the wait must still sleep. */
 static void no_spinning(void **state)
 {
 	static const short stuck[] = { POLLERR, POLLHUP, POLLOUT };
@@ -412,7 +414,10 @@ static void modes(void **state)
 	assert_string_equal(ug_reason_text(UG_REASON_ASKED), "asked for");
 }
 
-/* Random rules of all kinds: the final account must still hold. */
+/*
+ * The kernel refuses messages at random, by errors of all kinds. Each datagram
+ * must still be taken once, if its status says so, and never otherwise.
+ */
 static uint64_t chaos_state;
 
 static int chaos_rule(const struct fake_message *m)

@@ -8,6 +8,7 @@
 #include "udpgather/open.h"
 
 enum {
+	/* Bytes from one datagram to the next: more than the largest has. */
 	STRIDE = 70000
 };
 
@@ -79,8 +80,10 @@ void add(const struct ug_endpoint *to, size_t n, size_t len)
 	}
 }
 
-/* Every datagram taken once, whole, in order for its endpoint, if and only
- * if its status is UG_SENT. */
+/*
+ * A datagram with the status UG_SENT was taken once, whole, and in order for
+ * its endpoint. Any other datagram was not taken.
+ */
 void account(size_t sent)
 {
 	size_t n_sent = 0;

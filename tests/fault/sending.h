@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Shared by the tests of ug_send(): datagrams, a socket over a kernel that
- * fails by rules, and the account at the end of each test: a datagram was taken
- * once if its status says so, and never otherwise.
+ * Shared by the tests of ug_send(): datagrams, and a socket over a kernel that
+ * fails by rules. account() checks at the end of a test that a datagram was
+ * taken once if its status says so, and never otherwise.
  */
 #ifndef TESTS_FAULT_SENDING_H
 #define TESTS_FAULT_SENDING_H
@@ -11,7 +11,9 @@
 #include "udpgather.h"
 
 enum {
+	/* Datagrams of a call: more than two windows of 128. */
 	MOST = 300,
+	/* Notices that are kept: more than any test causes. */
 	NOTICES = 32
 };
 

@@ -28,11 +28,14 @@ static size_t build_control(struct control *c, int family, bool mapped,
 }
 
 enum {
+	/* Side sockets of a family, and bytes of a datagram. Choices. */
 	SIDES = 4,
 	LEN = 1300,
-	/* 2 Mbit/s, and 40 Mbit/s: bytes, and datagrams, in a millisecond. */
+	/* A link of 2 Mbit/s, in bytes a millisecond, and 40 Mbit/s to send, in
+	 * datagrams a millisecond. */
 	SLOW = 250,
 	FLOOD = 4,
+	/* More flows than any test has. */
 	FLOWS = 16,
 };
 
@@ -116,7 +119,10 @@ static void expect_no_loss(const struct flow *f, const char *who)
 
 /* ---------------------------------------------------------------- opening */
 
-/* The main socket is last in IPv4, first in IPv6; in the end none can be joined. */
+/*
+ * The main socket is bound last in IPv4, and first in IPv6. In the end no other
+ * socket can be bound to the port.
+ */
 static void order(void **state)
 {
 	(void)state;
@@ -184,7 +190,8 @@ static void opens_without(void **state)
 				 both ? 2 * (SIDES + 1) : SIDES + 2);
 		ug_close(sock);
 	}
-	/* Buffers and merging are optional; one failure never ends it all. */
+	/* Buffers and merging are optional, so ug_open() succeeds whichever
+	 * single call fails. */
 	assert_int_equal(n_failed, 0);
 	assert_true(n_with > 0 && n_without > n_with);
 	fake_reset();
@@ -339,7 +346,8 @@ static void comes_back(void **state)
 	fake_link_add(&ep_a, SLOW);
 	run(flows, 2, 5000, 5000);
 	assert_int_not_equal(fd_of(&ep_a), FAKE_FD4);
-	/* 14 and 2 MB leave at 250 a millisecond. */
+	/* The 14 MB and 2 MB of the two buffers leave at 250 bytes a
+	 * millisecond. */
 	run(&flows[1], 1, 60000, 0);
 	expect_no_loss(&flows[1], "B");
 	assert_int_equal(fd_of(&ep_a), FAKE_FD4);
@@ -441,7 +449,8 @@ static void quiet_costs_nothing(void **state)
 	looks = 0;
 	run(flows, 1, 10000, 0);
 	expect_no_loss(&flows[0], "A");
-	/* 10 x 1,812 bytes in each of 10,000 ms, an eighth of 14 MiB for each. */
+	/* 10 x 1,812 bytes are sent in each of 10,000 ms. The queue is read
+	 * once for each eighth of the buffer of 14 MiB. */
 	assert_in_range(looks, 1, 110);
 }
 
@@ -535,9 +544,9 @@ static void marks(void **state)
 
 /* --------------------------------------------------------------- receiving */
 
-static int input_fd; /* where something waits */
-static int n_waiting;
-static int n_asked[2]; /* main, side */
+static int input_fd;   /* the socket that datagrams wait in */
+static int n_waiting;  /* number of these datagrams */
+static int n_asked[2]; /* receive calls on main and on side sockets */
 
 static int receive_rule(int fd, struct mmsghdr *msgs, unsigned int n)
 {
@@ -598,7 +607,7 @@ static void side_input(void **state)
 	n_waiting = 1;
 	ug_side_ready(sock, ug_side_fd(sock, AF_INET, 0));
 	assert_int_equal(ug_receive(rcv, sock, AF_INET, views, 4, 0), 1);
-	/* A waiting receiver is woken by it. */
+	/* Input on a side socket wakes a waiting receiver. */
 	input_fd = ug_side_fd(sock, AF_INET, 3);
 	n_waiting = 1;
 	assert_int_equal(ug_receive(rcv, sock, AF_UNSPEC, views, 4, 100), 1);

@@ -61,7 +61,7 @@ int attempt_execute(void)
 {
 	char *const argv[] = { unconst("true"), NULL };
 
-	/* The exit status of true(1), 0, becomes the child's. */
+	/* The exit status of true(1), which is 0, becomes the child's. */
 	return execv("/bin/true", argv);
 }
 
@@ -124,7 +124,10 @@ static int tcp_by_socketcall(void)
 	return call_socketcall(SOCK_STREAM, 0);
 }
 
-/* A filter does not see the arguments, so not that it is UDP. */
+/*
+ * A filter cannot read the arguments of socketcall(2), so it must refuse a
+ * UDP socket as well.
+ */
 static int udp_by_socketcall(void)
 {
 	return call_socketcall(SOCK_DGRAM, IPPROTO_UDP);

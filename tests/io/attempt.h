@@ -19,7 +19,8 @@
 #endif
 
 enum {
-	/* Exit statuses of a child, besides errno. */
+	/* Exit statuses of a child, besides errno. BROKEN is above every
+	 * errno. */
 	DONE = 0,
 	BROKEN = 200,
 };
@@ -34,7 +35,8 @@ enum stage {
 /**
  * struct attempt - a forbidden action
  * @what:	in words
- * @make:	returns 0, or -1 with errno; leaves nothing that matters
+ * @make:	returns 0, or -1 with errno; what it leaves affects no other
+ *		attempt
  */
 struct attempt {
 	const char *what;
@@ -70,7 +72,7 @@ void attempt_enter(enum stage stage);
 
 /**
  * attempt_run() - make an attempt in a child
- * @stage:	how far it goes before
+ * @stage:	stage that the child goes to before the attempt
  * @make:	attempt
  *
  * The child ends with DONE, or errno.

@@ -30,9 +30,11 @@
 #include "tests/lib/skip.h"
 
 enum {
+	/* More than any command prints. */
 	OUTPUT_CAP = 65536,
+	/* After this time a wait fails. A choice. */
 	PATIENCE_MS = 20000,
-	/* Long enough for the wrong effect of a signal to show. */
+	/* Long enough for the wrong effect of a signal to show. A choice. */
 	MOMENT_MS = 200,
 	/* Status that stands for a running process. */
 	RUNS = -1,
@@ -260,9 +262,9 @@ static void strange_environment(void **state)
 }
 
 /*
- * The interface of a daemon is removed while the daemon is stopped. It
- * therefore still serves the socket file when the next daemon starts, which has
- * to wait.
+ * The interface of a daemon is removed while SIGSTOP keeps the daemon from
+ * noticing. So the daemon still has the socket file when the next daemon
+ * starts, and the next daemon has to wait.
  */
 static void predecessor(void **state)
 {
@@ -391,7 +393,7 @@ static void await_pipe_closed(pid_t pid)
 }
 
 /* The daemon closes descriptors that it inherits. */
-static void lets_go(void **state)
+static void inherited_descriptors(void **state)
 {
 	pid_t pid;
 	char path[64], target[64];
@@ -739,7 +741,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(earlier_children, clean),
 		cmocka_unit_test_teardown(busy_port, clean),
 		cmocka_unit_test_teardown(moved, clean),
-		cmocka_unit_test_teardown(lets_go, clean),
+		cmocka_unit_test_teardown(inherited_descriptors, clean),
 		cmocka_unit_test_teardown(logs, clean),
 		cmocka_unit_test_teardown(log_of_refusals, clean),
 		cmocka_unit_test_teardown(log_without_reader, clean),

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Several threads send through one socket, each with its own batch, while
- * others read counters and turn every switch; and one switches merging off
- * just when another sends. Nothing is lost or mixed up; ThreadSanitizer watches
- * when it is built in.
+ * another reads counters and changes every setting. In a second test one thread
+ * switches merging off at the moment when another sends. No datagram is lost,
+ * changed or out of order. In a build with ThreadSanitizer no data race is
+ * reported.
  */
 #include <linux/filter.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #include "tests/lib/check.h"
 #include "udpgather.h"
 
+/* Threads, calls of each, datagrams of a call, bytes of a datagram. Choices. */
 enum {
 	SENDERS = 4,
 	ROUNDS = 100,
@@ -75,7 +77,7 @@ static void *sender_main(void *arg)
 	return NULL;
 }
 
-static void *meddler_main(void *arg)
+static void *changer_main(void *arg)
 {
 	(void)arg;
 	for (unsigned int i = 0; !atomic_load(&stop); i++) {
@@ -132,7 +134,7 @@ static void many_senders(void **state)
 		.buffer_len = 64 << 20,
 	};
 	char text[UG_ENDPOINT_TEXT];
-	pthread_t meddler;
+	pthread_t changer;
 
 	(void)state;
 	assert_int_equal(ug_open(&tx, &opt, NULL), 0);
@@ -143,7 +145,7 @@ static void many_senders(void **state)
 		senders[i].number = i;
 		assert_int_equal(ug_batch_new(&senders[i].batch, 32), 0);
 	}
-	assert_int_equal(pthread_create(&meddler, NULL, meddler_main, NULL), 0);
+	assert_int_equal(pthread_create(&changer, NULL, changer_main, NULL), 0);
 	for (size_t i = 0; i < SENDERS; i++)
 		assert_int_equal(pthread_create(&senders[i].thread, NULL,
 						sender_main, &senders[i]),
@@ -156,7 +158,7 @@ static void many_senders(void **state)
 	/* This thread reads the batches' counters, so end it before they are
 	 * freed. */
 	atomic_store(&stop, true);
-	pthread_join(meddler, NULL);
+	pthread_join(changer, NULL);
 	for (size_t i = 0; i < SENDERS; i++)
 		ug_batch_free(senders[i].batch);
 	ug_close(tx);
@@ -164,13 +166,16 @@ static void many_senders(void **state)
 }
 
 /* ------------------------------------------------------------------------
- * Merging goes off just when a train is being queued. A socket filter that
- * takes its time, which the kernel runs between its look at UDP_GRO and the
- * queue, makes this likely where it would be one chance in millions.
+ * Merging is switched off between two steps of the kernel: it reads UDP_GRO,
+ * and it puts a train into the queue. Between these steps the kernel runs the
+ * socket's filter. The test attaches a slow filter. Without it, merging would
+ * almost never be switched off between the two steps.
  */
 
 enum {
+	/* Instructions: see attach_slow_filter(). */
 	FILTER_LEN = 1500,
+	/* Trains, and datagrams of each. Choices. */
 	RACES = 40,
 	TRAIN = 30
 };

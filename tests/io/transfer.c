@@ -18,8 +18,11 @@
 #include "udpgather.h"
 
 enum {
+	/* Datagrams of a run. A choice. */
 	MOST = 10000,
+	/* More than the MOST datagrams of up to 2,000 bytes need. */
 	MEMORY = 24 << 20,
+	/* Datagrams that are sent before others are received. A choice. */
 	BATCH = 128
 };
 
@@ -293,7 +296,7 @@ static void jumbo(void **state)
 	over_veth(3, 9000, 8952, NULL);
 }
 
-/* No checksum, no segmentation by the device: the kernel does it all. */
+/* The kernel, and not the device, computes checksums and cuts segments. */
 static void no_checksum_offload(void **state)
 {
 	(void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kernel's real messages about a TUN that is changed, renamed, moved and
- * deleted. If the socket overflows, no change is missed for good.
+ * deleted. If the netlink socket overflows, the changes are found by a request.
  */
 #include <errno.h>
 #include <linux/net_namespace.h>

@@ -25,9 +25,12 @@
 #include "tun/tun.h"
 
 enum {
+	/* Room for many super-packets. Choices. */
 	SLAB_CAP = 4 << 20,
 	SEGS_CAP = 2048,
+	/* The header of a data message. */
 	HEADROOM = 16,
+	/* The MTU of wiregather's interface. */
 	PAIR_MTU = 1420,
 	/* TUN_F_CSUM, TUN_F_USO4, TUN_F_USO6; older headers lack the last two. */
 	OFFLOADS_WITH_USO = 0x01 | 0x20 | 0x40,
@@ -133,14 +136,14 @@ static inline int pair_free(void **state)
 	return 0;
 }
 
-/* Reports a kernel without the faults that forbid merging. */
+/* Reports a kernel without the bugs for which wiregather merges less. */
 static inline int pair_uname(struct utsname *out)
 {
 	*out = (struct utsname){ .release = "99.0.0" };
 	return 0;
 }
 
-/* pair_sys() - the system calls, with a kernel that everything is merged for */
+/* pair_sys() - system calls, with a kernel version for which all is merged */
 static inline const struct tun_sys *pair_sys(void)
 {
 	static struct tun_sys sys;

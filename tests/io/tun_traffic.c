@@ -17,6 +17,7 @@
 #define UDP_GRO 104
 #endif
 
+/* Bytes of a stream, seconds of a test, a port, bytes of a segment: choices. */
 #define TCP_BYTES (4 << 20)
 #define DEADLINE  20.0
 #define PORT	  4433
@@ -146,7 +147,10 @@ static struct tun_config default_config(void)
 				    .txqlen = 1000 };
 }
 
-/* Switch each feature and each kind off: only what is on may be seen. */
+/*
+ * Each feature and each kind of merging is switched off in turn. Then no
+ * super-packet or merged packet of this kind may be seen.
+ */
 static void test_tcp(void **state)
 {
 	static const struct {
@@ -471,7 +475,10 @@ static void test_udp_without_checksum(void **state)
 	pair_close();
 }
 
-/* ECN through TSO: CWR goes out with the first segment, and nothing stalls. */
+/*
+ * A TCP connection with ECN uses super-packets. Only the first segment of a
+ * super-packet has the flag CWR, and the connection does not stall.
+ */
 static void test_tcp_ecn(void **state)
 {
 	struct tun_config config = default_config();

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The server from its clients' side: requests, answers, limits and patience. */
+/* The server from its clients' side: requests, answers, limits and timeouts. */
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -14,8 +14,10 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* Long enough for a wrong action of the server to show, in ms. */
+	/* Long enough for a wrong action of the server to show, in ms. A
+	 * choice. */
 	MOMENT_MS = 150,
+	/* Their configuration is longer than the socket's buffers. A choice. */
 	N_PEERS = 10000,
 };
 
@@ -212,7 +214,7 @@ static void random_bytes(void **state)
 static void long_line(void **state)
 {
 	enum {
-		LEN = 300000,
+		LEN = 300000, /* more than a usual socket buffer holds */
 	};
 	char *text = malloc(LEN);
 	struct world w;
@@ -400,13 +402,14 @@ static int64_t time_newcomer(const struct world *w)
 }
 
 /*
- * 200 connections that say nothing: whoever comes then is served at once. The
- * machine may be busy with something else for a moment, so five try it.
+ * A new client is served at once although 200 connections are open that send
+ * nothing. The machine may be busy with something else for a moment, so five
+ * new clients try it.
  */
 static void idle_crowd(void **state)
 {
 	enum {
-		IDLE = 200,
+		IDLE = 200, /* several times UAPI_MAX_CLIENTS */
 		NEWCOMERS = 5,
 	};
 	bool is_late = timer_is_late();
@@ -474,7 +477,7 @@ static void busy_crowd(void **state)
  * answers. The server may drop such a client although it has unread requests:
  * they cannot be read before the answer has left.
  */
-static void deaf_crowd(void **state)
+static void crowd_without_readers(void **state)
 {
 	int fds[UAPI_MAX_CLIENTS];
 	struct world w;
@@ -568,7 +571,7 @@ static void endless_line(void **state)
 static void patience(void **state)
 {
 	struct world w;
-	int idle, half, deaf, fd;
+	int idle, half, no_reader, fd;
 
 	(void)state;
 	world_init(&w);
@@ -581,15 +584,15 @@ static void patience(void **state)
 	client_check(idle, "set=1\nlisten_port=5\n\n", OK);
 	half = client_open(&w);
 	client_send(half, "set=1\nlisten_port=6\n");
-	deaf = client_open(&w);
-	client_send(deaf, "get=1\n\n");
+	no_reader = client_open(&w);
+	client_send(no_reader, "get=1\n\n");
 	assert_true(client_is_quiet(half, MOMENT_MS));
 	client_check_ended(half);
 	/* The answer of the dropped client is cut off. */
 	assert_true(client_is_quiet(idle, 14 * MOMENT_MS));
 	while (1) {
 		char buf[65536];
-		ssize_t n = recv(deaf, buf, sizeof(buf), 0);
+		ssize_t n = recv(no_reader, buf, sizeof(buf), 0);
 
 		if (n <= 0)
 			break;
@@ -598,7 +601,7 @@ static void patience(void **state)
 	client_check(idle, "set=1\nlisten_port=5\n\n", OK);
 	close(idle);
 	close(half);
-	close(deaf);
+	close(no_reader);
 	close(fd);
 	world_end(&w);
 }
@@ -669,7 +672,7 @@ static void no_descriptors(void **state)
 	world_end(&w);
 }
 
-/* It closes with clients in all kinds of states. */
+/* The server is closed while clients are in different states. */
 static void close_with_clients(void **state)
 {
 	int fds[4];
@@ -706,7 +709,7 @@ int main(void)
 		cmocka_unit_test(patience),
 		cmocka_unit_test(idle_crowd),
 		cmocka_unit_test(busy_crowd),
-		cmocka_unit_test(deaf_crowd),
+		cmocka_unit_test(crowd_without_readers),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(endless_line),
 		cmocka_unit_test(slow_but_alive),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The socket's file: how it is made, what follows if it is moved or removed,
- * and who removes it.
+ * The socket's file: its creation, its removal at the end, and the end of the
+ * server if somebody moves or removes the file.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -125,7 +125,7 @@ static void deleted(void **state)
 	world_close(&w);
 }
 
-/* The file leaves its directory: only one event tells of this. */
+/* The file is moved out of its directory. Only one inotify event reports it. */
 static void renamed(void **state)
 {
 	struct world w;
@@ -176,7 +176,10 @@ static void directory_moved(void **state)
 	world_close(&w);
 }
 
-/* Changed attributes and other files in the directory do not end the server. */
+/*
+ * The server goes on if attributes of its file change, or other files of the
+ * directory.
+ */
 static void touched(void **state)
 {
 	const struct timespec pause = { .tv_nsec = 100000000 };

@@ -16,7 +16,9 @@
 #include "tests/lib/skip.h"
 
 enum {
+	/* More than wg prints of N_PEERS peers. */
 	OUTPUT_CAP = 1 << 20,
+	/* Their configuration is longer than the socket's buffers. A choice. */
 	N_PEERS = 3000,
 };
 

@@ -19,6 +19,7 @@
 #include "tests/lib/quiet_ops.h"
 
 enum {
+	/* After this time without an answer a test fails. A choice. */
 	PATIENCE_S = 20,
 };
 

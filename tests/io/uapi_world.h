@@ -16,11 +16,13 @@
 #include "uapi/server.h"
 
 enum {
-	/* The status of the loop if the test ended it. */
+	/* The status of the loop if the test ended it. A choice. */
 	WORLD_STOPPED = 7,
-	/* The number given for any port, and the number of the port in use. */
+	/* The port that is given if a request asks for any, and the port that
+	 * counts as in use. Choices. */
 	WORLD_ANY_PORT = 7777,
 	WORLD_BUSY_PORT = 1,
+	/* The default of patience_ms: long enough for a busy machine. */
 	WORLD_PATIENCE_MS = 10000,
 };
 

@@ -18,14 +18,19 @@
 
 enum {
 #ifdef IS_SANITIZED
+	/* Fewer, because a sanitizer makes each datagram much slower. Both
+	 * numbers are choices. */
 	N_DATAGRAMS = 100 * 1000,
 #else
 	N_DATAGRAMS = 2 * 1000 * 1000,
 #endif
 	/* The state is compared after this many datagrams. */
 	CHECK_EVERY = 500,
+	/* Datagrams of each type that are kept. A choice. */
 	N_RECORDED = 64,
+	/* The longest payload of UDP over IPv4. */
 	MAX_DATAGRAM = 65507,
+	/* An address that no host has. */
 	STRANGER = 0x77,
 };
 
@@ -171,7 +176,7 @@ static size_t make_bad(struct world *world, const struct recorder *r,
 	size_t n;
 
 	switch (world_random_below(world, 32)) {
-	case 0: /* as it was: each has been received */
+	case 0: /* unchanged: the host has received it before */
 		return len;
 	case 1 ... 8:
 		for (n = 1 + world_random_below(world, 3); n > 0; n--)
@@ -190,14 +195,14 @@ static size_t make_bad(struct world *world, const struct recorder *r,
 		n = world_random_below(world, (uint32_t)(n < len ? n : len));
 		memcpy(buf, other, n);
 		return len;
-	case 23 ... 25: /* a live index before noise */
+	case 23 ... 25: /* the index of a session, then random bytes */
 		n = 16 + world_random_below(world, 200);
 		scribble(world, buf + 8, n);
 		return n;
 	case 26 ... 28: /* another type */
 		buf[0] = (uint8_t)world_random_below(world, 6);
 		return len;
-	case 29: /* a counter never seen */
+	case 29: /* a random counter, which was not used yet */
 		scribble(world, buf + 8, 8);
 		return len;
 	default:

@@ -22,6 +22,7 @@
 #include "world.h"
 
 enum {
+	/* Messages of a flood: many times the places of the ring. A choice. */
 	FLOOD = 50 * 1000
 };
 
@@ -176,8 +177,9 @@ static void test_wrong_mac1_takes_no_place(void **state)
 }
 
 /*
- * Responses and cookie replies that answer nothing: cookie replies have no mac,
- * and the mac1 of a response needs only our public key.
+ * Responses and cookie replies to initiations that we have not sent. Anybody
+ * can make them: a cookie reply has no mac, and the mac1 of a response needs
+ * only our public key.
  */
 static void test_answers_to_nothing_take_no_place(void **state)
 {
@@ -206,7 +208,7 @@ static void test_answers_to_nothing_take_no_place(void **state)
 	crowd_free(crowd);
 }
 
-/* The index of a session of host 0, which is in clear in each message to it. */
+/* The index of a session of host 0. Each message to host 0 has it in clear. */
 static uint32_t live_index(struct crowd *crowd)
 {
 	struct noise_keypair *kp;
@@ -409,7 +411,7 @@ static void answer_false(struct crowd *crowd, uint64_t now)
  * False initiations are processed at once, so the ring stays empty. Failed key
  * agreements alone have to cause load.
  */
-static void test_what_comes_to_nothing_is_load(void **state)
+static void test_failed_agreements_are_load(void **state)
 {
 	struct crowd *crowd = crowd_new(seed + 5);
 	struct handshaker *h = &crowd->handshaker;
@@ -603,8 +605,10 @@ static int refuse_source(const struct fake_message *m)
 	return m->control.has_source ? EINVAL : 0;
 }
 
-/* An initiation leaves without a source that the kernel refuses, and the
- * source is not used again before it was checked. */
+/*
+ * If the kernel refuses the source of an initiation, the initiation leaves
+ * without a source. The source is not used again before it was checked.
+ */
 static void test_refused_source(void **state)
 {
 	struct crowd *crowd = crowd_new(seed);
@@ -632,8 +636,11 @@ static void test_refused_source(void **state)
 	crowd_free(crowd);
 }
 
-/* A ring of wishes that is full refuses what comes, and keeps no reference. */
-static void test_more_wishes_than_places(void **state)
+/*
+ * If the ring of requests for initiations is full, another request is refused,
+ * and no reference to its peer is kept.
+ */
+static void test_full_ring_of_requests(void **state)
 {
 	struct crowd *crowd = crowd_new(seed);
 	struct peer *peer = world_peer(crowd->world, 0, 1);
@@ -652,7 +659,7 @@ static void test_more_wishes_than_places(void **state)
 				 i < OUTBOUND_REQUESTS);
 	assert_int_equal(atomic_load(&peer->refs),
 			 refs + HANDSHAKE_INITIATIONS + OUTBOUND_REQUESTS);
-	/* One is served, and there is a place again. */
+	/* After one request was handled there is a place again. */
 	handshaker_round(&crowd->handshaker, NULL, crowd->world->now);
 	handshaker_initiate(&crowd->handshaker, peer);
 	assert_int_equal(crowd->handshaker.asked.n, HANDSHAKE_INITIATIONS);
@@ -671,13 +678,13 @@ int main(void)
 		cmocka_unit_test(test_index_of_an_initiation),
 		cmocka_unit_test(test_first_responses_need_no_cookie),
 		cmocka_unit_test(test_a_cookie_has_a_place),
-		cmocka_unit_test(test_what_comes_to_nothing_is_load),
+		cmocka_unit_test(test_failed_agreements_are_load),
 		cmocka_unit_test(test_busy_workers_are_load_sooner),
 		cmocka_unit_test(test_load_does_not_feed_itself),
 		cmocka_unit_test(test_an_answer_has_a_place),
 		cmocka_unit_test(test_a_peer_that_cannot_stop),
 		cmocka_unit_test(test_refused_source),
-		cmocka_unit_test(test_more_wishes_than_places),
+		cmocka_unit_test(test_full_ring_of_requests),
 	};
 
 	if (sim_prepare(&seed, 20261122))

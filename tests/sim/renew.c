@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sessions that must be renewed at once: all of them after the machine was
- * resumed from a snapshot; and handshakes that had to wait for a key or an
- * endpoint.
+ * After the machine was resumed from a snapshot, all sessions must be renewed
+ * at once. Handshakes that had to wait for a key or an endpoint must start at
+ * once, too.
  *
  * The network model asserts that no counter is used twice, and that initiations
  * of a host keep REKEY_TIMEOUT between them. Renewed handshakes do not keep

@@ -46,7 +46,7 @@
 enum {
 	KEY_LEN = 32,
 	HEX_LEN = 64,
-	N_LABELS = 10,
+	N_LABELS = 10, /* the labels above */
 };
 
 static bool is_catching;
@@ -103,7 +103,7 @@ void __wrap_blake2s_kdf(uint8_t out1[BLAKE2S_HASH_LEN],
 		scan_remember(DERIVED, out3, BLAKE2S_HASH_LEN);
 }
 
-/* ---------------------------------------------------------------- looking */
+/* -------------------------------------------------------------- searching */
 
 /* How often the secrets with a label were found by the last search. */
 struct findings {
@@ -164,7 +164,7 @@ static void was_inside(const char *label)
 	const struct findings *f = findings_of(label);
 
 	if (!f->n_inside)
-		fail_msg("%s: not found, though it is alive", label);
+		fail_msg("%s: not found, though it is in use", label);
 	if (f->n_outside)
 		fail_msg("%s: %zu times outside", label, f->n_outside);
 }
@@ -216,7 +216,7 @@ static void *stage_main(void *arg)
 	return NULL;
 }
 
-static void play(struct stage *s, void (*step)(struct stage *stage))
+static void run_step(struct stage *s, void (*step)(struct stage *stage))
 {
 	pthread_mutex_lock(&s->mutex);
 	s->step = step;
@@ -446,9 +446,9 @@ static void step_close(struct stage *s)
 /* ------------------------------------------------------------------ tests */
 
 /* Run a step, then search for what it has left. */
-static void act(struct stage *s, void (*step)(struct stage *stage))
+static void run_and_search(struct stage *s, void (*step)(struct stage *stage))
 {
-	play(s, step);
+	run_step(s, step);
 	look();
 	was_nothing_left();
 }
@@ -463,23 +463,23 @@ static void run(enum aead_choice choice)
 
 	scan_forget();
 	assert_int_equal(pthread_create(&s.thread, NULL, stage_main, &s), 0);
-	act(&s, step_open);
+	run_and_search(&s, step_open);
 	was_inside(PRIVATE);
 	was_inside(PSK);
 
-	act(&s, step_initiate);
+	run_and_search(&s, step_initiate);
 	was_inside(EPHEMERAL);
 	was_inside(CHAIN);
 	was_inside(SHARED); /* of the static keys */
-	act(&s, step_respond);
+	run_and_search(&s, step_respond);
 	was_inside(SESSION);
 	was_inside(CHAIN); /* of the initiator */
-	act(&s, step_confirm);
+	run_and_search(&s, step_confirm);
 	was_inside(SESSION);
 	was_nowhere(CHAIN);
 	was_nowhere(EPHEMERAL);
 
-	act(&s, step_talk);
+	run_and_search(&s, step_talk);
 	assert_true(scan_count(SESSION) >= 4);
 	assert_true(scan_count(EPHEMERAL) >= 4);
 	assert_true(scan_count(CHAIN) >= 8);
@@ -488,20 +488,20 @@ static void run(enum aead_choice choice)
 	was_nowhere(CHAIN);
 	was_nowhere(EPHEMERAL);
 
-	act(&s, step_idle);
+	run_and_search(&s, step_idle);
 	was_nowhere(SESSION);
 	was_inside(PSK);
 
-	act(&s, step_change_keys);
+	run_and_search(&s, step_change_keys);
 	was_nowhere(SHARED);
 	was_nowhere(PRIVATE);
 	was_nowhere(PSK);
 	was_inside(NEW_PRIVATE);
 	was_inside(NEW_PSK);
 
-	act(&s, step_remove);
+	run_and_search(&s, step_remove);
 	was_nothing_at_all();
-	act(&s, step_close);
+	run_and_search(&s, step_close);
 	was_nothing_at_all();
 	pthread_mutex_lock(&s.mutex);
 	s.is_over = true;

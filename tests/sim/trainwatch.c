@@ -26,16 +26,16 @@
 #include "device/trainwatch.h"
 
 enum {
-	MSS = 1368,
-	WINDOW = 512, /* segments that may be in flight */
-	BURST = 45,   /* the most segments that TCP hands down at once */
-	FLOWS_MAX = 6,
-	EVENTS = 1 << 14,
-	DUPTHRESH = 3,
+	MSS = 1368,   /* of an MTU of 1,420: 52 bytes are IPv4 and TCP */
+	WINDOW = 512, /* segments that may be in flight. A choice. */
+	BURST = 45,   /* the most segments that TCP hands down at once: 64 KB */
+	FLOWS_MAX = 6,	  /* connections of a run. A choice. */
+	EVENTS = 1 << 14, /* more than the windows of all connections */
+	DUPTHRESH = 3,	  /* duplicates: RFC 5681, section 3.2 */
 };
 
 #define MSEC	NSEC_PER_MSEC
-#define RTO_MIN (200 * MSEC)
+#define RTO_MIN (200 * MSEC) /* TCP_RTO_MIN of Linux */
 
 enum kind {
 	KIND_OBSTACLE,
@@ -72,11 +72,11 @@ struct tcp {
 	double cwnd, ssthresh; /* in segments */
 	uint8_t flags[WINDOW];
 	uint64_t sent_at[WINDOW];
-	uint32_t recovery; /* losses below it halve the window no more */
+	uint32_t recovery; /* losses below this do not halve the window again */
 	uint64_t srtt, rto, backoff, timer;
 	bool probed;
 	bool timed_out; /* for the first time in a row */
-	bool in_f_rto;	/* new data comes before repairs */
+	bool in_f_rto;	/* new data is sent before retransmissions */
 	/* the receiver */
 	uint32_t expected;
 	bool received[WINDOW];
@@ -86,9 +86,9 @@ struct sim {
 	struct random rng;
 	enum kind kind;
 	uint64_t now, end;
-	uint64_t from, gone_at; /* the obstacle's time */
+	uint64_t from, gone_at; /* begin and end of the obstacle */
 	uint64_t delay;		/* one way */
-	uint64_t per_seg;	/* of the bottleneck */
+	uint64_t per_seg;	/* time of a segment at the bottleneck */
 	uint64_t link_free;
 	unsigned int queue; /* segments */
 	unsigned int n_flows;
@@ -299,7 +299,8 @@ static void time_out(struct sim *s, unsigned int flow)
 }
 
 /*
- * A segment counts as lost if three above it arrived, and it left a while ago.
+ * A segment counts as lost if three above it arrived, and it was sent a while
+ * ago.
  */
 static void find_losses(struct sim *s, struct tcp *t)
 {

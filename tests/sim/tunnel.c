@@ -356,7 +356,7 @@ static void test_cookies_under_load(void **state)
 }
 
 /* A cookie reply from another address is used, but changes no endpoint. */
-static void test_cookie_reply_moves_nobody(void **state)
+static void test_cookie_reply_changes_no_endpoint(void **state)
 {
 	struct world *world = world_new(seed + 13, 2);
 	uint64_t address = world->hosts[1].address;
@@ -475,7 +475,7 @@ int main(void)
 		cmocka_unit_test(test_persistent_keepalive),
 		cmocka_unit_test(test_attempts_end),
 		cmocka_unit_test(test_cookies_under_load),
-		cmocka_unit_test(test_cookie_reply_moves_nobody),
+		cmocka_unit_test(test_cookie_reply_changes_no_endpoint),
 		cmocka_unit_test(test_down_is_quiet),
 		cmocka_unit_test(test_preshared_key_change),
 		cmocka_unit_test(test_counters),

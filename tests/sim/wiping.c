@@ -13,10 +13,12 @@
 #include "world.h"
 
 enum {
-	/* Delay of the path, one way. */
+	/* Delay of the path, one way. A choice. */
 	DELAY_MS = 50,
-	/* Packets are sent from BEFORE_MS before the wiping to AFTER_MS after
-	 * it. */
+	/* In each run a packet is sent at another time, in steps of STEP_MS,
+	 * from BEFORE_MS before the wiping to AFTER_MS after it. A handshake
+	 * takes 100 ms, so it begins before and ends after the wiping in some
+	 * runs. */
 	BEFORE_MS = 230,
 	AFTER_MS = 120,
 	STEP_MS = 10,
@@ -41,8 +43,8 @@ static struct world *make_old_session(uint64_t before_ns)
 }
 
 /*
- * A packet that is sent around that moment arrives within the time of a
- * handshake.
+ * A packet that is sent around the moment of the wiping arrives within the time
+ * of a handshake.
  */
 static void handshake_under_way(void **state)
 {

@@ -15,8 +15,8 @@
 enum {
 	IPV4_HEADER_LEN = 20,
 	PPM = 1000000,
-	/* A host's clock at the start of the world, and the lead of its wall
-	 * clock. */
+	/* A host's clock at the start of the world, and the time by which its
+	 * wall clock is ahead. Choices. */
 	START_S = 1000,
 	START_REALTIME_S = 1700000000,
 };
@@ -419,8 +419,8 @@ static void packet_deliver(struct sim_host *host, const uint8_t *packet,
 	assert_int_equal(packet[19], host->number + 1);
 	memcpy(&n, packet + IPV4_HEADER_LEN, sizeof(n));
 	assert_true(n < world->n_packets);
-	/* Replay protection: no packet is delivered twice, whatever the network
-	 * does. */
+	/* Replay protection: no packet is delivered twice, even if the network
+	 * doubles datagrams. */
 	assert_int_equal(world->arrived[n], 0);
 	world->arrived[n]++;
 	host->delivered++;

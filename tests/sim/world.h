@@ -27,6 +27,7 @@
 #include "device/handshake.h"
 #include "device/session.h"
 
+/* Bounds, and the length of each packet. Choices. */
 enum {
 	SIM_HOSTS = 3,
 	SIM_MAX_DATAGRAM = 2048,
@@ -79,7 +80,7 @@ struct sim_event;
 struct world {
 	uint64_t now;
 	uint64_t seed;
-	/* The network: losses and doubles in a million, delays. */
+	/* The network: lost and doubled datagrams in a million, delays. */
 	uint32_t loss_ppm;
 	uint32_t double_ppm;
 	uint64_t delay_ns;
@@ -92,8 +93,8 @@ struct world {
 	struct sim_host hosts[SIM_HOSTS];
 	struct sim_session sessions[SIM_MAX_SESSIONS];
 	size_t n_sessions;
-	/* Called with each datagram that a host sends, before the network has
-	 * it. */
+	/* Called with each datagram that a host sends, before it enters the
+	 * network. */
 	void (*tap)(void *arg, unsigned int from, const uint8_t *buf,
 		    size_t len);
 	void *tap_arg;
@@ -119,7 +120,7 @@ void world_free(struct world *world);
 uint64_t world_random(struct world *world);
 uint32_t world_random_below(struct world *world, uint32_t n);
 
-/* Let time pass. */
+/* Let time pass, and handle all events of this time. */
 void world_run(struct world *world, uint64_t duration_ns);
 
 /* Send a packet now; the result is its number. */

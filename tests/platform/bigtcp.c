@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A TUN device takes no packet above 64 KiB (BIG TCP): its gso_max_size
- * cannot be raised, and so a slot of 64 KiB holds whatever is read from it.
+ * A TUN device takes no packet above 64 KiB (BIG TCP), because its gso_max_size
+ * cannot be raised. So a slot of 64 KiB holds any packet that is read from it.
  */
 #include <unistd.h>
 
@@ -11,6 +11,7 @@
 #include "tests/platform/tun.h"
 
 enum {
+	/* GSO_LEGACY_MAX_SIZE of the kernel (include/linux/netdevice.h). */
 	SIZE_LEGACY = 65536,
 };
 

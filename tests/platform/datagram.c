@@ -14,8 +14,11 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* Socket buffers: more than a test sends before it receives. */
 	BUFFER_LEN = 8 << 20,
+	/* After this time without a message a test fails. A choice. */
 	PATIENCE_MS = 5000,
+	/* More than the control messages and the command need. */
 	CONTROL_CAP = 256,
 	COMMAND_CAP = 128,
 	/* The largest prime below 2^16: no segment size divides it. */

@@ -169,10 +169,11 @@ void bytes_fill(uint8_t *buf, size_t len);
 
 /**
  * seen() - print a line about this kernel
- * @expected:	whether it is what the library's authors have seen; a line
- *		about something else begins with "DIFFERS", and the test goes
- *		on, for it asserts what the library needs and no more
+ * @expected:	whether the library's authors have seen the same
  * @fmt:	as for printf(3)
+ *
+ * If it is not @expected, the line begins with "DIFFERS". The test goes on,
+ * because it asserts only what the library needs.
  */
 void seen(bool expected, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -24,6 +24,7 @@
 #endif
 
 enum {
+	/* After this time without a message a test fails. A choice. */
 	PATIENCE_MS = 5000,
 	NONE = -1,
 };
@@ -50,7 +51,7 @@ struct link_event {
 
 static int birth_ns, other_ns;
 
-/* A socket that hears of links in the current namespace. */
+/* A socket that gets messages about links in the current namespace. */
 static int link_socket(bool all_namespaces)
 {
 	const struct sockaddr_nl nl = {

@@ -14,6 +14,8 @@
 #include "tests/platform/datagram.h"
 
 enum {
+	/* Choices: both are below the usual 1,500, and 1,280 is the smallest
+	 * MTU of IPv6. */
 	DEVICE_MTU = 1400,
 	ROUTE_MTU = 1280,
 };

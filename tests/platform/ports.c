@@ -14,7 +14,10 @@
 #include "tests/platform/datagram.h"
 
 enum {
+	/* A main socket and four side sockets. */
 	SOCKETS = 5,
+	/* Sources of datagrams. If the kernel spread datagrams over the
+	 * sockets, each socket would get some of so many. */
 	SENDERS = 200,
 };
 

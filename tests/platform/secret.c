@@ -141,8 +141,8 @@ int main(void)
 	};
 	int fd = secret_open();
 
-	/* The error is ENOSYS also if the kernel has the call and
-	 * secretmem.enable is 0. */
+	/* A kernel that has the call, but was started with secretmem.enable=0,
+	 * returns ENOSYS, too. */
 	if (fd < 0)
 		skip_program("this kernel has no memfd_secret");
 	close(fd);

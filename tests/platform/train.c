@@ -24,11 +24,13 @@
 #include "tests/platform/datagram.h"
 
 enum {
+	/* See above. */
 	TRAIN_MAX_IPV4 = 65493,
 	TRAIN_MAX_IPV6 = 65473,
+	/* Fits the MTU of the device. A choice. */
 	SEGMENT = 1400,
 	/* The count may include packets of neighbour discovery and multicast
-	 * reports. */
+	 * reports. The bound is below the 47 datagrams of a train. */
 	OTHER_PACKETS = 20,
 };
 

@@ -24,9 +24,11 @@
 #endif
 
 enum {
+	/* Small, so that many segments fit a packet. A choice. */
 	SEGMENT = 100,
 	/* As many segments as fit an IP packet, far above the limit. */
 	SEGMENTS_TRIED = 600,
+	/* A choice. */
 	REMOTE_PORT = 7777,
 	IPV4_LEN = 20,
 	TTL = 64,

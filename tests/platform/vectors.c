@@ -14,7 +14,9 @@
 #include "tests/platform/datagram.h"
 
 enum {
+	/* UIO_MAXIOV of the kernel. */
 	VECTORS_MAX = 1024,
+	/* Random messages of a test. A choice. */
 	ROUNDS = 300,
 	/* Longer trains do not cross a veth device in one piece. */
 	TRAIN_MAX_IPV6 = 65473,

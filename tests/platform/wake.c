@@ -19,6 +19,7 @@
 
 enum {
 	WAITERS = 2,
+	/* After this time without an event a wait ends. A choice. */
 	PATIENCE_MS = 5000,
 };
 

@@ -19,7 +19,9 @@ from siege import (INNER, OUTER_A, Bulk, Field, Peak, compare, finish, snapshot,
 
 RANDOM = random.Random(20261122)
 FULL = os.environ.get("ATTACK") == "full"
-MAX_GROWTH = 1024  # KiB
+# KiB by which memory may grow under floods: the promise in docs/testing.md.
+MAX_GROWTH = 1024
+# Messages a second of the flood with wrong macs. A choice.
 RATE = int(os.environ.get("ATTACK_RATE", "25000"))
 # Kind of message, number of messages, messages a second. Of the two floods
 # with a right mac1, one stays below the rate that counts as load, and one
@@ -70,7 +72,7 @@ def floods(l):
     # One worker: the moment when helpers start depends on the load of the
     # machine, and the memory that they take belongs to the session's traffic.
     field = Field(l, "--workers=1")
-    # First the memory that the daemon needs for traffic alone: growth is
+    # Measure the memory that the daemon needs for traffic alone. Growth is
     # counted from there.
     peak = Peak(field.ta)
     for _ in range(3):
@@ -96,7 +98,7 @@ def floods(l):
     arrived = counted.finish()
     most = peak.finish()
     check_equal(len(set(arrived)), len(arrived), "datagrams, and numbers")
-    check(arrived, "nothing has arrived by the session")
+    check(arrived, "no datagram of the session has arrived")
     check_equal(snapshot(field.ta, field.tb), was, "the session")
     field.b.must_ping(INNER["a"], count=2)
     check(l.is_slow or most - before < MAX_GROWTH,
@@ -134,8 +136,9 @@ def again(l):
     messages = [p.payload for p in capture.datagrams(dport=51001)]
     check({m[0] for m in messages} >= {1, 4}, "no initiation was captured")
     inner = Capture(field.a, "wga", has_ethernet=False)
-    # A message that has not arrived yet is no replay: wait for all of them.
-    lab.wait_until(lambda: not inner.frames(), "it is quiet", 5, 0.3)
+    # A message that has not arrived yet is no replay, so wait until all messages
+    # have arrived.
+    lab.wait_until(lambda: not inner.frames(), "no packet arrives any more", 5, 0.3)
     was = snapshot(field.ta, field.tb), field.ta.peer(field.tb).rx
     sock = field.x.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)

@@ -28,15 +28,15 @@
 #include "tests/lib/check.h"
 
 enum {
-	FRAMES = 8192,	  /* that may be under way in one direction */
-	FRAME_CAP = 2048, /* bytes of a frame */
-	TURN = 64,	  /* frames that are read before others are written */
+	FRAMES = 8192,	  /* that may be on their way each way. A choice. */
+	FRAME_CAP = 2048, /* bytes: more than a frame of MTU 1,500 has */
+	TURN = 64,	  /* frames read before others are written. A choice. */
 	OVERHEAD = 24,	  /* bytes of Ethernet around what a TAP device sees */
 	FULL_FRAME = 1514,
 };
 
 /* What a direction does to frames; times in nanoseconds, shares from 0 to 1. */
-struct nature {
+struct effects {
 	double loss, reorder;
 	uint64_t delay, extra;
 	double ns_per_byte;
@@ -52,7 +52,7 @@ struct frame {
 /* A direction. @order: the frames on their way, the first due one first. */
 struct direction {
 	int in, out;
-	struct nature nature;
+	struct effects effects;
 	struct frame *frames;
 	uint16_t order[FRAMES];
 	uint16_t unused[FRAMES];
@@ -95,7 +95,7 @@ static void put_in_order(struct direction *d, uint16_t frame)
 /* Decide on a frame. Return: whether it passes; if so, @f->due is set. */
 static bool pass(struct direction *d, struct frame *f, uint64_t now)
 {
-	const struct nature *n = &d->nature;
+	const struct effects *n = &d->effects;
 
 	if (happens(n->loss))
 		return false;
@@ -152,7 +152,7 @@ static uint64_t give(struct direction *d)
 	return UINT64_MAX;
 }
 
-static void read_key(struct nature *there, struct nature *back, char *arg)
+static void read_key(struct effects *there, struct effects *back, char *arg)
 {
 	char *value = strchr(arg, '=');
 
@@ -188,7 +188,7 @@ int main(int argc, char **argv)
 	init(&there, atoi(argv[1]), atoi(argv[2]));
 	init(&back, atoi(argv[2]), atoi(argv[1]));
 	for (int i = 3; i < argc; i++)
-		read_key(&there.nature, &back.nature, argv[i]);
+		read_key(&there.effects, &back.effects, argv[i]);
 	for (;;) {
 		struct pollfd fds[2] = {
 			{ .fd = there.in, .events = POLLIN },

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """A tunnel under traffic, to which every known kind of disturbance happens.
 
-CHAOS_SEED says what happens, in which order (drawn and printed if not given);
-CHAOS_SECONDS for how long. Streams and datagrams go through the tunnel all the
-time. Events come in bursts of one to four, one at the heels of the other; then
-what was broken is mended, and the tunnel has to work again. In the end every
-stream must have arrived byte for byte, no daemon may have more descriptors,
-threads or memory than it began with, or end with a word of a sanitizer.
+The events and their order depend on CHAOS_SEED alone. If CHAOS_SEED is not set, a
+seed is drawn and printed. CHAOS_SECONDS is the duration. Streams and datagrams go
+through the tunnel all the time. Events come in bursts of one to four, without a
+pause between them. After a burst the test undoes its effects, and the tunnel has
+to work again. In the end every stream must have arrived byte for byte. No daemon
+may have more descriptors, threads or memory than it began with, or end with a
+message of a sanitizer.
 """
 import contextlib
 import hashlib
@@ -30,7 +31,7 @@ SIDES = {"a": "b", "b": "a"}
 # A host accepts 50 initiations a second from a peer.
 PAUSE = 0.05
 # Allowed growth of resident memory, in KiB: bursts leave freed blocks in the
-# heap.
+# heap. Sanitizers add memory of their own. Both numbers are choices.
 RSS_GROWTH = 24 << 10
 RSS_GROWTH_SANITIZED = 400 << 10
 
@@ -49,7 +50,7 @@ class Flow(threading.Thread):
 
 
 class LongStream(Flow):
-    """A TCP connection that lives through everything."""
+    """A TCP connection that must last until the end."""
 
     def __init__(self, source, sink, address, port, rate):
         super().__init__(f"TCP {source.name} to {address}")
@@ -95,20 +96,20 @@ class LongStream(Flow):
             self.wrong.append(f"receiving: {err}")
 
     def finish(self, timeout):
-        """What is wrong with it, as texts."""
+        """End the stream; return what is wrong with it, as texts."""
         self.is_over.set()
         self.join(timeout)
         self.receiver.join(timeout)
         if self.is_alive() or self.receiver.is_alive():
-            self.wrong.append("it does not end")
+            self.wrong.append("the stream does not end")
         elif self.got.digest() != self.sent.digest() and not self.wrong:
-            self.wrong.append("what arrived is not what was sent")
+            self.wrong.append("the bytes that arrived are not those that were sent")
         print(f"# {self.name}: {self.n_got} of {self.n_sent} bytes")
         return [f"{self.name}: {text}" for text in self.wrong]
 
 
 class Datagrams(Flow):
-    """UDP: some are lost, the others arrive once and as they were."""
+    """UDP datagrams. Some are lost; the others must arrive once and unchanged."""
 
     HEAD = struct.Struct("=Q16s")
 
@@ -160,7 +161,7 @@ class Datagrams(Flow):
         self.receiver.join(timeout)
         print(f"# {self.name}: {len(self.seen)} of {self.n_sent} datagrams")
         if not self.seen:
-            self.wrong.append("nothing has arrived")
+            self.wrong.append("no datagram has arrived")
         return [f"{self.name}: {text}" for text in self.wrong[:5]]
 
 
@@ -585,8 +586,8 @@ def burst(world, draw):
     work."""
     chosen = [(draw.choice(events), draw.choice("ab"), draw.random())
               for _ in range(draw.choice((1, 1, 2, 3, 4)))]
-    # If an end moved twice, or both moved, the ends may have lost each other:
-    # then they are told the new endpoints.
+    # If an end moved twice, or both ends moved, neither may know the address of
+    # the other. Then the test sets the new endpoints.
     tells = sum(function.moves for function, _, _ in chosen) > 0 and \
         (len(chosen) > 1 or draw.random() < 0.5)
     print(f"# {' '.join(f'{f.__name__}({s})' for f, s, _ in chosen)}"

@@ -3,9 +3,9 @@
 """State that comes back: a machine that is resumed from a snapshot, or cloned.
 
 All writable memory of the daemon goes back to an earlier time, and the clock
-does not; from inside that is what a resumed snapshot looks like. (Memory for
+does not. The daemon cannot tell this from a resumed snapshot. (Memory for
 secrets cannot be read from outside, so the keys must be the same at both times.)
-The kernel's event of a new generation is then sent as root may have it sent.
+Then the test, as root, makes the kernel send its event of a new generation.
 """
 import contextlib
 import os
@@ -18,6 +18,7 @@ import time
 import lab
 from lab import Capture, Pair, case, check, check_equal, wait_until
 
+# linux/netlink.h, and the port of discard (RFC 863).
 NETLINK_KOBJECT_UEVENT = 15
 NLM_F_REQUEST_ACK = 1 | 4
 PORT = 9
@@ -28,6 +29,8 @@ NEW = (b"change@/devices/platform/vmgenid\0ACTION=change\0"
 REST = 1.2
 # More events than a socket's buffer has room for.
 MANY = 3000
+# Whether this is the first user namespace. The number of its inode is
+# PROC_USER_INIT_INO of the kernel.
 IS_FIRST = os.stat("/proc/self/ns/user").st_ino == 0xEFFFFFFD
 
 
@@ -166,6 +169,7 @@ def roll_back(pair, counters, event):
     with Frozen(pair.ta) as frozen:
         frozen.restore(saved)
         event()
+    # Time in which the daemon handles the event.
     time.sleep(0.3)
     second = counters.send(b"B")
     return [key.hex() for key, text in first.items()
@@ -174,7 +178,7 @@ def roll_back(pair, counters, event):
 
 @case("without an event a daemon that goes back repeats counters")
 def fault(l):
-    """Shows that the next test would see counters that are used twice."""
+    """This shows that the next case would see counters that are used twice."""
     if l.is_slow:
         raise lab.Skip("a sanitizer has memory of its own")
     pair = make_pair(l)
@@ -276,6 +280,7 @@ def containers(l):
     before = wakeups(pair.ta)
     for _ in range(500):
         kernel.send(b"add@/devices/virtual/net/veth\0ACTION=add\0")
+    # Time in which the daemon would wake up.
     time.sleep(0.2)
     woken = wakeups(pair.ta) - before
     check(woken < 50, f"the control thread has run {woken} times")

@@ -25,7 +25,7 @@ def detach(node, name, env=None, output=None):
     """
     if output is None:
         done = node.run(node.lab.daemon, name, env=env, timeout=15)
-        check_equal(done.stdout, "", "what it says")
+        check_equal(done.stdout, "", "output of the parent")
     else:
         process = node.start(node.lab.daemon, name, env=env, output=output)
         check_equal(process.wait(15), 0, "status of its parent")

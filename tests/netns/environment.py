@@ -12,6 +12,7 @@ import failcall
 import lab
 from lab import INNER4, OUTER4, Pair, case, check, check_equal
 
+# linux/sched.h
 CLONE_NEWTIME = 0x80
 DAY = 86400
 
@@ -208,7 +209,7 @@ def ipv6_comes_and_goes(l):
 def tried_again(l):
     pair = Pair(l)
     pair.b.ip("link set wgb down")
-    lab.wait_until(lambda: not pair.tb.has_port(51002), "it is down")
+    lab.wait_until(lambda: not pair.tb.has_port(51002), "b has closed its port")
     taken = pair.b.socket()
     taken.bind(("", 51002))
     pair.b.ip("link set wgb up")
@@ -216,7 +217,7 @@ def tried_again(l):
     check_equal(pair.tb.log().count("cannot listen on port 51002"), 1,
                 "lines that are not for finding faults")
     taken.close()
-    lab.wait_until(lambda: pair.tb.has_port(51002), "it listens again")
+    lab.wait_until(lambda: pair.tb.has_port(51002), "b listens again")
     pair.a.must_ping(INNER4["b"], count=1, wait=10)
 
 

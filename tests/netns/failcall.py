@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 
+# The layout of the table, and the number of its sites: tests/lib/failcall.c.
 HEAD = struct.Struct("=IiIIQ24sII")
 SITE = struct.Struct("=Q24s12QII")
 N_SITES = 2048

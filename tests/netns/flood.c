@@ -35,8 +35,11 @@
 #include "noise/wire.h"
 
 enum {
+	/* Messages in one system call. A choice. */
 	BATCH = 64,
+	/* Linux's default of the TTL. */
 	HOP_LIMIT = 64,
+	/* A choice. */
 	SOURCE_PORT = 40000,
 	HEX_LEN = 2 * NOISE_PUBLIC_KEY_LEN,
 };

@@ -31,7 +31,10 @@
 #include "tests/lib/quiet_ops.h"
 
 enum {
+	/* Peer i has port FIRST_PORT + i. A choice. */
 	FIRST_PORT = 20000,
+	/* Time to wait for an answer, and initiations that are sent if none
+	 * comes. Choices. */
 	ANSWER_MS = 2000,
 	TRIES = 3,
 	KEY_LEN = NOISE_PUBLIC_KEY_LEN,

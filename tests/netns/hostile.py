@@ -13,6 +13,7 @@ from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal
 
 RANDOM = random.Random(20260101)
 MEGA = 1 << 10  # in KiB, as the resident memory is
+# linux/if_packet.h, linux/socket.h and linux/udp.h
 PACKET_VNET_HDR, SOL_PACKET = 15, 263
 UDP_SEGMENT = 103
 
@@ -224,7 +225,7 @@ def replay(l):
         wire.bind(("eth", 0x0800))
     frames = [frame for is_outgoing, frame in capture.frames()
               if not is_outgoing]
-    check(len(frames) >= 20, "nothing was captured")
+    check(len(frames) >= 20, "no datagram was captured")
     endpoint = pair.ta.peer(pair.tb)
     # Without a UDP checksum, so that it is not the checksum that they fail by.
     for frame in frames * 3:
@@ -295,6 +296,7 @@ def overlap(l):
         sock.bind((source, 0))
         for _ in range(5):
             sock.sendto(b"false", (target, 7777))
+    # Time in which a datagram would arrive.
     time.sleep(0.3)
     check_equal(capture.datagrams(dport=7777), [], "packets let in")
     net.b.must_ping("10.9.0.1", "-I", "10.77.0.1", count=1)
@@ -334,7 +336,7 @@ def unreachable(l):
         try_send(sock.sendto, b"x", ("10.9.0.77", 9))
     time.sleep(0.2)
     must_work(pair)
-    check(capture.frames(), "nothing captured")
+    check(capture.frames(), "no ICMP error was captured")
 
 
 def errors_for(capture, port):
@@ -416,6 +418,7 @@ def removed(l):
         capture.frames()
         for _ in range(10):
             sock.sendto(b"x", (INNER4["a"], 7778))
+        # Time in which a datagram would arrive.
         time.sleep(0.1)
         check_equal(capture.datagrams(dport=7778), [], "packets let in")
 

@@ -17,6 +17,7 @@ import lab
 from lab import INNER4, Pair, Skip, case, check, check_equal
 from lab import run, wait_until
 
+# Bits of capabilities: linux/capability.h
 NET_BIND_SERVICE = 1 << 10
 NET_ADMIN = 1 << 12
 DAC_OVERRIDE = 1 << 1
@@ -34,7 +35,8 @@ MEMFD_SECRET = 447
 # A user id that is not in use; it needs no name.
 PLAIN = 4711
 
-# Most rounds of exercise() before a call that was not seen is an error.
+# After this many rounds of exercise(), a call that was not seen is an error. A
+# choice.
 ROUNDS = 8
 
 
@@ -159,7 +161,7 @@ def as_root_by_name(l):
     pair.ta = l.tunnel(pair.a, "wga", 51001).start("--user", "0:0")
     check_threads(pair.ta.pid, ALL_KEPT, 0, not l.is_slow)
     check("runs on as root, as --user has it" in pair.ta.log(),
-          f"nothing said of it: {pair.ta.log()}")
+          f"no line says so: {pair.ta.log()}")
     pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs":
                        lab.allowed("b"), "Endpoint": pair.endpoint("b")})
     pair.tb.configure({"PublicKey": pair.ta.public, "AllowedIPs":
@@ -213,7 +215,7 @@ def container(l):
     pair.both_ways(count=1)
     check_threads(pair.ta.pid, NET_ADMIN, 0, not l.is_slow)
     check("not isolated in full: runs on as root" in pair.ta.log(),
-          f"nothing said of it: {pair.ta.log()}")
+          f"no line says so: {pair.ta.log()}")
     pair.ta.set("fwmark", "7")
     pair.a.must_ping(INNER4["b"], count=1)
     pair.ta.stop()
@@ -441,8 +443,8 @@ AT_END = {"newfstatat", "unlink", "exit", "exit_group", "rt_sigprocmask",
 
 def exercise_until_seen(pair, path, rows):
     """Make a use its functions until all calls were seen. Some calls depend on
-    timing: for example, packets share a call only if several wait. Such a call
-    does not come by waiting, so the functions are used again.
+    timing: for example, packets share a call only if several wait. Such calls
+    are not made while the daemon is idle, so the functions are used again.
     """
     def left():
         return [row for row in unseen(rows, calls_made(path))

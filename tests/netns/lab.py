@@ -3,10 +3,10 @@
 
 Each program moves into a mount namespace of its own with an empty /run, so
 neither its namespaces nor its sockets can be seen by, or collide with, what
-runs on the machine; with the program they are gone. A case gets a new Lab and
-takes out of it nodes (network namespaces), links between them and tunnels
+runs on the machine. When the program ends, they are gone. A case gets a new Lab
+and makes with it nodes (network namespaces), links between them and tunnels
 (daemons of wiregather). At the end of the case every tunnel is told to end and
-must do so with status 0 and without a word from a sanitizer. Only processes
+must do so with status 0 and without a message of a sanitizer. Only processes
 that the laboratory has started are ended, by their id.
 """
 import contextlib
@@ -27,13 +27,15 @@ from tap import (MAX_LATENESS, SLOWNESS, Failure, Skip, busy_share, case, check,
 from traffic import (SO_RCVBUFFORCE, Capture, Steady, Stream, family_of,
                      noise, send_datagrams, send_stream)
 
+# linux/sched.h, linux/mount.h and linux/prctl.h
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-# The number is the same on all architectures; asked so, it tells a version.
+# The number is the same on all architectures. With flag 1 the call returns the
+# version of Landlock.
 LANDLOCK_CREATE_RULESET = 444
 
 SOCKETS = "/var/run/wireguard"
@@ -332,7 +334,7 @@ class Tunnel:
     def lost_layers(self):
         """Lines of the log that say what is not isolated.
 
-        Of a kernel without Landlock one must say so, and is left out.
+        If the kernel has no Landlock, a line must say so. This line is left out.
         """
         lines = [line for line in self.log().splitlines()
                  if "not isolated" in line]
@@ -470,7 +472,8 @@ class Lab:
     def __init__(self, daemon):
         self.daemon = daemon
         self.is_slow = is_sanitized(daemon)
-        # Rates say nothing, in an emulated machine either.
+        # With a sanitizer, or in an emulated machine, rates are too low to be
+        # compared.
         self.no_rates = self.is_slow or SLOWNESS > 1
         self.directory = tempfile.mkdtemp(prefix="wiregather-")
         self.stack = contextlib.ExitStack()
@@ -549,6 +552,8 @@ def is_sanitized(program):
 
 # ------------------------------------------------------------ usual settings
 
+# Addresses in the tunnel, and those of the cable, which are for documentation (RFC
+# 5737 and RFC 3849).
 INNER4 = {"a": "10.9.0.1", "b": "10.9.0.2"}
 INNER6 = {"a": "fd09::1", "b": "fd09::2"}
 OUTER4 = {"a": "192.0.2.1", "b": "192.0.2.2"}
@@ -604,7 +609,7 @@ class Pair:
             node.settle("eth")
 
     def close(self):
-        """Take it away before the case ends."""
+        """Remove the daemons and the nodes before the case ends."""
         for tunnel in self.ta, self.tb:
             tunnel.stop()
         for node in self.a, self.b:

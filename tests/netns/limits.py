@@ -132,7 +132,7 @@ def landlock(l):
                            (errno.ENOMEM, ("Landlock", "memory"))):
             fail_always(table, "landlock", err)
             fail_to_start(l, *words)
-            check(table.n_failed, "it was not tried")
+            check(table.n_failed, "the daemon has not tried to enter Landlock")
         # On a kernel without Landlock the daemon starts, and logs that.
         fail_always(table, "landlock", errno.ENOSYS)
         tunnel = l.tunnel(l.node("a"), "wga").start()
@@ -177,9 +177,11 @@ def cpu_s(pid):
 
 
 def watch(pair, what, length):
-    """Check CPU time and log lines of 2.5 seconds; length: of the log before.
+    """Check CPU time and log lines of 2.5 seconds; length: that of the log before.
     """
     before = cpu_s(pair.ta.pid)
+    # After an error that stays, the daemon pauses for up to 1 s (REST_MAX_NS of
+    # engine/loop.c).
     time.sleep(2.5)
     used = cpu_s(pair.ta.pid) - before
     lines = pair.ta.log()[length:].splitlines()

@@ -26,9 +26,11 @@ def flap(l):
     # Only a sends keepalives: a message from b would delay those of a.
     pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1")
     capture = Capture(pair.a, "eth")
+    # A keepalive is due each second.
     time.sleep(1.5)
     check(capture.datagrams(sport=51001), "no keepalive while up")
     pair.a.ip("link set wga down")
+    # Time until the daemon has noticed.
     time.sleep(0.2)
     capture.datagrams()
     pair.b.ping(INNER4["a"], count=3, wait=1)
@@ -179,7 +181,7 @@ for outer_family in 4, 6:
 def busy_at_start(l):
     pair = Pair(l)
     pair.b.ip("link set wgb down")
-    lab.wait_until(lambda: not pair.tb.has_port(51002), "it is down")
+    lab.wait_until(lambda: not pair.tb.has_port(51002), "b has closed its port")
     taken = pair.b.socket()
     taken.bind(("", 51002))
     pair.b.ip("link set wgb up", check_status=False)
@@ -246,6 +248,7 @@ def must_work_over_ipv4(l, a, b, options):
     return ta, tb
 
 
+# For each machine: the architecture (linux/audit.h) and the number of socket(2).
 SYSTEM_CALLS = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 
 
@@ -302,7 +305,7 @@ def overflow(l):
         pair.a.ip("link set wga mtu 1300", "link set wga down")
     finally:
         os.kill(pair.ta.pid, signal.SIGCONT)
-    lab.wait_until(lambda: not pair.ta.has_port(51001), "it is down")
+    lab.wait_until(lambda: not pair.ta.has_port(51001), "a has closed its port")
     pair.a.ip("link set wga up")
     pair.ta.wait_for_port()
     pair.a.must_ping(INNER4["b"], "-s", "1272", "-M", "do", count=1)
@@ -324,7 +327,7 @@ def flaps_asleep(l):
         finally:
             os.kill(pair.ta.pid, signal.SIGCONT)
         lab.wait_until(lambda: pair.ta.has_port(51001) == (last == "up"),
-                       f"it is {last}")
+                       f"the daemon has seen that the link is {last}")
         if last == "up":
             # Wait, so that the test would see a state that does not last.
             time.sleep(1)
@@ -345,6 +348,7 @@ def late_addresses(l):
     for tunnel, address in (ta, "10.9.0.1/24"), (tb, "10.9.0.2/24"):
         tunnel.up(address)
     ping = a.start("ping", "-n", "-i", "0.5", "-c", "20", INNER4["b"])
+    # The first ping is sent while there is no network.
     time.sleep(0.3)
     l.link(a, b, "eth", "eth")
     a.ip("addr add 192.0.2.1/24 dev eth")

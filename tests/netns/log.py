@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A log stream that is full, or that nobody reads, costs log lines and nothing
-else. Each stream is full before the daemon starts, so the first line is
-affected already.
+"""If a log stream is full, or nobody reads it, only log lines are lost. Each stream
+is full before the daemon starts, so the first line is affected already.
 """
 import fcntl
 import os
@@ -19,6 +18,7 @@ import lab
 from lab import INNER4, Pair, case, check, check_equal, wait_until
 from detached import detach, end_detached
 
+# linux/fcntl.h
 F_SETPIPE_SZ = 1031
 
 
@@ -163,7 +163,7 @@ def detached(l):
     a.run("wg", "set", "wga", "fwmark", "1")
     os.kill(pid, signal.SIGTERM)
     check_equal(end_detached(pid), 0, "status of the daemon")
-    check(time.monotonic() - start < 15, "it waited")
+    check(time.monotonic() - start < 15, "the daemon waited for a reader")
 
 
 @case("a start that fails says so to nobody, and ends")
@@ -182,7 +182,7 @@ def full(l):
 
     pair = Pair(l, how={"before": limit})
     use(pair)
-    check_equal(pair.ta.log(), "", "what was written")
+    check_equal(pair.ta.log(), "", "the log")
     pair.ta.stop()
     fd = os.open("/dev/full", os.O_WRONLY)
     tunnel = l.tunnel(l.node("c"), "wgf").start(output=fd)

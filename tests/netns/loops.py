@@ -31,6 +31,7 @@ def flood(node, target, *options):
     """Send ten pings at full speed; no answer is expected."""
     node.run("ping", "-n", "-q", "-f", "-c", "10", "-W", "1", *options, target,
              check_status=False)
+    # A loop would send more bytes in this time.
     time.sleep(0.5)
 
 
@@ -41,6 +42,7 @@ def burst(node, target, size, segment=None):
     if segment:
         sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, segment)
     sock.sendto(bytes(size), (target, 9))
+    # A loop would send more bytes in this time.
     time.sleep(0.2)
 
 
@@ -111,7 +113,7 @@ def handshakes(l):
     pair.a.ip("route add default dev wga", "route del 192.0.2.0/24 dev eth")
     before = sent(pair.ta)
     flood(pair.a, INNER4["b"])
-    # One initiation leaves, and causes no other message.
+    # Only one initiation is sent. The daemon drops it when it comes back.
     check_equal(sent(pair.ta) - before, 148, "bytes sent")
     check_equal(pair.ta.log().count(LINE), 1, "lines about it")
     pair.a.ip("route add 192.0.2.0/24 dev eth")
@@ -209,7 +211,7 @@ def lan_host(l, outer):
     # The messages of c came through the tunnel, to the port that the tunnel
     # itself uses.
     inner = [p for p in capture.datagrams(dport=51002) if p.payload[0] in (1, 4)]
-    check(inner, "nothing of it came through the tunnel")
+    check(inner, "no message of c came through the tunnel")
     check_equal({p.sport for p in inner}, {51001}, "its port")
     lab.send_datagrams(net.c, net.pair.b, INNER4["b"], range(1, 1200, 300))
     check_equal(net.pair.ta.log().count(LINE), 0, "lines about a loop")
@@ -261,11 +263,11 @@ def look_alikes(l):
 
     wait_until(have_all, "all of them come out", 10)
     check_equal(sorted(p.payload for p in seen), sorted((*strange, ours)),
-                "what came out")
+                "messages that came out")
     check_equal(pair.ta.log().count(LINE), 0, "lines about a loop")
     # This message is a loop.
     sock.sendto(ours, (OUTER4["b"], 51002))
-    wait_until(lambda: pair.ta.log().count(LINE) == 1, "it is told", 10)
+    wait_until(lambda: pair.ta.log().count(LINE) == 1, "a line about the loop", 10)
 
 
 lab.main()

@@ -8,6 +8,7 @@ import lab
 from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal
 
 ECT1, ECT0, CE = 1, 2, 3
+# linux/in.h and linux/in6.h
 IP_RECVTOS = 13
 IPV6_RECVTCLASS, IPV6_TCLASS = 66, 67
 
@@ -197,6 +198,7 @@ def add_counter_case(outer):
         lab.send_datagrams(pair.a, pair.b, INNER4["b"],
                            [0, 1, 15, 16, 17, 1000, 1392] * 10)
         lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)
+        # The last messages may still be on their way.
         time.sleep(0.3)
         seen = capture.datagrams()
         out = payload_bytes(p for p in seen if p.sport == 51001)
@@ -227,6 +229,7 @@ def psk(l):
         put(tunnel, other, second)
     pair.both_ways(count=1)
     before = pair.ta.peer(pair.tb).handshake
+    # The time of a handshake is given in whole seconds.
     time.sleep(1)
     pair.ta.flap()
     pair.a.reach(INNER4["b"])
@@ -271,6 +274,7 @@ def keepalive_flag(l):
     # first only.
     pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1",
                 "peer", tc.public, "allowed-ips", "10.9.0.3/32")
+    # The first keepalive leaves at once, and another each second.
     time.sleep(2.5)
     to_b, to_c = (c.datagrams(sport=51001) for c in captures)
     check(3 <= len(to_b) <= 4 and all(len(p.payload) == 32 for p in to_b),
@@ -302,13 +306,14 @@ def idle(l):
     pair = Pair(l)
     capture = Capture(pair.a, "eth")
     pair.a.must_ping(INNER4["b"], count=1)
-    # No program answers the UDP datagram, so b owes one keepalive after 10 s.
+    # A message of the new session may still be on its way.
     time.sleep(0.2)
     capture.datagrams()
     receiver = pair.b.socket()
     receiver.bind((INNER4["b"], 7005))
     send_marked(pair.a, INNER4["b"], 0, port=7005)
     receiver.recv(100)
+    # No program answers the UDP datagram, so b sends one keepalive after 10 s.
     time.sleep(11)
     seen = [(p.is_outgoing, len(p.payload)) for p in capture.datagrams()]
     check_equal(seen, [(True, 64), (False, 32)], "datagrams")

@@ -25,6 +25,7 @@ RATES = [int(rate) for rate in
 KINDS = os.environ.get("ATTACK_KINDS", "mac1,response,cookie").split(",")
 # From this rate on, the daemon may be under load and ask for a cookie.
 LOAD_RATE = 12500
+# Seconds. FAST is a choice; SLOW is REKEY_TIMEOUT and jitter, rounded up.
 FAST = 0.100
 SLOW = 5.5
 ENDPOINTS = {"a": "198.51.1.1:51001", "c": "198.51.1.2:51003"}

@@ -95,11 +95,11 @@ def kill_switch(l):
                    check_status=False)
         if is_guarded:
             check_equal(packets(pair.b, "seen"), seen, "packets in clear")
-            check(packets(pair.a, "wiregather") > 0, "no rule was needed")
+            check(packets(pair.a, "wiregather") > 0, "the rule has dropped no packet")
         else:
             # Without the rules packets leave in clear, so the test can see
             # such packets.
-            check(packets(pair.b, "seen") > 0, "nothing leaves in clear")
+            check(packets(pair.b, "seen") > 0, "no packet leaves in clear")
 
 
 @case("ended under traffic, and with a client on its socket")
@@ -110,6 +110,7 @@ def ended_under_traffic(l):
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(pair.ta.socket)
         client.sendall(b"set=1\nfwmark=1\n")
+        # The daemon has read a part of the request, and the flood is under way.
         time.sleep(0.3)
         pair.ta.stop()
         pair.tb.stop()
@@ -121,7 +122,7 @@ def ended_under_traffic(l):
 def modes(l):
     tunnel = l.tunnel(l.node("a"), "wga").start()
     mode = os.stat(tunnel.socket)
-    check(stat.S_ISSOCK(mode.st_mode), "it is no socket")
+    check(stat.S_ISSOCK(mode.st_mode), "the file is no socket")
     check_equal(stat.S_IMODE(mode.st_mode) & 0o077, 0, "mode for others")
     check_equal(stat.S_IMODE(os.stat(lab.SOCKETS).st_mode), 0o755,
                 "mode of the directory")
@@ -135,8 +136,9 @@ def attributes(l):
     os.utime(pair.ta.socket)
     os.link(pair.ta.socket, pair.ta.socket + ".link")
     os.unlink(pair.ta.socket + ".link")
+    # Time in which the daemon would end.
     time.sleep(0.3)
-    check(pair.ta.process.poll() is None, "it has ended")
+    check(pair.ta.process.poll() is None, "the daemon has ended")
     pair.both_ways(count=1)
     pair.ta.get()
     check_equal(stat.S_IMODE(os.stat(pair.ta.socket).st_mode), 0o770, "mode")
@@ -149,8 +151,9 @@ def neighbours(l):
         with open(f"{lab.SOCKETS}/other{i}.sock", "w", encoding="ascii"):
             pass
         os.unlink(f"{lab.SOCKETS}/other{i}.sock")
+    # Time in which the daemon would end.
     time.sleep(0.2)
-    check(tunnel.process.poll() is None, "it has ended")
+    check(tunnel.process.poll() is None, "the daemon has ended")
     tunnel.get()
 
 
@@ -250,7 +253,7 @@ def detached(l):
         a.ip(f"link set wga name tun{i}", f"link set tun{i} up")
         a.run("wg", "set", "wga", "private-key", "/dev/stdin", "listen-port",
               "51001", stdin=private)
-        check("51001" in a.run("wg", "show", "wga").stdout, "no port")
+        check("51001" in a.run("wg", "show", "wga").stdout, "wg shows no port")
         lab.wait_until(lambda: ":C739 " in a.run(
             "cat", "/proc/thread-self/net/udp").stdout, "port 51001 is open")
         os.kill(pid, signal.SIGTERM)
@@ -317,7 +320,7 @@ def environment(l):
                                             "WG_PROCESS_FOREGROUND": "1"})
     lab.wait_until(lambda: a.run("wg", "show", "wga",
                                  check_status=False).returncode == 0,
-                   "it can be asked")
+                   "the daemon answers wg")
     process.send_signal(signal.SIGTERM)
     check_equal(process.wait(5), 0, "status")
 
@@ -327,13 +330,13 @@ def log_level(l):
     pair = Pair(l)
     pair.both_ways(count=1)
     text = pair.ta.log() + pair.tb.log()
-    check("handshake" in text, f"nothing of a handshake in: {text}")
+    check("handshake" in text, f"no line about a handshake in: {text}")
     for tunnel in pair.ta, pair.tb:
         check(tunnel.private not in text, "a private key in the log")
     node = l.node("c")
     quiet = l.tunnel(node, "wgq").start(LOG_LEVEL="silent")
     quiet.stop()
-    check_equal(quiet.log(), "", "what it says when silent")
+    check_equal(quiet.log(), "", "output when silent")
 
 
 @case("memory for secrets that cannot be locked: one line, and it works")

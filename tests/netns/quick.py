@@ -176,7 +176,8 @@ def hooks(l):
     with open(net.path, encoding="ascii") as file:
         check("ListenPort = 51009" in file.read(), "the port is not saved")
     net.run("down")
-    check(os.path.exists(os.path.join(l.directory, "wgq")), "no PreDown")
+    check(os.path.exists(os.path.join(l.directory, "wgq")),
+          "the command of PreDown did not run")
     net.must_be_gone()
 
 
@@ -209,7 +210,8 @@ def refused(l):
     net.run("down")
     net.must_be_gone()
     net.write(allowed="10.9.0.2/32, nonsense/77")
-    check(net.run("up", check_status=False).returncode, "it is accepted")
+    check(net.run("up", check_status=False).returncode,
+          "a wrong configuration is accepted")
     net.must_be_gone()
 
 

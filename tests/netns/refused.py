@@ -8,7 +8,7 @@ import lab
 from lab import INNER4, Pair, case, check
 
 MEGA = 1 << 20
-ENOUGH = 20  # Mbit/s; if all trains are lost, TCP reaches 0.06
+ENOUGH = 20  # Mbit/s. A choice; if all trains are lost, TCP reaches 0.06.
 ALONE = "sending without segmentation"
 AGAIN = "pass again"
 
@@ -55,7 +55,7 @@ def add_length(outer):
         n_bytes = (4 if l.is_slow else 32) * MEGA
         rate = lab.send_stream(pair.a, pair.b, INNER4["b"], n_bytes)
         check(l.is_slow or rate > ENOUGH, f"only {rate:.1f} Mbit/s")
-        check(ALONE in pair.ta.log(), f"not told: {pair.ta.log()}")
+        check(ALONE in pair.ta.log(), f"no line says so: {pair.ta.log()}")
         # From here on only a few trains may be tried.
         before = count_long(pair.a)
         lab.send_stream(pair.a, pair.b, INNER4["b"], n_bytes)
@@ -63,7 +63,7 @@ def add_length(outer):
         check(tried < 20, f"{tried} trains were tried")
         pair.a.run("nft", "delete table inet refuse")
         wait_for_trains(pair)
-        check(AGAIN in pair.ta.log(), f"not told: {pair.ta.log()}")
+        check(AGAIN in pair.ta.log(), f"no line says so: {pair.ta.log()}")
 
 
 def add_rate(outer):

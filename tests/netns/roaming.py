@@ -225,6 +225,7 @@ def forgets(l):
     check(4000 <= net.port() <= 4099, f"the port is not translated: "
                                       f"{net.port()}")
     net.b.must_ping(INNER4["a"], count=1)
+    # The translator forgets after 2 s.
     time.sleep(3)
     net.b.must_not_ping(INNER4["a"])
 
@@ -234,6 +235,7 @@ def keepalive(l):
     net = Translated(l, keepalive=1)
     lab.wait_until(lambda: net.tb.peer(net.ta).handshake,
                    "a shakes hands by itself", 3)
+    # Without keepalives the translator would forget after 2 s.
     time.sleep(3.5)
     net.b.must_ping(INNER4["a"], count=1)
 
@@ -244,6 +246,7 @@ def other_port(l):
     net.a.must_ping(INNER4["b"], count=1)
     before = [net.ta.peer(net.tb).handshake, net.tb.peer(net.ta).handshake]
     net.use_ports("5000-5099")
+    # The translator forgets the old port after 2 s.
     time.sleep(2.8)
     net.a.must_ping(INNER4["b"], count=1)
     check(5000 <= net.port() <= 5099, f"the new port is not followed: "

@@ -14,7 +14,7 @@ import lab
 from lab import INNER4, INNER6, Pair, Steady, case, check
 
 MEGA = 1 << 20
-ENOUGH = 20  # Mbit/s; if all trains are lost, TCP reaches 0.06
+ENOUGH = 20  # Mbit/s. A choice; if all trains are lost, TCP reaches 0.06.
 STOPPED = "are lost on the way: sending without segmentation"
 BACK = "arrive again"
 LONG = "udp dport 51002 meta length > 1500"
@@ -61,16 +61,17 @@ def pass_obstacle(l, outer, what):
     pair.b.nft(f"""table inet obstacle {{ chain c {{
                    type filter hook input priority 0; {OBSTACLES[what]}
                }}\n}}""")
-    # The buffers are empty, and what arrives has passed the obstacle.
+    # After this time the buffers are empty, so any later datagram has passed the
+    # obstacle.
     time.sleep(0.3)
     took = 0.3 + seconds_until(stream, wanted, 30)
     print(f"# {before:.0f} Mbit/s before, {wanted:.0f} wanted, "
           f"after {took:.1f} s")
-    check(not is_on_time or took < 5, f"it took {took:.1f} s")
+    check(not is_on_time or took < 5, f"the rate was back after {took:.1f} s only")
     told = [line for line in pair.ta.log().splitlines() if STOPPED in line]
-    # As an error: somebody is to see it who has asked for no more.
+    # The line is an error, so that it is seen at the default level of the log.
     check(told and told[0].startswith("ERROR: (wga) "),
-          f"not told: {pair.ta.log()}")
+          f"no line says so: {pair.ta.log()}")
     pair.b.run("nft", "delete table inet obstacle")
     start = time.monotonic()
     lab.wait_until(lambda: BACK in pair.ta.log(), "trains are back", 60)
@@ -108,7 +109,7 @@ def pass_chance(l, prepare, seconds):
         pair.a.tcp_counters().get("TCPTimeouts", 0)
     stream.stop()
     print(f"# {rate:.0f} Mbit/s, {resent} segments sent again or timeouts")
-    check(resent > 0, "nothing was lost: this shows nothing")
+    check(resent > 0, "no segment was lost, so the path is no test")
     check(STOPPED not in pair.ta.log(), "a false alarm")
 
 

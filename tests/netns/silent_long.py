@@ -16,9 +16,10 @@ is compared with that of a tunnel with --no-gso.
 *Chance*: a path that loses, delays or reorders single datagrams (cable.c). Runs of
 the program alternate with runs of UNWATCHED, the same program without the watch.
 
-*BBR*: the time until the watch stops trains, and the time until BBR has found its
-rate again. For comparison, BBR's time without a tunnel, after a wire that let as
-little pass. There is no bar, since the time is BBR's own.
+*BBR*: the time until the watch stops trains, and the time until BBR has reached
+its rate again. For comparison, the second time is also measured without a tunnel,
+after a wire that let as few packets pass. There is no bar, because BBR alone
+decides how fast it raises its rate.
 """
 import contextlib
 import fcntl
@@ -38,6 +39,7 @@ STOPPED = "are lost on the way: sending without segmentation"
 BACK = "arrive again"
 SECONDS = float(os.environ.get("OBSTACLE_SECONDS", "120"))
 PAIRS = int(os.environ.get("PAIRS", "10"))
+# Streams of a run of "chance". A choice.
 STREAMS = 4
 CONGESTION = os.environ.get("CONGESTION", "cubic")
 LONG = "udp dport 51002 meta length > 1500"
@@ -66,7 +68,7 @@ BBR = {
         "tcp dport 7003 limit rate over 5/second burst 1 packets drop", 2.5,
         False),
 }
-BBR_WAIT = 5  # seconds
+BBR_WAIT = 5  # seconds to wait for BBR's rate. A choice.
 ROUTER4 = "192.0.2.254", "198.51.100.254"
 ROUTER6 = "2001:db8::fe", "2001:db8:1::fe"
 FAR4, FAR6 = "198.51.100.2", "2001:db8:1::2"
@@ -74,6 +76,7 @@ FAR4, FAR6 = "198.51.100.2", "2001:db8:1::2"
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447,
            8: 2.365, 9: 2.306, 10: 2.262}
 
+# linux/if_tun.h
 TUNSETIFF = 0x400454ca
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
@@ -309,7 +312,8 @@ def add_obstacle(what, outer):
         before = stream.rate(2)
         node = pair.put_rule(*OBSTACLES[what])
         start = time.monotonic()
-        # Now buffers are empty, and all that arrives has passed the obstacle.
+        # After this time the buffers are empty, so any later datagram has passed the
+    # obstacle.
         time.sleep(0.3)
         took = time_until(stream, without / 2, 30, 0.25)
         took = 0.3 + took if took is not None else float("inf")

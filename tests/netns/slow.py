@@ -19,9 +19,13 @@ from lab import case, check, check_equal
 
 INNER = {"a": "10.9.0.1", "b": "10.9.0.2", "c": "10.9.0.3", "d": "10.9.0.4"}
 PORT = 51001
+# asm-generic/socket.h, and the user id of nobody.
 SO_REUSEPORT = 15
 NOBODY = 65534
+# Seconds in which the queues fill. In this time the daemon moves the slow peer to a
+# side socket. A choice.
 FLOOD_S = 2
+# Pings of a measurement, for a median. A choice.
 PINGS = 25
 
 
@@ -82,8 +86,8 @@ class Star:
 
     @contextlib.contextmanager
     def flooded(self):
-        """A block during which a sends 40 Mbit/s to b; it is entered after
-        FLOOD_S seconds of that."""
+        """A block during which a sends 40 Mbit/s to b. The flood begins FLOOD_S
+        seconds before the block."""
         stop = threading.Event()
         thread = threading.Thread(target=self.flood, args=(stop,))
         thread.start()
@@ -139,8 +143,9 @@ class Timers:
 
 
 def all_answered(node, target, when):
-    """All pings are answered. A machine whose timers are late may move the
-    slow peer to a side socket late, so it gets a second try there."""
+    """Check that all pings are answered. On a busy machine, whose timers are late,
+    the daemon may move the slow peer to a side socket late. There the pings get a
+    second try."""
     for attempt in (1, 2):
         with Timers() as timers:
             n, _ = pings(node, target)
@@ -151,6 +156,7 @@ def all_answered(node, target, when):
     check_equal(n, PINGS, f"answers {when}")
 
 
+# The link of 2 Mbit/s, with queues of three lengths in packets or bytes.
 HTB = ("qdisc add dev eth0 root handle 1: htb default 1",
        "class add dev eth0 parent 1: classid 1:1 htb rate 2mbit")
 QUEUES = {
@@ -218,7 +224,7 @@ def handshakes(l):
     check(got, f"no answer of the new peer:\n{text}")
     print(f"# first answer of a new peer after {took:.3f} s", flush=True)
     # If a message was lost, the next attempt follows after five seconds.
-    check(took < (1 if late < 5 else 4), f"it took {took:.3f} s")
+    check(took < (1 if late < 5 else 4), f"the first answer took {took:.3f} s")
 
 
 @case("nobody else can bind the port, with SO_REUSEPORT neither")

@@ -25,8 +25,8 @@ GATEWAY = {4: ("192.0.2.2", "198.51.100.2"),
 FAR = {4: "203.0.113.2", 6: "2001:db8:3::2"}
 LENGTH = {4: (24, 32), 6: (64, 128)}
 
-# Seconds from a change until the daemon has handled it, if it gets a
-# processor.
+# Seconds after which the daemon has handled a change, if it gets a processor. A
+# choice.
 SOON = 0.4
 
 
@@ -318,6 +318,7 @@ for family in 4, 6:
 
 # ------------------------------------------------------------------- a storm
 
+# Peers; events a second; parts of a second in which the events are made. Choices.
 N_GUESTS = 1000
 N_EVENTS = 10_000
 SLICES = 20
@@ -388,8 +389,8 @@ def storm(l):
                 str(N_GUESTS), "guests that were answered")
     time.sleep(2 * SOON)
     home.heard()
-    # Other work on the machine can only add to the CPU time, so a lower figure
-    # of three is right. Programs that use the other half of a core or its caches add
+    # Other work on the machine can only add to the CPU time, so one low figure
+    # of three is enough. Programs that use the other half of a core or its caches add
     # to it without making timers late, so the low bar holds only on a machine that
     # is idle before and after.
     busy = lab.busy_share()

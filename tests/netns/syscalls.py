@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: MIT
 """Each system call of the daemon fails, one at a time; so do allocations.
 
-A life of the daemon is run once to learn where it calls what (see
-tests/lib/failcall.c), then again for each of these places and each errno that
-the code knows for that call, and one that it does not know. The daemon either
-goes on, so that in the end all of that life has succeeded; or, if it was not
-ready yet, ends with one line and a status that is not 0, and leaves nothing.
+A life of the daemon is run once to learn from which places it makes which calls
+(see tests/lib/failcall.c). It is run again for each of these places, with each
+errno that the code handles for this call, and with one that it does not handle. A
+daemon that was ready must go on, and all steps of its life must succeed in the
+end. A daemon that was not ready may end instead, with one line and a status that
+is not 0. Then it must leave nothing.
 
 Without FAULTS=all in the environment only a sample runs, the same each time.
 """
@@ -26,7 +27,7 @@ from lab import INNER4, OUTER4, OUTER6, Failure, case, check, check_equal
 FULL = os.environ.get("FAULTS") == "all"
 # Run only plans whose text has this word.
 WORD = os.environ.get("FAULTS_ONLY", "")
-# The sample has one plan in STEP.
+# The sample has one plan in STEP. A choice, so that it takes at most minutes.
 STEP = 48
 # A host accepts 50 initiations a second from a peer: pause before the next
 # one.
@@ -280,7 +281,7 @@ class Life:
         def can_be_asked():
             return os.path.exists(self.me.socket) and self.ask("get=1")
 
-        self.until(can_be_asked, "it can be asked")
+        self.until(can_be_asked, "the daemon answers")
         self.is_ready = True
 
     def configure(self):
@@ -330,7 +331,7 @@ class Life:
         try:
             status = self.process.wait(self.world.patience)
         except lab.subprocess.TimeoutExpired:
-            raise Failure("it does not end") from None
+            raise Failure("the daemon does not end") from None
         check_equal(status, 0, "status")
 
     def log(self):
@@ -414,7 +415,7 @@ class Detached(Life):
 
     def stop(self):
         os.kill(self.pid, signal.SIGTERM)
-        lab.wait_until(lambda: self.ends_well(), "it ends",
+        lab.wait_until(lambda: self.ends_well(), "the daemon ends",
                        self.world.patience)
 
     def ends_well(self):
@@ -475,12 +476,12 @@ def look_at_end(world, life, plan, is_early):
         if len(lines) != 1 or not lines[0].startswith("wiregather: "):
             wrong.append(f"not one line: {lines}")
     elif is_early and ((plan.call, plan.err) not in MEANS_GONE or status):
-        wrong.append(f"it ended with status {status}: {life.log()}")
+        wrong.append(f"the daemon ended with status {status}: {life.log()}")
     left = world.left_behind()
     if plan.call in LEAVES_FILE and "the socket's file" in left:
         left.remove("the socket's file")
     if left:
-        wrong.append(f"it has left {' and '.join(left)}")
+        wrong.append(f"the daemon has left {' and '.join(left)}")
     return wrong
 
 

@@ -9,6 +9,7 @@ import time
 
 from tap import SLOWNESS, Failure, check, check_equal
 
+# asm-generic/socket.h, linux/if_ether.h and linux/if_packet.h
 SO_RCVBUFFORCE = 33
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
@@ -137,10 +138,9 @@ class Stream(threading.Thread):
 
 
 class Steady:
-    """A TCP stream without end; how much of it arrives is told.
+    """A TCP stream without end, and the rate at which its bytes arrive.
 
-    CUBIC unless something else is said, so that results do not depend on the
-    machine's default.
+    The default is CUBIC, so that results do not depend on the machine's default.
     """
 
     def __init__(self, pair, address, port=7003, congestion="cubic"):
@@ -182,14 +182,14 @@ class Steady:
             pass
 
     def rate(self, seconds):
-        """Mbit/s for so long from now."""
+        """Wait for some seconds; return the rate in this time, in Mbit/s."""
         before, start = self.arrived, time.monotonic()
         time.sleep(seconds)
         return (self.arrived - before) * 8 / 1e6 / (time.monotonic() - start)
 
     def stop(self):
         self.has_ended = True
-        # Not shutdown(): what waits in a blocked path does not matter.
+        # Without shutdown(): bytes that wait on a blocked path need not arrive.
         self.client.close()
         self.conn.close()
         for thread in self.threads:

@@ -144,6 +144,7 @@ def thousand_awake(l):
         f"[Peer]\nPublicKey = {key}\nPersistentKeepalive = 1\n"
         f"Endpoint = 192.0.2.3:{1000 + i}"
         for i, key in enumerate(keys(1000))))
+    # The first keepalive of each peer is due within a second.
     time.sleep(1)
     pair.both_ways(count=1)
     lab.send_stream(pair.a, pair.b, INNER4["b"], 1 << 20)

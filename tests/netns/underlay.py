@@ -8,7 +8,8 @@ import lab
 from lab import INNER4, INNER6, Pair, case, check
 
 MEGA = 1 << 20
-ENOUGH = 50  # Mbit/s; a tunnel that sends each packet in fragments reaches 500
+# Mbit/s. A choice; a tunnel that sends each packet in fragments reaches 500.
+ENOUGH = 50
 
 
 def must_stream(pair, n_bytes, **options):

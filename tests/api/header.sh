@@ -1,6 +1,7 @@
 #!/bin/sh
-# The public header compiles alone, as C and as C++, in the standards that
-# users have, with their strictest warnings. usage: header.sh CC CXX INCLUDE
+# The public header compiles alone, as C and as C++, by several standards of each
+# language, without a warning of those that users may enable.
+# usage: header.sh CC CXX INCLUDE
 set -eu
 cc=$1 cxx=$2 include=$3
 dir=$(mktemp -d)

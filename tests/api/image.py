@@ -22,8 +22,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Bytes of the image: the bound of tools/image.
 MOST = 1 << 20
-# Resident memory of a daemon that has a port and no peer.
+# Bound of the resident memory of a daemon that has a port and no peer. A choice:
+# docs/portability.md has 1,040 to 1,100 KiB.
 IDLE_KIB = 1536
 
 

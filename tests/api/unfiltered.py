@@ -56,7 +56,7 @@ def set_up(directory, family, endian, *options):
 
 
 def check_known():
-    """Of the two byte orders of ppc64, this is the one with a name of its own."""
+    """Little-endian ppc64 has another name in libseccomp: ppc64le."""
     with tempfile.TemporaryDirectory() as directory:
         status, output, plan = set_up(directory, "ppc64", "little")
     check(status == 0, f"ppc64, little: {output[-2000:]}")

@@ -20,6 +20,7 @@ import tempfile
 
 RECORD = pathlib.Path(__file__).with_name("instructions.txt")
 STAGES = "cut", "seal", "send_all", "open_all", "merge"
+# Allowed difference from the record, as a fraction. A choice.
 TOLERANCE = 0.05
 HEAD = """\
 # Instructions a packet of our own code: see instructions.py. Written by

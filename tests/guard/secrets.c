@@ -26,6 +26,7 @@
 
 enum {
 	KEY_LEN = 32,
+	/* A packet of the usual MTU of a tunnel. */
 	TEXT_LEN = 1420,
 	TAG_LEN = 16,
 };
@@ -151,7 +152,7 @@ static void read_key(void)
 	uapi_parser_free(parser);
 }
 
-/* A branch that depends on a secret: memcheck must report it. */
+/* Add a branch that depends on a secret. memcheck must report it. */
 static void plant(void)
 {
 	uint8_t secret = 1;

@@ -21,8 +21,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "netns"))
 import lab
 from lab import INNER4, INNER6, Pair, Skip, case, check, wait_until
 
+# Bytes of a super-packet.
 SUPER = 64 << 10
 MEGA = 1 << 20
+# The stream: long enough that its start does not matter. A choice.
 N_BYTES = 64 * MEGA
 # Calls for 64 KiB, both ends together.
 BOUND = 20

@@ -27,8 +27,10 @@
 enum {
 	MTU = 1420,
 	HEADER_LEN = sizeof(struct message_data),
+	/* More than the largest scenario needs. */
 	SLAB_LEN = 256 << 10,
 	MAX_PACKETS = 128,
+	/* Packets of the scenarios of small ones, and their flows. Choices. */
 	SMALL_PACKETS = 64,
 	SMALL_FLOWS = 8,
 	PACKET_LEN_MAX = 65536,
@@ -38,7 +40,7 @@ enum {
  * struct input - a packet as a TUN hands it out
  * @hdr:	its virtio-net header
  * @pkt:	its bytes
- * @len:	how many
+ * @len:	number of bytes
  */
 struct input {
 	struct vnet_hdr hdr;
@@ -49,26 +51,26 @@ struct input {
 /**
  * struct work - all that the stages use
  * @inputs:	packets as read from the TUN
- * @n_inputs:	how many
+ * @n_inputs:	number of @inputs
  * @slab:	memory that the inputs are cut into
  * @segs:	the packets
  * @aead:	for sealing and opening
  * @msgs:	messages
- * @key:	of the session
- * @counter:	of the next message
- * @replay:	window of the receiver
+ * @key:	key of the session
+ * @counter:	counter of the next message
+ * @replay:	replay window of the receiver
  * @sock:	where messages are sent
  * @batch:	for sending
  * @to:		endpoint that the messages go to
  * @iov:	messages with their headers and tags
- * @dgrams:	to send
+ * @dgrams:	datagrams to send
  * @status:	status of each datagram after sending
- * @n_sent:	how many were sent
- * @n_opened:	authentic messages with new counters
- * @merge:	what is written
- * @out:	what was written, byte by byte; filled outside of the stages
+ * @n_sent:	number of datagrams that were sent
+ * @n_opened:	number of authentic messages with new counters
+ * @merge:	packets to write
+ * @out:	bytes that were written; filled outside of the stages
  * @out_len:	length of each write
- * @n_out:	how many writes
+ * @n_out:	number of writes
  */
 struct work {
 	struct input inputs[MAX_PACKETS];

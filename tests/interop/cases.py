@@ -78,7 +78,8 @@ def ping_both_ways(t):
 
 
 def packets_of_every_size(t):
-    """Packets up to the MTU, where padding stops, and larger ones in fragments."""
+    """Packets up to the MTU, and larger ones in fragments. Padding must not make a
+    packet longer than the MTU."""
     t.connect(t.theirs)
     for end in t.ends:
         for family, headers in ((4, 28), (6, 48)):

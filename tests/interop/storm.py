@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Puts a WireGuard under load. It sends bursts of initiations that are of no
-peer but carry a right MAC1. To make a MAC1 the public key is enough.
+"""Puts an implementation of WireGuard under load. It sends bursts of initiations
+that have a right MAC1 but come from no peer. To make a MAC1 the public key is
+enough.
 
 usage: storm.py ADDRESS PORT PUBLIC-KEY SECONDS DEVICE
 Meanwhile it prints the handshake messages on the device whose two ports are
@@ -17,6 +18,8 @@ import sys
 import threading
 import time
 
+# Initiations of a burst, and seconds between bursts. Choices: the cookie cases need
+# that the receiver counts this as load.
 BURST = 900
 PAUSE = 0.3
 ETH_P_ALL = 3

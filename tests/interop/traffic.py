@@ -2,6 +2,7 @@
 """Data through the tunnel, by socat at both ends, compared by hash."""
 from sandbox import until
 
+# A choice.
 PORT = 5000
 TCP_LISTEN, UDP_UNCONNECTED = "0A", "07"
 HASH = "sha256sum /run/{} 2>/dev/null | cut -d ' ' -f 1"

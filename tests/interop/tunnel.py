@@ -5,6 +5,7 @@ import subprocess
 
 from sandbox import until
 
+# WireGuard's usual port; a flag of linux/if_addr.h.
 DEFAULT_PORT = 51820
 IFA_F_TENTATIVE = 0x40
 

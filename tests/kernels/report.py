@@ -5,7 +5,7 @@ import re
 import time
 import xml.etree.ElementTree as ET
 
-# How many lines of a message are shown.
+# How many lines of a message are shown: as in tools/count-tests.
 MESSAGE_LINES = 12
 # Lines of TAP to leave out: the plan, and the time that a case took.
 NOISE = re.compile(r"1\.\.\d+$|# \d+\.\d s$")

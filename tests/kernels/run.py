@@ -9,7 +9,7 @@ BUILD is the build directory; KERNEL is what tools/old-kernel has unpacked.
 The output of the guest is kept in KERNEL/console. The results are kept in
 KERNEL/meson-logs, where tools/count-tests reads them.
 
-The guest sees the files of this machine through 9p, with a layer in memory
+The guest has the files of this machine through 9p, with a layer in memory
 over them. So it has the programs of the build and all tools. KVM is used if a
 trial boot with KVM prints something within 3 s. Otherwise QEMU emulates the
 processor (TCG). Such a guest is ten to twenty times slower than this machine,
@@ -34,6 +34,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "interop"))
 import initramfs  # noqa: E402
 
+# Modules by which the guest reaches the files of this machine.
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 # Modules that the network tests use. A kernel may lack some.
 TEST_MODULES = ("tun", "veth", "dummy", "nf_tables", "sch_tbf", "sch_htb",
@@ -46,8 +47,12 @@ SUITES = ("platform", "io")
 # Of these programs --quick runs the cases that have a word in their names.
 QUICK = {"io/isolate": "", "io/isolate-filter": "", "netns/core": "",
          "netns/direct": "TCP streams arrive", "netns/isolate": "a plain user"}
+# Seconds after which a run has failed. Choices: several times what an emulated guest
+# takes.
 PATIENCE, QUICK_PATIENCE = 3000, 900
+# Seconds in which a kernel prints something if KVM works. A choice.
 KVM_PATIENCE = 3
+# Attempts to start a guest: see main(). A choice.
 BOOTS = 3
 
 

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 
-# A program with cases, one of which failed; one that ended after a good case;
-# one without cases that failed, and one that passed.
+# Four programs: the first has a failed case; the second ran out of time after a
+# case that passed; the third has no cases and failed; the fourth has no cases and
+# passed.
 JUNIT = """<testsuites>
 <testsuite name="p.p:netns / one" tests="2" errors="0" failures="1">
  <testcase name="1 - good" classname="1 - good"/>

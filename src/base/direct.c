@@ -22,6 +22,7 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
+/* How often the timer goes off. A choice: ten times within DIRECT_MS. */
 #define AGAIN_NS (20 * NSEC_PER_MSEC)
 
 enum {

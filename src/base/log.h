@@ -19,7 +19,8 @@
 #include <stdint.h>
 
 enum {
-	/* How many lines of one kind a window of 5 s may have. */
+	/* How many lines of one kind a window of 5 s may have. A choice: enough
+	 * to see what happens, too few to fill a disk. */
 	LOG_BURST = 10,
 	/* The longest line with its end; longer lines are cut. */
 	LOG_LINE_CAP = 1024,

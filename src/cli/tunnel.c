@@ -23,7 +23,8 @@
 
 enum {
 	/* How long to wait for another process that still serves the socket's
-	 * file, and how often to look. */
+	 * file, and how often to look. A choice: such a process ends within
+	 * some milliseconds, or within a second on a busy machine. */
 	TAKEOVER_MS = 3000,
 	TAKEOVER_PAUSE_MS = 10,
 	/* Descriptors needed after the start: for all sockets twice (while the

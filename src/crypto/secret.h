@@ -28,7 +28,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Hard limits: bytes of one region, and regions of one pool. */
+/* Hard limits: bytes of one region, and regions of one pool. A region has the keys
+ * of some thousand sessions; the regions of a full pool have 256 MiB. */
 enum {
 	SECRET_REGION_LEN = 64 * 1024,
 	SECRET_REGIONS_MAX = 4096,

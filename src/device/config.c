@@ -20,6 +20,8 @@
 #include "device/memory.h"
 
 enum {
+	/* Operations are allocated in chunks of this many bytes. A choice: some
+	 * hundred operations, and little to waste in a short list. */
 	CHUNK_LEN = 16 * 1024,
 	/* A list of this many chunks (1 MiB) gives its memory back to the
 	 * kernel when it is freed. */

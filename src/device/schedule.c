@@ -13,6 +13,7 @@
 #include "base/assert.h"
 
 enum {
+	/* Places that the heap begins with. A choice; it doubles when full. */
 	MIN_CAP = 16
 };
 

@@ -37,6 +37,8 @@
 enum {
 	/* A shorter shortcut saves too few steps for its memory. */
 	SHORTCUT_MIN_BITS = 3,
+	/* A choice: 4 million slots, more than a table of a million prefixes
+	 * can fill (SHORTCUT_SPARSENESS). */
 	SHORTCUT_MAX_BITS = 22,
 	/* On average, one of this many slots has a node, or more do. */
 	SHORTCUT_SPARSENESS = 4,

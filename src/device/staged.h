@@ -30,6 +30,7 @@
 enum {
 	/* The most packets of one peer. */
 	STAGED_MAX_PACKETS = 128,
+	/* Bytes of a block: a packet of the usual MTU takes one. */
 	STAGED_BLOCK_LEN = 2048,
 	/* Blocks of a device's pool: 8 MiB. */
 	STAGED_DEFAULT_BLOCKS = 4096,

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 
 enum {
+	/* Slots that a table begins with. A choice; it doubles when filled. */
 	MIN_SLOTS = 16
 };
 

@@ -8,10 +8,14 @@
 #define ENGINE_BOUNDS_H
 
 enum {
-	/* Threads that move packets. */
+	/* Threads that move packets: as many as are started without the option
+	 * --workers, and as many as it may ask for. Choices: more than two could
+	 * not be measured (docs/performance.md). */
 	WORKERS_DEFAULT = 4,
 	WORKERS_MAX = 8,
-	/* Slots of each lane for each such thread; a slot holds a batch. */
+	/* Slots of each lane for each such thread; a slot holds a batch. One is
+	 * worked on while another waits for its turn to be committed. With one
+	 * slot a stream takes 0.8 % less CPU, which is within noise. */
 	SLOTS_PER_WORKER = 2,
 	/* Messages of an outbound batch. */
 	OUTBOUND_MESSAGES = 128,
@@ -19,7 +23,9 @@ enum {
 	 * longest that the TUN hands out. */
 	OUTBOUND_SLAB_LEN = 192 << 10,
 	/* Steps in which an outbound batch is filled. In a step a packet is
-	 * read from the TUN, a request is served, or a packet is cut. */
+	 * read from the TUN, a request is served, or a packet is cut. Twice
+	 * OUTBOUND_MESSAGES, so that packets without a peer, which make no
+	 * message, cannot hold up the thread. */
 	OUTBOUND_READS = 256,
 	/* Peers that wait until their staged packets, or a keepalive, leave. */
 	OUTBOUND_REQUESTS = 16384,

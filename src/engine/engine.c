@@ -65,7 +65,8 @@
 #include "tun/link.h"
 
 enum {
-	/* How often getrandom(2) may fail, and the pause after each failure. */
+	/* How often getrandom(2) may fail, and the pause after each failure:
+	 * one second in all, then the process ends. */
 	RANDOM_TRIES = 100,
 	RANDOM_PAUSE_MS = 10,
 };

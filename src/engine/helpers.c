@@ -21,7 +21,8 @@ enum {
 	/* CPU share, in percent, above which a thread counts as having a
 	 * processor to itself. */
 	OWN_CORE_PERCENT = 90,
-	/* Rounds without work before a helper sleeps: some 10 microseconds. */
+	/* Rounds without work before a helper sleeps: some 10 microseconds. A
+	 * choice: about what it costs to be woken. */
 	IDLE_ROUNDS = 50,
 };
 

@@ -36,6 +36,7 @@
 #include <stdint.h>
 
 enum {
+	/* SLOTS_PER_WORKER times WORKERS_MAX (engine/bounds.h). */
 	LANE_SLOTS_MAX = 16,
 };
 

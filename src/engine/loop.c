@@ -18,7 +18,7 @@
 
 enum {
 	/* How often in a row epoll_wait(2) may fail, and the pause after each
-	 * failure. */
+	 * failure: one second in all, then the loop ends. */
 	FAILURES_MAX = 100,
 	PAUSE_MS = 10,
 };

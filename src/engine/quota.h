@@ -21,11 +21,14 @@ enum {
 	 * The kernel has the same limit for its own errors
 	 * (net.ipv4.icmp_msgs_per_sec). */
 	QUOTA_ALL = 1000,
-	/* For an IPv4 address, or an IPv6 /64. */
+	/* For an IPv4 address, or an IPv6 /64. A choice: one source leaves half
+	 * of QUOTA_ALL to the others. */
 	QUOTA_SOURCE = 500,
-	/* For one socket of a source. */
+	/* For one socket of a source. A choice: a program needs one error, and
+	 * may send again some times a second. */
 	QUOTA_SOCKET = 25,
-	/* The table of buckets: sets, and places in each set. */
+	/* The table of buckets: sets, and places in each set. A choice: 256
+	 * buckets are some KiB; a source that finds no place gets no error. */
 	QUOTA_SETS = 64,
 	QUOTA_WAYS = 4,
 };

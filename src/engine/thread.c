@@ -16,6 +16,8 @@
 #include "base/spawn.h"
 
 enum {
+	/* Attempts at a write that a signal may interrupt; threads get no
+	 * signals, so the first one succeeds. */
 	POKE_TRIES = 10,
 };
 

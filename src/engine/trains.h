@@ -20,7 +20,8 @@
 #include "udpgather.h"
 
 enum {
-	/* Peers that are watched at a time. */
+	/* Peers that are watched at a time. A choice: it bounds the memory; the
+	 * seats go round (SEAT_TURN). */
 	TRAINS_SEATS = 128,
 	/* The library is told to send alone for this long, in ms. If less than
 	 * the margin is left of it, the library is told again. */

@@ -20,7 +20,8 @@
 #include "engine/thread.h"
 
 enum {
-	/* Batches of each lane in one turn. */
+	/* Batches of each lane in one turn. A choice: timers and wake-ups are
+	 * looked at after it, so it must not take long. */
 	ROUNDS = 4,
 	/* Events that one epoll_wait(2) returns at most. */
 	EVENTS = 4,

@@ -40,7 +40,8 @@ enum cookie_verdict {
 
 enum {
 	COOKIE_SOURCE_MAX_LEN = 18,
-	/* Replies that cookie_checker_has_made() recognises. */
+	/* Replies that cookie_checker_has_made() recognises. A choice: a loop
+	 * brings a reply back within microseconds. */
 	COOKIE_REPLIES = 64,
 };
 

@@ -23,6 +23,8 @@
 #include "noise/constants.h"
 
 enum {
+	/* 32,768 places, half a megabyte. At 20 handshakes a second for each
+	 * source, that is far more than the handshaker can compute. */
 	N_SETS = 4096, /* a power of two */
 	N_WAYS = 8,
 	IPV4_LEN = 4,

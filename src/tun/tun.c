@@ -38,7 +38,7 @@
 /*
  * After REFUSALS_MAX refusals a kind is not merged any more. Refusals are
  * forgotten after REFUSAL_FORGET merged writes that the kernel took: a single
- * odd packet must not end merging for all flows.
+ * odd packet must not end merging for all flows. Both numbers are choices.
  */
 #define REFUSALS_MAX   2
 #define REFUSAL_FORGET 1024

@@ -14,6 +14,7 @@
 #include "tun/vnet.h"
 
 enum {
+	/* An Ethernet's 1500, less 80 for IPv6, UDP and WireGuard. */
 	TUN_MTU_DEFAULT = 1420,
 	/* Bytes in front of a packet that tun_read() uses. */
 	TUN_HEADROOM = sizeof(struct vnet_hdr),

@@ -21,6 +21,8 @@
 #include "uapi/reply.h"
 
 enum {
+	/* Bytes of the buffers: four lines of the greatest length, and enough of
+	 * an answer that a system call is worth its cost. */
 	IN_CAP = 4096,
 	OUT_CAP = 16384,
 	/* Steps before other descriptors have their turn. */

@@ -30,6 +30,7 @@
 #define UAPI_DIRECTORY "/var/run/wireguard"
 
 enum {
+	/* Choices: `wg` holds one connection for milliseconds. */
 	UAPI_MAX_CLIENTS = 64,
 	UAPI_PATIENCE_S = 30,
 };

@@ -52,13 +52,14 @@ enum {
 	ITEM_ALONE = 1,
 	/* The datagram goes without its source. */
 	ITEM_BARE = 2,
-	/* It was sent again once, because the error may have been that of an
-	 * earlier datagram. */
+	/* The datagram was sent again once, because the error may have been that
+	 * of an earlier datagram. */
 	ITEM_RETRIED = 4,
-	/* It was sent again once, because there was no buffer for it. */
-	ITEM_STARVED = 8,
-	/* It is the first of a train that is tried although the path forbids
+	/* The datagram was sent again once, because there was no buffer for
 	 * it. */
+	ITEM_STARVED = 8,
+	/* The datagram is the first of a train that is tried although the path
+	 * forbids trains of its size. */
 	ITEM_TRY = 16
 };
 

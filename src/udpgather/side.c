@@ -12,7 +12,8 @@
 #include <sys/ioctl.h>
 
 enum {
-	/* Parts of the main buffer. If a quarter has been in use for
+	/* Parts of the main buffer; these numbers are choices, tried with links
+	 * of 2 Mbit/s (tests/netns/slow.py). If a quarter has been in use for
 	 * CROWDED_MS, or half of it is in use, an endpoint is moved. */
 	CROWDED_PART = 4,
 	FULL_PART = 2,

@@ -343,9 +343,11 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  * ug_open_fds() - use sockets that somebody else opened
  * @out:	set on success to the socket, which then owns the descriptors
  * @fd4:	a bound IPv4 UDP socket, or -1
- * @fd6:	a bound IPv6 UDP socket, or -1. If it is not IPV6_V6ONLY, IPv4
- *		traffic on it comes and goes as IPv4-mapped IPv6 addresses,
- *		with its TOS, and opt->pmtu4 is its path MTU mode.
+ * @fd6:	a bound IPv6 UDP socket, or -1. If it is not IPV6_V6ONLY, it has
+ *		IPv4 traffic, too, and opt->pmtu4 is the path MTU mode of that.
+ *		Endpoints of IPv4 have AF_INET all the same: IPv4-mapped addresses
+ *		are only between the library and the kernel. If @fd4 is -1, IPv4
+ *		datagrams are sent by @fd6.
  * @opt:	as for ug_open(); families, port, bind4, bind6, device and
  *		side_sockets are not used
  * @report:	as for ug_open(); port is that of the first descriptor

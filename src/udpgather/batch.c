@@ -36,10 +36,10 @@ int ug_batch_new(struct ug_batch **out, unsigned int cap)
 	m->staging.cap = (size_t)MESSAGE_STAGING_LEN * cap;
 	b->items = calloc(cap, sizeof(*b->items));
 	m->msgs = calloc(cap, sizeof(*m->msgs));
-	m->controls = calloc(cap, sizeof(*m->controls));
+	m->spaces = calloc(cap, sizeof(*m->spaces));
 	m->trains = calloc(cap, sizeof(*m->trains));
 	m->iov = calloc(m->iov_cap, sizeof(*m->iov));
-	if (!b->items || !m->msgs || !m->controls || !m->trains || !m->iov) {
+	if (!b->items || !m->msgs || !m->spaces || !m->trains || !m->iov) {
 		ug_batch_free(b);
 		return -ENOMEM;
 	}
@@ -70,7 +70,7 @@ void ug_batch_free(struct ug_batch *batch)
 	free(batch->messages.staging.bytes);
 	free(batch->messages.iov);
 	free(batch->messages.trains);
-	free(batch->messages.controls);
+	free(batch->messages.spaces);
 	free(batch->messages.msgs);
 	free(batch->items);
 	free(batch);

@@ -265,7 +265,7 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 
 		next = i + 1;
 		if (job->status[i] != UG_UNSENT ||
-		    ug_endpoint_family(to) != job->family)
+		    (ug_endpoint_family(to) != job->family && !job->is_dual))
 			continue;
 		if (d->n_iov > m->iov_cap - vectors) {
 			m->truncated = true;
@@ -296,7 +296,7 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	size_t n = 0;
 
 	ug_message_write_head(
-		h, &m->controls[k], t->to,
+		h, &m->spaces[k], t->to,
 		&(struct control_out){
 			.source = t->source,
 			.segment_len = t->cnt > 1 ? t->segment_len : 0,

@@ -125,7 +125,9 @@ struct train {
  * @status:	one for each datagram; only datagrams with UG_UNSENT are looked at
  * @n:		datagrams in the window, at most UG_MAX_BATCH
  * @to:		the endpoint of datagrams that name none, or NULL
- * @family:	AF_INET or AF_INET6: datagrams of the other one are passed over
+ * @family:	AF_INET or AF_INET6, the socket's: datagrams of the other one are
+ *		passed over
+ * @is_dual:	with AF_INET6: IPv4 datagrams are not passed over
  * @max_segments: the most datagrams in a train, 1 to UG_MAX_SEGMENTS
  * @uneven:	a train must end in a shorter datagram
  * @paths:	the table of paths; tries are claimed there
@@ -142,6 +144,7 @@ struct coalesce_job {
 	size_t n;
 	const struct ug_endpoint *to;
 	int family;
+	bool is_dual;
 	unsigned int max_segments;
 	bool uneven;
 	struct path_table *paths;
@@ -155,7 +158,7 @@ struct coalesce_job {
 /**
  * struct messages - the result of coalescing
  * @msgs:	one message for each train, ready for sendmmsg(2)
- * @controls:	the control data of each message
+ * @spaces:	memory for the head of each message
  * @trains:	the datagrams of each message
  * @iov:	memory for vectors
  * @iov_cap:	vectors at @iov, at least UG_MAX_VECTORS
@@ -166,11 +169,11 @@ struct coalesce_job {
  *		endpoints
  * @buckets:	scratch: the last train of each hash value
  *
- * @msgs, @controls and @trains have room for as many as the window.
+ * @msgs, @spaces and @trains have room for as many as the window.
  */
 struct messages {
 	struct mmsghdr *msgs;
-	struct control *controls;
+	struct message_space *spaces;
 	struct train *trains;
 	struct iovec *iov;
 	size_t iov_cap;

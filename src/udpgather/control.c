@@ -96,6 +96,7 @@ static int parse_ip(int type, const void *data, size_t len,
 		memcpy(out->source.addr, &info.ipi_spec_dst, 4);
 		out->source.ifindex = (uint32_t)info.ipi_ifindex;
 		out->has_source = info.ipi_spec_dst.s_addr != 0;
+		out->is_ipv4 = true;
 	} else if (type == IP_TOS) {
 		if (len < 1)
 			return -EBADMSG;
@@ -108,7 +109,7 @@ static int parse_ip(int type, const void *data, size_t len,
 static int parse_ipv6(int type, const void *data, size_t len,
 		      struct control_info *out)
 {
-	if (type == IPV6_PKTINFO) {
+	if (type == IPV6_PKTINFO && !out->is_ipv4) {
 		struct in6_pktinfo info;
 
 		if (len < sizeof(info))

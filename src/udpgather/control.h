@@ -55,12 +55,15 @@ struct control_space {
  * struct control_info - the content of received control data
  * @source:	the local address and interface; state is 0
  * @has_source:	@source is an address that can be answered from
+ * @is_ipv4:	@source comes from the message's IPv4 header, also on an IPv6
+ *		socket
  * @tos:	TOS or traffic class, 0 if there was none
  * @segment_len: the size of all datagrams but the last one, 0 if not merged
  */
 struct control_info {
 	struct ug_source source;
 	bool has_source;
+	bool is_ipv4;
 	uint8_t tos;
 	uint32_t segment_len;
 };

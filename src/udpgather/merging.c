@@ -138,7 +138,8 @@ static void switch_off(struct ug_socket *sock, int family)
 	for (int f = 0; f < FAMILIES; f++) {
 		struct family *fam = &sock->families[f];
 
-		begun[f] = (family == AF_UNSPEC || family == fam->af) &&
+		begun[f] = (family == AF_UNSPEC ||
+			    fam == ug_family_of(sock, family)) &&
 			   begin_switch(sock->sys, fam);
 		any |= begun[f];
 	}

@@ -23,6 +23,16 @@ enum {
 };
 
 /**
+ * struct message_space - memory for the head of a message
+ * @control:	the control data
+ * @mapped:	the address, if it is IPv4-mapped
+ */
+struct message_space {
+	struct control control;
+	struct sockaddr_in6 mapped;
+};
+
+/**
  * struct staging - memory for the bytes of messages
  * @bytes:	NULL until the first message is copied
  * @cap:	bytes that @bytes has, or will have
@@ -37,13 +47,15 @@ struct staging {
 /**
  * ug_message_write_head() - write the address and the control data of a message
  * @h:		filled; it has no vectors yet
- * @c:		filled; borrowed by @h
- * @to:		the address; borrowed by @h
- * @out:	the control data; @mapped is set by the address
+ * @space:	filled; borrowed by @h
+ * @to:		the address; borrowed by @h. An IPv4 address on an IPv6 socket is
+ *		written as IPv4-mapped.
+ * @out:	the control data; @family is the socket's, @mapped is set by the
+ *		address
  *
  * Any thread.
  */
-void ug_message_write_head(struct msghdr *h, struct control *c,
+void ug_message_write_head(struct msghdr *h, struct message_space *space,
 			   const struct ug_endpoint *to,
 			   const struct control_out *out);
 

@@ -634,9 +634,9 @@ static int clear_options(struct opening *o, int f, int fd)
 }
 
 /*
- * An IPv6 descriptor that also carries IPv4 traffic has IPv4 options, too. IPv6
- * packet info has the local address, as an IPv4-mapped one. IPv4 packet info would
- * repeat it in another form, so it is switched off.
+ * An IPv6 descriptor that also carries IPv4 traffic has IPv4 options, too. IPv4
+ * packet info has the local address to answer from. IPv6 packet info comes with an
+ * IPv4 message, too, but names the group of a multicast message.
  */
 static int set_mapped(struct opening *o, int fd)
 {
@@ -644,8 +644,10 @@ static int set_mapped(struct opening *o, int fd)
 
 	if (get_int(o, fd, IPPROTO_IPV6, IPV6_V6ONLY, &only) < 0 || only)
 		return 0;
-	set_int(o, fd, IPPROTO_IP, IP_PKTINFO, 0);
+	if (set_int(o, fd, IPPROTO_IP, IP_PKTINFO, 1) < 0)
+		return report_failure(&o->report.v6, "IP_PKTINFO", -errno);
 	set_int(o, fd, IPPROTO_IP, IP_RECVTOS, 1);
+	o->sock->is_dual = !o->wanted[FAMILY_V4];
 	if (pmtu >= 0 && set_int(o, fd, IPPROTO_IP, IP_MTU_DISCOVER, pmtu) < 0)
 		return report_failure(&o->report.v6, "IP_MTU_DISCOVER", -errno);
 	return 0;

@@ -118,6 +118,14 @@ static bool name_is_whole(const struct ug_endpoint *from, socklen_t len)
 	}
 }
 
+/* An IPv4-mapped address becomes an IPv4 address, which is its only form. */
+static void unmap(struct ug_endpoint *from)
+{
+	if (ug_endpoint_family(from) == AF_INET6 &&
+	    IN6_IS_ADDR_V4MAPPED(&from->addr.v6.sin6_addr))
+		ug_endpoint_set(from, &from->addr.any, sizeof(from->addr.v6));
+}
+
 /* Check and count a message, and begin to hand it out. */
 static void take_message(struct ug_receiver *r, unsigned int i)
 {
@@ -138,6 +146,7 @@ static void take_message(struct ug_receiver *r, unsigned int i)
 		receive_count(&r->counters, malformed, 1);
 		return;
 	}
+	unmap(from);
 	from->source = info.source;
 	from->source.state = info.has_source ? r->generation : UG_SOURCE_NONE;
 	ug_split_begin(&r->current, r->iov[i].iov_base, r->msgs[i].msg_len,
@@ -387,7 +396,8 @@ static void wait_for(struct wait *w, struct ug_socket *sock, int family)
 	for (int f = 0; f < FAMILIES; f++) {
 		struct family *fam = &sock->families[f];
 
-		if (fam->fd >= 0 && (family == AF_UNSPEC || family == fam->af))
+		if (fam->fd >= 0 &&
+		    (family == AF_UNSPEC || fam == ug_family_of(sock, family)))
 			watch_family(w, fam);
 	}
 }

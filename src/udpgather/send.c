@@ -486,7 +486,7 @@ static void stop_family(struct sending *s, struct family *fam, int status)
 			datagram_endpoint(&s->dgrams[i], s->to);
 
 		if (s->status[i] == UG_UNSENT &&
-		    ug_endpoint_family(to) == fam->af)
+		    ug_family_of(s->sock, ug_endpoint_family(to)) == fam)
 			s->status[i] = status;
 	}
 }
@@ -569,6 +569,7 @@ static bool send_once(struct sending *s, struct family *fam)
 		.n = s->n,
 		.to = s->to,
 		.family = fam->af,
+		.is_dual = s->sock->is_dual,
 		.max_segments = max_segments,
 		.uneven = reason == UG_REASON_BAD_KERNEL,
 		.paths = s->sock->paths,

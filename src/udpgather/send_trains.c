@@ -98,7 +98,7 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 	struct msghdr *h = &m->msgs[i].msg_hdr;
 
 	ug_message_write_head(
-		h, &m->controls[i], t->to,
+		h, &m->spaces[i], t->to,
 		&(struct control_out){
 			.source = m->trains[i].source,
 			.segment_len = cnt > 1 ? t->segment_len : 0,

@@ -31,9 +31,9 @@ struct family *ug_family_of(const struct ug_socket *sock, int family)
 {
 	const struct family *fam;
 
-	if (family == AF_INET)
+	if (family == AF_INET && !sock->is_dual)
 		fam = &sock->families[FAMILY_V4];
-	else if (family == AF_INET6)
+	else if (family == AF_INET || family == AF_INET6)
 		fam = &sock->families[FAMILY_V6];
 	else
 		return NULL;

@@ -62,6 +62,8 @@ struct family {
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
  * @bad_kernel:	[I] this kernel corrupts trains of one size
+ * @is_dual:	[I] IPv4 traffic goes by the IPv6 socket: there is no IPv4 socket,
+ *		and the IPv6 socket is not IPV6_V6ONLY
  * @copy_below:	[I] see ug_message_set_bytes()
  * @switching:	held by the thread that switches merging
  */
@@ -75,12 +77,13 @@ struct ug_socket {
 	_Atomic unsigned int max_segments;
 	uint16_t port;
 	bool bad_kernel;
+	bool is_dual;
 	size_t copy_below;
 	pthread_mutex_t switching;
 };
 
-/* ug_family_of() - the family AF_INET or AF_INET6; NULL if it is not open. Any
- * thread. */
+/* ug_family_of() - the family that has the traffic of AF_INET or AF_INET6; NULL if
+ * there is none. With @is_dual it is one for both. Any thread. */
 struct family *ug_family_of(const struct ug_socket *sock, int family);
 
 /*

@@ -17,12 +17,14 @@ struct route ug_route_to(const struct ug_socket *sock,
 		return (struct route){ .err = -EDESTADDRREQ };
 	bool v4 = ug_endpoint_family(to) == AF_INET;
 
-	if (!ug_family_of(sock, ug_endpoint_family(to)))
+	const struct family *fam = ug_family_of(sock, ug_endpoint_family(to));
+
+	if (!fam)
 		return (struct route){ .err = -EAFNOSUPPORT };
 	if (!(v4 ? to->addr.v4.sin_port : to->addr.v6.sin6_port))
 		return (struct route){ .err = -EINVAL };
 	return (struct route){
-		.family = v4 ? FAMILY_V4 : FAMILY_V6,
+		.family = ug_family_index(fam),
 		.limit = v4 ? UG_MAX_DATAGRAM_IPV4 : UG_MAX_DATAGRAM_IPV6,
 	};
 }

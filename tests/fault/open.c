@@ -340,6 +340,12 @@ static void adopted(void **state)
 	calls = fake.socket_calls;
 	ug_close(sock);
 	assert_int_equal(fake.open_fds, 0);
+	/* An IPv6 socket alone serves IPv4, too, unless it is IPV6_V6ONLY. */
+	assert_int_equal(adopt(&sock, -1, FAKE_FD6), 0);
+	assert_int_equal(ug_fd(sock, AF_INET), FAKE_FD6);
+	assert_int_equal(fake_option(FAKE_FD6, IPPROTO_IP, IP_PKTINFO), 1);
+	ug_close(sock);
+	fake_set_option(FAKE_FD6, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 	assert_int_equal(adopt(&sock, -1, FAKE_FD6), 0);
 	assert_int_equal(ug_fd(sock, AF_INET), -EAFNOSUPPORT);
 	assert_int_equal(report.v4.err, -ENOENT);
@@ -377,8 +383,9 @@ static void adopted(void **state)
 			fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 1);
 		failed++;
 	}
-	/* Domain, type, protocol, packet info, TOS and port of both. */
-	assert_int_equal(failed, 6 + 6);
+	/* Domain, type, protocol, packet info, TOS and port of both; and packet
+	 * info of IPv4 on the IPv6 socket. */
+	assert_int_equal(failed, 6 + 7);
 }
 
 /* Options of the former owner that would change what is sent are cleared. */

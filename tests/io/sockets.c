@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "tests/io/talk.h"
 #include "tests/lib/check.h"
 #include "tests/lib/netns.h"
 #include "tests/lib/refuse.h"
@@ -22,29 +23,6 @@
 #include "udpgather.h"
 
 static int home, far;
-static struct ug_batch *batch;
-static struct ug_receiver *rcv;
-static struct ug_view views[64];
-
-static struct ug_endpoint at(const char *host, uint16_t port)
-{
-	char text[UG_ENDPOINT_TEXT];
-	struct ug_endpoint ep;
-
-	snprintf(text, sizeof(text), "%s:%u", host, port);
-	assert_int_equal(ug_endpoint_parse(&ep, text), 0);
-	return ep;
-}
-
-static struct ug_socket *opened(const struct ug_options *opt)
-{
-	struct ug_report report = { .size = sizeof(report) };
-	struct ug_socket *sock;
-
-	assert_int_equal(ug_open(&sock, opt, &report), 0);
-	assert_int_equal(report.port, ug_port(sock));
-	return sock;
-}
 
 static struct ug_socket *opened_in(int ns, const struct ug_options *opt)
 {
@@ -53,34 +31,6 @@ static struct ug_socket *opened_in(int ns, const struct ug_options *opt)
 
 	assert_int_equal(netns_enter(home), 0);
 	return sock;
-}
-
-static int send_text(struct ug_socket *sock, const struct ug_endpoint *to,
-		     const char *text, size_t n)
-{
-	struct iovec iov = { unconst(text), strlen(text) };
-	struct ug_datagram d[64];
-	int status[64];
-
-	for (size_t i = 0; i < n; i++)
-		d[i] = (struct ug_datagram){ .iov = &iov, .n_iov = 1 };
-	ug_send(sock, batch, to, d, n, status, 0);
-	for (size_t i = 1; i < n; i++)
-		assert_int_equal(status[i], status[0]);
-	return status[0];
-}
-
-/* Expect @n datagrams with this text; views[0] then has the last one. */
-static void expect_text(struct ug_socket *sock, const char *text, size_t n)
-{
-	while (n) {
-		int r = ug_receive(rcv, sock, AF_UNSPEC, views, 1, 2000);
-
-		assert_int_equal(r, 1);
-		assert_int_equal(views[0].len, strlen(text));
-		assert_memory_equal(views[0].data, text, strlen(text));
-		n--;
-	}
 }
 
 static void expect_nothing(struct ug_socket *sock)
@@ -215,18 +165,6 @@ static void options(void **state)
 	ug_close(sock);
 }
 
-static int udp_socket(int family, bool v6only)
-{
-	int fd = socket(family, SOCK_DGRAM, 0), one = v6only;
-	struct ug_endpoint any = { 0 };
-
-	any.addr.any.sa_family = (sa_family_t)family;
-	if (family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	assert_int_equal(bind(fd, &any.addr.any, sizeof(any.addr)), 0);
-	return fd;
-}
-
 static void from_descriptors(void **state)
 {
 	struct ug_report report = { .size = sizeof(report) };
@@ -273,72 +211,6 @@ static void from_descriptors(void **state)
 	expect_text(peer, "six", 1);
 	ug_close(sock);
 	assert_int_equal(fcntl(fd4, F_GETFD), -1);
-	ug_close(peer);
-}
-
-static int send_tos(struct ug_socket *sock, const struct ug_endpoint *to,
-		    uint8_t tos)
-{
-	struct iovec iov = { unconst("tos"), 3 };
-	struct ug_datagram d[2];
-	int status[2];
-
-	d[0] = d[1] = (struct ug_datagram){
-		.iov = &iov,
-		.n_iov = 1,
-		.tos = tos,
-	};
-	ug_send(sock, batch, to, d, 2, status, 0);
-	assert_int_equal(status[0], status[1]);
-	return status[0];
-}
-
-/* One IPv6 socket serves both families, IPv4 by mapped addresses. */
-static void dual_stack_descriptor(void **state)
-{
-	struct ug_options opt = {
-		.size = sizeof(opt),
-		.pmtu4 = UG_PMTU_PROBE,
-		.pmtu6 = UG_PMTU_DO,
-	};
-	struct ug_socket *sock, *peer = opened(NULL);
-	int fd = udp_socket(AF_INET6, false), value = 1;
-	socklen_t len = sizeof(value);
-	struct ug_endpoint to;
-
-	(void)state;
-	setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &value, sizeof(value));
-	assert_int_equal(ug_open_fds(&sock, -1, fd, &opt, NULL), 0);
-	getsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &value, &len);
-	assert_int_equal(value, IP_PMTUDISC_PROBE);
-	getsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &value, &len);
-	assert_int_equal(value, IPV6_PMTUDISC_DO);
-	to = at("127.0.0.1", ug_port(sock));
-	assert_int_equal(send_text(peer, &to, "mapped", 2), UG_SENT);
-	expect_text(sock, "mapped", 2);
-	to = *views[0].from;
-	assert_true(IN6_IS_ADDR_V4MAPPED(&to.addr.v6.sin6_addr));
-	assert_memory_equal(to.source.addr + 10, "\xff\xff\x7f\0\0\1", 6);
-	assert_int_equal(send_text(sock, &to, "back", 4), UG_SENT);
-	expect_text(peer, "back", 4);
-	/* The TOS arrives in the IPv4 or IPv6 header. */
-	assert_int_equal(send_tos(sock, &to, 0xb8), UG_SENT);
-	expect_text(peer, "tos", 2);
-	assert_int_equal(views[0].tos, 0xb8);
-	to = at("127.0.0.1", ug_port(sock));
-	assert_int_equal(send_tos(peer, &to, 0x2c), UG_SENT);
-	expect_text(sock, "tos", 2);
-	assert_int_equal(views[0].tos, 0x2c);
-	assert_null(ug_refused_source(batch));
-	to = at("[::1]", ug_port(sock));
-	assert_int_equal(send_tos(peer, &to, 0x4c), UG_SENT);
-	expect_text(sock, "tos", 2);
-	assert_int_equal(views[0].tos, 0x4c);
-	to = *views[0].from;
-	assert_int_equal(send_tos(sock, &to, 0x6c), UG_SENT);
-	expect_text(peer, "tos", 2);
-	assert_int_equal(views[0].tos, 0x6c);
-	ug_close(sock);
 	ug_close(peer);
 }
 
@@ -725,22 +597,16 @@ static void ipv6_disabled(void **state)
 
 static int setup(void **state)
 {
-	(void)state;
 	far = netns_new();
 	home = netns_new();
-	if (ug_batch_new(&batch, 64) < 0 || ug_receiver_new(&rcv, 16) < 0)
-		return -1;
-	return far >= 0 && home >= 0 ? 0 : -1;
+	return far >= 0 && home >= 0 ? talk_setup(state) : -1;
 }
 
 static int teardown(void **state)
 {
-	(void)state;
-	ug_batch_free(batch);
-	ug_receiver_free(rcv);
 	close(far);
 	close(home);
-	return 0;
+	return talk_teardown(state);
 }
 
 int main(void)
@@ -750,7 +616,6 @@ int main(void)
 		cmocka_unit_test(change_port),
 		cmocka_unit_test(options),
 		cmocka_unit_test(from_descriptors),
-		cmocka_unit_test(dual_stack_descriptor),
 		cmocka_unit_test(sticky_source),
 		cmocka_unit_test(zones),
 		cmocka_unit_test(empty_datagrams),

@@ -228,7 +228,7 @@ static void lengths_of_the_kernel(void **state)
 	datagram(10);
 	datagram(9);
 	memset(bench.msgs, 0xff, sizeof(bench.msgs));
-	memset(bench.controls, 0xff, sizeof(bench.controls));
+	memset(bench.spaces, 0xff, sizeof(bench.spaces));
 	assert_string_equal(render(), "[10,10,9]/10");
 	assert_int_equal(sizeof(seen), sizeof(bench.msgs[0].msg_hdr));
 	memcpy(&seen, &bench.msgs[0].msg_hdr, sizeof(seen));
@@ -438,6 +438,42 @@ static void source_interfaces(void **state)
 	assert_string_equal(render(), "[10,10]/10");
 }
 
+/* An IPv6 socket that has IPv4 traffic, too, gets IPv4 addresses in the mapped
+ * form, with the source and the TOS in the IPv4 control message. */
+static void dual_socket(void **state)
+{
+	struct ug_endpoint ep = v4[0];
+	struct sockaddr_in6 name;
+	struct control_info info;
+
+	(void)state;
+	ep.source.state = UG_SOURCE_PINNED;
+	memcpy(ep.source.addr, "\x0a\x09\x00\x01", 4);
+	window(AF_INET6);
+	datagram(10)->to = &ep;
+	datagram(20)->to = &v6[0];
+	datagram(10)->to = &ep;
+	/* Not without the mark of the socket. */
+	assert_string_equal(render(), "[20]");
+	bench.job.is_dual = true;
+	assert_string_equal(render(), "[10,10]/10 [20]");
+	const struct msghdr *h = &bench.msgs[0].msg_hdr;
+
+	assert_int_equal(h->msg_namelen, sizeof(name));
+	memcpy(&name, h->msg_name, sizeof(name));
+	assert_int_equal(name.sin6_family, AF_INET6);
+	assert_int_equal(name.sin6_port, ep.addr.v4.sin_port);
+	assert_true(IN6_IS_ADDR_V4MAPPED(&name.sin6_addr));
+	assert_memory_equal(name.sin6_addr.s6_addr + 12, &ep.addr.v4.sin_addr,
+			    4);
+	assert_int_equal(
+		ug_control_parse(h->msg_control, h->msg_controllen, &info), 0);
+	assert_true(info.is_ipv4);
+	assert_memory_equal(info.source.addr, ep.source.addr, 4);
+	h = &bench.msgs[1].msg_hdr;
+	assert_ptr_equal(h->msg_name, &v6[0].addr);
+}
+
 /*
  * Each endpoint finds its last train, even if many endpoints have the same hash
  * value.
@@ -533,6 +569,7 @@ int main(void)
 		cmocka_unit_test(scratch_ends_in_a_run),
 		cmocka_unit_test(vector_limit_in_a_run),
 		cmocka_unit_test(source_interfaces),
+		cmocka_unit_test(dual_socket),
 		cmocka_unit_test(many_endpoints),
 		cmocka_unit_test(marks),
 		cmocka_unit_test(families),

@@ -117,6 +117,33 @@ static void build_v6(void **state)
 		     &local);
 }
 
+/* If a message has both kinds of packet info, that of IPv4 counts, in any order:
+ * that of IPv6 names the group of a multicast message. */
+static void both_infos(void **state)
+{
+	struct in_pktinfo four = { .ipi_ifindex = 3 };
+	struct in6_pktinfo six = { .ipi6_ifindex = 4 };
+
+	(void)state;
+	inet_pton(AF_INET, "10.9.0.1", &four.ipi_spec_dst);
+	inet_pton(AF_INET, "239.1.2.3", &four.ipi_addr);
+	inet_pton(AF_INET6, "::ffff:239.1.2.3", &six.ipi6_addr);
+	for (int order = 0; order < 2; order++) {
+		struct data d = { .len = 0 };
+		struct control_info info;
+
+		if (order)
+			put(&d, IPPROTO_IP, IP_PKTINFO, &four, sizeof(four));
+		put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &six, sizeof(six));
+		if (!order)
+			put(&d, IPPROTO_IP, IP_PKTINFO, &four, sizeof(four));
+		assert_int_equal(ug_control_parse(d.bytes, d.len, &info), 0);
+		assert_true(info.has_source && info.is_ipv4);
+		assert_int_equal(info.source.ifindex, 3);
+		assert_memory_equal(info.source.addr, &four.ipi_spec_dst, 4);
+	}
+}
+
 /*
  * To an IPv4-mapped address the TOS is sent in the IPv4 message, and the source
  * in the IPv6 message.
@@ -289,13 +316,10 @@ static void round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(build_v4),
-		cmocka_unit_test(build_v6),
-		cmocka_unit_test(build_mapped),
-		cmocka_unit_test(parse_v4),
-		cmocka_unit_test(parse_v6),
-		cmocka_unit_test(parse_malformed),
-		cmocka_unit_test(round_trip),
+		cmocka_unit_test(build_v4),	   cmocka_unit_test(build_v6),
+		cmocka_unit_test(build_mapped),	   cmocka_unit_test(both_infos),
+		cmocka_unit_test(parse_v4),	   cmocka_unit_test(parse_v6),
+		cmocka_unit_test(parse_malformed), cmocka_unit_test(round_trip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

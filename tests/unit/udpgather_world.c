@@ -40,7 +40,7 @@ void window(int family)
 		bench.status[i] = UG_UNSENT;
 	bench.m = (struct messages){
 		.msgs = bench.msgs,
-		.controls = bench.controls,
+		.spaces = bench.spaces,
 		.trains = bench.trains,
 		.iov = bench.iov,
 		.iov_cap = IOV,

@@ -28,7 +28,7 @@ struct bench {
 	struct coalesce_job job;
 	struct messages m;
 	struct mmsghdr msgs[WINDOW];
-	struct control controls[WINDOW];
+	struct message_space spaces[WINDOW];
 	struct train trains[WINDOW];
 	struct iovec iov[IOV];
 	char text[TEXT];

@@ -219,6 +219,13 @@ enum ug_notice {
 	UG_NOTICE_ENDPOINT_ASIDE,
 };
 
+enum {
+	/* Bits of @want in struct ug_options. */
+	UG_WANT_TIME = 2,
+	UG_WANT_TTL = 4,
+	UG_WANT_DESTINATION = 8,
+};
+
 /* The clock of struct ug_train's time; see SO_TXTIME in socket(7). */
 enum ug_clock {
 	UG_CLOCK_NONE = 0,  /* the times of trains are not used */
@@ -250,9 +257,11 @@ enum ug_clock {
  * @side_sockets: how many side sockets each family has, up to
  *		UG_MAX_SIDE_SOCKETS; see ug_side_fd(). A family whose side
  *		sockets the kernel refuses opens without them.
+ * @want:	bits UG_WANT_*: what the program wants to be told of each message;
+ *		see struct ug_received
  * @copy_below:	a message of several vectors that are shorter than this on
  *		average, in bytes, is copied by the library, which is faster than
- *		having the kernel gather it; 0 for the library's choice (1,024),
+ *		having the kernel gather it; 0 for the library's choice (512),
  *		1 for never
  * @max_pacing_rate: SO_MAX_PACING_RATE in bytes a second, 0 for none. Without
  *		the qdisc fq it does nothing.
@@ -276,6 +285,7 @@ struct ug_options {
 		       const struct ug_endpoint *ep, int err, int value);
 	void *notice_arg;
 	unsigned int side_sockets;
+	uint32_t want;
 	size_t copy_below;
 	uint64_t max_pacing_rate;
 	enum ug_clock txtime_clock;
@@ -545,7 +555,7 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 280 bytes for each of @cap, and 19 KiB; and 2,048
+ * It belongs to no socket. About 280 bytes for each of @cap, and 19 KiB; and 1,024
  * bytes for each of @cap from the first message on whose vectors are copied.
  *
  * Return: 0; -EINVAL; -ENOMEM.
@@ -710,8 +720,8 @@ int ug_send_alone(struct ug_socket *sock, const struct ug_endpoint *ep,
  * @len:	its length, 0 to 65,535
  * @tos:	its TOS or traffic class
  *
- * Both pointers are borrowed until the next ug_receive() with this receiver,
- * ug_receiver_release() or ug_receiver_free().
+ * Both pointers are borrowed until the next ug_receive() or ug_receive_trains() with
+ * this receiver, ug_receiver_release() or ug_receiver_free().
  */
 struct ug_view {
 	void *data;
@@ -756,7 +766,8 @@ void ug_receiver_free(struct ug_receiver *rcv);
  * The receiver's owner.
  *
  * Return: how many views were set; 0 if there was no datagram, if a signal came
- * while waiting, or while merging is being switched off; -EINVAL if @n is 0;
+ * while waiting, or while merging is being switched off (ug_receiver_why() tells
+ * which); -EINVAL if @n is 0;
  * -EAFNOSUPPORT if that family is not open; -EBADF, -ENOTSOCK, -ENOMEM or
  * another -errno of recvmmsg(2) that no datagram is to blame for.
  */
@@ -764,13 +775,116 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
 	       struct ug_view *views, size_t n, int timeout_ms);
 
 /**
+ * ug_receiver_why() - what did the last 0 of ug_receive() mean?
+ * @rcv:	the receiver
+ *
+ * The receiver's owner.
+ *
+ * Return: -EAGAIN: the timeout was 0, and all that was asked for was empty;
+ * -ETIMEDOUT: the time was over; -EINTR: a signal came while waiting; -EBUSY: there
+ * may be datagrams, see ug_receive_trains(); 0 if it has not returned 0 yet.
+ */
+int ug_receiver_why(const struct ug_receiver *rcv);
+
+/**
+ * struct ug_received - one received message: a datagram, or a train
+ * @data:	its first byte: in the receiver's memory, or in the caller's buffer
+ * @len:	its length, 0 to 65,535; from a buffer that is too short, nothing
+ *		comes
+ * @cap:	bytes at @data if that is the caller's buffer, else 0
+ * @from:	who sent it, as in struct ug_view, in the receiver's memory
+ * @time_ns:	with UG_WANT_TIME: when the kernel took it in, in nanoseconds of
+ *		CLOCK_REALTIME. A train has one time.
+ * @segment_len: the length of each datagram but the last, which may be shorter;
+ *		@len if there is one datagram
+ * @n:		datagrams in it, at least 1
+ * @ifindex:	with UG_WANT_DESTINATION: the interface that it came in by
+ * @destination: with UG_WANT_DESTINATION: the address that it was sent to, in
+ *		network order, IPv4 in the first four bytes. It may be a multicast or
+ *		broadcast address, which is no source to answer from.
+ * @tos:	its TOS or traffic class
+ * @ttl:	with UG_WANT_TTL: its TTL or hop limit as it came
+ *
+ * What the socket was not opened to tell (@want of struct ug_options), and what the
+ * kernel did not tell, is 0.
+ */
+struct ug_received {
+	void *data;
+	size_t len;
+	size_t cap;
+	const struct ug_endpoint *from;
+	uint64_t time_ns;
+	uint32_t segment_len;
+	uint32_t n;
+	uint32_t ifindex;
+	uint8_t destination[16];
+	uint8_t tos;
+	uint8_t ttl;
+};
+
+/**
+ * ug_receive_trains() - take messages from a socket, and do not cut them
+ * @rcv:	the receiver
+ * @sock:	the socket
+ * @family:	as for ug_receive()
+ * @out:	@n entries. If @cap of the first one is 0, messages come in the
+ *		receiver's slots. Else @data and @cap of each entry are a buffer of
+ *		the caller, which the kernel writes to.
+ * @size:	sizeof(struct ug_received), for versions to come
+ * @n:		at least 1. One call sets no more entries than the receiver has slots.
+ * @timeout_ms:	as for ug_receive()
+ *
+ * Slots, and @from in any case, are borrowed as views are. A buffer of 65,535 bytes
+ * takes every message. One that does not fit its buffer is counted as truncated, and
+ * dropped whole; without merging no message is longer than a datagram. Entries that
+ * are not set keep a buffer each, but maybe not their own.
+ *
+ * Calls of ug_receive() may come between. Of a message that ug_receive() has handed
+ * out in part the rest comes first. What waits in the slots is copied to the caller's
+ * buffers.
+ *
+ * Truncated messages, and errors that an earlier datagram left on the socket, are
+ * counted and passed over. Entries of the error queue stay there. The receiver's
+ * owner.
+ *
+ * Return: how many entries were set; -EAGAIN: @timeout_ms is 0, and the main sockets
+ * that were asked for, and the side sockets named by ug_side_ready(), are empty: a
+ * program that waits for an edge (EPOLLET) may wait; -ETIMEDOUT: the time is over;
+ * -EINTR: a signal came while waiting; -EBUSY: there may be datagrams, come again:
+ * merging is being switched off and @timeout_ms is 0, or 64 calls brought only
+ * messages to drop; -EBADMSG: it cannot sleep, because entries wait on the error queue
+ * of a descriptor (IP_RECVERR); -EMSGSIZE: what waits in the slots does not fit the
+ * first buffer; -EINVAL if @n is 0, @size is less than that of
+ * version 1.0, or the first buffer is there and another one is not; -EFAULT for a
+ * buffer that is no memory; else as ug_receive().
+ */
+int ug_receive_trains(struct ug_receiver *rcv, struct ug_socket *sock,
+		      int family, struct ug_received *out, size_t size,
+		      size_t n, int timeout_ms);
+
+/**
+ * ug_receiver_info() - tell all that is known of the message of a view
+ * @rcv:	the receiver
+ * @view:	a view that the last ug_receive() with it has set
+ * @out:	set on success to the whole message, in the receiver's slots
+ * @size:	sizeof(*out), for versions to come
+ *
+ * The receiver's owner.
+ *
+ * Return: 0; -EINVAL for a view of something else, or if @size is less than that of
+ * version 1.0.
+ */
+int ug_receiver_info(const struct ug_receiver *rcv, const struct ug_view *view,
+		     struct ug_received *out, size_t size);
+
+/**
  * ug_receiver_pending() - datagrams that came and were not handed out yet
  * @rcv:	the receiver
  *
  * poll(2) does not report them. The receiver's owner.
  *
- * Return: true if the next ug_receive() looks at them, and not first at the
- * socket.
+ * Return: true if the next ug_receive() or ug_receive_trains() looks at them, and
+ * not first at the socket.
  */
 bool ug_receiver_pending(const struct ug_receiver *rcv);
 

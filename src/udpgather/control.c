@@ -8,8 +8,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/bytes.h"
+
+enum {
+	NS_PER_S = 1000000000
+};
 
 static size_t append(struct control *c, size_t used, int level, int type,
 		     const void *data, size_t len)
@@ -187,4 +192,89 @@ int ug_control_parse(const void *bytes, size_t len, struct control_info *out)
 	}
 	*out = info;
 	return 0;
+}
+
+static bool is_kind(const struct cmsghdr *head, int level, int type, size_t len)
+{
+	return head->cmsg_level == level && head->cmsg_type == type &&
+	       head->cmsg_len >= CMSG_LEN(len);
+}
+
+static uint64_t to_ns(const struct timespec *t)
+{
+	/* A clock that is set to before 1970 has no time that fits. */
+	if (t->tv_sec < 0 || t->tv_nsec < 0 || t->tv_nsec >= NS_PER_S ||
+	    (uint64_t)t->tv_sec >= UINT64_MAX / NS_PER_S)
+		return 0;
+	return (uint64_t)t->tv_sec * NS_PER_S + (uint64_t)t->tv_nsec;
+}
+
+static void take_pktinfo(const void *data, struct control_details *out)
+{
+	struct in_pktinfo info;
+
+	memcpy(&info, data, sizeof(info));
+	memset(out->destination, 0, sizeof(out->destination));
+	memcpy(out->destination, &info.ipi_addr, 4);
+	out->ifindex = (uint32_t)info.ipi_ifindex;
+}
+
+static void take_pktinfo6(const void *data, struct control_details *out)
+{
+	struct in6_pktinfo info;
+	bool mapped;
+
+	memcpy(&info, data, sizeof(info));
+	mapped = IN6_IS_ADDR_V4MAPPED(&info.ipi6_addr);
+	memset(out->destination, 0, sizeof(out->destination));
+	memcpy(out->destination, info.ipi6_addr.s6_addr + (mapped ? 12 : 0),
+	       mapped ? 4 : 16);
+	out->ifindex = (uint32_t)info.ipi6_ifindex;
+}
+
+/* @has_info: there was IPv4 packet info, which counts if there are both. */
+static void take_detail(const struct cmsghdr *head, const void *data,
+			struct control_details *out, bool *has_info)
+{
+	int ttl;
+
+	if (is_kind(head, IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo))) {
+		take_pktinfo(data, out);
+		*has_info = true;
+	} else if (is_kind(head, IPPROTO_IPV6, IPV6_PKTINFO,
+			   sizeof(struct in6_pktinfo))) {
+		if (!*has_info)
+			take_pktinfo6(data, out);
+	} else if (is_kind(head, IPPROTO_IP, IP_TTL, sizeof(ttl)) ||
+		   is_kind(head, IPPROTO_IPV6, IPV6_HOPLIMIT, sizeof(ttl))) {
+		memcpy(&ttl, data, sizeof(ttl));
+		out->ttl = (uint8_t)ttl;
+	} else if (is_kind(head, SOL_SOCKET, SCM_TIMESTAMPNS,
+			   sizeof(struct timespec))) {
+		struct timespec t;
+
+		memcpy(&t, data, sizeof(t));
+		out->time_ns = to_ns(&t);
+	}
+}
+
+void ug_control_parse_details(const void *bytes, size_t len,
+			      struct control_details *out)
+{
+	const unsigned char *at = bytes;
+	bool has_info = false;
+
+	memset(out, 0, sizeof(*out));
+	while (len >= sizeof(struct cmsghdr)) {
+		struct cmsghdr head;
+
+		memcpy(&head, at, sizeof(head));
+		if (head.cmsg_len < CMSG_LEN(0) || head.cmsg_len > len)
+			return;
+		take_detail(&head, at + CMSG_LEN(0), out, &has_info);
+		size_t step = size_min(CMSG_ALIGN(head.cmsg_len), len);
+
+		at += step;
+		len -= step;
+	}
 }

@@ -69,6 +69,22 @@ struct control_info {
 };
 
 /**
+ * struct control_details - what is not needed to answer a datagram
+ * @time_ns:	when the kernel took the message in, in nanoseconds of
+ *		CLOCK_REALTIME; 0 for unknown
+ * @ifindex:	the interface that it came in by, 0 for unknown
+ * @destination: the address that it was sent to, all 0 for unknown; IPv4 in the
+ *		first four bytes, also on an IPv6 socket
+ * @ttl:	TTL or hop limit as it came, 0 for unknown
+ */
+struct control_details {
+	uint64_t time_ns;
+	uint32_t ifindex;
+	uint8_t destination[16];
+	uint8_t ttl;
+};
+
+/**
  * ug_control_build() - write the control data of a message
  * @c:		filled from its start
  * @out:	what to write
@@ -90,5 +106,16 @@ size_t ug_control_build(struct control *c, const struct control_out *out);
  * Return: 0, or -EBADMSG for a length that does not fit.
  */
 int ug_control_parse(const void *bytes, size_t len, struct control_info *out);
+
+/**
+ * ug_control_parse_details() - read more of the control data of a message
+ * @bytes:	as for ug_control_parse(), which has accepted it
+ * @len:	msg_controllen
+ * @out:	filled. A control message that is too short for its kind is ignored.
+ *
+ * It is a function of its own because ug_receive() does not need it. Any thread.
+ */
+void ug_control_parse_details(const void *bytes, size_t len,
+			      struct control_details *out);
 
 #endif /* UDPGATHER_CONTROL_H */

@@ -26,7 +26,8 @@
 enum {
 	BUFFER_LEN = 7 << 20,	   /* 7 MiB: holds a burst of 100 full trains */
 	SIDE_BUFFER_LEN = 1 << 20, /* of a side socket, 1 MiB */
-	PORT_TRIES = 100
+	PORT_TRIES = 100,
+	WANTS = UG_WANT_TIME | UG_WANT_TTL | UG_WANT_DESTINATION
 };
 
 /* One call of ug_open(): a copy of the options, and the report so far. */
@@ -129,6 +130,23 @@ static int set_pacing(struct opening *o, int f, int fd)
 	return 0;
 }
 
+/* What the program wants to be told of each message (ip(7), ipv6(7), socket(7)). */
+static int set_wanted(struct opening *o, int f, int fd)
+{
+	struct ug_family_report *r = report_of(o, f);
+	bool v4 = f == FAMILY_V4;
+
+	if ((o->opt.want & UG_WANT_TIME) &&
+	    set_int(o, fd, SOL_SOCKET, SO_TIMESTAMPNS, 1) < 0)
+		return report_failure(r, "SO_TIMESTAMPNS", -errno);
+	if ((o->opt.want & UG_WANT_TTL) &&
+	    set_int(o, fd, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+		    v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1) < 0)
+		return report_failure(
+			r, v4 ? "IP_RECVTTL" : "IPV6_RECVHOPLIMIT", -errno);
+	return 0;
+}
+
 /* The options that every socket needs, also one of ug_open_fds(). */
 static int set_common(struct opening *o, int f, int fd)
 {
@@ -156,6 +174,8 @@ static int set_common(struct opening *o, int f, int fd)
 	    sys->setsockopt(fd, SOL_SOCKET, SO_MARK, &o->opt.mark,
 			    sizeof(o->opt.mark)) < 0)
 		return report_failure(r, "SO_MARK", -errno);
+	if (set_wanted(o, f, fd) < 0)
+		return r->err;
 	return set_pacing(o, f, fd);
 }
 
@@ -448,12 +468,13 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	    !valid_bind(o->opt.bind6, AF_INET6) ||
 	    !valid_device(o->opt.device) ||
 	    o->opt.txtime_clock > UG_CLOCK_TAI ||
-	    o->opt.side_sockets > UG_MAX_SIDE_SOCKETS)
+	    o->opt.side_sockets > UG_MAX_SIDE_SOCKETS ||
+	    (o->opt.want & ~(uint32_t)WANTS))
 		return -EINVAL;
 	return 0;
 }
 
-/* The option copy_below, as ug_staging_take() takes it. */
+/* The option copy_below, as ug_message_set_bytes() takes it. */
 static size_t copy_below(size_t option)
 {
 	if (!option)
@@ -482,6 +503,7 @@ static int make_socket(struct opening *o, const struct ug_sys *sys,
 	sock->sys = sys;
 	sock->notice = o->opt.notice;
 	sock->notice_arg = o->opt.notice_arg;
+	sock->want = o->opt.want;
 	sock->copy_below = copy_below(o->opt.copy_below);
 	sock->bad_kernel = sys->uname(&name) == 0 &&
 			   ug_kernel_corrupts_trains(name.release);
@@ -647,6 +669,9 @@ static int set_mapped(struct opening *o, int fd)
 	if (set_int(o, fd, IPPROTO_IP, IP_PKTINFO, 1) < 0)
 		return report_failure(&o->report.v6, "IP_PKTINFO", -errno);
 	set_int(o, fd, IPPROTO_IP, IP_RECVTOS, 1);
+	if ((o->opt.want & UG_WANT_TTL) &&
+	    set_int(o, fd, IPPROTO_IP, IP_RECVTTL, 1) < 0)
+		return report_failure(&o->report.v6, "IP_RECVTTL", -errno);
 	o->sock->is_dual = !o->wanted[FAMILY_V4];
 	if (pmtu >= 0 && set_int(o, fd, IPPROTO_IP, IP_MTU_DISCOVER, pmtu) < 0)
 		return report_failure(&o->report.v6, "IP_MTU_DISCOVER", -errno);

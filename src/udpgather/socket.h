@@ -61,10 +61,11 @@ struct family {
  * @families:	IPv4 and IPv6
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
+ * @want:	[I] see struct ug_options
  * @bad_kernel:	[I] this kernel corrupts trains of one size
  * @is_dual:	[I] IPv4 traffic goes by the IPv6 socket: there is no IPv4 socket,
  *		and the IPv6 socket is not IPV6_V6ONLY
- * @copy_below:	[I] see ug_staging_take()
+ * @copy_below:	[I] see ug_message_set_bytes()
  * @switching:	held by the thread that switches merging
  */
 struct ug_socket {
@@ -76,6 +77,7 @@ struct ug_socket {
 	struct family families[FAMILIES];
 	_Atomic unsigned int max_segments;
 	uint16_t port;
+	uint32_t want;
 	bool bad_kernel;
 	bool is_dual;
 	size_t copy_below;

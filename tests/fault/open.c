@@ -213,6 +213,65 @@ static void each_step(void **state)
 	assert_int_equal(failed, 8 + 9);
 }
 
+/* What a program wants to be told costs nothing otherwise: no option is set. */
+static void wanted(void **state)
+{
+	static const struct {
+		uint32_t bit;
+		int fd, level, name;
+		const char *step;
+	} rows[] = {
+		{ UG_WANT_TIME, FAKE_FD4, SOL_SOCKET, SO_TIMESTAMPNS,
+		  "SO_TIMESTAMPNS" },
+		{ UG_WANT_TIME, FAKE_FD6, SOL_SOCKET, SO_TIMESTAMPNS,
+		  "SO_TIMESTAMPNS" },
+		{ UG_WANT_TTL, FAKE_FD4, IPPROTO_IP, IP_RECVTTL, "IP_RECVTTL" },
+		{ UG_WANT_TTL, FAKE_FD6, IPPROTO_IPV6, IPV6_RECVHOPLIMIT,
+		  "IPV6_RECVHOPLIMIT" },
+	};
+	struct ug_options opt = { .size = sizeof(opt) };
+	struct ug_socket *sock;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		setup(NULL);
+		opt.want = 0;
+		assert_int_equal(open_with(&opt, &sock), 0);
+		ug_close(sock);
+		assert_int_equal(
+			fake_option(rows[i].fd, rows[i].level, rows[i].name),
+			-1);
+		opt.want = rows[i].bit;
+		setup(NULL);
+		assert_int_equal(open_with(&opt, &sock), 0);
+		ug_close(sock);
+		assert_int_equal(
+			fake_option(rows[i].fd, rows[i].level, rows[i].name),
+			1);
+		/* One of the calls that fail names the step. */
+		size_t calls = fake.socket_calls, n_named = 0;
+
+		for (size_t k = 1; k <= calls; k++) {
+			const struct ug_family_report *r =
+				rows[i].fd == FAKE_FD4 ? &report.v4
+						       : &report.v6;
+
+			setup(NULL);
+			fake.fail_socket_call = k;
+			fake.fail_socket_err = ENOPROTOOPT;
+			int err = open_with(&opt, &sock);
+
+			if (err == 0)
+				ug_close(sock);
+			else if (r->err == -ENOPROTOOPT)
+				n_named += strcmp(r->step, rows[i].step) == 0;
+		}
+		assert_int_equal(n_named, 1);
+	}
+	opt.want = 1u << 31;
+	assert_int_equal(open_with(&opt, &sock), -EINVAL);
+}
+
 static void features(void **state)
 {
 	struct ug_socket *sock;
@@ -442,6 +501,7 @@ int main(void)
 		TEST(features),	 TEST(bad_kernels),
 		TEST(options),	 TEST(adopted),
 		TEST(marks),	 TEST(adopted_options),
+		TEST(wanted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

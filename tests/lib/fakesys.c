@@ -443,6 +443,10 @@ static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 		fds[i].revents = (short)(fds[i].events & ~POLLRDHUP);
 	if (n && fake.poll)
 		return fake.poll(fds, n, timeout_ms);
+	if (!n && fake.signal_in_pause) {
+		errno = EINTR;
+		return -1;
+	}
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
 	return n > 0;
 }

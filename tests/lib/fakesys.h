@@ -81,7 +81,8 @@ struct fake {
 	/* Called to sleep; if it sets no revents, they are the requested
 	 * events. */
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
-	short (*ready)(int fd);	 /* what poll finds without a timeout */
+	bool signal_in_pause;	/* a sleep without descriptors is interrupted */
+	short (*ready)(int fd); /* what poll finds without a timeout */
 	int (*membarrier)(void); /* to wait; NULL: 0 */
 	bool no_membarrier;
 	size_t error_queue; /* entries for MSG_ERRQUEUE */

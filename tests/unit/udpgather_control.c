@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
@@ -287,6 +288,135 @@ static void parse_malformed(void **state)
 		assert_int_equal(ug_control_parse(d.bytes, len, &out), 0);
 }
 
+static const uint8_t nowhere[16];
+
+/* The address that was written to, time and TTL; nothing of it is needed. */
+static void details_v4(void **state)
+{
+	struct in_pktinfo info = {
+		.ipi_ifindex = 3,
+		.ipi_spec_dst = { htonl(0x0a000001) },
+		.ipi_addr = { htonl(0xef010203) },
+	};
+	struct timespec t = { .tv_sec = 1700000000, .tv_nsec = 999999999 };
+	struct control_details out;
+	struct data d = { .len = 0 };
+	int ttl = 255;
+
+	(void)state;
+	memset(&out, 0x55, sizeof(out));
+	ug_control_parse_details(d.bytes, 0, &out);
+	assert_memory_equal(out.destination, nowhere, 16);
+	assert_true(!out.ifindex && !out.ttl && !out.time_ns);
+	put(&d, SOL_SOCKET, SCM_TIMESTAMPNS, &t, sizeof(t));
+	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IP, IP_TOS, "\x2e", 1);
+	put(&d, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+	ug_control_parse_details(d.bytes, d.len, &out);
+	assert_memory_equal(out.destination, "\xef\1\2\3\0\0\0\0", 8);
+	assert_memory_equal(out.destination + 8, nowhere, 8);
+	assert_int_equal(out.ifindex, 3);
+	assert_int_equal(out.ttl, 255);
+	assert_int_equal(out.time_ns, 1700000000999999999);
+}
+
+static void details_v6(void **state)
+{
+	struct in6_pktinfo info = { .ipi6_ifindex = 9 };
+	struct in_pktinfo info4 = {
+		.ipi_ifindex = 5,
+		.ipi_spec_dst = { htonl(0x0a000001) },
+		.ipi_addr = { htonl(0x0a0000ff) },
+	};
+	struct control_details out;
+	struct data d = { .len = 0 };
+	int ttl = 64;
+
+	(void)state;
+	inet_pton(AF_INET6, "ff02::1:2", &info.ipi6_addr);
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IPV6, IPV6_HOPLIMIT, &ttl, sizeof(ttl));
+	ug_control_parse_details(d.bytes, d.len, &out);
+	assert_memory_equal(out.destination, &info.ipi6_addr, 16);
+	assert_int_equal(out.ifindex, 9);
+	assert_int_equal(out.ttl, 64);
+
+	/* An IPv6 socket that got an IPv4 datagram gives one packet info or both, in
+	 * any order. The IPv4 one counts. */
+	inet_pton(AF_INET6, "::ffff:10.0.0.255", &info.ipi6_addr);
+	d.len = 0;
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	ug_control_parse_details(d.bytes, d.len, &out);
+	assert_memory_equal(out.destination, "\x0a\0\0\xff\0\0\0\0", 8);
+	assert_memory_equal(out.destination + 8, nowhere, 8);
+	assert_int_equal(out.ifindex, 9);
+	put(&d, IPPROTO_IP, IP_PKTINFO, &info4, sizeof(info4));
+	ug_control_parse_details(d.bytes, d.len, &out);
+	assert_memory_equal(out.destination, "\x0a\0\0\xff\0\0\0\0", 8);
+	assert_memory_equal(out.destination + 8, nowhere, 8);
+	assert_int_equal(out.ifindex, 5);
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	ug_control_parse_details(d.bytes, d.len, &out);
+	assert_memory_equal(out.destination, "\x0a\0\0\xff\0\0\0\0", 8);
+	assert_int_equal(out.ifindex, 5);
+}
+
+/* Times that make no sense, and control messages that are too short, tell nothing. */
+static void details_malformed(void **state)
+{
+	static const struct {
+		int level, type;
+		size_t len;
+	} too_short[] = {
+		{ IPPROTO_IP, IP_PKTINFO, sizeof(struct in_pktinfo) - 1 },
+		{ IPPROTO_IP, IP_TTL, sizeof(int) - 1 },
+		{ IPPROTO_IPV6, IPV6_PKTINFO, sizeof(struct in6_pktinfo) - 1 },
+		{ IPPROTO_IPV6, IPV6_HOPLIMIT, 1 },
+		{ SOL_SOCKET, SCM_TIMESTAMPNS, sizeof(struct timespec) - 1 },
+		{ SOL_SOCKET, SCM_TIMESTAMPNS, 0 },
+	};
+	static const struct timespec times[] = {
+		{ -1, 5 },
+		{ 5, -1 },
+		{ 5, 1000000000 },
+		/* More than 64 bits hold; as 32 bits, a time before 1970. */
+		{ (time_t)0x4fffffffffffffff, 5 },
+	};
+	unsigned char ones[64];
+	struct control_details out;
+	int ttl = 7;
+
+	(void)state;
+	memset(ones, 0xff, sizeof(ones));
+	for (size_t i = 0; i < ARRAY_LEN(too_short); i++) {
+		struct data d = { .len = 0 };
+
+		put(&d, too_short[i].level, too_short[i].type, ones,
+		    too_short[i].len);
+		put(&d, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+		ug_control_parse_details(d.bytes, d.len, &out);
+		assert_memory_equal(out.destination, nowhere, 16);
+		assert_true(!out.ifindex && !out.time_ns);
+		assert_int_equal(out.ttl, 7);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+		struct data d = { .len = 0 };
+
+		put(&d, SOL_SOCKET, SCM_TIMESTAMPNS, &times[i],
+		    sizeof(times[i]));
+		ug_control_parse_details(d.bytes, d.len, &out);
+		assert_int_equal(out.time_ns, 0);
+	}
+	/* A length that does not fit ends the data. */
+	struct data d = { .len = 0 };
+
+	put(&d, SOL_SOCKET, 1, ones, 4);
+	memset(d.bytes, 0xff, sizeof(size_t));
+	put(&d, IPPROTO_IP, IP_TTL, &ttl, sizeof(ttl));
+	ug_control_parse_details(d.bytes, d.len, &out);
+	assert_int_equal(out.ttl, 0);
+}
+
 /* Control data that was built for sending can be parsed as received data. */
 static void round_trip(void **state)
 {
@@ -316,10 +446,17 @@ static void round_trip(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(build_v4),	   cmocka_unit_test(build_v6),
-		cmocka_unit_test(build_mapped),	   cmocka_unit_test(both_infos),
-		cmocka_unit_test(parse_v4),	   cmocka_unit_test(parse_v6),
-		cmocka_unit_test(parse_malformed), cmocka_unit_test(round_trip),
+		cmocka_unit_test(build_v4),
+		cmocka_unit_test(build_v6),
+		cmocka_unit_test(build_mapped),
+		cmocka_unit_test(both_infos),
+		cmocka_unit_test(parse_v4),
+		cmocka_unit_test(parse_v6),
+		cmocka_unit_test(parse_malformed),
+		cmocka_unit_test(details_v4),
+		cmocka_unit_test(details_v6),
+		cmocka_unit_test(details_malformed),
+		cmocka_unit_test(round_trip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

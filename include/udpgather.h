@@ -261,7 +261,7 @@ enum ug_clock {
  *		see struct ug_received
  * @copy_below:	a message of several vectors that are shorter than this on
  *		average, in bytes, is copied by the library, which is faster than
- *		having the kernel gather it; 0 for the library's choice (512),
+ *		having the kernel gather it; 0 for the library's choice (1,024),
  *		1 for never
  * @max_pacing_rate: SO_MAX_PACING_RATE in bytes a second, 0 for none. Without
  *		the qdisc fq it does nothing.
@@ -555,7 +555,7 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 280 bytes for each of @cap, and 19 KiB; and 1,024
+ * It belongs to no socket. About 280 bytes for each of @cap, and 19 KiB; and 2,048
  * bytes for each of @cap from the first message on whose vectors are copied.
  *
  * Return: 0; -EINVAL; -ENOMEM.

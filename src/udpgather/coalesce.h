@@ -133,7 +133,7 @@ struct train {
  * @paths:	the table of paths; tries are claimed there
  * @now_ms:	the time, for @paths; 0 if the table knows of no path
  * @generation:	learned sources of other generations are not used
- * @copy_below:	see ug_message_set_bytes()
+ * @copy_below:	see ug_staging_take()
  * @time_ns:	when to send all of them (struct control_out)
  * @ttl:	TTL of all of them (struct control_out)
  */

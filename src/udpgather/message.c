@@ -3,7 +3,6 @@
 #include "udpgather/message.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/bytes.h"
 #include "udpgather/endpoint.h"
@@ -40,32 +39,16 @@ void ug_message_write_head(struct msghdr *h, struct message_space *space,
 	h->msg_controllen = ug_control_build(&space->control, &with);
 }
 
-/* Is there room for @len bytes? Allocates the staging at first use. */
-static bool has_room(struct staging *s, size_t len)
+unsigned char *ug_staging_take(struct staging *s, size_t n_iov, size_t len,
+			       size_t copy_below)
 {
-	if (len > s->cap - s->used)
-		return false;
-	if (!s->bytes)
+	if (n_iov < 2 || len / n_iov >= copy_below || len > s->cap - s->used)
+		return NULL;
+	if (!s->bytes) {
 		s->bytes = malloc(s->cap);
-	return s->bytes;
-}
-
-size_t ug_message_set_bytes(struct msghdr *h, struct iovec *iov, size_t n,
-			    size_t len, struct staging *staging,
-			    size_t copy_below)
-{
-	h->msg_iov = iov;
-	h->msg_iovlen = n;
-	if (n < 2 || len / n >= copy_below || !has_room(staging, len))
-		return n;
-	unsigned char *start = staging->bytes + staging->used, *at = start;
-
-	for (size_t i = 0; i < n; i++) {
-		memcpy(at, iov[i].iov_base, iov[i].iov_len);
-		at += iov[i].iov_len;
+		if (!s->bytes)
+			return NULL;
 	}
-	staging->used += len;
-	iov[0] = (struct iovec){ .iov_base = start, .iov_len = len };
-	h->msg_iovlen = 1;
-	return 1;
+	s->used += len;
+	return s->bytes + s->used - len;
 }

@@ -13,13 +13,15 @@
 #ifndef UDPGATHER_MESSAGE_H
 #define UDPGATHER_MESSAGE_H
 
+#include <string.h>
+
 #include "udpgather/control.h"
 
 enum {
 	/* Vectors of a message that are shorter than this on average are copied. */
-	MESSAGE_COPY_BELOW = 512,
+	MESSAGE_COPY_BELOW = 1024,
 	/* Bytes of staging for each message of a window. */
-	MESSAGE_STAGING_LEN = 1024,
+	MESSAGE_STAGING_LEN = 2048,
 };
 
 /**
@@ -89,20 +91,29 @@ static inline size_t ug_message_gather(struct iovec *iov, size_t n,
 }
 
 /**
- * ug_message_set_bytes() - give a message its vectors, or a copy of their bytes
- * @h:		the message
- * @iov:	its vectors; borrowed, and changed if the bytes are copied
- * @n:		how many there are
+ * ug_staging_take() - take memory for a message, if it should be copied
+ * @s:		the staging
+ * @n_iov:	vectors of the message
  * @len:	bytes in all of them
- * @staging:	where to copy to. If it cannot hold the bytes, they are not copied.
  * @copy_below:	copy if the vectors are shorter than this on average; 0: never
  *
- * The owner of the staging.
+ * Allocates the staging at first use. The staging's owner.
  *
- * Return: how many vectors the message has.
+ * Return: @len bytes, until @used is set back; NULL if the message should not be
+ * copied, or if there is no room.
  */
-size_t ug_message_set_bytes(struct msghdr *h, struct iovec *iov, size_t n,
-			    size_t len, struct staging *staging,
-			    size_t copy_below);
+unsigned char *ug_staging_take(struct staging *s, size_t n_iov, size_t len,
+			       size_t copy_below);
+
+/* ug_message_copy() - copy the bytes of vectors. Return: behind the last byte. */
+static inline unsigned char *ug_message_copy(unsigned char *at,
+					     const struct iovec *iov, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		memcpy(at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	return at;
+}
 
 #endif /* UDPGATHER_MESSAGE_H */

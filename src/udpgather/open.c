@@ -474,7 +474,7 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	return 0;
 }
 
-/* The option copy_below, as ug_message_set_bytes() takes it. */
+/* The option copy_below, as ug_staging_take() takes it. */
 static size_t copy_below(size_t option)
 {
 	if (!option)

@@ -107,10 +107,20 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 			.tos = t->tos,
 			.ttl = t->ttl,
 		});
-	size_t n = ug_message_gather(m->iov + used, 0, t->iov, t->n_iov);
+	struct iovec *iov = m->iov + used;
+	size_t n = ug_message_gather(iov, 0, t->iov, t->n_iov);
+	unsigned char *copy = ug_staging_take(&m->staging, n, (size_t)len,
+					      s->sock->copy_below);
 
-	return (int64_t)ug_message_set_bytes(h, m->iov + used, n, (size_t)len,
-					     &m->staging, s->sock->copy_below);
+	if (copy) {
+		ug_message_copy(copy, iov, n);
+		*iov = (struct iovec){ .iov_base = copy,
+				       .iov_len = (size_t)len };
+		n = 1;
+	}
+	h->msg_iov = iov;
+	h->msg_iovlen = n;
+	return (int64_t)n;
 }
 
 /* Does nothing stand in the way of a family's trains? */

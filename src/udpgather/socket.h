@@ -65,7 +65,7 @@ struct family {
  * @bad_kernel:	[I] this kernel corrupts trains of one size
  * @is_dual:	[I] IPv4 traffic goes by the IPv6 socket: there is no IPv4 socket,
  *		and the IPv6 socket is not IPV6_V6ONLY
- * @copy_below:	[I] see ug_message_set_bytes()
+ * @copy_below:	[I] see ug_staging_take()
  * @switching:	held by the thread that switches merging
  */
 struct ug_socket {

@@ -453,7 +453,7 @@ static size_t bad_number;
 
 static int fault_rule(const struct fake_message *m)
 {
-	/* Datagrams are of 600 bytes: their vectors are not copied. */
+	/* Datagrams are of 1,100 bytes: their vectors are not copied. */
 	for (size_t v = 0; v < m->h->msg_iovlen; v++)
 		if (m->h->msg_iov[v].iov_base == vectors[bad_number].iov_base)
 			return EFAULT;
@@ -466,8 +466,8 @@ static void fault(void **state)
 	(void)state;
 	fake.rule = fault_rule;
 	bad_number = 4;
-	add(&ep_a, 10, 600);
-	add(&ep_b, 10, 600);
+	add(&ep_a, 10, 1100);
+	add(&ep_b, 10, 1100);
 	send_all(19);
 	expect_status(4, 1, -EFAULT);
 	assert_int_equal(n_notices, 0);

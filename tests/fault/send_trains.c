@@ -423,8 +423,8 @@ static void copied(void **state)
 	(void)state;
 	fake.rule = look;
 	assert_int_equal(send_halves(100), 1);
-	assert_int_equal(send_halves(1022), 1);
-	assert_int_equal(send_halves(1024), 40);
+	assert_int_equal(send_halves(2046), 1);
+	assert_int_equal(send_halves(2048), 40);
 	scatter(add_train(&ep_a, 30, 400, 400), 100);
 	send_trains(30);
 	assert_int_equal(seen.n_iov, 1);
@@ -450,11 +450,11 @@ static void staging_full(void **state)
 {
 	(void)state;
 	reopen(SIZE_MAX);
-	add(&ep_a, 128, 1500);
+	add(&ep_a, 128, 3000);
 	for (size_t i = 0; i < n_dgrams; i++)
 		dgrams[i].tos = (uint8_t)(i / 16 * 4);
 	send_all(128);
-	/* 128 KiB of staging hold five of the eight messages of 24,000 bytes. */
+	/* 256 KiB of staging hold five of the eight messages of 48,000 bytes. */
 	assert_int_equal(seen.n_iov, 16);
 	for (size_t times = 0; times < 20; times++) {
 		fake.send_calls = 0;

@@ -120,6 +120,9 @@ deb: ## Debian packages into build/deb/, built twice and compared, checked by li
 deb-trial: deb ## install these packages in an overlay, run debian/tests, remove them
 	tools/deb-trial $(BUILD)/deb
 
+dist-library: ## a tarball of libudpgather alone, in build/dist/
+	tools/dist-library $(BUILD)/dist
+
 static: static-native ## static programs, with musl: build/static/, and build/static-arm64/ for arm64
 	tools/static build/static-arm64 arm64
 
@@ -137,4 +140,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

@@ -27,9 +27,9 @@
  * from the receiver's public key, and with the mac1 of the message as
  * additional data, so a reply answers one message only.
  *
- * The worker and the handshaker both check messages with one checker, and
- * neither may wait for the other's arithmetic. So a check first copies the keys
- * under the checker's lock, and computes its hashes without the lock.
+ * The worker and the handshaker check messages with the same checker. Neither
+ * thread may wait while the other one computes hashes. So a check first copies
+ * the keys under the checker's lock, and computes its hashes without the lock.
  */
 #include "noise/cookie.h"
 
@@ -51,8 +51,8 @@ static const char label_mac1[LABEL_LEN + 1] = "mac1----";
 static const char label_cookie[LABEL_LEN + 1] = "cookie--";
 
 /*
- * The keys for mac1 and for cookie replies: anybody who knows the public key
- * can compute them.
+ * Derive the keys for mac1 and for cookie replies. Anybody who knows the public
+ * key can compute them.
  */
 static void derive(const uint8_t public_key[NOISE_PUBLIC_KEY_LEN],
 		   uint8_t mac1_key[NOISE_SYMMETRIC_KEY_LEN],
@@ -80,7 +80,7 @@ static void compute_mac1(uint8_t mac1[COOKIE_LEN],
 		    offset_of_macs(len));
 }
 
-/* mac2 covers mac1, which has to be in place. */
+/* mac2 covers mac1, so the caller writes mac1 into @msg first. */
 static void compute_mac2(uint8_t mac2[COOKIE_LEN],
 			 const uint8_t cookie[COOKIE_LEN], const void *msg,
 			 size_t len)
@@ -163,8 +163,8 @@ static bool is_mac2_right(const struct view *view, const void *msg, size_t len,
 	uint8_t mac2[COOKIE_LEN];
 	bool is_right;
 
-	/* A sender without a cookie sends zeroes: that is cheap to see in a
-	 * flood. */
+	/* A sender without a cookie sends zeroes as mac2. Seeing that saves two
+	 * hashes for each such message of a flood. */
 	if (!view->has_secret ||
 	    secret_is_zero(bytes + len - COOKIE_LEN, COOKIE_LEN))
 		return false;
@@ -222,7 +222,8 @@ void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 	uint8_t cookie[COOKIE_LEN];
 
 	reply->type = le32_make(MESSAGE_COOKIE);
-	/* Initiation and response have the sender's index at one offset. */
+	/* Initiations and responses have the sender's index at the same offset.
+	 */
 	memcpy(reply->receiver.b,
 	       bytes + offsetof(struct message_initiation, sender),
 	       sizeof(reply->receiver.b));

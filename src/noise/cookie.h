@@ -13,7 +13,7 @@
  * IPv4, 18 for IPv6. The port is part of the source so that hosts behind one
  * NAT do not share a cookie.
  *
- * Legend: [m] under @lock.
+ * Legend: [I] immutable after init, [m] under @lock.
  */
 #ifndef NOISE_COOKIE_H
 #define NOISE_COOKIE_H
@@ -39,6 +39,7 @@ enum cookie_verdict {
 };
 
 enum {
+	/* The address and the port of an IPv6 source. */
 	COOKIE_SOURCE_MAX_LEN = 18,
 	/* Replies that cookie_checker_has_made() recognises. A choice: a loop
 	 * brings a reply back within microseconds. */
@@ -48,14 +49,15 @@ enum {
 /*
  * @lock:		[m] held while members are copied
  * @local:		[I] gives the random bytes; borrowed
- * @mac1_key:		[m] of our public key
- * @reply_key:		[m] of our public key; encrypts cookie replies
+ * @mac1_key:		[m] derived from our public key; mac1 is checked with it
+ * @reply_key:		[m] derived from our public key; cookie replies are
+ *			encrypted with it
  * @secret:		[m] cookies are made with it
  * @secret_ns:		[m] when @secret was drawn
  * @has_secret:		[m] @secret is set
  * @n_replies:		[m] cookie replies made
- * @replies:		[m] first 8 bytes of the nonces of the last replies, a
- *			ring
+ * @replies:		[m] a ring: the first 8 bytes of the nonce of each of
+ *			the last replies
  */
 struct cookie_checker {
 	pthread_mutex_t lock;
@@ -120,15 +122,15 @@ enum cookie_verdict cookie_checker_check(struct cookie_checker *checker,
 /**
  * cookie_checker_make_reply() - a cookie reply to a message with a right mac1
  * @checker:	checker
- * @msg:	the initiation or response it answers
- * @len:	its length
- * @source:	bytes of its source address and port
+ * @msg:	the initiation or response that the reply answers
+ * @len:	length of @msg
+ * @source:	bytes of the source address and port of @msg
  * @source_len:	their count, at most COOKIE_SOURCE_MAX_LEN
  * @now:	the present
  * @reply:	out
  *
- * The reply is shorter than the message it answers, so nobody can use it to
- * amplify a flood. Any thread.
+ * The reply is shorter than the message that it answers, so nobody can amplify
+ * a flood with replies. Any thread.
  */
 void cookie_checker_make_reply(struct cookie_checker *checker, const void *msg,
 			       size_t len, const uint8_t *source,
@@ -157,14 +159,17 @@ void cookie_checker_forget(struct cookie_checker *checker);
 
 /*
  * @lock:		[m] held for a few hashes
- * @mac1_key:		[I] of the peer's public key
- * @reply_key:		[I] of the peer's public key; decrypts cookie replies
+ * @mac1_key:		[I] derived from the peer's public key; mac1 is made
+ *			with it
+ * @reply_key:		[I] derived from the peer's public key; cookie replies
+ *			are decrypted with it
  * @sent_mac1:		[m] mac1 of the last message sent; a cookie reply to
  *			that message is encrypted with it as additional data
  * @cookie:		[m] the last cookie received
  * @cookie_ns:		[m] when @cookie was received
  * @sent_ns:		[m] when the message of @sent_mac1 was sent
- * @has_sent_mac1:	[m] a cookie reply to that message may be taken, once
+ * @has_sent_mac1:	[m] a cookie reply to the message of @sent_mac1 may be
+ *			taken, once
  * @has_cookie:		[m] @cookie is set
  */
 struct cookie_maker {
@@ -211,7 +216,7 @@ void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
  * cookie_maker_forget() - forget the cookie and the last message sent
  * @maker:	maker
  *
- * No reply is taken before the next message. Any thread.
+ * No cookie reply is taken before the next message is sent. Any thread.
  */
 void cookie_maker_forget(struct cookie_maker *maker);
 
@@ -226,8 +231,8 @@ void cookie_maker_forget(struct cookie_maker *maker);
  * decrypted. A reply proves nothing about where the peer is, so it changes no
  * endpoint and no timer. Any thread.
  *
- * Return: true if the reply answers our last message: its cookie is kept. false
- * if not: nothing has changed.
+ * Return: true if the reply answers our last message, and its cookie is kept;
+ * false if not, and nothing has changed.
  */
 bool cookie_maker_consume_reply(struct cookie_maker *maker,
 				const struct message_cookie *reply,
@@ -237,8 +242,8 @@ bool cookie_maker_consume_reply(struct cookie_maker *maker,
  * cookie_maker_expect_none() - take no cookie reply before the next message
  * @maker:	maker of a peer
  *
- * For when our last message was answered by a session: no honest cookie reply
- * to that message can come any more. Any thread.
+ * Call it when our last message has led to a session: then no honest peer sends
+ * a cookie reply to that message any more. Any thread.
  */
 void cookie_maker_expect_none(struct cookie_maker *maker);
 

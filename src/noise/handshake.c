@@ -47,8 +47,8 @@
 #include "noise/symmetric.h"
 
 /*
- * The result of the first part of a step. The function that declares it wipes
- * it.
+ * The result of the first part of a step. The function that has a draft on its
+ * stack wipes the draft.
  *
  * @s:			running state of the Noise handshake
  * @ephemeral_private:	made by create_*
@@ -89,7 +89,7 @@ int noise_handshake_init(struct noise_handshake *hs, struct noise_local *local,
 	return 0;
 }
 
-/* The index stays. */
+/* Wipe what the steps so far have left, except for the local index. */
 static void wipe_progress(struct noise_handshake *hs)
 {
 	struct noise_handshake_secrets *k = hs->secrets;
@@ -102,7 +102,8 @@ static void wipe_progress(struct noise_handshake *hs)
 	hs->state = HANDSHAKE_ZEROED;
 }
 
-/* This secret is enough to forge initiations between the two peers. */
+/* Whoever has the static-static secret can forge initiations between the two
+ * peers. */
 static void wipe_static_static(struct noise_handshake *hs)
 {
 	secret_zero(hs->secrets->static_static,
@@ -197,9 +198,9 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
 }
 
 /*
- * The secret is computed when it is first needed, not when our key pair
- * changes: that would be one key agreement for each peer at once. Returns
- * false if the peer's key is of small order.
+ * The static-static secret is computed when it is first needed. If a change of
+ * our key pair computed it, that change would cost one key agreement for each
+ * peer at once. Returns false if the peer's key is of small order.
  */
 static bool mix_static_static(struct noise_handshake *hs, struct symmetric *s)
 {
@@ -227,7 +228,7 @@ static void make_ephemeral(const struct noise_local *local, struct draft *draft,
 	symmetric_mix_ephemeral(&draft->s, public_key);
 }
 
-/* On failure the old index stays. */
+/* Get a new index and drop the old one. On failure the old index stays. */
 static int take_index(struct noise_handshake *hs)
 {
 	uint32_t idx;
@@ -266,7 +267,7 @@ static void load_draft(const struct noise_handshake *hs, struct draft *draft)
 	       sizeof(k->ephemeral_private));
 }
 
-/* May a step that starts from @state follow? */
+/* Is the handshake at @state, and may its next step be done? */
 static bool is_at(const struct noise_handshake *hs, enum handshake_state state)
 {
 	return !hs->is_closed && hs->state == state &&
@@ -274,7 +275,7 @@ static bool is_at(const struct noise_handshake *hs, enum handshake_state state)
 	       hs->local->has_key;
 }
 
-/* Everything but the index and the macs; both locks are held. */
+/* Write all of the message but the index and the macs; both locks are held. */
 static int write_initiation(struct noise_handshake *hs, uint64_t realtime_ns,
 			    struct message_initiation *msg, struct draft *draft)
 {
@@ -331,7 +332,8 @@ int noise_handshake_create_initiation(struct noise_handshake *hs,
 	return rc;
 }
 
-/* Decrypts the sender's public key, which proves nothing yet. */
+/* Decrypts the sender's public key. That does not prove yet that the sender has
+ * the private key. */
 static int read_sender(const struct noise_local *local,
 		       const struct message_initiation *msg,
 		       struct draft *draft)
@@ -352,7 +354,8 @@ static int read_sender(const struct noise_local *local,
 	return 0;
 }
 
-/* Proves that the sender has its private key; both locks are held. */
+/* Decrypts the timestamp, which proves that the sender has its private key;
+ * both locks are held. */
 static int read_timestamp(struct noise_handshake *hs,
 			  const struct message_initiation *msg, uint64_t now,
 			  struct draft *draft)
@@ -366,7 +369,8 @@ static int read_timestamp(struct noise_handshake *hs,
 	if (!symmetric_open(&draft->s, draft->timestamp.b, msg->enc_timestamp,
 			    sizeof(msg->enc_timestamp)))
 		return NOISE_E_FORGED;
-	/* If none was taken yet, taken_timestamp is zero, which is older. */
+	/* If no initiation was taken yet, taken_timestamp is zero, which is
+	 * older than any timestamp. */
 	if (!tai64n_is_newer(&draft->timestamp, &hs->taken_timestamp))
 		return NOISE_E_REPLAYED;
 	if (hs->has_taken &&
@@ -427,7 +431,7 @@ out:
 	return rc;
 }
 
-/* Everything but the index and the macs; both locks are held. */
+/* Write all of the message but the index and the macs; both locks are held. */
 static int write_response(struct noise_handshake *hs,
 			  struct message_response *msg, struct draft *draft)
 {
@@ -554,9 +558,9 @@ int noise_handshake_begin_session(struct noise_handshake *hs,
 	if (rc != 0)
 		goto out;
 	/*
-	 * The index comes first. The peer sends nothing to it before the caller
-	 * has sent something, so no message finds a keypair that is not in its
-	 * slot yet.
+	 * The keypair gets its index first, then its slot. The peer sends
+	 * nothing to that index before the caller has sent a message to the
+	 * peer. So no message finds a keypair that is not in its slot yet.
 	 */
 	rc = local->ops->index_replace(local->arg, hs->local_index, hs, kp);
 	wipe_progress(hs);

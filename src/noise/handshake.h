@@ -61,21 +61,22 @@ struct noise_handshake_secrets {
  * @lock:		[m] held across the key agreements of one message, never
  *			on a data path
  * @local:		[I] borrowed until deinit
- * @owner:		[I] the peer this is part of; handed on to keypairs
+ * @owner:		[I] the peer that the handshake is part of; handed on
+ *			to keypairs
  * @remote_static:	[I] the peer's public key
- * @secrets:		[m] (the pointer: [I])
- * @state:		[m]
+ * @secrets:		[m] secret keys and running hashes (the pointer: [I])
+ * @state:		[m] the last step that was done
  * @is_closed:		[m] no message is taken or made
  * @has_index:		[m] @local_index is in the index table and ours
  * @has_taken:		[m] an initiation was taken; @taken_ns and
  *			@taken_timestamp are set
  * @has_static_static:	[m] static_static was computed for @generation
- * @local_index:	[m]
- * @remote_index:	[m]
+ * @local_index:	[m] receiver index of messages to us
+ * @remote_index:	[m] receiver index of messages to the peer
  * @generation:		[m] of the static key pair that static_static was made
  *			with
  * @state_generation:	[m] of the static key pair that @state was reached with
- * @remote_ephemeral:	[m]
+ * @remote_ephemeral:	[m] ephemeral public key of the initiation taken
  * @taken_timestamp:	[m] of the newest initiation taken
  * @taken_ns:		[m] when the last initiation was taken
  * @sent_timestamp:	[m] of the last initiation made
@@ -115,7 +116,7 @@ int noise_handshake_init(struct noise_handshake *hs, struct noise_local *local,
 			 void *owner);
 
 /**
- * noise_handshake_deinit() - drop the index, wipe and give back
+ * noise_handshake_deinit() - drop the index, wipe and free the secrets
  * @hs:		handshake that no other thread can reach any more
  */
 void noise_handshake_deinit(struct noise_handshake *hs);
@@ -172,7 +173,7 @@ void noise_handshake_forget(struct noise_handshake *hs);
 void noise_handshake_reopen(struct noise_handshake *hs);
 
 /**
- * noise_handshake_set_preshared_key() - set it for handshakes to come
+ * noise_handshake_set_preshared_key() - set the key for later handshakes
  * @hs:		handshake
  * @key:	preshared key; all zero is "none"
  *
@@ -183,7 +184,7 @@ void noise_handshake_set_preshared_key(
 	struct noise_handshake *hs, const uint8_t key[NOISE_PRESHARED_KEY_LEN]);
 
 /**
- * noise_handshake_get_preshared_key() - read it, for `wg show`
+ * noise_handshake_get_preshared_key() - read the key, for `wg show`
  * @hs:		handshake
  * @key:	out; all zero: none. The caller wipes it after use
  *
@@ -193,13 +194,14 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
 				       uint8_t key[NOISE_PRESHARED_KEY_LEN]);
 
 /**
- * noise_handshake_create_initiation() - start (or start again) as initiator
+ * noise_handshake_create_initiation() - start as initiator, or start again
  * @hs:			handshake
  * @realtime_ns:	wall clock, nanoseconds since 1970 UTC
  * @msg:		out: complete except for its macs, which are zero
  *
  * A handshake that was under way is forgotten and its index dropped. The caller
- * leaves REKEY_TIMEOUT between two initiations. Handshaker or control thread.
+ * waits REKEY_TIMEOUT from one initiation to the next. Handshaker or control
+ * thread.
  *
  * Return: 0; NOISE_E_NO_KEY, NOISE_E_BAD_KEY, NOISE_E_STATE (closed); -errno of
  * the index table. Unless it is 0, nothing has changed.

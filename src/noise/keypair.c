@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keypairs and the slots of a peer. Sending counters are drawn without a lock;
- * everything that moves a keypair between slots is done under the lock of the
- * slots, together with its entry in the index table.
+ * Keypairs and the slots of a peer. Sending counters are drawn without a lock.
+ * A keypair is moved from slot to slot under the lock of the slots. If it
+ * leaves the slots, its entry leaves the index table under the same lock.
  */
 #include "noise/keypair.h"
 
@@ -71,9 +71,9 @@ size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
 	uint64_t left;
 
 	/*
-	 * Relaxed: no other memory depends on the counter. It is only ever
-	 * exchanged for a value up to the limit, so it cannot wrap, however
-	 * often this is called.
+	 * Relaxed: no other memory depends on the counter. The counter is only
+	 * exchanged for a value up to REJECT_AFTER_MESSAGES, so it cannot wrap,
+	 * however often this function is called.
 	 */
 	do {
 		if (next >= REJECT_AFTER_MESSAGES)
@@ -161,11 +161,13 @@ static void drop(struct noise_keypairs *kps, struct noise_keypair *kp)
 	noise_keypair_put(kp);
 }
 
-/* The response proved that the peer has the keys. */
+/* The keypair becomes current: the response proved that the peer has the keys.
+ */
 static void add_as_initiator(struct noise_keypairs *kps,
 			     struct noise_keypair *kp)
 {
-	/* A keypair in next is newer than the current one: keep that. */
+	/* A keypair in next is newer than the current one, so the one in next
+	 * becomes previous. */
 	drop(kps, kps->previous);
 	if (kps->next) {
 		kps->previous = kps->next;
@@ -177,7 +179,8 @@ static void add_as_initiator(struct noise_keypairs *kps,
 	kps->current = kp;
 }
 
-/* Nothing may be sent before the peer has used the keys. */
+/* The keypair becomes next: nothing may be sent with it before a message of the
+ * peer has shown that the peer has the keys. */
 static void add_as_responder(struct noise_keypairs *kps,
 			     struct noise_keypair *kp)
 {
@@ -247,8 +250,8 @@ bool noise_keypairs_have_sent(struct noise_keypairs *kps, uint32_t remote_index,
 }
 
 /*
- * Relaxed is enough: a run of counters that was drawn just before may still
- * be sent. Returns true unless @kp is NULL.
+ * Have the keypair draw no more counters. Relaxed is enough: counters that were
+ * drawn just before may still be used. Returns true unless @kp is NULL.
  */
 static bool retire(struct noise_keypair *kp)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A keypair: the keys of one session, its sending counter and its replay
- * window. And the three slots in which a peer holds its keypairs.
+ * A keypair has the keys of one session, its sending counter and its replay
+ * window. A peer holds its keypairs in three slots.
  *
  * Legend: [I] immutable after the keypair is published, [a] atomic,
  * [s] under the keypair's replay lock, [m] under the slots' lock.
@@ -100,9 +100,10 @@ void noise_keypair_put(struct noise_keypair *kp);
  * @n:		how many are wanted
  * @first:	set to the first of the run if the result is not 0
  *
- * Counters end before REJECT_AFTER_MESSAGES: the counter never moves past that
- * limit, so it cannot wrap. The first call that gets nothing marks the keypair
- * unsendable. A run may be shorter than wanted. Any thread; runs never overlap.
+ * Counters end before REJECT_AFTER_MESSAGES: @send_counter never moves past
+ * that limit, so it cannot wrap. The first call that gets no counter marks the
+ * keypair unsendable. A run may be shorter than wanted. Any thread; runs never
+ * overlap.
  *
  * Return: how many were drawn, 0 to @n; 0 means that a new handshake is needed.
  */
@@ -116,8 +117,8 @@ size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
  *
  * Any thread.
  *
- * Return: true while it is younger than REJECT_AFTER_TIME, not marked
- * unsendable, and has counters left.
+ * Return: true while the keypair is younger than REJECT_AFTER_TIME, is not
+ * marked unsendable, and has counters left.
  */
 bool noise_keypair_can_send(const struct noise_keypair *kp, uint64_t now);
 
@@ -126,10 +127,10 @@ bool noise_keypair_can_send(const struct noise_keypair *kp, uint64_t now);
  * @kp:		keypair
  * @now:	the present
  *
- * Ask before decryption. noise_keypair_accept() then checks the counter. Any
- * thread.
+ * Ask before decryption. After decryption noise_keypair_accept() checks the
+ * counter. Any thread.
  *
- * Return: true while it is younger than REJECT_AFTER_TIME.
+ * Return: true while the keypair is younger than REJECT_AFTER_TIME.
  */
 bool noise_keypair_can_receive(const struct noise_keypair *kp, uint64_t now);
 
@@ -162,8 +163,8 @@ bool noise_keypair_wants_rekey_after_send(const struct noise_keypair *kp,
  * @kp:		the peer's current keypair
  * @now:	the present
  *
- * The caller starts at most one handshake for each session on this ground. Any
- * thread.
+ * The caller starts at most one handshake for each session because of this
+ * function. Any thread.
  *
  * Return: true if this side is the initiator and the keypair is older than
  * REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT (paper, section 6.2).
@@ -175,10 +176,10 @@ bool noise_keypair_wants_rekey_after_receive(const struct noise_keypair *kp,
  * The slots of one peer. The rules are the kernel module's:
  *
  * - A new keypair of an initiator becomes current at once: the response proved
- *   that the peer has it. The keypair in next becomes previous, or the current
- *   one if next is empty.
+ *   that the peer has the keys. The keypair in next becomes previous. If next
+ *   is empty, the keypair in current becomes previous.
  * - A new keypair of a responder waits as next until the first message arrives
- *   that was sealed with it. The old next and previous are dropped.
+ *   that was sealed with it. The old keypairs in next and previous are dropped.
  * - The first message received with next makes next current, and the current
  *   keypair previous.
  *
@@ -282,13 +283,13 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps);
 bool noise_keypairs_clear(struct noise_keypairs *kps);
 
 /**
- * noise_keypairs_wipe_old() - empty the slots of keypairs of an age or older
+ * noise_keypairs_wipe_old() - empty the slots whose keypair has reached an age
  * @kps:	slots
- * @age_ns:	age, by the clock of noise_handshake_begin_session()
- * @now:	the present
+ * @age_ns:	the age
+ * @now:	the present, by the clock of noise_handshake_begin_session()
  *
- * As noise_keypairs_clear(), but keypairs that another thread has just added
- * stay.
+ * As noise_keypairs_clear(), but a keypair that another thread has just added
+ * stays. Takes the slots' lock. Any thread.
  */
 void noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 			     uint64_t now);

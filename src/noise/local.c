@@ -62,7 +62,8 @@ bool noise_local_set_private_key(struct noise_local *local,
 		x25519_clamp(clamped);
 	}
 	pthread_rwlock_wrlock(&local->lock);
-	/* Also tells a key from no key: no clamped key is all zero. */
+	/* The comparison also tells a key from no key: no clamped key is all
+	 * zero. */
 	is_other = !secret_equal(local->private_key, clamped, sizeof(clamped));
 	if (is_other) {
 		memcpy(local->private_key, clamped, sizeof(clamped));
@@ -97,7 +98,8 @@ bool noise_local_take_lock_refusal(struct noise_local *local)
 {
 	bool is_news = secret_pool_take_refusal(local->handshake_secrets);
 
-	/* Ask both pools, or the second would report the same refusal later. */
+	/* Ask both pools. If only the first one were asked, the second one
+	 * would report the same refusal in a later call. */
 	is_news |= secret_pool_take_refusal(local->keypair_secrets);
 	return is_news;
 }

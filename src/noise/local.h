@@ -89,8 +89,8 @@ struct noise_ops {
  * @arg:		[I] for @ops
  * @handshake_secrets:	[I] pool of struct noise_handshake_secrets
  * @keypair_secrets:	[I] pool of struct noise_keypair_keys
- * @private_key:	[m] in a slot of @handshake_secrets
- * @public_key:		[m]
+ * @private_key:	[m] our private key, in a slot of @handshake_secrets
+ * @public_key:		[m] our public key
  * @generation:		[m] counts changes of the key pair; handshakes compare
  *			it with the one their static-static was computed for
  * @has_key:		[m] there is a key pair; without one no handshake is
@@ -114,8 +114,8 @@ struct noise_local {
  * @ops:	all members set; borrowed until noise_local_deinit()
  * @arg:	for @ops
  *
- * Call crypto_init() before, and this after daemonising: a child process does
- * not inherit memory for secrets.
+ * Call crypto_init() before this function, and this function after daemonising:
+ * a child process does not inherit memory for secrets.
  *
  * Return: 0; -ENOMEM.
  */
@@ -135,9 +135,9 @@ void noise_local_deinit(struct noise_local *local);
  *
  * Waits until no thread is working on a handshake message. If the key has
  * changed, handshakes under way fail from now on, and each handshake computes
- * its static-static secret again when it next needs it. The caller then clears
- * each peer's handshake, expires its keypairs, and removes a peer whose public
- * key is now our own. Control thread.
+ * its static-static secret again when it next needs that secret. The caller
+ * then clears each peer's handshake and expires its keypairs. If a peer's
+ * public key is now our own, the caller removes that peer. Control thread.
  *
  * Return: true if the key has changed.
  */
@@ -162,7 +162,7 @@ bool noise_local_get_keys(struct noise_local *local,
  * noise_local_take_lock_refusal() - could memory for secrets not be locked?
  * @local:	shared part
  *
- * For one line in the log about mlock(2). Any thread.
+ * The caller writes one line about mlock(2) to the log. Any thread.
  *
  * Return: true in the first call after mlock(2) has failed; false in all
  * others.

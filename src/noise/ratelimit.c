@@ -7,9 +7,10 @@
  * source, and no old entries have to be swept.
  *
  * The table has a fixed number of sets of a few places. A hash with a secret
- * key selects the set, so nobody can aim at one. If a flood of sources fills a
- * set, further sources of that set are refused until a place is free: at most a
- * quarter of a second after its bucket was last used.
+ * key selects the set, so nobody can choose the set of a source. If a flood of
+ * sources fills a set, further sources of that set are refused until a place is
+ * free. A place is free at the latest a quarter of a second after its bucket
+ * was last used: then the bucket is full again.
  */
 #include "noise/ratelimit.h"
 
@@ -26,6 +27,7 @@ enum {
 	/* 32,768 places, half a megabyte. At 20 handshakes a second for each
 	 * source, that is far more than the handshaker can compute. */
 	N_SETS = 4096, /* a power of two */
+	/* A choice, not measured: a set takes 128 bytes. */
 	N_WAYS = 8,
 	IPV4_LEN = 4,
 	IPV6_LEN = 16,
@@ -79,7 +81,10 @@ void ratelimit_free(struct ratelimit *rl)
 	free(rl);
 }
 
-/* The bucket of a source, or a full one that can become its bucket, or NULL. */
+/*
+ * The bucket of a source. If the source has none, a full bucket of the same
+ * set, which can become its bucket; NULL if there is no full one.
+ */
 static struct bucket *find_bucket(struct ratelimit *rl, uint64_t hash,
 				  uint64_t now)
 {

@@ -4,7 +4,8 @@
  *
  * The peer numbers its data messages with a counter. The network may deliver
  * them in another order, and an attacker may send a copy again. So every
- * counter is accepted once, in any order, unless it is too old to know.
+ * counter is accepted once, in any order. A counter that is older than the
+ * window is refused, because nothing is known about it any more.
  *
  * The window is a bitmap with one bit for each counter. The idea of RFC 6479 is
  * that nothing has to be shifted when the window moves on: the bitmap is a ring
@@ -20,8 +21,8 @@
  * then on. A jump over more than one word clears all words in between.
  *
  * The newest word also has bits for counters that have not come yet. So the
- * counters that can still be judged go back by one word less than the ring
- * (REPLAY_WINDOW_SIZE).
+ * window reaches back from the highest counter by one word less than the ring
+ * has (REPLAY_WINDOW_SIZE).
  */
 #include "noise/replay.h"
 

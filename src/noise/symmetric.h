@@ -2,9 +2,9 @@
 /*
  * Private to the room. The running state of a Noise handshake (WireGuard paper,
  * section 5.4: C and H; Noise specification, section 5.2: SymmetricState), and
- * the steps that the messages are made of. The state lies on the stack of the
- * function that works on a message, which wipes it. It is copied into the
- * handshake when the message has passed every check.
+ * the steps that the messages are made of. A function that works on a message
+ * has the state on its stack, and wipes it at the end. When the message has
+ * passed every check, the state is copied into the handshake.
  *
  * Any thread. A state belongs to one thread at a time.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timestamps of initiations. A peer that has seen one takes only newer ones, so
- * tai64n_advance() never gives one timestamp twice, whatever the wall clock
- * does.
+ * Timestamps of initiations. A peer that has taken an initiation takes only
+ * initiations with a newer timestamp. So tai64n_advance() never gives the same
+ * timestamp twice, whatever the wall clock does.
  */
 #include "noise/tai64n.h"
 
@@ -11,10 +11,12 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 
-/* 2^62 stands for 1970 TAI; UTC was 10 seconds behind then. Leap seconds since
+/* 2^62 stands for the beginning of 1970 TAI. TAI was ten seconds ahead of UTC
+ * when leap seconds began (1972), and ten seconds are added. Leap seconds since
  * then are not counted, as in the kernel module. */
 #define TAI64N_EPOCH UINT64_C(0x400000000000000a)
-/* The largest power of two below the 20 ms that lie between initiations. */
+/* The largest power of two below the 20 ms that the receiver wants between two
+ * initiations (INITIATIONS_PER_SECOND), as in the kernel module. */
 #define TAI64N_STEP_NS (UINT32_C(1) << 24)
 
 static struct tai64n encode(uint64_t seconds, uint32_t ns)

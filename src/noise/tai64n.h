@@ -46,7 +46,7 @@ bool tai64n_is_newer(const struct tai64n *a, const struct tai64n *b);
  *
  * A peer takes only timestamps that are newer than the last one. If the wall
  * clock has stepped back, or has not moved far enough, the result is 2^24 ns
- * after the last one. So a clock that steps back does not end handshakes.
+ * after the last one. So handshakes go on although a clock has stepped back.
  *
  * Return: the timestamp, strictly newer than what @last held.
  */

@@ -53,7 +53,7 @@ struct message_cookie {
 	uint8_t enc_cookie[COOKIE_LEN + NOISE_AUTHTAG_LEN];
 };
 
-/* The encrypted text and its tag follow. */
+/* The header of a data message. The encrypted text and its tag follow. */
 struct message_data {
 	struct le32 type;
 	struct le32 receiver;
@@ -78,7 +78,7 @@ enum message_len {
 	MESSAGE_DATA_TAIL = MESSAGE_PADDING - 1 + NOISE_AUTHTAG_LEN,
 	/* The shortest valid message is a keepalive: no text at all. */
 	MESSAGE_MIN_LEN = MESSAGE_DATA_OVERHEAD,
-	/* The longest message of the handshake. */
+	/* The longest message of the handshake is an initiation. */
 	MESSAGE_HANDSHAKE_MAX_LEN = 148,
 };
 
@@ -87,9 +87,9 @@ enum message_len {
  * @buf:	the datagram
  * @len:	its length in bytes
  *
- * After this, every field of the struct of that type may be read, and behind
- * the header of a data message at least a tag. The three reserved bytes behind
- * the type must be 0.
+ * If the type is valid, every field of the struct of that type may be read. In
+ * a data message, at least a tag may be read behind the header. The three
+ * reserved bytes behind the type must be 0.
  *
  * Return: the type; MESSAGE_INVALID for anything else.
  */

@@ -21,8 +21,8 @@ struct aead {
 };
 
 /*
- * All choices. One without a backend was not built in, except for AEAD_BEST,
- * whose backend is found by best_find().
+ * All choices. A choice without a backend was not built in, except for
+ * AEAD_BEST: best_find() finds its backend.
  */
 static const struct {
 	const char *word;
@@ -50,8 +50,8 @@ static const struct {
 static_assert(ARRAY_LEN(choices) == AEAD_CHOICES, "a word for each choice");
 
 /*
- * The rules follow measurements (docs/performance.md) and are fixed: to
- * measure at each start would choose differently on a busy day.
+ * The rules are fixed, and follow from measurements (docs/performance.md). If
+ * each start measured, other work on the machine could change the choice.
  */
 static const struct aead_backend *best_find(void)
 {
@@ -64,7 +64,7 @@ static const struct aead_backend *best_find(void)
 		return &aead_ipsec_mb;
 #endif
 #if !defined(__x86_64__) && defined(HAVE_LIBCRYPTO)
-	/* libsodium has no vector code for other processors. */
+	/* libsodium has vector code for x86-64 only. */
 	if (aead_libcrypto.load())
 		return &aead_libcrypto;
 #endif

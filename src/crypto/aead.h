@@ -3,12 +3,13 @@
  * ChaCha20-Poly1305 (RFC 8439) with the nonce of WireGuard: four zero bytes,
  * then the 64-bit counter, little endian.
  *
- * There are two faces. Data messages go in batches, in place and without
- * additional data, through a backend that is chosen at run time: intel-ipsec-mb
- * on a processor with AVX-512, libcrypto on a processor that is not an x86-64,
- * else libsodium. Each thread has a `struct aead` of its own, because it holds
- * the backend's scratch memory. The fields of handshake messages are few and
- * small and have additional data; they go straight to libsodium.
+ * There are two interfaces. The batch interface is for data messages: a batch
+ * is sealed or opened in place and without additional data, by a backend that
+ * is chosen at run time. The backend is intel-ipsec-mb on a processor with
+ * AVX-512, libcrypto on a processor that is not an x86-64, else libsodium. Each
+ * thread has a `struct aead` of its own, which holds the backend's scratch
+ * memory. The other interface is for the fields of handshake messages, which
+ * are few and small and have additional data. It calls libsodium directly.
  */
 #ifndef CRYPTO_AEAD_H
 #define CRYPTO_AEAD_H
@@ -22,7 +23,9 @@ enum {
 	AEAD_TAG_LEN = 16,
 };
 
-/* Some are never selected by AEAD_BEST, and exist for benchmarks. */
+/* AEAD_BEST never selects AEAD_SODIUM_WHOLE, AEAD_IPSEC_MB_AVX2 or
+ * AEAD_IPSEC_MB_SSE. These exist for benchmarks; the first one also replaces a
+ * backend that cannot run. */
 enum aead_choice {
 	AEAD_BEST,	    /* the fastest on this machine */
 	AEAD_SODIUM,	    /* libsodium's ChaCha20 and Poly1305 */
@@ -41,7 +44,7 @@ enum aead_choice {
  * @key:	32 bytes; borrowed for the call
  * @counter:	nonce; a key must never seal twice with the same one
  * @text:	any alignment
- * @len:	of the text, without the tag; may be 0
+ * @len:	length of the text, without the tag; may be 0
  * @is_authentic: set by aead_open_batch()
  */
 struct aead_msg {
@@ -71,7 +74,7 @@ const char *aead_get_word(enum aead_choice choice);
  *
  * Any thread.
  *
- * Return: true if there is such a choice; it may not be built in.
+ * Return: true if there is such a choice, whether or not it is built in.
  */
 bool aead_find_choice(enum aead_choice *choice, const char *word);
 
@@ -83,9 +86,9 @@ bool aead_is_built_in(enum aead_choice choice);
  * aead_new() - make a context for one thread
  * @choice:	which backend
  *
- * A backend makes its scratch memory at the first batch, so this is cheap. A
- * library that is not linked is loaded here, so this opens files; no other
- * function of the room does.
+ * A backend makes its scratch memory at the first batch, so this call is cheap.
+ * It loads the backend's library if that is not linked. So it opens files; no
+ * other function of the room does.
  *
  * Return: the context; NULL if memory is short, or the backend is not built in,
  * or its library is missing.
@@ -148,8 +151,8 @@ void aead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 
 /**
  * aead_open() - verify and decrypt a text, with additional data
- * @out:	out: @len - AEAD_TAG_LEN bytes of text, NULL if that is 0; none
- *		of the text on failure
+ * @out:	out: @len - AEAD_TAG_LEN bytes of text, NULL if there are none.
+ *		On failure it gets none of the text
  * @in:		encrypted text and its tag
  * @len:	length of both together, at least AEAD_TAG_LEN
  * @aad:	additional data

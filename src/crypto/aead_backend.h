@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private to the room. A backend of the batch face, and the check whether it
- * can be trusted.
+ * Private to the room. A backend of the batch interface, and the check whether
+ * its results are right.
  *
  * Any thread. A context belongs to one thread at a time.
  */
@@ -16,11 +16,11 @@
 #include "crypto/aead.h"
 
 /**
- * struct aead_backend - one library behind the batch face
+ * struct aead_backend - one library behind the batch interface
  * @name:	name for the log
- * @load:	load its library, once for all contexts; false if it is missing.
- *		The only member that may open files. NULL if the library is
- *		linked
+ * @load:	load the library, once for all contexts; returns false if the
+ *		library is missing. No other member may open files. The member
+ *		is NULL if the library is linked
  * @open_ctx:	make a context for one thread; returns NULL if the backend
  *		cannot run here. The member is NULL if no context is needed
  * @close_ctx:	free that context
@@ -51,7 +51,7 @@ extern const struct aead_backend aead_ipsec_mb_sse;
  * Libraries have an implementation for each generation of processors. An error
  * in one of them would show only in messages that the peer cannot read.
  *
- * Return: true if it does.
+ * Return: true if the results are the same.
  */
 bool aead_check(const struct aead_backend *backend, void *ctx);
 

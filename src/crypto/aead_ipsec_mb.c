@@ -9,9 +9,9 @@
  * itself. So a manager is made at the first batch.
  *
  * The library takes 12 MiB on disk. It is not linked, but loaded if it is
- * chosen, before the process isolates itself; if it is missing, another backend
- * is chosen. Its version must be that of the headers, because they define the
- * layout of a manager and of a job.
+ * chosen, before the process isolates itself. If the library is missing,
+ * another backend is chosen. Its version must be that of the headers, because
+ * the headers define the layout of a manager and of a job.
  */
 #include "crypto/aead_backend.h"
 
@@ -67,7 +67,8 @@ static bool load(void)
  *
  * @mgr:	manager; no job is under way in it
  * @key_of:	the key that @key is a copy of; NULL if none
- * @key:	the key, and room behind it
+ * @key:	the key, and room behind it: 48 bytes are needed, rounded up to
+ *		a cache line
  */
 struct run {
 	IMB_MGR *mgr;
@@ -107,7 +108,7 @@ static void run_take_key(struct run *run, const uint8_t *key)
 static void compute(struct run *run, const struct aead_msg *m, uint8_t *tag,
 		    IMB_CIPHER_DIRECTION dir)
 {
-	/* Some implementations read 16 bytes. */
+	/* The nonce has 12 bytes, but some implementations read 16. */
 	_Alignas(16) uint8_t iv[16] = { 0 };
 	struct aead_nonce nonce = aead_nonce_make(m->counter);
 	IMB_JOB *job = IMB_GET_NEXT_JOB(run->mgr);
@@ -192,8 +193,8 @@ static void *ctx_open(void (*init)(IMB_MGR *mgr))
 	    !(mgr->features & IMB_FEATURE_SELF_TEST_PASS))
 		goto err_free_mgr;
 #endif
-	/* The library's own test has made all of its code resident: 3.5 MiB, of
-	 * which we use little. */
+	/* The library's own test has made all of its code resident. These are
+	 * 3.5 MiB, of which we use little. */
 	code_release((const void *)(uintptr_t)lib.init_mb_mgr_auto);
 	return mgr;
 
@@ -214,8 +215,8 @@ static void *ctx_open_best(void)
 
 static void *ctx_open_avx2(void)
 {
-	/* Version 1.3 does not check the processor: an instruction that it
-	 * lacks would end the process. */
+	/* Version 1.3 of the library does not check the processor. An
+	 * instruction that the processor lacks would end the process. */
 	if (!__builtin_cpu_supports("avx2") ||
 	    !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("aes"))
 		return NULL;

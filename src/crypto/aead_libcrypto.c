@@ -6,9 +6,10 @@
  * Poly1305 are used one by one (aead_parts.h).
  *
  * The library costs 3 MiB of resident memory when it is used, and half of that
- * when it is only linked. So it is loaded in the processes that choose it,
- * before they isolate themselves: afterwards nothing here opens a file. The
- * library's configuration file is not read, and it does nothing at exit.
+ * when it is only linked. So it is loaded only in a process that chooses it,
+ * before that process isolates itself. After that, no function of this file
+ * opens a file. The library is told not to read its configuration file, and to
+ * do nothing at exit.
  */
 #include "crypto/aead_backend.h"
 
@@ -171,6 +172,7 @@ static void *ctx_open(void)
 			.mac = mac,
 			.lib = lc,
 #ifdef __x86_64__
+			/* The width of its code for AVX2. */
 			.unit = 8 * AEAD_BLOCK_LEN,
 #else
 			.unit = AEAD_BLOCK_LEN,

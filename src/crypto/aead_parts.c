@@ -38,7 +38,8 @@ static void xor_stream(uint8_t *text, const uint8_t *stream, size_t len)
 
 /*
  * How much stream to make if @len bytes are needed. One or two blocks beyond
- * whole units are cheaper alone than as part of another unit.
+ * whole units are computed alone, which is cheaper than another unit. Two is a
+ * choice: no measurement of this bound is recorded.
  */
 static size_t round_len(size_t len, size_t unit)
 {
@@ -47,7 +48,8 @@ static size_t round_len(size_t len, size_t unit)
 	return rest > 2 * AEAD_BLOCK_LEN ? len - rest + unit : len;
 }
 
-/* Returns for how many bytes of the text there is a stream now. */
+/* Make the stream of a message. Returns the number of bytes of the text that
+ * the stream is long enough for. */
 static size_t make_stream(struct aead_parts *p, const struct aead_msg *m,
 			  const struct aead_nonce *nonce)
 {
@@ -67,7 +69,7 @@ static size_t make_stream(struct aead_parts *p, const struct aead_msg *m,
 	return part;
 }
 
-/* @part is what make_stream() has returned. */
+/* Encrypt or decrypt the text. @part is what make_stream() has returned. */
 static void crypt(struct aead_parts *p, const struct aead_msg *m,
 		  const struct aead_nonce *nonce, size_t part)
 {
@@ -81,8 +83,8 @@ static void crypt(struct aead_parts *p, const struct aead_msg *m,
 static void make_tag(struct aead_parts *p, const struct aead_msg *m,
 		     uint8_t *tag)
 {
-	/* The end of the text, padded; the length of no additional data; the
-	 * length of the text. */
+	/* The end of the text, padded; the length of the additional data, which
+	 * is 0; the length of the text. */
 	uint8_t tail[2 * MAC_BLOCK_LEN] = { 0 };
 	size_t rest = m->len % MAC_BLOCK_LEN;
 	size_t tail_len = (rest ? 2 : 1) * MAC_BLOCK_LEN;
@@ -93,7 +95,7 @@ static void make_tag(struct aead_parts *p, const struct aead_msg *m,
 	p->mac(p->lib, p->stream, m->text, m->len - rest, tail, tail_len, tag);
 }
 
-/* Leave no key and no stream behind. */
+/* The end of a batch: leave no key and no stream behind. */
 static void finish(struct aead_parts *p)
 {
 	if (p->key_of)

@@ -3,14 +3,15 @@
  * Private to the room. The AEAD of RFC 8439, made of a library's ChaCha20 and
  * its Poly1305.
  *
- * Libraries that have both also have the whole AEAD, but pay for it. They make
- * one call for the block of ChaCha20 that gives Poly1305 its key, and another
- * call for the text. The vector code computes 512 bytes at a time, and the rest
- * block by block. At 1,420 bytes that takes a third of the time. Here a single
- * call makes the key's block and the whole stream, rounded up to a width of the
- * vector code, and what is too much is not used. This file computes no cipher.
- * It does the exclusive or, and the padding that the RFC puts between the text
- * and the lengths.
+ * A library that has both parts also has the whole AEAD, which is slower. The
+ * library's AEAD makes one call for the block of ChaCha20 that gives Poly1305
+ * its key, and another call for the text. Its vector code computes 512 bytes at
+ * a time, and its other code the rest, block by block. At 1,420 bytes the extra
+ * call and the rest take a third of the time. Here a single call makes the
+ * key's block and the whole stream, rounded up to a width of the vector code.
+ * The bytes of stream beyond the text are not used. aead_parts.c computes no
+ * cipher. It does the exclusive or, and the padding that the RFC puts between
+ * the text and the lengths.
  *
  * A struct aead_parts belongs to one thread at a time.
  */
@@ -21,7 +22,9 @@
 
 enum {
 	AEAD_BLOCK_LEN = 64,
-	/* Most bytes of stream that are made in the first call. */
+	/* Most bytes of stream that are made in the first call. A choice: more
+	 * than twice what a message of the usual MTU needs. It has to be a
+	 * multiple of each @unit. */
 	AEAD_STREAM_CAP = 4096,
 };
 
@@ -34,9 +37,8 @@ enum {
  * @mac:	Poly1305 of @head and @tail; @head has whole blocks
  * @lib:	first argument of these calls
  * @unit:	bytes that vector code computes at once: @crypt takes nearly as
- *		long for a part of them. AEAD_BLOCK_LEN if there is no vector
- *		code
- * @key_of:	the key that @take_key had last; NULL if none
+ *		long for fewer bytes. AEAD_BLOCK_LEN if there is no vector code
+ * @key_of:	the key that @take_key was last called with; NULL if none
  * @n_used:	bytes of @stream to be wiped at the end of the batch
  * @stream:	block 0, whose first half is the key of Poly1305, and the blocks
  *		for the text

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The backends on libsodium, and the face with additional data. libsodium has
- * vector code for x86-64 only: there its ChaCha20 and its Poly1305 are used one
- * by one (aead_parts.h); on other processors its AEAD is as fast.
+ * The two backends on libsodium, and the interface with additional data.
+ * aead_sodium uses libsodium's ChaCha20 and its Poly1305 one by one
+ * (aead_parts.h). aead_sodium_whole uses libsodium's AEAD. libsodium has vector
+ * code for x86-64 only. On other processors the two backends were not compared.
  */
 #include "crypto/aead_backend.h"
 
@@ -108,6 +109,7 @@ static void *ctx_open(void)
 			.unit = AEAD_BLOCK_LEN,
 		},
 	};
+	/* The blocks that libsodium's vector code computes at once. */
 	if (sodium_runtime_has_avx2())
 		ctx->parts.unit = 8 * AEAD_BLOCK_LEN;
 	else if (sodium_runtime_has_ssse3())

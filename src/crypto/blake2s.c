@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The functions of the paper over libb2's BLAKE2s. All intermediate values may
- * be keys, so they are wiped.
+ * The functions of the paper, made with libb2's BLAKE2s. An intermediate value
+ * may be a key, so each of them is wiped.
  */
 #include "crypto/blake2s.h"
 
@@ -55,6 +55,8 @@ void blake2s_hmac(uint8_t out[BLAKE2S_HASH_LEN], const void *key,
 	else if (key_len)
 		memcpy(pad, key, key_len);
 
+	/* RFC 2104, section 2: the inner pad is the key and bytes 0x36, the
+	 * outer pad is the key and bytes 0x5c, by exclusive or. */
 	for (size_t i = 0; i < sizeof(pad); i++)
 		pad[i] ^= 0x36;
 	blake2s_hash(inner, pad, sizeof(pad), in, in_len);

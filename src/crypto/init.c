@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The start of the libraries. Each function of a library is called once with a
- * key that is not secret, because the first call of it goes through the loader.
+ * key that is not secret, because the first call of a function may go through
+ * the loader (see warm_up()).
  */
 #include "crypto/init.h"
 
@@ -18,7 +19,8 @@
 #include "crypto/x25519.h"
 #include "crypto/xaead.h"
 
-/* Called by libsodium instead of abort(3), which would print nothing. */
+/* libsodium calls this function instead of abort(3), which would print nothing.
+ */
 static void end(void)
 {
 	fputs("wiregather: libsodium cannot go on: no random numbers?\n",
@@ -27,8 +29,9 @@ static void end(void)
 }
 
 /*
- * The same for the batch face over libsodium. Other backends work with keys
- * of their own before they get one (aead_check()).
+ * warm_up() for the functions of the batch interface over libsodium. The other
+ * backends need none: aead_check() calls them first, with keys that are not
+ * secret.
  */
 static bool warm_up_batch(void)
 {
@@ -47,9 +50,9 @@ static bool warm_up_batch(void)
 }
 
 /*
- * The loader looks up a library's function at the first call of it, if the
- * library was linked for that, and saves the vector registers to the stack
- * meanwhile. They must not hold a secret key then.
+ * If a library was linked for lazy binding, the loader looks up a function when
+ * the library first calls it. Meanwhile the loader saves the vector registers
+ * to the stack. At that time the registers must not hold a secret key.
  */
 static bool warm_up(void)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A library loaded by dlopen(3). RTLD_LOCAL keeps the library's symbols apart
- * from the program's own. With RTLD_NOW the loader does all its work at once,
- * because no file can be opened later.
+ * from the program's own. RTLD_NOW has the loader resolve all symbols at once:
+ * once the process has isolated itself, no file can be opened.
  */
 #include "crypto/library.h"
 

@@ -11,9 +11,9 @@
 
 /**
  * struct library_symbol - a function to look up
- * @name:	its name in the library
- * @function:	address of a pointer to a function of that type; the pointer is
- *		set
+ * @name:	the function's name in the library
+ * @function:	address of a pointer to a function of the right type; the
+ *		pointer is set
  */
 struct library_symbol {
 	const char *name;
@@ -22,13 +22,13 @@ struct library_symbol {
 
 /**
  * library_load() - load a library and find functions in it
- * @soname:	its name with the version; the loader looks for it in its own
- *		path
+ * @soname:	the library's name with its version; the loader looks for it in
+ *		the loader's own path
  * @symbols:	the functions
  * @n:		how many
  *
- * The library stays loaded until the process ends. This opens files, so call it
- * before the process isolates itself. Any thread.
+ * The library stays loaded until the process ends. This function opens files,
+ * so call it before the process isolates itself. Any thread.
  *
  * Return: true if the library and all functions are there.
  */

@@ -22,6 +22,8 @@
 #include "base/syscalls.h"
 
 enum {
+	/* A choice: what malloc(3) gives on 64 bits, more than the structs of
+	 * keys (bytes) and struct free_slot need. */
 	SLOT_ALIGN = 16
 };
 
@@ -49,7 +51,7 @@ struct region {
  * @n_full:		this many regions, from the first on, have no free slot
  * @regions:		the regions, in no order
  * @was_refused:	a region could not be locked
- * @is_reported:	secret_pool_take_refusal() has told so
+ * @is_reported:	secret_pool_take_refusal() has returned true
  */
 struct secret_pool {
 	pthread_mutex_t lock;
@@ -64,9 +66,10 @@ struct secret_pool {
 };
 
 /*
- * Whether all pages of a region can be used. With little RLIMIT_MEMLOCK Linux
- * 6.12 maps a region, and then refuses its pages: the process would get SIGBUS,
- * the kernel itself gets EFAULT.
+ * Can all pages of a region be used? If RLIMIT_MEMLOCK is low, Linux 6.12 maps
+ * a region, and then refuses its pages: a process that writes to such a page
+ * gets SIGBUS. A system call that writes to it fails with EFAULT, so
+ * getrandom(2) is used to try each page.
  */
 static bool region_has_pages(uint8_t *p)
 {
@@ -81,8 +84,8 @@ static bool region_has_pages(uint8_t *p)
 }
 
 /*
- * A region that the kernel's own map leaves out. @is_missing is set to
- * whether the system lacks memfd_secret(2), now and later.
+ * Map a region by memfd_secret(2). @is_missing is set to true if the system
+ * lacks that call, so that it need not be tried again.
  */
 static void *region_map_memfd(bool *is_missing)
 {
@@ -111,8 +114,8 @@ static void *region_map_memfd(bool *is_missing)
 }
 
 /*
- * A region of ordinary memory. @is_locked tells whether it stays out of the
- * swap.
+ * Map a region of ordinary memory. @is_locked is set to true if the region
+ * stays out of the swap.
  */
 static void *region_map_private(bool *is_locked)
 {
@@ -122,8 +125,8 @@ static void *region_map_private(bool *is_locked)
 	if (p == MAP_FAILED)
 		return NULL;
 	*is_locked = mlock(p, SECRET_REGION_LEN) == 0;
-	/* Nothing can be done if these fail. (MADV_WIPEONFORK is missing before
-	 * Linux 4.14.) */
+	/* Nothing can be done if these calls fail. (Kernels before Linux 4.14
+	 * lack MADV_WIPEONFORK.) */
 	(void)madvise(p, SECRET_REGION_LEN, MADV_WIPEONFORK);
 	(void)madvise(p, SECRET_REGION_LEN, MADV_DONTDUMP);
 	return p;
@@ -165,7 +168,7 @@ static struct region *pool_grow(struct secret_pool *pool)
 	return region;
 }
 
-/* The first region with a free slot, or a new one; NULL as pool_grow(). */
+/* The first region with a free slot, or a new one. NULL if there is neither. */
 static struct region *pool_find_room(struct secret_pool *pool)
 {
 	while (pool->n_full < pool->n_regions &&
@@ -189,8 +192,9 @@ static size_t pool_find(const struct secret_pool *pool, const void *slot)
 }
 
 /*
- * Unmap an empty region, unless it is the only empty one: a slot that is
- * taken and given back again and again costs no system call.
+ * Unmap an empty region, unless it is the only empty one. That one is kept, so
+ * that taking one slot and giving it back, again and again, costs no system
+ * call.
  */
 static void pool_shrink(struct secret_pool *pool, size_t number)
 {
@@ -288,9 +292,9 @@ void secret_zero(void *buf, size_t len)
 }
 
 /*
- * Not inlined, so that the variable lies where the library's variables were.
- * Left uninitialised by the compiler, which would otherwise fill it with zeroes
- * first.
+ * The function is not inlined, so that its variable lies where the library's
+ * variables were. The attribute "uninitialized" keeps the compiler from filling
+ * the variable with zeroes before sodium_memzero() does.
  */
 __attribute__((noinline)) void secret_wipe_stack(void)
 {
@@ -304,7 +308,8 @@ __attribute__((noinline)) void secret_wipe_stack(void)
 
 bool secret_equal(const void *a, const void *b, size_t len)
 {
-	/* A tag is compared for each packet: this function is faster. */
+	/* A tag is compared for each packet, and crypto_verify_16() is faster
+	 * than sodium_memcmp(). */
 	if (len == crypto_verify_16_BYTES)
 		return crypto_verify_16(a, b) == 0;
 	return sodium_memcmp(a, b, len) == 0;

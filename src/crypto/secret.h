@@ -3,9 +3,10 @@
  * Memory for secrets.
  *
  * A pool hands out slots of one size, from regions of fixed length. It maps
- * another region when all slots are taken, and unmaps a region that becomes
- * empty, but keeps one of them. Other processes, core dumps and the swap do not
- * see a region, as far as the system allows it:
+ * another region when all slots are taken. It keeps one empty region, and
+ * unmaps each further region that becomes empty. As far as the system allows
+ * it, a region does not appear in other processes, in core dumps or in the
+ * swap:
  *
  * - memfd_secret(2) (Linux 5.14, often off by default before 6.5): pages that
  *   even the kernel's own map of memory leaves out, and that are always locked.
@@ -13,10 +14,11 @@
  *   full size from the start and is not inherited (MADV_DONTFORK). While such
  *   pages exist the kernel does not hibernate, so SECRET_PRIVATE may be the
  *   better choice on a laptop.
- * - else private memory that is locked (mlock(2)), wiped on fork and left out
- *   of core dumps. If mlock(2) fails (RLIMIT_MEMLOCK), the memory is used
- *   without a lock, because a tunnel without keys protects nothing. The pool
- *   remembers the failure for one line in the log.
+ * - If the system has no memfd_secret(2): private memory that is locked
+ *   (mlock(2)), wiped on fork and left out of core dumps. If mlock(2) fails
+ *   (RLIMIT_MEMLOCK), the memory is used without a lock, because a tunnel
+ *   without keys protects nothing. The pool remembers the failure for one line
+ *   in the log.
  *
  * A child does not inherit regions, so make a pool after daemonising.
  *
@@ -28,8 +30,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Hard limits: bytes of one region, and regions of one pool. A region has the keys
- * of some thousand sessions; the regions of a full pool have 256 MiB. */
+/* Hard limits: bytes of one region, and regions of one pool. Both are choices.
+ * A region has the keys of 1,024 sessions. The regions of a full pool have 256
+ * MiB: the keys of four sessions for each of a million peers. */
 enum {
 	SECRET_REGION_LEN = 64 * 1024,
 	SECRET_REGIONS_MAX = 4096,
@@ -100,9 +103,10 @@ void secret_zero(void *buf, size_t len);
 /**
  * secret_wipe_stack() - wipe the stack below the caller's own variables
  *
- * Libraries copy keys to variables of their own, whose contents stay in the
- * stack when they return. The function that has called a library calls this
- * next. It wipes SECRET_STACK_LEN bytes, and takes 100 ns.
+ * Libraries copy keys to variables of their own. The contents of these
+ * variables stay in the stack when the library returns. So a function that has
+ * called a library calls this function next. It wipes SECRET_STACK_LEN bytes,
+ * which takes 100 ns.
  */
 void secret_wipe_stack(void);
 
@@ -117,8 +121,7 @@ void secret_wipe_stack(void);
 bool secret_equal(const void *a, const void *b, size_t len);
 
 /**
- * secret_is_zero() - is every byte zero? Takes a time that depends on @len
- * alone
+ * secret_is_zero() - is every byte zero, in a time that depends on @len alone
  * @buf:	memory
  * @len:	its length
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* SipHash-2-4 of libsodium, as a number. */
+/* SipHash-2-4 of libsodium. The result is made a number. */
 #include "crypto/siphash.h"
 
 #include <sodium.h>

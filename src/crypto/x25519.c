@@ -30,8 +30,8 @@ bool x25519_shared(uint8_t shared[X25519_LEN],
 	uint8_t out[X25519_LEN];
 	bool is_good;
 
-	/* The zero test is our own, because the library's idea of an error may
-	 * change. */
+	/* libsodium reports a secret of zeroes as an error, too. It is tested
+	 * here as well, in case another version does not. */
 	is_good = crypto_scalarmult_curve25519(out, private_key, public_key) ==
 			  0 &&
 		  !secret_is_zero(out, sizeof(out));

@@ -34,7 +34,7 @@ void x25519_public(uint8_t public_key[X25519_LEN],
  * @private_key:	our private key
  * @public_key:		the peer's public key
  *
- * Return: true; false if the secret is all zero: then the public key is of
+ * Return: true; false if the secret is all zero. Then the public key is of
  * small order, and anybody knows the secret.
  */
 bool x25519_shared(uint8_t shared[X25519_LEN],

@@ -33,8 +33,8 @@ void xaead_seal(uint8_t *out, const uint8_t *in, size_t len, const uint8_t *aad,
 
 /**
  * xaead_open() - verify and decrypt
- * @out:	out: @len - XAEAD_TAG_LEN bytes of text; none of the text on
- *		failure
+ * @out:	out: @len - XAEAD_TAG_LEN bytes of text. On failure it gets none
+ *		of the text
  * @in:		encrypted text and its tag
  * @len:	length of both together
  * @aad:	additional data

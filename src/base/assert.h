@@ -12,7 +12,8 @@
 #include <stdlib.h>
 
 enum {
-	/* How long the process waits until stderr takes its last line, in ms. */
+	/* How long the process waits until stderr takes its last line, in ms. A
+	 * choice: as long as for other last lines (LOG_LINGER_MS). */
 	INVARIANT_MS = 200,
 };
 

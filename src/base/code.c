@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Does the object say that the loader writes to its code? Such pages are not as
- * in the file, so they must stay. */
+/* Does the program or library say that the loader writes to its code? Pages
+ * that the loader has changed are not as in the file, so they must stay. */
 static bool has_relocated_text(const struct dl_phdr_info *info)
 {
 	for (unsigned int i = 0; i < info->dlpi_phnum; i++) {
@@ -31,8 +31,8 @@ static bool has_relocated_text(const struct dl_phdr_info *info)
 	return false;
 }
 
-/* Give back pages of the program or of a library. @arg: see code_release().
- * Return: 0, to go on with the next one. */
+/* Give back pages of the program or of a library. @arg is the argument of
+ * code_release(). Return: 0, so that dl_iterate_phdr(3) goes on. */
 static int release_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A write that is interrupted by a timer. The timer goes off again and again,
- * because a single signal might come just before the thread enters write(2),
- * and would be lost.
+ * A write(2) that a timer interrupts. The timer goes off again and again: the
+ * first signal might come just before the thread enters write(2), and would
+ * then not interrupt it.
  */
 #include "base/direct.h"
 
@@ -22,11 +22,13 @@
 #define sigev_notify_thread_id _sigev_un._tid
 #endif
 
-/* How often the timer goes off. A choice: ten times within DIRECT_MS. */
+/* The first signal comes after DIRECT_MS, and the next ones this long after each
+ * other. A choice: if one comes too early, the line takes a tenth longer. */
 #define AGAIN_NS (20 * NSEC_PER_MSEC)
 
 enum {
-	/* Pause between writes to a full descriptor that does not block. */
+	/* Pause between writes to a full descriptor that does not block. A
+	 * choice: 40 attempts within DIRECT_MS. */
 	PAUSE_MS = 5,
 };
 
@@ -44,7 +46,7 @@ static void on_alarm(int number)
  * @timer:	the timer
  * @action:	the action that the signal had before
  * @mask:	the signal mask that the thread had before
- * @is_set:	the timer is there
+ * @is_set:	the timer could be made
  */
 struct alarm {
 	timer_t timer;
@@ -77,7 +79,7 @@ static void start_alarm(struct alarm *alarm)
 		timer_settime(alarm->timer, 0, &when, NULL);
 }
 
-/* The last signal comes before timer_delete(2) returns, at the latest. */
+/* After timer_delete(2) has returned, the timer sends no more signals. */
 static void stop_alarm(struct alarm *alarm)
 {
 	if (alarm->is_set)

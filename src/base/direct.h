@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Writing to a pipe or terminal whose reader may not read, without waiting for
- * ever. It is for lines that are written while there is no log thread, at the
+ * ever. Lines are written in this way while there is no log thread: at the
  * start and after a failure.
  *
- * Neither O_NONBLOCK nor poll(2) is enough. The flag belongs to the open file,
- * which is shared with the process that started this one; and a descriptor that
- * poll(2) calls writable may be full again at the write(2), if another process
- * writes to it, too. So the call may block, and a timer interrupts it.
+ * Neither O_NONBLOCK nor poll(2) is enough. O_NONBLOCK belongs to the open
+ * file, which is shared with the process that started this one. And a
+ * descriptor that poll(2) calls writable may be full again at the write(2), if
+ * another process writes to it, too. So write(2) may block, and a timer
+ * interrupts it.
  */
 #ifndef BASE_DIRECT_H
 #define BASE_DIRECT_H
@@ -16,7 +17,7 @@
 #include <stddef.h>
 
 enum {
-	/* How long a line may take, in milliseconds. */
+	/* How long a line may take, in milliseconds. A choice, not measured. */
 	DIRECT_MS = 200,
 };
 

@@ -76,7 +76,7 @@ static inline struct list *list_pop(struct list *head)
 	return item;
 }
 
-/* Walk a list, which must not change meanwhile. */
+/* Walk a list. The list must not change meanwhile. */
 #define list_for_each(pos, head) \
 	for ((pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
 

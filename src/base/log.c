@@ -21,6 +21,7 @@
 #include "base/log_thread.h"
 #include "base/now.h"
 
+/* The window of struct log_limit: see LOG_BURST. */
 #define WINDOW_NS (5 * NSEC_PER_SEC)
 
 /* A line that is being made. One byte stays free for its end. */
@@ -29,7 +30,7 @@ struct line {
 	size_t len;
 };
 
-/* [a] relaxed: nothing else is read because of it. */
+/* [a] relaxed: the level says nothing about other memory. */
 static _Atomic int max_level = LOG_ERROR;
 /* Protects the name and all limits. It is held for a few loads and stores. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

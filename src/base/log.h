@@ -20,9 +20,10 @@
 
 enum {
 	/* How many lines of one kind a window of 5 s may have. A choice: enough
-	 * to see what happens, too few to fill a disk. */
+	 * to see what happens, too few to fill a disk. The kernel has the same
+	 * limit for its log (include/linux/ratelimit_types.h). */
 	LOG_BURST = 10,
-	/* The longest line with its end; longer lines are cut. */
+	/* The longest line with its end; longer lines are cut. A choice. */
 	LOG_LINE_CAP = 1024,
 };
 
@@ -36,7 +37,7 @@ enum log_level {
  * struct log_limit - at most LOG_BURST lines of a kind in a window of 5 s
  * @window_ns:		when the window began
  * @n:			lines in that window, so far
- * @n_suppressed:	lines not printed since the last one that was
+ * @n_suppressed:	lines left out since the last line that was printed
  *
  * Static storage, all zero; any thread.
  */
@@ -61,7 +62,7 @@ void log_init(enum log_level level, const char *name);
  * @first:	function that the thread calls first, such as to give up rights;
  *		its argument is the thread's name, "log"; or NULL
  *
- * Return: 0; -EBUSY if there is such a thread; -errno.
+ * Return: 0; -EBUSY if there is a log thread already; -errno.
  */
 int log_start(void (*first)(const char *name));
 
@@ -83,13 +84,15 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /*
- * log_limited() - an event that strangers can cause. Any thread. If lines were
- * left out, the next line that is printed says how many.
+ * log_limited() - an event that strangers can cause; printed with LOG_VERBOSE.
+ * If lines were left out, the next line that is printed says how many. Any
+ * thread.
  */
 void log_limited(struct log_limit *limit, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* log_error_limited() - the same, of a failure; printed with LOG_ERROR, too */
+/* log_error_limited() - as log_limited(), for a failure that strangers can
+ * cause; printed with LOG_ERROR, too */
 void log_error_limited(struct log_limit *limit, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

@@ -21,9 +21,10 @@
 #include "base/spawn.h"
 
 enum {
-	/* Bytes of a record beside the line. */
+	/* Bytes of a record in front of the line: stream and length. */
 	HEAD_LEN = 3,
-	/* Pause after a descriptor that does not block was full. */
+	/* Pause after a descriptor that does not block was full. A choice: 100
+	 * attempts a second cost little. */
 	PAUSE_MS = 10,
 	STREAMS = 2,
 };
@@ -39,8 +40,8 @@ enum state {
 /**
  * struct stream - stdout or stderr
  * @n_lost:	[m] lines lost and not reported yet
- * @is_failing:	[m] the last line was refused: lost lines are reported only
- *		before the next line for this stream
+ * @is_failing:	[m] write(2) refused the last line: lost lines are reported only
+ *		together with the next line for this stream
  * @is_torn:	[l] the last line was written in part
  */
 struct stream {
@@ -199,8 +200,8 @@ static void wait_until_writable(int fd)
 	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
 
 	poll(&pfd, 1, -1);
-	/* poll(2) may call a terminal writable that has no room for the rest of
-	 * the line: do not try again at once. */
+	/* poll(2) may call a terminal writable although it has no room for the
+	 * rest of the line. So do not try again at once. */
 	poll(NULL, 0, PAUSE_MS);
 }
 

@@ -8,14 +8,14 @@
  * that has gone) are counted, too, and reported before the next line that is
  * written.
  *
- * Simpler ways do not work. A pipe that poll(2) calls writable blocks if
- * another process fills it first; RWF_NOWAIT is refused for pipes; the file
- * behind a descriptor cannot be opened a second time if it is a socket, or
- * somebody else's pipe; and O_NONBLOCK would be set for the process that
- * started this one, too.
+ * Simpler ways do not work. A write to a pipe that poll(2) calls writable
+ * blocks if another process fills the pipe first. RWF_NOWAIT is refused for
+ * pipes. The file behind a descriptor cannot be opened a second time if it is a
+ * socket, or a pipe of another user. O_NONBLOCK would be set for the process
+ * that started this one, too.
  *
- * Both streams share the thread. While the reader of stdout does not read, lines
- * for stderr wait in the ring, too.
+ * The log thread writes both stdout and stderr. While the reader of stdout does
+ * not read, lines for stderr wait in the ring, too.
  */
 #ifndef BASE_LOG_THREAD_H
 #define BASE_LOG_THREAD_H
@@ -25,11 +25,14 @@
 #include <stdint.h>
 
 enum {
-	/* Bytes of lines that may wait. */
+	/* Bytes of lines that may wait. A choice: 63 lines of the greatest
+	 * length, or some 600 lines of 100 bytes. */
 	LOG_RING_CAP = 65536,
-	/* How long the end of the process waits for the last lines, in ms. */
+	/* How long the end of the process waits for the last lines, in ms. A
+	 * choice, not measured. */
 	LOG_LINGER_MS = 200,
-	/* Room that log_thread_teller has for its line. */
+	/* Room that log_thread_teller has for its line, which has fewer than
+	 * 150 bytes. */
 	LOG_TELL_CAP = 256,
 };
 
@@ -61,13 +64,13 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller);
 /**
  * log_thread_put() - have a line written
  * @fd:		STDOUT_FILENO or STDERR_FILENO
- * @line:	copied; with its end
+ * @line:	the line with its end; copied
  * @len:	bytes, at most LOG_LINE_CAP
  *
  * Never waits for a reader. Any thread.
  *
  * Return: false if there was never a log thread: then the caller writes the
- * line. Else true, also if the line was dropped.
+ * line itself. Otherwise true, even if the line was dropped.
  */
 bool log_thread_put(int fd, const char *line, size_t len);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Netlink messages. Reading trusts no length: if a length reaches beyond the bytes
- * that were received, there is no next message or attribute. All comparisons are
- * written so that they cannot overflow.
+ * Netlink messages. A reader trusts no length: if a length reaches beyond the
+ * bytes that were received, there is no next message or attribute. All
+ * comparisons are written so that they cannot overflow.
  */
 #include "base/netlink.h"
 
@@ -55,6 +55,7 @@ static uint8_t *extend(struct netlink_builder *b, size_t len)
 void netlink_begin(struct netlink_builder *b, void *buf, size_t cap,
 		   uint16_t type, uint16_t flags)
 {
+	/* A length has to fit nlmsg_len, which has 32 bits. */
 	*b = (struct netlink_builder){ .header = buf,
 				       .cap = size_min(cap, INT32_MAX) };
 	*b->header = (struct nlmsghdr){ .nlmsg_len = sizeof(struct nlmsghdr),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading the clocks. The rooms of the protocol (noise, device) do not include
- * this: they get the time as an argument.
+ * this file: they get the time as an argument.
  */
 #ifndef BASE_NOW_H
 #define BASE_NOW_H
@@ -26,7 +26,7 @@ static inline uint64_t now_boottime(void)
 	return now_read(CLOCK_BOOTTIME);
 }
 
-/* now_realtime() - nanoseconds since 1970; may be set back */
+/* now_realtime() - nanoseconds since 1970; this clock may be set back */
 static inline uint64_t now_realtime(void)
 {
 	return now_read(CLOCK_REALTIME);

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The thread that frees elements after a grace period. A build with the thread
+ * sanitizer has no such thread (base/rcu.h).
+ */
 #include "base/rcu.h"
 
 #ifndef RCU_IS_A_LOCK
@@ -48,7 +52,8 @@ static struct {
 	.progress = PTHREAD_COND_INITIALIZER,
 };
 
-/* struct rcu_head is liburcu's, but its links are ours: liburcu never gets it. */
+/* liburcu defines struct rcu_head, but never gets one: only this file uses its
+ * members. */
 static struct rcu_head *next_of(const struct rcu_head *head)
 {
 	return (struct rcu_head *)head->next.next;
@@ -157,8 +162,8 @@ void rcu_free_later(struct rcu_head *head,
 	set_next(head, NULL);
 	pthread_mutex_lock(&pending.mutex);
 	if (make_thread() < 0) {
-		/* This thread waits and frees: slower, but as safe. The next
-		 * call tries again to make the thread. */
+		/* The calling thread waits and frees, which is slower but as
+		 * safe. The next call tries again to make the thread. */
 		pthread_mutex_unlock(&pending.mutex);
 		release_all(head);
 		return;

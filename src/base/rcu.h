@@ -15,12 +15,12 @@
  *  - rcu_free_later(), rcu_wait() and rcu_drain() are not called between
  *    rcu_enter() and rcu_leave().
  *
- * There are two twins of each function. One uses liburcu's "memb" flavour. The
- * other one, for builds with the thread sanitizer, uses a read-write lock. The
- * sanitizer does not understand liburcu's inline assembly, and would report every
- * free as a race. It does understand the lock, and so finds code that breaks the
- * rules. The twin with the lock frees at once, and so also finds code that uses
- * an element after rcu_free_later().
+ * Each function is written twice. One version uses liburcu's "memb" flavour.
+ * The other version, for builds with the thread sanitizer, uses a read-write
+ * lock. The sanitizer does not understand liburcu's inline assembly, and would
+ * report every free as a race. It understands the lock, and so finds code that
+ * breaks the rules. The version with the lock frees at once. So the sanitizer
+ * also finds code that uses an element after rcu_free_later().
  */
 #ifndef BASE_RCU_H
 #define BASE_RCU_H
@@ -49,12 +49,12 @@ struct rcu_head {
 	void *unused[2];
 };
 
-/* Every file that includes this one defines the lock; "weak" makes the
- * definitions one. */
+/* Every file that includes this header defines the lock. The attribute "weak"
+ * has the linker make one variable of all these definitions. */
 extern pthread_rwlock_t rcu_lock;
 __attribute__((weak)) pthread_rwlock_t rcu_lock = PTHREAD_RWLOCK_INITIALIZER;
 
-/* The twin with the lock. The contracts stand at the other twin, below. */
+/* The version with the lock. The other version, below, has the contracts. */
 
 static inline void rcu_register(void)
 {
@@ -108,7 +108,7 @@ static inline void rcu_stop(void)
 /**
  * rcu_register() - this thread will read, or call rcu_free_later()
  *
- * Once in each such thread, before any other function of this file.
+ * Call it once in each such thread, before any other function of this file.
  */
 static inline void rcu_register(void)
 {
@@ -154,8 +154,9 @@ static inline void rcu_wait(void)
  *		before rcu_free_later() returns. It may take only short locks,
  *		and none that a caller of rcu_free_later() holds.
  *
- * It cannot fail. (liburcu's call_rcu() ends the program if there is no memory,
- * or if it may not make a thread.) Registered threads.
+ * It cannot fail. (liburcu's call_rcu() is not used, because it ends the
+ * program if there is no memory, or if it may not make a thread.) Registered
+ * threads.
  */
 void rcu_free_later(struct rcu_head *head,
 		    void (*release)(struct rcu_head *head));
@@ -163,8 +164,8 @@ void rcu_free_later(struct rcu_head *head,
 /**
  * rcu_drain() - sleep until all elements of rcu_free_later() are freed
  *
- * That includes elements that a @release function hands over. No other thread may
- * call rcu_free_later() meanwhile.
+ * Elements that a release function hands to rcu_free_later() are freed, too. No
+ * other thread may call rcu_free_later() meanwhile.
  */
 void rcu_drain(void);
 

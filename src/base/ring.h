@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A ring of fixed size: first in, first out, in an array of the caller's. The
- * ring says which place of the array is next. The caller owns the array, and the
- * lock if there must be one.
+ * A ring of fixed size: first in, first out, in an array that the caller owns.
+ * The ring says which place of the array is next. If a lock is needed, the
+ * caller has it, too.
  */
 #ifndef BASE_RING_H
 #define BASE_RING_H

@@ -4,9 +4,10 @@
  * without a lock.
  *
  * The sequence number is odd while a writer is at work. A reader takes the
- * number, copies the words, and takes the number again. If it was even and has
- * not changed, the copy is whole. If not, the copy may be torn: some words old,
- * some new. The words are atomic, so that reading them is defined even then.
+ * number, copies the words, and takes the number again. If the number was even
+ * and has not changed, the copy is whole. If not, the copy may be torn: some
+ * words are old, some new. The words are atomic, so a copy while a writer is at
+ * work is defined by the language, too.
  *
  * Why a copy that counts as whole is whole:
  *
@@ -18,7 +19,8 @@
  *    acquire order. A reader that sees one such word also sees the odd number,
  *    or a later one, when it takes the number again.
  *
- * Only a reader that sleeps during exactly 2^31 writes could be deceived.
+ * A torn copy counts as whole only if the reader sleeps during exactly 2^31
+ * writes, or a multiple of that: then the number is the same again.
  *
  * All orders are those of single loads and stores, without fences, so that a
  * thread sanitizer understands them. (Boehm, "Can seqlocks get along with
@@ -50,7 +52,8 @@ static inline void seqlock_init(struct seqlock *lock)
  * seqlock_lock() - begin to write
  * @lock:	lock
  *
- * Waits while another thread writes: for a few stores, so it spins.
+ * While another thread writes, this function waits in a loop: a write takes
+ * only a few stores.
  */
 static inline void seqlock_lock(struct seqlock *lock)
 {
@@ -119,7 +122,8 @@ static inline uint32_t seqlock_begin(const struct seqlock *lock)
  */
 static inline bool seqlock_is_whole(const struct seqlock *lock, uint32_t seq)
 {
-	/* Ordered behind the loads of the words; see above. */
+	/* Relaxed is enough: seqlock_load() loads the words with acquire order,
+	 * so this load comes after these. */
 	return !(seq & 1) &&
 	       seq == atomic_load_explicit(&lock->seq, memory_order_relaxed);
 }

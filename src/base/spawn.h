@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Making threads that get no signals: signals are for the main thread. */
+/* Making threads that get no signals: the main thread gets all signals. */
 #ifndef BASE_SPAWN_H
 #define BASE_SPAWN_H
 

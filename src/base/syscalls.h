@@ -2,9 +2,9 @@
 /*
  * <sys/syscall.h>, and the numbers that older headers lack.
  *
- * From 424 on (Linux 5.1) a call has the same number on all architectures, but
- * MIPS and Alpha add an offset to each number. A kernel that does not have the
- * call answers with ENOSYS.
+ * From number 424 on (Linux 5.1) a system call has the same number on all
+ * architectures, but MIPS and Alpha add an offset to each number. A kernel that
+ * does not have a system call answers with ENOSYS.
  */
 #ifndef BASE_SYSCALLS_H
 #define BASE_SYSCALLS_H

@@ -14,19 +14,23 @@
 #include "engine/thread.h"
 
 enum {
-	/* Work must be left for this long before a helper is woken. */
+	/* Work must be left for this long before a helper is woken. 10 or 30 ms
+	 * made no difference beyond noise (docs/performance.md). */
 	BUSY_NS = NSEC_PER_MSEC,
-	/* The time between two looks of a helper at its CPU share. */
+	/* The time between two looks of a helper at its CPU share. A choice,
+	 * not measured. */
 	LOOK_NS = 10 * NSEC_PER_MSEC,
 	/* CPU share, in percent, above which a thread counts as having a
-	 * processor to itself. */
+	 * processor to itself. A choice, not measured. */
 	OWN_CORE_PERCENT = 90,
 	/* Rounds without work before a helper sleeps: some 10 microseconds. A
-	 * choice: about what it costs to be woken. */
+	 * choice, not measured. */
 	IDLE_ROUNDS = 50,
 };
 
-/* Bounds of the pause after a helper had to share its processor, in ns. */
+/* Bounds of the pause after a helper had to share its processor, in ns. Both
+ * are choices. A helper finds that out after LOOK_NS, which is 0.2 % of the
+ * longest pause. */
 static const uint64_t pause_min = 50 * NSEC_PER_MSEC;
 static const uint64_t pause_max = 5 * NSEC_PER_SEC;
 

@@ -23,10 +23,12 @@ enum {
 	PAUSE_MS = 10,
 };
 
-/* The shortest and the longest rest. */
+/* The shortest and the longest rest. Choices: a watch that fails all the time
+ * is tried once a second. */
 #define REST_MIN_NS (10 * NSEC_PER_MSEC)
 #define REST_MAX_NS NSEC_PER_SEC
-/* After this long without a failure the next rest is REST_MIN_NS long again. */
+/* If no failure comes for this long after a rest, the next rest is REST_MIN_NS
+ * long again. A choice. */
 #define FORGET_NS (2 * NSEC_PER_SEC)
 
 int loop_init(struct loop *loop)

@@ -18,7 +18,7 @@
 #include "engine/bounds.h"
 #include "engine/endpoint.h"
 
-/* The time from one attempt to open the sockets to the next. */
+/* The time from one attempt to open the sockets to the next. A choice. */
 #define AGAIN_NS NSEC_PER_SEC
 
 /* -------------------------------------------------------------- the log */

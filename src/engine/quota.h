@@ -24,11 +24,11 @@ enum {
 	/* For an IPv4 address, or an IPv6 /64. A choice: one source leaves half
 	 * of QUOTA_ALL to the others. */
 	QUOTA_SOURCE = 500,
-	/* For one socket of a source. A choice: a program needs one error, and
-	 * may send again some times a second. */
+	/* For one socket of a source. A choice, not measured: a source needs 20
+	 * sockets to use up its own quota. */
 	QUOTA_SOCKET = 25,
-	/* The table of buckets: sets, and places in each set. A choice: 256
-	 * buckets are some KiB; a source that finds no place gets no error. */
+	/* The table of buckets: sets, and places in each set. A choice: the 256
+	 * buckets take 4 KiB. If a set is full, a new bucket replaces one. */
 	QUOTA_SETS = 64,
 	QUOTA_WAYS = 4,
 };

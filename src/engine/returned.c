@@ -41,9 +41,11 @@ enum {
 	UDP_LEN = sizeof(struct udp_hdr),
 };
 
-/* If no message came back for this long, the next one is logged again. */
+/* If no message came back for this long, the next one is logged again. A
+ * choice. */
 #define TELL_AGAIN_NS (60 * NSEC_PER_SEC)
-/* Fragments are taken to belong to a first one for this long. */
+/* Fragments are taken to belong to a first one for this long. A choice: the
+ * fragments of a packet leave at the same time. */
 #define FRAGMENTS_NS NSEC_PER_SEC
 
 /**

@@ -61,20 +61,22 @@
 #include "engine/endpoint.h"
 #include "engine/thread.h"
 
-/* Time from an event to the pass, and between the beginnings of two passes. An event
- * seldom comes alone, so one pass serves all that come within SETTLE_NS; both are
- * far below the time after which a peer misses its packets. */
+/* Time from an event to the pass, and between the beginnings of two passes. An
+ * event seldom comes alone, so one pass serves all that come within SETTLE_NS.
+ * Both times are choices, far below KEEPALIVE_TIMEOUT. */
 #define SETTLE_NS (50 * NSEC_PER_MSEC)
 #define APART_NS  (250 * NSEC_PER_MSEC)
 
-/* The pause after a pass: PAUSE_TIMES its CPU time, up to PAUSE_MAX_NS. So passes
- * take at most half a per cent of a core. */
+/* The pause after a pass: PAUSE_TIMES its CPU time, up to PAUSE_MAX_NS. So
+ * passes take at most half a percent of a core, or more if a pass takes more
+ * than 25 ms. Both numbers are choices. */
 #define PAUSE_TIMES  UINT64_C(200)
 #define PAUSE_MAX_NS (5 * NSEC_PER_SEC)
 
-/* A piece of a pass takes some milliseconds: it ends when its cost is
- * PIECE_COST. A peer that is checked costs QUESTION_COST, another one costs 1.
- * The next piece comes after PIECE_WAIT_NS. */
+/* A piece of a pass ends when its cost is PIECE_COST. A peer that is checked
+ * costs QUESTION_COST, another one costs 1. So a piece checks 1,024 peers and
+ * takes some milliseconds. The next piece comes after PIECE_WAIT_NS. All three
+ * are choices. */
 #define PIECE_COST    16384
 #define QUESTION_COST 16
 #define PIECE_WAIT_NS (10 * NSEC_PER_MSEC)

@@ -16,8 +16,8 @@
 #include "base/spawn.h"
 
 enum {
-	/* Attempts at a write that a signal may interrupt; threads get no
-	 * signals, so the first one succeeds. */
+	/* Attempts at the write of thread_poke(). A choice: no reason is known
+	 * for which a second attempt would be needed. */
 	POKE_TRIES = 10,
 };
 

@@ -43,8 +43,8 @@
 #include "base/log.h"
 #include "engine/thread.h"
 
-/* A seat may be claimed if no train to its peer left for this long. This and the next
- * two are choices: longer than the pauses of a connection in use. */
+/* A seat may be claimed if no train to its peer left for this long. This time
+ * and the next three are choices, not measured. */
 #define SEAT_IDLE (10 * NSEC_PER_SEC)
 /* The same, if trains to its peer are stopped and no message left. */
 #define SEAT_OFF_IDLE (600 * NSEC_PER_SEC)

@@ -20,11 +20,13 @@
 #include "udpgather.h"
 
 enum {
-	/* Peers that are watched at a time. A choice: it bounds the memory; the
-	 * seats go round (SEAT_TURN). */
+	/* Peers that are watched at a time. A choice: it bounds the memory, and
+	 * peers take turns if there are more (SEAT_TURN). */
 	TRAINS_SEATS = 128,
 	/* The library is told to send alone for this long, in ms. If less than
-	 * the margin is left of it, the library is told again. */
+	 * the margin is left of it, the library is told again. Choices: the
+	 * library is seldom told, and a peer that is forgotten has its trains
+	 * back after a minute. */
 	TRAINS_HOLD_MS = 60000,
 	TRAINS_HOLD_MARGIN_MS = 30000,
 };

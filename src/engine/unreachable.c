@@ -15,11 +15,15 @@
 enum {
 	/* RFC 1812, section 4.3.2.3: as much as fits in 576 bytes. */
 	ICMP4_MAX = 576,
+	/* RFC 792: type and code of "host unreachable". */
 	ICMP4_UNREACHABLE = 3,
 	ICMP4_HOST = 1,
+	/* RFC 4443, section 3.1: type and code of "address unreachable". */
 	ICMP6_UNREACHABLE = 1,
 	ICMP6_ADDRESS = 3,
+	/* RFC 4443, section 2.1: messages from this type on are no errors. */
 	ICMP6_INFORMATIONAL = 128,
+	/* Linux sends with this TTL and hop limit by default. */
 	TTL = 64,
 };
 

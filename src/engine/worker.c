@@ -20,20 +20,23 @@
 #include "engine/thread.h"
 
 enum {
-	/* Batches of each lane in one turn. A choice: timers and wake-ups are
-	 * looked at after it, so it must not take long. */
+	/* Batches of each lane in one turn. A choice: the worker looks for new
+	 * events only between turns, so a turn must not take long. */
 	ROUNDS = 4,
-	/* Events that one epoll_wait(2) returns at most. */
+	/* Events that one epoll_wait(2) returns at most. A choice: the TUN, the
+	 * main socket of each family, and @poke_fd. Further events stay ready
+	 * for the next turn. */
 	EVENTS = 4,
 	/* An event holds the number of its source; the events of @poke_fd hold
 	 * this number instead. */
 	POKE = SOURCES_MAX,
-	/* Free slots give memory back after this long without work. */
+	/* Free slots give memory back after this long without work. A choice,
+	 * not measured. */
 	RELEASE_AFTER_MS = 1000,
 	/* The time after which a descriptor is watched again that could not be
-	 * watched or read. */
+	 * watched or read. A choice: ten attempts a second cost little. */
 	AGAIN_MS = 100,
-	/* The pause after epoll_wait(2) has failed. */
+	/* The pause after epoll_wait(2) has failed. A choice, as in loop.c. */
 	PAUSE_MS = 10,
 };
 

@@ -19,7 +19,7 @@ enum {
 	 * Shortcuts are built anew after SETTLE_MIN + prefixes / SETTLE_PART
 	 * changes. After fewer changes the shortcuts that exist are kept exact,
 	 * and a new table is so small that it needs none. Both numbers are
-	 * choices: building costs less than the changes before it did.
+	 * choices, not measured.
 	 */
 	SETTLE_MIN = 64,
 	SETTLE_PART = 16,

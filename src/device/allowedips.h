@@ -37,9 +37,10 @@
 #include "base/rcu.h"
 
 enum {
-	/* The most prefixes of one device. */
+	/* The most prefixes of one device. A choice: four for each of
+	 * DEVICE_MAX_PEERS. */
 	ALLOWEDIPS_MAX_PREFIXES = 1 << 22,
-	/* The most nodes that an insertion adds. */
+	/* The most nodes that an insertion adds: its own, and a glue node. */
 	ALLOWEDIPS_NODES_PER_PREFIX = 2,
 };
 

@@ -24,9 +24,10 @@ enum {
 	 * hundred operations, and little to waste in a short list. */
 	CHUNK_LEN = 16 * 1024,
 	/* A list of this many chunks (1 MiB) gives its memory back to the
-	 * kernel when it is freed. */
+	 * kernel when it is freed. A choice. */
 	MANY_CHUNKS = 64,
-	/* The removal of this many prefixes and peers does so, too. */
+	/* The removal of this many prefixes and peers does so, too. A choice.
+	 */
 	MANY_REMOVED = 1024,
 };
 

@@ -38,7 +38,8 @@
 #include "device/device.h"
 
 enum {
-	/* The most bytes of a list, counted in whole chunks. */
+	/* The most bytes of a list, counted in whole chunks. A choice: a list
+	 * with ALLOWEDIPS_MAX_PREFIXES prefixes takes 76 MiB. */
 	CONFIG_MAX_LEN = 128 << 20,
 };
 

@@ -41,7 +41,7 @@
 #include "noise/ratelimit.h"
 
 enum {
-	/* The most peers of one device. */
+	/* The most peers of one device, as in the kernel module. */
 	DEVICE_MAX_PEERS = 1 << 20,
 };
 

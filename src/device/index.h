@@ -29,7 +29,9 @@ struct noise_keypair;
 enum {
 	/* The most entries: a handshake and three keypairs for each peer. */
 	INDEX_MAX_ENTRIES = 1 << 22,
-	/* The most draws for one index: a number may be in use already. */
+	/* The most draws for one index: a number may be in use already. With
+	 * INDEX_MAX_ENTRIES that happens to one draw in 1,024, so 64 failures
+	 * in a row mean that the numbers are not random. */
 	INDEX_MAX_TRIES = 64,
 };
 

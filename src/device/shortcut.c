@@ -14,7 +14,8 @@
 
 enum {
 	/* An array of this many bytes or more is a mapping of its own, with
-	 * huge pages if the kernel has them. */
+	 * huge pages if the kernel has them. A huge page has 2 MiB on x86-64
+	 * and usually on arm64. */
 	MAPPING_LEN = 2 << 20,
 };
 

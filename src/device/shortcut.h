@@ -35,12 +35,14 @@
 #include "device/trie.h"
 
 enum {
-	/* A shorter shortcut saves too few steps for its memory. */
+	/* A shorter shortcut saves too few steps for its memory. A choice, not
+	 * measured. */
 	SHORTCUT_MIN_BITS = 3,
 	/* A choice: 4 million slots, more than a table of a million prefixes
 	 * can fill (SHORTCUT_SPARSENESS). */
 	SHORTCUT_MAX_BITS = 22,
-	/* On average, one of this many slots has a node, or more do. */
+	/* On average, one of this many slots has a node, or more do. A choice:
+	 * a slot has 16 bytes, so a node has at most 64 bytes of slots. */
 	SHORTCUT_SPARSENESS = 4,
 };
 

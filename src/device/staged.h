@@ -28,11 +28,11 @@
 #include <stdint.h>
 
 enum {
-	/* The most packets of one peer. */
+	/* The most packets of one peer, as in the kernel module. */
 	STAGED_MAX_PACKETS = 128,
 	/* Bytes of a block: a packet of the usual MTU takes one. */
 	STAGED_BLOCK_LEN = 2048,
-	/* Blocks of a device's pool: 8 MiB. */
+	/* Blocks of a device's pool: 8 MiB. A choice: it bounds the memory. */
 	STAGED_DEFAULT_BLOCKS = 4096,
 	/* The longest packet: a super-packet with its virtio-net header. */
 	STAGED_MAX_LEN = 65536 + 64,

@@ -51,17 +51,25 @@
 #include "base/clock.h"
 
 enum {
-	/* Connections of one peer that are watched at a time. */
+	/* Connections of one peer that are watched at a time. A choice: it
+	 * bounds the memory of a watch. */
 	TRAINWATCH_FLOWS = 4,
-	/* Trains of one connection that are watched at a time. */
+	/* Trains of one connection that are watched at a time. A choice, for
+	 * the same reason. */
 	TRAINWATCH_TRAINS = 6,
-	/* Signs in a row that stop trains. */
+	/* Signs in a row that stop trains. A choice: with it the watch meets
+	 * the bounds of tests/sim/trainwatch.c on lossy paths and on obstacles.
+	 */
 	TRAINWATCH_SIGNS = 3,
-	/* Trains of at most this many bytes of TCP payload are not watched. */
+	/* Trains of at most this many bytes of TCP payload are not watched.
+	 * 1,500 is the MTU of Ethernet. */
 	TRAINWATCH_MIN_LEN = 1500,
 };
 
-/* The pause in which datagrams leave alone, in nanoseconds. */
+/* The pause in which datagrams leave alone, in nanoseconds. This and the
+ * following times are choices. The longest pause is half of the time within
+ * which trains have to be back when an obstacle has gone
+ * (tests/sim/trainwatch.c). */
 #define TRAINWATCH_PAUSE_MIN (1 * NSEC_PER_SEC)
 #define TRAINWATCH_PAUSE_MAX (30 * NSEC_PER_SEC)
 /* After this time the fate of an offered train counts as unknown. */

@@ -58,6 +58,10 @@ class LongStream(Flow):
         listener.bind((address, port))
         listener.listen(1)
         self.out = source.socket(lab.family_of(address), socket.SOCK_STREAM)
+        # After a minute of disturbances BBR may believe in a path of 2 kbit/s, paces
+        # by that, and needs minutes to find out (seen with seed 17, while every
+        # segment that it sent arrived).
+        self.out.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic")
         self.out.settimeout(60)
         listener.settimeout(60)
         self.out.connect((address, port))
@@ -269,10 +273,6 @@ class World:
             # TCP retries at least every two seconds, and must never give up:
             # the usual number of retries would not last for the test.
             end.node.sysctl("net.ipv4.tcp_retries2", 255)
-            # After a minute of disturbances BBR may believe in a path of 2 kbit/s,
-            # paces by that, and needs minutes to find out (seen with seed 17, while
-            # every segment that it sent arrived).
-            end.node.sysctl("net.ipv4.tcp_congestion_control", "cubic")
             with contextlib.suppress(OSError):
                 end.node.sysctl("net.ipv4.tcp_rto_max_ms", 2000)
             end.set_addresses()

@@ -12,10 +12,10 @@ lib=$(dirname "$(dirname "$pc")")
 PKG_CONFIG_LIBDIR=$(dirname "$pc")
 PKG_CONFIG_SYSROOT_DIR=$dir
 export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
-for name in blast sink; do
+for name in blast sink echo epoll relay; do
 	# shellcheck disable=SC2046 # words
 	"$cc" -D_DEFAULT_SOURCE "$source/examples/$name.c" -o "$dir/$name" \
-		$(pkg-config --cflags --libs libudpgather)
+		$(pkg-config --cflags --libs libudpgather) -pthread
 done
 [ -e "$lib/libudpgather.a" ]
 [ -n "$(find "$dir" -name ug_close.3)" ]

@@ -182,7 +182,10 @@ def has_kvm(kernel):
 
 def boot(kernel, image, log):
     """Start the guest; its console goes to @log."""
-    accelerator = "kvm" if has_kvm(kernel) else "tcg,thread=multi"
+    # With a thread for each emulated processor, QEMU may run an instruction that
+    # another processor has just replaced. Linux 6.12 ended by such an int3 in
+    # netif_receive_skb() while the kernel switched a static key (QEMU 7.2).
+    accelerator = "kvm" if has_kvm(kernel) else "tcg,thread=single"
     command = qemu(
         kernel, accelerator, "quiet mitigations=off random.trust_cpu=on",
         "-initrd", str(image), "-device", "virtio-rng-pci", "-virtfs",

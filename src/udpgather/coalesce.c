@@ -163,8 +163,9 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 }
 
 /*
- * Add datagram @i and those behind it to a train, as long as each has one vector,
- * no marks, and the train's endpoint, size and TOS; at most @max_vectors of them.
+ * Add datagram @i and those behind it to a train, as long as each has as many vectors
+ * as the datagram before @i, no marks, and the train's endpoint, size and TOS; not more
+ * than @max_vectors vectors.
  *
  * Return: the index of the first datagram that was not joined.
  */
@@ -172,15 +173,17 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 		       size_t i, const struct ug_endpoint *to,
 		       size_t max_vectors)
 {
+	uint32_t n_iov = job->dgrams[i - 1].n_iov;
 	size_t seg = t->segment_len;
 	size_t room = job->max_segments - t->cnt;
 	size_t first = i;
 
-	if (t->ended || to != t->to || job->items[t->first].flags ||
-	    t->n_iov > UG_MAX_VECTORS - UG_MAX_SEGMENTS)
+	if (t->ended || to != t->to || job->items[t->first].flags || !n_iov ||
+	    t->n_iov > UG_MAX_VECTORS)
 		return i;
 	room = size_min(room, (ug_train_limit(job->family) - t->bytes) / seg);
-	size_t end = size_min(job->n, i + size_min(room, max_vectors));
+	room = size_min(room, (UG_MAX_VECTORS - t->n_iov) / n_iov);
+	size_t end = size_min(job->n, i + size_min(room, max_vectors / n_iov));
 
 	for (; i < end; i++) {
 		const struct ug_datagram *d = &job->dgrams[i];
@@ -188,12 +191,20 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 
 		if (datagram_endpoint(d, job->to) != to ||
 		    job->status[i] != UG_UNSENT || item->len != seg ||
-		    item->flags || d->tos != t->tos || d->n_iov != 1)
+		    item->flags || d->tos != t->tos || d->n_iov != n_iov)
 			break;
-		const char *base = d->iov->iov_base;
+		if (n_iov == 1) {
+			const char *base = d->iov->iov_base;
 
-		t->n_iov += base != t->end;
-		t->end = base + seg;
+			t->n_iov += base != t->end;
+			t->end = base + seg;
+		} else {
+			struct tally was = { .n_iov = t->n_iov, .end = t->end };
+			struct tally now = count_vectors(was, d);
+
+			t->n_iov = now.n_iov;
+			t->end = now.end;
+		}
 		job->items[t->last].next = (uint16_t)i;
 		t->last = (uint16_t)i;
 	}
@@ -280,7 +291,7 @@ static size_t deal(struct messages *m, const struct coalesce_job *job)
 			open_train(m, n_trains++, job, i, to);
 		}
 		next = join_run(t, job, next, to, m->iov_cap - vectors);
-		vectors += next - i - 1;
+		vectors += (next - i - 1) * d->n_iov;
 	}
 	return n_trains;
 }

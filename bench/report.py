@@ -243,21 +243,24 @@ def plot_links(beside, plots):
 
 
 def udp(directory):
-    """A table of the ways to send, with a row for each path, size and
-    batch."""
-    ways = ("sendto", "sendmmsg", "copied", "gathered", "fused")
+    """A table of the ways to send, with a row for each path, memory, header,
+    size and batch."""
+    ways = ("sendto", "sendmmsg", "copied", "gathered", "fused", "chosen",
+            "trains")
     rows = {}
     for line in read(directory / "udp.csv"):
         path = line["path"] + (" (fragmented)" if line["fragmented"] == "1"
                                else "")
-        rows.setdefault((path, line["size"], line["batch"]), {})[
+        rows.setdefault((path, line["memory"], line["header"], line["size"],
+                         line["batch"]), {})[
             line["way"]] = line
     return table(
-        ["path", "bytes", "batch", *ways, "gathered/copied", "fused/copied"],
+        ["path", "memory", "header", "bytes", "batch", *ways,
+         "gathered/copied", "chosen/copied"],
         [[*key, *(f"{float(row[w]['cpu_ns_per_datagram']):.0f}"
                   for w in ways),
           *(f"{float(row[w]['cpu_of_copied']):.3f}"
-            for w in ("gathered", "fused"))] for key, row in rows.items()])
+            for w in ("gathered", "chosen"))] for key, row in rows.items()])
 
 
 def crypto(directory):

@@ -2,21 +2,23 @@
 /*
  * bench-udp - what it costs to send batches of UDP datagrams
  *
- *	bench-udp loopback|veth SLICE_MS ROUNDS [SIZE [BATCH]]
+ *	bench-udp loopback|veth SLICE_MS ROUNDS [SIZE BATCH [hot|cold [HEADER]]]
  *
  * Prints CSV, a line for each slice; udp.py makes tables of it. SIZE and BATCH
- * measure one row alone, such as under perf(1). Needs root: it makes its own
+ * measure one row alone, such as under perf(1), with HEADER bytes of a datagram in a
+ * vector of their own. Needs root: it makes its own
  * network namespaces (net.h).
  *
  * The ways to send are in udp_sender.h, the receiver in udp_receiver.h. The
  * sender is pinned to the last core that we may use, the receiver to the first.
  *
- * A row is one size of datagram and one size of batch. In each of ROUNDS rounds
+ * A row is one size of datagram, one size of batch, payload that is in the cache or
+ * not, and one length of header. In each of ROUNDS rounds
  * the ways of a row take turns, a slice of SLICE_MS milliseconds each. So a
  * disturbance that lasts longer than a round affects all ways alike, and the
  * ratio of two ways within a round is valid even if their times are not. A way
  * finds the caches and the kernel's pools as the previous one left them.
- * Therefore every way follows every other way once within six rounds.
+ * Therefore every way follows every other way once within eight rounds.
  *
  * The clock is CLOCK_THREAD_CPUTIME_ID of the sending thread. On loopback and
  * over veth this time covers both stacks up to the queue of the receiving
@@ -40,8 +42,36 @@
 #include "bench/net.h"
 #include "bench/udp_sender.h"
 
-static const unsigned int all_sizes[] = { 64, 512, 1200, 1452, 8192 };
-static const unsigned int all_batches[] = { 1, 8, 64, 128 };
+/* The rows: sizes and batches, cold, with a header, for each. */
+static const unsigned int all_sizes[] = { 64, 128, 256, 512, 1200, 1452, 8192 };
+static const unsigned int header_sizes[] = { 128, 512, 1200, 1452 };
+static const unsigned int all_batches[] = { 1, 8, 64 };
+
+/**
+ * struct kind - rows that are measured alike
+ * @cold:	payload is not in the cache
+ * @header_len:	bytes in a vector of their own
+ * @sizes:	sizes of datagrams
+ * @n_sizes:	how many
+ * @batches:	sizes of batches
+ * @n_batches:	how many
+ */
+struct kind {
+	bool cold;
+	size_t header_len;
+	const unsigned int *sizes;
+	size_t n_sizes;
+	const unsigned int *batches;
+	size_t n_batches;
+};
+
+static const struct kind all_kinds[] = {
+	{ false, 0, all_sizes, ARRAY_LEN(all_sizes), all_batches, 3 },
+	{ true, 0, all_sizes, ARRAY_LEN(all_sizes), all_batches + 2, 1 },
+	{ false, 16, header_sizes, ARRAY_LEN(header_sizes), all_batches + 2,
+	  1 },
+	{ true, 16, header_sizes, ARRAY_LEN(header_sizes), all_batches + 2, 1 },
+};
 
 enum {
 	/* Bounds of the arguments. Choices. */
@@ -55,8 +85,10 @@ enum {
  * @path:	"loopback" or "veth"
  * @slice_ns:	length of a slice
  * @n_rounds:	rounds in a row
- * @size:	the only size to measure, or 0 for all
- * @batch:	the only size of batch to measure, or 0 for all
+ * @size:	the only size to measure, or 0 for all rows
+ * @batch:	the only size of batch
+ * @cold:	see struct kind
+ * @header_len:	see struct kind
  */
 struct plan {
 	const char *path;
@@ -64,6 +96,8 @@ struct plan {
 	unsigned int n_rounds;
 	unsigned int size;
 	unsigned int batch;
+	bool cold;
+	size_t header_len;
 };
 
 /**
@@ -73,6 +107,7 @@ struct plan {
  * @receiver:	the receiver
  * @sender:	the sender
  * @window:	datagrams that may be on the way at once
+ * @kind:	how it is measured
  * @size:	bytes of a datagram
  * @batch:	datagrams in a batch
  */
@@ -82,6 +117,7 @@ struct row {
 	struct udp_receiver *receiver;
 	struct udp_sender *sender;
 	uint64_t window;
+	const struct kind *kind;
 	unsigned int size;
 	unsigned int batch;
 };
@@ -166,8 +202,9 @@ static void slice_print(const struct row *row, const struct slice *slice,
 	struct udp_sender_counts now =
 		udp_sender_get_counts(row->sender, slice->way);
 
-	printf("%s,%zu,%u,%u,%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n",
-	       row->plan->path, row->net->mtu, row->size, row->batch, round,
+	printf("%s,%zu,%s,%zu,%u,%u,%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu\n",
+	       row->plan->path, row->net->mtu, row->kind->cold ? "cold" : "hot",
+	       row->kind->header_len, row->size, row->batch, round,
 	       way_name(slice->way),
 	       (unsigned long long)(now.asked - slice->before.asked),
 	       (unsigned long long)(now.sent - slice->before.sent),
@@ -184,7 +221,9 @@ static void slice_print(const struct row *row, const struct slice *slice,
  */
 static enum way way_at(unsigned int i, unsigned int round)
 {
-	static const unsigned int first_row[N_WAYS] = { 0, 1, 5, 2, 4, 3 };
+	static const unsigned int first_row[N_WAYS] = {
+		0, 1, 7, 2, 6, 3, 5, 4
+	};
 
 	return (enum way)((first_row[i] + round) % N_WAYS);
 }
@@ -211,21 +250,27 @@ static int round_run(const struct row *row, unsigned int round)
 }
 
 static int row_run(const struct plan *plan, const struct net *net,
-		   struct udp_receiver *receiver, unsigned int size,
-		   unsigned int batch)
+		   struct udp_receiver *receiver, const struct kind *kind,
+		   unsigned int size, unsigned int batch)
 {
 	struct plan warm = *plan;
 	struct row row = { .plan = plan,
 			   .net = net,
 			   .receiver = receiver,
+			   .kind = kind,
 			   .size = size,
 			   .batch = batch,
 			   .window = udp_receiver_window(receiver, size) };
+	const struct udp_sender_plan what = { .to = receiver->address,
+					      .mtu = net->mtu,
+					      .size = size,
+					      .n = batch,
+					      .cold = kind->cold,
+					      .header_len = kind->header_len };
 	int err;
 
 	atomic_store_explicit(&receiver->size, size, memory_order_relaxed);
-	err = udp_sender_new(&row.sender, &receiver->address, net->mtu, size,
-			     batch);
+	err = udp_sender_new(&row.sender, &what);
 	if (err)
 		return err;
 	/* Round 0 warms the caches and lets the library learn the path. */
@@ -242,26 +287,32 @@ static int row_run(const struct plan *plan, const struct net *net,
 	return err;
 }
 
+static int kind_run(const struct plan *plan, const struct net *net,
+		    struct udp_receiver *receiver, const struct kind *kind)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < kind->n_sizes; i++)
+		for (size_t k = 0; !err && k < kind->n_batches; k++)
+			err = row_run(plan, net, receiver, kind, kind->sizes[i],
+				      kind->batches[k]);
+	return err;
+}
+
 static int rows_run(const struct plan *plan, const struct net *net,
 		    struct udp_receiver *receiver)
 {
-	const unsigned int *sizes = plan->size ? &plan->size : all_sizes;
-	const unsigned int *batches = plan->batch ? &plan->batch : all_batches;
-	size_t n_sizes = plan->size ? 1 : ARRAY_LEN(all_sizes);
-	size_t n_batches = plan->batch ? 1 : ARRAY_LEN(all_batches);
+	const struct kind one = { plan->cold, plan->header_len, &plan->size,
+				  1,	      &plan->batch,	1 };
+	int err = 0;
 
-	printf("path,mtu,size,batch,round,way,asked,sent,arrived,calls,messages,"
-	       "cpu_ns,wall_ns\n");
-	for (size_t i = 0; i < n_sizes; i++) {
-		for (size_t k = 0; k < n_batches; k++) {
-			int err = row_run(plan, net, receiver, sizes[i],
-					  batches[k]);
-
-			if (err)
-				return err;
-		}
-	}
-	return 0;
+	printf("path,mtu,memory,header,size,batch,round,way,asked,sent,arrived,"
+	       "calls,messages,cpu_ns,wall_ns\n");
+	if (plan->size)
+		return kind_run(plan, net, receiver, &one);
+	for (size_t i = 0; !err && i < ARRAY_LEN(all_kinds); i++)
+		err = kind_run(plan, net, receiver, &all_kinds[i]);
+	return err;
 }
 
 /**
@@ -338,17 +389,21 @@ static unsigned int number(const char *text, unsigned int max)
 
 static bool plan_parse(struct plan *plan, int argc, char **argv)
 {
-	if (argc < 4 || argc > 6)
+	if (argc < 4 || argc > 8 || argc == 5)
 		return false;
 	plan->path = argv[1];
 	plan->slice_ns = number(argv[2], MAX_SLICE_MS) * UINT64_C(1000000);
 	plan->n_rounds = number(argv[3], MAX_ROUNDS);
 	plan->size = argc > 4 ? number(argv[4], SENDER_MAX_SIZE) : 0;
-	plan->batch = argc > 5 ? number(argv[5], SENDER_MAX_BATCH) : 0;
+	plan->batch = argc > 4 ? number(argv[5], SENDER_MAX_BATCH) : 0;
+	plan->cold = argc > 6 && strcmp(argv[6], "cold") == 0;
+	plan->header_len = argc > 7 ? number(argv[7], SENDER_MAX_SIZE) : 0;
 	return (strcmp(plan->path, "loopback") == 0 ||
 		strcmp(plan->path, "veth") == 0) &&
 	       plan->slice_ns > 0 && plan->n_rounds > 0 &&
-	       (argc <= 4 || plan->size > 0) && (argc <= 5 || plan->batch > 0);
+	       (argc <= 4 || (plan->size > 0 && plan->batch > 0)) &&
+	       (argc <= 6 || plan->cold || strcmp(argv[6], "hot") == 0) &&
+	       (plan->header_len < plan->size || !plan->header_len);
 }
 
 int main(int argc, char **argv)
@@ -358,7 +413,7 @@ int main(int argc, char **argv)
 
 	if (!plan_parse(&plan, argc, argv)) {
 		fprintf(stderr, "usage: bench-udp loopback|veth SLICE_MS "
-				"ROUNDS [SIZE [BATCH]]\n");
+				"ROUNDS [SIZE BATCH [hot|cold [HEADER]]]\n");
 		return 2;
 	}
 	err = bench(&plan);

@@ -12,20 +12,29 @@
  *		one sendmmsg(2). A datagram that goes alone is not copied: the
  *		last one of a batch, or each one if the MTU allows no segments.
  *  gathered	ug_send(), every datagram in a slot of its own, with a gap
- *		to the next: one vector for each
+ *		to the next: one vector for each. The library must not copy
+ *		(copy_below 1).
+ *  chosen	the same, but the library chooses whether to copy, as it does
+ *		by default
  *  fused	ug_send(), the datagrams are neighbours in memory: the library
  *		can make one vector of a train
+ *  trains	ug_send_trains(), the same memory as for "fused", a vector for
+ *		each train
  *  control	the same as "copied" once more. The difference of the two is
  *		the noise of the measurement.
  *
- * All ways but "fused" take the datagrams from the slots with gaps. Every batch
- * is in the same memory, so it is in the cache, as in a program that has just
- * encrypted its payload. That is in favour of copying, too.
+ * All ways but "fused" and "trains" take the datagrams from the slots with gaps.
+ * With "hot" memory every batch is in the same place, so it is in the cache, as in a
+ * program that has just encrypted its payload. With "cold" memory the batches go
+ * round in 64 MiB, so they are not in the cache, as in a program that forwards or
+ * reads from a file. With a header, each datagram of copied, gathered and chosen has
+ * two vectors: a header, which is always in the cache, and the rest.
  */
 #ifndef BENCH_UDP_SENDER_H
 #define BENCH_UDP_SENDER_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,11 +51,32 @@ enum way {
 	WAY_COPIED,
 	WAY_GATHERED,
 	WAY_FUSED,
+	WAY_CHOSEN,
+	WAY_TRAINS,
 	WAY_CONTROL,
 	N_WAYS,
 };
 
 struct udp_sender;
+
+/**
+ * struct udp_sender_plan - what to send
+ * @to:		where to send to
+ * @mtu:	the link's: a train cannot have segments that do not fit
+ * @size:	bytes of each datagram, 1 to SENDER_MAX_SIZE
+ * @n:		datagrams in a batch, 1 to SENDER_MAX_BATCH
+ * @cold:	the payload is not in the cache
+ * @header_len:	bytes of a datagram that are in a vector of their own, less than
+ *		@size; 0 for none
+ */
+struct udp_sender_plan {
+	struct sockaddr_in to;
+	size_t mtu;
+	size_t size;
+	unsigned int n;
+	bool cold;
+	size_t header_len;
+};
 
 /**
  * struct udp_sender_counts - totals of one way
@@ -69,17 +99,13 @@ const char *way_name(enum way way);
 /**
  * udp_sender_new() - open the sockets
  * @out:	set on success; udp_sender_free() it
- * @to:		where to send to
- * @mtu:	the link's: a train cannot have segments that do not fit
- * @size:	bytes of each datagram, 1 to SENDER_MAX_SIZE
- * @n:		datagrams in a batch, 1 to SENDER_MAX_BATCH
+ * @plan:	what to send
  *
  * Call it in the sender's namespace.
  *
  * Return: 0 or -errno.
  */
-int udp_sender_new(struct udp_sender **out, const struct sockaddr_in *to,
-		   size_t mtu, size_t size, unsigned int n);
+int udp_sender_new(struct udp_sender **out, const struct udp_sender_plan *plan);
 
 /* udp_sender_free() - close the sockets and free everything, or NULL. */
 void udp_sender_free(struct udp_sender *s);

@@ -16,8 +16,11 @@
 #include <cmocka.h>
 
 /**
- * struct random - a small generator (xorshift64*, Vigna 2016) with a seed
- *		   that is printed, so a failure can be repeated
+ * struct random - a small generator, with a seed that is printed, so a
+ *		   failure can be repeated
+ *
+ * The generator is xorshift64* (Vigna 2016), with the shifts and the factor of
+ * that paper.
  */
 struct random {
 	uint64_t state;
@@ -32,7 +35,11 @@ static inline uint64_t random_next(struct random *r)
 }
 
 /*
- * random_below() - a number from 0 to @n - 1; @n is small, and so is the bias
+ * random_below() - a number from 0 to @n - 1
+ *
+ * The numbers are not quite equally likely. For a small @n the difference is
+ * negligible. The lowest bits of this generator are its weakest, so the lowest
+ * 16 are left out; 16 is a choice, not measured.
  */
 static inline size_t random_below(struct random *r, size_t n)
 {
@@ -45,6 +52,7 @@ static inline void random_init(struct random *r, uint64_t fallback)
 	const char *text = getenv("TEST_SEED");
 
 	r->state = text ? strtoull(text, NULL, 0) : fallback;
+	/* A state of 0 would stay 0. */
 	if (!r->state)
 		r->state = 1;
 	fprintf(stderr, "TEST_SEED=%#llx\n", (unsigned long long)r->state);

@@ -60,10 +60,16 @@
 #define MEMFD_SECRET		447
 
 enum {
+	/*
+	 * tests/netns/failcall.py has the same N_SITES, DEPTH and NAME_CAP.
+	 * Further sites get no entry. The numbers are choices, not measured.
+	 */
 	N_SITES = 2048,
 	DEPTH = 12,
-	/* Frames to examine; most are outside of the program. */
+	/* Frames that are examined. Only those inside of the program count
+	 * against DEPTH, so this is larger. A choice, not measured. */
 	FRAMES = 40,
+	/* The names of the functions below are shorter. */
 	NAME_CAP = 24,
 };
 
@@ -117,16 +123,16 @@ struct table {
 
 static struct table *table;
 static uintptr_t program_start, program_end;
-/* This library itself makes the call. */
+/* This library is making calls itself, which neither fail nor count. */
 static _Thread_local bool is_busy __attribute__((tls_model("initial-exec")));
 
 /**
- * find_program() - learn where the program's code is
- * @info:	of an object; the first is the program
+ * find_program() - note where the program's code is
+ * @info:	of a loaded object; the first object is the program
  * @size:	unused
  * @arg:	unused
  *
- * Return: 1, to see no more.
+ * Return: 1, so that dl_iterate_phdr(3) calls it only once.
  */
 static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -164,15 +170,15 @@ __attribute__((constructor)) static void begin(void)
 
 static uint64_t hash(uint64_t state, uint64_t word)
 {
-	/* FNV-1a, by words. */
+	/* FNV-1a with its 64-bit prime, but by words instead of bytes. */
 	return (state ^ word) * 0x100000001b3u;
 }
 
 /**
- * find_stack() - who calls
+ * find_stack() - list the return addresses of a call
  * @stack:	filled with addresses in the program, then 0
  *
- * A thread's last frame inside of the program is its main function.
+ * The outermost frame inside of the program is the main function of the thread.
  */
 static void find_stack(uint64_t stack[DEPTH])
 {
@@ -191,7 +197,7 @@ static void find_stack(uint64_t stack[DEPTH])
 /**
  * find_site() - find or make the entry of a site
  * @name:	function
- * @stack:	who calls
+ * @stack:	of find_stack()
  * @key:	hash of both
  *
  * Return: the entry; NULL if there is no room.
@@ -220,10 +226,12 @@ static struct site *find_site(const char *name, const uint64_t stack[DEPTH],
  * @name:	function
  * @is_heap:	it allocates memory
  *
- * Return: its number among those that the plan is about; 0 if it is not.
+ * Return: if the plan is about this call, its number among the calls of the
+ * plan, from 1; 0 otherwise.
  */
 static uint32_t count(const char *name, bool is_heap)
 {
+	/* The offset basis of FNV-1a. */
 	uint64_t stack[DEPTH], key = 0xcbf29ce484222325u;
 	struct site *site;
 	uint32_t hits;
@@ -233,6 +241,7 @@ static uint32_t count(const char *name, bool is_heap)
 		key = hash(key, (unsigned char)*c);
 	for (int i = 0; i < DEPTH; i++)
 		key = hash(key, stack[i]);
+	/* The key 0 means a free entry. */
 	key |= 1;
 	site = find_site(name, stack, key);
 	hits = site ? atomic_fetch_add(&site->hits, 1) + 1 : 0;
@@ -408,7 +417,7 @@ int close(int fd)
 	return -1;
 }
 
-/* A variadic argument is passed on as one word. */
+/* The functions below pass each variadic argument on as one word. */
 
 int open64(const char *path, int flags, ...)
 {
@@ -465,7 +474,7 @@ int prctl(int op, ...)
 			    words[3]);
 }
 
-/* Only calls that the program makes by number; liburcu makes others. */
+/* Only numbers that the program itself uses fail: liburcu calls this, too. */
 long syscall(long number, ...)
 {
 	unsigned long words[6];
@@ -485,7 +494,7 @@ long syscall(long number, ...)
 			     words[4], words[5]);
 }
 
-/* These functions return the error. */
+/* The two functions below return the error number instead of setting errno. */
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attr,
 		   void *(*main)(void *), void *arg)

@@ -8,20 +8,21 @@
 
 struct waiting {
 	int fd;
-	int64_t len; /* with the kernel's overhead */
+	int64_t len; /* with FAKE_LINK_OVERHEAD for each of its datagrams */
 };
 
 struct link {
 	struct ug_endpoint to;
 	int64_t bytes_per_ms;
-	int64_t sent_ms; /* the link has been emptied up to this time */
-	int64_t credit;
+	int64_t sent_ms; /* when catch_up() was last called */
+	int64_t credit;	 /* bytes that it could have sent and has not */
 	struct waiting queue[FAKE_LINK_QUEUE];
 	size_t first, n;
 };
 
 static struct link links[FAKE_LINKS];
 static size_t n_links;
+/* By descriptor, from FAKE_FD4 on. There are more places than descriptors. */
 static int64_t charged[2 * FAKE_NEXT * FAKE_SOCKETS];
 
 /* The bytes that are charged to a socket. */
@@ -49,7 +50,7 @@ void fake_link_add(const struct ug_endpoint *to, int64_t bytes_per_ms)
 	l->first = l->n = 0;
 }
 
-/* Send the datagrams that the link could send until now. */
+/* Take from the queue the messages that the link can have sent by now. */
 static void catch_up(struct link *l)
 {
 	l->credit += (fake.now_ms - l->sent_ms) * l->bytes_per_ms;
@@ -60,7 +61,7 @@ static void catch_up(struct link *l)
 		l->first = (l->first + 1) % FAKE_LINK_QUEUE;
 		l->n--;
 	}
-	/* An idle link does not save up rate for later. */
+	/* The time in which a link has nothing to send is lost. */
 	if (!l->n)
 		l->credit = 0;
 }

@@ -2,9 +2,10 @@
 /*
  * Links behind the kernel of fakesys.h. Each has a rate and an unlimited queue.
  * Waiting datagrams are charged to the send buffer of their socket, as in the
- * real kernel: a socket takes a message while less than its buffer is in use,
- * and otherwise returns EAGAIN. Use fake_link_rule() as fake.rule, or call it
- * there, and fake_link_outq() as fake.outq_of. Time is fake.now_ms.
+ * real kernel. A socket takes a message while less than its buffer is in use;
+ * otherwise it returns EAGAIN. A test sets fake.rule to fake_link_rule(), or to
+ * a rule that calls it, and fake.outq_of to fake_link_outq(). The links read
+ * the time from fake.now_ms.
  */
 #ifndef TESTS_LIB_FAKELINK_H
 #define TESTS_LIB_FAKELINK_H
@@ -12,9 +13,15 @@
 #include "tests/lib/fakesys.h"
 
 enum {
+	/* More than any test adds. */
 	FAKE_LINKS = 16,
+	/* So many messages that no test fills a queue; an assertion fails if
+	 * one does. A choice, not measured. */
 	FAKE_LINK_QUEUE = 1 << 16,
-	/* Buffer space that a datagram takes besides its bytes. */
+	/*
+	 * Bytes that are charged for a datagram besides its own. They stand for
+	 * the kernel's bookkeeping. A choice, not measured.
+	 */
 	FAKE_LINK_OVERHEAD = 768
 };
 

@@ -17,8 +17,12 @@ struct fake fake;
 void fake_reset(void)
 {
 	memset(&fake, 0, sizeof(fake));
+	/* A kernel for which ug_kernel_corrupts_trains() is false. */
 	fake.release = "6.1.0-fake";
+	/* A choice: some time after 0. */
 	fake.now_ms = 1000;
+	/* The socket has data, so a datagram for which the kernel has no buffer
+	 * can still be sent later. */
 	fake.outq = 1;
 }
 
@@ -79,6 +83,7 @@ static void deliver(const struct fake_message *m)
 	size_t seg = m->segment_len ? m->segment_len : m->bytes;
 	size_t cnt = m->bytes ? (m->bytes + seg - 1) / seg : 1;
 
+	/* UG_MAX_SEGMENTS, which the kernel calls UDP_MAX_SEGMENTS. */
 	assert_true(cnt <= 64);
 	for (size_t i = 0; i < cnt; i++)
 		log_datagram(m, i * seg, size_min(seg, m->bytes - i * seg),
@@ -124,6 +129,7 @@ static int offer(int fd, const struct msghdr *h)
 	assert_int_equal(ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen),
 			 0);
 	assert_int_equal(ug_endpoint_family(&m.to), fake_family(fd));
+	/* UIO_MAXIOV of the kernel. */
 	assert_true(h->msg_iovlen <= 1024);
 	for (size_t v = 0; v < h->msg_iovlen; v++)
 		m.bytes += h->msg_iov[v].iov_len;
@@ -271,7 +277,7 @@ static int fake_socket(int family, int type, int protocol)
 
 uint16_t fake_bound_port[2];
 
-/* Does another socket have this port, and not share it with this one? */
+/* Is the port bound to another open socket that does not share it? */
 static bool is_taken(int fd, uint16_t port)
 {
 	int six, me = index_of(fd, &six);
@@ -371,7 +377,8 @@ static int fake_setsockopt(int fd, int level, int name, const void *value,
 	    (level == SOL_SOCKET && name == SO_BINDTODEVICE))
 		return 0;
 	memcpy(&number, value, sizeof(number));
-	/* Both options read back the doubled size (socket(7)). */
+	/* The kernel doubles the size of a buffer that is set, and returns the
+	 * doubled size (socket(7)). */
 	if (level == SOL_SOCKET && name == SO_RCVBUFFORCE)
 		name = SO_RCVBUF;
 	if (level == SOL_SOCKET && name == SO_SNDBUFFORCE)
@@ -414,8 +421,8 @@ static int fake_close(int fd)
 
 	fake.open_fds--;
 	fake.is_open[six][i] = false;
-	/* The options are gone with the socket, but a test can still read
-	 * them. */
+	/* The next socket may get this descriptor, and must not find the port
+	 * shared. The other options stay, so that a test can read them. */
 	if (find_option(fd, SOL_SOCKET, SO_REUSEPORT))
 		find_option(fd, SOL_SOCKET, SO_REUSEPORT)->value = 0;
 	return 0;

@@ -4,15 +4,16 @@
  *
  * Sending: a rule accepts each message or returns an errno. An accepted message
  * is cut into datagrams from its vectors, as the kernel does, and logged with
- * its destination and control data. A test so sees what a receiver would see,
- * wrong bytes included.
+ * its destination and control data. A test therefore sees the bytes that a
+ * receiver would see, also if they are wrong.
  *
  * Sockets: the first open socket of a family has the descriptor FAKE_FD4 or
  * FAKE_FD6; each further one adds FAKE_NEXT. Several may be bound to one port
  * if all have SO_REUSEPORT when a further one is bound.
  *
- * Errors by call: the n-th call to send returns errs[n] without asking a rule;
- * short_at limits the messages that one call takes.
+ * Errors by call: the n-th call to send, counted from 0, fails with errs[n]
+ * without asking a rule, if errs[n] is not 0. short_at is the most messages
+ * that one call takes.
  */
 #ifndef TESTS_LIB_FAKESYS_H
 #define TESTS_LIB_FAKESYS_H
@@ -21,9 +22,15 @@
 #include "udpgather/sys.h"
 
 enum {
+	/*
+	 * Numbers far above the descriptors that a test program opens. The last
+	 * digit tells the family, therefore FAKE_NEXT is 10.
+	 */
 	FAKE_FD4 = 1004,
 	FAKE_FD6 = 1006,
 	FAKE_NEXT = 10,
+	/* Places for each family and in each log. An assertion fails if there
+	 * are too few, except that errs[] has no error for later calls. */
 	FAKE_SOCKETS = 10,
 	FAKE_LOG = 4096,
 	FAKE_ERRS = 64,
@@ -55,8 +62,8 @@ struct fake_datagram {
 	bool has_source;
 	uint8_t tos;
 	size_t len;
-	uint32_t number; /* its first four bytes, or as many as there are */
-	bool whole;	 /* all its bytes are those of datagram @number */
+	uint32_t number; /* its first four bytes; 0 if it has fewer */
+	bool whole;	 /* its bytes are those of fake_payload() for @number */
 	size_t train;	 /* datagrams in its message */
 };
 
@@ -67,10 +74,10 @@ struct fake {
 	size_t short_at;    /* 0: no limit */
 	bool takes_nothing; /* sendmmsg returns 0 */
 	bool no_mmsg;
-	size_t fail_socket_call; /* the n-th call of opening fails, from 1 */
+	size_t fail_socket_call; /* of opening, from 1; 0: none */
 	int fail_socket_err;
-	int lacks_family;
-	uint16_t busy_from, busy_to; /* ports that IPv6 has taken */
+	int lacks_family;	     /* sockets of this family cannot be made */
+	uint16_t busy_from, busy_to; /* IPv6 ports that another process has */
 	bool gro_unreadable;
 	bool no_segment;
 	const char *release;
@@ -83,11 +90,11 @@ struct fake {
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
 	bool signal_in_pause;	/* a sleep without descriptors is interrupted */
 	short (*ready)(int fd); /* what poll finds without a timeout */
-	int (*membarrier)(void); /* to wait; NULL: 0 */
+	int (*membarrier)(void); /* called to make a barrier; NULL: success */
 	bool no_membarrier;
 	size_t error_queue; /* entries for MSG_ERRQUEUE */
 	/* Log. */
-	size_t mmsg_calls; /* of the missing sendmmsg and recvmmsg */
+	size_t mmsg_calls; /* of sendmmsg and recvmmsg, refused by no_mmsg */
 	size_t send_calls;
 	size_t socket_calls;
 	size_t receive_calls;

@@ -17,9 +17,14 @@
 #include "tests/lib/skip.h"
 
 enum {
+	/* Longer than any command or path here; netns_ip() refuses more. */
 	COMMAND_CAP = 256,
+	/* A line of /proc/net/ipv6_route has about 150 characters. */
 	LINE_CAP = 256,
+	/* For a route that the kernel adds within milliseconds on an idle
+	 * machine. A choice, not measured. */
 	PATIENCE_MS = 5000,
+	/* INET6_ADDRSTRLEN is 46, and "/128" follows. */
 	ADDRESS_CAP = 64,
 };
 
@@ -59,7 +64,7 @@ void netns_require(void)
 		skip_program("needs root to make network namespaces");
 	if (run("ip -V >/dev/null 2>&1"))
 		skip_program("needs ip of iproute2");
-	/* This namespace keeps the test out of the host's. */
+	/* In this namespace the test cannot change the network of the host. */
 	if (unshare(CLONE_NEWNET))
 		skip_program("cannot make a network namespace");
 	stay_on_cpu();
@@ -171,7 +176,7 @@ static int prepare(void)
 
 	for (i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
 		err = netns_set(off[i], "0");
-		/* Without IPv6 its files are missing, too. */
+		/* A kernel without IPv6 does not have the IPv6 files. */
 		if (err && err != -ENOENT)
 			return err;
 	}
@@ -193,8 +198,7 @@ int netns_new(void)
 
 int netns_move(const char *device, int ns)
 {
-	/* The path leads through our descriptors, because ip(8) inherits
-	 * none. */
+	/* ip(8) inherits no descriptor, so the path names this process. */
 	return netns_ip("link set dev %s netns /proc/%d/fd/%d", device,
 			getpid(), ns);
 }

@@ -7,8 +7,8 @@
  * namespace and its devices vanish with its last descriptor, socket and thread,
  * so a program that dies leaves nothing behind.
  *
- * Functions return 0 or a descriptor; -errno; or the exit status of ip(8) (1 or
- * 2), with ip's message on stderr.
+ * Functions return 0 or a descriptor; -errno; or the exit status of ip(8), 1 or
+ * 2. In the last case ip(8) has printed a message to stderr.
  */
 #ifndef TESTS_LIB_NETNS_H
 #define TESTS_LIB_NETNS_H
@@ -63,7 +63,7 @@ int netns_set(const char *key, const char *value);
 /**
  * netns_move() - move a device of the current namespace to another one
  * @device:	its name
- * @ns:		where it goes; it is down there
+ * @ns:		the namespace that it goes to; the device is down afterwards
  */
 int netns_move(const char *device, int ns);
 
@@ -73,7 +73,8 @@ int netns_move(const char *device, int ns);
  * @name:	its new name
  *
  * A kernel before 6.2 refuses to rename a device that is up. There the device
- * is taken down, renamed, and set up again, and a comment of TAP says so.
+ * is taken down, renamed, and set up again. A comment in the TAP output says
+ * so.
  */
 int netns_rename(const char *device, const char *name);
 

@@ -9,18 +9,28 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Memory is compared after each eight bytes were XORed with this. */
+/*
+ * Secrets are kept XORed with this mask, eight bytes at a time. A choice: no
+ * byte of it is 0, so each byte of a secret is changed.
+ */
 #define MASK UINT64_C(0xa53c69f00f96c35a)
 
 enum {
+	/*
+	 * The filter has a bit for the first eight bytes of each window. One
+	 * look-up passes over nearly all other memory. 18 bits of a hash give
+	 * the place of the bit. A choice, not measured.
+	 */
 	FILTER_BITS = 1 << 18,
+	/* A longer line of smaps is cut, which costs at most the end of a
+	 * name. */
 	LINE_CAP = 512,
 };
 
 struct secret {
 	const char *label;
 	size_t len;
-	/* Eight masked bytes of the secret from each offset on. */
+	/* For each offset, the eight masked bytes that begin there. */
 	uint64_t words[SCAN_MAX_LEN];
 };
 
@@ -37,6 +47,7 @@ static inline uint64_t load(const uint8_t *p)
 	return word ^ MASK;
 }
 
+/* Multiplicative hashing: 2^64 divided by the golden ratio, upper 18 bits. */
 static inline uint32_t filter_bit(uint64_t word)
 {
 	return (uint32_t)((word * UINT64_C(0x9e3779b97f4a7c15)) >> 46);
@@ -110,7 +121,7 @@ struct finder {
 	const struct mapping *mapping;
 };
 
-/* The filter matches at @p: compare whole windows. */
+/* Compare the memory at @p, where the filter matched, with all windows. */
 static void look(const struct finder *f, const uint8_t *p)
 {
 	const uint64_t first = load(p);
@@ -191,7 +202,7 @@ static bool read_char(struct reader *r, char *c)
 	return true;
 }
 
-/* Read a line with its end, cut to LINE_CAP - 1. Return: true if there is one. */
+/* Read a line, cut to LINE_CAP - 1 bytes. Return: true if there is one. */
 static bool read_line(struct reader *r, char line[LINE_CAP])
 {
 	size_t len = 0;
@@ -207,8 +218,12 @@ static bool read_line(struct reader *r, char line[LINE_CAP])
 size_t scan_memory(void (*found)(void *arg, const struct scan_hit *hit),
 		   void *arg)
 {
-	/* Mappings are read first. Memory of the heap that reading them needed
-	 * might be gone when they are looked through. */
+	/*
+	 * The list of mappings is complete before the first one is searched. It
+	 * is read without memory of the heap: such memory would be in the list,
+	 * and might be gone when it is searched. Mappings after the 1,024th are
+	 * not searched; the number is a choice, not measured.
+	 */
 	static struct mapping mappings[1024];
 	static struct reader reader;
 	struct finder f = { found, arg, NULL };

@@ -3,7 +3,8 @@
  * Searches for secrets in all writable memory of this process. The secrets to
  * search for are kept masked, so that the search does not find its own copies.
  *
- * A secret counts as found if 16 neighbouring bytes of it are.
+ * A window is SCAN_WINDOW neighbouring bytes of a secret. A secret counts as
+ * found if one of its windows is found.
  */
 #ifndef TESTS_LIB_SCAN_H
 #define TESTS_LIB_SCAN_H
@@ -12,10 +13,13 @@
 #include <stddef.h>
 
 enum {
+	/* More secrets than a test has; one more aborts the test. */
 	SCAN_SECRETS = 512,
+	/* A key of 32 bytes in hexadecimal digits. */
 	SCAN_MAX_LEN = 64,
-	/* Length of a window, and of scan_hit.where, in bytes. */
+	/* So many equal bytes are no chance. Half a key is found, too. */
 	SCAN_WINDOW = 16,
+	/* For the name of a mapping; a longer one is cut. A choice. */
 	SCAN_WHERE_CAP = 96,
 };
 
@@ -25,7 +29,8 @@ enum {
  * @off:	of the window in the secret
  * @addr: address of the find
  * @where:	the mapping, as the kernel names it
- * @is_region:	it is in memory for secrets: neither dumped nor inherited
+ * @is_region:	the place is in memory for secrets, which is neither dumped nor
+ *		inherited
  */
 struct scan_hit {
 	const char *label;
@@ -44,8 +49,8 @@ void scan_forget(void);
  * @secret: its bytes; a secret of zeroes is ignored
  * @len:	SCAN_WINDOW to SCAN_MAX_LEN
  *
- * Any thread, one at a time. A secret that is remembered already is not added
- * again.
+ * Any thread may call this, but not two at a time. A secret that is remembered
+ * already is not added again.
  */
 void scan_remember(const char *label, const void *secret, size_t len);
 

@@ -9,6 +9,7 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* A step that touches each page: no page is smaller. */
 	PAGE_LEN = 4096,
 };
 
@@ -59,8 +60,10 @@ static const void *code_of_loader(void)
 }
 
 /*
- * A megabyte of the program's own code, which is never run. With a small
- * library such as musl, the parts in use may make all of it resident again.
+ * A megabyte of the program's own code, which is never run, so it stays out of
+ * memory after its release. A small library such as musl may become wholly
+ * resident again, because the program runs parts of it. The size is a choice,
+ * not measured.
  */
 __asm__(".pushsection .text\n"
 	".balign 4096\n"
@@ -90,7 +93,7 @@ static void test_one_library(void **state)
 		return;
 	}
 	code_release(code_of_libc());
-	/* The code that measures is resident again. */
+	/* The code of libc that find() runs is resident again, so some is. */
 	assert_true(find(code_of_libc()).rss < all);
 	assert_int_equal(find(code_of_loader()).rss, other);
 	assert_int_equal(fnmatch("a*", "abc", 0), 0);

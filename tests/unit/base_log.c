@@ -12,13 +12,16 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* A pipe holds as much (pipe(7)), and no test writes more. */
 	TEXT_CAP = 65536,
+	/* More than one on most machines; their lines fit in TEXT_CAP. Choices,
+	 * not measured. */
 	N_THREADS = 4,
 	N_LINES = 50,
 };
 
 /* A standard descriptor that is replaced by a pipe during a test. */
-struct tap {
+struct capture {
 	int fd;
 	int saved;
 	int pipe[2];
@@ -26,42 +29,42 @@ struct tap {
 	size_t len;
 };
 
-static struct tap out = { .fd = STDOUT_FILENO };
-static struct tap err = { .fd = STDERR_FILENO };
+static struct capture out = { .fd = STDOUT_FILENO };
+static struct capture err = { .fd = STDERR_FILENO };
 
-static void tap_open(struct tap *tap)
+static void capture_begin(struct capture *capture)
 {
 	fflush(stdout);
-	tap->len = 0;
-	tap->saved = dup(tap->fd);
-	assert_int_equal(pipe2(tap->pipe, O_NONBLOCK | O_CLOEXEC), 0);
-	assert_int_equal(dup2(tap->pipe[1], tap->fd), tap->fd);
+	capture->len = 0;
+	capture->saved = dup(capture->fd);
+	assert_int_equal(pipe2(capture->pipe, O_NONBLOCK | O_CLOEXEC), 0);
+	assert_int_equal(dup2(capture->pipe[1], capture->fd), capture->fd);
 }
 
-static void tap_close(struct tap *tap)
+static void capture_end(struct capture *capture)
 {
 	ssize_t n;
 
-	dup2(tap->saved, tap->fd);
-	close(tap->saved);
-	close(tap->pipe[1]);
-	while ((n = read(tap->pipe[0], tap->text + tap->len,
-			 TEXT_CAP - 1 - tap->len)) > 0)
-		tap->len += (size_t)n;
-	tap->text[tap->len] = 0;
-	close(tap->pipe[0]);
+	dup2(capture->saved, capture->fd);
+	close(capture->saved);
+	close(capture->pipe[1]);
+	while ((n = read(capture->pipe[0], capture->text + capture->len,
+			 TEXT_CAP - 1 - capture->len)) > 0)
+		capture->len += (size_t)n;
+	capture->text[capture->len] = 0;
+	close(capture->pipe[0]);
 }
 
 static void begin(void)
 {
-	tap_open(&out);
-	tap_open(&err);
+	capture_begin(&out);
+	capture_begin(&err);
 }
 
 static void end(void)
 {
-	tap_close(&err);
-	tap_close(&out);
+	capture_end(&err);
+	capture_end(&out);
 }
 
 /* Checks "KIND: (NAME) YYYY/MM/DD HH:MM:SS TEXT\n" and nothing more. */
@@ -79,7 +82,7 @@ static void check_line(const char *line, const char *head, const char *text)
 	assert_string_equal(line + len + strlen(shape), text);
 }
 
-static void nameless(void **state)
+static void before_the_name(void **state)
 {
 	(void)state;
 	begin();
@@ -164,14 +167,14 @@ static void keeps_errno(void **state)
 
 	(void)state;
 	log_init(LOG_ERROR, "wg0");
-	tap_open(&err);
+	capture_begin(&err);
 	full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	assert_int_equal(dup2(full, STDERR_FILENO), STDERR_FILENO);
 	errno = EBUSY;
 	log_error("nobody takes this");
 	assert_int_equal(errno, EBUSY);
 	close(full);
-	tap_close(&err);
+	capture_end(&err);
 }
 
 static void limit_windows(void **state)
@@ -215,7 +218,7 @@ static void limited(void **state)
 	for (size_t i = 0; i < out.len; i++)
 		n_lines += out.text[i] == '\n';
 	assert_int_equal(n_lines, LOG_BURST);
-	/* End the window early. */
+	/* The window of the limit is over, without a wait. */
 	limit.window_ns = 0;
 	limit.n = 0;
 	begin();
@@ -252,7 +255,7 @@ static void error_limited(void **state)
 	assert_string_equal(err.text, "");
 }
 
-static void *chatter(void *arg)
+static void *write_lines(void *arg)
 {
 	static struct log_limit limit;
 
@@ -275,8 +278,8 @@ static void threads(void **state)
 	log_init(LOG_VERBOSE, "wg0");
 	begin();
 	for (size_t i = 0; i < N_THREADS; i++)
-		assert_int_equal(pthread_create(&ids[i], NULL, chatter, word),
-				 0);
+		assert_int_equal(
+			pthread_create(&ids[i], NULL, write_lines, word), 0);
 	for (size_t i = 0; i < N_THREADS; i++)
 		pthread_join(ids[i], NULL);
 	end();
@@ -292,10 +295,14 @@ static void threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nameless),    cmocka_unit_test(levels),
-		cmocka_unit_test(renamed),     cmocka_unit_test(one_line),
-		cmocka_unit_test(keeps_errno), cmocka_unit_test(limit_windows),
-		cmocka_unit_test(limited),     cmocka_unit_test(error_limited),
+		cmocka_unit_test(before_the_name),
+		cmocka_unit_test(levels),
+		cmocka_unit_test(renamed),
+		cmocka_unit_test(one_line),
+		cmocka_unit_test(keeps_errno),
+		cmocka_unit_test(limit_windows),
+		cmocka_unit_test(limited),
+		cmocka_unit_test(error_limited),
 		cmocka_unit_test(threads),
 	};
 

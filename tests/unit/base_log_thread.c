@@ -29,10 +29,14 @@
 enum {
 	/* More lines than the ring and any descriptor here hold together. */
 	N_LINES = 20000,
+	/* A choice: more than one writes at a time. */
 	N_THREADS = 4,
+	/* More than N_LINES lines of a test have. */
 	TEXT_CAP = 4 << 20,
+	/* Enough for a busy machine and a sanitizer. A choice, not measured. */
 	CHILD_S = 20,
-	/* Cuts a line in the middle. */
+	/* The limit on the size of the log's file. It lies in the middle of a
+	 * line, so that one line is cut. */
 	FILE_CAP = 3030,
 };
 
@@ -135,7 +139,7 @@ static int run_child(void (*run)(const struct ends *), const struct ends *ends)
 		run(ends);
 		_exit(0);
 	}
-	/* A child that takes longer waits for ever. */
+	/* A child that takes longer than CHILD_S counts as blocked. */
 	for (int i = 0; i < CHILD_S * 100 && status == -1; i++) {
 		if (waitpid(pid, &status, WNOHANG) != pid)
 			status = -1;
@@ -150,7 +154,7 @@ static int run_child(void (*run)(const struct ends *), const struct ends *ends)
 	return status;
 }
 
-/* Read until a text has come, for a limited time. */
+/* Read until a text has come, waiting 5 s at most for each piece. */
 static void read_until(int fd, const char *wanted)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
@@ -181,14 +185,14 @@ static unsigned int count_lines(const char *word)
 
 /* ---------------------------------------------------------------- tests */
 
-static void *chatter(void *arg)
+static void *write_lines(void *arg)
 {
 	for (int i = 0; i < N_LINES; i++)
 		log_event("a line that is rather long, and has number %d", i);
 	return arg;
 }
 
-/* The reader does not read from the first line on. */
+/* Fill the stream, so that the first line of the log finds no room. */
 static void fill_up(const struct ends *ends)
 {
 	int flags = fcntl(ends->log, F_GETFL);
@@ -203,7 +207,8 @@ static void fill_up(const struct ends *ends)
 }
 
 /*
- * Each line is written or counted, no line is torn, and one line has the count.
+ * The reader starts to read after the last line. Each line was written or
+ * counted as lost, no line is torn, and one line has the count.
  */
 static void stall_and_come_back(const struct ends *ends)
 {
@@ -213,7 +218,7 @@ static void stall_and_come_back(const struct ends *ends)
 	memset(text, '\n', 4096);
 	fill_up(ends);
 	CHECK(!log_start(NULL));
-	chatter(NULL);
+	write_lines(NULL);
 	/* The writer did not block although nothing was read. */
 	read_until(ends->reader, " lost: ");
 	CHECK(count_lines(" lost: ") == 1);
@@ -221,7 +226,7 @@ static void stall_and_come_back(const struct ends *ends)
 	while (at > text && at[-1] != '\n')
 		at--;
 	CHECK(!strncmp(at, "DEBUG: (wg0) ", 13));
-	/* The number stands behind the head with date and time. */
+	/* The number follows 13 characters of head and 20 of date and time. */
 	n_lost = strtoull(at + 13 + 20, NULL, 10);
 	CHECK(n_lost > 0);
 	CHECK(count_lines("\nDEBUG: (wg0) ") == count_lines("DEBUG: "));
@@ -252,7 +257,7 @@ static void stall_and_end(const struct ends *ends)
 	fill_up(ends);
 	CHECK(!log_start(NULL));
 	for (int i = 0; i < N_THREADS; i++)
-		CHECK(!pthread_create(&threads[i], NULL, chatter, NULL));
+		CHECK(!pthread_create(&threads[i], NULL, write_lines, NULL));
 	for (int i = 0; i < N_THREADS; i++)
 		pthread_join(threads[i], NULL);
 	CHECK(log_start(NULL) == -EBUSY);
@@ -281,7 +286,7 @@ static void stall_before(const struct ends *ends)
 {
 	sigset_t set;
 
-	/* The process that starts us may have blocked the signal. */
+	/* SIGALRM may be blocked before, and then stays blocked. */
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	sigprocmask(SIG_BLOCK, &set, NULL);
@@ -304,7 +309,7 @@ static void stalled_before_the_start(void **state)
 	}
 }
 
-/* Another thread fills the pipe, too. */
+/* A thread that fills the pipe beside the log, and never ends. */
 static void *fill(void *arg)
 {
 	const struct ends *ends = arg;
@@ -323,7 +328,7 @@ static void share(const struct ends *ends)
 	for (int i = 0; i < 5; i++)
 		log_error("without a thread");
 	CHECK(!log_start(NULL));
-	chatter(NULL);
+	write_lines(NULL);
 	log_stop();
 }
 
@@ -392,7 +397,7 @@ static void fill_file(const struct ends *ends)
 	CHECK(count_lines(" lost: ") == 1);
 	CHECK(strtoull(strstr(text, " lines of the log lost: ") - 3, NULL,
 		       10) == 80 - count_lines("has number "));
-	/* The torn line ends with a newline. */
+	/* The cut line is ended by a newline of its own. */
 	CHECK(count_lines("\nDEBUG: ") + 1 == count_lines("\n"));
 	CHECK(strstr(text, "and on\n"));
 }
@@ -409,12 +414,12 @@ static void full_file(void **state)
 }
 
 /* The reader has closed its end. */
-static void hang_up(const struct ends *ends)
+static void log_without_reader(const struct ends *ends)
 {
 	signal(SIGPIPE, SIG_IGN);
 	close(ends->reader);
 	CHECK(!log_start(NULL));
-	chatter(NULL);
+	write_lines(NULL);
 	log_stop();
 }
 
@@ -426,7 +431,7 @@ static void no_reader(void **state)
 	/* The parent must have no reading end either. */
 	close(ends.reader);
 	ends.reader = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	assert_int_equal(run_child(hang_up, &ends), 0);
+	assert_int_equal(run_child(log_without_reader, &ends), 0);
 }
 
 static bool has_begun;

@@ -17,7 +17,9 @@
 #endif
 
 enum {
+	/* Longer than the sample, and than a random message. A choice. */
 	WORDS = 256,
+	/* A choice, not measured. */
 	ROUNDS = 20000,
 };
 
@@ -131,7 +133,7 @@ static void small_buffers(void **state)
 	}
 }
 
-/* Wrong lengths end the reading; no byte outside is read (ASan checks that). */
+/* A wrong length ends the reading. ASan reports a read outside the message. */
 static void wrong_lengths(void **state)
 {
 	static const uint32_t lens[] = { 0,	     1,		 15,

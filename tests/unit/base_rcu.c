@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Deferred freeing: after rcu_drain() no object is left to free. */
+/* Deferred freeing: when rcu_drain() returns, all objects are freed. */
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -9,6 +9,7 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* A choice: each link is handed over while another is released. */
 	LINKS = 5
 };
 
@@ -32,8 +33,7 @@ static void release(struct rcu_head *head)
 
 	if (item->next)
 		rcu_free_later(&item->next->head, release);
-	/* The release is slow, so the test sees a drain that returns too
-	 * early. */
+	/* A slow release shows a rcu_drain() that returns too early. */
 	usleep(item->delay_us);
 	atomic_store(&item->is_released, true);
 }

@@ -7,7 +7,9 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* A choice: no power of two. */
 	CAP = 5,
+	/* A choice: the places wrap around many times. */
 	STEPS = 10000
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The sequence lock: copies that a reader may accept as whole, without and with
- * a race.
+ * The sequence lock: which copies a reader may accept as whole, first in one
+ * thread, then with threads that race.
  */
 #include <pthread.h>
 #include <unistd.h>
@@ -10,6 +10,7 @@
 #include "base/seqlock.h"
 #include "tests/lib/check.h"
 
+/* Choices, not measured: several words and threads, and many writes. */
 enum {
 	WORDS = 7,
 	WRITERS = 2,
@@ -169,7 +170,8 @@ static void *write_often(void *arg)
 	return NULL;
 }
 
-/* The last read has no writers, so each reader gets a whole copy. */
+/* Each reader reads once more after the writers have ended, so it accepts at
+ * least one copy. */
 static void *read_often(void *arg)
 {
 	struct shared *s = arg;

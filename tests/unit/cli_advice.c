@@ -74,7 +74,7 @@ static void on_socket(void **state)
 	check(line, "WG_UAPI_FD=2147483647");
 }
 
-/* A line of the tunnel passes through the daemon's pipe as a whole. */
+/* The daemon's pipe takes a line of the tunnel as a whole. */
 static void fits(void **state)
 {
 	(void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The benchmark measures each backend in each way. How long anything takes is
- * not tested. */
+/* The benchmark measures each backend in each way. The times that it measures
+ * are not tested. */
 #include "cli/bench_crypto.h"
 
 #include <stdlib.h>

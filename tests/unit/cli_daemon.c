@@ -16,6 +16,7 @@
 #include "tests/lib/refuse.h"
 
 enum {
+	/* More than any child here writes. */
 	TEXT_CAP = 4096,
 };
 
@@ -95,9 +96,9 @@ static int crashing(void)
 	_exit(0);
 }
 
-/* A caller that ignores SIGCHLD hands that on, and waitpid(2) would fail
- * then. */
-static int crashing_unwaited(void)
+/* A program inherits an ignored SIGCHLD, and waitpid(2) then finds no child to
+ * report. */
+static int crashing_with_sigchld_ignored(void)
 {
 	signal(SIGCHLD, SIG_IGN);
 	return crashing();
@@ -114,12 +115,12 @@ static int exiting(void)
 	_exit(5);
 }
 
-static void ends_without_a_word(void **state)
+static void child_ends_without_report(void **state)
 {
 	(void)state;
 	assert_int_equal(run(crashing), 1);
 	assert_string_equal(text, "wiregather: ended by signal 9 (Killed)\n");
-	assert_int_equal(run(crashing_unwaited), 1);
+	assert_int_equal(run(crashing_with_sigchld_ignored), 1);
 	assert_string_equal(text, "wiregather: ended by signal 9 (Killed)\n");
 	assert_int_equal(run(exiting), 1);
 	assert_string_equal(text, "wiregather: ended with status 5\n");
@@ -131,7 +132,7 @@ static int orphaned(void)
 	int fds[2];
 
 	signal(SIGPIPE, SIG_IGN);
-	/* The child is tested here, after its parent has ended. */
+	/* The test is in the child, and runs after its parent has ended. */
 	if (pipe2(fds, O_CLOEXEC) || daemon_fork(&daemon))
 		return 9;
 	if (!daemon.child) {
@@ -145,12 +146,13 @@ static int orphaned(void)
 			fprintf(stderr, "nobody waits");
 		_exit(0);
 	}
-	/* Close this before the pipe that the child reads from. */
+	/* The child must find this closed when fds[1] closes at the end. */
 	close(daemon.fd);
+	/* A status that no other end of the function has. */
 	return 3;
 }
 
-static void nobody_waits(void **state)
+static void parent_has_ended(void **state)
 {
 	(void)state;
 	assert_int_equal(run(orphaned), 3);
@@ -223,7 +225,7 @@ static int detaching_silent(void)
 	return detaching(false);
 }
 
-static int detaching_loud(void)
+static int detaching_with_output(void)
 {
 	return detaching(true);
 }
@@ -233,7 +235,7 @@ static void detaches(void **state)
 	(void)state;
 	assert_int_equal(run(detaching_silent), 0);
 	assert_string_equal(text, "");
-	assert_int_equal(run(detaching_loud), 0);
+	assert_int_equal(run(detaching_with_output), 0);
 	assert_string_equal(text, "");
 }
 
@@ -242,10 +244,11 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* Open descriptors with odd numbers, and have all but some closed. */
+/* Open descriptors in no order, and have all but three of them closed. */
 static int close_all_but_some(void)
 {
 	enum {
+		/* Above the others, and below the usual limit of 1024. */
 		FAR = 900
 	};
 	int fds[4];
@@ -273,14 +276,14 @@ static int refuses_nothing(void)
 	return refuse_call(SYS_close_range, ENOSYS) == -EINVAL;
 }
 
-/* Before Linux 5.9. */
+/* Linux before 5.9 has no close_range(2). */
 static int close_without_call(void)
 {
 	return refuse_call(SYS_close_range, ENOSYS) ? 1 : close_all_but_some();
 }
 
-/* /proc cannot be opened either. */
-static int close_blindly(void)
+/* There is no close_range(2), and /proc cannot be opened. */
+static int close_without_proc(void)
 {
 	return refuse_call(SYS_close_range, ENOSYS) ||
 			       refuse_call(SYS_openat, ENOSYS)
@@ -301,10 +304,10 @@ static void closes_on_older_kernels(void **state)
 {
 	(void)state;
 	assert_int_equal(run(close_without_call), 0);
-	assert_int_equal(run(close_blindly), 0);
+	assert_int_equal(run(close_without_proc), 0);
 }
 
-static int standardless(void)
+static int open_missing_standard(void)
 {
 	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
 	int fd;
@@ -323,7 +326,7 @@ static int standardless(void)
 static void without_standard(void **state)
 {
 	(void)state;
-	assert_int_equal(run(standardless), 0);
+	assert_int_equal(run(open_missing_standard), 0);
 }
 
 int main(void)
@@ -331,8 +334,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(is_ready),
 		cmocka_unit_test(fails),
-		cmocka_unit_test(ends_without_a_word),
-		cmocka_unit_test(nobody_waits),
+		cmocka_unit_test(child_ends_without_report),
+		cmocka_unit_test(parent_has_ended),
 		cmocka_unit_test(foreground),
 		cmocka_unit_test(detaches),
 		cmocka_unit_test(closes_what_was_inherited),
@@ -341,7 +344,8 @@ int main(void)
 	};
 	size_t n = sizeof(tests) / sizeof(tests[0]);
 
-	/* The last one cannot be run there; it is not counted as passed. */
+	/* Under qemu-user the last test cannot run. It is left out, so that it
+	 * does not count as passed. */
 	if (run(refuses_nothing)) {
 		print_message("# older kernels are not tested: no system call "
 			      "can be refused here\n");

@@ -12,6 +12,7 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* More words than any command line here has. */
 	MAX_ARGS = 8,
 };
 
@@ -84,7 +85,7 @@ static void foreground(void **state)
 	assert_false(o.is_foreground);
 }
 
-static void questions(void **state)
+static void help_and_version(void **state)
 {
 	struct options o;
 
@@ -119,7 +120,7 @@ static void switches(void **state)
 		assert_int_equal(parse(&o, line), 0);
 		for (size_t k = 0; k < ARRAY_LEN(cases); k++)
 			assert_int_equal(((bool *)&o)[cases[k].off], i == k);
-		/* The usage names each of them. */
+		/* The usage names each switch. */
 		snprintf(line, sizeof(line), "  --%s", cases[i].word);
 		assert_non_null(strstr(options_get_usage(), line));
 	}
@@ -219,7 +220,7 @@ static void bad_variable(void **state)
 		assert_int_equal(parse(&o, "wiregather --help"),
 				 OPTIONS_E_HELP);
 	}
-	/* The most words that fit, and one byte more. */
+	/* 255 bytes fit: as many words as possible, then one byte too many. */
 	for (size_t i = 0; i < 255; i++)
 		memcpy(text + i, i % 2 ? " " : "-", 2);
 	setenv("WIREGATHER_OPTIONS", text, 1);
@@ -405,7 +406,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain),
 		cmocka_unit_test_setup(foreground, clear_environment),
-		cmocka_unit_test_setup(questions, clear_environment),
+		cmocka_unit_test_setup(help_and_version, clear_environment),
 		cmocka_unit_test(switches),
 		cmocka_unit_test_setup(users, clear_environment),
 		cmocka_unit_test_setup(variable, clear_environment),

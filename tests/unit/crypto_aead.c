@@ -24,18 +24,26 @@
 #include "noise_vectors.h"
 
 enum {
+	/* Every length up to this is tested. Data messages of a usual MTU are
+	 * shorter. */
 	SHORT_MAX = 2048,
+	/* An IP packet is not longer. */
 	LONG_MAX_LEN = 65535,
+	/* Bytes behind a message that must not change. A choice, not
+	 * measured. */
 	CANARY_LEN = 64,
+	/* The largest outbound batch of a lane. */
 	BATCH = 128,
 };
 
+/* A choice: any seed but 0. */
 static uint64_t seed = UINT64_C(0x9e3779b97f4a7c15);
 static const enum aead_choice choices[] = {
 	AEAD_SODIUM,	   AEAD_SODIUM_WHOLE, AEAD_IPSEC_MB, AEAD_IPSEC_MB_AVX2,
 	AEAD_IPSEC_MB_SSE, AEAD_LIBCRYPTO,    AEAD_BEST,
 };
 
+/* Counters at which an implementation may carry or extend a sign wrongly. */
 static const uint64_t edges[] = {
 	0,
 	1,
@@ -329,7 +337,8 @@ static void test_parts_keep_nothing(void **state)
 	}
 }
 
-/* A backend that is wrong from some length on, in one direction. */
+/* A backend that gives wrong results from some length on. The two flags say
+ * whether it does when it seals or when it opens. */
 static bool fake_seals, fake_opens;
 
 static void fake_seal(void *ctx, struct aead_msg *msgs, size_t n)

@@ -39,6 +39,7 @@ static void pattern(uint8_t *out, size_t n)
 }
 
 enum {
+	/* As in digests() of noise_reference.py; more than four blocks. */
 	N_LENGTHS = 300
 };
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Test vectors as documents print them: hexadecimal digits, with blanks that
- * are ignored. And random bytes from a seed. */
+/*
+ * Reads test vectors as documents print them: hexadecimal digits, with blanks
+ * that are ignored. Makes random bytes from a seed.
+ */
 #ifndef CRYPTO_HEX_H
 #define CRYPTO_HEX_H
 

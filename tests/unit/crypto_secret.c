@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pools of secrets: slots are zero and separate, regions come and go with use,
- * a child sees no secret, and a refused lock is reported once.
+ * Pools of secrets: slots are zero and separate, regions are mapped when they
+ * are needed and unmapped when they are empty, a child sees no secret, and a
+ * refused lock is reported once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 static const enum secret_backing backings[] = { SECRET_BEST, SECRET_PRIVATE };
 
 enum {
+	/* A choice: no multiple of 16, so the pool has to round it up. */
 	SLOT_LEN = 100,
 	N_SLOTS = 2000 /* several regions */
 };
@@ -80,8 +82,8 @@ static void test_free_wipes(void **state)
 	}
 }
 
-/* Does madvise(2) take an advice that does not exist? qemu-user does, and then
- * does nothing. */
+/* Does madvise(2) accept an advice that does not exist? Under qemu-user it
+ * accepts any advice, and has no effect. */
 static bool is_advice_ignored(void)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
@@ -94,7 +96,7 @@ static bool is_advice_ignored(void)
 
 /* A child has no memory there (memfd_secret) or sees zeroes, but never the
  * secret. */
-static void test_fork_does_not_carry_secrets(void **state)
+static void test_child_sees_no_secrets(void **state)
 {
 	(void)state;
 	for (size_t b = 0; b < ARRAY_LEN(backings); b++) {
@@ -162,7 +164,7 @@ static int refused_child(enum secret_backing backing)
 	return 0;
 }
 
-static void test_refused_lock_is_told_once(void **state)
+static void test_refused_lock_is_reported_once(void **state)
 {
 	(void)state;
 	for (size_t b = 0; b < ARRAY_LEN(backings); b++) {
@@ -183,8 +185,9 @@ static void test_refused_lock_is_told_once(void **state)
 }
 
 /*
- * Is there memory at an address? write(2) says EFAULT if there is not, also
- * under qemu-user, whose host has all of a 32-bit program's addresses mapped.
+ * Is there memory at an address? If there is none, write(2) fails with EFAULT.
+ * This is so under qemu-user, too, although its host has all addresses of a
+ * 32-bit program mapped.
  */
 static bool is_mapped(const void *at)
 {
@@ -200,7 +203,7 @@ static bool is_mapped(const void *at)
 }
 
 /* Slots in use keep their contents, and in the end one region is left. */
-static void test_regions_follow_use(void **state)
+static void test_unused_regions_are_unmapped(void **state)
 {
 	static uint8_t *slots[N_SLOTS];
 
@@ -228,8 +231,8 @@ static void test_regions_follow_use(void **state)
 			assert_true(secret_is_zero(slots[i], SLOT_LEN));
 			memset(slots[i], (int)(i % 255 + 1), SLOT_LEN);
 		}
-		/* All slots are taken again, so that all regions are there, and
-		 * then given back. */
+		/* Take all slots, so that all regions are mapped, and then give
+		 * all back. */
 		for (size_t i = 0; i < N_SLOTS; i++)
 			if (!slots[i])
 				slots[i] = secret_alloc(pool);
@@ -245,7 +248,7 @@ static void test_regions_follow_use(void **state)
 	}
 }
 
-static void test_no_refusal_no_news(void **state)
+static void test_no_report_without_refusal(void **state)
 {
 	struct secret_pool *pool = secret_pool_new(32, SECRET_BEST);
 
@@ -276,17 +279,18 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slots_are_zero_and_apart),
 		cmocka_unit_test(test_free_wipes),
-		cmocka_unit_test(test_regions_follow_use),
-		cmocka_unit_test(test_refused_lock_is_told_once),
-		cmocka_unit_test(test_no_refusal_no_news),
+		cmocka_unit_test(test_unused_regions_are_unmapped),
+		cmocka_unit_test(test_refused_lock_is_reported_once),
+		cmocka_unit_test(test_no_report_without_refusal),
 		cmocka_unit_test(test_equal),
-		cmocka_unit_test(test_fork_does_not_carry_secrets),
+		cmocka_unit_test(test_child_sees_no_secrets),
 	};
 	size_t n = ARRAY_LEN(tests);
 
 	if (crypto_init())
 		return 1;
-	/* The last test cannot run there, and is not counted as passed. */
+	/* Without madvise(2) the last test cannot run. It is left out, so that
+	 * it does not count as passed. */
 	if (is_advice_ignored()) {
 		print_message("# forks are not tested: madvise(2) has no "
 			      "effect here\n");

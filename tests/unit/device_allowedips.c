@@ -16,13 +16,17 @@
 #include "tests/lib/sanitized.h"
 
 enum {
-	N_CROWD = 20000,
-	N_CROWD_STEPS = 30000,
+	/* Enough prefixes for shortcuts, and changes while there are some. The
+	 * counts here are choices, not measured. */
+	N_NEIGHBOURS = 20000,
+	N_CHANGES = 30000,
 	N_OWNERS = 8,
 	N_STEPS = 300000,
+	/* The model is slow, so it holds few prefixes. */
 	N_MODEL = 200,
+	/* A choice, below ALLOWEDIPS_MAX_PREFIXES. */
 	N_MANY = 1000000,
-	/* Two nodes of 64 or 80 bytes of heap, and some slack. */
+	/* Two nodes of 64 or 80 bytes of heap, and 8 bytes to spare. */
 	MANY_BYTES_PER_PREFIX = 168,
 };
 
@@ -312,7 +316,8 @@ static void test_random_against_model(void **state)
 	owners_remove(&table, owners);
 }
 
-/* A prefix as in large real tables: few nest, most are neighbours. */
+/* A prefix as in large tables of real networks: few prefixes lie within others,
+ * and most are neighbours. */
 static struct ip_prefix random_neighbour(void)
 {
 	struct ip_prefix p = { .family = random_below(2) ? IP_V4 : IP_V6 };
@@ -331,9 +336,10 @@ static struct ip_prefix random_neighbour(void)
 	return p;
 }
 
-static void both(struct allowedips tables[2],
-		 struct allowedips_owner owners[2][N_OWNERS],
-		 const struct ip_prefix *p, uint32_t owner, bool is_insertion)
+static void change_both(struct allowedips tables[2],
+			struct allowedips_owner owners[2][N_OWNERS],
+			const struct ip_prefix *p, uint32_t owner,
+			bool is_insertion)
 {
 	for (size_t i = 0; i < 2; i++) {
 		if (is_insertion)
@@ -345,8 +351,8 @@ static void both(struct allowedips tables[2],
 	}
 }
 
-static void agree(const struct allowedips tables[2],
-		  struct allowedips_owner owners[2][N_OWNERS])
+static void compare_lookups(const struct allowedips tables[2],
+			    struct allowedips_owner owners[2][N_OWNERS])
 {
 	struct ip_prefix addr = random_neighbour();
 	struct allowedips_owner *a, *b;
@@ -358,7 +364,8 @@ static void agree(const struct allowedips tables[2],
 	assert_int_equal(a ? a - owners[0] : -1, b ? b - owners[1] : -1);
 }
 
-/* Two tables with the same prefixes, of which only one is ever settled. */
+/* Two tables have the same prefixes. allowedips_settle(), which makes the
+ * shortcuts, is called for one of them only. */
 static void test_shortcuts_change_no_answer(void **state)
 {
 	struct allowedips_owner owners[2][N_OWNERS];
@@ -370,25 +377,27 @@ static void test_shortcuts_change_no_answer(void **state)
 		allowedips_init(&tables[i]);
 		owners_init(owners[i]);
 	}
-	for (size_t step = 0; step < N_CROWD + N_CROWD_STEPS; step++) {
+	for (size_t step = 0; step < N_NEIGHBOURS + N_CHANGES; step++) {
 		p = random_neighbour();
-		both(tables, owners, &p, random_below(N_OWNERS),
-		     step < N_CROWD || random_below(2));
-		if (step == N_CROWD || random_below(10000) == 0) {
+		change_both(tables, owners, &p, random_below(N_OWNERS),
+			    step < N_NEIGHBOURS || random_below(2));
+		if (step == N_NEIGHBOURS || random_below(10000) == 0) {
 			allowedips_settle(&tables[0]);
-			/* By now there must be shortcuts. */
-			assert_true(step > N_CROWD || tables[0].n_changes == 0);
+			/* The first allowedips_settle() has looked at all
+			 * changes, and so made the shortcuts. */
+			assert_true(step > N_NEIGHBOURS ||
+				    tables[0].n_changes == 0);
 		}
-		if (step >= N_CROWD)
-			agree(tables, owners);
+		if (step >= N_NEIGHBOURS)
+			compare_lookups(tables, owners);
 	}
 	/* Remove most prefixes, and so the shortcuts. */
 	for (size_t i = 0; i < N_OWNERS; i++) {
 		allowedips_remove_owner(&tables[0], &owners[0][i]);
 		allowedips_remove_owner(&tables[1], &owners[1][i]);
-		agree(tables, owners);
+		compare_lookups(tables, owners);
 		allowedips_settle(&tables[0]);
-		agree(tables, owners);
+		compare_lookups(tables, owners);
 	}
 	owners_remove(&tables[0], owners[0]);
 	owners_remove(&tables[1], owners[1]);
@@ -417,7 +426,8 @@ static void test_reserved_insert_needs_no_memory(void **state)
 	owners_remove(&table, owners);
 }
 
-/* Under sanitizers the figure is meaningless, and musl has none. */
+/* The heap in use, in bytes. 0 under sanitizers, which have a heap of their
+ * own, and with musl, which does not report it. */
 static size_t heap_used(void)
 {
 #if defined(IS_SANITIZED) || !defined(__GLIBC__)

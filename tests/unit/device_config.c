@@ -28,8 +28,8 @@ enum {
 
 /*
  * The linker (--wrap) sends every allocation of the code under test through
- * these functions. The allocation that brings n_left to zero fails, and so do
- * all later ones.
+ * these functions. The allocation that brings n_left to 0 fails, and so do all
+ * later ones. If n_left is negative, none fails.
  */
 static long n_left = -1;
 
@@ -83,7 +83,7 @@ static void start(struct device_fake *fake)
 	assert_int_equal(device_fake_set(fake, initial), 0);
 }
 
-/* Requests that use every operation which can fail late. */
+/* Requests with every operation that can fail after others were prepared. */
 static const char *const requests[] = {
 	"set=1\nprivate_key=" OTHER_PRIVATE "\nlisten_port=1\nfwmark=9\n"
 	"public_key=" KEY_A "\nremove=true\n"

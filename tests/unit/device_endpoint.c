@@ -20,6 +20,7 @@ enum {
 	/* Words of the endpoints here: address and source. */
 	WHERE = 0,
 	SOURCE = 3,
+	/* A choice, not measured. */
 	N_ROAMS = 200000,
 };
 

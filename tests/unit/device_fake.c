@@ -14,6 +14,7 @@
 #include "tests/lib/quiet_ops.h"
 #include "uapi/reply.h"
 
+/* A choice: some time after 0. */
 #define FAKE_NOW (UINT64_C(1000) * NSEC_PER_SEC)
 
 static void op_random(void *arg, void *buf, size_t len)
@@ -22,6 +23,7 @@ static void op_random(void *arg, void *buf, size_t len)
 	uint8_t *bytes = buf;
 
 	for (size_t i = 0; i < len; i++) {
+		/* Knuth's factor for a linear congruential generator. */
 		fake->seed = fake->seed * UINT64_C(6364136223846793005) + 1;
 		bytes[i] = (uint8_t)(fake->seed >> 56);
 	}

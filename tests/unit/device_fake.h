@@ -26,7 +26,7 @@ struct device_fake {
 	const struct peer *keepalive_to;
 };
 
-/* Endpoints are their own text, if there is a colon in it. */
+/* The bytes of an endpoint are its text. A text without a colon is refused. */
 extern const struct uapi_codec device_fake_codec;
 
 void device_fake_init(struct device_fake *fake);

@@ -11,6 +11,7 @@
 #include "noise/local.h"
 #include "random.h"
 
+/* Choices, not measured: the table grows, and each entry changes many times. */
 enum {
 	N_MODEL = 5000,
 	N_STEPS = 200000,
@@ -112,7 +113,7 @@ static void test_random_against_model(void **state)
 			assert_int_not_equal(model[i], 0);
 		}
 	}
-	/* Marks of removed entries do not accumulate. */
+	/* The table does not grow by the places of removed entries. */
 	assert_true(index.table.slots->mask < 8 * N_MODEL);
 	for (i = 0; i < N_MODEL; i++)
 		if (model[i])
@@ -121,7 +122,7 @@ static void test_random_against_model(void **state)
 	rcu_drain();
 }
 
-/* Indices are random: each bit is set in about half of them. */
+/* Indices are random: each bit is set in about half of the indices. */
 static void test_numbers_are_random(void **state)
 {
 	enum {
@@ -158,7 +159,7 @@ static const struct noise_ops ops = {
 	.find_peer = no_peer,
 };
 
-static void test_turning_over_to_a_keypair(void **state)
+static void test_keypair_takes_the_index(void **state)
 {
 	struct noise_local local;
 	struct noise_keypair *kp;
@@ -204,7 +205,7 @@ int main(void)
 		cmocka_unit_test(test_collisions_are_drawn_again),
 		cmocka_unit_test(test_random_against_model),
 		cmocka_unit_test(test_numbers_are_random),
-		cmocka_unit_test(test_turning_over_to_a_keypair),
+		cmocka_unit_test(test_keypair_takes_the_index),
 	};
 
 	if (crypto_init())

@@ -3,6 +3,7 @@
 
 #include "random.h"
 
+/* Choices, not measured. */
 enum {
 	N = 300,
 	N_STEPS = 200000,

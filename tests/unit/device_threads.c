@@ -19,10 +19,11 @@
 #include "device/session.h"
 #include "tests/lib/quiet_ops.h"
 
+/* Choices, not measured: few peers, so that threads often meet at one. */
 enum {
 	N_PEERS = 16,
 	N_CHANGES = 1500,
-	N_CHURNS = 40,
+	N_REBUILDS = 40,
 	N_WORKERS = 2,
 	PACKET_LEN = 64,
 };
@@ -38,6 +39,7 @@ static __thread uint64_t seed = 1;
 
 static uint32_t random_below(uint32_t n)
 {
+	/* Knuth's linear congruential generator (MMIX). */
 	seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
 	return (uint32_t)(seed >> 33) % n;
 }
@@ -147,7 +149,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-static void *shake_hands(void *arg)
+static void *make_initiations(void *arg)
 {
 	struct shared *shared = arg;
 	struct message_initiation msg;
@@ -218,7 +220,7 @@ static void test_changes_under_traffic(void **state)
 	device_set_up(&shared.device, true, 1);
 	for (size_t i = 0; i < N_WORKERS; i++)
 		pthread_create(&workers[i], NULL, work, &shared);
-	pthread_create(&handshaker, NULL, shake_hands, &shared);
+	pthread_create(&handshaker, NULL, make_initiations, &shared);
 	for (uint32_t n = 1;
 	     n <= N_CHANGES || !shared.n_routed || !shared.n_initiations; n++)
 		change(&shared, n);
@@ -260,8 +262,9 @@ static void *read_always(void *arg)
 	return NULL;
 }
 
-/* Add and remove prefixes around those addresses, and so shortcuts. */
-static void churn(struct readers *r, size_t n)
+/* Add and remove prefixes around the addresses that readers look up. Shortcuts
+ * are made and removed with them. */
+static void change_prefixes(struct readers *r, size_t n)
 {
 	struct ip_prefix p = { .family = IP_V4, .cidr = 32, .addr = { 10 } };
 
@@ -299,8 +302,8 @@ static void test_readers_beside_a_writer(void **state)
 	}
 	for (size_t i = 0; i < 2; i++)
 		pthread_create(&threads[i], NULL, read_always, &r);
-	for (size_t i = 0; i < N_CHURNS || r.n_read < N_CHURNS; i++)
-		churn(&r, 500);
+	for (size_t i = 0; i < N_REBUILDS || r.n_read < N_REBUILDS; i++)
+		change_prefixes(&r, 500);
 	r.is_over = true;
 	for (size_t i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);

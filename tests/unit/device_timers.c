@@ -20,6 +20,7 @@
 
 enum {
 	NEVER = -1,
+	/* More than the longest table has. */
 	MAX_STEPS = 16,
 };
 
@@ -47,7 +48,7 @@ struct step {
 	int next_s;
 };
 
-static bool happen(struct timers *t, enum event event, uint64_t now)
+static bool note_event(struct timers *t, enum event event, uint64_t now)
 {
 	switch (event) {
 	case NOTHING:
@@ -215,7 +216,7 @@ static void run_case(size_t i)
 
 		if (!s->event && !s->actions && !s->next_s)
 			break;
-		happen(&t, s->event, now);
+		note_event(&t, s->event, now);
 		v = timers_check(&t, now, 0);
 		/* Skip checks of a busy peer in between: the tables have only
 		 * the times at which something is due. */
@@ -261,7 +262,7 @@ static void test_giving_up(void **state)
 		if (!(v.actions & TIMERS_DROP_STAGED))
 			now = v.next_ns;
 	} while (!(v.actions & TIMERS_DROP_STAGED));
-	/* With the longest jitter, attempts are 5.333 s apart, for 90 s. */
+	/* With the longest jitter, initiations are 5.333 s apart, for 90 s. */
 	assert_int_equal(n, 17);
 	assert_true(now - ORIGIN_NS >= 90 * NSEC_PER_SEC);
 	assert_true(now - ORIGIN_NS < 96 * NSEC_PER_SEC);

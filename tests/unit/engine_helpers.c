@@ -14,7 +14,7 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* Enough for a busy machine and a sanitizer. */
+	/* Enough for a busy machine and a sanitizer. A choice, not measured. */
 	PATIENCE_S = 60,
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A lane with a source that numbers its batches and a sink that checks the
+ * A lane whose take step numbers the batches and whose commit step checks the
  * numbers. Each batch must come out once and in order, with any number of
- * threads, and also if the lane is closed before the source is empty.
+ * threads, and also if the lane is closed while there are more batches.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include "tests/lib/check.h"
 
 enum {
+	/* A choice: as many as there are threads below. */
 	SLOTS = 4
 };
 
@@ -71,7 +72,8 @@ static void fake_work(void *arg, void *slot, void *context)
 
 	if (f->release_in_work)
 		lane_release(&f->lane);
-	/* Batches take different times, so tickets end out of order. */
+	/* Batches take different times, so the work on them ends out of order.
+	 * The factor is a prime, so that the times look random. */
 	for (uint32_t i = 0; i < b->number * 7919 % 200; i++)
 		*(volatile uint32_t *)context += 1;
 	if (b->number % 5 == 0)
@@ -130,7 +132,7 @@ static void one_thread(void **state)
 		;
 	assert_int_equal(f.expected, 1000);
 	assert_true(lane_is_idle(&f.lane));
-	/* One thread needs one slot. The others stay untouched. */
+	/* One thread needs one slot. The other slots stay unused. */
 	assert_int_equal(atomic_load(&f.max_slot), 0);
 }
 
@@ -149,7 +151,7 @@ static void closing(void **state)
 	assert_true(lane_is_idle(&f.lane));
 }
 
-/* lane_release() gives back the memory of slots that hold no batch. */
+/* lane_release() calls the release step for each slot that holds no batch. */
 static void releasing(void **state)
 {
 	struct fixture f;
@@ -189,7 +191,8 @@ static void *thread_main(void *arg)
 		if (lane_run(&f->lane, &scratch) == LANE_BUSY)
 			continue;
 		lane_release(&f->lane);
-		/* On a busy machine sched_yield() may take milliseconds. */
+		/* On a busy machine sched_yield() may take milliseconds, so it
+		 * is not called each time. 64 is a choice, not measured. */
 		if (++idle % 64 == 0)
 			sched_yield();
 	}
@@ -198,6 +201,7 @@ static void *thread_main(void *arg)
 
 static void several_threads(void **state)
 {
+	/* Choices, not measured. */
 	enum {
 		THREADS = 4,
 		BATCHES = 20000

@@ -13,6 +13,7 @@ enum {
 	UDP = 17,
 	ICMP = 1,
 	GRE = 47,
+	/* An IPv6 header, and room for the ports behind it. */
 	LEN = 60,
 };
 
@@ -117,7 +118,7 @@ static void another_source(void **state)
 	}
 }
 
-/* Random sources and ports: all of them together keep to QUOTA_ALL. */
+/* Packets with random sources and ports get QUOTA_ALL errors together. */
 static void all(void **state)
 {
 	struct random rnd;

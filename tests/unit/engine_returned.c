@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Packets that are our own messages coming back, whole or in fragments. */
+/* Which packets are recognised as messages that we sent ourselves, whole or in
+ * fragments. */
 #include <string.h>
 
 #include "base/bytes.h"
@@ -13,6 +14,7 @@
 #include "tests/lib/quiet_ops.h"
 
 enum {
+	/* Choices: any port, any receiver index, and a few messages sent. */
 	PORT = 51820,
 	REMOTE_INDEX = 0x01020304,
 	N_SENT = 10,
@@ -20,6 +22,7 @@ enum {
 	IPV6_LEN = 40,
 	FRAGMENT_LEN = 8,
 	UDP_LEN = 8,
+	/* Longer than any packet here. */
 	PACKET_CAP = 2000,
 };
 
@@ -290,7 +293,7 @@ static void handshakes(void **state)
 	}
 }
 
-/* Only the first segment of a super-packet counts: its bytes and length. */
+/* A super-packet is judged by the bytes and the length of its first segment. */
 static void super_packets(void **state)
 {
 	uint8_t msg[400] = { 0 };

@@ -17,6 +17,10 @@
 
 #include "tests/lib/check.h"
 
+/*
+ * Choices, not measured. There are more threads than slots, so that some find
+ * no slot. The schedules are short and many.
+ */
 enum {
 	THREADS = 3,
 	SLOTS = 2,
@@ -305,6 +309,7 @@ static void schedules(void **state)
 	uint32_t n_batches = 0;
 
 	(void)state;
+	/* A choice: any seed. */
 	random_init(&r, 20261128);
 	for (int i = 0; i < SCHEDULES; i++) {
 		/* The seed of the first schedule is TEST_SEED, if it is set. */

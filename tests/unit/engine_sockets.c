@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sockets that are replaced while threads use them. The control thread often
- * closes the sockets and opens others at once, and these are often at the same
- * place in memory. A user that missed the time between would take the new
- * sockets for the old ones, and would never watch them.
+ * closes the sockets and opens others at once. The new ones are often at the
+ * same place in memory as the old ones. A user that missed the time without
+ * sockets would take the new sockets for the old ones, and would never watch
+ * them.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -15,8 +16,10 @@
 #include "tests/lib/check.h"
 
 enum {
-	/* More than processors, so the kernel stops users at any point. */
+	/* On a machine with fewer processors the kernel interrupts users at any
+	 * point. A choice. */
 	USERS = 4,
+	/* A choice, not measured. */
 	TURNS = 3000,
 };
 

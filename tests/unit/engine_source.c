@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An array of sources, run in turn: which lanes run, which stay ready, and what
- * the caller is told.
+ * sources_run() returns.
  */
 #include <string.h>
 

@@ -43,6 +43,8 @@ static void ipv4(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
 		size_t len = make_v4(17, lens[i]);
 		size_t n = unreachable_make(out, packet, len);
+		/* The error has 576 bytes at most (RFC 1812, section 4.3.2.3),
+		 * 28 of them headers. */
 		size_t quoted = size_min(len, 548);
 
 		assert_int_equal(n, 28 + quoted);
@@ -68,6 +70,8 @@ static void ipv6(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
 		size_t len = make_v6(17, lens[i]);
 		size_t n = unreachable_make(out, packet, len);
+		/* The error has 1280 bytes at most (RFC 4443, section 2.4 (c)),
+		 * 48 of them headers. */
 		size_t quoted = size_min(len, 1232);
 		uint64_t sum;
 
@@ -153,7 +157,7 @@ static ssize_t count_writes(int fd, const struct iovec *iov, int cnt)
 }
 
 /* Does unreachable_send() answer the packet? */
-static bool is_told(struct unreachable *u)
+static bool is_answered(struct unreachable *u)
 {
 	static const struct tun_sys sys = { .writev = count_writes };
 	struct tun tun = { .sys = &sys };
@@ -178,13 +182,13 @@ static void broadcasts(void **state)
 	set.entries[1].directed = last;
 	make_v4(17, 100);
 	packet[19] = 255;
-	assert_true(is_told(&u));
+	assert_true(is_answered(&u));
 	u.broadcasts = &set;
-	assert_false(is_told(&u));
+	assert_false(is_answered(&u));
 	packet[19] = 254;
-	assert_true(is_told(&u));
+	assert_true(is_answered(&u));
 	packet[15] = 255;
-	assert_false(is_told(&u));
+	assert_false(is_answered(&u));
 }
 
 int main(void)

@@ -40,8 +40,8 @@ static void events(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		/*
-		 * On the heap a sanitizer sees each byte that is read beyond
-		 * the end.
+		 * The text is on the heap without a byte to spare, so a
+		 * sanitizer reports a read beyond its end.
 		 */
 		size_t len = cases[i].len;
 		char *text = malloc(len ? len : 1);
@@ -51,8 +51,8 @@ static void events(void **state)
 		if (vmgenid_parse(text, len) != cases[i].is_new)
 			fail_msg("case %zu: %s", i, cases[i].text);
 		/*
-		 * From whichever byte on the text is parsed, nothing is read
-		 * beyond its end.
+		 * The rest of the text from each byte on is parsed without a
+		 * read beyond its end.
 		 */
 		for (size_t cut = 0; cut < len; cut++)
 			vmgenid_parse(text + cut, len - cut);

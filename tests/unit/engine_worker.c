@@ -19,10 +19,11 @@
 #include "udpgather/open.h"
 
 enum {
-	/* Enough for a busy machine and a sanitizer. */
+	/* Enough for a busy machine and a sanitizer. A choice, not measured. */
 	PATIENCE_S = 20,
+	/* A choice: three sources with descriptors, and POKED. */
 	N = 4,
-	/* This source has work that no descriptor tells of. */
+	/* The source that may have work while its descriptor is not ready. */
 	POKED = N - 1,
 };
 
@@ -30,7 +31,7 @@ enum {
 struct fake_source {
 	struct source source;
 	int fd;
-	_Atomic bool knows_fd; /* is_ready() returns true */
+	_Atomic bool is_fd_ready; /* is_ready() returns true */
 	_Atomic int read_err;
 	_Atomic bool is_gone;
 	_Atomic unsigned int n_more;
@@ -91,7 +92,7 @@ static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
 	assert_non_null(sock);
 	assert_int_equal(fd, f->fd);
 	assert_int_equal(events, EPOLLIN);
-	return atomic_load(&f->knows_fd);
+	return atomic_load(&f->is_fd_ready);
 }
 
 static bool has_more(const struct source *s)
@@ -128,7 +129,7 @@ static void begin(struct fixture *f, bool has_sockets)
 		struct fake_source *s = &f->fakes[i];
 
 		s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		atomic_init(&s->knows_fd, true);
+		atomic_init(&s->is_fd_ready, true);
 		s->source.ops = i == POKED ? &poked_ops : &quiet_ops;
 		s->source.name = "a fake";
 		lane_init(&s->source.lane, &lane_ops, s,
@@ -192,7 +193,7 @@ static void poke_once(struct fixture *f)
 	assert_true(is_looked_at(f, POKED, before));
 }
 
-static bool is_told_gone(const struct fixture *f)
+static bool is_gone_reported(const struct fixture *f)
 {
 	uint64_t n;
 
@@ -219,7 +220,8 @@ static void poked_for_what_leaves(void **state)
 	end(&f);
 }
 
-/* A helper that ends may leave a batch without a ready descriptor. */
+/* A helper that goes to sleep may leave a batch for which no descriptor is
+ * ready. */
 static void poked_by_a_helper(void **state)
 {
 	struct fixture f;
@@ -300,7 +302,7 @@ static void not_its_descriptor(void **state)
 
 	(void)state;
 	begin(&f, true);
-	atomic_store(&f.fakes[0].knows_fd, false);
+	atomic_store(&f.fakes[0].is_fd_ready, false);
 	make_readable(&f, 0);
 	make_readable(&f, 1);
 	assert_true(is_looked_at(&f, 1, 10));
@@ -310,7 +312,8 @@ static void not_its_descriptor(void **state)
 
 /* ------------------------------------------------------------------ trouble */
 
-/* A source that fails stays readable. It must not keep the worker busy. */
+/* A source that fails stays readable. The worker must not read it without a
+ * pause. */
 static void failing_source_rests(void **state)
 {
 	struct fixture f;
@@ -342,7 +345,7 @@ static void gone_source(void **state)
 	make_readable(&f, 0);
 	assert_true(is_looked_at(&f, 0, 0));
 	atomic_store(&f.fakes[0].is_gone, true);
-	assert_true(is_told_gone(&f));
+	assert_true(is_gone_reported(&f));
 	/*
 	 * The worker no longer looks at the source that is gone, even after a
 	 * poke, but it looks at the others.

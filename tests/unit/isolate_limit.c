@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Limits are raised as far as the kernel allows. The kernel is one of the
- * test's own, because not every machine gives CAP_SYS_RESOURCE.
+ * Limits are raised as far as the kernel allows. The test replaces the kernel's
+ * calls, because not every machine gives CAP_SYS_RESOURCE.
  */
 #include "isolate/limit.h"
 
@@ -29,6 +29,7 @@ int __wrap_getrlimit(int resource, struct rlimit *limit)
 /* setrlimit(2), with the limit on descriptors that fs.nr_open sets. */
 int __wrap_setrlimit(int resource, const struct rlimit *limit)
 {
+	/* The kernel's default for fs.nr_open. */
 	const rlim_t nr_open = 1 << 20;
 
 	errno = EPERM;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Macs and cookies between two sides: when a message needs a cookie, how long a
- * cookie is good, and which replies are taken.
+ * cookie holds, and which replies are taken.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,7 @@
 
 #define SEC NSEC_PER_SEC
 
-static const uint8_t here[6] = { 192, 0, 2, 1, 0xca, 0x6c };
+static const uint8_t address[6] = { 192, 0, 2, 1, 0xca, 0x6c };
 
 static enum cookie_verdict check(struct side *side, const void *msg, size_t len,
 				 const uint8_t *source, size_t source_len,
@@ -42,8 +42,8 @@ static void give_cookie(struct world *w, const struct message_initiation *msg,
 {
 	struct message_cookie reply;
 
-	cookie_checker_make_reply(&w->b.checker, msg, sizeof(*msg), here,
-				  sizeof(here), now, &reply);
+	cookie_checker_make_reply(&w->b.checker, msg, sizeof(*msg), address,
+				  sizeof(address), now, &reply);
 	assert_int_equal(message_check(&reply, sizeof(reply)), MESSAGE_COOKIE);
 	assert_int_equal(le32_get(reply.receiver), le32_get(msg->sender));
 	assert_true(cookie_maker_consume_reply(&w->a.maker, &reply, now));
@@ -57,26 +57,27 @@ static void test_flow(void **state)
 	(void)state;
 	world_init(&w, NULL, NULL, 1);
 	make(&w, &msg, 10 * SEC);
-	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, 10 * SEC),
+	assert_int_equal(check(&w.b, &msg, sizeof(msg), address, 6, 10 * SEC),
 			 COOKIE_MAC1_RIGHT);
 	give_cookie(&w, &msg, 10 * SEC);
 	/* The old message has no mac2; the next one has. */
-	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, 10 * SEC),
+	assert_int_equal(check(&w.b, &msg, sizeof(msg), address, 6, 10 * SEC),
 			 COOKIE_MAC1_RIGHT);
 	make(&w, &msg, 15 * SEC);
-	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, 15 * SEC),
+	assert_int_equal(check(&w.b, &msg, sizeof(msg), address, 6, 15 * SEC),
 			 COOKIE_MAC2_RIGHT);
 	/* Without load mac2 is not asked for. */
 	assert_int_equal(cookie_checker_check(&w.b.checker, &msg, sizeof(msg),
-					      here, 6, false, 15 * SEC),
+					      address, 6, false, 15 * SEC),
 			 COOKIE_MAC1_RIGHT);
-	/* The cookie is good at b only. */
-	assert_int_equal(check(&w.a, &msg, sizeof(msg), here, 6, 15 * SEC),
+	/* At a even mac1 is wrong, because it was made with the key of b. */
+	assert_int_equal(check(&w.a, &msg, sizeof(msg), address, 6, 15 * SEC),
 			 COOKIE_MAC1_WRONG);
 	world_deinit(&w);
 }
 
-/* A cookie is bound to each byte of its source, and to the length. */
+/* A cookie holds only for the source that it was made for: each byte and the
+ * length of the source count. */
 static void test_source_is_bound(void **state)
 {
 	struct message_initiation msg;
@@ -88,14 +89,14 @@ static void test_source_is_bound(void **state)
 	make(&w, &msg, SEC);
 	give_cookie(&w, &msg, SEC);
 	make(&w, &msg, 2 * SEC);
-	for (size_t i = 0; i < sizeof(here); i++) {
-		memcpy(other, here, sizeof(here));
+	for (size_t i = 0; i < sizeof(address); i++) {
+		memcpy(other, address, sizeof(address));
 		other[i] ^= 1;
 		assert_int_equal(
 			check(&w.b, &msg, sizeof(msg), other, 6, 2 * SEC),
 			COOKIE_MAC1_RIGHT);
 	}
-	memcpy(other, here, sizeof(here));
+	memcpy(other, address, sizeof(address));
 	assert_int_equal(check(&w.b, &msg, sizeof(msg), other, 18, 2 * SEC),
 			 COOKIE_MAC1_RIGHT);
 	assert_int_equal(check(&w.b, &msg, sizeof(msg), other, 6, 2 * SEC),
@@ -123,7 +124,7 @@ static const struct {
 	/* 5 */ { 1000 * SEC, false },
 };
 
-static void test_sender_lets_cookies_go(void **state)
+static void test_sender_drops_old_cookies(void **state)
 {
 	const uint64_t start = 1000 * SEC;
 	struct message_initiation msg;
@@ -156,20 +157,20 @@ static void test_receiver_changes_its_secret(void **state)
 	make(&w, &msg, start + 110 * SEC);
 	give_cookie(&w, &msg, start + 110 * SEC);
 	make(&w, &msg, start + 119 * SEC);
+	assert_int_equal(check(&w.b, &msg, sizeof(msg), address, 6,
+			       start + 120 * SEC - 1),
+			 COOKIE_MAC2_RIGHT);
 	assert_int_equal(
-		check(&w.b, &msg, sizeof(msg), here, 6, start + 120 * SEC - 1),
-		COOKIE_MAC2_RIGHT);
-	assert_int_equal(
-		check(&w.b, &msg, sizeof(msg), here, 6, start + 120 * SEC),
+		check(&w.b, &msg, sizeof(msg), address, 6, start + 120 * SEC),
 		COOKIE_MAC1_RIGHT);
 	/* The next reply draws a new secret, and the old cookie stays wrong. */
 	give_cookie(&w, &msg, start + 121 * SEC);
 	assert_int_equal(
-		check(&w.b, &msg, sizeof(msg), here, 6, start + 121 * SEC),
+		check(&w.b, &msg, sizeof(msg), address, 6, start + 121 * SEC),
 		COOKIE_MAC1_RIGHT);
 	make(&w, &msg, start + 122 * SEC);
 	assert_int_equal(
-		check(&w.b, &msg, sizeof(msg), here, 6, start + 122 * SEC),
+		check(&w.b, &msg, sizeof(msg), address, 6, start + 122 * SEC),
 		COOKIE_MAC2_RIGHT);
 	world_deinit(&w);
 }
@@ -185,10 +186,10 @@ static void test_reply_is_taken_once(void **state)
 	make(&w, &older, SEC);
 	make(&w, &msg, 6 * SEC);
 	/* An answer to the message before the last one is not taken. */
-	cookie_checker_make_reply(&w.b.checker, &older, sizeof(older), here, 6,
-				  6 * SEC, &reply);
+	cookie_checker_make_reply(&w.b.checker, &older, sizeof(older), address,
+				  6, 6 * SEC, &reply);
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
-	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), here, 6,
+	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), address, 6,
 				  6 * SEC, &reply);
 	assert_true(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
@@ -208,14 +209,14 @@ static void test_reply_that_is_not_due(void **state)
 	(void)state;
 	world_init(&w, NULL, NULL, 8);
 	make(&w, &msg, SEC);
-	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), here, 6, SEC,
-				  &reply);
+	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), address, 6,
+				  SEC, &reply);
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC));
 	assert_true(
 		cookie_maker_consume_reply(&w.a.maker, &reply, 6 * SEC - 1));
 
 	make(&w, &msg, 7 * SEC);
-	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), here, 6,
+	cookie_checker_make_reply(&w.b.checker, &msg, sizeof(msg), address, 6,
 				  7 * SEC, &reply);
 	cookie_maker_expect_none(&w.a.maker);
 	assert_false(cookie_maker_consume_reply(&w.a.maker, &reply, 7 * SEC));
@@ -236,13 +237,13 @@ static void test_reply_to_a_response(void **state)
 	assert_true(side_receive(&w.b, (const uint8_t *)&msg, sizeof(msg),
 				 false, SEC, &response));
 	cookie_checker_make_reply(&w.a.checker, &response, sizeof(response),
-				  here, 6, SEC, &reply);
+				  address, 6, SEC, &reply);
 	assert_int_equal(le32_get(reply.receiver), le32_get(response.sender));
 	assert_true(side_receive(&w.b, (const uint8_t *)&reply, sizeof(reply),
 				 false, SEC, NULL));
 	cookie_maker_add_macs(&w.b.maker, &response, sizeof(response), 2 * SEC);
 	assert_int_equal(
-		check(&w.a, &response, sizeof(response), here, 6, 2 * SEC),
+		check(&w.a, &response, sizeof(response), address, 6, 2 * SEC),
 		COOKIE_MAC2_RIGHT);
 	world_deinit(&w);
 }
@@ -256,10 +257,10 @@ static void test_change_of_our_key(void **state)
 	world_init(&w, NULL, NULL, 7);
 	make(&w, &msg, SEC);
 	cookie_checker_set_key(&w.b.checker, NULL);
-	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, SEC),
+	assert_int_equal(check(&w.b, &msg, sizeof(msg), address, 6, SEC),
 			 COOKIE_MAC1_WRONG);
 	cookie_checker_set_key(&w.b.checker, w.b.public_key);
-	assert_int_equal(check(&w.b, &msg, sizeof(msg), here, 6, SEC),
+	assert_int_equal(check(&w.b, &msg, sizeof(msg), address, 6, SEC),
 			 COOKIE_MAC1_RIGHT);
 	world_deinit(&w);
 }
@@ -269,7 +270,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flow),
 		cmocka_unit_test(test_source_is_bound),
-		cmocka_unit_test(test_sender_lets_cookies_go),
+		cmocka_unit_test(test_sender_drops_old_cookies),
 		cmocka_unit_test(test_receiver_changes_its_secret),
 		cmocka_unit_test(test_reply_is_taken_once),
 		cmocka_unit_test(test_reply_that_is_not_due),

@@ -33,7 +33,7 @@ static void world_of_paper(struct world *w)
 	w->b.next_idx = VECTOR_IDX_R;
 }
 
-static void plan(struct side *side, const uint8_t *bytes, size_t len)
+static void set_random(struct side *side, const uint8_t *bytes, size_t len)
 {
 	side->planned = bytes;
 	side->planned_len = len;
@@ -48,14 +48,14 @@ static void test_messages_of_the_paper(void **state)
 
 	(void)state;
 	world_of_paper(&w);
-	plan(&w.a, vector_ei, sizeof(vector_ei));
+	set_random(&w.a, vector_ei, sizeof(vector_ei));
 	assert_int_equal(noise_handshake_create_initiation(
 				 &w.a.hs, VECTOR_REALTIME_NS, &initiation),
 			 0);
 	cookie_maker_add_macs(&w.a.maker, &initiation, sizeof(initiation), SEC);
 	assert_memory_equal(&initiation, vector_initiation, sizeof(initiation));
 
-	plan(&w.b, vector_er, sizeof(vector_er));
+	set_random(&w.b, vector_er, sizeof(vector_er));
 	assert_true(side_receive(&w.b, vector_initiation,
 				 sizeof(vector_initiation), false, SEC,
 				 &response));
@@ -93,7 +93,7 @@ static void test_cookie_of_the_paper(void **state)
 	world_of_paper(&w);
 	memcpy(random, vector_nonce, 24);
 	memcpy(random + 24, vector_cookie_secret, 32);
-	plan(&w.b, random, sizeof(random));
+	set_random(&w.b, random, sizeof(random));
 	cookie_checker_make_reply(&w.b.checker, vector_initiation,
 				  sizeof(vector_initiation), vector_source,
 				  sizeof(vector_source), SEC, &reply);
@@ -152,8 +152,8 @@ static void test_rekeys(void **state)
 	world_deinit(&w);
 }
 
-/* Both sides start at once. Each takes the other's initiation and forgets its
- * own. */
+/* Both sides send an initiation at the same time. Each side takes that of the
+ * other and forgets its own. */
 static void test_crossed_initiations(void **state)
 {
 	struct message_initiation from_a, from_b;
@@ -176,7 +176,7 @@ static void test_crossed_initiations(void **state)
 				  SEC, NULL));
 	assert_false(side_receive(&w.b, (uint8_t *)&to_b, sizeof(to_b), false,
 				  SEC, NULL));
-	/* The next attempt goes through. */
+	/* The next handshake succeeds. */
 	assert_true(world_handshake(&w.a, &w.b, 6 * SEC, WALL + 5 * SEC));
 	assert_true(world_carry(&w.a, &w.b, 6 * SEC));
 	world_deinit(&w);
@@ -259,7 +259,7 @@ static void test_replay_survives_clear(void **state)
 	world_deinit(&w);
 }
 
-static void test_stepped_clock_locks_nobody_out(void **state)
+static void test_handshakes_go_on_if_the_clock_steps_back(void **state)
 {
 	struct world w;
 
@@ -582,9 +582,9 @@ static void test_failures_leave_nothing(void **state)
 	for (int i = 0; i < 10000; i++)
 		assert_int_equal(consume(&w.b, &msg, 9 * SEC), NOISE_E_FORGED);
 	msg.enc_static[0] ^= 1;
-	w.b.knows_nobody = true;
+	w.b.finds_no_peer = true;
 	assert_int_equal(consume(&w.b, &msg, 9 * SEC), NOISE_E_UNKNOWN);
-	w.b.knows_nobody = false;
+	w.b.finds_no_peer = false;
 	side_snapshot(&w.b, &after);
 	assert_memory_equal(&before, &after, sizeof(before));
 	assert_int_equal(consume(&w.b, &msg, 9 * SEC), 0);
@@ -624,7 +624,7 @@ int main(void)
 		cmocka_unit_test(test_crossed_initiations),
 		cmocka_unit_test(test_replay_and_flood),
 		cmocka_unit_test(test_replay_survives_clear),
-		cmocka_unit_test(test_stepped_clock_locks_nobody_out),
+		cmocka_unit_test(test_handshakes_go_on_if_the_clock_steps_back),
 		cmocka_unit_test(
 			test_preshared_key_applies_to_the_next_handshake),
 		cmocka_unit_test(test_preshared_key_is_read_late),

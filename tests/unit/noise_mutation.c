@@ -23,6 +23,8 @@
 #define WALL (UINT64_C(1700000000) * SEC)
 
 enum {
+	/* A choice: longer than any handshake message, which has 148 bytes at
+	 * most. */
 	LONGEST = 400
 };
 
@@ -39,7 +41,8 @@ static void give_cookie(struct side *from, struct side *to, void *msg,
 	cookie_maker_add_macs(&from->maker, msg, len, NOW);
 }
 
-/* A world that has had a session; an initiation of a is on its way. */
+/* Make a world with a session, and an initiation from a that b has not
+ * received. */
 static void make_initiation(struct world *w, uint64_t seed,
 			    struct message_initiation *msg)
 {
@@ -52,7 +55,8 @@ static void make_initiation(struct world *w, uint64_t seed,
 	give_cookie(&w->a, &w->b, msg, sizeof(*msg));
 }
 
-/* The same, with the response of b on its way. */
+/* Make a world with a session, and a response from b that a has not
+ * received. */
 static void make_response(struct world *w, uint64_t seed,
 			  struct message_response *msg)
 {
@@ -203,7 +207,7 @@ static void test_response_with_fresh_macs(void **state)
 	world_deinit(&w);
 }
 
-/* A third side, which has no keys of the two, sends a response. */
+/* A third side, which has none of the private keys, sends a response. */
 static void test_response_of_a_stranger(void **state)
 {
 	struct message_initiation initiation;

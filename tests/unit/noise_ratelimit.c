@@ -21,7 +21,7 @@
 
 static const uint8_t seed[16] = { 3, 1, 4, 1, 5, 9, 2, 6 };
 
-/* Steps of one source: five handshakes at once, then one in 50 ms. */
+/* Steps of one source: five handshakes at once, then one for each 50 ms. */
 static const struct {
 	uint64_t at_ms;
 	bool is_allowed;
@@ -96,7 +96,7 @@ static void test_what_is_one_source(void **state)
 	ratelimit_free(rl);
 }
 
-/* The /64s of one /48 share a bucket, which is ten times as large. */
+/* The /64s of one /48 share one limit, which is ten times that of a /64. */
 static void test_a_site_has_a_limit(void **state)
 {
 	struct ratelimit *rl = ratelimit_new(seed);
@@ -137,7 +137,7 @@ static void test_a_subnet_does_not_spend_its_site(void **state)
 	ratelimit_free(rl);
 }
 
-/* A long flood from one source gets the rate and no more. */
+/* A source that asks all the time gets its rate and no more. */
 static void test_long_run_rate(void **state)
 {
 	struct ratelimit *rl = ratelimit_new(seed);
@@ -156,8 +156,9 @@ static void test_long_run_rate(void **state)
 }
 
 /*
- * More sources than places, all at once. Many are refused, and no source gets
- * more than its burst. A quarter of a second later all sources are served
+ * More sources than the table has places, all at once. Most sources are
+ * refused: there are 32,768 places (N_SETS * N_WAYS), and nearly all are used.
+ * After 251 ms, the time in which five tokens grow, all sources are served
  * again.
  */
 static void test_more_sources_than_places(void **state)

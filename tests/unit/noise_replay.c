@@ -82,7 +82,8 @@ static const struct step late_start[] = {
 	/* 6 */ { (UINT64_C(1) << 40) - W, false },
 };
 
-/* Jumps round the ring: exactly once, and once less or more than a word. */
+/* Jumps around the ring of bits: by its whole length, and by a word less or
+ * more. */
 static const struct step around[] = {
 	/* 0 */ { 5, true },
 	/* 1 */ { 5 + REPLAY_BITMAP_BITS, true },
@@ -138,6 +139,7 @@ static void test_rows(void **state)
 }
 
 enum {
+	/* A choice: the largest counter of the model. */
 	MODEL_LEN = 1 << 20
 };
 

@@ -90,7 +90,10 @@ static void test_stepped_back(void **state)
 
 	(void)state;
 	assert_true(tai64n_is_newer(&second, &first));
-	/* One step further: the timestamp is that of the wall clock again. */
+	/*
+	 * While the wall clock is behind, a timestamp is one step after the
+	 * last one. Later the timestamp is that of the wall clock again.
+	 */
 	plain = tai64n_from_realtime(T0 + (1 << 24));
 	assert_memory_equal(second.b, plain.b, sizeof(plain.b));
 	plain = tai64n_from_realtime(T0 + NSEC_PER_SEC);

@@ -32,7 +32,7 @@ side_find_peer(void *arg, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
 	struct side *side = arg;
 
-	if (side->knows_nobody ||
+	if (side->finds_no_peer ||
 	    memcmp(key, side->hs.remote_static, NOISE_PUBLIC_KEY_LEN) != 0)
 		return NULL;
 	side->n_peer_refs++;
@@ -126,7 +126,7 @@ static void side_init(struct side *side, const uint8_t *key, uint64_t seed)
 	cookie_checker_set_key(&side->checker, side->public_key);
 }
 
-static void side_meet(struct side *side, const struct side *other)
+static void side_set_peer(struct side *side, const struct side *other)
 {
 	INVARIANT(noise_handshake_init(&side->hs, &side->local,
 				       other->public_key, side) == 0);
@@ -139,8 +139,8 @@ void world_init(struct world *w, const uint8_t *key_a, const uint8_t *key_b,
 {
 	side_init(&w->a, key_a, seed);
 	side_init(&w->b, key_b, seed ^ UINT64_C(0x5555555555555555));
-	side_meet(&w->a, &w->b);
-	side_meet(&w->b, &w->a);
+	side_set_peer(&w->a, &w->b);
+	side_set_peer(&w->b, &w->a);
 }
 
 static void side_deinit(struct side *side)

@@ -15,6 +15,7 @@
 #include "noise/wire.h"
 
 enum {
+	/* A choice: more indices than any test has at a time. */
 	SIDE_INDICES = 64
 };
 
@@ -27,14 +28,14 @@ struct side_entry {
 };
 
 /*
- * @planned:		bytes that the test has set, given as the first random
- *			bytes
- * @planned_len:	how many of them are left
+ * @planned:		bytes that the test has set; the side gets them before
+ *			any random bytes
+ * @planned_len:	bytes left at @planned
  * @next_idx:		the next index that is given; grows by one
  * @index_error:	-errno that publish_index returns; 0: it works
  * @n_peer_refs:	references that find_peer gave and release_peer did not get
  *			back
- * @knows_nobody:	find_peer finds no peer
+ * @finds_no_peer:	find_peer finds no peer
  */
 struct side {
 	struct noise_local local;
@@ -52,7 +53,7 @@ struct side {
 	uint32_t next_idx;
 	int index_error;
 	int n_peer_refs;
-	bool knows_nobody;
+	bool finds_no_peer;
 };
 
 struct world {

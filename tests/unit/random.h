@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Random numbers that a test can repeat: TEST_SEED in the environment. */
+/* Random numbers. With TEST_SEED in the environment a test repeats a run. */
 #ifndef TESTS_RANDOM_H
 #define TESTS_RANDOM_H
 
@@ -12,7 +12,8 @@
 
 static uint64_t random_state;
 
-/* Steele, Lea and Flood, "Fast splittable pseudorandom number generators". */
+/* SplitMix64 and its constants, from Steele, Lea and Flood, "Fast splittable
+ * pseudorandom number generators" (2014). */
 static inline uint64_t random_next(void)
 {
 	uint64_t z = (random_state += UINT64_C(0x9e3779b97f4a7c15));

@@ -9,7 +9,10 @@
 #include "tun_packet.h"
 #include "tun/merge.h"
 
+/* Memory for the packets of a batch. A choice; an assertion fails if it is too
+ * little. */
 #define ARENA_LEN (32U << 20)
+/* A virtio-net header of 10 bytes, and the longest packet. */
 #define FRAME_MAX (10 + 65536)
 
 static struct merge *batch;

@@ -9,11 +9,12 @@
 #include "tun/broadcast.h"
 
 enum {
+	/* A choice: the interface of the tunnel. */
 	IFINDEX = 7,
 };
 
-/* An address as a message of the kernel has it. */
-struct told {
+/* The fields of a message of the kernel about an address. */
+struct address {
 	const char *local;
 	const char *network; /* NULL: as @local */
 	const char *given;   /* NULL: none */
@@ -30,7 +31,7 @@ static void put(struct netlink_builder *b, uint16_t type, const char *text)
 		netlink_put_u32(b, type, inet_addr(text));
 }
 
-static void tell(uint16_t type, const struct told *t)
+static void parse_message(uint16_t type, const struct address *t)
 {
 	const struct ifaddrmsg ifa = {
 		.ifa_family = t->family ? t->family : AF_INET,
@@ -50,14 +51,14 @@ static void tell(uint16_t type, const struct told *t)
 	broadcasts_parse(&set, netlink_messages_next(&messages), IFINDEX);
 }
 
-static void add(const struct told *t)
+static void add(const struct address *t)
 {
-	tell(RTM_NEWADDR, t);
+	parse_message(RTM_NEWADDR, t);
 }
 
-static void remove_it(const struct told *t)
+static void remove_it(const struct address *t)
 {
-	tell(RTM_DELADDR, t);
+	parse_message(RTM_DELADDR, t);
 }
 
 static bool have(const char *text)
@@ -69,21 +70,22 @@ static bool have(const char *text)
 
 static void one(void **state)
 {
-	const struct told told = { .local = "10.9.0.1", .prefix_len = 24 };
+	const struct address address = { .local = "10.9.0.1",
+					 .prefix_len = 24 };
 
 	(void)state;
 	broadcasts_clear(&set);
 	assert_false(have("10.9.0.255"));
 	assert_false(have("0.0.0.0"));
-	add(&told);
+	add(&address);
 	assert_true(have("10.9.0.255"));
 	assert_false(have("10.9.0.0") || have("10.9.0.1") ||
 		     have("10.9.1.255") || have("0.0.0.0"));
-	add(&told);
-	remove_it(&told);
+	add(&address);
+	remove_it(&address);
 	assert_false(have("10.9.0.255"));
-	remove_it(&told);
-	add(&told);
+	remove_it(&address);
+	add(&address);
 	broadcasts_clear(&set);
 	assert_false(have("10.9.0.255"));
 }
@@ -92,8 +94,8 @@ static void lengths(void **state)
 {
 	(void)state;
 	for (uint8_t len = 0; len <= 32; len++) {
-		const struct told told = { .local = "10.128.64.0",
-					   .prefix_len = len };
+		const struct address address = { .local = "10.128.64.0",
+						 .prefix_len = len };
 		uint32_t addr = ntohl(inet_addr("10.128.64.0"));
 		uint32_t last =
 			len ? addr | (uint32_t)(UINT64_C(0xffffffff) >> len)
@@ -101,7 +103,7 @@ static void lengths(void **state)
 		struct in_addr in = { htonl(last) };
 
 		broadcasts_clear(&set);
-		add(&told);
+		add(&address);
 		/* A network of 1 or 2 addresses has no broadcast address. */
 		assert_int_equal(have(inet_ntoa(in)), len > 0 && len < 31);
 		assert_false(have("10.128.64.0"));
@@ -110,21 +112,21 @@ static void lengths(void **state)
 
 static void others(void **state)
 {
-	const struct told first = { .local = "10.9.0.1", .prefix_len = 24 };
-	const struct told second = { .local = "10.9.0.2", .prefix_len = 24 };
+	const struct address first = { .local = "10.9.0.1", .prefix_len = 24 };
+	const struct address second = { .local = "10.9.0.2", .prefix_len = 24 };
 	/* On a point-to-point link the network is that of the other end. */
-	const struct told far = { .local = "10.1.1.1",
-				  .network = "10.2.2.2",
-				  .prefix_len = 24 };
-	const struct told given = { .local = "10.3.0.1",
-				    .given = "10.3.7.7",
-				    .prefix_len = 16 };
-	const struct told foreign = { .local = "10.4.0.1",
-				      .prefix_len = 24,
-				      .ifindex = 8 };
-	const struct told v6 = { .local = "10.5.0.1",
-				 .prefix_len = 24,
-				 .family = AF_INET6 };
+	const struct address far = { .local = "10.1.1.1",
+				     .network = "10.2.2.2",
+				     .prefix_len = 24 };
+	const struct address given = { .local = "10.3.0.1",
+				       .given = "10.3.7.7",
+				       .prefix_len = 16 };
+	const struct address foreign = { .local = "10.4.0.1",
+					 .prefix_len = 24,
+					 .ifindex = 8 };
+	const struct address v6 = { .local = "10.5.0.1",
+				    .prefix_len = 24,
+				    .family = AF_INET6 };
 
 	(void)state;
 	broadcasts_clear(&set);
@@ -141,22 +143,22 @@ static void others(void **state)
 	add(&v6);
 	assert_false(have("10.4.0.255") || have("10.5.0.255"));
 	/* The same message about another interface removes nothing. */
-	tell(RTM_DELADDR, &(struct told){ .local = "10.9.0.2",
-					  .prefix_len = 24,
-					  .ifindex = 8 });
+	parse_message(RTM_DELADDR, &(struct address){ .local = "10.9.0.2",
+						      .prefix_len = 24,
+						      .ifindex = 8 });
 	assert_true(have("10.9.0.255"));
 }
 
 static void too_many(void **state)
 {
 	char text[16];
-	struct told told = { .local = text, .prefix_len = 24 };
+	struct address address = { .local = text, .prefix_len = 24 };
 
 	(void)state;
 	broadcasts_clear(&set);
 	for (int i = 0; i < 2 * BROADCASTS_MAX; i++) {
 		snprintf(text, sizeof(text), "10.%d.0.1", i);
-		add(&told);
+		add(&address);
 		snprintf(text, sizeof(text), "10.%d.0.255", i);
 		assert_int_equal(have(text), i < BROADCASTS_MAX);
 	}

@@ -9,10 +9,10 @@ static uint16_t folded(uint64_t sum)
 }
 
 /*
- * For a sum that is a multiple of 65535 both 0 and 65535 would be right. The
- * result is 0 only if all bytes are zero.
+ * If a sum is a multiple of 65535, both 0 and 65535 are right by RFC 1071. The
+ * functions under test give 0 only if all bytes are zero.
  */
-static void test_adding_agrees_with_the_book(void **state)
+static void test_adding_as_in_rfc1071(void **state)
 {
 	static uint8_t src[2048 + 32], dst[2048 + 32];
 	struct random r;
@@ -110,7 +110,7 @@ static void test_udp_has_no_zero(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_adding_agrees_with_the_book),
+		cmocka_unit_test(test_adding_as_in_rfc1071),
 		cmocka_unit_test(test_pieces_add_up),
 		cmocka_unit_test(test_extremes),
 		cmocka_unit_test(test_pseudo_headers),

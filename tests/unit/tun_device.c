@@ -12,6 +12,7 @@
 #include "tun_batch.h"
 #include "tun/tun.h"
 
+/* Choices: any descriptors, and more writes than a test makes. */
 #define FD	42
 #define SOCK_FD 43
 #define LOG_MAX 128
@@ -56,7 +57,7 @@ static int fake_close(int fd)
 
 static int set_offload(unsigned int bits)
 {
-	unsigned int uso = 0x60;
+	unsigned int uso = 0x60; /* TUN_F_USO4 and TUN_F_USO6 */
 
 	if (bits & ~k.known || (bits && !(bits & TUN_F_CSUM)))
 		return -1;
@@ -182,6 +183,7 @@ static const struct tun_sys fake = {
 
 enum {
 	OLD = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
+	/* 0x60: TUN_F_USO4 and TUN_F_USO6, which older headers lack. */
 	ALL = OLD | TUN_F_TSO_ECN | 0x60,
 	TCP_KINDS = MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6),
 };
@@ -340,7 +342,7 @@ static void test_open_fails(void **state)
 	assert_int_equal(tun_open(&tun, &fake, &config), -ENAMETOOLONG);
 }
 
-/* gVisor has no virtio-net header, and lacks some of the ioctls. */
+/* gVisor refuses IFF_VNET_HDR, and lacks some of the ioctls. */
 static void test_gvisor(void **state)
 {
 	struct tun_config config = { .name = "wg0", .mtu = 1, .txqlen = 1 };
@@ -387,7 +389,7 @@ static void test_given_fd(void **state)
 		reset(ALL);
 		k.flags = (short)rows[i].flags;
 		memcpy(k.name, "given", 6);
-		k.offload = 4711;
+		k.offload = 4711; /* must be replaced */
 		assert_int_equal(tun_open_fd(&tun, &fake, &config, FD),
 				 rows[i].want);
 		assert_int_equal(k.closed, 0);
@@ -579,6 +581,7 @@ static void test_refusal_is_forgotten(void **state)
 		fill(&tun, MERGE_TCP6);
 		tun_write(&tun, batch);
 		k.refuse_merged = false;
+		/* REFUSAL_FORGET of tun.c. */
 		for (int i = 0; i < 1024; i++) {
 			fill(&tun, MERGE_TCP6);
 			assert_int_equal(tun_write(&tun, batch), 0);

@@ -12,6 +12,7 @@
 #include "tun_packet.h"
 #include "tun/link.h"
 
+/* A choice: the interface of the tunnel. */
 #define INDEX 5
 #define HOME  LINK_NSID_HOME
 
@@ -89,16 +90,18 @@ static void parse(int nsid)
 	link_parse(&st, words, used, nsid, &ev);
 }
 
-static void hear(const struct link_msg *m, int nsid)
+static void receive(const struct link_msg *m, int nsid)
 {
 	begin();
 	put_link(m);
 	parse(nsid);
 }
 
-#define HEAR(nsid, ...) hear(&(struct link_msg){ __VA_ARGS__ }, nsid)
+#define RECEIVE(nsid, ...) receive(&(struct link_msg){ __VA_ARGS__ }, nsid)
 
-/* Compare the last events, written as letters: U D M R V X ? N 6 O. */
+/* Compare the last events. Each is written as a letter, in the order of enum
+ * link_event: U up, D down, M MTU, R renamed, V moved, X deleted, ? missing, N
+ * network of IPv4, 6 network of IPv6, O overflow. */
 static void check(const char *want)
 {
 	static const char letters[] = "UDMRVX?N6O";
@@ -113,7 +116,7 @@ static int fresh(void **state)
 {
 	(void)state;
 	link_state_init(&st, INDEX, "wg0");
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420);
 	return 0;
 }
 
@@ -122,23 +125,25 @@ static void test_changes(void **state)
 	(void)state;
 	check("M");
 	assert_int_equal(st.mtu, 1420);
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420);
 	check("");
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420, .up = true);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1420,
+		.up = true);
 	check("U");
 	assert_true(st.up);
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1280, .up = true);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "wg0", .mtu = 1280,
+		.up = true);
 	check("M");
 	assert_int_equal(st.mtu, 1280);
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "vpn", .up = true);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "vpn", .up = true);
 	check("R");
 	assert_string_equal(st.name, "vpn");
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "vpn");
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "vpn");
 	check("D");
-	HEAR(HOME, .type = RTM_DELLINK, .name = "vpn");
+	RECEIVE(HOME, .type = RTM_DELLINK, .name = "vpn");
 	check("X");
 	assert_true(st.deleted);
-	HEAR(HOME, .type = RTM_NEWLINK, .name = "vpn", .mtu = 1, .up = true);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .name = "vpn", .mtu = 1, .up = true);
 	check("N");
 }
 
@@ -168,19 +173,19 @@ static void test_others(void **state)
 {
 	(void)state;
 	/* A change of another interface is a change of the network. */
-	HEAR(HOME, .type = RTM_NEWLINK, .index = 6, .mtu = 9);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .index = 6, .mtu = 9);
 	check("N");
-	HEAR(HOME, .type = RTM_DELLINK, .index = 6);
+	RECEIVE(HOME, .type = RTM_DELLINK, .index = 6);
 	check("N");
 	/* A change in another namespace is no event. */
-	HEAR(3, .type = RTM_NEWLINK, .mtu = 9, .name = "wg0", .kind = "tun");
+	RECEIVE(3, .type = RTM_NEWLINK, .mtu = 9, .name = "wg0", .kind = "tun");
 	check("");
-	HEAR(3, .type = RTM_DELLINK);
+	RECEIVE(3, .type = RTM_DELLINK);
 	check("");
 	/* If a port leaves a bridge, the interface stays. */
-	HEAR(HOME, .type = RTM_DELLINK, .family = AF_BRIDGE);
+	RECEIVE(HOME, .type = RTM_DELLINK, .family = AF_BRIDGE);
 	check("");
-	HEAR(HOME, .type = RTM_NEWLINK, .family = AF_INET6, .mtu = 9);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .family = AF_INET6, .mtu = 9);
 	check("");
 	assert_false(st.deleted);
 	assert_int_equal(st.mtu, 1420);
@@ -218,10 +223,10 @@ static void test_network(void **state)
 static void test_move_from_home(void **state)
 {
 	(void)state;
-	HEAR(HOME, .type = RTM_NEWLINK, .up = true);
-	HEAR(HOME, .type = RTM_NEWLINK);
-	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 2,
-	     .new_index = 9);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .up = true);
+	RECEIVE(HOME, .type = RTM_NEWLINK);
+	RECEIVE(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 2,
+		.new_index = 9);
 	check("V");
 	assert_int_equal(st.nsid, 2);
 	assert_int_equal(st.ifindex, 9);
@@ -230,20 +235,20 @@ static void test_move_from_home(void **state)
 	 * The interface that now has the old index in this namespace is another
 	 * one.
 	 */
-	HEAR(HOME, .type = RTM_DELLINK);
+	RECEIVE(HOME, .type = RTM_DELLINK);
 	check("N");
-	HEAR(2, .type = RTM_NEWLINK, .index = 9, .name = "new", .up = true);
+	RECEIVE(2, .type = RTM_NEWLINK, .index = 9, .name = "new", .up = true);
 	check("RU");
-	HEAR(2, .type = RTM_DELLINK, .index = 9);
+	RECEIVE(2, .type = RTM_DELLINK, .index = 9);
 	check("X");
 }
 
 static void test_move_while_up(void **state)
 {
 	(void)state;
-	HEAR(HOME, .type = RTM_NEWLINK, .up = true);
-	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 0,
-	     .new_index = INDEX);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .up = true);
+	RECEIVE(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 0,
+		.new_index = INDEX);
 	check("DV");
 	assert_int_equal(st.nsid, 0);
 }
@@ -255,33 +260,36 @@ static void test_move_while_up(void **state)
 static void test_move_from_elsewhere(void **state)
 {
 	(void)state;
-	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 2,
-	     .new_index = 9);
-	HEAR(2, .type = RTM_DELLINK, .index = 9, .moves = true, .new_nsid = 0,
-	     .new_index = 4);
+	RECEIVE(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = 2,
+		.new_index = 9);
+	RECEIVE(2, .type = RTM_DELLINK, .index = 9, .moves = true,
+		.new_nsid = 0, .new_index = 4);
 	check("V");
 	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
-	HEAR(0, .type = RTM_NEWLINK, .index = 4, .name = "wg0");
+	RECEIVE(0, .type = RTM_NEWLINK, .index = 4, .name = "wg0");
 	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
-	HEAR(0, .type = RTM_NEWLINK, .index = 4, .name = "wg1", .kind = "tun");
+	RECEIVE(0, .type = RTM_NEWLINK, .index = 4, .name = "wg1",
+		.kind = "tun");
 	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
-	HEAR(0, .type = RTM_NEWLINK, .index = 5, .name = "wg0", .kind = "tun");
+	RECEIVE(0, .type = RTM_NEWLINK, .index = 5, .name = "wg0",
+		.kind = "tun");
 	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
-	HEAR(0, .type = RTM_NEWLINK, .index = 4, .name = "wg0", .kind = "veth");
+	RECEIVE(0, .type = RTM_NEWLINK, .index = 4, .name = "wg0",
+		.kind = "veth");
 	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
-	HEAR(HOME, .type = RTM_NEWLINK, .index = 4, .name = "wg0",
-	     .kind = "tun", .up = true);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .index = 4, .name = "wg0",
+		.kind = "tun", .up = true);
 	check("U");
 	assert_int_equal(st.nsid, HOME);
-	HEAR(HOME, .type = RTM_DELLINK, .index = 4);
+	RECEIVE(HOME, .type = RTM_DELLINK, .index = 4);
 	check("X");
 }
 
 static void test_move_to_nowhere(void **state)
 {
 	(void)state;
-	HEAR(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = -1,
-	     .new_index = 9);
+	RECEIVE(HOME, .type = RTM_DELLINK, .moves = true, .new_nsid = -1,
+		.new_index = 9);
 	check("V");
 	assert_int_equal(st.nsid, LINK_NSID_UNKNOWN);
 }
@@ -290,9 +298,9 @@ static void test_home_with_a_number(void **state)
 {
 	(void)state;
 	st.home_nsid = 4;
-	HEAR(4, .type = RTM_NEWLINK, .mtu = 1300);
+	RECEIVE(4, .type = RTM_NEWLINK, .mtu = 1300);
 	check("M");
-	HEAR(4, .type = RTM_NEWLINK, .index = 8);
+	RECEIVE(4, .type = RTM_NEWLINK, .index = 8);
 	check("N");
 }
 
@@ -316,8 +324,8 @@ static void test_answers(void **state)
 	}
 	/* A message about another namespace, sent from ours. */
 	st.nsid = 2;
-	HEAR(HOME, .type = RTM_NEWLINK, .mtu = 1300, .about = true,
-	     .target_nsid = 2);
+	RECEIVE(HOME, .type = RTM_NEWLINK, .mtu = 1300, .about = true,
+		.target_nsid = 2);
 	check("M");
 	begin();
 	finish(put(NLMSG_OVERRUN, 0));
@@ -421,8 +429,8 @@ static void test_garbage(void **state)
 }
 
 /*
- * A fake kernel that has lost messages, and then has messages about a route
- * without end.
+ * A fake kernel that first reports lost messages, and then never stops sending
+ * messages about a route.
  */
 static int n_received;
 
@@ -448,11 +456,11 @@ static ssize_t endless_recvmsg(int fd, struct msghdr *msg, int flags)
  * The loss is reported while messages keep coming, and again if they do not
  * stop.
  */
-static void test_endless_storm(void **state)
+static void test_messages_without_end(void **state)
 {
 	static const struct tun_sys sys = { .recvmsg = endless_recvmsg };
 	struct link link = { .sys = &sys };
-	int n_told = 0;
+	int n_reported = 0;
 
 	(void)state;
 	n_received = 0;
@@ -460,10 +468,11 @@ static void test_endless_storm(void **state)
 	for (int i = 0; i < 100; i++) {
 		assert_int_equal(link_receive(&link, &ev), 0);
 		for (unsigned int k = 0; k < ev.cnt; k++)
-			n_told += ev.kinds[k] == LINK_OVERFLOW;
+			n_reported += ev.kinds[k] == LINK_OVERFLOW;
 	}
-	print_message("# told %d times in %d messages\n", n_told, n_received);
-	assert_in_range(n_told, 2, 10);
+	print_message("# told %d times in %d messages\n", n_reported,
+		      n_received);
+	assert_in_range(n_reported, 2, 10);
 }
 
 int main(void)
@@ -481,7 +490,7 @@ int main(void)
 		cmocka_unit_test_setup(test_answers, fresh),
 		cmocka_unit_test_setup(test_malformed, fresh),
 		cmocka_unit_test_setup(test_garbage, fresh),
-		cmocka_unit_test_setup(test_endless_storm, fresh),
+		cmocka_unit_test_setup(test_messages_without_end, fresh),
 	};
 
 	return cmocka_run_group_tests_name("tun_link", tests, NULL, NULL);

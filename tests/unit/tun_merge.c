@@ -317,7 +317,7 @@ static void test_caps(void **state)
 	assert_int_equal(batch->items_cnt, 2);
 	assert_int_equal(batch->items[0].cnt, 46);
 
-	/* Exactly 65535. */
+	/* Five payloads and 40 bytes of headers are exactly 65535. */
 	batch_begin(MERGE_ALL);
 	tcp.payload_len = 65495 / 5;
 	for (int i = 0; i < 6; i++) {
@@ -329,7 +329,7 @@ static void test_caps(void **state)
 	assert_int_equal(batch->items[0].len, 65535);
 	assert_int_equal(batch_next(frame), 10 + 65535);
 
-	/* One byte more than 65535. */
+	/* Eight payloads and 40 bytes of headers are 65536, one too many. */
 	batch_begin(MERGE_ALL);
 	tcp.payload_len = (65536 - 40) / 8;
 	for (int i = 0; i < 8; i++) {
@@ -503,7 +503,7 @@ static void test_verified_single(void **state)
 	assert_memory_equal(frame + 10, bad, len);
 }
 
-/* If the flow of a packet is not visible, no other packet may overtake it. */
+/* If a packet does not show its flow, no packet overtakes it. */
 static void test_barriers(void **state)
 {
 	struct spec s = UDP(.no_df = true);
@@ -550,7 +550,8 @@ static void test_barriers(void **state)
 	}
 }
 
-/* Packets with right checksums that cutting never makes do not merge. */
+/* Packets with right checksums do not merge if cutting the merged packet could
+ * not make them again. */
 static void test_summed_but_not_the_same(void **state)
 {
 	struct spec s = TCP(.id = 0);
@@ -679,8 +680,8 @@ static void test_split(void **state)
 }
 
 /*
- * With more flows than the table has places, the order stays, and fewer packets
- * may merge.
+ * With more flows than the table of flows has places, the packets of each flow
+ * stay in order, but fewer packets may merge.
  */
 static void test_many_flows(void **state)
 {

@@ -7,6 +7,8 @@
 #include "tun_batch.h"
 #include "tun/segment.h"
 
+/* ROUNDS, FLOWS and PACKETS are choices, not measured. The others are large
+ * enough for them; assertions fail otherwise. */
 #define ROUNDS	   400
 #define FLOWS	   6
 #define PACKETS	   200
@@ -99,7 +101,7 @@ static void mutate(struct random *r, struct spec *s)
 }
 
 /**
- * same_flow() - whether a broken packet still is of its flow
+ * same_flow() - whether a packet with a wrong bit still belongs to its flow
  * @a:		packet
  * @b:		the same, broken
  * @s:		spec

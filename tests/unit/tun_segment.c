@@ -2,10 +2,14 @@
 #include "tun_packet.h"
 #include "tun/segment.h"
 
-#define SLAB_LEN  (8 << 20)
-#define SEGS_MAX  65536
-#define TAILROOM  31
-#define HEADROOM  16
+/* Choices: large enough for the segments of each super-packet here. */
+#define SLAB_LEN (8 << 20)
+#define SEGS_MAX 65536
+/* As outbound packets need: a header of 16 bytes in front; padding and a tag,
+ * 15 and 16 bytes, behind. */
+#define TAILROOM 31
+#define HEADROOM 16
+/* The slab is filled with this byte. A choice. */
 #define UNTOUCHED 0xa5
 
 static uint8_t *slab_base;

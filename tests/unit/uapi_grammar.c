@@ -19,6 +19,7 @@
 #define P   "public_key=" KEY "\n"
 
 enum {
+	/* Choices, not measured. */
 	N_ROUNDS = 300,
 	PIECE = 4096,
 };
@@ -78,7 +79,7 @@ static const struct {
 	{ P "listen_port=1\n", -EINVAL, 3, "listen_port" },
 	{ P P P, 0, 0, "" },
 	{ "public_key=" KEY "\rx\n", -EINVAL, 2, "public_key" },
-	/* A secret key in the wrong place is not given to the log. */
+	/* A word that may be a secret key is not the token of the error. */
 	{ "public_key=" BASE64 "\n", -EINVAL, 2, "public_key" },
 	{ BASE64 "\n", -EINVAL, 2, "" },
 	{ BASE64 "=1\n", -EINVAL, 2, "" },
@@ -328,7 +329,7 @@ static void test_zero_bytes(void **state)
 }
 
 /* If any line of a request is wrong, nothing of the request is applied. */
-static void test_each_line_spoilt(void **state)
+static void test_each_line_wrong(void **state)
 {
 	static const char *const lines[] = {
 		"private_key=" KEY,
@@ -349,7 +350,7 @@ static void test_each_line_spoilt(void **state)
 	char *after;
 
 	(void)state;
-	for (size_t spoilt = 0; spoilt < ARRAY_LEN(lines); spoilt++) {
+	for (size_t wrong = 0; wrong < ARRAY_LEN(lines); wrong++) {
 		struct device_fake fake;
 		struct uapi_request r;
 		size_t n = (size_t)sprintf(text, "set=1\n");
@@ -361,11 +362,11 @@ static void test_each_line_spoilt(void **state)
 		before = device_fake_print(&fake, PIECE);
 		for (size_t i = 0; i < ARRAY_LEN(lines); i++)
 			n += (size_t)sprintf(text + n, "%s%s\n",
-					     i == spoilt ? "x" : "", lines[i]);
+					     i == wrong ? "x" : "", lines[i]);
 		sprintf(text + n, "\n");
 		r = device_fake_parse(text);
 		assert_int_equal(r.error, -EINVAL);
-		assert_int_equal(r.line, spoilt + 2);
+		assert_int_equal(r.line, wrong + 2);
 		assert_int_equal(device_fake_set(&fake, text), -EINVAL);
 		after = device_fake_print(&fake, PIECE);
 		assert_string_equal(before, after);
@@ -488,7 +489,7 @@ int main(void)
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_long_requests),
 		cmocka_unit_test(test_zero_bytes),
-		cmocka_unit_test(test_each_line_spoilt),
+		cmocka_unit_test(test_each_line_wrong),
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_status),
 	};

@@ -11,6 +11,7 @@
 #include "random.h"
 
 enum {
+	/* Choices, not measured: the reply has many pieces. */
 	N_PEERS = 10000,
 	N_PREFIXES = 3,
 	PIECE = 4096,
@@ -106,8 +107,7 @@ static void test_changes_under_way(void **state)
 	uapi_reply_init(&reply, &fake.device, &device_fake_codec);
 	while ((n = uapi_reply_fill(&reply, text + len, UAPI_REPLY_CAP))) {
 		len += n;
-		/* Peers with an odd number, of the first hundred, go in any
-		 * order. */
+		/* Remove one of the peers with odd numbers below 100. */
 		remove_peer(&fake, random_below(50) * 2 + 1);
 		if (n_added < 150)
 			add_peers(&fake, n_added++, 1);

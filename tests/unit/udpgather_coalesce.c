@@ -296,7 +296,8 @@ static void several_vectors(void **state)
 	assert_string_equal(render(), "[] []");
 }
 
-/* A message has at most 1,024 vectors, counted after fusing. */
+/* A message has at most 1,024 vectors. Vectors that touch in memory are joined,
+ * and count as one. */
 static void vector_limit(void **state)
 {
 	(void)state;

@@ -22,7 +22,7 @@ static const struct ug_endpoint *endpoint_of(size_t i)
 	return bench.dgrams[i].to ? bench.dgrams[i].to : bench.job.to;
 }
 
-/* The number of vectors of a message, after fusing. */
+/* The number of vectors of a message, after those that touch are joined. */
 static size_t model_vectors(const struct model_message *mm, size_t extra,
 			    struct iovec *out)
 {

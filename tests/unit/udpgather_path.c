@@ -91,8 +91,8 @@ static void overflow(void **state)
 
 	(void)state;
 	/*
-	 * The seed is fixed: with one seed in ten some set gets fewer endpoints
-	 * than it has room for.
+	 * The seed is fixed, because with one seed in ten a set gets fewer
+	 * endpoints than it has entries. That set would not be full.
 	 */
 	t->seed = 1;
 	for (uint32_t i = 0; i < MANY; i++) {
@@ -130,8 +130,8 @@ static void epochs_wrap(void **state)
 }
 
 /*
- * Sockets have different generations, so none uses a source that another one
- * learned.
+ * Sockets have different generations. Therefore no socket uses a source that
+ * another socket learned.
  */
 static void generations_differ(void **state)
 {
@@ -170,6 +170,7 @@ static void half_written(void **state)
 }
 
 enum {
+	/* A choice, not measured. */
 	ROUNDS = 20000
 };
 
@@ -302,8 +303,8 @@ static void silence(void **state)
 	ug_path_cap(t, &a, now, &is_due);
 	assert_true(is_due);
 	/*
-	 * Only a single datagram was sent, so the try is left to the first
-	 * train.
+	 * The try was due, but only a single datagram was sent then. The first
+	 * train is the try.
 	 */
 	assert_true(is_tried(t, &a, now + 3000));
 	assert_false(is_tried(t, &a, now + 4000));

@@ -10,6 +10,7 @@
 
 #include "udpgather/coalesce.h"
 
+/* Choices: large enough for all windows here. */
 enum {
 	WINDOW = 256,
 	IOV = 4096,

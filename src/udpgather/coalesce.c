@@ -163,27 +163,17 @@ static bool join(struct train *t, const struct coalesce_job *job, size_t i,
 }
 
 /*
- * Add datagram @i and those behind it to a train, as long as each has as many vectors
- * as the datagram before @i, no marks, and the train's endpoint, size and TOS; not more
- * than @max_vectors vectors.
+ * Add datagrams @i to @end - 1 to a train, as long as each has @n_iov vectors, no
+ * marks, and the train's endpoint, size and TOS. Inlined, because most datagrams have
+ * one vector, and that loop is then a short one.
  *
- * Return: the index of the first datagram that was not joined.
+ * Return: the index of the first datagram that was not added.
  */
-static size_t join_run(struct train *t, const struct coalesce_job *job,
-		       size_t i, const struct ug_endpoint *to,
-		       size_t max_vectors)
+static inline __attribute__((always_inline)) size_t
+add_alike(struct train *t, const struct coalesce_job *job, size_t i, size_t end,
+	  const struct ug_endpoint *to, uint32_t n_iov)
 {
-	uint32_t n_iov = job->dgrams[i - 1].n_iov;
 	size_t seg = t->segment_len;
-	size_t room = job->max_segments - t->cnt;
-	size_t first = i;
-
-	if (t->ended || to != t->to || job->items[t->first].flags || !n_iov ||
-	    t->n_iov > UG_MAX_VECTORS)
-		return i;
-	room = size_min(room, (ug_train_limit(job->family) - t->bytes) / seg);
-	room = size_min(room, (UG_MAX_VECTORS - t->n_iov) / n_iov);
-	size_t end = size_min(job->n, i + size_min(room, max_vectors / n_iov));
 
 	for (; i < end; i++) {
 		const struct ug_datagram *d = &job->dgrams[i];
@@ -208,6 +198,33 @@ static size_t join_run(struct train *t, const struct coalesce_job *job,
 		job->items[t->last].next = (uint16_t)i;
 		t->last = (uint16_t)i;
 	}
+	return i;
+}
+
+/*
+ * Add datagram @i and those behind it to a train, as long as they are like the
+ * datagram before @i; not more than @max_vectors vectors.
+ *
+ * Return: the index of the first datagram that was not added.
+ */
+static size_t join_run(struct train *t, const struct coalesce_job *job,
+		       size_t i, const struct ug_endpoint *to,
+		       size_t max_vectors)
+{
+	uint32_t n_iov = job->dgrams[i - 1].n_iov;
+	size_t seg = t->segment_len;
+	size_t room = job->max_segments - t->cnt;
+	size_t first = i;
+
+	if (t->ended || to != t->to || job->items[t->first].flags || !n_iov ||
+	    t->n_iov > UG_MAX_VECTORS)
+		return i;
+	room = size_min(room, (ug_train_limit(job->family) - t->bytes) / seg);
+	room = size_min(room, (UG_MAX_VECTORS - t->n_iov) / n_iov);
+	size_t end = size_min(job->n, i + size_min(room, max_vectors / n_iov));
+
+	i = n_iov == 1 ? add_alike(t, job, i, end, to, 1)
+		       : add_alike(t, job, i, end, to, n_iov);
 	job->items[t->last].next = ITEM_END;
 	t->cnt = (uint16_t)(t->cnt + i - first);
 	t->bytes += (size_t)(i - first) * seg;

@@ -8,6 +8,8 @@
 #ifndef UDPGATHER_SENDING_H
 #define UDPGATHER_SENDING_H
 
+#include <errno.h>
+
 #include "udpgather/coalesce.h"
 #include "udpgather/socket.h"
 #include "udpgather/stats.h"
@@ -162,7 +164,20 @@ struct route ug_route_to(const struct ug_socket *sock,
  *
  * Return: the bytes in all of them; -EINVAL if @iov is missing; -EMSGSIZE.
  */
-int64_t ug_measure(const struct iovec *iov, size_t n, size_t limit);
+static inline int64_t ug_measure(const struct iovec *iov, size_t n,
+				 size_t limit)
+{
+	size_t len = 0;
+
+	if (n && !iov)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		if (iov[i].iov_len > limit - len)
+			return -EMSGSIZE;
+		len += iov[i].iov_len;
+	}
+	return (int64_t)len;
+}
 
 /* ug_sending_max_segments() - the most datagrams in a train of this call now; see
  * ug_segments_now() */

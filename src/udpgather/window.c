@@ -29,20 +29,6 @@ struct route ug_route_to(const struct ug_socket *sock,
 	};
 }
 
-int64_t ug_measure(const struct iovec *iov, size_t n, size_t limit)
-{
-	size_t len = 0;
-
-	if (n && !iov)
-		return -EINVAL;
-	for (size_t i = 0; i < n; i++) {
-		if (iov[i].iov_len > limit - len)
-			return -EMSGSIZE;
-		len += iov[i].iov_len;
-	}
-	return (int64_t)len;
-}
-
 /* Check a datagram's vectors. Return: its length, or -errno. */
 static int64_t measure(const struct ug_datagram *d, size_t limit)
 {

@@ -555,7 +555,7 @@ struct ug_datagram {
  *		128 is a good number. ug_send() takes any number, in windows
  *		of @cap.
  *
- * It belongs to no socket. About 280 bytes for each of @cap, and 19 KiB; and 2,048
+ * It belongs to no socket. About 310 bytes for each of @cap, and 19 KiB; and 2,048
  * bytes for each of @cap from the first message on whose vectors are copied.
  *
  * Return: 0; -EINVAL; -ENOMEM.

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A client as a machine of small steps: send, make more of the answer, parse,
- * receive. Each step says what the next one needs, and the event loop calls
- * again when that is there. After STEPS_MAX steps other descriptors have their
- * turn.
+ * A client is served in small steps: send, make more of the answer, parse,
+ * receive. Each step returns what the next step has to wait for. The event loop
+ * calls again when the wait is over. After STEPS_MAX steps the loop serves the
+ * other descriptors first.
  */
 #include "uapi/client.h"
 
@@ -21,11 +21,12 @@
 #include "uapi/reply.h"
 
 enum {
-	/* Bytes of the buffers: four lines of the greatest length, and enough of
-	 * an answer that a system call is worth its cost. */
+	/* Bytes of @in and @out. Both are choices, not measured: @in holds four
+	 * lines of the greatest length, and @out about 40 peers with one prefix
+	 * each. */
 	IN_CAP = 4096,
 	OUT_CAP = 16384,
-	/* Steps before other descriptors have their turn. */
+	/* Steps before other descriptors are served. A choice, not measured. */
 	STEPS_MAX = 64,
 };
 
@@ -33,12 +34,12 @@ static_assert((int)OUT_CAP >= (int)UAPI_REPLY_CAP &&
 		      (int)OUT_CAP >= (int)UAPI_STATUS_CAP,
 	      "a piece of a reply fits");
 
-/* Conditions for the next step. */
+/* The result of a step: what the next step has to wait for. */
 enum step {
-	STEP_MORE,
-	STEP_READ,  /* bytes must come */
-	STEP_WRITE, /* the socket must take bytes */
-	STEP_END,
+	STEP_MORE,  /* nothing */
+	STEP_READ,  /* bytes to receive */
+	STEP_WRITE, /* room to send */
+	STEP_END,   /* there is no next step: close the connection */
 };
 
 /*
@@ -47,7 +48,7 @@ enum step {
  * @hub:	[I]
  * @parser:	[I]
  * @events:	what @watch waits for
- * @active_ns:	when bytes last came or went
+ * @active_ns:	when bytes were last received or sent
  * @in_request:	part of a request was read
  * @is_replying: @reply is under way
  * @is_refused:	the request under way has an error, and was answered
@@ -154,7 +155,8 @@ static void refuse(struct uapi_client *c, const struct uapi_request *request)
 	c->drain_left = UAPI_DRAIN_MAX;
 }
 
-/* Discard input: close(2) with unread input would destroy the answer. */
+/* Read and discard input. If close(2) left unread input, the client would get
+ * ECONNRESET instead of the end of the stream. */
 static void discard_input(struct uapi_client *c)
 {
 	for (size_t left = UAPI_DRAIN_MAX; left;) {
@@ -215,8 +217,8 @@ static enum step receive(struct uapi_client *c)
 			return STEP_MORE;
 		return errno == EAGAIN ? STEP_READ : STEP_END;
 	}
-	/* The client may have closed its sending half only, but every request
-	 * has been answered. */
+	/* The client sends no more. It may still read, but all its whole
+	 * requests have been answered. */
 	if (n == 0)
 		return STEP_END;
 	c->in_off = 0;
@@ -237,8 +239,9 @@ static enum step advance(struct uapi_client *c)
 }
 
 /*
- * For STEP_MORE wait until the socket can be written to, which is at once:
- * the loop then serves the other ready descriptors first.
+ * Have the loop wait for what the next step needs. For STEP_MORE the loop waits
+ * until the socket can be written to. That is usually the case already, and the
+ * loop serves the other ready descriptors before it calls again.
  */
 static int await(struct uapi_client *c, enum step step)
 {

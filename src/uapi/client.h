@@ -7,12 +7,13 @@
  * buffers may hold secrets, and are wiped. A client is busy while it has begun
  * a request or is owed an answer.
  *
- * A request with an error is answered as soon as the error is read, not at the
- * end of the request, because a request with an endless line has none. The rest
- * of the request is read and thrown away. If its end does not come within
- * UAPI_DRAIN_S seconds or UAPI_DRAIN_MAX bytes, the connection is closed. If it
- * were closed at once, a client that is still writing would get EPIPE from
- * write(2), and lose the answer.
+ * A request with an error is answered as soon as the error is read. The answer
+ * does not wait for the end of the request, because a request with an endless
+ * line has no end. The rest of the request is read and thrown away. The
+ * connection is closed if the end has not come after UAPI_DRAIN_S seconds, or
+ * after UAPI_DRAIN_MAX bytes. If the connection were closed at once, a client
+ * that is still writing would get EPIPE from write(2) before it reads the
+ * answer.
  *
  * Control thread.
  */
@@ -25,11 +26,12 @@
 #include "uapi/grammar.h"
 
 enum {
-	/* Seconds and bytes that the rest of a refused request may take. */
+	/* Seconds and bytes that the rest of a refused request may take. Both
+	 * are choices, not measured. */
 	UAPI_DRAIN_S = 1,
 	UAPI_DRAIN_MAX = 1 << 20,
 	/* Seconds without progress after which a busy client has to give its
-	 * place to a newcomer. */
+	 * place to a newcomer. A choice, not measured. */
 	UAPI_STALL_S = 1,
 };
 
@@ -84,13 +86,13 @@ struct uapi_client *uapi_client_of(struct list *link);
  */
 void uapi_client_serve(struct uapi_client *client);
 
-/* uapi_client_can_go_on() - can a client take its next step? That is, have
- * bytes or the end of the stream come, or does the socket take more of the
- * answer? */
+/* uapi_client_can_go_on() - is a client's socket ready for what the client
+ * waits for? A client waits for bytes or the end of the stream, or for the
+ * socket to take more of the answer. */
 bool uapi_client_can_go_on(const struct uapi_client *client);
 
 /**
- * uapi_client_active_since() - when did bytes last come or go?
+ * uapi_client_active_since() - when were bytes last received or sent?
  * @client:	client
  *
  * Return: CLOCK_BOOTTIME in ns.

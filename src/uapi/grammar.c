@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The parser. Bytes become lines, and a line of a `set` becomes an operation by
- * the function that stands beside its key in @keys. The first error is kept,
- * and the lines after it are ignored. A line may hold a secret, so it is wiped
- * once it is parsed, and no wrong value that looks like a key reaches the log.
+ * The parser. Bytes are gathered into lines. A line of a `set` begins with a
+ * word, and @keys has the function that parses the value behind this word and
+ * adds an operation to the request. The first error is kept, and the lines
+ * after it are ignored. A line may hold a secret, so it is wiped once it is
+ * parsed, and no wrong value that looks like a cryptographic key reaches the
+ * log.
  */
 #include "uapi/grammar.h"
 
@@ -17,7 +19,10 @@
 #include "crypto/secret.h"
 
 enum {
-	/* This many characters in a row may be a key, or half of a key. */
+	/* This many letters and digits in a row may be a cryptographic key, or
+	 * half of one, and are not logged. A key has 64 hex digits, or 44
+	 * characters of base64. A choice below 32, which is half of the
+	 * digits. */
 	KEY_LIKE = 30
 };
 
@@ -67,8 +72,8 @@ struct key {
 };
 
 /*
- * No branch and no index depends on a digit, so timing tells nothing of the
- * key.
+ * No branch and no index depends on a digit, so the time that this takes tells
+ * nothing about the key.
  */
 static int parse_hex_key(uint8_t key[NOISE_PUBLIC_KEY_LEN], const char *text)
 {
@@ -139,7 +144,8 @@ static bool is_true(const char *value)
 
 /*
  * The functions that parse the value of a key. -EINVAL says that the value is
- * wrong; any other error is one of the list of operations.
+ * wrong. Any other error comes from the list of operations, or from the codec
+ * of endpoints.
  */
 static int parse_private_key(struct uapi_parser *parser, const char *value)
 {
@@ -265,8 +271,8 @@ static const struct key keys[] = {
 	{ "listen_port", OF_DEVICE, false, parse_listen_port },
 	{ "fwmark", OF_DEVICE, false, parse_fwmark },
 	{ "replace_peers", OF_DEVICE, false, parse_replace_peers },
-	/* Not shown either: a user may paste the private key here by
-	 * mistake. */
+	/* The value of public_key is not shown either: a user may paste the
+	 * private key here by mistake. */
 	{ "public_key", OF_DEVICE | OF_PEER, true, parse_public_key },
 	{ "update_only", OF_PEER, false, parse_update_only },
 	{ "remove", OF_PEER, false, parse_remove },
@@ -309,9 +315,10 @@ static void keep_error(struct uapi_parser *parser, int err, const char *key,
 }
 
 /*
- * May this wrong name or value be logged? A key may stand in the wrong
- * place: as an endpoint, or without a name (base64 ends in '='). Nothing
- * else in a line has so many letters and digits in a row.
+ * May this wrong name or value be logged? A cryptographic key may stand in the
+ * wrong place: as the value of `endpoint`, or alone in a line (base64 ends in
+ * '=', so the key is taken for a name). No other name or value has KEY_LIKE
+ * letters and digits in a row.
  */
 static bool may_show(const char *text)
 {
@@ -334,7 +341,7 @@ static void parse_set_line(struct uapi_parser *parser, char *line)
 	int err;
 
 	if (!value) {
-		/* Show none of it: the line may be a part of a secret. */
+		/* Show nothing of the line: it may be a part of a secret. */
 		keep_error(parser, -EPROTO, NULL, "no '=' in the line", "");
 		return;
 	}
@@ -430,7 +437,8 @@ void uapi_parser_free(struct uapi_parser *parser)
 	free(parser);
 }
 
-/* Add bytes to the line, up to its end. Returns true if they have its end. */
+/* Add bytes to the line, up to its end. Returns true if @data has the line's
+ * end. */
 static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
 		      size_t *n_used)
 {
@@ -449,7 +457,8 @@ static bool read_line(struct uapi_parser *parser, const char *data, size_t len,
 		}
 	}
 	*n_used = end ? n + 1 : n;
-	/* Above the limit the exact count does not matter. */
+	/* Stop counting above the limit: only the fact that the request is too
+	 * long matters. */
 	if (parser->n_bytes <= UAPI_MAX_TEXT)
 		parser->n_bytes += *n_used;
 	return end;

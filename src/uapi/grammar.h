@@ -5,7 +5,7 @@
  * lines of key=value, and an empty line.
  *
  * The parser takes bytes as they come and stops behind the end of a request, so
- * a client may send the next one without waiting. A `set` becomes a list of
+ * a client may send the next request without waiting. A `set` becomes a list of
  * operations; the caller applies it. After an error the rest of the request is
  * read and ignored, so that no line of it is taken for another request. Every
  * line except the first may end in CR LF. A request that the end of the stream
@@ -28,13 +28,17 @@
 #include "device/endpoint.h"
 
 enum {
-	/* The longest line, without its end. */
+	/* The longest line, without its end. A choice: no line that `wg` writes
+	 * has more than 100 bytes. */
 	UAPI_MAX_LINE = 1024,
-	/* The longest request: some 400,000 peers with two prefixes each. */
+	/* The longest request. A choice: some 400,000 peers with two prefixes
+	 * each. */
 	UAPI_MAX_TEXT = 64 << 20,
-	/* Bytes of uapi_request.token. */
+	/* Bytes of uapi_request.token. A choice: enough to recognise a wrong
+	 * word in a log line. */
 	UAPI_TOKEN_CAP = 64,
-	/* Bytes that a printed endpoint needs at most, with its final 0. */
+	/* Bytes that a printed endpoint needs at most, with its final 0: as
+	 * UG_ENDPOINT_TEXT of udpgather.h. */
 	UAPI_ENDPOINT_TEXT = 80,
 };
 
@@ -64,7 +68,8 @@ struct uapi_codec {
  * @op:		get or set
  * @error:	0, or -errno: the first error in it
  * @line:	line of the error; the first line of a request is 1
- * @key:	the key of that line, a constant; NULL: it has no known key
+ * @key:	the key of that line, a constant; NULL: the line has no known
+ *		key
  * @what:	the error in words, a constant
  * @token:	the wrong key or value: printable, perhaps cut off; never a
  *		secret, or text that looks like one

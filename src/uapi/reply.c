@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reply to a `get`, as a machine of small steps: the device, then each peer
- * and each of its prefixes, then the status. The place in the configuration is
- * a pointer. If the generation of the configuration has changed, the place is
- * found again by the peer's serial number.
+ * The reply to a `get` is written in small steps: the device, then each peer
+ * and each of its prefixes, then the status. Pointers to a peer and to one of
+ * its prefixes mark the place that was reached. If the generation of the
+ * configuration has changed, these pointers are not used any more. The place is
+ * then found again by the peer's serial number and the count of prefixes.
  */
 #include "uapi/reply.h"
 
@@ -18,7 +19,7 @@
 #include "base/clock.h"
 #include "crypto/secret.h"
 
-/* A text that is being written. */
+/* A text under construction: @len bytes of @buf are written. */
 struct text {
 	char *buf;
 	size_t cap;
@@ -227,9 +228,9 @@ size_t uapi_reply_fill(struct uapi_reply *reply, char *buf, size_t cap)
 
 /*
  * The sign of the number is the one that wg(8) expects (ipc-uapi.h of
- * wireguard-tools 1.0.20210914). After a `set` it takes the number for a
- * negative errno, as a system call of the kernel returns it. After a `get` it
- * reads numbers without a sign, and would not understand a minus.
+ * wireguard-tools 1.0.20210914). After a `set`, wg(8) takes the number for a
+ * negative errno, as a system call of the kernel returns it. After a `get`,
+ * wg(8) reads numbers without a sign, and would not understand a minus.
  */
 size_t uapi_print_status(char *buf, size_t cap, enum uapi_op op, int err)
 {

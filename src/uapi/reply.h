@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Replies. The reply to a `get` is written in pieces, a peer or a prefix at a
- * time, as the socket takes them. So a device with many peers costs the control
- * thread no long pause and no large buffer. The configuration may change while
- * a reply is under way. Then each peer is shown as it was when it was written,
- * no peer is shown twice, and no peer is left out that was there all the time.
+ * time, as the socket takes them. So also for a device with many peers the
+ * buffer is small, and the control thread can do other work between the pieces.
+ * The configuration may change while a reply is under way. Then each peer is
+ * shown as it was when it was written, no peer is shown twice, and no peer is
+ * left out that was there all the time.
  *
  * The number behind "errno=" is positive in the reply to a `get`, and negative
  * in the reply to a `set`; reply.c says why.
@@ -20,9 +21,10 @@
 #include "uapi/grammar.h"
 
 enum {
-	/* The least room that uapi_reply_fill() needs. */
+	/* The least room that uapi_reply_fill() needs. The longest piece is a
+	 * peer without its prefixes, with less than 500 bytes. */
 	UAPI_REPLY_CAP = 1024,
-	/* Bytes that uapi_print_status() needs at most. */
+	/* Bytes that uapi_print_status() needs at most: any int fits. */
 	UAPI_STATUS_CAP = 32,
 };
 
@@ -41,9 +43,9 @@ enum uapi_reply_step {
  * @step:	the piece that comes next
  * @generation:	generation of the device that @peer and @pos belong to
  * @serial:	serial number of the last peer begun; 0: none yet
- * @n_prefixes:	how many prefixes of that peer were written
- * @peer:	that peer
- * @pos:	the last prefix of it that was written
+ * @n_prefixes:	how many prefixes of @peer were written
+ * @peer:	the last peer begun
+ * @pos:	the last prefix of @peer that was written
  */
 struct uapi_reply {
 	struct device *device;

@@ -23,19 +23,24 @@
 #include "uapi/socket.h"
 
 enum {
+	/* Bytes of events that one read(2) takes. A choice: more than the
+	 * longest event, which has sizeof(struct inotify_event) + NAME_MAX + 1
+	 * bytes (inotify(7)). */
 	INOTIFY_CAP = 4096,
 };
 
-/* The pause before the next accept(2) after one has failed. */
+/* The pause before the next accept4(2) after one has failed. A choice, not
+ * measured. */
 #define REST_NS NSEC_PER_SEC
 
-/* How often to look for the file if inotify(7) cannot be used. */
+/* How often to look for the file if inotify(7) cannot be used. A choice, not
+ * measured. */
 #define LOOK_NS (5 * NSEC_PER_SEC)
 
 #define NEVER UAPI_NEVER
 
 /*
- * @hub:	the part that the clients see
+ * @hub:	the part that the clients use, too
  * @socket:	the listening socket
  * @listener:	watches @socket while @is_accepting
  * @directory:	[I] of the socket's file; empty: no file
@@ -44,7 +49,8 @@ enum {
  * @patience_ns: [I]
  * @alarm_ns:	when @timer fires next, or NEVER
  * @rest_until: accept no client before this time; 0: accept at any time
- * @look_at:	when to look for the file next; NEVER: inotify tells
+ * @look_at:	when to look for the file next; NEVER: inotify reports changes,
+ *		or there is no file
  * @accept_err:	the last error of accepting that was logged, 0 after a success;
  *		avoids repeated lines
  * @is_accepting:	@listener is in the loop
@@ -75,8 +81,9 @@ static bool is_full(const struct uapi_server *server)
 }
 
 /*
- * The client whose place a newcomer may take: the one that has been silent
- * longest, or NULL if all are busy.
+ * The client whose place a newcomer may take. Of the clients that are not busy,
+ * or have made no progress for UAPI_STALL_S seconds, it is the one that has
+ * been silent longest. NULL if there is no such client.
  */
 static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
 {
@@ -146,7 +153,8 @@ static void set_accepting(struct uapi_server *server)
 	if (!can_accept)
 		loop_remove(server->hub.loop, &server->listener);
 	else if (loop_add(server->hub.loop, &server->listener, EPOLLIN)) {
-		/* The kernel is out of memory. */
+		/* The kernel has no memory for it, or the user has too many
+		 * watches (epoll_ctl(2)): try again later. */
 		server->rest_until = now_boottime() + REST_NS;
 		return;
 	}
@@ -162,9 +170,9 @@ static void settle_places(struct uapi_hub *hub)
 }
 
 /*
- * Make a place for a newcomer; false if there is none. A client only seems
- * silent if its request has come but was not read yet, or if it has just taken
- * some of its answer. Such a client is served first.
+ * Make a place for a newcomer; false if there is none. A client that seems
+ * silent may have sent a request that was not read yet, or may just have taken
+ * some of its answer. Such a client is served, and not closed.
  */
 static bool make_place(struct uapi_server *server)
 {
@@ -323,7 +331,8 @@ static bool has_descriptor(int fd)
 	return copy >= 0;
 }
 
-/* The texts of these errnos name the wrong resource. */
+/* The limit of inotify that an errno stands for. The text of strerror(3) names
+ * another resource. */
 static const char *inotify_hint(int err)
 {
 	switch (-err) {
@@ -337,9 +346,9 @@ static const char *inotify_hint(int err)
 }
 
 /*
- * Other processes share the limits of inotify. If they are used up, look for
- * the file every few seconds. Returns -EMFILE if this process can have no
- * more descriptors.
+ * Watch for changes of the file. Other processes share the limits of inotify.
+ * If these limits are used up, look for the file every few seconds. Returns
+ * -EMFILE if this process can have no more descriptors.
  */
 static int watch_file(struct uapi_server *server)
 {

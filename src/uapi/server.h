@@ -27,11 +27,15 @@
 #include "engine/loop.h"
 #include "uapi/grammar.h"
 
+/* The directory in which wg(8) looks for the sockets of interfaces. */
 #define UAPI_DIRECTORY "/var/run/wireguard"
 
 enum {
-	/* Choices: `wg` holds one connection for milliseconds. */
+	/* Clients that are served at once. A choice: `wg` holds one connection
+	 * for milliseconds. */
 	UAPI_MAX_CLIENTS = 64,
+	/* Seconds without progress after which a busy client is closed. A
+	 * choice, not measured. */
 	UAPI_PATIENCE_S = 30,
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listening socket and its file. wg(8) removes a socket's file that refuses
- * its connection, because it takes the file for one that was left behind. So
- * the socket is bound to another name, listens, and only then gets its own name
- * by link(2).
+ * The listening socket and its file. If a socket refuses a connection, wg(8)
+ * takes its file for one that a dead process has left behind, and removes it. A
+ * socket refuses connections until it listens. So the socket is bound to
+ * another name, listens, and only then gets its own name by link(2).
  */
 #include "uapi/socket.h"
 
@@ -16,8 +16,11 @@
 #include <unistd.h>
 
 enum {
+	/* Only the owner may change a directory that is made. */
 	DIRECTORY_MASK = 0022,
+	/* Only the owner of a socket's file may connect. */
 	FILE_MASK = 0077,
+	/* Everybody may list a directory that is made. */
 	DIRECTORY_MODE = 0755,
 };
 
@@ -42,9 +45,10 @@ static int make_directory(const char *path)
 }
 
 /*
- * Whoever can write to a socket's file can configure the interface. Whoever can
- * write to its directory can put another socket in its place; in a sticky
- * directory only the file's owner can.
+ * Can nobody else write to a file or directory? A process that can write to a
+ * socket's file can configure the interface. A process that can write to the
+ * file's directory can put another socket in its place. In a sticky directory
+ * only the owner of the file or of the directory can do that.
  */
 static bool is_closed_to_others(const struct stat *st)
 {
@@ -89,7 +93,7 @@ static int bind_file(int fd, const struct sockaddr_un *addr)
 	return err;
 }
 
-/* Returns -EADDRINUSE if a process listens behind the file. */
+/* Returns -EADDRINUSE if a process still has the socket of this file. */
 static int probe(const struct sockaddr_un *addr)
 {
 	int fd, err;
@@ -104,7 +108,7 @@ static int probe(const struct sockaddr_un *addr)
 	case ENOENT:
 		return 0;
 	case 0:
-	case EAGAIN:	 /* its queue is full */
+	case EAGAIN:	 /* the queue of the socket is full */
 	case EPROTOTYPE: /* a socket of another type */
 		return -EADDRINUSE;
 	default:
@@ -150,7 +154,7 @@ static int listen_at(const struct sockaddr_un *addr)
 
 	if (fd < 0)
 		return -errno;
-	/* Left of a killed process that had our number? */
+	/* A killed process with our process id may have left this file. */
 	unlink(addr->sun_path);
 	err = bind_file(fd, addr);
 	if (err == 0 && listen(fd, SOMAXCONN) < 0) {
@@ -164,7 +168,8 @@ static int listen_at(const struct sockaddr_un *addr)
 	return fd;
 }
 
-/* Rename a socket's file; @to may be the name of a stale one. */
+/* Rename a socket's file. A file that a dead process has left at @to is
+ * replaced. */
 static int move_file(const struct sockaddr_un *from,
 		     const struct sockaddr_un *to)
 {
@@ -242,8 +247,9 @@ static int check_kind(int fd)
 }
 
 /*
- * Learn the file of a socket that was handed over. The path stays empty if
- * it has none, and if its path is relative, which means nothing to a daemon.
+ * Find the file of a socket that was handed over. The path stays empty if the
+ * socket has no file. It also stays empty if the path is relative, because a
+ * daemon changes its working directory.
  */
 static int find_file(struct uapi_socket *sock)
 {
@@ -253,7 +259,8 @@ static int find_file(struct uapi_socket *sock)
 
 	if (getsockname(sock->fd, (void *)&addr, &len) < 0)
 		return -errno;
-	/* An abstract name has neither owner nor mode. */
+	/* An abstract name has neither owner nor mode. A path that fills all of
+	 * sun_path has no final 0, and is not used. */
 	if (!addr.sun_path[0] ||
 	    !memchr(addr.sun_path, 0, sizeof(addr.sun_path)))
 		return 0;
@@ -285,7 +292,8 @@ int uapi_socket_adopt(struct uapi_socket *sock, int fd)
 	return 0;
 }
 
-/* Returns 1 if the file is ours; 0 if it is gone or another one; -errno. */
+/* Returns 1 if the file is ours; 0 if it is gone, or is another file;
+ * -errno. */
 static int look_at_file(const struct uapi_socket *sock)
 {
 	struct stat st;
@@ -299,7 +307,7 @@ static int look_at_file(const struct uapi_socket *sock)
 
 bool uapi_socket_has_file(const struct uapi_socket *sock)
 {
-	/* An error does not show that the file is gone. */
+	/* If the look fails, the file may still be there. */
 	return look_at_file(sock) != 0;
 }
 

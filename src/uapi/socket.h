@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listening socket and its file. A file that is left of a killed process is
- * replaced; a file that another process serves is left alone.
+ * The listening socket and its file. A file that a killed process has left
+ * behind is replaced. A file that another process serves is left alone.
  *
  * Control thread.
  */
@@ -52,8 +52,8 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
  *
  * Its file must belong to root or to the process's user, and nobody else may
  * write to it. The same holds for its directory, as in uapi_socket_open(). An
- * abstract name has no owner and no mode: the program that made it decides who
- * can connect.
+ * abstract name has no owner and no mode: the program that made the socket
+ * decides who can connect.
  *
  * Return: 0; -ENOTSOCK; -EINVAL: it is no Unix stream socket that listens;
  * -EPERM: others can use it; -errno.
@@ -61,8 +61,8 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 int uapi_socket_adopt(struct uapi_socket *sock, int fd);
 
 /*
- * uapi_socket_has_file() - is the file there, and still the same one? True also
- * if that cannot be found out.
+ * uapi_socket_has_file() - is the file there, and still the same one? If this
+ * cannot be found out, the answer is true.
  */
 bool uapi_socket_has_file(const struct uapi_socket *sock);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each function makes a sentence for the user from an errno. Many limits give
- * one errno, so the sentence names the limit that was reached, with its value.
+ * Each function makes a sentence for the user from an errno. Several limits can
+ * cause the same errno, so the sentence names the limit that was reached, with
+ * its value.
  */
 #include "cli/advice.h"
 
@@ -19,7 +20,8 @@
 
 #define OF_GROUP "see pids.max of the control group, and kernel.threads-max"
 
-/* The usual size of a thread's stack. */
+/* The size of a thread's stack if RLIMIT_STACK has its usual value
+ * (pthread_create(3)). */
 #define STACK_LEN (8UL << 20)
 
 static const char in_a_container[] =

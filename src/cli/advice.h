@@ -51,7 +51,7 @@ void advice_on_socket_fd(char *buf, size_t cap, int fd, int err);
  * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @what:	what could not be done
- * @user:	the user that the process has become; NULL: it has not changed
+ * @user:	the user that the process has become; NULL: as at the start
  * @err:	-errno
  *
  * If the errno means that a limit was reached, the line has the limit's name

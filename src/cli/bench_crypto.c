@@ -19,16 +19,23 @@
 enum {
 	/* Messages that a super-packet of 64 KiB becomes. */
 	BATCH = 47,
+	/* Bytes of the longest text, and of the memory for a text. Choices:
+	 * the tag of AEAD_TAG_LEN bytes fits, too. */
 	MAX_LEN = 8192,
 	SLOT_LEN = MAX_LEN + 64,
-	/* Calls of each primitive of a handshake in a round. */
+	/* Calls of each primitive of a handshake in a round. Choices, not
+	 * measured. There are more calls of the hash, because it is short. */
 	SHARED_CALLS = 2,
 	HASH_CALLS = 100,
+	/* Bytes that are hashed: one block of BLAKE2s. */
 	HASH_LEN = 64
 };
 
+/* No round begins after this time. A choice: a user waits for the result. */
 #define TIME_LIMIT_NS (5 * NSEC_PER_SEC)
 
+/* Bytes of a text. A full packet at the default MTU has 1420. The others are
+ * choices. */
 static const uint32_t sizes[] = { 64, 128, 256, 512, 1024, 1420, MAX_LEN };
 
 enum {
@@ -247,8 +254,8 @@ static void print_csv(struct bench *b, FILE *out)
 }
 
 /*
- * The first batch replaces a backend that cannot run here, and so changes
- * its name.
+ * Keep a backend if it can run here. The first batch replaces a backend that
+ * cannot run, so the name changes.
  */
 static void open_choice(struct bench *b, enum aead_choice choice)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Measures each backend of the AEAD on this machine. A backend is chosen by
- * fixed rules, and here a user can see whether they choose well.
+ * Measures each backend of the AEAD on this machine. The daemon chooses a
+ * backend by fixed rules, and the result shows a user whether the rules choose
+ * well.
  */
 #ifndef CLI_BENCH_CRYPTO_H
 #define CLI_BENCH_CRYPTO_H
@@ -9,7 +10,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Enough rounds for a median on a busy machine; an odd number. */
+/* Rounds of the whole measurement. A choice: odd, so that one round is in the
+ * middle, and enough for a median on a busy machine. */
 #define BENCH_CRYPTO_ROUNDS 101
 
 /**

@@ -28,12 +28,16 @@
 #define READY '\0'
 
 enum {
+	/* The usual mask of daemons: only the owner can write to a new file. */
 	DAEMON_MASK = 0022,
+	/* Most descriptors of daemon_close_others() to leave open. A choice:
+	 * the program needs two. */
 	MAX_KEEP = 8,
-	/* If nothing tells which descriptors are open, all below this are
-	 * closed. */
+	/* If the open descriptors cannot be listed, all below this are closed.
+	 * A choice, not measured. */
 	BLIND_MAX = 1 << 16,
-	/* Attempts at a read or a write that a signal may interrupt. */
+	/* Attempts at a read or a write that a signal may interrupt. A choice,
+	 * not measured. */
 	TRIES = 10,
 };
 
@@ -69,7 +73,8 @@ static void complain(const char *line)
 	direct_write(STDERR_FILENO, text, (size_t)len);
 }
 
-/* The child writes its line at once, so one read(2) has all of it. */
+/* The child writes its line by one write(2) of less than PIPE_BUF bytes, so one
+ * read(2) gets all of it. */
 static size_t read_line(int fd, char *buf, size_t cap)
 {
 	ssize_t n = -1;
@@ -116,7 +121,8 @@ int daemon_await(struct daemon *daemon)
 			puts(line + 1);
 		return EXIT_SUCCESS;
 	}
-	/* The next attempt must find nothing of this child. */
+	/* If the user starts the program again at once, no interface or file of
+	 * this child must be left. */
 	status = wait_for(daemon->child);
 	if (len)
 		complain(line);
@@ -148,7 +154,8 @@ static int close_range_of(unsigned int first, unsigned int last)
 	return syscall(SYS_close_range, first, last, 0) < 0 ? -errno : 0;
 }
 
-/* Returns -errno of close_range_of(); some are closed then. */
+/* Returns 0, or -errno of close_range_of(): then only some descriptors are
+ * closed. */
 static int close_ranges(const int *keep, size_t n_keep)
 {
 	unsigned int first = STDERR_FILENO + 1;
@@ -177,7 +184,7 @@ static int close_listed(const int *keep, size_t n_keep)
 	if (!fds)
 		return -errno;
 	while ((entry = readdir(fds))) {
-		/* "." and ".." give 0. */
+		/* "." and ".." give 0, which is kept. */
 		int fd = (int)strtol(entry->d_name, NULL, 10);
 
 		if (fd != dirfd(fds) && !is_kept(fd, keep, n_keep))
@@ -230,8 +237,8 @@ int daemon_detach(bool keeps_output)
 }
 
 /*
- * Write to the parent, and close the pipe. @len is below PIPE_BUF, so the
- * bytes are written at once.
+ * Write to the parent, and close the pipe. @len is below PIPE_BUF, so write(2)
+ * takes all of the bytes or none (pipe(7)).
  */
 static int tell(struct daemon *daemon, const char *data, size_t len)
 {
@@ -257,8 +264,8 @@ int daemon_report_ready(struct daemon *daemon, const char *line)
 	len = size_min(len, sizeof(message) - 1);
 	if (daemon->fd >= 0)
 		return tell(daemon, message, len);
-	/* Not by stdio: that of musl asks first whether this is a terminal, by
-	 * a call that the filter of system calls forbids. */
+	/* Not by stdio: musl's stdio first asks whether stdout is a terminal,
+	 * by a call that the filter of system calls forbids. */
 	if (line) {
 		message[len] = '\n';
 		if (write(STDOUT_FILENO, message + 1, len) < 0)
@@ -278,7 +285,8 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 	if (daemon->fd < 0)
 		complain(line);
 	else
-		/* An error says that the parent is gone. */
+		/* An error is ignored: the parent is gone, and nobody can be
+		 * told. */
 		tell(daemon, line, strlen(line));
 }
 

@@ -2,11 +2,11 @@
 /*
  * Becoming a daemon. The process forks before it does anything else, and the
  * child does all the work. Through a pipe the child tells its parent that the
- * interface can be used, or in one line why it cannot. So a script can go on as
- * soon as the parent has ended with status 0; if the parent ends with status 1,
- * it has printed the reason.
+ * interface can be used, or why it cannot be used. The reason is one line. A
+ * script that has started the program can go on as soon as the parent has ended
+ * with status 0. A parent that ends with status 1 has printed the reason.
  *
- * In the foreground there is no parent, and the line goes to stderr.
+ * In the foreground there is no parent, and the reason goes to stderr.
  *
  * Main thread. It forks before it makes other threads.
  */
@@ -18,7 +18,8 @@
 #include <sys/types.h>
 
 enum {
-	/* Bytes of the longest line. */
+	/* Bytes of the longest line. More than TUNNEL_WHY_CAP, and less than
+	 * PIPE_BUF, so that the pipe carries a line in one piece. */
 	DAEMON_LINE_CAP = 512,
 };
 
@@ -54,7 +55,7 @@ int daemon_await(struct daemon *daemon);
 
 /**
  * daemon_close_others() - close what was inherited, such as a script's lock file
- * @keep:	descriptors to leave open, besides 0 to 2; -1 is none
+ * @keep:	descriptors to leave open, besides 0 to 2; -1: no descriptor
  * @n_keep:	their count
  *
  * An isolated process can open no file, but can still read and write open ones.

@@ -22,6 +22,7 @@
 #include "isolate/isolate.h"
 
 enum {
+	/* A choice: not EXIT_FAILURE, so that a script can tell them apart. */
 	EXIT_USAGE = 2,
 };
 
@@ -154,12 +155,12 @@ static void close_inherited(const struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct daemon nobody = { .fd = -1 };
+	struct daemon foreground = { .fd = -1 };
 	struct options options;
 
 	int err = daemon_open_standard();
 
-	/* Print it: stderr may be open, and only stdin closed. */
+	/* Print the error: perhaps only stdin is closed, and stderr is open. */
 	if (err < 0) {
 		fprintf(stderr, "wiregather: cannot open /dev/null: %s\n",
 			strerror(-err));
@@ -185,12 +186,12 @@ int main(int argc, char **argv)
 	close_inherited(&options);
 	/* RLIMIT_NOFILE counts for descriptors that are opened after this. */
 	limits_raise();
-	/* libsodium may end the program with a message here, so the parent
-	 * calls it. */
+	/* libsodium may end the program with a message here. So crypto_init()
+	 * is called before the fork, while stderr is the user's. */
 	if (crypto_init() < 0) {
 		fputs("wiregather: libsodium does not work here\n", stderr);
 		return EXIT_FAILURE;
 	}
-	return options.is_foreground ? run(&options, &nobody)
+	return options.is_foreground ? run(&options, &foreground)
 				     : run_daemon(&options);
 }

@@ -54,13 +54,15 @@ static const char usage[] =
 static const char options_variable[] = "WIREGATHER_OPTIONS";
 
 enum {
-	/* Most bytes of WIREGATHER_OPTIONS, and most words. A word takes at
-	 * least two bytes, with the blank or the zero behind it. */
+	/* Most bytes of WIREGATHER_OPTIONS, with its final 0, and most words. A
+	 * choice: all options that the variable may have take about 100 bytes.
+	 * A word takes at least two bytes, with the blank or the 0 behind
+	 * it. */
 	VARIABLE_CAP = 256,
 	VARIABLE_WORDS = VARIABLE_CAP / 2
 };
 
-/* Codes for the options that have no letter. */
+/* Codes for the options that have no letter. They are above all letters. */
 enum {
 	LONG_VERSION = 256,
 	LONG_NO_GSO,
@@ -107,7 +109,7 @@ static int refuse(struct options *options, const char *what, const char *token)
 
 /*
  * The rules are those of the kernel's dev_valid_name(). "wg%d" is valid: the
- * kernel puts a number in. "help" never gets here.
+ * kernel puts a number in. The caller has already handled "help".
  */
 static bool is_name(const char *name)
 {
@@ -135,7 +137,8 @@ static int parse_workers(struct options *options, const char *text)
 	return 0;
 }
 
-/* Note an option that getopt_long(3) has found; -1: there is no such option. */
+/* Take an option that getopt_long(3) has found. Returns 0; OPTIONS_E_*; -1:
+ * there is no such option. */
 static int parse_option(struct options *options, int c)
 {
 	switch (c) {
@@ -272,8 +275,9 @@ static int parse_words(struct options *options, int argc, char **argv)
 }
 
 /*
- * The words of the variable are separated by blanks. No option that may
- * stand there keeps a pointer to its word.
+ * The words of the variable are separated by blanks. They are on the stack:
+ * @options keeps no pointer to the argument of an option that the variable may
+ * have.
  */
 static int parse_variable(struct options *options)
 {
@@ -301,7 +305,8 @@ static int parse_variable(struct options *options)
 	return refuse(options, options_variable, error);
 }
 
-/* Read a descriptor from a variable, unless that is missing or empty. */
+/* Read a descriptor from a variable, unless the variable is missing or
+ * empty. */
 static int parse_fd(struct options *options, int *fd, const char *variable)
 {
 	const char *text = getenv(variable);

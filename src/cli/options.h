@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "crypto/aead.h"
 
-/* Bytes of options.error. */
+/* Bytes of options.error. A choice: a longer message is cut off. */
 #define OPTIONS_ERROR_CAP 128
 
 /* Results of options_parse() with which no tunnel is started. */
@@ -34,7 +34,7 @@ enum {
  * @n_workers:		most threads that move packets; 0: as many as can run at
  *			once
  * @no_gso:		send no trains
- * @no_gro:		have received datagrams not merged
+ * @no_gro:		have the kernel not merge received datagrams
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
  * @no_vnet_hdr:	plain packets only on the TUN
@@ -46,7 +46,7 @@ enum {
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
  * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
  *		else NULL
- * @error:		a sentence without its full stop
+ * @error:		with OPTIONS_E_USAGE: the reason, without a full stop
  */
 struct options {
 	const char *name;
@@ -77,7 +77,7 @@ struct options {
  * @argc:	as given to main()
  * @argv:	as given to main(); its order may change
  *
- * One thread, as getopt_long(3).
+ * One thread at a time, because getopt_long(3) has global state.
  *
  * Return: 0; OPTIONS_E_HELP; OPTIONS_E_VERSION; OPTIONS_E_BENCH_CRYPTO;
  * OPTIONS_E_USAGE.

@@ -35,15 +35,16 @@ void signals_init(struct signals *signals, bool is_daemon)
 	/* As process 1 of a container this process inherits orphans. The kernel
 	 * reaps the children of a process that ignores SIGCHLD (wait(2)). */
 	signal(SIGCHLD, SIG_IGN);
-	/* Children that had ended before are still there. */
+	/* Children that ended before this are not reaped by the kernel. */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
 	if (is_daemon)
 		signal(SIGHUP, SIG_IGN);
 	sigemptyset(&signals->set);
 	/* A script's `wiregather -f wg0 &` begins with SIGINT ignored, and must
-	 * have a way to end. A blocked signal is kept even if it is ignored
-	 * (signal(7)), so these two always work. */
+	 * have a way to end. While a signal is blocked, the kernel keeps it
+	 * even if it is ignored (signal(7)), so SIGINT and SIGTERM always
+	 * work. */
 	sigaddset(&signals->set, SIGINT);
 	sigaddset(&signals->set, SIGTERM);
 	if (!is_ignored(SIGHUP))

@@ -27,8 +27,9 @@ enum {
 	 * some milliseconds, or within a second on a busy machine. */
 	TAKEOVER_MS = 3000,
 	TAKEOVER_PAUSE_MS = 10,
-	/* Descriptors needed after the start: for all sockets twice (while the
-	 * port changes), for Landlock, and for some clients. */
+	/* Descriptors needed after the start. A choice: 20 for sockets, which
+	 * are open twice while the port changes (a main socket and SIDE_SOCKETS
+	 * of each family), and others for Landlock and for some clients. */
 	SPARE_DESCRIPTORS = 40,
 };
 

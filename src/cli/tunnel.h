@@ -3,8 +3,9 @@
  * All parts of a running tunnel. They are made in the order in which they need
  * each other: the loop, the signals, the TUN device (and with it the real
  * name), the log, the engine, the configuration socket. Then the process gives
- * up the rights that only this took, the threads start, and the process is
- * sealed (isolate/isolate.h). Nothing is read from outside before that.
+ * up the rights that only these steps needed. The threads start, and the
+ * process is sealed (isolate/isolate.h). No input from outside is handled
+ * before the process is sealed.
  *
  * Main thread.
  */
@@ -18,9 +19,11 @@
 #include "uapi/server.h"
 
 enum {
-	/* Packets that the interface queues while no thread reads. */
+	/* Packets that the interface queues while no thread reads: twice what
+	 * four TCP streams need to have no retransmits, at no price in latency
+	 * (docs/performance.md). */
 	TUNNEL_TXQLEN = 500,
-	/* Bytes of tunnel.why. */
+	/* Bytes of tunnel.why. A choice: a longer line is cut off. */
 	TUNNEL_WHY_CAP = 400,
 };
 

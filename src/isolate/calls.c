@@ -47,7 +47,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* musl's lstat(3) makes another call. */
+/* musl's lstat(3) makes another call than glibc's. */
 #ifdef __GLIBC__
 #define MUSL(names)
 #else
@@ -55,10 +55,10 @@
 #endif
 
 /*
- * i386 has two calls. The older one, mmap(), takes its arguments in memory,
- * where no filter sees them, so the table has mmap2(). s390x has only a call
- * that takes its arguments in memory. There only the rule on mprotect() and
- * PR_SET_MDWE forbid executable memory.
+ * i386 has two calls that map memory. The older one, mmap(), takes its
+ * arguments in memory, where no filter sees them, so the table has mmap2().
+ * s390x has only a call that takes its arguments in memory. So on s390x only
+ * PR_SET_MDWE and the rule on mprotect() forbid executable memory.
  */
 #ifdef SYS_mmap2
 #define MMAP "mmap2"
@@ -97,13 +97,15 @@ const struct call isolate_calls[] = {
 	FUTEX(FUTEX_WAKE, ALL, NONE),
 	FUTEX(FUTEX_WAIT, NONE, ALL), /* a lock that another thread has */
 	MEMBARRIER(MEMBARRIER_CMD_PRIVATE_EXPEDITED, RCU, CONTROL),
-	/* ug_set_merging(); liburcu before Linux 4.14. */
+	/* By ug_set_merging(), and by liburcu before Linux 4.14. */
 	MEMBARRIER(MEMBARRIER_CMD_QUERY, NONE, CONTROL | MOVERS),
 	MEMBARRIER(MEMBARRIER_CMD_GLOBAL, NONE, CONTROL | RCU | MOVERS),
-	/* Full sockets and logs; UDP_GRO going off; entropy; liburcu. */
+	/* To wait for room in a socket or a log, for the end of a switch of
+	 * UDP_GRO, for entropy, and in liburcu. */
 	CALL("poll ppoll ppoll_time64", NONE, ALL),
 	CALL("timerfd_settime timerfd_settime64", CONTROL, NONE),
-	CALL("restart_syscall", NONE, ALL), /* stopped while it slept */
+	/* After a SIGSTOP has interrupted a sleep. */
+	CALL("restart_syscall", NONE, ALL),
 	CALL("sched_yield", HELPER, NONE),
 
 	/* Descriptors: the TUN, eventfd, signalfd, inotify; the log. */
@@ -112,7 +114,8 @@ const struct call isolate_calls[] = {
 	CALL("writev", WORKER, HELPER),
 	CALL_IF("write", "(1,", LOG, NONE, IS(0, STDOUT_FILENO)),
 	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
-	IOCTL(TUNGETIFF, NONE, CONTROL),    /* the name, after a lost message */
+	/* The interface's name, after netlink has lost a message. */
+	IOCTL(TUNGETIFF, NONE, CONTROL),
 	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
 	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
 	IOCTL(SIOCGIFNAME, CONTROL, NONE),
@@ -123,7 +126,7 @@ const struct call isolate_calls[] = {
 	CALL("getsockname", CONTROL, NONE),
 	CALL("recvfrom", CONTROL, NONE),
 	CALL("recvmmsg recvmmsg_time64", WORKER, HELPER),
-	/* Netlink; kernels without recvmmsg(2); queued errors. */
+	/* For netlink, for queued errors, and without recvmmsg(2). */
 	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
 	CALL("sendmmsg", WORKER, HELPER),
 	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
@@ -142,7 +145,7 @@ const struct call isolate_calls[] = {
 	SET_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, CONTROL, NONE),
 	SET_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, CONTROL, NONE),
 	SET_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, CONTROL, NONE),
-	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, MOVERS), /* going off */
+	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, MOVERS), /* to 0 */
 	GET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
 	GET_OPTION(SOL_SOCKET, SO_RCVBUF, CONTROL, NONE),
 	GET_OPTION(SOL_SOCKET, SO_SNDBUF, CONTROL, NONE),
@@ -167,7 +170,7 @@ const struct call isolate_calls[] = {
 #ifndef __GLIBC__
 	MADVISE(MADV_FREE, NONE, BUT_LOG), /* free(3) */
 #endif
-	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* a million prefixes */
+	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* large shortcuts */
 	MADVISE(MADV_DONTFORK, CONTROL, HANDSHAKER),
 	/* Secrets, if there is no memfd_secret(2). */
 	MADVISE(MADV_WIPEONFORK, NONE, CONTROL | HANDSHAKER),
@@ -183,7 +186,8 @@ const struct call isolate_calls[] = {
 	/* Random numbers, the kernel's version, and time. */
 	CALL("getrandom", CONTROL | HANDSHAKER, BUT_LOG),
 	CALL("uname", CONTROL, NONE),
-	/* CPU time of a busy thread; clocks that the vDSO cannot read. */
+	/* For the CPU time of a busy thread, and for each clock that the vDSO
+	 * cannot read. */
 	CALL("clock_gettime clock_gettime64", NONE, ALL),
 	CALL("gettimeofday", NONE, ALL),
 	CALL("time", NONE, ALL),

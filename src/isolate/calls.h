@@ -4,8 +4,8 @@
  * the machine that runs the program. make_filter.c runs on the machine that
  * builds, and finds the table in the object file of calls.c by its first bytes.
  *
- * Types, constants and byte order of the two machines may differ. So everything
- * here is made of single bytes.
+ * Types, constants and byte order of the two machines may differ. So an entry
+ * of the table is made of single bytes.
  */
 #ifndef ISOLATE_CALLS_H
 #define ISOLATE_CALLS_H
@@ -18,12 +18,16 @@
 #define CALLS_MAGIC "wiregather's table of calls"
 
 enum {
+	/* Bytes of the texts of an entry. Choices: a little more than the
+	 * longest ones need. */
 	CALLS_NAMES_CAP = 48,
 	CALLS_WORD_CAP = 40,
+	/* Most conditions of an entry: a socket has three. */
 	CALLS_CONDITIONS_MAX = 3,
 };
 
-/* The threads, by the names that thread_begin() gives them. */
+/* The threads, by the names that thread_begin() gives them, and sets of
+ * threads. */
 enum thread {
 	CONTROL = 1,
 	WORKER = 2,
@@ -93,8 +97,8 @@ extern const struct call isolate_calls[];
 		.names = "" \
 	}
 
-/* Conditions on argument @n: it is @v; it is @v, apart from the bits @flags; it
- * has no bit of @flag. */
+/* Conditions on argument @n. IS: the argument equals @v. IS_BUT: it equals @v
+ * apart from the bits @flags. HAS_NOT: it has no bit of @flag. */
 #define IS(n, v)                                             \
 	{                                                    \
 		.arg = (n), .mask = CALLS_BYTES(UINT32_MAX), \

@@ -11,7 +11,8 @@
 #include <unistd.h>
 
 enum {
-	/* More than there are: prctl(2) fails behind the last one. */
+	/* No kernel has more: a set of capabilities has 64 bits. prctl(2) fails
+	 * for a capability that the kernel does not have. */
 	CAPS_MAX = 64,
 };
 

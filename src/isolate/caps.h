@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Capabilities. Each thread has its own, and the system calls that are made
- * here change the calling thread alone.
+ * Capabilities. Each thread has its own set, and the functions here change only
+ * that of the calling thread.
  */
 #ifndef ISOLATE_CAPS_H
 #define ISOLATE_CAPS_H
@@ -25,8 +25,8 @@ int caps_get(pid_t tid, uint64_t *permitted);
  * caps_set() - keep exactly these capabilities, for good
  * @keep:	bits, a subset of what is permitted
  *
- * The kept ones are in effect. A program that the thread executes would get
- * none. Changes the calling thread alone.
+ * The kept capabilities are permitted and effective. A program that the thread
+ * executes would get no capabilities.
  *
  * Return: 0; -errno.
  */
@@ -37,7 +37,7 @@ int caps_set(uint64_t keep);
  * @keep:	bits
  *
  * Does nothing without CAP_SETPCAP. With no_new_privs the bounding set has no
- * effect, but whoever looks at the process sees that it is small.
+ * effect, but an administrator who looks at the process sees a small set.
  */
 void caps_limit(uint64_t keep);
 

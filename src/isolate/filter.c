@@ -18,7 +18,8 @@
 #ifdef ISOLATE_HAS_FILTER
 
 enum {
-	/* Most instructions of a program; the longest has half as many. */
+	/* Most instructions of a program. A choice: the longest program has
+	 * half as many. */
 	PROGRAM_MAX = 512,
 };
 
@@ -45,7 +46,7 @@ static const struct program *find_program(const char *thread)
 	return NULL;
 }
 
-/* Replace the placeholders by the ids, which make_filter.c could not know. */
+/* Replace the placeholders by the ids, which are not known at build time. */
 static void fill_ids(struct sock_filter *code, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {

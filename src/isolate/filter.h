@@ -13,8 +13,9 @@
 
 /*
  * Placeholders in a program for the ids of the process and of the thread, which
- * are known only when it is installed. No id is as high as these, and no
- * argument of a call on the list has one of these values.
+ * are known only when it is installed. The values are choices: no id is as high
+ * (Linux has less than 2^22), and no argument of a call on the list has one of
+ * these values.
  */
 #define FILTER_PID 0x7f50f1d0
 #define FILTER_TID 0x7f50f1d1

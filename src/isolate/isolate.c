@@ -21,7 +21,7 @@
 #include "isolate/filter.h"
 #include "isolate/landlock.h"
 
-/* Linux 6.3; a system's headers may be older. */
+/* These came with Linux 6.3; the headers of a system may be older. */
 #ifndef PR_SET_MDWE
 #define PR_SET_MDWE		 65
 #define PR_MDWE_REFUSE_EXEC_GAIN 1
@@ -40,9 +40,9 @@
 	 CAPS_BIT(CAP_DAC_OVERRIDE))
 
 /*
- * Threads that have called isolate_thread(): those that have a filter, and
- * those whose filter the kernel refused. Each thread adds itself;
- * isolate_seal() reads.
+ * Counts of the threads that have called isolate_thread(): those that have a
+ * filter, and those for which no filter could be installed. Each thread adds
+ * itself; isolate_seal() reads. Under a sanitizer all count as filtered.
  */
 static atomic_uint n_filtered, n_unfiltered;
 
@@ -53,7 +53,7 @@ static int explain(struct isolate *isolate, int err, const char *what)
 	return err;
 }
 
-/* Add a text to those of the layers that are left out. */
+/* Add a text to isolate.missing. */
 static void add_missing(struct isolate *isolate, const char *text)
 {
 	size_t len = strlen(isolate->missing);
@@ -83,9 +83,10 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 		return 0;
 #ifdef __GLIBC__
 	/*
-	 * If each thread has a heap, malloc(3) reads a file of /proc before it
-	 * gives memory back, and that file will be out of reach. Nothing
-	 * allocates per packet, so no thread waits for the one heap.
+	 * All threads share one heap. If each thread had a heap, malloc(3)
+	 * would read a file of /proc before it gives memory back, and that file
+	 * will be out of reach. No thread waits long for the one heap, because
+	 * nothing allocates per packet.
 	 */
 	mallopt(M_ARENA_MAX, 1);
 #endif
@@ -117,8 +118,7 @@ static int change_user(struct isolate *isolate)
 		add_missing(isolate,
 			    "runs on as root, as --user has it, so "
 			    "only the other layers keep files of root from it");
-	/* If the user is root, the process still has other groups to give
-	 * up. */
+	/* A process that stays root still has to give up its other groups. */
 	if (isolate->user.uid && user_is(&isolate->user))
 		return 0;
 	err = user_become(&isolate->user, &is_changed);
@@ -148,8 +148,8 @@ static int set_capabilities(struct isolate *isolate, bool has_file)
 	return err < 0 ? explain(isolate, err, "cannot drop capabilities") : 0;
 }
 
-/* Does the errno mean that descriptors or memory ran out? Then the kernel has
- * Landlock, and failed. */
+/* Does the errno mean that descriptors or memory ran out? If so, the kernel has
+ * Landlock, and could not set it up. */
 static bool is_shortage(int err)
 {
 	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
@@ -168,7 +168,7 @@ static int close_off(struct isolate *isolate, const char *directory)
 		return 0;
 	}
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	/* If the kernel lacks this, the filter does the same. */
+	/* A kernel may lack this. The filter forbids the same. */
 	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
 	err = landlock_restrict(directory);
 	if (is_shortage(err))
@@ -209,7 +209,8 @@ void isolate_thread(const char *name)
 		err = filter_install(name);
 	/* There must be a list for each thread. */
 	INVARIANT(err != -ENOENT);
-	/* Partner: isolate_seal(), after this thread has told its maker. */
+	/* Partner: isolate_seal(). The main thread calls it after this thread
+	 * has reported its start, so relaxed order is enough. */
 	atomic_fetch_add_explicit(err < 0 ? &n_unfiltered : &n_filtered, 1,
 				  memory_order_relaxed);
 }

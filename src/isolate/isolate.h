@@ -16,10 +16,10 @@
  *     The main thread may then make only the calls on its list. Input from
  *     outside is handled only after this.
  *
- * A layer that the system refuses as a whole (an old kernel, a container's own
- * filter) is left out, and named in isolate.missing. A layer that fails in the
- * middle is an error. A failure to become a user that was named is an error,
- * too.
+ * An old kernel, or a container's own filter, may refuse a layer as a whole.
+ * The layer is then left out, and named in isolate.missing. A layer that fails
+ * in the middle is an error. A failure to become a user that was named is an
+ * error, too.
  *
  * Under a sanitizer files stay in reach and calls are not filtered: the
  * sanitizers read /proc, start programs and make threads when they report.
@@ -35,7 +35,7 @@
 #include "isolate/user.h"
 
 enum {
-	/* Bytes of the texts. */
+	/* Bytes of @missing and @why. A choice: a longer text is cut off. */
 	ISOLATE_TEXT_CAP = 256,
 };
 
@@ -57,7 +57,7 @@ struct isolate_config {
  * @task_dir:	descriptor of /proc/self/task, between the stages; -1: there is
  *		none
  * @keep:	capabilities of the main thread
- * @landlock:	version that is in force, or 0
+ * @landlock:	version of Landlock that is in force, or 0
  * @missing:	the layers that were left out, and why; empty: none
  * @why:	why a stage has failed
  */
@@ -94,7 +94,7 @@ int isolate_restrict(struct isolate *isolate, const char *directory);
  * isolate_thread() - leave the calling thread only the rights that it needs
  * @name:	name of the thread's list in calls.c
  *
- * Each thread but the main one calls it once, before it handles anything.
+ * Each thread but the main one calls this once, before it handles any input.
  */
 void isolate_thread(const char *name);
 

@@ -17,7 +17,8 @@
 #define RULE_PATH_BENEATH      1
 #define FS_REMOVE_FILE	       (UINT64_C(1) << 5)
 
-/* struct landlock_ruleset_attr of linux/landlock.h; older ones are shorter. */
+/* struct landlock_ruleset_attr of linux/landlock.h. In older versions it is
+ * shorter. */
 struct ruleset {
 	uint64_t fs;
 	uint64_t net;
@@ -30,8 +31,13 @@ struct path_rule {
 	int32_t parent_fd;
 } __attribute__((packed));
 
-/* The rights that each version can refuse, and the length of its struct
- * ruleset. */
+/*
+ * The rights that each version can refuse, and the length of its struct
+ * ruleset. The bits are those of linux/landlock.h. The first version has 13
+ * rights to files. The next ones add LANDLOCK_ACCESS_FS_REFER, then _TRUNCATE,
+ * then the rights to bind and to connect TCP sockets, then _IOCTL_DEV, and then
+ * the scopes of abstract Unix sockets and of signals.
+ */
 static const struct version {
 	struct ruleset handled;
 	size_t len;

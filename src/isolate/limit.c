@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The limits of the process, raised as far as possible. A limit that cannot be
- * raised stays as it is.
+ * The limits of the process are raised as far as possible. A limit that cannot
+ * be raised stays as it is.
  */
 #include "isolate/limit.h"
 

@@ -4,8 +4,9 @@
  * built, on the machine that builds it.
  *
  * usage: make-filter OBJECT ARCHITECTURE
- *		print a C header: the filter of each thread. OBJECT is calls.c,
- *		compiled; ARCHITECTURE has a name of libseccomp's
+ *		print a C header: the filter of each thread. OBJECT is the
+ *		object file of calls.c; ARCHITECTURE is a name that libseccomp
+ *		knows
  *        make-filter OBJECT --list
  *		print the table, a line for each way and thread: NAMES with "|"
  *		between, WORD, THREAD, "seen" or "rare"
@@ -14,9 +15,12 @@
  * older way, socketcall(2), whose arguments are in memory, where no filter sees
  * them. For a rule about such a call libseccomp adds a rule for the older way,
  * and silently leaves out the conditions on arguments. So the older way is
- * forbidden here. And each filter is tried after it was made: it must not let a
- * call pass that is not in the table, or whose arguments are not; and it must let
- * each way of the table pass, also on an architecture that no test runs on.
+ * forbidden here.
+ *
+ * Each filter is tried after it was made, also if it is for an architecture
+ * that no test runs on. The filter must let each way of the table pass. It must
+ * let no call pass that is not in the table, or whose arguments the table
+ * forbids.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -47,10 +51,13 @@ static const struct {
 #define N_THREADS (sizeof(threads) / sizeof(threads[0]))
 
 enum {
-	/* Instructions of a program. */
+	/* Instructions of a program: the kernel takes no more
+	 * (BPF_MAXINSNS). */
 	CODE_MAX = 4096,
 	/* Numbers of calls that are tried: MIPS has some up to 6500. */
 	NUMBERS_MAX = 8192,
+	/* Names of calls in an entry, and bytes of the object file. Choices:
+	 * more than there are. */
 	NUMBERS_OF_CALL_MAX = 8,
 	OBJECT_MAX = 1 << 20,
 };
@@ -150,7 +157,8 @@ static int read_table(const char *path)
 
 /* ------------------------------------------------------------ the filter */
 
-/* The numbers are those of this machine; libseccomp translates them. */
+/* Add the rules for an entry. The numbers of calls are those of this machine;
+ * libseccomp translates them. */
 static int allow(scmp_filter_ctx ctx, const struct call *call)
 {
 	struct scmp_arg_cmp args[CALLS_CONDITIONS_MAX] = { 0 };
@@ -175,7 +183,8 @@ static int allow(scmp_filter_ctx ctx, const struct call *call)
 	return err;
 }
 
-/* Called before rules are added, because byte orders cannot be mixed. */
+/* This is called before rules are added: libseccomp cannot mix byte orders in a
+ * filter. */
 static int choose_architecture(scmp_filter_ctx ctx, uint32_t architecture)
 {
 	int err;
@@ -210,7 +219,8 @@ static int add_rules(scmp_filter_ctx ctx, uint32_t architecture,
 	if (err == 0)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH,
 				       SCMP_ACT_KILL_PROCESS);
-	/* A tree, so that no call is compared with all others. */
+	/* The value 2 asks for a binary tree, so that the filter does not
+	 * compare a call with all others. */
 	if (err == 0)
 		err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (err == 0)
@@ -368,7 +378,7 @@ static char *name_of(uint32_t architecture, uint32_t number)
 enum rule {
 	FORBIDDEN,
 	CONDITIONAL,
-	FREE,
+	UNCONDITIONAL,
 };
 
 static enum rule look_up(uint32_t architecture, uint32_t number,
@@ -380,7 +390,8 @@ static enum rule look_up(uint32_t architecture, uint32_t number,
 	if (!name)
 		return FORBIDDEN;
 	for (const struct call *call = calls; *call->names; call++) {
-		enum rule rule = count_conditions(call) ? CONDITIONAL : FREE;
+		enum rule rule =
+			count_conditions(call) ? CONDITIONAL : UNCONDITIONAL;
 
 		if (rule > found && is_for(call, thread) &&
 		    has_name(call, name))
@@ -396,8 +407,8 @@ static enum rule look_up(uint32_t architecture, uint32_t number,
  * must not pass with any arguments. A call with conditions is tried with all
  * bits of each argument set, which no condition allows.
  */
-static int try(const struct program *program, uint32_t architecture,
-	       enum thread thread)
+static int try_forbidden(const struct program *program, uint32_t architecture,
+			 enum thread thread)
 {
 	for (uint32_t number = 0; number < NUMBERS_MAX; number++) {
 		enum rule rule = look_up(architecture, number, thread);
@@ -408,7 +419,7 @@ static int try(const struct program *program, uint32_t architecture,
 		};
 
 		memset(attempt.args, 0xff, sizeof(attempt.args));
-		if (rule == FREE ||
+		if (rule == UNCONDITIONAL ||
 		    run_from(program, 0, 0, &attempt) == SCMP_ACT_KILL_PROCESS)
 			continue;
 		fprintf(stderr,
@@ -436,9 +447,10 @@ static bool passes(const struct program *program, uint32_t architecture,
 }
 
 /*
- * Check that the filter allows each way of the table. The tests show it for the
- * architectures that they run on, and this shows it for the others, whose byte
- * order decides where a filter finds the lower half of an argument.
+ * Check that the filter allows each way of the table. The tests show this only
+ * for the architectures that they run on. On another architecture the byte
+ * order may differ, which decides where a filter finds the lower half of an
+ * argument.
  */
 static int try_allowed(const struct program *program, uint32_t architecture,
 		       enum thread thread)
@@ -487,7 +499,8 @@ static int print_filter(uint32_t architecture, size_t thread)
 	if (err == 0)
 		err = export_program(ctx, architecture, &program);
 	if (err == 0)
-		err = try(&program, architecture, threads[thread].bit);
+		err = try_forbidden(&program, architecture,
+				    threads[thread].bit);
 	if (!err)
 		err = try_allowed(&program, architecture, threads[thread].bit);
 	if (err == 0)

@@ -2,9 +2,9 @@
 /*
  * On i386, s390x and a few others the C library makes all calls of sockets by
  * one system call, socketcall(2), whose arguments are in memory, where no
- * filter can look at them. So socketcall(2) is on no list. Since Linux 4.3 each
- * of these calls also has a number of its own there, which the functions below
- * use.
+ * filter can look at them. So socketcall(2) is not in the table of calls.c.
+ * Since Linux 4.3 each call of sockets also has a number of its own on these
+ * architectures. The functions below use these numbers.
  *
  * Each function has the name of one of the C library, and replaces it in the
  * whole program, libraries included. An argument is passed in a register of the
@@ -68,7 +68,7 @@ DIRECT_6(recvfrom)
 DIRECT_3(recvmsg)
 DIRECT_2(shutdown)
 
-/* These have no number of their own. */
+/* These calls have no number of their own. Another call does the same. */
 
 long direct_recv(long fd, long data, long len, long flags) __asm__("recv");
 long direct_recv(long fd, long data, long len, long flags)
@@ -88,7 +88,7 @@ long direct_accept(long fd, long name, long len)
 	return syscall(SYS_accept4, fd, name, len, 0L);
 }
 
-/* The function that other files call by this name. */
+/* The address of the function that other files call by the name "socket". */
 extern char visible[] __asm__("socket");
 
 bool socketcall_is_avoided(void)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Socket calls by numbers of their own; socketcall.c says why.
+ * Socket calls, each by a number of its own. socketcall.c says why.
  */
 #ifndef ISOLATE_SOCKETCALL_H
 #define ISOLATE_SOCKETCALL_H

@@ -20,7 +20,8 @@ enum {
 	NOBODY_ID = 65534,
 };
 
-/* "UID:GID"; false if @name is something else. */
+/* "UID:GID"; false if @name is something else. A number of nine digits fits
+ * into 32 bits; a longer one is refused. */
 static bool parse_numbers(struct user *user, const char *name)
 {
 	unsigned int uid, gid;
@@ -34,7 +35,7 @@ static bool parse_numbers(struct user *user, const char *name)
 }
 
 /*
- * Looks in /etc/passwd alone: to ask the other sources of users
+ * Find USER_DEFAULT in /etc/passwd alone. To ask the other sources of users
  * (nsswitch.conf(5)) would take as much time and memory as the rest of the
  * start. @user is filled in any case.
  */
@@ -80,8 +81,8 @@ bool user_is(const struct user *user)
 }
 
 /*
- * Give up the groups, the group and the user, in this order. @is_changed is
- * set once there is no way back.
+ * Give up the supplementary groups, the group and the user, in this order.
+ * @is_changed is set once the group has changed.
  */
 static int change(const struct user *user, bool *is_changed)
 {
@@ -97,7 +98,8 @@ int user_become(const struct user *user, bool *is_changed)
 	int err;
 
 	*is_changed = false;
-	/* Without this the change would drop all capabilities. */
+	/* Without this the change from root to another user would drop all
+	 * permitted capabilities. */
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return -errno;
 	err = change(user, is_changed);

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* The user if none is named: one that owns no files. */
+/* The user to become if no user is named. It owns no files. */
 #define USER_DEFAULT "nobody"
 
 /**
@@ -28,7 +28,8 @@ struct user {
  * @user:	filled on success
  * @name:	of a user, or two numbers as in "1000:1000"
  *
- * Reads /etc/passwd, or asks another source of the system (nsswitch.conf(5)).
+ * Asks the sources of the system (nsswitch.conf(5)). USER_DEFAULT is looked for
+ * in /etc/passwd only; if it is not there, both ids are 65534.
  *
  * Return: 0; -ENOENT: there is no such user; -EINVAL: it is root with another
  * group, or another user with root's group.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fixed table, one entry for each IPv4 address of the interface. The control
- * thread fills it from RTM_NEWADDR and RTM_DELADDR; lanes look up in it.
+ * A table of fixed size, with one entry for each IPv4 address of the interface.
+ * The control thread changes it by RTM_NEWADDR and RTM_DELADDR. Threads that
+ * run lanes look up in it.
  */
 #include "tun/broadcast.h"
 
@@ -20,8 +21,8 @@ enum {
 /**
  * struct address - an address of the interface, as one message gives it
  * @local:	the address, 0: none
- * @network:	an address within its network: that of the other end, if the
- *		address has one
+ * @network:	an address within the network of @local. If the other end of a
+ *		point-to-point link is configured, it is that end's address
  * @given:	the broadcast address in the message, 0: none
  */
 struct address {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The directed broadcast addresses of the interface's IPv4 networks, such as
- * 10.9.0.255 of 10.9.0.1/24. They follow from the interface's addresses, which
- * rtnetlink tells.
+ * 10.9.0.255 of 10.9.0.1/24. They are computed from the interface's addresses,
+ * which rtnetlink reports.
  *
  * The control thread writes, any thread looks up. Legend: [a] atomic,
  * [c] control thread only.
@@ -16,7 +16,8 @@
 #include <stdint.h>
 
 enum {
-	/* Most addresses of the interface; further ones are ignored. */
+	/* Most addresses of the interface; further ones are ignored. A choice:
+	 * a look-up compares all of them. */
 	BROADCASTS_MAX = 32,
 };
 

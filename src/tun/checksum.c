@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One function, sum_bytes(), sums, and copies while it sums. Its loop keeps
- * four vectors of 64-bit elements. Each 64-bit load is added as two 32-bit
- * halves, so no element overflows. The vectors have 16 bytes, which every x86-64
- * and arm64 has. AVX2 would save about one per cent of a packet's cost: too
- * little for a choice at run time.
+ * One function, sum_bytes(), sums bytes, and can copy them in the same pass.
+ * Its loop keeps four vectors of 64-bit elements. Each 64-bit load is added as
+ * two 32-bit halves, so no element overflows. Every x86-64 and arm64 processor
+ * has vectors of 16 bytes. AVX2 would save about one per cent of a packet's
+ * cost: too little for a choice at run time.
  */
 #include "tun/checksum.h"
 
-/* Two 64-bit elements. */
+/* Two 64-bit elements; the bytes of the four vectors that one round of the loop
+ * sums; and the lower half of each element. */
 #define VECTOR	   __attribute__((vector_size(16))) uint64_t
 #define BLOCK_LEN  64
 #define LOW_HALVES 0xffffffffULL
@@ -42,8 +43,8 @@ sum_tail(uint64_t sum, uint8_t *dst, const uint8_t *src, size_t len)
 	return sum;
 }
 
-/* Sum, and perhaps copy, any number of bytes. @dst is NULL or not, as a
- * constant at each use. */
+/* Sum, and perhaps copy, any number of bytes. @dst is where the bytes are copied
+ * to; NULL: sum only. One caller always passes NULL, and the other never. */
 static inline __attribute__((always_inline)) uint64_t
 sum_bytes(uint64_t sum, uint8_t *dst, const uint8_t *src, size_t len)
 {

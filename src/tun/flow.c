@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Judging packets that came through the tunnel. The peer is authenticated, but
- * its packets may be of any length and content. Only plain IP with plain TCP or
- * UDP behind it merges. For every other packet the verdict says whether later
- * packets may still join items that were made before it.
+ * its packets may have any length and content. Only plain IP packets with plain
+ * TCP or UDP in them merge. For every other packet the verdict says whether
+ * later packets may still join items that were made before that packet.
  */
 #include "tun/flow.h"
 
@@ -59,7 +59,7 @@ static inline enum flow_verdict judge_ipv4(struct flow_packet *p)
 	return FLOW_JOINER;
 }
 
-/* The same for IPv6. */
+/* As judge_ipv4(), for IPv6. */
 static inline enum flow_verdict judge_ipv6(struct flow_packet *p)
 {
 	const struct ipv6_hdr *ip = (const void *)p->pkt;
@@ -94,9 +94,10 @@ static inline enum flow_verdict judge_ipv6(struct flow_packet *p)
 }
 
 /*
- * The hash needs no secret: a set of the flow table has a fixed number of
- * places, so a sender that aims at one set takes merging from a few flows, and
- * nothing else.
+ * The hash needs no secret. A set of the flow table has a fixed number of
+ * places, so a sender that aims at one set only keeps the packets of a few
+ * flows from merging. The factor is 2^64 divided by the golden ratio, a usual
+ * choice for hashing by multiplication.
  */
 static inline uint32_t hash_flow(const uint8_t *key, size_t len)
 {

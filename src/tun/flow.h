@@ -23,11 +23,12 @@ enum merge_kind {
 #define MERGE_BIT(kind) (1U << (kind))
 #define MERGE_ALL	(MERGE_BIT(MERGE_KINDS) - 1)
 
-/* Largest packet that is merged; the kernel's GSO_LEGACY_MAX_SIZE less 1. */
+/* Longest packet that merging makes: the kernel's GSO_LEGACY_MAX_SIZE less
+ * 1. */
 #define MERGED_MAX 65535
 
-/* TCP flags that allow merging: TCP_SAME must be equal in both packets, TCP_ENDS
- * make their packet the last of its item. */
+/* TCP flags that allow merging. The flags in TCP_SAME must be equal in both
+ * packets. A packet with a flag of TCP_ENDS becomes the last of its item. */
 #define TCP_SAME (TCP_ACK | TCP_ECE)
 #define TCP_ENDS (TCP_FIN | TCP_PSH)
 

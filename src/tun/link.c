@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The netlink socket stays in the namespace in which the process started
- * ("home"). The interface may move to other namespaces. The messages that Linux
- * sends (net/core/dev.c, net/core/rtnetlink.c, net/netlink/af_netlink.c):
+ * The netlink socket stays in the network namespace in which the process
+ * started ("home"). The interface may move to other namespaces. These are the
+ * messages that Linux sends (net/core/dev.c, net/core/rtnetlink.c,
+ * net/netlink/af_netlink.c):
  *
  *  - A move is an RTM_DELLINK in the old namespace with IFLA_NEW_NETNSID and
  *    IFLA_NEW_IFINDEX, then an RTM_NEWLINK in the new one. A deletion is an
@@ -12,7 +13,7 @@
  *    one. If the old namespace had no such number, it gets one then. So after a
  *    move from home the new namespace is known. NETLINK_LISTEN_ALL_NSID lets the
  *    socket hear all namespaces that home has a number for; the number comes
- *    with each message as control data. (Whoever opened the socket needs
+ *    with each message as control data. (The opener of the socket needs
  *    CAP_NET_BROADCAST over the namespace that sends.)
  *  - After a move between two other namespaces the number means nothing at home.
  *    Then the state does not change until a message describes a TUN of the same
@@ -40,14 +41,16 @@
 
 #include "base/netlink.h"
 
-/* No known message about links is longer. */
+/* No known message about links is longer. The kernel puts no more into a
+ * datagram of a list, either. */
 #define BUFFER_LEN 32768
 
-/* Datagrams read per call, so that a flood does not hold up the thread. */
+/* Datagrams read per call, so that a flood does not hold up the thread. A
+ * choice, not measured. */
 #define RECEIVE_MAX 64
 
-/* After this many calls that did not read everything, LINK_OVERFLOW is
- * reported all the same. */
+/* If messages were lost, LINK_OVERFLOW is reported after this many calls that
+ * did not read everything. A choice, not measured. */
 #define BEHIND_MAX 16
 
 /* The most events that one datagram brings: a new name, a new MTU, and up or
@@ -55,7 +58,8 @@
  * it was asked for a list. */
 #define EVENTS_EACH 3
 
-/* Room for bursts of route changes. */
+/* Bytes of the receive buffer: room for bursts of route changes. A choice, not
+ * measured. */
 #define RCVBUF_LEN (1 << 20)
 
 /* Next hops are objects of their own since Linux 5.3. */
@@ -70,16 +74,16 @@
  * struct link_news - the content of one message about a link
  * @ifindex:	interface index
  * @up:		IFF_UP
- * @is_tun:	it is a TUN or TAP
+ * @is_tun:	the link is a TUN or TAP
  * @has_mtu:	@mtu is known
  * @mtu:	MTU
  * @name:	name, or NULL
- * @has_new_nsid: it moved to @new_nsid
+ * @has_new_nsid: the link moved to @new_nsid
  * @new_nsid:	the number of another namespace, or -1
  * @has_new_ifindex: @new_ifindex is known
- * @new_ifindex: its index there
- * @has_target_nsid: the message is a reply about @target_nsid
- * @target_nsid: a namespace
+ * @new_ifindex: the link's index in @new_nsid
+ * @has_target_nsid: the message is a reply about a link in @target_nsid
+ * @target_nsid: the number of a namespace
  */
 struct link_news {
 	unsigned int ifindex;
@@ -190,7 +194,7 @@ static void follow(struct link_state *st, const struct link_news *news,
 {
 	int nsid = (int)news->new_nsid;
 
-	/* The number means something here only if home gave it. */
+	/* The number is valid for the socket only if home gave it. */
 	if (st->nsid != LINK_NSID_HOME || nsid < 0)
 		st->nsid = LINK_NSID_UNKNOWN;
 	else
@@ -199,7 +203,8 @@ static void follow(struct link_state *st, const struct link_news *news,
 		st->ifindex = news->new_ifindex;
 	/* An interface that moves leaves its addresses behind. */
 	broadcasts_clear(&st->broadcasts);
-	/* A move sets the interface down; that message may be lost. */
+	/* A move sets the interface down. The message about this may be
+	 * lost. */
 	note_up(st, false, events);
 	push_event(events, LINK_MOVED);
 }
@@ -340,6 +345,7 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 static int ask_home_nsid(int fd)
 {
 	const struct rtgenmsg gen = { .rtgen_family = AF_UNSPEC };
+	/* Far more than the request and its answer need. */
 	uint32_t words[256], nsid;
 	struct netlink_messages messages;
 	struct netlink_builder request;
@@ -524,7 +530,8 @@ int link_receive(struct link *link, struct link_events *events)
 		link->n_behind = 0;
 		return 0;
 	}
-	/* If messages never stop, a lost "link up" must still be found. */
+	/* Messages may come without a pause. A "link up" that was lost must be
+	 * noticed even then. */
 	if (link->is_behind && ++link->n_behind == BEHIND_MAX) {
 		link->n_behind = 0;
 		push_event(events, LINK_OVERFLOW);

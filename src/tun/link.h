@@ -14,6 +14,8 @@
 #include "tun/sys.h"
 
 enum {
+	/* Events that one call reports. A choice, not measured: messages for
+	 * which there is no room stay in the socket. */
 	LINK_EVENTS_MAX = 16,
 	/* Instead of a namespace's number: the socket's own namespace, and a
 	 * namespace that has no number here. */
@@ -28,12 +30,13 @@ enum {
  * enum link_event - what happened
  * @LINK_UP:		the interface was set up
  * @LINK_DOWN:		the interface was set down
- * @LINK_MTU:		it has another MTU
- * @LINK_RENAMED:	it has another name
- * @LINK_MOVED:		it went to another network namespace
- * @LINK_DELETED:	it is gone
- * @LINK_MISSING:	link_request() did not find it: it moved on, or is gone.
- *			If it is gone, tun_get_name() returns -EBADFD
+ * @LINK_MTU:		the interface has another MTU
+ * @LINK_RENAMED:	the interface has another name
+ * @LINK_MOVED:		the interface went to another network namespace
+ * @LINK_DELETED:	the interface was deleted
+ * @LINK_MISSING:	link_request() did not find the interface: it has moved
+ *			again, or was deleted. If it was deleted, tun_get_name()
+ *			returns -EBADFD
  * @LINK_NETWORK4:	in the socket's namespace, IPv4 addresses, routes, rules
  *			or next hops changed, or other interfaces: packets may
  *			leave by another interface than before, and path MTUs
@@ -75,7 +78,7 @@ struct link_events {
  * @seq:	sequence number of the last request
  * @mtu:	MTU, 0 before the first message
  * @up:		IFF_UP
- * @deleted:	the interface is gone; nothing of this changes any more
+ * @deleted:	the interface is gone; no member changes any more
  * @name:	name
  * @broadcasts:	the broadcast addresses of its IPv4 networks; any thread may
  *		look up

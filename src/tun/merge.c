@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tunnel delivers many packets of at most the MTU, most of them in a few
- * flows. A packet that is written to the TUN alone costs a system call and a way
- * through the whole network stack. Packets that are merged into one super-packet
- * cost that once. No payload is copied: the vector of a super-packet names the
- * virtio-net header with the first packet, then the payloads of the others where
- * they lie.
+ * flows. A packet that is written to the TUN alone costs a system call and the
+ * work of the whole network stack. Packets that are merged into one
+ * super-packet cost this only once. No payload is copied: the vector of a
+ * super-packet names the virtio-net header with the first packet, then the
+ * payload of each other packet at its old place.
  *
  * Words: an *item* is the packets that are written at once, one or several. A
  * packet *joins* an item as its last packet. An item is *open* while another
  * packet may join.
  *
- * The measure of correctness: cutting a super-packet gives the packets back,
- * byte for byte. So a packet joins only if all of its headers follow from those
- * of the packet before:
+ * Merging is correct if cutting the super-packet gives the packets back, byte
+ * for byte. So a packet joins only if all of its headers follow from those of
+ * the packet before:
  *
  *   both	same addresses, ports, TOS or traffic class, TTL or hop limit, DF,
  *		flow label; IPv4 ID one up; payload not empty and not longer than
@@ -37,10 +37,11 @@
  * forwarding, it treats the field as a sum: the parts would get wrong checksums.
  * The kernel's own GRO does not merge such packets either.
  *
- * The kernel makes new checksums for a merged packet. They would hide that a
- * packet arrived broken. So packets are verified before they merge, with the
- * IPv4 header: a packet when it joins, and the first packet of an item when the
- * second one asks to join. Three cases follow for an item of one packet:
+ * The kernel makes new checksums for a merged packet. New checksums would hide
+ * that a packet arrived broken. So the checksums of packets, also that of the
+ * IPv4 header, are verified before packets merge. A packet is verified when it
+ * is about to join. The first packet of an item is verified when a second
+ * packet is about to join. Three cases follow for an item of one packet:
  *
  *   not verified	it is written as it came, with an all-zero virtio-net
  *		header. The kernel verifies it, unless it forwards it.
@@ -54,8 +55,8 @@
  * the newest of its flow. A packet whose flow cannot be told (fragments, IP
  * options, extension headers) closes all items. Flows are forgotten only at the
  * end of the batch, so packets from several trains may merge. The table of flows
- * has a fixed number of places. A flow that loses its place is not merged for a
- * while; its packets keep their order.
+ * has a fixed number of places. If a flow loses its place, its next packet
+ * makes a new item. The packets of the flow keep their order.
  */
 #include "tun/merge.h"
 
@@ -68,7 +69,7 @@ void merge_init(struct merge *m)
 	m->gen = 1;
 }
 
-/* From now on no packet joins an item that exists. */
+/* Forget all flows, so that no packet joins an item that exists. */
 static void forget_flows(struct merge *m)
 {
 	m->gen++;
@@ -91,7 +92,7 @@ void merge_reset(struct merge *m, unsigned int kinds, bool vnet)
 	m->iov_cnt = 0;
 }
 
-/* Is the item of the packet's flow? */
+/* Do the item and the packet belong to the same flow? */
 static inline bool flow_equal(const struct merge *m,
 			      const struct merge_item *it,
 			      const struct flow_packet *p)
@@ -113,7 +114,8 @@ static inline bool flow_lookup(struct merge *m, const struct flow_packet *p,
 {
 	struct merge_flow *set = m->flows[p->hash % MERGE_FLOW_SETS];
 
-	/* If no place is free, a flow loses its place, each in turn. */
+	/* If no place is free, one of the flows loses its place. The number of
+	 * items chooses it, so it is not always the same one. */
 	*place = &set[m->items_cnt % MERGE_FLOW_WAYS];
 	for (unsigned int i = 0; i < MERGE_FLOW_WAYS; i++) {
 		if (set[i].gen != m->gen) {

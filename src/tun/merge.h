@@ -21,6 +21,8 @@
 /* Caps of one batch. */
 enum {
 	MERGE_PACKETS_MAX = 1024, /* as many as one writev(2) takes */
+	/* Sets of the table of flows, and places in a set. Choices, not
+	 * measured: room for 256 flows in a batch of MERGE_PACKETS_MAX. */
 	MERGE_FLOW_SETS = 64,
 	MERGE_FLOW_WAYS = 4,
 	/* UDP_MAX_SEGMENTS before Linux 6.9, which refuse more by EINVAL. */
@@ -195,11 +197,12 @@ void merge_written(struct merge *m);
  * merge_undo() - undo the merging of the item that merge_peek() prepared
  * @m:		batch
  *
- * If the device refused the item: from now on merge_peek() sets the packets of
- * this item one by one, as they came, each with an all-zero virtio-net header.
+ * This is for an item that the device refused. From now on merge_peek() sets
+ * the packets of this item one by one, as they came, each with an all-zero
+ * virtio-net header.
  *
- * Return: the kind of the item; MERGE_NONE if the vector already was a packet as
- * it came: then nothing changes.
+ * Return: the kind of the item; MERGE_NONE if the vector already was one packet
+ * as it came, and then nothing changes.
  */
 enum merge_kind merge_undo(struct merge *m);
 

@@ -25,9 +25,14 @@
 enum {
 	/* Most bytes that the kernel puts into a datagram of a dump. */
 	ANSWER_LEN = 32768,
+	/* Bytes of a question. A choice: a question about a route has 84
+	 * bytes, and one that does not fit is an error. */
 	QUESTION_LEN = 256,
-	/* Most answers to earlier, failed questions that are skipped. */
+	/* Most answers to earlier, failed questions that are skipped. A choice,
+	 * not measured. */
 	STALE_MAX = 64,
+	/* Addresses that there is room for at first. A choice: the room doubles
+	 * when it is full. */
 	FIRST_CAP = 64,
 };
 
@@ -150,6 +155,8 @@ static int ask_route(struct routes *r, const struct routes_packet *p)
 int routes_lookup(struct routes *r, const struct routes_packet *packet,
 		  uint32_t *ifindex)
 {
+	/* A choice: more than an answer about one route needs. A longer answer
+	 * would be an error. */
 	uint32_t words[1024];
 	int err = ask_route(r, packet);
 
@@ -241,7 +248,8 @@ int routes_parse_addresses(struct routes *r, const void *buf, size_t len)
 		if (nlh->nlmsg_seq != r->seq)
 			continue;
 		/* An address that changes during the dump may be missing. The
-		 * change is an event of its own, after which we ask again. */
+		 * change is also an event of link.h, after which the caller
+		 * asks again. */
 		if (nlh->nlmsg_type == NLMSG_DONE)
 			return 0;
 		if (nlh->nlmsg_type == NLMSG_ERROR)

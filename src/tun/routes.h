@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 enum {
-	/* If there are more IPv6 addresses, reading them fails. */
+	/* If there are more IPv6 addresses, reading them fails. A choice: this
+	 * many take 1.25 MiB. */
 	ROUTES_ADDRESSES_MAX = 1 << 16,
 };
 

@@ -6,9 +6,9 @@
  *
  * With NEEDS_CSUM the checksum field holds the sum of the pseudo header; the
  * kernel always sets it for packets of its own. That sum is used, with the
- * segment's length in place of the super-packet's. The addresses would not do:
- * with an IPv6 routing header the pseudo header has another destination than the
- * fixed header.
+ * segment's length in place of the super-packet's. A sum that is made from the
+ * addresses of the packet could be wrong: with an IPv6 routing header the
+ * pseudo header has another destination than the fixed header.
  *
  * The header fields change as when Linux cuts in software (RFC 9293 has no rules
  * for this): the IPv4 ID counts up; only the last segment has FIN and PSH; only
@@ -28,7 +28,8 @@ static void sum_ip(struct segment_cursor *cur)
 	const struct ipv4_hdr *ip = (const void *)cur->pkt;
 	uint64_t sum = checksum_add(0, cur->pkt, cur->frame.l4_off);
 
-	/* Subtract the fields that change, by adding the complement. */
+	/* Take out the fields that differ between segments, by adding the
+	 * complement of each. */
 	sum += (uint16_t)~checksum_field(ip->total_len);
 	sum += (uint16_t)~checksum_field(ip->id);
 	sum += (uint16_t)~checksum_field(ip->check);
@@ -62,7 +63,7 @@ static void sum_l4(struct segment_cursor *cur)
 	const struct vnet_frame *f = &cur->frame;
 	uint64_t sum = sum_pseudo(cur);
 	union {
-		uint8_t bytes[60];
+		uint8_t bytes[60]; /* the longest TCP header */
 		struct tcp_hdr tcp;
 		struct udp_hdr udp;
 	} l4;

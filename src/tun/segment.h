@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Cutting super-packets. A TUN with TSO and USO hands out packets of up to
- * 64 KiB with a segment size. Each is cut into packets with at most that much
- * payload. Their headers are those that the sender's own stack would have made.
+ * 64 KiB, each with a segment size. A super-packet is cut into packets whose
+ * payload is at most as long as the segment size. The headers of these packets
+ * are those that the sender's own stack would have made.
  *
  * A cursor is a place in one super-packet. A slab is memory for the segments. If
  * the slab is full, the cursor keeps its place, and the rest is cut into the next
@@ -31,8 +32,8 @@ struct segment {
  * @headroom:	bytes left free in front of each packet
  * @tailroom:	bytes left free at least behind each packet
  * @stride:	distance from the start of one segment to the next; 0 for the sum
- *		of headroom, packet and tailroom. A caller that wants full
- *		segments to touch sets it for each cursor.
+ *		of headroom, packet and tailroom. A caller that wants no gaps
+ *		between full segments sets the stride for each cursor.
  * @segs:	filled with the segments written; @segs_cap entries
  * @segs_cap:	entries at @segs
  * @segs_cnt:	entries filled, 0 at first
@@ -96,8 +97,8 @@ void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
  * Segment i of a call starts at the old @slab->used + headroom + i * stride. The
  * new @slab->used is the end of the last segment's tailroom. The bytes of
  * headroom and tailroom are not written. Tailroom is kept behind the last
- * segment of a packet, too: it is shorter, and may need more padding than the
- * stride of full segments leaves.
+ * segment of a packet, too: the last segment may be shorter, and may need more
+ * padding than the stride of full segments leaves.
  *
  * At least one segment is cut if the slab has an unused entry and headroom +
  * @cur->full_len + tailroom unused bytes.

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
+/* The table of system calls of a real process. */
 #include "tun/sys.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* These are variadic, or declared with transparent unions: hence wrappers. */
+/* open(2), ioctl(2) and fcntl(2) are variadic, so the table has wrappers that
+ * are not. */
 
 static int sys_open(const char *path, int flags)
 {

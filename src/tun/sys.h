@@ -16,7 +16,7 @@
  * @get_flags:	fcntl(2), F_GETFL
  * @set_flags:	fcntl(2), F_SETFL
  *
- * The others are named after their manual pages.
+ * The other members have the names of their manual pages.
  */
 struct tun_sys {
 	int (*open)(const char *path, int flags);

@@ -26,6 +26,7 @@
 
 #include "base/kernel.h"
 
+/* These came with Linux 6.2; older headers lack them. */
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #endif
@@ -113,7 +114,7 @@ static bool try_offload(const struct tun *tun, unsigned int features)
 {
 	unsigned long bits = offload_bits(features);
 
-	/* The argument is the number itself. */
+	/* The argument of TUNSETOFFLOAD is a number, and no pointer. */
 	return tun->sys->ioctl(tun->fd, TUNSETOFFLOAD,
 			       (void *)(uintptr_t)bits) == 0;
 }
@@ -142,9 +143,9 @@ static bool negotiate(struct tun *tun, unsigned int wanted)
 }
 
 /*
- * Until Linux 6.8.5 (and 6.6.26), a merged datagram for a VXLAN or Geneve
- * device was taken for one packet, and its rest dropped. An unknown version
- * counts as faulty.
+ * Before Linux 6.6.26, and in 6.7 and 6.8 before 6.8.5, the kernel takes a
+ * merged datagram for a VXLAN or Geneve device for one packet, and drops the
+ * rest of it. A version that cannot be read counts as faulty.
  */
 static bool loses_merged_udp(const struct tun_sys *sys)
 {
@@ -181,20 +182,22 @@ static int set_vnet(const struct tun *tun)
 	return 0;
 }
 
-/* Set the MTU and the queue's length. The tunnel works without both: netlink
- * tells the MTU. gVisor cannot set an MTU (ENOTTY, release of 2025-02). */
+/* Set the MTU and the queue's length. The tunnel also works if neither can be
+ * set, because netlink reports the MTU. gVisor cannot set an MTU (ENOTTY,
+ * release of 2025-02). */
 static void set_lengths(struct tun *tun, const struct tun_config *config)
 {
 	if (config->mtu)
 		tun->mtu_err = tun_set_mtu(tun, config->mtu);
-	/* Without the right to set them, we leave them to the device's maker. */
+	/* A process without the right to set the MTU leaves it to the device's
+	 * maker. This is no error. */
 	if (tun->mtu_err == -EPERM)
 		tun->mtu_err = 0;
 	if (config->txqlen)
 		set_txqlen(tun, config->txqlen);
 }
 
-/* The steps that a new device and a given one share. */
+/* The steps that a new device and one that was handed over share. */
 static int set_up_device(struct tun *tun, const struct tun_config *config,
 			 unsigned int flags)
 {
@@ -227,10 +230,10 @@ static int set_up_device(struct tun *tun, const struct tun_config *config,
 }
 
 /*
- * Have the kernel make no fe80:: address when the interface goes up. As with
- * the kernel's WireGuard: no other node on the link would know it, and router
- * solicitations would enter the tunnel. If this fails (there is no IPv6, or
- * /proc is read-only), the address does no harm.
+ * Have the kernel make no fe80:: address when the interface goes up. The
+ * kernel's WireGuard has none either. No other node would know the address, and
+ * the kernel would send router solicitations into the tunnel. If this fails
+ * (there is no IPv6, or /proc is read-only), the address does no harm.
  */
 static void forgo_link_local(const struct tun *tun)
 {
@@ -396,7 +399,7 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 	default:
 		break;
 	}
-	/* Also if there is no memory: there may be some for small packets. */
+	/* This includes ENOMEM: there may be memory for small packets. */
 	kind = merge_undo(m);
 	if (kind == MERGE_NONE) {
 		tun->dropped++;

@@ -28,7 +28,7 @@ enum {
 	TUN_E_DROP,	 /* a bad frame was read and counted: read on */
 };
 
-/* Kinds of packets that the device hands out and takes, beside plain ones. */
+/* What the device hands out and takes, beside plain packets. */
 enum tun_feature {
 	TUN_VNET = 1 << 0, /* a virtio-net header on each packet */
 	TUN_CSUM = 1 << 1, /* packets with a partial checksum */
@@ -78,7 +78,7 @@ struct tun_trial {
  *		was asked for
  * @kinds:	[w] kinds that tun_write() merges, a set of MERGE_BIT(); a kind
  *		that the kernel refused twice leaves the set
- * @trials:	[w] for each kind
+ * @trials:	[w] how the kernel took each kind
  * @drops:	[r] bad frames read, by reason
  * @written:	[w] packets or super-packets written
  * @refused:	[w] merged writes refused and split
@@ -175,8 +175,9 @@ int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
  *		afterwards.
  *
  * If the kernel refuses a merged write, the packets are written one by one, as
- * they came, so none is lost. If it refuses the kind once more, the kind leaves
- * @tun->kinds, which the caller may log. Writing thread only.
+ * they came, so no packet is lost. If the kernel refuses the kind a second
+ * time, the kind leaves @tun->kinds, which the caller may log. Writing thread
+ * only.
  *
  * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DOWN.
  */

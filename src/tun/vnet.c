@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Checking frames read from a TUN. Any process that may open an AF_PACKET socket
- * on the interface decides the bytes that arrive here, those of the virtio-net
- * header, too. So every offset is checked against the length before it is used.
- * A bad frame is dropped, and is never an error of the device.
+ * on the interface can choose the bytes of a frame, also those of the
+ * virtio-net header. So every offset is checked against the length before it is
+ * used. A bad frame is dropped, and is never an error of the device.
  *
  * The header's hdr_len is ignored: the kernel sets it to the length of the first
  * part of its buffer, not to that of the headers. Header lengths are read from
@@ -12,7 +12,7 @@
 #include "tun/vnet.h"
 
 /*
- * Real packets have fewer extension headers than this. The bound also keeps
+ * A choice: real packets have fewer extension headers. The bound also keeps
  * every header offset within 16 bits: a header has at most 2048 bytes.
  */
 #define EXTENSIONS_MAX 8
@@ -76,7 +76,8 @@ static enum vnet_drop check_csum(const struct vnet_hdr *hdr,
 		return VNET_DROP_CSUM;
 	frame->needs_csum = true;
 	frame->csum_start = (uint16_t)start;
-	/* Both numbers are below 2^16, but a packet may be a little longer. */
+	/* The sum of the two offsets may exceed 16 bits: an IPv6 packet may be
+	 * a little longer than 65535 bytes. */
 	if (field > UINT16_MAX)
 		return VNET_DROP_CSUM;
 	frame->csum_field = (uint16_t)field;
@@ -102,10 +103,12 @@ static enum vnet_drop find_l4_ipv4(const uint8_t *pkt, struct vnet_frame *frame)
 }
 
 /*
- * The same for IPv6. Hop-by-hop, destination and routing headers may precede
- * the transport header, and each segment repeats them (RFC 8200 section 4). The
- * pseudo header needs the final destination, which only the routing type knows.
- * So without NEEDS_CSUM a packet that has yet to visit other nodes is refused.
+ * As find_l4_ipv4(), for IPv6. Hop-by-hop, destination and routing headers may
+ * precede the transport header, and each segment repeats them (RFC 8200 section
+ * 4). The pseudo header needs the final destination. A packet that has yet to
+ * visit other nodes has its final destination in the routing header, and the
+ * type of that header decides at which place. So without NEEDS_CSUM such a
+ * packet is refused.
  */
 static enum vnet_drop find_l4_ipv6(const uint8_t *pkt, struct vnet_frame *frame)
 {

@@ -12,7 +12,7 @@
 
 #include "base/ip.h"
 
-/* Linux 6.2; older headers lack it. */
+/* This came with Linux 6.2; older headers lack it. */
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
@@ -57,7 +57,7 @@ struct vnet_frame {
 
 /**
  * enum vnet_drop - why a frame is dropped
- * @VNET_OK:		it is not dropped
+ * @VNET_OK:		the frame is not dropped
  * @VNET_DROP_SHORT:	shorter than its headers
  * @VNET_DROP_LONG:	longer than an IP packet can be
  * @VNET_DROP_VERSION:	neither IPv4 nor IPv6

@@ -104,7 +104,8 @@ static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream,
 	/* ngtcp2 gives the bytes in order, and NULL for an end without bytes. A
 	 * client may open one stream. */
 	s->stream = stream;
-	if (len && (len > CHUNK || memcmp(data, pattern + off % PERIOD, len))) {
+	if (len &&
+	    (len > CHUNK || memcmp(data, pattern + off % PERIOD, len) != 0)) {
 		fprintf(stderr, "quic: wrong bytes from %" PRIu64 "\n", off);
 		return NGTCP2_ERR_CALLBACK_FAILURE;
 	}

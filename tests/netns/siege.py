@@ -97,7 +97,11 @@ def snapshot(tunnel, peer):
 
 
 class Peak(threading.Thread):
-    """Records the largest resident memory of a daemon until finish()."""
+    """Records the largest resident memory of a daemon, in KiB, until finish().
+
+    It reads the memory every 50 ms, and once more at the end: what is measured can be
+    over before the first 50 ms are.
+    """
 
     def __init__(self, tunnel):
         super().__init__(daemon=True)
@@ -106,8 +110,11 @@ class Peak(threading.Thread):
         self.start()
 
     def run(self):
-        while not self.is_over.wait(0.05):
+        while True:
+            is_over = self.is_over.wait(0.05)
             self.most = max(self.most, self.tunnel.rss())
+            if is_over:
+                return
 
     def finish(self):
         self.is_over.set()

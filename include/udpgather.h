@@ -233,6 +233,10 @@ enum ug_clock {
 	UG_CLOCK_TAI,	    /* CLOCK_TAI, for the qdisc etf */
 };
 
+/* A length of struct ug_options: do not set this buffer. A socket that ug_open()
+ * makes then has the system's default. */
+#define UG_BUFFER_KEEP ((size_t)-1)
+
 /**
  * struct ug_options - how to open a socket; all zero but @size is a good one
  * @size:	sizeof(struct ug_options), for versions to come
@@ -245,8 +249,9 @@ enum ug_clock {
  *		bytes, or NULL
  * @mark:	the firewall mark of what is sent (SO_MARK, needs
  *		CAP_NET_ADMIN), 0 for none
- * @buffer_len:	bytes of socket buffer each way, 0 for 7 MiB. A smaller one
- *		than asked for is no error: struct ug_report says what it is.
+ * @buffer_len:	bytes of socket buffer each way, 0 for 7 MiB, UG_BUFFER_KEEP to
+ *		leave the buffers as they are. A smaller one than asked for is no
+ *		error: struct ug_report says what it is.
  * @pmtu4:	path MTU mode of the IPv4 socket
  * @pmtu6:	path MTU mode of the IPv6 socket
  * @notice:	called on the thread that calls ug_send() when one of enum
@@ -267,6 +272,14 @@ enum ug_clock {
  *		the qdisc fq it does nothing.
  * @txtime_clock: the clock of @time_ns in struct ug_train (SO_TXTIME). Without
  *		the qdisc fq or etf times do nothing.
+ * @rcvbuf_len:	bytes of receive buffer, or UG_BUFFER_KEEP; 0 for @buffer_len
+ * @sndbuf_len:	bytes of send buffer, or UG_BUFFER_KEEP; 0 for @buffer_len
+ * @reuse_port:	share @port with other sockets of this user that have this option
+ *		(SO_REUSEPORT). The kernel spreads what comes over them. Merging is
+ *		off until ug_set_merging() switches it on, because a merged train
+ *		goes to one socket as a whole. With port 0 the port is one that no
+ *		other socket has. With another port no error tells that a program
+ *		that was meant to be alone has it already. Not with @side_sockets.
  *
  * Strings and addresses are borrowed for the call only.
  */
@@ -289,6 +302,9 @@ struct ug_options {
 	size_t copy_below;
 	uint64_t max_pacing_rate;
 	enum ug_clock txtime_clock;
+	size_t rcvbuf_len;
+	size_t sndbuf_len;
+	bool reuse_port;
 };
 
 /**

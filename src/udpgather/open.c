@@ -97,6 +97,12 @@ static void close_families(struct ug_socket *sock)
 		close_family(sock->sys, &sock->families[f]);
 }
 
+static size_t side_buffer_len(const struct opening *o, size_t len)
+{
+	len = ug_opening_buffer_len(o, len);
+	return len == UG_BUFFER_KEEP ? len : size_min(len, SIDE_BUFFER_LEN);
+}
+
 /*
  * Open side sockets: like the main one, but with smaller buffers, and without
  * merging, because they hardly ever receive.
@@ -105,10 +111,9 @@ static int open_sides(const struct opening *o, int f)
 {
 	struct side_sockets *sides = &o->sock->families[f].sides;
 	struct opening side = *o; /* its report is not read */
-	size_t len = o->opt.buffer_len;
 
-	side.opt.buffer_len =
-		len && len < SIDE_BUFFER_LEN ? len : SIDE_BUFFER_LEN;
+	side.opt.rcvbuf_len = side_buffer_len(o, o->opt.rcvbuf_len);
+	side.opt.sndbuf_len = side_buffer_len(o, o->opt.sndbuf_len);
 	while (sides->n < o->opt.side_sockets) {
 		int fd = open_fd(&side, f);
 
@@ -119,8 +124,32 @@ static int open_sides(const struct opening *o, int f)
 	return 0;
 }
 
+static int set_reuse_port(struct opening *o, int f, int fd, int value)
+{
+	if (ug_opening_set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, value) < 0)
+		return ug_opening_fail(ug_opening_report(o, f), "SO_REUSEPORT",
+				       -errno);
+	return 0;
+}
+
 /*
- * Bind a family's sockets to one port.
+ * Bind a socket with SO_REUSEPORT set before or after bind(2). After it, bind(2)
+ * fails if the port is in use. Before it, bind(2) succeeds if all sockets that have
+ * the port have the option and belong to this user; and for port 0 the kernel may
+ * choose such a port.
+ */
+static int bind_sharing(struct opening *o, int f, int fd, uint16_t *port,
+			bool is_first)
+{
+	int err = is_first ? 0 : set_reuse_port(o, f, fd, 1);
+
+	if (err == 0)
+		err = bind_family(o, f, fd, port);
+	return err < 0 || !is_first ? err : set_reuse_port(o, f, fd, 1);
+}
+
+/*
+ * Bind a main socket and its side sockets to one port.
  *
  * The first socket is bound without SO_REUSEPORT, so bind(2) fails if the port
  * is in use. Then this socket gets the option, and the other sockets bind the
@@ -131,36 +160,34 @@ static int open_sides(const struct opening *o, int f)
  * socket with SO_REUSEPORT at its end (udp_lib_get_port(), since Linux 4.6). So
  * the main socket is bound last in IPv4, and first in IPv6.
  */
-static int bind_sockets(struct opening *o, int f, uint16_t *port)
+static int bind_with_sides(struct opening *o, int f, uint16_t *port)
 {
 	const struct family *fam = &o->sock->families[f];
 	unsigned int n = fam->sides.n;
+	int err = 0;
 
-	for (unsigned int i = 0; i <= n; i++) {
+	for (unsigned int i = 0; i <= n && err == 0; i++) {
 		/* The main socket, whose way is 0, is the last one in IPv4 and
 		 * the first one in IPv6. */
 		int fd = ug_family_fd(fam,
 				      f == FAMILY_V4 ? (i + 1) % (n + 1) : i);
 
-		if (i &&
-		    ug_opening_set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
-			return ug_opening_fail(ug_opening_report(o, f),
-					       "SO_REUSEPORT", -errno);
-		int err = bind_family(o, f, fd, port);
-
-		if (err < 0)
-			return err;
-		if (n && !i &&
-		    ug_opening_set_int(o, fd, SOL_SOCKET, SO_REUSEPORT, 1) < 0)
-			return ug_opening_fail(ug_opening_report(o, f),
-					       "SO_REUSEPORT", -errno);
+		err = bind_sharing(o, f, fd, port, !i);
 	}
-	for (unsigned int way = 0; n && way <= n; way++)
-		if (ug_opening_set_int(o, ug_family_fd(fam, way), SOL_SOCKET,
-				       SO_REUSEPORT, 0) < 0)
-			return ug_opening_fail(ug_opening_report(o, f),
-					       "SO_REUSEPORT", -errno);
-	return 0;
+	for (unsigned int way = 0; way <= n && err == 0; way++)
+		err = set_reuse_port(o, f, ug_family_fd(fam, way), 0);
+	return err;
+}
+
+static int bind_sockets(struct opening *o, int f, uint16_t *port)
+{
+	const struct family *fam = &o->sock->families[f];
+
+	if (o->opt.reuse_port)
+		return bind_sharing(o, f, fam->fd, port, !o->opt.port);
+	if (fam->sides.n)
+		return bind_with_sides(o, f, port);
+	return bind_family(o, f, fam->fd, port);
 }
 
 static int open_family_with(struct opening *o, int f, uint16_t *port,

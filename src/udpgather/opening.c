@@ -54,6 +54,7 @@ static int take_options(struct opening *o, const struct ug_options *opt)
 	    !valid_device(o->opt.device) ||
 	    o->opt.txtime_clock > UG_CLOCK_TAI ||
 	    o->opt.side_sockets > UG_MAX_SIDE_SOCKETS ||
+	    (o->opt.reuse_port && o->opt.side_sockets) ||
 	    (o->opt.want & ~(uint32_t)WANTS))
 		return -EINVAL;
 	return 0;

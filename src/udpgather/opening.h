@@ -87,6 +87,10 @@ void ug_socket_free(struct ug_socket *sock);
  * modes that do not exist */
 int ug_opening_pmtu_value(enum ug_pmtu mode);
 
+/* ug_opening_buffer_len() - what an option for the length of a buffer means: a number
+ * of bytes, or UG_BUFFER_KEEP */
+size_t ug_opening_buffer_len(const struct opening *o, size_t len);
+
 /**
  * ug_opening_set_common() - set the options that every socket needs
  * @o:		the opening; a failure is in its report
@@ -97,7 +101,8 @@ int ug_opening_pmtu_value(enum ug_pmtu mode);
  */
 int ug_opening_set_common(struct opening *o, int f, int fd);
 
-/* ug_opening_set_offloads() - switch merging on, and note what the kernel can do */
+/* ug_opening_set_offloads() - switch merging on, unless the port is shared, and note
+ * what the kernel can do */
 void ug_opening_set_offloads(struct opening *o, int f, int fd);
 
 #endif /* UDPGATHER_OPENING_H */

@@ -14,16 +14,25 @@ enum {
 	BUFFER_LEN = 7 << 20, /* 7 MiB: holds a burst of 100 full trains */
 };
 
+size_t ug_opening_buffer_len(const struct opening *o, size_t len)
+{
+	if (!len)
+		len = o->opt.buffer_len;
+	return len ? len : BUFFER_LEN;
+}
+
 /* Set a buffer's size: beyond the system's limit if we may (CAP_NET_ADMIN).
  * Return: the size that it has. */
-static size_t set_buffer(const struct opening *o, int fd, int force, int name)
+static size_t set_buffer(const struct opening *o, int fd, size_t len, int force,
+			 int name)
 {
-	size_t want = o->opt.buffer_len ? o->opt.buffer_len : BUFFER_LEN;
+	size_t want = ug_opening_buffer_len(o, len);
 	int value = (int)size_min(want, INT_MAX / 2), got;
 
 	/* The plain option is only tried after a failure: it would cut a larger
 	 * buffer to the limit. */
-	if (ug_opening_set_int(o, fd, SOL_SOCKET, force, value) < 0)
+	if (want != UG_BUFFER_KEEP &&
+	    ug_opening_set_int(o, fd, SOL_SOCKET, force, value) < 0)
 		ug_opening_set_int(o, fd, SOL_SOCKET, name, value);
 	if (ug_opening_get_int(o, fd, SOL_SOCKET, name, &got) < 0 || got < 0)
 		return 0;
@@ -104,8 +113,10 @@ int ug_opening_set_common(struct opening *o, int f, int fd)
 	int pmtu = ug_opening_pmtu_value(v4 ? o->opt.pmtu4 : o->opt.pmtu6);
 	const struct ug_sys *sys = o->sock->sys;
 
-	r->rcvbuf = set_buffer(o, fd, SO_RCVBUFFORCE, SO_RCVBUF);
-	r->sndbuf = set_buffer(o, fd, SO_SNDBUFFORCE, SO_SNDBUF);
+	r->rcvbuf =
+		set_buffer(o, fd, o->opt.rcvbuf_len, SO_RCVBUFFORCE, SO_RCVBUF);
+	r->sndbuf =
+		set_buffer(o, fd, o->opt.sndbuf_len, SO_SNDBUFFORCE, SO_SNDBUF);
 	if (ug_opening_set_int(o, fd, level, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO,
 			       1) < 0)
 		return ug_opening_fail(
@@ -131,9 +142,21 @@ int ug_opening_set_common(struct opening *o, int f, int fd)
 }
 
 /*
- * Merging is on only if the option can be read back. Before Linux 5.12 the option
- * works, but cannot be read, so we could not tell whether it is on.
+ * Switch merging on. It is on only if the option can be read back. Before Linux 5.12
+ * the option works, but cannot be read, so we could not tell whether it is on.
  */
+static bool start_merging(const struct opening *o, int fd)
+{
+	int value;
+
+	if (ug_opening_set_int(o, fd, IPPROTO_UDP, UDP_GRO, 1) == 0 &&
+	    ug_opening_get_int(o, fd, IPPROTO_UDP, UDP_GRO, &value) == 0 &&
+	    value == 1)
+		return true;
+	ug_opening_set_int(o, fd, IPPROTO_UDP, UDP_GRO, 0);
+	return false;
+}
+
 void ug_opening_set_offloads(struct opening *o, int f, int fd)
 {
 	struct ug_family_report *r = ug_opening_report(o, f);
@@ -142,14 +165,16 @@ void ug_opening_set_offloads(struct opening *o, int f, int fd)
 
 	r->segments = ug_opening_get_int(o, fd, IPPROTO_UDP, UDP_SEGMENT,
 					 &value) == 0;
-	r->merges =
-		ug_opening_set_int(o, fd, IPPROTO_UDP, UDP_GRO, 1) == 0 &&
-		ug_opening_get_int(o, fd, IPPROTO_UDP, UDP_GRO, &value) == 0 &&
-		value == 1;
-	if (!r->merges)
-		ug_opening_set_int(o, fd, IPPROTO_UDP, UDP_GRO, 0);
 	fam->can_segment = r->segments;
-	fam->can_merge = r->merges;
+	if (o->opt.reuse_port) {
+		/* A descriptor of ug_open_fds() that merges may hold merged
+		 * datagrams, so it is switched off later, by merging.c. */
+		fam->can_merge = ug_opening_get_int(o, fd, IPPROTO_UDP, UDP_GRO,
+						    &value) == 0;
+		r->merges = fam->can_merge && value == 1;
+	} else {
+		r->merges = fam->can_merge = start_merging(o, fd);
+	}
 	atomic_init(&fam->merging, r->merges);
-	atomic_init(&fam->merging_wanted, r->merges);
+	atomic_init(&fam->merging_wanted, r->merges && !o->opt.reuse_port);
 }

@@ -272,6 +272,193 @@ static void wanted(void **state)
 	assert_int_equal(open_with(&opt, &sock), -EINVAL);
 }
 
+/* The size that was set: the kernel doubles it, and so does the fake one. */
+static int buffer_of(int fd, int name)
+{
+	return fake_option(fd, SOL_SOCKET, name) / 2;
+}
+
+/* Each buffer has its own number, the number for both, or stays as it is. */
+static void buffers(void **state)
+{
+	static const struct {
+		size_t both, rcv, snd; /* the options */
+		int expect_rcv, expect_snd;
+	} rows[] = {
+		{ 0, 0, 0, 7 << 20, 7 << 20 },
+		{ 5000, 0, 0, 5000, 5000 },
+		{ 5000, 6000, 0, 6000, 5000 },
+		{ 0, 0, 6000, 7 << 20, 6000 },
+		{ UG_BUFFER_KEEP, 0, 0, 111, 222 },
+		{ UG_BUFFER_KEEP, 6000, 0, 6000, 222 },
+		{ 0, UG_BUFFER_KEEP, 6000, 111, 6000 },
+		{ 0, 0, UG_BUFFER_KEEP, 7 << 20, 222 },
+	};
+	static const int fds[] = { FAKE_FD4, FAKE_FD6 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct ug_options opt = {
+			.size = sizeof(opt),
+			.buffer_len = rows[i].both,
+			.rcvbuf_len = rows[i].rcv,
+			.sndbuf_len = rows[i].snd,
+		};
+		struct ug_socket *sock;
+
+		setup(NULL);
+		for (size_t f = 0; f < 2; f++) {
+			fake_set_option(fds[f], SOL_SOCKET, SO_RCVBUF, 222);
+			fake_set_option(fds[f], SOL_SOCKET, SO_SNDBUF, 444);
+		}
+		assert_int_equal(open_with(&opt, &sock), 0);
+		for (size_t f = 0; f < 2; f++) {
+			const struct ug_family_report *r =
+				f ? &report.v6 : &report.v4;
+
+			assert_int_equal(buffer_of(fds[f], SO_RCVBUF),
+					 rows[i].expect_rcv);
+			assert_int_equal(buffer_of(fds[f], SO_SNDBUF),
+					 rows[i].expect_snd);
+			assert_int_equal(r->rcvbuf, rows[i].expect_rcv);
+			assert_int_equal(r->sndbuf, rows[i].expect_snd);
+		}
+		ug_close(sock);
+	}
+}
+
+/* Side sockets have the same numbers, up to their own limit. */
+static void buffers_of_sides(void **state)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.port = 5,
+		.rcvbuf_len = UG_BUFFER_KEEP,
+		.sndbuf_len = 8 << 20,
+		.side_sockets = 1,
+	};
+	struct ug_socket *sock;
+
+	(void)state;
+	fake_set_option(FAKE_FD4 + FAKE_NEXT, SOL_SOCKET, SO_RCVBUF, 222);
+	assert_int_equal(open_with(&opt, &sock), 0);
+	assert_int_equal(ug_side_fd(sock, AF_INET, 0), FAKE_FD4 + FAKE_NEXT);
+	assert_int_equal(buffer_of(FAKE_FD4 + FAKE_NEXT, SO_RCVBUF), 111);
+	assert_int_equal(buffer_of(FAKE_FD4 + FAKE_NEXT, SO_SNDBUF), 1 << 20);
+	ug_close(sock);
+	opt.sndbuf_len = 4096;
+	assert_int_equal(open_with(&opt, &sock), 0);
+	assert_int_equal(buffer_of(FAKE_FD4 + FAKE_NEXT, SO_SNDBUF), 4096);
+	ug_close(sock);
+}
+
+/* Sockets with the option share a port; none is bound to a port of another by
+ * chance, and none merges. */
+static void shared_port(void **state)
+{
+	static const int fds[] = {
+		FAKE_FD4,
+		FAKE_FD6,
+		FAKE_FD4 + FAKE_NEXT,
+		FAKE_FD6 + FAKE_NEXT,
+	};
+	struct ug_options opt = { .size = sizeof(opt), .reuse_port = true };
+	struct ug_socket *first, *second, *alone;
+
+	(void)state;
+	assert_int_equal(open_with(&opt, &first), 0);
+	assert_false(report.v4.merges || report.v6.merges);
+	opt.port = report.port;
+	assert_int_equal(open_with(&opt, &second), 0);
+	assert_int_equal(report.port, opt.port);
+	assert_int_equal(fake.open_fds, 4);
+	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+		assert_int_equal(fake_option(fds[i], SOL_SOCKET, SO_REUSEPORT),
+				 1);
+		assert_int_not_equal(fake_option(fds[i], IPPROTO_UDP, UDP_GRO),
+				     1);
+	}
+	/* Merging can be switched on. */
+	assert_int_equal(ug_set_merging(second, true), 0);
+	assert_int_equal(
+		fake_option(FAKE_FD6 + FAKE_NEXT, IPPROTO_UDP, UDP_GRO), 1);
+	assert_int_not_equal(fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 1);
+	/* A socket without the option does not get the port. */
+	opt.reuse_port = false;
+	assert_int_equal(open_with(&opt, &alone), -EADDRINUSE);
+	ug_close(second);
+	ug_close(first);
+	/* The option does not go together with side sockets. */
+	opt.reuse_port = true;
+	opt.side_sockets = 1;
+	assert_int_equal(open_with(&opt, &alone), -EINVAL);
+	/* The kernel must not choose a port that is shared already. */
+	opt.side_sockets = 0;
+	opt.port = 0;
+	setup(NULL);
+	assert_int_equal(open_with(&opt, &first), 0);
+	for (size_t i = 0; i < fake.n_bound; i++)
+		assert_false(fake.bound_shared[i]);
+	ug_close(first);
+}
+
+/* Each step of opening a shared port fails in turn. */
+static void shared_port_steps(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .reuse_port = true };
+	struct ug_socket *sock;
+	size_t calls, n_named = 0;
+
+	(void)state;
+	for (uint16_t port = 0; port <= 7; port += 7) {
+		opt.port = port;
+		setup(NULL);
+		assert_int_equal(open_with(&opt, &sock), 0);
+		calls = fake.socket_calls;
+		ug_close(sock);
+		for (size_t k = 1; k <= calls; k++) {
+			setup(NULL);
+			fake.fail_socket_call = k;
+			fake.fail_socket_err = ENOPROTOOPT;
+			int err = open_with(&opt, &sock);
+
+			if (err == 0) {
+				ug_close(sock);
+				continue;
+			}
+			expect_closed(err, -ENOPROTOOPT);
+			n_named += report.v4.step &&
+				   !strcmp(report.v4.step, "SO_REUSEPORT");
+			n_named += report.v6.step &&
+				   !strcmp(report.v6.step, "SO_REUSEPORT");
+		}
+	}
+	/* In both families, before bind(2) and after it. */
+	assert_int_equal(n_named, 2 * 2);
+}
+
+/* A descriptor that merges may hold merged datagrams: it goes on for now. */
+static void shared_descriptor(void **state)
+{
+	static const int fds[FAMILIES] = { FAKE_FD4, FAKE_FD6 };
+	struct ug_options opt = { .size = sizeof(opt), .reuse_port = true };
+	struct ug_socket *sock;
+
+	(void)state;
+	fake.open_fds = 2;
+	fake_bound_port[0] = fake_bound_port[1] = 7;
+	fake_set_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO, 1);
+	assert_int_equal(
+		ug_socket_adopt_with(&fake_sys, &sock, fds, &opt, &report), 0);
+	assert_true(report.v4.merges);
+	assert_false(report.v6.merges);
+	/* SO_REUSEPORT counts when a socket is bound, which is past. */
+	assert_int_equal(fake_option(FAKE_FD4, SOL_SOCKET, SO_REUSEPORT), -1);
+	assert_int_equal(ug_set_merging(sock, false), 0);
+	assert_int_equal(fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 0);
+	ug_close(sock);
+}
+
 static void features(void **state)
 {
 	struct ug_socket *sock;
@@ -496,12 +683,22 @@ static void marks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(both),	 TEST(missing_family),
-		TEST(busy_port), TEST(each_step),
-		TEST(features),	 TEST(bad_kernels),
-		TEST(options),	 TEST(adopted),
-		TEST(marks),	 TEST(adopted_options),
+		TEST(both),
+		TEST(missing_family),
+		TEST(busy_port),
+		TEST(each_step),
+		TEST(features),
+		TEST(bad_kernels),
+		TEST(options),
+		TEST(adopted),
+		TEST(marks),
+		TEST(adopted_options),
 		TEST(wanted),
+		TEST(buffers),
+		TEST(buffers_of_sides),
+		TEST(shared_port),
+		TEST(shared_port_steps),
+		TEST(shared_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

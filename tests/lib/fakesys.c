@@ -313,8 +313,11 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	}
 	fake_bound_port[six] = port ? port : next++;
 	fake.port_of[six][i] = fake_bound_port[six];
-	if (fake.n_bound < ARRAY_LEN(fake.bound))
+	if (fake.n_bound < ARRAY_LEN(fake.bound)) {
+		fake.bound_shared[fake.n_bound] =
+			fake_option(fd, SOL_SOCKET, SO_REUSEPORT) == 1;
 		fake.bound[fake.n_bound++] = fd;
+	}
 	return 0;
 }
 

@@ -107,6 +107,8 @@ struct fake {
 	bool is_open[2][FAKE_SOCKETS];
 	uint16_t port_of[2][FAKE_SOCKETS]; /* 0: not bound */
 	int bound[2 * FAKE_SOCKETS];	   /* descriptors, as they were bound */
+	/* Did they have SO_REUSEPORT then? */
+	bool bound_shared[2 * FAKE_SOCKETS];
 	size_t n_bound;
 	int64_t now_ms;
 	size_t n;

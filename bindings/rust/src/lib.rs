@@ -100,6 +100,9 @@ pub struct ug_options {
     pub copy_below: usize,
     pub max_pacing_rate: u64,
     pub txtime_clock: c_uint,
+    pub rcvbuf_len: usize,
+    pub sndbuf_len: usize,
+    pub reuse_port: bool,
 }
 
 #[repr(C)]
@@ -157,6 +160,7 @@ pub const UG_ENDPOINT_TEXT: usize = 80;
 pub const UG_BOTH: c_uint = 0;
 pub const UG_IPV4_ONLY: c_uint = 1;
 pub const UG_IPV6_ONLY: c_uint = 2;
+pub const UG_BUFFER_KEEP: usize = usize::MAX;
 pub const UG_WANT_TIME: u32 = 2;
 pub const UG_WANT_TTL: u32 = 4;
 pub const UG_WANT_DESTINATION: u32 = 8;

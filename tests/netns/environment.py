@@ -130,9 +130,9 @@ def killed(l):
         time.sleep(0.1)
         ends_killed(pair, tunnel)
     # The end that still has the old session notices after 15 s that it gets no
-    # answers.
-    pair.a.must_ping(INNER4["b"], count=1, wait=30)
-    pair.b.must_ping(INNER4["a"], count=1, wait=30)
+    # answers. What it has sent until then is lost.
+    pair.a.reach(INNER4["b"])
+    pair.b.reach(INNER4["a"])
     stream.finish(100)
 
 

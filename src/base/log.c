@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +37,8 @@ static _Atomic int max_level = LOG_ERROR;
 /* Protects the name and all limits. It is held for a few loads and stores. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char if_name[IFNAMSIZ];
+/* Of each descriptor: its stream is the journal. Written by log_init() only. */
+static bool is_in_journal[STDERR_FILENO + 1];
 
 static bool is_printed(enum log_level level)
 {
@@ -42,19 +46,16 @@ static bool is_printed(enum log_level level)
 	       atomic_load_explicit(&max_level, memory_order_relaxed);
 }
 
+bool log_has_events(void)
+{
+	return is_printed(LOG_VERBOSE);
+}
+
 void log_set_name(const char *name)
 {
 	pthread_mutex_lock(&lock);
 	snprintf(if_name, sizeof(if_name), "%s", name);
 	pthread_mutex_unlock(&lock);
-}
-
-void log_init(enum log_level level, const char *name)
-{
-	atomic_store_explicit(&max_level, (int)level, memory_order_relaxed);
-	log_set_name(name);
-	/* Read the time zone now: later its file may be out of reach. */
-	tzset();
 }
 
 static void put_args(struct line *line, const char *fmt, va_list args)
@@ -81,26 +82,79 @@ static void put(struct line *line, const char *fmt, ...)
 	va_end(args);
 }
 
-/* Write the beginning of a line. @kind: its first word. */
-static void put_head(struct line *line, const char *kind)
+/* The kinds of lines, and what a line begins with. */
+enum kind {
+	KIND_ERROR,
+	KIND_WARNING,
+	KIND_EVENT,
+};
+
+static const struct {
+	const char *word;
+	int priority; /* of syslog(3), for the journal */
+	enum log_level level;
+	int fd;
+} kinds[] = {
+	[KIND_ERROR] = { "ERROR", 3, LOG_ERROR, STDERR_FILENO },
+	[KIND_WARNING] = { "WARNING", 4, LOG_ERROR, STDERR_FILENO },
+	[KIND_EVENT] = { "DEBUG", 6, LOG_VERBOSE, STDOUT_FILENO },
+};
+
+/* Is @fd the stream that JOURNAL_STREAM names by device and inode? */
+static bool is_journal(int fd)
+{
+	const char *text = getenv("JOURNAL_STREAM");
+	uintmax_t device, inode;
+	struct stat st;
+	char end;
+
+	return text && sscanf(text, "%ju:%ju%c", &device, &inode, &end) == 2 &&
+	       fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+void log_init(enum log_level level, const char *name)
+{
+	atomic_store_explicit(&max_level, (int)level, memory_order_relaxed);
+	log_set_name(name);
+	for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+		is_in_journal[fd] = is_journal(fd);
+	/* Read the time zone now: later its file may be out of reach. */
+	tzset();
+}
+
+/* Write "wg0: " or "(wg0) ", if there is a name. */
+static void put_name(struct line *line, const char *before, const char *after)
+{
+	pthread_mutex_lock(&lock);
+	if (*if_name)
+		put(line, "%s%s%s ", before, if_name, after);
+	pthread_mutex_unlock(&lock);
+}
+
+/* Write the beginning of a line. */
+static void put_head(struct line *line, enum kind kind)
 {
 	time_t seconds = time(NULL);
 	struct tm tm = { 0 };
 	char when[32];
 
+	if (is_in_journal[kinds[kind].fd]) {
+		put(line, "<%d>", kinds[kind].priority);
+		put_name(line, "", ":");
+		return;
+	}
 	localtime_r(&seconds, &tm);
 	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", &tm);
-	put(line, "%s: ", kind);
-	pthread_mutex_lock(&lock);
-	if (*if_name)
-		put(line, "(%s) ", if_name);
-	pthread_mutex_unlock(&lock);
+	put(line, "%s: ", kinds[kind].word);
+	put_name(line, "(", ")");
 	put(line, "%s ", when);
 }
 
 /* Print a line. A failure cannot be logged, so it is ignored. */
-static void finish(struct line *line, int fd)
+static void finish(struct line *line, enum kind kind)
 {
+	int fd = kinds[kind].fd;
+
 	/* A name or token may hold control characters, such as a line's end. */
 	for (size_t i = 0; i < line->len; i++)
 		if ((unsigned char)line->text[i] < ' ' || line->text[i] == 0x7f)
@@ -114,7 +168,7 @@ static size_t tell_loss(char *buf, int fd, uint64_t n)
 {
 	struct line line = { .len = 0 };
 
-	put_head(&line, fd == STDERR_FILENO ? "ERROR" : "DEBUG");
+	put_head(&line, fd == STDERR_FILENO ? KIND_ERROR : KIND_EVENT);
 	put(&line,
 	    "%" PRIu64 " line%s of the log lost: the reader was too slow, or "
 	    "writing failed",
@@ -134,36 +188,47 @@ void log_stop(void)
 	log_thread_stop();
 }
 
-void log_error(const char *fmt, ...)
+static void put_line(enum kind kind, const char *fmt, va_list args)
+	__attribute__((format(printf, 2, 0)));
+
+static void put_line(enum kind kind, const char *fmt, va_list args)
 {
 	struct line line = { .len = 0 };
 	int saved = errno;
+
+	if (!is_printed(kinds[kind].level))
+		return;
+	put_head(&line, kind);
+	put_args(&line, fmt, args);
+	finish(&line, kind);
+	errno = saved;
+}
+
+void log_error(const char *fmt, ...)
+{
 	va_list args;
 
-	if (!is_printed(LOG_ERROR))
-		return;
-	put_head(&line, "ERROR");
 	va_start(args, fmt);
-	put_args(&line, fmt, args);
+	put_line(KIND_ERROR, fmt, args);
 	va_end(args);
-	finish(&line, STDERR_FILENO);
-	errno = saved;
+}
+
+void log_warning(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	put_line(KIND_WARNING, fmt, args);
+	va_end(args);
 }
 
 void log_event(const char *fmt, ...)
 {
-	struct line line = { .len = 0 };
-	int saved = errno;
 	va_list args;
 
-	if (!is_printed(LOG_VERBOSE))
-		return;
-	put_head(&line, "DEBUG");
 	va_start(args, fmt);
-	put_args(&line, fmt, args);
+	put_line(KIND_EVENT, fmt, args);
 	va_end(args);
-	finish(&line, STDOUT_FILENO);
-	errno = saved;
 }
 
 bool log_limit_take(struct log_limit *limit, uint64_t now,
@@ -184,11 +249,11 @@ bool log_limit_take(struct log_limit *limit, uint64_t now,
 	return true;
 }
 
-static void put_limited(enum log_level level, struct log_limit *limit,
+static void put_limited(enum kind kind, struct log_limit *limit,
 			const char *fmt, va_list args)
 	__attribute__((format(printf, 3, 0)));
 
-static void put_limited(enum log_level level, struct log_limit *limit,
+static void put_limited(enum kind kind, struct log_limit *limit,
 			const char *fmt, va_list args)
 {
 	struct line line = { .len = 0 };
@@ -196,18 +261,18 @@ static void put_limited(enum log_level level, struct log_limit *limit,
 	int saved = errno;
 	bool may;
 
-	if (!is_printed(level))
+	if (!is_printed(kinds[kind].level))
 		return;
 	pthread_mutex_lock(&lock);
 	may = log_limit_take(limit, now_monotonic(), &n_suppressed);
 	pthread_mutex_unlock(&lock);
 	if (!may)
 		return;
-	put_head(&line, level == LOG_ERROR ? "ERROR" : "DEBUG");
+	put_head(&line, kind);
 	put_args(&line, fmt, args);
 	if (n_suppressed)
 		put(&line, " (%" PRIu32 " suppressed)", n_suppressed);
-	finish(&line, level == LOG_ERROR ? STDERR_FILENO : STDOUT_FILENO);
+	finish(&line, kind);
 	errno = saved;
 }
 
@@ -216,7 +281,7 @@ void log_limited(struct log_limit *limit, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	put_limited(LOG_VERBOSE, limit, fmt, args);
+	put_limited(KIND_EVENT, limit, fmt, args);
 	va_end(args);
 }
 
@@ -225,6 +290,6 @@ void log_error_limited(struct log_limit *limit, const char *fmt, ...)
 	va_list args;
 
 	va_start(args, fmt);
-	put_limited(LOG_ERROR, limit, fmt, args);
+	put_limited(KIND_ERROR, limit, fmt, args);
 	va_end(args);
 }

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log: one line for each event, with the interface's name. Errors go to
- * stderr, other lines to stdout. Lines that a stranger can cause are limited in
- * rate. No line contains a key.
+ * The log: one line for each event, with the interface's name. Errors and
+ * warnings go to stderr, other lines to stdout. Lines that a stranger can cause
+ * are limited in rate. No line contains a key.
  *
  * A line is "ERROR: (wg0) 2026/11/22 16:00:00 text". This is the format of
- * wireguard-go, so a program that reads its log can read this one. Each line is
- * one write(2). No function of this file changes errno.
+ * wireguard-go, so a program that reads its log can read this one. A warning
+ * begins with WARNING, an event with DEBUG. Each line is one write(2). No function
+ * of this file changes errno.
+ *
+ * If the stream is systemd's journal, a line is "<3>wg0: text" instead. The
+ * number is the priority of syslog(3): 3 for an error, 4 for a warning, 6 for an
+ * event. The journal takes it off, and adds the time itself (sd-daemon(3)).
+ * JOURNAL_STREAM in the environment says which stream that is (systemd.exec(5)).
  *
  * From log_start() to log_stop() the log thread (base/log_thread.h) writes the
  * lines, so a reader that does not read stops no other thread. Before that, the
@@ -27,9 +33,10 @@ enum {
 	LOG_LINE_CAP = 1024,
 };
 
+/* What is printed: each level has the lines of those before it. */
 enum log_level {
 	LOG_SILENT = 0,
-	LOG_ERROR,
+	LOG_ERROR, /* errors and warnings */
 	LOG_VERBOSE,
 };
 
@@ -80,6 +87,10 @@ void log_set_name(const char *name);
 /* log_error() - something failed. Any thread. */
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* log_warning() - all works, but not as well as it could; printed with LOG_ERROR.
+ * Any thread. */
+void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* log_event() - something happened; printed with LOG_VERBOSE. Any thread. */
 void log_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
@@ -95,6 +106,10 @@ void log_limited(struct log_limit *limit, const char *fmt, ...)
  * cause; printed with LOG_ERROR, too */
 void log_error_limited(struct log_limit *limit, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/* log_has_events() - are events printed? A caller asks first if the text of a line
+ * costs time, and strangers can cause many. Any thread. */
+bool log_has_events(void);
 
 /**
  * log_limit_take() - may one more line be printed?

@@ -296,6 +296,8 @@ int config_remove_allowedip(struct config *config,
  * @spare:	peers made in advance, in the order of their sections
  * @peer:	peer that the next records change; NULL: ignore these records
  * @is_enabled:	this section has switched persistent keepalives on
+ * @is_old:	the peer of this section was there before
+ * @is_changed:	this section has records about a peer that was there before
  */
 struct change {
 	struct device *device;
@@ -303,6 +305,8 @@ struct change {
 	struct list spare;
 	struct peer *peer;
 	bool is_enabled;
+	bool is_old;
+	bool is_changed;
 };
 
 static struct section read_section(const struct record *record)
@@ -416,6 +420,9 @@ static void end_section(struct change *change)
 	struct peer *peer = change->peer;
 
 	change->peer = NULL;
+	if (change->is_changed)
+		device_tell(peer, DEVICE_PEER_CHANGED, NULL);
+	change->is_changed = false;
 	if (!peer ||
 	    !atomic_load_explicit(&device->is_up, memory_order_relaxed))
 		return;
@@ -431,6 +438,7 @@ static void begin_section(struct change *change, const struct section *section)
 
 	end_section(change);
 	change->is_enabled = false;
+	change->is_old = peer != NULL;
 	if (section->is_removal) {
 		if (peer)
 			device_remove_peer(device, peer);
@@ -544,8 +552,10 @@ static void apply_record(struct change *change, const struct record *record)
 		begin_section(change, &section);
 		break;
 	default:
-		if (change->peer)
-			apply_to_peer(change, record);
+		if (!change->peer)
+			break;
+		apply_to_peer(change, record);
+		change->is_changed = change->is_old;
 	}
 }
 

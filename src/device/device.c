@@ -216,6 +216,7 @@ void device_add_peer(struct device *device, struct peer *peer)
 	device->generation++;
 	peer->serial = ++device->next_serial;
 	peer->is_configured = true;
+	device_tell(peer, DEVICE_PEER_ADDED, NULL);
 }
 
 void device_remove_peer(struct device *device, struct peer *peer)
@@ -230,6 +231,7 @@ void device_remove_peer(struct device *device, struct peer *peer)
 	device->n_peers--;
 	device->generation++;
 	peer->is_configured = false;
+	device_tell(peer, DEVICE_PEER_REMOVED, NULL);
 	peer_put(peer);
 }
 
@@ -372,9 +374,21 @@ void device_poke_peer(struct peer *peer)
 void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep)
 {
 	struct device *device = peer->device;
+	struct device_endpoint was;
 
-	if (endpoint_cell_learn(&peer->endpoint, ep))
-		device->ops->endpoint_learnt(device->arg);
+	if (!endpoint_cell_learn(&peer->endpoint, ep, &was))
+		return;
+	device->ops->endpoint_learnt(device->arg);
+	device_tell(peer, DEVICE_ENDPOINT_CHANGED, &was);
+}
+
+void device_tell(struct peer *peer, enum device_event event,
+		 const struct device_endpoint *was)
+{
+	struct device *device = peer->device;
+
+	if (device->ops->event)
+		device->ops->event(device->arg, event, peer, was);
 }
 
 /* Lets the route choose the local address again. */
@@ -395,7 +409,8 @@ static void forget_source(struct peer *peer)
  * thread may be agreeing on new keys, or a response may be on its way. */
 static void zero_keys(struct peer *peer, uint64_t now)
 {
-	noise_keypairs_wipe_old(&peer->keypairs, TIMERS_ZERO_NS, now);
+	if (noise_keypairs_wipe_old(&peer->keypairs, TIMERS_ZERO_NS, now))
+		device_tell(peer, DEVICE_SESSION_ENDED, NULL);
 	if (!peer->timers.is_attempting &&
 	    noise_handshake_clear_unless_busy(&peer->handshake, now))
 		return;
@@ -408,8 +423,12 @@ static void act_on_timers(struct peer *peer, unsigned int actions, uint64_t now)
 {
 	struct device *device = peer->device;
 
-	if (actions & TIMERS_DROP_STAGED)
+	if (actions & TIMERS_SILENT)
+		device_tell(peer, DEVICE_PEER_SILENT, NULL);
+	if (actions & TIMERS_DROP_STAGED) {
 		staged_clear(device->staged, &peer->staged);
+		device_tell(peer, DEVICE_ATTEMPT_ENDED, NULL);
+	}
 	if (actions & TIMERS_ZERO_KEYS)
 		zero_keys(peer, now);
 	if (actions & TIMERS_FORGET_SOURCE)

@@ -43,6 +43,9 @@
 enum {
 	/* The most peers of one device, as in the kernel module. */
 	DEVICE_MAX_PEERS = 1 << 20,
+	/* See DEVICE_HANDSHAKES_INCOMPLETE. A choice: one or two answers can be
+	 * lost on the way. */
+	DEVICE_INCOMPLETE_HANDSHAKES = 3,
 };
 
 /* Conditions that the direct caller handles. */
@@ -72,6 +75,24 @@ enum drop_reason {
 	DROP_REASONS,
 };
 
+/* What has happened to a peer, for people: see struct device_ops. */
+enum device_event {
+	DEVICE_PEER_ADDED,
+	DEVICE_PEER_CHANGED, /* by a new configuration */
+	DEVICE_PEER_REMOVED,
+	/* A packet of the peer came from another endpoint than those before. */
+	DEVICE_ENDPOINT_CHANGED,
+	/* TIMERS_SILENT_TRIES initiations in a row had no response. */
+	DEVICE_PEER_SILENT,
+	/* REKEY_ATTEMPT_TIME is over: no more initiations. */
+	DEVICE_ATTEMPT_ENDED,
+	/* We have answered DEVICE_INCOMPLETE_HANDSHAKES initiations in a row, and
+	 * after none of them the peer used the session. */
+	DEVICE_HANDSHAKES_INCOMPLETE,
+	/* The session was not renewed for TIMERS_ZERO_NS: its keys are wiped. */
+	DEVICE_SESSION_ENDED,
+};
+
 /**
  * struct device_sockets - the port and mark that the sockets are to have
  * @has_port:	@port is to be changed
@@ -89,7 +110,7 @@ struct device_sockets {
 /**
  * struct device_ops - functions of the device's owner
  *
- * Each gets the @arg of device_init().
+ * Each gets the @arg of device_init(). All are set but @event.
  */
 struct device_ops {
 	/**
@@ -141,6 +162,14 @@ struct device_ops {
 	 */
 	int (*set_sockets)(void *arg, const struct device_sockets *want,
 			   uint16_t *port);
+	/**
+	 * @event:	something has happened to a peer, which is borrowed. @was is
+	 *		its last endpoint for DEVICE_ENDPOINT_CHANGED, all zero if
+	 *		there was none, and else NULL. Any thread, no lock is held.
+	 *		NULL: nobody wants to know.
+	 */
+	void (*event)(void *arg, enum device_event event, struct peer *peer,
+		      const struct device_endpoint *was);
 };
 
 /**
@@ -193,7 +222,7 @@ struct device {
 /**
  * device_init() - make a device that has no key and no peers and is down
  * @device:	caller's storage
- * @ops:	all members set; borrowed until device_deinit()
+ * @ops:	borrowed until device_deinit()
  * @arg:	for @ops
  *
  * Needs crypto_init(). Call it in the process that will use it: memory for
@@ -319,6 +348,17 @@ void device_poke_peer(struct peer *peer);
  * Any thread, without locks.
  */
 void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep);
+
+/**
+ * device_tell() - call the owner's @event, if there is one
+ * @peer:	peer, borrowed
+ * @event:	what has happened
+ * @was:	as for @event of struct device_ops
+ *
+ * Any thread, without locks.
+ */
+void device_tell(struct peer *peer, enum device_event event,
+		 const struct device_endpoint *was);
 
 /**
  * device_tick() - do what is due

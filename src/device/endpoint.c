@@ -58,12 +58,11 @@ void endpoint_cell_set(struct endpoint_cell *cell,
 }
 
 bool endpoint_cell_learn(struct endpoint_cell *cell,
-			 const struct device_endpoint *ep)
+			 const struct device_endpoint *ep,
+			 struct device_endpoint *old)
 {
-	struct device_endpoint old;
-
-	endpoint_cell_get(cell, &old);
-	if (is_same(&old, ep))
+	endpoint_cell_get(cell, old);
+	if (is_same(old, ep))
 		return false;
 	set_words(cell, ep);
 	return true;

@@ -81,13 +81,15 @@ void endpoint_cell_set(struct endpoint_cell *cell,
  * endpoint_cell_learn() - take the endpoint that a packet came from
  * @cell:	cell
  * @ep:		the endpoint, with the mark 0
+ * @old:	filled with what the cell had before, all zero for no endpoint
  *
  * If the cell has the same endpoint, its mark stays. Any thread.
  *
  * Return: true if the cell had another endpoint.
  */
 bool endpoint_cell_learn(struct endpoint_cell *cell,
-			 const struct device_endpoint *ep);
+			 const struct device_endpoint *ep,
+			 struct device_endpoint *old);
 
 /**
  * endpoint_cell_replace() - change the endpoint, unless another thread has

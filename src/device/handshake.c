@@ -218,6 +218,10 @@ static int answer_initiation(const struct received *r, struct peer *peer)
 	timers_note_session(&peer->timers, r->now);
 	timers_note_handshake_sent(&peer->timers, true, r->now);
 	device_poke_peer(peer);
+	if (atomic_fetch_add_explicit(&peer->n_incomplete, 1,
+				      memory_order_relaxed) ==
+	    DEVICE_INCOMPLETE_HANDSHAKES)
+		device_tell(peer, DEVICE_HANDSHAKES_INCOMPLETE, NULL);
 	memcpy(r->answer->buf, &msg, sizeof(msg));
 	r->answer->len = sizeof(msg);
 	r->answer->peer = peer;
@@ -262,6 +266,7 @@ static enum drop_reason complete(const struct received *r, struct peer *peer)
 					    r->now);
 	if (err)
 		return drop_of_noise(err);
+	atomic_store_explicit(&peer->n_incomplete, 0, memory_order_relaxed);
 	atomic_store_explicit(&peer->did_last_minute, false,
 			      memory_order_relaxed);
 	atomic_store_explicit(&peer->last_handshake_ns, r->realtime,

@@ -79,6 +79,8 @@ struct device;
  *			device_screen_handshake()
  * @n_checked:		[a] responses to the last initiation whose macs the
  *			handshaker has checked
+ * @n_incomplete:	[a] our responses since a session with the peer last
+ *			began
  * @did_last_minute:	[a] for this session a new handshake was asked for,
  *			because the session is about to end
  * @train_seat:		[a] for the engine: 1 plus the number of the peer's seat
@@ -108,6 +110,7 @@ struct peer {
 	uint64_t returned_ns;
 	_Atomic uint32_t n_screened;
 	_Atomic uint32_t n_checked;
+	_Atomic uint32_t n_incomplete;
 	_Atomic bool did_last_minute;
 	_Atomic uint16_t train_seat;
 	bool is_poked;

@@ -217,6 +217,7 @@ static void confirm(const struct receive_run *run, uint64_t realtime)
 
 	if (!noise_keypairs_confirm(&peer->keypairs, run->kp))
 		return;
+	atomic_store_explicit(&peer->n_incomplete, 0, memory_order_relaxed);
 	atomic_store_explicit(&peer->did_last_minute, false,
 			      memory_order_relaxed);
 	atomic_store_explicit(&peer->last_handshake_ns, realtime,

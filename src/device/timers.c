@@ -196,6 +196,7 @@ static void initiate(struct timers *timers, uint64_t now, uint32_t random,
 		     struct timers_verdict *v)
 {
 	v->actions |= TIMERS_INITIATE;
+	timers->n_tries++;
 	atomic_store_explicit(&timers->has_responded, false,
 			      memory_order_relaxed);
 	timers->retry_ns = now + rekey_timeout_ns + jitter(random);
@@ -232,6 +233,8 @@ static void check_attempt(struct timers *timers, uint64_t now, uint32_t random,
 		return;
 	}
 	v->actions |= TIMERS_FORGET_SOURCE;
+	if (timers->n_tries == TIMERS_SILENT_TRIES)
+		v->actions |= TIMERS_SILENT;
 	initiate(timers, now, random, v);
 }
 
@@ -268,6 +271,7 @@ static void check_request(struct timers *timers, uint64_t now, uint32_t random,
 		return;
 	take_request(timers);
 	timers->is_attempting = true;
+	timers->n_tries = 0;
 	timers->attempt_ns = now;
 	initiate(timers, now, random, v);
 }

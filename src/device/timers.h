@@ -83,6 +83,14 @@ enum timers_action {
 	 * handshake is under way, keep it and call timers_zero_later().
 	 */
 	TIMERS_ZERO_KEYS = 16,
+	/* TIMERS_SILENT_TRIES initiations in a row had no response: say so. */
+	TIMERS_SILENT = 32,
+};
+
+enum {
+	/* See TIMERS_SILENT. A choice: after about 15 s a lost packet is not the
+	 * reason any more. */
+	TIMERS_SILENT_TRIES = 3,
 };
 
 /**
@@ -113,6 +121,7 @@ struct timers_verdict {
  *			attempt
  * @retry_ns:		[c] when the next initiation of the attempt is due
  * @jitter_ns:		[c] added to the wait for an answer to data
+ * @n_tries:		[c] initiations that the attempt has sent
  */
 struct timers {
 	_Atomic uint64_t unanswered_ns;
@@ -130,6 +139,7 @@ struct timers {
 	uint64_t attempt_ns;
 	uint64_t retry_ns;
 	uint64_t jitter_ns;
+	uint32_t n_tries;
 };
 
 /**

@@ -53,6 +53,7 @@
 #include "base/now.h"
 #include "base/rcu.h"
 #include "engine/endpoint.h"
+#include "engine/events.h"
 #include "engine/handshaker.h"
 #include "engine/inbound.h"
 #include "engine/outbound.h"
@@ -203,6 +204,13 @@ static void network_changed(struct engine *e, unsigned int families)
 		op_wake(e);
 }
 
+static void op_event(void *arg, enum device_event event, struct peer *peer,
+		     const struct device_endpoint *was)
+{
+	(void)arg;
+	events_tell(event, peer, was);
+}
+
 static int op_set_sockets(void *arg, const struct device_sockets *want,
 			  uint16_t *port)
 {
@@ -237,6 +245,7 @@ static const struct device_ops device_ops = {
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,
 	.set_sockets = op_set_sockets,
+	.event = op_event,
 };
 
 /* ------------------------------------------------------------ the link */
@@ -335,8 +344,8 @@ static void tell_lock_refusal(struct engine *e)
 	if (e->is_unlocked || !noise_local_take_lock_refusal(&e->device.local))
 		return;
 	e->is_unlocked = true;
-	log_error("memory for secrets is not locked, and may be swapped: "
-		  "see RLIMIT_MEMLOCK");
+	log_warning("memory for secrets is not locked, and may be swapped: "
+		    "see RLIMIT_MEMLOCK");
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "engine/endpoint.h"
+#include "engine/events.h"
 #include "engine/sticky.h"
 #include "engine/thread.h"
 
@@ -131,8 +132,10 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 	fill_source(&origin, &m->from);
 	reason = device_receive_handshake(h->device, m->bytes, m->len, &origin,
 					  now, now_realtime(), &answer);
-	if (reason != DROP_NONE)
+	if (reason != DROP_NONE) {
 		counter_add(&h->drops[reason], 1);
+		events_refused(&m->from, m->bytes, m->len, reason);
+	}
 	/* Under load nothing is counted, because most messages then cost no key
 	 * agreement. A sender with a valid cookie may cause some, but its rate
 	 * is limited; it must not be able to prolong load for others. */
@@ -263,15 +266,19 @@ void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
 	counter_add(&h->received, 1);
 	reason = is_cookie ? device_take_cookie(h->device, msg, now)
 			   : screen(h, msg, len, from, now, &is_proven);
-	if (reason != DROP_NONE)
+	if (reason != DROP_NONE) {
 		counter_add(&h->drops[reason], 1);
+		events_refused(from, msg, len, reason);
+	}
 	if (is_cookie || reason != DROP_NONE)
 		return;
 	pthread_mutex_lock(&h->mutex);
 	is_taken = push_message(h, msg, len, from, is_proven);
 	pthread_mutex_unlock(&h->mutex);
-	if (!is_taken)
+	if (!is_taken) {
 		counter_add(&h->overflows, 1);
+		events_refused(from, msg, len, DROP_NONE);
+	}
 }
 
 void handshaker_initiate(struct handshaker *h, struct peer *peer)

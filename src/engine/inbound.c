@@ -25,6 +25,7 @@
 #include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
+#include "engine/events.h"
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
@@ -70,7 +71,8 @@ struct slot {
 
 /* The run that a message belongs to; NULL: no keypair has that index. */
 static struct run *find_run(struct inbound_lane *il, struct slot *slot,
-			    uint32_t receiver, uint64_t now)
+			    const struct ug_endpoint *from, uint32_t receiver,
+			    uint64_t now)
 {
 	struct run *run = slot->n_runs ? &slot->runs[slot->n_runs - 1] : NULL;
 	enum drop_reason reason;
@@ -81,6 +83,7 @@ static struct run *find_run(struct inbound_lane *il, struct slot *slot,
 	reason = receive_run_begin(il->device, receiver, now, &run->receive);
 	if (reason != DROP_NONE) {
 		counter_add(&il->drops[reason], 1);
+		events_stranger(from, reason);
 		return NULL;
 	}
 	run->receiver = receiver;
@@ -95,7 +98,8 @@ static void take_data(struct inbound_lane *il, struct slot *slot,
 {
 	uint8_t *bytes = slot->views[view].data;
 	const struct message_data *header = (const void *)bytes;
-	struct run *run = find_run(il, slot, le32_get(header->receiver), now);
+	struct run *run = find_run(il, slot, slot->views[view].from,
+				   le32_get(header->receiver), now);
 
 	if (!run)
 		return;
@@ -146,6 +150,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 		case MESSAGE_INVALID:
 		default:
 			counter_add(&il->drops[DROP_BAD_MESSAGE], 1);
+			events_stranger(view->from, DROP_BAD_MESSAGE);
 		}
 	}
 	return true;
@@ -214,9 +219,41 @@ static bool is_wanted(uint8_t attention, const struct run *run, unsigned int i)
 		(i % 8 == 0 || i + 1 == run->first + run->n));
 }
 
+/* Neighbouring messages of a run that were dropped for one reason. */
+struct dropped {
+	enum drop_reason reason;
+	unsigned int n;
+	unsigned int last;
+};
+
+/* Log what was dropped so far. */
+static void tell_dropped(const struct slot *slot, const struct run *run,
+			 struct dropped *d)
+{
+	if (d->n)
+		events_dropped(run->receive.peer,
+			       slot->views[slot->view_of[d->last]].from,
+			       slot->msgs[d->last].text, d->reason, d->n);
+	d->n = 0;
+}
+
+/* Message @i is dropped. */
+static void drop(struct inbound_lane *il, const struct slot *slot,
+		 const struct run *run, struct dropped *d, unsigned int i,
+		 enum drop_reason reason)
+{
+	counter_add(&il->drops[reason], 1);
+	if (d->reason != reason)
+		tell_dropped(slot, run, d);
+	d->reason = reason;
+	d->last = i;
+	d->n++;
+}
+
 static void commit_run(struct inbound_lane *il, struct slot *slot,
 		       struct run *run)
 {
+	struct dropped dropped = { DROP_NONE, 0, 0 };
 	uint8_t attention = trains_attention(il->trains, run->receive.peer);
 	const struct ug_endpoint *last = NULL;
 	struct device_endpoint from;
@@ -237,7 +274,7 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 						  msg->text, msg->len, &from,
 						  &len);
 		if (reason != DROP_NONE) {
-			counter_add(&il->drops[reason], 1);
+			drop(il, slot, run, &dropped, i, reason);
 		} else if (len) {
 			if (is_wanted(attention, run, i))
 				trains_saw(il->trains, run->receive.peer,
@@ -245,6 +282,7 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 			deliver(il, slot, msg->text, len, view->tos);
 		}
 	}
+	tell_dropped(slot, run, &dropped);
 }
 
 static void commit(void *arg, void *slot_arg, void *context)

@@ -36,6 +36,7 @@
 #include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
+#include "engine/events.h"
 #include "engine/sticky.h"
 #include "engine/thread.h"
 
@@ -280,11 +281,16 @@ static void begin_packet(struct outbound_lane *ol, struct peer *peer,
 	segment_begin(&ol->cursor, packet_of(ol), frame);
 }
 
-/* No peer can get this packet: count it, and tell its sender by ICMP. */
+/*
+ * No peer can get this packet: count it, and tell its sender by ICMP. @peer: the
+ * peer that has no endpoint, or NULL.
+ */
 static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
-		   _Atomic uint64_t *counter, uint64_t now)
+		   const struct peer *peer, uint64_t now)
 {
-	counter_add(counter, 1);
+	counter_add(peer ? &ol->stats.no_endpoint : &ol->stats.no_peer, 1);
+	if (ip_identify(packet_of(ol), frame->len))
+		events_no_way(packet_of(ol), peer);
 	unreachable_send(&ol->unreachable, ol->tun, packet_of(ol), frame->len,
 			 now);
 }
@@ -298,11 +304,11 @@ static void take_packet(struct outbound_lane *ol,
 		session_route(ol->device, packet_of(ol), frame->len);
 
 	if (!peer) {
-		refuse(ol, frame, &ol->stats.no_peer, now);
+		refuse(ol, frame, NULL, now);
 		return;
 	}
 	if (!endpoint_cell_get(&peer->endpoint, &ep)) {
-		refuse(ol, frame, &ol->stats.no_endpoint, now);
+		refuse(ol, frame, peer, now);
 	} else if (returned_may_be(packet_of(ol)) &&
 		   returned_is_own(&ol->returned, peer, &ep, packet_of(ol),
 				   frame, now)) {

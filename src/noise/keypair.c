@@ -300,10 +300,13 @@ bool noise_keypairs_clear(struct noise_keypairs *kps)
 	return was_there;
 }
 
-void noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
+bool noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 			     uint64_t now)
 {
+	bool was_there;
+
 	pthread_mutex_lock(&kps->lock);
-	empty_slots(kps, age_ns, now);
+	was_there = empty_slots(kps, age_ns, now);
 	pthread_mutex_unlock(&kps->lock);
+	return was_there;
 }

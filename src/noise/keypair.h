@@ -290,8 +290,10 @@ bool noise_keypairs_clear(struct noise_keypairs *kps);
  *
  * As noise_keypairs_clear(), but a keypair that another thread has just added
  * stays. Takes the slots' lock. Any thread.
+ *
+ * Return: true if a keypair was wiped.
  */
-void noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
+bool noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 			     uint64_t now);
 
 #endif /* NOISE_KEYPAIR_H */

@@ -382,6 +382,15 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 	return 0;
 }
 
+static void op_event(void *arg, enum device_event event, struct peer *peer,
+		     const struct device_endpoint *was)
+{
+	struct sim_host *host = arg;
+
+	assert_int_equal(was != NULL, event == DEVICE_ENDPOINT_CHANGED);
+	host->told[number_of(host->world, peer)][event]++;
+}
+
 static const struct device_ops ops = {
 	.random = op_random,
 	.wake = op_wake,
@@ -391,6 +400,7 @@ static const struct device_ops ops = {
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,
 	.set_sockets = op_set_sockets,
+	.event = op_event,
 };
 
 /* Write a packet: an IPv4 header, its number, and padding to SIM_PACKET_LEN. */

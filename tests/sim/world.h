@@ -67,6 +67,8 @@ struct sim_host {
 	uint64_t initiated_ns[SIM_HOSTS];
 	size_t delivered;
 	size_t drops[DROP_REASONS];
+	/* How often the device has told each event about each other host. */
+	unsigned int told[SIM_HOSTS][DEVICE_SESSION_ENDED + 1];
 };
 
 struct sim_session {

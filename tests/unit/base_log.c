@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -127,6 +130,67 @@ static void levels(void **state)
 		end();
 		assert_int_equal(out.len > 0, cases[i].has_event);
 	}
+}
+
+static void warning(void **state)
+{
+	(void)state;
+	log_init(LOG_ERROR, "wg0");
+	begin();
+	log_warning("w%d", 1);
+	end();
+	check_line(err.text, "WARNING: (wg0) ", "w1\n");
+	assert_string_equal(out.text, "");
+	log_init(LOG_SILENT, "wg0");
+	begin();
+	log_warning("w");
+	end();
+	assert_string_equal(err.text, "");
+}
+
+/* Have the environment name the stream of a descriptor as the journal. */
+static void name_journal(int fd, const char *more)
+{
+	struct stat st;
+	char text[64];
+
+	assert_int_equal(fstat(fd, &st), 0);
+	snprintf(text, sizeof(text), "%ju:%ju%s", (uintmax_t)st.st_dev,
+		 (uintmax_t)st.st_ino, more);
+	assert_int_equal(setenv("JOURNAL_STREAM", text, 1), 0);
+}
+
+/* Lines to the journal have a priority and no time; lines to another stream do
+ * not change. */
+static void journal(void **state)
+{
+	(void)state;
+	begin();
+	name_journal(err.fd, "");
+	log_init(LOG_VERBOSE, "wg0");
+	log_error("e");
+	log_warning("w");
+	log_event("v");
+	end();
+	assert_string_equal(err.text, "<3>wg0: e\n<4>wg0: w\n");
+	check_line(out.text, "DEBUG: (wg0) ", "v\n");
+	begin();
+	name_journal(out.fd, "");
+	log_init(LOG_VERBOSE, "");
+	log_error("e");
+	log_event("v");
+	end();
+	assert_string_equal(out.text, "<6>v\n");
+	check_line(err.text, "ERROR: ", "e\n");
+	/* Something else than two numbers names no stream. */
+	begin();
+	name_journal(err.fd, "x");
+	log_init(LOG_VERBOSE, "wg0");
+	log_error("e");
+	end();
+	check_line(err.text, "ERROR: (wg0) ", "e\n");
+	unsetenv("JOURNAL_STREAM");
+	log_init(LOG_VERBOSE, "wg0");
 }
 
 static void renamed(void **state)
@@ -297,6 +361,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(before_the_name),
 		cmocka_unit_test(levels),
+		cmocka_unit_test(warning),
+		cmocka_unit_test(journal),
 		cmocka_unit_test(renamed),
 		cmocka_unit_test(one_line),
 		cmocka_unit_test(keeps_errno),

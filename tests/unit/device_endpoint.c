@@ -72,22 +72,25 @@ static void test_marks(void **state)
 {
 	struct device_endpoint first = make(1, 10), moved = make(1, 11);
 	struct device_endpoint first_marked = marked(first, 7);
+	struct device_endpoint old;
 	struct endpoint_cell cell;
 
 	(void)state;
 	endpoint_cell_init(&cell);
-	assert_true(endpoint_cell_learn(&cell, &first));
+	assert_true(endpoint_cell_learn(&cell, &first, &old));
+	assert_int_equal(old.words[WHERE], 0);
 	check_cell(&cell, first);
 	/* The mark is not compared. */
 	assert_true(endpoint_cell_replace(&cell, &first, &first_marked));
 	check_cell(&cell, first_marked);
-	assert_false(endpoint_cell_learn(&cell, &first));
+	assert_false(endpoint_cell_learn(&cell, &first, &old));
 	check_cell(&cell, first_marked);
 	assert_true(endpoint_cell_replace(&cell, &first, &first));
 	check_cell(&cell, first);
 	/* Another endpoint starts without a mark. */
 	endpoint_cell_set(&cell, &first_marked);
-	assert_true(endpoint_cell_learn(&cell, &moved));
+	assert_true(endpoint_cell_learn(&cell, &moved, &old));
+	assert_memory_equal(&old, &first_marked, sizeof(old));
 	check_cell(&cell, moved);
 	endpoint_cell_set(&cell, &first_marked);
 	endpoint_cell_set(&cell, &first);
@@ -102,10 +105,12 @@ static struct device_endpoint roams_to;
 /* A packet from another address arrives while the source is being cleared. */
 static void forget_while_roaming(void *arg, struct device_endpoint *ep)
 {
+	struct device_endpoint old;
+
 	(void)arg;
 	ep->words[SOURCE] = 0;
 	if (roaming)
-		endpoint_cell_learn(&roaming->endpoint, &roams_to);
+		endpoint_cell_learn(&roaming->endpoint, &roams_to, &old);
 }
 
 static void op_random(void *arg, void *buf, size_t len)
@@ -203,7 +208,7 @@ static void test_roams_beside_threads(void **state)
 	for (uint64_t n = 1; n <= N_ROAMS || n_forgotten < 1000; n++) {
 		struct device_endpoint ep = make(n, n), got;
 
-		endpoint_cell_learn(&shared, &ep);
+		endpoint_cell_learn(&shared, &ep, &got);
 		endpoint_cell_get(&shared, &got);
 		n_lost += got.words[WHERE] != n;
 	}

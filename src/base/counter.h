@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Counters that any number of threads add to. */
+/* Counters that any thread reads while others add to them. */
 #ifndef BASE_COUNTER_H
 #define BASE_COUNTER_H
 
@@ -10,6 +10,21 @@
 static inline void counter_add(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* counter_add_alone() - as counter_add(), for a counter that one thread at a time adds
+ * to; cheaper */
+static inline void counter_add_alone(_Atomic uint64_t *counter, uint64_t n)
+{
+	uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, old + n, memory_order_relaxed);
+}
+
+/* counter_get() - the present value. Any thread. */
+static inline uint64_t counter_get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
 #endif /* BASE_COUNTER_H */

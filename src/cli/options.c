@@ -29,6 +29,8 @@ static const char usage[] =
 	"      --aead=NAME   the library that encrypts: auto (default), ipsec-mb,\n"
 	"                    libcrypto or libsodium\n"
 	"      --bench-crypto  measure these libraries, in a few seconds\n"
+	"      --stats-group GROUP\n"
+	"                    a group that may read the statistics socket\n"
 	"      --user USER   the user to become when started as root (default\n"
 	"                    nobody), by name or as UID:GID\n"
 	"      --workers N   the most threads that move packets, 1 to 8\n"
@@ -75,6 +77,7 @@ enum {
 	LONG_AEAD,
 	LONG_BENCH_CRYPTO,
 	LONG_WORKERS,
+	LONG_STATS_GROUP,
 	LONG_EAGER,
 };
 
@@ -92,6 +95,7 @@ static const struct option long_options[] = {
 	{ "aead", required_argument, NULL, LONG_AEAD },
 	{ "bench-crypto", optional_argument, NULL, LONG_BENCH_CRYPTO },
 	{ "workers", required_argument, NULL, LONG_WORKERS },
+	{ "stats-group", required_argument, NULL, LONG_STATS_GROUP },
 	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ NULL, 0, NULL, 0 },
 };
@@ -134,6 +138,14 @@ static int parse_workers(struct options *options, const char *text)
 		return refuse(options, "not a number of workers (1 to 8)",
 			      text);
 	options->n_workers = (unsigned int)n;
+	return 0;
+}
+
+static int parse_group(struct options *options, const char *name)
+{
+	if (!*name || strlen(name) >= sizeof(options->stats_group))
+		return refuse(options, "--stats-group: not a group", name);
+	memcpy(options->stats_group, name, strlen(name) + 1);
 	return 0;
 }
 
@@ -181,6 +193,8 @@ static int parse_option(struct options *options, int c)
 		return refuse(options, "--bench-crypto: no such form", optarg);
 	case LONG_WORKERS:
 		return parse_workers(options, optarg);
+	case LONG_STATS_GROUP:
+		return parse_group(options, optarg);
 	case LONG_EAGER:
 		options->eager = true;
 		return 0;

@@ -15,6 +15,10 @@
 /* Bytes of options.error. A choice: a longer message is cut off. */
 #define OPTIONS_ERROR_CAP 128
 
+/* Bytes of options.stats_group, with its final 0: groupadd(8) takes names of up to 32
+ * bytes. */
+#define OPTIONS_GROUP_CAP 33
+
 /* Results of options_parse() with which no tunnel is started. */
 enum {
 	OPTIONS_E_HELP = 1,
@@ -42,6 +46,7 @@ enum {
  * @no_isolation:	keep all rights
  * @aead:		backend that encrypts data messages
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: print lines for programs
+ * @stats_group:	group that may use the statistics socket; empty: none
  * @eager:		all threads that move packets work all the time
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
  * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
@@ -65,6 +70,7 @@ struct options {
 	bool no_isolation;
 	enum aead_choice aead;
 	bool bench_is_csv;
+	char stats_group[OPTIONS_GROUP_CAP];
 	bool eager;
 	const char *bad_level;
 	const char *bad_foreground;

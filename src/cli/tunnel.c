@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -126,6 +127,55 @@ static int open_server(struct tunnel *t, const struct options *options)
 		advice_on_socket_fd(t->why, sizeof(t->why), options->uapi_fd,
 				    err);
 	return err;
+}
+
+static void on_feed(void *arg)
+{
+	struct tunnel *t = arg;
+
+	uapi_server_wake(t->stats);
+}
+
+/*
+ * Open the statistics socket. The tunnel works without it, so a failure is a warning
+ * only. An unknown group is an error: it is a fault of the command line.
+ */
+static int open_stats(struct tunnel *t, const struct options *options)
+{
+	gid_t group = (gid_t)-1;
+	int err;
+
+	if (*options->stats_group) {
+		const struct group *entry = getgrnam(options->stats_group);
+
+		if (!entry) {
+			snprintf(t->why, sizeof(t->why),
+				 "--stats-group: no such group: %s",
+				 options->stats_group);
+			return -EINVAL;
+		}
+		group = entry->gr_gid;
+	}
+	t->stats_source = (struct stats_source){
+		.version = WG_VERSION,
+		.engine = t->engine,
+		.codec = &codec,
+		.refusal = uapi_server_get_refusal(t->server),
+	};
+	err = uapi_server_open_stats(&t->stats, &t->loop, &t->stats_source,
+				     t->tun.name, group);
+	if (err < 0)
+		log_warning("no statistics socket: %s", strerror(-err));
+	else
+		engine_watch_feed(t->engine, on_feed, t);
+	return 0;
+}
+
+static void close_stats(struct tunnel *t)
+{
+	engine_watch_feed(t->engine, NULL, NULL);
+	uapi_server_close(t->stats);
+	t->stats = NULL;
 }
 
 /* If @err is an error, say what failed. Returns @err. */
@@ -288,14 +338,19 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = open_server(tunnel, options);
 	if (err < 0)
 		goto err_free_engine;
-	err = start_and_seal(tunnel, options);
+	err = open_stats(tunnel, options);
 	if (err < 0)
 		goto err_close_server;
+	err = start_and_seal(tunnel, options);
+	if (err < 0)
+		goto err_close_stats;
 	log_event("%s is ready", tunnel->tun.name);
 	/* Much of the code, also of libc, was needed for the start only. */
 	code_release(NULL);
 	return 0;
 
+err_close_stats:
+	close_stats(tunnel);
 err_close_server:
 	uapi_server_close(tunnel->server);
 err_free_engine:
@@ -311,6 +366,7 @@ err_deinit_loop:
 void tunnel_close(struct tunnel *tunnel)
 {
 	engine_close_port(tunnel->engine);
+	close_stats(tunnel);
 	uapi_server_close(tunnel->server);
 	engine_free(tunnel->engine);
 	signals_close(&tunnel->signals);

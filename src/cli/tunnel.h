@@ -34,6 +34,8 @@ enum {
  * @tun:	the TUN device; owned by @engine once there is one
  * @engine:	threads and sockets, and the WireGuard device
  * @server:	the configuration socket
+ * @stats_source: what the answers of @stats are made of
+ * @stats:	the statistics socket; NULL: there is none
  * @isolate:	the isolation of the process
  * @why:	one line that says why tunnel_open() has failed
  */
@@ -43,6 +45,8 @@ struct tunnel {
 	struct tun tun;
 	struct engine *engine;
 	struct uapi_server *server;
+	struct stats_source stats_source;
+	struct uapi_server *stats;
 	struct isolate isolate;
 	char why[TUNNEL_WHY_CAP];
 };

@@ -53,6 +53,37 @@
 
 struct device;
 
+enum {
+	/* Events of a peer that are kept for later. A choice. */
+	PEER_TRACE_LEN = 8,
+};
+
+/**
+ * struct peer_notes - what the engine notes about a peer for its statistics
+ * @n_bad_source:	packets dropped because their inner source is not the peer's
+ * @bad_source_at:	when the last one came, in ns of CLOCK_REALTIME
+ * @bad_source:		its source, in network order
+ * @bad_source_version:	4 or 6; 0: there was none
+ * @is_silent:		it does not answer our initiations
+ * @is_incomplete:	it does not complete handshakes that we answer
+ * @n_events:		events so far; number i is at i modulo PEER_TRACE_LEN
+ * @trace:		the last events, each as ms of CLOCK_REALTIME shifted left
+ *			by 16, or'ed with a number that the engine chooses
+ *
+ * All are atomic. A reader may see the parts of two packets mixed; nothing but
+ * what people read depends on them.
+ */
+struct peer_notes {
+	_Atomic uint64_t n_bad_source;
+	_Atomic uint64_t bad_source_at;
+	_Atomic uint64_t bad_source[2];
+	_Atomic uint32_t bad_source_version;
+	_Atomic bool is_silent;
+	_Atomic bool is_incomplete;
+	_Atomic uint32_t n_events;
+	_Atomic uint64_t trace[PEER_TRACE_LEN];
+};
+
 /**
  * struct peer - a peer
  * @rcu:		used after the last put
@@ -85,6 +116,7 @@ struct device;
  *			because the session is about to end
  * @train_seat:		[a] for the engine: 1 plus the number of the peer's seat
  *			in struct trains; 0: it has no seat yet
+ * @notes:		for the engine's statistics
  * @is_poked:		[m] is in device.poked
  * @poked:		[m] link of device.poked
  * @in_device:		[c] link of device.peers
@@ -113,6 +145,7 @@ struct peer {
 	_Atomic uint32_t n_incomplete;
 	_Atomic bool did_last_minute;
 	_Atomic uint16_t train_seat;
+	struct peer_notes notes;
 	bool is_poked;
 	struct list poked;
 	struct list in_device;

@@ -52,6 +52,7 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "base/rcu.h"
+#include "engine/counters.h"
 #include "engine/endpoint.h"
 #include "engine/events.h"
 #include "engine/handshaker.h"
@@ -77,6 +78,7 @@ enum {
  * @config:	[I]
  * @tun:	[I] the TUN; struct tun says which thread uses which member
  * @device:	the peers; locked inside
+ * @events:	what has happened; locked inside
  * @sockets:	the UDP sockets in use; locked inside
  * @out, @in4, @in6: the lanes: outbound, and inbound of each family
  * @writer:	the lock around writing to the TUN; both inbound lanes use it
@@ -86,6 +88,9 @@ enum {
  * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] opens and closes @sockets
+ * @started:	[I] when the engine was made, in ns of CLOCK_REALTIME
+ * @feed_ready:	[c] see engine_watch_feed(); NULL: nobody
+ * @feed_arg:	[c] for @feed_ready
  * @is_running:	[c] the threads exist
  * @is_unlocked: [c] the log says that memory for secrets is not locked
  * @tick_fd:	[I] timerfd for device_tick()
@@ -99,6 +104,7 @@ struct engine {
 	struct engine_config config;
 	struct tun *tun;
 	struct device device;
+	struct events events;
 	struct sockets sockets;
 	struct outbound_lane out;
 	struct inbound_lane in4;
@@ -110,6 +116,9 @@ struct engine {
 	struct sticky sticky;
 	struct vmgenid vmgenid;
 	struct port port;
+	uint64_t started;
+	void (*feed_ready)(void *arg);
+	void *feed_arg;
 	bool is_running;
 	bool is_unlocked;
 	int tick_fd;
@@ -180,12 +189,9 @@ static void op_send_keepalive(void *arg, struct peer *peer)
 
 static void op_session_ready(void *arg, struct peer *peer, bool confirm)
 {
-	static struct log_limit limit;
 	struct engine *e = arg;
 
-	log_limited(&limit, "session with %s established as %s",
-		    thread_peer_name(peer),
-		    confirm ? "initiator" : "responder");
+	events_established(&e->events, peer, confirm);
 	outbound_request(&e->out, peer, confirm);
 	worker_poke(&e->worker);
 }
@@ -207,8 +213,9 @@ static void network_changed(struct engine *e, unsigned int families)
 static void op_event(void *arg, enum device_event event, struct peer *peer,
 		     const struct device_endpoint *was)
 {
-	(void)arg;
-	events_tell(event, peer, was);
+	struct engine *e = arg;
+
+	events_tell(&e->events, event, peer, was);
 }
 
 static int op_set_sockets(void *arg, const struct device_sockets *want,
@@ -361,6 +368,8 @@ static void tick(struct engine *e)
 
 	next = earlier(next, device_tick(&e->device, now_boottime()));
 	tell_lock_refusal(e);
+	if (e->feed_ready)
+		e->feed_ready(e->feed_arg);
 	next = earlier(next,
 		       sticky_tick(&e->sticky, e->port.fwmark, now_boottime()));
 	if (next != SCHEDULE_NEVER) {
@@ -472,6 +481,8 @@ static int init_parts(struct engine *e)
 	if (err < 0)
 		goto err_deinit_in4;
 	e->in4.trains = e->in6.trains = &e->out.trains;
+	e->in4.events = e->in6.events = e->out.events = &e->events;
+	e->out.trains.events = e->handshaker.events = &e->events;
 	e->worker = (struct worker){
 		.sockets = &e->sockets,
 		.sources = {
@@ -521,9 +532,12 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	e->writer.reader = &e->out.source;
 	pthread_mutex_init(&e->writer.mutex, NULL);
 	e->tick_fd = e->wake_fd = e->gone_fd = -1;
+	e->started = now_realtime();
+	events_init(&e->events, op_wake, e);
 	int err = device_init(&e->device, &device_ops, e);
 
 	if (err < 0) {
+		events_deinit(&e->events);
 		free(e);
 		return err;
 	}
@@ -532,6 +546,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		.ops = &port_ops,
 		.arg = e,
 		.sockets = &e->sockets,
+		.events = &e->events,
 		.segments_off = config->segments_off,
 		.merging_off = config->merging_off,
 	};
@@ -539,6 +554,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	if (err < 0) {
 		device_deinit(&e->device);
 		sockets_deinit(&e->sockets);
+		events_deinit(&e->events);
 		free(e);
 		return err;
 	}
@@ -610,8 +626,64 @@ void engine_free(struct engine *e)
 	sockets_deinit(&e->sockets);
 	close_fds(e);
 	tun_close(e->tun);
+	events_deinit(&e->events);
 	pthread_mutex_destroy(&e->writer.mutex);
 	free(e);
+}
+
+void engine_get_state(struct engine *e, struct engine_state *state)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	const struct ug_socket *sock = sockets_get(&e->sockets);
+
+	*state = (struct engine_state){
+		.name = e->link.state.name,
+		.aead = aead_get_name(e->worker.context.aead),
+		.started = e->started,
+		.mtu = e->link.state.mtu,
+		.n_workers = e->config.n_workers,
+		.is_up = e->link.state.up,
+		.has_sockets = sock != NULL,
+		.err = e->port.err,
+	};
+	for (int i = 0; sock && i < 2; i++) {
+		enum ug_reason reason = UG_REASON_NONE;
+		int n = ug_get_segments(sock, families[i], &reason);
+
+		if (n < 0)
+			continue;
+		state->segments[i] = n;
+		state->why[i] = ug_reason_text(reason);
+	}
+}
+
+void engine_each_counter(struct engine *e,
+			 void (*put)(void *arg, const char *name,
+				     uint64_t value),
+			 void *arg)
+{
+	const struct counters counters = {
+		.in4 = &e->in4,
+		.in6 = &e->in6,
+		.out = &e->out,
+		.handshaker = &e->handshaker,
+		.tun = e->tun,
+		.put = put,
+		.arg = arg,
+	};
+
+	counters_visit(&counters);
+}
+
+struct events *engine_get_events(struct engine *e)
+{
+	return &e->events;
+}
+
+void engine_watch_feed(struct engine *e, void (*ready)(void *arg), void *arg)
+{
+	e->feed_ready = ready;
+	e->feed_arg = arg;
 }
 
 struct device *engine_get_device(struct engine *e)

@@ -19,6 +19,7 @@
 #include "tun/tun.h"
 
 struct engine;
+struct events;
 
 /**
  * struct engine_config - how to make an engine
@@ -82,6 +83,59 @@ void engine_close_port(struct engine *engine);
 /* engine_free() - stop the threads, close everything; NULL is ok. The
  * configuration socket is closed before, and the loop does not run any more. */
 void engine_free(struct engine *engine);
+
+/**
+ * struct engine_state - what an engine is doing
+ * @name:	the interface's name; borrowed until the next event of the loop
+ * @aead:	the backend for data messages, a constant
+ * @started:	when it was made, in ns of CLOCK_REALTIME
+ * @mtu:	of the interface
+ * @n_workers:	threads that move packets
+ * @is_up:	the interface is up
+ * @has_sockets: the UDP sockets are open
+ * @err:	with @is_up and without @has_sockets: the -errno of opening them
+ * @segments:	the most datagrams in a train, for IPv4 and for IPv6; 0: that
+ *		family is not open
+ * @why:	what limits @segments, a phrase
+ */
+struct engine_state {
+	const char *name;
+	const char *aead;
+	uint64_t started;
+	unsigned int mtu;
+	unsigned int n_workers;
+	bool is_up;
+	bool has_sockets;
+	int err;
+	int segments[2];
+	const char *why[2];
+};
+
+/* engine_get_state() - read the state */
+void engine_get_state(struct engine *engine, struct engine_state *state);
+
+/**
+ * engine_each_counter() - call a function for each number that the engine counts
+ * @engine:	engine
+ * @put:	gets the name, such as "inbound_dropped_replayed", which is borrowed
+ *		for the call, and the value
+ * @arg:	for @put
+ *
+ * The names are those of the statistics socket (docs/statistics.md). The numbers are
+ * not read at one instant.
+ */
+void engine_each_counter(struct engine *engine,
+			 void (*put)(void *arg, const char *name,
+				     uint64_t value),
+			 void *arg);
+
+/* engine_get_events() - what has happened; borrowed */
+struct events *engine_get_events(struct engine *engine);
+
+/* engine_watch_feed() - call a function when the feed may have something new; NULL
+ * ends it */
+void engine_watch_feed(struct engine *engine, void (*ready)(void *arg),
+		       void *arg);
 
 /* engine_get_device() - the device, borrowed: the caller configures it */
 struct device *engine_get_device(struct engine *engine);

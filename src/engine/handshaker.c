@@ -134,7 +134,7 @@ static void answer_message(struct handshaker *h, struct ug_socket *sock,
 					  now, now_realtime(), &answer);
 	if (reason != DROP_NONE) {
 		counter_add(&h->drops[reason], 1);
-		events_refused(&m->from, m->bytes, m->len, reason);
+		events_refused(h->events, &m->from, m->bytes, m->len, reason);
 	}
 	/* Under load nothing is counted, because most messages then cost no key
 	 * agreement. A sender with a valid cookie may cause some, but its rate
@@ -268,7 +268,7 @@ void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
 			   : screen(h, msg, len, from, now, &is_proven);
 	if (reason != DROP_NONE) {
 		counter_add(&h->drops[reason], 1);
-		events_refused(from, msg, len, reason);
+		events_refused(h->events, from, msg, len, reason);
 	}
 	if (is_cookie || reason != DROP_NONE)
 		return;
@@ -277,7 +277,7 @@ void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
 	pthread_mutex_unlock(&h->mutex);
 	if (!is_taken) {
 		counter_add(&h->overflows, 1);
-		events_refused(from, msg, len, DROP_NONE);
+		events_refused(h->events, from, msg, len, DROP_NONE);
 	}
 }
 

@@ -44,6 +44,7 @@
 #include "base/ring.h"
 #include "device/handshake.h"
 #include "engine/bounds.h"
+#include "engine/events.h"
 #include "engine/sockets.h"
 
 /* A handshake message that waits. */
@@ -77,6 +78,8 @@ struct handshake_message {
  * @others_cpu: [I] CPU time of all threads but the handshaker, in ns:
  *		now_others_cpu(), or a test's function
  * @failed_others: [h] @others_cpu() when that second began
+ * @events:	[I] is told of refusals, or NULL; the owner sets it after
+ *		handshaker_init(); locked inside
  * @received:	[a] handshake messages that arrived
  * @overflows:	[a] messages for which the ring had no place
  * @drops:	[a] messages that were dropped for another reason, by reason
@@ -103,6 +106,7 @@ struct handshaker {
 	uint64_t failed_until;
 	uint64_t (*others_cpu)(void);
 	uint64_t failed_others;
+	struct events *events;
 	_Atomic uint64_t received;
 	_Atomic uint64_t overflows;
 	_Atomic uint64_t drops[DROP_REASONS];

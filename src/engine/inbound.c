@@ -83,7 +83,7 @@ static struct run *find_run(struct inbound_lane *il, struct slot *slot,
 	reason = receive_run_begin(il->device, receiver, now, &run->receive);
 	if (reason != DROP_NONE) {
 		counter_add(&il->drops[reason], 1);
-		events_stranger(from, reason);
+		events_stranger(il->events, from, reason);
 		return NULL;
 	}
 	run->receiver = receiver;
@@ -150,7 +150,8 @@ static bool take(void *arg, void *slot_arg, void *context)
 		case MESSAGE_INVALID:
 		default:
 			counter_add(&il->drops[DROP_BAD_MESSAGE], 1);
-			events_stranger(view->from, DROP_BAD_MESSAGE);
+			events_stranger(il->events, view->from,
+					DROP_BAD_MESSAGE);
 		}
 	}
 	return true;
@@ -227,11 +228,11 @@ struct dropped {
 };
 
 /* Log what was dropped so far. */
-static void tell_dropped(const struct slot *slot, const struct run *run,
-			 struct dropped *d)
+static void tell_dropped(struct inbound_lane *il, const struct slot *slot,
+			 const struct run *run, struct dropped *d)
 {
 	if (d->n)
-		events_dropped(run->receive.peer,
+		events_dropped(il->events, run->receive.peer,
 			       slot->views[slot->view_of[d->last]].from,
 			       slot->msgs[d->last].text, d->reason, d->n);
 	d->n = 0;
@@ -244,7 +245,7 @@ static void drop(struct inbound_lane *il, const struct slot *slot,
 {
 	counter_add(&il->drops[reason], 1);
 	if (d->reason != reason)
-		tell_dropped(slot, run, d);
+		tell_dropped(il, slot, run, d);
 	d->reason = reason;
 	d->last = i;
 	d->n++;
@@ -282,7 +283,7 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 			deliver(il, slot, msg->text, len, view->tos);
 		}
 	}
-	tell_dropped(slot, run, &dropped);
+	tell_dropped(il, slot, run, &dropped);
 }
 
 static void commit(void *arg, void *slot_arg, void *context)
@@ -383,6 +384,28 @@ int inbound_lane_init(struct inbound_lane *il, struct device *device,
 	il->source.ops = &source_ops;
 	il->source.name = "a UDP socket";
 	return lane_new(&il->source.lane, &ops, il, n_slots);
+}
+
+void inbound_lane_count(const struct inbound_lane *il,
+			struct ug_receive_stats *sum)
+{
+	const struct lane *lane = &il->source.lane;
+
+	for (unsigned int i = 0; i < lane->n_slots; i++) {
+		const struct slot *slot = lane->slots[i];
+		struct ug_receive_stats one;
+
+		ug_get_receive_stats(slot->rcv, &one, sizeof(one));
+		sum->datagrams += one.datagrams;
+		sum->messages += one.messages;
+		sum->bytes += one.bytes;
+		sum->calls += one.calls;
+		sum->truncated += one.truncated + one.control_truncated;
+		sum->malformed += one.malformed;
+		sum->errors += one.errors;
+		for (int n = 0; n < UG_RECEIVED_CLASSES; n++)
+			sum->trains[n] += one.trains[n];
+	}
 }
 
 void inbound_lane_deinit(struct inbound_lane *il)

@@ -14,6 +14,7 @@
 #include "engine/handshaker.h"
 #include "engine/bounds.h"
 #include "engine/context.h"
+#include "engine/events.h"
 #include "engine/source.h"
 #include "engine/trains.h"
 #include "tun/tun.h"
@@ -40,6 +41,8 @@ struct tun_writer {
  * @trains:	[I] the watch over trains, which hears of packets that came in;
  *		the owner sets it after inbound_lane_init(); locked inside
  * @family:	[I] AF_INET or AF_INET6
+ * @events:	[I] is told of drops, or NULL; the owner sets it after
+ *		inbound_lane_init(); locked inside
  * @drops:	[a] messages dropped, by reason
  * @congested:	[a] packets dropped because they cannot carry a congestion mark
  * @source:	the lane, and what makes it ready
@@ -49,6 +52,7 @@ struct inbound_lane {
 	struct tun_writer *writer;
 	struct handshaker *handshaker;
 	struct trains *trains;
+	struct events *events;
 	int family;
 	_Atomic uint64_t drops[DROP_REASONS];
 	_Atomic uint64_t congested;
@@ -69,6 +73,10 @@ struct inbound_lane {
 int inbound_lane_init(struct inbound_lane *il, struct device *device,
 		      struct tun_writer *writer, struct handshaker *handshaker,
 		      int family, unsigned int n_slots);
+
+/* inbound_lane_count() - add what all slots have received to @sum. Any thread. */
+void inbound_lane_count(const struct inbound_lane *il,
+			struct ug_receive_stats *sum);
 
 /* inbound_lane_deinit() - free all; no thread uses the lane any more */
 void inbound_lane_deinit(struct inbound_lane *il);

@@ -290,7 +290,7 @@ static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
 {
 	counter_add(peer ? &ol->stats.no_endpoint : &ol->stats.no_peer, 1);
 	if (ip_identify(packet_of(ol), frame->len))
-		events_no_way(packet_of(ol), peer);
+		events_no_way(ol->events, packet_of(ol), peer);
 	unreachable_send(&ol->unreachable, ol->tun, packet_of(ol), frame->len,
 			 now);
 }

@@ -12,6 +12,7 @@
 #include "crypto/aead.h"
 #include "device/session.h"
 #include "engine/bounds.h"
+#include "engine/events.h"
 #include "engine/context.h"
 #include "engine/returned.h"
 #include "engine/source.h"
@@ -62,6 +63,8 @@ struct outbound_stats {
  * @batch:	[s] for ug_send()
  * @requests:	locked inside
  * @trains:	the watch over trains; see trains.h
+ * @events:	[I] is told of drops, or NULL; the owner sets it after
+ *		outbound_lane_init(); locked inside
  * @stats:	[a]
  * @read_buf:	[l] virtio-net header and packet, as read from the TUN
  * @cursor:	[l] the part of the packet in @read_buf that is still to be cut
@@ -86,6 +89,7 @@ struct outbound_lane {
 	struct ug_batch *batch;
 	struct outbound_requests requests;
 	struct trains trains;
+	struct events *events;
 	struct outbound_stats stats;
 	uint8_t *read_buf;
 	struct segment_cursor cursor;

@@ -17,6 +17,7 @@
 #include "device/schedule.h"
 #include "engine/bounds.h"
 #include "engine/endpoint.h"
+#include "engine/events.h"
 
 /* The time from one attempt to open the sockets to the next. A choice. */
 #define AGAIN_NS NSEC_PER_SEC
@@ -30,23 +31,27 @@ static void report_notice(void *arg, enum ug_notice notice,
 	static struct log_limit limit;
 	char text[ENDPOINT_NUMERIC_TEXT] = "";
 
-	(void)arg;
-	if (ep)
-		endpoint_print_numeric(ep, text, sizeof(text));
+	if (!ep)
+		return;
+	endpoint_print_numeric(ep, text, sizeof(text));
 	switch (notice) {
 	case UG_NOTICE_ENDPOINT_UNSEGMENTED:
+		events_segmentation(arg, ep, "unsegmented", value);
 		log_limited(&limit, "%s: sending without segmentation: %s",
 			    text, strerror(err));
 		break;
 	case UG_NOTICE_ENDPOINT_CAPPED:
+		events_segmentation(arg, ep, "capped", value);
 		log_limited(&limit, "%s: segments of %d bytes do not pass: %s",
 			    text, value, strerror(err));
 		break;
 	case UG_NOTICE_ENDPOINT_RECOVERED:
+		events_segmentation(arg, ep, "recovered", value);
 		log_limited(&limit, "%s: segments of %d bytes pass again", text,
 			    value);
 		break;
 	case UG_NOTICE_ENDPOINT_ASIDE:
+		events_segmentation(arg, ep, "aside", value);
 		log_limited(&limit, "%s: packets pile up: side socket %d", text,
 			    value);
 		break;
@@ -87,6 +92,7 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 		 * sends. */
 		.pmtu4 = UG_PMTU_DONT,
 		.notice = report_notice,
+		.notice_arg = p->events,
 		.side_sockets = SIDE_SOCKETS,
 	};
 	struct ug_report report = { .size = sizeof(report) };
@@ -113,6 +119,7 @@ static void note_open(struct port *p, const struct ug_socket *sock)
 {
 	p->number = ug_port(sock);
 	log_event("listening on port %u", p->number);
+	events_listening(p->events, p->number);
 }
 
 /* Open the new sockets before the old ones are closed. */

@@ -18,6 +18,8 @@
 #include "device/device.h"
 #include "engine/sockets.h"
 
+struct events;
+
 /**
  * struct port_ops - what the port asks of its owner
  * @set_up:	true: the sockets are open, and the threads get them after this
@@ -38,6 +40,7 @@ struct port_ops {
  * @ops:	[I]
  * @arg:	[I] for @ops
  * @sockets:	[I] where the open sockets are published
+ * @events:	[I] is told what happens to the sockets, or NULL; locked inside
  * @segments_off: [I] send no trains
  * @merging_off: [I] do not let the kernel merge received datagrams
  * @number:	[c] listened on while the link is up; 0: the kernel chooses one
@@ -55,6 +58,7 @@ struct port {
 	const struct port_ops *ops;
 	void *arg;
 	struct sockets *sockets;
+	struct events *events;
 	bool segments_off;
 	bool merging_off;
 	uint16_t number;

@@ -41,6 +41,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "engine/events.h"
 #include "engine/thread.h"
 
 /* A seat may be claimed if no train to its peer left for this long. This time
@@ -331,6 +332,7 @@ static void follow(struct trains *t, struct trains_seat *seat,
 		t->n_off++;
 		hold(seat, sock, run->to, now);
 		atomic_fetch_add_explicit(&t->stopped, 1, memory_order_relaxed);
+		events_path(t->events, run->to, true);
 		/* Somebody should look at that path: the tunnel is slower. */
 		log_error_limited(&limit,
 				  "segmented sends to %s are lost on the way: "
@@ -340,6 +342,7 @@ static void follow(struct trains *t, struct trains_seat *seat,
 		t->n_off--;
 		(void)ug_send_alone(sock, run->to, 0);
 		atomic_fetch_add_explicit(&t->back, 1, memory_order_relaxed);
+		events_path(t->events, run->to, false);
 		log_limited(&limit, "segmented sends to %s arrive again",
 			    thread_peer_name(run->peer));
 	}

@@ -19,6 +19,8 @@
 #include "tun/segment.h"
 #include "udpgather.h"
 
+struct events;
+
 enum {
 	/* Peers that are watched at a time. A choice: it bounds the memory, and
 	 * peers take turns if there are more (SEAT_TURN). */
@@ -70,6 +72,7 @@ struct trains_seat {
  * @n_off:	[l] number of seats with is_off
  * @next_claim:	[l] no seat is claimed before this time, because none was free,
  *		in ns
+ * @events:	[I] is told of both, or NULL; the owner sets it; locked inside
  * @stopped:	[a] how often trains to a peer were stopped
  * @back:	[a] how often trains to a peer came back
  */
@@ -77,6 +80,7 @@ struct trains {
 	struct trains_seat *seats;
 	unsigned int n_off;
 	uint64_t next_claim;
+	struct events *events;
 	_Atomic uint64_t stopped;
 	_Atomic uint64_t back;
 };

@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 
 #include "base/kernel.h"
+#include "base/counter.h"
 
 /* These came with Linux 6.2; older headers lack them. */
 #ifndef TUN_F_USO4
@@ -329,7 +330,7 @@ void tun_close(struct tun *tun)
 
 static int count_drop(struct tun *tun, enum vnet_drop reason)
 {
-	tun->drops[reason]++;
+	counter_add_alone(&tun->drops[reason], 1);
 	return TUN_E_DROP;
 }
 
@@ -373,7 +374,7 @@ static void count_refused(struct tun *tun, enum merge_kind kind)
 {
 	struct tun_trial *trial = &tun->trials[kind];
 
-	tun->refused++;
+	counter_add_alone(&tun->refused, 1);
 	trial->taken = 0;
 	if (++trial->refused == REFUSALS_MAX)
 		tun->kinds &= ~MERGE_BIT(kind);
@@ -391,10 +392,10 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 	case EAGAIN:
 		return TUN_E_AGAIN;
 	case EBADFD:
-		tun->dropped += merge_discard(m);
+		counter_add_alone(&tun->dropped, merge_discard(m));
 		return TUN_E_GONE;
 	case EIO:
-		tun->dropped += merge_discard(m);
+		counter_add_alone(&tun->dropped, merge_discard(m));
 		return TUN_E_DOWN;
 	default:
 		break;
@@ -402,7 +403,7 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 	/* This includes ENOMEM: there may be memory for small packets. */
 	kind = merge_undo(m);
 	if (kind == MERGE_NONE) {
-		tun->dropped++;
+		counter_add_alone(&tun->dropped, 1);
 		merge_written(m);
 	} else if (err == EINVAL) {
 		count_refused(tun, kind);
@@ -418,7 +419,7 @@ int tun_write(struct tun *tun, struct merge *m)
 
 	while ((cnt = merge_peek(m, &iov)) != 0) {
 		if (tun->sys->writev(tun->fd, iov, (int)cnt) >= 0) {
-			tun->written++;
+			counter_add_alone(&tun->written, 1);
 			count_taken(tun, merge_get_kind(m));
 			merge_written(m);
 			continue;

@@ -85,7 +85,8 @@ struct tun_trial {
  * @dropped:	[w] packets lost, because the interface was down or gone, or the
  *		kernel refused a packet as it came, or had no memory
  *
- * [I] immutable after opening, [r] the reading thread, [w] the writing thread.
+ * [I] immutable after opening, [r] the reading thread, [w] the writing thread. The
+ * counters are atomic, so that any thread reads them.
  */
 struct tun {
 	const struct tun_sys *sys;
@@ -96,10 +97,10 @@ struct tun {
 	int mtu_err;
 	unsigned int kinds;
 	struct tun_trial trials[MERGE_KINDS];
-	uint64_t drops[VNET_DROP_CNT];
-	uint64_t written;
-	uint64_t refused;
-	uint64_t dropped;
+	_Atomic uint64_t drops[VNET_DROP_CNT];
+	_Atomic uint64_t written;
+	_Atomic uint64_t refused;
+	_Atomic uint64_t dropped;
 };
 
 /* tun_get_fd() - the descriptor, for epoll(7) only. Any thread. */

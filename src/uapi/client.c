@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -31,6 +33,7 @@ enum {
 };
 
 static_assert((int)OUT_CAP >= (int)UAPI_REPLY_CAP &&
+		      (int)OUT_CAP >= (int)STATS_REPLY_CAP &&
 		      (int)OUT_CAP >= (int)UAPI_STATUS_CAP,
 	      "a piece of a reply fits");
 
@@ -50,7 +53,9 @@ enum step {
  * @events:	what @watch waits for
  * @active_ns:	when bytes were last received or sent
  * @in_request:	part of a request was read
- * @is_replying: @reply is under way
+ * @is_replying: @reply is under way, or @stats_reply
+ * @stats_parser: with the protocol of statistics
+ * @stats_reply: with the protocol of statistics
  * @is_refused:	the request under way has an error, and was answered
  * @drain_until: with @is_refused: when to close the connection
  * @drain_left:	with @is_refused: bytes that may still come
@@ -72,6 +77,8 @@ struct uapi_client {
 	uint64_t drain_until;
 	size_t drain_left;
 	struct uapi_reply reply;
+	struct stats_parser stats_parser;
+	struct stats_reply stats_reply;
 	size_t in_off;
 	size_t in_len;
 	size_t out_off;
@@ -100,12 +107,59 @@ static enum step flush(struct uapi_client *c)
 	return STEP_MORE;
 }
 
+bool uapi_client_follows(const struct uapi_client *client)
+{
+	return client->is_replying && client->hub->stats &&
+	       client->stats_reply.kind == STATS_EVENTS;
+}
+
+/* A client that follows events sends nothing more, but may close. */
+static enum step await_event(struct uapi_client *c)
+{
+	ssize_t n = recv(c->watch.fd, c->in, sizeof(c->in), MSG_DONTWAIT);
+
+	if (n > 0 || (n < 0 && errno == EINTR))
+		return STEP_MORE;
+	return n < 0 && errno == EAGAIN ? STEP_READ : STEP_END;
+}
+
+/* Make the next piece of an answer of the protocol of statistics. */
+static enum step refill_stats(struct uapi_client *c)
+{
+	c->out_len =
+		stats_reply_fill(&c->stats_reply, c->out, sizeof(c->out));
+	if (c->out_len)
+		return STEP_MORE;
+	if (uapi_client_follows(c))
+		return await_event(c);
+	stats_reply_end(&c->stats_reply);
+	c->is_replying = false;
+	return STEP_MORE;
+}
+
 /* Make the next piece of the answer to a `get`. */
 static enum step refill(struct uapi_client *c)
 {
+	if (c->hub->stats)
+		return refill_stats(c);
 	c->out_len = uapi_reply_fill(&c->reply, c->out, sizeof(c->out));
 	c->is_replying = c->out_len > 0;
 	return STEP_MORE;
+}
+
+/* A configuration was refused: log why, and keep it for the statistics. */
+static void note_refusal(struct uapi_hub *hub, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void note_refusal(struct uapi_hub *hub, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(hub->refusal.text, sizeof(hub->refusal.text), format, args);
+	va_end(args);
+	hub->refusal.realtime = now_realtime();
+	log_error("uapi: %s", hub->refusal.text);
 }
 
 static int apply(struct uapi_hub *hub, const struct uapi_request *request)
@@ -113,7 +167,7 @@ static int apply(struct uapi_hub *hub, const struct uapi_request *request)
 	int err = config_apply(request->config, hub->device, now_boottime());
 
 	if (err < 0)
-		log_error("uapi: configuration refused: %s", strerror(-err));
+		note_refusal(hub, "configuration refused: %s", strerror(-err));
 	return err;
 }
 
@@ -145,9 +199,9 @@ static void refuse(struct uapi_client *c, const struct uapi_request *request)
 {
 	const char *key = name_of_key(request);
 
-	log_error("uapi: line %zu: %s%s%s%s%s", request->line, key,
-		  *key ? ": " : "", request->what, *request->token ? ": " : "",
-		  request->token);
+	note_refusal(c->hub, "line %zu: %s%s%s%s%s", request->line, key,
+		     *key ? ": " : "", request->what,
+		     *request->token ? ": " : "", request->token);
 	c->out_len = uapi_print_status(c->out, sizeof(c->out), request->op,
 				       request->error);
 	c->is_refused = true;
@@ -178,6 +232,23 @@ static enum step end_request(struct uapi_client *c,
 		answer(c, request);
 	c->is_refused = false;
 	c->in_request = false;
+	return STEP_MORE;
+}
+
+static enum step parse_stats(struct uapi_client *c)
+{
+	size_t n = 0;
+	enum stats_kind kind = stats_parse(&c->stats_parser, c->in + c->in_off,
+					   c->in_len - c->in_off, &n);
+
+	c->in_off += n;
+	c->in_request = kind == STATS_NONE;
+	if (kind == STATS_NONE)
+		return STEP_MORE;
+	if (stats_reply_begin(&c->stats_reply, c->hub->stats, kind,
+			      c->stats_parser.token) < 0)
+		return STEP_END;
+	c->is_replying = true;
 	return STEP_MORE;
 }
 
@@ -234,7 +305,7 @@ static enum step advance(struct uapi_client *c)
 	if (c->is_replying)
 		return refill(c);
 	if (c->in_off < c->in_len)
-		return parse(c);
+		return c->hub->stats ? parse_stats(c) : parse(c);
 	return receive(c);
 }
 
@@ -312,6 +383,8 @@ void uapi_client_close(struct uapi_client *client)
 	list_remove(&client->link);
 	client->hub->n_clients--;
 	uapi_parser_free(client->parser);
+	if (client->is_replying && client->hub->stats)
+		stats_reply_end(&client->stats_reply);
 	secret_zero(client, sizeof(*client));
 	free(client);
 }
@@ -338,7 +411,8 @@ uint64_t uapi_client_active_since(const struct uapi_client *client)
 
 static bool is_busy(const struct uapi_client *client)
 {
-	return client->in_request || client->is_replying ||
+	return client->in_request ||
+	       (client->is_replying && !uapi_client_follows(client)) ||
 	       client->out_off < client->out_len ||
 	       client->in_off < client->in_len;
 }
@@ -348,7 +422,7 @@ uint64_t uapi_client_expires_at(const struct uapi_client *client,
 {
 	uint64_t at = client->active_ns + patience_ns;
 
-	if (!is_busy(client))
+	if (!is_busy(client) || uapi_client_follows(client))
 		return UAPI_NEVER;
 	return client->is_refused && client->drain_until < at
 		       ? client->drain_until

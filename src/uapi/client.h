@@ -5,7 +5,8 @@
  * in which they came. While the socket takes no more of an answer, nothing is
  * read, so a client that does not read its answers stops only itself. The
  * buffers may hold secrets, and are wiped. A client is busy while it has begun
- * a request or is owed an answer.
+ * a request or is owed an answer. A client that follows events is busy only while a
+ * part of an answer has not been sent, and it may take its time.
  *
  * A request with an error is answered as soon as the error is read. The answer
  * does not wait for the end of the request, because a request with an endless
@@ -24,6 +25,7 @@
 #include "device/device.h"
 #include "engine/loop.h"
 #include "uapi/grammar.h"
+#include "uapi/stats.h"
 
 enum {
 	/* Seconds and bytes that the rest of a refused request may take. Both
@@ -43,6 +45,9 @@ enum {
  * @loop:	borrowed
  * @device:	borrowed
  * @codec:	borrowed
+ * @refusal:	the last configuration that was refused
+ * @stats:	what the answers are made of; NULL: the clients speak the protocol
+ *		of configuration, else that of statistics
  * @changed:	called after a client was served; the client may be gone
  * @clients:	list of all clients
  * @n_clients:	their count
@@ -51,6 +56,8 @@ struct uapi_hub {
 	struct loop *loop;
 	struct device *device;
 	const struct uapi_codec *codec;
+	struct uapi_refusal refusal;
+	const struct stats_source *stats;
 	void (*changed)(struct uapi_hub *hub);
 	struct list clients;
 	unsigned int n_clients;
@@ -85,6 +92,9 @@ struct uapi_client *uapi_client_of(struct list *link);
  * newcomer looks for a place.
  */
 void uapi_client_serve(struct uapi_client *client);
+
+/* uapi_client_follows() - does a client wait for events (get=events)? */
+bool uapi_client_follows(const struct uapi_client *client);
 
 /* uapi_client_can_go_on() - is a client's socket ready for what the client
  * waits for? A client waits for bytes or the end of the stream, or for the

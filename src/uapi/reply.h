@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "uapi/grammar.h"
+#include "uapi/peers.h"
 
 enum {
 	/* The least room that uapi_reply_fill() needs. The longest piece is a
@@ -41,20 +42,16 @@ enum uapi_reply_step {
  * @device:	borrowed
  * @codec:	borrowed
  * @step:	the piece that comes next
- * @generation:	generation of the device that @peer and @pos belong to
- * @serial:	serial number of the last peer begun; 0: none yet
- * @n_prefixes:	how many prefixes of @peer were written
- * @peer:	the last peer begun
- * @pos:	the last prefix of @peer that was written
+ * @peers:	the last peer begun
+ * @n_prefixes:	how many prefixes of this peer were written
+ * @pos:	the last prefix of this peer that was written
  */
 struct uapi_reply {
 	struct device *device;
 	const struct uapi_codec *codec;
 	enum uapi_reply_step step;
-	uint64_t generation;
-	uint64_t serial;
+	struct peers peers;
 	size_t n_prefixes;
-	struct peer *peer;
 	const struct allowedips_node *pos;
 };
 

@@ -358,7 +358,7 @@ static int watch_file(struct uapi_server *server)
 
 	server->file.fd = -1;
 	server->look_at = NEVER;
-	if (!*server->socket.path)
+	if (!*server->socket.path || server->hub.stats)
 		return 0;
 	memcpy(directory, server->socket.path, sizeof(server->directory));
 	end = strrchr(directory, '/');
@@ -439,6 +439,7 @@ static void init_hub(struct uapi_hub *hub,
 	hub->loop = config->loop;
 	hub->device = config->device;
 	hub->codec = config->codec;
+	hub->stats = config->stats;
 	hub->changed = settle_places;
 	list_init(&hub->clients);
 }
@@ -455,7 +456,9 @@ int uapi_server_open_config(struct uapi_server **out,
 	server->patience_ns = config->patience_ms * NSEC_PER_MSEC;
 	if (config->listen_fd < 0)
 		err = uapi_socket_open(&server->socket, config->directory,
-				       config->name);
+				       config->name,
+				       config->stats ? "stats" : "sock",
+				       config->group);
 	else
 		err = uapi_socket_adopt(&server->socket, config->listen_fd);
 	if (err < 0)
@@ -486,9 +489,50 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
 		.listen_fd = listen_fd,
 		.directory = UAPI_DIRECTORY,
 		.patience_ms = UAPI_PATIENCE_S * 1000,
+		.group = (gid_t)-1,
 	};
 
 	return uapi_server_open_config(out, &config);
+}
+
+int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
+			   const struct stats_source *stats, const char *name,
+			   gid_t group)
+{
+	const struct uapi_server_config config = {
+		.loop = loop,
+		.device = engine_get_device(stats->engine),
+		.codec = stats->codec,
+		.name = name,
+		.listen_fd = -1,
+		.directory = UAPI_DIRECTORY,
+		.patience_ms = UAPI_PATIENCE_S * 1000,
+		.stats = stats,
+		.group = group,
+	};
+
+	return uapi_server_open_config(out, &config);
+}
+
+void uapi_server_wake(struct uapi_server *server)
+{
+	struct list *link, *next;
+
+	for (link = server->hub.clients.next; link != &server->hub.clients;
+	     link = next) {
+		struct uapi_client *client = uapi_client_of(link);
+
+		next = link->next;
+		if (uapi_client_follows(client))
+			uapi_client_serve(client);
+	}
+	settle_places(&server->hub);
+}
+
+const struct uapi_refusal *
+uapi_server_get_refusal(const struct uapi_server *server)
+{
+	return &server->hub.refusal;
 }
 
 const char *uapi_server_get_directory(const struct uapi_server *server)

@@ -26,6 +26,7 @@
 #include "device/device.h"
 #include "engine/loop.h"
 #include "uapi/grammar.h"
+#include "uapi/stats.h"
 
 /* The directory in which wg(8) looks for the sockets of interfaces. */
 #define UAPI_DIRECTORY "/var/run/wireguard"
@@ -48,6 +49,9 @@ enum {
  * @listen_fd:	a socket that listens already, consumed on success; -1: make one
  * @directory:	of the socket's file; borrowed for the call
  * @patience_ms: how long a busy client may make no progress
+ * @stats:	what the answers of the statistics socket are made of; borrowed;
+ *		NULL: this is the configuration socket
+ * @group:	group that may use the socket, too; (gid_t)-1: its owner only
  */
 struct uapi_server_config {
 	struct loop *loop;
@@ -57,6 +61,8 @@ struct uapi_server_config {
 	int listen_fd;
 	const char *directory;
 	unsigned int patience_ms;
+	const struct stats_source *stats;
+	gid_t group;
 };
 
 struct uapi_server;
@@ -89,6 +95,32 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
  */
 int uapi_server_open_config(struct uapi_server **out,
 			    const struct uapi_server_config *config);
+
+/**
+ * uapi_server_open_stats() - serve the statistics of an engine
+ * @out:	set on success
+ * @loop:	borrowed until uapi_server_close()
+ * @stats:	as @stats of struct uapi_server_config; its @refusal may be that of
+ *		uapi_server_get_refusal()
+ * @name:	the interface's name; borrowed for the call
+ * @group:	as in struct uapi_server_config
+ *
+ * The file is NAME.stats in the directory of the configuration sockets. If it is
+ * deleted, nothing happens.
+ *
+ * Return: as uapi_server_open().
+ */
+int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
+			   const struct stats_source *stats, const char *name,
+			   gid_t group);
+
+/* uapi_server_wake() - serve the clients that wait for events */
+void uapi_server_wake(struct uapi_server *server);
+
+/* uapi_server_get_refusal() - the last configuration that was refused; borrowed until
+ * uapi_server_close() */
+const struct uapi_refusal *
+uapi_server_get_refusal(const struct uapi_server *server);
 
 /**
  * uapi_server_get_directory() - the directory in which uapi_server_close() will

@@ -22,6 +22,8 @@ enum {
 	FILE_MASK = 0077,
 	/* Everybody may list a directory that is made. */
 	DIRECTORY_MODE = 0755,
+	/* A socket's file that a group may use, too. */
+	GROUP_MODE = 0660,
 };
 
 /* Make the directories of @path, which is the absolute path of a file. */
@@ -147,7 +149,7 @@ static int identify(struct uapi_socket *sock)
 }
 
 /* Make a socket that listens at a path which no other process uses. */
-static int listen_at(const struct sockaddr_un *addr)
+static int listen_at(const struct sockaddr_un *addr, gid_t group)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int err;
@@ -157,7 +159,10 @@ static int listen_at(const struct sockaddr_un *addr)
 	/* A killed process with our process id may have left this file. */
 	unlink(addr->sun_path);
 	err = bind_file(fd, addr);
-	if (err == 0 && listen(fd, SOMAXCONN) < 0) {
+	if (err == 0 && ((group != (gid_t)-1 &&
+			  (lchown(addr->sun_path, (uid_t)-1, group) < 0 ||
+			   chmod(addr->sun_path, GROUP_MODE) < 0)) ||
+			 listen(fd, SOMAXCONN) < 0)) {
 		err = -errno;
 		unlink(addr->sun_path);
 	}
@@ -185,17 +190,17 @@ static int move_file(const struct sockaddr_un *from,
 }
 
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
-		     const char *name)
+		     const char *name, const char *suffix, gid_t group)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct sockaddr_un first = { .sun_family = AF_UNIX };
 	const size_t cap = sizeof(addr.sun_path);
 	int err;
 
-	if (snprintf(addr.sun_path, cap, "%s/%s.sock", directory, name) >=
-		    (int)cap ||
-	    snprintf(first.sun_path, cap, "%s/.%s.%x", directory, name,
-		     (unsigned int)getpid()) >= (int)cap)
+	if (snprintf(addr.sun_path, cap, "%s/%s.%s", directory, name,
+		     suffix) >= (int)cap ||
+	    snprintf(first.sun_path, cap, "%s/.%s.%s.%x", directory, name,
+		     suffix, (unsigned int)getpid()) >= (int)cap)
 		return -ENAMETOOLONG;
 	memset(sock, 0, sizeof(*sock));
 	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
@@ -204,7 +209,7 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		err = check_directory(sock->path);
 	if (err < 0)
 		return err;
-	sock->fd = listen_at(&first);
+	sock->fd = listen_at(&first, group);
 	if (sock->fd < 0)
 		return sock->fd;
 	err = move_file(&first, &addr);

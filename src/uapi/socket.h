@@ -30,7 +30,10 @@ struct uapi_socket {
  * uapi_socket_open() - make a file and listen
  * @sock:	filled on success
  * @directory:	absolute; made with mode 0755 if it is not there
- * @name:	of the interface; the file is NAME.sock, with mode 0700
+ * @name:	of the interface
+ * @suffix:	"sock" or "stats": the file is NAME.SUFFIX, with mode 0700
+ * @group:	the file belongs to this group and has mode 0660 instead; (gid_t)-1: no
+ *		group
  *
  * The process must have no other thread that makes files: the mode comes from
  * umask(2).
@@ -43,7 +46,7 @@ struct uapi_socket {
  * -errno.
  */
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
-		     const char *name);
+		     const char *name, const char *suffix, gid_t group);
 
 /**
  * uapi_socket_adopt() - use a listening socket that was handed over

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "uapi/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/assert.h"
+
+void text_put(struct text *t, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(t->buf + t->len, t->cap - t->len, format, args);
+	va_end(args);
+	INVARIANT(n >= 0 && (size_t)n < t->cap - t->len);
+	t->len += (size_t)n;
+}
+
+void text_put_key(struct text *t, const char *name,
+		  const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	text_put(t, "%s=", name);
+	for (size_t i = 0; i < NOISE_PUBLIC_KEY_LEN; i++)
+		text_put(t, "%02x", key[i]);
+	text_put(t, "\n");
+}
+
+void text_put_endpoint(struct text *t, const struct peer *peer,
+		       const struct uapi_codec *codec)
+{
+	char text[UAPI_ENDPOINT_TEXT];
+	struct device_endpoint ep;
+
+	if (endpoint_cell_get(&peer->endpoint, &ep) &&
+	    codec->print(&ep, text, sizeof(text)) >= 0)
+		text_put(t, "endpoint=%s\n", text);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Lines of answers: they are written into a buffer that the caller has checked to be
+ * large enough. */
+#ifndef UAPI_TEXT_H
+#define UAPI_TEXT_H
+
+#include "device/peer.h"
+#include "uapi/grammar.h"
+
+/**
+ * struct text - a text under construction
+ * @buf:	the buffer
+ * @cap:	its bytes
+ * @len:	bytes that are written
+ */
+struct text {
+	char *buf;
+	size_t cap;
+	size_t len;
+};
+
+/* text_put() - add formatted text, for which there is room */
+void text_put(struct text *t, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* text_put_key() - add a line with a key in hex digits */
+void text_put_key(struct text *t, const char *name,
+		  const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
+
+/* text_put_endpoint() - add a line with a peer's endpoint, if it has one */
+void text_put_endpoint(struct text *t, const struct peer *peer,
+		       const struct uapi_codec *codec);
+
+#endif /* UAPI_TEXT_H */

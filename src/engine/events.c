@@ -38,8 +38,9 @@ static const struct {
 	[DROP_RATE_LIMIT] = { "rate_limited", "too many handshakes" },
 	[DROP_NEEDS_COOKIE] = { "needs_cookie",
 				"under load it must show a cookie first" },
-	[DROP_BAD_HANDSHAKE] = { "unexpected", "it was not expected now, or its "
-					       "key is unusable" },
+	[DROP_BAD_HANDSHAKE] = { "unexpected",
+				 "it was not expected now, or its "
+				 "key is unusable" },
 	[DROP_NO_MEMORY] = { "no_memory", "no memory" },
 };
 
@@ -237,23 +238,26 @@ static void log_peer(enum device_event event, const struct peer *peer)
 		log_limited(&changes, "peer %s removed", name);
 		break;
 	case DEVICE_PEER_SILENT:
-		log_limited(&silent,
-			    "%s does not answer: %d handshake initiations to %s "
-			    "had no response",
-			    name, TIMERS_SILENT_TRIES, print(&ep, at));
+		log_limited(
+			&silent,
+			"%s does not answer: %d handshake initiations to %s "
+			"had no response",
+			name, TIMERS_SILENT_TRIES, print(&ep, at));
 		break;
 	case DEVICE_ATTEMPT_ENDED:
-		log_limited(&ended,
-			    "%s did not answer for %d s: waiting packets are "
-			    "dropped, no more initiations until there are new ones",
-			    name, REKEY_ATTEMPT_TIME);
+		log_limited(
+			&ended,
+			"%s did not answer for %d s: waiting packets are "
+			"dropped, no more initiations until there are new ones",
+			name, REKEY_ATTEMPT_TIME);
 		break;
 	case DEVICE_HANDSHAKES_INCOMPLETE:
-		log_limited(&incomplete,
-			    "%s does not complete handshakes: %d initiations were "
-			    "answered, and no session began; is the preshared key "
-			    "the same, and do answers arrive at %s?",
-			    name, DEVICE_INCOMPLETE_HANDSHAKES, print(&ep, at));
+		log_limited(
+			&incomplete,
+			"%s does not complete handshakes: %d initiations were "
+			"answered, and no session began; is the preshared key "
+			"the same, and do answers arrive at %s?",
+			name, DEVICE_INCOMPLETE_HANDSHAKES, print(&ep, at));
 		break;
 	case DEVICE_SESSION_ENDED:
 		log_limited(&sessions, "session with %s ended: not renewed",
@@ -384,9 +388,10 @@ void events_dropped(struct events *ev, struct peer *peer,
 	if (!log_has_events())
 		return;
 	if (reason == DROP_BAD_SOURCE)
-		log_limited(&limits[reason],
-			    "dropped %u packet%s of %s: source %s is not its own",
-			    n, s, name, print_inner(packet, true, source));
+		log_limited(
+			&limits[reason],
+			"dropped %u packet%s of %s: source %s is not its own",
+			n, s, name, print_inner(packet, true, source));
 	else
 		log_limited(&limits[reason],
 			    "dropped %u message%s of %s from %s: %s", n, s,
@@ -431,10 +436,11 @@ void events_no_way(struct events *ev, const uint8_t *packet,
 			    print_inner(packet, false, to),
 			    thread_peer_name(peer));
 	else
-		log_limited(&no_peer,
-			    "dropped a packet to %s: no peer has it in its allowed "
-			    "IPs",
-			    print_inner(packet, false, to));
+		log_limited(
+			&no_peer,
+			"dropped a packet to %s: no peer has it in its allowed "
+			"IPs",
+			print_inner(packet, false, to));
 }
 
 void events_listening(struct events *ev, uint16_t port)

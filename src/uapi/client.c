@@ -126,8 +126,7 @@ static enum step await_event(struct uapi_client *c)
 /* Make the next piece of an answer of the protocol of statistics. */
 static enum step refill_stats(struct uapi_client *c)
 {
-	c->out_len =
-		stats_reply_fill(&c->stats_reply, c->out, sizeof(c->out));
+	c->out_len = stats_reply_fill(&c->stats_reply, c->out, sizeof(c->out));
 	if (c->out_len)
 		return STEP_MORE;
 	if (uapi_client_follows(c))

@@ -51,14 +51,14 @@ static void put_peer(struct text *t, struct peer *peer,
 	text_put(t, "protocol_version=1\n");
 	text_put_endpoint(t, peer, codec);
 	text_put(t, "last_handshake_time_sec=%" PRIu64 "\n",
-	    handshake_ns / NSEC_PER_SEC);
+		 handshake_ns / NSEC_PER_SEC);
 	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
-	    handshake_ns % NSEC_PER_SEC);
+		 handshake_ns % NSEC_PER_SEC);
 	text_put(t, "tx_bytes=%" PRIu64 "\n", get(&peer->tx_bytes));
 	text_put(t, "rx_bytes=%" PRIu64 "\n", get(&peer->rx_bytes));
 	text_put(t, "persistent_keepalive_interval=%u\n",
-	    atomic_load_explicit(&peer->timers.persistent_s,
-				 memory_order_relaxed));
+		 atomic_load_explicit(&peer->timers.persistent_s,
+				      memory_order_relaxed));
 }
 
 static void put_prefix(struct text *t, const struct ip_prefix *prefix)

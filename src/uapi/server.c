@@ -455,10 +455,9 @@ int uapi_server_open_config(struct uapi_server **out,
 	init_hub(&server->hub, config);
 	server->patience_ns = config->patience_ms * NSEC_PER_MSEC;
 	if (config->listen_fd < 0)
-		err = uapi_socket_open(&server->socket, config->directory,
-				       config->name,
-				       config->stats ? "stats" : "sock",
-				       config->group);
+		err = uapi_socket_open(
+			&server->socket, config->directory, config->name,
+			config->stats ? "stats" : "sock", config->group);
 	else
 		err = uapi_socket_adopt(&server->socket, config->listen_fd);
 	if (err < 0)

@@ -197,8 +197,8 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 	const size_t cap = sizeof(addr.sun_path);
 	int err;
 
-	if (snprintf(addr.sun_path, cap, "%s/%s.%s", directory, name,
-		     suffix) >= (int)cap ||
+	if (snprintf(addr.sun_path, cap, "%s/%s.%s", directory, name, suffix) >=
+		    (int)cap ||
 	    snprintf(first.sun_path, cap, "%s/.%s.%s.%x", directory, name,
 		     suffix, (unsigned int)getpid()) >= (int)cap)
 		return -ENAMETOOLONG;

@@ -54,21 +54,22 @@ static bool take_line(struct stats_parser *p)
 
 	p->line[len] = 0;
 	p->len = 0;
-	if (!len && p->kind != STATS_NONE)
-		return true;
+	if (!len)
+		return p->kind != STATS_NONE;
 	/* A second line is as wrong as an unknown first one. */
 	kind = p->kind == STATS_NONE ? kind_of(p->line) : STATS_BAD;
 	if (kind == STATS_BAD && p->kind != STATS_BAD)
 		for (size_t i = 0; i <= len; i++)
-			p->token[i] = !p->line[i] || isprint((unsigned char)p->line[i])
+			p->token[i] = !p->line[i] || isprint((unsigned char)
+								     p->line[i])
 					      ? p->line[i]
 					      : '?';
 	p->kind = kind;
 	return false;
 }
 
-enum stats_kind stats_parse(struct stats_parser *p, const char *data, size_t len,
-			    size_t *n_used)
+enum stats_kind stats_parse(struct stats_parser *p, const char *data,
+			    size_t len, size_t *n_used)
 {
 	for (size_t i = 0; i < len; i++) {
 		if (data[i] == '\n') {
@@ -104,7 +105,8 @@ static uint64_t seconds(uint64_t ns)
 	return ns / NSEC_PER_SEC;
 }
 
-static void put_udp(struct text *t, const char *name, const struct ug_endpoint *ep)
+static void put_udp(struct text *t, const char *name,
+		    const struct ug_endpoint *ep)
 {
 	char text[UG_ENDPOINT_TEXT];
 
@@ -139,8 +141,8 @@ static void put_device(struct text *t, const struct stats_source *source)
 	struct engine_state state;
 
 	engine_get_state(source->engine, &state);
-	text_put(t, "version=%s\ninterface=%s\nup=%d\nmtu=%u\n", source->version,
-		 state.name, state.is_up, state.mtu);
+	text_put(t, "version=%s\ninterface=%s\nup=%d\nmtu=%u\n",
+		 source->version, state.name, state.is_up, state.mtu);
 	text_put(t, "started_time_sec=%" PRIu64 "\nworkers=%u\naead=%s\n",
 		 seconds(state.started), state.n_workers, state.aead);
 	text_put(t, "listen_port=%u\nlistening=%d\n", device->listen_port,
@@ -261,9 +263,9 @@ static void put_event(struct text *t, const struct feed_event *event)
 	if (memcmp(&event->was, &none, sizeof(none)) != 0)
 		put_udp(t, " was=", &event->was);
 	if (event->inner_version)
-		text_put(t, " address=%s",
-			 print_inner(event->inner, event->inner_version,
-				     inner));
+		text_put(
+			t, " address=%s",
+			print_inner(event->inner, event->inner_version, inner));
 	if (event->reason)
 		text_put(t, " reason=%s", event->reason);
 	if (event->value)
@@ -277,8 +279,7 @@ static bool step_event(struct stats_reply *reply, struct text *t)
 	struct events *events = engine_get_events(reply->source->engine);
 	struct feed_event event;
 	uint64_t n_lost;
-	bool has_event =
-		feed_take(&events->feed, &reply->at, &event, &n_lost);
+	bool has_event = feed_take(&events->feed, &reply->at, &event, &n_lost);
 
 	if (n_lost)
 		text_put(t, "event=lost value=%" PRIu64 "\n", n_lost);

@@ -87,8 +87,8 @@ struct stats_parser {
  * Return: STATS_NONE: all bytes were parsed, and the request goes on; else the kind of
  * the request that has ended. @token of the parser is valid until the next call.
  */
-enum stats_kind stats_parse(struct stats_parser *p, const char *data, size_t len,
-			    size_t *n_used);
+enum stats_kind stats_parse(struct stats_parser *p, const char *data,
+			    size_t len, size_t *n_used);
 
 /**
  * struct stats_reply - an answer under way

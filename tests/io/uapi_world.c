@@ -89,6 +89,7 @@ int world_open(struct world *world)
 		.listen_fd = world->listen_fd,
 		.directory = world->directory,
 		.patience_ms = world->patience_ms,
+		.group = (gid_t)-1,
 	};
 
 	if (!*world->directory)

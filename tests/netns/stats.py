@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The statistics socket: its file, what it counts, traces, and events as they happen."""
+import base64
+import grp
+import os
+import pathlib
+import re
+import socket
+import stat
+import subprocess
+import time
+
+import lab
+from lab import INNER4, OUTER4, Pair, case, check, check_equal
+
+DOCUMENT = pathlib.Path(__file__).parents[2] / "docs/statistics.md"
+
+
+def path(tunnel):
+    return tunnel.socket.replace(".sock", ".stats")
+
+
+def connect(tunnel, request):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    tunnel.lab.stack.callback(sock.close)
+    sock.settimeout(10 * lab.SLOWNESS)
+    sock.connect(path(tunnel))
+    sock.sendall(request.encode())
+    return sock
+
+
+def ask(tunnel, request="get=stats\n\n"):
+    """The whole answer, as text."""
+    sock = connect(tunnel, request)
+    text = b""
+    while not text.endswith(b"\n\n"):
+        data = sock.recv(1 << 16)
+        check(data, f"the connection ends after {text[-200:]!r}")
+        text += data
+    sock.close()
+    return text.decode()
+
+
+def stats(tunnel):
+    """The lines of the device, and those of each peer by its public key."""
+    device, peers, at = {}, {}, None
+    for line in ask(tunnel).splitlines():
+        key, _, value = line.partition("=")
+        if key == "public_key":
+            at = peers.setdefault(
+                base64.b64encode(bytes.fromhex(value)).decode(), {})
+        elif key == "errno":
+            check_equal(value, "0", "errno")
+        elif key:
+            (device if at is None else at)[key] = value
+    return device, peers
+
+
+class Follower:
+    """A reader of events."""
+
+    def __init__(self, tunnel):
+        self.sock = connect(tunnel, "get=events\n\n")
+        self.text = ""
+        # The daemon has begun the answer once it answers another client: the control
+        # thread serves one after the other, in the order of their requests.
+        time.sleep(0.2 * lab.SLOWNESS)
+        ask(tunnel)
+
+    def wait_for(self, pattern):
+        expression = re.compile("^" + pattern + "$", re.MULTILINE)
+        end = time.monotonic() + 20 * lab.SLOWNESS
+        while not expression.search(self.text):
+            check(time.monotonic() < end, f"no {pattern!r} in:\n{self.text}")
+            self.sock.settimeout(max(0.1, end - time.monotonic()))
+            try:
+                data = self.sock.recv(1 << 16)
+            except TimeoutError:
+                continue
+            check(data, f"the connection ends after:\n{self.text}")
+            self.text += data.decode()
+        return expression.search(self.text)
+
+
+def hexadecimal(tunnel):
+    return base64.b64decode(tunnel.public).hex()
+
+
+@case("the device and its peers")
+def device_and_peers(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    lab.send_stream(pair.a, pair.b, INNER4["b"], 2 << 20)
+    device, peers = stats(pair.ta)
+    for key, value in {"interface": "wga", "up": "1", "mtu": "1420",
+                       "listen_port": "51001", "listening": "1", "peers": "1"}.items():
+        check_equal(device.get(key), value, key)
+    check_equal(list(peers), [pair.tb.public], "peers")
+    peer, shown = peers[pair.tb.public], pair.ta.peer(pair.tb)
+    check_equal(peer["endpoint"], shown.endpoint, "endpoint")
+    check_equal(peer["state"], "established", "state")
+    check_equal(int(peer["last_handshake_time_sec"]), shown.handshake, "handshake")
+    check(int(peer["tx_bytes"]) > 2 << 20, f"peer: {peer}")
+    check(int(device["udp_sent_bytes"]) > 2 << 20, f"device: {device}")
+    trains = sum(int(value) for key, value in device.items()
+                 if key.startswith("udp_sent_trains_"))
+    check_equal(trains, int(device["udp_sent_messages"]), "messages by their length")
+    check(abs(int(device["started_time_sec"]) - time.time()) < 60, f"device: {device}")
+    # No secrets.
+    text = ask(pair.ta)
+    check("private_key" not in text and "preshared" not in text, text)
+    key = base64.b64decode(pair.ta.private).hex()
+    check(key not in text, "the private key is in the answer")
+
+
+@case("all that is counted is described, and nothing else is")
+def described(l):
+    node = l.node("a")
+    tunnel = l.tunnel(node, "wga", 51001).start()
+    device, _ = stats(tunnel)
+    names = set(re.findall(r"^\| `([a-z0-9_]+)` \|",
+                           DOCUMENT.read_text(encoding="utf-8").split("## Events")[0],
+                           re.MULTILINE))
+    check(len(names) > 50, f"names found: {sorted(names)}")
+    missing = set(device) - names
+    check(not missing, f"not in the document: {sorted(missing)}")
+    # These come only if there is something to say, or belong to a peer.
+    rare = {"listen_error", "segments_ipv4_limit", "segments_ipv6_limit",
+            "handshake_refused_last", "errmsg", "errmsg_time_sec", "public_key",
+            "endpoint", "state", "last_handshake_time_sec",
+            "last_handshake_time_nsec", "tx_bytes", "rx_bytes",
+            "dropped_disallowed_source", "disallowed_source_last", "trace", "errno"}
+    check_equal(sorted(names - set(device) - rare), [], "described, but not there")
+
+
+@case("drops by reason, the last bad source, and the last refused handshake")
+def drops(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    pair.ta.set("peer", pair.tb.public, "allowed-ips", "10.99.0.0/16")
+    pair.b.must_not_ping(INNER4["a"])
+    device, peers = stats(pair.ta)
+    peer = peers[pair.tb.public]
+    # IPv6 may add packets of its own.
+    count = int(peer["dropped_disallowed_source"])
+    check(count >= 1, f"peer: {peer}")
+    check_equal(int(device["inbound_dropped_disallowed_source"]), count, "of the device")
+    address, when = peer["disallowed_source_last"].split()
+    check(address == INNER4["b"] or ":" in address, f"peer: {peer}")
+    check(abs(int(when) - time.time()) < 60, f"peer: {peer}")
+    pair.a.ip("route add 10.97.0.0/16 dev wga")
+    pair.a.must_not_ping("10.97.0.1")
+    check(int(stats(pair.ta)[0]["outbound_dropped_no_peer"]) >= 1, "no_peer")
+    # A peer that a does not know any more.
+    pair.ta.set("peer", pair.tb.public, "remove")
+    pair.tb.flap()
+    pair.b.must_not_ping(INNER4["a"])
+    lab.wait_until(
+        lambda: int(stats(pair.ta)[0]["handshakes_dropped_unknown_peer"]) >= 1,
+        "the handshake is counted", 10)
+    reason, address, when = stats(pair.ta)[0]["handshake_refused_last"].split()
+    check_equal((reason, address), ("unknown_peer", pair.endpoint("b")), "the last one")
+
+
+@case("a configuration that is refused, and why")
+def refused(l):
+    node = l.node("a")
+    tunnel = l.tunnel(node, "wga", 51001).start()
+    check("errmsg" not in stats(tunnel)[0], "an error before there was one")
+    check("errno=0" not in tunnel.ask("set=1\nlisten_port=70000\n\n"), "taken")
+    device, _ = stats(tunnel)
+    check(re.fullmatch(r"line 2: .*70000", device.get("errmsg", "")),
+          f"device: {device}")
+
+
+@case("events, as they happen")
+def events(l):
+    pair = Pair(l)
+    key = hexadecimal(pair.tb)
+    follower = Follower(pair.ta)
+    pair.b.must_ping(INNER4["a"], count=1)
+    follower.wait_for(f"event=established time_ms=\\d+ public_key={key} "
+                      f"endpoint={re.escape(pair.endpoint('b'))} reason=responder")
+    pair.tb.set("listen-port", "51003")
+    pair.b.must_ping(INNER4["a"], count=1)
+    follower.wait_for(f"event=endpoint time_ms=\\d+ public_key={key} "
+                      f"endpoint={re.escape(OUTER4['b'])}:51003 "
+                      f"was={re.escape(pair.endpoint('b'))}")
+    pair.ta.set("peer", pair.tb.public, "allowed-ips", "10.99.0.0/16")
+    follower.wait_for(f"event=peer-changed time_ms=\\d+ public_key={key} .*")
+    pair.b.must_not_ping(INNER4["a"])
+    follower.wait_for(f"event=dropped time_ms=\\d+ public_key={key} .* "
+                      f"address={re.escape(INNER4['b'])} reason=disallowed_source "
+                      "value=\\d+")
+    pair.ta.set("peer", pair.tb.public, "remove")
+    follower.wait_for(f"event=peer-removed time_ms=\\d+ public_key={key} .*")
+    pair.tb.flap()
+    pair.b.must_not_ping(INNER4["a"])
+    follower.wait_for("event=refused time_ms=\\d+ endpoint=\\S+ reason=unknown_peer "
+                      "value=\\d+")
+    pair.ta.set("listen-port", "51004")
+    follower.wait_for("event=listening time_ms=\\d+ value=51004")
+    # The same events are the peer's trace, for who comes later.
+    pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs": lab.allowed("b")})
+    text = ask(pair.ta, "get=trace\n\n")
+    check(f"public_key={key}\ntrace=peer-added " in text, f"trace: {text}")
+
+
+@case("a reader that stalls loses events and learns how many; others lose none")
+def slow(l):
+    pair = Pair(l)
+    slow_reader = Follower(pair.ta)
+    count = 6000
+    keys = [os.urandom(32).hex() for _ in range(count)]
+    # A reader that does read, in a process of its own.
+    reader = subprocess.Popen(
+        ["python3", "-c", f"""
+import socket, sys
+s = socket.socket(socket.AF_UNIX); s.connect({path(pair.ta)!r})
+s.sendall(b"get=events\\n\\n"); print("ready", flush=True)
+n = 0; lost = 0; text = b""
+while b"{keys[-1]}" not in text:
+    text = text[-500:] + s.recv(1 << 16)
+    n += 1
+print("done", flush=True)
+"""], stdout=subprocess.PIPE, text=True)
+    l.stack.callback(reader.kill)
+    check_equal(reader.stdout.readline(), "ready\n", "the reader")
+    time.sleep(0.2)
+    for i in range(0, count, 100):
+        answer = pair.ta.ask("set=1\n" + "".join(
+            f"public_key={key}\n" for key in keys[i:i + 100]) + "\n")
+        check("errno=0" in answer, f"answer: {answer}")
+    check_equal(reader.stdout.readline(), "done\n", "the reader")
+    match = slow_reader.wait_for(r"event=lost value=(\d+)")
+    check(int(match.group(1)) > 0, "lost nothing")
+    slow_reader.wait_for(f"event=peer-added time_ms=\\d+ public_key={keys[-1]}")
+    pair.both_ways(count=1)
+
+
+@case("wrong requests, and many connections")
+def wrong(l):
+    pair = Pair(l)
+    text = ask(pair.ta, "get=nonsense\n\n")
+    check_equal(text, "errmsg=no such request: get=nonsense\nerrno=22\n\n", "answer")
+    # Two requests on one connection.
+    sock = connect(pair.ta, "get=nonsense\n\nget=trace\n\n")
+    text = b""
+    while text.count(b"errno=") < 2:
+        data = sock.recv(1 << 16)
+        check(data, f"ends after {text!r}")
+        text += data
+    check_equal(text.decode().count("errno=0"), 1, f"answers {text!r}")
+    # Readers who leave without a word.
+    for _ in range(200):
+        connect(pair.ta, "get=events\n\n").close()
+    # More that stay than there are places.
+    readers = [connect(pair.ta, "get=events\n\n") for _ in range(80)]
+    ask(pair.ta)
+    pair.both_ways(count=1)
+    check(readers, "readers")
+
+
+@case("the file: mode, group, removal, and a name that is in use")
+def file(l):
+    node = l.node("a")
+    tunnel = l.tunnel(node, "wga", 51001).start()
+    check_equal(stat.S_IMODE(os.stat(path(tunnel)).st_mode), 0o700, "mode")
+    tunnel.stop()
+    check(not os.path.exists(path(tunnel)), "the file is still there")
+    group = grp.getgrgid(os.stat("/etc/shadow").st_gid)
+    tunnel = l.tunnel(node, "wgb", 51002).start("--stats-group", group.gr_name)
+    found = os.stat(path(tunnel))
+    check_equal((stat.S_IMODE(found.st_mode), found.st_gid), (0o660, group.gr_gid),
+                "mode and group")
+    check_equal(stat.S_IMODE(os.stat(tunnel.socket).st_mode), 0o700, "mode of the UAPI")
+    check(stats(tunnel)[0]["interface"] == "wgb", "no answer")
+    # Without its file the tunnel goes on.
+    os.unlink(path(tunnel))
+    time.sleep(0.3)
+    tunnel.get()
+    done = node.run(l.daemon, "-f", "--stats-group", "no-such-group", "wgc",
+                    check_status=False)
+    check_equal(done.returncode, 1, f"status; output {done.stdout}")
+    check("--stats-group: no such group: no-such-group" in done.stdout, done.stdout)
+
+
+lab.main()

@@ -129,6 +129,18 @@ static int open_server(struct tunnel *t, const struct options *options)
 	return err;
 }
 
+/* If @err is an error, say what failed. Returns @err. */
+static int explain(struct tunnel *t, const char *what, int err)
+{
+	const char *user = t->isolate.config.user;
+
+	if (!user && user_is(&t->isolate.user))
+		user = USER_DEFAULT;
+	if (err < 0)
+		advice_on_shortage(t->why, sizeof(t->why), what, user, err);
+	return err;
+}
+
 static void on_feed(void *arg)
 {
 	struct tunnel *t = arg;
@@ -164,6 +176,9 @@ static int open_stats(struct tunnel *t, const struct options *options)
 	};
 	err = uapi_server_open_stats(&t->stats, &t->loop, &t->stats_source,
 				     t->tun.name, group);
+	/* Without descriptors the tunnel would not work either. */
+	if (err == -EMFILE || err == -ENFILE)
+		return explain(t, "cannot make the statistics socket", err);
 	if (err < 0)
 		log_warning("no statistics socket: %s", strerror(-err));
 	else
@@ -176,18 +191,6 @@ static void close_stats(struct tunnel *t)
 	engine_watch_feed(t->engine, NULL, NULL);
 	uapi_server_close(t->stats);
 	t->stats = NULL;
-}
-
-/* If @err is an error, say what failed. Returns @err. */
-static int explain(struct tunnel *t, const char *what, int err)
-{
-	const char *user = t->isolate.config.user;
-
-	if (!user && user_is(&t->isolate.user))
-		user = USER_DEFAULT;
-	if (err < 0)
-		advice_on_shortage(t->why, sizeof(t->why), what, user, err);
-	return err;
 }
 
 /* Threads that move packets: as many as can run at once, up to a default. */

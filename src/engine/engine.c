@@ -92,6 +92,7 @@ enum {
  * @feed_ready:	[c] see engine_watch_feed(); NULL: nobody
  * @feed_arg:	[c] for @feed_ready
  * @is_running:	[c] the threads exist
+ * @is_ending:	[c] engine_free() was called, and the threads have ended
  * @is_unlocked: [c] the log says that memory for secrets is not locked
  * @tick_fd:	[I] timerfd for device_tick()
  * @wake_fd:	[I] eventfd: tick() is to be called soon
@@ -120,6 +121,7 @@ struct engine {
 	void (*feed_ready)(void *arg);
 	void *feed_arg;
 	bool is_running;
+	bool is_ending;
 	bool is_unlocked;
 	int tick_fd;
 	int wake_fd;
@@ -215,7 +217,9 @@ static void op_event(void *arg, enum device_event event, struct peer *peer,
 {
 	struct engine *e = arg;
 
-	events_tell(&e->events, event, peer, was);
+	/* That the peers go at the end of the engine is no news. */
+	if (!e->is_ending)
+		events_tell(&e->events, event, peer, was);
 }
 
 static int op_set_sockets(void *arg, const struct device_sockets *want,
@@ -613,6 +617,7 @@ void engine_free(struct engine *e)
 		handshaker_stop(&e->handshaker);
 		log_totals(e);
 	}
+	e->is_ending = true;
 	vmgenid_close(&e->vmgenid);
 	sticky_deinit(&e->sticky);
 	link_close(&e->link);

@@ -43,7 +43,9 @@ static void modes(void **state)
 		struct uapi_socket sock;
 		mode_t old = umask(masks[i]);
 
-		assert_int_equal(uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1), 0);
+		assert_int_equal(uapi_socket_open(&sock, directory, "wg0",
+						  "sock", (gid_t)-1),
+				 0);
 		assert_int_equal(umask(old), masks[i]);
 		check_mode(sock.path, 0700);
 		check_mode(directory, 0755);
@@ -91,7 +93,8 @@ static void directories_of_others(void **state)
 
 		assert_int_equal(chown(directory, rows[i].uid, 0), 0);
 		assert_int_equal(chmod(directory, rows[i].mode), 0);
-		err = uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1);
+		err = uapi_socket_open(&sock, directory, "wg0", "sock",
+				       (gid_t)-1);
 		if (err != rows[i].directory)
 			fail_msg("directory %o of %u: %d", rows[i].mode,
 				 rows[i].uid, err);
@@ -110,8 +113,9 @@ static void long_names(void **state)
 	memset(directory, 'x', sizeof(directory));
 	directory[0] = '/';
 	directory[sizeof(directory) - 1] = 0;
-	assert_int_equal(uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1),
-			 -ENAMETOOLONG);
+	assert_int_equal(
+		uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1),
+		-ENAMETOOLONG);
 }
 
 static void deleted(void **state)
@@ -293,7 +297,9 @@ static void never_refuses(void **state)
 	atomic_store(&is_over, false);
 	assert_int_equal(pthread_create(&thread, NULL, tidy_up, path), 0);
 	for (int i = 0; i < 3000; i++) {
-		assert_int_equal(uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1), 0);
+		assert_int_equal(uapi_socket_open(&sock, directory, "wg0",
+						  "sock", (gid_t)-1),
+				 0);
 		assert_true(uapi_socket_has_file(&sock));
 		atomic_store(&is_asked_for, true);
 		pthread_mutex_lock(&closing);
@@ -346,8 +352,9 @@ static void live_and_full(void **state)
 		if (connect(clients[i], (void *)&addr, sizeof(addr)) < 0)
 			assert_int_equal(errno, EAGAIN);
 	}
-	assert_int_equal(uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1),
-			 -EADDRINUSE);
+	assert_int_equal(
+		uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1),
+		-EADDRINUSE);
 	for (int i = 0; i < 3; i++)
 		close(clients[i]);
 	close(fd);
@@ -369,11 +376,15 @@ static void no_socket(void **state)
 	fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
 	assert_true(fd >= 0);
 	close(fd);
-	assert_int_equal(uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1), -EEXIST);
+	assert_int_equal(
+		uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1),
+		-EEXIST);
 	check_mode(path, 0640);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(symlink("nowhere", path), 0);
-	assert_int_equal(uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1), -EEXIST);
+	assert_int_equal(
+		uapi_socket_open(&sock, directory, "wg0", "sock", (gid_t)-1),
+		-EEXIST);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(directory), 0);
 }

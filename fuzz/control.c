@@ -3,6 +3,27 @@
 #include "fuzz/fuzz.h"
 #include "udpgather/control.h"
 
+/* Packet info that came is written again, as an answer has it. */
+static void check_answer(const struct control_info *in)
+{
+	struct control_out out = {
+		.source = &in->source,
+		.family = in->is_ipv4 ? AF_INET : AF_INET6,
+		.tos = in->tos,
+		.flags = CONTROL_CLEAR_TOS | CONTROL_FOLLOW_INTERFACE,
+	};
+	struct control_info again;
+	struct control c;
+	size_t len = ug_control_build(&c, &out);
+
+	require(len <= sizeof(c.bytes));
+	require(ug_control_parse(c.bytes, len, &again) == 0);
+	require(again.source.ifindex == in->source.ifindex);
+	require(memcmp(again.source.addr, in->source.addr, 16) == 0);
+	/* Sent IPv4 data has the TOS as an int, which is read as one byte. */
+	require(in->is_ipv4 || again.tos == in->tos);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct control_info out = { .tos = 1, .segment_len = 2 };
@@ -18,6 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		/* Both read the same packet info. */
 		ug_control_parse_details(copy, len, &details);
 		require(details.ifindex == out.source.ifindex);
+		check_answer(&out);
 	} else {
 		ug_control_parse_details(copy, len, &details);
 

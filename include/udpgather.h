@@ -79,8 +79,9 @@ enum {
  * struct ug_source - the local address to send from: raw packet info
  * @addr:	the address in network order; IPv4 in the first four bytes
  * @ifindex:	the interface that a datagram came in by, 0 for unknown. It
- *		decides the interface to send by only if @addr is link-local
- *		IPv6; else the route decides.
+ *		decides the interface to send by if @addr is link-local IPv6, or
+ *		if the socket has the option follow_interface; else the route
+ *		decides.
  * @state:	UG_SOURCE_NONE; UG_SOURCE_PINNED; above, the generation in which
  *		it was learned: a source of another generation than the
  *		socket's is not used.
@@ -114,7 +115,8 @@ struct ug_endpoint {
  * @text:	a numeric address and a port of 1 to 65535. The zone of an
  *		IPv6 address may be a number or an interface's name.
  *
- * An IPv4-mapped IPv6 address becomes an IPv4 endpoint. Any thread.
+ * An IPv4-mapped IPv6 address becomes an IPv4 endpoint. If there is a zone, the
+ * call opens a UDP socket for a moment, to ask for the interface. Any thread.
  *
  * Return: 0; -EINVAL for anything else than the above; -ENODEV for a zone
  * that names no interface of this network namespace.
@@ -128,12 +130,27 @@ int ug_endpoint_parse(struct ug_endpoint *ep, const char *text);
  * @cap:	bytes at @buf; UG_ENDPOINT_TEXT is always enough
  *
  * A zone is printed as the interface's name, or as a number if it has none
- * here. Any thread.
+ * here. If there is a zone, the call opens a UDP socket for a moment, to ask for
+ * that name: socket(2), ioctl(2) and close(2), which a filter of system calls has
+ * to allow. Any thread.
  *
  * Return: the length without the final 0; -EAFNOSUPPORT for an endpoint of no
  * family; -ENOSPC.
  */
 int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap);
+
+/**
+ * ug_endpoint_print_numeric() - the same, with the zone as a number
+ * @ep:		an IPv4 or IPv6 endpoint
+ * @buf:	filled on success, with a final 0
+ * @cap:	bytes at @buf; UG_ENDPOINT_TEXT is always enough
+ *
+ * It makes no system call. Any thread.
+ *
+ * Return: as ug_endpoint_print().
+ */
+int ug_endpoint_print_numeric(const struct ug_endpoint *ep, char *buf,
+			      size_t cap);
 
 /**
  * ug_endpoint_set() - make an endpoint of a socket address
@@ -183,6 +200,56 @@ uint64_t ug_endpoint_hash(const struct ug_endpoint *ep, uint64_t seed);
  */
 int ug_endpoint_set_source(struct ug_endpoint *ep,
 			   const struct ug_endpoint *from);
+
+/**
+ * ug_endpoint_pin_source() - choose the address to send from
+ * @ep:		the endpoint to change; its source becomes UG_SOURCE_PINNED
+ * @sa:		a sockaddr_in or sockaddr_in6 of the endpoint's family; its port
+ *		does not count. An IPv4-mapped address counts as IPv4.
+ * @len:	bytes at @sa
+ * @ifindex:	the interface, 0 for none. If it is 0, sin6_scope_id is taken.
+ *
+ * The address may be the unspecified one (0.0.0.0, ::): with the option
+ * follow_interface only the interface is chosen then. Whether the address and the
+ * interface exist is seen when something is sent: see ug_refused_source(). Any
+ * thread.
+ *
+ * Return: 0; -EAFNOSUPPORT if the families differ; -EINVAL if @len is too short.
+ */
+int ug_endpoint_pin_source(struct ug_endpoint *ep, const struct sockaddr *sa,
+			   socklen_t len, uint32_t ifindex);
+
+/**
+ * ug_endpoint_pin_address() - the same, for an address without a family
+ * @ep:		the endpoint to change; its source becomes UG_SOURCE_PINNED
+ * @addr:	an address of the endpoint's family in network order: a struct
+ *		in_addr or a struct in6_addr
+ * @ifindex:	the interface, 0 for none
+ *
+ * Any thread.
+ *
+ * Return: 0; -EAFNOSUPPORT for an endpoint of no family.
+ */
+int ug_endpoint_pin_address(struct ug_endpoint *ep, const void *addr,
+			    uint32_t ifindex);
+
+/**
+ * ug_endpoint_get_source() - tell the source as a socket address
+ * @ep:		an endpoint, such as that of a received view
+ * @port:	the port to write, in host order, such as ug_port(); or 0
+ * @sa:		set on success to a sockaddr_in or sockaddr_in6 of the endpoint's
+ *		family. sin6_scope_id is the interface if the address is
+ *		link-local, else 0. ep->source.ifindex is the interface in any
+ *		case.
+ * @len:	bytes at @sa; set on success to the bytes that were written
+ *
+ * A source that is too old to be used is told, too. Any thread.
+ *
+ * Return: 0; -ENOENT if the endpoint has no source; -EAFNOSUPPORT for an endpoint
+ * of no family; -ENOSPC if @len is too small.
+ */
+int ug_endpoint_get_source(const struct ug_endpoint *ep, uint16_t port,
+			   struct sockaddr *sa, socklen_t *len);
 
 /* ug_endpoint_clear_source() - let the kernel choose. Any thread. */
 void ug_endpoint_clear_source(struct ug_endpoint *ep);
@@ -280,6 +347,17 @@ enum ug_clock {
  *		goes to one socket as a whole. With port 0 the port is one that no
  *		other socket has. With another port no error tells that a program
  *		that was meant to be alone has it already. Not with @side_sockets.
+ * @clear_tos:	a @tos of 0 is sent as 0, even if another TOS is set on a descriptor
+ *		(IP_TOS, IPV6_TCLASS). Without it 0 leaves the socket's own.
+ * @follow_interface: the interface of a source (struct ug_source) decides the
+ *		interface to send by, for every address, and not the routes. So an
+ *		answer leaves by the interface that was asked on. If that interface
+ *		is gone, the source is refused: see ug_refused_source(). In IPv6,
+ *		Linux lets the interface decide only between routes of one metric:
+ *		a route of a smaller metric is taken all the same.
+ * @retry_eperm: a single datagram that is refused by EPERM is sent once more
+ *		before it fails: a firewall's rule on a rate, or a table of
+ *		connections that is full, refuses by chance
  *
  * Strings and addresses are borrowed for the call only.
  */
@@ -305,6 +383,9 @@ struct ug_options {
 	size_t rcvbuf_len;
 	size_t sndbuf_len;
 	bool reuse_port;
+	bool clear_tos;
+	bool follow_interface;
+	bool retry_eperm;
 };
 
 /**
@@ -553,7 +634,8 @@ enum {
  * struct ug_datagram - one datagram to send
  * @iov:	its bytes, in order; borrowed for the call
  * @n_iov:	vectors at @iov, at most UG_MAX_VECTORS; 0 for an empty datagram
- * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 leaves the socket's own
+ * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 leaves the socket's own,
+ *		unless the socket has the option clear_tos
  * @to:		the endpoint, or NULL for the one that ug_send() is given;
  *		borrowed for the call
  */
@@ -651,7 +733,7 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
  *		datagram that was not: UG_UNSENT or -errno
  * @segment_len: the size of each datagram but the last, which may be shorter; 0
  *		if there is one datagram only
- * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 leaves the socket's own
+ * @tos:	as in struct ug_datagram
  * @ttl:	TTL or hop limit; 0 leaves the socket's own
  */
 struct ug_train {
@@ -941,6 +1023,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
  * @trains:	messages by their number of datagrams, 1 to UG_MAX_SEGMENTS
  * @set_aside:	endpoints that were moved to a side socket
  * @side_full:	datagrams UG_UNSENT because the socket for their endpoint was full
+ * @retried_eperm: datagrams sent once more because of EPERM (retry_eperm)
  */
 struct ug_send_stats {
 	uint64_t datagrams;
@@ -963,6 +1046,7 @@ struct ug_send_stats {
 	uint64_t trains[UG_MAX_SEGMENTS + 1];
 	uint64_t set_aside;
 	uint64_t side_full;
+	uint64_t retried_eperm;
 };
 
 /**

@@ -360,6 +360,7 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 			.family = job->family,
 			.tos = t->tos,
 			.ttl = job->ttl,
+			.flags = job->control_flags,
 		});
 	if (t->cnt == 1 && d->n_iov <= 1) {
 		h->msg_iov = unconst(d->iov);

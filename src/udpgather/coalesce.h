@@ -60,7 +60,9 @@ enum {
 	ITEM_STARVED = 8,
 	/* The datagram is the first of a train that is tried although the path
 	 * forbids trains of its size. */
-	ITEM_TRY = 16
+	ITEM_TRY = 16,
+	/* The datagram was sent again once, because EPERM may be chance. */
+	ITEM_FORBIDDEN = 32,
 };
 
 enum {
@@ -136,6 +138,7 @@ struct train {
  * @copy_below:	see ug_staging_take()
  * @time_ns:	when to send all of them (struct control_out)
  * @ttl:	TTL of all of them (struct control_out)
+ * @control_flags: see struct control_out
  */
 struct coalesce_job {
 	const struct ug_datagram *dgrams;
@@ -153,6 +156,7 @@ struct coalesce_job {
 	size_t copy_below;
 	uint64_t time_ns;
 	uint8_t ttl;
+	uint8_t control_flags;
 };
 
 /**

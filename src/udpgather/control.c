@@ -31,21 +31,23 @@ static size_t append(struct control *c, size_t used, int level, int type,
 	return used + CMSG_SPACE(len);
 }
 
+/* If the interface stays 0, the routes decide by which one the datagram leaves. */
 static size_t append_source(struct control *c, int family,
-			    const struct ug_source *source)
+			    const struct ug_source *source, bool follow)
 {
 	if (family == AF_INET) {
-		/* The interface stays 0: else the datagram must leave by it. */
 		struct in_pktinfo info = { 0 };
 
 		memcpy(&info.ipi_spec_dst, source->addr, 4);
+		if (follow)
+			info.ipi_ifindex = (int)source->ifindex;
 		return append(c, 0, IPPROTO_IP, IP_PKTINFO, &info,
 			      sizeof(info));
 	}
 	struct in6_pktinfo info = { 0 };
 
 	memcpy(&info.ipi6_addr, source->addr, 16);
-	if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+	if (follow || IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
 		info.ipi6_ifindex = source->ifindex;
 	return append(c, 0, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
 }
@@ -58,7 +60,7 @@ static size_t append_header(struct control *c, size_t used,
 	int level = v4 ? IPPROTO_IP : IPPROTO_IPV6;
 	int tos = out->tos, ttl = out->ttl;
 
-	if (tos)
+	if (tos || (out->flags & CONTROL_CLEAR_TOS))
 		used = append(c, used, level, v4 ? IP_TOS : IPV6_TCLASS, &tos,
 			      sizeof(tos));
 	if (ttl)
@@ -72,7 +74,8 @@ size_t ug_control_build(struct control *c, const struct control_out *out)
 	size_t used = 0;
 
 	if (out->source)
-		used = append_source(c, out->family, out->source);
+		used = append_source(c, out->family, out->source,
+				     out->flags & CONTROL_FOLLOW_INTERFACE);
 	used = append_header(c, used, out);
 	if (out->time_ns)
 		used = append(c, used, SOL_SOCKET, SCM_TXTIME, &out->time_ns,

@@ -19,6 +19,15 @@ struct control {
 		 CMSG_SPACE(sizeof(uint16_t))];
 };
 
+/* Options of a socket that change what is written; bits of struct control_out's
+ * flags. */
+enum {
+	/* TOS 0 is written, too. */
+	CONTROL_CLEAR_TOS = 1,
+	/* The interface of a source is written with every address. */
+	CONTROL_FOLLOW_INTERFACE = 2,
+};
+
 /**
  * struct control_out - what the control data of a message to send say
  * @source:	the address to send from, or NULL
@@ -27,8 +36,9 @@ struct control {
  * @family:	AF_INET or AF_INET6
  * @mapped:	the destination is an IPv4-mapped IPv6 address: the socket is
  *		IPv6, the headers with TOS and TTL are IPv4
- * @tos:	TOS or traffic class; 0 writes none
+ * @tos:	TOS or traffic class; 0 writes none without CONTROL_CLEAR_TOS
  * @ttl:	TTL or hop limit; 0 writes none
+ * @flags:	CONTROL_*
  */
 struct control_out {
 	const struct ug_source *source;
@@ -38,6 +48,7 @@ struct control_out {
 	bool mapped;
 	uint8_t tos;
 	uint8_t ttl;
+	uint8_t flags;
 };
 
 /*

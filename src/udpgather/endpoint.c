@@ -159,22 +159,24 @@ int ug_endpoint_parse(struct ug_endpoint *ep, const char *text)
 	return copy[0] == '[' ? parse_v6(ep, copy + 1) : parse_v4(ep, copy);
 }
 
-/* Write "%eth0"; "%7" if the zone has no name here; nothing without a zone. */
-static void print_zone(uint32_t zone, char out[IF_NAMESIZE + 12])
+/* Write "%eth0"; "%7" if the name is not wanted, or if the zone has none here; nothing
+ * without a zone. */
+static void print_zone(uint32_t zone, bool by_name, char out[IF_NAMESIZE + 12])
 {
 	struct ifreq ifr = { .ifr_ifindex = (int)zone };
 
 	out[0] = 0;
 	if (!zone)
 		return;
-	if (ask_interface(SIOCGIFNAME, &ifr) == 0)
+	if (by_name && ask_interface(SIOCGIFNAME, &ifr) == 0)
 		snprintf(out, IF_NAMESIZE + 12, "%%%.*s", IF_NAMESIZE - 1,
 			 ifr.ifr_name);
 	else
 		snprintf(out, IF_NAMESIZE + 12, "%%%u", zone);
 }
 
-int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)
+static int print(const struct ug_endpoint *ep, bool by_name, char *buf,
+		 size_t cap)
 {
 	char addr[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 12];
 	char text[UG_ENDPOINT_TEXT];
@@ -188,7 +190,7 @@ int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)
 		break;
 	case AF_INET6:
 		inet_ntop(AF_INET6, &ep->addr.v6.sin6_addr, addr, sizeof(addr));
-		print_zone(ep->addr.v6.sin6_scope_id, zone);
+		print_zone(ep->addr.v6.sin6_scope_id, by_name, zone);
 		len = snprintf(text, sizeof(text), "[%s%s]:%u", addr, zone,
 			       ntohs(ep->addr.v6.sin6_port));
 		break;
@@ -199,6 +201,17 @@ int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)
 		return -ENOSPC;
 	memcpy(buf, text, (size_t)len + 1);
 	return len;
+}
+
+int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)
+{
+	return print(ep, true, buf, cap);
+}
+
+int ug_endpoint_print_numeric(const struct ug_endpoint *ep, char *buf,
+			      size_t cap)
+{
+	return print(ep, false, buf, cap);
 }
 
 int ug_endpoint_set(struct ug_endpoint *ep, const struct sockaddr *sa,
@@ -294,6 +307,83 @@ int ug_endpoint_set_source(struct ug_endpoint *ep,
 	if (ug_endpoint_family(ep) != ug_endpoint_family(from))
 		return -EAFNOSUPPORT;
 	ep->source = from->source;
+	return 0;
+}
+
+/* The bytes of an address of this family; 0 for another family. */
+static size_t address_len(int family)
+{
+	switch (family) {
+	case AF_INET:
+		return sizeof(struct in_addr);
+	case AF_INET6:
+		return sizeof(struct in6_addr);
+	default:
+		return 0;
+	}
+}
+
+int ug_endpoint_pin_address(struct ug_endpoint *ep, const void *addr,
+			    uint32_t ifindex)
+{
+	size_t len = address_len(ug_endpoint_family(ep));
+
+	if (!len)
+		return -EAFNOSUPPORT;
+	ep->source = (struct ug_source){
+		.ifindex = ifindex,
+		.state = UG_SOURCE_PINNED,
+	};
+	memcpy(ep->source.addr, addr, len);
+	return 0;
+}
+
+int ug_endpoint_pin_source(struct ug_endpoint *ep, const struct sockaddr *sa,
+			   socklen_t len, uint32_t ifindex)
+{
+	struct ug_endpoint at;
+	int err = ug_endpoint_set(&at, sa, len);
+
+	if (err < 0)
+		return err;
+	if (ug_endpoint_family(ep) != ug_endpoint_family(&at))
+		return -EAFNOSUPPORT;
+	if (ug_endpoint_family(&at) == AF_INET)
+		return ug_endpoint_pin_address(ep, &at.addr.v4.sin_addr,
+					       ifindex);
+	return ug_endpoint_pin_address(ep, &at.addr.v6.sin6_addr,
+				       ifindex ? ifindex
+					       : at.addr.v6.sin6_scope_id);
+}
+
+int ug_endpoint_get_source(const struct ug_endpoint *ep, uint16_t port,
+			   struct sockaddr *sa, socklen_t *len)
+{
+	const struct ug_source *source = &ep->source;
+	struct ug_endpoint at;
+	socklen_t size;
+
+	if (!address_len(ug_endpoint_family(ep)))
+		return -EAFNOSUPPORT;
+	if (source->state == UG_SOURCE_NONE)
+		return -ENOENT;
+	memset(&at, 0, sizeof(at));
+	at.addr.any.sa_family = ep->addr.any.sa_family;
+	if (ug_endpoint_family(ep) == AF_INET) {
+		size = sizeof(at.addr.v4);
+		at.addr.v4.sin_port = htons(port);
+		memcpy(&at.addr.v4.sin_addr, source->addr, 4);
+	} else {
+		size = sizeof(at.addr.v6);
+		at.addr.v6.sin6_port = htons(port);
+		memcpy(&at.addr.v6.sin6_addr, source->addr, 16);
+		if (IN6_IS_ADDR_LINKLOCAL(&at.addr.v6.sin6_addr))
+			at.addr.v6.sin6_scope_id = source->ifindex;
+	}
+	if (*len < size)
+		return -ENOSPC;
+	memcpy(sa, &at.addr, size);
+	*len = size;
 	return 0;
 }
 

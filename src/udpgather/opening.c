@@ -68,6 +68,18 @@ static size_t copy_below(size_t option)
 	return option == 1 ? 0 : option;
 }
 
+/* The options that change control data. */
+static uint8_t control_flags(const struct ug_options *opt)
+{
+	unsigned int flags = 0;
+
+	if (opt->clear_tos)
+		flags |= CONTROL_CLEAR_TOS;
+	if (opt->follow_interface)
+		flags |= CONTROL_FOLLOW_INTERFACE;
+	return (uint8_t)flags;
+}
+
 /* Make a socket without descriptors. */
 int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 		     const struct ug_options *opt)
@@ -91,6 +103,8 @@ int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 	sock->notice_arg = o->opt.notice_arg;
 	sock->want = o->opt.want;
 	sock->copy_below = copy_below(o->opt.copy_below);
+	sock->control_flags = control_flags(&o->opt);
+	sock->retry_eperm = o->opt.retry_eperm;
 	sock->bad_kernel = sys->uname(&name) == 0 &&
 			   ug_kernel_corrupts_trains(name.release);
 	/* Without attributes, making a mutex or an rwlock cannot fail in glibc

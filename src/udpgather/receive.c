@@ -141,6 +141,7 @@ static int fill_any(const struct receive_call *c)
 
 	r->generation = ug_path_generation(sock->paths);
 	r->want = sock->want;
+	r->follows = sock->control_flags & CONTROL_FOLLOW_INTERFACE;
 	if (c->family != AF_UNSPEC)
 		return fill_slots(c, ug_family_of(sock, c->family));
 	for (int i = 0; i < FAMILIES; i++) {

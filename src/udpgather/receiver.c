@@ -174,6 +174,16 @@ int ug_receiver_info(const struct ug_receiver *rcv, const struct ug_view *view,
 	return 0;
 }
 
+void ug_receiver_lone_interface(const struct ug_receiver *r,
+				struct ug_source *source)
+{
+	if (r->follows && source->ifindex)
+		/* The kernel chooses among the interface's addresses. */
+		memset(source->addr, 0, sizeof(source->addr));
+	else
+		source->state = UG_SOURCE_NONE;
+}
+
 int ug_receiver_why(const struct ug_receiver *rcv)
 {
 	return rcv->why;

@@ -27,6 +27,7 @@
  * @next_msg:	the first message that was not looked at yet
  * @generation:	the generation that sources of these messages belong to
  * @want:	what the socket of these messages was opened to tell (UG_WANT_*)
+ * @follows:	their socket has the option follow_interface
  * @current:	the message that is being handed out
  * @turn:	the family that AF_UNSPEC asks first
  * @why:	what the last 0 of ug_receive() meant
@@ -49,6 +50,7 @@ struct ug_receiver {
 	unsigned int next_msg;
 	uint32_t generation;
 	uint32_t want;
+	bool follows;
 	struct split current;
 	int turn;
 	int why;
@@ -91,6 +93,11 @@ void ug_receiver_adapt(struct ug_receiver *r, unsigned int n);
  */
 void ug_receiver_describe(const struct ug_receiver *r, unsigned int i,
 			  struct ug_received *out);
+
+/* ug_receiver_lone_interface() - a message has no address to answer from: its source is
+ * the interface, if the socket follows interfaces, and else nothing */
+void ug_receiver_lone_interface(const struct ug_receiver *r,
+				struct ug_source *source);
 
 /* ug_name_is_whole() - has the kernel written a whole address? */
 static inline bool ug_name_is_whole(const struct ug_endpoint *from,
@@ -142,7 +149,9 @@ static inline void ug_receiver_take(struct ug_receiver *r)
 	}
 	ug_unmap(from);
 	from->source = info.source;
-	from->source.state = info.has_source ? r->generation : UG_SOURCE_NONE;
+	from->source.state = r->generation;
+	if (!info.has_source)
+		ug_receiver_lone_interface(r, &from->source);
 	ug_split_begin(&r->current, r->iov[i].iov_base, r->msgs[i].msg_len,
 		       info.segment_len);
 	r->current.from = from;

@@ -351,11 +351,32 @@ static bool is_unreachable(int err)
 	}
 }
 
+/*
+ * EPERM of a single datagram may be chance: have it sent once more, if the socket has
+ * the option. If its train was refused by an error of chance, too, the trial shows
+ * nothing any more: a second try of the train might have passed as well.
+ */
+static bool may_be_permitted(struct sending *s, const struct train *t)
+{
+	struct ug_batch *b = s->batch;
+	struct item *item = &b->items[t->first];
+
+	if (!s->sock->retry_eperm || t->cnt > 1 ||
+	    (item->flags & ITEM_FORBIDDEN))
+		return false;
+	item->flags |= ITEM_FORBIDDEN;
+	if (item->trial &&
+	    ug_errno_may_be_chance(b->trials[item->trial - 1].err))
+		b->trials[item->trial - 1].is_void = true;
+	send_count(&b->counters, retried_eperm, 1);
+	return true;
+}
+
 static enum verdict judge_other(struct sending *s, const struct train *t,
 				int err)
 {
 	/* EPERM cannot be the error of an earlier datagram. */
-	if (err != EPERM && may_be_pending(s, t))
+	if (err == EPERM ? may_be_permitted(s, t) : may_be_pending(s, t))
 		return AGAIN;
 	if (err == ENETUNREACH && t->source)
 		return drop_source(s, t);
@@ -579,6 +600,7 @@ static bool send_once(struct sending *s, struct family *fam)
 		.copy_below = s->sock->copy_below,
 		.time_ns = s->time_ns,
 		.ttl = s->ttl,
+		.control_flags = s->sock->control_flags,
 	};
 	size_t n = ug_coalesce(&s->batch->messages, &job), k = 0;
 

@@ -106,6 +106,7 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 			.family = fam->af,
 			.tos = t->tos,
 			.ttl = t->ttl,
+			.flags = s->sock->control_flags,
 		});
 	struct iovec *iov = m->iov + used;
 	size_t n = ug_message_gather(iov, 0, t->iov, t->n_iov);

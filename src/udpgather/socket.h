@@ -66,6 +66,8 @@ struct family {
  * @is_dual:	[I] IPv4 traffic goes by the IPv6 socket: there is no IPv4 socket,
  *		and the IPv6 socket is not IPV6_V6ONLY
  * @copy_below:	[I] see ug_staging_take()
+ * @control_flags: [I] see struct control_out
+ * @retry_eperm: [I] see struct ug_options
  * @switching:	held by the thread that switches merging
  */
 struct ug_socket {
@@ -81,6 +83,8 @@ struct ug_socket {
 	bool bad_kernel;
 	bool is_dual;
 	size_t copy_below;
+	uint8_t control_flags;
+	bool retry_eperm;
 	pthread_mutex_t switching;
 };
 

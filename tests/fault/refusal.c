@@ -449,6 +449,124 @@ static void source_not_blamed(void **state)
 	}
 }
 
+/* Refuse by EPERM: trains, if they are forbidden; and every @forbid_each-th of the
+ * single messages, once. */
+static bool forbids_trains;
+static size_t forbid_each, n_single;
+
+static int chance_rule(const struct fake_message *m)
+{
+	if (m->segment_len)
+		return forbids_trains ? EPERM : 0;
+	return forbid_each && ++n_single % forbid_each == 0 ? EPERM : 0;
+}
+
+/* Without the option one EPERM is the status; with it a second one. */
+static void eperm_of_one(void **state)
+{
+	const struct ug_endpoint *const to[] = { &ep_a, &ep_six };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(to); i++) {
+		open_anew((struct ug_options){ 0 });
+		n_dgrams = 0;
+		add(to[i], 1, 100);
+		fake.rule = dead_rule;
+		dead = to[i];
+		dead_errno = EPERM;
+		fake.send_calls = 0;
+		send_all(0);
+		assert_int_equal(fake.send_calls, 1);
+		expect_status(0, 1, -EPERM);
+
+		open_anew((struct ug_options){ .retry_eperm = true });
+		fake.send_calls = 0;
+		send_all(0);
+		assert_int_equal(fake.send_calls, 2);
+		expect_status(0, 1, -EPERM);
+
+		/* It passes the second time. Others are not held up. */
+		add(&ep_b, 1, 100);
+		fake.rule = NULL;
+		fake.send_calls = 0;
+		memset(fake.errs, 0, sizeof(fake.errs));
+		fake.errs[0] = EPERM;
+		send_all(2);
+		/* The other one is of the same family, or of another. */
+		assert_int_equal(fake.send_calls, i ? 3 : 2);
+		/* After the error of another datagram there is still one try. */
+		fake.send_calls = 0;
+		fake.errs[0] = EACCES;
+		fake.errs[1] = EPERM;
+		send_all(2);
+		memset(fake.errs, 0, sizeof(fake.errs));
+	}
+	assert_int_equal(stats().retried_eperm, 2 * 3);
+	assert_int_equal(n_notices, 0);
+}
+
+/* The train is not sent again as such, each of its datagrams is. */
+static void eperm_of_a_train(void **state)
+{
+	(void)state;
+	open_anew((struct ug_options){ .retry_eperm = true });
+	fake.rule = dead_rule;
+	dead = &ep_a;
+	dead_errno = EPERM;
+	add(&ep_a, 10, 100);
+	for (int i = 0; i < 5; i++)
+		send_all(0);
+	assert_int_equal(fake.send_calls, 5 * (1 + 2 * 10));
+	assert_int_equal(stats().retried_eperm, 5 * 10);
+	assert_int_equal(n_notices, 0);
+}
+
+/* If datagrams of a refused train pass the second time only, nothing is learned of
+ * trains; if all pass the first time, three such trains are a lesson as before. */
+static void eperm_by_chance(void **state)
+{
+	(void)state;
+	open_anew((struct ug_options){ .retry_eperm = true });
+	fake.rule = chance_rule;
+	/* Within a call the kernel would hide that it refused a message. */
+	fake.short_at = 1;
+	forbids_trains = true;
+	forbid_each = 7;
+	add(&ep_a, 10, 100);
+	for (int i = 0; i < 10; i++)
+		send_all(10);
+	assert_true(stats().retried_eperm >= 10);
+	assert_int_equal(stats().split_other, 10);
+	assert_int_equal(n_notices, 0);
+	forbid_each = 0;
+	for (int i = 0; i < 3; i++)
+		send_all(10);
+	assert_int_equal(n_notices, 1);
+	assert_int_equal(notices[0].what, UG_NOTICE_ENDPOINT_UNSEGMENTED);
+	assert_int_equal(notices[0].err, EPERM);
+}
+
+static int eio_rule(const struct fake_message *m)
+{
+	return m->segment_len ? EIO : chance_rule(m);
+}
+
+/* EIO of a train is never chance, whatever its first datagram meets. */
+static void eperm_beside_eio(void **state)
+{
+	(void)state;
+	open_anew((struct ug_options){ .retry_eperm = true });
+	fake.rule = eio_rule;
+	fake.short_at = 1;
+	forbid_each = 2;
+	n_single = 1;
+	add(&ep_a, 10, 100);
+	send_all(10);
+	assert_true(stats().retried_eperm > 0);
+	assert_int_equal(n_notices, 1);
+	assert_int_equal(notices[0].err, EIO);
+}
+
 static size_t bad_number;
 
 static int fault_rule(const struct fake_message *m)
@@ -495,6 +613,10 @@ int main(void)
 		SENDING_TEST(blamed_after_two),
 		SENDING_TEST(broken_descriptor),
 		SENDING_TEST(fault),
+		SENDING_TEST(eperm_of_one),
+		SENDING_TEST(eperm_of_a_train),
+		SENDING_TEST(eperm_by_chance),
+		SENDING_TEST(eperm_beside_eio),
 		SENDING_TEST(one_source_gone),
 		SENDING_TEST(source_not_blamed),
 	};

@@ -35,14 +35,22 @@ void sending_notice(void *arg, enum ug_notice what,
 		n->ep = *ep;
 }
 
+static int open_with(struct ug_options opt)
+{
+	opt.size = sizeof(opt);
+	opt.notice = sending_notice;
+	opt.notice_arg = notices;
+	return ug_socket_open_with(&fake_sys, &sock, &opt, NULL);
+}
+
+void open_anew(struct ug_options opt)
+{
+	ug_close(sock);
+	assert_int_equal(open_with(opt), 0);
+}
+
 int sending_setup(void **state)
 {
-	struct ug_options opt = {
-		.size = sizeof(opt),
-		.notice = sending_notice,
-		.notice_arg = notices,
-	};
-
 	(void)state;
 	fake_reset();
 	n_dgrams = n_notices = 0;
@@ -53,7 +61,7 @@ int sending_setup(void **state)
 	ug_endpoint_parse(&ep_d, "10.0.0.4:1");
 	ug_endpoint_parse(&ep_e, "10.0.0.5:1");
 	ug_endpoint_parse(&ep_six, "[fd00::1]:1");
-	if (ug_socket_open_with(&fake_sys, &sock, &opt, NULL) < 0)
+	if (open_with((struct ug_options){ 0 }) < 0)
 		return -1;
 	return ug_batch_new(&batch, 128);
 }

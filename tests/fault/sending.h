@@ -41,6 +41,9 @@ void sending_notice(void *arg, enum ug_notice what,
 int sending_setup(void **state);
 int sending_teardown(void **state);
 
+/* open_anew() - open the socket anew, with these options and the test's notice function */
+void open_anew(struct ug_options opt);
+
 /* add() - append @n datagrams of @len bytes */
 void add(const struct ug_endpoint *to, size_t n, size_t len);
 

@@ -67,7 +67,9 @@ static void log_datagram(const struct fake_message *m, size_t off, size_t len,
 		.fd = m->fd,
 		.to = m->to,
 		.has_source = m->control.has_source,
-		.tos = m->control.tos,
+		.ifindex = m->control.source.ifindex,
+		.tos = m->tos,
+		.ttl = m->ttl,
 		.len = len,
 		.train = train,
 	};
@@ -90,6 +92,23 @@ static void deliver(const struct fake_message *m)
 			     cnt);
 }
 
+static void read_source(const struct cmsghdr *head, const void *data,
+			struct ug_source *source)
+{
+	struct in_pktinfo four;
+	struct in6_pktinfo six;
+
+	if (head->cmsg_level == IPPROTO_IP) {
+		memcpy(&four, data, sizeof(four));
+		memcpy(source->addr, &four.ipi_spec_dst, 4);
+		source->ifindex = (uint32_t)four.ipi_ifindex;
+	} else {
+		memcpy(&six, data, sizeof(six));
+		memcpy(source->addr, &six.ipi6_addr, 16);
+		source->ifindex = (uint32_t)six.ipi6_ifindex;
+	}
+}
+
 /* TOS is an int in sent control data, and one byte in received. */
 static void read_control(const struct msghdr *h, struct fake_message *m)
 {
@@ -97,7 +116,6 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 		const char *at = (char *)h->msg_control + off;
 		struct cmsghdr head;
 		uint16_t segment;
-		int tos;
 
 		memcpy(&head, at, sizeof(head));
 		if (head.cmsg_level == IPPROTO_UDP) {
@@ -105,18 +123,15 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 			m->segment_len = segment;
 		} else if (head.cmsg_type == IP_TOS ||
 			   head.cmsg_type == IPV6_TCLASS) {
-			memcpy(&tos, at + CMSG_LEN(0), sizeof(tos));
-			m->control.tos = (uint8_t)tos;
+			memcpy(&m->tos, at + CMSG_LEN(0), sizeof(m->tos));
+		} else if (head.cmsg_type == IP_TTL ||
+			   head.cmsg_type == IPV6_HOPLIMIT) {
+			memcpy(&m->ttl, at + CMSG_LEN(0), sizeof(m->ttl));
 		} else if (head.cmsg_type == IP_PKTINFO ||
 			   head.cmsg_type == IPV6_PKTINFO) {
 			m->control.has_source = true;
-			memcpy(m->control.source.addr,
-			       at + CMSG_LEN(0) +
-				       (head.cmsg_level == IPPROTO_IP
-						? offsetof(struct in_pktinfo,
-							   ipi_spec_dst)
-						: 0),
-			       head.cmsg_level == IPPROTO_IP ? 4 : 16);
+			read_source(&head, at + CMSG_LEN(0),
+				    &m->control.source);
 		}
 		off += CMSG_ALIGN(head.cmsg_len);
 	}
@@ -124,7 +139,7 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 
 static int offer(int fd, const struct msghdr *h)
 {
-	struct fake_message m = { .fd = fd, .h = h };
+	struct fake_message m = { .fd = fd, .h = h, .tos = -1, .ttl = -1 };
 
 	assert_int_equal(ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen),
 			 0);

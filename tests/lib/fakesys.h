@@ -51,6 +51,8 @@ struct fake_message {
 	const struct msghdr *h;
 	struct ug_endpoint to;
 	struct control_info control;
+	int tos; /* -1: none was sent */
+	int ttl; /* the same */
 	size_t bytes;
 	size_t segment_len; /* 0: not segmented */
 };
@@ -60,7 +62,9 @@ struct fake_datagram {
 	int fd; /* the socket that it left by */
 	struct ug_endpoint to;
 	bool has_source;
-	uint8_t tos;
+	uint32_t ifindex; /* of its source */
+	int tos;	  /* -1: its message has none */
+	int ttl;	  /* the same */
 	size_t len;
 	uint32_t number; /* its first four bytes; 0 if it has fewer */
 	bool whole;	 /* its bytes are those of fake_payload() for @number */

@@ -145,6 +145,91 @@ static void both_infos(void **state)
 	}
 }
 
+/* With CONTROL_FOLLOW_INTERFACE the interface goes with every address, also with
+ * none. */
+static void build_interface(void **state)
+{
+	struct ug_source source = { .addr = { 10, 1, 2, 3 }, .ifindex = 7 };
+	struct ug_source global = { .addr = { 0xfd, [15] = 1 }, .ifindex = 8 };
+	struct in_pktinfo four = {
+		.ipi_ifindex = 7,
+		.ipi_spec_dst = { htonl(0x0a010203) },
+	};
+	struct in6_pktinfo six = { .ipi6_ifindex = 8 };
+	struct control_out out = {
+		.source = &source,
+		.family = AF_INET,
+		.flags = CONTROL_FOLLOW_INTERFACE,
+	};
+	struct control c;
+	struct data d = { .len = 0 };
+
+	(void)state;
+	put(&d, IPPROTO_IP, IP_PKTINFO, &four, sizeof(four));
+	expect_equal(&c, ug_control_build(&c, &out), &d);
+	memset(source.addr, 0, sizeof(source.addr));
+	four.ipi_spec_dst.s_addr = 0;
+	d.len = 0;
+	put(&d, IPPROTO_IP, IP_PKTINFO, &four, sizeof(four));
+	expect_equal(&c, ug_control_build(&c, &out), &d);
+
+	out.source = &global;
+	out.family = AF_INET6;
+	memcpy(&six.ipi6_addr, global.addr, 16);
+	d.len = 0;
+	put(&d, IPPROTO_IPV6, IPV6_PKTINFO, &six, sizeof(six));
+	expect_equal(&c, ug_control_build(&c, &out), &d);
+}
+
+/* With CONTROL_CLEAR_TOS a TOS of 0 is written like any other; a TTL of 0 is not. */
+static void build_no_tos(void **state)
+{
+	static const struct {
+		int family, level, type;
+		bool mapped;
+	} rows[] = {
+		{ AF_INET, IPPROTO_IP, IP_TOS, false },
+		{ AF_INET6, IPPROTO_IPV6, IPV6_TCLASS, false },
+		{ AF_INET6, IPPROTO_IP, IP_TOS, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct control_out out = {
+			.family = rows[i].family,
+			.mapped = rows[i].mapped,
+			.flags = CONTROL_CLEAR_TOS,
+		};
+		struct control c;
+
+		for (int tos = 0; tos < 256; tos += 15) {
+			struct data d = { .len = 0 };
+
+			put(&d, rows[i].level, rows[i].type, &tos, sizeof(tos));
+			out.tos = (uint8_t)tos;
+			expect_equal(&c, ug_control_build(&c, &out), &d);
+		}
+	}
+}
+
+/* All that a message can have fits the space. */
+static void build_all(void **state)
+{
+	struct ug_source source = { .addr = { 0xfd, [15] = 1 }, .ifindex = 8 };
+	struct control_out out = {
+		.source = &source,
+		.segment_len = 1200,
+		.time_ns = 5,
+		.family = AF_INET6,
+		.ttl = 9,
+		.flags = CONTROL_CLEAR_TOS | CONTROL_FOLLOW_INTERFACE,
+	};
+	struct control c;
+
+	(void)state;
+	assert_int_equal(ug_control_build(&c, &out), sizeof(c.bytes));
+}
+
 /*
  * To an IPv4-mapped address the TOS is sent in the IPv4 message, and the source
  * in the IPv6 message.
@@ -448,6 +533,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(build_v4),
 		cmocka_unit_test(build_v6),
+		cmocka_unit_test(build_interface),
+		cmocka_unit_test(build_no_tos),
+		cmocka_unit_test(build_all),
 		cmocka_unit_test(build_mapped),
 		cmocka_unit_test(both_infos),
 		cmocka_unit_test(parse_v4),

@@ -122,6 +122,37 @@ static void print_limits(void **state)
 	assert_true(strlen(text) + IF_NAMESIZE - 10 < UG_ENDPOINT_TEXT);
 }
 
+/* A numeric text does not have the interface's name, and reads the same. */
+static void numeric_text(void **state)
+{
+	static const char *const table[] = {
+		"1.2.3.4:51820",
+		"[2001:db8::1]:9",
+		"[fe80::1%1]:51820",
+		"[fe80::1%4000000000]:5",
+	};
+	struct ug_endpoint none = { 0 };
+	char text[UG_ENDPOINT_TEXT];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+		struct ug_endpoint ep = parsed(table[i]);
+		size_t len = strlen(table[i]);
+
+		assert_int_equal(
+			ug_endpoint_print_numeric(&ep, text, sizeof(text)),
+			len);
+		assert_string_equal(text, table[i]);
+		assert_int_equal(ug_endpoint_print_numeric(&ep, text, len),
+				 -ENOSPC);
+		struct ug_endpoint again = parsed(text);
+
+		assert_memory_equal(&ep, &again, sizeof(ep));
+	}
+	assert_int_equal(ug_endpoint_print_numeric(&none, text, sizeof(text)),
+			 -EAFNOSUPPORT);
+}
+
 static void from_sockaddr(void **state)
 {
 	struct ug_endpoint four = parsed("1.2.3.4:5");
@@ -255,17 +286,141 @@ static void sources(void **state)
 	assert_memory_equal(&ep, &plain, sizeof(ep));
 }
 
+/* An address of a sockaddr becomes the source, and can be read again. */
+static void pinned_sockaddrs(void **state)
+{
+	struct ug_endpoint four = parsed("1.2.3.4:5"), six = parsed("[::1]:5");
+	struct ug_endpoint at4 = parsed("10.0.0.1:99"), before = four;
+	struct ug_endpoint at6 = parsed("[fd00::1]:99");
+	struct ug_endpoint local = parsed("[fe80::1%7]:99");
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+	struct sockaddr unix_sa = { .sa_family = AF_UNIX };
+	struct ug_endpoint out = { 0 };
+	socklen_t len = sizeof(out.addr);
+
+	(void)state;
+	assert_int_equal(ug_endpoint_pin_source(&four, &at4.addr.any,
+						sizeof(at4.addr.v4), 3),
+			 0);
+	assert_memory_equal(four.source.addr, "\x0a\0\0\1\0\0\0\0", 8);
+	assert_int_equal(four.source.ifindex, 3);
+	assert_int_equal(four.source.state, UG_SOURCE_PINNED);
+	assert_memory_equal(&four.addr, &before.addr, sizeof(four.addr));
+	assert_int_equal(ug_endpoint_get_source(&four, 99, &out.addr.any, &len),
+			 0);
+	assert_int_equal(len, sizeof(out.addr.v4));
+	assert_int_equal(ug_endpoint_compare(&out, &at4), 0);
+	/* In the mapped form. */
+	inet_pton(AF_INET6, "::ffff:10.0.0.2", &mapped.sin6_addr);
+	assert_int_equal(ug_endpoint_pin_source(&four, (void *)&mapped,
+						sizeof(mapped), 0),
+			 0);
+	assert_memory_equal(four.source.addr, "\x0a\0\0\2\0\0\0\0", 8);
+	assert_int_equal(four.source.ifindex, 0);
+
+	assert_int_equal(ug_endpoint_pin_source(&six, &at6.addr.any,
+						sizeof(at6.addr.v6), 3),
+			 0);
+	assert_memory_equal(six.source.addr, &at6.addr.v6.sin6_addr, 16);
+	assert_int_equal(six.source.ifindex, 3);
+	len = sizeof(out.addr);
+	assert_int_equal(ug_endpoint_get_source(&six, 99, &out.addr.any, &len),
+			 0);
+	assert_int_equal(len, sizeof(out.addr.v6));
+	assert_int_equal(ug_endpoint_compare(&out, &at6), 0);
+	/* The zone is the interface, unless one is named. */
+	assert_int_equal(ug_endpoint_pin_source(&six, &local.addr.any,
+						sizeof(local.addr.v6), 0),
+			 0);
+	assert_int_equal(six.source.ifindex, 7);
+	assert_int_equal(ug_endpoint_get_source(&six, 99, &out.addr.any, &len),
+			 0);
+	assert_int_equal(ug_endpoint_compare(&out, &local), 0);
+	assert_int_equal(ug_endpoint_pin_source(&six, &local.addr.any,
+						sizeof(local.addr.v6), 8),
+			 0);
+	assert_int_equal(six.source.ifindex, 8);
+
+	/* A failure changes nothing. */
+	before = four;
+	assert_int_equal(ug_endpoint_pin_source(&four, &at6.addr.any,
+						sizeof(at6.addr.v6), 0),
+			 -EAFNOSUPPORT);
+	assert_int_equal(
+		ug_endpoint_pin_source(&four, &unix_sa, sizeof(unix_sa), 0),
+		-EAFNOSUPPORT);
+	assert_int_equal(ug_endpoint_pin_source(&four, &at4.addr.any,
+						sizeof(at4.addr.v4) - 1, 0),
+			 -EINVAL);
+	assert_memory_equal(&four, &before, sizeof(four));
+}
+
+/* An address without a family becomes the source. */
+static void pinned_addresses(void **state)
+{
+	struct ug_endpoint four = parsed("1.2.3.4:5"), six = parsed("[::1]:5");
+	struct ug_endpoint none = { 0 }, out = { 0 };
+	struct sockaddr_in6 sa6;
+	struct in6_addr any6 = { 0 };
+	socklen_t len = sizeof(sa6);
+
+	(void)state;
+	/* What was there before leaves no bytes behind. */
+	memset(&four.source, 0xff, sizeof(four.source));
+	assert_int_equal(ug_endpoint_pin_address(&four, "\x0a\0\0\1", 0), 0);
+	assert_memory_equal(four.source.addr,
+			    "\x0a\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0", 16);
+	assert_int_equal(four.source.ifindex, 0);
+	assert_int_equal(four.source.state, UG_SOURCE_PINNED);
+	/* Only an interface. */
+	assert_int_equal(ug_endpoint_pin_address(&six, &any6, 9), 0);
+	assert_int_equal(six.source.ifindex, 9);
+	memset(&sa6, 0xff, sizeof(sa6));
+	assert_int_equal(ug_endpoint_get_source(&six, 0, (void *)&sa6, &len),
+			 0);
+	assert_true(IN6_IS_ADDR_UNSPECIFIED(&sa6.sin6_addr));
+	assert_int_equal(sa6.sin6_scope_id, 0);
+	assert_int_equal(sa6.sin6_port, 0);
+	assert_int_equal(sa6.sin6_flowinfo, 0);
+
+	assert_int_equal(ug_endpoint_pin_address(&none, &any6, 1),
+			 -EAFNOSUPPORT);
+	assert_int_equal(ug_endpoint_get_source(&none, 1, &out.addr.any, &len),
+			 -EAFNOSUPPORT);
+	/* A buffer that is too short is not written to, nor is its length. */
+	len = sizeof(sa6) - 1;
+	memset(&sa6, 0xff, sizeof(sa6));
+	assert_int_equal(ug_endpoint_get_source(&six, 5, (void *)&sa6, &len),
+			 -ENOSPC);
+	assert_int_equal(len, sizeof(sa6) - 1);
+	assert_int_equal(sa6.sin6_port, 0xffff);
+	len = sizeof(struct sockaddr_in) - 1;
+	assert_int_equal(ug_endpoint_get_source(&four, 5, (void *)&sa6, &len),
+			 -ENOSPC);
+	/* One that was learned can be read, too. */
+	four.source.state = 77;
+	len = sizeof(out.addr);
+	assert_int_equal(ug_endpoint_get_source(&four, 5, &out.addr.any, &len),
+			 0);
+	ug_endpoint_clear_source(&four);
+	assert_int_equal(ug_endpoint_get_source(&four, 5, &out.addr.any, &len),
+			 -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_text),
 		cmocka_unit_test(bad_text),
 		cmocka_unit_test(print_limits),
+		cmocka_unit_test(numeric_text),
 		cmocka_unit_test(from_sockaddr),
 		cmocka_unit_test(order_and_hash),
 		cmocka_unit_test(hash_spreads),
 		cmocka_unit_test(folding),
 		cmocka_unit_test(sources),
+		cmocka_unit_test(pinned_sockaddrs),
+		cmocka_unit_test(pinned_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

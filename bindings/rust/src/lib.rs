@@ -103,6 +103,9 @@ pub struct ug_options {
     pub rcvbuf_len: usize,
     pub sndbuf_len: usize,
     pub reuse_port: bool,
+    pub clear_tos: bool,
+    pub follow_interface: bool,
+    pub retry_eperm: bool,
 }
 
 #[repr(C)]
@@ -174,6 +177,28 @@ extern "C" {
     pub fn ug_endpoint_compare(a: *const ug_endpoint, b: *const ug_endpoint) -> c_int;
     pub fn ug_endpoint_hash(ep: *const ug_endpoint, seed: u64) -> u64;
     pub fn ug_endpoint_set_source(ep: *mut ug_endpoint, from: *const ug_endpoint) -> c_int;
+    pub fn ug_endpoint_print_numeric(
+        ep: *const ug_endpoint,
+        buf: *mut c_char,
+        cap: usize,
+    ) -> c_int;
+    pub fn ug_endpoint_pin_source(
+        ep: *mut ug_endpoint,
+        sa: *const c_void,
+        len: u32,
+        ifindex: u32,
+    ) -> c_int;
+    pub fn ug_endpoint_pin_address(
+        ep: *mut ug_endpoint,
+        addr: *const c_void,
+        ifindex: u32,
+    ) -> c_int;
+    pub fn ug_endpoint_get_source(
+        ep: *const ug_endpoint,
+        port: u16,
+        sa: *mut c_void,
+        len: *mut u32,
+    ) -> c_int;
     pub fn ug_endpoint_clear_source(ep: *mut ug_endpoint);
     pub fn ug_open(
         out: *mut *mut ug_socket,

@@ -79,7 +79,8 @@ fn layout() {
     fields!(ug_endpoint: addr, source);
     fields!(ug_options: size, families, port, bind4, bind6, device, mark, buffer_len, pmtu4,
             pmtu6, notice, notice_arg, side_sockets, want, copy_below, max_pacing_rate,
-            txtime_clock, rcvbuf_len, sndbuf_len, reuse_port);
+            txtime_clock, rcvbuf_len, sndbuf_len, reuse_port, clear_tos, follow_interface,
+            retry_eperm);
     fields!(ug_datagram: iov, n_iov, tos, to);
     fields!(ug_train: to, iov, time_ns, n_iov, n_sent, status, segment_len, tos, ttl);
     fields!(ug_view: data, from, len, tos);

@@ -555,6 +555,33 @@ void ug_network_changed(struct ug_socket *sock);
  */
 void ug_paths_changed(struct ug_socket *sock);
 
+/**
+ * ug_wake() - have all threads that wait on a socket return
+ * @sock:	the socket
+ *
+ * Each call that waits on this socket at that moment ends its wait: ug_receive()
+ * returns 0, and ug_receiver_why() is -ECANCELED; ug_receive_trains() returns
+ * -ECANCELED; what ug_send() and ug_send_trains() have not sent is UG_UNSENT.
+ *
+ * A thread that does not wait at that moment misses nothing: the wake is kept for its
+ * receiver and its batch. The next call with each that would wait on this socket
+ * ends in the same way, at once. If a call with a timeout returns after the wake for
+ * another reason, no wake is left. Several wakes that are kept count as one. So a
+ * thread that looks at a flag before each call sees what was written before
+ * ug_wake().
+ *
+ * A receiver or a batch keeps the wakes of one socket: the one that its last call with
+ * a timeout was for. If it was in no such call yet, it keeps all wakes since the socket
+ * was opened.
+ *
+ * Calls with a timeout of 0 take no notice of wakes. The first call that waits on a
+ * socket makes an eventfd(2), which ug_close() closes. If the kernel refuses it, a wake
+ * may take 50 milliseconds. A thread must not be cancelled (pthread_cancel(3)) while
+ * it waits, or later waits on this socket may spend processor time. Any thread, also in
+ * a signal handler; errno stays.
+ */
+void ug_wake(struct ug_socket *sock);
+
 /* ----------------------------------- Segmentation and merging at run time */
 
 enum {
@@ -697,7 +724,8 @@ void ug_batch_free(struct ug_batch *batch);
  * @n:		any number
  * @status:	@n numbers, each set to UG_SENT, UG_UNSENT, or -errno
  * @timeout_ms:	how long to wait in all, in milliseconds, when a socket takes
- *		no more; 0 never sleeps, -1 waits without end
+ *		no more; 0 never sleeps, -1 waits without end. ug_wake() ends the
+ *		wait.
  *
  * Datagrams to one endpoint leave in the order of @dgrams; between endpoints
  * there is no order. Each leaves at most once. What the kernel refuses as a
@@ -863,9 +891,9 @@ void ug_receiver_free(struct ug_receiver *rcv);
  * queue (IP_RECVERR) keeps a call with a timeout from waiting, it is emptied.
  * The receiver's owner.
  *
- * Return: how many views were set; 0 if there was no datagram, if a signal came
- * while waiting, or while merging is being switched off (ug_receiver_why() tells
- * which); -EINVAL if @n is 0;
+ * Return: how many views were set; 0 if there was no datagram, if a signal or
+ * ug_wake() came while waiting, or while merging is being switched off
+ * (ug_receiver_why() tells which); -EINVAL if @n is 0;
  * -EAFNOSUPPORT if that family is not open; -EBADF, -ENOTSOCK, -ENOMEM or
  * another -errno of recvmmsg(2) that no datagram is to blame for.
  */
@@ -879,8 +907,9 @@ int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,
  * The receiver's owner.
  *
  * Return: -EAGAIN: the timeout was 0, and all that was asked for was empty;
- * -ETIMEDOUT: the time was over; -EINTR: a signal came while waiting; -EBUSY: there
- * may be datagrams, see ug_receive_trains(); 0 if it has not returned 0 yet.
+ * -ETIMEDOUT: the time was over; -EINTR: a signal came while waiting; -ECANCELED:
+ * ug_wake(); -EBUSY: there may be datagrams, see ug_receive_trains(); 0 if it has not
+ * returned 0 yet.
  */
 int ug_receiver_why(const struct ug_receiver *rcv);
 
@@ -948,7 +977,8 @@ struct ug_received {
  * Return: how many entries were set; -EAGAIN: @timeout_ms is 0, and the main sockets
  * that were asked for, and the side sockets named by ug_side_ready(), are empty: a
  * program that waits for an edge (EPOLLET) may wait; -ETIMEDOUT: the time is over;
- * -EINTR: a signal came while waiting; -EBUSY: there may be datagrams, come again:
+ * -EINTR: a signal came while waiting; -ECANCELED: ug_wake() ended the wait; -EBUSY:
+ * there may be datagrams, come again:
  * merging is being switched off and @timeout_ms is 0, or 64 calls brought only
  * messages to drop; -EBADMSG: it cannot sleep, because entries wait on the error queue
  * of a descriptor (IP_RECVERR); -EMSGSIZE: what waits in the slots does not fit the

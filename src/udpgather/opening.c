@@ -110,6 +110,7 @@ int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 	/* Without attributes, making a mutex or an rwlock cannot fail in glibc
 	 * or musl. */
 	pthread_mutex_init(&sock->switching, NULL);
+	ug_wake_init(&sock->wake);
 	for (int f = 0; f < FAMILIES; f++) {
 		sock->families[f].fd = -1;
 		sock->families[f].af = f == FAMILY_V4 ? AF_INET : AF_INET6;
@@ -139,6 +140,7 @@ void ug_socket_free(struct ug_socket *sock)
 		ug_side_deinit(&sock->families[f].sides);
 		pthread_rwlock_destroy(&sock->families[f].receive_lock);
 	}
+	ug_wake_deinit(&sock->wake, sock->sys);
 	pthread_mutex_destroy(&sock->switching);
 	ug_path_table_free(sock->paths);
 	free(sock);

@@ -185,11 +185,12 @@ enum {
 	WAYS = 1 + UG_MAX_SIDE_SOCKETS
 };
 
-/* The descriptors that a receiver waits for, and the family and way of each. */
+/* The descriptors that a receiver waits for, and the family and way of each; and room
+ * for the eventfd of ug_wake(). */
 struct wait {
 	struct family *families[FAMILIES * WAYS];
 	unsigned int ways[FAMILIES * WAYS];
-	struct pollfd fds[FAMILIES * WAYS];
+	struct pollfd fds[FAMILIES * WAYS + 1];
 	nfds_t n;
 };
 
@@ -282,7 +283,8 @@ static int avoid_spinning(const struct receive_call *c, const struct wait *w)
  * Sleep until something comes, but no longer than the time after which merging
  * may be switched off.
  *
- * Return: 1 if a socket reported something; 0 to wait on; -ETIMEDOUT; -EINTR.
+ * Return: 1 if a socket reported something; 0 to wait on; -ETIMEDOUT; -EINTR;
+ * -ECANCELED.
  */
 static int wait_once(const struct receive_call *c, struct wait *w, int left)
 {
@@ -294,15 +296,23 @@ static int wait_once(const struct receive_call *c, struct wait *w, int left)
 	if (pending && (left < 0 || left > MERGING_QUIET_MS))
 		slice = MERGING_QUIET_MS;
 	receive_count(&c->r->counters, waits, 1);
-	int n = c->sock->sys->poll(w->fds, w->n, slice);
+	int n = ug_wake_poll(&c->sock->wake, c->sock->sys, &c->r->wakes, w->fds,
+			     w->n, slice);
 
 	if (n > 0)
 		note_sides(w);
 	if (n)
-		return n > 0 ? 1 : -EINTR;
+		return n > 0 ? 1 : n;
 	if (pending && slice == MERGING_QUIET_MS)
 		ug_merging_switch_off(c->sock, c->family);
 	return slice == left ? -ETIMEDOUT : 0;
+}
+
+/* Is there nothing to hand out, so that a call with a timeout waits? */
+static bool should_wait(const struct receive_call *c, int got)
+{
+	return got == -EAGAIN ||
+	       (got == -EBUSY && (!c->tells_all || c->r->was_locked_out));
 }
 
 /*
@@ -314,12 +324,8 @@ static int receive_awake(const struct receive_call *c, const struct wait *w)
 {
 	int got = receive_now(c);
 
-	if (got != -EAGAIN && got != -EBUSY)
-		return got;
 	/* The time is for waiting, not for dropping. */
-	if (got == -EBUSY && c->tells_all && !c->r->was_locked_out)
-		return got;
-	return avoid_spinning(c, w);
+	return should_wait(c, got) ? avoid_spinning(c, w) : got;
 }
 
 /* Wait, as ug_receive() with a timeout. */
@@ -353,11 +359,12 @@ int ug_receive_call(const struct receive_call *c, int timeout_ms)
 {
 	int got = receive_now(c);
 
-	if (!timeout_ms || (got != -EAGAIN && got != -EBUSY))
+	if (!timeout_ms)
 		return got;
-	if (got == -EBUSY && c->tells_all && !c->r->was_locked_out)
-		return got;
-	return receive_later(c, timeout_ms);
+	if (should_wait(c, got))
+		got = receive_later(c, timeout_ms);
+	ug_wake_see(&c->sock->wake, &c->r->wakes);
+	return got;
 }
 
 /* The views that a call of ug_receive() may set. */
@@ -387,7 +394,7 @@ static size_t hand_out(struct ug_receiver *r, void *arg)
 static bool is_empty_handed(int result)
 {
 	return result == -EAGAIN || result == -ETIMEDOUT || result == -EINTR ||
-	       result == -EBUSY;
+	       result == -ECANCELED || result == -EBUSY;
 }
 
 int ug_receive(struct ug_receiver *rcv, struct ug_socket *sock, int family,

@@ -38,8 +38,8 @@ struct receive_call {
  * @timeout_ms:	as for ug_receive()
  *
  * Return: what @hand_out returned, more than 0; -EAGAIN if @timeout_ms is 0 and all
- * that was asked for is empty; -ETIMEDOUT; -EINTR; -EBUSY; -EBADMSG; else -errno of
- * recvmmsg(2).
+ * that was asked for is empty; -ETIMEDOUT; -EINTR; -ECANCELED; -EBUSY; -EBADMSG; else
+ * -errno of recvmmsg(2).
  */
 int ug_receive_call(const struct receive_call *c, int timeout_ms);
 

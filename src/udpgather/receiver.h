@@ -10,6 +10,7 @@
 #include "udpgather/endpoint.h"
 #include "udpgather/split.h"
 #include "udpgather/stats.h"
+#include "udpgather/wake.h"
 
 /**
  * struct ug_receiver - slots, and what is in them
@@ -31,6 +32,7 @@
  * @current:	the message that is being handed out
  * @turn:	the family that AF_UNSPEC asks first
  * @why:	what the last 0 of ug_receive() meant
+ * @wakes:	the wakes that have ended a call with it, or could have
  * @was_locked_out: merging was being switched off, so a main socket was not
  *		read: it may have datagrams
  * @counters:	written by the owner, read by anybody
@@ -54,6 +56,7 @@ struct ug_receiver {
 	struct split current;
 	int turn;
 	int why;
+	struct wake_memory wakes;
 	bool was_locked_out;
 	struct receive_counters counters;
 };

@@ -261,12 +261,13 @@ static bool drop_errors(struct sending *s)
 static void wait_writable(struct sending *s, int left)
 {
 	const struct ug_sys *sys = s->sock->sys;
-	struct pollfd fd = { .fd = s->fd, .events = POLLOUT };
+	struct pollfd fds[2] = { { .fd = s->fd, .events = POLLOUT } };
 
 	if (!s->woken) {
-		int n = sys->poll(&fd, 1, left);
+		int n = ug_wake_poll(&s->sock->wake, sys, &s->batch->wakes, fds,
+				     1, left);
 
-		s->woken = n > 0 && (fd.revents & POLLOUT);
+		s->woken = n > 0 && (fds->revents & POLLOUT);
 		if (n <= 0 || s->woken || drop_errors(s))
 			return;
 	}
@@ -274,7 +275,7 @@ static void wait_writable(struct sending *s, int left)
 	sys->poll(NULL, 0, PAUSE_MS);
 }
 
-/* Sleep until the socket may take more, or until the time is up. */
+/* Sleep until the socket may take more, until the time is up, or until a wake. */
 static enum verdict wait_for(struct sending *s, bool writable)
 {
 	int left = time_left(s);
@@ -286,6 +287,12 @@ static enum verdict wait_for(struct sending *s, bool writable)
 		wait_writable(s, left);
 	else
 		s->sock->sys->poll(NULL, 0, PAUSE_MS);
+	if (ug_wake_is_new(&s->sock->wake, &s->batch->wakes)) {
+		/* The time is up, also for the waits that would follow. */
+		s->has_deadline = true;
+		s->deadline_ms = 0;
+		return BLOCKED;
+	}
 	/* The next call shows whether there is room; the clock ends the wait. */
 	return AGAIN;
 }
@@ -714,5 +721,7 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 		ug_sending_window(&s);
 		sent += s.sent;
 	}
+	if (timeout_ms)
+		ug_wake_see(&sock->wake, &batch->wakes);
 	return sent;
 }

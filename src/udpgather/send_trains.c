@@ -362,5 +362,9 @@ size_t ug_send_trains(struct ug_socket *sock, struct ug_batch *batch,
 	}
 	if (timeout_ms > 0)
 		all.s.deadline_ms = sock->sys->now_ms() + timeout_ms;
-	return send_all(&all);
+	size_t sent = send_all(&all);
+
+	if (timeout_ms)
+		ug_wake_see(&sock->wake, &batch->wakes);
+	return sent;
 }

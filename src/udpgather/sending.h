@@ -67,6 +67,7 @@ struct cut {
  * @refused:	see ug_refused_source()
  * @train_lens:	see ug_set_train_lengths()
  * @n_train_lens: numbers at @train_lens
+ * @wakes:	the wakes that have ended a call with it, or could have
  * @cut:	a window of datagrams that one train was cut into
  * @counters:	written by the owner, read by anybody
  */
@@ -81,6 +82,7 @@ struct ug_batch {
 	const struct ug_endpoint *refused;
 	uint8_t *train_lens;
 	size_t n_train_lens;
+	struct wake_memory wakes;
 	struct cut cut;
 	struct send_counters counters;
 };

@@ -15,6 +15,7 @@
 #include "udpgather/path.h"
 #include "udpgather/side.h"
 #include "udpgather/sys.h"
+#include "udpgather/wake.h"
 
 enum {
 	FAMILY_V4,
@@ -68,6 +69,7 @@ struct family {
  * @copy_below:	[I] see ug_staging_take()
  * @control_flags: [I] see struct control_out
  * @retry_eperm: [I] see struct ug_options
+ * @wake:	for ug_wake()
  * @switching:	held by the thread that switches merging
  */
 struct ug_socket {
@@ -85,6 +87,7 @@ struct ug_socket {
 	size_t copy_below;
 	uint8_t control_flags;
 	bool retry_eperm;
+	struct wake wake;
 	pthread_mutex_t switching;
 };
 

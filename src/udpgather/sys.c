@@ -5,6 +5,7 @@
  */
 #include "udpgather/sys.h"
 
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -51,6 +52,15 @@ static int sys_ioctl(int fd, unsigned long request, int *value)
 	return ioctl(fd, (unsigned int)request, value);
 }
 
+/*
+ * The system call itself: write(3) may end a thread that was cancelled, and an
+ * ug_wake() that has counted the sleepers must wake them.
+ */
+static ssize_t sys_write(int fd, const void *buf, size_t len)
+{
+	return syscall(SYS_write, fd, buf, len);
+}
+
 static int sys_membarrier(int cmd)
 {
 	return (int)syscall(SYS_membarrier, cmd, 0, 0);
@@ -69,6 +79,9 @@ const struct ug_sys ug_sys_linux = {
 	.recvmsg = recvmsg,
 	.ioctl = sys_ioctl,
 	.poll = poll,
+	.eventfd = eventfd,
+	.read = read,
+	.write = sys_write,
 	.membarrier = sys_membarrier,
 	.uname = uname,
 	.now_ms = now_ms,

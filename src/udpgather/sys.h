@@ -34,6 +34,9 @@ struct ug_sys {
 	ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
 	int (*ioctl)(int fd, unsigned long request, int *value);
 	int (*poll)(struct pollfd *fds, nfds_t n, int timeout_ms);
+	int (*eventfd)(unsigned int value, int flags);
+	ssize_t (*read)(int fd, void *buf, size_t len);
+	ssize_t (*write)(int fd, const void *buf, size_t len);
 	int (*membarrier)(int cmd);
 	int (*uname)(struct utsname *out);
 	int64_t (*now_ms)(void);

@@ -12,6 +12,7 @@
 struct ug_batch *batch;
 struct ug_receiver *rcv;
 struct ug_view views[64];
+int send_timeout_ms;
 
 struct ug_endpoint at(const char *host, uint16_t port)
 {
@@ -55,7 +56,7 @@ int send_text(struct ug_socket *sock, const struct ug_endpoint *to,
 	assert_true(n >= 1 && n <= ARRAY_LEN(d));
 	for (size_t i = 0; i < n; i++)
 		d[i] = (struct ug_datagram){ .iov = &iov, .n_iov = 1 };
-	ug_send(sock, batch, to, d, n, status, 0);
+	ug_send(sock, batch, to, d, n, status, send_timeout_ms);
 	for (size_t i = 1; i < n; i++)
 		assert_int_equal(status[i], status[0]);
 	return status[0];
@@ -72,7 +73,7 @@ int send_tos(struct ug_socket *sock, const struct ug_endpoint *to, uint8_t tos)
 		.n_iov = 1,
 		.tos = tos,
 	};
-	ug_send(sock, batch, to, d, 2, status, 0);
+	ug_send(sock, batch, to, d, 2, status, send_timeout_ms);
 	assert_int_equal(status[0], status[1]);
 	return status[0];
 }

@@ -21,6 +21,9 @@ struct ug_socket *opened(const struct ug_options *opt);
 /* udp_socket() - a plain socket, bound to a port of the kernel's choice */
 int udp_socket(int family, bool v6only);
 
+/* The timeout of the two functions below; 0 at first. */
+extern int send_timeout_ms;
+
 /* send_text() - send a text @n times. Return: the status of all. */
 int send_text(struct ug_socket *sock, const struct ug_endpoint *to,
 	      const char *text, size_t n);

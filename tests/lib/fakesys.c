@@ -6,6 +6,7 @@
 #include <linux/membarrier.h>
 #include <linux/sockios.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 
 #include "base/bytes.h"
@@ -435,9 +436,11 @@ static int fake_getsockopt(int fd, int level, int name, void *value,
 
 static int fake_close(int fd)
 {
+	fake.open_fds--;
+	if (fd == FAKE_WAKE_FD)
+		return 0;
 	int six, i = index_of(fd, &six);
 
-	fake.open_fds--;
 	fake.is_open[six][i] = false;
 	/* The next socket may get this descriptor, and must not find the port
 	 * shared. The other options stay, so that a test can read them. */
@@ -456,12 +459,9 @@ static int fake_ioctl(int fd, unsigned long request, int *value)
 	return 0;
 }
 
-static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+/* Sleep with the descriptors of sockets. */
+static int sleep_for(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-	if (!timeout_ms && n) {
-		fds->revents = fake.ready ? fake.ready(fds->fd) : 0;
-		return fds->revents != 0;
-	}
 	fake.polls++;
 	fake.pauses += !n;
 	for (nfds_t i = 0; i < n; i++)
@@ -474,6 +474,63 @@ static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 	}
 	fake.now_ms += timeout_ms < 0 || timeout_ms > 3 ? 3 : timeout_ms;
 	return n > 0;
+}
+
+static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	if (!timeout_ms && n) {
+		fds->revents = fake.ready ? fake.ready(fds->fd) : 0;
+		return fds->revents != 0;
+	}
+	struct pollfd *wake =
+		n && fds[n - 1].fd == FAKE_WAKE_FD ? &fds[--n] : NULL;
+	int ready = sleep_for(fds, n, timeout_ms);
+
+	if (!wake || ready < 0)
+		return ready;
+	wake->revents = fake.wake_units ? POLLIN : 0;
+	return ready + (fake.wake_units != 0);
+}
+
+static int fake_eventfd(unsigned int value, int flags)
+{
+	assert_int_equal(flags, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+	errno = fake.eventfd_err;
+	if (errno)
+		return -1;
+	fake.eventfds++;
+	fake.open_fds++;
+	fake.wake_units = value;
+	return FAKE_WAKE_FD;
+}
+
+/* With EFD_SEMAPHORE a read takes one unit. */
+static ssize_t fake_read(int fd, void *buf, size_t len)
+{
+	uint64_t one = 1;
+
+	assert_int_equal(fd, FAKE_WAKE_FD);
+	assert_int_equal(len, sizeof(one));
+	errno = EAGAIN;
+	if (!fake.wake_units)
+		return -1;
+	fake.wake_units--;
+	memcpy(buf, &one, sizeof(one));
+	return sizeof(one);
+}
+
+static ssize_t fake_write(int fd, const void *buf, size_t len)
+{
+	uint64_t units;
+
+	assert_int_equal(fd, FAKE_WAKE_FD);
+	assert_int_equal(len, sizeof(units));
+	memcpy(&units, buf, sizeof(units));
+	assert_true(units > 0);
+	fake.wake_units += units;
+	/* errno may have any value after a call that succeeds. */
+	errno = EXDEV;
+	return sizeof(units);
 }
 
 static int fake_membarrier(int cmd)
@@ -513,6 +570,9 @@ const struct ug_sys fake_sys = {
 	.recvmsg = fake_recvmsg,
 	.ioctl = fake_ioctl,
 	.poll = fake_poll,
+	.eventfd = fake_eventfd,
+	.read = fake_read,
+	.write = fake_write,
 	.membarrier = fake_membarrier,
 	.uname = fake_uname,
 	.now_ms = fake_now_ms,

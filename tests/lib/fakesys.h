@@ -11,6 +11,9 @@
  * FAKE_FD6; each further one adds FAKE_NEXT. Several may be bound to one port
  * if all have SO_REUSEPORT when a further one is bound.
  *
+ * Waking: there is one eventfd, FAKE_WAKE_FD. poll() reports it if it has units.
+ * The test's rule for poll() does not see it.
+ *
  * Errors by call: the n-th call to send, counted from 0, fails with errs[n]
  * without asking a rule, if errs[n] is not 0. short_at is the most messages
  * that one call takes.
@@ -28,6 +31,7 @@ enum {
 	 */
 	FAKE_FD4 = 1004,
 	FAKE_FD6 = 1006,
+	FAKE_WAKE_FD = 1007,
 	FAKE_NEXT = 10,
 	/* Places for each family and in each log. An assertion fails if there
 	 * are too few, except that errs[] has no error for later calls. */
@@ -97,6 +101,7 @@ struct fake {
 	int (*membarrier)(void); /* called to make a barrier; NULL: success */
 	bool no_membarrier;
 	size_t error_queue; /* entries for MSG_ERRQUEUE */
+	int eventfd_err;    /* eventfd() fails */
 	/* Log. */
 	size_t mmsg_calls; /* of sendmmsg and recvmmsg, refused by no_mmsg */
 	size_t send_calls;
@@ -104,7 +109,9 @@ struct fake {
 	size_t receive_calls;
 	size_t polls;
 	size_t membarriers;
-	size_t pauses; /* polls of no descriptor */
+	size_t pauses;	     /* polls of no descriptor */
+	size_t eventfds;     /* that were made */
+	uint64_t wake_units; /* in the eventfd */
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;

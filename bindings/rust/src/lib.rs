@@ -218,6 +218,7 @@ extern "C" {
     pub fn ug_set_mark(sock: *mut ug_socket, mark: u32) -> c_int;
     pub fn ug_network_changed(sock: *mut ug_socket);
     pub fn ug_paths_changed(sock: *mut ug_socket);
+    pub fn ug_wake(sock: *mut ug_socket);
     pub fn ug_set_segments(sock: *mut ug_socket, max: c_uint) -> c_int;
     pub fn ug_get_segments(sock: *const ug_socket, family: c_int, reason: *mut c_uint) -> c_int;
     pub fn ug_set_merging(sock: *mut ug_socket, on: bool) -> c_int;

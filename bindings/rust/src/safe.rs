@@ -13,6 +13,16 @@ use crate as sys;
 
 const AF_UNSPEC: c_int = 0;
 
+/// What [`io::Error::raw_os_error`] of an error is that came by [`Socket::wake`]: that
+/// is ECANCELED.
+pub const WAKE_ERROR: i32 = if cfg!(any(target_arch = "mips", target_arch = "mips64")) {
+    158
+} else if cfg!(target_arch = "sparc64") {
+    127
+} else {
+    125
+};
+
 fn check(r: c_int) -> io::Result<c_int> {
     if r < 0 {
         Err(io::Error::from_raw_os_error(-r))
@@ -78,6 +88,12 @@ impl Socket {
 
     pub fn port(&self) -> u16 {
         unsafe { sys::ug_port(self.0) }
+    }
+
+    /// Has all threads return that wait on this socket. A [`Receiver`] that waits next
+    /// returns at once, too; its error is [`WAKE_ERROR`].
+    pub fn wake(&self) {
+        unsafe { sys::ug_wake(self.0) }
     }
 }
 
@@ -226,7 +242,7 @@ impl Receiver {
 
     /// Takes messages of either family. They are borrowed until the next call. The
     /// error is `WouldBlock` if there is nothing, `TimedOut` if the time is over,
-    /// `Interrupted` after a signal.
+    /// `Interrupted` after a signal, [`WAKE_ERROR`] after [`Socket::wake`].
     pub fn receive(&mut self, sock: &Socket, timeout_ms: i32) -> io::Result<Vec<Train<'_>>> {
         let mut out = vec![unsafe { mem::zeroed::<sys::ug_received>() }; self.n_slots];
         let n = check(unsafe {

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::mem::size_of;
 
 use udpgather_sys as sys;
-use udpgather_sys::safe::{version, Batch, Endpoint, Receiver, Socket};
+use udpgather_sys::safe::{version, Batch, Endpoint, Receiver, Socket, WAKE_ERROR};
 
 const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
 const WAIT_MS: i32 = 10_000;
@@ -49,6 +49,10 @@ fn errors() {
 
     assert_eq!(rcv.receive(&sock, 0).err().unwrap().kind(), ErrorKind::WouldBlock);
     assert_eq!(rcv.receive(&sock, 10).err().unwrap().kind(), ErrorKind::TimedOut);
+    sock.wake();
+    let woken = rcv.receive(&sock, -1).err().unwrap();
+
+    assert_eq!(woken.raw_os_error(), Some(WAKE_ERROR));
     assert_eq!(Endpoint::parse("nonsense").err().unwrap().kind(), ErrorKind::InvalidInput);
     assert!(Batch::new(0).is_err());
     let parsed = Endpoint::parse("[2001:db8::1]:53").unwrap();

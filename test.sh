@@ -15,6 +15,9 @@ tools/install-deps
 # Other implementations of WireGuard. Without them the interop tests skip.
 tests/interop/install-deps build/interop ||
 	echo "test.sh: no interop tests with what is missing"
+# Prometheus, for the test of the metrics. Without it that test skips.
+tools/get-prometheus build/prometheus ||
+	echo "test.sh: no Prometheus"
 # A static program with musl. The test of the container image needs it.
 tools/static build/static || {
 	echo "test.sh: no static program, so no test of the image"

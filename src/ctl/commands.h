@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands of wiregatherctl. */
+#ifndef CTL_COMMANDS_H
+#define CTL_COMMANDS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* Exit statuses. */
+enum ctl_status {
+	CTL_OK,
+	CTL_FAILED, /* the system, or a daemon, has refused */
+	CTL_USAGE,  /* the command line is wrong */
+};
+
+/**
+ * struct ctl_options - what the command line asks for
+ * @interfaces:	names; borrowed
+ * @n_interfaces: how many
+ * @json:	print JSON, for programs
+ * @quiet:	print nothing; the exit status is the answer
+ * @open_metrics: metrics as OpenMetrics 1.0
+ * @http:	answer one request of HTTP on stdin
+ * @textfile:	directory for a file with the metrics; NULL: print them
+ */
+struct ctl_options {
+	char **interfaces;
+	size_t n_interfaces;
+	bool json;
+	bool quiet;
+	bool open_metrics;
+	bool http;
+	const char *textfile;
+};
+
+/* ctl_complain() - say on stderr why an interface cannot be asked. Return: CTL_FAILED. */
+int ctl_complain(const char *interface, int err);
+
+/* ctl_status() - what the interfaces do. Return: enum ctl_status. */
+int ctl_status(const struct ctl_options *options);
+
+/* ctl_events() - print events until the daemon ends or a signal comes. Return: enum
+ * ctl_status. */
+int ctl_events(const struct ctl_options *options);
+
+/* ctl_metrics() - metrics for Prometheus. Return: enum ctl_status. */
+int ctl_metrics(const struct ctl_options *options);
+
+#endif /* CTL_COMMANDS_H */

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* wiregatherctl events: the lines of get=events, for people or as JSON, one object a
+ * line. */
+#include "ctl/commands.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ctl/snapshot.h"
+
+enum {
+	/* Bytes of a line at most; the daemon's are shorter than 1,024. */
+	LINE_CAP = 2048,
+};
+
+/**
+ * struct follower - an interface whose events are printed
+ * @interface:	its name
+ * @fd:		the connection; -1: it has ended
+ * @len:	bytes in @text
+ * @text:	the beginning of a line that has not come whole
+ */
+struct follower {
+	const char *interface;
+	int fd;
+	size_t len;
+	char text[LINE_CAP];
+};
+
+/* A point of time as ISO 8601 in UTC, with milliseconds. */
+static void print_time(char *out, size_t cap, uint64_t ms)
+{
+	time_t seconds = (time_t)(ms / 1000);
+	struct tm tm = { 0 };
+	char day[32];
+
+	gmtime_r(&seconds, &tm);
+	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(out, cap, "%s.%03uZ", day, (unsigned int)(ms % 1000));
+}
+
+static void print_json(const char *interface, char *line)
+{
+	struct json_object *object = json_object_new_object();
+	char key[CTL_KEY_CAP], when[64], *word;
+
+	json_object_object_add(object, "interface",
+			       json_object_new_string(interface));
+	while ((word = strsep(&line, " "))) {
+		char *value = strchr(word, '=');
+		const char *name = word;
+
+		if (!value)
+			continue;
+		*value++ = 0;
+		if (strcmp(word, "time_ms") == 0) {
+			print_time(when, sizeof(when),
+				   strtoull(value, NULL, 10));
+			name = "time";
+			value = when;
+		} else if (strcmp(word, "public_key") == 0 &&
+			   ctl_key_from_hex(key, value)) {
+			name = "peer";
+			value = key;
+		}
+		json_object_object_add(
+			object, name,
+			strcmp(name, "value") == 0
+				? json_object_new_uint64(
+					  strtoull(value, NULL, 10))
+				: json_object_new_string(value));
+	}
+	puts(json_object_to_json_string_ext(object,
+					    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(object);
+}
+
+/* "TIME INTERFACE EVENT", then the other pairs as they came. */
+static void print_plain(const char *interface, char *line)
+{
+	char key[CTL_KEY_CAP], when[64] = "-", *word, *value;
+	const char *event = "";
+
+	while ((word = strsep(&line, " "))) {
+		value = strchr(word, '=');
+		if (!value)
+			continue;
+		*value++ = 0;
+		if (strcmp(word, "event") == 0) {
+			event = value;
+		} else if (strcmp(word, "time_ms") == 0) {
+			print_time(when, sizeof(when),
+				   strtoull(value, NULL, 10));
+			printf("%s %s %s", when, interface, event);
+		} else if (strcmp(word, "public_key") == 0 &&
+			   ctl_key_from_hex(key, value)) {
+			printf(" peer=%s", key);
+		} else {
+			/* An event without a time is "lost". */
+			if (*when == '-')
+				printf("- %s %s", interface, event);
+			printf(" %s=%s", word, value);
+		}
+	}
+	putchar('\n');
+}
+
+/* Print the whole lines that have come. Return: false: the line is too long. */
+static bool print_lines(struct follower *f, bool is_json)
+{
+	char *end;
+
+	while ((end = memchr(f->text, '\n', f->len))) {
+		*end++ = 0;
+		if (is_json)
+			print_json(f->interface, f->text);
+		else
+			print_plain(f->interface, f->text);
+		f->len -= (size_t)(end - f->text);
+		memmove(f->text, end, f->len);
+	}
+	fflush(stdout);
+	return f->len < sizeof(f->text);
+}
+
+static int follow(struct follower *f, bool is_json)
+{
+	ssize_t n = read(f->fd, f->text + f->len, sizeof(f->text) - f->len);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n > 0) {
+		f->len += (size_t)n;
+		if (print_lines(f, is_json))
+			return 0;
+	}
+	close(f->fd);
+	f->fd = -1;
+	return n == 0 ? 0 : -EPROTO;
+}
+
+static int begin(struct follower *f, const char *interface)
+{
+	static const char request[] = "get=events\n\n";
+
+	*f = (struct follower){ .interface = interface, .fd = -1 };
+	int fd = ctl_connect(interface);
+
+	if (fd < 0)
+		return fd;
+	if (write(fd, request, strlen(request)) != (ssize_t)strlen(request)) {
+		close(fd);
+		return -EPROTO;
+	}
+	f->fd = fd;
+	return 0;
+}
+
+/* Print events until all connections have ended. */
+static int follow_all(struct follower *all, size_t n, bool is_json)
+{
+	struct pollfd *fds = calloc(n, sizeof(*fds));
+	int status = CTL_OK;
+	size_t n_open = n;
+
+	if (!fds)
+		return ctl_complain("events", -ENOMEM);
+	while (n_open) {
+		n_open = 0;
+		for (size_t i = 0; i < n; i++) {
+			fds[i] = (struct pollfd){ all[i].fd, POLLIN, 0 };
+			n_open += all[i].fd >= 0;
+		}
+		if (!n_open || (poll(fds, n, -1) < 0 && errno != EINTR))
+			break;
+		for (size_t i = 0; i < n; i++) {
+			int err = fds[i].revents ? follow(&all[i], is_json) : 0;
+
+			if (err < 0)
+				status = ctl_complain(all[i].interface, err);
+		}
+	}
+	free(fds);
+	return status;
+}
+
+int ctl_events(const struct ctl_options *options)
+{
+	struct follower *all = calloc(options->n_interfaces, sizeof(*all));
+	int status = CTL_OK;
+
+	if (!all)
+		return ctl_complain("events", -ENOMEM);
+	for (size_t i = 0; i < options->n_interfaces; i++) {
+		int err = begin(&all[i], options->interfaces[i]);
+
+		if (err < 0)
+			status = ctl_complain(options->interfaces[i], err);
+	}
+	if (follow_all(all, options->n_interfaces, options->json) != CTL_OK)
+		status = CTL_FAILED;
+	free(all);
+	return status;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line of wiregatherctl. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/commands.h"
+#include "ctl/snapshot.h"
+
+static const char usage[] =
+	"usage: wiregatherctl status [--json | --quiet] [INTERFACE...]\n"
+	"       wiregatherctl events [--json] [INTERFACE...]\n"
+	"       wiregatherctl metrics [--openmetrics | --textfile DIRECTORY | --http]\n"
+	"                             [INTERFACE...]\n"
+	"       wiregatherctl --version | --help\n"
+	"\n"
+	"Tells what WireGuard interfaces of wiregather do. Without INTERFACE: all.\n"
+	"It needs the right to use /var/run/wireguard/INTERFACE.stats.\n"
+	"See wiregatherctl(8).\n";
+
+static const struct {
+	const char *name;
+	int (*run)(const struct ctl_options *options);
+	const char *letters; /* of the options that it takes */
+} commands[] = {
+	{ "status", ctl_status, "jq" },
+	{ "events", ctl_events, "j" },
+	{ "metrics", ctl_metrics, "oth" },
+};
+
+static const struct option long_options[] = {
+	{ "json", no_argument, NULL, 'j' },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "openmetrics", no_argument, NULL, 'o' },
+	{ "textfile", required_argument, NULL, 't' },
+	{ "http", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+int ctl_complain(const char *interface, int err)
+{
+	const char *advice = "";
+
+	if (err == -ENOENT || err == -ECONNREFUSED)
+		advice =
+			": no wiregather of a version with statistics serves it";
+	if (err == -EACCES)
+		advice = ": see --stats-group of wiregather(8)";
+	fprintf(stderr, "wiregatherctl: %s: %s%s\n", interface, strerror(-err),
+		advice);
+	return CTL_FAILED;
+}
+
+static int refuse(const char *what, const char *token)
+{
+	fprintf(stderr, "wiregatherctl: %s: %s\n%s", what, token, usage);
+	return CTL_USAGE;
+}
+
+static int parse(struct ctl_options *options, int argc, char **argv,
+		 const char *letters)
+{
+	int c;
+
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+		if (c == ':')
+			return refuse("no value", argv[optind - 1]);
+		if (c == '?' || !strchr(letters, c))
+			return refuse("no such option", argv[optind - 1]);
+		options->json |= c == 'j';
+		options->quiet |= c == 'q';
+		options->open_metrics |= c == 'o';
+		options->http |= c == 'h';
+		if (c == 't')
+			options->textfile = optarg;
+	}
+	options->interfaces = argv + optind;
+	options->n_interfaces = (size_t)(argc - optind);
+	return CTL_OK;
+}
+
+static int run(size_t command, int argc, char **argv)
+{
+	struct ctl_options options = { 0 };
+	char **found = NULL;
+	int status = parse(&options, argc, argv, commands[command].letters);
+
+	if (status != CTL_OK)
+		return status;
+	if (!options.n_interfaces) {
+		found = ctl_interfaces(&options.n_interfaces);
+		options.interfaces = found;
+	}
+	/* Without interfaces the metrics are empty, and a scrape succeeds. */
+	if (!options.n_interfaces && commands[command].run != ctl_metrics) {
+		if (!options.quiet)
+			fputs("wiregatherctl: no interface has statistics in " CTL_DIRECTORY
+			      "\n",
+			      stderr);
+		return CTL_FAILED;
+	}
+	status = commands[command].run(&options);
+	free(found);
+	if (fflush(stdout) != 0 && status == CTL_OK)
+		status = ctl_complain("stdout", -errno);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		return refuse("missing", "command");
+	if (strcmp(argv[1], "--help") == 0) {
+		fputs(usage, stdout);
+		return CTL_OK;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("wiregatherctl " WG_VERSION);
+		return CTL_OK;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return run(i, argc - 1, argv + 1);
+	return refuse("no such command", argv[1]);
+}

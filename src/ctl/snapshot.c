@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* An answer is read whole, then cut in place: ends of lines and "=" become 0. */
+#include "ctl/snapshot.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ctl/names.h"
+
+#define SUFFIX ".stats"
+
+enum {
+	/* Bytes that one read(2) takes at most. A choice. */
+	READ_LEN = 1 << 16,
+	KEY_LEN = 32,
+};
+
+int ctl_connect(const char *interface)
+{
+	const struct timeval patience = { .tv_sec = CTL_PATIENCE_S };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd, err;
+
+	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s" SUFFIX,
+		     CTL_DIRECTORY, interface) >= (int)sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+static bool has_ended(const char *text, size_t len)
+{
+	return len >= 2 && text[len - 1] == '\n' && text[len - 2] == '\n';
+}
+
+/* Read an answer up to its empty line. Return: its text, which the caller frees; NULL:
+ * *err says why. */
+static char *read_answer(int fd, int *err)
+{
+	size_t len = 0, cap = 0;
+	char *text = NULL;
+
+	while (!has_ended(text, len)) {
+		ssize_t n;
+
+		if (cap - len <= READ_LEN) {
+			char *more = realloc(text, cap += 4 * READ_LEN);
+
+			if (!more) {
+				*err = -ENOMEM;
+				break;
+			}
+			text = more;
+		}
+		n = read(fd, text + len, READ_LEN);
+		if (n > 0) {
+			len += (size_t)n;
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		*err = n == 0 ? -EPROTO : errno == EAGAIN ? -ETIMEDOUT : -errno;
+		break;
+	}
+	if (has_ended(text, len)) {
+		text[len] = 0;
+		return text;
+	}
+	free(text);
+	return NULL;
+}
+
+static char *ask(const char *interface, const char *request, int *err)
+{
+	char line[32];
+	int len = snprintf(line, sizeof(line), "%s\n\n", request);
+	char *text = NULL;
+	int fd = ctl_connect(interface);
+
+	if (fd < 0) {
+		*err = fd;
+		return NULL;
+	}
+	if (write(fd, line, (size_t)len) == len)
+		text = read_answer(fd, err);
+	else
+		*err = -EPROTO;
+	close(fd);
+	return text;
+}
+
+/* The base64 digit of six bits (RFC 4648, section 4). */
+static char digit(unsigned int bits)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				     "abcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	return digits[bits & 63];
+}
+
+bool ctl_key_from_hex(char out[CTL_KEY_CAP], const char *hex)
+{
+	unsigned char key[KEY_LEN + 1] = { 0 };
+
+	for (int i = 0; i < KEY_LEN; i++)
+		if (strspn(hex + 2 * i, "0123456789abcdefABCDEF") < 2 ||
+		    sscanf(hex + 2 * i, "%2hhx", &key[i]) != 1)
+			return false;
+	/* 32 bytes are ten groups of three, and two more; the last byte of @key is
+	 * 0. */
+	for (int i = 0; i <= KEY_LEN; i += 3) {
+		unsigned int bits = (unsigned int)key[i] << 16 |
+				    (unsigned int)key[i + 1] << 8 |
+				    (i + 2 < KEY_LEN ? key[i + 2] : 0);
+
+		*out++ = digit(bits >> 18);
+		*out++ = digit(bits >> 12);
+		*out++ = digit(bits >> 6);
+		*out++ = i + 2 < KEY_LEN ? digit(bits) : '=';
+	}
+	*out = 0;
+	return true;
+}
+
+static int add_line(struct ctl_lines *lines, const char *key, const char *value)
+{
+	struct ctl_line *more;
+
+	/* The room doubles each time that the number is a power of two. */
+	if (!(lines->n & (lines->n - 1))) {
+		size_t room = lines->n ? 2 * lines->n : 1;
+
+		more = realloc(lines->all, room * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		lines->all = more;
+	}
+	lines->all[lines->n++] = (struct ctl_line){ key, value };
+	return 0;
+}
+
+static int add_peer(struct ctl_snapshot *s, const char *hex)
+{
+	struct ctl_peer *more;
+
+	if (!(s->n_peers & (s->n_peers - 1))) {
+		size_t room = s->n_peers ? 2 * s->n_peers : 1;
+
+		more = realloc(s->peers, room * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		s->peers = more;
+	}
+	s->peers[s->n_peers] = (struct ctl_peer){ 0 };
+	if (!ctl_key_from_hex(s->peers[s->n_peers].key, hex))
+		return -EPROTO;
+	s->n_peers++;
+	return 0;
+}
+
+static int take_line(struct ctl_snapshot *s, char *line)
+{
+	char *value = strchr(line, '=');
+
+	if (!value)
+		return -EPROTO;
+	*value++ = 0;
+	if (strcmp(line, "errno") == 0)
+		return strcmp(value, "0") == 0 ? 0 : -EPROTO;
+	if (strcmp(line, "public_key") == 0)
+		return add_peer(s, value);
+	return add_line(s->n_peers ? &s->peers[s->n_peers - 1].lines
+				   : &s->device,
+			line, value);
+}
+
+int ctl_snapshot_read(struct ctl_snapshot *s, const char *interface,
+		      const char *request)
+{
+	int err = 0;
+	char *rest, *line;
+
+	*s = (struct ctl_snapshot){ 0 };
+	snprintf(s->interface, sizeof(s->interface), "%s", interface);
+	s->text = ask(interface, request, &err);
+	if (!s->text)
+		return err;
+	rest = s->text;
+	while (err == 0 && (line = strsep(&rest, "\n")) && *line)
+		err = take_line(s, line);
+	if (err == 0)
+		ctl_names_read(s);
+	else
+		ctl_snapshot_free(s);
+	return err;
+}
+
+void ctl_snapshot_free(struct ctl_snapshot *s)
+{
+	for (size_t i = 0; i < s->n_peers; i++)
+		free(s->peers[i].lines.all);
+	free(s->peers);
+	free(s->device.all);
+	free(s->text);
+	*s = (struct ctl_snapshot){ 0 };
+}
+
+const char *ctl_get(const struct ctl_lines *lines, const char *key)
+{
+	for (size_t i = 0; i < lines->n; i++)
+		if (strcmp(lines->all[i].key, key) == 0)
+			return lines->all[i].value;
+	return NULL;
+}
+
+uint64_t ctl_number(const struct ctl_lines *lines, const char *key)
+{
+	const char *text = ctl_get(lines, key);
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+static int is_socket(const struct dirent *entry)
+{
+	size_t len = strlen(entry->d_name), end = strlen(SUFFIX);
+
+	return *entry->d_name != '.' && len > end &&
+	       strcmp(entry->d_name + len - end, SUFFIX) == 0;
+}
+
+char **ctl_interfaces(size_t *n)
+{
+	struct dirent **entries = NULL;
+	int count = scandir(CTL_DIRECTORY, &entries, is_socket, alphasort);
+	size_t room = sizeof(char *);
+	char **names = NULL, *at;
+
+	*n = 0;
+	for (int i = 0; i < count; i++)
+		room += sizeof(char *) + strlen(entries[i]->d_name) + 1;
+	if (count > 0)
+		names = calloc(1, room);
+	at = names ? (char *)(names + count + 1) : NULL;
+	for (int i = 0; i < count; i++) {
+		if (names) {
+			size_t len =
+				strlen(entries[i]->d_name) - strlen(SUFFIX);
+
+			names[(*n)++] = memcpy(at, entries[i]->d_name, len);
+			at += len + 1;
+		}
+		free(entries[i]);
+	}
+	free(entries);
+	return names;
+}

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""wiregatherctl over running daemons: status, events, and metrics, which promtool
+checks and a real Prometheus scrapes.
+"""
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+
+import lab
+from lab import INNER4, Pair, case, check, check_equal
+
+CTL = os.path.abspath(os.environ["CTL"])
+PROMETHEUS = pathlib.Path(os.environ["PROMETHEUS"])
+
+
+def ctl(*words, status=0, **options):
+    done = lab.run(CTL, *words, check_status=False, **options)
+    check_equal(done.returncode, status, f"status of {' '.join(words)}: {done.stdout}")
+    return done.stdout
+
+
+def give_name(pair, name):
+    """Name b in the configuration that wg-quick would have for wga."""
+    lab.run("mount", "-t", "tmpfs", "none", "/etc/wireguard")
+    pair.lab.stack.callback(lab.run, "umount", "/etc/wireguard")
+    with open("/etc/wireguard/wga.conf", "w", encoding="utf-8") as file:
+        file.write(f"""[Interface]
+PrivateKey = {pair.ta.private}
+[Peer]
+# friendly_name = {name}
+PublicKey = {pair.tb.public}
+[Peer]
+PublicKey = QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=
+""")
+
+
+@case("status for people, as JSON, and for a health check")
+def status(l):
+    pair = Pair(l)
+    give_name(pair, 'the "phone"')
+    pair.both_ways(count=1)
+    text = ctl("status", "wga")
+    check(re.match(r"wga: up, port 51001 \(IPv4, IPv6\), MTU 1420, 1 peer \(1 with a "
+                   r"session\), running for \d+ s\n", text), text)
+    check(re.search(rf'^  the "phone" +{re.escape(pair.tb.public[:8])}\.\.\.  '
+                    rf'{re.escape(pair.endpoint("b"))} +handshake (now|\d+ s ago) +in '
+                    r"[0-9.]+ [KMi]*B +out [0-9.]+ [KMi]*B$", text, re.MULTILINE), text)
+    check("attention" not in text, text)
+    check_equal(sorted(line.split(":")[0] for line in ctl("status").splitlines()
+                       if not line.startswith(" ")), ["wga", "wgb"], "interfaces")
+    pair.ta.set("peer", pair.tb.public, "allowed-ips", "10.99.0.0/16")
+    pair.b.must_not_ping(INNER4["a"])
+    shown, = json.loads(ctl("status", "--json", "wga"))
+    check_equal((shown["interface"], shown["up"], shown["listen_port"]),
+                ("wga", 1, 51001), "JSON")
+    peer, = shown["peers"]
+    check_equal((peer["public_key"], peer["name"], peer["state"]),
+                (pair.tb.public, 'the "phone"', "established"), "the peer")
+    check(any("source that is not its own" in line for line in shown["attention"]),
+          f"attention: {shown['attention']}")
+    check("  attention: " in ctl("status", "wga"), "no attention")
+    check_equal(ctl("status", "--quiet"), "", "output")
+    check("No such file" in ctl("status", "wgx", status=1), "no such interface")
+    check_equal(ctl("status", "--quiet", "wgx", status=1), "", "output")
+
+
+@case("events for people and as JSON")
+def events(l):
+    pair = Pair(l)
+    readers = {}
+    for words in ["events"], ["events", "--json"]:
+        readers[len(words)] = subprocess.Popen(
+            [CTL, *words, "wga"], stdout=subprocess.PIPE, text=True)
+        l.stack.callback(readers[len(words)].kill)
+    # They have asked when the daemon has two more clients.
+    time.sleep(0.5 * lab.SLOWNESS)
+    pair.b.must_ping(INNER4["a"], count=1)
+    line = readers[1].stdout.readline()
+    check(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z wga established peer="
+                   rf"{re.escape(pair.tb.public)} endpoint=\S+ reason=responder$", line),
+          line)
+    event = json.loads(readers[2].stdout.readline())
+    check_equal((event["interface"], event["event"], event["peer"], event["reason"],
+                 event["endpoint"]),
+                ("wga", "established", pair.tb.public, "responder",
+                 pair.endpoint("b")), "JSON")
+    check(re.fullmatch(r"[0-9T:.-]+Z", event["time"]), f"{event}")
+    pair.ta.stop()
+    for reader in readers.values():
+        check_equal(reader.wait(10 * lab.SLOWNESS), 0, "status at the daemon's end")
+
+
+def parse_metrics(text):
+    """Samples by name and labels. Each metric's lines must stand together."""
+    samples, done, current = {}, set(), None
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        match = re.fullmatch(r'([a-z_]+)(\{.*\}) (\d+)', line)
+        check(match, f"not a sample: {line}")
+        base = re.sub(r"_(bucket|sum|count)$", "", match.group(1))
+        if base != current:
+            check(base not in done, f"{base} stands in two places")
+            done.add(base)
+            current = base
+        samples[match.group(1), match.group(2)] = int(match.group(3))
+    return samples
+
+
+def find(samples, name, *labels):
+    found = [value for (key, text), value in samples.items()
+             if key == name and all(label in text for label in labels)]
+    check_equal(len(found), 1, f"samples {name} {labels} in {samples}")
+    return found[0]
+
+
+@case("metrics: values, both forms, and the file for the node exporter")
+def metrics(l):
+    pair = Pair(l)
+    give_name(pair, 'a \\ "b"')
+    pair.both_ways(count=1)
+    text = ctl("metrics")
+    samples = parse_metrics(text)
+    key = f'public_key="{pair.tb.public}"'
+    check_equal(find(samples, "wireguard_latest_handshake_seconds", '"wga"', key),
+                pair.ta.peer(pair.tb).handshake, "handshake")
+    check(find(samples, "wireguard_sent_bytes_total", '"wga"', key,
+               r'friendly_name="a \\ \"b\""'.replace("a \\ ", "a \\\\ ")) > 0, text)
+    check_equal(find(samples, "wiregather_up", '"wga"'), 1, "up")
+    check_equal(find(samples, "wiregather_inbound_dropped_packets_total", '"wgb"',
+                     'reason="replayed"'), 0, "replayed")
+    for direction in "in", "out":
+        buckets = [value for (name, labels), value in samples.items()
+                   if name == "wiregather_udp_segments_per_message_bucket" and
+                   f'direction="{direction}"' in labels and '"wga"' in labels]
+        check_equal(buckets, sorted(buckets), "buckets grow")
+        check_equal(buckets[-1], find(
+            samples, "wiregather_udp_segments_per_message_count", '"wga"',
+            f'direction="{direction}"'), "count")
+    open_text = ctl("metrics", "--openmetrics")
+    check(open_text.endswith("# EOF\n"), open_text[-200:])
+    check("# TYPE wireguard_sent_bytes counter\n# UNIT wireguard_sent_bytes bytes\n"
+          in open_text and "# TYPE wiregather_peer info\n" in open_text and
+          "# TYPE wiregather_build info\n" in open_text, open_text)
+    names = {name for name, _ in samples}
+    check_equal({line.split("{")[0] for line in open_text.splitlines()
+                 if not line.startswith("#")}, names, "names in both forms")
+    directory = l.directory
+    ctl("metrics", "--textfile", str(directory))
+    with open(f"{directory}/wiregather.prom", encoding="utf-8") as file:
+        written = file.read()
+    check_equal({name for name, _ in parse_metrics(written)}, names, "in the file")
+    check_equal([name for name in os.listdir(directory) if "prom" in name],
+                ["wiregather.prom"], "files")
+    check("No such file" in ctl("metrics", "--textfile", f"{directory}/none", status=1),
+          "a directory that is not there")
+
+
+class Scraped:
+    """Answers each connection as the socket unit does: by a process of its own."""
+
+    def __init__(self, node):
+        self.listener = node.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self.listener.bind(("127.0.0.1", 9586))
+        self.listener.listen(8)
+        self.listener.settimeout(None)
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                conn, _ = self.listener.accept()
+            except OSError:
+                return
+            with conn:
+                subprocess.run([CTL, "metrics", "--http"], stdin=conn, stdout=conn,
+                               check=False)
+
+
+@case("promtool takes the metrics, and Prometheus scrapes them in both forms")
+def prometheus(l):
+    if not os.access(PROMETHEUS / "promtool", os.X_OK):
+        raise lab.Skip(f"no promtool in {PROMETHEUS}: see tools/get-prometheus")
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    done = lab.run(PROMETHEUS / "promtool", "check", "metrics", stdin=ctl("metrics"),
+                   check_status=False)
+    check_equal((done.returncode, done.stdout), (0, ""), "promtool")
+    Scraped(pair.a)
+    config = f"{l.directory}/prometheus.yml"
+    with open(config, "w", encoding="utf-8") as file:
+        file.write("""
+scrape_configs:
+- job_name: wiregather
+  scrape_interval: 1s
+  static_configs:
+  - targets: ['127.0.0.1:9586']
+""")
+    pair.a.start(PROMETHEUS / "prometheus", f"--config.file={config}",
+                 "--web.listen-address=127.0.0.1:9090",
+                 f"--storage.tsdb.path={l.directory}/tsdb")
+
+    def query(expression):
+        with pair.a.inside():
+            try:
+                with urllib.request.urlopen(
+                        "http://127.0.0.1:9090/api/v1/query?query=" + expression,
+                        timeout=5) as answer:
+                    return json.load(answer)["data"]["result"]
+            except OSError:
+                return []
+
+    lab.wait_until(lambda: query("wireguard_sent_bytes_total"), "a scrape", 60)
+    found = {result["metric"]["interface"]: result
+             for result in query("wireguard_sent_bytes_total")}
+    check_equal(sorted(found), ["wga", "wgb"], "interfaces")
+    check_equal(found["wga"]["metric"]["public_key"], pair.tb.public, "the peer")
+    check(int(found["wga"]["value"][1]) > 0, f"found: {found}")
+    # Prometheus asks for OpenMetrics, and has taken it.
+    up, = query("up")
+    check_equal(up["value"][1], "1", "up")
+    check(query("wiregather_peer_info"), "no info of the peer")
+
+
+@case("HTTP: the form that is asked for, other paths, and requests that are none")
+def http(l):
+    tunnel = l.tunnel(l.node("a"), "wga", 51001).start()
+    check(tunnel, "started")
+
+    def request(text):
+        return ctl("metrics", "--http", stdin=text,
+                   status=0 if text.startswith("GET") and text.endswith("\n\n") else 1)
+
+    plain = request("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".replace("\r\n", "\n"))
+    head, _, body = plain.replace("\r\n", "\n").partition("\n\n")
+    check("HTTP/1.0 200 OK" in head and "version=0.0.4" in head, head)
+    length = int(re.search(r"Content-Length: (\d+)", head).group(1))
+    check_equal(len(body.encode()), length, "length")
+    asked = request("GET /metrics HTTP/1.1\nAccept: application/openmetrics-text; "
+                    "version=1.0.0,text/plain;q=0.5\n\n")
+    check("application/openmetrics-text; version=1.0.0" in asked and
+          asked.endswith("# EOF\n"), asked[:300])
+    check("404" in request("GET / HTTP/1.0\n\n"), "another path")
+    check("404" in request("GET /metricsx HTTP/1.0\n\n"), "another path")
+    check("400" in request("GET"), "half a request")
+    check("400" in request("x" * 20000), "a request without end")
+
+
+@case("wrong command lines, and a user without the right")
+def usage(l):
+    for words, complaint in ((), "missing: command"), (
+            ("nonsense",), "no such command: nonsense"), (
+            ("status", "--nonsense"), "no such option: --nonsense"), (
+            ("status", "--http"), "no such option: --http"), (
+            ("metrics", "--textfile"), "no value: --textfile"):
+        text = ctl(*words, status=2)
+        check(text.startswith(f"wiregatherctl: {complaint}\n"), text)
+    check_equal(ctl("--version").split()[0], "wiregatherctl", "version")
+    check("no interface" in ctl("status", status=1), "without interfaces")
+    check_equal(parse_metrics(ctl("metrics")), {}, "metrics without interfaces")
+    l.tunnel(l.node("a"), "wga", 51001).start()
+    done = lab.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", CTL,
+                   "status", "wga", check_status=False)
+    check(done.returncode == 1 and "--stats-group" in done.stdout,
+          f"{done.returncode}: {done.stdout}")
+
+
+lab.main()

@@ -346,7 +346,8 @@ enum ug_clock {
  *		off until ug_set_merging() switches it on, because a merged train
  *		goes to one socket as a whole. With port 0 the port is one that no
  *		other socket has. With another port no error tells that a program
- *		that was meant to be alone has it already. Not with @side_sockets.
+ *		that was meant to be alone has it already: ug_open_group() does.
+ *		Not with @side_sockets.
  * @clear_tos:	a @tos of 0 is sent as 0, even if another TOS is set on a descriptor
  *		(IP_TOS, IPV6_TCLASS). Without it 0 leaves the socket's own.
  * @follow_interface: the interface of a source (struct ug_source) decides the
@@ -447,6 +448,26 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
 	    struct ug_report *report);
 
 /**
+ * ug_open_group() - open several sockets on one port, such as one for each thread
+ * @out:	@n pointers, set on success; ug_close() each
+ * @n:		how many, at least 1
+ * @opt:	as for ug_open(); @reuse_port counts as set
+ * @report:	as for ug_open(), of the last socket, or of the one that failed
+ *
+ * The kernel spreads what comes over the sockets by a hash of addresses and ports;
+ * ug_set_steering() has a program choose. Merging is off, see @reuse_port. If the
+ * port is in use, this fails, also if the other sockets share theirs. Later a socket
+ * of the same user can join: ug_open() with @reuse_port and this port, in this process
+ * or another one. If a socket is closed, what waits in it is lost, and the others get
+ * what it would have got. Any thread.
+ *
+ * Return: 0; -EINVAL if @n is 0 or there are @side_sockets; else as ug_open(). After a
+ * failure nothing is open, and the pointers mean nothing.
+ */
+int ug_open_group(struct ug_socket **out, unsigned int n,
+		  const struct ug_options *opt, struct ug_report *report);
+
+/**
  * ug_open_fds() - use sockets that somebody else opened
  * @out:	set on success to the socket, which then owns the descriptors
  * @fd4:	a bound IPv4 UDP socket, or -1
@@ -459,7 +480,8 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  *		side_sockets are not used
  * @report:	as for ug_open(); port is that of the first descriptor
  *
- * UDP_SEGMENT and UDP_CORK are switched off on both. If the call fails, the
+ * UDP_SEGMENT and UDP_CORK are switched off on both. A descriptor that is connected
+ * stays so, see ug_connect(); but its errors are counted, not told. If the call fails, the
  * caller keeps the descriptors; they do not merge (UDP_GRO), but may have other
  * options set. Any thread.
  *
@@ -512,6 +534,89 @@ int ug_side_fd(const struct ug_socket *sock, int family, unsigned int i);
  * Return: AF_INET or AF_INET6: its family; -ENOENT if it is no side socket.
  */
 int ug_side_ready(struct ug_socket *sock, int fd);
+
+/**
+ * ug_connect() - have one family send to one peer, and receive only from it
+ * @sock:	the socket
+ * @to:		the peer; its source does not count. NULL, or an endpoint whose family
+ *		is AF_UNSPEC, ends the connections of both families.
+ *
+ * Sending to the peer then costs less: the kernel need not look for a route
+ * (connect(2)). Datagrams, and trains, that name no endpoint go to the peer, if one
+ * family is connected. Others go to the endpoint that they name, as before.
+ *
+ * The kernel chooses the local address, unless the socket is bound to one, and keeps
+ * it: a connection whose address or route is gone must be made anew. A source that an
+ * endpoint names is used; if it is that address, it costs nothing, except with the
+ * option follow_interface. TOS and TTL have the kernel look for a route again.
+ *
+ * The other family stays as it is, and receives from anybody: open with
+ * UG_IPV4_ONLY or UG_IPV6_ONLY to have one peer only. An IPv6 descriptor of
+ * ug_open_fds() that carries IPv4, too, has one peer, of either family.
+ *
+ * Errors that ICMP reports of the peer, such as -ECONNREFUSED, are told once: as the
+ * status of the next datagram to the peer, which was not sent then, or by
+ * ug_receive(). Datagrams that came from others before this call may still wait.
+ *
+ * If the family has a peer, its connection ends first. Changing or ending one opens
+ * the socket to everybody for a moment. If the kernel had chosen the port, it is then
+ * bound again.
+ *
+ * Do not call connect(2) for a descriptor of the socket. No other thread may send by
+ * the socket meanwhile; others may receive.
+ *
+ * Return: 0; -EAFNOSUPPORT if that family is not open; -EINVAL for port 0;
+ * -EOPNOTSUPP if it has side sockets, which would receive from anybody; -ENETUNREACH,
+ * -EHOSTUNREACH, -EACCES (broadcast) or another -errno of connect(2): the family has
+ * no peer; -EADDRINUSE: another socket has taken the port: close this one.
+ */
+int ug_connect(struct ug_socket *sock, const struct ug_endpoint *to);
+
+struct sock_fprog; /* linux/filter.h */
+
+/**
+ * ug_set_steering() - have a program choose the socket of a group
+ * @sock:	any socket of the group (@reuse_port of struct ug_options)
+ * @family:	AF_INET or AF_INET6, which have a group each; AF_UNSPEC for both
+ * @filter:	a classic BPF program; borrowed for the call. NULL removes the
+ *		program: the kernel chooses by a hash again (Linux 5.3).
+ *
+ * The program runs once for each message. Offset 0 is the first byte of the payload.
+ * It returns the number of a socket: 0 for the one that was bound first, as out[0] of
+ * ug_open_group(). After a larger number than there are sockets, the hash decides. If
+ * a socket is closed, the last one gets its number.
+ *
+ * The program sees the beginning of a message, which may be a train: all datagrams of
+ * the train go to the socket that its first datagram chooses. The kernel makes trains
+ * of what comes in only if the socket merges. But a train that a program on the same
+ * machine has sent, over loopback or a virtual link, is steered as one also if the
+ * socket does not merge, and is cut after that. So a program that gets datagrams of
+ * several connections from one peer must be able to hand them on.
+ *
+ * Any thread.
+ *
+ * Return: 0; -EAFNOSUPPORT if that family is not open; -EINVAL for a program that the
+ * kernel refuses, and if the port is not shared or no second socket has been opened on
+ * it yet; -ENOPROTOOPT if the kernel cannot do it; another -errno of setsockopt(2).
+ * After an error IPv4 may have changed.
+ */
+int ug_set_steering(struct ug_socket *sock, int family,
+		    const struct sock_fprog *filter);
+
+/**
+ * ug_set_steering_fd() - the same with a loaded eBPF program
+ * @sock:	as for ug_set_steering()
+ * @family:	as for ug_set_steering()
+ * @bpf_fd:	its descriptor, which may be closed afterwards. The type is
+ *		BPF_PROG_TYPE_SOCKET_FILTER, which is as above, or
+ *		BPF_PROG_TYPE_SK_REUSEPORT, which chooses from a map, and can have
+ *		the message dropped (bpf(2)).
+ *
+ * Any thread.
+ *
+ * Return: as ug_set_steering(); -EBADF.
+ */
+int ug_set_steering_fd(struct ug_socket *sock, int family, int bpf_fd);
 
 /* ug_port() - the port, in host order. Any thread. */
 uint16_t ug_port(const struct ug_socket *sock);
@@ -634,7 +739,8 @@ const char *ug_reason_text(enum ug_reason reason);
 /**
  * ug_set_merging() - have received datagrams merged by the kernel, or not
  * @sock:	the socket
- * @on:		true to merge: the state after ug_open() where it is possible
+ * @on:		true to merge: the state after ug_open() where it is possible, but
+ *		with @reuse_port of struct ug_options
  *
  * Merging can go off only while no datagram waits in the socket. That may be in
  * this call, in another call of this function, or in an ug_receive() that has
@@ -663,8 +769,8 @@ enum {
  * @n_iov:	vectors at @iov, at most UG_MAX_VECTORS; 0 for an empty datagram
  * @tos:	TOS or traffic class, DSCP << 2 | ECN; 0 leaves the socket's own,
  *		unless the socket has the option clear_tos
- * @to:		the endpoint, or NULL for the one that ug_send() is given;
- *		borrowed for the call
+ * @to:		the endpoint, borrowed for the call; NULL for the one that
+ *		ug_send() is given
  */
 struct ug_datagram {
 	const struct iovec *iov;
@@ -719,7 +825,8 @@ void ug_batch_free(struct ug_batch *batch);
  * ug_send() - send datagrams, in trains where possible
  * @sock:	the socket
  * @batch:	the calling thread's batch
- * @to:		the endpoint of datagrams that name none, or NULL
+ * @to:		the endpoint of datagrams that name none; NULL for the peer of a
+ *		connected socket
  * @dgrams:	@n datagrams
  * @n:		any number
  * @status:	@n numbers, each set to UG_SENT, UG_UNSENT, or -errno
@@ -750,7 +857,8 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 
 /**
  * struct ug_train - datagrams of one size to one endpoint
- * @to:		the endpoint; borrowed for the call
+ * @to:		the endpoint, borrowed for the call; NULL for the peer of a
+ *		connected socket
  * @iov:	the bytes of all datagrams, one behind the other; borrowed for the
  *		call. The ends of vectors need not be those of datagrams.
  * @time_ns:	when to send, on the clock of @txtime_clock in struct ug_options,
@@ -887,7 +995,8 @@ void ug_receiver_free(struct ug_receiver *rcv);
  *
  * One system call may bring more datagrams than @n: the rest comes with the
  * next calls, before anything new. Truncated messages, and errors that an
- * earlier datagram left on the socket, are counted and passed over. If the error
+ * earlier datagram left on the socket, are counted and passed over; but those of a
+ * peer of ug_connect() are returned, such as -ECONNREFUSED. If the error
  * queue (IP_RECVERR) keeps a call with a timeout from waiting, it is emptied.
  * The receiver's owner.
  *
@@ -971,8 +1080,8 @@ struct ug_received {
  * buffers.
  *
  * Truncated messages, and errors that an earlier datagram left on the socket, are
- * counted and passed over. Entries of the error queue stay there. The receiver's
- * owner.
+ * counted and passed over; but those of a peer of ug_connect() are returned. Entries
+ * of the error queue stay there. The receiver's owner.
  *
  * Return: how many entries were set; -EAGAIN: @timeout_ms is 0, and the main sockets
  * that were asked for, and the side sockets named by ug_side_ready(), are empty: a

@@ -136,6 +136,8 @@ static int adopt_pair(struct opening *o, const int fds[FAMILIES])
 		if (o->wanted[f])
 			ug_opening_set_offloads(o, f, fds[f]);
 		o->sock->families[f].fd = fds[f];
+		if (o->wanted[f])
+			ug_family_note_peer(o->sock, &o->sock->families[f]);
 	}
 	return 0;
 }

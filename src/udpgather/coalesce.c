@@ -33,10 +33,15 @@ static inline struct tally count_vectors(struct tally t,
 	return t;
 }
 
-static const struct ug_source *usable_source(const struct ug_endpoint *ep,
-					     uint8_t flags, uint32_t generation)
+/* The source that a message to this endpoint must name, or NULL. */
+static const struct ug_source *source_for(const struct coalesce_job *job,
+					  const struct ug_endpoint *ep,
+					  uint8_t flags)
 {
-	return flags & ITEM_BARE ? NULL : ug_usable_source(ep, generation);
+	if (flags & ITEM_BARE)
+		return NULL;
+	return ug_needed_source(job->peer, ep,
+				ug_usable_source(ep, job->generation));
 }
 
 static bool same_source(const struct ug_source *a, const struct ug_source *b)
@@ -95,8 +100,7 @@ static inline bool has_source_of(const struct train *t,
 
 	if (to == t->to && !((flags ^ job->items[t->first].flags) & ITEM_BARE))
 		return true;
-	return same_source(t->source,
-			   usable_source(to, flags, job->generation));
+	return same_source(t->source, source_for(job, to, flags));
 }
 
 /* Add datagram @i to a train if it fits. */
@@ -262,7 +266,7 @@ static void open_train(struct messages *m, size_t n_trains,
 	item->next = ITEM_END;
 	m->trains[n_trains] = (struct train){
 		.to = to,
-		.source = usable_source(to, item->flags, job->generation),
+		.source = source_for(job, to, item->flags),
 		.end = tally.end,
 		.bytes = item->len,
 		.segment_len = item->len,
@@ -352,7 +356,7 @@ static size_t write_message(struct messages *m, size_t k, struct iovec *iov,
 	size_t n;
 
 	ug_message_write_head(
-		h, &m->spaces[k], t->to,
+		h, &m->spaces[k], t->to, job->peer,
 		&(struct control_out){
 			.source = t->source,
 			.segment_len = t->cnt > 1 ? t->segment_len : 0,

@@ -136,6 +136,7 @@ struct train {
  * @now_ms:	the time, for @paths; 0 if the table knows of no path
  * @generation:	learned sources of other generations are not used
  * @copy_below:	see ug_staging_take()
+ * @peer:	the peer of a connected socket (ug_message_write_head()), or NULL
  * @time_ns:	when to send all of them (struct control_out)
  * @ttl:	TTL of all of them (struct control_out)
  * @control_flags: see struct control_out
@@ -154,6 +155,7 @@ struct coalesce_job {
 	int64_t now_ms;
 	uint32_t generation;
 	size_t copy_below;
+	const struct ug_endpoint *peer;
 	uint64_t time_ns;
 	uint8_t ttl;
 	uint8_t control_flags;

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "udpgather/control.h"
+#include "udpgather/endpoint.h"
 
 enum {
 	/* Vectors of a message that are shorter than this on average are copied. */
@@ -47,11 +48,59 @@ struct staging {
 };
 
 /**
+ * ug_message_name() - the address of an endpoint as a socket takes it
+ * @to:		the endpoint
+ * @family:	the socket's: AF_INET or AF_INET6
+ * @mapped:	written if the address has to be IPv4-mapped
+ * @len:	set to the length of the address
+ *
+ * Any thread.
+ *
+ * Return: the address: @to's own, or @mapped.
+ */
+const struct sockaddr *ug_message_name(const struct ug_endpoint *to, int family,
+				       struct sockaddr_in6 *mapped,
+				       socklen_t *len);
+
+/* ug_is_peer() - is @to the peer of a connected socket? @peer: NULL if the socket is
+ * not connected */
+static inline bool ug_is_peer(const struct ug_endpoint *peer,
+			      const struct ug_endpoint *to)
+{
+	return peer && (to == peer || !ug_endpoint_compare(to, peer));
+}
+
+/* ug_is_own_source() - is @source the address that a socket connected to @peer has? */
+bool ug_is_own_source(const struct ug_endpoint *peer,
+		      const struct ug_source *source);
+
+/**
+ * ug_needed_source() - the source that the control data of a message must name
+ * @peer:	the peer of a connected socket, with the socket's own address as its
+ *		source; NULL if the socket is not connected
+ * @to:		the message's endpoint
+ * @source:	the endpoint's source, or NULL
+ *
+ * Return: @source; NULL if the kernel sends from this address anyway.
+ */
+static inline const struct ug_source *
+ug_needed_source(const struct ug_endpoint *peer, const struct ug_endpoint *to,
+		 const struct ug_source *source)
+{
+	return peer && source && ug_is_peer(peer, to) &&
+			       ug_is_own_source(peer, source)
+		       ? NULL
+		       : source;
+}
+
+/**
  * ug_message_write_head() - write the address and the control data of a message
  * @h:		filled; it has no vectors yet
  * @space:	filled; borrowed by @h
  * @to:		the address; borrowed by @h. An IPv4 address on an IPv6 socket is
  *		written as IPv4-mapped.
+ * @peer:	the socket's peer, or NULL. A message to the peer has no address: then
+ *		the kernel need not look for a route.
  * @out:	the control data; @family is the socket's, @mapped is set by the
  *		address
  *
@@ -59,6 +108,7 @@ struct staging {
  */
 void ug_message_write_head(struct msghdr *h, struct message_space *space,
 			   const struct ug_endpoint *to,
+			   const struct ug_endpoint *peer,
 			   const struct control_out *out);
 
 /**

@@ -184,7 +184,8 @@ static int bind_sockets(struct opening *o, int f, uint16_t *port)
 	const struct family *fam = &o->sock->families[f];
 
 	if (o->opt.reuse_port)
-		return bind_sharing(o, f, fam->fd, port, !o->opt.port);
+		return bind_sharing(o, f, fam->fd, port,
+				    o->is_first || !o->opt.port);
 	if (fam->sides.n)
 		return bind_with_sides(o, f, port);
 	return bind_family(o, f, fam->fd, port);
@@ -285,6 +286,53 @@ int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
 	if (err < 0)
 		return err;
 	return ug_opening_end(&o, open_pair(&o), out, report);
+}
+
+/* Open a socket of a group: the first one if @port is 0, else one more. */
+static int open_member(const struct ug_sys *sys, struct ug_socket **out,
+		       const struct ug_options *opt, struct ug_report *report,
+		       uint16_t port)
+{
+	struct opening o = { .is_first = !port };
+	int err = ug_opening_begin(&o, sys, opt);
+
+	if (err < 0)
+		return err;
+	if (o.opt.side_sockets) {
+		ug_socket_free(o.sock);
+		return -EINVAL;
+	}
+	o.opt.reuse_port = true;
+	if (port)
+		o.opt.port = port;
+	return ug_opening_end(&o, open_pair(&o), out, report);
+}
+
+int ug_socket_open_group_with(const struct ug_sys *sys, struct ug_socket **out,
+			      unsigned int n, const struct ug_options *opt,
+			      struct ug_report *report)
+{
+	uint16_t port = 0;
+
+	if (!n)
+		return -EINVAL;
+	for (unsigned int i = 0; i < n; i++) {
+		int err = open_member(sys, &out[i], opt, report, port);
+
+		if (err < 0) {
+			while (i)
+				ug_close(out[--i]);
+			return err;
+		}
+		port = ug_port(out[0]);
+	}
+	return 0;
+}
+
+int ug_open_group(struct ug_socket **out, unsigned int n,
+		  const struct ug_options *opt, struct ug_report *report)
+{
+	return ug_socket_open_group_with(&ug_sys_linux, out, n, opt, report);
 }
 
 int ug_open(struct ug_socket **out, const struct ug_options *opt,

@@ -15,12 +15,14 @@
  * @opt:	a copy of the caller's options
  * @report:	what has happened so far
  * @wanted:	the families that the caller asked for
+ * @is_first:	with the option reuse_port: fail if another socket has the port
  */
 struct opening {
 	struct ug_socket *sock;
 	struct ug_options opt;
 	struct ug_report report;
 	bool wanted[FAMILIES];
+	bool is_first;
 };
 
 /* ug_opening_report() - the report of family @f */
@@ -58,7 +60,7 @@ static inline int ug_opening_get_int(const struct opening *o, int fd, int level,
 
 /**
  * ug_opening_begin() - make a socket without descriptors
- * @o:		all zero; filled on success
+ * @o:		all zero but @is_first; filled on success
  * @sys:	the system calls
  * @opt:	the caller's options, which may be of another version, or NULL
  *

@@ -92,7 +92,7 @@ static void note_messages(const struct receive_call *c, unsigned int n)
 
 /*
  * Fill the slots from one family. Errors that an earlier datagram left on the
- * socket are counted, and the call is repeated.
+ * socket are counted, and the call is repeated, unless the socket is connected.
  *
  * Return: messages; -EAGAIN if its main socket, and each side socket that has
  * reported something, is empty; -EBUSY if that is not known; -errno.
@@ -127,6 +127,8 @@ static int fill_slots(const struct receive_call *c, struct family *fam)
 				return n ? n : -EAGAIN;
 			}
 			receive_count(&c->r->counters, errors, 1);
+			if (ug_family_tells(fam, -n))
+				return n;
 		}
 	}
 	return -EBUSY;

@@ -11,7 +11,8 @@
  *   again     Send the same messages once more: after EINTR, after a wait, or if
  *	       the error may be that of an earlier datagram.
  *   anew      Mark the datagrams of the message, either to go without their
- *	       source or to go alone. Then coalesce the rest of the window again.
+ *	       source or to go alone; or the first one has failed. Then coalesce the
+ *	       rest of the window again.
  *   next      The datagrams of the message have failed. Go on with the next
  *	       message.
  *   blocked   The socket is full. The datagrams that are left for it are unsent.
@@ -19,9 +20,9 @@
  *	       failed.
  *
  * The loop ends, because each verdict makes progress. "Anew" sets a mark on the
- * datagrams that they did not have before. "Next" finishes them. "Again" follows a
- * wait, sets a mark, or goes on to the next socket with an urgent message. Only
- * after EINTR does it do none of these.
+ * datagrams that they did not have before, or finishes the first of them. "Next"
+ * finishes all of them. "Again" follows a wait, sets a mark, or goes on to the next
+ * socket with an urgent message. Only after EINTR does it do none of these.
  *
  * A train may be refused because of its segments (the route's device makes no
  * checksums, or a segment is above the MTU) or because of its destination. To find
@@ -152,6 +153,25 @@ static enum verdict blame(struct sending *s, const struct train *t, int err)
 	if (t->cnt == 1)
 		judge_trial(s, t, false);
 	return NEXT;
+}
+
+/*
+ * A connected socket has told the error of an earlier datagram to its peer. The kernel
+ * refuses one message for it; of a train the first datagram has failed.
+ */
+static enum verdict blame_first(struct sending *s, const struct train *t,
+				int err)
+{
+	if (t->cnt == 1)
+		return blame(s, t, err);
+	s->status[t->first] = -err;
+	return ANEW;
+}
+
+bool ug_sending_tells(const struct family *fam, const struct train *t, int err)
+{
+	return !t->source && ug_family_tells(fam, err) &&
+	       ug_is_peer(ug_family_peer(fam), t->to);
 }
 
 /*
@@ -379,9 +399,11 @@ static bool may_be_permitted(struct sending *s, const struct train *t)
 	return true;
 }
 
-static enum verdict judge_other(struct sending *s, const struct train *t,
-				int err)
+static enum verdict judge_other(struct sending *s, const struct family *fam,
+				const struct train *t, int err)
 {
+	if (ug_sending_tells(fam, t, err))
+		return blame_first(s, t, err);
 	/* EPERM cannot be the error of an earlier datagram. */
 	if (err == EPERM ? may_be_permitted(s, t) : may_be_pending(s, t))
 		return AGAIN;
@@ -436,7 +458,8 @@ static enum verdict judge(struct sending *s, struct family *fam,
 		return judge_einval(s, t);
 	case EADDRNOTAVAIL:
 	case ENODEV:
-		return t->source ? drop_source(s, t) : judge_other(s, t, err);
+		return t->source ? drop_source(s, t)
+				 : judge_other(s, fam, t, err);
 	case EFAULT:
 		/* One datagram has a vector that points to no memory. */
 		return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
@@ -444,7 +467,7 @@ static enum verdict judge(struct sending *s, struct family *fam,
 	case ENOTSOCK:
 		return BROKEN;
 	default:
-		return judge_other(s, t, err);
+		return judge_other(s, fam, t, err);
 	}
 }
 
@@ -488,7 +511,10 @@ static size_t send_up_to_error(struct sending *s, struct family *fam, size_t k,
 {
 	const struct train *trains = s->batch->messages.trains;
 
-	*err = 0;
+	*err = s->owed;
+	s->owed = 0;
+	if (*err)
+		return k;
 	while (k < n) {
 		int r = ug_sending_call(s, fam, k, n - k);
 
@@ -605,6 +631,7 @@ static bool send_once(struct sending *s, struct family *fam)
 							: 0,
 		.generation = ug_path_generation(s->sock->paths),
 		.copy_below = s->sock->copy_below,
+		.peer = ug_family_peer(fam),
 		.time_ns = s->time_ns,
 		.ttl = s->ttl,
 		.control_flags = s->sock->control_flags,
@@ -702,7 +729,7 @@ size_t ug_send(struct ug_socket *sock, struct ug_batch *batch,
 	struct sending s = {
 		.sock = sock,
 		.batch = batch,
-		.to = to,
+		.to = to ? to : ug_socket_only_peer(sock),
 		.has_deadline = timeout_ms >= 0,
 	};
 	size_t sent = 0;

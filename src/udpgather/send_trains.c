@@ -39,6 +39,13 @@ static struct ug_train *train_at(const struct trains *all, size_t k)
 	return (void *)(all->bytes + k * all->size);
 }
 
+/* Where a train goes to; NULL if nothing says so. */
+static const struct ug_endpoint *endpoint_of(const struct sending *s,
+					     const struct ug_train *t)
+{
+	return t->to ? t->to : s->to;
+}
+
 /* How many datagrams a train of @len bytes has. */
 static size_t count_datagrams(const struct ug_train *t, size_t len)
 {
@@ -72,7 +79,9 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 	struct sending *s = &all->s;
 	struct messages *m = &s->batch->messages;
 	const struct ug_train *t = train_at(all, k);
-	struct route route = ug_route_to(s->sock, t->to);
+	const struct ug_endpoint *to = endpoint_of(s, t);
+	const struct ug_endpoint *peer = ug_family_peer(fam);
+	struct route route = ug_route_to(s->sock, to);
 
 	if (route.err || &s->sock->families[route.family] != fam ||
 	    s->stopped[route.family] || t->n_iov > UG_MAX_VECTORS ||
@@ -87,9 +96,11 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 	if (!is_whole(s, fam, t, cnt, (size_t)len))
 		return -1;
 	m->trains[i] = (struct train){
-		.to = t->to,
-		.source = ug_usable_source(t->to,
-					   ug_path_generation(s->sock->paths)),
+		.to = to,
+		.source = ug_needed_source(
+			peer, to,
+			ug_usable_source(to,
+					 ug_path_generation(s->sock->paths))),
 		.bytes = (size_t)len,
 		.segment_len = cnt > 1 ? t->segment_len : (size_t)len,
 		.cnt = (uint16_t)cnt,
@@ -98,7 +109,7 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 	struct msghdr *h = &m->msgs[i].msg_hdr;
 
 	ug_message_write_head(
-		h, &m->spaces[i], t->to,
+		h, &m->spaces[i], to, peer,
 		&(struct control_out){
 			.source = m->trains[i].source,
 			.segment_len = cnt > 1 ? t->segment_len : 0,
@@ -148,6 +159,14 @@ static size_t write_trains(struct trains *all, struct family *fam, size_t k)
 	return n;
 }
 
+/* The kernel tells some errors once: then the long way must not try again. */
+static void note_error(struct sending *s, const struct family *fam,
+		       const struct train *t, int err)
+{
+	if (ug_sending_tells(fam, t, -err))
+		s->owed = err;
+}
+
 /*
  * The short way, for train @k and those behind it, as many as the batch has messages
  * for.
@@ -167,8 +186,10 @@ static size_t send_whole(struct trains *all, int f, size_t k, bool *is_refused)
 	while (i < n) {
 		int r = ug_sending_call(s, fam, i, n - i);
 
-		if (r < 0)
+		if (r < 0) {
+			note_error(s, fam, &s->batch->messages.trains[i], r);
 			break;
+		}
 		size_t end = i + size_min((size_t)r, n - i);
 
 		for (; i < end; i++) {
@@ -291,7 +312,7 @@ static void send_cut(struct trains *all, struct ug_train *t)
 		t->status = (int)len;
 		return;
 	}
-	struct route route = ug_route_to(s->sock, t->to);
+	struct route route = ug_route_to(s->sock, endpoint_of(s, t));
 	size_t left = (size_t)len;
 
 	if (!route.err && s->stopped[route.family]) {
@@ -314,7 +335,7 @@ static void send_cut(struct trains *all, struct ug_train *t)
 /* The family that a train belongs to, if it can go the short way; else -1. */
 static int clear_family(const struct sending *s, const struct ug_train *t)
 {
-	struct route route = ug_route_to(s->sock, t->to);
+	struct route route = ug_route_to(s->sock, endpoint_of(s, t));
 
 	if (route.err || !is_clear(s, &s->sock->families[route.family]))
 		return -1;
@@ -335,6 +356,7 @@ static size_t send_all(struct trains *all)
 		if (!is_refused)
 			continue;
 		send_cut(all, train_at(all, k));
+		all->s.owed = 0;
 		sent += train_at(all, k++)->n_sent;
 	}
 	return sent;
@@ -347,6 +369,7 @@ size_t ug_send_trains(struct ug_socket *sock, struct ug_batch *batch,
 	struct trains all = {
 		.s.sock = sock,
 		.s.batch = batch,
+		.s.to = ug_socket_only_peer(sock),
 		.s.has_deadline = timeout_ms >= 0,
 		.bytes = (unsigned char *)trains,
 		.size = size,

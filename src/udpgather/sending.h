@@ -91,7 +91,7 @@ struct ug_batch {
  * struct sending - one call of ug_send()
  * @sock:	the socket
  * @batch:	the thread's batch
- * @to:		the default endpoint
+ * @to:		the endpoint of datagrams that name none, or NULL
  * @dgrams:	the window
  * @status:	the status of each datagram of the window
  * @train_lens:	the part of the batch's @train_lens that is the window's, or
@@ -111,6 +111,8 @@ struct ug_batch {
  * @counting:	side sockets of the family that is being sent, if its main socket
  *		is crowded; else NULL
  * @handed:	bytes that the family took, with SIDE_OVERHEAD for each datagram
+ * @owed:	0, or the -errno that the kernel gave for the first message before
+ *		the window was coalesced (send_trains.c)
  * @time_ns:	when to send the window (struct control_out)
  * @ttl:	TTL of the window (struct control_out)
  */
@@ -132,6 +134,7 @@ struct sending {
 	int fd;
 	struct side_sockets *counting;
 	uint64_t handed;
+	int owed;
 	uint64_t time_ns;
 	uint8_t ttl;
 };
@@ -204,6 +207,10 @@ void ug_sending_end(struct sending *s, int f);
  * Return: how many messages the kernel took, at least 1; or -errno.
  */
 int ug_sending_call(struct sending *s, struct family *fam, size_t k, size_t n);
+
+/* ug_sending_tells() - is @err what the kernel tells of a message to the peer of a
+ * connected socket, and told to the caller? */
+bool ug_sending_tells(const struct family *fam, const struct train *t, int err);
 
 /* ug_sending_count() - count a message that the kernel took */
 void ug_sending_count(struct sending *s, const struct train *t);

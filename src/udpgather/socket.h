@@ -4,10 +4,12 @@
  * marked with who may touch them:
  *	[I]	immutable once ug_open() returned
  *	[a]	atomic, any thread
+ *	[c]	changed by ug_connect(), while no thread sends
  */
 #ifndef UDPGATHER_SOCKET_H
 #define UDPGATHER_SOCKET_H
 
+#include <net/if.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -26,6 +28,23 @@ enum {
 };
 
 /**
+ * struct connection - the peer of a socket that was connected by connect(2)
+ * @is_on:	[c] there is a peer
+ * @peer:	[c] the peer; its source is the address that the socket sends from
+ * @tells_errors: [a] errors that datagrams to the peer have left on the socket are
+ *		told, as the kernel tells them; else they are counted
+ * @device:	[c] the interface that the socket was bound to before; empty for none.
+ *		connect(2) binds to the interface of a link-local peer, and the end of
+ *		a connection unbinds from any (__udp_disconnect() of Linux).
+ */
+struct connection {
+	bool is_on;
+	_Atomic bool tells_errors;
+	struct ug_endpoint peer;
+	char device[IFNAMSIZ];
+};
+
+/**
  * struct family - one family of a port: its main socket, and its side sockets
  * @fd:		[I] its descriptor, or -1
  * @af:	[I] AF_INET or AF_INET6
@@ -39,6 +58,7 @@ enum {
  *		writing while UDP_GRO is being switched off. No thread waits
  *		for it; see merging.c.
  * @sides:	its side sockets
+ * @connection:	its peer, if it is connected
  */
 struct family {
 	int fd;
@@ -51,6 +71,7 @@ struct family {
 	_Atomic bool merging_wanted;
 	pthread_rwlock_t receive_lock;
 	struct side_sockets sides;
+	struct connection connection;
 };
 
 /**
@@ -149,6 +170,39 @@ void ug_socket_train_passed(struct ug_socket *sock,
 static inline int ug_family_fd(const struct family *fam, unsigned int way)
 {
 	return way == SIDE_MAIN ? fam->fd : fam->sides.fds[way - 1];
+}
+
+/* ug_family_peer() - the peer of a connected family, or NULL. A thread that sends. */
+static inline const struct ug_endpoint *ug_family_peer(const struct family *fam)
+{
+	return fam->connection.is_on ? &fam->connection.peer : NULL;
+}
+
+/* ug_socket_only_peer() - the peer, if one family is connected; else NULL. A thread
+ * that sends. */
+const struct ug_endpoint *ug_socket_only_peer(const struct ug_socket *sock);
+
+/* ug_family_note_peer() - note the peer of a descriptor, if somebody has connected
+ * it. While the socket is opened. */
+void ug_family_note_peer(const struct ug_socket *sock, struct family *fam);
+
+/**
+ * ug_errno_is_of_peer() - may an ICMP message of the peer have left this error?
+ * @err:	the errno that the kernel gave for a connected socket
+ *
+ * Return: false for EMSGSIZE and EACCES, which may also be about a datagram's size or
+ * a firewall of this machine.
+ */
+bool ug_errno_is_of_peer(int err);
+
+/* ug_family_tells() - is this errno of a connected family told to the caller? Any
+ * thread. */
+static inline bool ug_family_tells(const struct family *fam, int err)
+{
+	/* Partner: ug_connect(). */
+	return atomic_load_explicit(&fam->connection.tells_errors,
+				    memory_order_relaxed) &&
+	       ug_errno_is_of_peer(err);
 }
 
 /* ug_socket_tell() - call the notice function, if there is one. A thread that is in

@@ -17,11 +17,21 @@ static int64_t now_ms(void)
 	return (int64_t)(now_monotonic() / NSEC_PER_MSEC);
 }
 
-/* glibc declares bind(2) and getsockname(2) with transparent unions, so their
- * types differ from those in the table. */
+/* glibc declares these with transparent unions, so their types differ from those in
+ * the table. */
 static int sys_bind(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	return bind(fd, sa, len);
+}
+
+static int sys_connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	return connect(fd, sa, len);
+}
+
+static int sys_getpeername(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	return getpeername(fd, sa, len);
 }
 
 static int sys_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
@@ -69,7 +79,9 @@ static int sys_membarrier(int cmd)
 const struct ug_sys ug_sys_linux = {
 	.socket = socket,
 	.bind = sys_bind,
+	.connect = sys_connect,
 	.getsockname = sys_getsockname,
+	.getpeername = sys_getpeername,
 	.setsockopt = setsockopt,
 	.getsockopt = getsockopt,
 	.close = close,

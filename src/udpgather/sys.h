@@ -20,7 +20,9 @@
 struct ug_sys {
 	int (*socket)(int family, int type, int protocol);
 	int (*bind)(int fd, const struct sockaddr *sa, socklen_t len);
+	int (*connect)(int fd, const struct sockaddr *sa, socklen_t len);
 	int (*getsockname)(int fd, struct sockaddr *sa, socklen_t *len);
+	int (*getpeername)(int fd, struct sockaddr *sa, socklen_t *len);
 	int (*setsockopt)(int fd, int level, int name, const void *value,
 			  socklen_t len);
 	int (*getsockopt)(int fd, int level, int name, void *value,

@@ -352,113 +352,6 @@ static void buffers_of_sides(void **state)
 	ug_close(sock);
 }
 
-/* Sockets with the option share a port; none is bound to a port of another by
- * chance, and none merges. */
-static void shared_port(void **state)
-{
-	static const int fds[] = {
-		FAKE_FD4,
-		FAKE_FD6,
-		FAKE_FD4 + FAKE_NEXT,
-		FAKE_FD6 + FAKE_NEXT,
-	};
-	struct ug_options opt = { .size = sizeof(opt), .reuse_port = true };
-	struct ug_socket *first, *second, *alone;
-
-	(void)state;
-	assert_int_equal(open_with(&opt, &first), 0);
-	assert_false(report.v4.merges || report.v6.merges);
-	opt.port = report.port;
-	assert_int_equal(open_with(&opt, &second), 0);
-	assert_int_equal(report.port, opt.port);
-	assert_int_equal(fake.open_fds, 4);
-	for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
-		assert_int_equal(fake_option(fds[i], SOL_SOCKET, SO_REUSEPORT),
-				 1);
-		assert_int_not_equal(fake_option(fds[i], IPPROTO_UDP, UDP_GRO),
-				     1);
-	}
-	/* Merging can be switched on. */
-	assert_int_equal(ug_set_merging(second, true), 0);
-	assert_int_equal(
-		fake_option(FAKE_FD6 + FAKE_NEXT, IPPROTO_UDP, UDP_GRO), 1);
-	assert_int_not_equal(fake_option(FAKE_FD6, IPPROTO_UDP, UDP_GRO), 1);
-	/* A socket without the option does not get the port. */
-	opt.reuse_port = false;
-	assert_int_equal(open_with(&opt, &alone), -EADDRINUSE);
-	ug_close(second);
-	ug_close(first);
-	/* The option does not go together with side sockets. */
-	opt.reuse_port = true;
-	opt.side_sockets = 1;
-	assert_int_equal(open_with(&opt, &alone), -EINVAL);
-	/* The kernel must not choose a port that is shared already. */
-	opt.side_sockets = 0;
-	opt.port = 0;
-	setup(NULL);
-	assert_int_equal(open_with(&opt, &first), 0);
-	for (size_t i = 0; i < fake.n_bound; i++)
-		assert_false(fake.bound_shared[i]);
-	ug_close(first);
-}
-
-/* Each step of opening a shared port fails in turn. */
-static void shared_port_steps(void **state)
-{
-	struct ug_options opt = { .size = sizeof(opt), .reuse_port = true };
-	struct ug_socket *sock;
-	size_t calls, n_named = 0;
-
-	(void)state;
-	for (uint16_t port = 0; port <= 7; port += 7) {
-		opt.port = port;
-		setup(NULL);
-		assert_int_equal(open_with(&opt, &sock), 0);
-		calls = fake.socket_calls;
-		ug_close(sock);
-		for (size_t k = 1; k <= calls; k++) {
-			setup(NULL);
-			fake.fail_socket_call = k;
-			fake.fail_socket_err = ENOPROTOOPT;
-			int err = open_with(&opt, &sock);
-
-			if (err == 0) {
-				ug_close(sock);
-				continue;
-			}
-			expect_closed(err, -ENOPROTOOPT);
-			n_named += report.v4.step &&
-				   !strcmp(report.v4.step, "SO_REUSEPORT");
-			n_named += report.v6.step &&
-				   !strcmp(report.v6.step, "SO_REUSEPORT");
-		}
-	}
-	/* In both families, before bind(2) and after it. */
-	assert_int_equal(n_named, 2 * 2);
-}
-
-/* A descriptor that merges may hold merged datagrams: it goes on for now. */
-static void shared_descriptor(void **state)
-{
-	static const int fds[FAMILIES] = { FAKE_FD4, FAKE_FD6 };
-	struct ug_options opt = { .size = sizeof(opt), .reuse_port = true };
-	struct ug_socket *sock;
-
-	(void)state;
-	fake.open_fds = 2;
-	fake_bound_port[0] = fake_bound_port[1] = 7;
-	fake_set_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO, 1);
-	assert_int_equal(
-		ug_socket_adopt_with(&fake_sys, &sock, fds, &opt, &report), 0);
-	assert_true(report.v4.merges);
-	assert_false(report.v6.merges);
-	/* SO_REUSEPORT counts when a socket is bound, which is past. */
-	assert_int_equal(fake_option(FAKE_FD4, SOL_SOCKET, SO_REUSEPORT), -1);
-	assert_int_equal(ug_set_merging(sock, false), 0);
-	assert_int_equal(fake_option(FAKE_FD4, IPPROTO_UDP, UDP_GRO), 0);
-	ug_close(sock);
-}
-
 static void features(void **state)
 {
 	struct ug_socket *sock;
@@ -696,9 +589,6 @@ int main(void)
 		TEST(wanted),
 		TEST(buffers),
 		TEST(buffers_of_sides),
-		TEST(shared_port),
-		TEST(shared_port_steps),
-		TEST(shared_descriptor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,61 @@ static void from_descriptors(void **state)
 	ug_close(peer);
 }
 
+/* Set the buffers of a descriptor. */
+static void set_buffers(int fd, int rcv_len, int snd_len)
+{
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcv_len,
+				    sizeof(rcv_len)),
+			 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &snd_len,
+				    sizeof(snd_len)),
+			 0);
+}
+
+/* What its owner has set, the kernel has doubled. */
+static void expect_buffers(int fd, int rcv_len, int snd_len)
+{
+	int value;
+	socklen_t len = sizeof(value);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, &len),
+			 0);
+	assert_int_equal(value, 2 * rcv_len);
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &value, &len),
+			 0);
+	assert_int_equal(value, 2 * snd_len);
+}
+
+/* The buffers of a descriptor stay as they are, or one of them does. */
+static void kept_buffers(void **state)
+{
+	struct ug_options opt = {
+		.size = sizeof(opt),
+		.buffer_len = UG_BUFFER_KEEP,
+	};
+	struct ug_report report = { .size = sizeof(report) };
+	struct ug_socket *sock;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		int fd4 = udp_socket(AF_INET, false);
+		int fd6 = udp_socket(AF_INET6, true);
+		int snd = i ? 50000 : 30000;
+
+		set_buffers(fd4, 20000, 30000);
+		set_buffers(fd6, 25000, 30000);
+		opt.sndbuf_len = i ? 50000 : 0;
+		assert_int_equal(ug_open_fds(&sock, fd4, fd6, &opt, &report),
+				 0);
+		expect_buffers(fd4, 20000, snd);
+		expect_buffers(fd6, 25000, snd);
+		assert_int_equal(report.v4.rcvbuf, 20000);
+		assert_int_equal(report.v6.rcvbuf, 25000);
+		assert_int_equal(report.v6.sndbuf, snd);
+		ug_close(sock);
+	}
+}
+
 static void source_address(const struct ug_endpoint *ep, char *out)
 {
 	inet_ntop(ep->addr.any.sa_family,
@@ -616,6 +671,7 @@ int main(void)
 		cmocka_unit_test(change_port),
 		cmocka_unit_test(options),
 		cmocka_unit_test(from_descriptors),
+		cmocka_unit_test(kept_buffers),
 		cmocka_unit_test(sticky_source),
 		cmocka_unit_test(zones),
 		cmocka_unit_test(empty_datagrams),

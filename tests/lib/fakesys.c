@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/membarrier.h>
 #include <linux/sockios.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "udpgather/endpoint.h"
+#include "udpgather/message.h"
 
 struct fake fake;
 
@@ -71,6 +73,7 @@ static void log_datagram(const struct fake_message *m, size_t off, size_t len,
 		.ifindex = m->control.source.ifindex,
 		.tos = m->tos,
 		.ttl = m->ttl,
+		.has_name = m->h->msg_name != NULL,
 		.len = len,
 		.train = train,
 	};
@@ -138,13 +141,37 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 	}
 }
 
+int fake_family(int fd)
+{
+	return fd % FAKE_NEXT == FAKE_FD4 % FAKE_NEXT ? AF_INET : AF_INET6;
+}
+
+/* The family of a descriptor, and its index within the family. */
+static int index_of(int fd, int *six)
+{
+	*six = fake_family(fd) == AF_INET6;
+	int i = (fd - (*six ? FAKE_FD6 : FAKE_FD4)) / FAKE_NEXT;
+
+	assert_in_range(i, 0, FAKE_SOCKETS - 1);
+	return i;
+}
+
 static int offer(int fd, const struct msghdr *h)
 {
 	struct fake_message m = { .fd = fd, .h = h, .tos = -1, .ttl = -1 };
+	int six, i = index_of(fd, &six);
 
-	assert_int_equal(ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen),
-			 0);
-	assert_int_equal(ug_endpoint_family(&m.to), fake_family(fd));
+	if (h->msg_name) {
+		assert_int_equal(
+			ug_endpoint_set(&m.to, h->msg_name, h->msg_namelen), 0);
+		assert_int_equal(((struct sockaddr *)h->msg_name)->sa_family,
+				 fake_family(fd));
+	} else {
+		assert_int_equal(h->msg_namelen, 0);
+		m.to = fake.peer_of[six][i];
+		if (!ug_endpoint_family(&m.to))
+			return EDESTADDRREQ;
+	}
 	/* UIO_MAXIOV of the kernel. */
 	assert_true(h->msg_iovlen <= 1024);
 	for (size_t v = 0; v < h->msg_iovlen; v++)
@@ -251,21 +278,6 @@ static bool fails(void)
 	return ++fake.socket_calls == fake.fail_socket_call;
 }
 
-int fake_family(int fd)
-{
-	return fd % FAKE_NEXT == FAKE_FD4 % FAKE_NEXT ? AF_INET : AF_INET6;
-}
-
-/* The family of a descriptor, and its index within the family. */
-static int index_of(int fd, int *six)
-{
-	*six = fake_family(fd) == AF_INET6;
-	int i = (fd - (*six ? FAKE_FD6 : FAKE_FD4)) / FAKE_NEXT;
-
-	assert_in_range(i, 0, FAKE_SOCKETS - 1);
-	return i;
-}
-
 static int next_fd(int family)
 {
 	int six = family == AF_INET6, i = 0;
@@ -274,6 +286,8 @@ static int next_fd(int family)
 		assert_true(++i < FAKE_SOCKETS);
 	fake.is_open[six][i] = true;
 	fake.port_of[six][i] = 0;
+	fake.peer_of[six][i] = (struct ug_endpoint){ 0 };
+	fake.device_of[six][i][0] = 0;
 	return (six ? FAKE_FD6 : FAKE_FD4) + i * FAKE_NEXT;
 }
 
@@ -327,6 +341,7 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 		errno = EADDRINUSE;
 		return -1;
 	}
+	fake.chose_port[six][i] = !port;
 	fake_bound_port[six] = port ? port : next++;
 	fake.port_of[six][i] = fake_bound_port[six];
 	if (fake.n_bound < ARRAY_LEN(fake.bound)) {
@@ -337,22 +352,74 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	return 0;
 }
 
+/* Write an address as a socket of this family has it. */
+static void write_name(int family, const struct ug_endpoint *at,
+		       struct sockaddr *sa, socklen_t *len)
+{
+	struct sockaddr_in6 mapped;
+	const struct sockaddr *from = ug_message_name(at, family, &mapped, len);
+
+	memcpy(sa, from, *len);
+}
+
 static int fake_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 {
+	int six, i = index_of(fd, &six);
+	int peer = ug_endpoint_family(&fake.peer_of[six][i]);
+	/* A descriptor that was not opened here has the port of the last test. */
+	in_port_t port = htons(fake.is_open[six][i] ? fake.port_of[six][i]
+						    : fake_bound_port[six]);
 	struct ug_endpoint at = { 0 };
 
 	if (fails())
 		return -1;
-	if (fake_family(fd) == AF_INET) {
-		at.addr.v4.sin_family = AF_INET;
-		at.addr.v4.sin_port = htons(fake_bound_port[0]);
-		*len = sizeof(at.addr.v4);
-	} else {
-		at.addr.v6.sin6_family = AF_INET6;
-		at.addr.v6.sin6_port = htons(fake_bound_port[1]);
-		*len = sizeof(at.addr.v6);
+	if (peer)
+		assert_int_equal(
+			ug_endpoint_parse(&at, peer == AF_INET
+						       ? FAKE_LOCAL4 ":1"
+						       : "[" FAKE_LOCAL6 "]:1"),
+			0);
+	else
+		at.addr.any.sa_family = (sa_family_t)fake_family(fd);
+	if (ug_endpoint_family(&at) == AF_INET)
+		at.addr.v4.sin_port = port;
+	else
+		at.addr.v6.sin6_port = port;
+	write_name(fake_family(fd), &at, sa, len);
+	return 0;
+}
+
+static int fake_getpeername(int fd, struct sockaddr *sa, socklen_t *len)
+{
+	int six, i = index_of(fd, &six);
+
+	if (fails())
+		return -1;
+	if (!ug_endpoint_family(&fake.peer_of[six][i])) {
+		errno = ENOTCONN;
+		return -1;
 	}
-	memcpy(sa, &at.addr, *len);
+	write_name(fake_family(fd), &fake.peer_of[six][i], sa, len);
+	return 0;
+}
+
+static int fake_connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	int six, i = index_of(fd, &six);
+
+	if (fails())
+		return -1;
+	fake.n_connects++;
+	if (sa->sa_family != AF_UNSPEC) {
+		assert_int_equal(sa->sa_family, fake_family(fd));
+		/* Linux would keep its address of the connection before. */
+		assert_int_equal(ug_endpoint_family(&fake.peer_of[six][i]), 0);
+		return ug_endpoint_set(&fake.peer_of[six][i], sa, len);
+	}
+	fake.peer_of[six][i] = (struct ug_endpoint){ 0 };
+	fake.device_of[six][i][0] = 0;
+	if (fake.chose_port[six][i])
+		fake.port_of[six][i] = 0;
 	return 0;
 }
 
@@ -392,8 +459,22 @@ static int fake_setsockopt(int fd, int level, int name, const void *value,
 
 	if (fails())
 		return -1;
-	if (len != sizeof(number) ||
-	    (level == SOL_SOCKET && name == SO_BINDTODEVICE))
+	if (level == SOL_SOCKET && name == SO_BINDTODEVICE) {
+		int six, i = index_of(fd, &six);
+
+		assert_in_range(len, 1, IFNAMSIZ - 1);
+		memcpy(fake.device_of[six][i], value, len);
+		fake.device_of[six][i][len] = 0;
+		return 0;
+	}
+	if (level == SOL_SOCKET && name == SO_ATTACH_REUSEPORT_CBPF) {
+		const struct sock_fprog *filter = value;
+
+		assert_int_equal(len, sizeof(*filter));
+		fake_set_option(fd, level, name, filter->len);
+		return 0;
+	}
+	if (len != sizeof(number))
 		return 0;
 	memcpy(&number, value, sizeof(number));
 	/* The kernel doubles the size of a buffer that is set, and returns the
@@ -408,11 +489,27 @@ static int fake_setsockopt(int fd, int level, int name, const void *value,
 	return 0;
 }
 
+/* The kernel's length counts the final 0, and is 0 for no name. */
+static int get_device(int fd, char *out, socklen_t *len)
+{
+	int six, i = index_of(fd, &six);
+	size_t n = strlen(fake.device_of[six][i]);
+
+	assert_int_equal(*len, IFNAMSIZ);
+	if (fails())
+		return -1;
+	*len = n ? (socklen_t)n + 1 : 0;
+	memcpy(out, fake.device_of[six][i], *len);
+	return 0;
+}
+
 static int fake_getsockopt(int fd, int level, int name, void *value,
 			   socklen_t *len)
 {
 	int result = fake_option(fd, level, name);
 
+	if (level == SOL_SOCKET && name == SO_BINDTODEVICE)
+		return get_device(fd, value, len);
 	assert_int_equal(*len, sizeof(result));
 	if (fails())
 		return -1;
@@ -560,7 +657,9 @@ static int64_t fake_now_ms(void)
 const struct ug_sys fake_sys = {
 	.socket = fake_socket,
 	.bind = fake_bind,
+	.connect = fake_connect,
 	.getsockname = fake_getsockname,
+	.getpeername = fake_getpeername,
 	.setsockopt = fake_setsockopt,
 	.getsockopt = fake_getsockopt,
 	.close = fake_close,

@@ -9,7 +9,9 @@
  *
  * Sockets: the first open socket of a family has the descriptor FAKE_FD4 or
  * FAKE_FD6; each further one adds FAKE_NEXT. Several may be bound to one port
- * if all have SO_REUSEPORT when a further one is bound.
+ * if all have SO_REUSEPORT when a further one is bound. A connected socket has
+ * FAKE_LOCAL4 or FAKE_LOCAL6 as its own address. If the kernel chose the port, it is
+ * lost at the end of a connection, and so is the interface.
  *
  * Waking: there is one eventfd, FAKE_WAKE_FD. poll() reports it if it has units.
  * The test's rule for poll() does not see it.
@@ -20,6 +22,8 @@
  */
 #ifndef TESTS_LIB_FAKESYS_H
 #define TESTS_LIB_FAKESYS_H
+
+#include <net/if.h>
 
 #include "udpgather/control.h"
 #include "udpgather/sys.h"
@@ -40,6 +44,9 @@ enum {
 	FAKE_ERRS = 64,
 	FAKE_OPTIONS = 512
 };
+
+#define FAKE_LOCAL4 "10.0.0.77"
+#define FAKE_LOCAL6 "fd00::77"
 
 /* A socket option, as it was last set. */
 struct fake_option {
@@ -69,6 +76,7 @@ struct fake_datagram {
 	uint32_t ifindex; /* of its source */
 	int tos;	  /* -1: its message has none */
 	int ttl;	  /* the same */
+	bool has_name;	  /* its message had an address */
 	size_t len;
 	uint32_t number; /* its first four bytes; 0 if it has fewer */
 	bool whole;	 /* its bytes are those of fake_payload() for @number */
@@ -117,7 +125,11 @@ struct fake {
 	int open_fds;
 	bool is_open[2][FAKE_SOCKETS];
 	uint16_t port_of[2][FAKE_SOCKETS]; /* 0: not bound */
-	int bound[2 * FAKE_SOCKETS];	   /* descriptors, as they were bound */
+	bool chose_port[2][FAKE_SOCKETS];
+	struct ug_endpoint peer_of[2][FAKE_SOCKETS]; /* of no family: none */
+	char device_of[2][FAKE_SOCKETS][IFNAMSIZ];
+	size_t n_connects;
+	int bound[2 * FAKE_SOCKETS]; /* descriptors, as they were bound */
 	/* Did they have SO_REUSEPORT then? */
 	bool bound_shared[2 * FAKE_SOCKETS];
 	size_t n_bound;

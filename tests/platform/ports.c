@@ -2,9 +2,11 @@
 /*
  * Several sockets on one port, bound one after the other with SO_REUSEPORT,
  * which is switched off at the end. Only one of them receives, and no other
- * process can bind the port.
+ * process can bind the port. If the option stays on, the sockets are a group, also
+ * the first one, which was bound without it.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -152,6 +154,51 @@ static void nobody_can_join(void **state)
 	}
 }
 
+/* Steer all messages to the socket with this number. Return: 0; -errno. */
+static int steer(int fd, uint32_t number)
+{
+	struct sock_filter code[] = { { BPF_RET | BPF_K, 0, 0, number } };
+	struct sock_fprog filter = { ARRAY_LEN(code), code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter,
+			  sizeof(filter)) < 0
+		       ? -errno
+		       : 0;
+}
+
+/* A socket that is bound without the option is the first of a group when another one
+ * joins it, and not before. */
+static void first_is_bound_alone(void **state)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+		int first = open_socket(families[i]);
+		int second = open_socket(families[i]);
+		int from = open_socket(families[i]);
+		union address a;
+		socklen_t len = any_address(families[i], 0, true, &a);
+
+		assert_int_equal(bind(first, &a.any, len), 0);
+		assert_int_equal(getsockname(first, &a.any, &len), 0);
+		set_shared(first, 1);
+		assert_int_equal(steer(first, 0), -EINVAL);
+		set_shared(second, 1);
+		assert_int_equal(bind(second, &a.any, len), 0);
+		for (uint32_t number = 0; number < 2; number++) {
+			assert_int_equal(steer(first, number), 0);
+			assert_int_equal(sendto(from, "x", 1, 0, &a.any, len),
+					 1);
+			assert_int_equal(drain(first), !number);
+			assert_int_equal(drain(second), number);
+		}
+		close(first);
+		close(second);
+		close(from);
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -164,6 +211,7 @@ int main(void)
 		cmocka_unit_test(last_receives_in_ipv4),
 		cmocka_unit_test(first_receives_in_ipv6),
 		cmocka_unit_test(nobody_can_join),
+		cmocka_unit_test(first_is_bound_alone),
 	};
 
 	netns_require();

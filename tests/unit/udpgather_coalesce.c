@@ -475,6 +475,47 @@ static void dual_socket(void **state)
 	assert_ptr_equal(h->msg_name, &v6[0].addr);
 }
 
+/* A message to the peer of a connected socket has no address, and no source if that
+ * is the socket's own. */
+static void connected(void **state)
+{
+	struct ug_endpoint peer, own, other;
+
+	(void)state;
+	ug_endpoint_parse(&peer, "[fe80::1%7]:1");
+	memcpy(peer.source.addr, "\xfe\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\x09", 16);
+	peer.source.ifindex = 7;
+	own = peer;
+	own.source.state = UG_SOURCE_PINNED;
+	other = own;
+	other.source.ifindex = 8;
+	window(AF_INET6);
+	bench.job.peer = &peer;
+	bench.job.to = NULL;
+	datagram(10)->to = &own;
+	datagram(10)->to = &peer;
+	datagram(20)->to = &other;
+	datagram(30)->to = &v6[0];
+	assert_string_equal(render(), "[10,10]/10 [20] [30]");
+	for (size_t i = 0; i < 3; i++) {
+		const struct msghdr *h = &bench.msgs[i].msg_hdr;
+		bool is_named = i == 2;
+
+		assert_int_equal(h->msg_name != NULL, is_named);
+		assert_int_equal(h->msg_namelen,
+				 is_named ? sizeof(struct sockaddr_in6) : 0);
+		assert_int_equal(bench.trains[i].source != NULL, i == 1);
+	}
+	/* Nothing but the segment size is in the way of the route that is kept. */
+	assert_int_equal(bench.msgs[0].msg_hdr.msg_controllen,
+			 CMSG_SPACE(sizeof(uint16_t)));
+	/* Without a connection all of them have a name. */
+	bench.job.peer = NULL;
+	assert_string_equal(render(), "[10] [10] [20] [30]");
+	for (size_t i = 0; i < 4; i++)
+		assert_non_null(bench.msgs[i].msg_hdr.msg_name);
+}
+
 /*
  * Each endpoint finds its last train, even if many endpoints have the same hash
  * value.
@@ -571,6 +612,7 @@ int main(void)
 		cmocka_unit_test(vector_limit_in_a_run),
 		cmocka_unit_test(source_interfaces),
 		cmocka_unit_test(dual_socket),
+		cmocka_unit_test(connected),
 		cmocka_unit_test(many_endpoints),
 		cmocka_unit_test(marks),
 		cmocka_unit_test(families),

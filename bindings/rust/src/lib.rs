@@ -212,6 +212,14 @@ extern "C" {
         opt: *const ug_options,
         report: *mut c_void,
     ) -> c_int;
+    pub fn ug_open_group(
+        out: *mut *mut ug_socket,
+        n: c_uint,
+        opt: *const ug_options,
+        report: *mut c_void,
+    ) -> c_int;
+    pub fn ug_connect(sock: *mut ug_socket, to: *const ug_endpoint) -> c_int;
+    pub fn ug_set_steering_fd(sock: *mut ug_socket, family: c_int, bpf_fd: c_int) -> c_int;
     pub fn ug_close(sock: *mut ug_socket);
     pub fn ug_fd(sock: *const ug_socket, family: c_int) -> c_int;
     pub fn ug_port(sock: *const ug_socket) -> u16;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Control data as a kernel, or an attacker, might write it. */
+#include <errno.h>
+
 #include "fuzz/fuzz.h"
 #include "udpgather/control.h"
 
@@ -24,6 +26,22 @@ static void check_answer(const struct control_info *in)
 	require(in->is_ipv4 || again.tos == in->tos);
 }
 
+/* Is this nobody, or an address in its one form and without a port? */
+static bool is_host(const struct ug_endpoint *ep)
+{
+	switch (ep->addr.any.sa_family) {
+	case AF_UNSPEC:
+		return true;
+	case AF_INET:
+		return !ep->addr.v4.sin_port;
+	case AF_INET6:
+		return !ep->addr.v6.sin6_port &&
+		       !IN6_IS_ADDR_V4MAPPED(&ep->addr.v6.sin6_addr);
+	default:
+		return false;
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	struct control_info out = { .tos = 1, .segment_len = 2 };
@@ -44,6 +62,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		ug_control_parse_details(copy, len, &details);
 
 		require(out.tos == 1 && out.segment_len == 2);
+	}
+	struct ug_error error;
+
+	memset(&error, 0x55, sizeof(error));
+	int err = ug_control_parse_error(copy, len, &error);
+
+	require(err == 0 || err == -EBADMSG);
+	if (err == 0) {
+		require(error.to.addr.any.sa_family == AF_UNSPEC);
+		require(is_host(&error.offender));
+		require(!error.mtu || error.err == EMSGSIZE);
+	} else {
+		require(error.err == 0x55555555);
 	}
 	free(copy);
 	return 0;

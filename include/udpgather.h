@@ -288,6 +288,7 @@ enum ug_notice {
 
 enum {
 	/* Bits of @want in struct ug_options. */
+	UG_WANT_ERRORS = 1,
 	UG_WANT_TIME = 2,
 	UG_WANT_TTL = 4,
 	UG_WANT_DESTINATION = 8,
@@ -329,8 +330,8 @@ enum ug_clock {
  * @side_sockets: how many side sockets each family has, up to
  *		UG_MAX_SIDE_SOCKETS; see ug_side_fd(). A family whose side
  *		sockets the kernel refuses opens without them.
- * @want:	bits UG_WANT_*: what the program wants to be told of each message;
- *		see struct ug_received
+ * @want:	bits UG_WANT_*: what the program wants to be told of each message
+ *		(struct ug_received), and of errors (ug_receive_errors())
  * @copy_below:	a message of several vectors that are shorter than this on
  *		average, in bytes, is copied by the library, which is faster than
  *		having the kernel gather it; 0 for the library's choice (1,024),
@@ -839,6 +840,11 @@ void ug_batch_free(struct ug_batch *batch);
  * train goes again as single datagrams; what a destination refuses does not
  * stop the others. libudpgather(3) has the behaviour for each error.
  *
+ * On a socket with UG_WANT_ERRORS, an error that ICMP messages may have left behind
+ * becomes a status only if there is an error for that destination, or if the same
+ * message was refused 8 times and no error explains it. If errors of other
+ * destinations refuse it 1,000 times, the call waits, or the status is UG_UNSENT.
+ *
  * A status of -EMSGSIZE: more than a datagram can hold, or than the path MTU
  * mode lets pass; -EDESTADDRREQ: no endpoint; -EAFNOSUPPORT: its family is
  * not open; -EINVAL: port 0, or vectors that are not there; -ENOBUFS: its
@@ -997,7 +1003,8 @@ void ug_receiver_free(struct ug_receiver *rcv);
  * next calls, before anything new. Truncated messages, and errors that an
  * earlier datagram left on the socket, are counted and passed over; but those of a
  * peer of ug_connect() are returned, such as -ECONNREFUSED. If the error
- * queue (IP_RECVERR) keeps a call with a timeout from waiting, it is emptied.
+ * queue (IP_RECVERR) keeps a call with a timeout from waiting, it is emptied; with
+ * UG_WANT_ERRORS its entries are kept for ug_receive_errors().
  * The receiver's owner.
  *
  * Return: how many views were set; 0 if there was no datagram, if a signal or
@@ -1081,7 +1088,8 @@ struct ug_received {
  *
  * Truncated messages, and errors that an earlier datagram left on the socket, are
  * counted and passed over; but those of a peer of ug_connect() are returned. Entries
- * of the error queue stay there. The receiver's owner.
+ * of the error queue stay there; with UG_WANT_ERRORS they are kept for
+ * ug_receive_errors(). The receiver's owner.
  *
  * Return: how many entries were set; -EAGAIN: @timeout_ms is 0, and the main sockets
  * that were asked for, and the side sockets named by ug_side_ready(), are empty: a
@@ -1090,10 +1098,10 @@ struct ug_received {
  * there may be datagrams, come again:
  * merging is being switched off and @timeout_ms is 0, or 64 calls brought only
  * messages to drop; -EBADMSG: it cannot sleep, because entries wait on the error queue
- * of a descriptor (IP_RECVERR); -EMSGSIZE: what waits in the slots does not fit the
- * first buffer; -EINVAL if @n is 0, @size is less than that of
- * version 1.0, or the first buffer is there and another one is not; -EFAULT for a
- * buffer that is no memory; else as ug_receive().
+ * of a descriptor (IP_RECVERR) of a socket without UG_WANT_ERRORS; -EMSGSIZE: what
+ * waits in the slots does not fit the first buffer; -EINVAL if @n is 0, @size is less
+ * than that of version 1.0, or the first buffer is there and another one is not;
+ * -EFAULT for a buffer that is no memory; else as ug_receive().
  */
 int ug_receive_trains(struct ug_receiver *rcv, struct ug_socket *sock,
 		      int family, struct ug_received *out, size_t size,
@@ -1136,6 +1144,77 @@ bool ug_receiver_pending(const struct ug_receiver *rcv);
  * or if the kernel refuses (memory that is locked: mlock(2)).
  */
 bool ug_receiver_release(struct ug_receiver *rcv);
+
+/* ----------------------------------------------------------------- Errors */
+
+/* Who reported an error: @origin of struct ug_error. Other numbers are SO_EE_ORIGIN_*
+ * of linux/errqueue.h, of options that the program has set on a descriptor. */
+enum {
+	UG_ORIGIN_LOCAL = 1, /* this machine, which did not send the datagram */
+	UG_ORIGIN_ICMP = 2,
+	UG_ORIGIN_ICMP6 = 3,
+};
+
+/**
+ * struct ug_error - an error that an earlier datagram met
+ * @to:		where the datagram went, without a source. The port is 0 if the
+ *		kernel does not tell it, as for a local error of IPv4 on a socket
+ *		that is not connected. All 0 if nothing is known.
+ * @offender:	who sent the ICMP message, with port 0; all 0 if there was none
+ * @mtu:	if @err is EMSGSIZE, the longest IP packet that would pass, in bytes;
+ *		else 0
+ * @err:	the errno, positive
+ * @origin:	UG_ORIGIN_*
+ * @icmp_type:	type of the ICMP message; 0 if there was none
+ * @icmp_code:	its code
+ *
+ * Anybody can forge an ICMP message who can guess addresses and ports.
+ */
+struct ug_error {
+	struct ug_endpoint to;
+	struct ug_endpoint offender;
+	uint32_t mtu;
+	int err;
+	uint8_t origin;
+	uint8_t icmp_type;
+	uint8_t icmp_code;
+};
+
+/**
+ * ug_receive_errors() - take the errors of a socket
+ * @sock:	a socket that was opened with UG_WANT_ERRORS
+ * @out:	@n entries; the oldest error comes first
+ * @size:	sizeof(struct ug_error), for versions to come
+ * @n:		at least 1
+ *
+ * The kernel keeps errors in a queue of each descriptor. poll(2) reports POLLERR while
+ * one waits there. Calls that send, receive or wait take errors off the queues, too, and
+ * keep the last 512 of them for this call; then poll(2) does not report them any more. So
+ * call this also now and then, or after such calls. Only the library may read the
+ * queues. Never sleeps. Any thread; each error goes to one of them.
+ *
+ * Return: how many entries were set; fewer than @n: there are no more now; -EINVAL if
+ * @n is 0, or @size is less than that of version 1.0; -EOPNOTSUPP without
+ * UG_WANT_ERRORS.
+ */
+int ug_receive_errors(struct ug_socket *sock, struct ug_error *out, size_t size,
+		      size_t n);
+
+/**
+ * ug_path_mtu() - what the kernel knows of the MTU on the way to an endpoint
+ * @sock:	the socket
+ * @ep:		the endpoint. Its source counts, its port may be 0.
+ *
+ * The MTU of the route, or a smaller one that an ICMP message has told, also if the
+ * path MTU mode of the socket has the kernel ignore it. Opens a UDP socket, connects it
+ * with the socket's device and mark, and closes it; nothing is sent. Any thread.
+ *
+ * Return: bytes of an IP packet: 28 more than a datagram has in IPv4, 48 more in IPv6,
+ * without options; -EAFNOSUPPORT if that family is not open; -ENETUNREACH and others of
+ * connect(2); -EADDRNOTAVAIL if the source is gone; -EPERM if the mark needs
+ * CAP_NET_ADMIN; another -errno of socket(2), setsockopt(2) or getsockopt(2).
+ */
+int ug_path_mtu(const struct ug_socket *sock, const struct ug_endpoint *ep);
 
 /* --------------------------------------------------------------- Counters */
 
@@ -1201,7 +1280,9 @@ struct ug_send_stats {
  * @malformed:	messages dropped because their control data or address made
  *		no sense
  * @errors:	errors that earlier datagrams left on the socket, and entries
- *		dropped from its error queue: with IP_RECVERR one is both
+ *		dropped from its error queue: with IP_RECVERR one is both.
+ *		Entries that are kept (UG_WANT_ERRORS) are in struct
+ *		ug_socket_stats.
  * @trains:	messages by their number of datagrams; the last class holds
  *		all longer ones
  */
@@ -1233,6 +1314,38 @@ void ug_get_send_stats(const struct ug_batch *batch,
 /* ug_get_receive_stats() - the same for a receiver's counters. */
 void ug_get_receive_stats(const struct ug_receiver *rcv,
 			  struct ug_receive_stats *stats, size_t size);
+
+/**
+ * struct ug_socket_stats - what a socket lost
+ * @drops_v4:	messages that the kernel dropped instead of delivering them, since the
+ *		descriptor was made: of the main socket of IPv4, then of each side
+ *		socket. Mostly the receive buffer was full; a wrong checksum counts,
+ *		too, and what a filter drops. A train that the kernel merged counts
+ *		once, whatever its length. The kernel counts in 32 bits.
+ * @drops_v6:	the same for IPv6, and for IPv4 on an IPv6 descriptor
+ * @errors:	with UG_WANT_ERRORS: errors that were taken off the queues
+ * @errors_lost: those of them that ug_receive_errors() can not tell, because too many
+ *		came
+ */
+struct ug_socket_stats {
+	uint64_t drops_v4[1 + UG_MAX_SIDE_SOCKETS];
+	uint64_t drops_v6[1 + UG_MAX_SIDE_SOCKETS];
+	uint64_t errors;
+	uint64_t errors_lost;
+};
+
+/**
+ * ug_get_socket_stats() - read a socket's counters
+ * @sock:	the socket
+ * @stats:	filled on success; what a later version adds is set to 0 by an older one
+ * @size:	sizeof(*stats)
+ *
+ * Asks the kernel once for each descriptor (SO_MEMINFO, Linux 4.12). Any thread.
+ *
+ * Return: 0; -errno of getsockopt(2): -ENOPROTOOPT if the kernel is older.
+ */
+int ug_get_socket_stats(const struct ug_socket *sock,
+			struct ug_socket_stats *stats, size_t size);
 
 #ifdef __cplusplus
 }

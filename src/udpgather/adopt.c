@@ -96,6 +96,9 @@ static int set_mapped(struct opening *o, int fd)
 	if ((o->opt.want & UG_WANT_TTL) &&
 	    ug_opening_set_int(o, fd, IPPROTO_IP, IP_RECVTTL, 1) < 0)
 		return ug_opening_fail(&o->report.v6, "IP_RECVTTL", -errno);
+	if ((o->opt.want & UG_WANT_ERRORS) &&
+	    ug_opening_set_int(o, fd, IPPROTO_IP, IP_RECVERR, 1) < 0)
+		return ug_opening_fail(&o->report.v6, "IP_RECVERR", -errno);
 	o->sock->is_dual = !o->wanted[FAMILY_V4];
 	if (pmtu >= 0 &&
 	    ug_opening_set_int(o, fd, IPPROTO_IP, IP_MTU_DISCOVER, pmtu) < 0)

@@ -7,6 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <string.h>
 #include <time.h>
 
@@ -280,4 +281,70 @@ void ug_control_parse_details(const void *bytes, size_t len,
 		at += step;
 		len -= step;
 	}
+}
+
+/* Is this a control message with an entry of the error queue? */
+static bool is_entry(const struct cmsghdr *head)
+{
+	return is_kind(head, IPPROTO_IP, IP_RECVERR,
+		       sizeof(struct sock_extended_err)) ||
+	       is_kind(head, IPPROTO_IPV6, IPV6_RECVERR,
+		       sizeof(struct sock_extended_err));
+}
+
+/* Who reported the error: an address without a port, or nobody. */
+static void take_offender(const unsigned char *data, size_t len,
+			  struct ug_endpoint *out)
+{
+	struct ug_endpoint from = { 0 };
+
+	memcpy(&from.addr, data, size_min(len, sizeof(from.addr)));
+	if (ug_endpoint_set(out, &from.addr.any,
+			    (socklen_t)size_min(len, sizeof(from.addr))) < 0) {
+		memset(out, 0, sizeof(*out));
+		return;
+	}
+	if (out->addr.any.sa_family == AF_INET)
+		out->addr.v4.sin_port = 0;
+	else
+		out->addr.v6.sin6_port = 0;
+}
+
+static void take_entry(const unsigned char *data, size_t len,
+		       struct ug_error *out)
+{
+	struct sock_extended_err ee;
+
+	memcpy(&ee, data, sizeof(ee));
+	memset(out, 0, sizeof(*out));
+	out->err = (int)ee.ee_errno;
+	out->origin = ee.ee_origin;
+	out->icmp_type = ee.ee_type;
+	out->icmp_code = ee.ee_code;
+	if (ee.ee_errno == EMSGSIZE && ee.ee_origin <= UG_ORIGIN_ICMP6)
+		out->mtu = ee.ee_info;
+	take_offender(data + sizeof(ee), len - sizeof(ee), &out->offender);
+}
+
+int ug_control_parse_error(const void *bytes, size_t len, struct ug_error *out)
+{
+	const unsigned char *at = bytes;
+
+	while (len >= sizeof(struct cmsghdr)) {
+		struct cmsghdr head;
+
+		memcpy(&head, at, sizeof(head));
+		if (head.cmsg_len < CMSG_LEN(0) || head.cmsg_len > len)
+			return -EBADMSG;
+		if (is_entry(&head)) {
+			take_entry(at + CMSG_LEN(0),
+				   head.cmsg_len - CMSG_LEN(0), out);
+			return 0;
+		}
+		size_t step = size_min(CMSG_ALIGN(head.cmsg_len), len);
+
+		at += step;
+		len -= step;
+	}
+	return -EBADMSG;
 }

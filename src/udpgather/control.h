@@ -129,4 +129,16 @@ int ug_control_parse(const void *bytes, size_t len, struct control_info *out);
 void ug_control_parse_details(const void *bytes, size_t len,
 			      struct control_details *out);
 
+/**
+ * ug_control_parse_error() - read the control data of an entry of the error queue
+ * @bytes:	as for ug_control_parse()
+ * @len:	msg_controllen
+ * @out:	on success all but @to is set, which is cleared
+ *
+ * Any thread.
+ *
+ * Return: 0; -EBADMSG for a length that does not fit, or if there is no entry.
+ */
+int ug_control_parse_error(const void *bytes, size_t len, struct ug_error *out);
+
 #endif /* UDPGATHER_CONTROL_H */

@@ -8,10 +8,12 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "udpgather/errors.h"
 #include "udpgather/message.h"
 
 enum {
-	WANTS = UG_WANT_TIME | UG_WANT_TTL | UG_WANT_DESTINATION
+	WANTS = UG_WANT_ERRORS | UG_WANT_TIME | UG_WANT_TTL |
+		UG_WANT_DESTINATION
 };
 
 static bool valid_mode(enum ug_pmtu mode)
@@ -94,7 +96,11 @@ int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 	if (!sock)
 		return -ENOMEM;
 	sock->paths = ug_path_table_new();
-	if (!sock->paths) {
+	if (o->opt.want & UG_WANT_ERRORS)
+		sock->errors = ug_errors_new();
+	if (!sock->paths || ((o->opt.want & UG_WANT_ERRORS) && !sock->errors)) {
+		ug_path_table_free(sock->paths);
+		ug_errors_free(sock->errors);
 		free(sock);
 		return -ENOMEM;
 	}
@@ -143,6 +149,7 @@ void ug_socket_free(struct ug_socket *sock)
 	ug_wake_deinit(&sock->wake, sock->sys);
 	pthread_mutex_destroy(&sock->switching);
 	ug_path_table_free(sock->paths);
+	ug_errors_free(sock->errors);
 	free(sock);
 }
 

@@ -101,6 +101,11 @@ static int set_wanted(struct opening *o, int f, int fd)
 			       v4 ? IP_RECVTTL : IPV6_RECVHOPLIMIT, 1) < 0)
 		return ug_opening_fail(
 			r, v4 ? "IP_RECVTTL" : "IPV6_RECVHOPLIMIT", -errno);
+	if ((o->opt.want & UG_WANT_ERRORS) &&
+	    ug_opening_set_int(o, fd, v4 ? IPPROTO_IP : IPPROTO_IPV6,
+			       v4 ? IP_RECVERR : IPV6_RECVERR, 1) < 0)
+		return ug_opening_fail(r, v4 ? "IP_RECVERR" : "IPV6_RECVERR",
+				       -errno);
 	return 0;
 }
 

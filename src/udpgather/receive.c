@@ -90,6 +90,16 @@ static void note_messages(const struct receive_call *c, unsigned int n)
 		ug_receiver_adapt(c->r, n);
 }
 
+/* The call has brought an error that an earlier datagram left on the socket. */
+static void note_error(const struct receive_call *c, const struct family *fam,
+		       int side)
+{
+	receive_count(&c->r->counters, errors, 1);
+	if (c->sock->errors)
+		ug_errors_take(c->sock,
+			       ug_family_fd(fam, (unsigned int)(side + 1)));
+}
+
 /*
  * Fill the slots from one family. Errors that an earlier datagram left on the
  * socket are counted, and the call is repeated, unless the socket is connected.
@@ -126,7 +136,7 @@ static int fill_slots(const struct receive_call *c, struct family *fam)
 				note_messages(c, (unsigned int)n);
 				return n ? n : -EAGAIN;
 			}
-			receive_count(&c->r->counters, errors, 1);
+			note_error(c, fam, side);
 			if (ug_family_tells(fam, -n))
 				return n;
 		}
@@ -230,12 +240,13 @@ static void note_sides(const struct wait *w)
 					  w->ways[i] - 1);
 }
 
-/* Drop the entries of the error queue. Return: false if it was empty. */
-static bool drop_errors(struct ug_receiver *r, const struct ug_sys *sys, int fd)
+/* Empty the error queue. Return: false if it was empty. */
+static bool take_errors(const struct receive_call *c, int fd)
 {
-	size_t n = ug_socket_drop_errors(sys, fd);
+	size_t n = ug_errors_take(c->sock, fd);
 
-	receive_count(&r->counters, errors, n);
+	if (!c->sock->errors) /* else they are not dropped */
+		receive_count(&c->r->counters, errors, n);
 	return n > 0;
 }
 
@@ -251,7 +262,7 @@ static bool errors_wait(const struct ug_sys *sys, int fd)
 /*
  * poll(2) woke the receiver, but there was no datagram. Go on at once if
  * another thread took the datagram, if its checksum was bad, or if the cause
- * was entries on the error queue, which are dropped here, or reported. Any other
+ * was entries on the error queue, which are taken off here, or reported. Any other
  * cause stays, and would wake the receiver again at once: a socket that was shut
  * down, or merging that another thread is switching off. Then sleep for
  * PAUSE_MS.
@@ -271,8 +282,8 @@ static int avoid_spinning(const struct receive_call *c, const struct wait *w)
 			gone = true;
 		if (!(what & POLLERR))
 			continue;
-		if (!c->tells_all)
-			gone |= drop_errors(c->r, sys, w->fds[i].fd);
+		if (!c->tells_all || c->sock->errors)
+			gone |= take_errors(c, w->fds[i].fd);
 		else if (errors_wait(sys, w->fds[i].fd))
 			return -EBADMSG;
 		else

@@ -17,8 +17,9 @@
  * @buffers:	@n_buffers entries of @buffer_size bytes, whose buffers are filled
  * @buffer_size: at least sizeof(struct ug_received)
  * @n_buffers:	0 to fill the slots
- * @tells_all:	end with -EBADMSG instead of dropping entries of the error queue,
- *		and with -EBUSY when the bound of dropped messages is reached
+ * @tells_all:	without UG_WANT_ERRORS, end with -EBADMSG instead of dropping entries
+ *		of the error queue; and end with -EBUSY when the bound of dropped
+ *		messages is reached
  */
 struct receive_call {
 	struct ug_receiver *r;

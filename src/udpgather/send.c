@@ -242,19 +242,6 @@ static enum verdict suspect_train(struct sending *s, const struct train *t,
 	return each_alone(s, t);
 }
 
-/*
- * May the error be that of an earlier datagram, which an ICMP message left on the
- * socket? The kernel delivers such an error once, so one more try shows it.
- */
-static bool may_be_pending(struct sending *s, const struct train *t)
-{
-	if (s->batch->items[t->first].flags & ITEM_RETRIED)
-		return false;
-	mark_train(s, t, ITEM_RETRIED);
-	send_count(&s->batch->counters, pending_errors, 1);
-	return true;
-}
-
 /* Milliseconds that may be slept now: -1 without end, 0 for none. */
 static int time_left(const struct sending *s)
 {
@@ -265,12 +252,13 @@ static int time_left(const struct sending *s)
 	return left > 0 ? (int)left : 0;
 }
 
-/* Drop the entries of the error queue. Return: false if it was empty. */
-static bool drop_errors(struct sending *s)
+/* Empty the error queue. Return: false if it was empty. */
+static bool take_errors(struct sending *s)
 {
-	size_t n = ug_socket_drop_errors(s->sock->sys, s->fd);
+	size_t n = ug_errors_take(s->sock, s->fd);
 
-	send_count(&s->batch->counters, pending_errors, n);
+	if (!s->sock->errors) /* else they are not dropped */
+		send_count(&s->batch->counters, pending_errors, n);
 	return n > 0;
 }
 
@@ -288,7 +276,7 @@ static void wait_writable(struct sending *s, int left)
 				     1, left);
 
 		s->woken = n > 0 && (fds->revents & POLLOUT);
-		if (n <= 0 || s->woken || drop_errors(s))
+		if (n <= 0 || s->woken || take_errors(s))
 			return;
 	}
 	s->woken = false;
@@ -345,6 +333,54 @@ static enum verdict judge_no_buffers(struct sending *s, const struct train *t,
 	return t->cnt > 1 ? each_alone(s, t) : blame(s, t, err);
 }
 
+/*
+ * The socket has IP_RECVERR: any message may get the error of any destination. See
+ * errors.h.
+ *
+ * Return: false if this machine refuses the message itself; else *verdict is set.
+ */
+static bool may_be_of_others(struct sending *s, const struct train *t, int err,
+			     enum verdict *verdict)
+{
+	struct refusals *r = &s->refusals;
+
+	if (r->first != t->first)
+		*r = (struct refusals){ .first = t->first };
+	enum refusal refusal = ug_errors_explain(s->sock, s->fd, t->to, err, r);
+
+	if (refusal == REFUSAL_AGAIN) {
+		send_count(&s->batch->counters, pending_errors, 1);
+		*verdict = AGAIN;
+		return true;
+	}
+	/* The message begins anew, if it is sent again. */
+	r->first = ITEM_END;
+	if (refusal == REFUSAL_OWN)
+		return false;
+	*verdict = refusal == REFUSAL_REPORTED ? blame(s, t, err)
+					       : wait_for(s, false);
+	return true;
+}
+
+/*
+ * May the error be that of an earlier datagram, which an ICMP message left on the
+ * socket? The kernel delivers such an error once, so one more try shows it.
+ *
+ * Return: false if it is the message's own; else *verdict is set.
+ */
+static bool may_be_pending(struct sending *s, const struct train *t, int err,
+			   enum verdict *verdict)
+{
+	if (s->sock->errors)
+		return may_be_of_others(s, t, err, verdict);
+	if (s->batch->items[t->first].flags & ITEM_RETRIED)
+		return false;
+	mark_train(s, t, ITEM_RETRIED);
+	send_count(&s->batch->counters, pending_errors, 1);
+	*verdict = AGAIN;
+	return true;
+}
+
 /* EINVAL: suspect the source first, then the train, then the destination. */
 static enum verdict judge_einval(struct sending *s, const struct train *t)
 {
@@ -353,29 +389,6 @@ static enum verdict judge_einval(struct sending *s, const struct train *t)
 	if (t->cnt > 1)
 		return suspect_train(s, t, EINVAL);
 	return blame(s, t, EINVAL);
-}
-
-/* Is this the error of a destination or a route, and never of a train? */
-static bool is_unreachable(int err)
-{
-	switch (err) {
-	case EADDRNOTAVAIL:
-	case EAFNOSUPPORT:
-	case ECONNREFUSED:
-	case EDESTADDRREQ:
-	case EHOSTDOWN:
-	case EHOSTUNREACH:
-	case ENETDOWN:
-	case ENETUNREACH:
-	case ENODEV:
-	case ENONET:
-	case ENOPROTOOPT:
-	case EOPNOTSUPP:
-	case EPROTO:
-		return true;
-	default:
-		return false;
-	}
 }
 
 /*
@@ -402,16 +415,34 @@ static bool may_be_permitted(struct sending *s, const struct train *t)
 static enum verdict judge_other(struct sending *s, const struct family *fam,
 				const struct train *t, int err)
 {
-	if (ug_sending_tells(fam, t, err))
+	enum verdict verdict;
+
+	if (ug_sending_tells(fam, t, err)) {
+		if (s->sock->errors)
+			ug_errors_take(s->sock, s->fd);
 		return blame_first(s, t, err);
+	}
 	/* EPERM cannot be the error of an earlier datagram. */
-	if (err == EPERM ? may_be_permitted(s, t) : may_be_pending(s, t))
+	if (err == EPERM && may_be_permitted(s, t))
 		return AGAIN;
+	if (err != EPERM && may_be_pending(s, t, err, &verdict))
+		return verdict;
 	if (err == ENETUNREACH && t->source)
 		return drop_source(s, t);
-	if (t->cnt > 1 && !is_unreachable(err))
+	if (t->cnt > 1 && !ug_errno_is_unreachable(err))
 		return suspect_train(s, t, err);
 	return blame(s, t, err);
+}
+
+/* EMSGSIZE may be the error of an earlier datagram, too. */
+static enum verdict judge_emsgsize(struct sending *s, const struct train *t)
+{
+	enum verdict verdict;
+
+	if (may_be_pending(s, t, EMSGSIZE, &verdict))
+		return verdict;
+	return t->cnt > 1 ? suspect_train(s, t, EMSGSIZE)
+			  : blame(s, t, EMSGSIZE);
 }
 
 /* The socket is full. An urgent message tries the other sockets. */
@@ -450,10 +481,7 @@ static enum verdict judge(struct sending *s, struct family *fam,
 	case EIO:
 		return t->cnt > 1 ? suspect_train(s, t, err) : blame(s, t, err);
 	case EMSGSIZE:
-		/* It may also be the error of an earlier datagram. */
-		if (may_be_pending(s, t))
-			return AGAIN;
-		return t->cnt > 1 ? suspect_train(s, t, err) : blame(s, t, err);
+		return judge_emsgsize(s, t);
 	case EINVAL:
 		return judge_einval(s, t);
 	case EADDRNOTAVAIL:
@@ -471,6 +499,15 @@ static enum verdict judge(struct sending *s, struct family *fam,
 	}
 }
 
+/* The kernel has stopped at a message. If that was for an error of the socket, it is
+ * gone, but its entry is not. */
+static void note_short_call(struct sending *s)
+{
+	send_count(&s->batch->counters, short_calls, 1);
+	if (s->sock->errors)
+		ug_errors_take(s->sock, s->fd);
+}
+
 int ug_sending_call(struct sending *s, struct family *fam, size_t k, size_t n)
 {
 	const struct ug_sys *sys = s->sock->sys;
@@ -484,7 +521,7 @@ int ug_sending_call(struct sending *s, struct family *fam, size_t k, size_t n)
 				      MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (r > 0 && (size_t)r < n)
-			send_count(&s->batch->counters, short_calls, 1);
+			note_short_call(s);
 		if (r > 0)
 			return r;
 		if (r == 0)
@@ -680,6 +717,7 @@ void ug_sending_begin(struct sending *s, int f)
 	s->way = SIDE_MAIN;
 	s->fd = fam->fd;
 	s->handed = 0;
+	s->refusals.first = ITEM_END;
 	s->counting = ug_side_is_counting(&fam->sides) ? &fam->sides : NULL;
 }
 

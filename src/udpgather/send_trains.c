@@ -163,6 +163,8 @@ static size_t write_trains(struct trains *all, struct family *fam, size_t k)
 static void note_error(struct sending *s, const struct family *fam,
 		       const struct train *t, int err)
 {
+	if (s->sock->errors)
+		ug_errors_take(s->sock, s->fd);
 	if (ug_sending_tells(fam, t, -err))
 		s->owed = err;
 }

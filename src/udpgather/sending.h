@@ -115,6 +115,7 @@ struct ug_batch {
  *		the window was coalesced (send_trains.c)
  * @time_ns:	when to send the window (struct control_out)
  * @ttl:	TTL of the window (struct control_out)
+ * @refusals:	the message that was refused last (UG_WANT_ERRORS)
  */
 struct sending {
 	struct ug_socket *sock;
@@ -137,6 +138,7 @@ struct sending {
 	int owed;
 	uint64_t time_ns;
 	uint8_t ttl;
+	struct refusals refusals;
 };
 
 /* ug_family_index() - FAMILY_V4 or FAMILY_V6 */

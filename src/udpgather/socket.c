@@ -223,6 +223,28 @@ bool ug_errno_may_be_chance(int err)
 	return err != EIO && err != EMSGSIZE && err != EINVAL;
 }
 
+bool ug_errno_is_unreachable(int err)
+{
+	switch (err) {
+	case EADDRNOTAVAIL:
+	case EAFNOSUPPORT:
+	case ECONNREFUSED:
+	case EDESTADDRREQ:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case ENODEV:
+	case ENONET:
+	case ENOPROTOOPT:
+	case EOPNOTSUPP:
+	case EPROTO:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Forbid trains to this endpoint. Give notice if they were allowed before. */
 static void unsegment(struct ug_socket *sock, const struct ug_endpoint *ep,
 		      const struct lesson *l)

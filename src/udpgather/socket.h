@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "udpgather.h"
+#include "udpgather/errors.h"
 #include "udpgather/path.h"
 #include "udpgather/side.h"
 #include "udpgather/sys.h"
@@ -84,6 +85,7 @@ struct family {
  * @max_segments: [a] what ug_set_segments() asked for
  * @port:	[I]
  * @want:	[I] see struct ug_options
+ * @errors:	[I] NULL without UG_WANT_ERRORS; has a lock of its own
  * @bad_kernel:	[I] this kernel corrupts trains of one size
  * @is_dual:	[I] IPv4 traffic goes by the IPv6 socket: there is no IPv4 socket,
  *		and the IPv6 socket is not IPV6_V6ONLY
@@ -103,6 +105,7 @@ struct ug_socket {
 	_Atomic unsigned int max_segments;
 	uint16_t port;
 	uint32_t want;
+	struct errors *errors;
 	bool bad_kernel;
 	bool is_dual;
 	size_t copy_below;
@@ -142,6 +145,10 @@ struct lesson {
  * Return: false for EIO, EMSGSIZE and EINVAL: every such train is refused.
  */
 bool ug_errno_may_be_chance(int err);
+
+/* ug_errno_is_unreachable() - is this the error of a destination or a route, and never
+ * of a train? */
+bool ug_errno_is_unreachable(int err);
 
 /**
  * ug_socket_learn() - learn from a refused train

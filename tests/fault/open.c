@@ -228,6 +228,10 @@ static void wanted(void **state)
 		{ UG_WANT_TTL, FAKE_FD4, IPPROTO_IP, IP_RECVTTL, "IP_RECVTTL" },
 		{ UG_WANT_TTL, FAKE_FD6, IPPROTO_IPV6, IPV6_RECVHOPLIMIT,
 		  "IPV6_RECVHOPLIMIT" },
+		{ UG_WANT_ERRORS, FAKE_FD4, IPPROTO_IP, IP_RECVERR,
+		  "IP_RECVERR" },
+		{ UG_WANT_ERRORS, FAKE_FD6, IPPROTO_IPV6, IPV6_RECVERR,
+		  "IPV6_RECVERR" },
 	};
 	struct ug_options opt = { .size = sizeof(opt) };
 	struct ug_socket *sock;

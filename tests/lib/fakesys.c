@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/membarrier.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -258,11 +259,7 @@ static ssize_t fake_recvmsg(int fd, struct msghdr *msg, int flags)
 {
 	if (flags & MSG_ERRQUEUE) {
 		assert_true(flags & MSG_DONTWAIT);
-		errno = EAGAIN;
-		if (!fake.error_queue)
-			return -1;
-		fake.error_queue--;
-		return 0;
+		return fake_read_error(fd, msg);
 	}
 	struct mmsghdr one = { .msg_hdr = *msg };
 	int r = fake_receive(fd, &one, 1, flags);
@@ -333,6 +330,7 @@ static int fake_bind(int fd, const struct sockaddr *sa, socklen_t len)
 	if (fails())
 		return -1;
 	assert_int_equal(ug_endpoint_set(&at, sa, len), 0);
+	fake.bound_to = at;
 	int six, i = index_of(fd, &six);
 	uint16_t port = ntohs(six ? at.addr.v6.sin6_port : at.addr.v4.sin_port);
 
@@ -503,6 +501,21 @@ static int get_device(int fd, char *out, socklen_t *len)
 	return 0;
 }
 
+/* SO_MEMINFO: the test sets the drops by fake_set_option(). */
+static int read_meminfo(int fd, void *value, socklen_t *len)
+{
+	int drops = fake_option(fd, SOL_SOCKET, SO_MEMINFO);
+	uint32_t info[SK_MEMINFO_VARS];
+
+	if (fails())
+		return -1;
+	memset(info, 0xff, sizeof(info));
+	info[SK_MEMINFO_DROPS] = drops < 0 ? 0 : (uint32_t)drops;
+	*len = (socklen_t)size_min(*len, sizeof(info));
+	memcpy(value, info, *len);
+	return 0;
+}
+
 static int fake_getsockopt(int fd, int level, int name, void *value,
 			   socklen_t *len)
 {
@@ -510,6 +523,8 @@ static int fake_getsockopt(int fd, int level, int name, void *value,
 
 	if (level == SOL_SOCKET && name == SO_BINDTODEVICE)
 		return get_device(fd, value, len);
+	if (level == SOL_SOCKET && name == SO_MEMINFO)
+		return read_meminfo(fd, value, len);
 	assert_int_equal(*len, sizeof(result));
 	if (fails())
 		return -1;
@@ -556,6 +571,22 @@ static int fake_ioctl(int fd, unsigned long request, int *value)
 	return 0;
 }
 
+/* poll(2) without a timeout. */
+static int look(struct pollfd *fds, nfds_t n)
+{
+	int n_ready = 0;
+
+	for (nfds_t i = 0; i < n; i++) {
+		if (fake.ready)
+			fds[i].revents = fake.ready(fds[i].fd);
+		else
+			fds[i].revents =
+				fake_has_error(fds[i].fd) ? POLLERR : 0;
+		n_ready += fds[i].revents != 0;
+	}
+	return n_ready;
+}
+
 /* Sleep with the descriptors of sockets. */
 static int sleep_for(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
@@ -575,10 +606,8 @@ static int sleep_for(struct pollfd *fds, nfds_t n, int timeout_ms)
 
 static int fake_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-	if (!timeout_ms && n) {
-		fds->revents = fake.ready ? fake.ready(fds->fd) : 0;
-		return fds->revents != 0;
-	}
+	if (!timeout_ms && n)
+		return look(fds, n);
 	struct pollfd *wake =
 		n && fds[n - 1].fd == FAKE_WAKE_FD ? &fds[--n] : NULL;
 	int ready = sleep_for(fds, n, timeout_ms);

@@ -16,6 +16,9 @@
  * Waking: there is one eventfd, FAKE_WAKE_FD. poll() reports it if it has units.
  * The test's rule for poll() does not see it.
  *
+ * Error queues: fake_push_error() fills them. poll(2) without a timeout reports
+ * POLLERR for a descriptor whose queue has an entry, if the test says nothing else.
+ *
  * Errors by call: the n-th call to send, counted from 0, fails with errs[n]
  * without asking a rule, if errs[n] is not 0. short_at is the most messages
  * that one call takes.
@@ -42,6 +45,7 @@ enum {
 	FAKE_SOCKETS = 10,
 	FAKE_LOG = 4096,
 	FAKE_ERRS = 64,
+	FAKE_ERRORS = 1024,
 	FAKE_OPTIONS = 512
 };
 
@@ -66,6 +70,16 @@ struct fake_message {
 	int ttl; /* the same */
 	size_t bytes;
 	size_t segment_len; /* 0: not segmented */
+};
+
+/* An entry of an error queue. */
+struct fake_error {
+	int fd;
+	struct ug_error error;
+	uint32_t info;
+	/* How the entry is spoilt: no address; control data that is cut. */
+	bool nameless;
+	bool broken;
 };
 
 /* A datagram, as a receiver would get it. */
@@ -108,8 +122,10 @@ struct fake {
 	short (*ready)(int fd); /* what poll finds without a timeout */
 	int (*membarrier)(void); /* called to make a barrier; NULL: success */
 	bool no_membarrier;
-	size_t error_queue; /* entries for MSG_ERRQUEUE */
-	int eventfd_err;    /* eventfd() fails */
+	size_t error_queue; /* empty entries for MSG_ERRQUEUE */
+	struct fake_error errors[FAKE_ERRORS]; /* see fake_push_error() */
+	size_t n_errors;
+	int eventfd_err; /* eventfd() fails */
 	/* Log. */
 	size_t mmsg_calls; /* of sendmmsg and recvmmsg, refused by no_mmsg */
 	size_t send_calls;
@@ -117,9 +133,10 @@ struct fake {
 	size_t receive_calls;
 	size_t polls;
 	size_t membarriers;
-	size_t pauses;	     /* polls of no descriptor */
-	size_t eventfds;     /* that were made */
-	uint64_t wake_units; /* in the eventfd */
+	size_t pauses;		     /* polls of no descriptor */
+	size_t eventfds;	     /* that were made */
+	uint64_t wake_units;	     /* in the eventfd */
+	struct ug_endpoint bound_to; /* by the last bind() */
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;
@@ -153,6 +170,15 @@ int fake_option(int fd, int level, int name);
 
 /* fake_set_option() - as setsockopt(2) */
 void fake_set_option(int fd, int level, int name, int value);
+
+/* fake_push_error() - append an entry to the error queue of its descriptor */
+void fake_push_error(const struct fake_error *e);
+
+/* fake_has_error() - does an entry wait in a descriptor's queue? */
+bool fake_has_error(int fd);
+
+/* fake_read_error() - as recvmsg(2) with MSG_ERRQUEUE */
+ssize_t fake_read_error(int fd, struct msghdr *msg);
 
 /* fake_payload() - the bytes of datagram @number: number, then a pattern */
 void fake_payload(unsigned char *out, size_t len, uint32_t number);

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -528,6 +529,111 @@ static void round_trip(void **state)
 	}
 }
 
+/* An entry of the error queue, as the kernel writes it. */
+struct entry {
+	struct sock_extended_err ee;
+	union {
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} offender;
+};
+
+/* Entries of both families, behind other control data. */
+static void error_entries(void **state)
+{
+	struct entry e = { .ee = { .ee_errno = EMSGSIZE,
+				   .ee_origin = SO_EE_ORIGIN_ICMP,
+				   .ee_type = 3,
+				   .ee_code = 4,
+				   .ee_info = 1400 } };
+	struct in_pktinfo info = { .ipi_ifindex = 3 };
+	struct data d = { .len = 0 }, six = { .len = 0 }, mapped = { .len = 0 },
+		    bare = { .len = 0 };
+	struct ug_error got;
+
+	(void)state;
+	e.offender.v4.sin_family = AF_INET;
+	e.offender.v4.sin_port = htons(7);
+	inet_pton(AF_INET, "10.0.0.1", &e.offender.v4.sin_addr);
+	put(&d, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	put(&d, IPPROTO_IP, IP_RECVERR, &e,
+	    sizeof(e.ee) + sizeof(e.offender.v4));
+	memset(&got, 0x55, sizeof(got));
+	assert_int_equal(ug_control_parse_error(d.bytes, d.len, &got), 0);
+	assert_int_equal(got.err, EMSGSIZE);
+	assert_int_equal(got.origin, UG_ORIGIN_ICMP);
+	assert_int_equal(got.icmp_type, 3);
+	assert_int_equal(got.icmp_code, 4);
+	assert_int_equal(got.mtu, 1400);
+	assert_int_equal(got.offender.addr.v4.sin_addr.s_addr,
+			 htonl(0x0a000001));
+	assert_int_equal(got.offender.addr.v4.sin_port, 0);
+	assert_int_equal(got.to.addr.any.sa_family, AF_UNSPEC);
+	/* IPv6, of another errno; and IPv4 on an IPv6 socket. */
+	e.ee.ee_errno = ECONNREFUSED;
+	e.ee.ee_origin = SO_EE_ORIGIN_ICMP6;
+	e.offender.v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6,
+					       .sin6_scope_id = 9 };
+	inet_pton(AF_INET6, "fe80::1", &e.offender.v6.sin6_addr);
+	put(&six, IPPROTO_IPV6, IPV6_RECVERR, &e, sizeof(e));
+	assert_int_equal(ug_control_parse_error(six.bytes, six.len, &got), 0);
+	assert_int_equal(got.mtu, 0);
+	assert_memory_equal(&got.offender.addr.v6, &e.offender.v6,
+			    sizeof(e.offender.v6));
+	inet_pton(AF_INET6, "::ffff:10.0.0.1", &e.offender.v6.sin6_addr);
+	put(&mapped, IPPROTO_IPV6, IPV6_RECVERR, &e, sizeof(e));
+	assert_int_equal(ug_control_parse_error(mapped.bytes, mapped.len, &got),
+			 0);
+	assert_int_equal(got.offender.addr.any.sa_family, AF_INET);
+	assert_int_equal(got.offender.addr.v4.sin_addr.s_addr,
+			 htonl(0x0a000001));
+	/* No offender at all. */
+	put(&bare, IPPROTO_IP, IP_RECVERR, &e.ee, sizeof(e.ee));
+	assert_int_equal(ug_control_parse_error(bare.bytes, bare.len, &got), 0);
+	assert_int_equal(got.offender.addr.any.sa_family, AF_UNSPEC);
+}
+
+/* Entries that are cut, at each length, and control data without an entry. */
+static void error_malformed(void **state)
+{
+	struct entry e = { .ee = { .ee_errno = ECONNREFUSED } };
+	struct data d = { .len = 0 };
+	int tos = 0;
+
+	(void)state;
+	e.offender.v6.sin6_family = AF_INET6;
+	put(&d, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos));
+	size_t from = d.len;
+
+	put(&d, IPPROTO_IPV6, IPV6_RECVERR, &e, sizeof(e));
+	for (size_t len = 0; len <= sizeof(e); len++) {
+		struct ug_error got = { .err = 1 };
+		struct cmsghdr head;
+
+		/* An end of the memory that a sanitizer sees. */
+		unsigned char *copy = malloc(from + CMSG_LEN(len));
+
+		assert_non_null(copy);
+		memcpy(&head, d.bytes + from, sizeof(head));
+		head.cmsg_len = CMSG_LEN(len);
+		memcpy(copy, d.bytes, from + CMSG_LEN(len));
+		memcpy(copy + from, &head, sizeof(head));
+		int err = ug_control_parse_error(copy, from + CMSG_LEN(len),
+						 &got);
+
+		assert_int_equal(err, len < sizeof(e.ee) ? -EBADMSG : 0);
+		assert_int_equal(got.err,
+				 len < sizeof(e.ee) ? 1 : ECONNREFUSED);
+		assert_int_equal(got.offender.addr.any.sa_family,
+				 len < sizeof(e) ? AF_UNSPEC : AF_INET6);
+		/* The length says more than there is. */
+		assert_int_equal(ug_control_parse_error(
+					 copy, from + CMSG_LEN(len) - 1, &got),
+				 -EBADMSG);
+		free(copy);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -544,6 +650,8 @@ int main(void)
 		cmocka_unit_test(details_v4),
 		cmocka_unit_test(details_v6),
 		cmocka_unit_test(details_malformed),
+		cmocka_unit_test(error_entries),
+		cmocka_unit_test(error_malformed),
 		cmocka_unit_test(round_trip),
 	};
 

@@ -156,6 +156,27 @@ pub struct ug_received {
     pub ttl: u8,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ug_error {
+    pub to: ug_endpoint,
+    pub offender: ug_endpoint,
+    pub mtu: u32,
+    pub err: c_int,
+    pub origin: u8,
+    pub icmp_type: u8,
+    pub icmp_code: u8,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ug_socket_stats {
+    pub drops_v4: [u64; 9],
+    pub drops_v6: [u64; 9],
+    pub errors: u64,
+    pub errors_lost: u64,
+}
+
 pub const UG_MAX_SEGMENTS: usize = 64;
 pub const UG_MAX_BATCH: c_uint = 1024;
 pub const UG_MAX_SLOTS: c_uint = 1024;
@@ -164,6 +185,7 @@ pub const UG_BOTH: c_uint = 0;
 pub const UG_IPV4_ONLY: c_uint = 1;
 pub const UG_IPV6_ONLY: c_uint = 2;
 pub const UG_BUFFER_KEEP: usize = usize::MAX;
+pub const UG_WANT_ERRORS: u32 = 1;
 pub const UG_WANT_TIME: u32 = 2;
 pub const UG_WANT_TTL: u32 = 4;
 pub const UG_WANT_DESTINATION: u32 = 8;
@@ -268,5 +290,17 @@ extern "C" {
         size: usize,
         n: usize,
         timeout_ms: c_int,
+    ) -> c_int;
+    pub fn ug_receive_errors(
+        sock: *mut ug_socket,
+        out: *mut ug_error,
+        size: usize,
+        n: usize,
+    ) -> c_int;
+    pub fn ug_path_mtu(sock: *const ug_socket, ep: *const ug_endpoint) -> c_int;
+    pub fn ug_get_socket_stats(
+        sock: *const ug_socket,
+        stats: *mut ug_socket_stats,
+        size: usize,
     ) -> c_int;
 }

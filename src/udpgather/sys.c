@@ -17,16 +17,11 @@ static int64_t now_ms(void)
 	return (int64_t)(now_monotonic() / NSEC_PER_MSEC);
 }
 
-/* glibc declares these with transparent unions, so their types differ from those in
- * the table. */
+/* glibc declares bind(2), getpeername(2) and getsockname(2) with transparent unions, so
+ * their types differ from those in the table. */
 static int sys_bind(int fd, const struct sockaddr *sa, socklen_t len)
 {
 	return bind(fd, sa, len);
-}
-
-static int sys_connect(int fd, const struct sockaddr *sa, socklen_t len)
-{
-	return connect(fd, sa, len);
 }
 
 static int sys_getpeername(int fd, struct sockaddr *sa, socklen_t *len)
@@ -37,6 +32,13 @@ static int sys_getpeername(int fd, struct sockaddr *sa, socklen_t *len)
 static int sys_getsockname(int fd, struct sockaddr *sa, socklen_t *len)
 {
 	return getsockname(fd, sa, len);
+}
+
+/* The system call itself. ThreadSanitizer takes connect(2) for the making of a
+ * descriptor, and would report each thread that receives meanwhile. */
+static int sys_connect(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	return (int)syscall(SYS_connect, fd, sa, len);
 }
 
 /*

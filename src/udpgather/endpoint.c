@@ -253,7 +253,8 @@ int ug_endpoint_compare(const struct ug_endpoint *a,
 	if (c)
 		return c;
 	if (ug_endpoint_family(a) == AF_INET) {
-		c = memcmp(&a->addr.v4.sin_addr, &b->addr.v4.sin_addr, 4);
+		c = compare_number(ntohl(a->addr.v4.sin_addr.s_addr),
+				   ntohl(b->addr.v4.sin_addr.s_addr));
 		return c ? c
 			 : compare_number(ntohs(a->addr.v4.sin_port),
 					  ntohs(b->addr.v4.sin_port));

@@ -135,8 +135,10 @@ void ug_receiver_describe(const struct ug_receiver *r, unsigned int i,
 	const struct msghdr *h = &r->msgs[i].msg_hdr;
 	struct control_details details;
 
-	ug_control_parse_details(h->msg_control, h->msg_controllen, &details);
 	out->from = &r->from[i];
+	if (!r->want)
+		return;
+	ug_control_parse_details(h->msg_control, h->msg_controllen, &details);
 	out->time_ns = r->want & UG_WANT_TIME ? details.time_ns : 0;
 	out->ttl = r->want & UG_WANT_TTL ? details.ttl : 0;
 	if (!(r->want & UG_WANT_DESTINATION)) {

@@ -92,7 +92,8 @@ void ug_receiver_adapt(struct ug_receiver *r, unsigned int n);
  * ug_receiver_describe() - tell all that is known of a message
  * @r:		the receiver
  * @i:		which of its messages; ug_receiver_take() has accepted it
- * @out:	@from, @time_ns, @ifindex, @destination and @ttl are set
+ * @out:	@from is set, and so are @time_ns, @ifindex, @destination and @ttl if
+ *		the socket was opened to tell them; else they stay, and should be 0
  */
 void ug_receiver_describe(const struct ug_receiver *r, unsigned int i,
 			  struct ug_received *out);

@@ -119,6 +119,25 @@ def epoll():
                     client.ask(b"z" * (round_ * 61), b"%d" % (round_ * 61))
 
 
+def gather(one, two, number):
+    """Datagrams of two flows between the same ends, of several lengths and in
+    turns: in each flow all of them arrive, whole and in order."""
+    names = [n.to_bytes(4, "big") for n in (number, number + 100)]
+    for client in one, two:
+        client.send(names[1])
+    drain(one)
+    drain(two)
+    wanted = [names[i // 3 % 2] + bytes([i]) * (700 if i % 7 else 300 + i)
+              for i in range(60)]
+    for data in wanted:
+        one.send(data)
+    got = [two.receive() or b"" for _ in wanted]
+    for name in names:
+        if ([d for d in got if d.startswith(name)] !=
+                [d for d in wanted if d.startswith(name)]):
+            raise Failure(f"of two flows in turns came {got!r}")
+
+
 def relay():
     with Program("relay") as program:
         for number, family in enumerate(FAMILIES):
@@ -143,6 +162,7 @@ def relay():
             got = [two.receive() for _ in wanted]
             if got != wanted:
                 raise Failure(f"of 40 datagrams came {got!r}")
+            gather(one, two, number)
             # A third endpoint has no part in the flow, and no other flow has.
             three.send(name + b"third")
             two.send(b"\0\1\0\0 another flow")

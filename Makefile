@@ -95,6 +95,12 @@ bench-tunnel: all ## measure only the tunnels, of wiregather and other programs
 bench-udp: all ## measure only the ways to send UDP datagrams
 	bench/udp.py $(BENCH_FLAGS) $(BUILD)/bench/bench-udp $(BUILD)/bench
 
+bench-relay: all ## measure only the ways to forward UDP datagrams
+	bench/relay.py $(BENCH_FLAGS) $(BUILD) $(BUILD)/bench
+
+bench-quic: all ## measure only QUIC: CPU time of its ends, with three ways to move packets
+	bench/quic.py $(BENCH_FLAGS) $(BUILD) $(BUILD)/bench
+
 bench-docs: ## put the last results into docs/performance.md
 	bench/report.py --docs docs/performance.md $(BUILD)/bench
 
@@ -140,4 +146,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-udp bench-relay bench-quic bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

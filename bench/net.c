@@ -19,13 +19,7 @@ enum {
 	VETH_MTU = 1500
 };
 
-/**
- * ip_run() - run ip(8) in the namespace of the calling thread
- * @line:	its arguments, separated by single blanks
- *
- * Return: 0; -errno; -EIO if it failed.
- */
-static int ip_run(const char *line)
+int net_ip(const char *line)
 {
 	char words[256];
 	char *argv[MAX_WORDS + 2] = { words };
@@ -83,7 +77,7 @@ int net_init_loopback(struct net *net)
 
 	if (ns < 0)
 		return ns;
-	err = ip_run("link set lo up");
+	err = net_ip("link set lo up");
 	if (err) {
 		close(ns);
 		return err;
@@ -110,17 +104,17 @@ static int veth_add(int sender_ns)
 		 "link add name ug1 mtu %d type veth peer name ug0 mtu %d "
 		 "netns /proc/%ld/fd/%d",
 		 VETH_MTU, VETH_MTU, (long)getpid(), sender_ns);
-	err = ip_run(line);
+	err = net_ip(line);
 	if (!err)
-		err = ip_run("addr add 192.0.2.2/24 dev ug1");
+		err = net_ip("addr add 192.0.2.2/24 dev ug1");
 	if (!err)
-		err = ip_run("link set ug1 up");
+		err = net_ip("link set ug1 up");
 	if (!err)
 		err = net_enter(sender_ns);
 	if (!err)
-		err = ip_run("addr add 192.0.2.1/24 dev ug0");
+		err = net_ip("addr add 192.0.2.1/24 dev ug0");
 	if (!err)
-		err = ip_run("link set ug0 up");
+		err = net_ip("link set ug0 up");
 	return err;
 }
 

@@ -47,6 +47,14 @@ int net_init_loopback(struct net *net);
 int net_init_veth(struct net *net);
 
 /**
+ * net_ip() - run ip(8) in the namespace of the calling thread
+ * @line:	its arguments, separated by single blanks
+ *
+ * Return: 0; -errno; -EIO if it failed, which has said why.
+ */
+int net_ip(const char *line);
+
+/**
  * net_enter() - move the calling thread to a namespace
  * @ns:		one of the two descriptors of a struct net
  *

@@ -83,6 +83,11 @@ PLOTS = {
 }
 
 
+# CSV files that are no tables of their own.
+NOT_TABLES = ("crypto", "tunnel", "udp", "udp-slices", "relay-slices",
+              "quic-runs")
+
+
 def read(path):
     """The lines of a CSV file as dicts; an empty list if there is no such
     file."""
@@ -305,7 +310,7 @@ def sections(directory):
     if (directory / "crypto.csv").exists():
         found["crypto"] = crypto(directory)
     for path in sorted(directory.glob("*.csv")):
-        if path.stem not in ("crypto", "tunnel", "udp", "udp-slices"):
+        if path.stem not in NOT_TABLES:
             found[path.stem] = plain_table(path)
     return found
 

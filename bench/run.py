@@ -38,6 +38,8 @@ def parts(args):
         *(["--peers", args.peers] if args.peers else []),
         *(["--tests", args.tests] if args.tests else []), daemon]
     yield "udp", [HERE / "udp.py", *quick, programs / "bench-udp", out]
+    yield "relay", [HERE / "relay.py", *quick, build, out]
+    yield "quic", [HERE / "quic.py", *quick, build, out]
     yield "crypto", (is_there and has_option(daemon, "--bench-crypto") and
                      [daemon, "--bench-crypto=csv", STDOUT])
     yield "lane", [programs / "bench-lane", "--csv", out / "lane.csv",
@@ -113,8 +115,8 @@ def options():
     parser.add_argument("--seconds", type=float,
                         help="seconds of each measurement of the tunnel (4)")
     parser.add_argument("--tests", help="tests of the tunnel: see tunnel.py")
-    parser.add_argument("--parts", help="some of: tunnel,udp,crypto,lane,"
-                        "allowedips,handshakes,peers")
+    parser.add_argument("--parts", help="some of: tunnel,udp,relay,quic,"
+                        "crypto,lane,allowedips,handshakes,peers")
     parser.add_argument("--peers", default=os.environ.get("PEERS"),
                         metavar="DIR", help="directory of the other programs")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")

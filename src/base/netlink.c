@@ -125,6 +125,9 @@ void netlink_nest_end(struct netlink_builder *b, size_t nest)
 	}
 	attr = (void *)((uint8_t *)b->header + nest);
 	attr->nla_len = (uint16_t)len;
+	/* The padding belongs to the nest, so it must lie in the message. There
+	 * is room for it: extend() has made sure. */
+	b->header->nlmsg_len = (uint32_t)(nest + len);
 }
 
 void netlink_messages_init(struct netlink_messages *m, const void *buf,

@@ -167,6 +167,35 @@ static void wrong_lengths(void **state)
 	}
 }
 
+/* A message that ends with a nest whose last attribute needs padding. */
+static void padding_in_a_nest(void **state)
+{
+	uint32_t words[WORDS];
+	struct netlink_builder b;
+	struct netlink_messages m;
+	struct netlink_attrs a, nested;
+	const struct nlmsghdr *message;
+	const struct nlattr *attr;
+	size_t nest;
+
+	(void)state;
+	netlink_begin(&b, words, sizeof(words), RTM_NEWLINK, 0);
+	netlink_put_body(&b, sizeof(struct ifinfomsg));
+	nest = netlink_nest_begin(&b, IFLA_LINKINFO);
+	netlink_put_string(&b, IFLA_INFO_KIND, "vxlan");
+	netlink_nest_end(&b, nest);
+	netlink_messages_init(&m, words, b.header->nlmsg_len);
+	message = netlink_messages_next(&m);
+	assert_non_null(message);
+	netlink_attrs_init(&a, message, sizeof(struct ifinfomsg));
+	attr = netlink_attrs_next(&a);
+	assert_non_null(attr);
+	netlink_attrs_init_nested(&nested, attr);
+	attr = netlink_attrs_next(&nested);
+	assert_non_null(attr);
+	assert_string_equal(netlink_attr_string(attr, 16), "vxlan");
+}
+
 #ifdef HAVE_LIBMNL
 
 static size_t write_by_libmnl(void *buf)
@@ -259,6 +288,7 @@ int main(void)
 		cmocka_unit_test(read_back),
 		cmocka_unit_test(small_buffers),
 		cmocka_unit_test(wrong_lengths),
+		cmocka_unit_test(padding_in_a_nest),
 #ifdef HAVE_LIBMNL
 		cmocka_unit_test(same_as_libmnl),
 		cmocka_unit_test(reads_as_libmnl),

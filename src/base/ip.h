@@ -8,6 +8,7 @@
 #define BASE_IP_H
 
 #include <assert.h>
+#include <stdbool.h>
 
 #include "base/bytes.h"
 
@@ -175,6 +176,12 @@ static inline size_t ipv4_hdr_len(const struct ipv4_hdr *ip)
 static inline size_t tcp_hdr_len(const struct tcp_hdr *tcp)
 {
 	return (size_t)(tcp->data_off >> 4) * 4;
+}
+
+/* udp_has_checksum() - false if the field is 0: there is no checksum (RFC 768) */
+static inline bool udp_has_checksum(const struct udp_hdr *udp)
+{
+	return be16_get(udp->check) != 0;
 }
 
 #endif /* BASE_IP_H */

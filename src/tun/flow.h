@@ -116,7 +116,7 @@ enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p);
  * Any thread.
  *
  * Return: true if the transport checksum is right, and in IPv4 that of the
- * header, too.
+ * header, too. A UDP checksum of 0 (no checksum) counts as right.
  */
 bool flow_verify(const uint8_t *pkt, size_t len, enum merge_kind kind,
 		 size_t l4_off);

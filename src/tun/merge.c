@@ -25,17 +25,25 @@
  *		net/ipv4/tcp_offload.c), except for CWR: the kernel allows it in
  *		the first packet. Here no packet with CWR joins: it is rare, and
  *		needs an offload of its own.
- *   UDP	a checksum; at most 64 datagrams.
+ *   UDP	all with a checksum or all without; at most 64 datagrams.
  *
- * Two differences are allowed, because they have no meaning. Packets with DF
- * whose IPv4 IDs are all equal may merge, and then have IDs that count up: with
- * DF the ID means nothing (RFC 6864 section 4.1), and Linux sends 0 from
- * unconnected UDP sockets. A TCP checksum of 0xffff becomes 0.
+ * Three differences are allowed. Two have no meaning: packets with DF whose
+ * IPv4 IDs are all equal may merge, and then have IDs that count up, because
+ * with DF the ID means nothing (RFC 6864 section 4.1), and Linux sends 0 from
+ * unconnected UDP sockets; and a TCP checksum of 0xffff becomes 0.
  *
- * A packet with a UDP checksum of 0 (no checksum) never merges. The kernel takes
- * a merged datagram only with NEEDS_CSUM, and when it cuts the datagram for
- * forwarding, it treats the field as a sum: the parts would get wrong checksums.
- * The kernel's own GRO does not merge such packets either.
+ * The third: merged IPv4 datagrams without a checksum (a field of 0) get one.
+ * The kernel takes merged datagrams only with NEEDS_CSUM. The field then holds
+ * the sum of the pseudo header, and each datagram that is cut from the merged
+ * one gets a checksum that is right. RFC 768 lets the sender decide whether
+ * there is a checksum, so receivers take both. But if this host forwards the
+ * datagram, the next host gets a checksum that the sender did not make. If
+ * bytes changed before they entered the tunnel, that checksum does not show it.
+ * Without a checksum nobody would have seen it either. The reason for this rule
+ * is VXLAN, which is sent without a checksum by default. A datagram that does
+ * not merge is written as it came, with a field of 0. IPv6 demands a checksum,
+ * so IPv6 datagrams without one never merge: merged ones would be taken where
+ * single ones are refused.
  *
  * The kernel makes new checksums for a merged packet. New checksums would hide
  * that a packet arrived broken. So the checksums of packets, also that of the
@@ -46,7 +54,8 @@
  *   not verified	it is written as it came, with an all-zero virtio-net
  *		header. The kernel verifies it, unless it forwards it.
  *   found right	it is written with NEEDS_CSUM, so that the kernel does not sum
- *		it again.
+ *		it again. A datagram without a checksum is written as it
+ *		came.
  *   found broken	it is written as it came. The kernel drops and counts it.
  *
  * Order: items are written in the order of their first packets, and a packet
@@ -170,6 +179,14 @@ static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 	       memcmp(a + 1, b + 1, opt_len) == 0;
 }
 
+/* Do both UDP headers have a checksum, or neither of them? */
+static inline bool udp_equal(const struct merge_item *it, const uint8_t *head,
+			     const struct flow_packet *p)
+{
+	return udp_has_checksum((const void *)(head + it->l4_off)) ==
+	       udp_has_checksum((const void *)(p->pkt + p->l4_off));
+}
+
 /* Is the packet, which is in the item now, the last that the item may have? */
 static inline bool ends_item(const struct merge_item *it,
 			     const struct flow_packet *p)
@@ -228,7 +245,7 @@ static bool join(struct merge *m, struct merge_item *it,
 		return false;
 	if (!ip_equal(it, head, p, &id_step))
 		return false;
-	if (is_tcp && !tcp_equal(it, head, p))
+	if (is_tcp ? !tcp_equal(it, head, p) : !udp_equal(it, head, p))
 		return false;
 	if (!verify_both(it, head, p))
 		return false;
@@ -429,14 +446,25 @@ static struct vnet_hdr *prepare_single(struct merge *m,
 	return hdr;
 }
 
+/* Does the item's first packet have a transport checksum? */
+static bool has_checksum(const struct merge_item *it, const uint8_t *head)
+{
+	return kind_is_tcp(it->kind) ||
+	       udp_has_checksum((const void *)(head + it->l4_off));
+}
+
 static void prepare_item(struct merge *m, struct merge_item *it)
 {
 	const struct merge_packet *pkt = &m->pkts[it->head];
 	struct vnet_hdr *hdr = prepare_single(m, pkt);
 
+	m->changed = false;
 	/* Nothing is verified without a virtio-net header. */
 	if (!it->verified || !hdr)
 		return;
+	if (it->cnt == 1 && !has_checksum(it, pkt->data))
+		return;
+	m->changed = true;
 	save_fields(it, pkt->data);
 	write_headers(it, pkt->data);
 	write_vnet(it, hdr, pkt->hdr_len);
@@ -479,7 +507,7 @@ enum merge_kind merge_undo(struct merge *m)
 {
 	struct merge_item *it = &m->items[m->item];
 
-	if (m->iov_cnt == 0 || m->split || !it->verified)
+	if (m->iov_cnt == 0 || m->split || !m->changed)
 		return MERGE_NONE;
 	restore_fields(it, m->pkts[it->head].data);
 	m->split = true;

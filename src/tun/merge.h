@@ -123,6 +123,7 @@ struct merge_flow {
  * @item:	item to be written next
  * @part:	packet to be written next, if the item was split
  * @split:	the item is written packet by packet
+ * @changed:	the pending write has changed the headers of its first packet
  * @iov_cnt:	vectors of the pending write, 0 if none is prepared
  * @flows:	newest items by flow
  * @pkts:	packets in order
@@ -138,6 +139,7 @@ struct merge {
 	uint16_t item;
 	uint16_t part;
 	bool split;
+	bool changed;
 	unsigned int iov_cnt;
 	struct merge_flow flows[MERGE_FLOW_SETS][MERGE_FLOW_WAYS];
 	struct merge_packet pkts[MERGE_PACKETS_MAX];

@@ -441,12 +441,14 @@ static void test_udp_order(void **state)
 }
 
 /*
- * Datagrams without a checksum are not merged, and get no checksum on the way.
+ * Datagrams without a checksum are merged like others. If the kernel takes no
+ * merged datagrams, they are written as they came.
  */
 static void test_udp_without_checksum(void **state)
 {
 	struct tun_config config = default_config();
 	static uint8_t buf[1000];
+	unsigned int trains;
 	int fds[2], on = 1;
 	size_t total = 0;
 
@@ -462,13 +464,14 @@ static void test_udp_without_checksum(void **state)
 				 sizeof(buf));
 		total += sizeof(buf);
 	}
-	assert_int_equal(receive_all(fds[1], total), 0);
-	assert_int_equal(ends[1].tun.written, ends[0].packets);
-	for (unsigned int i = 0; i < pair_batch->pkts_cnt; i++) {
-		const uint8_t *pkt = pair_batch->pkts[i].data;
-
-		if (pkt[0] == 0x45 && pkt[9] == IP_PROTO_UDP)
-			assert_int_equal(pkt[26] << 8 | pkt[27], 0);
+	trains = receive_all(fds[1], total);
+	assert_int_equal(ends[1].tun.refused, 0);
+	if (kernel_kinds() & MERGE_BIT(MERGE_UDP4)) {
+		assert_true(trains > 0);
+		assert_true(ends[1].tun.written < ends[0].packets);
+	} else {
+		assert_int_equal(trains, 0);
+		assert_int_equal(ends[1].tun.written, ends[0].packets);
 	}
 	close(fds[0]);
 	close(fds[1]);

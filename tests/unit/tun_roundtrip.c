@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two properties of cutting and merging. If packets are merged and then cut,
- * each flow gets the same packets in the same order. If a super-packet is cut
+ * each flow gets the same packets in the same order; only a UDP checksum may
+ * have been added where there was none. If a super-packet is cut
  * and then merged, the same super-packet with the same header comes out.
  */
 #include "tun_batch.h"
@@ -161,6 +162,31 @@ static void cut_frame(size_t len)
 		keep(&taken[flow_of(segs[i].data)], segs[i].data, segs[i].len);
 }
 
+/**
+ * expect_packet() - compare a packet with what was made of it
+ * @want:	the packet that was added
+ * @got:	the packet that was cut from what was written; changed
+ * @len:	their length
+ *
+ * A datagram without a checksum may have got one, which is right then. All
+ * other bytes are the same.
+ *
+ * Return: true if it got a checksum.
+ */
+static bool expect_packet(const uint8_t *want, uint8_t *got, size_t len)
+{
+	bool has_new = len >= 28 && want[0] == 0x45 &&
+		       want[9] == IP_PROTO_UDP && !want[26] && !want[27] &&
+		       (got[26] || got[27]);
+
+	if (has_new) {
+		assert_true(packet_is_valid(got, len, 20));
+		memset(got + 26, 0, 2);
+	}
+	assert_memory_equal(want, got, len);
+	return has_new;
+}
+
 static void make_flows(struct random *r, struct spec flows[FLOWS])
 {
 	for (unsigned int i = 0; i < FLOWS; i++) {
@@ -173,6 +199,8 @@ static void make_flows(struct random *r, struct spec flows[FLOWS])
 			.seq = (uint32_t)random_next(r),
 			.payload_len = 1 + random_u32(r, 1400),
 		};
+		if (flows[i].proto == IP_PROTO_UDP)
+			flows[i].no_csum = random_next(r) & 1;
 		if (flows[i].version == 6 && random_u32(r, 8) == 0)
 			flows[i].ext_len = 8;
 	}
@@ -180,7 +208,7 @@ static void make_flows(struct random *r, struct spec flows[FLOWS])
 
 static void test_cut_of_merged_is_the_same(void **state)
 {
-	unsigned int merged = 0, packets = 0;
+	unsigned int merged = 0, packets = 0, given = 0;
 	struct random r;
 	struct spec flows[FLOWS];
 	size_t len;
@@ -213,13 +241,14 @@ static void test_cut_of_merged_is_the_same(void **state)
 			for (unsigned int k = 0; k < put[i].cnt; k++) {
 				assert_int_equal(put[i].len[k],
 						 taken[i].len[k]);
-				assert_memory_equal(put[i].bytes[k],
-						    taken[i].bytes[k],
-						    put[i].len[k]);
+				given += expect_packet(put[i].bytes[k],
+						       taken[i].bytes[k],
+						       put[i].len[k]);
 			}
 		}
 	}
 	assert_true(merged > packets / 100);
+	assert_true(given > packets / 100);
 }
 
 /**
@@ -330,12 +359,108 @@ static void test_standing_ids(void **state)
 	}
 }
 
+/**
+ * add_without_checksum() - begin a batch of three datagrams without a checksum
+ * @pkt:	receives them
+ *
+ * Return: the length of each.
+ */
+static size_t add_without_checksum(uint8_t pkt[3][PACKET_CAP])
+{
+	struct spec s = { .version = 4,
+			  .proto = IP_PROTO_UDP,
+			  .no_csum = true,
+			  .payload_len = 100 };
+	size_t len = 0;
+
+	batch_begin(MERGE_ALL);
+	for (unsigned int i = 0; i < 3; i++) {
+		s.id = (uint16_t)i;
+		len = packet_build(pkt[i], &s);
+		assert_memory_equal(pkt[i] + 26, "\0\0", 2);
+		batch_add(pkt[i], len);
+	}
+	return len;
+}
+
+/**
+ * expect_single() - the next write must be a packet as it was added
+ * @pkt:	packet
+ * @len:	its length
+ */
+static void expect_single(const uint8_t *pkt, size_t len)
+{
+	static const uint8_t zeros[10];
+
+	assert_int_equal(batch_next(frame), 10 + len);
+	assert_memory_equal(frame, zeros, 10);
+	assert_memory_equal(frame + 10, pkt, len);
+}
+
+/*
+ * Datagrams without a checksum merge. The field has the sum of the pseudo
+ * header, as with a checksum. If the merged write is refused, the datagrams are
+ * written as they came.
+ */
+static void test_without_checksum(void **state)
+{
+	uint8_t pkt[3][PACKET_CAP];
+	size_t len = add_without_checksum(pkt);
+	const struct iovec *iov;
+
+	(void)state;
+	assert_int_equal(batch_next(frame), 10 + 28 + 300);
+	assert_int_equal(frame[0], VIRTIO_NET_HDR_F_NEEDS_CSUM);
+	assert_int_equal(frame[1], VIRTIO_NET_HDR_GSO_UDP_L4);
+	assert_int_equal(frame[10 + 26] << 8 | frame[10 + 27],
+			 packet_pseudo(frame + 10, IP_PROTO_UDP, 308));
+	assert_int_equal(batch_next(frame), 0);
+
+	add_without_checksum(pkt);
+	assert_int_equal(merge_peek(batch, &iov), 3);
+	assert_int_equal(merge_undo(batch), MERGE_UDP4);
+	for (int i = 0; i < 3; i++)
+		expect_single(pkt[i], len);
+	assert_int_equal(batch_next(frame), 0);
+}
+
+/*
+ * The first datagram was verified before the second was found bad. Without a
+ * checksum, both are written as they came, also if the kernel refuses them.
+ */
+static void test_verified_without_checksum(void **state)
+{
+	struct spec s = { .version = 4,
+			  .proto = IP_PROTO_UDP,
+			  .no_csum = true,
+			  .payload_len = 100 };
+	uint8_t pkt[PACKET_CAP], bad[PACKET_CAP];
+	size_t len = packet_build(pkt, &s);
+	const struct iovec *iov;
+
+	(void)state;
+	s.id = 1;
+	packet_build(bad, &s);
+	bad[11] ^= 1; /* the IPv4 checksum */
+	batch_begin(MERGE_ALL);
+	batch_add(pkt, len);
+	batch_add(bad, len);
+	assert_true(batch->items[0].verified);
+	assert_int_equal(merge_peek(batch, &iov), 1);
+	assert_int_equal(merge_undo(batch), MERGE_NONE);
+	expect_single(pkt, len);
+	expect_single(bad, len);
+	assert_int_equal(batch_next(frame), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cut_of_merged_is_the_same),
 		cmocka_unit_test(test_merge_of_cut_is_the_same),
 		cmocka_unit_test(test_standing_ids),
+		cmocka_unit_test(test_without_checksum),
+		cmocka_unit_test(test_verified_without_checksum),
 	};
 
 	return cmocka_run_group_tests_name("tun_roundtrip", tests, batch_make,

@@ -119,7 +119,7 @@ static unsigned int run_merge(void)
 	const struct iovec *iov;
 	unsigned int cnt = 0, n;
 
-	merge_reset(batch, MERGE_ALL, true);
+	merge_reset(batch, MERGE_ALL, sizeof(struct vnet_hdr));
 	for (unsigned int i = 0; i < segs_cnt; i++)
 		merge_add(batch, segs[i].data, segs[i].len);
 	while ((n = merge_peek(batch, &iov)) != 0) {
@@ -138,7 +138,7 @@ static unsigned int run_single(void)
 {
 	const struct iovec *iov;
 
-	merge_reset(batch, MERGE_ALL, true);
+	merge_reset(batch, MERGE_ALL, sizeof(struct vnet_hdr));
 	merge_add(batch, segs[0].data, segs[0].len);
 	if (merge_peek(batch, &iov) != 1)
 		abort();

@@ -231,7 +231,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		require(m != NULL);
 		merge_init(m);
 	}
-	merge_reset(m, MERGE_ALL & ~(data[0] >> 4), true);
+	merge_reset(m, MERGE_ALL & ~(data[0] >> 4), sizeof(struct vnet_hdr));
 	add_all(data + 1, len - 1);
 	while ((cnt = merge_peek(m, &iov)) != 0) {
 		size_t total = 0;

@@ -42,6 +42,7 @@ static const char usage[] =
 	"      --no-gro      receiving UDP datagrams merged\n"
 	"      --no-tso      TCP super-packets on the interface\n"
 	"      --no-uso      UDP super-packets on the interface\n"
+	"      --no-overlay  super-packets of VXLAN and Geneve on the interface\n"
 	"      --no-vnet-hdr all super-packets, and checksum offload\n"
 	"      --no-isolation\n"
 	"                    giving up rights that are not needed\n"
@@ -71,6 +72,7 @@ enum {
 	LONG_NO_GRO,
 	LONG_NO_TSO,
 	LONG_NO_USO,
+	LONG_NO_OVERLAY,
 	LONG_NO_VNET_HDR,
 	LONG_USER,
 	LONG_NO_ISOLATION,
@@ -89,6 +91,7 @@ static const struct option long_options[] = {
 	{ "no-gro", no_argument, NULL, LONG_NO_GRO },
 	{ "no-tso", no_argument, NULL, LONG_NO_TSO },
 	{ "no-uso", no_argument, NULL, LONG_NO_USO },
+	{ "no-overlay", no_argument, NULL, LONG_NO_OVERLAY },
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
 	{ "user", required_argument, NULL, LONG_USER },
 	{ "no-isolation", no_argument, NULL, LONG_NO_ISOLATION },
@@ -172,6 +175,9 @@ static int parse_option(struct options *options, int c)
 		return 0;
 	case LONG_NO_USO:
 		options->no_uso = true;
+		return 0;
+	case LONG_NO_OVERLAY:
+		options->no_overlay = true;
 		return 0;
 	case LONG_NO_VNET_HDR:
 		options->no_vnet_hdr = true;

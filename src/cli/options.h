@@ -41,6 +41,8 @@ enum {
  * @no_gro:		have the kernel not merge received datagrams
  * @no_tso:		no TCP super-packets on the TUN, either way
  * @no_uso:		no UDP super-packets on the TUN, either way
+ * @no_overlay:		no super-packets of VXLAN and Geneve on the TUN, either
+ *		way
  * @no_vnet_hdr:	plain packets only on the TUN
  * @user:		user to become; NULL: none was named
  * @no_isolation:	keep all rights
@@ -65,6 +67,7 @@ struct options {
 	bool no_gro;
 	bool no_tso;
 	bool no_uso;
+	bool no_overlay;
 	bool no_vnet_hdr;
 	const char *user;
 	bool no_isolation;

@@ -60,6 +60,8 @@ static struct tun_config configure_tun(const struct options *options)
 		config.kinds_off |=
 			MERGE_BIT(MERGE_UDP4) | MERGE_BIT(MERGE_UDP6);
 	}
+	if (options->no_overlay)
+		config.features_off |= TUN_TUNNEL;
 	return config;
 }
 

@@ -333,8 +333,8 @@ static bool read_packet(struct outbound_lane *ol, uint64_t now)
 	struct vnet_frame frame;
 	int r;
 
-	/* A staged packet has a virtio-net header even if the TUN has none:
-	 * then its bytes are 0. */
+	/* A staged packet has room for the longest virtio-net header. Bytes in
+	 * front of the TUN's own header are 0. */
 	memset(ol->read_buf, 0, TUN_HEADROOM);
 	r = tun_read(ol->tun, packet_of(ol), READ_CAP, &frame);
 	switch (r) {
@@ -366,8 +366,8 @@ static bool pop_staged(struct outbound_lane *ol, uint64_t now)
 		len = staged_pop(ol->device->staged, &peer->staged,
 				 ol->read_buf, TUN_HEADROOM + READ_CAP);
 	if (len > TUN_HEADROOM &&
-	    vnet_parse_frame((const void *)ol->read_buf, packet_of(ol),
-			     (size_t)len - TUN_HEADROOM, &frame) == VNET_OK) {
+	    tun_parse_frame(ol->tun, packet_of(ol), (size_t)len - TUN_HEADROOM,
+			    &frame) == VNET_OK) {
 		if (peer_get(peer))
 			begin_packet(ol, peer, &frame);
 		return true;

@@ -4,8 +4,10 @@
  * flows. A packet that is written to the TUN alone costs a system call and the
  * work of the whole network stack. Packets that are merged into one
  * super-packet cost this only once. No payload is copied: the vector of a
- * super-packet names the virtio-net header with the first packet, then the
- * payload of each other packet at its old place.
+ * super-packet names the virtio-net header and the first packet, then the
+ * payload of each other packet at its old place. The short virtio-net header is
+ * written into the bytes in front of the first packet, so both are one entry of
+ * the vector. The longer one does not fit there, and takes an entry of its own.
  *
  * Words: an *item* is the packets that are written at once, one or several. A
  * packet *joins* an item as its last packet. An item is *open* while another
@@ -88,11 +90,11 @@ static void forget_flows(struct merge *m)
 	}
 }
 
-void merge_reset(struct merge *m, unsigned int kinds, bool vnet)
+void merge_reset(struct merge *m, unsigned int kinds, size_t hdr_len)
 {
 	forget_flows(m);
-	m->kinds = vnet ? kinds : 0;
-	m->vnet = vnet;
+	m->kinds = hdr_len ? kinds : 0;
+	m->hdr_len = (uint8_t)hdr_len;
 	m->pkts_cnt = 0;
 	m->items_cnt = 0;
 	m->item = 0;
@@ -227,6 +229,13 @@ static inline uint16_t push_packet(struct merge *m, const struct flow_packet *p)
 	return idx;
 }
 
+/* May another packet join without making the vector too long? */
+static inline bool has_entry(const struct merge *m, const struct merge_item *it)
+{
+	return it->cnt < MERGE_PACKETS_MAX -
+				 (m->hdr_len == sizeof(struct vnet_tunnel_hdr));
+}
+
 /* Join a packet to the newest item of its flow. Return: false if it may not
  * join. */
 static bool join(struct merge *m, struct merge_item *it,
@@ -240,7 +249,7 @@ static bool join(struct merge *m, struct merge_item *it,
 	uint8_t id_step = 0;
 	uint16_t idx;
 
-	if (!it->open || payload > it->gso_size ||
+	if (!it->open || !has_entry(m, it) || payload > it->gso_size ||
 	    payload > MERGED_MAX - it->len)
 		return false;
 	if (!ip_equal(it, head, p, &id_step))
@@ -436,14 +445,20 @@ static struct vnet_hdr *prepare_single(struct merge *m,
 {
 	struct vnet_hdr *hdr = (void *)(pkt->data - sizeof(*hdr));
 
-	m->iov_cnt = 1;
-	if (!m->vnet) {
-		m->iov[0] = (struct iovec){ pkt->data, pkt->len };
-		return NULL;
+	if (m->hdr_len == sizeof(*hdr)) {
+		memset(hdr, 0, sizeof(*hdr));
+		m->iov[0] = (struct iovec){ hdr, sizeof(*hdr) + pkt->len };
+		m->iov_cnt = 1;
+		return hdr;
 	}
-	memset(hdr, 0, sizeof(*hdr));
-	m->iov[0] = (struct iovec){ hdr, sizeof(*hdr) + pkt->len };
-	return hdr;
+	m->iov_cnt = 0;
+	if (m->hdr_len) {
+		memset(&m->hdr, 0, sizeof(m->hdr));
+		m->iov[m->iov_cnt++] =
+			(struct iovec){ &m->hdr, sizeof(m->hdr) };
+	}
+	m->iov[m->iov_cnt++] = (struct iovec){ pkt->data, pkt->len };
+	return m->hdr_len ? &m->hdr.base : NULL;
 }
 
 /* Does the item's first packet have a transport checksum? */
@@ -470,10 +485,10 @@ static void prepare_item(struct merge *m, struct merge_item *it)
 	write_vnet(it, hdr, pkt->hdr_len);
 	for (unsigned int i = 1; i < it->cnt; i++) {
 		pkt = &m->pkts[pkt->next];
-		m->iov[i] = (struct iovec){ pkt->data + pkt->hdr_len,
-					    pkt->len - pkt->hdr_len };
+		m->iov[m->iov_cnt++] =
+			(struct iovec){ pkt->data + pkt->hdr_len,
+					pkt->len - pkt->hdr_len };
 	}
-	m->iov_cnt = it->cnt;
 }
 
 unsigned int merge_peek(struct merge *m, const struct iovec **iov)
@@ -518,9 +533,11 @@ enum merge_kind merge_undo(struct merge *m)
 
 enum merge_kind merge_get_kind(const struct merge *m)
 {
-	if (m->iov_cnt < 2)
+	const struct merge_item *it = &m->items[m->item];
+
+	if (m->iov_cnt == 0 || m->split || it->cnt < 2)
 		return MERGE_NONE;
-	return (enum merge_kind)m->items[m->item].kind;
+	return (enum merge_kind)it->kind;
 }
 
 unsigned int merge_discard(struct merge *m)
@@ -529,7 +546,7 @@ unsigned int merge_discard(struct merge *m)
 	unsigned int cnt = 0;
 
 	while (merge_peek(m, &iov) != 0) {
-		cnt += m->iov_cnt;
+		cnt += m->split ? 1U : m->items[m->item].cnt;
 		merge_written(m);
 	}
 	return cnt;

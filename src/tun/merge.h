@@ -31,6 +31,7 @@ enum {
 	MERGE_HEADROOM = sizeof(struct vnet_hdr),
 };
 static_assert(MERGE_PACKETS_MAX <= IOV_MAX, "one writev(2) per item");
+static_assert(UINT8_MAX >= sizeof(struct vnet_tunnel_hdr), "merge.hdr_len");
 
 /* The batch is full: write it, then add the packet to the next batch. */
 #define MERGE_E_FULL 1
@@ -117,7 +118,7 @@ struct merge_flow {
  * struct merge - a batch
  * @gen:	raised to forget all flows at once
  * @kinds:	the kinds that may merge, a set of MERGE_BIT()
- * @vnet:	the device takes a virtio-net header
+ * @hdr_len:	length of the device's virtio-net header, 0: it takes none
  * @pkts_cnt:	packets added
  * @items_cnt:	items made
  * @item:	item to be written next
@@ -128,12 +129,13 @@ struct merge_flow {
  * @flows:	newest items by flow
  * @pkts:	packets in order
  * @items:	items in the order of their first packets
+ * @hdr:	virtio-net header of the pending write, if it is the longer one
  * @iov:	the pending write
  */
 struct merge {
 	uint32_t gen;
 	unsigned int kinds;
-	bool vnet;
+	uint8_t hdr_len;
 	uint16_t pkts_cnt;
 	uint16_t items_cnt;
 	uint16_t item;
@@ -144,6 +146,7 @@ struct merge {
 	struct merge_flow flows[MERGE_FLOW_SETS][MERGE_FLOW_WAYS];
 	struct merge_packet pkts[MERGE_PACKETS_MAX];
 	struct merge_item items[MERGE_PACKETS_MAX];
+	struct vnet_tunnel_hdr hdr;
 	struct iovec iov[MERGE_PACKETS_MAX];
 };
 
@@ -158,12 +161,13 @@ void merge_init(struct merge *m);
  * merge_reset() - begin a batch
  * @m:		batch
  * @kinds:	the kinds that may merge, a set of MERGE_BIT(); ignored without
- *		@vnet
- * @vnet:	each write begins with a virtio-net header
+ *		@hdr_len
+ * @hdr_len:	length of the virtio-net header that each write begins with:
+ *		that of struct vnet_hdr, that of struct vnet_tunnel_hdr, or 0
  *
  * Packets of the batch that were not written are forgotten.
  */
-void merge_reset(struct merge *m, unsigned int kinds, bool vnet);
+void merge_reset(struct merge *m, unsigned int kinds, size_t hdr_len);
 
 /**
  * merge_add() - add a packet to a batch

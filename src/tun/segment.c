@@ -14,6 +14,13 @@
  * for this): the IPv4 ID counts up; only the last segment has FIN and PSH; only
  * the first has CWR, which answers one ECE (RFC 3168 section 6.1.2); all other
  * fields are repeated.
+ *
+ * In a tunnel super-packet all this is done to the inner headers. The outer IPv4
+ * ID counts up, too; the outer lengths change, and the bytes between the outer
+ * UDP header and the inner IP header are repeated. The outer UDP checksum needs
+ * no pass over the payload (Linux calls this local checksum offload): the inner
+ * checksum brings the sum of the inner transport header and payload to the
+ * complement of the sum of the inner pseudo header.
  */
 #include "tun/segment.h"
 
@@ -22,27 +29,38 @@
 /* Flags that only the last segment keeps. */
 #define TCP_LAST_ONLY (TCP_FIN | TCP_PSH)
 
-/* Sum the part of the IPv4 header that all segments share. */
-static void sum_ip(struct segment_cursor *cur)
+/* Sum the part of an IPv4 header that all segments share. @id is set to the
+ * first segment's ID. */
+static uint64_t sum_ip(const uint8_t *hdr, size_t len, uint16_t *id)
 {
-	const struct ipv4_hdr *ip = (const void *)cur->pkt;
-	uint64_t sum = checksum_add(0, cur->pkt, cur->frame.l4_off);
+	const struct ipv4_hdr *ip = (const void *)hdr;
+	uint64_t sum = checksum_add(0, hdr, len);
 
 	/* Take out the fields that differ between segments, by adding the
 	 * complement of each. */
 	sum += (uint16_t)~checksum_field(ip->total_len);
 	sum += (uint16_t)~checksum_field(ip->id);
 	sum += (uint16_t)~checksum_field(ip->check);
-	cur->ip_sum = checksum_fold(sum);
-	cur->ip_id = be16_get(ip->id);
+	*id = be16_get(ip->id);
+	return checksum_fold(sum);
 }
 
-/* Sum the pseudo header, without its length. */
+/* Sum a pseudo header without its length, by the addresses of the IP header. */
+static uint64_t sum_addresses(const uint8_t *hdr, uint8_t version,
+			      uint8_t proto)
+{
+	const struct ipv4_hdr *ip4 = (const void *)hdr;
+	const struct ipv6_hdr *ip6 = (const void *)hdr;
+
+	if (version == IP_V4)
+		return checksum_pseudo4(ip4->saddr, ip4->daddr, proto, 0);
+	return checksum_pseudo6(ip6->saddr, ip6->daddr, proto, 0);
+}
+
+/* Sum the pseudo header of the transport header, without its length. */
 static uint64_t sum_pseudo(const struct segment_cursor *cur)
 {
 	const struct vnet_frame *f = &cur->frame;
-	const struct ipv4_hdr *ip4 = (const void *)cur->pkt;
-	const struct ipv6_hdr *ip6 = (const void *)cur->pkt;
 	struct be16 field;
 
 	if (f->needs_csum) {
@@ -50,9 +68,7 @@ static uint64_t sum_pseudo(const struct segment_cursor *cur)
 		return checksum_field(field) +
 		       (uint32_t)~htobe32(f->len - f->l4_off);
 	}
-	if (f->ip_version == 4)
-		return checksum_pseudo4(ip4->saddr, ip4->daddr, f->l4_proto, 0);
-	return checksum_pseudo6(ip6->saddr, ip6->daddr, f->l4_proto, 0);
+	return sum_addresses(cur->pkt + f->ip_off, f->ip_version, f->l4_proto);
 }
 
 /*
@@ -82,6 +98,42 @@ static void sum_l4(struct segment_cursor *cur)
 	cur->l4_sum = checksum_fold(checksum_add(sum, &l4, l4_len));
 }
 
+/*
+ * Sum what all segments share of the outer pseudo header, the outer UDP header,
+ * the tunnel's headers and the inner packet. The lengths are left out.
+ */
+static uint64_t sum_outer_l4(const struct segment_cursor *cur)
+{
+	const struct vnet_frame *f = &cur->frame;
+	const uint8_t *udp = cur->pkt + f->outer_l4_off;
+	const struct ipv6_hdr *ip6 = (const void *)(cur->pkt + f->ip_off);
+	size_t ports = 2 * sizeof(struct be16);
+	uint64_t sum = sum_addresses(cur->pkt, f->outer_version, IP_PROTO_UDP);
+
+	sum = checksum_add(sum, udp, ports);
+	sum = checksum_add(sum, udp + sizeof(struct udp_hdr),
+			   f->ip_off - f->outer_l4_off -
+				   sizeof(struct udp_hdr));
+	/* With its checksum the inner IPv4 header adds nothing. */
+	if (f->ip_version == IP_V6) {
+		sum = checksum_add(sum, ip6, (size_t)(f->l4_off - f->ip_off));
+		sum += (uint16_t)~checksum_field(ip6->payload_len);
+	}
+	sum += (uint16_t)~checksum_fold(sum_pseudo(cur));
+	return checksum_fold(sum);
+}
+
+static void begin_outer(struct segment_cursor *cur)
+{
+	const struct vnet_frame *f = &cur->frame;
+
+	if (f->outer_version == IP_V4)
+		cur->outer_ip_sum =
+			sum_ip(cur->pkt, f->outer_l4_off, &cur->outer_ip_id);
+	if (f->outer_csum)
+		cur->outer_l4_sum = sum_outer_l4(cur);
+}
+
 void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
 		   const struct vnet_frame *frame)
 {
@@ -93,28 +145,58 @@ void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
 	cur->payload_len = frame->len - frame->hdr_len;
 	cur->full_len = frame->hdr_len +
 			(uint32_t)size_min(cur->payload_len, frame->gso_size);
-	if (frame->ip_version == 4)
-		sum_ip(cur);
+	if (frame->ip_version == IP_V4)
+		cur->ip_sum = sum_ip(pkt + frame->ip_off,
+				     (size_t)(frame->l4_off - frame->ip_off),
+				     &cur->ip_id);
 	sum_l4(cur);
+	if (frame->outer_l4_off)
+		begin_outer(cur);
 }
 
-static inline void write_ip(const struct segment_cursor *cur, uint8_t *dst,
-			    size_t len)
+/* Change the lengths and the ID of an IP header that was copied to @dst.
+ * @len: length of the packet from there on. */
+static inline void write_ip(uint8_t *dst, uint8_t version, size_t len,
+			    uint64_t sum, uint16_t id)
 {
 	struct ipv4_hdr *ip4 = (void *)dst;
 	struct ipv6_hdr *ip6 = (void *)dst;
 	uint16_t total = (uint16_t)len;
 
-	memcpy(dst, cur->pkt, cur->frame.l4_off);
-	if (cur->frame.ip_version == 6) {
+	if (version == IP_V6) {
 		/* Extension headers count as payload (RFC 8200 section 3). */
 		ip6->payload_len = be16_make((uint16_t)(len - sizeof(*ip6)));
 		return;
 	}
 	ip4->total_len = be16_make(total);
-	ip4->id = be16_make(cur->ip_id);
-	ip4->check = checksum_finish(cur->ip_sum + checksum_word(total) +
-				     checksum_word(cur->ip_id));
+	ip4->id = be16_make(id);
+	ip4->check =
+		checksum_finish(sum + checksum_word(total) + checksum_word(id));
+}
+
+/* Change the outer headers of a tunnel, which were copied to @dst. @len: length
+ * of the segment. */
+static void write_outer(const struct segment_cursor *cur, uint8_t *dst,
+			size_t len)
+{
+	const struct vnet_frame *f = &cur->frame;
+	struct udp_hdr *udp = (void *)(dst + f->outer_l4_off);
+	uint16_t udp_len = (uint16_t)(len - f->outer_l4_off);
+	uint16_t l4_len = (uint16_t)(len - f->l4_off);
+	/* The length is in the pseudo header and in the UDP header. */
+	uint64_t sum = cur->outer_l4_sum + 2 * checksum_word(udp_len);
+
+	write_ip(dst, f->outer_version, len, cur->outer_ip_sum,
+		 cur->outer_ip_id);
+	udp->len = be16_make(udp_len);
+	udp->check = be16_make(0);
+	if (!f->outer_csum)
+		return;
+	if (f->ip_version == IP_V6)
+		sum += checksum_word(
+			(uint16_t)(len - f->ip_off - sizeof(struct ipv6_hdr)));
+	sum += (uint16_t)~checksum_word(l4_len);
+	udp->check = checksum_finish_udp(sum);
 }
 
 /* @sum covers all but the fields that are written here. */
@@ -156,7 +238,11 @@ static inline size_t write_segment(struct segment_cursor *cur, uint8_t *dst)
 	bool last = cur->payload_len - cur->off == slice;
 	uint64_t sum;
 
-	write_ip(cur, dst, len);
+	memcpy(dst, cur->pkt, f->l4_off);
+	if (f->outer_l4_off)
+		write_outer(cur, dst, len);
+	write_ip(dst + f->ip_off, f->ip_version, len - f->ip_off, cur->ip_sum,
+		 cur->ip_id);
 	sum = checksum_copy(cur->l4_sum, dst + f->hdr_len,
 			    cur->pkt + f->hdr_len + cur->off, slice);
 	sum += checksum_word((uint16_t)l4_len);
@@ -167,6 +253,7 @@ static inline size_t write_segment(struct segment_cursor *cur, uint8_t *dst)
 	cur->off += (uint32_t)slice;
 	cur->seq += (uint32_t)slice;
 	cur->ip_id++;
+	cur->outer_ip_id++;
 	cur->done = last;
 	return len;
 }

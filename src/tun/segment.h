@@ -57,11 +57,16 @@ struct segment_slab {
  * @off:	payload already cut
  * @payload_len: payload in all
  * @full_len:	length of every segment but the last, which is at most as long
- * @ip_sum:	sum of the IPv4 header without length, ID and checksum
+ * @ip_sum:	sum of the IPv4 header without length, ID and checksum; of a
+ *		tunnel super-packet, that of the inner header
  * @l4_sum:	sum of pseudo header and transport header without lengths,
  *		sequence number, flags and checksum
+ * @outer_ip_sum: as @ip_sum, for the outer header of a tunnel super-packet
+ * @outer_l4_sum: what all segments of a tunnel super-packet share of the sum for
+ *		the outer UDP checksum
  * @seq:	TCP sequence number of the next segment
  * @ip_id:	IPv4 ID of the next segment
+ * @outer_ip_id: as @ip_id, for the outer header of a tunnel super-packet
  * @done:	all of the packet was cut
  *
  * Set up by segment_begin(); the caller may read @pkt, @frame, @off, @full_len
@@ -75,8 +80,11 @@ struct segment_cursor {
 	uint32_t full_len;
 	uint64_t ip_sum;
 	uint64_t l4_sum;
+	uint64_t outer_ip_sum;
+	uint64_t outer_l4_sum;
 	uint32_t seq;
 	uint16_t ip_id;
+	uint16_t outer_ip_id;
 	bool done;
 };
 

@@ -5,6 +5,10 @@
  *  - TUNSETOFFLOAD refuses a set of features if the kernel lacks one of them. So
  *    the features are found by asking for smaller and smaller sets. The kernel
  *    accepts USO4 and USO6 (Linux 6.2) only together.
+ *  - Tunnel super-packets (Linux 6.17) need the longer virtio-net header. Its
+ *    length belongs to the device, like the features: both stay with a device
+ *    that outlives its user. So both are set at the start, and set back at the
+ *    end.
  *  - A read gives one whole frame, and a write takes one. The kernel cuts a frame
  *    that is longer than the buffer, and does not say so.
  *  - Errors: EBADFD means that the device was deleted. On writing, EIO means that
@@ -33,6 +37,12 @@
 #endif
 #ifndef TUN_F_USO6
 #define TUN_F_USO6 0x40
+#endif
+
+/* These came with Linux 6.17. */
+#ifndef TUN_F_UDP_TUNNEL_GSO
+#define TUN_F_UDP_TUNNEL_GSO	  0x80
+#define TUN_F_UDP_TUNNEL_GSO_CSUM 0x100
 #endif
 
 #define TUN_PATH "/dev/net/tun"
@@ -107,6 +117,9 @@ static unsigned int offload_bits(unsigned int features)
 		bits |= TUN_F_TSO_ECN;
 	if (features & TUN_USO)
 		bits |= TUN_F_USO4 | TUN_F_USO6;
+	/* With and without an outer checksum: both or neither. */
+	if (features & TUN_TUNNEL)
+		bits |= TUN_F_UDP_TUNNEL_GSO | TUN_F_UDP_TUNNEL_GSO_CSUM;
 	return bits;
 }
 
@@ -120,8 +133,18 @@ static bool try_offload(const struct tun *tun, unsigned int features)
 			       (void *)(uintptr_t)bits) == 0;
 }
 
-/* Find what the device can do. Return: true if it knows USO, even if USO is not
- * wanted. */
+/* Choose the length of the virtio-net header. */
+static int set_vnet(const struct tun *tun, size_t hdr_len)
+{
+	int len = (int)hdr_len;
+
+	if (tun->sys->ioctl(tun->fd, TUNSETVNETHDRSZ, &len) < 0)
+		return -errno;
+	return 0;
+}
+
+/* Find what the device can do, apart from tunnels. Return: true if it knows USO,
+ * even if USO is not wanted. */
 static bool negotiate(struct tun *tun, unsigned int wanted)
 {
 	bool uso = try_offload(tun, TUN_CSUM | TUN_USO);
@@ -141,6 +164,29 @@ static bool negotiate(struct tun *tun, unsigned int wanted)
 	}
 	tun->features = wanted;
 	return uso;
+}
+
+/*
+ * Ask for tunnel super-packets. The kernel has them only beside others. If it
+ * refuses, the device is as before. Return: 0; -errno if the device cannot be
+ * set back.
+ */
+static int negotiate_tunnels(struct tun *tun)
+{
+	const unsigned int others = TUN_TSO4 | TUN_TSO6 | TUN_USO;
+	int err;
+
+	if (!(tun->features & others))
+		return 0;
+	if (set_vnet(tun, sizeof(struct vnet_tunnel_hdr)) == 0 &&
+	    try_offload(tun, tun->features | TUN_TUNNEL)) {
+		tun->features |= TUN_TUNNEL;
+		return 0;
+	}
+	err = set_vnet(tun, sizeof(struct vnet_hdr));
+	if (err == 0)
+		try_offload(tun, tun->features);
+	return err;
 }
 
 /*
@@ -173,16 +219,6 @@ static void set_kinds(struct tun *tun, const struct tun_config *config,
 	tun->kinds &= ~config->kinds_off;
 }
 
-/* Choose the length of the virtio-net header. */
-static int set_vnet(const struct tun *tun)
-{
-	int len = sizeof(struct vnet_hdr);
-
-	if (tun->sys->ioctl(tun->fd, TUNSETVNETHDRSZ, &len) < 0)
-		return -errno;
-	return 0;
-}
-
 /* Set the MTU and the queue's length. The tunnel also works if neither can be
  * set, because netlink reports the MTU. gVisor cannot set an MTU (ENOTTY,
  * release of 2025-02). */
@@ -203,6 +239,7 @@ static int set_up_device(struct tun *tun, const struct tun_config *config,
 			 unsigned int flags)
 {
 	struct ifreq ifr = { 0 };
+	unsigned int wanted;
 	bool uso = false;
 	int err;
 
@@ -210,11 +247,15 @@ static int set_up_device(struct tun *tun, const struct tun_config *config,
 	if (err < 0)
 		return err;
 	if (flags & IFF_VNET_HDR) {
-		err = set_vnet(tun);
+		wanted = (TUN_FEATURES & ~config->features_off) | TUN_VNET;
+		err = set_vnet(tun, sizeof(struct vnet_hdr));
 		if (err < 0)
 			return err;
-		uso = negotiate(tun, (TUN_FEATURES & ~config->features_off) |
-					     TUN_VNET);
+		uso = negotiate(tun, wanted & ~(unsigned int)TUN_TUNNEL);
+		if (wanted & TUN_TUNNEL)
+			err = negotiate_tunnels(tun);
+		if (err < 0)
+			return err;
 	} else {
 		/* Without the header we could not recognise a super-packet. */
 		try_offload(tun, 0);
@@ -324,6 +365,11 @@ int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 
 void tun_close(struct tun *tun)
 {
+	/* If this fails, the device is gone. */
+	if (tun->features & TUN_VNET) {
+		try_offload(tun, 0);
+		set_vnet(tun, sizeof(struct vnet_hdr));
+	}
 	tun->sys->close(tun->fd);
 	tun->fd = -1;
 }
@@ -334,16 +380,26 @@ static int count_drop(struct tun *tun, enum vnet_drop reason)
 	return TUN_E_DROP;
 }
 
+enum vnet_drop tun_parse_frame(const struct tun *tun, const uint8_t *pkt,
+			       size_t len, struct vnet_frame *frame)
+{
+	const void *hdr = pkt - tun_hdr_len(tun);
+
+	if (tun->features & TUN_TUNNEL)
+		return vnet_parse_tunnel_frame(hdr, pkt, len, frame);
+	return vnet_parse_frame(tun->features & TUN_VNET ? hdr : NULL, pkt, len,
+				frame);
+}
+
 int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	     struct vnet_frame *frame)
 {
-	size_t hdr_len = tun->features & TUN_VNET ? sizeof(struct vnet_hdr) : 0;
-	struct vnet_hdr *hdr = (void *)(pkt - hdr_len);
+	size_t hdr_len = tun_hdr_len(tun);
 	enum vnet_drop reason;
 	ssize_t n;
 
 	do {
-		n = tun->sys->read(tun->fd, hdr, cap + hdr_len);
+		n = tun->sys->read(tun->fd, pkt - hdr_len, cap + hdr_len);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno == EAGAIN)
@@ -354,8 +410,7 @@ int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	}
 	if ((size_t)n < hdr_len)
 		return count_drop(tun, VNET_DROP_SHORT);
-	reason = vnet_parse_frame(hdr_len ? hdr : NULL, pkt,
-				  (size_t)n - hdr_len, frame);
+	reason = tun_parse_frame(tun, pkt, (size_t)n - hdr_len, frame);
 	return reason == VNET_OK ? 0 : count_drop(tun, reason);
 }
 
@@ -433,10 +488,9 @@ int tun_write(struct tun *tun, struct merge *m)
 
 bool tun_write_packet(const struct tun *tun, uint8_t *packet, size_t len)
 {
-	struct vnet_hdr hdr = { 0 };
-	bool vnet = tun->features & TUN_VNET;
+	struct vnet_tunnel_hdr hdr = { 0 };
 	struct iovec iov[2] = {
-		{ .iov_base = &hdr, .iov_len = vnet ? sizeof(hdr) : 0 },
+		{ .iov_base = &hdr, .iov_len = tun_hdr_len(tun) },
 		{ .iov_base = packet, .iov_len = len },
 	};
 

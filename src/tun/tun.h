@@ -17,7 +17,7 @@ enum {
 	/* An Ethernet's 1500, less 80 for IPv6, UDP and WireGuard. */
 	TUN_MTU_DEFAULT = 1420,
 	/* Bytes in front of a packet that tun_read() uses. */
-	TUN_HEADROOM = sizeof(struct vnet_hdr),
+	TUN_HEADROOM = sizeof(struct vnet_tunnel_hdr),
 };
 
 /* Conditions for the caller of tun_read() and tun_write(). */
@@ -36,7 +36,9 @@ enum tun_feature {
 	TUN_TSO6 = 1 << 3,
 	TUN_ECN = 1 << 4, /* TSO with CWR */
 	TUN_USO = 1 << 5, /* IPv4 and IPv6: the kernel has one switch */
-	TUN_FEATURES = (1 << 6) - 1,
+	/* Tunnel super-packets, with the longer virtio-net header. */
+	TUN_TUNNEL = 1 << 6,
+	TUN_FEATURES = (1 << 7) - 1,
 };
 
 /**
@@ -109,10 +111,20 @@ static inline int tun_get_fd(const struct tun *tun)
 	return tun->fd;
 }
 
+/* tun_hdr_len() - length of the device's virtio-net header, 0 if it has none. Any
+ * thread. */
+static inline size_t tun_hdr_len(const struct tun *tun)
+{
+	if (!(tun->features & TUN_VNET))
+		return 0;
+	return tun->features & TUN_TUNNEL ? sizeof(struct vnet_tunnel_hdr)
+					  : sizeof(struct vnet_hdr);
+}
+
 /* tun_begin_merge() - empty a batch, for tun_write(). Writing thread only. */
 static inline void tun_begin_merge(const struct tun *tun, struct merge *m)
 {
-	merge_reset(m, tun->kinds, tun->features & TUN_VNET);
+	merge_reset(m, tun->kinds, tun_hdr_len(tun));
 }
 
 /**
@@ -150,6 +162,9 @@ int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 /**
  * tun_close() - close a device; the interface vanishes unless it is persistent
  * @tun:	open device that no thread uses any more
+ *
+ * A device that stays gets the virtio-net header of 10 bytes and no offloads, as
+ * a new one has them: its next user may not set them.
  */
 void tun_close(struct tun *tun);
 
@@ -167,6 +182,21 @@ void tun_close(struct tun *tun);
  */
 int tun_read(struct tun *tun, uint8_t *pkt, size_t cap,
 	     struct vnet_frame *frame);
+
+/**
+ * tun_parse_frame() - check a frame that tun_read() has read before
+ * @tun:	device
+ * @pkt:	the packet, with the TUN_HEADROOM bytes in front of it as they
+ *		were
+ * @len:	length of the packet, may be 0
+ * @frame:	filled for VNET_OK only
+ *
+ * Any thread.
+ *
+ * Return: VNET_OK, or the reason to drop the frame.
+ */
+enum vnet_drop tun_parse_frame(const struct tun *tun, const uint8_t *pkt,
+			       size_t len, struct vnet_frame *frame);
 
 /**
  * tun_write() - write a batch

@@ -8,6 +8,11 @@
  * The header's hdr_len is ignored: the kernel sets it to the length of the first
  * part of its buffer, not to that of the headers. Header lengths are read from
  * the packet.
+ *
+ * In a tunnel super-packet (VXLAN, Geneve and others) the outer UDP header and
+ * the inner IP header must be where the virtio-net header says. The bytes
+ * between them are the tunnel's, and are not looked at: each segment repeats
+ * them.
  */
 #include "tun/vnet.h"
 
@@ -18,8 +23,34 @@
 #define EXTENSIONS_MAX 8
 static_assert(40 + EXTENSIONS_MAX * 2048 + 60 <= UINT16_MAX, "header offsets");
 
+/* Offset of a transport header above which the end of a TCP header does not fit
+ * 16 bits. Only an inner packet can reach it. */
+#define L4_OFF_MAX (UINT16_MAX - 60)
+
 /* With DATA_VALID the kernel says that it has verified the checksum. */
 #define FLAGS_KNOWN (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID)
+
+/**
+ * struct fields - the fields of a virtio-net header, in host order
+ * @flags:	VIRTIO_NET_HDR_F_*
+ * @type:	VIRTIO_NET_HDR_GSO_*, without the bits of @tunnel
+ * @tunnel:	VIRTIO_NET_HDR_GSO_UDP_TUNNEL_*
+ * @gso_size:	payload of each segment
+ * @csum_start:	offset of the transport header
+ * @csum_offset: distance from there to the checksum field
+ * @outer_l4_off: offset of the outer UDP header; only if @tunnel
+ * @inner_off:	offset of the inner IP header; only if @tunnel
+ */
+struct fields {
+	uint8_t flags;
+	uint8_t type;
+	uint8_t tunnel;
+	uint16_t gso_size;
+	uint16_t csum_start;
+	uint16_t csum_offset;
+	uint16_t outer_l4_off;
+	uint16_t inner_off;
+};
 
 const char *vnet_drop_name(enum vnet_drop reason)
 {
@@ -58,16 +89,15 @@ static enum vnet_drop check_ip(const uint8_t *pkt, size_t len,
 		return VNET_DROP_SHORT;
 	if (len > max)
 		return VNET_DROP_LONG;
-	frame->len = (uint32_t)len;
 	return VNET_OK;
 }
 
 /* Check the checksum offsets of a header with NEEDS_CSUM, and store them. */
-static enum vnet_drop check_csum(const struct vnet_hdr *hdr,
+static enum vnet_drop check_csum(const struct fields *hdr,
 				 struct vnet_frame *frame)
 {
-	size_t start = vnet_get(hdr->csum_start);
-	size_t field = start + vnet_get(hdr->csum_offset);
+	size_t start = hdr->csum_start;
+	size_t field = start + hdr->csum_offset;
 	size_t min = frame->ip_version == 4 ? sizeof(struct ipv4_hdr)
 					    : sizeof(struct ipv6_hdr);
 
@@ -84,22 +114,31 @@ static enum vnet_drop check_csum(const struct vnet_hdr *hdr,
 	return VNET_OK;
 }
 
-/* Find the transport header of a packet that has its fixed header. */
+static enum vnet_drop set_l4(struct vnet_frame *frame, size_t off,
+			     uint8_t proto)
+{
+	if (off > L4_OFF_MAX)
+		return VNET_DROP_LONG;
+	frame->l4_off = (uint16_t)off;
+	frame->l4_proto = proto;
+	return VNET_OK;
+}
+
+/* Find the transport header behind the IPv4 header at @ip_off, whose fixed part
+ * is there. */
 static enum vnet_drop find_l4_ipv4(const uint8_t *pkt, struct vnet_frame *frame)
 {
-	const struct ipv4_hdr *ip = (const void *)pkt;
+	const struct ipv4_hdr *ip = (const void *)(pkt + frame->ip_off);
 	size_t ihl = ipv4_hdr_len(ip);
 
 	if (ihl < sizeof(*ip))
 		return VNET_DROP_PROTO;
-	if (ihl > frame->len)
+	if (ihl > frame->len - frame->ip_off)
 		return VNET_DROP_SHORT;
 	/* A fragment has no transport header that could be repeated. */
 	if (be16_get(ip->frag) & (IPV4_MF | IPV4_OFFSET))
 		return VNET_DROP_PROTO;
-	frame->l4_off = (uint16_t)ihl;
-	frame->l4_proto = ip->proto;
-	return VNET_OK;
+	return set_l4(frame, frame->ip_off + ihl, ip->proto);
 }
 
 /*
@@ -107,14 +146,15 @@ static enum vnet_drop find_l4_ipv4(const uint8_t *pkt, struct vnet_frame *frame)
  * precede the transport header, and each segment repeats them (RFC 8200 section
  * 4). The pseudo header needs the final destination. A packet that has yet to
  * visit other nodes has its final destination in the routing header, and the
- * type of that header decides at which place. So without NEEDS_CSUM such a
- * packet is refused.
+ * type of that header decides at which place. So without a sum of the pseudo
+ * header (@has_sum) such a packet is refused.
  */
-static enum vnet_drop find_l4_ipv6(const uint8_t *pkt, struct vnet_frame *frame)
+static enum vnet_drop find_l4_ipv6(const uint8_t *pkt, struct vnet_frame *frame,
+				   bool has_sum)
 {
-	const struct ipv6_hdr *ip = (const void *)pkt;
+	const struct ipv6_hdr *ip = (const void *)(pkt + frame->ip_off);
 	uint8_t next = ip->next_header;
-	size_t off = sizeof(*ip);
+	size_t off = frame->ip_off + sizeof(*ip);
 
 	for (int i = 0; i < EXTENSIONS_MAX; i++) {
 		if (next != IP_PROTO_HOPOPTS && next != IP_PROTO_DSTOPTS &&
@@ -123,17 +163,23 @@ static enum vnet_drop find_l4_ipv6(const uint8_t *pkt, struct vnet_frame *frame)
 		/* Every extension header has at least 8 bytes. */
 		if (frame->len - off < 8)
 			return VNET_DROP_SHORT;
-		if (next == IP_PROTO_ROUTING && !frame->needs_csum &&
-		    pkt[off + 3] != 0)
+		if (next == IP_PROTO_ROUTING && !has_sum && pkt[off + 3] != 0)
 			return VNET_DROP_PROTO;
 		next = pkt[off];
 		off += ((size_t)pkt[off + 1] + 1) * 8;
 		if (off > frame->len)
 			return VNET_DROP_SHORT;
 	}
-	frame->l4_off = (uint16_t)off;
-	frame->l4_proto = next;
-	return VNET_OK;
+	return set_l4(frame, off, next);
+}
+
+/* Find the transport header behind the IP header at @ip_off, whose fixed part
+ * is there. */
+static enum vnet_drop find_l4(const uint8_t *pkt, struct vnet_frame *frame,
+			      bool has_sum)
+{
+	return frame->ip_version == IP_V4 ? find_l4_ipv4(pkt, frame)
+					  : find_l4_ipv6(pkt, frame, has_sum);
 }
 
 /* Check the transport header of a super-packet; sets hdr_len. */
@@ -160,22 +206,59 @@ static enum vnet_drop check_l4(const uint8_t *pkt, struct vnet_frame *frame)
 	return VNET_OK;
 }
 
-/* Check a super-packet. Everything but its transport header is known. */
-static enum vnet_drop check_gso(const struct vnet_hdr *hdr, const uint8_t *pkt,
+/*
+ * Check the outer headers of a tunnel super-packet, and find its inner IP
+ * header. The outer UDP checksum is made from the addresses of the outer IP
+ * header, so there is no sum of its pseudo header.
+ */
+static enum vnet_drop check_outer(const struct fields *hdr, const uint8_t *pkt,
+				  struct vnet_frame *frame)
+{
+	uint8_t version = hdr->tunnel == VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4
+				  ? IP_V4
+				  : IP_V6;
+	enum vnet_drop reason;
+
+	if (hdr->tunnel == VIRTIO_NET_HDR_GSO_UDP_TUNNEL)
+		return VNET_DROP_TYPE;
+	if (!frame->needs_csum)
+		return VNET_DROP_CSUM;
+	if (frame->ip_version != version)
+		return VNET_DROP_PROTO;
+	reason = find_l4(pkt, frame, false);
+	if (reason != VNET_OK)
+		return reason;
+	if (frame->l4_proto != IP_PROTO_UDP ||
+	    frame->l4_off != hdr->outer_l4_off ||
+	    hdr->inner_off < frame->l4_off + sizeof(struct udp_hdr) ||
+	    (hdr->inner_off - frame->l4_off) % 2 != 0)
+		return VNET_DROP_PROTO;
+	if (hdr->inner_off > frame->len)
+		return VNET_DROP_SHORT;
+	frame->outer_l4_off = frame->l4_off;
+	frame->outer_version = version;
+	frame->outer_csum = hdr->flags & VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
+	frame->ip_off = hdr->inner_off;
+	return check_ip(pkt + frame->ip_off, frame->len - frame->ip_off, frame);
+}
+
+/* Check a super-packet. Only the length of the packet, the version of its first
+ * header, and the offsets of NEEDS_CSUM are known. */
+static enum vnet_drop check_gso(const struct fields *hdr, const uint8_t *pkt,
 				struct vnet_frame *frame)
 {
 	enum vnet_drop reason;
-	uint8_t version = frame->ip_version;
+	uint8_t version = 0;
 	uint8_t proto = IP_PROTO_TCP;
 
-	switch (hdr->gso_type) {
+	switch (hdr->type) {
 	case VIRTIO_NET_HDR_GSO_TCPV4:
 	case VIRTIO_NET_HDR_GSO_TCPV4 | VIRTIO_NET_HDR_GSO_ECN:
-		version = 4;
+		version = IP_V4;
 		break;
 	case VIRTIO_NET_HDR_GSO_TCPV6:
 	case VIRTIO_NET_HDR_GSO_TCPV6 | VIRTIO_NET_HDR_GSO_ECN:
-		version = 6;
+		version = IP_V6;
 		break;
 	case VIRTIO_NET_HDR_GSO_UDP_L4:
 		proto = IP_PROTO_UDP;
@@ -183,13 +266,18 @@ static enum vnet_drop check_gso(const struct vnet_hdr *hdr, const uint8_t *pkt,
 	default:
 		return VNET_DROP_TYPE;
 	}
-	frame->gso_size = vnet_get(hdr->gso_size);
+	frame->gso_size = hdr->gso_size;
 	if (frame->gso_size == 0)
 		return VNET_DROP_SIZE;
-	if (frame->ip_version != version)
+	if (hdr->tunnel) {
+		reason = check_outer(hdr, pkt, frame);
+		if (reason != VNET_OK)
+			return reason;
+	}
+	/* UDP has one type for both versions. */
+	if (version && frame->ip_version != version)
 		return VNET_DROP_PROTO;
-	reason = version == 4 ? find_l4_ipv4(pkt, frame)
-			      : find_l4_ipv6(pkt, frame);
+	reason = find_l4(pkt, frame, frame->needs_csum);
 	if (reason != VNET_OK)
 		return reason;
 	if (frame->l4_proto != proto)
@@ -197,26 +285,65 @@ static enum vnet_drop check_gso(const struct vnet_hdr *hdr, const uint8_t *pkt,
 	return check_l4(pkt, frame);
 }
 
-enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
-				size_t len, struct vnet_frame *frame)
+/* Check a frame whose header was read; a header of zeros is that of a plain
+ * packet. */
+static enum vnet_drop check_frame(const struct fields *hdr, const uint8_t *pkt,
+				  size_t len, struct vnet_frame *frame)
 {
-	struct vnet_frame f = { 0 };
+	struct vnet_frame f = { .len = (uint32_t)len };
 	enum vnet_drop reason;
 
 	reason = check_ip(pkt, len, &f);
-	if (reason != VNET_OK)
-		return reason;
-	if (hdr) {
-		if (hdr->flags & ~FLAGS_KNOWN)
-			return VNET_DROP_TYPE;
-		if (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
-			reason = check_csum(hdr, &f);
-		if (reason == VNET_OK &&
-		    hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE)
-			reason = check_gso(hdr, pkt, &f);
-		if (reason != VNET_OK)
-			return reason;
-	}
-	*frame = f;
-	return VNET_OK;
+	if (reason == VNET_OK && (hdr->flags & ~FLAGS_KNOWN) &&
+	    !(hdr->tunnel &&
+	      (hdr->flags & ~FLAGS_KNOWN) == VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM))
+		reason = VNET_DROP_TYPE;
+	if (reason == VNET_OK && (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
+		reason = check_csum(hdr, &f);
+	if (reason == VNET_OK &&
+	    (hdr->tunnel || hdr->type != VIRTIO_NET_HDR_GSO_NONE))
+		reason = check_gso(hdr, pkt, &f);
+	if (reason == VNET_OK)
+		*frame = f;
+	return reason;
+}
+
+enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
+				size_t len, struct vnet_frame *frame)
+{
+	struct fields fields = { 0 };
+
+	if (hdr)
+		fields = (struct fields){
+			.flags = hdr->flags,
+			.type = hdr->gso_type,
+			.gso_size = vnet_get(hdr->gso_size),
+			.csum_start = vnet_get(hdr->csum_start),
+			.csum_offset = vnet_get(hdr->csum_offset),
+		};
+	return check_frame(&fields, pkt, len, frame);
+}
+
+enum vnet_drop vnet_parse_tunnel_frame(const struct vnet_tunnel_hdr *hdr,
+				       const uint8_t *pkt, size_t len,
+				       struct vnet_frame *frame)
+{
+	const struct vnet_hdr *base = &hdr->base;
+	uint8_t tunnel = base->gso_type & VIRTIO_NET_HDR_GSO_UDP_TUNNEL;
+	struct fields fields = {
+		.flags = base->flags,
+		.type = base->gso_type ^ tunnel,
+		.tunnel = tunnel,
+		.gso_size = vnet_get_le(base->gso_size),
+		.csum_start = vnet_get_le(base->csum_start),
+		.csum_offset = vnet_get_le(base->csum_offset),
+		.outer_l4_off = vnet_get_le(hdr->outer_l4_off),
+		.inner_off = vnet_get_le(hdr->inner_off),
+	};
+
+	/* The kernel writes only the header of a tunnel super-packet in little
+	 * endian (virtio_net_hdr_tnl_from_skb() in Linux 6.18). */
+	if (!tunnel)
+		return vnet_parse_frame(base, pkt, len, frame);
+	return check_frame(&fields, pkt, len, frame);
 }

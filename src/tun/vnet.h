@@ -17,7 +17,16 @@
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5
 #endif
 
-/* Fields are in native byte order, which is a TUN's default. */
+/* These came with Linux 6.17, for packets in a UDP tunnel. */
+#ifndef VIRTIO_NET_HDR_GSO_UDP_TUNNEL
+#define VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM   8
+#define VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4 0x20
+#define VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6 0x40
+#define VIRTIO_NET_HDR_GSO_UDP_TUNNEL	   0x60
+#endif
+
+/* Fields are in native byte order, which is a TUN's default, except for those of
+ * struct vnet_tunnel_hdr. */
 struct vnet_hdr {
 	uint8_t flags;
 	uint8_t gso_type;
@@ -29,19 +38,45 @@ struct vnet_hdr {
 static_assert(sizeof(struct vnet_hdr) == 10, "struct virtio_net_hdr");
 
 /**
+ * struct vnet_tunnel_hdr - the longer header, of a device that hands out and
+ *			    takes tunnel super-packets (Linux 6.17)
+ * @base:	the short header. In a tunnel super-packet its offsets and its
+ *		type are those of the inner packet, and it is in little endian
+ *		like the members below
+ * @unused:	number of buffers and hash, which a TUN does not set
+ * @outer_l4_off: offset of the outer UDP header
+ * @inner_off:	offset of the inner IP header
+ */
+struct vnet_tunnel_hdr {
+	struct vnet_hdr base;
+	uint8_t unused[10];
+	uint8_t outer_l4_off[2];
+	uint8_t inner_off[2];
+};
+static_assert(sizeof(struct vnet_tunnel_hdr) == 24,
+	      "struct virtio_net_hdr_v1_hash_tunnel");
+
+/**
  * struct vnet_frame - the description of the packet in a valid frame
  * @len:	length of the packet, without the virtio-net header
  * @gso_size:	payload of each segment; 0: the packet is not cut
- * @hdr_len:	IP and transport header together; only if @gso_size
+ * @hdr_len:	all headers together, up to the payload; only if @gso_size
  * @l4_off:	offset of the transport header; only if @gso_size
  * @csum_start:	offset at which the sum starts; only if @needs_csum
  * @csum_field:	offset of the checksum field; only if @needs_csum
- * @ip_version:	4 or 6
+ * @ip_off:	offset of the IP header that belongs to the transport header: 0,
+ *		or that of the inner packet of a tunnel super-packet
+ * @outer_l4_off: offset of the outer UDP header of a tunnel super-packet; 0: the
+ *		packet is none
+ * @ip_version:	version of the IP header at @ip_off, 4 or 6
+ * @outer_version: version of the outer IP header; only if @outer_l4_off
  * @l4_proto:	IP_PROTO_TCP or IP_PROTO_UDP; only if @gso_size
  * @needs_csum:	the checksum field holds the folded sum of the pseudo header; the
  *		sum from @csum_start on must be added
+ * @outer_csum:	each segment gets an outer UDP checksum; only if @outer_l4_off
  *
- * All offsets count from the start of the packet, and lie within it.
+ * All offsets count from the start of the packet, and lie within it. The
+ * distance from @outer_l4_off to @ip_off is even.
  */
 struct vnet_frame {
 	uint32_t len;
@@ -50,9 +85,13 @@ struct vnet_frame {
 	uint16_t l4_off;
 	uint16_t csum_start;
 	uint16_t csum_field;
+	uint16_t ip_off;
+	uint16_t outer_l4_off;
 	uint8_t ip_version;
+	uint8_t outer_version;
 	uint8_t l4_proto;
 	bool needs_csum;
+	bool outer_csum;
 };
 
 /**
@@ -65,7 +104,8 @@ struct vnet_frame {
  * @VNET_DROP_SIZE:	an offload whose segment size is 0
  * @VNET_DROP_CSUM:	the offset of the checksum field is outside of the packet,
  *			or not that of the field in the transport header
- * @VNET_DROP_PROTO:	the packet is not of the protocol that the offload names
+ * @VNET_DROP_PROTO:	the packet is not of the protocol that the offload names,
+ *			or its headers are not where the header says
  * @VNET_DROP_CNT:	number of values
  */
 enum vnet_drop {
@@ -94,6 +134,21 @@ enum vnet_drop {
  */
 enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
 				size_t len, struct vnet_frame *frame);
+
+/**
+ * vnet_parse_tunnel_frame() - as vnet_parse_frame(), with the longer header
+ * @hdr:	the header
+ * @pkt:	the packet behind it, at any address
+ * @len:	length of the packet, may be 0
+ * @frame:	filled for VNET_OK only
+ *
+ * Any thread.
+ *
+ * Return: VNET_OK, or the reason to drop the frame.
+ */
+enum vnet_drop vnet_parse_tunnel_frame(const struct vnet_tunnel_hdr *hdr,
+				       const uint8_t *pkt, size_t len,
+				       struct vnet_frame *frame);
 
 /**
  * vnet_drop_name() - a drop reason for counters and logs
@@ -125,6 +180,28 @@ static inline uint16_t vnet_get(const uint8_t field[2])
 static inline void vnet_set(uint8_t field[2], uint16_t n)
 {
 	memcpy(field, &n, sizeof(n));
+}
+
+/**
+ * vnet_get_le() - read a field of the header of a tunnel super-packet
+ * @field:	the field
+ *
+ * Return: its value in host order.
+ */
+static inline uint16_t vnet_get_le(const uint8_t field[2])
+{
+	return (uint16_t)(field[0] | field[1] << 8);
+}
+
+/**
+ * vnet_set_le() - write a field of the header of a tunnel super-packet
+ * @field:	the field
+ * @n:		value in host order
+ */
+static inline void vnet_set_le(uint8_t field[2], uint16_t n)
+{
+	field[0] = (uint8_t)n;
+	field[1] = (uint8_t)(n >> 8);
 }
 
 #endif /* TUN_VNET_H */

@@ -172,7 +172,7 @@ static void merge(struct work *w)
 	unsigned int cnt;
 
 	w->n_out = 0;
-	merge_reset(&w->merge, MERGE_ALL, true);
+	merge_reset(&w->merge, MERGE_ALL, sizeof(struct vnet_hdr));
 	for (unsigned int i = 0; i < w->slab.segs_cnt; i++)
 		merge_add(&w->merge, w->segs[i].data, w->segs[i].len);
 	while ((cnt = merge_peek(&w->merge, &iov)) > 0) {

@@ -665,6 +665,11 @@ static void switches(void **state)
 	check_offload("tx-tcp6-segmentation", "on");
 	check_offload("tx-udp-segmentation", "off");
 	end(pid);
+	pid = start("--no-overlay");
+	check_offload("tx-tcp-segmentation", "on");
+	check_offload("tx-udp_tnl-segmentation", "off");
+	check_offload("tx-udp_tnl-csum-segmentation", "off");
+	end(pid);
 	pid = start("--no-vnet-hdr");
 	assert_int_equal(run("ip -d link show wg7"), 0);
 	check_output("vnet_hdr off");

@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
@@ -66,6 +67,8 @@ static void test_opened(void **state)
 	assert_int_equal(fcntl(tun.fd, F_GETFD), FD_CLOEXEC);
 	assert_int_equal(tun.features & TUN_VNET, TUN_VNET);
 	assert_int_equal((tun.features & TUN_USO) != 0, kernel_has_uso());
+	assert_int_equal((tun.features & TUN_TUNNEL) != 0,
+			 kernel_has_tunnels());
 	assert_int_equal(tun.kinds, kernel_kinds());
 }
 
@@ -286,7 +289,7 @@ static void forward(struct tun *out, struct spec s, bool merges)
 	struct vnet_frame frame;
 	size_t len = 0;
 
-	merge_reset(pair_batch, tun.kinds, true);
+	tun_begin_merge(&tun, pair_batch);
 	s.ttl = 64;
 	for (unsigned int i = 0; i < 3; i++) {
 		len = packet_build(in[i] + 16, &s);
@@ -394,6 +397,67 @@ static void test_given_fd(void **state)
 			 -ENOTTY);
 }
 
+/* The length of the virtio-net header of a device, by its name. The device is
+ * attached to for this. */
+static int read_hdr_len(const char *name)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), len = 0;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	assert_int_equal(ioctl(fd, TUNGETVNETHDRSZ, &len), 0);
+	close(fd);
+	return len;
+}
+
+/* Whether the kernel hands out TCP super-packets of a device. */
+static bool has_tso(const char *name)
+{
+	struct ethtool_value value = { .cmd = ETHTOOL_GTSO };
+	struct ifreq ifr = { .ifr_data = (void *)&value };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	assert_int_equal(ioctl(fd, SIOCETHTOOL, &ifr), 0);
+	close(fd);
+	return value.data != 0;
+}
+
+/*
+ * A persistent device keeps the length of its virtio-net header and its
+ * offloads. tun_close() sets both back. If a user ended without this, the next
+ * one sets the length that it needs.
+ */
+static void test_persistent(void **state)
+{
+	struct tun_config own = { .name = "stays" };
+	struct tun stays;
+	int len;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		own.features_off = i == 2 ? TUN_TUNNEL : 0;
+		assert_int_equal(tun_open(&stays, &tun_sys_linux, &own), 0);
+		assert_int_equal(ioctl(stays.fd, TUNSETPERSIST, 1), 0);
+		assert_int_equal(ioctl(stays.fd, TUNGETVNETHDRSZ, &len), 0);
+		assert_int_equal(len, tun_hdr_len(&stays));
+		assert_int_equal(len, stays.features & TUN_TUNNEL ? 24 : 10);
+		assert_true(has_tso("stays"));
+		if (i == 1) {
+			/* As if the process had been killed. */
+			close(stays.fd);
+			assert_int_equal(read_hdr_len("stays"), len);
+			continue;
+		}
+		tun_close(&stays);
+		assert_int_equal(read_hdr_len("stays"), 10);
+		assert_false(has_tso("stays"));
+	}
+	assert_int_equal(netns_ip("link del stays"), 0);
+}
+
 static void test_gone(void **state)
 {
 	char name[IFNAMSIZ];
@@ -421,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_forwarded),
 		cmocka_unit_test(test_open_fails),
 		cmocka_unit_test(test_given_fd),
+		cmocka_unit_test(test_persistent),
 		cmocka_unit_test(test_gone),
 	};
 

@@ -34,6 +34,8 @@ enum {
 	PAIR_MTU = 1420,
 	/* TUN_F_CSUM, TUN_F_USO4, TUN_F_USO6; older headers lack the last two. */
 	OFFLOADS_WITH_USO = 0x01 | 0x20 | 0x40,
+	/* The same, TUN_F_UDP_TUNNEL_GSO and TUN_F_UDP_TUNNEL_GSO_CSUM. */
+	OFFLOADS_WITH_TUNNELS = OFFLOADS_WITH_USO | 0x80 | 0x100,
 	MERGE_TCP = MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6),
 };
 
@@ -42,6 +44,7 @@ struct end {
 	struct tun tun;
 	int ns;
 	unsigned int supers;  /* super-packets read */
+	unsigned int tunnels; /* those of them that are in a tunnel */
 	unsigned int packets; /* packets cut from what was read */
 };
 
@@ -70,6 +73,30 @@ static inline bool kernel_has_uso(void)
 	if (err)
 		printf("# DIFFERS: TUN has no UDP segmentation; UDP goes "
 		       "packet by packet\n");
+	return !err;
+}
+
+/**
+ * kernel_has_tunnels() - whether TUN devices of this kernel have tunnel
+ *			  super-packets (Linux 6.17)
+ *
+ * Asks a device of its own, by plain system calls.
+ */
+static inline bool kernel_has_tunnels(void)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR };
+	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC), err = 0, len = 24;
+
+	assert_true(fd >= 0);
+	assert_int_equal(ioctl(fd, TUNSETIFF, &ifr), 0);
+	assert_int_equal(ioctl(fd, TUNSETVNETHDRSZ, &len), 0);
+	if (ioctl(fd, TUNSETOFFLOAD, (unsigned long)OFFLOADS_WITH_TUNNELS))
+		err = errno;
+	assert_true(!err || err == EINVAL);
+	close(fd);
+	if (err)
+		printf("# DIFFERS: TUN has no tunnel super-packets; what is in "
+		       "a tunnel goes packet by packet\n");
 	return !err;
 }
 
@@ -169,6 +196,7 @@ static inline void pair_open(const struct tun_sys *sys,
 		struct end *e = &ends[i];
 
 		e->supers = 0;
+		e->tunnels = 0;
 		e->packets = 0;
 		assert_int_equal(netns_enter(e->ns), 0);
 		assert_int_equal(tun_open(&e->tun, sys, config), 0);
@@ -245,6 +273,7 @@ static inline bool pair_pump(struct end *from, struct end *to)
 			continue;
 		assert_int_equal(ret, 0);
 		from->supers += frame.gso_size != 0;
+		from->tunnels += frame.outer_l4_off != 0;
 		segment_begin(&cur, pkt, &frame);
 		while (!cur.done) {
 			from->packets += segment_cut(&cur, &slab);

@@ -133,7 +133,8 @@ def add_switch(option):
         lab.send_datagrams(pair.a, pair.b, INNER4["b"], [1200] * 300)
 
 
-for switch in "--no-gso", "--no-gro", "--no-tso", "--no-uso", "--no-vnet-hdr":
+for switch in ("--no-gso", "--no-gro", "--no-tso", "--no-uso", "--no-overlay",
+               "--no-vnet-hdr"):
     add_switch(switch)
 
 def add_backend(word):

@@ -57,7 +57,7 @@ static void plain(void **state)
 	assert_int_equal(o.tun_fd, -1);
 	assert_int_equal(o.uapi_fd, -1);
 	assert_false(o.no_gso || o.no_gro || o.no_tso || o.no_uso ||
-		     o.no_vnet_hdr);
+		     o.no_overlay || o.no_vnet_hdr);
 }
 
 static void foreground(void **state)
@@ -106,6 +106,7 @@ static void switches(void **state)
 		{ "no-gro", offsetof(struct options, no_gro) },
 		{ "no-tso", offsetof(struct options, no_tso) },
 		{ "no-uso", offsetof(struct options, no_uso) },
+		{ "no-overlay", offsetof(struct options, no_overlay) },
 		{ "no-vnet-hdr", offsetof(struct options, no_vnet_hdr) },
 		{ "no-isolation", offsetof(struct options, no_isolation) },
 	};
@@ -157,15 +158,16 @@ static void variable(void **state)
 	setenv("WIREGATHER_OPTIONS", "", 1);
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
 	assert_false(o.no_gso || o.no_gro || o.no_tso || o.no_uso ||
-		     o.no_vnet_hdr);
+		     o.no_overlay || o.no_vnet_hdr);
 	setenv("WIREGATHER_OPTIONS",
 	       " --no-gso\t--no-gro  --no-tso --no-uso\n"
-	       "--no-vnet-hdr --eager -f --workers 2 "
+	       "--no-overlay --no-vnet-hdr --eager -f --workers 2 "
 	       "--aead=libsodium ",
 	       1);
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
 	assert_true(o.no_gso && o.no_gro && o.no_tso && o.no_uso &&
-		    o.no_vnet_hdr && o.eager && o.is_foreground);
+		    o.no_overlay && o.no_vnet_hdr && o.eager &&
+		    o.is_foreground);
 	assert_int_equal(o.n_workers, 2);
 	assert_int_equal(o.aead, AEAD_SODIUM);
 	assert_string_equal(o.name, "wg0");

@@ -12,12 +12,14 @@
 /* Memory for the packets of a batch. A choice; an assertion fails if it is too
  * little. */
 #define ARENA_LEN (32U << 20)
-/* A virtio-net header of 10 bytes, and the longest packet. */
-#define FRAME_MAX (10 + 65536)
+/* The longest virtio-net header, and the longest packet. */
+#define FRAME_MAX (sizeof(struct vnet_tunnel_hdr) + 65536)
 
 static struct merge *batch;
 static uint8_t *arena;
 static size_t arena_used;
+/* Length of the virtio-net header of the next batch. */
+static size_t batch_hdr_len = sizeof(struct vnet_hdr);
 
 /**
  * batch_make() - group setup: allocate
@@ -52,7 +54,7 @@ static inline int batch_free(void **state)
  */
 static inline void batch_begin(unsigned int kinds)
 {
-	merge_reset(batch, kinds, true);
+	merge_reset(batch, kinds, batch_hdr_len);
 	arena_used = 0;
 }
 

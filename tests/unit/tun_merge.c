@@ -367,6 +367,22 @@ static void test_full(void **state)
 	merge_written(batch);
 	assert_int_equal(merge_undo(batch), MERGE_NONE);
 
+	/* The longer header takes an entry of the vector. */
+	batch_hdr_len = sizeof(struct vnet_tunnel_hdr);
+	batch_begin(MERGE_ALL);
+	for (uint32_t i = 0; i < MERGE_PACKETS_MAX; i++) {
+		tcp.id = (uint16_t)i;
+		tcp.seq = i;
+		add(&tcp);
+	}
+	assert_int_equal(merge_peek(batch, &iov), MERGE_PACKETS_MAX);
+	assert_int_equal(iov[0].iov_len, sizeof(struct vnet_tunnel_hdr));
+	merge_written(batch);
+	assert_int_equal(merge_peek(batch, &iov), 2);
+	merge_written(batch);
+	assert_int_equal(merge_peek(batch, &iov), 0);
+	batch_hdr_len = sizeof(struct vnet_hdr);
+
 	batch_begin(MERGE_ALL);
 	assert_int_equal(merge_add(batch, pkt, 0), -EINVAL);
 	assert_int_equal(merge_add(batch, pkt, 65576), -EINVAL);
@@ -630,7 +646,7 @@ static void test_kinds_off(void **state)
 	 * is written.
 	 */
 	batch_begin(MERGE_ALL);
-	merge_reset(batch, MERGE_ALL, false);
+	merge_reset(batch, MERGE_ALL, 0);
 	add(&s);
 	add(&t);
 	for (int i = 0; i < 2; i++) {

@@ -7,11 +7,13 @@
 #include "tun/link.h"
 #include "tun/routes.h"
 
-/* Parse the same bytes as answers to requests for routes and addresses. */
+/* Parse the same bytes as answers to requests for routes, addresses and tunnel
+ * devices. */
 static void parse_answers(const void *buf, size_t len)
 {
 	static const uint8_t addr[16] = { 0xfe, 0x80 };
 	struct routes routes = { .fd = -1 };
+	struct overlays overlays = { 0 };
 	uint32_t ifindex = 0;
 	int err = routes_parse_lookup(buf, len, 0, &ifindex);
 
@@ -20,6 +22,12 @@ static void parse_answers(const void *buf, size_t len)
 	require(err <= 0);
 	require(routes.n <= routes.cap && routes.n <= ROUTES_ADDRESSES_MAX);
 	(void)routes_has_address(&routes, addr, 1);
+	err = overlays_parse(&overlays, buf, len, 0);
+	require(err <= 0);
+	require(overlays.cnt <= OVERLAYS_MAX);
+	for (unsigned int i = 0; i < overlays.cnt; i++)
+		require(overlays.list[i].local_len <=
+			sizeof(overlays.list[i].local));
 	routes_close(&routes);
 }
 

@@ -52,16 +52,18 @@ static struct tun_config configure_tun(const struct options *options)
 		config.features_off |= TUN_FEATURES;
 	if (options->no_tso) {
 		config.features_off |= TUN_TSO4 | TUN_TSO6 | TUN_ECN;
-		config.kinds_off |=
-			MERGE_BIT(MERGE_TCP4) | MERGE_BIT(MERGE_TCP6);
+		config.kinds_off |= MERGE_BIT(MERGE_TCP4) |
+				    MERGE_BIT(MERGE_TCP6) | MERGE_TUNNELS;
 	}
 	if (options->no_uso) {
 		config.features_off |= TUN_USO;
 		config.kinds_off |=
 			MERGE_BIT(MERGE_UDP4) | MERGE_BIT(MERGE_UDP6);
 	}
-	if (options->no_overlay)
+	if (options->no_overlay) {
 		config.features_off |= TUN_TUNNEL;
+		config.kinds_off |= MERGE_TUNNELS;
+	}
 	return config;
 }
 

@@ -65,6 +65,7 @@
 #include "engine/vmgenid.h"
 #include "engine/worker.h"
 #include "tun/link.h"
+#include "tun/routes.h"
 
 enum {
 	/* How often getrandom(2) may fail, and the pause after each failure:
@@ -85,6 +86,7 @@ enum {
  * @worker:	the worker and its helpers
  * @handshaker:	the handshaker
  * @link:	[c] what happens to the interface, from rtnetlink
+ * @routes:	[c] to ask for tunnel devices
  * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] opens and closes @sockets
@@ -114,6 +116,7 @@ struct engine {
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
+	struct routes routes;
 	struct sticky sticky;
 	struct vmgenid vmgenid;
 	struct port port;
@@ -285,11 +288,32 @@ static void check_missing(struct engine *e)
 		device_gone(e);
 }
 
+/*
+ * Tell the TUN on which ports the kernel's tunnel devices listen. They count only
+ * in the namespace that the socket hears. If they cannot be read, there are
+ * none: then packets in them merge as plain UDP.
+ */
+static void read_overlays(struct engine *e)
+{
+	struct overlays set = { 0 };
+
+	if (e->link.state.ifindex && e->link.state.nsid == LINK_NSID_HOME)
+		(void)routes_read_overlays(&e->routes, &set);
+	pthread_mutex_lock(&e->writer.mutex);
+	tun_set_overlays(e->tun, &set);
+	pthread_mutex_unlock(&e->writer.mutex);
+}
+
 static void handle_link_event(struct engine *e, enum link_event event)
 {
 	switch (event) {
 	case LINK_UP:
+		/* The interface may have come back from elsewhere. */
+		read_overlays(e);
 		port_set_up(&e->port, now_boottime());
+		break;
+	case LINK_OVERLAY:
+		read_overlays(e);
 		break;
 	case LINK_DOWN:
 		port_set_down(&e->port);
@@ -303,6 +327,7 @@ static void handle_link_event(struct engine *e, enum link_event event)
 		break;
 	case LINK_MOVED:
 		log_event("moved to another namespace");
+		read_overlays(e);
 		break;
 	case LINK_DELETED:
 		device_gone(e);
@@ -319,6 +344,7 @@ static void handle_link_event(struct engine *e, enum link_event event)
 	case LINK_OVERFLOW:
 	default:
 		link_request(&e->link);
+		read_overlays(e);
 		network_changed(e, STICKY_IPV4 | STICKY_IPV6);
 	}
 }
@@ -463,6 +489,19 @@ static void close_fds(struct engine *e)
 		close(e->gone_fd);
 }
 
+/* Make what asks the kernel. */
+static int init_questions(struct engine *e)
+{
+	int err = routes_open(&e->routes);
+
+	if (err < 0)
+		return err;
+	err = sticky_init(&e->sticky, &e->device, &e->sockets);
+	if (err < 0)
+		routes_close(&e->routes);
+	return err;
+}
+
 /* Make everything that engine_new() makes after the device. */
 static int init_parts(struct engine *e)
 {
@@ -503,7 +542,7 @@ static int init_parts(struct engine *e)
 				e->tun->name);
 	if (err == 0) {
 		e->out.unreachable.broadcasts = &e->link.state.broadcasts;
-		err = sticky_init(&e->sticky, &e->device, &e->sockets);
+		err = init_questions(e);
 		if (err < 0)
 			link_close(&e->link);
 	}
@@ -620,6 +659,7 @@ void engine_free(struct engine *e)
 	e->is_ending = true;
 	vmgenid_close(&e->vmgenid);
 	sticky_deinit(&e->sticky);
+	routes_close(&e->routes);
 	link_close(&e->link);
 	worker_deinit(&e->worker);
 	inbound_lane_deinit(&e->in6);

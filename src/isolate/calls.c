@@ -116,9 +116,9 @@ const struct call isolate_calls[] = {
 	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
 	/* The interface's name, after netlink has lost a message. */
 	IOCTL(TUNGETIFF, NONE, CONTROL),
-	/* To give the device back as a new one has them. */
-	IOCTL(TUNSETOFFLOAD, CONTROL, NONE),
-	IOCTL(TUNSETVNETHDRSZ, CONTROL, NONE),
+	/* At the end only: the device is left as a new one would be. */
+	IOCTL(TUNSETOFFLOAD, NONE, CONTROL),
+	IOCTL(TUNSETVNETHDRSZ, NONE, CONTROL),
 	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
 	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
 	IOCTL(SIOCGIFNAME, CONTROL, NONE),

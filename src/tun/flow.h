@@ -10,18 +10,31 @@
 #include <stdbool.h>
 
 #include "base/ip.h"
+#include "tun/overlay.h"
 
-/* The kinds of packets that can merge. A set of kinds is made of MERGE_BIT(). */
+/*
+ * The kinds of packets that can merge. A set of kinds is made of MERGE_BIT().
+ * MERGE_TUNNEL64 is TCP over IPv4 in a tunnel (VXLAN or Geneve) over IPv6. The
+ * functions below use the bits of these numbers: bit 0 is the version of the IP
+ * header in front of the transport header, bit 2 is a tunnel, and bit 1 is UDP or,
+ * in a tunnel, the version of the outer IP header.
+ */
 enum merge_kind {
 	MERGE_TCP4,
 	MERGE_TCP6,
 	MERGE_UDP4,
 	MERGE_UDP6,
+	MERGE_TUNNEL44,
+	MERGE_TUNNEL46,
+	MERGE_TUNNEL64,
+	MERGE_TUNNEL66,
 	MERGE_KINDS,
 	MERGE_NONE = MERGE_KINDS,
 };
 #define MERGE_BIT(kind) (1U << (kind))
 #define MERGE_ALL	(MERGE_BIT(MERGE_KINDS) - 1)
+#define MERGE_PLAIN	(MERGE_BIT(MERGE_TUNNEL44) - 1)
+#define MERGE_TUNNELS	(MERGE_ALL & ~MERGE_PLAIN)
 
 /* Longest packet that merging makes: the kernel's GSO_LEGACY_MAX_SIZE less
  * 1. */
@@ -59,44 +72,87 @@ enum flow_verdict {
  * @len:	its length
  * @kind:	its kind, for FLOW_LONER and FLOW_JOINER; for FLOW_BARRIER its
  *		kind or MERGE_NONE
- * @l4_off:	offset of the transport header, for FLOW_LONER and FLOW_JOINER
- * @hdr_len:	IP and transport header together, for FLOW_JOINER
+ * @l4_off:	offset of the transport header, for FLOW_LONER and FLOW_JOINER;
+ *		in a tunnel, of the inner one
+ * @hdr_len:	all headers together, for FLOW_JOINER
+ * @ip_off:	offset of the IP header in front of the transport header: 0 if
+ *		the kind is none of a tunnel
+ * @udp_off:	offset of the UDP header, in a tunnel of the outer one; 0 for TCP
+ *		without a tunnel
  * @hash:	hash of the flow, for FLOW_LONER and FLOW_JOINER
  */
 struct flow_packet {
 	uint8_t *pkt;
 	uint32_t len;
 	enum merge_kind kind;
-	uint8_t l4_off;
-	uint8_t hdr_len;
+	uint16_t l4_off;
+	uint16_t hdr_len;
+	uint16_t ip_off;
+	uint16_t udp_off;
 	uint32_t hash;
 };
 
+/* kind_is_tunnel() - is the kind of a packet in a tunnel? */
+static inline bool kind_is_tunnel(unsigned int kind)
+{
+	return kind & MERGE_TUNNEL44;
+}
+
 /**
- * kind_is_tcp() - a kind's transport
+ * kind_is_tcp() - a kind's transport, in a tunnel the inner one
  * @kind:	not MERGE_NONE
  *
  * Return: true for TCP, false for UDP.
  */
 static inline bool kind_is_tcp(unsigned int kind)
 {
-	return kind == MERGE_TCP4 || kind == MERGE_TCP6;
+	return (kind & (MERGE_TUNNEL44 | MERGE_UDP4)) != MERGE_UDP4;
 }
 
 /**
- * kind_is_v4() - a kind's IP version
+ * kind_is_v4() - a kind's IP version, in a tunnel the outer one
  * @kind:	not MERGE_NONE
  *
  * Return: true for IPv4, false for IPv6.
  */
 static inline bool kind_is_v4(unsigned int kind)
 {
-	return kind == MERGE_TCP4 || kind == MERGE_UDP4;
+	return !(kind & (kind_is_tunnel(kind) ? 2 : 1));
+}
+
+/**
+ * kind_is_inner_v4() - the version of the IP header in front of the transport
+ *			header
+ * @kind:	not MERGE_NONE
+ *
+ * Return: true for IPv4, false for IPv6.
+ */
+static inline bool kind_is_inner_v4(unsigned int kind)
+{
+	return !(kind & 1);
+}
+
+/**
+ * kind_is_same_flow() - may packets of these kinds belong to one flow?
+ * @a:		not MERGE_NONE
+ * @b:		not MERGE_NONE
+ *
+ * A packet in a tunnel belongs to the flow of its outer UDP header.
+ *
+ * Return: true if version and transport of the outermost headers are equal.
+ */
+static inline bool kind_is_same_flow(unsigned int a, unsigned int b)
+{
+	bool is_tcp_a = kind_is_tcp(a) && !kind_is_tunnel(a);
+	bool is_tcp_b = kind_is_tcp(b) && !kind_is_tunnel(b);
+
+	return kind_is_v4(a) == kind_is_v4(b) && is_tcp_a == is_tcp_b;
 }
 
 /**
  * flow_judge() - find a packet's flow, and whether the packet may merge
  * @kinds:	the kinds that may merge, a set of MERGE_BIT()
+ * @overlays:	the ports of the kernel's tunnel devices
  * @p:		pkt, len and kind (MERGE_NONE) are set by the caller; the
  *		other members are set here, as struct flow_packet says
  *
@@ -104,21 +160,21 @@ static inline bool kind_is_v4(unsigned int kind)
  *
  * Return: the verdict.
  */
-enum flow_verdict flow_judge(unsigned int kinds, struct flow_packet *p);
+enum flow_verdict flow_judge(unsigned int kinds,
+			     const struct overlays *overlays,
+			     struct flow_packet *p);
 
 /**
  * flow_verify() - are a packet's checksums right?
- * @pkt:	packet that flow_judge() called FLOW_JOINER
- * @len:	its length
- * @kind:	its kind
- * @l4_off:	offset of its transport header
+ * @p:		packet that flow_judge() called FLOW_JOINER; the member hash is
+ *		not used
  *
  * Any thread.
  *
- * Return: true if the transport checksum is right, and in IPv4 that of the
- * header, too. A UDP checksum of 0 (no checksum) counts as right.
+ * Return: true if all checksums of IPv4 headers, TCP and UDP are right, in a
+ * tunnel the outer and the inner ones. A UDP checksum of 0 (no checksum) counts
+ * as right.
  */
-bool flow_verify(const uint8_t *pkt, size_t len, enum merge_kind kind,
-		 size_t l4_off);
+bool flow_verify(const struct flow_packet *p);
 
 #endif /* TUN_FLOW_H */

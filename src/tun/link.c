@@ -75,6 +75,7 @@
  * @ifindex:	interface index
  * @up:		IFF_UP
  * @is_tun:	the link is a TUN or TAP
+ * @is_overlay:	the link is a VXLAN or Geneve device
  * @has_mtu:	@mtu is known
  * @mtu:	MTU
  * @name:	name, or NULL
@@ -89,6 +90,7 @@ struct link_news {
 	unsigned int ifindex;
 	bool up;
 	bool is_tun;
+	bool is_overlay;
 	bool has_mtu;
 	uint32_t mtu;
 	const char *name;
@@ -116,7 +118,7 @@ static void push_event(struct link_events *events, enum link_event kind)
 		events->kinds[events->cnt++] = kind;
 }
 
-/* Is the interface a TUN or TAP, by IFLA_LINKINFO? */
+/* What kind of interface is it, by IFLA_LINKINFO? */
 static void parse_info(struct link_news *news, const struct nlattr *info)
 {
 	struct netlink_attrs attrs;
@@ -126,8 +128,11 @@ static void parse_info(struct link_news *news, const struct nlattr *info)
 	while ((attr = netlink_attrs_next(&attrs))) {
 		const char *kind = netlink_attr_string(attr, UINT16_MAX);
 
-		if (netlink_attr_type(attr) == IFLA_INFO_KIND && kind)
-			news->is_tun = !strcmp(kind, "tun");
+		if (netlink_attr_type(attr) != IFLA_INFO_KIND || !kind)
+			continue;
+		news->is_tun = !strcmp(kind, "tun");
+		news->is_overlay =
+			!strcmp(kind, "vxlan") || !strcmp(kind, "geneve");
 	}
 }
 
@@ -225,6 +230,17 @@ static bool is_ours(struct link_state *st, const struct link_news *news,
 	return true;
 }
 
+/* A message about another interface. */
+static void note_other(const struct link_news *news, int nsid,
+		       struct link_events *events)
+{
+	if (nsid != LINK_NSID_HOME)
+		return;
+	push_event(events, LINK_NETWORK4);
+	if (news->is_overlay)
+		push_event(events, LINK_OVERLAY);
+}
+
 static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 		       int nsid, struct link_events *events)
 {
@@ -243,8 +259,7 @@ static void parse_link(struct link_state *st, const struct nlmsghdr *nlh,
 	if (news.has_target_nsid)
 		nsid = (int)news.target_nsid;
 	if (!is_ours(st, &news, nsid)) {
-		if (nsid == LINK_NSID_HOME)
-			push_event(events, LINK_NETWORK4);
+		note_other(&news, nsid, events);
 	} else if (nlh->nlmsg_type == RTM_NEWLINK) {
 		update(st, &news, events);
 	} else if (news.has_new_nsid) {

@@ -43,6 +43,8 @@ enum {
  *			may have changed
  * @LINK_NETWORK6:	in the socket's namespace, IPv6 addresses or routes
  *			changed
+ * @LINK_OVERLAY:	in the socket's namespace a VXLAN or Geneve device came, went or
+ *			changed; ask by routes_read_overlays()
  * @LINK_OVERFLOW:	messages were lost, so each of the events above may have
  *			happened; ask by link_request()
  */
@@ -56,6 +58,7 @@ enum link_event {
 	LINK_MISSING,
 	LINK_NETWORK4,
 	LINK_NETWORK6,
+	LINK_OVERLAY,
 	LINK_OVERFLOW,
 };
 

@@ -60,10 +60,30 @@
  *		came.
  *   found broken	it is written as it came. The kernel drops and counts it.
  *
+ * TCP in the kernel's own tunnels (VXLAN and Geneve) merges into tunnel
+ * super-packets, from Linux 6.17 on. All rules for both headers hold, for the
+ * outer and the inner one, and all bytes between the outer UDP header and the
+ * inner IP header are the same: VNI, options, Ethernet addresses. The outer
+ * checksum is verified without a pass over the payload, and comes out as it was:
+ * a field of 0 stays 0. A packet that was verified and then does not merge is
+ * written as it came. Only packets to a port on which a VXLAN or Geneve device
+ * of the kernel listens merge in this way (overlay.h). A program's socket would
+ * get a tunnel super-packet whole, because the kernel cuts only those of plain
+ * UDP for it (udp_unexpected_gso() in include/linux/udp.h).
+ *
+ * The kernel must be told the offset of the outer UDP header. It refuses the true
+ * one: virtio_net_hdr_tnl_to_skb() (include/linux/virtio_net.h, Linux 6.17 and
+ * 6.18) adds the length of an Ethernet header to the least offset that it takes,
+ * also for a TUN, which has none. It stores the offset, but sets it anew from the
+ * IP header before it uses it (ip_rcv_core(), ip6_rcv_core()). So the offset that it
+ * is told here is too large by that length. If a later kernel refuses this, the
+ * caller tells the true one (merge_set_overlays()).
+ *
  * Order: items are written in the order of their first packets, and a packet
  * joins only the newest item of its flow. So the packets of a flow keep their
  * order. A packet of a known flow that cannot join makes an item, which is then
- * the newest of its flow. A packet whose flow cannot be told (fragments, IP
+ * the newest of its flow. In a tunnel the flow is that of the outer header, so
+ * nothing in the tunnel overtakes anything else. A packet whose flow cannot be told (fragments, IP
  * options, extension headers) closes all items. Flows are forgotten only at the
  * end of the batch, so packets from several trains may merge. The table of flows
  * has a fixed number of places. If a flow loses its place, its next packet
@@ -74,6 +94,11 @@
 #include <errno.h>
 
 #include "tun/checksum.h"
+
+enum {
+	/* The length of an Ethernet header, which a TUN does not have. */
+	ETHERNET_LEN = 14,
+};
 
 void merge_init(struct merge *m)
 {
@@ -94,6 +119,9 @@ void merge_reset(struct merge *m, unsigned int kinds, size_t hdr_len)
 {
 	forget_flows(m);
 	m->kinds = hdr_len ? kinds : 0;
+	if (hdr_len != sizeof(struct vnet_tunnel_hdr))
+		m->kinds &= ~MERGE_TUNNELS;
+	m->overlays.cnt = 0;
 	m->hdr_len = (uint8_t)hdr_len;
 	m->pkts_cnt = 0;
 	m->items_cnt = 0;
@@ -103,6 +131,15 @@ void merge_reset(struct merge *m, unsigned int kinds, size_t hdr_len)
 	m->iov_cnt = 0;
 }
 
+void merge_set_overlays(struct merge *m, const struct overlays *overlays,
+			unsigned int true_offsets)
+{
+	m->true_offsets = true_offsets;
+	m->overlays.cnt = overlays->cnt;
+	memcpy(m->overlays.list, overlays->list,
+	       overlays->cnt * sizeof(overlays->list[0]));
+}
+
 /* Do the item and the packet belong to the same flow? */
 static inline bool flow_equal(const struct merge *m,
 			      const struct merge_item *it,
@@ -110,9 +147,9 @@ static inline bool flow_equal(const struct merge *m,
 {
 	const uint8_t *head = m->pkts[it->head].data;
 
-	if (it->kind != p->kind)
+	if (it->kind != p->kind && !kind_is_same_flow(it->kind, p->kind))
 		return false;
-	if (kind_is_v4(p->kind))
+	if (ip_get_version(p->pkt) == IP_V4)
 		return memcmp(head + FLOW4_OFF, p->pkt + FLOW4_OFF,
 			      FLOW4_LEN) == 0;
 	return memcmp(head + FLOW6_OFF, p->pkt + FLOW6_OFF, FLOW6_LEN) == 0;
@@ -140,28 +177,30 @@ static inline bool flow_lookup(struct merge *m, const struct flow_packet *p,
 	return false;
 }
 
-/* Do the IP headers allow the packet to join? @id_step is set for IPv4. */
-static inline bool ip_equal(const struct merge_item *it, const uint8_t *head,
-			    const struct flow_packet *p, uint8_t *id_step)
+/* Do the IP headers @a and @b allow the packet with @b to join? For IPv4 @ids
+ * has the IDs of the item, and @step is set. */
+static inline bool ip_equal(const struct merge_item *it, const uint8_t *a,
+			    const uint8_t *b, bool is_v4,
+			    const struct merge_ids *ids, uint8_t *step)
 {
-	const struct ipv4_hdr *a4 = (const void *)head;
-	const struct ipv4_hdr *b4 = (const void *)p->pkt;
-	const struct ipv6_hdr *a6 = (const void *)head;
-	const struct ipv6_hdr *b6 = (const void *)p->pkt;
-	uint16_t step;
+	const struct ipv4_hdr *a4 = (const void *)a;
+	const struct ipv4_hdr *b4 = (const void *)b;
+	const struct ipv6_hdr *a6 = (const void *)a;
+	const struct ipv6_hdr *b6 = (const void *)b;
+	uint16_t diff;
 
-	if (!kind_is_v4(p->kind))
+	if (!is_v4)
 		return memcmp(&a6->version_class_flow, &b6->version_class_flow,
 			      sizeof(a6->version_class_flow)) == 0 &&
 		       a6->hop_limit == b6->hop_limit;
 	if (a4->tos != b4->tos || a4->ttl != b4->ttl ||
 	    memcmp(&a4->frag, &b4->frag, sizeof(a4->frag)) != 0)
 		return false;
-	step = (uint16_t)(be16_get(b4->id) - it->last_id);
-	if (step > 1 || (it->cnt > 1 && step != it->id_step))
+	diff = (uint16_t)(be16_get(b4->id) - ids->last);
+	if (diff > 1 || (it->cnt > 1 && diff != ids->step))
 		return false;
-	*id_step = (uint8_t)step;
-	return step == 1 || be16_get(b4->frag) & IPV4_DF;
+	*step = (uint8_t)diff;
+	return diff == 1 || be16_get(b4->frag) & IPV4_DF;
 }
 
 /* Do the TCP headers allow the packet to join? */
@@ -182,11 +221,31 @@ static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 }
 
 /* Do both UDP headers have a checksum, or neither of them? */
-static inline bool udp_equal(const struct merge_item *it, const uint8_t *head,
-			     const struct flow_packet *p)
+static inline bool udp_equal(const uint8_t *a, const uint8_t *b)
 {
-	return udp_has_checksum((const void *)(head + it->l4_off)) ==
-	       udp_has_checksum((const void *)(p->pkt + p->l4_off));
+	return udp_has_checksum((const void *)a) ==
+	       udp_has_checksum((const void *)b);
+}
+
+/*
+ * Do the outer headers of a tunnel, and its own ones, allow the packet to join?
+ * Are the inner addresses and ports the same? @step is set for outer IPv4.
+ */
+static bool tunnel_equal(const struct merge_item *it, const uint8_t *head,
+			 const struct flow_packet *p, uint8_t *step)
+{
+	const uint8_t *a = head + it->udp_off, *b = p->pkt + p->udp_off;
+	size_t len = sizeof(struct udp_hdr);
+	bool is_v4 = kind_is_inner_v4(p->kind);
+	size_t flow_off = p->ip_off + (is_v4 ? FLOW4_OFF : FLOW6_OFF);
+
+	return it->ip_off == p->ip_off && udp_equal(a, b) &&
+	       memcmp(a + len, b + len,
+		      (size_t)(p->ip_off - p->udp_off) - len) == 0 &&
+	       memcmp(head + flow_off, p->pkt + flow_off,
+		      is_v4 ? FLOW4_LEN : FLOW6_LEN) == 0 &&
+	       ip_equal(it, head, p->pkt, kind_is_v4(p->kind), &it->outer_ids,
+			step);
 }
 
 /* Is the packet, which is in the item now, the last that the item may have? */
@@ -202,30 +261,29 @@ static inline bool ends_item(const struct merge_item *it,
 	return it->cnt == MERGE_DATAGRAMS_MAX;
 }
 
-/*
- * Verify the packet, and the item's first packet if that was not done before.
- */
-static bool verify_both(struct merge_item *it, const uint8_t *head,
-			const struct flow_packet *p)
+/* Verify the item's first packet, when a second one is about to join. */
+static bool verify_first(struct merge_item *it, uint8_t *head)
 {
-	if (!it->verified) {
-		if (!flow_verify(head, it->len, (enum merge_kind)it->kind,
-				 it->l4_off))
-			return false;
-		it->verified = true;
-	}
-	return flow_verify(p->pkt, p->len, p->kind, p->l4_off);
+	const struct flow_packet first = { .pkt = head,
+					   .len = it->len,
+					   .kind = (enum merge_kind)it->kind,
+					   .l4_off = it->l4_off,
+					   .ip_off = it->ip_off,
+					   .udp_off = it->udp_off };
+
+	it->verified = flow_verify(&first);
+	return it->verified;
 }
 
 static inline uint16_t push_packet(struct merge *m, const struct flow_packet *p)
 {
 	uint16_t idx = m->pkts_cnt++;
+	struct merge_packet *pkt = &m->pkts[idx];
 
-	m->pkts[idx] = (struct merge_packet){
-		.data = p->pkt,
-		.len = p->len,
-		.hdr_len = p->hdr_len,
-	};
+	/* The member next is set when a packet joins behind this one. */
+	pkt->data = p->pkt;
+	pkt->len = p->len;
+	pkt->hdr_len = p->hdr_len;
 	return idx;
 }
 
@@ -236,27 +294,58 @@ static inline bool has_entry(const struct merge *m, const struct merge_item *it)
 				 (m->hdr_len == sizeof(struct vnet_tunnel_hdr));
 }
 
+/* The ID of the IPv4 header at @off. */
+static inline uint16_t id_at(const struct flow_packet *p, size_t off)
+{
+	const struct ipv4_hdr *ip = (const void *)(p->pkt + off);
+
+	return be16_get(ip->id);
+}
+
+/* The packet is now the item's last one: take its IDs. */
+static inline void set_ids(struct merge_item *it, const struct flow_packet *p,
+			   uint8_t step, uint8_t outer_step)
+{
+	if (kind_is_inner_v4(p->kind))
+		it->ids = (struct merge_ids){ id_at(p, p->ip_off), step };
+	if (kind_is_tunnel(p->kind) && kind_is_v4(p->kind))
+		it->outer_ids = (struct merge_ids){ id_at(p, 0), outer_step };
+}
+
+/* Do the headers allow the packet to join? The steps of IDs are set. */
+static inline bool headers_equal(const struct merge_item *it,
+				 const uint8_t *head,
+				 const struct flow_packet *p, uint8_t *step,
+				 uint8_t *outer_step)
+{
+	if (it->kind != p->kind)
+		return false;
+	if (kind_is_tunnel(p->kind) && !tunnel_equal(it, head, p, outer_step))
+		return false;
+	if (!ip_equal(it, head + it->ip_off, p->pkt + p->ip_off,
+		      kind_is_inner_v4(p->kind), &it->ids, step))
+		return false;
+	return kind_is_tcp(p->kind)
+		       ? tcp_equal(it, head, p)
+		       : udp_equal(head + it->l4_off, p->pkt + p->l4_off);
+}
+
 /* Join a packet to the newest item of its flow. Return: false if it may not
  * join. */
 static bool join(struct merge *m, struct merge_item *it,
 		 const struct flow_packet *p)
 {
-	const uint8_t *head = m->pkts[it->head].data;
-	const struct ipv4_hdr *ip4 = (const void *)p->pkt;
+	uint8_t *head = m->pkts[it->head].data;
 	const struct tcp_hdr *tcp = (const void *)(p->pkt + p->l4_off);
 	uint32_t payload = p->len - p->hdr_len;
-	bool is_tcp = kind_is_tcp(p->kind);
-	uint8_t id_step = 0;
+	uint8_t step = 0, outer_step = 0;
 	uint16_t idx;
 
 	if (!it->open || !has_entry(m, it) || payload > it->gso_size ||
 	    payload > MERGED_MAX - it->len)
 		return false;
-	if (!ip_equal(it, head, p, &id_step))
-		return false;
-	if (is_tcp ? !tcp_equal(it, head, p) : !udp_equal(it, head, p))
-		return false;
-	if (!verify_both(it, head, p))
+	if (!headers_equal(it, head, p, &step, &outer_step) ||
+	    !(it->verified || verify_first(it, head)) || !flow_verify(p))
 		return false;
 
 	idx = push_packet(m, p);
@@ -265,10 +354,8 @@ static bool join(struct merge *m, struct merge_item *it,
 	it->cnt++;
 	it->len += payload;
 	it->next_seq += payload;
-	it->id_step = id_step;
-	if (kind_is_v4(p->kind))
-		it->last_id = be16_get(ip4->id);
-	if (is_tcp)
+	set_ids(it, p, step, outer_step);
+	if (kind_is_tcp(p->kind))
 		it->tail_flags = tcp->flags & TCP_ENDS;
 	it->open = !ends_item(it, p);
 	return true;
@@ -279,24 +366,25 @@ static uint16_t push_item(struct merge *m, const struct flow_packet *p,
 			  bool open)
 {
 	const struct tcp_hdr *tcp = (const void *)(p->pkt + p->l4_off);
-	const struct ipv4_hdr *ip4 = (const void *)p->pkt;
 	uint16_t pkt = push_packet(m, p);
 	uint16_t idx = m->items_cnt++;
 	struct merge_item *it = &m->items[idx];
 
-	*it = (struct merge_item){
-		.len = p->len,
-		.head = pkt,
-		.tail = pkt,
-		.cnt = 1,
-		.kind = (uint8_t)p->kind,
-		.l4_off = p->l4_off,
-	};
+	it->len = p->len;
+	it->head = pkt;
+	it->tail = pkt;
+	it->cnt = 1;
+	it->kind = (uint8_t)p->kind;
+	it->l4_off = p->l4_off;
+	it->ip_off = p->ip_off;
+	it->udp_off = p->udp_off;
+	it->tail_flags = 0;
+	it->verified = false;
+	it->open = open;
 	if (!open)
 		return idx;
 	it->gso_size = (uint16_t)(p->len - p->hdr_len);
-	if (kind_is_v4(p->kind))
-		it->last_id = be16_get(ip4->id);
+	set_ids(it, p, 0, 0);
 	if (kind_is_tcp(p->kind))
 		it->next_seq = be32_get(tcp->seq) + it->gso_size;
 	it->open = !ends_item(it, p);
@@ -316,7 +404,7 @@ int merge_add(struct merge *m, uint8_t *pkt, size_t len)
 		return -EINVAL;
 	if (m->pkts_cnt == MERGE_PACKETS_MAX)
 		return MERGE_E_FULL;
-	verdict = flow_judge(m->kinds, &p);
+	verdict = flow_judge(m->kinds, &m->overlays, &p);
 	if (verdict == FLOW_BARRIER)
 		forget_flows(m);
 	if (verdict == FLOW_ALONE || verdict == FLOW_BARRIER) {
@@ -336,84 +424,127 @@ int merge_add(struct merge *m, uint8_t *pkt, size_t len)
 	return 0;
 }
 
-static inline struct be16 *l4_check(const struct merge_item *it, uint8_t *head)
+/* Does the kind have a UDP header, in a tunnel the outer one? */
+static inline bool has_udp(unsigned int kind)
 {
-	struct tcp_hdr *tcp = (void *)(head + it->l4_off);
-	struct udp_hdr *udp = (void *)(head + it->l4_off);
+	return !kind_is_tcp(kind) || kind_is_tunnel(kind);
+}
 
-	return kind_is_tcp(it->kind) ? &tcp->check : &udp->check;
+static struct merge_saved_ip save_ip(const uint8_t *hdr, bool is_v4)
+{
+	const struct ipv4_hdr *ip4 = (const void *)hdr;
+	const struct ipv6_hdr *ip6 = (const void *)hdr;
+
+	if (is_v4)
+		return (struct merge_saved_ip){ ip4->total_len, ip4->check };
+	return (struct merge_saved_ip){ .len = ip6->payload_len };
+}
+
+static void restore_ip(uint8_t *hdr, bool is_v4,
+		       const struct merge_saved_ip *saved)
+{
+	struct ipv4_hdr *ip4 = (void *)hdr;
+	struct ipv6_hdr *ip6 = (void *)hdr;
+
+	if (is_v4) {
+		ip4->total_len = saved->len;
+		ip4->check = saved->check;
+	} else {
+		ip6->payload_len = saved->len;
+	}
 }
 
 /* Keep the fields that write_headers() changes. */
-static void save_fields(struct merge_item *it, uint8_t *head)
+static void save_fields(struct merge_item *it, const uint8_t *head)
 {
-	const struct ipv4_hdr *ip4 = (const void *)head;
-	const struct ipv6_hdr *ip6 = (const void *)head;
 	const struct tcp_hdr *tcp = (const void *)(head + it->l4_off);
-	const struct udp_hdr *udp = (const void *)(head + it->l4_off);
+	const struct udp_hdr *udp = (const void *)(head + it->udp_off);
 
-	if (kind_is_v4(it->kind)) {
-		it->saved.ip_len = ip4->total_len;
-		it->saved.ip_check = ip4->check;
-	} else {
-		it->saved.ip_len = ip6->payload_len;
-	}
-	if (kind_is_tcp(it->kind))
-		it->saved.tcp_flags = tcp->flags;
-	else
+	it->saved.ip = save_ip(head + it->ip_off, kind_is_inner_v4(it->kind));
+	if (kind_is_tunnel(it->kind))
+		it->saved.outer_ip = save_ip(head, kind_is_v4(it->kind));
+	if (has_udp(it->kind)) {
 		it->saved.udp_len = udp->len;
-	it->saved.l4_check = *l4_check(it, head);
+		it->saved.udp_check = udp->check;
+	}
+	if (kind_is_tcp(it->kind)) {
+		it->saved.tcp_check = tcp->check;
+		it->saved.tcp_flags = tcp->flags;
+	}
 }
 
 /* Undo write_headers(). */
 static void restore_fields(const struct merge_item *it, uint8_t *head)
 {
-	struct ipv4_hdr *ip4 = (void *)head;
-	struct ipv6_hdr *ip6 = (void *)head;
 	struct tcp_hdr *tcp = (void *)(head + it->l4_off);
-	struct udp_hdr *udp = (void *)(head + it->l4_off);
+	struct udp_hdr *udp = (void *)(head + it->udp_off);
 
-	if (kind_is_v4(it->kind)) {
-		ip4->total_len = it->saved.ip_len;
-		ip4->check = it->saved.ip_check;
-	} else {
-		ip6->payload_len = it->saved.ip_len;
-	}
-	if (kind_is_tcp(it->kind))
-		tcp->flags = it->saved.tcp_flags;
-	else
+	restore_ip(head + it->ip_off, kind_is_inner_v4(it->kind),
+		   &it->saved.ip);
+	if (kind_is_tunnel(it->kind))
+		restore_ip(head, kind_is_v4(it->kind), &it->saved.outer_ip);
+	if (has_udp(it->kind)) {
 		udp->len = it->saved.udp_len;
-	*l4_check(it, head) = it->saved.l4_check;
+		udp->check = it->saved.udp_check;
+	}
+	if (kind_is_tcp(it->kind)) {
+		tcp->check = it->saved.tcp_check;
+		tcp->flags = it->saved.tcp_flags;
+	}
+}
+
+/* Write the length of an IP header. @len: from the header to the end of the
+ * packet. Return: the sum of the pseudo header. */
+static uint16_t write_ip(uint8_t *hdr, bool is_v4, size_t len, uint8_t proto)
+{
+	struct ipv4_hdr *ip4 = (void *)hdr;
+	struct ipv6_hdr *ip6 = (void *)hdr;
+
+	if (!is_v4) {
+		len -= sizeof(*ip6);
+		ip6->payload_len = be16_make((uint16_t)len);
+		return checksum_fold(
+			checksum_pseudo6(ip6->saddr, ip6->daddr, proto, len));
+	}
+	ip4->total_len = be16_make((uint16_t)len);
+	ip4->check = be16_make(0);
+	ip4->check = checksum_finish(checksum_add(0, ip4, sizeof(*ip4)));
+	return checksum_fold(checksum_pseudo4(ip4->saddr, ip4->daddr, proto,
+					      len - sizeof(*ip4)));
+}
+
+/* As for TCP and UDP without a tunnel. An outer checksum that is 0 stays 0. */
+static void write_outer_headers(const struct merge_item *it, uint8_t *head)
+{
+	struct udp_hdr *udp = (void *)(head + it->udp_off);
+	uint16_t sum =
+		write_ip(head, kind_is_v4(it->kind), it->len, IP_PROTO_UDP);
+
+	udp->len = be16_make((uint16_t)(it->len - it->udp_off));
+	if (udp_has_checksum(udp))
+		udp->check = checksum_store(sum);
 }
 
 /* Turn the first packet into the head of a super-packet. NEEDS_CSUM asks for
  * the sum of the pseudo header, not inverted, in the checksum field. */
 static void write_headers(const struct merge_item *it, uint8_t *head)
 {
-	struct ipv4_hdr *ip4 = (void *)head;
-	struct ipv6_hdr *ip6 = (void *)head;
 	struct tcp_hdr *tcp = (void *)(head + it->l4_off);
-	struct udp_hdr *udp = (void *)(head + it->l4_off);
+	struct udp_hdr *udp = (void *)(head + it->udp_off);
 	bool is_tcp = kind_is_tcp(it->kind);
-	uint8_t proto = is_tcp ? IP_PROTO_TCP : IP_PROTO_UDP;
-	size_t l4_len = it->len - it->l4_off;
-	uint64_t sum;
+	uint16_t sum = write_ip(head + it->ip_off, kind_is_inner_v4(it->kind),
+				it->len - it->ip_off,
+				is_tcp ? IP_PROTO_TCP : IP_PROTO_UDP);
 
-	if (kind_is_v4(it->kind)) {
-		ip4->total_len = be16_make((uint16_t)it->len);
-		ip4->check = be16_make(0);
-		ip4->check =
-			checksum_finish(checksum_add(0, ip4, sizeof(*ip4)));
-		sum = checksum_pseudo4(ip4->saddr, ip4->daddr, proto, l4_len);
-	} else {
-		ip6->payload_len = be16_make((uint16_t)l4_len);
-		sum = checksum_pseudo6(ip6->saddr, ip6->daddr, proto, l4_len);
-	}
-	if (is_tcp)
+	if (is_tcp) {
 		tcp->flags |= it->tail_flags;
-	else
-		udp->len = be16_make((uint16_t)l4_len);
-	*l4_check(it, head) = checksum_store(checksum_fold(sum));
+		tcp->check = checksum_store(sum);
+	} else {
+		udp->len = be16_make((uint16_t)(it->len - it->l4_off));
+		udp->check = checksum_store(sum);
+	}
+	if (kind_is_tunnel(it->kind))
+		write_outer_headers(it, head);
 }
 
 static void write_vnet(const struct merge_item *it, struct vnet_hdr *hdr,
@@ -436,6 +567,32 @@ static void write_vnet(const struct merge_item *it, struct vnet_hdr *hdr,
 		hdr->gso_type = types[it->kind];
 		vnet_set(hdr->gso_size, it->gso_size);
 	}
+}
+
+/* The header of a tunnel super-packet. @head: its first packet. */
+static void write_tunnel_vnet(const struct merge *m,
+			      const struct merge_item *it, const uint8_t *head,
+			      struct vnet_tunnel_hdr *hdr, uint16_t hdr_len)
+{
+	unsigned int type = kind_is_inner_v4(it->kind)
+				    ? VIRTIO_NET_HDR_GSO_TCPV4
+				    : VIRTIO_NET_HDR_GSO_TCPV6;
+	unsigned int outer_off = it->udp_off;
+
+	if (!(m->true_offsets & MERGE_BIT(it->kind)))
+		outer_off += ETHERNET_LEN;
+	type |= kind_is_v4(it->kind) ? VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4
+				     : VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV6;
+	hdr->base.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	if (udp_has_checksum((const void *)(head + it->udp_off)))
+		hdr->base.flags |= VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
+	hdr->base.gso_type = (uint8_t)type;
+	vnet_set_le(hdr->base.hdr_len, hdr_len);
+	vnet_set_le(hdr->base.gso_size, it->gso_size);
+	vnet_set_le(hdr->base.csum_start, it->l4_off);
+	vnet_set_le(hdr->base.csum_offset, offsetof(struct tcp_hdr, check));
+	vnet_set_le(hdr->outer_l4_off, (uint16_t)outer_off);
+	vnet_set_le(hdr->inner_off, it->ip_off);
 }
 
 /* Prepare to write a packet as it came. Return: its virtio-net header, all
@@ -461,11 +618,15 @@ static struct vnet_hdr *prepare_single(struct merge *m,
 	return m->hdr_len ? &m->hdr.base : NULL;
 }
 
-/* Does the item's first packet have a transport checksum? */
-static bool has_checksum(const struct merge_item *it, const uint8_t *head)
+/* Is an item written as it came although it was verified? NEEDS_CSUM alone does
+ * not tell the kernel that an outer checksum is right. */
+static bool stays_as_is(const struct merge_item *it, const uint8_t *head)
 {
-	return kind_is_tcp(it->kind) ||
-	       udp_has_checksum((const void *)(head + it->l4_off));
+	if (it->cnt > 1)
+		return false;
+	return kind_is_tunnel(it->kind) ||
+	       (!kind_is_tcp(it->kind) &&
+		!udp_has_checksum((const void *)(head + it->l4_off)));
 }
 
 static void prepare_item(struct merge *m, struct merge_item *it)
@@ -477,12 +638,15 @@ static void prepare_item(struct merge *m, struct merge_item *it)
 	/* Nothing is verified without a virtio-net header. */
 	if (!it->verified || !hdr)
 		return;
-	if (it->cnt == 1 && !has_checksum(it, pkt->data))
+	if (stays_as_is(it, pkt->data))
 		return;
 	m->changed = true;
 	save_fields(it, pkt->data);
 	write_headers(it, pkt->data);
-	write_vnet(it, hdr, pkt->hdr_len);
+	if (kind_is_tunnel(it->kind))
+		write_tunnel_vnet(m, it, pkt->data, &m->hdr, pkt->hdr_len);
+	else
+		write_vnet(it, hdr, pkt->hdr_len);
 	for (unsigned int i = 1; i < it->cnt; i++) {
 		pkt = &m->pkts[pkt->next];
 		m->iov[m->iov_cnt++] =

@@ -52,19 +52,42 @@ struct merge_packet {
 };
 
 /**
+ * struct merge_saved_ip - fields of an IP header before merging
+ * @len:	IPv4 total length or IPv6 payload length
+ * @check:	IPv4 header checksum
+ */
+struct merge_saved_ip {
+	struct be16 len;
+	struct be16 check;
+};
+
+/**
  * struct merge_saved - header fields of an item's first packet before merging
- * @ip_len:	IPv4 total length or IPv6 payload length
- * @ip_check:	IPv4 header checksum
- * @udp_len:	UDP length
- * @l4_check:	TCP or UDP checksum
+ * @ip:		of the IP header in front of the transport header
+ * @outer_ip:	of the outer IP header of a tunnel
+ * @udp_len:	UDP length, in a tunnel the outer one
+ * @udp_check:	UDP checksum, in a tunnel the outer one
+ * @tcp_check:	TCP checksum
  * @tcp_flags:	TCP flags
  */
 struct merge_saved {
-	struct be16 ip_len;
-	struct be16 ip_check;
+	struct merge_saved_ip ip;
+	struct merge_saved_ip outer_ip;
 	struct be16 udp_len;
-	struct be16 l4_check;
+	struct be16 udp_check;
+	struct be16 tcp_check;
 	uint8_t tcp_flags;
+};
+
+/**
+ * struct merge_ids - the IPv4 IDs of an item's packets
+ * @last:	ID of the last packet
+ * @step:	difference from packet to packet, 0 or 1; known once the item has
+ *		two packets
+ */
+struct merge_ids {
+	uint16_t last;
+	uint8_t step;
 };
 
 /**
@@ -75,11 +98,13 @@ struct merge_saved {
  * @tail:	its last packet
  * @cnt:	number of packets
  * @gso_size:	payload of the first packet, and of all but the last
- * @last_id:	IPv4 ID of the last packet
- * @id_step:	difference of IPv4 IDs from packet to packet, 0 or 1; known once
- *		@cnt is 2
- * @kind:	kind of its packets; MERGE_NONE if the packet never merges
+ * @ids:	IDs of the IPv4 header in front of the transport header
+ * @outer_ids:	IDs of the outer IPv4 header of a tunnel
  * @l4_off:	offset of the transport header
+ * @ip_off:	offset of the IP header in front of it, 0 without a tunnel
+ * @udp_off:	offset of the UDP header, in a tunnel of the outer one; only for
+ *		kinds with UDP
+ * @kind:	kind of its packets; MERGE_NONE if the packet never merges
  * @tail_flags:	TCP flags of the last packet that the super-packet gets, too
  * @open:	another packet may join
  * @verified:	the checksums of its packets were found right
@@ -92,10 +117,12 @@ struct merge_item {
 	uint16_t tail;
 	uint16_t cnt;
 	uint16_t gso_size;
-	uint16_t last_id;
-	uint8_t id_step;
+	struct merge_ids ids;
+	struct merge_ids outer_ids;
+	uint16_t l4_off;
+	uint16_t ip_off;
+	uint16_t udp_off;
 	uint8_t kind;
-	uint8_t l4_off;
 	uint8_t tail_flags;
 	bool open;
 	bool verified;
@@ -118,6 +145,9 @@ struct merge_flow {
  * struct merge - a batch
  * @gen:	raised to forget all flows at once
  * @kinds:	the kinds that may merge, a set of MERGE_BIT()
+ * @true_offsets: kinds of tunnels for which the device is told the true offset
+ *		of the outer UDP header, a set of MERGE_BIT()
+ * @overlays:	the ports of the kernel's tunnel devices
  * @hdr_len:	length of the device's virtio-net header, 0: it takes none
  * @pkts_cnt:	packets added
  * @items_cnt:	items made
@@ -135,6 +165,8 @@ struct merge_flow {
 struct merge {
 	uint32_t gen;
 	unsigned int kinds;
+	unsigned int true_offsets;
+	struct overlays overlays;
 	uint8_t hdr_len;
 	uint16_t pkts_cnt;
 	uint16_t items_cnt;
@@ -163,11 +195,24 @@ void merge_init(struct merge *m);
  * @kinds:	the kinds that may merge, a set of MERGE_BIT(); ignored without
  *		@hdr_len
  * @hdr_len:	length of the virtio-net header that each write begins with:
- *		that of struct vnet_hdr, that of struct vnet_tunnel_hdr, or 0
+ *		that of struct vnet_hdr, that of struct vnet_tunnel_hdr, or 0.
+ *		Only with the longer one the kinds of tunnels merge.
  *
- * Packets of the batch that were not written are forgotten.
+ * Packets of the batch that were not written are forgotten. No ports of tunnel
+ * devices are known until merge_set_overlays().
  */
 void merge_reset(struct merge *m, unsigned int kinds, size_t hdr_len);
+
+/**
+ * merge_set_overlays() - name the ports of the kernel's tunnel devices
+ * @m:		batch, still empty
+ * @overlays:	the ports; copied
+ * @true_offsets: kinds of tunnels for which the device is told the true offset
+ *		of the outer UDP header, a set of MERGE_BIT(); merge.c says why
+ *		the others get another one
+ */
+void merge_set_overlays(struct merge *m, const struct overlays *overlays,
+			unsigned int true_offsets);
 
 /**
  * merge_add() - add a packet to a batch

@@ -309,3 +309,33 @@ bool routes_has_address(const struct routes *r, const uint8_t addr[16],
 	}
 	return false;
 }
+
+/* ---------------------------------------------------------- overlays */
+
+int routes_read_overlays(struct routes *r, struct overlays *set)
+{
+	const struct ifinfomsg body = { .ifi_family = AF_UNSPEC };
+	uint32_t words[ANSWER_LEN / sizeof(uint32_t)];
+	struct overlays found = { 0 };
+	struct netlink_builder b;
+	int err;
+
+	set->cnt = 0;
+	netlink_begin(&b, words, sizeof(words), RTM_GETLINK,
+		      NLM_F_REQUEST | NLM_F_DUMP);
+	memcpy(netlink_put_body(&b, sizeof(body)), &body, sizeof(body));
+	netlink_put_u32(&b, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+	err = ask(r, &b);
+	if (err < 0)
+		return err;
+	do {
+		ssize_t n = take_answer(r, words, sizeof(words));
+
+		if (n < 0)
+			return (int)n;
+		err = overlays_parse(&found, words, (size_t)n, r->seq);
+	} while (err == -EAGAIN);
+	if (err == 0)
+		*set = found;
+	return err;
+}

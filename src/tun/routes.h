@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Questions to the kernel, by rtnetlink: by which interface would a packet
- * leave, and which IPv6 addresses does this namespace have? The questions need
- * no rights. The kernel answers within the call. Control thread only.
+ * leave, which IPv6 addresses does this namespace have, and on which ports do
+ * its tunnel devices listen? The questions need no rights. The kernel answers
+ * within the call. Control thread only.
  */
 #ifndef TUN_ROUTES_H
 #define TUN_ROUTES_H
@@ -10,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "tun/overlay.h"
 
 enum {
 	/* If there are more IPv6 addresses, reading them fails. A choice: this
@@ -110,6 +113,15 @@ int routes_read_addresses(struct routes *r);
  */
 bool routes_has_address(const struct routes *r, const uint8_t addr[16],
 			uint32_t ifindex);
+
+/**
+ * routes_read_overlays() - ask on which ports VXLAN and Geneve devices listen
+ * @r:		open routes
+ * @set:	filled on success, and emptied on failure
+ *
+ * Return: 0; -errno.
+ */
+int routes_read_overlays(struct routes *r, struct overlays *set);
 
 /**
  * routes_parse_lookup() - read the answer to a question for a route

@@ -48,7 +48,8 @@
 #define TUN_PATH "/dev/net/tun"
 
 /*
- * After REFUSALS_MAX refusals a kind is not merged any more. Refusals are
+ * After REFUSALS_MAX refusals a kind is not merged any more, or a kind of a tunnel
+ * is tried in its other form. Refusals are
  * forgotten after REFUSAL_FORGET merged writes that the kernel took: a single
  * odd packet must not end merging for all flows. Both numbers are choices.
  */
@@ -213,6 +214,9 @@ static void set_kinds(struct tun *tun, const struct tun_config *config,
 	if (!(tun->features & TUN_VNET))
 		return;
 	tun->kinds = MERGE_ALL;
+	/* A kernel that hands out tunnel super-packets also takes them. */
+	if (!(tun->features & TUN_TUNNEL))
+		tun->kinds &= ~MERGE_TUNNELS;
 	/* A kernel without USO takes no merged UDP. */
 	if (!uso || loses_merged_udp(tun->sys))
 		tun->kinds &= ~MERGE_UDP;
@@ -431,8 +435,14 @@ static void count_refused(struct tun *tun, enum merge_kind kind)
 
 	counter_add_alone(&tun->refused, 1);
 	trial->taken = 0;
-	if (++trial->refused == REFUSALS_MAX)
+	if (++trial->refused < REFUSALS_MAX)
+		return;
+	if (!kind_is_tunnel(kind) || tun->true_offsets & MERGE_BIT(kind)) {
 		tun->kinds &= ~MERGE_BIT(kind);
+		return;
+	}
+	tun->true_offsets |= MERGE_BIT(kind);
+	trial->refused = 0;
 }
 
 /* A write failed with @err. Return: 0 to go on with the next write, else as

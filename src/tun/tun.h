@@ -81,6 +81,9 @@ struct tun_trial {
  * @kinds:	[w] kinds that tun_write() merges, a set of MERGE_BIT(); a kind
  *		that the kernel refused twice leaves the set
  * @trials:	[w] how the kernel took each kind
+ * @true_offsets: [w] kinds of tunnels for which the kernel refused another
+ *		offset of the outer UDP header than the true one (merge.c)
+ * @overlays:	[w] the ports of the kernel's tunnel devices
  * @drops:	[r] bad frames read, by reason
  * @written:	[w] packets or super-packets written
  * @refused:	[w] merged writes refused and split
@@ -99,6 +102,8 @@ struct tun {
 	int mtu_err;
 	unsigned int kinds;
 	struct tun_trial trials[MERGE_KINDS];
+	unsigned int true_offsets;
+	struct overlays overlays;
 	_Atomic uint64_t drops[VNET_DROP_CNT];
 	_Atomic uint64_t written;
 	_Atomic uint64_t refused;
@@ -125,6 +130,20 @@ static inline size_t tun_hdr_len(const struct tun *tun)
 static inline void tun_begin_merge(const struct tun *tun, struct merge *m)
 {
 	merge_reset(m, tun->kinds, tun_hdr_len(tun));
+	merge_set_overlays(m, &tun->overlays, tun->true_offsets);
+}
+
+/**
+ * tun_set_overlays() - name the ports of the kernel's tunnel devices
+ * @tun:	device
+ * @overlays:	the ports, in the namespace of the interface; copied
+ *
+ * Until the first call no ports are known. Writing thread only.
+ */
+static inline void tun_set_overlays(struct tun *tun,
+				    const struct overlays *overlays)
+{
+	tun->overlays = *overlays;
 }
 
 /**
@@ -207,8 +226,9 @@ enum vnet_drop tun_parse_frame(const struct tun *tun, const uint8_t *pkt,
  *
  * If the kernel refuses a merged write, the packets are written one by one, as
  * they came, so no packet is lost. If the kernel refuses the kind a second
- * time, the kind leaves @tun->kinds, which the caller may log. Writing thread
- * only.
+ * time, the kind leaves @tun->kinds, which the caller may log. A kind of a tunnel
+ * first goes to @tun->true_offsets, and leaves after two more refusals. Writing
+ * thread only.
  *
  * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DOWN.
  */

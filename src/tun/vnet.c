@@ -31,23 +31,20 @@ static_assert(40 + EXTENSIONS_MAX * 2048 + 60 <= UINT16_MAX, "header offsets");
 #define FLAGS_KNOWN (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID)
 
 /**
- * struct fields - the fields of a virtio-net header, in host order
- * @flags:	VIRTIO_NET_HDR_F_*
+ * struct offload - the fields of a virtio-net header that are about cutting, in
+ *		    host order
  * @type:	VIRTIO_NET_HDR_GSO_*, without the bits of @tunnel
  * @tunnel:	VIRTIO_NET_HDR_GSO_UDP_TUNNEL_*
+ * @outer_csum:	VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM is set
  * @gso_size:	payload of each segment
- * @csum_start:	offset of the transport header
- * @csum_offset: distance from there to the checksum field
  * @outer_l4_off: offset of the outer UDP header; only if @tunnel
  * @inner_off:	offset of the inner IP header; only if @tunnel
  */
-struct fields {
-	uint8_t flags;
+struct offload {
 	uint8_t type;
 	uint8_t tunnel;
+	bool outer_csum;
 	uint16_t gso_size;
-	uint16_t csum_start;
-	uint16_t csum_offset;
 	uint16_t outer_l4_off;
 	uint16_t inner_off;
 };
@@ -93,11 +90,10 @@ static enum vnet_drop check_ip(const uint8_t *pkt, size_t len,
 }
 
 /* Check the checksum offsets of a header with NEEDS_CSUM, and store them. */
-static enum vnet_drop check_csum(const struct fields *hdr,
+static enum vnet_drop check_csum(size_t start, size_t offset,
 				 struct vnet_frame *frame)
 {
-	size_t start = hdr->csum_start;
-	size_t field = start + hdr->csum_offset;
+	size_t field = start + offset;
 	size_t min = frame->ip_version == 4 ? sizeof(struct ipv4_hdr)
 					    : sizeof(struct ipv6_hdr);
 
@@ -211,7 +207,7 @@ static enum vnet_drop check_l4(const uint8_t *pkt, struct vnet_frame *frame)
  * header. The outer UDP checksum is made from the addresses of the outer IP
  * header, so there is no sum of its pseudo header.
  */
-static enum vnet_drop check_outer(const struct fields *hdr, const uint8_t *pkt,
+static enum vnet_drop check_outer(const struct offload *hdr, const uint8_t *pkt,
 				  struct vnet_frame *frame)
 {
 	uint8_t version = hdr->tunnel == VIRTIO_NET_HDR_GSO_UDP_TUNNEL_IPV4
@@ -237,14 +233,14 @@ static enum vnet_drop check_outer(const struct fields *hdr, const uint8_t *pkt,
 		return VNET_DROP_SHORT;
 	frame->outer_l4_off = frame->l4_off;
 	frame->outer_version = version;
-	frame->outer_csum = hdr->flags & VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
+	frame->outer_csum = hdr->outer_csum;
 	frame->ip_off = hdr->inner_off;
 	return check_ip(pkt + frame->ip_off, frame->len - frame->ip_off, frame);
 }
 
 /* Check a super-packet. Only the length of the packet, the version of its first
  * header, and the offsets of NEEDS_CSUM are known. */
-static enum vnet_drop check_gso(const struct fields *hdr, const uint8_t *pkt,
+static enum vnet_drop check_gso(const struct offload *hdr, const uint8_t *pkt,
 				struct vnet_frame *frame)
 {
 	enum vnet_drop reason;
@@ -285,43 +281,35 @@ static enum vnet_drop check_gso(const struct fields *hdr, const uint8_t *pkt,
 	return check_l4(pkt, frame);
 }
 
-/* Check a frame whose header was read; a header of zeros is that of a plain
- * packet. */
-static enum vnet_drop check_frame(const struct fields *hdr, const uint8_t *pkt,
-				  size_t len, struct vnet_frame *frame)
+enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
+				size_t len, struct vnet_frame *frame)
 {
 	struct vnet_frame f = { .len = (uint32_t)len };
 	enum vnet_drop reason;
 
 	reason = check_ip(pkt, len, &f);
-	if (reason == VNET_OK && (hdr->flags & ~FLAGS_KNOWN) &&
-	    !(hdr->tunnel &&
-	      (hdr->flags & ~FLAGS_KNOWN) == VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM))
-		reason = VNET_DROP_TYPE;
-	if (reason == VNET_OK && (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM))
-		reason = check_csum(hdr, &f);
-	if (reason == VNET_OK &&
-	    (hdr->tunnel || hdr->type != VIRTIO_NET_HDR_GSO_NONE))
-		reason = check_gso(hdr, pkt, &f);
-	if (reason == VNET_OK)
-		*frame = f;
-	return reason;
-}
+	if (reason != VNET_OK)
+		return reason;
+	if (hdr) {
+		if (hdr->flags & ~FLAGS_KNOWN)
+			return VNET_DROP_TYPE;
+		if (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+			reason = check_csum(vnet_get(hdr->csum_start),
+					    vnet_get(hdr->csum_offset), &f);
+		if (reason == VNET_OK &&
+		    hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+			struct offload offload = {
+				.type = hdr->gso_type,
+				.gso_size = vnet_get(hdr->gso_size),
+			};
 
-enum vnet_drop vnet_parse_frame(const struct vnet_hdr *hdr, const uint8_t *pkt,
-				size_t len, struct vnet_frame *frame)
-{
-	struct fields fields = { 0 };
-
-	if (hdr)
-		fields = (struct fields){
-			.flags = hdr->flags,
-			.type = hdr->gso_type,
-			.gso_size = vnet_get(hdr->gso_size),
-			.csum_start = vnet_get(hdr->csum_start),
-			.csum_offset = vnet_get(hdr->csum_offset),
-		};
-	return check_frame(&fields, pkt, len, frame);
+			reason = check_gso(&offload, pkt, &f);
+		}
+		if (reason != VNET_OK)
+			return reason;
+	}
+	*frame = f;
+	return VNET_OK;
 }
 
 enum vnet_drop vnet_parse_tunnel_frame(const struct vnet_tunnel_hdr *hdr,
@@ -330,20 +318,32 @@ enum vnet_drop vnet_parse_tunnel_frame(const struct vnet_tunnel_hdr *hdr,
 {
 	const struct vnet_hdr *base = &hdr->base;
 	uint8_t tunnel = base->gso_type & VIRTIO_NET_HDR_GSO_UDP_TUNNEL;
-	struct fields fields = {
-		.flags = base->flags,
+	/* The kernel writes only the header of a tunnel super-packet in little
+	 * endian (virtio_net_hdr_tnl_from_skb() in Linux 6.18). */
+	struct offload offload = {
 		.type = base->gso_type ^ tunnel,
 		.tunnel = tunnel,
+		.outer_csum = base->flags & VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM,
 		.gso_size = vnet_get_le(base->gso_size),
-		.csum_start = vnet_get_le(base->csum_start),
-		.csum_offset = vnet_get_le(base->csum_offset),
 		.outer_l4_off = vnet_get_le(hdr->outer_l4_off),
 		.inner_off = vnet_get_le(hdr->inner_off),
 	};
+	struct vnet_frame f = { .len = (uint32_t)len };
+	enum vnet_drop reason;
 
-	/* The kernel writes only the header of a tunnel super-packet in little
-	 * endian (virtio_net_hdr_tnl_from_skb() in Linux 6.18). */
 	if (!tunnel)
 		return vnet_parse_frame(base, pkt, len, frame);
-	return check_frame(&fields, pkt, len, frame);
+	reason = check_ip(pkt, len, &f);
+	if (reason != VNET_OK)
+		return reason;
+	if (base->flags & ~(FLAGS_KNOWN | VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM))
+		return VNET_DROP_TYPE;
+	if (base->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+		reason = check_csum(vnet_get_le(base->csum_start),
+				    vnet_get_le(base->csum_offset), &f);
+	if (reason == VNET_OK)
+		reason = check_gso(&offload, pkt, &f);
+	if (reason == VNET_OK)
+		*frame = f;
+	return reason;
 }

@@ -5,7 +5,9 @@
  * super-packets they are used.
  */
 #include "tests/lib/skip.h"
+#include "tests/unit/tun_tunnel.h"
 #include "tun_stream.h"
+#include "tun/routes.h"
 
 /* The options of a VXLAN device, at the first end and at the second. */
 struct vxlan {
@@ -35,6 +37,49 @@ static struct tun_config default_config(void)
 				    .txqlen = 1000 };
 }
 
+/* Writes of tunnel super-packets that the kernel took and refused. */
+static unsigned int tunnel_writes, tunnel_refusals;
+
+static ssize_t counting_writev(int fd, const struct iovec *iov, int cnt)
+{
+	const struct vnet_hdr *hdr = iov->iov_base;
+	bool is_tunnel = hdr->gso_type & VIRTIO_NET_HDR_GSO_UDP_TUNNEL;
+	ssize_t n = writev(fd, iov, cnt);
+
+	tunnel_writes += is_tunnel && n >= 0;
+	tunnel_refusals += is_tunnel && n < 0;
+	return n;
+}
+
+static const struct tun_sys *counting_sys(void)
+{
+	static struct tun_sys sys;
+
+	sys = *pair_sys();
+	sys.writev = counting_writev;
+	tunnel_writes = tunnel_refusals = 0;
+	return &sys;
+}
+
+/* Tell both ends the ports of their tunnel devices. Returns the number at the
+ * first end. */
+static unsigned int read_overlays(void)
+{
+	struct overlays set[2];
+
+	for (int i = 0; i < 2; i++) {
+		struct routes routes;
+
+		assert_int_equal(netns_enter(ends[i].ns), 0);
+		assert_int_equal(routes_open(&routes), 0);
+		assert_int_equal(routes_read_overlays(&routes, &set[i]), 0);
+		routes_close(&routes);
+		tun_set_overlays(&ends[i].tun, &set[i]);
+	}
+	assert_int_equal(netns_enter(home), 0);
+	return set[0].cnt;
+}
+
 /**
  * open_vxlan() - make a VXLAN device at each end
  * @v:		what kind
@@ -59,6 +104,8 @@ static int open_vxlan(const struct vxlan *v)
 		assert_int_equal(netns_add_address("vx0", prefix), 0);
 	}
 	assert_int_equal(netns_enter(home), 0);
+	if (err == 0)
+		assert_int_equal(read_overlays(), 1);
 	return err;
 }
 
@@ -91,9 +138,11 @@ static void test_tcp(void **state)
 		const struct vxlan *v = &vxlans[i / 2];
 		struct tun_config config = default_config();
 
-		if (i & 1)
+		if (i & 1) {
 			config.features_off = TUN_TUNNEL;
-		pair_open(pair_sys(), &config);
+			config.kinds_off = MERGE_TUNNELS;
+		}
+		pair_open(counting_sys(), &config);
 		assert_int_equal(open_vxlan(v), 0);
 		for (int family = AF_INET; family <= AF_INET6;
 		     family += AF_INET6 - AF_INET) {
@@ -106,7 +155,10 @@ static void test_tcp(void **state)
 					    v->name, ends[0].tunnels);
 			assert_int_equal(ends[0].tunnels > 0, expected);
 			assert_int_equal(ends[1].tunnels > 0, expected);
+			assert_int_equal(tunnel_writes > 0, expected);
+			tunnel_writes = 0;
 		}
+		assert_int_equal(tunnel_refusals, 0);
 		expect_no_drops();
 		close_vxlan();
 		pair_close();
@@ -149,6 +201,194 @@ static void test_udp(void **state)
 	}
 }
 
+/*
+ * A tunnel super-packet must not reach a program's socket, which would get all
+ * of it as one datagram. So without a VXLAN device that is up, datagrams of
+ * VXLAN arrive as they were sent.
+ */
+static void test_socket(void **state)
+{
+	static const char *const devices[] = {
+		NULL,
+		/* Down, on another port, of another IP version. */
+		"id 7 dstport 4789 local 10.77.0.2",
+		"id 7 dstport 4790 local 10.77.0.2",
+		"id 7 dstport 4789 local fd77::2",
+	};
+	struct tun_config config = default_config();
+
+	(void)state;
+	for (size_t row = 0; row < ARRAY_LEN(devices); row++) {
+		struct tunnel t = { .outer = { .version = 4, .sport = 40000 },
+				    .inner = { .version = 4,
+					       .proto = IP_PROTO_TCP,
+					       .payload_len = 1200 } };
+		static uint8_t pkt[2000], got[65536];
+		struct address to, from;
+		size_t len;
+		int fds[2];
+
+		pair_open(counting_sys(), &config);
+		assert_int_equal(netns_enter(ends[1].ns), 0);
+		if (devices[row])
+			assert_int_equal(netns_ip("link add vx0 type vxlan %s",
+						  devices[row]),
+					 0);
+		if (row >= 2)
+			assert_int_equal(netns_ip("link set vx0 up"), 0);
+		assert_int_equal(netns_enter(home), 0);
+		read_overlays();
+		stream_net4 = 0x0a4d0000;
+		to = address_of(1, AF_INET);
+		((struct sockaddr_in *)&to.sa)->sin_port = htons(VXLAN_PORT);
+		from = address_of(0, AF_INET);
+		stream_net4 = 0x0a4e0000;
+		fds[0] = make_socket(0, AF_INET, SOCK_DGRAM);
+		fds[1] = make_socket(1, AF_INET, SOCK_DGRAM);
+		assert_int_equal(bind(fds[0], (void *)&from.sa, from.len), 0);
+		assert_int_equal(bind(fds[1], (void *)&to.sa, to.len), 0);
+		for (int i = 0; i < 40; i++) {
+			len = tunnel_build(pkt, &t) - 28;
+			assert_int_equal(sendto(fds[0], pkt + 28, len, 0,
+						(void *)&to.sa, to.len),
+					 len);
+			t.inner.id++;
+			t.inner.seq += t.inner.payload_len;
+		}
+		pair_settle();
+		t.inner.id = 0;
+		t.inner.seq = 0;
+		for (int i = 0; i < 40; i++) {
+			len = tunnel_build(pkt, &t) - 28;
+			assert_int_equal(recv(fds[1], got, sizeof(got), 0),
+					 len);
+			assert_memory_equal(got, pkt + 28, len);
+			t.inner.id++;
+			t.inner.seq += t.inner.payload_len;
+		}
+		assert_int_equal(tunnel_writes, 0);
+		close(fds[0]);
+		close(fds[1]);
+		if (devices[row]) {
+			assert_int_equal(netns_enter(ends[1].ns), 0);
+			assert_int_equal(netns_ip("link del vx0"), 0);
+			assert_int_equal(netns_enter(home), 0);
+		}
+		pair_close();
+	}
+}
+
+/**
+ * read_udp() - read the next UDP packet, and skip IPv6's own messages
+ * @out:	device
+ * @pkt:	receives the packet, with room for the header in front of it
+ *
+ * Return: its length.
+ */
+static size_t read_udp(struct tun *out, uint8_t *pkt)
+{
+	struct vnet_frame frame;
+
+	do {
+		assert_int_equal(tun_read(out, pkt, 2000, &frame), 0);
+	} while (pkt[pkt[0] >> 4 == 4 ? 9 : 6] != IP_PROTO_UDP);
+	return frame.len;
+}
+
+/*
+ * The kernel forwards a tunnel super-packet to a device without offloads, and so
+ * cuts it. The packets come out byte for byte, except for the hop limit: an
+ * outer checksum of 0 stays 0. Geneve is cut by the same code of the kernel, so
+ * it needs no Geneve device.
+ */
+static void test_forwarded(void **state)
+{
+	static const struct overlays ports = {
+		.cnt = 2,
+		.list = { { .port = { { 0x12, 0xb5 } },
+			    .versions = OVERLAY_V4 | OVERLAY_V6 },
+			  { .port = { { 0x17, 0xc1 } },
+			    .versions = OVERLAY_V4 | OVERLAY_V6,
+			    .is_geneve = true } },
+	};
+	struct tun_config config = { .name = "in" };
+	struct tun_config plain = { .name = "out", .features_off = TUN_VNET };
+	static uint8_t in[3][TUN_HEADROOM + 1024], want[1024], got[4096];
+	bool has_tunnels = kernel_has_tunnels();
+	struct tun tun, out;
+	int ns = netns_new();
+
+	(void)state;
+	assert_true(ns >= 0);
+	assert_int_equal(tun_open(&tun, counting_sys(), &config), 0);
+	assert_int_equal(tun_open(&out, &tun_sys_linux, &plain), 0);
+	assert_int_equal(netns_ip("link set in up"), 0);
+	assert_int_equal(netns_ip("link set out up"), 0);
+	assert_int_equal(netns_add_address("in", "10.1.9.1/24"), 0);
+	assert_int_equal(netns_ip("addr add 10.9.8.1/24 dev out"), 0);
+	assert_int_equal(netns_ip("route add 10.1.2.0/24 dev in"), 0);
+	assert_int_equal(netns_add_address("out", "fd00::1/64"), 0);
+	assert_int_equal(netns_set("ipv4/ip_forward", "1"), 0);
+	assert_int_equal(netns_set("ipv6/conf/all/forwarding", "1"), 0);
+	tun_set_overlays(&tun, &ports);
+	for (int i = 0; i < 16 && has_tunnels; i++) {
+		struct tunnel first = {
+			.outer = { .version = i & 1 ? 6 : 4,
+				   .no_csum = i & 4,
+				   .no_df = true,
+				   .host = 5,
+				   .id = 77,
+				   .ttl = 64,
+				   .flow = 7,
+				   .sport = 40000 },
+			.inner = { .version = i & 2 ? 6 : 4,
+				   .proto = IP_PROTO_TCP,
+				   .id = 65534,
+				   .payload_len = 300 },
+			.is_geneve = i & 8,
+			.options_len = i & 8 ? 12 : 0,
+			.vni = 0xabcdef,
+		};
+		struct tunnel t = first;
+		size_t len;
+
+		tunnel_writes = 0;
+		tun_begin_merge(&tun, pair_batch);
+		for (int n = 0; n < 3; n++) {
+			uint8_t *pkt = in[n] + TUN_HEADROOM;
+
+			t.inner.flags = n == 2 ? TCP_ACK | TCP_PSH : TCP_ACK;
+			len = tunnel_build(pkt, &t);
+			assert_int_equal(merge_add(pair_batch, pkt, len), 0);
+			t.outer.id++;
+			t.inner.id++;
+			t.inner.seq += t.inner.payload_len;
+			t.inner.payload++;
+		}
+		assert_int_equal(pair_batch->items_cnt, 1);
+		assert_int_equal(tun_write(&tun, pair_batch), 0);
+		assert_int_equal(tunnel_writes, 1);
+		t = first;
+		t.outer.ttl = 63;
+		for (int n = 0; n < 3; n++) {
+			t.inner.flags = n == 2 ? TCP_ACK | TCP_PSH : TCP_ACK;
+			len = tunnel_build(want, &t);
+			assert_int_equal(read_udp(&out, got + TUN_HEADROOM),
+					 len);
+			assert_memory_equal(got + TUN_HEADROOM, want, len);
+			t.outer.id++;
+			t.inner.id++;
+			t.inner.seq += t.inner.payload_len;
+			t.inner.payload++;
+		}
+	}
+	assert_int_equal(tunnel_refusals, 0);
+	tun_close(&out);
+	tun_close(&tun);
+	close(ns);
+	assert_int_equal(netns_enter(home), 0);
+}
+
 /* A kernel without VXLAN has nothing that this program could test. */
 static void require_vxlan(void)
 {
@@ -166,6 +406,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tcp),
 		cmocka_unit_test(test_udp),
+		cmocka_unit_test(test_socket),
+		cmocka_unit_test(test_forwarded),
 	};
 
 	netns_require();

@@ -105,7 +105,9 @@ static inline bool kernel_has_tunnels(void)
  */
 static inline unsigned int kernel_kinds(void)
 {
-	return kernel_has_uso() ? MERGE_ALL : MERGE_TCP;
+	if (!kernel_has_uso())
+		return MERGE_TCP;
+	return kernel_has_tunnels() ? MERGE_ALL : MERGE_PLAIN;
 }
 
 /**

@@ -20,7 +20,7 @@ static void test_open(void **state)
 	assert_string_equal(tun.name, "wg%d");
 	assert_int_equal(tun.ifindex, 77);
 	assert_int_equal(tun.features, NO_TUNNEL);
-	assert_int_equal(tun.kinds, MERGE_ALL);
+	assert_int_equal(tun.kinds, MERGE_PLAIN);
 	assert_int_equal(k.offload, ALL);
 	assert_int_equal(k.vnet_len, 10);
 	assert_int_equal(k.mtu, 1420);
@@ -43,7 +43,7 @@ static void test_features(void **state)
 		const char *name;
 		unsigned int known, off, kinds_off, features, kinds, offload;
 	} rows[] = {
-		{ "all", ALL, 0, 0, NO_TUNNEL, MERGE_ALL, ALL },
+		{ "all", ALL, 0, 0, NO_TUNNEL, MERGE_PLAIN, ALL },
 		{ "before 6.2", ALL & ~0x60U, 0, 0, NO_TUNNEL & ~TUN_USO,
 		  TCP_KINDS, ALL & ~0x60U },
 		{ "no ecn", OLD, 0, 0, NO_TUNNEL & ~(TUN_USO | TUN_ECN),
@@ -51,15 +51,16 @@ static void test_features(void **state)
 		{ "no tso", TUN_F_CSUM, 0, 0, TUN_VNET, TCP_KINDS, 0 },
 		{ "nothing", 0, 0, 0, TUN_VNET, TCP_KINDS, 0 },
 		{ "header off", ALL, TUN_VNET, 0, 0, 0, 0 },
-		{ "csum off", ALL, TUN_CSUM, 0, TUN_VNET, MERGE_ALL, 0 },
+		{ "csum off", ALL, TUN_CSUM, 0, TUN_VNET, MERGE_PLAIN, 0 },
 		{ "tso off", ALL, TUN_TSO4 | TUN_TSO6, 0,
-		  TUN_VNET | TUN_CSUM | TUN_USO, MERGE_ALL, TUN_F_CSUM | 0x60 },
+		  TUN_VNET | TUN_CSUM | TUN_USO, MERGE_PLAIN,
+		  TUN_F_CSUM | 0x60 },
 		{ "tso4 off", ALL, TUN_TSO4, 0, NO_TUNNEL & ~TUN_TSO4,
-		  MERGE_ALL, ALL & ~TUN_F_TSO4 },
-		{ "uso off", ALL, TUN_USO, 0, NO_TUNNEL & ~TUN_USO, MERGE_ALL,
+		  MERGE_PLAIN, ALL & ~TUN_F_TSO4 },
+		{ "uso off", ALL, TUN_USO, 0, NO_TUNNEL & ~TUN_USO, MERGE_PLAIN,
 		  ALL & ~0x60U },
 		{ "udp merging off", ALL, 0,
-		  MERGE_ALL & ~(unsigned int)TCP_KINDS, NO_TUNNEL, TCP_KINDS,
+		  MERGE_PLAIN & ~(unsigned int)TCP_KINDS, NO_TUNNEL, TCP_KINDS,
 		  ALL },
 	};
 
@@ -110,7 +111,7 @@ static void test_kernels_that_lose_merged_udp(void **state)
 		reset(ALL);
 		k.release = rows[i].release;
 		assert_int_equal(tun_open(&tun, &fake, &config), 0);
-		assert_int_equal(tun.kinds == MERGE_ALL, rows[i].merges);
+		assert_int_equal(tun.kinds == MERGE_PLAIN, rows[i].merges);
 	}
 }
 
@@ -176,7 +177,8 @@ static void test_given_fd(void **state)
 		int flags, want;
 		unsigned int features, kinds;
 	} rows[] = {
-		{ IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 0, NO_TUNNEL, MERGE_ALL },
+		{ IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, 0, NO_TUNNEL,
+		  MERGE_PLAIN },
 		{ IFF_TUN | IFF_NO_PI, 0, 0, 0 },
 		{ IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, -EINVAL, 0, 0 },
 	};
@@ -317,13 +319,13 @@ static void test_write_packet(void **state)
 static void test_merged_write_refused(void **state)
 {
 	(void)state;
-	for (int kind = 0; kind < MERGE_KINDS; kind++) {
+	for (int kind = 0; kind < MERGE_TUNNEL44; kind++) {
 		struct tun tun = open_default();
 		uint8_t last[4];
 
 		k.refuse_merged = true;
 		for (int i = 0; i < 2; i++) {
-			assert_int_equal(tun.kinds, MERGE_ALL);
+			assert_int_equal(tun.kinds, MERGE_PLAIN);
 			fill(&tun, kind);
 			for (int p = 0; p < 4; p++)
 				last[p] = batch->pkts[p]
@@ -336,7 +338,7 @@ static void test_merged_write_refused(void **state)
 				assert_int_equal(k.write_byte[1 + p], last[p]);
 			}
 		}
-		assert_int_equal(tun.kinds, MERGE_ALL & ~MERGE_BIT(kind));
+		assert_int_equal(tun.kinds, MERGE_PLAIN & ~MERGE_BIT(kind));
 		assert_int_equal(tun.refused, 2);
 		assert_int_equal(tun.written, 8);
 		assert_int_equal(tun.dropped, 0);
@@ -363,7 +365,7 @@ static void test_refusal_is_forgotten(void **state)
 			assert_int_equal(tun_write(&tun, batch), 0);
 		}
 	}
-	assert_int_equal(tun.kinds, MERGE_ALL);
+	assert_int_equal(tun.kinds, MERGE_PLAIN);
 	assert_int_equal(tun.refused, 4);
 }
 
@@ -438,7 +440,7 @@ static void test_write_errors(void **state)
 	}
 	assert_int_equal(tun.dropped, 3);
 	assert_int_equal(tun.written, 9);
-	assert_int_equal(tun.kinds, MERGE_ALL);
+	assert_int_equal(tun.kinds, MERGE_PLAIN);
 }
 
 int main(void)

@@ -30,6 +30,7 @@ static struct {
 	/* The results of writes: an errno for each, or 0 for success. */
 	int write_errno[LOG_MAX];
 	bool refuse_merged;
+	bool refuse_gso;  /* refuses super-packets, by their type */
 	bool no_vnet_hdr; /* refuses IFF_VNET_HDR */
 	/* A length of the header that is refused, and how often it is first
 	 * taken. */
@@ -163,6 +164,8 @@ static inline ssize_t fake_writev(int fd, const struct iovec *iov, int cnt)
 	assert_true(k.writes < LOG_MAX);
 	errno = k.write_errno[k.writes];
 	if (cnt > 1 && k.refuse_merged)
+		errno = EINVAL;
+	if (k.refuse_gso && ((const struct vnet_hdr *)iov->iov_base)->gso_type)
 		errno = EINVAL;
 	for (int i = 0; i < cnt; i++)
 		len += iov[i].iov_len;

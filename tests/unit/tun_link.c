@@ -101,10 +101,10 @@ static void receive(const struct link_msg *m, int nsid)
 
 /* Compare the last events. Each is written as a letter, in the order of enum
  * link_event: U up, D down, M MTU, R renamed, V moved, X deleted, ? missing, N
- * network of IPv4, 6 network of IPv6, O overflow. */
+ * network of IPv4, 6 network of IPv6, T tunnel device, O overflow. */
 static void check(const char *want)
 {
-	static const char letters[] = "UDMRVX?N6O";
+	static const char letters[] = "UDMRVX?N6TO";
 	char got[LINK_EVENTS_MAX + 1] = "";
 
 	for (unsigned int i = 0; i < ev.cnt; i++)
@@ -475,9 +475,24 @@ static void test_messages_without_end(void **state)
 	assert_in_range(n_reported, 2, 10);
 }
 
+/* VXLAN and Geneve devices of the home namespace have an event of their own. */
+static void test_tunnel_devices(void **state)
+{
+	(void)state;
+	RECEIVE(HOME, .type = RTM_NEWLINK, .index = 9, .kind = "vxlan");
+	check("NT");
+	RECEIVE(HOME, .type = RTM_DELLINK, .index = 9, .kind = "geneve");
+	check("NT");
+	RECEIVE(HOME, .type = RTM_NEWLINK, .index = 9, .kind = "veth");
+	check("N");
+	RECEIVE(3, .type = RTM_NEWLINK, .index = 9, .kind = "vxlan");
+	check("");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_tunnel_devices, fresh),
 		cmocka_unit_test_setup(test_changes, fresh),
 		cmocka_unit_test_setup(test_several_at_once, fresh),
 		cmocka_unit_test_setup(test_others, fresh),

@@ -662,7 +662,7 @@ static void test_kinds_off(void **state)
 static void test_split(void **state)
 {
 	(void)state;
-	for (int kind = 0; kind < MERGE_KINDS; kind++) {
+	for (int kind = 0; kind < MERGE_TUNNEL44; kind++) {
 		struct spec s = TCP(.version = kind & 1 ? 6 : 4);
 		uint8_t pkt[4][256];
 		const struct iovec *iov;

@@ -429,6 +429,7 @@ static void test_offsets_are_bounded(void **state)
 		vnet_parse_tunnel_frame(&hdr, pkt, sizeof(pkt), &frame),
 		VNET_DROP_LONG);
 	pkt[inner] = 0x45;
+	memset(pkt + inner + 6, 0, 2);
 	pkt[inner + 9] = IP_PROTO_TCP;
 	hdr.base.gso_type = V6 | TCP4;
 	assert_int_equal(

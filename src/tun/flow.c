@@ -20,7 +20,8 @@ static inline enum flow_verdict judge_tcp(struct flow_packet *p)
 	hdr_len = tcp_hdr_len(tcp);
 	if (hdr_len < sizeof(*tcp) || hdr_len >= l4_len)
 		return FLOW_LONER;
-	if ((tcp->flags & ~(TCP_SAME | TCP_ENDS)) || !(tcp->flags & TCP_ACK))
+	if ((tcp->flags & ~(TCP_SAME | TCP_ENDS | TCP_CWR)) ||
+	    !(tcp->flags & TCP_ACK))
 		return FLOW_LONER;
 	p->hdr_len = (uint8_t)(p->l4_off + hdr_len);
 	return FLOW_JOINER;

@@ -41,7 +41,8 @@ enum merge_kind {
 #define MERGED_MAX 65535
 
 /* TCP flags that allow merging. The flags in TCP_SAME must be equal in both
- * packets. A packet with a flag of TCP_ENDS becomes the last of its item. */
+ * packets. A packet with a flag of TCP_ENDS becomes the last of its item. Only
+ * the first packet of an item may have TCP_CWR. */
 #define TCP_SAME (TCP_ACK | TCP_ECE)
 #define TCP_ENDS (TCP_FIN | TCP_PSH)
 

@@ -22,11 +22,14 @@
  *		the first, and a shorter one is the last; at most 65535 bytes.
  *   TCP	next sequence number; same acknowledgement, window, urgent pointer
  *		and options, byte for byte; flags ACK and perhaps ECE, same in
- *		all; FIN and PSH are allowed and make their packet the last.
- *		The kernel's own GRO has the same rules (Linux
- *		net/ipv4/tcp_offload.c), except for CWR: the kernel allows it in
- *		the first packet. Here no packet with CWR joins: it is rare, and
- *		needs an offload of its own.
+ *		all; FIN and PSH are allowed and make their packet the last;
+ *		CWR is allowed in the first packet only. The kernel's own GRO
+ *		has the same rules (Linux net/ipv4/tcp_offload.c). Accurate ECN
+ *		uses AE, CWR and ECE as a counter that stays the same in many
+ *		packets. AE and ECE merge: they are repeated when the packet is
+ *		cut. CWR in all packets does not: the kernel clears it in all
+ *		segments but the first, unless a flag that the virtio-net header
+ *		of Linux 6.18 does not have says otherwise.
  *   UDP	all with a checksum or all without; at most 64 datagrams.
  *
  * Three differences are allowed. Two have no meaning: packets with DF whose
@@ -212,7 +215,7 @@ static inline bool tcp_equal(const struct merge_item *it, const uint8_t *head,
 	size_t opt_len = (size_t)(p->hdr_len - p->l4_off) - sizeof(*b);
 
 	return be32_get(b->seq) == it->next_seq &&
-	       !((a->flags ^ b->flags) & TCP_SAME) &&
+	       !((a->flags ^ b->flags) & TCP_SAME) && !(b->flags & TCP_CWR) &&
 	       a->data_off == b->data_off &&
 	       memcmp(&a->ack, &b->ack, sizeof(a->ack)) == 0 &&
 	       memcmp(&a->window, &b->window, sizeof(a->window)) == 0 &&
@@ -547,8 +550,19 @@ static void write_headers(const struct merge_item *it, uint8_t *head)
 		write_outer_headers(it, head);
 }
 
-static void write_vnet(const struct merge_item *it, struct vnet_hdr *hdr,
-		       uint16_t hdr_len)
+/* The flag of the virtio-net header for a super-packet with CWR. */
+static unsigned int ecn_flag(const struct merge_item *it, const uint8_t *head)
+{
+	const struct tcp_hdr *tcp = (const void *)(head + it->l4_off);
+
+	return kind_is_tcp(it->kind) && tcp->flags & TCP_CWR
+		       ? VIRTIO_NET_HDR_GSO_ECN
+		       : 0;
+}
+
+/* The header of a packet that is in no tunnel. @head: the item's first packet. */
+static void write_vnet(const struct merge_item *it, const uint8_t *head,
+		       struct vnet_hdr *hdr, uint16_t hdr_len)
 {
 	static const uint8_t types[MERGE_KINDS] = {
 		[MERGE_TCP4] = VIRTIO_NET_HDR_GSO_TCPV4,
@@ -564,7 +578,7 @@ static void write_vnet(const struct merge_item *it, struct vnet_hdr *hdr,
 	vnet_set(hdr->csum_start, it->l4_off);
 	vnet_set(hdr->csum_offset, (uint16_t)check);
 	if (it->cnt > 1) {
-		hdr->gso_type = types[it->kind];
+		hdr->gso_type = (uint8_t)(types[it->kind] | ecn_flag(it, head));
 		vnet_set(hdr->gso_size, it->gso_size);
 	}
 }
@@ -586,7 +600,7 @@ static void write_tunnel_vnet(const struct merge *m,
 	hdr->base.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	if (udp_has_checksum((const void *)(head + it->udp_off)))
 		hdr->base.flags |= VIRTIO_NET_HDR_F_UDP_TUNNEL_CSUM;
-	hdr->base.gso_type = (uint8_t)type;
+	hdr->base.gso_type = (uint8_t)(type | ecn_flag(it, head));
 	vnet_set_le(hdr->base.hdr_len, hdr_len);
 	vnet_set_le(hdr->base.gso_size, it->gso_size);
 	vnet_set_le(hdr->base.csum_start, it->l4_off);
@@ -646,7 +660,7 @@ static void prepare_item(struct merge *m, struct merge_item *it)
 	if (kind_is_tunnel(it->kind))
 		write_tunnel_vnet(m, it, pkt->data, &m->hdr, pkt->hdr_len);
 	else
-		write_vnet(it, hdr, pkt->hdr_len);
+		write_vnet(it, pkt->data, hdr, pkt->hdr_len);
 	for (unsigned int i = 1; i < it->cnt; i++) {
 		pkt = &m->pkts[pkt->next];
 		m->iov[m->iov_cnt++] =

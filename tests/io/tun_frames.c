@@ -280,18 +280,21 @@ static void read_proto(struct tun *out, uint8_t *pkt, uint8_t proto,
  * @merges:	packets of this kind are merged
  *
  * The kernel cuts them for a device without offload. They come out unchanged,
- * except for the hop limit. Merged datagrams that had no checksum have one that
- * is right.
+ * except for the hop limit. CWR is in the first packet only. Merged datagrams
+ * that had no checksum have one that is right.
  */
 static void forward(struct tun *out, struct spec s, bool merges)
 {
 	static uint8_t in[3][16 + 1024], want[1024], got[2048];
+	const uint8_t flags = s.flags;
 	struct vnet_frame frame;
 	size_t len = 0;
 
 	tun_begin_merge(&tun, pair_batch);
 	s.ttl = 64;
 	for (unsigned int i = 0; i < 3; i++) {
+		if (i == 1)
+			s.flags &= (uint8_t)~TCP_CWR;
 		len = packet_build(in[i] + 16, &s);
 		assert_int_equal(merge_add(pair_batch, in[i] + 16, len), 0);
 		s.id++;
@@ -306,7 +309,10 @@ static void forward(struct tun *out, struct spec s, bool merges)
 	s.id = (uint16_t)(s.id - 3);
 	s.seq -= 3 * s.payload_len;
 	s.payload -= 3;
+	s.flags = flags;
 	for (unsigned int i = 0; i < 3; i++) {
+		if (i == 1)
+			s.flags &= (uint8_t)~TCP_CWR;
 		read_proto(out, got + 16, s.proto, &frame);
 		assert_int_equal(packet_build(want, &s), frame.len);
 		assert_memory_equal(got + 16, want, frame.len);
@@ -330,10 +336,15 @@ static void test_forwarded(void **state)
 	assert_int_equal(netns_add_address("out", "fd00::1/64"), 0);
 	assert_int_equal(netns_set("ipv4/ip_forward", "1"), 0);
 	assert_int_equal(netns_set("ipv6/conf/all/forwarding", "1"), 0);
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 9; i++) {
 		struct spec s = { .version = i & 1 ? 6 : 4,
-				  .proto = i & 6 ? IP_PROTO_UDP : IP_PROTO_TCP,
+				  .proto = i >= 2 && i < 5 ? IP_PROTO_UDP
+							   : IP_PROTO_TCP,
 				  .no_csum = i == 4,
+				  .ae = i >= 7,
+				  .flags = i < 5   ? TCP_ACK
+					   : i < 7 ? TCP_ACK | TCP_CWR
+						   : TCP_ACK | TCP_ECE,
 				  .host = 5,
 				  .id = 77,
 				  .flow = 7,

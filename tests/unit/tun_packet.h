@@ -72,6 +72,7 @@ struct spec {
 	uint8_t flags;
 	bool no_df;
 	bool no_csum;
+	bool ae; /* of TCP: accurate ECN, in the byte of the header length */
 	uint16_t id;
 	uint16_t sport;
 	uint16_t window;
@@ -238,7 +239,8 @@ static inline size_t packet_build(uint8_t *pkt, const struct spec *s)
 	if (s->proto == IP_PROTO_TCP) {
 		tcp->seq = be32_make(s->seq);
 		tcp->ack = be32_make(s->ack);
-		tcp->data_off = (uint8_t)((hdr_len - off) / 4 << 4);
+		tcp->data_off =
+			(uint8_t)((hdr_len - off) / 4 << 4 | (s->ae ? 1 : 0));
 		tcp->flags = s->flags ? s->flags : TCP_ACK;
 		tcp->window = be16_make(s->window);
 		memset(pkt + off + 20, 1, s->opt_len);

@@ -285,6 +285,9 @@ static size_t make_super(struct random *r, uint8_t *pkt, struct vnet_hdr *hdr)
 		s.flags |= TCP_PSH;
 	if (random_next(r) & 1)
 		s.flags |= TCP_ECE;
+	if (random_next(r) & 1)
+		s.flags |= TCP_CWR;
+	s.ae = random_next(r) & 1;
 	max = (uint32_t)size_min(max, (s.proto == IP_PROTO_UDP ? 64U : 1000U) *
 					      size);
 	s.payload_len = size + 1 + random_u32(r, max - size);
@@ -298,6 +301,8 @@ static size_t make_super(struct random *r, uint8_t *pkt, struct vnet_hdr *hdr)
 	if (s.proto == IP_PROTO_TCP)
 		hdr->gso_type = s.version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4
 					       : VIRTIO_NET_HDR_GSO_TCPV6;
+	if (s.proto == IP_PROTO_TCP && s.flags & TCP_CWR)
+		hdr->gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	vnet_set(hdr->hdr_len, (uint16_t)packet_hdr_len(&s));
 	vnet_set(hdr->gso_size, (uint16_t)size);
 	vnet_set(hdr->csum_start, (uint16_t)off);
@@ -460,12 +465,66 @@ static void test_verified_without_checksum(void **state)
 	assert_int_equal(batch_next(frame), 0);
 }
 
+/*
+ * Each write has its own header, whatever the one before had: a super-packet with
+ * CWR, a packet as it came, and a super-packet without CWR. The bytes in front of
+ * the packets are not zero.
+ */
+static void test_header_left_over(void **state)
+{
+	static const uint8_t types[] = { VIRTIO_NET_HDR_GSO_TCPV4 |
+						 VIRTIO_NET_HDR_GSO_ECN,
+					 VIRTIO_NET_HDR_GSO_NONE,
+					 VIRTIO_NET_HDR_GSO_TCPV4 };
+	static const struct {
+		uint8_t flags;
+		uint16_t sport, id;
+	} pkts[] = { { TCP_ACK | TCP_CWR, 1, 0 },
+		     { TCP_ACK, 1, 1 },
+		     { TCP_ACK, 7, 0 },
+		     { TCP_ACK, 9, 0 },
+		     { TCP_ACK, 9, 1 } };
+
+	(void)state;
+	for (int longer = 0; longer < 2; longer++) {
+		batch_hdr_len = longer ? sizeof(struct vnet_tunnel_hdr)
+				       : sizeof(struct vnet_hdr);
+		batch_begin(MERGE_ALL);
+		for (size_t i = 0; i < ARRAY_LEN(pkts); i++) {
+			struct spec s = { .version = 4,
+					  .proto = IP_PROTO_TCP,
+					  .flags = pkts[i].flags,
+					  .sport = pkts[i].sport,
+					  .id = pkts[i].id,
+					  .seq = pkts[i].id * 100U,
+					  .payload_len = 100 };
+
+			batch_add_spec(&s);
+		}
+		for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+			struct vnet_hdr hdr;
+
+			assert_true(batch_next(frame) > batch_hdr_len);
+			memcpy(&hdr, frame, sizeof(hdr));
+			assert_int_equal(hdr.gso_type, types[i]);
+			assert_int_equal(hdr.flags,
+					 types[i] ? VIRTIO_NET_HDR_F_NEEDS_CSUM
+						  : 0);
+			assert_int_equal(vnet_get(hdr.gso_size),
+					 types[i] ? 100 : 0);
+		}
+		assert_int_equal(batch_next(frame), 0);
+	}
+	batch_hdr_len = sizeof(struct vnet_hdr);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cut_of_merged_is_the_same),
 		cmocka_unit_test(test_merge_of_cut_is_the_same),
 		cmocka_unit_test(test_standing_ids),
+		cmocka_unit_test(test_header_left_over),
 		cmocka_unit_test(test_without_checksum),
 		cmocka_unit_test(test_verified_without_checksum),
 	};

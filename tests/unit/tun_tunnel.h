@@ -135,6 +135,8 @@ static inline size_t tunnel_super(uint8_t *pkt, const struct tunnel *t,
 	if (t->inner.proto == IP_PROTO_TCP)
 		type = t->inner.version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4
 					     : VIRTIO_NET_HDR_GSO_TCPV6;
+	if (t->inner.proto == IP_PROTO_TCP && t->inner.flags & TCP_CWR)
+		type |= VIRTIO_NET_HDR_GSO_ECN;
 	memset(hdr, 0, sizeof(*hdr));
 	hdr->base.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	if (!t->outer.no_csum)

@@ -656,7 +656,8 @@ static void test_merge_of_cut_is_the_same(void **state)
 		size_t len;
 
 		t.inner.flags = TCP_ACK | (random_next(&r) & 1 ? TCP_PSH : 0) |
-				(random_next(&r) & 1 ? TCP_ECE : 0);
+				(random_next(&r) & 1 ? TCP_ECE : 0) |
+				(random_next(&r) & 1 ? TCP_CWR : 0);
 		t.inner.payload_len = size + 1U + random_u32(&r, 50000);
 		len = tunnel_super(pkt, &t, size, &hdr);
 		cnt = cut(pkt, len, &hdr);

@@ -2,10 +2,13 @@
 /*
  * Packets as a peer may send them are merged, then cut again. Promise: every
  * packet comes out unchanged, and those of a flow in order. An IPv4 datagram
- * without a checksum may get one, which is right then. Input: per packet a
+ * without a checksum may get one, which is right then. Input: a byte; per packet a
  * byte of options, two of length (big endian), and the packet. Option 1 writes
  * the right IPv4 checksum, 2 the right transport checksum, 4 the right lengths,
- * so that a fuzzer need not guess them.
+ * so that a fuzzer need not guess them. Option 8 does all this to a packet in
+ * VXLAN or Geneve first. The first byte of the input says which kinds of packets
+ * do not merge (upper half), whether the kernel refuses what is merged (1), and
+ * whether it has tunnel devices (2).
  */
 #include "fuzz/fuzz.h"
 #include "tun/checksum.h"
@@ -16,6 +19,11 @@
 #define PACKETS_MAX 48
 #define PACKET_CAP  2048
 #define SEGS_CAP    1024
+
+enum {
+	VXLAN = 4789,
+	GENEVE = 6081
+};
 
 struct packet {
 	uint32_t len;
@@ -39,6 +47,23 @@ static int plain_proto(const struct packet *p)
 	if (p->len >= 48 && p->bytes[0] >> 4 == 6)
 		return p->bytes[6];
 	return -1;
+}
+
+/* Offset of the IP packet in a packet of VXLAN or Geneve; 0: there is none. */
+static size_t inner_off(const struct packet *p)
+{
+	size_t off = p->bytes[0] >> 4 == 4 ? 20 : 40, hdr_len = 8;
+	unsigned int port;
+
+	if (plain_proto(p) != IP_PROTO_UDP || p->len < off + 8 + 8)
+		return 0;
+	port = (unsigned int)(p->bytes[off + 2] << 8 | p->bytes[off + 3]);
+	if (port == GENEVE)
+		hdr_len += (size_t)(p->bytes[off + 8] & 0x3f) * 4;
+	else if (port != VXLAN)
+		return 0;
+	off += 8 + hdr_len + 14;
+	return p->len > off ? off : 0;
 }
 
 static size_t l4_off(const struct packet *p)
@@ -81,6 +106,22 @@ static void mend_checksum(struct packet *p, int proto)
 	memcpy(p->bytes + off + field, &check, 2);
 }
 
+static void mend(struct packet *p, uint8_t options);
+
+/* Mend the packet in a tunnel. */
+static void mend_inner(struct packet *p)
+{
+	static struct packet inner;
+	size_t off = inner_off(p);
+
+	if (!off)
+		return;
+	inner.len = p->len - (uint32_t)off;
+	memcpy(inner.bytes, p->bytes + off, inner.len);
+	mend(&inner, 7);
+	memcpy(p->bytes + off, inner.bytes, inner.len);
+}
+
 static void mend(struct packet *p, uint8_t options)
 {
 	int proto = plain_proto(p);
@@ -88,6 +129,8 @@ static void mend(struct packet *p, uint8_t options)
 
 	if (proto != IP_PROTO_TCP && proto != IP_PROTO_UDP)
 		return;
+	if (options & 8)
+		mend_inner(p);
 	if (options & 4)
 		mend_lengths(p);
 	if (options & 1 && l4_off(p) == 20) {
@@ -99,11 +142,25 @@ static void mend(struct packet *p, uint8_t options)
 		mend_checksum(p, proto);
 }
 
-/* Make equivalent packets equal: IDs under DF, and a TCP checksum of 0xffff. */
+/* Make equivalent packets equal: IDs under DF, and a TCP checksum of 0xffff; also
+ * in a tunnel. An outer checksum does not depend on them. */
 static void normalise(const struct packet *p, struct packet *out)
 {
+	size_t off = inner_off(p);
+
 	memcpy(out->bytes, p->bytes, p->len);
 	out->len = p->len;
+	if (off) {
+		static struct packet inner, same;
+
+		inner.len = p->len - (uint32_t)off;
+		memcpy(inner.bytes, p->bytes + off, inner.len);
+		if (!inner_off(&inner))
+			normalise(&inner, &same);
+		else
+			same = inner;
+		memcpy(out->bytes + off, same.bytes, inner.len);
+	}
 	if (plain_proto(p) == IP_PROTO_TCP && p->len >= l4_off(p) + 20 &&
 	    !memcmp(p->bytes + l4_off(p) + 16, "\xff\xff", 2))
 		memset(out->bytes + l4_off(p) + 16, 0, 2);
@@ -181,17 +238,18 @@ static void take_frame(size_t len)
 				     .segs = segs,
 				     .segs_cap = SEGS_CAP };
 	struct segment_cursor cur;
+	const uint8_t *pkt = flat + m->hdr_len;
+	struct vnet_tunnel_hdr hdr = { 0 };
 	struct vnet_frame frame;
-	struct vnet_hdr hdr;
 
-	memcpy(&hdr, flat, sizeof(hdr));
-	if (hdr.flags == 0) {
-		match(flat + sizeof(hdr), len - sizeof(hdr));
+	len -= m->hdr_len;
+	memcpy(&hdr, flat, m->hdr_len);
+	if (hdr.base.flags == 0) {
+		match(pkt, len);
 		return;
 	}
-	require(vnet_parse_frame(&hdr, flat + sizeof(hdr), len - sizeof(hdr),
-				 &frame) == VNET_OK);
-	segment_begin(&cur, flat + sizeof(hdr), &frame);
+	require(vnet_parse_tunnel_frame(&hdr, pkt, len, &frame) == VNET_OK);
+	segment_begin(&cur, pkt, &frame);
 	segment_cut(&cur, &slab);
 	require(cur.done);
 	for (unsigned int i = 0; i < slab.segs_cnt; i++)
@@ -219,6 +277,26 @@ static void add_all(const uint8_t *data, size_t len)
 	}
 }
 
+static void begin(uint8_t options)
+{
+	static const struct overlays devices = {
+		.cnt = 2,
+		.list = { { .port = { { VXLAN >> 8, VXLAN & 0xff } },
+			    .versions = OVERLAY_V4 | OVERLAY_V6 },
+			  { .port = { { GENEVE >> 8, GENEVE & 0xff } },
+			    .versions = OVERLAY_V4 | OVERLAY_V6,
+			    .is_geneve = true } },
+	};
+	bool has_tunnels = options & 2;
+
+	merge_reset(m, MERGE_ALL & ~(options >> 4),
+		    has_tunnels ? sizeof(struct vnet_tunnel_hdr)
+				: sizeof(struct vnet_hdr));
+	/* The parser takes the true offsets only. */
+	if (has_tunnels)
+		merge_set_overlays(m, &devices, MERGE_TUNNELS);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	const struct iovec *iov;
@@ -231,7 +309,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		require(m != NULL);
 		merge_init(m);
 	}
-	merge_reset(m, MERGE_ALL & ~(data[0] >> 4), sizeof(struct vnet_hdr));
+	begin(data[0]);
 	add_all(data + 1, len - 1);
 	while ((cnt = merge_peek(m, &iov)) != 0) {
 		size_t total = 0;

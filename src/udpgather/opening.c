@@ -111,6 +111,7 @@ int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 	sock->copy_below = copy_below(o->opt.copy_below);
 	sock->control_flags = control_flags(&o->opt);
 	sock->retry_eperm = o->opt.retry_eperm;
+	sock->uses_times = o->opt.txtime_clock != UG_CLOCK_NONE;
 	sock->bad_kernel = sys->uname(&name) == 0 &&
 			   ug_kernel_corrupts_trains(name.release);
 	/* Without attributes, making a mutex or an rwlock cannot fail in glibc

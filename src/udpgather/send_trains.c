@@ -54,6 +54,13 @@ static size_t count_datagrams(const struct ug_train *t, size_t len)
 	return (len + t->segment_len - 1) / t->segment_len;
 }
 
+/* When to send a train; 0 for now. The kernel refuses a time with EINVAL if the socket
+ * has no clock for it. */
+static uint64_t time_of(const struct sending *s, const struct ug_train *t)
+{
+	return s->sock->uses_times ? t->time_ns : 0;
+}
+
 /* May the kernel take a train of @cnt datagrams and @len bytes whole? */
 static bool is_whole(const struct sending *s, const struct family *fam,
 		     const struct ug_train *t, size_t cnt, size_t len)
@@ -113,7 +120,7 @@ static int64_t write_train(struct trains *all, struct family *fam, size_t k,
 		&(struct control_out){
 			.source = m->trains[i].source,
 			.segment_len = cnt > 1 ? t->segment_len : 0,
-			.time_ns = t->time_ns,
+			.time_ns = time_of(s, t),
 			.family = fam->af,
 			.tos = t->tos,
 			.ttl = t->ttl,
@@ -324,7 +331,7 @@ static void send_cut(struct trains *all, struct ug_train *t)
 	t->status = make_cut(b, t->n_iov + b->cap);
 	if (t->status < 0)
 		return;
-	s->time_ns = t->time_ns;
+	s->time_ns = time_of(s, t);
 	s->ttl = t->ttl;
 	s->dgrams = b->cut.dgrams;
 	s->status = b->cut.status;

@@ -93,6 +93,7 @@ struct family {
  * @control_flags: [I] see struct control_out
  * @retry_eperm: [I] see struct ug_options
  * @wake:	for ug_wake()
+ * @uses_times:	[I] the kernel takes times (SO_TXTIME); else they are left out
  * @switching:	held by the thread that switches merging
  */
 struct ug_socket {
@@ -112,6 +113,7 @@ struct ug_socket {
 	uint8_t control_flags;
 	bool retry_eperm;
 	struct wake wake;
+	bool uses_times;
 	pthread_mutex_t switching;
 };
 

@@ -350,6 +350,13 @@ static int look_and_refuse(const struct fake_message *m)
 	return m->segment_len ? EIO : 0;
 }
 
+/* Another socket in place of the test's. */
+static void reopen_with(const struct ug_options *opt)
+{
+	ug_close(sock);
+	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, opt, NULL), 0);
+}
+
 /* TOS, TTL and time go with the train, also when it was cut. */
 static void control_data(void **state)
 {
@@ -358,6 +365,10 @@ static void control_data(void **state)
 		const struct fake_message *m) = { look, look_and_refuse };
 
 	(void)state;
+	reopen_with(&(struct ug_options){
+		.size = sizeof(struct ug_options),
+		.txtime_clock = UG_CLOCK_MONOTONIC,
+	});
 	for (size_t r = 0; r < ARRAY_LEN(rules); r++) {
 		for (size_t i = 0; i < ARRAY_LEN(to); i++) {
 			fake.rule = rules[r];
@@ -385,13 +396,10 @@ static void control_data(void **state)
 /* Another socket in place of the test's, with an option. */
 static void reopen(size_t copy_below)
 {
-	struct ug_options opt = {
-		.size = sizeof(opt),
+	reopen_with(&(struct ug_options){
+		.size = sizeof(struct ug_options),
 		.copy_below = copy_below,
-	};
-
-	ug_close(sock);
-	assert_int_equal(ug_socket_open_with(&fake_sys, &sock, &opt, NULL), 0);
+	});
 	fake.rule = look;
 }
 

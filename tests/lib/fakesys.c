@@ -132,6 +132,10 @@ static void read_control(const struct msghdr *h, struct fake_message *m)
 		} else if (head.cmsg_type == IP_TTL ||
 			   head.cmsg_type == IPV6_HOPLIMIT) {
 			memcpy(&m->ttl, at + CMSG_LEN(0), sizeof(m->ttl));
+		} else if (head.cmsg_level == SOL_SOCKET &&
+			   head.cmsg_type == SCM_TXTIME) {
+			memcpy(&m->time_ns, at + CMSG_LEN(0),
+			       sizeof(m->time_ns));
 		} else if (head.cmsg_type == IP_PKTINFO ||
 			   head.cmsg_type == IPV6_PKTINFO) {
 			m->control.has_source = true;
@@ -180,6 +184,9 @@ static int offer(int fd, const struct msghdr *h)
 	read_control(h, &m);
 	int err = fake.rule ? fake.rule(&m) : 0;
 
+	/* A time needs SO_TXTIME (__sock_cmsg_send() of the kernel). */
+	if (m.time_ns && fake_option(fd, SOL_SOCKET, SO_TXTIME) < 0)
+		err = EINVAL;
 	if (!err)
 		deliver(&m);
 	return err;
@@ -472,6 +479,14 @@ static int fake_setsockopt(int fd, int level, int name, const void *value,
 		fake_set_option(fd, level, name, filter->len);
 		return 0;
 	}
+	if (level == SOL_SOCKET && name == SO_MAX_PACING_RATE) {
+		assert_int_equal(len, sizeof(fake.pacing_rate));
+		memcpy(&fake.pacing_rate, value, len);
+		len = sizeof(number);
+	}
+	/* The clock is the first member of struct sock_txtime. */
+	if (level == SOL_SOCKET && name == SO_TXTIME)
+		len = sizeof(number);
 	if (len != sizeof(number))
 		return 0;
 	memcpy(&number, value, sizeof(number));

@@ -70,6 +70,7 @@ struct fake_message {
 	int ttl; /* the same */
 	size_t bytes;
 	size_t segment_len; /* 0: not segmented */
+	uint64_t time_ns;   /* SCM_TXTIME, 0: none */
 };
 
 /* An entry of an error queue. */
@@ -137,6 +138,7 @@ struct fake {
 	size_t eventfds;	     /* that were made */
 	uint64_t wake_units;	     /* in the eventfd */
 	struct ug_endpoint bound_to; /* by the last bind() */
+	unsigned long pacing_rate;   /* of the socket that was set last */
 	size_t n_options;
 	struct fake_option options[FAKE_OPTIONS];
 	int open_fds;

@@ -75,18 +75,49 @@ int netns_enter(int ns)
 	return setns(ns, CLONE_NEWNET) ? -errno : 0;
 }
 
+/* Runs a program with arguments as for vprintf(3). */
+static int run_with(const char *program, const char *fmt, va_list ap)
+{
+	char command[COMMAND_CAP];
+	int used = snprintf(command, sizeof(command), "%s ", program);
+	int n = vsnprintf(command + used, sizeof(command) - (size_t)used, fmt,
+			  ap);
+
+	if (n < 0 || (size_t)n >= sizeof(command) - (size_t)used)
+		return -E2BIG;
+	return run(command);
+}
+
 int netns_ip(const char *fmt, ...)
 {
-	char command[COMMAND_CAP] = "ip ";
-	size_t used = strlen(command);
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vsnprintf(command + used, sizeof(command) - used, fmt, ap);
+	int status = run_with("ip", fmt, ap);
+
 	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof(command) - used)
-		return -E2BIG;
+	return status;
+}
+
+int netns_tc(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	int status = run_with("tc", fmt, ap);
+
+	va_end(ap);
+	return status;
+}
+
+int netns_cut_early(const char *device)
+{
+	char command[COMMAND_CAP];
+
+	snprintf(command, sizeof(command),
+		 "ethtool -K %s gso off tx-udp-segmentation off "
+		 ">/dev/null 2>&1",
+		 device);
 	return run(command);
 }
 

@@ -7,8 +7,9 @@
  * namespace and its devices vanish with its last descriptor, socket and thread,
  * so a program that dies leaves nothing behind.
  *
- * Functions return 0 or a descriptor; -errno; or the exit status of ip(8), 1 or
- * 2. In the last case ip(8) has printed a message to stderr.
+ * Functions return 0 or a descriptor; -errno; or the exit status of ip(8), tc(8) or
+ * ethtool(8), 1 or more. In the last case ip(8) or tc(8) has printed a message to
+ * stderr.
  */
 #ifndef TESTS_LIB_NETNS_H
 #define TESTS_LIB_NETNS_H
@@ -40,6 +41,13 @@ int netns_enter(int ns);
  * @fmt:	the arguments, as for printf(3)
  */
 int netns_ip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* netns_tc() - run "tc ARGUMENTS" in the current namespace, as netns_ip() */
+int netns_tc(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* netns_cut_early() - have the kernel cut trains before it gives them to @device, by
+ * ethtool(8): what is behind the device sees single datagrams, as on a wire */
+int netns_cut_early(const char *device);
 
 /**
  * netns_add_address() - add an address, and wait until it can be used

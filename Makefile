@@ -107,6 +107,11 @@ bench-docs: ## put the last results into docs/performance.md
 guard-record: all ## record what a packet costs, for the test "instructions"
 	ninja -C $(BUILD) guard-record
 
+.PHONY: abi-reference
+# After a release the reference is that of the release, and is not made anew.
+abi-reference: all ## record the binary interface of the library, for the test "abi"
+	tests/api/abi.py reference cc $(BUILD)/libudpgather.so include/udpgather.h tests/api
+
 install: all ## install program, library, header, manual pages, unit, completion
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
 	DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD)

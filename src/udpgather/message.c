@@ -37,10 +37,13 @@ bool ug_is_own_source(const struct ug_endpoint *peer,
 	const struct ug_source *own = &peer->source;
 	struct in6_addr addr;
 
-	if (memcmp(source->addr, own->addr, sizeof(own->addr)) != 0)
+	memcpy(&addr, own->addr, sizeof(addr));
+	/* An own address that is not known equals no source, not even one that is an
+	 * interface without an address. */
+	if (IN6_IS_ADDR_UNSPECIFIED(&addr) ||
+	    memcmp(source->addr, own->addr, sizeof(own->addr)) != 0)
 		return false;
 	/* Only with a link-local address does the interface decide anything. */
-	memcpy(&addr, own->addr, sizeof(addr));
 	return !IN6_IS_ADDR_LINKLOCAL(&addr) || source->ifindex == own->ifindex;
 }
 

@@ -295,12 +295,9 @@ static enum verdict wait_for(struct sending *s, bool writable)
 		wait_writable(s, left);
 	else
 		s->sock->sys->poll(NULL, 0, PAUSE_MS);
-	if (ug_wake_is_new(&s->sock->wake, &s->batch->wakes)) {
-		/* The time is up, also for the waits that would follow. */
-		s->has_deadline = true;
-		s->deadline_ms = 0;
+	/* A wake stays new until the call returns: it ends all waits that follow. */
+	if (ug_wake_is_new(&s->sock->wake, &s->batch->wakes))
 		return BLOCKED;
-	}
 	/* The next call shows whether there is room; the clock ends the wait. */
 	return AGAIN;
 }

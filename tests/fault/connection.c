@@ -223,6 +223,13 @@ static void interfaces(void **state)
 	assert_int_equal(count_sources(), 2);
 	assert_int_equal(fake.log[0].ifindex, 3);
 	assert_int_equal(count_names(), 0);
+	/* An interface without an address. */
+	to.source = source_of("0.0.0.0", 4);
+	start();
+	add(&to, 2, 100);
+	send_all(2);
+	assert_int_equal(count_sources(), 2);
+	assert_int_equal(fake.log[0].ifindex, 4);
 }
 
 /* An error of the peer is told once, and costs one datagram, as in the kernel. */

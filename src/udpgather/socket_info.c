@@ -92,7 +92,7 @@ static int connect_as(const struct ug_socket *sock, int main_fd, int fd,
 		      const struct ug_endpoint *to)
 {
 	const struct ug_sys *sys = sock->sys;
-	struct ug_endpoint local;
+	struct ug_endpoint local = { 0 };
 	int err = copy_device(sys, main_fd, fd);
 
 	if (err == 0)

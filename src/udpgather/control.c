@@ -7,9 +7,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <time.h> /* linux/errqueue.h uses struct timespec */
 #include <linux/errqueue.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/bytes.h"
 

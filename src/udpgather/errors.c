@@ -6,6 +6,7 @@
 #include "udpgather/errors.h"
 
 #include <errno.h>
+#include <time.h> /* linux/errqueue.h uses struct timespec */
 #include <linux/errqueue.h>
 #include <poll.h>
 #include <stdlib.h>

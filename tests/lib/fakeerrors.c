@@ -3,6 +3,7 @@
 #include "tests/lib/fakesys.h"
 
 #include <errno.h>
+#include <time.h> /* linux/errqueue.h uses struct timespec */
 #include <linux/errqueue.h>
 #include <string.h>
 

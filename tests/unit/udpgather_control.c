@@ -5,10 +5,10 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <time.h> /* linux/errqueue.h uses struct timespec */
 #include <linux/errqueue.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"

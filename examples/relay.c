@@ -71,10 +71,10 @@ struct gathered {
 };
 
 struct relay {
+	struct flow flows[FLOWS];
 	struct ug_socket *sock;
 	struct ug_receiver *rcv;
 	struct ug_batch *batch;
-	struct flow flows[FLOWS];
 	struct ug_train trains[TRAINS];
 	struct gathered gathered[TRAINS];
 	size_t n;

@@ -14,7 +14,9 @@
  * to the last.
  *
  * A row is a number of flows, and whether they send in bursts. In each of ROUNDS
- * rounds the relays of a row take turns, a slice of CYCLES cycles each. In a cycle the
+ * rounds each relay of a row has CYCLES cycles. The relays take turns after each cycle,
+ * so a disturbance affects all of them alike, and the ratio of two relays within a round
+ * is valid even if their times are not. In a cycle the
  * relay is stopped by a signal, the source fills the relay's receive buffer, and
  * empties the caches of that data. Then the relay goes on, until all datagrams have
  * come to the sink. So each relay always finds a full buffer, as one does that is busy,
@@ -72,19 +74,25 @@ static const struct kind kinds[] = {
 /**
  * struct way - a relay
  * @name:	for the table
- * @words:	its command; the last one is @port
- * @port:	its port, as text
+ * @words:	its command; the last one is @port_text
+ * @port:	its port
+ * @port_text:	the same for its command
  * @pid:	its process while it runs
  * @clock:	the CPU time of the process
  * @calls:	system calls in a cycle; -1 if they were not counted
+ * @cpu_ns:	CPU time in this round
+ * @arrived:	datagrams that have come in this round
  */
 struct way {
 	const char *name;
 	char *words[MAX_WORDS + 2];
-	char port[8];
+	uint16_t port;
+	char port_text[8];
 	pid_t pid;
 	clockid_t clock;
 	long calls;
+	uint64_t cpu_ns;
+	int64_t arrived;
 };
 
 struct bench {
@@ -273,26 +281,53 @@ static int count_calls(const struct bench *b, struct way *w)
 
 /* ------------------------------------------------------------- Measurement */
 
-static int run_slice(const struct bench *b, const struct kind *kind,
-		     const struct way *w, unsigned int round)
+/* A cycle of a relay, added to what it has done in this round. */
+static int add_cycle(const struct bench *b, struct way *w)
 {
 	uint64_t cpu_ns = bench_clock_ns(w->clock);
-	int64_t arrived = 0;
+	int64_t n;
 
-	for (unsigned int i = 0; i < b->cycles; i++) {
-		int64_t n = run_cycle(b, w, false);
+	relay_traffic_aim(b->traffic, w->port);
+	n = run_cycle(b, w, false);
+	if (n < 0)
+		return (int)n;
+	w->cpu_ns += bench_clock_ns(w->clock) - cpu_ns;
+	w->arrived += n;
+	return 0;
+}
 
-		if (n < 0)
-			return (int)n;
-		arrived += n;
-	}
-	cpu_ns = bench_clock_ns(w->clock) - cpu_ns;
+static void print_slice(const struct bench *b, const struct kind *kind,
+			struct way *w, unsigned int round)
+{
 	printf("%s,%u,%u,%s,%u,%lld,%llu,", kind->bursts ? "bursts" : "singles",
 	       kind->flows, round, w->name, b->cycles * RELAY_CYCLE,
-	       (long long)arrived, (unsigned long long)cpu_ns);
+	       (long long)w->arrived, (unsigned long long)w->cpu_ns);
 	if (w->calls >= 0)
 		printf("%.5f", (double)w->calls / RELAY_CYCLE);
 	putchar('\n');
+	w->cpu_ns = 0;
+	w->arrived = 0;
+}
+
+static int run_round(struct bench *b, const struct kind *kind,
+		     unsigned int round)
+{
+	size_t n = b->n_ways;
+
+	for (unsigned int turn = 0; turn < b->cycles; turn++) {
+		for (size_t i = 0; i < n; i++) {
+			/* Another relay is the first each time, and every other
+			 * time they go backwards. */
+			size_t k = (i + turn / 2 + round) % n;
+			int err = add_cycle(b,
+					    &b->ways[turn % 2 ? n - 1 - k : k]);
+
+			if (err)
+				return err;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		print_slice(b, kind, &b->ways[i], round);
 	return 0;
 }
 
@@ -302,8 +337,8 @@ static int prepare(struct bench *b, const struct kind *kind, struct way *w)
 	int err = way_start(b, w);
 	int64_t n = 0;
 
-	relay_traffic_set(b->traffic, kind->flows, kind->bursts,
-			  (uint16_t)atoi(w->port));
+	relay_traffic_set(b->traffic, kind->flows, kind->bursts);
+	relay_traffic_aim(b->traffic, w->port);
 	if (!err)
 		err = relay_traffic_join(b->traffic);
 	if (!err)
@@ -333,16 +368,9 @@ static int run_kind(struct bench *b, const struct kind *kind)
 			break;
 		}
 	}
-	for (unsigned int round = 0; !err && round < b->rounds; round++) {
-		for (size_t i = 0; !err && i < b->n_ways; i++) {
-			/* In each round another relay is the first. */
-			struct way *w = &b->ways[(i + round) % b->n_ways];
-
-			relay_traffic_set(b->traffic, kind->flows, kind->bursts,
-					  (uint16_t)atoi(w->port));
-			err = run_slice(b, kind, w, round);
-		}
-	}
+	relay_traffic_set(b->traffic, kind->flows, kind->bursts);
+	for (unsigned int round = 0; !err && round < b->rounds; round++)
+		err = run_round(b, kind, round);
 	for (size_t i = 0; i < b->n_ways; i++)
 		way_end(&b->ways[i]);
 	fflush(stdout);
@@ -402,8 +430,9 @@ static bool parse_way(struct bench *b, char *text)
 	for (char *word = strtok_r(words, " ", &next); word && n < MAX_WORDS;
 	     word = strtok_r(NULL, " ", &next))
 		w->words[n++] = word;
-	snprintf(w->port, sizeof(w->port), "%zu", FIRST_PORT + b->n_ways);
-	w->words[n] = w->port;
+	w->port = (uint16_t)(FIRST_PORT + b->n_ways);
+	snprintf(w->port_text, sizeof(w->port_text), "%u", w->port);
+	w->words[n] = w->port_text;
 	b->n_ways++;
 	return n > 0;
 }

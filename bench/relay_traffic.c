@@ -136,12 +136,15 @@ int relay_traffic_new(struct relay_traffic **out, const struct net *net)
 	return 0;
 }
 
-void relay_traffic_set(struct relay_traffic *t, unsigned int flows, bool bursts,
-		       uint16_t port)
+void relay_traffic_set(struct relay_traffic *t, unsigned int flows, bool bursts)
 {
 	t->flows = flows;
 	t->burst = bursts ? RELAY_BURST : 1;
 	t->next = 0;
+}
+
+void relay_traffic_aim(struct relay_traffic *t, uint16_t port)
+{
 	t->relay.sin_port = htons(port);
 }
 

@@ -48,10 +48,16 @@ int relay_traffic_new(struct relay_traffic **out, const struct net *net);
  * @t:		the ends
  * @flows:	1 to RELAY_MAX_FLOWS
  * @bursts:	each flow sends RELAY_BURST datagrams at a time; else one
- * @port:	the relay's port
  */
-void relay_traffic_set(struct relay_traffic *t, unsigned int flows, bool bursts,
-		       uint16_t port);
+void relay_traffic_set(struct relay_traffic *t, unsigned int flows,
+		       bool bursts);
+
+/**
+ * relay_traffic_aim() - choose the relay of the following cycles
+ * @t:		the ends
+ * @port:	its port
+ */
+void relay_traffic_aim(struct relay_traffic *t, uint16_t port);
 
 /**
  * relay_traffic_join() - make all flows known to the relay

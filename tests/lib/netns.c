@@ -77,6 +77,9 @@ int netns_enter(int ns)
 
 /* Runs a program with arguments as for vprintf(3). */
 static int run_with(const char *program, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static int run_with(const char *program, const char *fmt, va_list ap)
 {
 	char command[COMMAND_CAP];
 	int used = snprintf(command, sizeof(command), "%s ", program);

@@ -18,9 +18,11 @@
 /**
  * struct aead_backend - one library behind the batch interface
  * @name:	name for the log
- * @load:	load the library, once for all contexts; returns false if the
- *		library is missing. No other member may open files. The member
- *		is NULL if the library is linked
+ * @load:	load the library, or count one more user of it; returns false if
+ *		the library is missing. No other member may open files. The
+ *		member is NULL if the library is linked
+ * @unload:	undo one @load; the last user unloads the library. Contexts of
+ *		that user must be closed before. NULL if @load is NULL
  * @open_ctx:	make a context for one thread; returns NULL if the backend
  *		cannot run here. The member is NULL if no context is needed
  * @close_ctx:	free that context
@@ -30,6 +32,7 @@
 struct aead_backend {
 	const char *name;
 	bool (*load)(void);
+	void (*unload)(void);
 	void *(*open_ctx)(void);
 	void (*close_ctx)(void *ctx);
 	void (*seal)(void *ctx, struct aead_msg *msgs, size_t n);
@@ -40,6 +43,7 @@ extern const struct aead_backend aead_sodium;
 extern const struct aead_backend aead_sodium_whole;
 extern const struct aead_backend aead_libcrypto;
 extern const struct aead_backend aead_ipsec_mb;
+extern const struct aead_backend aead_ipsec_mb_avx_ifma;
 extern const struct aead_backend aead_ipsec_mb_avx2;
 extern const struct aead_backend aead_ipsec_mb_sse;
 

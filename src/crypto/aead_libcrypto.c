@@ -16,7 +16,6 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/assert.h"
@@ -42,13 +41,10 @@
 
 #define DECLARE(name) __typeof__(name) *name;
 
-/* The library, once it is loaded. */
+/* The functions of the library, once it is loaded. */
 static struct {
 	FUNCTIONS(DECLARE)
-	bool is_loaded;
 } lib;
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /**
  * struct libcrypto - the context of one thread
@@ -62,22 +58,32 @@ struct libcrypto {
 	EVP_MAC_CTX *mac;
 };
 
-static void load_once(void)
+static bool start(void)
 {
-#define SYMBOL(name) { #name, &lib.name },
-	static const struct library_symbol symbols[] = { FUNCTIONS(SYMBOL) };
-
-	lib.is_loaded =
-		library_load("libcrypto.so.3", symbols, ARRAY_LEN(symbols)) &&
-		lib.OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG |
-						OPENSSL_INIT_NO_ATEXIT,
-					NULL) == 1;
+	return lib.OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG |
+					       OPENSSL_INIT_NO_ATEXIT,
+				       NULL) == 1;
 }
+
+#define SYMBOL(name) { #name, &lib.name },
+static const struct library_symbol symbols[] = { FUNCTIONS(SYMBOL) };
+
+static struct library library = {
+	.name = "libcrypto.so.3",
+	.symbols = symbols,
+	.n_symbols = ARRAY_LEN(symbols),
+	.start = start,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+};
 
 static bool load(void)
 {
-	pthread_once(&once, load_once);
-	return lib.is_loaded;
+	return library_get(&library);
+}
+
+static void unload(void)
+{
+	library_put(&library);
 }
 
 /* NULL replaces the key by zeroes. */
@@ -190,6 +196,7 @@ static void *ctx_open(void)
 const struct aead_backend aead_libcrypto = {
 	.name = "libcrypto",
 	.load = load,
+	.unload = unload,
 	.open_ctx = ctx_open,
 	.close_ctx = ctx_close,
 	.seal = aead_parts_seal,

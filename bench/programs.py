@@ -15,6 +15,7 @@ PLAIN = "no tunnel"
 LIBSODIUM = "wiregather, libsodium"
 VARIANTS = (
     (LIBSODIUM, "libsodium", ("tcp1", "tcp4", "idle")),
+    ("wiregather, BoringSSL", "boringssl", ("tcp1",)),
     ("wiregather, libcrypto", "libcrypto", ("tcp1",)),
     ("wiregather, ipsec-mb AVX2", "ipsec-mb-avx2", ("tcp1",)),
 )

@@ -72,7 +72,7 @@ struct series {
  * struct bench - the whole measurement
  * @rounds:	how many were run
  * @aead:	contexts by choice; NULL: cannot be measured
- * @best:	the choice that AEAD_BEST stands for here
+ * @best:	the choices that AEAD_BEST stands for here, by mode
  * @msgs:	messages in @texts
  * @times:	times of messages
  * @shared:	times of x25519_shared()
@@ -81,7 +81,7 @@ struct series {
 struct bench {
 	int rounds;
 	struct aead *aead[AEAD_CHOICES];
-	enum aead_choice best;
+	enum aead_choice best[MODES];
 	struct aead_msg msgs[BATCH];
 	struct series times[AEAD_CHOICES][SIZES][MODES];
 	struct series shared;
@@ -213,7 +213,7 @@ static void print_table(struct bench *b, FILE *out, enum mode mode)
 	for (int c = 0; c < AEAD_CHOICES; c++) {
 		if (!b->aead[c])
 			continue;
-		fprintf(out, "%c %-17s", c == (int)b->best ? '*' : ' ',
+		fprintf(out, "%c %-17s", c == (int)b->best[mode] ? '*' : ' ',
 			aead_get_word((enum aead_choice)c));
 		for (size_t s = 0; s < SIZES; s++)
 			fprintf(out, "%7u", median(b, &b->times[c][s][mode]));
@@ -224,7 +224,8 @@ static void print_table(struct bench *b, FILE *out, enum mode mode)
 
 static void print_text(struct bench *b, FILE *out)
 {
-	fputs("CPU time of a message, ns, by bytes of text; *: chosen here\n\n",
+	fputs("CPU time of a message, ns, by bytes of text; *: chosen here "
+	      "(one message:\nif it is small)\n\n",
 	      out);
 	for (int mode = 0; mode < MODES; mode++)
 		print_table(b, out, (enum mode)mode);
@@ -245,7 +246,7 @@ static void print_csv(struct bench *b, FILE *out)
 			for (int mode = 0; mode < MODES; mode++)
 				fprintf(out, "%s,%d,%u,%s,%d,%u\n",
 					aead_get_word((enum aead_choice)c),
-					c == (int)b->best, sizes[s],
+					c == (int)b->best[mode], sizes[s],
 					modes[mode].word, modes[mode].messages,
 					median(b, &b->times[c][s][mode]));
 	fprintf(out, "x25519,1,%d,shared,1,%u\n", X25519_LEN,
@@ -272,7 +273,16 @@ static void open_choice(struct bench *b, enum aead_choice choice)
 		b->aead[choice] = aead;
 }
 
-/* Find the backend that AEAD_BEST stands for here. */
+/* The choice that a name belongs to. */
+static enum aead_choice find_named(const struct bench *b, const char *name)
+{
+	for (int c = AEAD_BEST + 1; c < AEAD_CHOICES; c++)
+		if (b->aead[c] && !strcmp(aead_get_name(b->aead[c]), name))
+			return (enum aead_choice)c;
+	return AEAD_BEST;
+}
+
+/* Find the backends that AEAD_BEST stands for here. */
 static int find_best(struct bench *b)
 {
 	struct aead *aead = aead_new(AEAD_BEST);
@@ -280,10 +290,11 @@ static int find_best(struct bench *b)
 	if (!aead)
 		return -ENOMEM;
 	aead_seal_batch(aead, NULL, 0);
-	for (int c = 0; c < AEAD_CHOICES; c++)
-		if (b->aead[c] &&
-		    !strcmp(aead_get_name(b->aead[c]), aead_get_name(aead)))
-			b->best = (enum aead_choice)c;
+	for (int mode = 0; mode < MODES; mode++)
+		b->best[mode] =
+			find_named(b, modes[mode].messages > 1
+					      ? aead_get_name(aead)
+					      : aead_get_small_name(aead));
 	aead_free(aead);
 	return 0;
 }

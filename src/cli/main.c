@@ -95,12 +95,17 @@ static const char *look_for(enum aead_choice choice)
 static void print_version(void)
 {
 	struct aead *best = aead_new(AEAD_BEST);
+	const char *name = best ? aead_get_name(best) : "none";
+	const char *small = best ? aead_get_small_name(best) : name;
 
 	puts("wiregather " WG_VERSION);
 	printf("encryption: libsodium (linked), ipsec-mb (%s), "
-	       "libcrypto (%s); used here: %s\n",
+	       "libcrypto (%s), boringssl (%s); used here: %s",
 	       look_for(AEAD_IPSEC_MB), look_for(AEAD_LIBCRYPTO),
-	       best ? aead_get_name(best) : "none");
+	       look_for(AEAD_BORINGSSL), name);
+	if (strcmp(small, name) != 0)
+		printf(", %s for single small messages", small);
+	putchar('\n');
 	printf("system call filter: %s\n",
 	       isolate_has_filter() ? "built in" : "not built in");
 	aead_free(best);

@@ -352,6 +352,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	if (err < 0)
 		goto err_close_stats;
 	log_event("%s is ready", tunnel->tun.name);
+	engine_log_encryption(tunnel->engine);
 	/* Much of the code, also of libc, was needed for the start only. */
 	code_release(NULL);
 	return 0;

@@ -5,11 +5,12 @@
  *
  * There are two interfaces. The batch interface is for data messages: a batch
  * is sealed or opened in place and without additional data, by a backend that
- * is chosen at run time. The backend is intel-ipsec-mb on a processor with
- * AVX-512, libcrypto on a processor that is not an x86-64, else libsodium. Each
- * thread has a `struct aead` of its own, which holds the backend's scratch
- * memory. The other interface is for the fields of handshake messages, which
- * are few and small and have additional data. It calls libsodium directly.
+ * is chosen at run time. A table in aead.c names the backend by processor, and
+ * a measurement at the start may overrule it. There is one choice for batches
+ * and one for single small messages. Each thread has a `struct aead` of its
+ * own, which holds the backend's scratch memory. The other interface is for the
+ * fields of handshake messages, which are few and small and have additional
+ * data. It calls libsodium directly.
  */
 #ifndef CRYPTO_AEAD_H
 #define CRYPTO_AEAD_H
@@ -21,20 +22,32 @@
 enum {
 	AEAD_KEY_LEN = 32,
 	AEAD_TAG_LEN = 16,
+	/* A text of at most this many bytes counts as small, if it is alone. A
+	 * choice: backends that need less time for 64 bytes alone, and more for
+	 * 1,420, draw level near 300 (docs/performance.md). */
+	AEAD_SMALL_LEN = 256,
 };
 
-/* AEAD_BEST never selects AEAD_SODIUM_WHOLE, AEAD_IPSEC_MB_AVX2 or
- * AEAD_IPSEC_MB_SSE. These exist for benchmarks; the first one also replaces a
- * backend that cannot run. */
+/* AEAD_BEST never selects AEAD_SODIUM_WHOLE or AEAD_IPSEC_MB_SSE. These exist
+ * for benchmarks; the first one also replaces a backend that cannot run. */
 enum aead_choice {
-	AEAD_BEST,	    /* the fastest on this machine */
-	AEAD_SODIUM,	    /* libsodium's ChaCha20 and Poly1305 */
-	AEAD_SODIUM_WHOLE,  /* libsodium's AEAD */
-	AEAD_IPSEC_MB,	    /* intel-ipsec-mb, its best code for this machine */
-	AEAD_IPSEC_MB_AVX2, /* intel-ipsec-mb, its code for AVX2 */
-	AEAD_IPSEC_MB_SSE,  /* intel-ipsec-mb, its code for SSE4.2 */
-	AEAD_LIBCRYPTO,	    /* libcrypto's ChaCha20 and Poly1305 */
+	AEAD_BEST,		/* the fastest on this machine */
+	AEAD_SODIUM,		/* libsodium's ChaCha20 and Poly1305 */
+	AEAD_SODIUM_WHOLE,	/* libsodium's AEAD */
+	AEAD_IPSEC_MB,		/* intel-ipsec-mb, its best code here */
+	AEAD_IPSEC_MB_AVX_IFMA, /* intel-ipsec-mb, its code for AVX-IFMA */
+	AEAD_IPSEC_MB_AVX2,	/* intel-ipsec-mb, its code for AVX2 */
+	AEAD_IPSEC_MB_SSE,	/* intel-ipsec-mb, its code for SSE4.2 */
+	AEAD_LIBCRYPTO,		/* libcrypto's ChaCha20 and Poly1305 */
+	AEAD_BORINGSSL,		/* BoringSSL's AEAD */
 	AEAD_CHOICES
+};
+
+/* The kinds of work for which a backend is chosen. */
+enum aead_work {
+	AEAD_BATCHES, /* batches, and single messages that are long */
+	AEAD_SINGLES, /* single messages of at most AEAD_SMALL_LEN bytes */
+	AEAD_WORKS
 };
 
 /*
@@ -87,8 +100,10 @@ bool aead_is_built_in(enum aead_choice choice);
  * @choice:	which backend
  *
  * A backend makes its scratch memory at the first batch, so this call is cheap.
- * It loads the backend's library if that is not linked. So it opens files; no
- * other function of the room does.
+ * It loads the backend's library if that is not linked. The first call with
+ * AEAD_BEST in a process may load more libraries, and measure for up to 2 ms of
+ * CPU time; later calls use its result. So this function opens files; no other
+ * function of the room does. Any thread.
  *
  * Return: the context; NULL if memory is short, or the backend is not built in,
  * or its library is missing.
@@ -102,7 +117,7 @@ struct aead *aead_new(enum aead_choice choice);
 void aead_free(struct aead *aead);
 
 /**
- * aead_get_name() - the name of the backend that a context uses
+ * aead_get_name() - the name of the backend that a context uses for batches
  * @aead:	context
  *
  * If a backend cannot run on this machine, libsodium's AEAD replaces it at the
@@ -111,6 +126,24 @@ void aead_free(struct aead *aead);
  * Return: the name, for the log.
  */
 const char *aead_get_name(const struct aead *aead);
+
+/**
+ * aead_get_small_name() - the name of the backend for single small messages
+ * @aead:	context
+ *
+ * Return: as aead_get_name().
+ */
+const char *aead_get_small_name(const struct aead *aead);
+
+/**
+ * aead_print_choice() - which backend a context uses, and why, for the log
+ * @aead:	context
+ * @work:	kind of work
+ * @buf:	out: the text, cut if it is too long
+ * @cap:	bytes of @buf
+ */
+void aead_print_choice(const struct aead *aead, enum aead_work work, char *buf,
+		       size_t cap);
 
 /**
  * aead_seal_batch() - encrypt every text in place and write its tag behind it

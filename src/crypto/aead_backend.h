@@ -41,11 +41,36 @@ struct aead_backend {
 
 extern const struct aead_backend aead_sodium;
 extern const struct aead_backend aead_sodium_whole;
+extern const struct aead_backend aead_boringssl;
 extern const struct aead_backend aead_libcrypto;
 extern const struct aead_backend aead_ipsec_mb;
 extern const struct aead_backend aead_ipsec_mb_avx_ifma;
 extern const struct aead_backend aead_ipsec_mb_avx2;
 extern const struct aead_backend aead_ipsec_mb_sse;
+
+/**
+ * struct aead_instance - a backend with a context for one thread
+ * @backend:	backend; it is loaded
+ * @ctx:	its context; NULL if it needs none
+ */
+struct aead_instance {
+	const struct aead_backend *backend;
+	void *ctx;
+};
+
+/**
+ * aead_instance_open() - make a context, and check the results of the backend
+ * @instance:	out: set in each case
+ * @backend:	backend; it is loaded
+ *
+ * Return: true; false if the backend cannot run here or computes wrongly. Then
+ * the instance has no context.
+ */
+bool aead_instance_open(struct aead_instance *instance,
+			const struct aead_backend *backend);
+
+/* aead_instance_close() - free the context. */
+void aead_instance_close(struct aead_instance *instance);
 
 /**
  * aead_check() - does a backend compute what libsodium's AEAD computes?

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The self-test of a backend: each length is sealed and opened, and the result
- * compared with that of libsodium's AEAD.
+ * compared with that of libsodium's AEAD. A backend is tried whenever a context
+ * is made for it.
  */
 #include "crypto/aead_backend.h"
 
@@ -51,4 +52,26 @@ bool aead_check(const struct aead_backend *backend, void *ctx)
 		if (!agrees_at(backend, ctx, lens[i]))
 			return false;
 	return true;
+}
+
+bool aead_instance_open(struct aead_instance *instance,
+			const struct aead_backend *backend)
+{
+	*instance = (struct aead_instance){ .backend = backend };
+	if (backend->open_ctx) {
+		instance->ctx = backend->open_ctx();
+		if (!instance->ctx)
+			return false;
+	}
+	if (aead_check(backend, instance->ctx))
+		return true;
+	aead_instance_close(instance);
+	return false;
+}
+
+void aead_instance_close(struct aead_instance *instance)
+{
+	if (instance->ctx)
+		instance->backend->close_ctx(instance->ctx);
+	instance->ctx = NULL;
 }

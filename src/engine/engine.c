@@ -641,6 +641,17 @@ static void log_totals(struct engine *e)
 		  aead_get_name(e->worker.context.aead));
 }
 
+void engine_log_encryption(const struct engine *e)
+{
+	const struct aead *aead = e->worker.context.aead;
+	char batches[128], singles[128];
+
+	aead_print_choice(aead, AEAD_BATCHES, batches, sizeof(batches));
+	aead_print_choice(aead, AEAD_SINGLES, singles, sizeof(singles));
+	log_event("encryption of batches: %s", batches);
+	log_event("encryption of single small messages: %s", singles);
+}
+
 void engine_close_port(struct engine *e)
 {
 	port_set_down(&e->port);

@@ -72,6 +72,12 @@ int engine_new(struct engine **out, const struct engine_config *config);
 int engine_start(struct engine *engine);
 
 /**
+ * engine_log_encryption() - log which libraries encrypt, and why
+ * @engine:	engine
+ */
+void engine_log_encryption(const struct engine *engine);
+
+/**
  * engine_close_port() - close the UDP sockets for good
  * @engine:	engine whose loop has ended
  *

@@ -178,11 +178,13 @@ static void usage(void **state)
 	assert_int_equal(
 		run("unshare -m sh -c 'for f in /usr/lib/*/libIPSec_MB"
 		    "* /usr/lib/*/libcrypto.so.3 ${W%%/*}/root/usr/lib/*/"
-		    "libcrypto.so.3; do test -e $f && "
+		    "libcrypto.so.3 /usr/lib/*/android/libcrypto.so.0; do "
+		    "test -e $f && "
 		    "mount --bind /dev/null $f; done; $W --version'"),
 		0);
 	check_output(", libcrypto (not ");
 	check_output("ipsec-mb (not ");
+	check_output(", boringssl (not ");
 	check_output("; used here: libsodium\n");
 	assert_int_equal(run("$W --help 2>/dev/null"), 0);
 	check_output("usage: wiregather");

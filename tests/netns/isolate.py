@@ -256,18 +256,6 @@ def ambient(l):
     check(not os.path.exists(pair.ta.socket), "the socket file is left")
 
 
-@case("a library that is loaded on demand is there before the process is sealed")
-def other_library(l):
-    try:
-        pair = Pair(l, options=("--aead=libcrypto",))
-    except lab.Failure as failure:
-        if "not built in, or not there" in str(failure):
-            raise Skip("libcrypto is not there") from None
-        raise
-    pair.both_ways(count=1)
-    lab.send_stream(pair.a, pair.b, INNER4["b"], 200_000)
-
-
 def open_tun(node, name):
     """Open a TUN device, and set the MTU, which a plain user cannot do."""
     with node.inside():

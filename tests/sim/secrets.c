@@ -516,14 +516,14 @@ static void test_libsodium(void **state)
 	run(AEAD_SODIUM);
 }
 
-/* If intel-ipsec-mb is not built in, or not for this processor, skip. */
-static void run_ipsec_mb(enum aead_choice choice)
+/* If the backend is not built in, or its library is not there, skip. */
+static void run_if_there(enum aead_choice choice)
 {
 	struct aead *aead = aead_new(choice);
 
 	aead_free(aead);
 	if (!aead)
-		print_message("# not built in\n");
+		print_message("# not built in, or not there\n");
 	else
 		run(choice);
 }
@@ -531,25 +531,39 @@ static void run_ipsec_mb(enum aead_choice choice)
 static void test_ipsec_mb(void **state)
 {
 	(void)state;
-	run_ipsec_mb(AEAD_IPSEC_MB);
+	run_if_there(AEAD_IPSEC_MB);
 }
 
 static void test_ipsec_mb_avx2(void **state)
 {
 	(void)state;
-	run_ipsec_mb(AEAD_IPSEC_MB_AVX2);
+	run_if_there(AEAD_IPSEC_MB_AVX2);
 }
 
 static void test_ipsec_mb_sse(void **state)
 {
 	(void)state;
-	run_ipsec_mb(AEAD_IPSEC_MB_SSE);
+	run_if_there(AEAD_IPSEC_MB_SSE);
+}
+
+static void test_libcrypto(void **state)
+{
+	(void)state;
+	run_if_there(AEAD_LIBCRYPTO);
+}
+
+static void test_boringssl(void **state)
+{
+	(void)state;
+	run_if_there(AEAD_BORINGSSL);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_libsodium),
+		cmocka_unit_test(test_libcrypto),
+		cmocka_unit_test(test_boringssl),
 		cmocka_unit_test(test_ipsec_mb),
 		cmocka_unit_test(test_ipsec_mb_avx2),
 		cmocka_unit_test(test_ipsec_mb_sse),

@@ -8,7 +8,13 @@
  * The first table is the time of each step with one worker. It bounds the gain
  * of more workers: only one of them takes at a time, and only one commits.
  *
+ * With --sources, one thread runs 1, 2, 4 and 8 lanes in turn instead, as for so
+ * many queues of the TUN. They draw their counters from one keypair. The table
+ * has the time of each step for each number of lanes, and how many times as much
+ * as one thread so many lanes carry at most with a number of cores.
+ *
  * usage: bench-lane [--csv FILE] [--seconds S] [--rounds N] [WORKERS ...]
+ *        bench-lane --sources [--seconds S] [--rounds N]
  */
 #include <getopt.h>
 #include <pthread.h>
@@ -20,7 +26,11 @@
 #include "bench/measure.h"
 #include "bench/super_packet.h"
 #include "crypto/aead.h"
+#include "crypto/init.h"
+#include "engine/bounds.h"
 #include "engine/lane.h"
+#include "noise/keypair.h"
+#include "noise/local.h"
 #include "tun/segment.h"
 
 enum {
@@ -247,7 +257,215 @@ static void measure_steps(struct run *run, struct result *r, double seconds)
 	r->commit_us = (double)run->commit_ns / n;
 }
 
+/* ---------------------------------------------------------------- sources */
+
+/*
+ * A lane of several, run by one thread.
+ * @kp:	where counters are drawn if there are several; NULL: there is one
+ */
+struct source {
+	struct lane lane;
+	struct slot *slot;
+	struct noise_keypair *kp;
+	uint64_t counter;
+	uint64_t take_ns, work_ns, commit_ns;
+	uint64_t n_batches;
+	uint8_t sink[SLAB_LEN];
+};
+
+static struct source sources[QUEUES_MAX];
+
+/* The time of a step for a batch, in microseconds. @shared: the part of take and
+ * commit in which threads of other lanes wait. */
+struct steps {
+	double take, work, commit, shared;
+};
+
+static bool source_take(void *arg, void *slot_arg, void *context)
+{
+	struct slot *slot = slot_arg;
+	struct source *s = arg;
+	struct run same = { .counter = s->counter };
+	uint64_t since = bench_cpu_ns();
+	size_t n;
+
+	/* The same work as of a single lane. */
+	if (!take(&same, slot, context))
+		return false;
+	n = slot->slab.segs_cnt;
+	s->counter = same.counter;
+	if (s->kp &&
+	    noise_keypair_reserve_near(s->kp, &n, &slot->first_counter))
+		abort();
+	s->take_ns += bench_cpu_ns() - since;
+	return true;
+}
+
+static void source_work(void *arg, void *slot_arg, void *context)
+{
+	struct run same = { .is_timed = false };
+	struct source *s = arg;
+	uint64_t since = bench_cpu_ns();
+
+	work(&same, slot_arg, context);
+	s->work_ns += bench_cpu_ns() - since;
+}
+
+static void source_commit(void *arg, void *slot_arg, void *context)
+{
+	struct slot *slot = slot_arg;
+	struct source *s = arg;
+	uint64_t since = bench_cpu_ns();
+	size_t n = slot->slab.segs_cnt;
+
+	(void)context;
+	if (s->kp && !noise_keypair_begin_send(s->kp, slot->first_counter, n))
+		abort();
+	memcpy(s->sink, slot->slab_bytes, slot->slab.used);
+	if (s->kp)
+		noise_keypair_end_send(s->kp, slot->first_counter, n);
+	s->n_batches++;
+	s->commit_ns += bench_cpu_ns() - since;
+}
+
+static const struct lane_ops source_ops = {
+	.take = source_take,
+	.work = source_work,
+	.commit = source_commit,
+};
+
+/* The time that a batch keeps the keypair from threads of other lanes. Measured
+ * without a clock in between, which would take longer. */
+static double measure_shared(struct noise_keypair *kp)
+{
+	enum {
+		TIMES = 20000
+	};
+	uint64_t since = bench_cpu_ns(), first;
+
+	for (int i = 0; i < TIMES; i++) {
+		size_t n = SEGMENTS;
+
+		if (noise_keypair_reserve_near(kp, &n, &first) ||
+		    !noise_keypair_begin_send(kp, first, n))
+			abort();
+		noise_keypair_end_send(kp, first, n);
+	}
+	return (double)(bench_cpu_ns() - since) / TIMES / 1e3;
+}
+
+/* Run @n lanes in turn for some seconds. */
+static struct steps run_sources(unsigned int n, struct noise_keypair *kp,
+				struct aead *aead, double seconds)
+{
+	uint64_t end = bench_now_ns() + (uint64_t)(seconds * 1e9);
+	struct steps sum = { 0 };
+	double batches = 0;
+
+	atomic_store(&is_over, false);
+	for (unsigned int i = 0; i < n; i++) {
+		memset(&sources[i], 0, offsetof(struct source, sink));
+		sources[i].slot = slots[i];
+		sources[i].kp = n > 1 ? kp : NULL;
+		lane_init(&sources[i].lane, &source_ops, &sources[i],
+			  (void *const *)&slots[i], 1);
+	}
+	while (bench_now_ns() < end)
+		for (unsigned int i = 0; i < n; i++)
+			lane_run(&sources[i].lane, aead);
+	for (unsigned int i = 0; i < n; i++) {
+		sum.take += (double)sources[i].take_ns;
+		sum.work += (double)sources[i].work_ns;
+		sum.commit += (double)sources[i].commit_ns;
+		batches += (double)sources[i].n_batches;
+	}
+	batches *= 1e3;
+	return (struct steps){ sum.take / batches, sum.work / batches,
+			       sum.commit / batches,
+			       n > 1 ? measure_shared(kp) : 0 };
+}
+
+/* How many times as much as one thread @n lanes carry at most. */
+static double limit_of(const struct steps *s, unsigned int n,
+		       unsigned int cores)
+{
+	double all = s->take + s->work + s->commit;
+	double serial = s->take > s->commit ? s->take : s->commit;
+	double most = n * all / serial;
+
+	if (n > 1 && all / s->shared < most)
+		most = all / s->shared;
+	return (double)cores < most ? (double)cores : most;
+}
+
+static void fill(void *arg, void *buf, size_t len)
+{
+	(void)arg;
+	memset(buf, 7, len);
+}
+
+static double median_of(const struct steps *rounds, size_t n, size_t member)
+{
+	double values[ROUNDS_CAP];
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(&values[i], (const char *)&rounds[i] + member,
+		       sizeof(values[i]));
+	return bench_median(values, (unsigned int)n);
+}
+
+static void print_sources(double seconds, unsigned int n_rounds)
+{
+	static const unsigned int counts[] = { 1, 2, 4, QUEUES_MAX };
+	static const unsigned int cores[] = { 4, 8, 16, 64 };
+	static struct steps rounds[ARRAY_LEN(counts)][ROUNDS_CAP];
+	static const struct noise_ops noise_ops = { .random = fill };
+	struct noise_local local;
+	struct noise_keypair *kp;
+	struct aead *aead = aead_new(AEAD_BEST);
+
+	if (!aead || crypto_init() < 0 ||
+	    noise_local_init(&local, &noise_ops, NULL) < 0)
+		exit(1);
+	kp = noise_keypair_new(&local);
+	if (!kp)
+		exit(1);
+	/* Rounds with different numbers of lanes alternate. */
+	for (unsigned int r = 0; r < n_rounds; r++)
+		for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+			rounds[i][r] =
+				run_sources(counts[i], kp, aead, seconds);
+	printf("| sources | take | work | commit | shared |");
+	for (size_t c = 0; c < ARRAY_LEN(cores); c++)
+		printf(" %u cores |", cores[c]);
+	printf("\n");
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		struct steps s = {
+			median_of(rounds[i], n_rounds,
+				  offsetof(struct steps, take)),
+			median_of(rounds[i], n_rounds,
+				  offsetof(struct steps, work)),
+			median_of(rounds[i], n_rounds,
+				  offsetof(struct steps, commit)),
+			median_of(rounds[i], n_rounds,
+				  offsetof(struct steps, shared)),
+		};
+
+		printf("| %u | %.1f | %.1f | %.1f | %.3f |", counts[i], s.take,
+		       s.work, s.commit, s.shared);
+		for (size_t c = 0; c < ARRAY_LEN(cores); c++)
+			printf(" %.1f |", limit_of(&s, counts[i], cores[c]));
+		printf("\n");
+	}
+	noise_keypair_put(kp);
+	noise_local_deinit(&local);
+	aead_free(aead);
+}
+
+/* -------------------------------------------------------------- arguments */
+
 struct arguments {
+	bool has_sources;
 	const char *csv;
 	double seconds;
 	unsigned int rounds;
@@ -261,6 +479,7 @@ static void parse(struct arguments *a, int argc, char **argv)
 		{ "csv", required_argument, NULL, 'c' },
 		{ "seconds", required_argument, NULL, 's' },
 		{ "rounds", required_argument, NULL, 'r' },
+		{ "sources", no_argument, NULL, 'S' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -273,6 +492,8 @@ static void parse(struct arguments *a, int argc, char **argv)
 			a->seconds = atof(optarg);
 		else if (c == 'r')
 			a->rounds = (unsigned int)atoi(optarg);
+		else if (c == 'S')
+			a->has_sources = true;
 		else
 			exit(2);
 	}
@@ -336,6 +557,10 @@ int main(int argc, char **argv)
 	parse(&a, argc, argv);
 	super_packet_make(super, SUPER_LEN, IP_PROTO_TCP, PAYLOAD, &frame);
 	make_slots();
+	if (a.has_sources) {
+		print_sources(a.seconds, a.rounds);
+		return 0;
+	}
 	if (a.csv) {
 		csv = fopen(a.csv, "w");
 		if (!csv) {

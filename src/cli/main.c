@@ -43,8 +43,9 @@ static int serve(const struct options *options, struct daemon *daemon)
 	}
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
-	err = daemon_report_ready(
-		daemon, strchr(options->name, '%') ? tunnel.tun.name : NULL);
+	err = daemon_report_ready(daemon, strchr(options->name, '%')
+						  ? tunnel.tuns[0].name
+						  : NULL);
 	if (err == 0) {
 		err = loop_run(&tunnel.loop);
 		if (err < 0)

@@ -29,6 +29,8 @@ static const char usage[] =
 	"      --aead=NAME   the library that encrypts: auto (default), boringssl,\n"
 	"                    ipsec-mb, libcrypto or libsodium\n"
 	"      --bench-crypto  measure these libraries, in a few seconds\n"
+	"      --queues N    queues of the interface, 1 to 8 (default: one for\n"
+	"                    each 4 processors)\n"
 	"      --stats-group GROUP\n"
 	"                    a group that may read the statistics socket\n"
 	"      --user USER   the user to become when started as root (default\n"
@@ -81,6 +83,7 @@ enum {
 	LONG_WORKERS,
 	LONG_STATS_GROUP,
 	LONG_EAGER,
+	LONG_QUEUES,
 };
 
 static const struct option long_options[] = {
@@ -100,6 +103,7 @@ static const struct option long_options[] = {
 	{ "workers", required_argument, NULL, LONG_WORKERS },
 	{ "stats-group", required_argument, NULL, LONG_STATS_GROUP },
 	{ "eager", no_argument, NULL, LONG_EAGER },
+	{ "queues", required_argument, NULL, LONG_QUEUES },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -132,15 +136,16 @@ static bool is_name(const char *name)
 	return true;
 }
 
-static int parse_workers(struct options *options, const char *text)
+/* Read a number from 1 to @max. @what: the error, if it is none. */
+static int parse_count(struct options *options, unsigned int *n,
+		       unsigned long max, const char *what, const char *text)
 {
 	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+	unsigned long value = strtoul(text, &end, 10);
 
-	if (!isdigit((unsigned char)*text) || *end || !n || n > WORKERS_MAX)
-		return refuse(options, "not a number of workers (1 to 8)",
-			      text);
-	options->n_workers = (unsigned int)n;
+	if (!isdigit((unsigned char)*text) || *end || !value || value > max)
+		return refuse(options, what, text);
+	*n = (unsigned int)value;
 	return 0;
 }
 
@@ -198,7 +203,11 @@ static int parse_option(struct options *options, int c)
 			return OPTIONS_E_BENCH_CRYPTO;
 		return refuse(options, "--bench-crypto: no such form", optarg);
 	case LONG_WORKERS:
-		return parse_workers(options, optarg);
+		return parse_count(options, &options->n_workers, WORKERS_MAX,
+				   "not a number of workers (1 to 8)", optarg);
+	case LONG_QUEUES:
+		return parse_count(options, &options->n_queues, QUEUES_MAX,
+				   "not a number of queues (1 to 8)", optarg);
 	case LONG_STATS_GROUP:
 		return parse_group(options, optarg);
 	case LONG_EAGER:

@@ -37,6 +37,7 @@ enum {
  * @uapi_fd:		listening socket, or -1
  * @n_workers:		most threads that move packets; 0: as many as can run at
  *			once
+ * @n_queues:		queues of the interface; 0: by the number of processors
  * @no_gso:		send no trains
  * @no_gro:		have the kernel not merge received datagrams
  * @no_tso:		no TCP super-packets on the TUN, either way
@@ -63,6 +64,7 @@ struct options {
 	int tun_fd;
 	int uapi_fd;
 	unsigned int n_workers;
+	unsigned int n_queues;
 	bool no_gso;
 	bool no_gro;
 	bool no_tso;

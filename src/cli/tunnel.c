@@ -21,6 +21,7 @@
 #include "base/log.h"
 #include "cli/advice.h"
 #include "engine/bounds.h"
+#include "tun/steering.h"
 
 enum {
 	/* How long to wait for another process that still serves the socket's
@@ -39,6 +40,27 @@ static const struct uapi_codec codec = {
 	.print = engine_print_endpoint,
 };
 
+/* The number of processors that this process may run on. */
+static unsigned int count_processors(void)
+{
+	cpu_set_t set;
+
+	/* This fails on a machine with more than 1,024 processors. */
+	return sched_getaffinity(0, sizeof(set), &set) == 0
+		       ? (unsigned int)CPU_COUNT(&set)
+		       : QUEUES_CORES * QUEUES_MAX;
+}
+
+/* Queues that the TUN is to have. */
+static unsigned int count_queues(const struct options *options)
+{
+	unsigned int n = options->n_queues;
+
+	if (!n)
+		n = count_processors() / QUEUES_CORES;
+	return n < 1 ? 1 : n > QUEUES_MAX ? QUEUES_MAX : n;
+}
+
 /* The configuration borrows the name of @options. */
 static struct tun_config configure_tun(const struct options *options)
 {
@@ -46,6 +68,7 @@ static struct tun_config configure_tun(const struct options *options)
 		.name = options->name,
 		.mtu = TUN_MTU_DEFAULT,
 		.txqlen = TUNNEL_TXQLEN,
+		.has_queues = count_queues(options) > 1,
 	};
 
 	if (options->no_vnet_hdr)
@@ -72,19 +95,57 @@ static int open_tun(struct tunnel *t, const struct options *options)
 	const struct tun_config config = configure_tun(options);
 	int err;
 
+	t->n_queues = 1;
 	if (options->tun_fd < 0) {
-		err = tun_open(&t->tun, &tun_sys_linux, &config);
+		err = tun_open(&t->tuns[0], &tun_sys_linux, &config);
 		if (err < 0)
 			advice_on_tun(t->why, sizeof(t->why), options->name,
 				      err);
 		return err;
 	}
-	err = tun_open_fd(&t->tun, &tun_sys_linux, &config, options->tun_fd);
+	err = tun_open_fd(&t->tuns[0], &tun_sys_linux, &config,
+			  options->tun_fd);
 	if (err < 0)
 		advice_on_tun_fd(t->why, sizeof(t->why), options->tun_fd, err);
 	else
 		fcntl(options->tun_fd, F_SETFD, FD_CLOEXEC);
 	return err;
+}
+
+/*
+ * Open the further queues. If one cannot be opened, the tunnel works with those
+ * that are open. A queue that was opened later could be one of another device,
+ * because the interface may be moved to another namespace.
+ */
+static void open_queues(struct tunnel *t, const struct options *options)
+{
+	unsigned int n = count_queues(options);
+	int err = 0;
+
+	if (options->tun_fd >= 0)
+		n = 1;
+	while (t->n_queues < n && err == 0) {
+		err = tun_open_queue(&t->tuns[t->n_queues], &t->tuns[0]);
+		t->n_queues += err == 0;
+	}
+	if (t->n_queues == 1 && n > 1)
+		log_event("the interface has one queue, not %u: %s", n,
+			  strerror(-err));
+	if (t->n_queues == 1)
+		return;
+	log_event("the interface has %u queues", t->n_queues);
+	err = steering_set(&tun_sys_linux, t->tuns[0].fd);
+	t->is_steered = err == 0;
+	if (err < 0)
+		log_event("no steering by flow: the packets of a peer leave by "
+			  "one queue: %s",
+			  strerror(-err));
+}
+
+static void close_tun(struct tunnel *t)
+{
+	while (t->n_queues)
+		tun_close(&t->tuns[--t->n_queues]);
 }
 
 /* Log what the TUN device lacks. The tunnel works without it. */
@@ -113,7 +174,7 @@ static int serve_socket(struct tunnel *t, const struct options *options)
 	for (int i = 0; i <= TAKEOVER_MS / TAKEOVER_PAUSE_MS; i++) {
 		err = uapi_server_open(&t->server, &t->loop,
 				       engine_get_device(t->engine), &codec,
-				       t->tun.name, options->uapi_fd);
+				       t->tuns[0].name, options->uapi_fd);
 		if (err != -EADDRINUSE || options->uapi_fd >= 0)
 			return err;
 		nanosleep(&pause, NULL);
@@ -126,7 +187,7 @@ static int open_server(struct tunnel *t, const struct options *options)
 	int err = serve_socket(t, options);
 
 	if (err < 0 && options->uapi_fd < 0)
-		advice_on_socket(t->why, sizeof(t->why), t->tun.name, err);
+		advice_on_socket(t->why, sizeof(t->why), t->tuns[0].name, err);
 	else if (err < 0)
 		advice_on_socket_fd(t->why, sizeof(t->why), options->uapi_fd,
 				    err);
@@ -179,7 +240,7 @@ static int open_stats(struct tunnel *t, const struct options *options)
 		.refusal = uapi_server_get_refusal(t->server),
 	};
 	err = uapi_server_open_stats(&t->stats, &t->loop, &t->stats_source,
-				     t->tun.name, group);
+				     t->tuns[0].name, group);
 	/* Without descriptors the tunnel would not work either. */
 	if (err == -EMFILE || err == -ENFILE)
 		return explain(t, "cannot make the statistics socket", err);
@@ -200,15 +261,10 @@ static void close_stats(struct tunnel *t)
 /* Threads that move packets: as many as can run at once, up to a default. */
 static unsigned int count_workers(const struct options *options)
 {
-	cpu_set_t set;
-	int n = WORKERS_DEFAULT;
+	unsigned int n =
+		options->n_workers ? options->n_workers : count_processors();
 
-	if (options->n_workers)
-		return options->n_workers;
-	/* This fails on a machine with more than 1,024 processors. */
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		n = CPU_COUNT(&set);
-	return n < WORKERS_DEFAULT ? (unsigned int)n : WORKERS_DEFAULT;
+	return options->n_workers || n < WORKERS_DEFAULT ? n : WORKERS_DEFAULT;
 }
 
 /*
@@ -228,7 +284,9 @@ static bool is_isolated(const struct options *options)
 static int open_engine(struct tunnel *t, const struct options *options)
 {
 	const struct engine_config config = {
-		.tun = &t->tun,
+		.tuns = t->tuns,
+		.n_queues = t->n_queues,
+		.is_steered = t->is_steered,
 		.loop = &t->loop,
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
@@ -335,11 +393,12 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = open_tun(tunnel, options);
 	if (err < 0)
 		goto err_close_signals;
-	log_init(options->level, tunnel->tun.name);
-	log_device(&tunnel->tun, options);
+	log_init(options->level, tunnel->tuns[0].name);
+	log_device(&tunnel->tuns[0], options);
+	open_queues(tunnel, options);
 	err = open_engine(tunnel, options);
 	if (err < 0) {
-		tun_close(&tunnel->tun);
+		close_tun(tunnel);
 		goto err_close_signals;
 	}
 	err = open_server(tunnel, options);
@@ -351,7 +410,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = start_and_seal(tunnel, options);
 	if (err < 0)
 		goto err_close_stats;
-	log_event("%s is ready", tunnel->tun.name);
+	log_event("%s is ready", tunnel->tuns[0].name);
 	engine_log_encryption(tunnel->engine);
 	/* Much of the code, also of libc, was needed for the start only. */
 	code_release(NULL);

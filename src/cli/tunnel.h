@@ -14,6 +14,7 @@
 
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "engine/bounds.h"
 #include "engine/engine.h"
 #include "isolate/isolate.h"
 #include "uapi/server.h"
@@ -31,7 +32,10 @@ enum {
  * struct tunnel - the parts of a tunnel
  * @loop:	the event loop of the main thread
  * @signals:	initialised by the caller
- * @tun:	the TUN device; owned by @engine once there is one
+ * @tuns:	the TUN device, and behind it its further queues; owned by
+ *		@engine once there is one
+ * @n_queues:	number of @tuns
+ * @is_steered:	the kernel chooses queues by flow: tun/steering.h
  * @engine:	threads and sockets, and the WireGuard device
  * @server:	the configuration socket
  * @stats_source: what the answers of @stats are made of
@@ -42,7 +46,9 @@ enum {
 struct tunnel {
 	struct loop loop;
 	struct signals signals;
-	struct tun tun;
+	struct tun tuns[QUEUES_MAX];
+	unsigned int n_queues;
+	bool is_steered;
 	struct engine *engine;
 	struct uapi_server *server;
 	struct stats_source stats_source;

@@ -55,6 +55,8 @@ enum device_error {
 	/* A session began while the packet was being staged: send the staged
 	 * packets now. */
 	DEVICE_E_FLUSH,
+	/* Other threads have to send their messages to this peer first. */
+	DEVICE_E_FAR,
 };
 
 /* Why a received message was dropped. */

@@ -103,9 +103,8 @@ struct peer_notes {
  *			and whose packet, if any, has an inner source that the
  *			peer owns
  * @last_handshake_ns:	[a] wall clock of the last session, 0: none
- * @returned_ns:	when a message to this peer last came back through our
- *			own interface, 0: never; belongs to the thread that has
- *			the right to take of the outbound lane
+ * @returned_ns:	[a] when a message to this peer last came back through our
+ *			own interface, 0: never
  * @n_screened:		[a] responses to the last initiation that have passed
  *			device_screen_handshake()
  * @n_checked:		[a] responses to the last initiation whose macs the
@@ -117,6 +116,9 @@ struct peer_notes {
  * @train_seat:		[a] for the engine: 1 plus the number of the peer's seat
  *			in struct trains; 0: it has no seat yet
  * @notes:		for the engine's statistics
+ * @n_flushes:		[a] for the engine, if it has several outbound lanes:
+ *			while this is not 0, staged packets of the peer are
+ *			about to be sent by the first of them
  * @is_poked:		[m] is in device.poked
  * @poked:		[m] link of device.poked
  * @in_device:		[c] link of device.peers
@@ -139,13 +141,14 @@ struct peer {
 	_Atomic uint64_t tx_bytes;
 	_Atomic uint64_t rx_bytes;
 	_Atomic uint64_t last_handshake_ns;
-	uint64_t returned_ns;
+	_Atomic uint64_t returned_ns;
 	_Atomic uint32_t n_screened;
 	_Atomic uint32_t n_checked;
 	_Atomic uint32_t n_incomplete;
 	_Atomic bool did_last_minute;
 	_Atomic uint16_t train_seat;
 	struct peer_notes notes;
+	_Atomic uint32_t n_flushes;
 	bool is_poked;
 	struct list poked;
 	struct list in_device;

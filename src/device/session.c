@@ -69,6 +69,58 @@ int send_run_begin(struct peer *peer, size_t n, uint64_t now,
 	return 0;
 }
 
+int send_run_begin_near(struct peer *peer, size_t n, uint64_t now,
+			struct send_run *run)
+{
+	struct noise_keypair *kp = noise_keypairs_get_current(&peer->keypairs);
+	int r = NOISE_E_NO_COUNTER;
+	uint64_t first = 0;
+
+	if (kp && noise_keypair_can_send(kp, now))
+		r = noise_keypair_reserve_near(kp, &n, &first);
+	if (r == 0 && peer_get(peer)) {
+		*run = (struct send_run){ peer, kp, first, n };
+		return 0;
+	}
+	if (r == 0 && noise_keypair_begin_send(kp, first, n))
+		noise_keypair_end_send(kp, first, n);
+	noise_keypair_put(kp);
+	if (r == NOISE_E_FAR)
+		return DEVICE_E_FAR;
+	session_request(peer);
+	return DEVICE_E_NO_SESSION;
+}
+
+bool send_run_join(struct send_run *run, struct send_run *next)
+{
+	if (run->kp != next->kp || run->counter + run->n != next->counter)
+		return false;
+	run->n += next->n;
+	noise_keypair_put(next->kp);
+	peer_put(next->peer);
+	memset(next, 0, sizeof(*next));
+	return true;
+}
+
+bool send_run_begin_send(const struct send_run *run)
+{
+	return noise_keypair_begin_send(run->kp, run->counter, run->n);
+}
+
+void send_run_end_send(const struct send_run *run)
+{
+	noise_keypair_end_send(run->kp, run->counter, run->n);
+}
+
+bool send_run_give_up(struct peer *peer, size_t n)
+{
+	struct noise_keypair *kp = noise_keypairs_get_current(&peer->keypairs);
+	bool has_room = kp && noise_keypair_give_up(kp, n);
+
+	noise_keypair_put(kp);
+	return has_room;
+}
+
 int session_stage(struct peer *peer, const void *packet, size_t len,
 		  uint64_t now, size_t *n_dropped)
 {

@@ -73,6 +73,60 @@ int send_run_begin(struct peer *peer, size_t n, uint64_t now,
 		   struct send_run *run);
 
 /**
+ * send_run_begin_near() - as send_run_begin(), for several threads at once
+ * @peer:	peer
+ * @n:		how many messages are to be sent, at most NOISE_STRETCH
+ * @now:	the present
+ * @run:	filled on success; @run->n is less than @n only if the counters
+ *		of the session end
+ *
+ * The threads send their messages in no common order, but the counters of two
+ * messages that are on their way are less than 512 apart: see
+ * noise_keypair_reserve_near(). Call send_run_begin_send() before the messages
+ * are sent. Any thread.
+ *
+ * Return: 0; DEVICE_E_NO_SESSION: a handshake was requested; DEVICE_E_FAR: try
+ * again later.
+ */
+int send_run_begin_near(struct peer *peer, size_t n, uint64_t now,
+			struct send_run *run);
+
+/**
+ * send_run_join() - make one run of two
+ * @run:	a run of send_run_begin_near()
+ * @next:	the run that the same thread began next
+ *
+ * Return: true: @run has the counters of both, and @next is no more; false: the
+ * counters of @next do not follow those of @run, and nothing has changed.
+ */
+bool send_run_join(struct send_run *run, struct send_run *next);
+
+/**
+ * send_run_begin_send() - the messages of a run are about to be sent, or never
+ * @run:	run of send_run_begin_near()
+ *
+ * Once for each run. Any thread.
+ *
+ * Return: true: send_run_end_send() has to be called; false: another thread had
+ * waited too long, and the messages must not be sent.
+ */
+bool send_run_begin_send(const struct send_run *run);
+
+/* send_run_end_send() - the messages were sent, or will never be. Any thread. */
+void send_run_end_send(const struct send_run *run);
+
+/**
+ * send_run_give_up() - give up messages that another thread does not send
+ * @peer:	peer for which send_run_begin_near() returns DEVICE_E_FAR
+ * @n:		as for that function
+ *
+ * Any thread.
+ *
+ * Return: true: try again; false: the messages are just being sent.
+ */
+bool send_run_give_up(struct peer *peer, size_t n);
+
+/**
  * session_request() - request a handshake
  * @peer:	peer for which packets wait
  *

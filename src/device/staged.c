@@ -162,8 +162,9 @@ static void drop_oldest(struct staged_pool *pool, struct staged_queue *queue)
 	pool->free_list = first;
 	pool->n_free += n;
 	queue_resize(pool, queue, queue->n_blocks - n);
+	/* Partner: staged_is_empty(). */
 	atomic_store_explicit(&queue->n_packets, queue_count(queue) - 1,
-			      memory_order_relaxed);
+			      memory_order_release);
 }
 
 /* A block is free. */

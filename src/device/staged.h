@@ -126,14 +126,15 @@ size_t staged_clear(struct staged_pool *pool, struct staged_queue *queue);
  * staged_is_empty() - is there nothing to pop?
  * @queue:	the peer's queue
  *
- * A hint: the count is read without the lock and orders no other access. Any
- * thread.
+ * A hint: the count is read without the lock. Who finds the queue empty sees
+ * what the thread that emptied it did before. Any thread.
  *
  * Return: true if the queue is empty.
  */
 static inline bool staged_is_empty(const struct staged_queue *queue)
 {
-	return !atomic_load_explicit(&queue->n_packets, memory_order_relaxed);
+	/* Partner: drop_oldest() of staged.c. */
+	return !atomic_load_explicit(&queue->n_packets, memory_order_acquire);
 }
 
 /**

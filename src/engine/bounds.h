@@ -22,6 +22,9 @@ enum {
 	/* Messages of an outbound batch. With 32 or 64, 64 flows carried 2 to
 	 * 10 % fewer datagrams in five of six runs. */
 	OUTBOUND_MESSAGES = 128,
+	/* The same if there are several outbound lanes. Of one peer, less than
+	 * 512 messages are on their way: so eight threads can have a batch. */
+	OUTBOUND_SHARED_MESSAGES = 64,
 	/* Bytes of an outbound batch: about three packets of 64 KiB, the
 	 * longest that the TUN hands out. A choice: OUTBOUND_MESSAGES messages
 	 * of the usual MTU have 182 KiB. */
@@ -43,9 +46,15 @@ enum {
 	/* Datagrams of an inbound batch. The next batch takes the datagrams
 	 * that the call received beyond that. A choice. */
 	INBOUND_MESSAGES = 1024,
-	/* Sources that a thread runs: lanes with what makes them ready. Three
-	 * are in use. The worker notes sources as bits of 32. */
-	SOURCES_MAX = 8,
+	/* Queues of the TUN. Without the option --queues there is one for each
+	 * QUEUES_CORES cores: with fewer threads, one queue is no limit (docs/
+	 * performance.md). The most is a choice: as many as threads. */
+	QUEUES_CORES = 4,
+	QUEUES_MAX = 8,
+	/* Sources that a thread runs: lanes with what makes them ready. There
+	 * is one for each queue of the TUN, and one for each address family.
+	 * The worker notes sources as bits of 32. */
+	SOURCES_MAX = QUEUES_MAX + 2,
 	/* Side sockets of each family. This is how many slow peers at a time
 	 * are kept apart from all other peers, and from each other. A choice:
 	 * each of them is one more socket with buffers of its own. */

@@ -3,6 +3,7 @@
  * table of docs/statistics.md. */
 #include "engine/counters.h"
 
+#include "base/bytes.h"
 #include "base/counter.h"
 #include "engine/events.h"
 
@@ -24,49 +25,87 @@ static void put_joined(const struct counters *c, const char *first,
 	put(c, name, value);
 }
 
+/* Messages that the inbound lanes dropped for a reason. */
+static uint64_t count_inbound(const struct counters *c, enum drop_reason reason)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(c->lanes->in); i++)
+		sum += counter_get(&c->lanes->in[i].drops[reason]);
+	return sum;
+}
+
 static void visit_drops(const struct counters *c)
 {
+	uint64_t congested = 0;
+
 	for (int i = DROP_NONE + 1; i < DROP_REASONS; i++) {
 		const char *reason = events_reason((enum drop_reason)i);
 
 		put_joined(c, "inbound_dropped_", reason,
-			   counter_get(&c->in4->drops[i]) +
-				   counter_get(&c->in6->drops[i]));
+			   count_inbound(c, (enum drop_reason)i));
 		put_joined(c, "handshakes_dropped_", reason,
 			   counter_get(&c->handshaker->drops[i]));
 	}
-	put(c, "inbound_dropped_ecn_not_capable",
-	    counter_get(&c->in4->congested) + counter_get(&c->in6->congested));
+	for (size_t i = 0; i < ARRAY_LEN(c->lanes->in); i++)
+		congested += counter_get(&c->lanes->in[i].congested);
+	put(c, "inbound_dropped_ecn_not_capable", congested);
 	put(c, "handshakes_received", counter_get(&c->handshaker->received));
 	put(c, "handshakes_dropped_queue_full",
 	    counter_get(&c->handshaker->overflows));
 }
 
+/* The names of struct outbound_stats, in its order. */
+static const char *const outbound_names[] = {
+	"outbound_dropped_no_peer",	  "outbound_dropped_no_endpoint",
+	"outbound_dropped_queue_full",	  "outbound_dropped_bad_frame",
+	"outbound_dropped_send_error",	  "outbound_dropped_socket_full",
+	"outbound_dropped_session_ended", "outbound_dropped_routing_loop",
+	"outbound_dropped_lane_stopped",
+};
+static_assert(sizeof(struct outbound_stats) ==
+		      ARRAY_LEN(outbound_names) * sizeof(_Atomic uint64_t),
+	      "a name for each");
+
 static void visit_outbound(const struct counters *c)
 {
-	const struct outbound_stats *s = &c->out->stats;
+	const struct trains *trains = &c->lanes->out[0].trains;
 
-	put(c, "outbound_dropped_no_peer", counter_get(&s->no_peer));
-	put(c, "outbound_dropped_no_endpoint", counter_get(&s->no_endpoint));
-	put(c, "outbound_dropped_queue_full", counter_get(&s->staged_drops));
-	put(c, "outbound_dropped_bad_frame", counter_get(&s->bad_frames));
-	put(c, "outbound_dropped_send_error", counter_get(&s->send_errors));
-	put(c, "outbound_dropped_socket_full", counter_get(&s->full_drops));
-	put(c, "outbound_dropped_session_ended", counter_get(&s->no_counters));
-	put(c, "outbound_dropped_routing_loop", counter_get(&s->returned));
-	put(c, "trains_lost", counter_get(&c->out->trains.stopped));
-	put(c, "trains_back", counter_get(&c->out->trains.back));
+	for (size_t i = 0; i < ARRAY_LEN(outbound_names); i++) {
+		uint64_t sum = 0;
+
+		for (unsigned int q = 0; q < c->lanes->n_queues; q++) {
+			const _Atomic uint64_t *first =
+				&c->lanes->out[q].stats.no_peer;
+
+			sum += counter_get(&first[i]);
+		}
+		put(c, outbound_names[i], sum);
+	}
+	put(c, "trains_lost", counter_get(&trains->stopped));
+	put(c, "trains_back", counter_get(&trains->back));
 }
 
 static void visit_tun(const struct counters *c)
 {
+	uint64_t drops[VNET_DROP_CNT] = { 0 }, written = 0, refused = 0;
+	uint64_t dropped = 0;
+
+	for (unsigned int q = 0; q < c->lanes->n_queues; q++) {
+		const struct tun *tun = c->lanes->out[q].tun;
+
+		for (int i = VNET_OK + 1; i < VNET_DROP_CNT; i++)
+			drops[i] += counter_get(&tun->drops[i]);
+		written += counter_get(&tun->written);
+		refused += counter_get(&tun->refused);
+		dropped += counter_get(&tun->dropped);
+	}
 	for (int i = VNET_OK + 1; i < VNET_DROP_CNT; i++)
 		put_joined(c, "tun_read_dropped_",
-			   vnet_drop_name((enum vnet_drop)i),
-			   counter_get(&c->tun->drops[i]));
-	put(c, "tun_written", counter_get(&c->tun->written));
-	put(c, "tun_write_refused", counter_get(&c->tun->refused));
-	put(c, "tun_write_dropped", counter_get(&c->tun->dropped));
+			   vnet_drop_name((enum vnet_drop)i), drops[i]);
+	put(c, "tun_written", written);
+	put(c, "tun_write_refused", refused);
+	put(c, "tun_write_dropped", dropped);
 }
 
 /* Messages by their number of datagrams: "prefix" and the largest number of the
@@ -89,9 +128,9 @@ static void put_trains(const struct counters *c, const char *prefix,
 
 static void visit_sent(const struct counters *c)
 {
-	struct ug_send_stats s;
+	struct ug_send_stats s = { 0 };
 
-	ug_get_send_stats(c->out->batch, &s, sizeof(s));
+	lanes_add_stats(c->lanes, &s);
 	put(c, "udp_sent_datagrams", s.datagrams);
 	put(c, "udp_sent_messages", s.messages);
 	put(c, "udp_sent_bytes", s.bytes);
@@ -111,8 +150,8 @@ static void visit_received(const struct counters *c)
 {
 	struct ug_receive_stats s = { 0 };
 
-	inbound_lane_count(c->in4, &s);
-	inbound_lane_count(c->in6, &s);
+	for (size_t i = 0; i < ARRAY_LEN(c->lanes->in); i++)
+		inbound_lane_count(&c->lanes->in[i], &s);
 	put(c, "udp_received_datagrams", s.datagrams);
 	put(c, "udp_received_messages", s.messages);
 	put(c, "udp_received_bytes", s.bytes);

@@ -7,26 +7,18 @@
 #define ENGINE_COUNTERS_H
 
 #include "engine/handshaker.h"
-#include "engine/inbound.h"
-#include "engine/outbound.h"
-#include "tun/tun.h"
+#include "engine/lanes.h"
 
 /**
  * struct counters - where the numbers are, and who gets them
- * @in4:	borrowed, as all that follow
- * @in6:	the inbound lane of IPv6
- * @out:	the outbound lane
+ * @lanes:	borrowed, as all that follow
  * @handshaker:	the handshaker
- * @tun:	the TUN device
  * @put:	called with the name, borrowed for the call, and the value
  * @arg:	for @put
  */
 struct counters {
-	const struct inbound_lane *in4;
-	const struct inbound_lane *in6;
-	const struct outbound_lane *out;
+	const struct lanes *lanes;
 	const struct handshaker *handshaker;
-	const struct tun *tun;
 	void (*put)(void *arg, const char *name, uint64_t value);
 	void *arg;
 };

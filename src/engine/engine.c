@@ -18,9 +18,9 @@
  *      handshaker_stop() joins the thread, which ends when that work is done.
  *  (3) The pass over the sources of peers, if it was interrupted between two
  *      peers. sticky_deinit() drops its reference.
- *  (4) The outbound lane: the packet that it has cut in part, the peer whose
- *      staged packets it is sending, and the requests in its ring.
- *      outbound_lane_deinit() drops them.
+ *  (4) The outbound lanes: the packet that each has cut in part, the peer whose
+ *      staged packets the first is sending, and the requests in its ring.
+ *      lanes_deinit() drops them.
  *  (5) The ring of peers that wait for an initiation. handshaker_deinit()
  *      empties it. (Waiting messages are copies and name no peer.)
  *  (6) The device: its list of peers that were poked, and its set of configured
@@ -56,8 +56,7 @@
 #include "engine/endpoint.h"
 #include "engine/events.h"
 #include "engine/handshaker.h"
-#include "engine/inbound.h"
-#include "engine/outbound.h"
+#include "engine/lanes.h"
 #include "engine/port.h"
 #include "engine/sockets.h"
 #include "engine/sticky.h"
@@ -77,12 +76,12 @@ enum {
 /**
  * struct engine - a tunnel: its parts, and the descriptors between them
  * @config:	[I]
- * @tun:	[I] the TUN; struct tun says which thread uses which member
+ * @tun:	[I] the TUN, its first queue; struct tun says which thread uses
+ *		which member
  * @device:	the peers; locked inside
  * @events:	what has happened; locked inside
  * @sockets:	the UDP sockets in use; locked inside
- * @out, @in4, @in6: the lanes: outbound, and inbound of each family
- * @writer:	the lock around writing to the TUN; both inbound lanes use it
+ * @lanes:	the lanes
  * @worker:	the worker and its helpers
  * @handshaker:	the handshaker
  * @link:	[c] what happens to the interface, from rtnetlink
@@ -109,10 +108,7 @@ struct engine {
 	struct device device;
 	struct events events;
 	struct sockets sockets;
-	struct outbound_lane out;
-	struct inbound_lane in4;
-	struct inbound_lane in6;
-	struct tun_writer writer;
+	struct lanes lanes;
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
@@ -188,7 +184,7 @@ static void op_send_keepalive(void *arg, struct peer *peer)
 {
 	struct engine *e = arg;
 
-	outbound_request(&e->out, peer, true);
+	lanes_request(&e->lanes, peer, true);
 	worker_poke(&e->worker);
 }
 
@@ -197,7 +193,7 @@ static void op_session_ready(void *arg, struct peer *peer, bool confirm)
 	struct engine *e = arg;
 
 	events_established(&e->events, peer, confirm);
-	outbound_request(&e->out, peer, confirm);
+	lanes_request(&e->lanes, peer, confirm);
 	worker_poke(&e->worker);
 }
 
@@ -266,9 +262,7 @@ static const struct device_ops device_ops = {
 
 static void set_mtu(struct engine *e)
 {
-	/* Partner: take() of outbound.c. */
-	atomic_store_explicit(&e->out.mtu, e->link.state.mtu,
-			      memory_order_relaxed);
+	lanes_set_mtu(&e->lanes, e->link.state.mtu);
 	log_event("MTU is %u", e->link.state.mtu);
 }
 
@@ -299,9 +293,7 @@ static void read_overlays(struct engine *e)
 
 	if (e->link.state.ifindex && e->link.state.nsid == LINK_NSID_HOME)
 		(void)routes_read_overlays(&e->routes, &set);
-	pthread_mutex_lock(&e->writer.mutex);
-	tun_set_overlays(e->tun, &set);
-	pthread_mutex_unlock(&e->writer.mutex);
+	lanes_set_overlays(&e->lanes, &set);
 }
 
 static void handle_link_event(struct engine *e, enum link_event event)
@@ -502,46 +494,47 @@ static int init_questions(struct engine *e)
 	return err;
 }
 
+static int init_lanes(struct engine *e)
+{
+	const struct lanes_config config = {
+		.device = &e->device,
+		.tuns = e->config.tuns,
+		.handshaker = &e->handshaker,
+		.n_queues = e->config.n_queues,
+		.is_steered = e->config.is_steered,
+		.n_slots = e->config.n_workers * SLOTS_PER_WORKER,
+	};
+
+	return lanes_init(&e->lanes, &config);
+}
+
 /* Make everything that engine_new() makes after the device. */
 static int init_parts(struct engine *e)
 {
-	unsigned int n_slots = e->config.n_workers * SLOTS_PER_WORKER;
 	int err = open_fds(e);
 
 	if (err == 0)
 		err = handshaker_init(&e->handshaker, &e->device, &e->sockets);
 	if (err < 0)
 		goto err_close_fds;
-	err = outbound_lane_init(&e->out, &e->device, e->tun, n_slots);
+	err = init_lanes(e);
 	if (err < 0)
 		goto err_deinit_handshaker;
-	err = inbound_lane_init(&e->in4, &e->device, &e->writer, &e->handshaker,
-				AF_INET, n_slots);
-	if (err < 0)
-		goto err_deinit_out;
-	err = inbound_lane_init(&e->in6, &e->device, &e->writer, &e->handshaker,
-				AF_INET6, n_slots);
-	if (err < 0)
-		goto err_deinit_in4;
-	e->in4.trains = e->in6.trains = &e->out.trains;
-	e->in4.events = e->in6.events = e->out.events = &e->events;
-	e->out.trains.events = e->handshaker.events = &e->events;
+	lanes_set_events(&e->lanes, &e->events);
+	e->handshaker.events = &e->events;
 	e->worker = (struct worker){
 		.sockets = &e->sockets,
-		.sources = {
-			.all = { &e->in4.source, &e->in6.source,
-				 &e->out.source },
-			.n = 3,
-		},
 		.helpers.aead_choice = e->config.aead,
 		.helpers.are_always_awake = e->config.helpers_awake,
 	};
+	lanes_list(&e->lanes, &e->worker.sources);
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)
 		err = link_open(&e->link, &tun_sys_linux, e->tun->ifindex,
 				e->tun->name);
 	if (err == 0) {
-		e->out.unreachable.broadcasts = &e->link.state.broadcasts;
+		e->lanes.out[0].unreachable.broadcasts =
+			&e->link.state.broadcasts;
 		err = init_questions(e);
 		if (err < 0)
 			link_close(&e->link);
@@ -551,11 +544,7 @@ static int init_parts(struct engine *e)
 		return 0;
 	}
 	worker_deinit(&e->worker);
-	inbound_lane_deinit(&e->in6);
-err_deinit_in4:
-	inbound_lane_deinit(&e->in4);
-err_deinit_out:
-	outbound_lane_deinit(&e->out);
+	lanes_deinit(&e->lanes);
 err_deinit_handshaker:
 	handshaker_deinit(&e->handshaker);
 err_close_fds:
@@ -570,10 +559,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	if (!e)
 		return -ENOMEM;
 	e->config = *config;
-	e->tun = config->tun;
-	e->writer.tun = e->tun;
-	e->writer.reader = &e->out.source;
-	pthread_mutex_init(&e->writer.mutex, NULL);
+	e->tun = &config->tuns[0];
 	e->tick_fd = e->wake_fd = e->gone_fd = -1;
 	e->started = now_realtime();
 	events_init(&e->events, op_wake, e);
@@ -632,9 +618,9 @@ int engine_start(struct engine *e)
 
 static void log_totals(struct engine *e)
 {
-	struct ug_send_stats tx;
+	struct ug_send_stats tx = { 0 };
 
-	ug_get_send_stats(e->out.batch, &tx, sizeof(tx));
+	lanes_add_stats(&e->lanes, &tx);
 	log_event("sent %llu datagrams in %llu messages, %llu calls; %s",
 		  (unsigned long long)tx.datagrams,
 		  (unsigned long long)tx.messages, (unsigned long long)tx.calls,
@@ -673,17 +659,15 @@ void engine_free(struct engine *e)
 	routes_close(&e->routes);
 	link_close(&e->link);
 	worker_deinit(&e->worker);
-	inbound_lane_deinit(&e->in6);
-	inbound_lane_deinit(&e->in4);
-	outbound_lane_deinit(&e->out);
+	lanes_deinit(&e->lanes);
 	handshaker_deinit(&e->handshaker);
 	device_deinit(&e->device);
 	rcu_stop();
 	sockets_deinit(&e->sockets);
 	close_fds(e);
-	tun_close(e->tun);
+	for (unsigned int i = 0; i < e->config.n_queues; i++)
+		tun_close(&e->config.tuns[i]);
 	events_deinit(&e->events);
-	pthread_mutex_destroy(&e->writer.mutex);
 	free(e);
 }
 
@@ -719,11 +703,8 @@ void engine_each_counter(struct engine *e,
 			 void *arg)
 {
 	const struct counters counters = {
-		.in4 = &e->in4,
-		.in6 = &e->in6,
-		.out = &e->out,
+		.lanes = &e->lanes,
 		.handshaker = &e->handshaker,
-		.tun = e->tun,
 		.put = put,
 		.arg = arg,
 	};

@@ -23,10 +23,12 @@ struct events;
 
 /**
  * struct engine_config - how to make an engine
- * @tun:	open device. After engine_new() succeeded, engine_free() closes
- *		it.
- *		The struct is not copied, so it must outlive the engine. The
- *		caller may still read its immutable members.
+ * @tuns:	open device, and behind it its further queues. After
+ *		engine_new() succeeded, engine_free() closes them. The structs
+ *		are not copied, so they must outlive the engine. The caller may
+ *		still read their immutable members.
+ * @n_queues:	number of @tuns, 1 to QUEUES_MAX
+ * @is_steered:	see struct lanes_config
  * @loop:	borrowed: the control thread's loop. The engine stops it with
  *		status 0 when the interface is deleted.
  * @segments_off: send no trains
@@ -40,7 +42,9 @@ struct events;
  *		tests
  */
 struct engine_config {
-	struct tun *tun;
+	struct tun *tuns;
+	unsigned int n_queues;
+	bool is_steered;
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;

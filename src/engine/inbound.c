@@ -55,6 +55,7 @@ struct run {
  * @view_of:	for each data message, the index of its datagram in @views
  * @n_msgs:	number of data messages
  * @merge:	the packets inside, to be written to the TUN
+ * @writer:	the queue of the TUN that they will be written to
  */
 struct slot {
 	struct ug_receiver *rcv;
@@ -65,6 +66,7 @@ struct slot {
 	uint16_t view_of[INBOUND_MESSAGES];
 	unsigned int n_msgs;
 	struct merge merge;
+	struct tun_writer *writer;
 };
 
 /* ------------------------------------------------------------------ take */
@@ -170,18 +172,18 @@ static void work(void *arg, void *slot_arg, void *context)
 
 /* ---------------------------------------------------------------- commit */
 
-static void begin_merge(struct inbound_lane *il, struct slot *slot)
+static void begin_merge(struct slot *slot)
 {
-	struct tun_writer *w = il->writer;
+	struct tun_writer *w = slot->writer;
 
 	pthread_mutex_lock(&w->mutex);
 	tun_begin_merge(w->tun, &slot->merge);
 	pthread_mutex_unlock(&w->mutex);
 }
 
-static void write_merged(struct inbound_lane *il, struct slot *slot)
+static void write_merged(struct slot *slot)
 {
-	struct tun_writer *w = il->writer;
+	struct tun_writer *w = slot->writer;
 
 	pthread_mutex_lock(&w->mutex);
 	int r = tun_write(w->tun, &slot->merge);
@@ -203,8 +205,8 @@ static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
 		return;
 	}
 	if (merge_add(&slot->merge, packet, len) == MERGE_E_FULL) {
-		write_merged(il, slot);
-		begin_merge(il, slot);
+		write_merged(slot);
+		begin_merge(slot);
 		merge_add(&slot->merge, packet, len);
 	}
 }
@@ -286,6 +288,30 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 	tell_dropped(il, slot, run, &dropped);
 }
 
+/* The number of the queue that a peer's packets are written to. */
+static unsigned int queue_of(const struct inbound_lane *il,
+			     const struct run *run)
+{
+	struct le32 key;
+
+	if (il->n_writers == 1)
+		return 0;
+	memcpy(&key, run->receive.peer->public_key, sizeof(key));
+	return le32_get(key) % il->n_writers;
+}
+
+/* Commit the runs whose packets are written to one queue. */
+static void commit_for(struct inbound_lane *il, struct slot *slot,
+		       unsigned int queue)
+{
+	slot->writer = &il->writers[queue];
+	begin_merge(slot);
+	for (unsigned int r = 0; r < slot->n_runs; r++)
+		if (queue_of(il, &slot->runs[r]) == queue)
+			commit_run(il, slot, &slot->runs[r]);
+	write_merged(slot);
+}
+
 static void commit(void *arg, void *slot_arg, void *context)
 {
 	struct inbound_lane *il = arg;
@@ -295,10 +321,8 @@ static void commit(void *arg, void *slot_arg, void *context)
 	(void)context;
 	if (!slot->n_runs)
 		return;
-	begin_merge(il, slot);
-	for (unsigned int r = 0; r < slot->n_runs; r++)
-		commit_run(il, slot, &slot->runs[r]);
-	write_merged(il, slot);
+	for (unsigned int w = 0; w < il->n_writers; w++)
+		commit_for(il, slot, w);
 	now = now_boottime();
 	realtime = now_realtime();
 	for (unsigned int r = 0; r < slot->n_runs; r++)
@@ -378,7 +402,8 @@ int inbound_lane_init(struct inbound_lane *il, struct device *device,
 		      int family, unsigned int n_slots)
 {
 	il->device = device;
-	il->writer = writer;
+	il->writers = writer;
+	il->n_writers = 1;
 	il->handshaker = handshaker;
 	il->family = family;
 	il->source.ops = &source_ops;

@@ -21,11 +21,11 @@
 #include "udpgather.h"
 
 /**
- * struct tun_writer - the TUN, for both inbound lanes
+ * struct tun_writer - the TUN, or a queue of it, for all inbound lanes
  * @tun:	[I] members that tun_write() changes are under @mutex
- * @reader:	[I] the source that reads the same TUN; if a write finds that
+ * @reader:	[I] the source that reads the same queue; if a write finds that
  *		the TUN is gone, this source is marked as gone
- * @mutex:	held while the TUN is written to; a leaf
+ * @mutex:	held while the queue is written to; a leaf
  */
 struct tun_writer {
 	struct tun *tun;
@@ -36,7 +36,10 @@ struct tun_writer {
 /**
  * struct inbound_lane - what the steps of the lane share
  * @device:	[I]
- * @writer:	[I] locked inside; both lanes have the same
+ * @writers:	[I] locked inside: the queue of the TUN that the lane writes to,
+ *		or all queues; all lanes have the same
+ * @n_writers:	[I] how many, at least 1. If there are several, a peer's packets
+ *		are always written to the same one.
  * @handshaker:	[I] locked inside
  * @trains:	[I] the watch over trains, which hears of packets that came in;
  *		the owner sets it after inbound_lane_init(); locked inside
@@ -49,7 +52,8 @@ struct tun_writer {
  */
 struct inbound_lane {
 	struct device *device;
-	struct tun_writer *writer;
+	struct tun_writer *writers;
+	unsigned int n_writers;
 	struct handshaker *handshaker;
 	struct trains *trains;
 	struct events *events;
@@ -63,7 +67,8 @@ struct inbound_lane {
  * inbound_lane_init() - make the lane and its slots
  * @il:		caller's storage, all zero
  * @device:	borrowed until inbound_lane_deinit(), as are the next two
- * @writer:	locked by the lane when it writes
+ * @writer:	locked by the lane when it writes. The owner may set @n_writers
+ *		afterwards, if this is the first of an array.
  * @handshaker:	gets the handshake messages
  * @family:	AF_INET or AF_INET6
  * @n_slots:	slots of the lane, 1 to LANE_SLOTS_MAX

@@ -17,12 +17,20 @@
  *
  * work	Headers and padding are written, and one call seals all messages.
  *
- * commit One ug_send(). Datagrams for which the socket has no room are dropped,
- *	as by any full queue of a network: if the lane waited for room, the
- *	packets to all other peers would wait, too.
+ * commit One ug_send(): see outbound_commit.c.
  *
- *	If trains to a peer are stopped, the batch is sent in up to three calls:
- *	see send_offer().
+ * If the TUN has several queues, several lanes send to the same peers. Three
+ * rules keep that in order:
+ *
+ *  - The kernel keeps each inner flow in one queue, so in one lane.
+ *  - A receiver drops messages whose counters are too far behind the newest.
+ *    So a lane draws the counters of each packet when it is cut, and only if
+ *    they are near all counters that other lanes have drawn and not yet sent:
+ *    see noise_keypair_reserve_near(). Else the lane keeps the packet, and reads
+ *    no other one meanwhile. If a thread with old counters has been stopped for
+ *    HOLD_NS, its messages are given up (send_run_give_up()).
+ *  - Staged packets leave by the first lane. The other lanes keep packets to
+ *    that peer until the staged ones, which are older, are sent.
  */
 #include "engine/outbound.h"
 
@@ -32,127 +40,30 @@
 #include <sys/epoll.h>
 
 #include "base/counter.h"
-#include "base/log.h"
 #include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
 #include "engine/events.h"
-#include "engine/sticky.h"
-#include "engine/thread.h"
+#include "engine/outbound_slot.h"
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
 	/* Bytes for one packet that is read from the TUN. */
 	READ_CAP = 65536,
+	/* How long a packet waits for other lanes, and how long no packet waits
+	 * after one has waited in vain, in ns. Choices: a scheduler seldom
+	 * stops a thread for longer; and packets to other peers, which wait
+	 * behind it, have most of the time. */
+	HOLD_NS = 20 * NSEC_PER_MSEC,
+	HOLD_PAUSE_NS = 5 * HOLD_NS,
 };
-
-/**
- * struct run - neighbouring messages to one peer
- * @send:	the counters, and references to the peer and its keypair
- * @to:		endpoint of the peer
- * @first:	index of its first message in the batch
- * @n:		number of its messages
- * @sent_len:	bytes of its datagrams that were sent
- * @has_data:	at least one of its messages is no keepalive
- */
-struct run {
-	struct send_run send;
-	struct ug_endpoint to;
-	unsigned int first;
-	unsigned int n;
-	size_t sent_len;
-	bool has_data;
-};
-
-/**
- * struct slot - a batch
- * @mtu:	of the interface when the batch was taken; padding keeps to it
- * @slab:	memory that packets are cut into
- * @segs:	the cut segments: where each is in the slab
- * @tos:	outer TOS of each segment
- * @runs:	the closed runs: those that have their counters
- * @n_runs:	number of closed runs
- * @peer:	peer of the run that is still open, with a reference, or NULL
- * @first:	index of the first message of the open run
- * @msgs:	the messages, for aead_seal_batch()
- * @iov:	the bytes of each datagram
- * @dgrams:	the datagrams, for ug_send()
- * @run_of:	for each datagram, the index of its run
- * @n_dgrams:	number of datagrams
- * @status:	for each datagram, its status from ug_send()
- * @notes:	notes on the TCP segments among the messages, for trains.h
- * @train_lens:	for each message, how many messages its train had, itself
- *		included; 0: it was not sent
- * @offer:	the note that was sent as a train although trains to its peer
- *		are stopped; NULL: there is none
- */
-struct slot {
-	unsigned int mtu;
-	struct segment_slab slab;
-	struct segment segs[OUTBOUND_MESSAGES];
-	uint8_t tos[OUTBOUND_MESSAGES];
-	struct run runs[OUTBOUND_MESSAGES];
-	unsigned int n_runs;
-	struct peer *peer;
-	unsigned int first;
-	struct aead_msg msgs[OUTBOUND_MESSAGES];
-	struct iovec iov[OUTBOUND_MESSAGES];
-	struct ug_datagram dgrams[OUTBOUND_MESSAGES];
-	uint16_t run_of[OUTBOUND_MESSAGES];
-	unsigned int n_dgrams;
-	int status[OUTBOUND_MESSAGES];
-	struct trains_notes notes;
-	uint8_t train_lens[OUTBOUND_MESSAGES];
-	const struct trains_note *offer;
-};
-
-/* -------------------------------------------------------------- requests */
-
-/* Let has_more() see how full the ring is. Under the mutex. */
-static void note_requests(struct outbound_requests *r)
-{
-	/* Partners: has_more(), pop_request(). */
-	atomic_store_explicit(&r->n, r->ring.n, memory_order_release);
-}
+static_assert((int)OUTBOUND_MESSAGES <= (int)NOISE_STRETCH,
+	      "the counters of a packet are drawn at once");
 
 bool outbound_request(struct outbound_lane *ol, struct peer *peer,
 		      bool keepalive)
 {
-	struct outbound_requests *r = &ol->requests;
-	bool taken = false;
-
-	if (!peer_get(peer))
-		return true;
-	pthread_mutex_lock(&r->mutex);
-	if (!ring_is_full(&r->ring)) {
-		r->places[ring_push(&r->ring)] =
-			(struct outbound_request){ peer, keepalive };
-		note_requests(r);
-		taken = true;
-	}
-	pthread_mutex_unlock(&r->mutex);
-	if (!taken)
-		peer_put(peer);
-	return taken;
-}
-
-static bool pop_request(struct outbound_lane *ol, struct outbound_request *out)
-{
-	struct outbound_requests *r = &ol->requests;
-	bool taken = false;
-
-	/* Partner: note_requests(). Usually the ring is empty, and the mutex is
-	 * not taken. */
-	if (!atomic_load_explicit(&r->n, memory_order_acquire))
-		return false;
-	pthread_mutex_lock(&r->mutex);
-	if (r->ring.n) {
-		*out = r->places[ring_pop(&r->ring)];
-		note_requests(r);
-		taken = true;
-	}
-	pthread_mutex_unlock(&r->mutex);
-	return taken;
+	return requests_push(&ol->first->requests, peer, keepalive);
 }
 
 /* ------------------------------------------------------------------ take */
@@ -214,27 +125,149 @@ static void open_run(struct outbound_lane *ol, struct slot *slot,
 		slot->peer = peer;
 }
 
-/* Cut as much of the cursor's packet as there is room for. */
-static void cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
+/* --------------------------------------------------------- several lanes */
+
+/* Has the packet in the read buffer waited so long for other lanes that a thread
+ * with a batch of theirs must be stopped? */
+static bool has_waited(const struct hold *hold, uint64_t now)
+{
+	return hold->since && now - hold->since >= HOLD_NS;
+}
+
+/* The packet in the read buffer cannot be sent yet. Return: true: it waits;
+ * false: drop it, because packets to other peers wait behind it. */
+static bool may_wait(struct hold *hold, uint64_t now)
+{
+	if (has_waited(hold, now)) {
+		hold->since = 0;
+		hold->not_before = now + HOLD_PAUSE_NS;
+	}
+	if (now < hold->not_before)
+		return false;
+	if (!hold->since)
+		hold->since = now;
+	return true;
+}
+
+/* Is the first lane about to send older packets to this peer? */
+static bool must_follow(const struct outbound_lane *ol, const struct peer *peer)
+{
+	/* Partners: outbound_begin_flush(), outbound_end_flush(). */
+	return ol->first != ol &&
+	       atomic_load_explicit(&peer->n_flushes, memory_order_acquire);
+}
+
+/* Get counters for @n messages. @is_late: for the sake of this peer's messages no
+ * other lane is waited for any more. Return: as send_run_begin_near(). */
+static int begin_run(struct outbound_lane *ol, struct peer *peer,
+		     unsigned int n, bool is_late, uint64_t now,
+		     struct run *run)
+{
+	struct device_endpoint ep;
+	int r;
+
+	if (must_follow(ol, peer) && now >= ol->hold.not_before) {
+		if (!is_late)
+			return DEVICE_E_FAR;
+		ol->hold.not_before = now + HOLD_PAUSE_NS;
+	}
+	if (!endpoint_cell_get(&peer->endpoint, &ep))
+		return DEVICE_E_NO_SESSION;
+	endpoint_from_device(&run->to, &ep);
+	r = send_run_begin_near(peer, n, now, &run->send);
+	if (r == DEVICE_E_FAR && is_late && send_run_give_up(peer, n))
+		r = send_run_begin_near(peer, n, now, &run->send);
+	return r;
+}
+
+/* Add a run that has its counters, or make it a part of the one before. */
+static void add_run(const struct outbound_lane *ol, struct slot *slot,
+		    struct run *run)
+{
+	struct run *last = slot->n_runs ? run - 1 : NULL;
+
+	if (last && last->is_staged == run->is_staged &&
+	    send_run_join(&last->send, &run->send)) {
+		last->n += run->n;
+		return;
+	}
+	if (run->is_staged)
+		outbound_begin_flush(ol, run->send.peer);
+	slot->n_runs++;
+}
+
+/*
+ * Draw counters for the last segments, from @first on. Segments that get none,
+ * because the session has ended, are dropped. Return: false: other lanes have to
+ * send first; the segments were taken back.
+ */
+static bool draw(struct outbound_lane *ol, struct slot *slot, struct peer *peer,
+		 unsigned int first, uint64_t now)
 {
 	struct segment_slab *slab = &slot->slab;
-	uint32_t off = ol->cursor.off;
+	struct run *run = &slot->runs[slot->n_runs];
+	unsigned int n = slab->segs_cnt - first;
+	int r;
+
+	if (!n)
+		return true;
+	*run = (struct run){ .first = first, .is_staged = ol->flush == peer };
+	r = begin_run(ol, peer, n, has_waited(&ol->hold, now), now, run);
+	if (r == DEVICE_E_FAR) {
+		slab->used = (size_t)(slab->segs[first].data - HEADER_LEN -
+				      slab->base);
+		slab->segs_cnt = first;
+		return false;
+	}
+	ol->hold.since = 0;
+	run->n = r == 0 ? (unsigned int)run->send.n : 0;
+	slab->segs_cnt = first + run->n;
+	counter_add(&ol->stats.no_counters, n - run->n);
+	if (run->n)
+		add_run(ol, slot, run);
+	return true;
+}
+
+/* ------------------------------------------------------- cutting, staging */
+
+static void end_packet(struct outbound_lane *ol)
+{
+	peer_put(ol->peer);
+	ol->peer = NULL;
+}
+
+/*
+ * Cut as much of the cursor's packet as there is room for. Return: false: the
+ * packet has to wait for other lanes.
+ */
+static bool cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
+{
+	struct segment_slab *slab = &slot->slab;
+	const struct segment_cursor before = ol->cursor;
 	unsigned int first;
 
-	open_run(ol, slot, ol->peer, now);
+	if (!ol->first->has_others)
+		open_run(ol, slot, ol->peer, now);
 	first = slab->segs_cnt;
 	/* Full segments stand side by side, so they leave as one vector. */
 	slab->stride = HEADER_LEN +
 		       session_padded_len(ol->cursor.full_len, slot->mtu) +
 		       AEAD_TAG_LEN;
 	segment_cut(&ol->cursor, slab);
-	trains_note(&slot->notes, &ol->cursor, off, first,
+	if (ol->first->has_others && !draw(ol, slot, ol->peer, first, now)) {
+		ol->cursor = before;
+		if (may_wait(&ol->hold, now))
+			return false;
+		counter_add(&ol->stats.held_drops, 1);
+		end_packet(ol);
+		return true;
+	}
+	trains_note(&slot->notes, &ol->cursor, before.off, first,
 		    slab->segs_cnt - first);
 	memset(slot->tos + first, ol->tos, slab->segs_cnt - first);
-	if (!ol->cursor.done)
-		return;
-	peer_put(ol->peer);
-	ol->peer = NULL;
+	if (ol->cursor.done)
+		end_packet(ol);
+	return true;
 }
 
 /* Add a message without a packet in it. */
@@ -242,13 +275,19 @@ static void add_keepalive(struct outbound_lane *ol, struct slot *slot,
 			  struct peer *peer, uint64_t now)
 {
 	struct segment_slab *slab = &slot->slab;
+	unsigned int first;
 
-	open_run(ol, slot, peer, now);
+	if (!ol->first->has_others)
+		open_run(ol, slot, peer, now);
+	first = slab->segs_cnt;
 	slot->tos[slab->segs_cnt] = 0;
 	slab->segs[slab->segs_cnt++] = (struct segment){
 		.data = slab->base + slab->used + HEADER_LEN,
 	};
 	slab->used += HEADER_LEN + MESSAGE_DATA_TAIL;
+	/* If other lanes have to send first, no keepalive is needed. */
+	if (ol->first->has_others)
+		(void)draw(ol, slot, peer, first, now);
 }
 
 /* Copy the packet in the read buffer to the peer's staged packets. */
@@ -291,8 +330,8 @@ static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
 	counter_add(peer ? &ol->stats.no_endpoint : &ol->stats.no_peer, 1);
 	if (ip_identify(packet_of(ol), frame->len))
 		events_no_way(ol->events, packet_of(ol), peer);
-	unreachable_send(&ol->unreachable, ol->tun, packet_of(ol), frame->len,
-			 now);
+	unreachable_send(&ol->first->unreachable, ol->tun, packet_of(ol),
+			 frame->len, now);
 }
 
 /* Route a packet that was read from the TUN; then drop, stage or begin it. */
@@ -374,6 +413,7 @@ static bool pop_staged(struct outbound_lane *ol, uint64_t now)
 	}
 	if (len > 0)
 		return true;
+	outbound_end_flush(ol, peer);
 	peer_put(peer);
 	ol->flush = NULL;
 	return false;
@@ -383,14 +423,15 @@ static bool pop_staged(struct outbound_lane *ol, uint64_t now)
 static bool serve_request(struct outbound_lane *ol, struct slot *slot,
 			  uint64_t now)
 {
-	struct outbound_request request;
+	struct request request;
 
 	if (ol->flush)
 		return pop_staged(ol, now) || serve_request(ol, slot, now);
-	if (!pop_request(ol, &request))
+	if (ol->first != ol || !requests_pop(&ol->requests, &request))
 		return false;
 	if (!staged_is_empty(&request.peer->staged)) {
 		ol->flush = request.peer;
+		outbound_begin_flush(ol, ol->flush);
 		return true;
 	}
 	if (request.keepalive && peer_has_session(request.peer, now))
@@ -411,6 +452,8 @@ static bool take(void *arg, void *slot_arg, void *context)
 	uint64_t now = now_boottime();
 
 	reset_slot(slot);
+	if (ol->first->has_others)
+		slot->slab.segs_cap = OUTBOUND_SHARED_MESSAGES;
 	/* While the link is down packets wait in the TUN's queue. */
 	if (!ctx->sock)
 		return false;
@@ -419,10 +462,13 @@ static bool take(void *arg, void *slot_arg, void *context)
 	for (unsigned int reads = 0; reads < OUTBOUND_READS; reads++) {
 		if (!has_room(slot, ol->peer ? ol->cursor.full_len : 0))
 			break;
-		if (ol->peer)
-			cut(ol, slot, now);
-		else if (!serve_request(ol, slot, now) && !read_packet(ol, now))
+		if (ol->peer) {
+			if (!cut(ol, slot, now))
+				break;
+		} else if (!serve_request(ol, slot, now) &&
+			   !read_packet(ol, now)) {
 			break;
+		}
 	}
 	close_run(ol, slot, now);
 	/* Partner: has_more(). */
@@ -482,162 +528,6 @@ static void work(void *arg, void *slot_arg, void *context)
 	slot->n_dgrams = n;
 }
 
-/* ---------------------------------------------------------------- commit */
-
-static bool has_sent(const struct slot *slot, unsigned int r)
-{
-	for (unsigned int i = 0; i < slot->n_dgrams; i++)
-		if (slot->run_of[i] == r && slot->status[i] == UG_SENT)
-			return true;
-	return false;
-}
-
-/* The kernel refused to send from the source of the endpoint @refused. */
-static void refuse_source(struct outbound_lane *ol, struct slot *slot,
-			  const struct ug_endpoint *refused)
-{
-	for (unsigned int r = 0; r < slot->n_runs; r++) {
-		struct run *run = &slot->runs[r];
-
-		if (&run->to == refused && has_sent(slot, r))
-			sticky_refuse(ol->device, run->send.peer, &run->to);
-	}
-}
-
-/* Count what became of each datagram, and the bytes sent for each run. */
-static void count_results(struct outbound_lane *ol, struct slot *slot)
-{
-	static struct log_limit limit;
-
-	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
-		struct run *run = &slot->runs[slot->run_of[i]];
-
-		if (slot->status[i] == UG_SENT) {
-			run->sent_len += slot->dgrams[i].iov->iov_len;
-		} else if (slot->status[i] == UG_UNSENT) {
-			counter_add(&ol->stats.full_drops, 1);
-		} else {
-			counter_add(&ol->stats.send_errors, 1);
-			log_limited(&limit, "cannot send to %s: %s",
-				    thread_peer_name(run->send.peer),
-				    strerror(-slot->status[i]));
-		}
-	}
-}
-
-static struct trains_run trains_run(const struct run *run)
-{
-	return (struct trains_run){
-		.peer = run->send.peer,
-		.to = &run->to,
-		.first = run->first,
-		.n = run->n,
-	};
-}
-
-/* Send datagrams @from to @to - 1. Return: how many were sent. */
-static size_t send_part(struct outbound_lane *ol, struct slot *slot,
-			struct ug_socket *sock, unsigned int from,
-			unsigned int to)
-{
-	const struct ug_endpoint *refused;
-	size_t sent;
-
-	ug_set_train_lengths(ol->batch, slot->train_lens + from, to - from);
-	sent = ug_send(sock, ol->batch, NULL, slot->dgrams + from, to - from,
-		       slot->status + from, 0);
-	refused = ug_refused_source(ol->batch);
-	if (refused)
-		refuse_source(ol, slot, refused);
-	return sent;
-}
-
-/*
- * Send a batch in which the datagrams of one note may leave as a train,
- * although trains to their peer are stopped. One call sends the datagrams
- * before them, one the train, one the datagrams behind.
- */
-static size_t send_offer(struct outbound_lane *ol, struct slot *slot,
-			 struct ug_socket *sock, const struct trains_run *run,
-			 const struct trains_note *offer)
-{
-	size_t per_message = slot->iov[offer->first].iov_len;
-	unsigned int first = offer->first;
-	unsigned int end = first + (unsigned int)size_min(
-					   size_min(offer->n, UG_MAX_SEGMENTS),
-					   UG_MAX_TRAIN_IPV6 / per_message);
-	size_t sent = 0;
-
-	/* refuse_source() reads the status of all datagrams after each part. */
-	for (unsigned int i = 0; i < slot->n_dgrams; i++)
-		slot->status[i] = UG_UNSENT;
-	if (first)
-		sent = send_part(ol, slot, sock, 0, first);
-	trains_offer_begin(sock, run);
-	sent += send_part(ol, slot, sock, first, end);
-	trains_offer_end(&ol->trains, sock, run, now_boottime());
-	if (end < slot->n_dgrams)
-		sent += send_part(ol, slot, sock, end, slot->n_dgrams);
-	return sent;
-}
-
-/* Send a batch. Return: how many datagrams were sent. */
-static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
-			 struct ug_socket *sock)
-{
-	slot->offer = NULL;
-	for (unsigned int r = 0; ol->trains.n_off && r < slot->n_runs; r++) {
-		struct trains_run run = trains_run(&slot->runs[r]);
-		const struct trains_note *offer = trains_before(
-			&ol->trains, sock, &run, &slot->notes, now_boottime());
-
-		/* At most one offer is made in a batch. */
-		if (!offer)
-			continue;
-		slot->offer = offer;
-		return send_offer(ol, slot, sock, &run, offer);
-	}
-	return send_part(ol, slot, sock, 0, slot->n_dgrams);
-}
-
-static void watch_trains(struct outbound_lane *ol, struct slot *slot,
-			 struct ug_socket *sock, uint64_t now)
-{
-	for (unsigned int r = 0; r < slot->n_runs; r++) {
-		struct trains_run run = trains_run(&slot->runs[r]);
-
-		trains_after(&ol->trains, sock, &run, &slot->notes,
-			     slot->train_lens, slot->offer, now);
-	}
-}
-
-static void commit(void *arg, void *slot_arg, void *context)
-{
-	const struct context *ctx = context;
-	struct outbound_lane *ol = arg;
-	struct slot *slot = slot_arg;
-	uint64_t now;
-
-	if (ctx->sock && slot->n_dgrams) {
-		size_t sent = send_batch(ol, slot, ctx->sock);
-
-		if (sent < slot->n_dgrams || slot->n_runs > 1)
-			count_results(ol, slot);
-		else
-			for (unsigned int i = 0; i < slot->n_dgrams; i++)
-				slot->runs[0].sent_len += slot->iov[i].iov_len;
-	}
-	now = now_boottime();
-	if (ctx->sock && slot->notes.n)
-		watch_trains(ol, slot, ctx->sock, now);
-	for (unsigned int r = 0; r < slot->n_runs; r++) {
-		struct run *run = &slot->runs[r];
-
-		send_run_end(&run->send, run->sent_len, run->has_data, now);
-	}
-	slot->n_runs = 0;
-}
-
 /* ----------------------------------------------------------- life */
 
 static int get_fd(const struct source *s, const struct ug_socket *sock,
@@ -665,9 +555,9 @@ static bool has_more(const struct source *s)
 {
 	const struct outbound_lane *ol = s->lane.arg;
 
-	/* Partners: take(), outbound_request(). */
+	/* Partner: take(). */
 	return atomic_load_explicit(&ol->has_left, memory_order_acquire) ||
-	       atomic_load_explicit(&ol->requests.n, memory_order_acquire);
+	       (ol->first == ol && requests_wait(&ol->requests));
 }
 
 static const struct source_ops source_ops = {
@@ -711,28 +601,38 @@ static void slot_free(void *arg)
 static const struct lane_ops ops = {
 	.take = take,
 	.work = work,
-	.commit = commit,
+	.commit = outbound_commit,
 	.slot_new = slot_new,
 	.slot_free = slot_free,
 };
+
+/* Make what several lanes have in common, or use that of the first lane. */
+static int init_shared(struct outbound_lane *ol)
+{
+	int err;
+
+	if (ol->first) {
+		ol->first->has_others = true;
+		ol->first->trains.is_shared = true;
+		return 0;
+	}
+	ol->first = ol;
+	unreachable_init(&ol->unreachable, ol->device->hash_key);
+	err = requests_init(&ol->requests);
+	return err < 0 ? err : trains_init(&ol->trains);
+}
 
 int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 		       struct tun *tun, unsigned int n_slots)
 {
 	ol->device = device;
 	ol->tun = tun;
-	quota_init(&ol->unreachable.quota, device->hash_key);
 	atomic_init(&ol->mtu, TUN_MTU_DEFAULT);
-	pthread_mutex_init(&ol->requests.mutex, NULL);
-	ring_init(&ol->requests.ring, OUTBOUND_REQUESTS);
-	ol->requests.places =
-		calloc(OUTBOUND_REQUESTS, sizeof(*ol->requests.places));
 	ol->read_buf = malloc(TUN_HEADROOM + READ_CAP);
 	ol->source.ops = &source_ops;
 	ol->source.name = "the interface";
 	if (lane_new(&ol->source.lane, &ops, ol, n_slots) < 0 ||
-	    !ol->requests.places || !ol->read_buf ||
-	    trains_init(&ol->trains) < 0 ||
+	    !ol->read_buf || init_shared(ol) < 0 ||
 	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
 		outbound_lane_deinit(ol);
 		return -ENOMEM;
@@ -742,16 +642,14 @@ int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 
 void outbound_lane_deinit(struct outbound_lane *ol)
 {
-	struct outbound_request request;
-
-	while (pop_request(ol, &request))
-		peer_put(request.peer);
 	peer_put(ol->peer);
 	peer_put(ol->flush);
 	lane_free(&ol->source.lane);
 	ug_batch_free(ol->batch);
-	trains_deinit(&ol->trains);
+	if (ol->first == ol) {
+		requests_deinit(&ol->requests);
+		trains_deinit(&ol->trains);
+		unreachable_deinit(&ol->unreachable);
+	}
 	free(ol->read_buf);
-	free(ol->requests.places);
-	pthread_mutex_destroy(&ol->requests.mutex);
 }

@@ -2,18 +2,22 @@
 /*
  * The outbound lane: packets from the TUN are encrypted and sent by the
  * sockets. outbound.c says what happens in each step.
+ *
+ * If the TUN has several queues, each has an outbound lane. The lanes share what
+ * is known of the peers: requests, which only the first lane serves, the watch
+ * over trains, and the quota of ICMP errors.
  */
 #ifndef ENGINE_OUTBOUND_H
 #define ENGINE_OUTBOUND_H
 
 #include <pthread.h>
 
-#include "base/ring.h"
 #include "crypto/aead.h"
 #include "device/session.h"
 #include "engine/bounds.h"
 #include "engine/events.h"
 #include "engine/context.h"
+#include "engine/requests.h"
 #include "engine/returned.h"
 #include "engine/source.h"
 #include "engine/trains.h"
@@ -21,27 +25,6 @@
 #include "tun/segment.h"
 #include "tun/tun.h"
 #include "udpgather.h"
-
-/* A peer to which staged packets or a keepalive are to be sent. */
-struct outbound_request {
-	struct peer *peer;
-	bool keepalive; /* send one if no packet is staged */
-};
-
-/**
- * struct outbound_requests - a ring of requests
- * @mutex:	of @places and @ring, and for writing @n; a leaf
- * @places:	OUTBOUND_REQUESTS places; each request has a reference to its
- *		peer
- * @ring:	which places are in use
- * @n:		[a] how many places are in use, for readers without the mutex
- */
-struct outbound_requests {
-	pthread_mutex_t mutex;
-	struct outbound_request *places;
-	struct ring ring;
-	_Atomic uint32_t n;
-};
 
 /* Packets and messages that were dropped, by reason. Any thread reads. */
 struct outbound_stats {
@@ -53,10 +36,24 @@ struct outbound_stats {
 	_Atomic uint64_t full_drops;   /* the send buffer was full */
 	_Atomic uint64_t no_counters;  /* the session ended meanwhile */
 	_Atomic uint64_t returned;     /* our own, from a routing loop */
+	_Atomic uint64_t held_drops;   /* another lane did not send in time */
+};
+
+/**
+ * struct hold - the wait of a lane for other lanes that send to the same peer
+ * @since:	when it began, in ns; 0: the lane does not wait
+ * @not_before:	the lane does not wait again before this time, in ns
+ */
+struct hold {
+	uint64_t since;
+	uint64_t not_before;
 };
 
 /**
  * struct outbound_lane - what the steps of the lane share
+ * @first:	[I] the first of several outbound lanes: the lanes use its
+ *		@requests, @trains and @unreachable
+ * @has_others:	[I] of the first lane: there are several
  * @device:	[I]
  * @tun:	[I] no other code reads from it
  * @mtu:	[a] of the interface
@@ -71,10 +68,11 @@ struct outbound_stats {
  * @peer:	[l] peer that this packet is for, with a reference; NULL:
  *		nothing is left to cut
  * @tos:	[l] outer TOS of this packet
- * @unreachable: [l] decides which senders get an ICMP error
+ * @unreachable: locked inside: decides which senders get an ICMP error
  * @returned:	[l] to recognise fragments of our own messages that come back
  * @flush:	[l] peer whose staged packets are being sent, with a reference;
  *		NULL: none
+ * @hold:	[l] the wait for other lanes that send to the same peer
  * @has_left:	[a] @peer or @flush is not NULL
  * @source:	the lane, and what makes it ready
  *
@@ -83,11 +81,13 @@ struct outbound_stats {
  * commit.
  */
 struct outbound_lane {
+	struct outbound_lane *first;
+	bool has_others;
 	struct device *device;
 	struct tun *tun;
 	_Atomic unsigned int mtu;
 	struct ug_batch *batch;
-	struct outbound_requests requests;
+	struct requests requests;
 	struct trains trains;
 	struct events *events;
 	struct outbound_stats stats;
@@ -98,13 +98,15 @@ struct outbound_lane {
 	struct unreachable unreachable;
 	struct returned returned;
 	struct peer *flush;
+	struct hold hold;
 	_Atomic bool has_left;
 	struct source source;
 };
 
 /**
  * outbound_lane_init() - make the lane and its slots
- * @ol:		caller's storage, all zero
+ * @ol:		caller's storage, all zero but for @first: NULL, or the first of
+ *		several lanes, which is made first and freed last
  * @device:	borrowed until outbound_lane_deinit()
  * @tun:	borrowed until outbound_lane_deinit()
  * @n_slots:	slots of the lane, 1 to LANE_SLOTS_MAX
@@ -120,7 +122,7 @@ void outbound_lane_deinit(struct outbound_lane *ol);
 
 /**
  * outbound_request() - have a peer's staged packets sent, or a keepalive
- * @ol:		lane
+ * @ol:		lane; of several, the first one gets the request
  * @peer:	borrowed
  * @keepalive:	send a keepalive if no packet is staged
  *

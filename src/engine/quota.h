@@ -4,8 +4,7 @@
  * each socket of a source. A program whose packets have no peer must not use up
  * the errors of other programs. The quota has a fixed amount of memory.
  *
- * It has no locks: it belongs to the thread that has the right to take of the
- * outbound lane.
+ * It has no locks: it is used under the mutex of struct unreachable.
  */
 #ifndef ENGINE_QUOTA_H
 #define ENGINE_QUOTA_H

@@ -174,16 +174,16 @@ static bool has_message(struct peer *peer, const struct ug_endpoint *ep,
 static void tell(struct peer *peer, const struct ug_endpoint *ep, uint64_t now)
 {
 	char text[ENDPOINT_NUMERIC_TEXT] = "";
+	uint64_t last = atomic_exchange_explicit(&peer->returned_ns, now,
+						 memory_order_relaxed);
 
-	if (!peer->returned_ns ||
-	    clock_has_passed(peer->returned_ns, TELL_AGAIN_NS, now)) {
+	if (!last || clock_has_passed(last, TELL_AGAIN_NS, now)) {
 		endpoint_print_numeric(ep, text, sizeof(text));
 		log_error("packets to %s come back through this interface, and "
 			  "are dropped: there is no route to it beside the "
 			  "tunnel",
 			  text);
 	}
-	peer->returned_ns = now;
 }
 
 bool returned_is_own(struct returned *r, struct peer *peer,

@@ -5,8 +5,7 @@
  * an event? Did a read fail? Does the TUN that it reads still exist?
  *
  * The worker and its helpers run all sources of an array in turn, and know
- * nothing else of the lanes. A further queue of the TUN, or a further socket,
- * would be one more source.
+ * nothing else of the lanes. Each queue of the TUN is a source.
  *
  * Legend: [I] immutable once the threads run, [a] atomic.
  */

@@ -512,6 +512,7 @@ void trains_saw(struct trains *t, const struct peer *peer,
 
 int trains_init(struct trains *t)
 {
+	pthread_mutex_init(&t->mutex, NULL);
 	t->seats = calloc(TRAINS_SEATS, sizeof(*t->seats));
 	if (!t->seats)
 		return -ENOMEM;
@@ -525,4 +526,5 @@ void trains_deinit(struct trains *t)
 	for (unsigned int i = 0; t->seats && i < TRAINS_SEATS; i++)
 		pthread_mutex_destroy(&t->seats[i].mutex);
 	free(t->seats);
+	pthread_mutex_destroy(&t->mutex);
 }

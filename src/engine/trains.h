@@ -6,7 +6,9 @@
  * told to send datagrams to its endpoint alone. trains.c explains the parts.
  *
  * Legend: [I] immutable, [a] atomic, [m] under the seat's mutex, which is a
- * leaf, [l] of the thread that has the outbound lane's right to commit.
+ * leaf, [l] of the thread that has the outbound lane's right to commit. If there
+ * are several outbound lanes, that thread must also hold trains_lock(): where
+ * "right to commit" stands below, it means both.
  */
 #ifndef ENGINE_TRAINS_H
 #define ENGINE_TRAINS_H
@@ -68,6 +70,8 @@ struct trains_seat {
 
 /**
  * struct trains - all seats
+ * @is_shared:	[I] there are several outbound lanes
+ * @mutex:	for trains_lock()
  * @seats:	[I] TRAINS_SEATS seats
  * @n_off:	[l] number of seats with is_off
  * @next_claim:	[l] no seat is claimed before this time, because none was free,
@@ -77,6 +81,8 @@ struct trains_seat {
  * @back:	[a] how often trains to a peer came back
  */
 struct trains {
+	bool is_shared;
+	pthread_mutex_t mutex;
 	struct trains_seat *seats;
 	unsigned int n_off;
 	uint64_t next_claim;
@@ -134,6 +140,19 @@ int trains_init(struct trains *t);
 
 /* trains_deinit() - free all; no thread uses @t any more */
 void trains_deinit(struct trains *t);
+
+/* trains_lock() - of several outbound lanes, one goes on. Any thread. */
+static inline void trains_lock(struct trains *t)
+{
+	if (t->is_shared)
+		pthread_mutex_lock(&t->mutex);
+}
+
+static inline void trains_unlock(struct trains *t)
+{
+	if (t->is_shared)
+		pthread_mutex_unlock(&t->mutex);
+}
 
 /**
  * trains_note() - a packet, or a part of it, was cut into messages

@@ -163,6 +163,29 @@ static bool is_broadcast(const struct unreachable *u, const uint8_t *packet)
 		broadcasts_have(u->broadcasts, ip->saddr));
 }
 
+void unreachable_init(struct unreachable *u, const uint8_t key[SIPHASH_KEY_LEN])
+{
+	pthread_mutex_init(&u->mutex, NULL);
+	quota_init(&u->quota, key);
+}
+
+void unreachable_deinit(struct unreachable *u)
+{
+	pthread_mutex_destroy(&u->mutex);
+}
+
+/* Take a token for an error to the sender of this packet. */
+static bool is_within_quota(struct unreachable *u, const uint8_t *packet,
+			    size_t len, uint64_t now)
+{
+	bool is_allowed;
+
+	pthread_mutex_lock(&u->mutex);
+	is_allowed = quota_allow(&u->quota, packet, len, now);
+	pthread_mutex_unlock(&u->mutex);
+	return is_allowed;
+}
+
 void unreachable_send(struct unreachable *u, struct tun *tun,
 		      const uint8_t *packet, size_t len, uint64_t now)
 {
@@ -170,7 +193,7 @@ void unreachable_send(struct unreachable *u, struct tun *tun,
 
 	/* A packet that must not be answered takes no token. */
 	if (!may_answer(packet, len) || is_broadcast(u, packet) ||
-	    !quota_allow(&u->quota, packet, len, now))
+	    !is_within_quota(u, packet, len, now))
 		return;
 	/* If the kernel does not take the error, the sender gets one for a
 	 * later packet. */

@@ -15,6 +15,7 @@
 #ifndef ENGINE_UNREACHABLE_H
 #define ENGINE_UNREACHABLE_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,14 +31,27 @@ enum {
 /**
  * struct unreachable - what decides, besides the packet itself, whether its
  *		       sender gets an error
+ * @mutex:	of @quota
  * @quota:	how many errors may still be sent to each sender
  * @broadcasts:	[I] directed broadcast addresses: packets to or from them get no
  *		error; NULL: no such address is known
  */
 struct unreachable {
+	pthread_mutex_t mutex;
 	struct quota quota;
 	const struct broadcasts *broadcasts;
 };
+
+/**
+ * unreachable_init() - a full quota, and no broadcast addresses
+ * @u:		caller's storage, all zero
+ * @key:	random bytes for quota_init()
+ */
+void unreachable_init(struct unreachable *u,
+		      const uint8_t key[SIPHASH_KEY_LEN]);
+
+/* unreachable_deinit() - no thread uses it any more */
+void unreachable_deinit(struct unreachable *u);
 
 /**
  * unreachable_make() - write the ICMP error for a packet
@@ -62,8 +76,7 @@ size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
  * @len:	its length
  * @now:	the present, in ns of CLOCK_BOOTTIME
  *
- * Not for packets to or from directed broadcast addresses. For the thread that
- * has the right to take of the outbound lane.
+ * Not for packets to or from directed broadcast addresses. Any thread.
  */
 void unreachable_send(struct unreachable *u, struct tun *tun,
 		      const uint8_t *packet, size_t len, uint64_t now);

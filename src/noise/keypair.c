@@ -27,6 +27,7 @@ struct noise_keypair *noise_keypair_new(struct noise_local *local)
 	atomic_init(&kp->refs, 1);
 	kp->local = local;
 	pthread_spin_init(&kp->replay_lock, PTHREAD_PROCESS_PRIVATE);
+	pthread_spin_init(&kp->unsent_lock, PTHREAD_PROCESS_PRIVATE);
 	replay_init(&kp->replay);
 	return kp;
 
@@ -59,6 +60,7 @@ void noise_keypair_put(struct noise_keypair *kp)
 		return;
 	secret_free(kp->local->keypair_secrets, kp->keys);
 	pthread_spin_destroy(&kp->replay_lock);
+	pthread_spin_destroy(&kp->unsent_lock);
 	secret_zero(kp, sizeof(*kp));
 	free(kp);
 }
@@ -91,6 +93,123 @@ size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
 	if (n)
 		*first = next;
 	return n;
+}
+
+static unsigned int parity_of(uint64_t counter)
+{
+	return counter / NOISE_STRETCH % 2;
+}
+
+/* How many of @n counters from @first on lie in the stretch of the first. */
+static uint32_t count_here(uint64_t first, size_t n)
+{
+	return (uint32_t)size_min(n, NOISE_STRETCH - first % NOISE_STRETCH);
+}
+
+/* Locked. Add @n counters from @first on to @n_unsent, those below the floor not:
+ * they are not counted any more. @sign is 1 or -1. */
+static void add_unsent(struct noise_keypair *kp, uint64_t first, size_t n,
+		       int sign)
+{
+	uint32_t here = count_here(first, n), rest = (uint32_t)n - here;
+
+	if (first >= kp->floor)
+		kp->n_unsent[parity_of(first)] += (uint32_t)sign * here;
+	if (rest && first + here >= kp->floor)
+		kp->n_unsent[parity_of(first + here)] += (uint32_t)sign * rest;
+}
+
+/* Locked. Add a run to @n_sending; @sign is 1 or -1. */
+static void add_sending(struct noise_keypair *kp, uint64_t first, size_t n,
+			int sign)
+{
+	uint64_t last = first + n - 1;
+
+	kp->n_sending[parity_of(first)] += (uint32_t)sign;
+	if (parity_of(last) != parity_of(first))
+		kp->n_sending[parity_of(last)] += (uint32_t)sign;
+}
+
+/* Locked. Does a run from @next on reach a stretch of which nothing is drawn
+ * yet, while the last stretch but one before it has unsent counters? */
+static bool is_far(const struct noise_keypair *kp, uint64_t next, size_t n)
+{
+	uint64_t last = next + n - 1;
+
+	if (next % NOISE_STRETCH != 0 &&
+	    next / NOISE_STRETCH == last / NOISE_STRETCH)
+		return false;
+	return kp->n_unsent[parity_of(last)];
+}
+
+/* The next counter, under the lock: only reserve() changes it. */
+static uint64_t next_of(const struct noise_keypair *kp)
+{
+	return atomic_load_explicit(&kp->send_counter, memory_order_relaxed);
+}
+
+int noise_keypair_reserve_near(struct noise_keypair *kp, size_t *n,
+			       uint64_t *first)
+{
+	uint64_t next;
+	int r;
+
+	INVARIANT(*n >= 1 && *n <= NOISE_STRETCH);
+	pthread_spin_lock(&kp->unsent_lock);
+	next = next_of(kp);
+	if (next < REJECT_AFTER_MESSAGES && is_far(kp, next, *n)) {
+		pthread_spin_unlock(&kp->unsent_lock);
+		return NOISE_E_FAR;
+	}
+	*n = noise_keypair_reserve(kp, *n, first);
+	if (*n)
+		add_unsent(kp, *first, *n, 1);
+	r = *n ? 0 : NOISE_E_NO_COUNTER;
+	pthread_spin_unlock(&kp->unsent_lock);
+	return r;
+}
+
+bool noise_keypair_begin_send(struct noise_keypair *kp, uint64_t first,
+			      size_t n)
+{
+	bool may_send;
+
+	pthread_spin_lock(&kp->unsent_lock);
+	may_send = first >= kp->floor;
+	if (may_send)
+		add_sending(kp, first, n, 1);
+	else
+		add_unsent(kp, first, n, -1);
+	pthread_spin_unlock(&kp->unsent_lock);
+	return may_send;
+}
+
+void noise_keypair_end_send(struct noise_keypair *kp, uint64_t first, size_t n)
+{
+	pthread_spin_lock(&kp->unsent_lock);
+	add_sending(kp, first, n, -1);
+	add_unsent(kp, first, n, -1);
+	pthread_spin_unlock(&kp->unsent_lock);
+}
+
+bool noise_keypair_give_up(struct noise_keypair *kp, size_t n)
+{
+	bool has_room = true;
+	uint64_t next, last;
+
+	pthread_spin_lock(&kp->unsent_lock);
+	next = next_of(kp);
+	last = next + n - 1;
+	if (is_far(kp, next, n)) {
+		has_room = !kp->n_sending[parity_of(last)];
+		if (has_room) {
+			kp->n_unsent[parity_of(last)] = 0;
+			/* All of the stretch before @last's may be sent. */
+			kp->floor = (last / NOISE_STRETCH - 1) * NOISE_STRETCH;
+		}
+	}
+	pthread_spin_unlock(&kp->unsent_lock);
+	return has_room;
 }
 
 bool noise_keypair_can_send(const struct noise_keypair *kp, uint64_t now)

@@ -4,7 +4,8 @@
  * window. A peer holds its keypairs in three slots.
  *
  * Legend: [I] immutable after the keypair is published, [a] atomic,
- * [s] under the keypair's replay lock, [m] under the slots' lock.
+ * [s] under the keypair's replay lock, [u] under its lock of unsent counters,
+ * [m] under the slots' lock.
  *
  * A keypair counts its references: noise_keypair_ref() takes one,
  * noise_keypair_put() gives one back, and the last put wipes the keys and frees
@@ -28,6 +29,20 @@
 
 struct noise_local;
 
+enum {
+	/* noise_keypair_reserve_near() divides the counters into stretches of
+	 * this many. Counters that are drawn, but not sent, lie in two
+	 * neighbouring stretches, so they are less than 512 apart. The smallest
+	 * replay window that is known, that of boringtun, has 1,024. */
+	NOISE_STRETCH = 256,
+};
+
+/* Conditions for the caller of noise_keypair_reserve_near(). */
+enum {
+	NOISE_E_NO_COUNTER = 1, /* a new handshake is needed */
+	NOISE_E_FAR,		/* older counters must be sent first */
+};
+
 /* Allocated in memory for secrets. */
 struct noise_keypair_keys {
 	uint8_t sending[NOISE_SYMMETRIC_KEY_LEN];
@@ -46,6 +61,13 @@ struct noise_keypair_keys {
  *			keypair
  * @owner:		[I] the owner of the handshake that made the keypair
  * @send_counter:	[a] next counter to send with
+ * @unsent_lock:	[u] held for some loads and stores
+ * @n_unsent:		[u] counters of noise_keypair_reserve_near() that are
+ *			not sent yet, in stretches with an even and with an odd
+ *			number
+ * @n_sending:		[u] runs that are being sent, likewise; a run in two
+ *			stretches counts in both
+ * @floor:		[u] no counter below this one may be sent any more
  * @replay_lock:	[s] held for one update of @replay
  * @replay:		[s] counters received
  */
@@ -60,6 +82,10 @@ struct noise_keypair {
 	struct noise_local *local;
 	void *owner;
 	_Atomic uint64_t send_counter;
+	pthread_spinlock_t unsent_lock;
+	uint32_t n_unsent[2];
+	uint32_t n_sending[2];
+	uint64_t floor;
 	pthread_spinlock_t replay_lock;
 	struct replay replay;
 };
@@ -109,6 +135,57 @@ void noise_keypair_put(struct noise_keypair *kp);
  */
 size_t noise_keypair_reserve(struct noise_keypair *kp, size_t n,
 			     uint64_t *first);
+
+/**
+ * noise_keypair_reserve_near() - draw a run of counters near all unsent ones
+ * @kp:		keypair
+ * @n:		how many are wanted, 1 to NOISE_STRETCH; set to how many were
+ *		drawn: fewer only before REJECT_AFTER_MESSAGES
+ * @first:	set to the first of the run on success
+ *
+ * For threads that send with one keypair in no common order. If one of them is
+ * delayed, its messages would arrive so late that the window of the receiver
+ * has moved past them. Therefore counters that are drawn, but not sent, are
+ * never 2 * NOISE_STRETCH or more apart. When the messages of a run are about to
+ * be sent, the caller calls noise_keypair_begin_send(). All draws from a keypair
+ * are made by this function, or all by noise_keypair_reserve(). Any thread.
+ *
+ * Return: 0; NOISE_E_NO_COUNTER; NOISE_E_FAR: nothing was drawn; try again when
+ * other threads have sent.
+ */
+int noise_keypair_reserve_near(struct noise_keypair *kp, size_t *n,
+			       uint64_t *first);
+
+/**
+ * noise_keypair_begin_send() - a run is about to be sent, or will never be
+ * @kp:		keypair
+ * @first:	first counter of the run, or of runs that follow each other
+ * @n:		number of counters, 1 to NOISE_STRETCH
+ *
+ * Once for each run. Any thread.
+ *
+ * Return: true: noise_keypair_end_send() has to be called; false: the counters
+ * were given up, and the messages must not be sent.
+ */
+bool noise_keypair_begin_send(struct noise_keypair *kp, uint64_t first,
+			      size_t n);
+
+/* noise_keypair_end_send() - the run of noise_keypair_begin_send() was sent, or
+ * will never be. Any thread. */
+void noise_keypair_end_send(struct noise_keypair *kp, uint64_t first, size_t n);
+
+/**
+ * noise_keypair_give_up() - give up old counters that are not sent
+ * @kp:		keypair
+ * @n:		what noise_keypair_reserve_near() was asked for
+ *
+ * To be called if that function has returned NOISE_E_FAR for so long that a
+ * thread with old counters must be stopped. When that thread goes on, it cannot
+ * send them. Any thread.
+ *
+ * Return: true: try again; false: one of these runs is being sent.
+ */
+bool noise_keypair_give_up(struct noise_keypair *kp, size_t n);
 
 /**
  * noise_keypair_can_send() - may messages be sealed with this keypair?

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* open(2), ioctl(2) and fcntl(2) are variadic, so the table has wrappers that
@@ -29,6 +30,11 @@ static int sys_set_flags(int fd, int flags)
 	return fcntl(fd, F_SETFL, flags);
 }
 
+static int sys_bpf(int cmd, void *attr, unsigned int size)
+{
+	return (int)syscall(SYS_bpf, cmd, attr, size);
+}
+
 const struct tun_sys tun_sys_linux = {
 	.open = sys_open,
 	.close = close,
@@ -40,4 +46,5 @@ const struct tun_sys tun_sys_linux = {
 	.writev = writev,
 	.recvmsg = recvmsg,
 	.uname = uname,
+	.bpf = sys_bpf,
 };

@@ -15,6 +15,7 @@
  * @open:	has no mode, because it creates no file
  * @get_flags:	fcntl(2), F_GETFL
  * @set_flags:	fcntl(2), F_SETFL
+ * @bpf:	@attr is a union bpf_attr of @size bytes
  *
  * The other members have the names of their manual pages.
  */
@@ -29,6 +30,7 @@ struct tun_sys {
 	ssize_t (*writev)(int fd, const struct iovec *iov, int cnt);
 	ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
 	int (*uname)(struct utsname *out);
+	int (*bpf)(int cmd, void *attr, unsigned int size);
 };
 
 /* The table of a real process. */

@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 
+#include "base/bytes.h"
 #include "base/kernel.h"
 #include "base/counter.h"
 
@@ -296,25 +297,33 @@ static void forgo_link_local(const struct tun *tun)
 	fclose(file);
 }
 
-/*
- * Attach to an interface. gVisor refuses IFF_VNET_HDR by EINVAL, so a second
- * try leaves it out of @flags. If Linux returns EINVAL, it has another reason,
- * and the second try fails, too.
- */
-static int attach(const struct tun *tun, const char *name, unsigned int *flags)
+static int attach(const struct tun *tun, const char *name, unsigned int flags)
 {
-	struct ifreq ifr = { .ifr_flags = (short)*flags };
-	int err;
+	struct ifreq ifr = { .ifr_flags = (short)flags };
 
 	memcpy(ifr.ifr_name, name, strlen(name));
-	if (tun->sys->ioctl(tun->fd, TUNSETIFF, &ifr) == 0)
-		return 0;
-	err = -errno;
-	if (err != -EINVAL || !(*flags & IFF_VNET_HDR))
-		return err;
-	*flags &= ~(unsigned int)IFF_VNET_HDR;
-	ifr.ifr_flags = (short)*flags;
 	return tun->sys->ioctl(tun->fd, TUNSETIFF, &ifr) < 0 ? -errno : 0;
+}
+
+/*
+ * Make a device, or attach to one that exists. Linux refuses IFF_MULTI_QUEUE by
+ * EINVAL if the device exists and was made without it. gVisor refuses
+ * IFF_VNET_HDR by EINVAL. So further tries leave these flags out of @flags. If
+ * EINVAL has another reason, they fail, too.
+ */
+static int attach_first(const struct tun *tun, const char *name,
+			unsigned int *flags)
+{
+	static const unsigned int spare[] = { IFF_MULTI_QUEUE, IFF_VNET_HDR };
+	int err = attach(tun, name, *flags);
+
+	for (size_t i = 0; err == -EINVAL && i < ARRAY_LEN(spare); i++) {
+		if (!(*flags & spare[i]))
+			continue;
+		*flags &= ~spare[i];
+		err = attach(tun, name, *flags);
+	}
+	return err;
 }
 
 int tun_open(struct tun *tun, const struct tun_sys *sys,
@@ -327,13 +336,16 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
 		return -ENAMETOOLONG;
 	if (!(config->features_off & TUN_VNET))
 		flags |= IFF_VNET_HDR;
+	if (config->has_queues)
+		flags |= IFF_MULTI_QUEUE;
 	*tun = (struct tun){ .sys = sys };
 	tun->fd = sys->open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (tun->fd < 0)
 		return -errno;
-	err = attach(tun, config->name, &flags);
+	err = attach_first(tun, config->name, &flags);
 	if (err < 0)
 		goto err_close;
+	tun->has_queues = flags & IFF_MULTI_QUEUE;
 	err = set_up_device(tun, config, flags);
 	/* We made the interface in this namespace, so it must be here. */
 	if (err == 0 && !tun->ifindex)
@@ -345,6 +357,45 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
 
 err_close:
 	sys->close(tun->fd);
+	return err;
+}
+
+/* Return: 0; -ENODEV if the queue belongs to another device; -errno. */
+static int check_queue(const struct tun *queue, const struct tun *tun)
+{
+	struct ifreq ifr = { 0 };
+	int err = ask_interface(queue, SIOCGIFINDEX, &ifr);
+
+	if (err == 0 && (unsigned int)ifr.ifr_ifindex != tun->ifindex)
+		err = -ENODEV;
+	return err;
+}
+
+int tun_open_queue(struct tun *queue, const struct tun *tun)
+{
+	/* The kernel gives the whole device the flags of the last queue. */
+	unsigned int flags = IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE;
+	char name[IFNAMSIZ];
+	int err;
+
+	if (!tun->has_queues)
+		return -EINVAL;
+	if (tun->features & TUN_VNET)
+		flags |= IFF_VNET_HDR;
+	err = tun_get_name(tun, name);
+	if (err < 0)
+		return err;
+	/* Nothing has been read or written yet, so all counters are 0. */
+	*queue = *tun;
+	memcpy(queue->name, name, sizeof(name));
+	queue->fd = tun->sys->open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (queue->fd < 0)
+		return -errno;
+	err = attach(queue, name, flags);
+	if (err == 0)
+		err = check_queue(queue, tun);
+	if (err < 0)
+		tun->sys->close(queue->fd);
 	return err;
 }
 

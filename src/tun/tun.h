@@ -2,7 +2,8 @@
 /*
  * A TUN device: opening it, finding its features, reading a frame, writing a
  * batch. One thread may read while another one writes; they share only members
- * that do not change after opening.
+ * that do not change after opening. A device may have several queues; each is
+ * read and written on its own.
  */
 #ifndef TUN_TUN_H
 #define TUN_TUN_H
@@ -49,6 +50,8 @@ enum tun_feature {
  * @txqlen:	transmit queue length to set, 0 to leave it
  * @features_off: features not to ask for
  * @kinds_off:	kinds not to merge, a set of MERGE_BIT()
+ * @has_queues:	further queues are wanted: see tun_open_queue(). tun_open_fd()
+ *		does not use it.
  */
 struct tun_config {
 	const char *name;
@@ -56,6 +59,7 @@ struct tun_config {
 	unsigned int txqlen;
 	unsigned int features_off;
 	unsigned int kinds_off;
+	bool has_queues;
 };
 
 /**
@@ -75,6 +79,7 @@ struct tun_trial {
  * @ifindex:	[I] interface index when opened; 0 if the interface was in
  *		another namespace
  * @features:	[I] the features of the device, a set of enum tun_feature
+ * @has_queues:	[I] the device may have further queues (IFF_MULTI_QUEUE)
  * @name:	[I] interface name when opened
  * @mtu_err:	[I] the -errno of setting the MTU; 0 if it was set, or if no MTU
  *		was asked for
@@ -98,6 +103,7 @@ struct tun {
 	int fd;
 	unsigned int ifindex;
 	unsigned int features;
+	bool has_queues;
 	char name[IFNAMSIZ];
 	int mtu_err;
 	unsigned int kinds;
@@ -152,7 +158,8 @@ static inline void tun_set_overlays(struct tun *tun,
  * @sys:	system calls, borrowed until closed
  * @config:	configuration, borrowed for the call
  *
- * Needs CAP_NET_ADMIN. The interface is left down.
+ * Needs CAP_NET_ADMIN. The interface is left down. If further queues are wanted,
+ * but the device exists and cannot have any, it is opened with one.
  *
  * Return: 0; -ENAMETOOLONG; -ENOENT if there is no /dev/net/tun; -EBUSY if a TUN
  * in use has the name; -EINVAL if another interface has it; another -errno.
@@ -177,6 +184,22 @@ int tun_open(struct tun *tun, const struct tun_sys *sys,
  */
 int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 		const struct tun_config *config, int fd);
+
+/**
+ * tun_open_queue() - open a further queue of a device
+ * @queue:	set up on success; tun_close() it then
+ * @tun:	device of tun_open(), in the caller's network namespace, not used
+ *		yet
+ *
+ * A queue is a struct tun of its own: packets are read from it and written to
+ * it as with the device itself. The kernel hands out each packet by one of the
+ * queues. If the device was renamed or moved meanwhile, the kernel would make a
+ * new device; then that one is closed again.
+ *
+ * Return: 0; -EINVAL if the device cannot have further queues; -ENODEV if it is
+ * not in this namespace any more; another -errno.
+ */
+int tun_open_queue(struct tun *queue, const struct tun *tun);
 
 /**
  * tun_close() - close a device; the interface vanishes unless it is persistent

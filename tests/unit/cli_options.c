@@ -161,7 +161,7 @@ static void variable(void **state)
 		     o.no_overlay || o.no_vnet_hdr);
 	setenv("WIREGATHER_OPTIONS",
 	       " --no-gso\t--no-gro  --no-tso --no-uso\n"
-	       "--no-overlay --no-vnet-hdr --eager -f --workers 2 "
+	       "--no-overlay --no-vnet-hdr --eager -f --workers 2 --queues 3 "
 	       "--aead=libsodium ",
 	       1);
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
@@ -169,6 +169,7 @@ static void variable(void **state)
 		    o.no_overlay && o.no_vnet_hdr && o.eager &&
 		    o.is_foreground);
 	assert_int_equal(o.n_workers, 2);
+	assert_int_equal(o.n_queues, 3);
 	assert_int_equal(o.aead, AEAD_SODIUM);
 	assert_string_equal(o.name, "wg0");
 	/* The command line wins, and adds to the variable. */
@@ -197,6 +198,8 @@ static void bad_variable(void **state)
 		{ "-fx", "no such option: -x" },
 		{ "--workers", "no value: --workers" },
 		{ "--workers 99", "not a number of workers (1 to 8): 99" },
+		{ "--queues 0", "not a number of queues (1 to 8): 0" },
+		{ "--queues 9", "not a number of queues (1 to 8): 9" },
 		{ "--aead=rot13", "--aead: no such backend: rot13" },
 		{ "--no-isolation",
 		  "for the command line only: --no-isolation" },

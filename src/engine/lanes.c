@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * If the kernel does not steer, it moves a flow to the queue that last wrote a
+ * packet of it. Then the inbound lanes write to all queues, and each peer's
+ * packets to the same queue, so its flows stay there. If the kernel steers, it
+ * does not matter which queue is written to, and one is enough: writing takes
+ * one lane at a time whatever the queue.
+ */
+#include "engine/lanes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int init_outbound(struct lanes *l, const struct lanes_config *config)
+{
+	l->out = calloc(config->n_queues, sizeof(*l->out));
+	l->writers = calloc(config->n_queues, sizeof(*l->writers));
+	if (!l->out || !l->writers)
+		return -ENOMEM;
+	for (; l->n_queues < config->n_queues; l->n_queues++) {
+		struct outbound_lane *out = &l->out[l->n_queues];
+		struct tun_writer *writer = &l->writers[l->n_queues];
+		int err;
+
+		out->first = l->n_queues ? &l->out[0] : NULL;
+		err = outbound_lane_init(out, config->device,
+					 &config->tuns[l->n_queues],
+					 config->n_slots);
+		if (err < 0)
+			return err;
+		writer->tun = &config->tuns[l->n_queues];
+		writer->reader = &out->source;
+		pthread_mutex_init(&writer->mutex, NULL);
+	}
+	return 0;
+}
+
+static int init_inbound(struct lanes *l, const struct lanes_config *config)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+
+	for (size_t i = 0; i < ARRAY_LEN(l->in); i++) {
+		struct inbound_lane *in = &l->in[i];
+		int err = inbound_lane_init(in, config->device, l->writers,
+					    config->handshaker, families[i],
+					    config->n_slots);
+
+		if (err < 0)
+			return err;
+		in->n_writers = config->is_steered ? 1 : config->n_queues;
+		in->trains = &l->out[0].trains;
+	}
+	return 0;
+}
+
+int lanes_init(struct lanes *l, const struct lanes_config *config)
+{
+	int err = init_outbound(l, config);
+
+	if (err == 0)
+		err = init_inbound(l, config);
+	if (err < 0)
+		lanes_deinit(l);
+	return err;
+}
+
+void lanes_deinit(struct lanes *l)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->in); i++)
+		inbound_lane_deinit(&l->in[i]);
+	/* The first lane has what the others use. */
+	while (l->n_queues) {
+		l->n_queues--;
+		pthread_mutex_destroy(&l->writers[l->n_queues].mutex);
+		outbound_lane_deinit(&l->out[l->n_queues]);
+	}
+	free(l->out);
+	free(l->writers);
+}
+
+void lanes_list(struct lanes *l, struct sources *sources)
+{
+	sources->n = 0;
+	for (size_t i = 0; i < ARRAY_LEN(l->in); i++)
+		sources->all[sources->n++] = &l->in[i].source;
+	for (unsigned int i = 0; i < l->n_queues; i++)
+		sources->all[sources->n++] = &l->out[i].source;
+}
+
+void lanes_set_mtu(struct lanes *l, unsigned int mtu)
+{
+	/* Partner: take() of outbound.c. */
+	for (unsigned int i = 0; i < l->n_queues; i++)
+		atomic_store_explicit(&l->out[i].mtu, mtu,
+				      memory_order_relaxed);
+}
+
+void lanes_set_overlays(struct lanes *l, const struct overlays *overlays)
+{
+	for (unsigned int i = 0; i < l->n_queues; i++) {
+		struct tun_writer *writer = &l->writers[i];
+
+		pthread_mutex_lock(&writer->mutex);
+		tun_set_overlays(writer->tun, overlays);
+		pthread_mutex_unlock(&writer->mutex);
+	}
+}
+
+void lanes_set_events(struct lanes *l, struct events *events)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->in); i++)
+		l->in[i].events = events;
+	for (unsigned int i = 0; i < l->n_queues; i++) {
+		l->out[i].events = events;
+		l->out[i].trains.events = events;
+	}
+}
+
+void lanes_add_stats(const struct lanes *l, struct ug_send_stats *tx)
+{
+	/* The struct has numbers of 64 bits only. */
+	enum {
+		NUMBERS = sizeof(*tx) / sizeof(uint64_t)
+	};
+	uint64_t *sum = (void *)tx, one[NUMBERS];
+
+	for (unsigned int i = 0; i < l->n_queues; i++) {
+		ug_get_send_stats(l->out[i].batch, (void *)one, sizeof(one));
+		for (int n = 0; n < NUMBERS; n++)
+			sum[n] += one[n];
+	}
+}

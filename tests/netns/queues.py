@@ -1,0 +1,332 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Several queues of the interface: order, the counters of a peer, odd devices."""
+import contextlib
+import fcntl
+import os
+import re
+import socket
+import struct
+import threading
+import time
+
+import lab
+from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal
+
+# All helpers run all the time, even if there is little to do.
+QUEUES = "--queues", "4", "--workers", "4", "--eager"
+
+# linux/if_tun.h
+TUNSETIFF = 0x400454ca
+TUNSETPERSIST = 0x400454cb
+IFF_TUN = 0x0001
+IFF_MULTI_QUEUE = 0x0100
+IFF_NO_PI = 0x1000
+IFF_VNET_HDR = 0x4000
+
+# Flows of datagrams that are sent at once. A choice: some in each queue.
+FLOWS = 16
+# The smallest replay window of another implementation, boringtun's.
+WINDOW = 1024
+# Messages of one peer must be nearer to each other than this.
+APART = 512
+
+
+def queues_of(tunnel):
+    """The number of queues that a daemon has open."""
+    found = 0
+    for name in os.listdir(f"/proc/{tunnel.pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(
+                f"/proc/{tunnel.pid}/fd/{name}") == "/dev/net/tun"
+    return found
+
+
+def reorderings(pair):
+    """The number of reorderings that TCP has seen at both ends."""
+    return sum(node.tcp_counters()[name] for node in (pair.a, pair.b)
+               for name in ("TCPSACKReorder", "TCPRenoReorder", "TCPTSReorder"))
+
+
+def is_steered(tunnel):
+    return "no steering by flow" not in tunnel.log()
+
+
+class Flow:
+    """Numbered datagrams from one socket to another."""
+
+    def __init__(self, source, sink, address, port):
+        family = lab.family_of(address)
+        self.sender, self.receiver = source.socket(family), sink.socket(family)
+        self.receiver.setsockopt(socket.SOL_SOCKET, lab.SO_RCVBUFFORCE, 8 << 20)
+        self.receiver.bind((address, port))
+        self.receiver.setblocking(False)
+        self.sender.connect((address, port))
+        self.sent = 0
+        self.numbers = []
+
+    def send(self, length):
+        self.sender.send(struct.pack("!I", self.sent) + bytes(length))
+        self.sent += 1
+
+    def receive(self):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.numbers.append(
+                    struct.unpack("!I", self.receiver.recv(4000)[:4])[0])
+
+    def close(self):
+        self.sender.close()
+        self.receiver.close()
+
+
+def late(numbers):
+    """How many numbers come after a greater one."""
+    newest, n = -1, 0
+    for number in numbers:
+        n += number < newest
+        newest = max(newest, number)
+    return n
+
+
+def run_flows(source, sink, address, rounds):
+    """Send in many flows at once; return them with what has arrived."""
+    flows = [Flow(source, sink, address, 7400 + i) for i in range(FLOWS)]
+    for i in range(rounds):
+        for flow in flows:
+            # Datagrams of many lengths leave in many trains.
+            flow.send((flow.sent * 131 + i) % 1300)
+        if i % 8 == 7:
+            for flow in flows:
+                flow.receive()
+
+    # What has not arrived after a time without arrivals is lost.
+    got, since = -1, time.monotonic()
+    while time.monotonic() - since < 0.5 * lab.SLOWNESS:
+        for flow in flows:
+            flow.receive()
+        now = sum(len(flow.numbers) for flow in flows)
+        if now == sum(flow.sent for flow in flows):
+            break
+        if now != got:
+            got, since = now, time.monotonic()
+        time.sleep(0.01)
+    for flow in flows:
+        flow.close()
+    return flows
+
+
+def check_order(flows, least=0.5):
+    """Each flow arrived in order, and at least a part of it arrived."""
+    n_late = sum(late(flow.numbers) for flow in flows)
+    got, sent = (sum(counts) for counts in zip(
+        *((len(flow.numbers), flow.sent) for flow in flows)))
+    print(f"# {got} of {sent} datagrams arrived, {n_late} of them late")
+    check(got > sent * least, f"only {got} of {sent} datagrams arrived")
+    # If the scheduler moves a thread to another core in the middle of a call,
+    # its packets may overtake each other in the kernel's queues.
+    check(n_late <= 3, f"{n_late} datagrams of {sent} arrived out of order")
+
+
+@case("four queues: TCP both ways at once, whole and in order")
+def streams(l):
+    pair = Pair(l, options=QUEUES)
+    for tunnel in pair.ta, pair.tb:
+        check_equal(queues_of(tunnel), 4, f"queues of {tunnel.name}")
+    pair.both_ways(count=1)
+    size = 2 << 20 if l.is_slow else 24 << 20
+    flows = [lab.Stream(source, sink, to, size, timeout=60, port=7100 + i)
+             for i, (source, sink, to) in enumerate((
+                 (pair.a, pair.b, INNER4["b"]), (pair.b, pair.a, INNER4["a"]),
+                 (pair.a, pair.b, INNER6["b"]), (pair.b, pair.a, INNER6["a"]),
+                 (pair.a, pair.b, INNER4["b"]), (pair.b, pair.a, INNER4["a"]),
+             ))]
+    for flow in flows:
+        flow.finish(timeout=90)
+    print(f"# TCP has seen {reorderings(pair)} packets out of order")
+    check(reorderings(pair) <= 6, f"TCP has seen {reorderings(pair)} packets "
+          "out of order")
+    pair.both_ways(count=1)
+
+
+@case("four queues: sixteen flows of datagrams in order, both families")
+def order(l):
+    pair = Pair(l, options=QUEUES)
+    pair.both_ways(count=1)
+    for address in INNER4["b"], INNER6["b"]:
+        check_order(run_flows(pair.a, pair.b, address,
+                              100 if l.is_slow else 1000))
+
+
+@case("four queues: flows that begin before the session keep their order")
+def order_at_start(l):
+    pair = Pair(l, options=QUEUES)
+    for _ in range(4):
+        # The first 128 packets are kept until there is a session, and each
+        # further one pushes one out.
+        check_order(run_flows(pair.a, pair.b, INNER4["b"], 400), least=0.1)
+        # A peer that is removed has no session when it comes again.
+        pair.ta.set("peer", pair.tb.public, "remove")
+        pair.ta.set("peer", pair.tb.public, "endpoint", pair.endpoint("b"),
+                    "allowed-ips", lab.allowed("b"))
+
+
+@case("four queues without steering: each peer's packets by one queue")
+def unsteered(l):
+    lab.need("setpriv")
+    pair = Pair(l, options=QUEUES, how={
+        "wrap": ("setpriv", "--bounding-set", "-bpf,-sys_admin")})
+    check_equal(queues_of(pair.ta), 4, "queues")
+    print(f"# steered: {is_steered(pair.ta)}, {is_steered(pair.tb)}")
+    pair.both_ways(count=1)
+    size = 2 << 20 if l.is_slow else 16 << 20
+    flows = [lab.Stream(source, sink, to, size, timeout=60, port=7100 + i)
+             for i, (source, sink, to) in enumerate((
+                 (pair.a, pair.b, INNER4["b"]), (pair.b, pair.a, INNER4["a"]),
+                 (pair.a, pair.b, INNER6["b"]), (pair.b, pair.a, INNER6["a"]),
+             ))]
+    for flow in flows:
+        flow.finish(timeout=90)
+    check(reorderings(pair) <= 6, f"TCP has seen {reorderings(pair)} packets "
+          "out of order")
+    check_order(run_flows(pair.a, pair.b, INNER4["b"],
+                          100 if l.is_slow else 1000))
+
+
+@case("four queues: a peer's counters stay near each other on the wire")
+def counters(l):
+    # Without trains each message is a packet of its own.
+    pair = Pair(l, options=(*QUEUES, "--no-gso"))
+    pair.both_ways(count=1)
+    capture = Capture(pair.b, "eth")
+    messages = []
+    is_over = threading.Event()
+
+    def collect():
+        while not is_over.wait(0.01):
+            messages.extend(capture.datagrams(sport=51001))
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    size = 1 << 20 if l.is_slow else 6 << 20
+    flows = [lab.Stream(pair.a, pair.b, INNER4["b"], size, timeout=60,
+                        port=7100 + i) for i in range(6)]
+    for flow in flows:
+        flow.finish(timeout=90)
+    is_over.set()
+    thread.join()
+    messages.extend(capture.datagrams(sport=51001))
+    newest, worst, lost = {}, 0, 0
+    for message in messages:
+        if message.kind != 4:
+            continue
+        session, counter = struct.unpack_from("<IQ", message.payload, 4)
+        behind = newest.get(session, 0) - counter
+        worst = max(worst, behind)
+        lost += behind >= WINDOW
+        newest[session] = max(newest.get(session, 0), counter)
+    print(f"# {len(messages)} messages, at most {worst} behind")
+    check(sum(newest.values()) >= 6 * size // 1420, "too few messages")
+    check(worst < APART, f"a message is {worst} behind the newest")
+    check_equal(lost, 0, "messages that a window of 1,024 loses")
+
+
+@case("flows are spread over the queues")
+def spread(l):
+    lab.need("tc")
+    pair = Pair(l, options=("--queues", "4"))
+    pair.both_ways(count=1)
+    if not is_steered(pair.ta):
+        raise lab.Skip("no program can be loaded into the kernel")
+    run_flows(pair.a, pair.b, INNER4["b"], 20)
+    text = pair.a.run("tc", "-s", "class", "show", "dev", "wga").stdout
+    counts = [int(n) for n in re.findall(r"class mq .*\n Sent \d+ bytes (\d+)",
+                                         text)]
+    used = [n for n in counts if n >= 20]
+    print(f"# packets by queue: {used}")
+    check(len(used) >= 3, f"packets by queue: {used}")
+
+
+@case("one queue is the default here, and nothing of several is there")
+def one(l):
+    pair = Pair(l)
+    if len(os.sched_getaffinity(0)) >= 8:
+        raise lab.Skip("there are too many processors")
+    check_equal(queues_of(pair.ta), 1, "queues")
+    text = pair.a.run("ip", "-d", "link", "show", "wga").stdout
+    check("multi_queue" not in text, f"the interface: {text}")
+
+
+@contextlib.contextmanager
+def persistent(node, name, flags):
+    """A TUN device that outlives its descriptors."""
+    with node.inside():
+        fd = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(fd, TUNSETIFF, struct.pack(
+            "16sH22x", name.encode(), IFF_TUN | IFF_NO_PI | flags))
+        fcntl.ioctl(fd, TUNSETPERSIST, 1)
+    try:
+        yield fd
+    finally:
+        node.ip(f"link del {name}", check_status=False)
+
+
+@case("a device that was made with one queue, and one that is handed over")
+def given(l):
+    node = l.node("a")
+    with persistent(node, "wga", IFF_VNET_HDR) as fd:
+        os.close(fd)
+        tunnel = l.tunnel(node, "wga").start("--queues", "4")
+        check_equal(queues_of(tunnel), 1, "queues")
+        check("one queue, not 4" in tunnel.log(), "no line of the log")
+        tunnel.stop()
+    with persistent(node, "wgb", IFF_VNET_HDR | IFF_MULTI_QUEUE) as fd:
+        tunnel = l.tunnel(node, "wgb").start(
+            "--queues", "4", pass_fds=(fd,), WG_TUN_FD=str(fd))
+        os.close(fd)
+        check_equal(queues_of(tunnel), 1, "queues")
+        tunnel.stop()
+    with persistent(node, "wgc", IFF_VNET_HDR | IFF_MULTI_QUEUE) as fd:
+        os.close(fd)
+        tunnel = l.tunnel(node, "wgc").start("--queues", "4")
+        check_equal(queues_of(tunnel), 4, "queues")
+        tunnel.stop()
+
+
+@case("moved to another namespace: the same queues, and no new device")
+def moved(l):
+    pair = Pair(l, options=QUEUES)
+    pair.both_ways(count=1)
+    c = l.node("c")
+    with pair.a.inside():
+        lab.run("ip", "link", "set", "wga", "netns", "c")
+    c.ip(f"addr add {INNER4['a']}/24 dev wga", "link set wga up")
+    c.reach(INNER4["b"])
+    lab.send_stream(c, pair.b, INNER4["b"], 4 << 20)
+    pair.ta.set("listen-port", "51099", check_status=False)
+    check_equal(queues_of(pair.ta), 4, "queues")
+    check(pair.a.run("ip", "link", "show", "wga",
+                     check_status=False).returncode, "there is a new device")
+
+
+@case("four queues, and the port, the link and the peer change under them")
+def changes(l):
+    pair = Pair(l, options=QUEUES)
+    pair.both_ways(count=1)
+    flows = [lab.Stream(pair.a, pair.b, INNER4["b"],
+                        1 << 20 if l.is_slow else 16 << 20, timeout=90,
+                        port=7100 + i) for i in range(3)]
+    for turn in range(6):
+        pair.ta.set("listen-port", str(51100 + turn))
+        pair.tb.set("fwmark", str(turn))
+        pair.a.ip("link set wga down", "link set wga up")
+        pair.a.settle("wga")
+        pair.tb.set("peer", pair.ta.public, "persistent-keepalive",
+                    str(turn + 1))
+    for flow in flows:
+        flow.finish(timeout=120)
+    pair.a.reach(INNER4["b"])
+    pair.both_ways(count=1)
+
+
+lab.main()

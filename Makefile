@@ -108,7 +108,7 @@ guard-record: all ## record what a packet costs, for the test "instructions"
 	ninja -C $(BUILD) guard-record
 
 .PHONY: abi-reference
-# After a release the reference is that of the release, and is not made anew.
+# The reference is that of version 1.0. It is made anew only for a new major version.
 abi-reference: all ## record the binary interface of the library, for the test "abi"
 	tests/api/abi.py reference cc $(BUILD)/libudpgather.so include/udpgather.h tests/api
 

@@ -60,9 +60,9 @@ enum {
 };
 
 /* The version compiled with; ug_version() tells the version that runs, as text
- * such as "0.2.0". Any thread. */
-#define UG_VERSION_MAJOR 0
-#define UG_VERSION_MINOR 2
+ * such as "1.0.0". Any thread. */
+#define UG_VERSION_MAJOR 1
+#define UG_VERSION_MINOR 0
 #define UG_VERSION_PATCH 0
 const char *ug_version(void);
 

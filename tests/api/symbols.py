@@ -17,7 +17,7 @@ for line in out.splitlines():
     if kind == "A":
         continue
     base, _, version = name.partition("@@")
-    if version != "LIBUDPGATHER_0.1":
+    if version != "LIBUDPGATHER_1":
         sys.exit(f"no version, or another one: {name}")
     exported.add(base)
 with open(map_file) as f:

@@ -28,7 +28,7 @@ import report
 
 HERE = pathlib.Path(__file__).parent
 OURS, SINGLE, COPIED, GO = "library", "single", "copied", "Go"
-# Rounds, and cycles in a slice: see relay.c. FULL takes about three minutes.
+# Rounds, and cycles in a slice: see relay.c. FULL takes about two minutes.
 FULL = (7, 10)
 QUICK = (1, 1)
 # What is required of the library, as times the packets of "single" for the same CPU,

@@ -37,7 +37,7 @@ enum {
  * @uapi_fd:		listening socket, or -1
  * @n_workers:		most threads that move packets; 0: as many as can run at
  *			once
- * @n_queues:		queues of the interface; 0: by the number of processors
+ * @n_queues:		queues of the interface; 0: the default
  * @no_gso:		send no trains
  * @no_gro:		have the kernel not merge received datagrams
  * @no_tso:		no TCP super-packets on the TUN, either way

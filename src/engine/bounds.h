@@ -46,10 +46,7 @@ enum {
 	/* Datagrams of an inbound batch. The next batch takes the datagrams
 	 * that the call received beyond that. A choice. */
 	INBOUND_MESSAGES = 1024,
-	/* Queues of the TUN. Without the option --queues there is one for each
-	 * QUEUES_CORES cores: with fewer threads, one queue is no limit (docs/
-	 * performance.md). The most is a choice: as many as threads. */
-	QUEUES_CORES = 4,
+	/* The most queues of the TUN (--queues). A choice: as many as threads. */
 	QUEUES_MAX = 8,
 	/* Sources that a thread runs: lanes with what makes them ready. There
 	 * is one for each queue of the TUN, and one for each address family.

@@ -5,8 +5,10 @@
  * queues (drivers/net/tun.c: tun_ebpf_select_queue()). If the program loads
  * bytes behind the end of the packet, the kernel ends it with the number 0.
  *
- * Fragments are hashed by their addresses alone, because only the first one has
- * ports. The kernel's own hash does the same.
+ * Only TCP is hashed by its ports, too. A fragment has no ports, except for the
+ * first one, so datagrams in fragments and whole ones of the same UDP flow would
+ * have different queues, and overtake each other. Many network cards hash UDP by
+ * addresses alone for the same reason.
  */
 #include "tun/steering.h"
 
@@ -33,11 +35,9 @@ enum {
 	HASH = BPF_REG_7,
 	OFFSET = BPF_REG_8,
 	/* Numbers of instructions that are jumped to. */
-	PORTS4 = 17,
-	IPV6 = 22,
-	PORTS6 = 41,
-	MIX = 43,
-	END = 50,
+	IPV6 = 18,
+	MIX = 38,
+	END = 45,
 };
 
 /* The golden ratio as a fraction of 2^32: it spreads similar hashes. Bits of the
@@ -97,36 +97,31 @@ static const struct bpf_insn program[] = {
 	/* 6 */ JUMP_IF(6, MIX, BPF_JNE, IP_V4),
 	/* 7 */ ADD_WORD(12),
 	/* 9 */ ADD_WORD(16),
-	/* 11 */ LOAD(BPF_H, 6),
-	/* 12 */ CALCULATE(BPF_AND, R0, IPV4_MF | IPV4_OFFSET),
-	/* 13 */ JUMP_IF(13, MIX, BPF_JNE, 0),
-	/* 14 */ LOAD(BPF_B, 9),
-	/* 15 */ JUMP_IF(15, PORTS4, BPF_JEQ, IP_PROTO_TCP),
-	/* 16 */ JUMP_IF(16, MIX, BPF_JNE, IP_PROTO_UDP),
-	/* PORTS4 */ CALCULATE(BPF_AND, OFFSET, 15),
-	/* 18 */ CALCULATE(BPF_LSH, OFFSET, 2),
-	/* 19 */ LOAD_BY(BPF_W, OFFSET),
-	/* 20 */ JOIN(HASH, R0),
-	/* 21 */ JUMP(21, MIX),
+	/* 11 */ LOAD(BPF_B, 9),
+	/* 12 */ JUMP_IF(12, MIX, BPF_JNE, IP_PROTO_TCP),
+	/* 13 */ CALCULATE(BPF_AND, OFFSET, 15),
+	/* 14 */ CALCULATE(BPF_LSH, OFFSET, 2),
+	/* 15 */ LOAD_BY(BPF_W, OFFSET),
+	/* 16 */ JOIN(HASH, R0),
+	/* 17 */ JUMP(17, MIX),
 	/* IPV6 */ ADD_WORD(8),
-	/* 24 */ ADD_WORD(12),
-	/* 26 */ ADD_WORD(16),
-	/* 28 */ ADD_WORD(20),
-	/* 30 */ ADD_WORD(24),
-	/* 32 */ ADD_WORD(28),
-	/* 34 */ ADD_WORD(32),
-	/* 36 */ ADD_WORD(36),
-	/* 38 */ LOAD(BPF_B, 6),
-	/* 39 */ JUMP_IF(39, PORTS6, BPF_JEQ, IP_PROTO_TCP),
-	/* 40 */ JUMP_IF(40, MIX, BPF_JNE, IP_PROTO_UDP),
-	/* PORTS6 */ ADD_WORD(40),
+	/* 20 */ ADD_WORD(12),
+	/* 22 */ ADD_WORD(16),
+	/* 24 */ ADD_WORD(20),
+	/* 26 */ ADD_WORD(24),
+	/* 28 */ ADD_WORD(28),
+	/* 30 */ ADD_WORD(32),
+	/* 32 */ ADD_WORD(36),
+	/* 34 */ LOAD(BPF_B, 6),
+	/* 35 */ JUMP_IF(35, MIX, BPF_JNE, IP_PROTO_TCP),
+	/* 36 */ ADD_WORD(40),
 	/* MIX */ MOVE(R0, HASH),
-	/* 44 */ CALCULATE(BPF_RSH, R0, 16),
-	/* 45 */ JOIN(HASH, R0),
-	/* 46 */ CALCULATE(BPF_MUL, HASH, SPREAD),
-	/* 47 */ MOVE(R0, HASH),
-	/* 48 */ CALCULATE(BPF_RSH, R0, 16),
-	/* 49 */ RETURN,
+	/* 39 */ CALCULATE(BPF_RSH, R0, 16),
+	/* 40 */ JOIN(HASH, R0),
+	/* 41 */ CALCULATE(BPF_MUL, HASH, SPREAD),
+	/* 42 */ MOVE(R0, HASH),
+	/* 43 */ CALCULATE(BPF_RSH, R0, 16),
+	/* 44 */ RETURN,
 };
 static_assert(ARRAY_LEN(program) == END, "jumps count on it");
 

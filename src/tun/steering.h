@@ -8,8 +8,8 @@
  * fro, and packets that still wait in one queue are overtaken by those in the
  * next (drivers/net/tun.c: tun_flow_update()).
  *
- * With steering a program in the kernel names the queue. It hashes the
- * addresses, and of TCP and UDP the ports, so a flow stays in one queue.
+ * With steering a program in the kernel names the queue. It hashes the addresses,
+ * and of TCP the ports, so a flow stays in one queue.
  */
 #ifndef TUN_STEERING_H
 #define TUN_STEERING_H

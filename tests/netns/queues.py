@@ -55,12 +55,13 @@ def is_steered(tunnel):
 class Flow:
     """Numbered datagrams from one socket to another."""
 
-    def __init__(self, source, sink, address, port):
+    def __init__(self, source, sink, address, port, origin):
         family = lab.family_of(address)
         self.sender, self.receiver = source.socket(family), sink.socket(family)
         self.receiver.setsockopt(socket.SOL_SOCKET, lab.SO_RCVBUFFORCE, 8 << 20)
         self.receiver.bind((address, port))
         self.receiver.setblocking(False)
+        self.sender.bind((origin, 0))
         self.sender.connect((address, port))
         self.sent = 0
         self.numbers = []
@@ -89,9 +90,30 @@ def late(numbers):
     return n
 
 
+def origins(address):
+    """Addresses that flows to this one come from: each has a queue."""
+    prefix = "fd09:0:0:1::" if ":" in address else "10.9.1."
+    return [f"{prefix}{i + 1}" for i in range(FLOWS)]
+
+
+def open_pair(l, **options):
+    """A pair whose end a has many inner addresses."""
+    pair = Pair(l, **options)
+    for address in INNER4["b"], INNER6["b"]:
+        pair.a.ip(*(f"addr add {origin}/{128 if ':' in origin else 32} dev wga" +
+                    (" nodad" if ":" in origin else "")
+                    for origin in origins(address)))
+    pair.b.ip("route add 10.9.1.0/24 dev wgb",
+              "route add fd09:0:0:1::/64 dev wgb")
+    pair.tb.set("peer", pair.ta.public, "allowed-ips",
+                f"{lab.allowed('a')}, 10.9.1.0/24, fd09:0:0:1::/64")
+    return pair
+
+
 def run_flows(source, sink, address, rounds):
     """Send in many flows at once; return them with what has arrived."""
-    flows = [Flow(source, sink, address, 7400 + i) for i in range(FLOWS)]
+    flows = [Flow(source, sink, address, 7400 + i, origin)
+             for i, origin in enumerate(origins(address))]
     for i in range(rounds):
         for flow in flows:
             # Datagrams of many lengths leave in many trains.
@@ -151,16 +173,24 @@ def streams(l):
 
 @case("four queues: sixteen flows of datagrams in order, both families")
 def order(l):
-    pair = Pair(l, options=QUEUES)
+    pair = open_pair(l, options=QUEUES)
     pair.both_ways(count=1)
     for address in INNER4["b"], INNER6["b"]:
         check_order(run_flows(pair.a, pair.b, address,
                               100 if l.is_slow else 1000))
 
 
+@case("four queues: datagrams in fragments and whole ones, in order")
+def fragments(l):
+    pair = Pair(l, options=QUEUES)
+    pair.both_ways(count=1)
+    for address in INNER4["b"], INNER6["b"]:
+        lab.send_datagrams(pair.a, pair.b, address, [20, 2000, 1300, 8000] * 50)
+
+
 @case("four queues: flows that begin before the session keep their order")
 def order_at_start(l):
-    pair = Pair(l, options=QUEUES)
+    pair = open_pair(l, options=QUEUES)
     for _ in range(4):
         # The first 128 packets are kept until there is a session, and each
         # further one pushes one out.
@@ -174,7 +204,7 @@ def order_at_start(l):
 @case("four queues without steering: each peer's packets by one queue")
 def unsteered(l):
     lab.need("setpriv")
-    pair = Pair(l, options=QUEUES, how={
+    pair = open_pair(l, options=QUEUES, how={
         "wrap": ("setpriv", "--bounding-set", "-bpf,-sys_admin")})
     check_equal(queues_of(pair.ta), 4, "queues")
     print(f"# steered: {is_steered(pair.ta)}, {is_steered(pair.tb)}")
@@ -234,7 +264,7 @@ def counters(l):
 @case("flows are spread over the queues")
 def spread(l):
     lab.need("tc")
-    pair = Pair(l, options=("--queues", "4"))
+    pair = open_pair(l, options=("--queues", "4"))
     pair.both_ways(count=1)
     if not is_steered(pair.ta):
         raise lab.Skip("no program can be loaded into the kernel")

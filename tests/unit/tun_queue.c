@@ -338,7 +338,6 @@ static void load_program(void)
 /* Packets of one flow have one number, and flows have many different ones. */
 static void flows_are_spread(void **state)
 {
-	static const uint8_t protos[] = { IP_PROTO_TCP, IP_PROTO_UDP };
 	enum {
 		FLOWS = 400,
 		QUEUES = 4
@@ -347,57 +346,58 @@ static void flows_are_spread(void **state)
 	(void)state;
 	load_program();
 	for (int v = 4; v <= 6; v += 2) {
-		for (size_t p = 0; p < ARRAY_LEN(protos); p++) {
-			unsigned int counts[QUEUES] = { 0 };
+		unsigned int counts[QUEUES] = { 0 };
 
-			for (uint16_t f = 0; f < FLOWS; f++) {
-				struct spec s = { .version = v,
-						  .proto = protos[p],
-						  .payload_len = 20 };
-				uint8_t packet[256];
-				size_t off = v == 4 ? 20 : 40;
-				size_t len = packet_build(packet, &s);
-				uint32_t n;
+		for (uint16_t f = 0; f < FLOWS; f++) {
+			struct spec s = { .version = v,
+					  .proto = IP_PROTO_TCP,
+					  .payload_len = 20 };
+			uint8_t packet[256];
+			size_t off = v == 4 ? 20 : 40;
+			size_t len = packet_build(packet, &s);
+			uint32_t n;
 
-				/* Ports as those of one program: every other
-				 * one. */
-				packet[off] = (uint8_t)((40000 + 2 * f) >> 8);
-				packet[off + 1] = (uint8_t)(40000 + 2 * f);
-				n = steer(packet, len);
-				counts[n % QUEUES]++;
-				/* The payload, a length and an IP ID decide
-				 * nothing. */
-				packet[4] ^= 0x55;
-				packet[len - 1] ^= 0x55;
-				assert_int_equal(steer(packet, len), n);
-			}
-			for (int q = 0; q < QUEUES; q++)
-				assert_in_range(counts[q], FLOWS / QUEUES / 2,
-						FLOWS / QUEUES * 2);
+			/* Ports as those of one program: every other one. */
+			packet[off] = (uint8_t)((40000 + 2 * f) >> 8);
+			packet[off + 1] = (uint8_t)(40000 + 2 * f);
+			n = steer(packet, len);
+			counts[n % QUEUES]++;
+			/* The payload, a length and an IP ID decide nothing. */
+			packet[4] ^= 0x55;
+			packet[len - 1] ^= 0x55;
+			assert_int_equal(steer(packet, len), n);
 		}
+		for (int q = 0; q < QUEUES; q++)
+			assert_in_range(counts[q], FLOWS / QUEUES / 2,
+					FLOWS / QUEUES * 2);
 	}
 }
 
-static void fragments_stay_together(void **state)
+/* Of UDP only the addresses count, so fragments have the queue of whole
+ * datagrams. */
+static void datagrams_and_fragments(void **state)
 {
-	struct spec s = { .version = 4,
-			  .proto = IP_PROTO_UDP,
-			  .payload_len = 40 };
-	uint8_t packet[256];
-	size_t len = packet_build(packet, &s);
-	uint32_t first;
-
 	(void)state;
 	load_program();
-	packet[6] = 0x20; /* more fragments */
-	first = steer(packet, len);
-	packet[6] = 0;
-	packet[7] = 5; /* an offset: no ports */
-	packet[20] ^= 0xff;
-	assert_int_equal(steer(packet, len), first);
-	/* An address decides. */
-	packet[15] ^= 1;
-	assert_int_not_equal(steer(packet, len), first);
+	for (int v = 4; v <= 6; v += 2) {
+		struct spec s = { .version = v,
+				  .proto = IP_PROTO_UDP,
+				  .payload_len = 40 };
+		uint8_t packet[256];
+		size_t off = v == 4 ? 20 : 40;
+		size_t len = packet_build(packet, &s);
+		uint32_t n = steer(packet, len);
+
+		packet[off] ^= 0xff;
+		assert_int_equal(steer(packet, len), n);
+		if (v == 4)
+			packet[7] = 5; /* an offset */
+		else
+			packet[6] = IP_PROTO_FRAGMENT;
+		assert_int_equal(steer(packet, len), n);
+		packet[v == 4 ? 15 : 23] ^= 1;
+		assert_int_not_equal(steer(packet, len), n);
+	}
 }
 
 static void odd_packets(void **state)
@@ -448,7 +448,7 @@ int main(void)
 		cmocka_unit_test(a_queue_is_refused),
 		cmocka_unit_test(not_another_device),
 		cmocka_unit_test(flows_are_spread),
-		cmocka_unit_test(fragments_stay_together),
+		cmocka_unit_test(datagrams_and_fragments),
 		cmocka_unit_test(odd_packets),
 		cmocka_unit_test(no_program),
 	};

@@ -86,8 +86,8 @@ def measure(pair, address, options, seconds):
     cpu = pair.cpu()
     with pair.running(1, "iperf3", "-s", "-1", "-B", address):
         wait_until(listens, "iperf3 listens")
-        text = pair.run(0, "iperf3", "-c", address, "-J", "-t", seconds,
-                        *options, timeout=seconds + 20)
+        text = pair.run(0, "iperf3", "-C", "cubic", "-c", address, "-J", "-t",
+                        seconds, *options, timeout=seconds + 20)
     cpu = pair.cpu() - cpu
     got = json.loads(text)["end"]["sum_received"]
     return got["bits_per_second"] / 1e9, cpu / (got["bytes"] * 8e-9)
@@ -135,7 +135,8 @@ def main():
     parser.add_argument("--tests", type=int, default=len(TESTS),
                         help="only the first so many tests")
     parser.add_argument("--before", help="another build, to compare with")
-    parser.add_argument("--only", help="the program with this name")
+    parser.add_argument("--only", help="the programs with these names, with "
+                        "commas between")
     parser.add_argument("daemon", help="the program wiregather")
     args = parser.parse_args()
     daemon = os.path.abspath(args.daemon)
@@ -144,7 +145,8 @@ def main():
     if args.before:
         programs.append(Program("before", (os.path.abspath(args.before),
                                            "-f")))
-    programs = [p for p in programs if args.only in (None, p.name)]
+    only = args.only.split(",") if args.only else None
+    programs = [p for p in programs if not only or p.name in only]
     tests = TESTS[:args.tests]
     reason = lab.why_not()
     if reason:

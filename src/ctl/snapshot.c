@@ -262,7 +262,8 @@ char **ctl_interfaces(size_t *n)
 			size_t len =
 				strlen(entries[i]->d_name) - strlen(SUFFIX);
 
-			names[(*n)++] = memcpy(at, entries[i]->d_name, len);
+			snprintf(at, len + 1, "%s", entries[i]->d_name);
+			names[(*n)++] = at;
 			at += len + 1;
 		}
 		free(entries[i]);

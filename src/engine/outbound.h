@@ -82,10 +82,12 @@ struct hold {
  */
 struct outbound_lane {
 	struct outbound_lane *first;
-	bool has_others;
 	struct device *device;
 	struct tun *tun;
 	_Atomic unsigned int mtu;
+	bool has_others;
+	uint8_t tos;
+	_Atomic bool has_left;
 	struct ug_batch *batch;
 	struct requests requests;
 	struct trains trains;
@@ -94,12 +96,10 @@ struct outbound_lane {
 	uint8_t *read_buf;
 	struct segment_cursor cursor;
 	struct peer *peer;
-	uint8_t tos;
 	struct unreachable unreachable;
 	struct returned returned;
 	struct peer *flush;
 	struct hold hold;
-	_Atomic bool has_left;
 	struct source source;
 };
 

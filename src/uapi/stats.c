@@ -248,7 +248,6 @@ static void put_trace(struct text *t, struct peer *peer)
 
 static void put_event(struct text *t, const struct feed_event *event)
 {
-	static const struct ug_endpoint none;
 	char inner[INET6_ADDRSTRLEN];
 
 	text_put(t, "event=%s time_ms=%" PRIu64, kinds[event->kind],
@@ -258,9 +257,9 @@ static void put_event(struct text *t, const struct feed_event *event)
 		for (size_t i = 0; i < sizeof(event->peer); i++)
 			text_put(t, "%02x", event->peer[i]);
 	}
-	if (memcmp(&event->endpoint, &none, sizeof(none)) != 0)
+	if (event->endpoint.addr.any.sa_family != AF_UNSPEC)
 		put_udp(t, " endpoint=", &event->endpoint);
-	if (memcmp(&event->was, &none, sizeof(none)) != 0)
+	if (event->was.addr.any.sa_family != AF_UNSPEC)
 		put_udp(t, " was=", &event->was);
 	if (event->inner_version)
 		text_put(

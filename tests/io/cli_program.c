@@ -312,6 +312,7 @@ static void first_process(void **state)
 /* Children that have ended before the program begins, as those of a shell. */
 static void earlier_children(void **state)
 {
+	const char *program = getenv("W");
 	pid_t pid = fork(), child;
 	siginfo_t info;
 
@@ -322,7 +323,8 @@ static void earlier_children(void **state)
 			_exit(0);
 		if (waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT))
 			_exit(126);
-		execl(getenv("W"), "wiregather", "-f", "wg7", (char *)NULL);
+		if (program)
+			execl(program, "wiregather", "-f", "wg7", (char *)NULL);
 		_exit(127);
 	}
 	run("up; upto '! pgrep -P %d >/dev/null'; "

@@ -111,14 +111,15 @@ static void check_times(enum ug_clock clock, clockid_t id, int early_ms,
 		int64_t first = read_clock(id) + FIRST_MS * INT64_C(1000000);
 		int64_t step = STEP_MS * INT64_C(1000000);
 
-		for (unsigned char k = 0; k < TRAINS; k++)
-			send_train(from, &ep, k, CNT, first + k * step);
+		for (unsigned int k = 0; k < TRAINS; k++)
+			send_train(from, &ep, (unsigned char)k, CNT,
+				   first + k * step);
 		if (untimed) {
 			send_train(from, &ep, TRAINS, CNT, 0);
 			for (int i = 0; i < CNT; i++)
 				assert_int_equal(next_mark(to), TRAINS);
 		}
-		for (unsigned char k = 0; k < TRAINS; k++)
+		for (unsigned int k = 0; k < TRAINS; k++)
 			for (int i = 0; i < CNT; i++) {
 				assert_int_equal(next_mark(to), k);
 				int64_t late =
@@ -181,8 +182,8 @@ static void rate_of_fq(void **state)
 		struct ug_endpoint ep = at(hosts[h], to);
 		int64_t start = read_clock(CLOCK_MONOTONIC);
 
-		for (unsigned char k = 0; k < N; k++)
-			send_train(from, &ep, k, AT_ONCE, 0);
+		for (unsigned int k = 0; k < N; k++)
+			send_train(from, &ep, (unsigned char)k, AT_ONCE, 0);
 		for (int i = 0; i < N * AT_ONCE; i++)
 			assert_int_equal(next_mark(to), i / AT_ONCE);
 		double ms = (double)(read_clock(CLOCK_MONOTONIC) - start) / 1e6;

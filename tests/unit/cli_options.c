@@ -332,7 +332,7 @@ static void names(void **state)
 		char *argv[] = { program, dashes, name, NULL };
 		struct options o;
 
-		strcpy(name, cases[i].name);
+		snprintf(name, sizeof(name), "%s", cases[i].name);
 		assert_int_equal(options_parse(&o, 3, argv), cases[i].rc);
 	}
 }

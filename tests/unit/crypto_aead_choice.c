@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "crypto/aead.c"
+#include "crypto/aead.c" /* NOLINT(bugprone-suspicious-include) */
 #include "crypto/init.h"
 
 /* Calls of the two fakes. */

@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "crypto/aead_ipsec_mb.c"
+#include "crypto/aead_ipsec_mb.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include <fcntl.h>
 #include <signal.h>

@@ -142,11 +142,11 @@ static void add_peers(void)
 	struct config *config = config_new();
 
 	assert_non_null(config);
-	for (uint8_t i = 0; i < PEERS; i++) {
-		const uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 9, i };
+	for (unsigned int i = 0; i < PEERS; i++) {
+		const uint8_t key[NOISE_PUBLIC_KEY_LEN] = { 9, (uint8_t)i };
 		struct ip_prefix prefix = { .family = IP_V4,
 					    .cidr = 16,
-					    .addr = { 10, i } };
+					    .addr = { 10, (uint8_t)i } };
 		struct device_endpoint ep;
 
 		receivers[i] = open_receiver(&ep);
@@ -156,9 +156,9 @@ static void add_peers(void)
 	}
 	assert_int_equal(config_apply(config, &device, now), 0);
 	config_free(config);
-	for (uint8_t i = 0; i < PEERS; i++) {
+	for (unsigned int i = 0; i < PEERS; i++) {
 		uint8_t packet[PACKET_LEN] = {
-			0x45, [3] = PACKET_LEN, [16] = 10, [17] = i
+			0x45, [3] = PACKET_LEN, [16] = 10, [17] = (uint8_t)i
 		};
 
 		peers[i] = session_route(&device, packet, sizeof(packet));

@@ -50,6 +50,7 @@ int EVP_AEAD_CTX_init(void *ctx, const void *aead, const uint8_t *key,
 	       !engine;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): BoringSSL's arguments */
 int EVP_AEAD_CTX_seal_scatter(const void *ctx, uint8_t *out, uint8_t *tag,
 			      size_t *tag_len, size_t tag_cap,
 			      const uint8_t *nonce, size_t nonce_len,
@@ -70,6 +71,7 @@ int EVP_AEAD_CTX_seal_scatter(const void *ctx, uint8_t *out, uint8_t *tag,
 }
 
 #ifndef FAULT_MISSING
+/* NOLINTNEXTLINE(readability-function-size): BoringSSL's arguments */
 int EVP_AEAD_CTX_open_gather(const void *ctx, uint8_t *out,
 			     const uint8_t *nonce, size_t nonce_len,
 			     const uint8_t *in, size_t in_len,

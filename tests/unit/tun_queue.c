@@ -348,7 +348,7 @@ static void flows_are_spread(void **state)
 	for (int v = 4; v <= 6; v += 2) {
 		unsigned int counts[QUEUES] = { 0 };
 
-		for (uint16_t f = 0; f < FLOWS; f++) {
+		for (unsigned int f = 0; f < FLOWS; f++) {
 			struct spec s = { .version = v,
 					  .proto = IP_PROTO_TCP,
 					  .payload_len = 20 };

@@ -25,7 +25,8 @@ static enum stats_kind parse(const char *text, size_t size, char *token)
 			continue;
 		}
 		assert_int_equal(at, len);
-		strcpy(token, kind == STATS_BAD ? parser.token : "");
+		snprintf(token, STATS_MAX_LINE + 1, "%s",
+			 kind == STATS_BAD ? parser.token : "");
 		return kind;
 	}
 	return STATS_NONE;

@@ -303,7 +303,7 @@ static uint32_t steer(const uint8_t *packet, size_t len)
 		switch (in.code & 7) {
 		case BPF_LD:
 			if ((in.code & 0xe0) == BPF_IND)
-				at += r[in.src_reg];
+				at += (size_t)r[in.src_reg];
 			r[0] = load(packet, len, at, size_of(in.code), &ends);
 			if (ends)
 				return 0;

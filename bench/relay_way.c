@@ -114,7 +114,7 @@ static void run_single(int fd)
 {
 	static unsigned char data[SLOT_LEN];
 	const struct in_addr none = { 0 };
-	struct sockaddr_in from;
+	struct sockaddr_in from = { 0 };
 
 	for (;;) {
 		socklen_t from_len = sizeof(from);

@@ -138,35 +138,36 @@ bool ctl_key_from_hex(char out[CTL_KEY_CAP], const char *hex)
 	return true;
 }
 
+/*
+ * Make room for one more than @n things of @size bytes. The room doubles each time that
+ * the number is a power of two. Return: the array, which may have moved; NULL: there is
+ * no memory, and @all stays.
+ */
+static void *grow(void *all, size_t n, size_t size)
+{
+	if (n & (n - 1))
+		return all;
+	return realloc(all, (n ? 2 * n : 1) * size);
+}
+
 static int add_line(struct ctl_lines *lines, const char *key, const char *value)
 {
-	struct ctl_line *more;
+	struct ctl_line *all = grow(lines->all, lines->n, sizeof(*all));
 
-	/* The room doubles each time that the number is a power of two. */
-	if (!(lines->n & (lines->n - 1))) {
-		size_t room = lines->n ? 2 * lines->n : 1;
-
-		more = realloc(lines->all, room * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		lines->all = more;
-	}
+	if (!all)
+		return -ENOMEM;
+	lines->all = all;
 	lines->all[lines->n++] = (struct ctl_line){ key, value };
 	return 0;
 }
 
 static int add_peer(struct ctl_snapshot *s, const char *hex)
 {
-	struct ctl_peer *more;
+	struct ctl_peer *all = grow(s->peers, s->n_peers, sizeof(*all));
 
-	if (!(s->n_peers & (s->n_peers - 1))) {
-		size_t room = s->n_peers ? 2 * s->n_peers : 1;
-
-		more = realloc(s->peers, room * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		s->peers = more;
-	}
+	if (!all)
+		return -ENOMEM;
+	s->peers = all;
 	s->peers[s->n_peers] = (struct ctl_peer){ 0 };
 	if (!ctl_key_from_hex(s->peers[s->n_peers].key, hex))
 		return -EPROTO;

@@ -390,7 +390,7 @@ static void tick(struct engine *e)
 
 	next = earlier(next, device_tick(&e->device, now_boottime()));
 	tell_lock_refusal(e);
-	if (e->feed_ready)
+	if (e->feed_ready && feed_is_read(&e->events.feed))
 		e->feed_ready(e->feed_arg);
 	next = earlier(next,
 		       sticky_tick(&e->sticky, e->port.fwmark, now_boottime()));

@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/counter.h"
 #include "crypto/secret.h"
 #include "uapi/text.h"
 
@@ -32,16 +33,11 @@ static void put_device(struct text *t, struct device *device)
 		text_put(t, "fwmark=%" PRIu32 "\n", device->fwmark);
 }
 
-static uint64_t get(const _Atomic uint64_t *at)
-{
-	return atomic_load_explicit(at, memory_order_relaxed);
-}
-
 /* All lines of a peer but its prefixes. */
 static void put_peer(struct text *t, struct peer *peer,
 		     const struct uapi_codec *codec)
 {
-	uint64_t handshake_ns = get(&peer->last_handshake_ns);
+	uint64_t handshake_ns = counter_get(&peer->last_handshake_ns);
 	uint8_t key[NOISE_PRESHARED_KEY_LEN];
 
 	text_put_key(t, "public_key", peer->public_key);
@@ -54,8 +50,8 @@ static void put_peer(struct text *t, struct peer *peer,
 		 handshake_ns / NSEC_PER_SEC);
 	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
 		 handshake_ns % NSEC_PER_SEC);
-	text_put(t, "tx_bytes=%" PRIu64 "\n", get(&peer->tx_bytes));
-	text_put(t, "rx_bytes=%" PRIu64 "\n", get(&peer->rx_bytes));
+	text_put(t, "tx_bytes=%" PRIu64 "\n", counter_get(&peer->tx_bytes));
+	text_put(t, "rx_bytes=%" PRIu64 "\n", counter_get(&peer->rx_bytes));
 	text_put(t, "persistent_keepalive_interval=%u\n",
 		 atomic_load_explicit(&peer->timers.persistent_s,
 				      memory_order_relaxed));

@@ -254,8 +254,7 @@ static void put_event(struct text *t, const struct feed_event *event)
 		 event->realtime / NSEC_PER_MSEC);
 	if (event->has_peer) {
 		text_put(t, " public_key=");
-		for (size_t i = 0; i < sizeof(event->peer); i++)
-			text_put(t, "%02x", event->peer[i]);
+		text_put_hex(t, event->peer);
 	}
 	if (event->endpoint.addr.any.sa_family != AF_UNSPEC)
 		put_udp(t, " endpoint=", &event->endpoint);

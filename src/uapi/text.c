@@ -18,12 +18,17 @@ void text_put(struct text *t, const char *format, ...)
 	t->len += (size_t)n;
 }
 
+void text_put_hex(struct text *t, const uint8_t key[NOISE_PUBLIC_KEY_LEN])
+{
+	for (size_t i = 0; i < NOISE_PUBLIC_KEY_LEN; i++)
+		text_put(t, "%02x", key[i]);
+}
+
 void text_put_key(struct text *t, const char *name,
 		  const uint8_t key[NOISE_PUBLIC_KEY_LEN])
 {
 	text_put(t, "%s=", name);
-	for (size_t i = 0; i < NOISE_PUBLIC_KEY_LEN; i++)
-		text_put(t, "%02x", key[i]);
+	text_put_hex(t, key);
 	text_put(t, "\n");
 }
 

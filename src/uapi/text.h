@@ -23,6 +23,9 @@ struct text {
 void text_put(struct text *t, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* text_put_hex() - add a key in hex digits */
+void text_put_hex(struct text *t, const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
+
 /* text_put_key() - add a line with a key in hex digits */
 void text_put_key(struct text *t, const char *name,
 		  const uint8_t key[NOISE_PUBLIC_KEY_LEN]);

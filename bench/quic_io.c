@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the functions do is in the library's header, which declares them under these
- * names here. */
+/* The functions below have the names and contracts of the library's header, and take its
+ * place in this program. */
 #include "bench/quic_io.h"
 
 #include <errno.h>

@@ -34,7 +34,7 @@ enum {
 	/* More than twice what the last cache of common processors holds. */
 	OTHER_LEN = 128 << 20,
 	LINE_LEN = 64,
-	/* What a check needs; without one the beginning of a message is enough. */
+	/* Bytes of a message that are read: all, if they are checked; else its head. */
 	WHOLE_LEN = 65536 + 128,
 	HEAD_LEN = 64,
 	/* Bytes before those that are the same in each cycle: flow, place in the

@@ -33,7 +33,7 @@
 enum {
 	FLOWS = 1 << 16,
 	NUMBER_LEN = 4,
-	/* What the library asks for. */
+	/* Bytes of socket buffer, as the library asks for. */
 	BUFFER_LEN = 7 << 20,
 	/* Messages that "copied" takes with one call: as many as the example. */
 	SLOTS = 64,
@@ -136,7 +136,7 @@ static void run_single(int fd)
 	}
 }
 
-/* Where a message goes or comes from, its TOS, and where it is cut. */
+/* Control data of a message: local address, TOS, and segment size. */
 union control {
 	char buf[CMSG_SPACE(sizeof(struct in_pktinfo)) +
 		 2 * CMSG_SPACE(sizeof(int))];
@@ -235,7 +235,7 @@ static void add_datagram(int fd, struct end *to, uint8_t tos,
 	out.iov[k].iov_len += len;
 }
 
-/* What the control data of a message tell. */
+/* The control data of a message that was received. */
 struct told {
 	struct in_addr source;
 	size_t segment_len;

@@ -59,7 +59,7 @@ struct taken {
 	uint8_t ttl;
 };
 
-/* What the control data of a message say. */
+/* The control data of a message that is sent. */
 struct said {
 	size_t segment_len;
 	uint64_t time_ns;

@@ -19,7 +19,7 @@ enum {
 	REQUESTS_MAX = INPUT_MAX / 2,
 };
 
-/* Where requests end, and of which kind they are. */
+/* The requests that were found: their ends, and their kinds. */
 struct found {
 	size_t ends[REQUESTS_MAX];
 	enum stats_kind kinds[REQUESTS_MAX];

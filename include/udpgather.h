@@ -1147,7 +1147,7 @@ bool ug_receiver_release(struct ug_receiver *rcv);
 
 /* ----------------------------------------------------------------- Errors */
 
-/* Who reported an error: @origin of struct ug_error. Other numbers are SO_EE_ORIGIN_*
+/* The reporter of an error: @origin of struct ug_error. Other numbers are SO_EE_ORIGIN_*
  * of linux/errqueue.h, of options that the program has set on a descriptor. */
 enum {
 	UG_ORIGIN_LOCAL = 1, /* this machine, which did not send the datagram */

@@ -37,7 +37,7 @@ static _Atomic int max_level = LOG_ERROR;
 /* Protects the name and all limits. It is held for a few loads and stores. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char if_name[IFNAMSIZ];
-/* Of each descriptor: its stream is the journal. Written by log_init() only. */
+/* Is a descriptor's stream the journal? Written by log_init() only. */
 static bool is_in_journal[STDERR_FILENO + 1];
 
 static bool is_printed(enum log_level level)

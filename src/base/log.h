@@ -33,7 +33,7 @@ enum {
 	LOG_LINE_CAP = 1024,
 };
 
-/* What is printed: each level has the lines of those before it. */
+/* The level of the log. Each level prints the lines of those before it, too. */
 enum log_level {
 	LOG_SILENT = 0,
 	LOG_ERROR, /* errors and warnings */

@@ -118,7 +118,7 @@ static const struct rule rules[] = {
 };
 #endif
 
-/* What AEAD_BEST stands for in this process, and how that was found. */
+/* The backends that AEAD_BEST stands for in this process, and how they were found. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct aead_result best;
 
@@ -203,7 +203,7 @@ struct aead *aead_new(enum aead_choice choice)
 		const struct aead_backend *backend =
 			find_backend(choice, (enum aead_work)work);
 
-		/* What a context uses stays loaded until the process ends. */
+		/* A library that a context uses stays loaded until the process ends. */
 		if (!backend || (backend->load && !backend->load())) {
 			free(aead);
 			return NULL;

@@ -37,6 +37,10 @@ struct ctl_options {
 /* ctl_complain() - say on stderr why an interface cannot be asked. Return: CTL_FAILED. */
 int ctl_complain(const char *interface, int err);
 
+/* ctl_refuse() - say on stderr what is wrong with the token, and the usage. Return:
+ * CTL_USAGE. */
+int ctl_refuse(const char *what, const char *token);
+
 /* ctl_status() - what the interfaces do. Return: enum ctl_status. */
 int ctl_status(const struct ctl_options *options);
 

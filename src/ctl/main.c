@@ -23,10 +23,13 @@ static const struct {
 	const char *name;
 	int (*run)(const struct ctl_options *options);
 	const char *letters; /* of the options that it takes */
+	/* In place of run: a command that reads its arguments itself, from the
+	 * name of the command on. */
+	int (*run_with_arguments)(int argc, char **argv);
 } commands[] = {
-	{ "status", ctl_status, "jq" },
-	{ "events", ctl_events, "j" },
-	{ "metrics", ctl_metrics, "oth" },
+	{ "status", ctl_status, "jq", NULL },
+	{ "events", ctl_events, "j", NULL },
+	{ "metrics", ctl_metrics, "oth", NULL },
 };
 
 static const struct option long_options[] = {
@@ -52,7 +55,7 @@ int ctl_complain(const char *interface, int err)
 	return CTL_FAILED;
 }
 
-static int refuse(const char *what, const char *token)
+int ctl_refuse(const char *what, const char *token)
 {
 	fprintf(stderr, "wiregatherctl: %s: %s\n%s", what, token, usage);
 	return CTL_USAGE;
@@ -66,9 +69,9 @@ static int parse(struct ctl_options *options, int argc, char **argv,
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
 		if (c == ':')
-			return refuse("no value", argv[optind - 1]);
+			return ctl_refuse("no value", argv[optind - 1]);
 		if (c == '?' || !strchr(letters, c))
-			return refuse("no such option", argv[optind - 1]);
+			return ctl_refuse("no such option", argv[optind - 1]);
 		options->json |= c == 'j';
 		options->quiet |= c == 'q';
 		options->open_metrics |= c == 'o';
@@ -85,8 +88,11 @@ static int run(size_t command, int argc, char **argv)
 {
 	struct ctl_options options = { 0 };
 	char **found = NULL;
-	int status = parse(&options, argc, argv, commands[command].letters);
+	int status;
 
+	if (commands[command].run_with_arguments)
+		return commands[command].run_with_arguments(argc, argv);
+	status = parse(&options, argc, argv, commands[command].letters);
 	if (status != CTL_OK)
 		return status;
 	if (!options.n_interfaces) {
@@ -111,7 +117,7 @@ static int run(size_t command, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		return refuse("missing", "command");
+		return ctl_refuse("missing", "command");
 	if (strcmp(argv[1], "--help") == 0) {
 		fputs(usage, stdout);
 		return CTL_OK;
@@ -123,5 +129,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return run(i, argc - 1, argv + 1);
-	return refuse("no such command", argv[1]);
+	return ctl_refuse("no such command", argv[1]);
 }

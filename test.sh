@@ -1,12 +1,27 @@
 #!/bin/sh
+# usage: ./test.sh [--all]
 # Installs the packages it needs from Debian, builds with gcc and clang, and runs all
 # suites. They run plain with gcc, and with ASan and UBSan with clang. Tests with
-# threads run under ThreadSanitizer. The suites unit, fault and io and the test
-# netns/core run for i386, with musl, and for libudpgather alone. clang-tidy runs. A
-# part of the suites runs on an older kernel of Debian in QEMU. Needs root for the
-# namespaces that some tests make. The last line counts all tests that ran.
+# threads run under ThreadSanitizer. Needs root for the namespaces that some tests
+# make. The last line counts all tests that ran.
+#
+# With --all, as the continuous integration runs it, it takes twice as long. Then the
+# suites unit, fault and io and the test netns/core run also for i386, with musl, and
+# for libudpgather alone. The container image of the static program is tested.
+# clang-tidy runs. A part of the suites runs on an older kernel of Debian in QEMU.
 set -eu
 cd "$(dirname "$0")"
+all=
+case $# in
+0) ;;
+*)
+	if [ $# -ne 1 ] || [ "$1" != --all ]; then
+		echo "test.sh: unknown argument: $*; usage: ./test.sh [--all]" >&2
+		exit 2
+	fi
+	all=yes
+	;;
+esac
 if [ "$(id -u)" -ne 0 ]; then
 	echo "test.sh: needs root, to make network namespaces" >&2
 	exit 1
@@ -19,15 +34,20 @@ tests/interop/install-deps build/interop ||
 tools/get-prometheus build/prometheus ||
 	echo "test.sh: no Prometheus"
 # A static program with musl. The test of the container image needs it.
-tools/static build/static || {
-	echo "test.sh: no static program, so no test of the image"
-	rm -f build/static/wiregather
-}
+if [ -n "$all" ]; then
+	tools/static build/static || {
+		echo "test.sh: no static program, so no test of the image"
+		rm -f build/static/wiregather
+	}
+fi
 
 logs=
 status=0
 
-# Build a variant (see tools/build-variant) and run suites of it.
+# Many tests wait most of their time, so one more runs than there are processors.
+at_once=$(($(nproc) + 1))
+
+# Run suites of a build.
 run() { # name, directory, suites...
 	name=$1 dir=$2
 	shift 2
@@ -35,7 +55,8 @@ run() { # name, directory, suites...
 	echo "== $name"
 	rm -f "$dir"/meson-logs/testlog*.junit.xml
 	# shellcheck disable=SC2086
-	meson test -C "$dir" --no-rebuild --print-errorlogs "$@" ||
+	meson test -C "$dir" --no-rebuild --print-errorlogs \
+		--num-processes "$at_once" "$@" ||
 		status=1
 	logs="$logs $dir"
 }
@@ -44,13 +65,16 @@ echo "== build: gcc"
 [ -e build/build.ninja ] || meson setup build -Dwerror=true >/dev/null
 ninja -C build --quiet
 
-# Fetch an older kernel of Debian in the background. It is needed at the end.
-kernel=build/kernels/bookworm
-mkdir -p "$kernel"
-tools/old-kernel bookworm "$kernel" >"$kernel/fetch.log" 2>&1 &
-background=$!
-trap 'kill "$background" 2>/dev/null || :' EXIT
+background=
+trap '[ -z "$background" ] || kill "$background" 2>/dev/null || :' EXIT
 trap 'exit 1' INT TERM
+if [ -n "$all" ]; then
+	# Fetch an older kernel of Debian in the background. It is needed at the end.
+	kernel=build/kernels/bookworm
+	mkdir -p "$kernel"
+	tools/old-kernel bookworm "$kernel" >"$kernel/fetch.log" 2>&1 &
+	background=$!
+fi
 
 run "gcc" build
 
@@ -66,6 +90,14 @@ echo "== build: clang, ThreadSanitizer"
 tools/build-variant tsan
 export TSAN_OPTIONS=halt_on_error=1
 run "clang, ThreadSanitizer" build-tsan --suite threads
+unset ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
+
+if [ -z "$all" ]; then
+	echo
+	# shellcheck disable=SC2086 # a list of directories
+	tools/count-tests $logs || status=1
+	exit "$status"
+fi
 
 # Build a variant, and run natively the suites in which the kernel is called. The
 # calls differ on 32 bits and with another C library.
@@ -81,7 +113,6 @@ others() { # variant
 	esac
 }
 not_built=
-unset ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS
 others i386
 others musl
 others library

@@ -4,7 +4,7 @@
 
 usage: run.py BUILD KERNEL [--quick | SUITE/NAME...]
 BUILD is the build directory; KERNEL is what tools/old-kernel has unpacked.
---quick runs the few programs that ./test.sh has time for.
+--quick runs the few programs that ./test.sh --all has time for.
 
 The output of the guest is kept in KERNEL/console. The results are kept in
 KERNEL/meson-logs, where tools/count-tests reads them.

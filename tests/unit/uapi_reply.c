@@ -59,13 +59,17 @@ static void remove_peer(struct device_fake *fake, uint32_t number)
 	config_free(config);
 }
 
+/* How many lines begin with @what? strstr(3) would do, but AddressSanitizer's looks at
+ * the whole text in each call. */
 static size_t count(const char *text, const char *what)
 {
 	size_t n = 0;
 
-	while ((text = strstr(text, what))) {
-		n++;
-		text += strlen(what);
+	while (text) {
+		n += strncmp(text, what, strlen(what)) == 0;
+		text = strchr(text, '\n');
+		if (text)
+			text++;
 	}
 	return n;
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "engine/endpoint.h"
 #include "engine/engine.h"
 #include "fuzz/lines.h"
 #include "fuzz/quiet_device.h"
@@ -39,8 +40,7 @@ struct answers {
 	size_t len;
 };
 
-static const struct uapi_codec codec = { engine_parse_endpoint,
-					 engine_print_endpoint };
+static const struct uapi_codec codec = { endpoint_parse, endpoint_print };
 static struct loop loop;
 static struct uapi_hub hub;
 static struct loop_watch bell;

@@ -8,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/rcu.h"
 #include "cli/advice.h"
 #include "cli/bench_crypto.h"
 #include "cli/daemon.h"
+#include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/tunnel.h"
 #include "crypto/aead.h"
@@ -30,17 +32,22 @@ enum {
  * Make the tunnel, and run it to its end. Consumes @daemon. Returns the exit
  * status.
  */
-static int serve(const struct options *options, struct daemon *daemon)
+static int serve(const struct options *options, struct daemon *daemon,
+		 struct notify *notify)
 {
-	struct tunnel tunnel = { 0 };
+	struct tunnel tunnel = { .notify = notify };
 	int err;
 
 	signals_init(&tunnel.signals, !options->is_foreground);
 	err = tunnel_open(&tunnel, options);
 	if (err < 0) {
+		notify_failure(notify, tunnel.why, err);
 		daemon_report_failure(daemon, "%s", tunnel.why);
 		return EXIT_FAILURE;
 	}
+	/* The service manager must know the daemon before the parent, whose end it
+	 * could take for the end of the service, exits. */
+	notify_ready(notify, options->is_foreground ? 0 : getpid());
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
 	err = daemon_report_ready(daemon, strchr(options->name, '%')
@@ -51,18 +58,21 @@ static int serve(const struct options *options, struct daemon *daemon)
 		if (err < 0)
 			log_error("cannot go on: %s", strerror(-err));
 	}
+	notify_stopping(notify);
 	tunnel_close(&tunnel);
 	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static int run(const struct options *options, struct daemon *daemon)
+static int run(const struct options *options, struct daemon *daemon,
+	       struct notify *notify)
 {
 	int status;
 
 	rcu_register();
-	status = serve(options, daemon);
+	status = serve(options, daemon, notify);
 	rcu_drain();
 	rcu_unregister();
+	notify_close(notify);
 	return status;
 }
 
@@ -112,7 +122,7 @@ static void print_version(void)
 	aead_free(best);
 }
 
-static int run_daemon(const struct options *options)
+static int run_daemon(const struct options *options, struct notify *notify)
 {
 	struct daemon daemon;
 	char why[TUNNEL_WHY_CAP];
@@ -132,7 +142,7 @@ static int run_daemon(const struct options *options)
 				      strerror(-err));
 		return EXIT_FAILURE;
 	}
-	return run(options, &daemon);
+	return run(options, &daemon, notify);
 }
 
 /* Warn of variables of the environment that have an unknown value. */
@@ -148,6 +158,29 @@ static void warn(const struct options *options)
 			"wiregather: WG_PROCESS_FOREGROUND is not 1, so it "
 			"has no effect: %s\n",
 			options->bad_foreground);
+	if (options->bad_notify)
+		fprintf(stderr,
+			"wiregather: NOTIFY_SOCKET is neither an absolute path "
+			"nor an abstract name, so it has no effect: %s\n",
+			options->bad_notify);
+	if (options->bad_watchdog)
+		fprintf(stderr,
+			"wiregather: WATCHDOG_USEC and WATCHDOG_PID must be "
+			"numbers above 0, so there is no watchdog: %s\n",
+			options->bad_watchdog);
+}
+
+/* Connect to the service manager. The tunnel works without it. */
+static void open_notify(const struct options *options, struct notify *notify)
+{
+	int err = notify_open(notify, options->notify_socket,
+			      options->watchdog_us);
+
+	if (err < 0)
+		fprintf(stderr,
+			"wiregather: the service manager is told nothing: "
+			"NOTIFY_SOCKET: %s: %s\n",
+			options->notify_socket, strerror(-err));
 }
 
 /* Close descriptors that the caller has left open: a tunnel needs none of
@@ -163,6 +196,7 @@ int main(int argc, char **argv)
 {
 	struct daemon foreground = { .fd = -1 };
 	struct options options;
+	struct notify notify;
 
 	int err = daemon_open_standard();
 
@@ -198,6 +232,7 @@ int main(int argc, char **argv)
 		fputs("wiregather: libsodium does not work here\n", stderr);
 		return EXIT_FAILURE;
 	}
-	return options.is_foreground ? run(&options, &foreground)
-				     : run_daemon(&options);
+	open_notify(&options, &notify);
+	return options.is_foreground ? run(&options, &foreground, &notify)
+				     : run_daemon(&options, &notify);
 }

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "engine/bounds.h"
 
@@ -369,6 +371,52 @@ static void parse_level(struct options *options)
 	options->keeps_output = options->level != LOG_SILENT;
 }
 
+/* An address is a path, or "@" and an abstract name: sd_notify(3). */
+static void parse_notify_socket(struct options *options)
+{
+	const char *text = secure_getenv("NOTIFY_SOCKET");
+
+	if (!text || !*text)
+		return;
+	if ((*text == '/' || *text == '@') && text[1] &&
+	    strlen(text) < sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		options->notify_socket = text;
+	else
+		options->bad_notify = text;
+}
+
+/* Read a number above 0. Return: false: it is none. */
+static bool parse_number(uint64_t *value, const char *text)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	return isdigit((unsigned char)*text) && !*end && !errno && *value;
+}
+
+/*
+ * The rules of sd_watchdog_enabled(3): the watchdog is for the process that
+ * WATCHDOG_PID names. That is the one that reads the command line, also if its child
+ * then becomes the daemon.
+ */
+static void parse_watchdog(struct options *options)
+{
+	const char *text = secure_getenv("WATCHDOG_USEC");
+	const char *owner = secure_getenv("WATCHDOG_PID");
+	uint64_t us, pid;
+
+	if (!text)
+		return;
+	/* The largest number means "never". */
+	if (!parse_number(&us, text) || us == UINT64_MAX)
+		options->bad_watchdog = text;
+	else if (owner && !parse_number(&pid, owner))
+		options->bad_watchdog = owner;
+	else if (!owner || pid == (uint64_t)getpid())
+		options->watchdog_us = us;
+}
+
 static int parse_environment(struct options *options)
 {
 	const char *foreground = getenv("WG_PROCESS_FOREGROUND");
@@ -376,6 +424,8 @@ static int parse_environment(struct options *options)
 	int rc;
 
 	parse_level(options);
+	parse_notify_socket(options);
+	parse_watchdog(options);
 	if (foreground && !strcmp(foreground, "1"))
 		options->is_foreground = true;
 	else if (foreground && *foreground && strcmp(foreground, "0") != 0)

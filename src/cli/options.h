@@ -8,6 +8,7 @@
 #define CLI_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/log.h"
 #include "crypto/aead.h"
@@ -77,6 +78,10 @@ struct options {
 	bool bench_is_csv;
 	char stats_group[OPTIONS_GROUP_CAP];
 	bool eager;
+	const char *notify_socket;
+	uint64_t watchdog_us;
+	const char *bad_notify;
+	const char *bad_watchdog;
 	const char *bad_level;
 	const char *bad_foreground;
 	char error[OPTIONS_ERROR_CAP];

@@ -19,9 +19,12 @@
 #include "base/clock.h"
 #include "base/code.h"
 #include "base/log.h"
+#include "base/now.h"
 #include "cli/advice.h"
 #include "engine/bounds.h"
+#include "engine/endpoint.h"
 #include "tun/steering.h"
+#include "uapi/peers.h"
 
 enum {
 	/* How long to wait for another process that still serves the socket's
@@ -36,8 +39,8 @@ enum {
 };
 
 static const struct uapi_codec codec = {
-	.parse = engine_parse_endpoint,
-	.print = engine_print_endpoint,
+	.parse = endpoint_parse,
+	.print = endpoint_print,
 };
 
 /* The number of processors that this process may run on. */
@@ -248,6 +251,68 @@ static int open_stats(struct tunnel *t, const struct options *options)
 	return 0;
 }
 
+/* ------------------------------------------------- for the service manager */
+
+static void print_peers(struct device *device, char *buf, size_t cap)
+{
+	uint64_t now = now_boottime();
+	size_t n = 0, n_sessions = 0;
+	struct peers peers;
+	struct peer *peer;
+
+	peers_init(&peers, device);
+	for (; (peer = peers_next(&peers)); n++)
+		n_sessions += peer_has_session(peer, now);
+	if (!n)
+		snprintf(buf, cap, "no peers");
+	else
+		snprintf(buf, cap, "%zu peer%s, %zu with a session", n,
+			 n == 1 ? "" : "s", n_sessions);
+}
+
+static void print_status(void *arg, char *buf, size_t cap)
+{
+	const struct tunnel *t = arg;
+	struct device *device = engine_get_device(t->engine);
+	struct engine_state state;
+	char peers[64];
+
+	engine_get_state(t->engine, &state);
+	print_peers(device, peers, sizeof(peers));
+	if (!state.is_up)
+		snprintf(buf, cap, "down, %s", peers);
+	else if (state.err)
+		snprintf(buf, cap, "up, cannot listen on port %u: %s, %s",
+			 device->listen_port, strerror(-state.err), peers);
+	else
+		snprintf(buf, cap, "up, port %u, %s", device->listen_port,
+			 peers);
+}
+
+static const char *find_stalled(void *arg)
+{
+	const struct tunnel *t = arg;
+
+	return engine_find_stalled(t->engine);
+}
+
+static void on_change(void *arg)
+{
+	struct tunnel *t = arg;
+
+	notify_change(t->notify);
+}
+
+static void start_notify(struct tunnel *t)
+{
+	static const struct notify_ops ops = { .print_status = print_status,
+					       .find_stalled = find_stalled };
+
+	notify_start(t->notify, &t->loop, &ops, t);
+	if (t->notify->fd >= 0)
+		engine_watch_state(t->engine, on_change, t);
+}
+
 static void close_stats(struct tunnel *t)
 {
 	engine_watch_feed(t->engine, NULL, NULL);
@@ -404,6 +469,7 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	err = open_stats(tunnel, options);
 	if (err < 0)
 		goto err_close_server;
+	start_notify(tunnel);
 	err = start_and_seal(tunnel, options);
 	if (err < 0)
 		goto err_close_stats;

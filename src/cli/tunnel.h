@@ -12,6 +12,7 @@
 #ifndef CLI_TUNNEL_H
 #define CLI_TUNNEL_H
 
+#include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "engine/bounds.h"
@@ -40,6 +41,7 @@ enum {
  * @server:	the configuration socket
  * @stats_source: what the answers of @stats are made of
  * @stats:	the statistics socket; NULL: there is none
+ * @notify:	messages to the service manager; borrowed, set and opened by the caller
  * @isolate:	the isolation of the process
  * @why:	one line that says why tunnel_open() has failed
  */
@@ -53,13 +55,14 @@ struct tunnel {
 	struct uapi_server *server;
 	struct stats_source stats_source;
 	struct uapi_server *stats;
+	struct notify *notify;
 	struct isolate isolate;
 	char why[TUNNEL_WHY_CAP];
 };
 
 /**
  * tunnel_open() - make a tunnel
- * @tunnel:	caller's storage, with its signals
+ * @tunnel:	caller's storage, with its signals and its @notify
  * @options:	settings
  *
  * Call crypto_init() and rcu_register() before. Afterwards the interface can be

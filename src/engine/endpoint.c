@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* An endpoint as text for the log, printed without a system call. */
+/* Endpoints as text: as wg(8) writes them, and for the log, which prints them without a
+ * system call. */
 #include "engine/endpoint.h"
 
 #include <stdio.h>
@@ -18,4 +19,22 @@ void endpoint_print_numeric(const struct ug_endpoint *ep, char *buf, size_t cap)
 	len = strlen(buf);
 	if (zone)
 		snprintf(buf + len, cap - len, " (interface %u)", zone);
+}
+
+int endpoint_parse(struct device_endpoint *dep, const char *text)
+{
+	struct ug_endpoint ep;
+	int err = ug_endpoint_parse(&ep, text);
+
+	if (err == 0)
+		endpoint_to_device(dep, &ep);
+	return err;
+}
+
+int endpoint_print(const struct device_endpoint *dep, char *buf, size_t cap)
+{
+	struct ug_endpoint ep;
+
+	endpoint_from_device(&ep, dep);
+	return ug_endpoint_print(&ep, buf, cap);
 }

@@ -92,4 +92,28 @@ enum {
 void endpoint_print_numeric(const struct ug_endpoint *ep, char *buf,
 			    size_t cap);
 
+/**
+ * endpoint_parse() - read "1.2.3.4:5" or "[fe80::1%eth0]:5"
+ * @ep:		filled on success
+ * @text:	text
+ *
+ * For struct uapi_codec. Control thread: to look up a zone the library opens a
+ * socket, and no other thread may open one.
+ *
+ * Return: 0; -EINVAL: no endpoint; -ENODEV: no interface has that zone.
+ */
+int endpoint_parse(struct device_endpoint *ep, const char *text);
+
+/**
+ * endpoint_print() - write what endpoint_parse() reads
+ * @ep:		endpoint
+ * @buf:	filled on success, with a final 0
+ * @cap:	bytes at @buf
+ *
+ * Control thread, as for endpoint_parse().
+ *
+ * Return: the length without the final 0; -EAFNOSUPPORT: no endpoint; -ENOSPC.
+ */
+int endpoint_print(const struct device_endpoint *ep, char *buf, size_t cap);
+
 #endif /* ENGINE_ENDPOINT_H */

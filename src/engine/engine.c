@@ -58,6 +58,7 @@
 #include "engine/handshaker.h"
 #include "engine/lanes.h"
 #include "engine/port.h"
+#include "engine/progress.h"
 #include "engine/sockets.h"
 #include "engine/sticky.h"
 #include "engine/thread.h"
@@ -89,9 +90,13 @@ enum {
  * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] opens and closes @sockets
+ * @progress:	[c] whether the threads make progress
  * @started:	[I] when the engine was made, in ns of CLOCK_REALTIME
  * @feed_ready:	[c] see engine_watch_feed(); NULL: nobody
  * @feed_arg:	[c] for @feed_ready
+ * @state_changed: [I] see engine_watch_state(); NULL: nobody
+ * @state_arg:	[I] for @state_changed
+ * @has_changed: [a] @state_changed is to be called
  * @is_running:	[c] the threads exist
  * @is_ending:	[c] engine_free() was called, and the threads have ended
  * @is_unlocked: [c] the log says that memory for secrets is not locked
@@ -100,7 +105,8 @@ enum {
  * @gone_fd:	[I] eventfd: the TUN is gone
  * @tick_watch, @wake_watch, @gone_watch, @link_watch: [c] of the loop
  *
- * [I] immutable after engine_new(), [c] control thread only.
+ * [I] immutable after engine_new(), or once the threads run; [a] atomic; [c] control
+ * thread only.
  */
 struct engine {
 	struct engine_config config;
@@ -116,9 +122,13 @@ struct engine {
 	struct sticky sticky;
 	struct vmgenid vmgenid;
 	struct port port;
+	struct progress progress;
 	uint64_t started;
 	void (*feed_ready)(void *arg);
 	void *feed_arg;
+	void (*state_changed)(void *arg);
+	void *state_arg;
+	_Atomic bool has_changed;
 	bool is_running;
 	bool is_ending;
 	bool is_unlocked;
@@ -165,6 +175,15 @@ static void op_wake(void *arg)
 	thread_poke(e->wake_fd);
 }
 
+/* What engine_get_state() gives may have changed: have tick() tell it. Any thread. */
+static void note_change(struct engine *e)
+{
+	/* Partner: tell_change(). */
+	if (e->state_changed && !atomic_exchange_explicit(&e->has_changed, true,
+							  memory_order_release))
+		op_wake(e);
+}
+
 static void op_endpoint_learnt(void *arg)
 {
 	struct engine *e = arg;
@@ -193,6 +212,7 @@ static void op_session_ready(void *arg, struct peer *peer, bool confirm)
 	struct engine *e = arg;
 
 	events_established(&e->events, peer, confirm);
+	note_change(e);
 	lanes_request(&e->lanes, peer, confirm);
 	worker_poke(&e->worker);
 }
@@ -217,8 +237,12 @@ static void op_event(void *arg, enum device_event event, struct peer *peer,
 	struct engine *e = arg;
 
 	/* That the peers go at the end of the engine is no news. */
-	if (!e->is_ending)
-		events_tell(&e->events, event, peer, was);
+	if (e->is_ending)
+		return;
+	events_tell(&e->events, event, peer, was);
+	if (event == DEVICE_PEER_ADDED || event == DEVICE_PEER_REMOVED ||
+	    event == DEVICE_SESSION_ENDED)
+		note_change(e);
 }
 
 static int op_set_sockets(void *arg, const struct device_sockets *want,
@@ -226,6 +250,7 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 {
 	struct engine *e = arg;
 
+	note_change(e);
 	return port_set(&e->port, want, port);
 }
 
@@ -238,6 +263,7 @@ static void op_set_up(void *arg, bool up)
 		e->device.listen_port = e->port.number;
 	log_event(up ? "interface up" : "interface down");
 	device_set_up(&e->device, up, now_boottime());
+	note_change(e);
 }
 
 static const struct port_ops port_ops = {
@@ -298,6 +324,8 @@ static void read_overlays(struct engine *e)
 
 static void handle_link_event(struct engine *e, enum link_event event)
 {
+	if (event == LINK_UP || event == LINK_DOWN)
+		note_change(e);
 	switch (event) {
 	case LINK_UP:
 		/* The interface may have come back from elsewhere. */
@@ -382,12 +410,22 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* Tell the owner that the state may have changed. */
+static void tell_change(struct engine *e)
+{
+	/* Partner: note_change(). */
+	if (e->state_changed && atomic_exchange_explicit(&e->has_changed, false,
+							 memory_order_acquire))
+		e->state_changed(e->state_arg);
+}
+
 /* Do what is due, and set the timer for what is due next. */
 static void tick(struct engine *e)
 {
 	struct itimerspec at = { 0 };
 	uint64_t next = port_tick(&e->port, now_boottime());
 
+	tell_change(e);
 	next = earlier(next, device_tick(&e->device, now_boottime()));
 	tell_lock_refusal(e);
 	if (e->feed_ready && feed_is_read(&e->events.feed))
@@ -459,6 +497,7 @@ static void unwatch_all(struct engine *e)
 	loop_remove(e->config.loop, &e->wake_watch);
 	loop_remove(e->config.loop, &e->gone_watch);
 	loop_remove(e->config.loop, &e->link_watch);
+	progress_deinit(&e->progress);
 }
 
 /* ------------------------------------------------------------ life */
@@ -528,6 +567,7 @@ static int init_parts(struct engine *e)
 		.helpers.are_always_awake = e->config.helpers_awake,
 	};
 	lanes_list(&e->lanes, &e->worker.sources);
+	progress_init(&e->progress, &e->worker, &e->handshaker, e->config.loop);
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)
 		err = link_open(&e->link, &tun_sys_linux, e->tun->ifindex,
@@ -723,26 +763,18 @@ void engine_watch_feed(struct engine *e, void (*ready)(void *arg), void *arg)
 	e->feed_arg = arg;
 }
 
+void engine_watch_state(struct engine *e, void (*changed)(void *arg), void *arg)
+{
+	e->state_changed = changed;
+	e->state_arg = arg;
+}
+
+const char *engine_find_stalled(struct engine *e)
+{
+	return progress_look(&e->progress);
+}
+
 struct device *engine_get_device(struct engine *e)
 {
 	return &e->device;
-}
-
-int engine_parse_endpoint(struct device_endpoint *dep, const char *text)
-{
-	struct ug_endpoint ep;
-	int err = ug_endpoint_parse(&ep, text);
-
-	if (err == 0)
-		endpoint_to_device(dep, &ep);
-	return err;
-}
-
-int engine_print_endpoint(const struct device_endpoint *dep, char *buf,
-			  size_t cap)
-{
-	struct ug_endpoint ep;
-
-	endpoint_from_device(&ep, dep);
-	return ug_endpoint_print(&ep, buf, cap);
 }

@@ -125,6 +125,29 @@ struct engine_state {
 void engine_get_state(struct engine *engine, struct engine_state *state);
 
 /**
+ * engine_watch_state() - call a function when the state may have changed
+ * @engine:	engine that was not started yet
+ * @changed:	called on the control thread when engine_get_state(), the port, or the
+ *		number of peers or of sessions may give something new. A session that
+ *		is too old to be used, and whose keys were not wiped yet, is not told.
+ * @arg:	for @changed
+ */
+void engine_watch_state(struct engine *engine, void (*changed)(void *arg),
+			void *arg);
+
+/**
+ * engine_find_stalled() - look whether all threads make progress
+ * @engine:	engine that was started
+ *
+ * A thread that sleeps because there is nothing to do makes progress, and is not woken
+ * (engine/progress.h).
+ *
+ * Return: the name of a thread that has stood still since the last call although there
+ * was work for it, a constant; NULL: there is none.
+ */
+const char *engine_find_stalled(struct engine *engine);
+
+/**
  * engine_each_counter() - call a function for each number that the engine counts
  * @engine:	engine
  * @put:	gets the name, such as "inbound_dropped_replayed", which is borrowed
@@ -149,30 +172,5 @@ void engine_watch_feed(struct engine *engine, void (*ready)(void *arg),
 
 /* engine_get_device() - the device, borrowed: the caller configures it */
 struct device *engine_get_device(struct engine *engine);
-
-/**
- * engine_parse_endpoint() - read "1.2.3.4:5" or "[fe80::1%eth0]:5"
- * @ep:		filled on success
- * @text:	text
- *
- * For struct uapi_codec. Control thread: to look up a zone the library opens a
- * socket, and no other thread may open one.
- *
- * Return: 0; -EINVAL: no endpoint; -ENODEV: no interface has that zone.
- */
-int engine_parse_endpoint(struct device_endpoint *ep, const char *text);
-
-/**
- * engine_print_endpoint() - write what engine_parse_endpoint() reads
- * @ep:		endpoint
- * @buf:	filled on success, with a final 0
- * @cap:	bytes at @buf
- *
- * Control thread, as for engine_parse_endpoint().
- *
- * Return: the length without the final 0; -EAFNOSUPPORT: no endpoint; -ENOSPC.
- */
-int engine_print_endpoint(const struct device_endpoint *ep, char *buf,
-			  size_t cap);
 
 #endif /* ENGINE_ENGINE_H */

@@ -163,6 +163,7 @@ static void note_crowd(struct handshaker *h)
 /* Wait for something to do. Under the mutex. Return: false: end. */
 static bool wait_for_work(struct handshaker *h)
 {
+	pulse_rest(&h->pulse);
 	while (!h->waiting.n && !h->asked.n && !h->is_poked && !h->is_stopped)
 		pthread_cond_wait(&h->wake, &h->mutex);
 	h->is_poked = false;
@@ -208,6 +209,7 @@ static void *handshaker_main(void *arg)
 		struct ug_socket *sock =
 			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen);
 
+		pulse_turn(&h->pulse);
 		handshaker_round(h, sock, now_boottime());
 		pthread_mutex_lock(&h->mutex);
 		go_on = h->waiting.n || h->asked.n ? !h->is_stopped

@@ -45,6 +45,7 @@
 #include "device/handshake.h"
 #include "engine/bounds.h"
 #include "engine/events.h"
+#include "engine/pulse.h"
 #include "engine/sockets.h"
 
 /* A handshake message that waits. */
@@ -70,6 +71,7 @@ struct handshake_message {
  *		waiting
  * @is_poked:	[m] the thread is to go once round its loop
  * @is_stopped:	[m] the thread is to end
+ * @pulse:	[a] written by the thread
  * @thread:	[I]
  * @loaded_until: [h] when load ends, in ns; the past: there is no load
  * @n_failed:	[h] key agreements for messages that were then dropped, in the
@@ -100,6 +102,7 @@ struct handshaker {
 	_Atomic bool is_crowded;
 	bool is_poked;
 	bool is_stopped;
+	struct pulse pulse;
 	pthread_t thread;
 	uint64_t loaded_until;
 	uint32_t n_failed;

@@ -97,8 +97,11 @@ static bool is_stopped(const struct helpers *helpers)
 }
 
 /* Sleep until called. Return: false if it is time to end. */
-static bool await_call(struct helpers *helpers)
+static bool await_call(struct helper *helper)
 {
+	struct helpers *helpers = helper->helpers;
+
+	pulse_rest(&helper->pulse);
 	pthread_mutex_lock(&helpers->mutex);
 	while (!helpers->n_called && !is_stopped(helpers) &&
 	       !helpers->are_always_awake)
@@ -106,6 +109,7 @@ static bool await_call(struct helpers *helpers)
 	if (helpers->n_called)
 		helpers->n_called--;
 	pthread_mutex_unlock(&helpers->mutex);
+	pulse_turn(&helper->pulse);
 	return !is_stopped(helpers);
 }
 
@@ -156,6 +160,7 @@ static void run_until_idle(struct helper *helper)
 		helper->context.sock = sockets_enter(
 			helpers->sockets, helper->user, &helper->seen);
 		all = sources_all(helpers->sources);
+		pulse_turn(&helper->pulse);
 		if (sources_run(helpers->sources, &all, &helper->context)) {
 			idle = 0;
 			continue;
@@ -174,7 +179,7 @@ static void *helper_main(void *arg)
 	struct helpers *helpers = helper->helpers;
 
 	thread_begin("helper");
-	while (await_call(helpers)) {
+	while (await_call(helper)) {
 		run_until_idle(helper);
 		if (!helpers->are_always_awake)
 			atomic_fetch_sub_explicit(&helpers->n_awake, 1,

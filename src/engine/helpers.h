@@ -27,6 +27,7 @@
 
 #include "engine/bounds.h"
 #include "engine/context.h"
+#include "engine/pulse.h"
 #include "engine/sockets.h"
 #include "engine/source.h"
 
@@ -38,6 +39,7 @@ struct helpers;
  * @user:	[I] its number as a user of the sockets
  * @context:	[o] what it works with
  * @seen:	[o] for sockets_enter()
+ * @pulse:	written by the thread
  * @thread:	[I]
  *
  * [o] is the thread's own.
@@ -47,6 +49,7 @@ struct helper {
 	unsigned int user;
 	struct context context;
 	uint64_t seen;
+	struct pulse pulse;
 	pthread_t thread;
 };
 

@@ -2,11 +2,12 @@
 /*
  * The control thread's event loop, on epoll. A descriptor that stays ready
  * while using it fails is taken out of the epoll for a while: it rests. The
- * list of resting watches gives epoll_wait(2) its timeout.
+ * lists of resting watches and of timers give epoll_wait(2) its timeout.
  */
 #include "engine/loop.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
@@ -139,6 +140,69 @@ static int end_rests(struct loop *loop)
 			     : -1;
 }
 
+void loop_clear_timer(struct loop *loop, struct loop_timer *timer)
+{
+	struct loop_timer **at = &loop->timers;
+
+	while (*at && *at != timer)
+		at = &(*at)->next;
+	if (*at)
+		*at = timer->next;
+	timer->is_set = false;
+}
+
+void loop_set_timer(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
+{
+	loop_clear_timer(loop, timer);
+	timer->at_ns = at_ns;
+	timer->is_set = true;
+	timer->next = loop->timers;
+	loop->timers = timer;
+}
+
+/* Return: a timer whose time has come; NULL: there is none. */
+static struct loop_timer *find_due(const struct loop *loop, uint64_t now)
+{
+	for (struct loop_timer *t = loop->timers; t; t = t->next)
+		if (now >= t->at_ns)
+			return t;
+	return NULL;
+}
+
+/* Call the timers whose time has come. */
+static void run_timers(struct loop *loop)
+{
+	struct loop_timer *timer;
+	uint64_t now;
+
+	if (!loop->timers)
+		return;
+	now = now_monotonic();
+	while (!loop->is_stopped && (timer = find_due(loop, now))) {
+		loop_clear_timer(loop, timer);
+		timer->ready(timer);
+	}
+}
+
+/* Return: @timeout, or the milliseconds until the first timer, if that is sooner.
+ * -1: no end. */
+static int shorten(const struct loop *loop, int timeout)
+{
+	uint64_t first = UINT64_MAX, ms;
+
+	if (!loop->timers)
+		return timeout;
+	for (const struct loop_timer *t = loop->timers; t; t = t->next)
+		if (t->at_ns < first)
+			first = t->at_ns;
+	/* Rounded up, so that the timer is due when the wait is over. */
+	ms = (clock_age(now_monotonic(), first) + NSEC_PER_MSEC - 1) /
+	     NSEC_PER_MSEC;
+	if (ms > INT_MAX)
+		ms = INT_MAX;
+	return timeout < 0 || (int)ms < timeout ? (int)ms : timeout;
+}
+
 int loop_run(struct loop *loop)
 {
 	int n_failures = 0;
@@ -147,7 +211,8 @@ int loop_run(struct loop *loop)
 		/* One at a time, so that a watch removed by the handler of
 		 * another is never called. */
 		struct epoll_event ev;
-		int n = epoll_wait(loop->epoll_fd, &ev, 1, end_rests(loop));
+		int n = epoll_wait(loop->epoll_fd, &ev, 1,
+				   shorten(loop, end_rests(loop)));
 
 		if (n < 0 && errno != EINTR) {
 			/* A failure is taken to be a passing one at first. */
@@ -161,6 +226,7 @@ int loop_run(struct loop *loop)
 
 			watch->ready(watch, ev.events);
 		}
+		run_timers(loop);
 	}
 	return loop->status;
 }

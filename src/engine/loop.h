@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The event loop of the control thread: it watches descriptors, and calls a
- * function for each that is ready. Everything here is for the control thread.
+ * function for each that is ready, or whose time has come. Everything here is for the
+ * control thread.
  */
 #ifndef ENGINE_LOOP_H
 #define ENGINE_LOOP_H
@@ -10,17 +11,20 @@
 #include <stdint.h>
 
 struct loop_watch;
+struct loop_timer;
 
 /**
  * struct loop - an event loop
  * @epoll_fd:	watches all descriptors that do not rest
  * @resting:	list of the watches that rest, see loop_fail(); NULL: empty
+ * @timers:	list of the timers that are set; NULL: empty
  * @is_stopped:	loop_run() is to return
  * @status:	the value that loop_run() returns then
  */
 struct loop {
 	int epoll_fd;
 	struct loop_watch *resting;
+	struct loop_timer *timers;
 	bool is_stopped;
 	int status;
 };
@@ -52,6 +56,24 @@ struct loop_watch {
 	uint64_t pause_ns;
 	uint64_t until_ns;
 	bool is_resting;
+};
+
+/**
+ * struct loop_timer - a function that is called once, at a point of time
+ * @ready:	called at or after that point; it may set any timer
+ * @arg:	for @ready
+ * @next:	private: the next timer in loop.timers
+ * @at_ns:	private: the point, of now_monotonic()
+ * @is_set:	private: it is in loop.timers
+ *
+ * The owner sets @ready and @arg, and @is_set to false, before loop_set_timer().
+ */
+struct loop_timer {
+	void (*ready)(struct loop_timer *timer);
+	void *arg;
+	struct loop_timer *next;
+	uint64_t at_ns;
+	bool is_set;
 };
 
 /* loop_init() - a loop without watches; caller's storage. Return: 0; -errno. */
@@ -91,6 +113,21 @@ void loop_remove(struct loop *loop, struct loop_watch *watch);
  */
 void loop_fail(struct loop *loop, struct loop_watch *watch, const char *what,
 	       int err);
+
+/**
+ * loop_set_timer() - have a function called at a point of time
+ * @loop:	loop
+ * @timer:	borrowed until it is called or loop_clear_timer(). A timer that is set
+ *		gets a new point.
+ * @at_ns:	the point, of now_monotonic()
+ *
+ * A timer costs no system call: it shortens the wait of the loop.
+ */
+void loop_set_timer(struct loop *loop, struct loop_timer *timer,
+		    uint64_t at_ns);
+
+/* loop_clear_timer() - do not call this timer any more; it may be not set */
+void loop_clear_timer(struct loop *loop, struct loop_timer *timer);
 
 /**
  * loop_run() - wait for events and call @ready, until loop_stop()

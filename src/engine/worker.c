@@ -221,8 +221,11 @@ static int poll_events(struct worker *w, struct epoll_event *events)
 	}
 	if (w->must_rewatch || w->failing)
 		timeout = AGAIN_MS;
+	if (!w->ready)
+		pulse_rest(&w->pulse);
 	int n = epoll_wait(w->epoll_fd, events, EVENTS, w->ready ? 0 : timeout);
 
+	pulse_turn(&w->pulse);
 	if (n == 0 && !w->ready)
 		release_memory(w);
 	/* epoll_wait(2) should not fail; if it does, do not spin. */

@@ -13,6 +13,7 @@
 
 #include "engine/context.h"
 #include "engine/helpers.h"
+#include "engine/pulse.h"
 #include "engine/sockets.h"
 #include "engine/source.h"
 
@@ -40,6 +41,7 @@
  *		given back since
  * @helper_has_left: [a] a helper went to sleep: any source may have work
  * @is_stopped:	[a] the thread is to end
+ * @pulse:	[a] written by the thread
  * @thread:	[I]
  *
  * @poked, @ready, @gone and @failing have a bit for each source. [I] immutable
@@ -64,6 +66,7 @@ struct worker {
 	uint64_t idle_since;
 	_Atomic bool helper_has_left;
 	_Atomic bool is_stopped;
+	struct pulse pulse;
 	pthread_t thread;
 };
 

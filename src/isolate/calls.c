@@ -20,6 +20,8 @@
  * The conditions on arguments:
  *  - A new socket is UDP over IP. By a Unix socket the main thread could
  *    connect to any server, because it keeps CAP_DAC_OVERRIDE.
+ *  - The main thread sends only by sockets that are connected, and gives no
+ *    address: the socket to the service manager could reach every Unix socket.
  *  - Options of sockets and requests to devices are those in use.
  *  - No memory can be executable when it is mapped, be made executable later,
  *    or be mapped over other memory.
@@ -133,7 +135,8 @@ const struct call isolate_calls[] = {
 	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
 	CALL("sendmmsg", WORKER, HELPER),
 	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
-	CALL("sendto", CONTROL, NONE),
+	/* By send(2), to the kernel and to the service manager. */
+	CALL_IF("sendto", "-", CONTROL, NONE, IS(5, 0)),
 	UDP_SOCKET(AF_INET),
 	UDP_SOCKET(AF_INET6),
 	SET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),

@@ -268,6 +268,14 @@ static int install_filter(void)
 		       : 0;
 }
 
+static int send_to_address(void)
+{
+	const struct sockaddr to = { .sa_family = AF_UNIX };
+
+	return sendto(-1, "", 1, 0, &to, sizeof(to)) < 0 && errno != EBADF ? -1
+									   : 0;
+}
+
 /* Calls that are on no thread's list. */
 const struct attempt attempt_forbidden[] = {
 	{ "lock a futex with priority inheritance", lock_pi_futex },
@@ -291,6 +299,7 @@ const struct attempt attempt_forbidden[] = {
 	{ "open a TCP socket by socketcall", tcp_by_socketcall },
 	{ "open a UDP socket by socketcall", udp_by_socketcall },
 #endif
+	{ "send to an address", send_to_address },
 	{ "open a packet socket", packet_socket },
 	{ "open a netlink socket", netlink_socket },
 	{ "set another option", other_option },

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/rcu.h"
+#include "engine/endpoint.h"
 #include "engine/engine.h"
 #include "tests/lib/check.h"
 #include "tests/lib/quiet_ops.h"
@@ -54,8 +55,8 @@ static const struct device_ops device_ops = {
 };
 
 static const struct uapi_codec codec = {
-	.parse = engine_parse_endpoint,
-	.print = engine_print_endpoint,
+	.parse = endpoint_parse,
+	.print = endpoint_print,
 };
 
 static void on_stop(struct loop_watch *watch, uint32_t events)

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/bytes.h"
 #include "tests/lib/check.h"
@@ -41,6 +42,9 @@ static int clear_environment(void **state)
 	unsetenv("WG_PROCESS_FOREGROUND");
 	unsetenv("WIREGATHER_USER");
 	unsetenv("WIREGATHER_OPTIONS");
+	unsetenv("NOTIFY_SOCKET");
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("WATCHDOG_PID");
 	return 0;
 }
 
@@ -406,6 +410,83 @@ static void descriptors(void **state)
 	assert_string_equal(o.error, "WG_TUN_FD: one queue only");
 }
 
+static void notify_socket(void **state)
+{
+	static const struct {
+		const char *text;
+		bool is_good;
+		bool is_bad;
+	} cases[] = {
+		{ "", false, false },	      { "/run/notify", true, false },
+		{ "@name", true, false },     { "@", false, true },
+		{ "/", false, true },	      { "run/notify", false, true },
+		{ "vsock:2:1", false, true },
+	};
+	char longest[109] = "/";
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		setenv("NOTIFY_SOCKET", cases[i].text, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), 0);
+		assert_int_equal(o.notify_socket != NULL, cases[i].is_good);
+		assert_int_equal(o.bad_notify != NULL, cases[i].is_bad);
+	}
+	/* With its final 0 a path has up to 108 bytes: unix(7). */
+	memset(longest + 1, 'a', sizeof(longest) - 2);
+	setenv("NOTIFY_SOCKET", longest, 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_non_null(o.bad_notify);
+	longest[sizeof(longest) - 2] = 0;
+	setenv("NOTIFY_SOCKET", longest, 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_non_null(o.notify_socket);
+}
+
+/* The rules of sd_watchdog_enabled(3). */
+static void watchdog(void **state)
+{
+	char own[32];
+	const struct {
+		const char *usec, *pid;
+		uint64_t us;
+		const char *bad;
+	} cases[] = {
+		{ NULL, NULL, 0, NULL },
+		{ NULL, "x", 0, NULL },
+		{ "30000000", NULL, 30000000, NULL },
+		{ "30000000", own, 30000000, NULL },
+		{ "30000000", "1", 0, NULL },
+		{ "30000000", "x", 0, "x" },
+		{ "30000000", "", 0, "" },
+		{ "30000000", "0", 0, "0" },
+		{ "0", own, 0, "0" },
+		{ "-1", own, 0, "-1" },
+		{ "30s", own, 0, "30s" },
+		{ "", own, 0, "" },
+		{ "18446744073709551614", NULL, UINT64_MAX - 1, NULL },
+		{ "18446744073709551615", NULL, 0, "18446744073709551615" },
+		{ "18446744073709551616", NULL, 0, "18446744073709551616" },
+	};
+	struct options o;
+
+	(void)state;
+	snprintf(own, sizeof(own), "%ld", (long)getpid());
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		clear_environment(NULL);
+		if (cases[i].usec)
+			setenv("WATCHDOG_USEC", cases[i].usec, 1);
+		if (cases[i].pid)
+			setenv("WATCHDOG_PID", cases[i].pid, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), 0);
+		assert_int_equal(o.watchdog_us, cases[i].us);
+		if (cases[i].bad)
+			assert_string_equal(o.bad_watchdog, cases[i].bad);
+		else
+			assert_null(o.bad_watchdog);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -417,6 +498,8 @@ int main(void)
 		cmocka_unit_test_setup(variable, clear_environment),
 		cmocka_unit_test_setup(bad_variable, clear_environment),
 		cmocka_unit_test_setup(backends, clear_environment),
+		cmocka_unit_test_setup(notify_socket, clear_environment),
+		cmocka_unit_test_setup(watchdog, clear_environment),
 		cmocka_unit_test(bad_lines),
 		cmocka_unit_test(names),
 		cmocka_unit_test(levels),

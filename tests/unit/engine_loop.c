@@ -130,12 +130,67 @@ static void modified(void **state)
 	end();
 }
 
+static unsigned int n_timers;
+
+static void fail_timer(struct loop_timer *timer)
+{
+	(void)timer;
+	fail_msg("a timer is called too early, or after it was cleared");
+}
+
+static void stop_soon(struct loop_timer *timer)
+{
+	(void)timer;
+	loop_stop(&loop, 3);
+}
+
+/* Called again each millisecond; clears another timer. */
+static void tick(struct loop_timer *timer)
+{
+	if (++n_timers == 3)
+		loop_clear_timer(&loop, timer->arg);
+	loop_set_timer(&loop, timer, now_monotonic() + NSEC_PER_MSEC);
+}
+
+/* Timers end the wait of the loop, in the order of their points. A timer can be moved
+ * and cleared. */
+static void timers(void **state)
+{
+	struct loop_timer late = { .ready = fail_timer };
+	struct loop_timer cleared = { .ready = fail_timer };
+	struct loop_timer moved = { .ready = stop_soon };
+	struct loop_timer again = { .ready = tick, .arg = &cleared };
+	uint64_t start = now_monotonic();
+
+	(void)state;
+	begin();
+	n_timers = 0;
+	loop_set_timer(&loop, &late, UINT64_MAX);
+	loop_set_timer(&loop, &cleared, start + 3600 * NSEC_PER_SEC);
+	loop_set_timer(&loop, &moved, start + 3600 * NSEC_PER_SEC);
+	loop_set_timer(&loop, &moved, start + 20 * NSEC_PER_MSEC);
+	loop_set_timer(&loop, &again, start);
+	assert_int_equal(loop_run(&loop), 3);
+	assert_true(now_monotonic() - start >= 20 * NSEC_PER_MSEC);
+	assert_true(n_timers >= 1);
+	assert_false(moved.is_set);
+	assert_true(late.is_set);
+	loop_clear_timer(&loop, &again);
+	loop_clear_timer(&loop, &cleared);
+	loop_clear_timer(&loop, &late);
+	/* One that is not set can be cleared. */
+	loop_clear_timer(&loop, &moved);
+	assert_null(loop.timers);
+	loop_deinit(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pauses_grow),
 		cmocka_unit_test(others_go_on),
 		cmocka_unit_test(modified),
+		cmocka_unit_test(timers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages to the service manager that has started this process: datagrams to the
+ * socket that NOTIFY_SOCKET names. sd_notify(3) describes them; any program can be the
+ * receiver, and no library is needed.
+ *
+ * The messages are: the interface can be configured (READY=1, and MAINPID= if the
+ * process became a daemon), what the daemon is doing (STATUS=, if it has changed, at
+ * most once a second), all threads make progress (WATCHDOG=1), the daemon ends
+ * (STOPPING=1), or it could not start (STATUS= and ERRNO=). There is no RELOADING=1:
+ * the daemon has no configuration of its own to read again.
+ *
+ * The socket is opened and connected before the process gives up its rights. A
+ * connected socket needs neither a file nor a name later.
+ *
+ * Without NOTIFY_SOCKET all functions do nothing. Main thread.
+ */
+#ifndef CLI_NOTIFY_H
+#define CLI_NOTIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/loop.h"
+
+enum {
+	/* Bytes of the text of STATUS=. A choice: a longer text is cut off. */
+	NOTIFY_STATUS_CAP = 192,
+};
+
+/**
+ * struct notify_ops - what the messages tell
+ * @print_status: print what the daemon is doing, without a line's end, into @cap bytes
+ * @find_stalled: return the name of a thread that makes no progress, a constant; NULL:
+ *		there is none
+ *
+ * @arg is that of notify_start().
+ */
+struct notify_ops {
+	void (*print_status)(void *arg, char *buf, size_t cap);
+	const char *(*find_stalled)(void *arg);
+};
+
+/**
+ * struct notify - a connection to the service manager
+ * @fd:		connected socket; -1: there is no service manager
+ * @period_ns:	time from one WATCHDOG=1 to the next; 0: none is wanted
+ * @loop:	borrowed
+ * @ops:	borrowed
+ * @arg:	for @ops
+ * @main_pid:	what MAINPID= is to say; 0: nothing
+ * @is_ready:	notify_ready() was called
+ * @owes_ready:	READY=1 could not be sent yet
+ * @stalled:	name of the thread that makes no progress; NULL: none was found
+ * @status:	text of the last STATUS=
+ * @status_at:	when it was sent, of now_monotonic()
+ * @watchdog:	when to send the next WATCHDOG=1
+ * @later:	when to send what could not be sent yet
+ */
+struct notify {
+	int fd;
+	uint64_t period_ns;
+	struct loop *loop;
+	const struct notify_ops *ops;
+	void *arg;
+	pid_t main_pid;
+	bool is_ready;
+	bool owes_ready;
+	const char *stalled;
+	char status[NOTIFY_STATUS_CAP];
+	uint64_t status_at;
+	struct loop_timer watchdog;
+	struct loop_timer later;
+};
+
+/**
+ * notify_open() - connect to the service manager
+ * @n:		caller's storage
+ * @address:	path, or "@" and an abstract name; NULL: there is no service manager
+ * @watchdog_us: the time without WATCHDOG=1 after which the service manager ends this
+ *		process, in microseconds; 0: it does not
+ *
+ * Call it before the process becomes a daemon, and before it gives up its rights. A
+ * child of fork(2) may go on to use @n.
+ *
+ * Return: 0; -errno: no connection, so that all other functions do nothing.
+ */
+int notify_open(struct notify *n, const char *address, uint64_t watchdog_us);
+
+/**
+ * notify_start() - prepare notify_ready()
+ * @n:		notify
+ * @loop:	borrowed until notify_close()
+ * @ops:	borrowed until notify_close()
+ * @arg:	for @ops
+ */
+void notify_start(struct notify *n, struct loop *loop,
+		  const struct notify_ops *ops, void *arg);
+
+/**
+ * notify_ready() - the interface can be configured
+ * @n:		notify that was started
+ * @main_pid:	the daemon's process id; 0: the service manager has started this
+ *		process itself, and knows it
+ *
+ * From now on the status and the watchdog's messages are sent.
+ */
+void notify_ready(struct notify *n, pid_t main_pid);
+
+/* notify_change() - what the daemon is doing may have changed */
+void notify_change(struct notify *n);
+
+/**
+ * notify_failure() - the daemon could not start
+ * @n:		notify
+ * @why:	one line
+ * @err:	-errno; 0: it was something else
+ */
+void notify_failure(const struct notify *n, const char *why, int err);
+
+/* notify_stopping() - the daemon ends; the loop does not run any more */
+void notify_stopping(struct notify *n);
+
+/* notify_close() - close the connection; the timers are taken out of the loop */
+void notify_close(struct notify *n);
+
+#endif /* CLI_NOTIFY_H */

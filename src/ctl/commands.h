@@ -51,4 +51,8 @@ int ctl_events(const struct ctl_options *options);
 /* ctl_metrics() - metrics for Prometheus. Return: enum ctl_status. */
 int ctl_metrics(const struct ctl_options *options);
 
+/* ctl_reresolve() - keep endpoints that are given by name current; the arguments begin
+ * with the name of the command. Return: enum ctl_status. */
+int ctl_reresolve(int argc, char **argv);
+
 #endif /* CTL_COMMANDS_H */

@@ -11,27 +11,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "ctl/snapshot.h"
-
-enum {
-	/* Bytes of a line at most; the daemon's are shorter than 1,024. */
-	LINE_CAP = 2048,
-};
+#include "ctl/stream.h"
 
 /**
  * struct follower - an interface whose events are printed
  * @interface:	its name
- * @fd:		the connection; -1: it has ended
- * @len:	bytes in @text
- * @text:	the beginning of a line that has not come whole
+ * @is_json:	print JSON
+ * @stream:	its events
  */
 struct follower {
 	const char *interface;
-	int fd;
-	size_t len;
-	char text[LINE_CAP];
+	bool is_json;
+	struct stream stream;
 };
 
 /* A point of time as ISO 8601 in UTC, with milliseconds. */
@@ -112,59 +105,28 @@ static void print_plain(const char *interface, char *line)
 	putchar('\n');
 }
 
-/* Print the whole lines that have come. Return: false: the line is too long. */
-static bool print_lines(struct follower *f, bool is_json)
+static void print_line(void *arg, char *line)
 {
-	char *end;
+	const struct follower *f = arg;
 
-	while ((end = memchr(f->text, '\n', f->len))) {
-		*end++ = 0;
-		if (is_json)
-			print_json(f->interface, f->text);
-		else
-			print_plain(f->interface, f->text);
-		f->len -= (size_t)(end - f->text);
-		memmove(f->text, end, f->len);
-	}
+	if (f->is_json)
+		print_json(f->interface, line);
+	else
+		print_plain(f->interface, line);
+}
+
+static int follow(struct follower *f)
+{
+	int err = 0;
+
+	if (stream_read(&f->stream, print_line, f, &err))
+		err = 0;
 	fflush(stdout);
-	return f->len < sizeof(f->text);
-}
-
-static int follow(struct follower *f, bool is_json)
-{
-	ssize_t n = read(f->fd, f->text + f->len, sizeof(f->text) - f->len);
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return 0;
-	if (n > 0) {
-		f->len += (size_t)n;
-		if (print_lines(f, is_json))
-			return 0;
-	}
-	close(f->fd);
-	f->fd = -1;
-	return n == 0 ? 0 : -EPROTO;
-}
-
-static int begin(struct follower *f, const char *interface)
-{
-	static const char request[] = "get=events\n\n";
-
-	*f = (struct follower){ .interface = interface, .fd = -1 };
-	int fd = ctl_connect(interface);
-
-	if (fd < 0)
-		return fd;
-	if (write(fd, request, strlen(request)) != (ssize_t)strlen(request)) {
-		close(fd);
-		return -EPROTO;
-	}
-	f->fd = fd;
-	return 0;
+	return err;
 }
 
 /* Print events until all connections have ended. */
-static int follow_all(struct follower *all, size_t n, bool is_json)
+static int follow_all(struct follower *all, size_t n)
 {
 	struct pollfd *fds = calloc(n, sizeof(*fds));
 	int status = CTL_OK;
@@ -175,13 +137,13 @@ static int follow_all(struct follower *all, size_t n, bool is_json)
 	while (n_open) {
 		n_open = 0;
 		for (size_t i = 0; i < n; i++) {
-			fds[i] = (struct pollfd){ all[i].fd, POLLIN, 0 };
-			n_open += all[i].fd >= 0;
+			fds[i] = (struct pollfd){ all[i].stream.fd, POLLIN, 0 };
+			n_open += all[i].stream.fd >= 0;
 		}
 		if (!n_open || (poll(fds, n, -1) < 0 && errno != EINTR))
 			break;
 		for (size_t i = 0; i < n; i++) {
-			int err = fds[i].revents ? follow(&all[i], is_json) : 0;
+			int err = fds[i].revents ? follow(&all[i]) : 0;
 
 			if (err < 0)
 				status = ctl_complain(all[i].interface, err);
@@ -199,12 +161,14 @@ int ctl_events(const struct ctl_options *options)
 	if (!all)
 		return ctl_complain("events", -ENOMEM);
 	for (size_t i = 0; i < options->n_interfaces; i++) {
-		int err = begin(&all[i], options->interfaces[i]);
+		all[i].interface = options->interfaces[i];
+		all[i].is_json = options->json;
+		int err = stream_open(&all[i].stream, all[i].interface);
 
 		if (err < 0)
 			status = ctl_complain(options->interfaces[i], err);
 	}
-	if (follow_all(all, options->n_interfaces, options->json) != CTL_OK)
+	if (follow_all(all, options->n_interfaces) != CTL_OK)
 		status = CTL_FAILED;
 	free(all);
 	return status;

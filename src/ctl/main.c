@@ -13,6 +13,8 @@ static const char usage[] =
 	"       wiregatherctl events [--json] [INTERFACE...]\n"
 	"       wiregatherctl metrics [--openmetrics | --textfile DIRECTORY | --http]\n"
 	"                             [INTERFACE...]\n"
+	"       wiregatherctl reresolve [--once] [--interval SECONDS]\n"
+	"                               [--config FILE] [INTERFACE...]\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"
 	"Tells what WireGuard interfaces of wiregather do. Without INTERFACE: all.\n"
@@ -30,6 +32,7 @@ static const struct {
 	{ "status", ctl_status, "jq", NULL },
 	{ "events", ctl_events, "j", NULL },
 	{ "metrics", ctl_metrics, "oth", NULL },
+	{ "reresolve", NULL, NULL, ctl_reresolve },
 };
 
 static const struct option long_options[] = {

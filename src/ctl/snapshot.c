@@ -22,14 +22,15 @@ enum {
 	KEY_LEN = 32,
 };
 
-int ctl_connect(const char *interface)
+static int connect_to(const char *interface, const char *suffix)
 {
 	const struct timeval patience = { .tv_sec = CTL_PATIENCE_S };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd, err;
 
-	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s" SUFFIX,
-		     CTL_DIRECTORY, interface) >= (int)sizeof(addr.sun_path))
+	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s%s",
+		     CTL_DIRECTORY, interface,
+		     suffix) >= (int)sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -42,6 +43,11 @@ int ctl_connect(const char *interface)
 		return err;
 	}
 	return fd;
+}
+
+int ctl_connect(const char *interface)
+{
+	return connect_to(interface, SUFFIX);
 }
 
 static bool has_ended(const char *text, size_t len)
@@ -86,23 +92,52 @@ static char *read_answer(int fd, int *err)
 	return NULL;
 }
 
-static char *ask(const char *interface, const char *request, int *err)
+/* Write a request, which may be long, to a socket that waits. */
+static int write_all(int fd, const char *text, size_t len)
 {
-	char line[32];
-	int len = snprintf(line, sizeof(line), "%s\n\n", request);
+	while (len) {
+		ssize_t n = send(fd, text, len, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 && errno == EAGAIN ? -ETIMEDOUT : -EPROTO;
+		text += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Ask over a socket, and close it; @fd may be the -errno of connect_to(). Return: the
+ * answer, which the caller frees; NULL: *err says why. */
+static char *ask(int fd, const char *request, size_t len, int *err)
+{
 	char *text = NULL;
-	int fd = ctl_connect(interface);
 
 	if (fd < 0) {
 		*err = fd;
 		return NULL;
 	}
-	if (write(fd, line, (size_t)len) == len)
+	*err = write_all(fd, request, len);
+	if (*err == 0)
 		text = read_answer(fd, err);
-	else
-		*err = -EPROTO;
 	close(fd);
 	return text;
+}
+
+int ctl_set(const char *interface, const char *request, size_t len)
+{
+	int err = 0;
+	char *text = ask(connect_to(interface, ".sock"), request, len, &err),
+	     *at;
+
+	if (!text)
+		return err;
+	at = strstr(text, "errno=");
+	/* The UAPI has errors as positive or as negative numbers. */
+	err = at ? -abs(atoi(at + strlen("errno="))) : -EPROTO;
+	free(text);
+	return err;
 }
 
 /* The base64 digit of six bits (RFC 4648, section 4). */
@@ -194,12 +229,12 @@ static int take_line(struct ctl_snapshot *s, char *line)
 int ctl_snapshot_read(struct ctl_snapshot *s, const char *interface,
 		      const char *request)
 {
-	int err = 0;
-	char *rest, *line;
+	char *rest, *line, text[32];
+	int len = snprintf(text, sizeof(text), "%s\n\n", request), err = 0;
 
 	*s = (struct ctl_snapshot){ 0 };
 	snprintf(s->interface, sizeof(s->interface), "%s", interface);
-	s->text = ask(interface, request, &err);
+	s->text = ask(ctl_connect(interface), text, (size_t)len, &err);
 	if (!s->text)
 		return err;
 	rest = s->text;

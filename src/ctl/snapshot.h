@@ -79,6 +79,17 @@ struct ctl_snapshot {
 int ctl_connect(const char *interface);
 
 /**
+ * ctl_set() - send a request to the configuration socket of an interface
+ * @interface:	its name
+ * @request:	lines of the UAPI, with the empty one at the end
+ * @len:	its length
+ *
+ * Return: 0; -errno of the daemon, which then has changed nothing; -errno as
+ * ctl_connect(); -EPROTO: the answer makes no sense; -ETIMEDOUT.
+ */
+int ctl_set(const char *interface, const char *request, size_t len);
+
+/**
  * ctl_snapshot_read() - ask an interface, and read the names of its peers
  * @snapshot:	filled on success; ctl_snapshot_free() it
  * @interface:	its name

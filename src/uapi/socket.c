@@ -189,21 +189,48 @@ static int move_file(const struct sockaddr_un *from,
 	return err;
 }
 
-int uapi_socket_open(struct uapi_socket *sock, const char *directory,
-		     const char *name, const char *suffix, gid_t group)
+/*
+ * Make the link NAME.SUFFIX to the socket's file. A link, or the socket of a dead
+ * process, is replaced.
+ */
+static int make_alias(struct uapi_socket *sock, const char *directory,
+		      const char *name, const char *suffix)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	struct stat st;
+	int err = 0;
+
+	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s.%s",
+		     directory, name, suffix) >= (int)sizeof(addr.sun_path))
+		return -ENAMETOOLONG;
+	if (lstat(addr.sun_path, &st) == 0 && S_ISLNK(st.st_mode))
+		unlink(addr.sun_path);
+	else
+		err = remove_stale(&addr);
+	if (err < 0)
+		return err;
+	/* The path of the file begins with that of the directory and a slash. */
+	if (symlink(sock->path + strlen(directory) + 1, addr.sun_path) < 0 ||
+	    lstat(addr.sun_path, &st) < 0)
+		return -errno;
+	memcpy(sock->alias, addr.sun_path, sizeof(sock->alias));
+	sock->alias_inode = st.st_ino;
+	return 0;
+}
+
+/* Make the file of @sock, by way of a file with another name. */
+static int open_file(struct uapi_socket *sock, gid_t group)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct sockaddr_un first = { .sun_family = AF_UNIX };
-	const size_t cap = sizeof(addr.sun_path);
+	const char *name = strrchr(sock->path, '/') + 1;
 	int err;
 
-	if (snprintf(addr.sun_path, cap, "%s/%s.%s", directory, name, suffix) >=
-		    (int)cap ||
-	    snprintf(first.sun_path, cap, "%s/.%s.%s.%x", directory, name,
-		     suffix, (unsigned int)getpid()) >= (int)cap)
+	memcpy(addr.sun_path, sock->path, sizeof(addr.sun_path));
+	if (snprintf(first.sun_path, sizeof(first.sun_path), "%.*s.%s.%x",
+		     (int)(name - sock->path), sock->path, name,
+		     (unsigned int)getpid()) >= (int)sizeof(first.sun_path))
 		return -ENAMETOOLONG;
-	memset(sock, 0, sizeof(*sock));
-	memcpy(sock->path, addr.sun_path, sizeof(sock->path));
 	err = make_directory(sock->path);
 	if (err == 0)
 		err = check_directory(sock->path);
@@ -217,6 +244,27 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		err = identify(sock);
 	if (err < 0)
 		close(sock->fd);
+	return err;
+}
+
+int uapi_socket_open(struct uapi_socket *sock, const char *directory,
+		     const char *name, const char *suffix, gid_t group)
+{
+	bool is_configuration = strcmp(suffix, "sock") == 0;
+	int len, err;
+
+	memset(sock, 0, sizeof(*sock));
+	len = snprintf(sock->path, sizeof(sock->path), "%s%s%s/%s.%s",
+		       directory, is_configuration ? "" : "/",
+		       is_configuration ? "" : suffix, name, suffix);
+	if (len >= (int)sizeof(sock->path))
+		return -ENAMETOOLONG;
+	err = open_file(sock, group);
+	if (err < 0 || is_configuration)
+		return err;
+	err = make_alias(sock, directory, name, suffix);
+	if (err < 0)
+		uapi_socket_close(sock);
 	return err;
 }
 
@@ -318,6 +366,11 @@ bool uapi_socket_has_file(const struct uapi_socket *sock)
 
 void uapi_socket_close(struct uapi_socket *sock)
 {
+	struct stat st;
+
+	if (*sock->alias && lstat(sock->alias, &st) == 0 &&
+	    st.st_dev == sock->device && st.st_ino == sock->alias_inode)
+		unlink(sock->alias);
 	if (look_at_file(sock) > 0)
 		unlink(sock->path);
 	close(sock->fd);

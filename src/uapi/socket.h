@@ -18,12 +18,16 @@
  * @path:	of the file; empty: there is none, or it is not known
  * @device:	identifies the file, together with @inode
  * @inode:	of the file
+ * @alias:	a symbolic link to the file; empty: there is none
+ * @alias_inode: of the link, on the same device
  */
 struct uapi_socket {
 	int fd;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	dev_t device;
 	ino_t inode;
+	char alias[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	ino_t alias_inode;
 };
 
 /**
@@ -31,7 +35,10 @@ struct uapi_socket {
  * @sock:	filled on success
  * @directory:	absolute; made with mode 0755 if it is not there
  * @name:	of the interface
- * @suffix:	"sock" or "stats": the file is NAME.SUFFIX, with mode 0700
+ * @suffix:	"sock": the file is NAME.sock. Another one: the file is
+ *		SUFFIX/NAME.SUFFIX, and NAME.SUFFIX is a symbolic link to it, since
+ *		programs that use wgctrl-go take each socket in @directory itself for
+ *		one that configures an interface. The mode is 0700.
  * @group:	the file belongs to this group and has mode 0660 instead; (gid_t)-1: no
  *		group
  *

@@ -267,8 +267,20 @@ def file(l):
     node = l.node("a")
     tunnel = l.tunnel(node, "wga", 51001).start()
     check_equal(stat.S_IMODE(os.stat(path(tunnel)).st_mode), 0o700, "mode")
+    # Programs that use wgctrl-go take each socket in the directory for a device.
+    check_equal([entry.name for entry in os.scandir(lab.SOCKETS)
+                 if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode)],
+                ["wga.sock"], "sockets in the directory")
+    file_itself = os.path.realpath(path(tunnel))
     tunnel.stop()
-    check(not os.path.exists(path(tunnel)), "the file is still there")
+    check(not os.path.lexists(path(tunnel)), "the link is still there")
+    check(not os.path.exists(file_itself), "the file is still there")
+    # What a killed daemon leaves behind is replaced.
+    os.symlink("stats/wga.stats", path(tunnel))
+    tunnel.has_ended = False
+    tunnel.start()
+    check_equal(stats(tunnel)[0]["interface"], "wga", "asked by the new link")
+    tunnel.stop()
     group = grp.getgrgid(os.stat("/etc/shadow").st_gid)
     tunnel = l.tunnel(node, "wgb", 51002).start("--stats-group", group.gr_name)
     found = os.stat(path(tunnel))

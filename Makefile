@@ -64,6 +64,10 @@ interop: all ## tunnels with wireguard-go and the kernel's WireGuard; INTEROP=qu
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
 
+fleet: all ## programs that manage or watch WireGuard, over wiregather; built by go and cargo
+	-tests/fleet/get $(BUILD)/fleet
+	tests/fleet/fleet.py $(BUILD)/wiregather $(BUILD)/fleet
+
 KERNELS = bullseye bookworm trixie
 old-kernels: all ## the suites platform and io, and the core of netns, on Debian's older kernels, in QEMU
 	@status=0; for suite in $(KERNELS); do \
@@ -150,5 +154,5 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop old-kernels cross \
+.PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop fleet old-kernels cross \
 	tidy format bench bench-quick bench-tunnel bench-udp bench-relay bench-quic bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

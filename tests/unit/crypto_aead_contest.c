@@ -20,6 +20,18 @@
 #include "base/now.h"
 #include "crypto/aead_contest.h"
 #include "crypto/init.h"
+#include "tests/lib/sanitized.h"
+
+/*
+ * A sanitizer slows the project's code around the libraries, but not the libraries. That
+ * makes backends look alike, and of two whose times differ by about the margin either may
+ * be chosen.
+ */
+#ifdef IS_SANITIZED
+#define IS_DISTORTED true
+#else
+#define IS_DISTORTED false
+#endif
 
 enum {
 	/* Starts beside two processes that take a processor each. */
@@ -448,6 +460,10 @@ static void test_starts_beside_hogs(void **state)
 	uint64_t longest = 0, spent;
 
 	(void)state;
+	if (IS_DISTORTED) {
+		print_message("# a sanitizer distorts the times\n");
+		skip();
+	}
 	assert_int_equal(pipe(fds), 0);
 	for (int i = 0; i < HOGS; i++)
 		hogs[i] = start_hog();

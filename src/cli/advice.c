@@ -20,6 +20,9 @@
 
 #define OF_GROUP "see pids.max of the control group, and kernel.threads-max"
 
+/* Bytes of a socket's path: as many as sun_path has (unix(7)). A longer one is cut. */
+#define UAPI_PATH_CAP 108
+
 /* The size of a thread's stack if RLIMIT_STACK has its usual value
  * (pthread_create(3)). */
 #define STACK_LEN (8UL << 20)
@@ -159,34 +162,31 @@ void advice_on_shortage(char *buf, size_t cap, const char *what,
 	}
 }
 
-void advice_on_socket(char *buf, size_t cap, const char *name, int err)
+void advice_on_socket(char *buf, size_t cap, const char *directory,
+		      const char *name, int err)
 {
-	char what[sizeof("cannot serve " UAPI_DIRECTORY "/.sock") + IFNAMSIZ];
+	char path[UAPI_PATH_CAP], what[sizeof("cannot serve ") + UAPI_PATH_CAP];
 
+	snprintf(path, sizeof(path), "%s/%s.sock", directory, name);
 	switch (-err) {
 	case EADDRINUSE:
 		snprintf(buf, cap,
-			 UAPI_DIRECTORY "/%s.sock is in use: is %s up already, "
-					"perhaps in another network namespace?",
-			 name, name);
+			 "%s is in use: is %s up already, perhaps in another "
+			 "network namespace?",
+			 path, name);
 		return;
 	case EEXIST:
-		snprintf(buf, cap,
-			 UAPI_DIRECTORY "/%s.sock is not a socket: "
-					"remove it",
-			 name);
+		snprintf(buf, cap, "%s is not a socket: remove it", path);
 		return;
 	case EPERM:
 		snprintf(buf, cap,
-			 "cannot serve " UAPI_DIRECTORY
-			 "/%s.sock: %s (" UAPI_DIRECTORY
-			 " must belong to root or to the user of this process, "
-			 "and nobody else may write to it)",
-			 name, strerror(-err));
+			 "cannot serve %s: %s (%s must belong to root or to "
+			 "the user of this process, and nobody else may write "
+			 "to it)",
+			 path, strerror(-err), directory);
 		return;
 	default:
-		snprintf(what, sizeof(what),
-			 "cannot serve " UAPI_DIRECTORY "/%.15s.sock", name);
+		snprintf(what, sizeof(what), "cannot serve %s", path);
 		advice_on_shortage(buf, cap, what, NULL, err);
 	}
 }

@@ -32,10 +32,12 @@ void advice_on_tun_fd(char *buf, size_t cap, int fd, int err);
  * advice_on_socket() - the configuration socket could not be made
  * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
+ * @directory:	of the socket
  * @name:	of the interface
  * @err:	-errno of uapi_server_open()
  */
-void advice_on_socket(char *buf, size_t cap, const char *name, int err);
+void advice_on_socket(char *buf, size_t cap, const char *directory,
+		      const char *name, int err);
 
 /**
  * advice_on_socket_fd() - a socket that was handed over cannot be used

@@ -31,7 +31,7 @@ enum {
 	/* The usual mask of daemons: only the owner can write to a new file. */
 	DAEMON_MASK = 0022,
 	/* Most descriptors of daemon_close_others() to leave open. A choice:
-	 * the program needs two. */
+	 * the program needs three. */
 	MAX_KEEP = 8,
 	/* If the open descriptors cannot be listed, all below this are closed.
 	 * A choice, not measured. */

@@ -187,7 +187,8 @@ static void open_notify(const struct options *options, struct notify *notify)
  * them. */
 static void close_inherited(const struct options *options)
 {
-	const int keep[] = { options->tun_fd, options->uapi_fd };
+	const int keep[] = { options->tun_fd, options->netlink_fd,
+			     options->uapi_fd };
 
 	daemon_close_others(keep, sizeof(keep) / sizeof(keep[0]));
 }

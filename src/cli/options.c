@@ -54,7 +54,8 @@ static const char usage[] =
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
 	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user),\n"
-	"WIREGATHER_OPTIONS (options, except --user and --no-isolation).\n"
+	"WIREGATHER_OPTIONS (options, except --user and --no-isolation),\n"
+	"WIREGATHER_NETLINK_FD, WIREGATHER_DIRECTORY (of the sockets).\n"
 	"See wiregather(8).\n";
 
 static const char options_variable[] = "WIREGATHER_OPTIONS";
@@ -417,6 +418,35 @@ static void parse_watchdog(struct options *options)
 		options->watchdog_us = us;
 }
 
+static int parse_directory(struct options *options)
+{
+	const char *text = getenv("WIREGATHER_DIRECTORY");
+
+	if (!text || !*text)
+		return 0;
+	if (*text != '/')
+		return refuse(options,
+			      "WIREGATHER_DIRECTORY: not an absolute path",
+			      text);
+	options->directory = text;
+	return 0;
+}
+
+static int parse_fds(struct options *options)
+{
+	int rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");
+
+	if (rc == 0)
+		rc = parse_fd(options, &options->netlink_fd,
+			      "WIREGATHER_NETLINK_FD");
+	if (rc == 0)
+		rc = parse_fd(options, &options->uapi_fd, "WG_UAPI_FD");
+	if (rc == 0 && options->netlink_fd >= 0 && options->tun_fd < 0)
+		return refuse(options, "WIREGATHER_NETLINK_FD: without",
+			      "WG_TUN_FD");
+	return rc;
+}
+
 static int parse_environment(struct options *options)
 {
 	const char *foreground = getenv("WG_PROCESS_FOREGROUND");
@@ -432,17 +462,17 @@ static int parse_environment(struct options *options)
 		options->bad_foreground = foreground;
 	if (!options->user && user && *user)
 		options->user = user;
-	rc = parse_fd(options, &options->tun_fd, "WG_TUN_FD");
-	if (rc > 0)
-		return rc;
-	return parse_fd(options, &options->uapi_fd, "WG_UAPI_FD");
+	rc = parse_fds(options);
+	return rc > 0 ? rc : parse_directory(options);
 }
 
 int options_parse(struct options *options, int argc, char **argv)
 {
 	int rc, variable_rc;
 
-	*options = (struct options){ .tun_fd = -1, .uapi_fd = -1 };
+	*options = (struct options){ .tun_fd = -1,
+				     .netlink_fd = -1,
+				     .uapi_fd = -1 };
 	/* The variable is read first, so that the command line wins. An error
 	 * in the variable is told later, so that "--help" always works. */
 	variable_rc = parse_variable(options);

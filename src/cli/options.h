@@ -35,7 +35,11 @@ enum {
  * @keeps_output:	a daemon keeps stdout and stderr, for its log
  * @level:		what is logged
  * @tun_fd:		open TUN device, or -1
+ * @netlink_fd:		rtnetlink socket of the namespace of @tun_fd, if that is
+ *			another one than this process's; or -1
  * @uapi_fd:		listening socket, or -1
+ * @directory:		of the configuration and statistics sockets; NULL: the
+ *			default
  * @n_workers:		most threads that move packets; 0: as many as can run at
  *			once
  * @n_queues:		queues of the interface; 0: the default
@@ -63,7 +67,9 @@ struct options {
 	bool keeps_output;
 	enum log_level level;
 	int tun_fd;
+	int netlink_fd;
 	int uapi_fd;
+	const char *directory;
 	unsigned int n_workers;
 	unsigned int n_queues;
 	bool no_gso;

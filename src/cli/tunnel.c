@@ -69,6 +69,7 @@ static struct tun_config configure_tun(const struct options *options)
 		.mtu = TUN_MTU_DEFAULT,
 		.txqlen = TUNNEL_TXQLEN,
 		.has_queues = count_queues(options) > 1,
+		.is_elsewhere = options->netlink_fd >= 0,
 	};
 
 	if (options->no_vnet_hdr)
@@ -148,6 +149,12 @@ static void close_tun(struct tunnel *t)
 		tun_close(&t->tuns[--t->n_queues]);
 }
 
+/* The directory of the sockets. */
+static const char *get_directory(const struct options *options)
+{
+	return options->directory ? options->directory : UAPI_DIRECTORY;
+}
+
 /* Log what the TUN device lacks. The tunnel works without it. */
 static void log_device(const struct tun *tun, const struct options *options)
 {
@@ -174,7 +181,8 @@ static int serve_socket(struct tunnel *t, const struct options *options)
 	for (int i = 0; i <= TAKEOVER_MS / TAKEOVER_PAUSE_MS; i++) {
 		err = uapi_server_open(&t->server, &t->loop,
 				       engine_get_device(t->engine), &codec,
-				       t->tuns[0].name, options->uapi_fd);
+				       get_directory(options), t->tuns[0].name,
+				       options->uapi_fd);
 		if (err != -EADDRINUSE || options->uapi_fd >= 0)
 			return err;
 		nanosleep(&pause, NULL);
@@ -187,7 +195,8 @@ static int open_server(struct tunnel *t, const struct options *options)
 	int err = serve_socket(t, options);
 
 	if (err < 0 && options->uapi_fd < 0)
-		advice_on_socket(t->why, sizeof(t->why), t->tuns[0].name, err);
+		advice_on_socket(t->why, sizeof(t->why), get_directory(options),
+				 t->tuns[0].name, err);
 	else if (err < 0)
 		advice_on_socket_fd(t->why, sizeof(t->why), options->uapi_fd,
 				    err);
@@ -240,7 +249,8 @@ static int open_stats(struct tunnel *t, const struct options *options)
 		.refusal = uapi_server_get_refusal(t->server),
 	};
 	err = uapi_server_open_stats(&t->stats, &t->loop, &t->stats_source,
-				     t->tuns[0].name, group);
+				     get_directory(options), t->tuns[0].name,
+				     group);
 	/* Without descriptors the tunnel would not work either. */
 	if (err == -EMFILE || err == -ENFILE)
 		return explain(t, "cannot make the statistics socket", err);
@@ -343,6 +353,18 @@ static bool is_isolated(const struct options *options)
 #endif
 }
 
+/* Words for a failure of engine_new(). */
+static const char *name_failure(const struct options *options, int err)
+{
+	if (err == -ELIBACC)
+		return "--aead: not built in, or not there";
+	if (options->netlink_fd >= 0 &&
+	    (err == -ENOTSOCK || err == -EPROTOTYPE || err == -ENODEV))
+		return "WIREGATHER_NETLINK_FD is no rtnetlink socket of the "
+		       "namespace of the interface";
+	return "cannot set up the engine";
+}
+
 static int open_engine(struct tunnel *t, const struct options *options)
 {
 	const struct engine_config config = {
@@ -356,13 +378,11 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.aead = options->aead,
 		.n_workers = count_workers(options),
 		.helpers_awake = options->eager,
+		.netlink_fd = options->netlink_fd,
 	};
 	int err = engine_new(&t->engine, &config);
 
-	return explain(t,
-		       err == -ELIBACC ? "--aead: not built in, or not there"
-				       : "cannot set up the engine",
-		       err);
+	return explain(t, name_failure(options, err), err);
 }
 
 /* If @err is an error, say what failed. Returns @err. */

@@ -52,6 +52,7 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "base/rcu.h"
+#include "engine/around.h"
 #include "engine/counters.h"
 #include "engine/endpoint.h"
 #include "engine/events.h"
@@ -85,7 +86,10 @@ enum {
  * @lanes:	the lanes
  * @worker:	the worker and its helpers
  * @handshaker:	the handshaker
- * @link:	[c] what happens to the interface, from rtnetlink
+ * @link:	[c] what happens to the interface, from rtnetlink, and to the
+ *		network around it
+ * @around:	[c] what happens to the network that the outer packets take, if
+ *		the interface is in another namespace
  * @routes:	[c] to ask for tunnel devices
  * @sticky:	[c] which local addresses peers are answered from
  * @vmgenid:	[c] tells when the machine was resumed from a snapshot
@@ -118,6 +122,7 @@ struct engine {
 	struct worker worker;
 	struct handshaker handshaker;
 	struct link link;
+	struct around around;
 	struct routes routes;
 	struct sticky sticky;
 	struct vmgenid vmgenid;
@@ -225,8 +230,10 @@ static void poke_users(void *arg)
 	handshaker_poke(&e->handshaker);
 }
 
-static void network_changed(struct engine *e, unsigned int families)
+static void network_changed(void *arg, unsigned int families)
 {
+	struct engine *e = arg;
+
 	if (sticky_note_change(&e->sticky, families, now_boottime()))
 		op_wake(e);
 }
@@ -317,7 +324,8 @@ static void read_overlays(struct engine *e)
 {
 	struct overlays set = { 0 };
 
-	if (e->link.state.ifindex && e->link.state.nsid == LINK_NSID_HOME)
+	if (e->link.state.ifindex && e->link.state.nsid == LINK_NSID_HOME &&
+	    !e->around.is_open)
 		(void)routes_read_overlays(&e->routes, &set);
 	lanes_set_overlays(&e->lanes, &set);
 }
@@ -487,6 +495,9 @@ static int watch_all(struct engine *e)
 		err = add_watch(e, &e->link_watch, link_get_fd(&e->link),
 				link_ready);
 	if (err == 0)
+		err = around_watch(&e->around, e->config.loop, network_changed,
+				   e);
+	if (err == 0)
 		err = vmgenid_watch(&e->vmgenid, e->config.loop, renew, e);
 	return err;
 }
@@ -498,6 +509,7 @@ static void unwatch_all(struct engine *e)
 	loop_remove(e->config.loop, &e->gone_watch);
 	loop_remove(e->config.loop, &e->link_watch);
 	progress_deinit(&e->progress);
+	around_unwatch(&e->around);
 }
 
 /* ------------------------------------------------------------ life */
@@ -570,14 +582,14 @@ static int init_parts(struct engine *e)
 	progress_init(&e->progress, &e->worker, &e->handshaker, e->config.loop);
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
 	if (err == 0)
-		err = link_open(&e->link, &tun_sys_linux, e->tun->ifindex,
-				e->tun->name);
+		err = around_open(&e->around, &e->link, e->tun,
+				  e->config.netlink_fd);
 	if (err == 0) {
 		e->lanes.out[0].unreachable.broadcasts =
 			&e->link.state.broadcasts;
 		err = init_questions(e);
 		if (err < 0)
-			link_close(&e->link);
+			around_close(&e->around, &e->link);
 	}
 	if (err == 0) {
 		vmgenid_open(&e->vmgenid);
@@ -697,7 +709,7 @@ void engine_free(struct engine *e)
 	vmgenid_close(&e->vmgenid);
 	sticky_deinit(&e->sticky);
 	routes_close(&e->routes);
-	link_close(&e->link);
+	around_close(&e->around, &e->link);
 	worker_deinit(&e->worker);
 	lanes_deinit(&e->lanes);
 	handshaker_deinit(&e->handshaker);

@@ -40,6 +40,8 @@ struct events;
  * @n_workers:	the worker and its helpers: 1 to WORKERS_MAX threads
  * @helpers_awake: all threads that move packets are awake all the time; for
  *		tests
+ * @netlink_fd:	rtnetlink socket of the namespace of @tuns, if that is not the
+ *		namespace of the process; consumed on success only; -1: it is
  */
 struct engine_config {
 	struct tun *tuns;
@@ -52,6 +54,7 @@ struct engine_config {
 	enum aead_choice aead;
 	unsigned int n_workers;
 	bool helpers_awake;
+	int netlink_fd;
 };
 
 /**
@@ -63,7 +66,8 @@ struct engine_config {
  * child does not get its parent's memory for secrets.
  *
  * Return: 0; -ELIBACC: the library of the backend @aead cannot be loaded;
- * -ENOMEM; -errno.
+ * -ENOTSOCK, -EPROTOTYPE: @netlink_fd is no rtnetlink socket; -ENODEV: it does not
+ * see the interface; -ENOMEM; -errno.
  */
 int engine_new(struct engine **out, const struct engine_config *config);
 

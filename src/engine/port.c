@@ -79,6 +79,14 @@ static void report_failure(uint16_t number, int err)
 	log_error("cannot listen on port %u: %s", number, strerror(-err));
 }
 
+static void report_mark_failure(uint32_t fwmark, int err)
+{
+	log_error("cannot set the fwmark %#x: %s%s", fwmark, strerror(-err),
+		  err == -EPERM ? " (this takes CAP_NET_ADMIN where the UDP "
+				  "sockets are)"
+				: "");
+}
+
 /* ------------------------------------------------------------- the sockets */
 
 static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
@@ -138,6 +146,20 @@ static int change_number(struct port *p, uint16_t number, uint32_t fwmark)
 	return 0;
 }
 
+/* No sockets are open, and there may never be any with this mark: try it now. */
+static int try_mark(const struct port *p, uint32_t fwmark)
+{
+	struct ug_socket *trial;
+	int err;
+
+	if (p->is_open || !fwmark)
+		return 0;
+	err = open_sockets(p, 0, fwmark, &trial);
+	if (err == 0)
+		ug_close(trial);
+	return err;
+}
+
 /* No sockets are open: try the number now, and keep it for later. */
 static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 {
@@ -166,8 +188,12 @@ int port_set(struct port *p, const struct device_sockets *want,
 	int err = 0;
 
 	/* The mark is set first: if the number then fails, it is set back. */
-	if (sock && want->has_fwmark)
-		err = ug_set_mark(sock, fwmark);
+	if (want->has_fwmark)
+		err = sock ? ug_set_mark(sock, fwmark) : try_mark(p, fwmark);
+	if (err < 0) {
+		report_mark_failure(fwmark, err);
+		return err;
+	}
 	if (err == 0 && want->has_port && p->is_open) {
 		err = change_number(p, want->port, fwmark);
 		if (err < 0 && want->has_fwmark)

@@ -24,6 +24,8 @@
  *  - If messages were lost, the next receive fails with ENOBUFS, once. The
  *    messages in the queue can still be read. Until the queue is empty the
  *    kernel drops all new messages.
+ *  - If the interface is in another namespace from the start, a socket of that
+ *    namespace is handed over (link_open_fd()). "Home" is then that namespace.
  *  - The kernel does not report IPv4 routes that vanish because an interface
  *    goes down. So messages about other interfaces count as changes of the
  *    network, too. IPv6 has a message for each address and route.
@@ -355,6 +357,17 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
 	}
 }
 
+/* Return: the message that answers the last question; NULL if there is none. */
+static const struct nlmsghdr *take_answer(int fd, void *buf, size_t cap)
+{
+	struct netlink_messages messages;
+	/* The kernel answers within the send. */
+	ssize_t n = recv(fd, buf, cap, 0);
+
+	netlink_messages_init(&messages, buf, n > 0 ? (size_t)n : 0);
+	return netlink_messages_next(&messages);
+}
+
 /* Ask which number the namespace has for itself. Return: LINK_NSID_HOME if
  * there is none, or if the kernel does not answer. */
 static int ask_home_nsid(int fd)
@@ -362,12 +375,10 @@ static int ask_home_nsid(int fd)
 	const struct rtgenmsg gen = { .rtgen_family = AF_UNSPEC };
 	/* Far more than the request and its answer need. */
 	uint32_t words[256], nsid;
-	struct netlink_messages messages;
 	struct netlink_builder request;
 	struct netlink_attrs attrs;
 	const struct nlmsghdr *nlh;
 	const struct nlattr *attr;
-	ssize_t n;
 
 	netlink_begin(&request, words, sizeof(words), RTM_GETNSID,
 		      NLM_F_REQUEST);
@@ -375,10 +386,7 @@ static int ask_home_nsid(int fd)
 	netlink_put_u32(&request, NETNSA_PID, (uint32_t)getpid());
 	if (send(fd, words, request.header->nlmsg_len, 0) < 0)
 		return LINK_NSID_HOME;
-	/* The kernel answers within the send. */
-	n = recv(fd, words, sizeof(words), 0);
-	netlink_messages_init(&messages, words, n > 0 ? (size_t)n : 0);
-	nlh = netlink_messages_next(&messages);
+	nlh = take_answer(fd, words, sizeof(words));
 	if (!nlh || nlh->nlmsg_type != RTM_NEWNSID)
 		return LINK_NSID_HOME;
 	netlink_attrs_init(&attrs, nlh, sizeof(gen));
@@ -421,6 +429,87 @@ int link_open(struct link *link, const struct tun_sys *sys,
 		return err;
 	}
 	link->fd = fd;
+	return 0;
+}
+
+/* Is it a socket for rtnetlink? Return: 0; -EPROTOTYPE; -errno. */
+static int check_socket(int fd)
+{
+	static const int want[][2] = {
+		{ SO_DOMAIN, AF_NETLINK },
+		{ SO_PROTOCOL, NETLINK_ROUTE },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+		int value = 0;
+		socklen_t len = sizeof(value);
+
+		if (getsockopt(fd, SOL_SOCKET, want[i][0], &value, &len) < 0)
+			return -errno;
+		if (value != want[i][1])
+			return -EPROTOTYPE;
+	}
+	return 0;
+}
+
+/* The index of an interface in the socket's namespace. Return: 0; -errno. */
+static int find_index(int fd, const char *name, unsigned int *ifindex)
+{
+	const struct ifinfomsg ifi = { .ifi_family = AF_UNSPEC };
+	/* Far more than the request needs; the answer is about one link. */
+	uint32_t words[BUFFER_LEN / sizeof(uint32_t)];
+	struct netlink_builder request;
+	const struct nlmsghdr *nlh;
+	const struct ifinfomsg *found;
+
+	netlink_begin(&request, words, sizeof(words), RTM_GETLINK,
+		      NLM_F_REQUEST);
+	memcpy(netlink_put_body(&request, sizeof(ifi)), &ifi, sizeof(ifi));
+	netlink_put_string(&request, IFLA_IFNAME, name);
+	if (send(fd, words, request.header->nlmsg_len, 0) < 0)
+		return -errno;
+	nlh = take_answer(fd, words, sizeof(words));
+	found = nlh ? netlink_get_body(nlh, sizeof(*found)) : NULL;
+	if (!found || nlh->nlmsg_type != RTM_NEWLINK)
+		return -ENODEV;
+	*ifindex = (unsigned int)found->ifi_index;
+	return 0;
+}
+
+/* Make a socket that was handed over like one of our own. */
+static int prepare_socket(int fd)
+{
+	static const int groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR };
+	int len = RCVBUF_LEN;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &len, sizeof(len)) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_LEN(groups); i++)
+		if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
+			       &groups[i], sizeof(groups[i])) < 0)
+			return -errno;
+	return 0;
+}
+
+int link_open_fd(struct link *link, const struct tun_sys *sys, int fd,
+		 const char *name)
+{
+	unsigned int ifindex = 0;
+	int err = check_socket(fd);
+
+	if (err == 0 && (fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ||
+			 fcntl(fd, F_SETFD, FD_CLOEXEC) < 0))
+		err = -errno;
+	/* The question is asked first: later the answer may stand behind other
+	 * messages. */
+	if (err == 0)
+		err = find_index(fd, name, &ifindex);
+	if (err == 0)
+		err = prepare_socket(fd);
+	if (err < 0)
+		return err;
+	*link = (struct link){ .sys = sys, .fd = fd };
+	link_state_init(&link->state, ifindex, name);
 	return 0;
 }
 

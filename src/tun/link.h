@@ -142,7 +142,8 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
  * link_open() - open the netlink socket
  * @link:	set up here; link_close() it
  * @sys:	system calls, borrowed until closed
- * @ifindex:	the interface, in the process's namespace
+ * @ifindex:	the interface, in the process's namespace; 0: none, for a link
+ *		that reports changes of the network only
  * @name:	its name
  *
  * Call it before privileges are given up: the kernel decides by the rights of
@@ -153,6 +154,23 @@ void link_parse(struct link_state *st, const void *buf, size_t len, int nsid,
  */
 int link_open(struct link *link, const struct tun_sys *sys,
 	      unsigned int ifindex, const char *name);
+
+/**
+ * link_open_fd() - use a netlink socket of another namespace, and find the interface
+ * @link:	set up here; link_close() it
+ * @sys:	system calls, borrowed until closed
+ * @fd:		NETLINK_ROUTE socket of the interface's namespace; consumed on
+ *		success only
+ * @name:	the interface's name there
+ *
+ * Events of the network are those of that namespace. It joins the groups of links
+ * and addresses only, since the routes there decide about no packet of ours.
+ *
+ * Return: 0; -ENOTSOCK, -EPROTOTYPE: it is no such socket; -ENODEV: there is no
+ * interface of that name; -errno.
+ */
+int link_open_fd(struct link *link, const struct tun_sys *sys, int fd,
+		 const char *name);
 
 /**
  * link_close() - close the socket

@@ -266,6 +266,8 @@ static int set_up_device(struct tun *tun, const struct tun_config *config,
 		try_offload(tun, 0);
 	}
 	set_kinds(tun, config, uso);
+	if (config->is_elsewhere)
+		return 0;
 	err = ask_interface(tun, SIOCGIFINDEX, &ifr);
 	if (err == -ENODEV)
 		return 0;

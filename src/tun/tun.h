@@ -52,6 +52,9 @@ enum tun_feature {
  * @kinds_off:	kinds not to merge, a set of MERGE_BIT()
  * @has_queues:	further queues are wanted: see tun_open_queue(). tun_open_fd()
  *		does not use it.
+ * @is_elsewhere: for tun_open_fd(): the device is in another network namespace
+ *		than the process. An interface of the same name here is another
+ *		one, and is left alone.
  */
 struct tun_config {
 	const char *name;
@@ -60,6 +63,7 @@ struct tun_config {
 	unsigned int features_off;
 	unsigned int kinds_off;
 	bool has_queues;
+	bool is_elsewhere;
 };
 
 /**

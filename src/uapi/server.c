@@ -478,7 +478,7 @@ err_free:
 
 int uapi_server_open(struct uapi_server **out, struct loop *loop,
 		     struct device *device, const struct uapi_codec *codec,
-		     const char *name, int listen_fd)
+		     const char *directory, const char *name, int listen_fd)
 {
 	const struct uapi_server_config config = {
 		.loop = loop,
@@ -486,7 +486,7 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
 		.codec = codec,
 		.name = name,
 		.listen_fd = listen_fd,
-		.directory = UAPI_DIRECTORY,
+		.directory = directory,
 		.patience_ms = UAPI_PATIENCE_S * 1000,
 		.group = (gid_t)-1,
 	};
@@ -495,8 +495,8 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop,
 }
 
 int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
-			   const struct stats_source *stats, const char *name,
-			   gid_t group)
+			   const struct stats_source *stats,
+			   const char *directory, const char *name, gid_t group)
 {
 	const struct uapi_server_config config = {
 		.loop = loop,
@@ -504,7 +504,7 @@ int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
 		.codec = stats->codec,
 		.name = name,
 		.listen_fd = -1,
-		.directory = UAPI_DIRECTORY,
+		.directory = directory,
 		.patience_ms = UAPI_PATIENCE_S * 1000,
 		.stats = stats,
 		.group = group,

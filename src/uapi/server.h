@@ -28,7 +28,7 @@
 #include "uapi/grammar.h"
 #include "uapi/stats.h"
 
-/* The directory in which wg(8) looks for the sockets of interfaces. */
+/* The directory in which wg(8) looks for the sockets of interfaces: the default. */
 #define UAPI_DIRECTORY "/var/run/wireguard"
 
 enum {
@@ -73,6 +73,7 @@ struct uapi_server;
  * @loop:	borrowed until uapi_server_close()
  * @device:	borrowed until uapi_server_close()
  * @codec:	reads and writes endpoints; borrowed until uapi_server_close()
+ * @directory:	of the socket's file; borrowed for the call
  * @name:	the interface's name; borrowed for the call
  * @listen_fd:	a socket that listens already, consumed on success; -1: make one
  *
@@ -84,7 +85,7 @@ struct uapi_server;
  */
 int uapi_server_open(struct uapi_server **out, struct loop *loop,
 		     struct device *device, const struct uapi_codec *codec,
-		     const char *name, int listen_fd);
+		     const char *directory, const char *name, int listen_fd);
 
 /**
  * uapi_server_open_config() - serve a device, with all settings
@@ -102,16 +103,17 @@ int uapi_server_open_config(struct uapi_server **out,
  * @loop:	borrowed until uapi_server_close()
  * @stats:	as @stats of struct uapi_server_config; its @refusal may be that of
  *		uapi_server_get_refusal()
+ * @directory:	of the socket's file; borrowed for the call
  * @name:	the interface's name; borrowed for the call
  * @group:	as in struct uapi_server_config
  *
- * The file is NAME.stats in the directory of the configuration sockets. If it is
- * deleted, nothing happens.
+ * The file is NAME.stats. If it is deleted, nothing happens.
  *
  * Return: as uapi_server_open().
  */
 int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
-			   const struct stats_source *stats, const char *name,
+			   const struct stats_source *stats,
+			   const char *directory, const char *name,
 			   gid_t group);
 
 /* uapi_server_wake() - serve the clients that wait for events */

@@ -4,6 +4,7 @@
  * deleted. If the netlink socket overflows, the changes are found by a request.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <poll.h>
@@ -294,6 +295,74 @@ static void test_home_with_a_number(void **state)
 	hear(LINK_DELETED);
 }
 
+/*
+ * The interface is in another namespace from the start, and a socket of that namespace
+ * is handed over. An interface of the same name here, which is that of open_both(), is
+ * left alone.
+ */
+static void test_elsewhere(void **state)
+{
+	struct tun_config config = { .name = "wg0",
+				     .mtu = 1280,
+				     .is_elsewhere = true };
+	struct tun here = tun;
+	int fd;
+
+	(void)state;
+	link_close(&lnk);
+	assert_int_equal(netns_enter(there), 0);
+	fd = netlink_open(NETLINK_ROUTE, 0, 0);
+	assert_true(fd >= 0);
+	config.is_elsewhere = false;
+	assert_int_equal(tun_open(&tun, &tun_sys_linux, &config), 0);
+	config.is_elsewhere = true;
+	assert_int_equal(netns_enter(home), 0);
+	assert_int_equal(tun_open_fd(&tun, &tun_sys_linux, &config, tun.fd), 0);
+	assert_int_equal(tun.ifindex, 0);
+	assert_string_equal(tun.name, "wg0");
+
+	assert_int_equal(link_open_fd(&lnk, &tun_sys_linux, fd, "wg0"), 0);
+	assert_int_equal(link_request(&lnk), 0);
+	hear(LINK_MTU);
+	assert_int_equal(lnk.state.mtu, 1280);
+	assert_int_equal(netns_ip("link set dev wg0 mtu 1350"), 0);
+	assert_int_equal(netns_enter(there), 0);
+	assert_int_equal(netns_ip("link set dev wg0 up"), 0);
+	hear(LINK_UP);
+	assert_int_equal(lnk.state.mtu, 1280);
+	assert_int_equal(netns_ip("link set dev wg0 mtu 1300"), 0);
+	hear(LINK_MTU);
+	assert_int_equal(lnk.state.mtu, 1300);
+	assert_int_equal(netns_ip("link del dev wg0"), 0);
+	hear(LINK_DELETED);
+	assert_int_equal(netns_enter(home), 0);
+	tun_close(&here);
+}
+
+/* What is handed over may be something else. */
+static void test_no_socket_of_there(void **state)
+{
+	struct link other;
+	int fd = open("/dev/null", O_RDWR);
+
+	(void)state;
+	assert_int_equal(link_open_fd(&other, &tun_sys_linux, fd, "wg0"),
+			 -ENOTSOCK);
+	close(fd);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(link_open_fd(&other, &tun_sys_linux, fd, "wg0"),
+			 -EPROTOTYPE);
+	close(fd);
+	fd = netlink_open(NETLINK_GENERIC, 0, 0);
+	assert_int_equal(link_open_fd(&other, &tun_sys_linux, fd, "wg0"),
+			 -EPROTOTYPE);
+	close(fd);
+	fd = netlink_open(NETLINK_ROUTE, 0, 0);
+	assert_int_equal(link_open_fd(&other, &tun_sys_linux, fd, "wg9"),
+			 -ENODEV);
+	close(fd);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_both, close_both)
@@ -307,6 +376,8 @@ int main(void)
 		TEST(test_missing),
 		TEST(test_overflow),
 		TEST(test_home_with_a_number),
+		TEST(test_elsewhere),
+		TEST(test_no_socket_of_there),
 	};
 
 	netns_require();

@@ -464,6 +464,10 @@ static int fake_setsockopt(int fd, int level, int name, const void *value,
 
 	if (fails())
 		return -1;
+	if (level == SOL_SOCKET && name == SO_MARK && fake.refuses_marks) {
+		errno = EPERM;
+		return -1;
+	}
 	if (level == SOL_SOCKET && name == SO_BINDTODEVICE) {
 		int six, i = index_of(fd, &six);
 

@@ -111,6 +111,7 @@ struct fake {
 	uint16_t busy_from, busy_to; /* IPv6 ports that another process has */
 	bool gro_unreadable;
 	bool no_segment;
+	bool refuses_marks; /* as without CAP_NET_ADMIN */
 	const char *release;
 	int outq; /* bytes that wait in the socket; -1: SIOCOUTQ fails */
 	int (*outq_of)(int fd); /* if set, instead of outq */

@@ -66,10 +66,19 @@ static void on_socket(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		advice_on_socket(line, sizeof(line), name, -cases[i].err);
+		advice_on_socket(line, sizeof(line), "/var/run/wireguard", name,
+				 -cases[i].err);
 		check(line, cases[i].word);
 		check(line, "/var/run/wireguard/a23456789012345.sock");
 	}
+	/* A path that is too long is cut, and so is the line. */
+	memset(line, 'x', sizeof(line) - 1);
+	line[sizeof(line) - 1] = 0;
+	char long_path[sizeof(line)];
+
+	memcpy(long_path, line, sizeof(line));
+	advice_on_socket(line, sizeof(line), long_path, name, -EROFS);
+	check(line, "cannot serve xxx");
 	advice_on_socket_fd(line, sizeof(line), 2147483647, -EINVAL);
 	check(line, "WG_UAPI_FD=2147483647");
 }

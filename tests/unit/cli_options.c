@@ -45,6 +45,8 @@ static int clear_environment(void **state)
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
 	unsetenv("WATCHDOG_PID");
+	unsetenv("WIREGATHER_NETLINK_FD");
+	unsetenv("WIREGATHER_DIRECTORY");
 	return 0;
 }
 
@@ -60,6 +62,8 @@ static void plain(void **state)
 	assert_int_equal(o.level, LOG_ERROR);
 	assert_int_equal(o.tun_fd, -1);
 	assert_int_equal(o.uapi_fd, -1);
+	assert_int_equal(o.netlink_fd, -1);
+	assert_null(o.directory);
 	assert_false(o.no_gso || o.no_gro || o.no_tso || o.no_uso ||
 		     o.no_overlay || o.no_vnet_hdr);
 }
@@ -487,6 +491,33 @@ static void watchdog(void **state)
 	}
 }
 
+/* The interface in another namespace, and the sockets in another directory. */
+static void elsewhere(void **state)
+{
+	struct options o;
+
+	(void)state;
+	setenv("WIREGATHER_NETLINK_FD", "7", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error,
+			    "WIREGATHER_NETLINK_FD: without: WG_TUN_FD");
+	setenv("WG_TUN_FD", "6", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_int_equal(o.tun_fd, 6);
+	assert_int_equal(o.netlink_fd, 7);
+	setenv("WIREGATHER_NETLINK_FD", "x", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error, "WIREGATHER_NETLINK_FD: x");
+	unsetenv("WIREGATHER_NETLINK_FD");
+	setenv("WIREGATHER_DIRECTORY", "/run/user/1000/wiregather", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_string_equal(o.directory, "/run/user/1000/wiregather");
+	setenv("WIREGATHER_DIRECTORY", "here", 1);
+	assert_int_equal(parse(&o, "wiregather wg0"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error,
+			    "WIREGATHER_DIRECTORY: not an absolute path: here");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -504,6 +535,7 @@ int main(void)
 		cmocka_unit_test(names),
 		cmocka_unit_test(levels),
 		cmocka_unit_test_setup(descriptors, clear_environment),
+		cmocka_unit_test_setup(elsewhere, clear_environment),
 	};
 
 	return cmocka_run_group_tests(tests, clear_environment, NULL);

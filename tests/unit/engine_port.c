@@ -350,6 +350,29 @@ static void mark(void **state)
 	expect_open(f, OTHER);
 }
 
+/* Without the right to set marks, a mark is an error at once, also while the link is
+ * down: sockets with that mark could never be opened. */
+static void refused_mark(void **state)
+{
+	struct fixture *f = *state;
+	struct device_sockets want = { .has_fwmark = true, .fwmark = 5 };
+	uint16_t number;
+
+	fake.refuses_marks = true;
+	assert_int_equal(port_set(&f->port, &want, &number), -EPERM);
+	assert_int_equal(set_both(f, NUMBER, 5), -EPERM);
+	expect_closed(f);
+	assert_int_equal(f->port.number, 0);
+	port_set_up(&f->port, 1);
+	assert_true(f->port.is_open);
+	assert_int_equal(port_set(&f->port, &want, &number), -EPERM);
+	assert_int_equal(f->port.fwmark, 0);
+	/* No mark is no right. */
+	port_set_down(&f->port);
+	want.fwmark = 0;
+	assert_int_equal(port_set(&f->port, &want, &number), 0);
+}
+
 static void switches(void **state)
 {
 	struct fixture *f = *state;
@@ -381,6 +404,7 @@ int main(void)
 		TEST(busy_while_up),
 		TEST(another_number_while_up),
 		TEST(mark),
+		TEST(refused_mark),
 		TEST(switches),
 	};
 

@@ -19,6 +19,15 @@
 #define SYSCALLS_OFFSET 0
 #endif
 
+#ifndef SYS_open_tree
+#define SYS_open_tree (SYSCALLS_OFFSET + 428)
+#endif
+#ifndef SYS_move_mount
+#define SYS_move_mount (SYSCALLS_OFFSET + 429)
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open (SYSCALLS_OFFSET + 434)
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range (SYSCALLS_OFFSET + 436)
 #endif

@@ -37,6 +37,10 @@ struct ctl_options {
 /* ctl_complain() - say on stderr why an interface cannot be asked. Return: CTL_FAILED. */
 int ctl_complain(const char *interface, int err);
 
+/* ctl_fail() - print a line on stderr, behind the name of the program. Return:
+ * CTL_FAILED. */
+int ctl_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* ctl_refuse() - say on stderr what is wrong with the token, and the usage. Return:
  * CTL_USAGE. */
 int ctl_refuse(const char *what, const char *token);
@@ -54,5 +58,12 @@ int ctl_metrics(const struct ctl_options *options);
 /* ctl_reresolve() - keep endpoints that are given by name current; the arguments begin
  * with the name of the command. Return: enum ctl_status. */
 int ctl_reresolve(int argc, char **argv);
+
+/* ctl_run() - a tunnel for one command. Return: enum ctl_status, or not at all. */
+int ctl_run(int argc, char **argv);
+
+/* ctl_exec() - run a command in a tunnel of ctl_run(). Return: enum ctl_status, or not
+ * at all. */
+int ctl_exec(int argc, char **argv);
 
 #endif /* CTL_COMMANDS_H */

@@ -2,6 +2,7 @@
 /* The command line of wiregatherctl. */
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,10 +16,16 @@ static const char usage[] =
 	"                             [INTERFACE...]\n"
 	"       wiregatherctl reresolve [--once] [--interval SECONDS]\n"
 	"                               [--config FILE] [INTERFACE...]\n"
+	"       wiregatherctl run [--config FILE|NAME] [--name NAME] [--netns NAMESPACE]\n"
+	"                         [--] [COMMAND...]\n"
+	"       wiregatherctl exec NAME [--] [COMMAND...]\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"
 	"Tells what WireGuard interfaces of wiregather do. Without INTERFACE: all.\n"
 	"It needs the right to use /var/run/wireguard/INTERFACE.stats.\n"
+	"\n"
+	"With run, makes a tunnel for one command, without root; exec runs another\n"
+	"command in it.\n"
 	"See wiregatherctl(8).\n";
 
 static const struct {
@@ -33,6 +40,8 @@ static const struct {
 	{ "events", ctl_events, "j", NULL },
 	{ "metrics", ctl_metrics, "oth", NULL },
 	{ "reresolve", NULL, NULL, ctl_reresolve },
+	{ "run", NULL, NULL, ctl_run },
+	{ "exec", NULL, NULL, ctl_exec },
 };
 
 static const struct option long_options[] = {
@@ -55,6 +64,19 @@ int ctl_complain(const char *interface, int err)
 		advice = ": see --stats-group of wiregather(8)";
 	fprintf(stderr, "wiregatherctl: %s: %s%s\n", interface, strerror(-err),
 		advice);
+	return CTL_FAILED;
+}
+
+int ctl_fail(const char *fmt, ...)
+{
+	/* One piece of text, so that lines of several processes stay whole. */
+	char line[1024];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(line, sizeof(line), fmt, args);
+	va_end(args);
+	fprintf(stderr, "wiregatherctl: %s\n", line);
 	return CTL_FAILED;
 }
 

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "ctl/directory.h"
 #include "ctl/names.h"
 
 #define SUFFIX ".stats"
@@ -22,15 +23,16 @@ enum {
 	KEY_LEN = 32,
 };
 
-static int connect_to(const char *interface, const char *suffix)
+/* Connect to a socket of an interface in one of the directories. */
+static int connect_in(const char *directory, const char *interface,
+		      const char *suffix)
 {
 	const struct timeval patience = { .tv_sec = CTL_PATIENCE_S };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd, err;
 
-	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s%s",
-		     CTL_DIRECTORY, interface,
-		     suffix) >= (int)sizeof(addr.sun_path))
+	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s%s", directory,
+		     interface, suffix) >= (int)sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -43,6 +45,16 @@ static int connect_to(const char *interface, const char *suffix)
 		return err;
 	}
 	return fd;
+}
+
+static int connect_to(const char *interface, const char *suffix)
+{
+	char directory[DIRECTORY_CAP];
+	int fd = directory_get(directory);
+
+	if (fd == 0)
+		fd = connect_in(directory, interface, suffix);
+	return fd >= 0 ? fd : connect_in(CTL_DIRECTORY, interface, suffix);
 }
 
 int ctl_connect(const char *interface)
@@ -280,30 +292,72 @@ static int is_socket(const struct dirent *entry)
 	       strcmp(entry->d_name + len - end, SUFFIX) == 0;
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+	return strcmp((*(const struct dirent *const *)a)->d_name,
+		      (*(const struct dirent *const *)b)->d_name);
+}
+
+/* The sockets of both directories, sorted. Return: how many. */
+static size_t find_sockets(struct dirent ***out)
+{
+	struct dirent **all = NULL, **more = NULL, **both;
+	char own[DIRECTORY_CAP];
+	int n = scandir(CTL_DIRECTORY, &all, is_socket, alphasort);
+	int n_more = 0;
+
+	if (directory_get(own) == 0 && strcmp(own, CTL_DIRECTORY) != 0)
+		n_more = scandir(own, &more, is_socket, alphasort);
+	n = n > 0 ? n : 0;
+	n_more = n_more > 0 ? n_more : 0;
+	both = n_more ? realloc(all, (size_t)(n + n_more) * sizeof(*all)) : all;
+	if (both)
+		all = both;
+	for (int i = 0; i < n_more; i++)
+		if (both)
+			all[n++] = more[i];
+		else
+			free(more[i]);
+	free(more);
+	*out = all;
+	if (n)
+		qsort(all, (size_t)n, sizeof(*all), compare_entries);
+	return (size_t)n;
+}
+
+/* The names in @entries, each once. */
+static char **make_names(struct dirent **entries, size_t count, size_t *n)
+{
+	size_t room = sizeof(char *);
+	char **names, *at;
+
+	for (size_t i = 0; i < count; i++)
+		room += sizeof(char *) + strlen(entries[i]->d_name) + 1;
+	names = calloc(1, room);
+	at = names ? (char *)(names + count + 1) : NULL;
+	for (size_t i = 0; names && i < count; i++) {
+		size_t len = strlen(entries[i]->d_name) - strlen(SUFFIX);
+
+		if (i &&
+		    strcmp(entries[i]->d_name, entries[i - 1]->d_name) == 0)
+			continue;
+		snprintf(at, len + 1, "%s", entries[i]->d_name);
+		names[(*n)++] = at;
+		at += len + 1;
+	}
+	return names;
+}
+
 char **ctl_interfaces(size_t *n)
 {
 	struct dirent **entries = NULL;
-	int count = scandir(CTL_DIRECTORY, &entries, is_socket, alphasort);
-	size_t room = sizeof(char *);
-	char **names = NULL, *at;
+	size_t count = find_sockets(&entries);
+	char **names;
 
 	*n = 0;
-	for (int i = 0; i < count; i++)
-		room += sizeof(char *) + strlen(entries[i]->d_name) + 1;
-	if (count > 0)
-		names = calloc(1, room);
-	at = names ? (char *)(names + count + 1) : NULL;
-	for (int i = 0; i < count; i++) {
-		if (names) {
-			size_t len =
-				strlen(entries[i]->d_name) - strlen(SUFFIX);
-
-			snprintf(at, len + 1, "%s", entries[i]->d_name);
-			names[(*n)++] = at;
-			at += len + 1;
-		}
+	names = count ? make_names(entries, count, n) : NULL;
+	for (size_t i = 0; i < count; i++)
 		free(entries[i]);
-	}
 	free(entries);
 	return names;
 }

@@ -22,7 +22,7 @@ enum {
 	CTL_PATIENCE_S = 10,
 };
 
-/* The directory of the sockets. */
+/* The directory of the sockets of all tunnels but those of directory.h. */
 #define CTL_DIRECTORY "/var/run/wireguard"
 
 /* A line of an answer. */
@@ -72,6 +72,8 @@ struct ctl_snapshot {
 /**
  * ctl_connect() - connect to the statistics socket of an interface
  * @interface:	its name
+ *
+ * A tunnel of this user (directory.h) comes before another one of the same name.
  *
  * Return: the socket, for read(2) and write(2); -errno, such as -ENOENT and
  * -ECONNREFUSED: no such daemon runs; -EACCES: this user may not.

@@ -61,6 +61,9 @@ struct stream {
  * @len:	[m] bytes of all records
  * @initial:	[I] function that the thread calls first, or NULL
  * @is_full:	[m] lines are dropped until the ring is empty
+ * @n_lost:	[m] lines lost so far, reported or not
+ * @busy_since:	[m] when the thread began to write the present line, in ns of
+ *		CLOCK_MONOTONIC; 0: it writes none
  */
 static struct {
 	pthread_mutex_t mutex;
@@ -70,6 +73,8 @@ static struct {
 	enum state state;
 	bool has_begun;
 	bool is_full;
+	uint64_t n_lost;
+	uint64_t busy_since;
 	size_t first;
 	size_t len;
 	struct stream streams[STREAMS];
@@ -98,6 +103,13 @@ struct job {
 static struct stream *stream_of(int fd)
 {
 	return &queue.streams[fd == STDERR_FILENO];
+}
+
+/* A line for a stream is lost. Under the mutex. */
+static void lose(struct stream *stream)
+{
+	stream->n_lost++;
+	queue.n_lost++;
 }
 
 /* ------------------------------------------------------------ the ring */
@@ -136,7 +148,7 @@ bool log_thread_put(int fd, const char *line, size_t len)
 	if (queue.state == RUNNING && HEAD_LEN + len > LOG_RING_CAP - queue.len)
 		queue.is_full = true;
 	if (queue.state == RUNNING && queue.is_full) {
-		stream_of(fd)->n_lost++;
+		lose(stream_of(fd));
 	} else if (queue.state == RUNNING) {
 		copy_in(head, sizeof(head));
 		copy_in(line, len);
@@ -248,15 +260,17 @@ static void do_job(struct job *job)
 	struct stream *stream = stream_of(job->fd);
 	bool is_told, is_taken;
 
+	queue.busy_since = now_monotonic();
 	pthread_mutex_unlock(&queue.mutex);
 	is_told = !job->n_told || tell(job);
 	is_taken = is_told &&
 		   (!job->len || write_line(job->fd, job->text, job->len));
 	pthread_mutex_lock(&queue.mutex);
+	queue.busy_since = 0;
 	if (is_told)
 		stream->n_lost -= job->n_told;
 	if (!is_taken && job->len)
-		stream->n_lost++;
+		lose(stream);
 	stream->is_failing = !is_taken;
 }
 
@@ -310,6 +324,7 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 		queue.teller = teller;
 		queue.has_begun = queue.is_full = false;
 		queue.first = queue.len = 0;
+		queue.n_lost = queue.busy_since = 0;
 		memset(queue.streams, 0, sizeof(queue.streams));
 		err = spawn_thread(&queue.thread, log_main, NULL);
 	}
@@ -319,6 +334,17 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller)
 		queue.state = RUNNING;
 	pthread_mutex_unlock(&queue.mutex);
 	return err;
+}
+
+void log_thread_get_state(struct log_thread_state *state)
+{
+	uint64_t now = now_monotonic();
+
+	pthread_mutex_lock(&queue.mutex);
+	*state = (struct log_thread_state){ .n_lost = queue.n_lost };
+	if (queue.busy_since && now > queue.busy_since)
+		state->blocked_ns = now - queue.busy_since;
+	pthread_mutex_unlock(&queue.mutex);
 }
 
 static struct timespec deadline(void)

@@ -75,6 +75,21 @@ int log_thread_start(void (*first)(const char *name), log_thread_teller teller);
 bool log_thread_put(int fd, const char *line, size_t len);
 
 /**
+ * struct log_thread_state - how the log is getting on
+ * @n_lost:	lines lost since the thread was started, both streams
+ * @blocked_ns:	for how long the thread has waited for the reader of the line that
+ *		it writes; 0: it writes none
+ */
+struct log_thread_state {
+	uint64_t n_lost;
+	uint64_t blocked_ns;
+};
+
+/* log_thread_get_state() - read the state; all zero without a log thread. Any
+ * thread. */
+void log_thread_get_state(struct log_thread_state *state);
+
+/**
  * log_thread_stop() - write the waiting lines, for at most LOG_LINGER_MS
  *
  * Does nothing without a log thread. If the thread still waits for its reader

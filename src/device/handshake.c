@@ -249,6 +249,15 @@ static enum drop_reason take_initiation(const struct received *r)
 	return drop_of_noise(err);
 }
 
+/* A response of the peer does not decrypt: it has another preshared key. */
+static void note_undecryptable(const struct received *r, struct peer *peer)
+{
+	atomic_fetch_add_explicit(&peer->notes.n_undecryptable, 1,
+				  memory_order_relaxed);
+	atomic_store_explicit(&peer->notes.undecryptable_at, r->realtime,
+			      memory_order_relaxed);
+}
+
 /* The macs were checked. */
 static enum drop_reason complete(const struct received *r, struct peer *peer)
 {
@@ -258,6 +267,8 @@ static enum drop_reason complete(const struct received *r, struct peer *peer)
 
 	memcpy(&msg, r->msg, sizeof(msg));
 	err = noise_handshake_consume_response(&peer->handshake, &msg);
+	if (err == NOISE_E_FORGED)
+		note_undecryptable(r, peer);
 	if (err)
 		return drop_of_noise(err);
 	note_authentic(r, peer);

@@ -33,6 +33,7 @@ struct peer *peer_new(struct device *device,
 	staged_queue_init(&peer->staged);
 	timers_init(&peer->timers);
 	endpoint_cell_init(&peer->endpoint);
+	endpoint_cell_init(&peer->notes.was);
 	list_init(&peer->poked);
 	list_init(&peer->in_device);
 	schedule_entry_init(&peer->due);

@@ -66,11 +66,22 @@ enum {
  * @bad_source_version:	4 or 6; 0: there was none
  * @is_silent:		it does not answer our initiations
  * @is_incomplete:	it does not complete handshakes that we answer
+ * @n_unanswered:	our initiations since a session with it last began
+ * @initiation_at:	when the last of them left, in ns of CLOCK_REALTIME
+ * @n_undecryptable:	its responses that did not decrypt; counted by the device
+ * @undecryptable_at:	when the last one came, in ns of CLOCK_REALTIME
+ * @send_error:		errno of the last message to it that the kernel refused
+ * @send_error_at:	when that was, in ns of CLOCK_REALTIME; 0: never
+ * @has_lost_trains:	trains to it are stopped, because they are lost on the way
+ * @n_moves:		how often a message moved its endpoint
+ * @n_returns:		how often its endpoint moved back to the one before
+ * @moved_at:		when it last moved, in ns of CLOCK_REALTIME
+ * @was:		the endpoint before that; sequence lock inside
  * @n_events:		events so far; number i is at i modulo PEER_TRACE_LEN
  * @trace:		the last events, each as ms of CLOCK_REALTIME shifted left
  *			by 16, or'ed with a number that the engine chooses
  *
- * All are atomic. A reader may see the parts of two packets mixed; nothing but
+ * All others are atomic. A reader may see the parts of two packets mixed; nothing but
  * what people read depends on them.
  */
 struct peer_notes {
@@ -80,6 +91,17 @@ struct peer_notes {
 	_Atomic uint32_t bad_source_version;
 	_Atomic bool is_silent;
 	_Atomic bool is_incomplete;
+	_Atomic bool has_lost_trains;
+	_Atomic int send_error;
+	_Atomic uint64_t send_error_at;
+	_Atomic uint64_t n_unanswered;
+	_Atomic uint64_t initiation_at;
+	_Atomic uint64_t n_undecryptable;
+	_Atomic uint64_t undecryptable_at;
+	_Atomic uint64_t n_moves;
+	_Atomic uint64_t n_returns;
+	_Atomic uint64_t moved_at;
+	struct endpoint_cell was;
 	_Atomic uint32_t n_events;
 	_Atomic uint64_t trace[PEER_TRACE_LEN];
 };

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "base/counter.h"
 #include "base/ip.h"
 #include "base/now.h"
 #include "engine/endpoint.h"
@@ -178,6 +179,24 @@ static void set_inner(struct feed_event *event, const uint8_t *packet,
 
 /* --------------------------------------------------------------- the events */
 
+static void note_move(struct peer *peer, const struct device_endpoint *was,
+		      const struct ug_endpoint *now)
+{
+	struct peer_notes *notes = &peer->notes;
+	struct device_endpoint before;
+	struct ug_endpoint ep;
+
+	if (endpoint_cell_get(&notes->was, &before)) {
+		endpoint_learnt(&ep, &before);
+		if (!ug_endpoint_compare(&ep, now))
+			counter_add(&notes->n_returns, 1);
+	}
+	endpoint_cell_set(&notes->was, was);
+	counter_add(&notes->n_moves, 1);
+	atomic_store_explicit(&notes->moved_at, now_realtime(),
+			      memory_order_relaxed);
+}
+
 /* A new endpoint may have the old address and port, and a new source only. */
 static void tell_endpoint(struct events *ev, struct peer *peer,
 			  const struct device_endpoint *was)
@@ -190,6 +209,10 @@ static void tell_endpoint(struct events *ev, struct peer *peer,
 	endpoint_learnt(&event.was, was);
 	if (!ug_endpoint_compare(&event.was, &event.endpoint))
 		return;
+	/* A peer without an endpoint has not moved: it is heard for the first
+	 * time. */
+	if (event.was.addr.any.sa_family != AF_UNSPEC)
+		note_move(peer, was, &event.endpoint);
 	put_peer(ev, &event, peer);
 	if (log_has_events())
 		log_limited(&limit, "endpoint of %s is now %s, was %s",
@@ -290,6 +313,29 @@ void events_tell(struct events *ev, enum device_event event, struct peer *peer,
 		log_peer(event, peer);
 }
 
+void events_initiated(struct peer *peer)
+{
+	static struct log_limit limit;
+
+	counter_add(&peer->notes.n_unanswered, 1);
+	atomic_store_explicit(&peer->notes.initiation_at, now_realtime(),
+			      memory_order_relaxed);
+	log_limited(&limit, "sent handshake initiation to %s",
+		    thread_peer_name(peer));
+}
+
+void events_send_failed(struct peer *peer, int err)
+{
+	static struct log_limit limit;
+
+	atomic_store_explicit(&peer->notes.send_error, -err,
+			      memory_order_relaxed);
+	atomic_store_explicit(&peer->notes.send_error_at, now_realtime(),
+			      memory_order_relaxed);
+	log_limited(&limit, "cannot send to %s: %s", thread_peer_name(peer),
+		    strerror(-err));
+}
+
 void events_established(struct events *ev, struct peer *peer, bool is_initiator)
 {
 	static struct log_limit limit;
@@ -302,6 +348,8 @@ void events_established(struct events *ev, struct peer *peer, bool is_initiator)
 	atomic_store_explicit(&peer->notes.is_silent, false,
 			      memory_order_relaxed);
 	atomic_store_explicit(&peer->notes.is_incomplete, false,
+			      memory_order_relaxed);
+	atomic_store_explicit(&peer->notes.n_unanswered, 0,
 			      memory_order_relaxed);
 	put_peer(ev, &event, peer);
 	log_limited(&limit, "session with %s established as %s",

@@ -94,6 +94,12 @@ bool events_get_last(struct events *ev, enum drop_reason reason,
 void events_tell(struct events *ev, enum device_event event, struct peer *peer,
 		 const struct device_endpoint *was);
 
+/* events_initiated() - an initiation to a peer has left */
+void events_initiated(struct peer *peer);
+
+/* events_send_failed() - the kernel has refused a message to a peer; @err: -errno */
+void events_send_failed(struct peer *peer, int err);
+
 /* events_established() - a session began; @is_initiator: by our initiation */
 void events_established(struct events *ev, struct peer *peer,
 			bool is_initiator);

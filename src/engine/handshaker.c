@@ -46,8 +46,11 @@ static bool send_message(struct handshaker *h, struct ug_socket *sock,
 	if (!sock)
 		return false;
 	endpoint_from_device(&ep, to);
-	if (ug_send(sock, h->batch, NULL, &d, 1, &status, 0) != 1)
+	if (ug_send(sock, h->batch, NULL, &d, 1, &status, 0) != 1) {
+		if (peer && status < 0)
+			events_send_failed(peer, status);
 		return false;
+	}
 	if (peer && ug_refused_source(h->batch))
 		sticky_refuse(h->device, peer, &ep);
 	return true;
@@ -56,15 +59,13 @@ static bool send_message(struct handshaker *h, struct ug_socket *sock,
 static void initiate(struct handshaker *h, struct ug_socket *sock,
 		     struct peer *peer, uint64_t now)
 {
-	static struct log_limit limit;
 	struct message_initiation msg;
 	struct device_endpoint to;
 	int r = device_make_initiation(peer, now, now_realtime(), &msg, &to);
 
 	if (r == 0 && send_message(h, sock, peer, &to, &msg, sizeof(msg))) {
 		peer_count_sent(peer, sizeof(msg));
-		log_limited(&limit, "sent handshake initiation to %s",
-			    thread_peer_name(peer));
+		events_initiated(peer);
 	}
 }
 

@@ -8,14 +8,11 @@
  * If trains to a peer are stopped, the batch is sent in up to three calls: see
  * send_offer().
  */
-#include <string.h>
-
 #include "base/counter.h"
-#include "base/log.h"
 #include "base/now.h"
+#include "engine/events.h"
 #include "engine/outbound_slot.h"
 #include "engine/sticky.h"
-#include "engine/thread.h"
 
 static bool has_sent(const struct slot *slot, unsigned int r)
 {
@@ -40,8 +37,6 @@ static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 /* Count what became of each datagram, and the bytes sent for each run. */
 static void count_results(struct outbound_lane *ol, struct slot *slot)
 {
-	static struct log_limit limit;
-
 	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
 		struct run *run = &slot->runs[slot->run_of[i]];
 
@@ -51,9 +46,7 @@ static void count_results(struct outbound_lane *ol, struct slot *slot)
 			counter_add(&ol->stats.full_drops, 1);
 		} else {
 			counter_add(&ol->stats.send_errors, 1);
-			log_limited(&limit, "cannot send to %s: %s",
-				    thread_peer_name(run->send.peer),
-				    strerror(-slot->status[i]));
+			events_send_failed(run->send.peer, slot->status[i]);
 		}
 	}
 }

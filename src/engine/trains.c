@@ -244,6 +244,13 @@ static void clear_seat(struct trains *t, struct trains_seat *seat,
 	pthread_mutex_unlock(&seat->mutex);
 }
 
+/* Nothing is known of the way to a peer. */
+static void watch_anew(struct peer *peer)
+{
+	atomic_store_explicit(&peer->notes.has_lost_trains, false,
+			      memory_order_relaxed);
+}
+
 /* Right to commit. */
 static struct trains_seat *find_seat(struct trains *t, struct peer *peer)
 {
@@ -277,6 +284,7 @@ claim_seat(struct trains *t, const struct trains_run *run, uint64_t now)
 		if (!may_be_taken(seat, now))
 			continue;
 		clear_seat(t, seat, run->peer);
+		watch_anew(run->peer);
 		seat->to = *run->to;
 		seat->since = now;
 		seat->used_at = now;
@@ -298,6 +306,7 @@ static struct trains_seat *seat_of(struct trains *t,
 
 	if (seat && ug_endpoint_compare(&seat->to, run->to) != 0) {
 		clear_seat(t, seat, run->peer);
+		watch_anew(run->peer);
 		seat->to = *run->to;
 	}
 	return seat;
@@ -328,6 +337,8 @@ static void follow(struct trains *t, struct trains_seat *seat,
 	if (is_off == seat->is_off)
 		return;
 	seat->is_off = is_off;
+	atomic_store_explicit(&run->peer->notes.has_lost_trains, is_off,
+			      memory_order_relaxed);
 	if (is_off) {
 		t->n_off++;
 		hold(seat, sock, run->to, now);

@@ -13,12 +13,25 @@ void peers_init(struct peers *peers, struct device *device)
 	};
 }
 
-bool peers_settle(struct peers *peers)
+/* Find the place among the prefixes of the peer again, by their count. */
+static void find_prefix(struct peers *peers)
+{
+	struct ip_prefix prefix;
+
+	peers->pos = NULL;
+	for (size_t i = 0; peers->peer && i < peers->n_prefixes; i++)
+		if (!allowedips_next(&peers->peer->allowedips, &peers->pos,
+				     &prefix))
+			break;
+}
+
+/* Find the place again if the configuration has changed. */
+static void settle(struct peers *peers)
 {
 	struct list *item;
 
 	if (peers->generation == peers->device->generation)
-		return false;
+		return;
 	peers->generation = peers->device->generation;
 	peers->peer = NULL;
 	list_for_each(item, &peers->device->peers) {
@@ -27,7 +40,7 @@ bool peers_settle(struct peers *peers)
 		if (peer->serial == peers->serial)
 			peers->peer = peer;
 	}
-	return true;
+	find_prefix(peers);
 }
 
 struct peer *peers_next(struct peers *peers)
@@ -35,7 +48,7 @@ struct peer *peers_next(struct peers *peers)
 	const struct list *head = &peers->device->peers;
 	struct list *item;
 
-	peers_settle(peers);
+	settle(peers);
 	item = peers->peer ? peers->peer->in_device.next : head->next;
 	for (; item != head; item = item->next) {
 		struct peer *peer = container_of(item, struct peer, in_device);
@@ -43,8 +56,20 @@ struct peer *peers_next(struct peers *peers)
 		if (peer->serial > peers->serial) {
 			peers->peer = peer;
 			peers->serial = peer->serial;
+			peers->n_prefixes = 0;
+			peers->pos = NULL;
 			return peer;
 		}
 	}
 	return NULL;
+}
+
+bool peers_next_prefix(struct peers *peers, struct ip_prefix *prefix)
+{
+	settle(peers);
+	if (!peers->peer ||
+	    !allowedips_next(&peers->peer->allowedips, &peers->pos, prefix))
+		return false;
+	peers->n_prefixes++;
+	return true;
 }

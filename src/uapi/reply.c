@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The reply to a `get` is written in small steps: the device, then each peer
- * and each of its prefixes, then the status. Pointers to a peer and to one of
- * its prefixes mark the place that was reached. If the generation of the
- * configuration has changed, these pointers are not used any more. The place is
- * then found again by the peer's serial number and the count of prefixes.
+ * and each of its prefixes, then the status. uapi/peers.h keeps the place among
+ * them while the configuration changes.
  */
 #include "uapi/reply.h"
 
-#include <arpa/inet.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +42,7 @@ static void put_peer(struct text *t, struct peer *peer,
 	text_put_key(t, "preshared_key", key);
 	secret_zero(key, sizeof(key));
 	text_put(t, "protocol_version=1\n");
-	text_put_endpoint(t, peer, codec);
+	text_put_endpoint(t, "endpoint", &peer->endpoint, codec);
 	text_put(t, "last_handshake_time_sec=%" PRIu64 "\n",
 		 handshake_ns / NSEC_PER_SEC);
 	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
@@ -57,15 +54,6 @@ static void put_peer(struct text *t, struct peer *peer,
 				      memory_order_relaxed));
 }
 
-static void put_prefix(struct text *t, const struct ip_prefix *prefix)
-{
-	char addr[INET6_ADDRSTRLEN];
-
-	inet_ntop(prefix->family == IP_V4 ? AF_INET : AF_INET6, prefix->addr,
-		  addr, sizeof(addr));
-	text_put(t, "allowed_ip=%s/%u\n", addr, prefix->cidr);
-}
-
 void uapi_reply_init(struct uapi_reply *reply, struct device *device,
 		     const struct uapi_codec *codec)
 {
@@ -73,24 +61,6 @@ void uapi_reply_init(struct uapi_reply *reply, struct device *device,
 	reply->device = device;
 	reply->codec = codec;
 	peers_init(&reply->peers, device);
-}
-
-/* The configuration has changed: find the place in it again. */
-static void find_again(struct uapi_reply *reply)
-{
-	struct ip_prefix prefix;
-
-	reply->pos = NULL;
-	if (reply->step != UAPI_REPLY_PREFIXES)
-		return;
-	if (!reply->peers.peer) {
-		reply->step = UAPI_REPLY_PEER;
-		return;
-	}
-	for (size_t i = 0; i < reply->n_prefixes; i++)
-		if (!allowedips_next(&reply->peers.peer->allowedips,
-				     &reply->pos, &prefix))
-			break;
 }
 
 static void step_peer(struct uapi_reply *reply, struct text *t)
@@ -101,8 +71,6 @@ static void step_peer(struct uapi_reply *reply, struct text *t)
 		reply->step = UAPI_REPLY_STATUS;
 		return;
 	}
-	reply->n_prefixes = 0;
-	reply->pos = NULL;
 	reply->step = UAPI_REPLY_PREFIXES;
 	put_peer(t, peer, reply->codec);
 }
@@ -111,13 +79,10 @@ static void step_prefix(struct uapi_reply *reply, struct text *t)
 {
 	struct ip_prefix prefix;
 
-	if (!allowedips_next(&reply->peers.peer->allowedips, &reply->pos,
-			     &prefix)) {
+	if (peers_next_prefix(&reply->peers, &prefix))
+		text_put_prefix(t, &prefix);
+	else
 		reply->step = UAPI_REPLY_PEER;
-		return;
-	}
-	reply->n_prefixes++;
-	put_prefix(t, &prefix);
 }
 
 static void write_next(struct uapi_reply *reply, struct text *t)
@@ -148,8 +113,6 @@ size_t uapi_reply_fill(struct uapi_reply *reply, char *buf, size_t cap)
 	struct text t = { buf, cap, 0 };
 
 	INVARIANT(cap >= UAPI_REPLY_CAP);
-	if (peers_settle(&reply->peers))
-		find_again(reply);
 	while (reply->step != UAPI_REPLY_END && t.cap - t.len >= UAPI_REPLY_CAP)
 		write_next(reply, &t);
 	return t.len;

@@ -42,17 +42,13 @@ enum uapi_reply_step {
  * @device:	borrowed
  * @codec:	borrowed
  * @step:	the piece that comes next
- * @peers:	the last peer begun
- * @n_prefixes:	how many prefixes of this peer were written
- * @pos:	the last prefix of this peer that was written
+ * @peers:	the last peer begun, and the last of its prefixes written
  */
 struct uapi_reply {
 	struct device *device;
 	const struct uapi_codec *codec;
 	enum uapi_reply_step step;
 	struct peers peers;
-	size_t n_prefixes;
-	const struct allowedips_node *pos;
 };
 
 /**

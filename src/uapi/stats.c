@@ -12,17 +12,19 @@
 
 #include "base/counter.h"
 #include "base/ip.h"
+#include "base/log_thread.h"
 #include "base/now.h"
 #include "udpgather.h"
 
 enum {
-	/* Room that a peer, a trace or an event needs at most. */
-	PIECE_CAP = 1024,
+	/* Room that a peer, a trace, a prefix or an event needs at most. */
+	PIECE_CAP = 2048,
 };
 
 enum step {
 	STEP_DEVICE,
 	STEP_PEERS,
+	STEP_PREFIXES,
 	STEP_STATUS,
 	STEP_END,
 };
@@ -37,6 +39,7 @@ static enum stats_kind kind_of(const char *line)
 	} table[] = {
 		{ "get=stats", STATS_GET },
 		{ "get=trace", STATS_TRACE },
+		{ "get=allowed_ips", STATS_ALLOWED_IPS },
 		{ "get=events", STATS_EVENTS },
 	};
 
@@ -134,10 +137,20 @@ static void put_refusals(struct text *t, const struct stats_source *source)
 	}
 }
 
+static void put_log(struct text *t)
+{
+	struct log_thread_state state;
+
+	log_thread_get_state(&state);
+	text_put(t, "log_lines_lost=%" PRIu64 "\nlog_blocked_sec=%" PRIu64 "\n",
+		 state.n_lost, seconds(state.blocked_ns));
+}
+
 static void put_device(struct text *t, const struct stats_source *source)
 {
 	static const char *const families[] = { "ipv4", "ipv6" };
-	const struct device *device = engine_get_device(source->engine);
+	struct device *device = engine_get_device(source->engine);
+	uint8_t public_key[NOISE_PUBLIC_KEY_LEN];
 	struct engine_state state;
 
 	engine_get_state(source->engine, &state);
@@ -145,6 +158,9 @@ static void put_device(struct text *t, const struct stats_source *source)
 		 source->version, state.name, state.is_up, state.mtu);
 	text_put(t, "started_time_sec=%" PRIu64 "\nworkers=%u\naead=%s\n",
 		 seconds(state.started), state.n_workers, state.aead);
+	if (noise_local_get_keys(&device->local, NULL, public_key))
+		text_put_key(t, "own_public_key", public_key);
+	text_put(t, "fwmark=%" PRIu32 "\n", device->fwmark);
 	text_put(t, "listen_port=%u\nlistening=%d\n", device->listen_port,
 		 state.has_sockets);
 	if (state.err)
@@ -156,6 +172,7 @@ static void put_device(struct text *t, const struct stats_source *source)
 				 state.why[i]);
 	}
 	text_put(t, "peers=%zu\n", device->n_peers);
+	put_log(t);
 	engine_each_counter(source->engine, put_counter, t);
 	put_refusals(t, source);
 }
@@ -185,6 +202,45 @@ static void put_bad_source(struct text *t, struct peer_notes *notes)
 			 seconds(counter_get(&notes->bad_source_at)));
 }
 
+/* A line for a number, unless it is 0. */
+static void put_some(struct text *t, const char *name, uint64_t value)
+{
+	if (value)
+		text_put(t, "%s=%" PRIu64 "\n", name, value);
+}
+
+/* What is out of the ordinary. */
+static void put_troubles(struct text *t, struct peer *peer,
+			 const struct uapi_codec *codec)
+{
+	struct peer_notes *notes = &peer->notes;
+	uint64_t error_at = counter_get(&notes->send_error_at);
+	int err =
+		atomic_load_explicit(&notes->send_error, memory_order_relaxed);
+
+	put_some(t, "initiations_unanswered",
+		 counter_get(&notes->n_unanswered));
+	put_some(t, "last_initiation_time_sec",
+		 seconds(counter_get(&notes->initiation_at)));
+	put_some(t, "responses_unused",
+		 atomic_load_explicit(&peer->n_incomplete,
+				      memory_order_relaxed));
+	put_some(t, "responses_refused", counter_get(&notes->n_undecryptable));
+	put_some(t, "response_refused_time_sec",
+		 seconds(counter_get(&notes->undecryptable_at)));
+	if (error_at)
+		text_put(t, "send_error_last=%d %" PRIu64 " %s\n", err,
+			 seconds(error_at), strerror(err));
+	put_some(t, "trains_stopped",
+		 atomic_load_explicit(&notes->has_lost_trains,
+				      memory_order_relaxed));
+	put_some(t, "endpoint_moves", counter_get(&notes->n_moves));
+	put_some(t, "endpoint_returns", counter_get(&notes->n_returns));
+	put_some(t, "endpoint_moved_time_sec",
+		 seconds(counter_get(&notes->moved_at)));
+	text_put_endpoint(t, "endpoint_was", &notes->was, codec);
+}
+
 static void put_peer(struct text *t, struct peer *peer,
 		     const struct uapi_codec *codec)
 {
@@ -199,14 +255,18 @@ static void put_peer(struct text *t, struct peer *peer,
 				 memory_order_relaxed))
 		state = "incomplete";
 	text_put_key(t, "public_key", peer->public_key);
-	text_put_endpoint(t, peer, codec);
+	text_put_endpoint(t, "endpoint", &peer->endpoint, codec);
 	text_put(t, "state=%s\nlast_handshake_time_sec=%" PRIu64 "\n", state,
 		 seconds(handshake_ns));
 	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
 		 handshake_ns % NSEC_PER_SEC);
 	text_put(t, "tx_bytes=%" PRIu64 "\nrx_bytes=%" PRIu64 "\n",
 		 counter_get(&peer->tx_bytes), counter_get(&peer->rx_bytes));
+	put_some(t, "persistent_keepalive_interval",
+		 atomic_load_explicit(&peer->timers.persistent_s,
+				      memory_order_relaxed));
 	put_bad_source(t, &peer->notes);
+	put_troubles(t, peer, codec);
 }
 
 static const char *const kinds[FEED_KINDS] = {
@@ -320,9 +380,25 @@ static void put_status(struct stats_reply *reply, struct text *t)
 	text_put(t, "errno=%d\n\n", reply->kind == STATS_BAD ? EINVAL : 0);
 }
 
+static void step_peer(struct stats_reply *reply, struct text *t)
+{
+	struct peer *peer = peers_next(&reply->peers);
+
+	if (!peer) {
+		reply->step = STEP_STATUS;
+	} else if (reply->kind == STATS_ALLOWED_IPS) {
+		text_put_key(t, "public_key", peer->public_key);
+		reply->step = STEP_PREFIXES;
+	} else if (reply->kind == STATS_TRACE) {
+		put_trace(t, peer);
+	} else {
+		put_peer(t, peer, reply->source->codec);
+	}
+}
+
 static void write_next(struct stats_reply *reply, struct text *t)
 {
-	struct peer *peer;
+	struct ip_prefix prefix;
 
 	switch (reply->step) {
 	case STEP_DEVICE:
@@ -330,13 +406,13 @@ static void write_next(struct stats_reply *reply, struct text *t)
 		reply->step = STEP_PEERS;
 		break;
 	case STEP_PEERS:
-		peer = peers_next(&reply->peers);
-		if (!peer)
-			reply->step = STEP_STATUS;
-		else if (reply->kind == STATS_TRACE)
-			put_trace(t, peer);
+		step_peer(reply, t);
+		break;
+	case STEP_PREFIXES:
+		if (peers_next_prefix(&reply->peers, &prefix))
+			text_put_prefix(t, &prefix);
 		else
-			put_peer(t, peer, reply->source->codec);
+			reply->step = STEP_PEERS;
 		break;
 	case STEP_STATUS:
 	default:

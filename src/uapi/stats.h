@@ -4,6 +4,7 @@
  *
  *	get=stats	what the device counts, then each peer
  *	get=trace	the last events of each peer
+ *	get=allowed_ips	the allowed IPs of each peer
  *	get=events	what happens from now on, until the client closes
  *
  * An answer is lines of key=value, "errno=0" and an empty line, as in the protocol of
@@ -25,7 +26,7 @@ enum {
 	 * counts has less than 8 KiB. */
 	STATS_REPLY_CAP = 16384,
 	/* The longest line of a request, without its end. A choice: the longest
-	 * request has 10 bytes. */
+	 * request has 15 bytes. */
 	STATS_MAX_LINE = 64,
 	/* Bytes of uapi_refusal.text. A choice: a longer one is cut. */
 	UAPI_REFUSAL_CAP = 256,
@@ -59,6 +60,7 @@ enum stats_kind {
 	STATS_NONE, /* the request has not ended */
 	STATS_GET,
 	STATS_TRACE,
+	STATS_ALLOWED_IPS,
 	STATS_EVENTS,
 	STATS_BAD, /* no such request */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "uapi/text.h"
 
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -32,13 +33,23 @@ void text_put_key(struct text *t, const char *name,
 	text_put(t, "\n");
 }
 
-void text_put_endpoint(struct text *t, const struct peer *peer,
+void text_put_endpoint(struct text *t, const char *name,
+		       const struct endpoint_cell *cell,
 		       const struct uapi_codec *codec)
 {
 	char text[UAPI_ENDPOINT_TEXT];
 	struct device_endpoint ep;
 
-	if (endpoint_cell_get(&peer->endpoint, &ep) &&
+	if (endpoint_cell_get(cell, &ep) &&
 	    codec->print(&ep, text, sizeof(text)) >= 0)
-		text_put(t, "endpoint=%s\n", text);
+		text_put(t, "%s=%s\n", name, text);
+}
+
+void text_put_prefix(struct text *t, const struct ip_prefix *prefix)
+{
+	char addr[INET6_ADDRSTRLEN];
+
+	inet_ntop(prefix->family == IP_V4 ? AF_INET : AF_INET6, prefix->addr,
+		  addr, sizeof(addr));
+	text_put(t, "allowed_ip=%s/%u\n", addr, prefix->cidr);
 }

@@ -30,8 +30,12 @@ void text_put_hex(struct text *t, const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
 void text_put_key(struct text *t, const char *name,
 		  const uint8_t key[NOISE_PUBLIC_KEY_LEN]);
 
-/* text_put_endpoint() - add a line with a peer's endpoint, if it has one */
-void text_put_endpoint(struct text *t, const struct peer *peer,
+/* text_put_endpoint() - add a line with the endpoint in a cell, if there is one */
+void text_put_endpoint(struct text *t, const char *name,
+		       const struct endpoint_cell *cell,
 		       const struct uapi_codec *codec);
+
+/* text_put_prefix() - add a line "allowed_ip=" */
+void text_put_prefix(struct text *t, const struct ip_prefix *prefix);
 
 #endif /* UAPI_TEXT_H */

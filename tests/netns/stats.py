@@ -130,7 +130,12 @@ def described(l):
             "handshake_refused_last", "errmsg", "errmsg_time_sec", "public_key",
             "endpoint", "state", "last_handshake_time_sec",
             "last_handshake_time_nsec", "tx_bytes", "rx_bytes",
-            "dropped_disallowed_source", "disallowed_source_last", "trace", "errno"}
+            "dropped_disallowed_source", "disallowed_source_last", "trace", "errno",
+            "persistent_keepalive_interval", "initiations_unanswered",
+            "last_initiation_time_sec", "responses_unused", "responses_refused",
+            "response_refused_time_sec", "send_error_last", "trains_stopped",
+            "endpoint_moves", "endpoint_returns", "endpoint_moved_time_sec",
+            "endpoint_was", "allowed_ip", "own_public_key"}
     check_equal(sorted(names - set(device) - rare), [], "described, but not there")
 
 
@@ -161,6 +166,68 @@ def drops(l):
         "the handshake is counted", 10)
     reason, address, when = stats(pair.ta)[0]["handshake_refused_last"].split()
     check_equal((reason, address), ("unknown_peer", pair.endpoint("b")), "the last one")
+
+
+@case("allowed IPs of each peer, also very many")
+def allowed_ips(l):
+    pair = Pair(l)
+    many = [f"10.{i // 256}.{i % 256}.0/24" for i in range(3000)]
+    pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs": lab.allowed("b")},
+                      {"PublicKey": "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="},
+                      {"PublicKey": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+                       "AllowedIPs": ", ".join(many)})
+    peers, found = {}, None
+    for line in ask(pair.ta, "get=allowed_ips\n\n").splitlines():
+        key, _, value = line.partition("=")
+        if key == "public_key":
+            found = peers.setdefault(value, set())
+        elif key == "allowed_ip":
+            found.add(value)
+        else:
+            check(key in ("errno", ""), f"line {line}")
+    check_equal(len(peers), 3, "peers")
+    check_equal(peers[hexadecimal(pair.tb)], set(lab.allowed("b").split(", ")), "of b")
+    check_equal(peers["41" * 32], set(many), "of the peer with many")
+
+
+@case("what is noted about a peer that does not work")
+def troubles(l):
+    pair = Pair(l)
+    device, peers = stats(pair.ta)
+    check_equal(device["own_public_key"], hexadecimal(pair.ta), "our own key")
+    check_equal((device["fwmark"], device["log_lines_lost"]), ("0", "0"), "device")
+    check("initiations_unanswered" not in peers[pair.tb.public], f"peers: {peers}")
+    # Another preshared key.
+    key = lab.run("wg", "genpsk").stdout
+    pair.b.run("wg", "set", "wgb", "peer", pair.ta.public, "preshared-key",
+               "/dev/stdin", stdin=key)
+    pair.b.must_not_ping(INNER4["a"])
+    lab.wait_until(lambda: "responses_refused" in stats(pair.tb)[1][pair.ta.public],
+                   "b counts the response", 20)
+    peer = stats(pair.tb)[1][pair.ta.public]
+    for name in "last_initiation_time_sec", "response_refused_time_sec":
+        check(abs(int(peer[name]) - time.time()) < 60 * lab.SLOWNESS, f"peer: {peer}")
+    check(int(peer["initiations_unanswered"]) >= 1, f"peer: {peer}")
+    check(int(stats(pair.ta)[1][pair.tb.public]["responses_unused"]) >= 1, "a's side")
+    pair.ta.set("peer", pair.tb.public, "preshared-key", "/dev/stdin", stdin=key)
+    pair.b.must_ping(INNER4["a"], count=1)
+    check("initiations_unanswered" not in stats(pair.tb)[1][pair.ta.public], "answered")
+    check("endpoint_moves" not in stats(pair.ta)[1][pair.tb.public], "not moved")
+    # It moves, and moves back.
+    for port in "51003", "51002":
+        pair.tb.set("listen-port", port)
+        pair.b.must_ping(INNER4["a"], count=1)
+    peer = stats(pair.ta)[1][pair.tb.public]
+    check_equal((peer["endpoint_moves"], peer["endpoint_returns"], peer["endpoint_was"]),
+                ("2", "1", f"{OUTER4['b']}:51003"), "moved")
+    # The kernel refuses to send.
+    pair.a.ip("route add unreachable 192.0.2.2/32")
+    lab.wait_until(lambda: pair.a.ping(INNER4["b"], count=1, wait=1) and
+                   "send_error_last" in stats(pair.ta)[1][pair.tb.public],
+                   "the refusal is noted", 20)
+    number, when, text = stats(pair.ta)[1][pair.tb.public]["send_error_last"].split(" ", 2)
+    check_equal(text, os.strerror(int(number)), "error")
+    check(abs(int(when) - time.time()) < 60 * lab.SLOWNESS, f"time {when}")
 
 
 @case("a configuration that is refused, and why")

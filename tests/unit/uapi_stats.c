@@ -50,6 +50,7 @@ static void requests(void **state)
 	check_request("get=stats\n\n", STATS_GET, "");
 	check_request("get=trace\n\n", STATS_TRACE, "");
 	check_request("get=events\n\n", STATS_EVENTS, "");
+	check_request("get=allowed_ips\n\n", STATS_ALLOWED_IPS, "");
 	/* Empty lines before a request are no request. */
 	check_request("\n\nget=stats\n\n", STATS_GET, "");
 	check_request("get=stats\n", STATS_NONE, "");

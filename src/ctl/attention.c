@@ -10,6 +10,13 @@ enum {
 	MINUTE = 60,
 	HOUR = 60 * MINUTE,
 	DAY = 24 * HOUR,
+	/* A log whose reader has waited for so long, in seconds, is stalled. A
+	 * choice. */
+	STALLED_S = 2,
+	/* Two hosts have the key of a peer, if its endpoint goes back so often, and
+	 * has moved within so many seconds. Choices. */
+	MANY_RETURNS = 3,
+	MOVED_S = 60,
 };
 
 /* Where the lines go. */
@@ -80,6 +87,13 @@ static void look_at_device(const struct teller *t,
 	if (why)
 		tell(t, "cannot listen on port %s: %s; trying each second",
 		     ctl_get(device, "listen_port"), why);
+	if (ctl_number(device, "log_blocked_sec") >= STALLED_S)
+		tell(t,
+		     "the log stalls: its reader has taken nothing for %s, and "
+		     "%" PRIu64 " lines are lost; the tunnel goes on",
+		     ctl_span(ago, sizeof(ago),
+			      ctl_number(device, "log_blocked_sec")),
+		     ctl_number(device, "log_lines_lost"));
 	limit = ctl_get(device, "errmsg");
 	if (limit)
 		tell(t, "a configuration was refused: %s (%s)", limit,
@@ -96,6 +110,11 @@ static void look_at_device(const struct teller *t,
 		tell(t,
 		     "segmented sends are lost on the way to a peer: all works, "
 		     "more slowly");
+	if (ctl_number(device, "outbound_dropped_socket_full"))
+		tell(t,
+		     "%" PRIu64 " packets were dropped because the send buffer "
+		     "of the socket was full: more is sent than the link takes",
+		     ctl_number(device, "outbound_dropped_socket_full"));
 	if (ctl_number(device, "outbound_dropped_no_peer"))
 		tell(t,
 		     "%" PRIu64
@@ -121,6 +140,8 @@ static const char *meaning(const char *reason)
 		{ "replayed",
 		  "handshakes that are not newer than earlier ones: is "
 		  "the peer's clock right?" },
+		{ "needs_cookie",
+		  "handshakes of a flood, which got a cookie as an answer" },
 		{ "rate_limited", "handshakes too many from one address" },
 		{ "queue_full", "handshakes more than can be handled" },
 	};
@@ -146,6 +167,36 @@ static void look_at_refusal(const struct teller *t,
 	     meaning(reason), address, ctl_ago(ago, sizeof(ago), then, t->now));
 }
 
+/* What the kernel, or the host of the peer, has against our messages. */
+static void look_at_way(const struct teller *t, const struct ctl_peer *peer,
+			const char *title)
+{
+	const char *error = ctl_get(&peer->lines, "send_error_last");
+	const char *was = ctl_get(&peer->lines, "endpoint_was");
+	uint64_t moved = ctl_number(&peer->lines, "endpoint_moved_time_sec");
+	char ago[32];
+	uint64_t then;
+	int n = 0;
+
+	if (error && sscanf(error, "%*d %" SCNu64 " %n", &then, &n) == 1 && n &&
+	    then >= ctl_number(&peer->lines, "last_handshake_time_sec"))
+		tell(t, "the kernel refuses to send to %s: %s (%s)", title,
+		     error + n, ctl_ago(ago, sizeof(ago), then, t->now));
+	if (ctl_number(&peer->lines, "responses_refused") &&
+	    ctl_number(&peer->lines, "response_refused_time_sec") >=
+		    ctl_number(&peer->lines, "last_handshake_time_sec"))
+		tell(t,
+		     "the answers of %s do not decrypt: the preshared keys "
+		     "differ",
+		     title);
+	if (was && moved + MOVED_S > t->now &&
+	    ctl_number(&peer->lines, "endpoint_returns") >= MANY_RETURNS)
+		tell(t,
+		     "two hosts seem to use the key of %s: its endpoint goes "
+		     "back and forth between %s and %s",
+		     title, ctl_get(&peer->lines, "endpoint"), was);
+}
+
 static void look_at_peer(const struct teller *t, const struct ctl_peer *peer)
 {
 	const char *state = ctl_get(&peer->lines, "state");
@@ -155,6 +206,7 @@ static void look_at_peer(const struct teller *t, const struct ctl_peer *peer)
 	uint64_t then;
 
 	ctl_title(title, sizeof(title), peer);
+	look_at_way(t, peer, title);
 	if (state && strcmp(state, "silent") == 0)
 		tell(t, "%s does not answer at %s", title,
 		     endpoint ? endpoint : "no endpoint");

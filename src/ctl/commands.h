@@ -12,6 +12,7 @@ enum ctl_status {
 	CTL_OK,
 	CTL_FAILED, /* the system, or a daemon, has refused */
 	CTL_USAGE,  /* the command line is wrong */
+	CTL_FAULTY, /* `why` has found a fault */
 };
 
 /**
@@ -51,6 +52,10 @@ int ctl_status(const struct ctl_options *options);
 /* ctl_events() - print events until the daemon ends or a signal comes. Return: enum
  * ctl_status. */
 int ctl_events(const struct ctl_options *options);
+
+/* ctl_why() - why something does not work; it reads its own arguments. Return: enum
+ * ctl_status. */
+int ctl_why(int argc, char **argv);
 
 /* ctl_metrics() - metrics for Prometheus. Return: enum ctl_status. */
 int ctl_metrics(const struct ctl_options *options);

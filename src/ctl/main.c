@@ -19,6 +19,7 @@ static const char usage[] =
 	"       wiregatherctl run [--config FILE|NAME] [--name NAME] [--netns NAMESPACE]\n"
 	"                         [--] [COMMAND...]\n"
 	"       wiregatherctl exec NAME [--] [COMMAND...]\n"
+	"       wiregatherctl why [--json] [--passive] INTERFACE [PEER | ADDRESS]\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"
 	"Tells what WireGuard interfaces of wiregather do. Without INTERFACE: all.\n"
@@ -42,6 +43,7 @@ static const struct {
 	{ "reresolve", NULL, NULL, ctl_reresolve },
 	{ "run", NULL, NULL, ctl_run },
 	{ "exec", NULL, NULL, ctl_exec },
+	{ "why", NULL, NULL, ctl_why },
 };
 
 static const struct option long_options[] = {

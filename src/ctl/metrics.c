@@ -119,6 +119,8 @@ static const struct {
 	  "MTU of the interface." },
 	{ GAUGE, "wiregather_start_time_seconds", "seconds", "started_time_sec",
 	  "When the daemon started, since 1970." },
+	{ COUNTER, "wiregather_log_lines_lost", NULL, "log_lines_lost",
+	  "Lines of the log that were lost, because its reader is slow." },
 	{ COUNTER, "wiregather_handshakes_received", NULL,
 	  "handshakes_received", "Messages of the handshake that came." },
 	{ COUNTER, "wiregather_trains_lost", NULL, "trains_lost",

@@ -169,6 +169,43 @@ QUEUES = {
 }
 
 
+# Tries of a measurement on a busy machine, and how late timers of 1 ms are there. On a
+# quiet machine they are up to 0.5 ms late. Choices.
+TRIES, BUSY_MS = 3, 1
+
+
+def dropped_by_tun(tunnel):
+    """Packets that the queue of a tunnel's interface had no place for."""
+    with tunnel.node.inside():
+        with open("/proc/thread-self/net/dev", encoding="ascii") as file:
+            words = next(line.split(":")[1].split() for line in file
+                         if line.split(":")[0].strip() == tunnel.name)
+    # Eight numbers of what was received, then those of what was sent.
+    return int(words[8 + 3])
+
+
+def pings_beside_flood(star):
+    """Ping c from a. Return the number of answers, the median of their times in ms,
+    how late timers were in ms, and what was seen.
+
+    On a busy machine the daemon may wait for a processor until the flood has filled
+    the queue of its interface, or a socket. Then pings are dropped. Such a measurement
+    is repeated."""
+    for attempt in range(TRIES):
+        before = dropped_by_tun(star.ta)
+        with Timers() as timers:
+            n, times = pings(star.a, INNER["c"])
+        dropped = dropped_by_tun(star.ta) - before
+        median = statistics.median(times) if times else 0
+        seen = (f"{n} of {PINGS} answers, median {median:.2f} ms, timers "
+                f"{timers.late_ms:.2f} ms late, {dropped} dropped by the TUN, "
+                f"try {attempt + 1}")
+        print(f"# {seen}", flush=True)
+        if n == PINGS or not dropped and timers.late_ms < BUSY_MS:
+            break
+    return n, median, timers.late_ms, seen
+
+
 def others_go_on(l, outer):
     lab.need("tc")
     star = Star(l, outer)
@@ -177,15 +214,9 @@ def others_go_on(l, outer):
     for name, lines in QUEUES.items():
         before = star.tb.peer(star.ta).rx
         with star.shaped(*lines), star.flooded():
-            with Timers() as timers:
-                n, times = pings(star.a, INNER["c"])
-            late = timers.late_ms
+            n, median, late, seen = pings_beside_flood(star)
             got = star.tb.peer(star.ta).rx - before
-        median = statistics.median(times) if times else 0
-        seen = (f"{name}: {n} of {PINGS} answers, median {median:.2f} ms, "
-                f"quiet {statistics.median(quiet):.2f} ms, timers "
-                f"{late:.2f} ms late")
-        print(f"# {seen}", flush=True)
+        seen = f"{name}: {seen}, quiet {statistics.median(quiet):.2f} ms"
         check_equal(n, PINGS, seen)
         # On an idle machine the limit is twice the quiet median, and at least
         # 1 ms, as the scheduler decides below that. An answer passes two

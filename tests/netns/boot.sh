@@ -184,14 +184,14 @@ crashes() {
 
 hangs() {
 	mkdir -p /run/systemd/system/wiregather@wg1.service.d
-	printf '%s\n' '[Service]' WatchdogSec=2 TimeoutAbortSec=1 \
+	printf '%s\n' '[Service]' WatchdogSec=5 TimeoutAbortSec=1 \
 		>/run/systemd/system/wiregather@wg1.service.d/short.conf
 	systemctl daemon-reload
 	systemctl restart wiregather@wg1
 	upto 20 pings 10.1.0.2
 	pid=$(show MainPID wiregather@wg1)
 	# It is fed for longer than the watchdog waits.
-	sleep 5
+	sleep 8
 	is "$(show MainPID wiregather@wg1)" "$pid" "process"
 	kill -STOP "$pid"
 	upto 30 is_new wiregather@wg1 "$pid"

@@ -153,20 +153,23 @@ static const struct {
 	  "Errors that earlier datagrams left on the socket." },
 };
 
-/* Counters that share a name, with a label "reason": the rest of their keys. */
+/* Counters that share a name, with a label for the rest of their keys. */
 static const struct {
-	const char *name, *prefix, *help;
-} by_reason[] = {
-	{ "wiregather_inbound_dropped_packets", "inbound_dropped_",
+	const char *name, *label, *prefix, *help;
+} groups[] = {
+	{ "wiregather_inbound_dropped_packets", "reason", "inbound_dropped_",
 	  "Data messages that came and were dropped." },
-	{ "wiregather_handshakes_dropped", "handshakes_dropped_",
+	{ "wiregather_handshakes_dropped", "reason", "handshakes_dropped_",
 	  "Messages of the handshake that were dropped." },
-	{ "wiregather_outbound_dropped_packets", "outbound_dropped_",
+	{ "wiregather_outbound_dropped_packets", "reason", "outbound_dropped_",
 	  "Packets from the interface that were not sent." },
-	{ "wiregather_tun_read_dropped", "tun_read_dropped_",
+	{ "wiregather_tun_read_dropped", "reason", "tun_read_dropped_",
 	  "Frames from the kernel that make no sense." },
-	{ "wiregather_udp_split_messages", "udp_send_split_",
+	{ "wiregather_udp_split_messages", "reason", "udp_send_split_",
 	  "Segmented sends that were refused and sent one by one." },
+	{ "wiregather_udp_socket_dropped_messages", "family",
+	  "udp_socket_dropped_",
+	  "Messages that the kernel dropped before they were received." },
 };
 
 /* Histograms: how many datagrams a message has. */
@@ -195,22 +198,22 @@ static void put_numbers(const struct page *p)
 	}
 }
 
-static void put_reasons(const struct page *p)
+static void put_groups(const struct page *p)
 {
-	for (size_t m = 0; m < sizeof(by_reason) / sizeof(by_reason[0]); m++) {
-		size_t len = strlen(by_reason[m].prefix);
+	for (size_t m = 0; m < sizeof(groups) / sizeof(groups[0]); m++) {
+		size_t len = strlen(groups[m].prefix);
 
-		head(p, COUNTER, by_reason[m].name, NULL, by_reason[m].help);
+		head(p, COUNTER, groups[m].name, NULL, groups[m].help);
 		for (size_t i = 0; i < p->n; i++) {
 			const struct ctl_lines *lines = &p->all[i].device;
 
 			for (size_t l = 0; l < lines->n; l++) {
-				if (strncmp(lines->all[l].key,
-					    by_reason[m].prefix, len) != 0)
+				if (strncmp(lines->all[l].key, groups[m].prefix,
+					    len) != 0)
 					continue;
-				begin(p, by_reason[m].name, "_total",
-				      &p->all[i]);
-				label(p, "reason", lines->all[l].key + len);
+				begin(p, groups[m].name, "_total", &p->all[i]);
+				label(p, groups[m].label,
+				      lines->all[l].key + len);
 				end(p, strtoull(lines->all[l].value, NULL, 10));
 			}
 		}
@@ -327,7 +330,7 @@ static void put_page(const struct page *p)
 {
 	put_device_info(p);
 	put_numbers(p);
-	put_reasons(p);
+	put_groups(p);
 	head(p, HISTOGRAM, "wiregather_udp_segments_per_message", NULL,
 	     "Datagrams that one message to or from the kernel has.");
 	for (size_t i = 0; i < p->n; i++)

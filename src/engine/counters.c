@@ -162,6 +162,15 @@ static void visit_received(const struct counters *c)
 	put_trains(c, "udp_received_trains_", s.trains, UG_RECEIVED_CLASSES);
 }
 
+static void visit_sockets(const struct counters *c)
+{
+	uint64_t drops[2];
+
+	sockets_count_drops(c->sockets, drops);
+	put(c, "udp_socket_dropped_ipv4", drops[0]);
+	put(c, "udp_socket_dropped_ipv6", drops[1]);
+}
+
 void counters_visit(const struct counters *c)
 {
 	visit_drops(c);
@@ -169,4 +178,5 @@ void counters_visit(const struct counters *c)
 	visit_tun(c);
 	visit_sent(c);
 	visit_received(c);
+	visit_sockets(c);
 }

@@ -8,17 +8,20 @@
 
 #include "engine/handshaker.h"
 #include "engine/lanes.h"
+#include "engine/sockets.h"
 
 /**
  * struct counters - where the numbers are, and who gets them
  * @lanes:	borrowed, as all that follow
  * @handshaker:	the handshaker
+ * @sockets:	the UDP sockets
  * @put:	called with the name, borrowed for the call, and the value
  * @arg:	for @put
  */
 struct counters {
 	const struct lanes *lanes;
 	const struct handshaker *handshaker;
+	struct sockets *sockets;
 	void (*put)(void *arg, const char *name, uint64_t value);
 	void *arg;
 };

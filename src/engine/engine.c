@@ -757,6 +757,7 @@ void engine_each_counter(struct engine *e,
 	const struct counters counters = {
 		.lanes = &e->lanes,
 		.handshaker = &e->handshaker,
+		.sockets = &e->sockets,
 		.put = put,
 		.arg = arg,
 	};

@@ -8,12 +8,15 @@
  */
 #include "engine/sockets.h"
 
+#include "base/bytes.h"
+
 void sockets_init(struct sockets *s)
 {
 	atomic_init(&s->current, NULL);
 	atomic_init(&s->generation, 0);
 	for (int i = 0; i < SOCKETS_USERS; i++)
 		s->seen[i] = UINT64_MAX;
+	s->drops[0] = s->drops[1] = 0;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->changed, NULL);
 }
@@ -70,6 +73,26 @@ static bool all_have_seen(const struct sockets *s, uint64_t generation)
 	return true;
 }
 
+/* Add what the kernel has dropped for these sockets. */
+static void add_drops(const struct ug_socket *sock, uint64_t drops[2])
+{
+	struct ug_socket_stats stats;
+
+	if (!sock || ug_get_socket_stats(sock, &stats, sizeof(stats)) < 0)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(stats.drops_v4); i++) {
+		drops[0] += stats.drops_v4[i];
+		drops[1] += stats.drops_v6[i];
+	}
+}
+
+void sockets_count_drops(struct sockets *s, uint64_t drops[2])
+{
+	drops[0] = s->drops[0];
+	drops[1] = s->drops[1];
+	add_drops(sockets_get(s), drops);
+}
+
 void sockets_replace(struct sockets *s, struct ug_socket *next,
 		     void (*poke)(void *arg), void *arg)
 {
@@ -85,5 +108,6 @@ void sockets_replace(struct sockets *s, struct ug_socket *next,
 	while (!all_have_seen(s, generation))
 		pthread_cond_wait(&s->changed, &s->mutex);
 	pthread_mutex_unlock(&s->mutex);
+	add_drops(old, s->drops);
 	ug_close(old);
 }

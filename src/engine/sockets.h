@@ -34,8 +34,10 @@ enum {
  *		sockets_enter(); UINT64_MAX for a user that does not run
  * @mutex:	of @seen; a leaf
  * @changed:	signalled with each change of @seen
+ * @drops:	[c] messages that the kernel dropped for sockets that are closed:
+ *		of IPv4, of IPv6
  *
- * [a] atomic, [m] under @mutex.
+ * [a] atomic, [m] under @mutex, [c] control thread only.
  */
 struct sockets {
 	struct ug_socket *_Atomic current;
@@ -43,6 +45,7 @@ struct sockets {
 	uint64_t seen[SOCKETS_USERS];
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
+	uint64_t drops[2];
 };
 
 /* sockets_init() - no sockets and no users yet; caller's storage */
@@ -93,5 +96,15 @@ static inline struct ug_socket *sockets_get(struct sockets *s)
  */
 void sockets_replace(struct sockets *s, struct ug_socket *next,
 		     void (*poke)(void *arg), void *arg);
+
+/**
+ * sockets_count_drops() - messages that the kernel dropped instead of delivering them
+ * @s:		sockets
+ * @drops:	set to those of IPv4 and of IPv6, of all sockets since
+ *		sockets_init(); before Linux 4.12 they stay 0
+ *
+ * Control thread.
+ */
+void sockets_count_drops(struct sockets *s, uint64_t drops[2]);
 
 #endif /* ENGINE_SOCKETS_H */

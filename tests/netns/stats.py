@@ -6,6 +6,7 @@ import grp
 import os
 import pathlib
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -304,6 +305,46 @@ print("done", flush=True)
     check(int(match.group(1)) > 0, "lost nothing")
     slow_reader.wait_for(f"event=peer-added time_ms=\\d+ public_key={keys[-1]}")
     pair.both_ways(count=1)
+
+
+def kernel_drops(node, port):
+    """What the kernel has dropped for the IPv4 sockets of a port."""
+    with node.inside():
+        with open("/proc/thread-self/net/udp", encoding="ascii") as file:
+            return sum(int(line.split()[-1]) for line in file if f":{port:04X} " in line)
+
+
+@case("messages that the kernel drops are counted")
+def kernel(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    check_equal(stats(pair.ta)[0]["udp_socket_dropped_ipv4"], "0", "drops at first")
+    sender = pair.b.socket()
+    os.kill(pair.ta.pid, signal.SIGSTOP)
+    try:
+        # What came is received after the stop. Each such datagram is malformed.
+        for _ in range(100):
+            for _ in range(2000):
+                sender.sendto(bytes(1200), (OUTER4["a"], 51001))
+            if kernel_drops(pair.a, 51001):
+                break
+        dropped = kernel_drops(pair.a, 51001)
+    finally:
+        os.kill(pair.ta.pid, signal.SIGCONT)
+    check(dropped, "the kernel has dropped nothing")
+    device, _ = stats(pair.ta)
+    check_equal(int(device["udp_socket_dropped_ipv4"]), kernel_drops(pair.a, 51001),
+                "drops")
+    check_equal(device["udp_socket_dropped_ipv6"], "0", "drops of IPv6")
+    # New sockets have dropped nothing yet. Those of the old ones still count.
+    before = kernel_drops(pair.a, 51001)
+    pair.ta.set("listen-port", "51009")
+    check_equal(kernel_drops(pair.a, 51009), 0, "drops of the new sockets")
+    check_equal(int(stats(pair.ta)[0]["udp_socket_dropped_ipv4"]), before, "all drops")
+    pair.a.ip("link set wga down")
+    lab.wait_until(lambda: stats(pair.ta)[0]["listening"] == "0", "no sockets", 10)
+    check_equal(int(stats(pair.ta)[0]["udp_socket_dropped_ipv4"]), before,
+                "drops without sockets")
 
 
 @case("wrong requests, and many connections")

@@ -21,8 +21,11 @@ enum ctl_status {
  * @n_interfaces: how many
  * @json:	print JSON, for programs
  * @quiet:	print nothing; the exit status is the answer
+ * @has_all:	no interface was named: all are meant
+ * @follow:	print events as they happen
  * @open_metrics: metrics as OpenMetrics 1.0
  * @http:	answer one request of HTTP on stdin
+ * @listen:	address and port to answer requests of HTTP on; NULL: none
  * @textfile:	directory for a file with the metrics; NULL: print them
  */
 struct ctl_options {
@@ -30,8 +33,11 @@ struct ctl_options {
 	size_t n_interfaces;
 	bool json;
 	bool quiet;
+	bool has_all;
+	bool follow;
 	bool open_metrics;
 	bool http;
+	const char *listen;
 	const char *textfile;
 };
 
@@ -49,8 +55,8 @@ int ctl_refuse(const char *what, const char *token);
 /* ctl_status() - what the interfaces do. Return: enum ctl_status. */
 int ctl_status(const struct ctl_options *options);
 
-/* ctl_events() - print events until the daemon ends or a signal comes. Return: enum
- * ctl_status. */
+/* ctl_events() - print the last events of each peer; or follow them, until the daemon
+ * ends or a signal comes. Return: enum ctl_status. */
 int ctl_events(const struct ctl_options *options);
 
 /* ctl_why() - why something does not work; it reads its own arguments. Return: enum

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* wiregatherctl events: the lines of get=events, for people or as JSON, one object a
+/* wiregatherctl events: the last events of each peer, which get=trace tells, or with
+ * --follow the lines of get=events as they come; for people, or as JSON, one object a
  * line. */
 #include "ctl/commands.h"
 
@@ -153,7 +154,7 @@ static int follow_all(struct follower *all, size_t n)
 	return status;
 }
 
-int ctl_events(const struct ctl_options *options)
+static int follow_interfaces(const struct ctl_options *options)
 {
 	struct follower *all = calloc(options->n_interfaces, sizeof(*all));
 	int status = CTL_OK;
@@ -172,4 +173,108 @@ int ctl_events(const struct ctl_options *options)
 		status = CTL_FAILED;
 	free(all);
 	return status;
+}
+
+/* ------------------------------------------------------------------ what was */
+
+/**
+ * struct past - an event that was
+ * @ms:		when, in milliseconds since 1970
+ * @interface:	borrowed
+ * @key:	public key of the peer, in base64
+ * @event:	its name
+ */
+struct past {
+	uint64_t ms;
+	const char *interface;
+	char key[CTL_KEY_CAP];
+	char event[32];
+};
+
+/**
+ * struct history - events that were
+ * @all:	@n events
+ * @n:		how many
+ */
+struct history {
+	struct past *all;
+	size_t n;
+};
+
+static int compare_times(const void *a, const void *b)
+{
+	const struct past *x = a, *y = b;
+
+	return x->ms < y->ms ? -1 : x->ms > y->ms;
+}
+
+/* Add the lines "trace=EVENT TIME" of a peer. */
+static int add_trace(struct history *h, const char *interface,
+		     const struct ctl_peer *peer)
+{
+	struct past *all =
+		realloc(h->all, (h->n + peer->lines.n + 1) * sizeof(*h->all));
+
+	if (!all)
+		return -ENOMEM;
+	h->all = all;
+	for (size_t i = 0; i < peer->lines.n; i++) {
+		struct past *past = &all[h->n];
+
+		if (strcmp(peer->lines.all[i].key, "trace") != 0 ||
+		    sscanf(peer->lines.all[i].value, "%31s %" SCNu64,
+			   past->event, &past->ms) != 2)
+			continue;
+		past->interface = interface;
+		memcpy(past->key, peer->key, sizeof(past->key));
+		h->n++;
+	}
+	return 0;
+}
+
+static int add_interface(struct history *h, const char *interface)
+{
+	struct ctl_snapshot s;
+	int err = ctl_snapshot_read(&s, interface, "get=trace");
+
+	if (err < 0)
+		return err;
+	for (size_t i = 0; i < s.n_peers && err == 0; i++)
+		err = add_trace(h, interface, &s.peers[i]);
+	ctl_snapshot_free(&s);
+	return err;
+}
+
+static int print_history(const struct ctl_options *options)
+{
+	struct history h = { 0 };
+	int status = CTL_OK;
+
+	for (size_t i = 0; i < options->n_interfaces; i++) {
+		int err = add_interface(&h, options->interfaces[i]);
+
+		if (err < 0)
+			status = ctl_complain(options->interfaces[i], err);
+	}
+	if (h.n)
+		qsort(h.all, h.n, sizeof(*h.all), compare_times);
+	for (size_t i = 0; i < h.n; i++) {
+		char line[STREAM_LINE_CAP];
+
+		snprintf(line, sizeof(line),
+			 "event=%s time_ms=%" PRIu64 " peer=%s", h.all[i].event,
+			 h.all[i].ms, h.all[i].key);
+		if (options->json)
+			print_json(h.all[i].interface, line);
+		else
+			print_plain(h.all[i].interface, line);
+	}
+	free(h.all);
+	return status;
+}
+
+int ctl_events(const struct ctl_options *options)
+{
+	return options->follow ? follow_interfaces(options)
+			       : print_history(options);
 }

@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "ctl/commands.h"
+#include "ctl/http.h"
 #include "ctl/snapshot.h"
 
 static const char usage[] =
 	"usage: wiregatherctl status [--json | --quiet] [INTERFACE...]\n"
-	"       wiregatherctl events [--json] [INTERFACE...]\n"
-	"       wiregatherctl metrics [--openmetrics | --textfile DIRECTORY | --http]\n"
-	"                             [INTERFACE...]\n"
+	"       wiregatherctl events [--follow] [--json] [INTERFACE...]\n"
+	"       wiregatherctl metrics [--openmetrics | --textfile DIRECTORY | --http |\n"
+	"                             --listen[=ADDRESS:PORT]] [INTERFACE...]\n"
 	"       wiregatherctl reresolve [--once] [--interval SECONDS]\n"
 	"                               [--config FILE] [INTERFACE...]\n"
 	"       wiregatherctl run [--config FILE|NAME] [--name NAME] [--netns NAMESPACE]\n"
@@ -38,8 +39,8 @@ static const struct {
 	int (*run_with_arguments)(int argc, char **argv);
 } commands[] = {
 	{ "status", ctl_status, "jq", NULL },
-	{ "events", ctl_events, "j", NULL },
-	{ "metrics", ctl_metrics, "oth", NULL },
+	{ "events", ctl_events, "fj", NULL },
+	{ "metrics", ctl_metrics, "othl", NULL },
 	{ "reresolve", NULL, NULL, ctl_reresolve },
 	{ "run", NULL, NULL, ctl_run },
 	{ "exec", NULL, NULL, ctl_exec },
@@ -47,11 +48,13 @@ static const struct {
 };
 
 static const struct option long_options[] = {
+	{ "follow", no_argument, NULL, 'f' },
 	{ "json", no_argument, NULL, 'j' },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "openmetrics", no_argument, NULL, 'o' },
 	{ "textfile", required_argument, NULL, 't' },
 	{ "http", no_argument, NULL, 'h' },
+	{ "listen", optional_argument, NULL, 'l' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -88,9 +91,33 @@ int ctl_refuse(const char *what, const char *token)
 	return CTL_USAGE;
 }
 
+/* The address may also stand as a word of its own: no interface has a ":" in its name. */
+static int parse_listen(struct ctl_options *options, const char *address)
+{
+	struct sockaddr_storage addr;
+	const char *wrong;
+	socklen_t len;
+
+	if (!address && options->n_interfaces &&
+	    strchr(options->interfaces[0], ':')) {
+		address = options->interfaces[0];
+		options->interfaces++;
+		options->n_interfaces--;
+	}
+	options->listen = address ? address : CTL_HTTP_ADDRESS;
+	wrong = ctl_http_parse_address(options->listen, &addr, &len);
+	if (!wrong)
+		return CTL_OK;
+	fprintf(stderr, "wiregatherctl: --listen: %s: %s\n", wrong,
+		options->listen);
+	return CTL_USAGE;
+}
+
 static int parse(struct ctl_options *options, int argc, char **argv,
 		 const char *letters)
 {
+	const char *address = NULL;
+	bool has_listen = false;
 	int c;
 
 	opterr = 0;
@@ -103,12 +130,16 @@ static int parse(struct ctl_options *options, int argc, char **argv,
 		options->quiet |= c == 'q';
 		options->open_metrics |= c == 'o';
 		options->http |= c == 'h';
+		options->follow |= c == 'f';
+		has_listen |= c == 'l';
 		if (c == 't')
 			options->textfile = optarg;
+		if (c == 'l')
+			address = optarg;
 	}
 	options->interfaces = argv + optind;
 	options->n_interfaces = (size_t)(argc - optind);
-	return CTL_OK;
+	return has_listen ? parse_listen(options, address) : CTL_OK;
 }
 
 static int run(size_t command, int argc, char **argv)
@@ -125,6 +156,7 @@ static int run(size_t command, int argc, char **argv)
 	if (!options.n_interfaces) {
 		found = ctl_interfaces(&options.n_interfaces);
 		options.interfaces = found;
+		options.has_all = true;
 	}
 	/* Without interfaces the metrics are empty, and a scrape succeeds. */
 	if (!options.n_interfaces && commands[command].run != ctl_metrics) {

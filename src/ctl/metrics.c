@@ -7,7 +7,7 @@
  * the metric without _total and _info, and "# EOF" is the last line. All lines of one
  * metric stand together, for all interfaces, as both forms demand.
  */
-#include "ctl/commands.h"
+#include "ctl/metrics.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,13 +18,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ctl/http.h"
 #include "ctl/snapshot.h"
 
 enum {
 	/* Classes of a histogram at most: the powers of two up to 128. */
 	CLASSES = 8,
-	/* Bytes of a request of HTTP that are read. A choice. */
-	REQUEST_CAP = 8192,
 };
 
 /* What is printed for each interface, and how. */
@@ -399,76 +398,42 @@ static int write_file(struct page *p, const char *directory)
 	return status;
 }
 
-/* Read a request of HTTP/1.x, up to its empty line. Return: false: there was none. */
-static bool read_request(char request[REQUEST_CAP])
+char *ctl_metrics_text(const struct ctl_options *options, bool is_open,
+		       size_t *len)
 {
-	size_t len = 0;
+	struct ctl_options all = *options;
+	struct page page = { .is_open = is_open };
+	char **found = NULL, *text = NULL;
 
-	while (len < REQUEST_CAP - 1) {
-		ssize_t n = read(STDIN_FILENO, request + len,
-				 REQUEST_CAP - 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		len += (size_t)n;
-		request[len] = 0;
-		if (strstr(request, "\r\n\r\n") || strstr(request, "\n\n"))
-			return true;
+	/* Others may run by now. */
+	if (options->has_all)
+		all.interfaces = found = ctl_interfaces(&all.n_interfaces);
+	ask_all(&page, &all);
+	if (page.all)
+		page.out = open_memstream(&text, len);
+	if (page.out) {
+		put_page(&page);
+		if (fclose(page.out) != 0) {
+			free(text);
+			text = NULL;
+		}
 	}
-	return false;
-}
-
-static void answer(const char *status, const char *type, const char *body,
-		   size_t len)
-{
-	printf("HTTP/1.0 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-	       "Connection: close\r\n\r\n",
-	       status, type, len);
-	fwrite(body, 1, len, stdout);
-	fflush(stdout);
-}
-
-static int answer_request(struct page *p)
-{
-	static const char plain[] = "text/plain; charset=utf-8";
-	static const char help[] = "the metrics are at /metrics\n";
-	char request[REQUEST_CAP], *body = NULL;
-	size_t len = 0;
-
-	if (!read_request(request)) {
-		answer("400 Bad Request", plain, "", 0);
-		return CTL_FAILED;
-	}
-	if (strncmp(request, "GET /metrics", strlen("GET /metrics")) != 0 ||
-	    !strchr(" ?", request[strlen("GET /metrics")])) {
-		answer("404 Not Found", plain, help, strlen(help));
-		return CTL_OK;
-	}
-	p->is_open = strcasestr(request, "application/openmetrics-text");
-	p->out = open_memstream(&body, &len);
-	if (!p->out)
-		return ctl_complain("metrics", -errno);
-	put_page(p);
-	fclose(p->out);
-	answer("200 OK",
-	       p->is_open ? "application/openmetrics-text; version=1.0.0; "
-			    "charset=utf-8"
-			  : "text/plain; version=0.0.4; charset=utf-8",
-	       body, len);
-	free(body);
-	return CTL_OK;
+	free_page(&page);
+	free(found);
+	return text;
 }
 
 int ctl_metrics(const struct ctl_options *options)
 {
 	struct page page = { .out = stdout, .is_open = options->open_metrics };
-	int status = ask_all(&page, options), result = CTL_OK;
+	int status, result = CTL_OK;
 
 	if (options->http)
-		result = answer_request(&page);
-	else if (options->textfile)
+		return ctl_http_answer(options);
+	if (options->listen)
+		return ctl_http_listen(options);
+	status = ask_all(&page, options);
+	if (options->textfile)
 		result = write_file(&page, options->textfile);
 	else
 		put_page(&page);

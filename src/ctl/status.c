@@ -95,22 +95,44 @@ static void print_interface(const struct ctl_snapshot *s, uint64_t now)
 
 /* -------------------------------------------------------------------- as JSON */
 
-static bool is_number(const char *text)
+/* Is the value a number? A name may have digits only, and stays a text. */
+static bool is_number(const struct ctl_line *line)
 {
-	return *text && text[strspn(text, "0123456789")] == 0;
+	static const char *const texts[] = { "version", "interface", "aead",
+					     "errmsg" };
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		if (strcmp(line->key, texts[i]) == 0)
+			return false;
+	return *line->value &&
+	       line->value[strspn(line->value, "0123456789")] == 0;
 }
 
-/* A line becomes a member: a number if it is one, else a string. */
+/* A line becomes a member: a number if it is one, else a string. Lines that may come
+ * several times are an array. */
 static void add_lines(struct json_object *object, const struct ctl_lines *lines)
 {
-	for (size_t i = 0; i < lines->n; i++) {
-		const char *value = lines->all[i].value;
+	static const char several[] = "handshake_refused_last";
+	struct json_object *array = NULL;
 
-		json_object_object_add(
-			object, lines->all[i].key,
-			is_number(value) ? json_object_new_uint64(
-						   strtoull(value, NULL, 10))
-					 : json_object_new_string(value));
+	for (size_t i = 0; i < lines->n; i++) {
+		const struct ctl_line *line = &lines->all[i];
+
+		if (strcmp(line->key, several) != 0) {
+			json_object_object_add(
+				object, line->key,
+				is_number(line)
+					? json_object_new_uint64(strtoull(
+						  line->value, NULL, 10))
+					: json_object_new_string(line->value));
+			continue;
+		}
+		if (!array) {
+			array = json_object_new_array();
+			json_object_object_add(object, several, array);
+		}
+		json_object_array_add(array,
+				      json_object_new_string(line->value));
 	}
 }
 

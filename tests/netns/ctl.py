@@ -6,7 +6,9 @@ checks and a real Prometheus scrapes.
 import json
 import os
 import pathlib
+import random
 import re
+import select
 import socket
 import subprocess
 import threading
@@ -15,8 +17,10 @@ import urllib.request
 
 import lab
 from lab import INNER4, Pair, case, check, check_equal
+from schema import faults
 
 CTL = os.path.abspath(os.environ["CTL"])
+SCHEMAS = pathlib.Path(__file__).parents[2] / "contrib/schemas"
 PROMETHEUS = pathlib.Path(os.environ["PROMETHEUS"])
 
 
@@ -75,18 +79,18 @@ def status(l):
 def events(l):
     pair = Pair(l)
     readers = {}
-    for words in ["events"], ["events", "--json"]:
+    for words in ["events", "--follow"], ["events", "--follow", "--json"]:
         readers[len(words)] = subprocess.Popen(
             [CTL, *words, "wga"], stdout=subprocess.PIPE, text=True)
         l.stack.callback(readers[len(words)].kill)
     # They have asked when the daemon has two more clients.
     time.sleep(0.5 * lab.SLOWNESS)
     pair.b.must_ping(INNER4["a"], count=1)
-    line = readers[1].stdout.readline()
+    line = readers[2].stdout.readline()
     check(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z wga established peer="
                    rf"{re.escape(pair.tb.public)} endpoint=\S+ reason=responder$", line),
           line)
-    event = json.loads(readers[2].stdout.readline())
+    event = json.loads(readers[3].stdout.readline())
     check_equal((event["interface"], event["event"], event["peer"], event["reason"],
                  event["endpoint"]),
                 ("wga", "established", pair.tb.public, "responder",
@@ -95,6 +99,97 @@ def events(l):
     pair.ta.stop()
     for reader in readers.values():
         check_equal(reader.wait(10 * lab.SLOWNESS), 0, "status at the daemon's end")
+
+
+@case("without --follow: the last events of each peer, the oldest first")
+def past_events(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "25")
+    lines = [line.split(" ") for line in ctl("events").splitlines()]
+    check(all(len(line) == 4 for line in lines), f"lines: {lines}")
+    times = [line[0] for line in lines]
+    check_equal(times, sorted(times), "the order of the events")
+    found = {(line[1], line[2], line[3]) for line in lines}
+    for event in "peer-added", "established", "peer-changed":
+        check(("wga", event, f"peer={pair.tb.public}") in found, f"no {event} in {lines}")
+    check(("wgb", "established", f"peer={pair.ta.public}") in found, f"lines: {lines}")
+    check_equal([json.loads(line)["event"] for line in
+                 ctl("events", "--json").splitlines()],
+                [line[2] for line in lines], "events as JSON")
+    check("No such file" in ctl("events", "wgx", status=1), "no such interface")
+
+
+@case("what --json prints is what the schemas say")
+def schemas(l):
+    def check_schema(name, value):
+        with open(SCHEMAS / f"{name}.json", encoding="utf-8") as file:
+            found = faults(value, json.load(file))
+        check(not found, f"{name}: {found} in {value}")
+
+    pair = Pair(l)
+    give_name(pair, "51")
+    # An interface, and a name, of digits only.
+    l.tunnel(l.node("c"), "51", 51003).start()
+    follower = Follower(l, "wga")
+    # It has asked when an event has come.
+    follower.wait_for("peer-changed", lambda: pair.ta.set(
+        "peer", pair.tb.public, "persistent-keepalive", str(random.randint(60, 600))))
+    pair.both_ways(count=1)
+    # Much that a daemon can tell: a refused set, two kinds of refused handshakes, a
+    # wrong source.
+    check("errno=0" not in pair.ta.ask("set=1\nlisten_port=70000\n\n"), "taken")
+    pair.ta.set("peer", pair.tb.public, "allowed-ips", "10.99.0.0/16")
+    pair.b.must_not_ping(INNER4["a"])
+    pair.ta.set("peer", pair.tb.public, "remove")
+    pair.tb.flap()
+    pair.b.must_not_ping(INNER4["a"])
+    lab.wait_until(lambda: any("unknown keys" in line for line in json.loads(
+        ctl("status", "--json", "wga"))[0]["attention"]), "a refused handshake", 20)
+    shown = json.loads(ctl("status", "--json"))
+    check_schema("status", shown)
+    for words, status in ((["wga", INNER4["b"]], 3), (["wgb"], 0), (["wgx"], 3)):
+        done = pair.a.run(CTL, "why", "--json", "--passive", *words, check_status=False)
+        check_equal(done.returncode, status, f"status of why {words}: {done.stdout}")
+        check_schema("why", json.loads(done.stdout))
+    by_name = {one["interface"]: one for one in shown}
+    check_equal(sorted(by_name), ["51", "wga", "wgb"], "interfaces")
+    check(any(line.startswith("unknown_peer ") for line in
+              by_name["wga"]["handshake_refused_last"]), f"wga: {by_name['wga']}")
+    follower.wait_for("refused", lambda: None)
+    found = follower.events() + list(map(json.loads, ctl("events", "--json").splitlines()))
+    for event in found:
+        check_schema("events", event)
+    kinds = {event["event"] for event in found}
+    check({"established", "peer-changed", "dropped", "refused", "peer-removed"} <= kinds,
+          f"events: {kinds}")
+
+
+class Follower:
+    """wiregatherctl events --follow --json."""
+
+    def __init__(self, l, interface):
+        self.text = b""
+        self.process = subprocess.Popen([CTL, "events", "--follow", "--json", interface],
+                                        stdout=subprocess.PIPE)
+        l.stack.callback(self.process.wait)
+        l.stack.callback(self.process.kill)
+
+    def events(self):
+        """All events that have come so far."""
+        while select.select([self.process.stdout], [], [], 0)[0]:
+            data = os.read(self.process.stdout.fileno(), 1 << 16)
+            check(data, f"it ends after {self.text}")
+            self.text += data
+        return [json.loads(line) for line in self.text.split(b"\n")[:-1]]
+
+    def wait_for(self, kind, act):
+        """Act again and again until there was an event of this kind."""
+        def has_come():
+            act()
+            return any(event["event"] == kind for event in self.events())
+
+        lab.wait_until(has_come, f"an event {kind}", 30, 0.2)
 
 
 def parse_metrics(text):
@@ -253,12 +348,92 @@ def http(l):
     check("400" in request("x" * 20000), "a request without end")
 
 
+class Listener:
+    """wiregatherctl metrics --listen in a node's namespace."""
+
+    def __init__(self, node, *words, place="127.0.0.1:9586"):
+        self.node = node
+        self.process = node.start(CTL, "metrics", *words)
+        host, _, port = place.rpartition(":")
+        self.family = socket.AF_INET6 if "[" in host else socket.AF_INET
+        self.place = host.strip("[]"), int(port)
+        lab.wait_until(lambda: f"http://{place}/metrics\n" == self.output(),
+                       f"it listens on {place}", 20)
+
+    def output(self):
+        check(self.process.poll() is None, "it has ended")
+        with open(self.process.log.name, encoding="utf-8") as file:
+            return file.read()
+
+    def connect(self, text=""):
+        sock = self.node.socket(self.family, socket.SOCK_STREAM)
+        sock.settimeout(60 * lab.SLOWNESS)
+        sock.connect(self.place)
+        sock.sendall(text.encode())
+        return sock
+
+    def ask(self, text):
+        """The whole answer to a request."""
+        sock = self.connect(text)
+        parts = []
+        while data := sock.recv(1 << 16):
+            parts.append(data)
+        sock.close()
+        return b"".join(parts).decode()
+
+
+@case("metrics by HTTP on loopback: forms, clients that stall, and other addresses")
+def listen(l):
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    server = Listener(pair.a, "--listen")
+    request = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+    head, _, body = server.ask(request).partition("\r\n\r\n")
+    check(head.startswith("HTTP/1.0 200 OK\r\n") and "version=0.0.4" in head, head)
+    check_equal({name for name, _ in parse_metrics(body)},
+                {name for name, _ in parse_metrics(ctl("metrics"))}, "names")
+    check(server.ask("GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text\r\n"
+                     "\r\n").endswith("# EOF\n"), "no OpenMetrics")
+    check("404" in server.ask("GET / HTTP/1.0\r\n\r\n"), "another path")
+    check("400" in server.ask("x" * 8191), "a request without an end")
+    # Interfaces are looked for at each request.
+    l.tunnel(l.node("c"), "wgc", 51003).start()
+    check('interface="wgc"' in server.ask(request), "no wgc")
+    # More clients than places: some that send nothing, some that send a half, some that
+    # never read, and some that are gone.
+    stalled = [server.connect(text) for text in
+               ("", "GET /metrics HTTP", request, "", "") * 4]
+    for _ in range(20):
+        server.connect(request[:30]).close()
+    check("200 OK" in server.ask(request), "stalled clients keep others out")
+    for sock in stalled:
+        sock.close()
+    # A second one on this address, and one of IPv6 for one interface.
+    done = pair.a.run(CTL, "metrics", "--listen=127.0.0.1:9586", check_status=False)
+    check(done.returncode == 1 and "Address already in use" in done.stdout, done.stdout)
+    other = Listener(pair.a, "--listen", "[::1]:9587", "wga", place="[::1]:9587")
+    text = other.ask(request)
+    check('interface="wga"' in text and 'interface="wgb"' not in text, text)
+    for address, complaint in (("0.0.0.0:9586", "not a loopback address"),
+                               (lab.OUTER4["a"] + ":9586", "not a loopback address"),
+                               ("[::]:9586", "not a loopback address"),
+                               ("[::ffff:127.0.0.1]:1", "not a loopback address"),
+                               ("localhost:9586", "not ADDRESS:PORT"),
+                               ("127.0.0.1", "not ADDRESS:PORT"),
+                               ("127.0.0.1:", "not ADDRESS:PORT"),
+                               ("127.0.0.1:65536", "not ADDRESS:PORT"),
+                               ("::1:80", "not ADDRESS:PORT")):
+        check_equal(ctl("metrics", f"--listen={address}", status=2),
+                    f"wiregatherctl: --listen: {complaint}: {address}\n", "complaint")
+
+
 @case("wrong command lines, and a user without the right")
 def usage(l):
     for words, complaint in ((), "missing: command"), (
             ("nonsense",), "no such command: nonsense"), (
             ("status", "--nonsense"), "no such option: --nonsense"), (
             ("status", "--http"), "no such option: --http"), (
+            ("status", "--follow"), "no such option: --follow"), (
             ("metrics", "--textfile"), "no value: --textfile"):
         text = ctl(*words, status=2)
         check(text.startswith(f"wiregatherctl: {complaint}\n"), text)

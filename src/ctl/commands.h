@@ -77,4 +77,8 @@ int ctl_run(int argc, char **argv);
  * at all. */
 int ctl_exec(int argc, char **argv);
 
+/* ctl_bundle() - what the report of a fault needs, without keys. The command's own
+ * arguments. Return: enum ctl_status. */
+int ctl_bundle(int argc, char **argv);
+
 #endif /* CTL_COMMANDS_H */

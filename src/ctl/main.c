@@ -21,6 +21,7 @@ static const char usage[] =
 	"                         [--] [COMMAND...]\n"
 	"       wiregatherctl exec NAME [--] [COMMAND...]\n"
 	"       wiregatherctl why [--json] [--passive] INTERFACE [PEER | ADDRESS]\n"
+	"       wiregatherctl bundle [--output FILE] [--seconds N] [INTERFACE...]\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"
 	"Tells what WireGuard interfaces of wiregather do. Without INTERFACE: all.\n"
@@ -45,6 +46,7 @@ static const struct {
 	{ "run", NULL, NULL, ctl_run },
 	{ "exec", NULL, NULL, ctl_exec },
 	{ "why", NULL, NULL, ctl_why },
+	{ "bundle", NULL, "", ctl_bundle },
 };
 
 static const struct option long_options[] = {

@@ -81,4 +81,8 @@ int ctl_exec(int argc, char **argv);
  * arguments. Return: enum ctl_status. */
 int ctl_bundle(int argc, char **argv);
 
+/* ctl_top() - interfaces and peers on a terminal, until a key ends it. The command's own
+ * arguments. Return: enum ctl_status. */
+int ctl_top(int argc, char **argv);
+
 #endif /* CTL_COMMANDS_H */

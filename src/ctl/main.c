@@ -21,6 +21,7 @@ static const char usage[] =
 	"                         [--] [COMMAND...]\n"
 	"       wiregatherctl exec NAME [--] [COMMAND...]\n"
 	"       wiregatherctl why [--json] [--passive] INTERFACE [PEER | ADDRESS]\n"
+	"       wiregatherctl top [--interval SECONDS] [--sort KEY] [INTERFACE...]\n"
 	"       wiregatherctl bundle [--output FILE] [--seconds N] [INTERFACE...]\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"
@@ -47,6 +48,7 @@ static const struct {
 	{ "exec", NULL, NULL, ctl_exec },
 	{ "why", NULL, NULL, ctl_why },
 	{ "bundle", NULL, "", ctl_bundle },
+	{ "top", NULL, "", ctl_top },
 };
 
 static const struct option long_options[] = {

@@ -32,6 +32,16 @@ if [ "$what" = tunnel ]; then
 	completes "csv" --bench-crypto = ""
 	completes "8" --workers 8
 	completes "" wg
+	# style/completion has more about these.
+	for file in bash-completion/completions/wiregatherctl \
+		zsh/site-functions/_wiregather zsh/site-functions/_wiregatherctl \
+		fish/vendor_completions.d/wiregather.fish \
+		fish/vendor_completions.d/wiregatherctl.fish \
+		wiregather/grafana/wiregather.json wiregather/schemas/status.json; do
+		[[ $file == *ctl* || $file == *json ]] &&
+			[ -z "$(find "$dir" -name wiregatherctl.8)" ] && continue
+		[ -n "$(find "$dir" -path "*/$file")" ] || fail "no $file"
+	done
 	# The completion has each long option of the program, and no other.
 	known=$(sed -n 's/^\t{ "\([a-z-]*\)", .*_argument.*/--\1/p' \
 		"$source/src/cli/options.c" | sort | tr '\n' ' ')

@@ -20,7 +20,10 @@ from lab import INNER4, Pair, case, check, check_equal
 from schema import faults
 
 CTL = os.path.abspath(os.environ["CTL"])
+BOARD = pathlib.Path(__file__).parents[2] / "contrib/grafana/wiregather.json"
 SCHEMAS = pathlib.Path(__file__).parents[2] / "contrib/schemas"
+# The states of a peer, which docs/statistics.md describes.
+STATES = {"established", "none", "silent", "incomplete"}
 PROMETHEUS = pathlib.Path(os.environ["PROMETHEUS"])
 
 
@@ -256,6 +259,39 @@ def metrics(l):
                 ["wiregather.prom"], "files")
     check("No such file" in ctl("metrics", "--textfile", f"{directory}/none", status=1),
           "a directory that is not there")
+
+
+def words_of(pattern):
+    """The words that a pattern of alternatives stands for."""
+    return set(pattern.split("|"))
+
+
+@case("the board for Grafana asks for labels and values that samples have")
+def board(l):
+    pair = Pair(l)
+    give_name(pair, "phone")
+    pair.both_ways(count=1)
+    labels = {}
+    for name, text in parse_metrics(ctl("metrics")):
+        for label, value in re.findall(r'([a-z_]+)="([^"]*)"', text):
+            labels.setdefault(name, {}).setdefault(label, set()).add(value)
+    panels = json.loads(BOARD.read_text(encoding="utf-8"))["panels"]
+    asked = 0
+    for target in (t for panel in panels for t in panel.get("targets", ())):
+        expression, legend = target["expr"], target["legendFormat"]
+        names = re.findall(r"\bwire(?:gather|guard)_[a-z_]+", expression)
+        shown = set(re.findall(r"\{\{([a-z_]+)\}\}", legend)) | {
+            label for group in re.findall(r"by \(([a-z_, ]+)\)", expression)
+            for label in group.split(", ")}
+        for name in names:
+            check(name in labels, f"no sample of {name}: {expression}")
+            missing = shown - set(labels[name])
+            check(not missing, f"{name} has no label {missing}: {expression}, {legend}")
+            asked += 1
+        for label, value in re.findall(r'([a-z_]+)=~?"([^"$]+)"', expression):
+            check(label == "state" and words_of(value) <= STATES,
+                  f"no {label} is {value}: {expression}")
+    check(asked > 20, f"the board asks for {asked} metrics only")
 
 
 class Scraped:

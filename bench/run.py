@@ -49,6 +49,8 @@ def parts(args):
                      "--csv", out / f"{name}.csv"]
     yield "peers", is_there and [HERE / "peers.py", *quick, "--csv",
                                  out / "peers.csv", build]
+    yield "stats", is_there and [HERE / "stats.py", *quick, "--csv",
+                                 out / "stats.csv", build]
 
 
 def first_match(path, pattern):
@@ -116,7 +118,8 @@ def options():
                         help="seconds of each measurement of the tunnel (4)")
     parser.add_argument("--tests", help="tests of the tunnel: see tunnel.py")
     parser.add_argument("--parts", help="some of: tunnel,udp,relay,quic,"
-                        "crypto,lane,allowedips,handshakes,peers")
+                        "crypto,lane,allowedips,handshakes,peers,"
+                        "stats")
     parser.add_argument("--peers", default=os.environ.get("PEERS"),
                         metavar="DIR", help="directory of the other programs")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")

@@ -347,6 +347,40 @@ def kernel(l):
                 "drops without sockets")
 
 
+@case("10,000 peers, while others come and go")
+def many(l):
+    tunnel = l.tunnel(l.node("a"), "wga", 51001).start()
+    keys = [os.urandom(32).hex() for _ in range(10000)]
+    for first in range(0, len(keys), 1000):
+        answer = tunnel.ask("set=1\n" + "".join(
+            f"public_key={key}\nallowed_ip=10.{i >> 8 & 255}.{i & 255}.0/24\n"
+            for i, key in enumerate(keys[first:first + 1000], first)) + "\n")
+        check_equal(answer, "errno=0\n\n", "answer")
+    # Taken in small pieces: the answer is made as the reader takes it.
+    sock = connect(tunnel, "get=stats\n\n")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    text, number = b"", 0
+    while not text.endswith(b"\n\n"):
+        data = sock.recv(30000)
+        check(data, f"the connection ends after {text[-200:]!r}")
+        text += data
+        # Meanwhile a peer comes, and the one before goes.
+        if number % 10 == 0:
+            stranger = os.urandom(32).hex()
+            answer = tunnel.ask(f"set=1\npublic_key={stranger}\npublic_key={stranger}\n"
+                                "remove=true\n\n")
+            check_equal(answer, "errno=0\n\n", "answer")
+        number += 1
+    lines = text.decode().splitlines()
+    found = [line.partition("=")[2] for line in lines if line.startswith("public_key=")]
+    check_equal(len(found), len(set(found)), "peers that are told twice")
+    missing = set(keys) - set(found)
+    check(not missing, f"{len(missing)} peers are not told")
+    check_equal(sum(line == "state=none" for line in lines), len(found), "their states")
+    check_equal(lines[-2:], ["errno=0", ""], "the end")
+    check(number > 20, f"the answer came in {number} pieces only")
+
+
 @case("wrong requests, and many connections")
 def wrong(l):
     pair = Pair(l)

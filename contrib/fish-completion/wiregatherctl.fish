@@ -35,6 +35,7 @@ complete -c wiregatherctl -n '__fish_seen_subcommand_from reresolve' -l once -d 
 complete -c wiregatherctl -n '__fish_seen_subcommand_from run' -l config -r -F -d 'A file of wg-quick, or a name'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from run' -l name -x -d 'Name of the tunnel'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from run' -l netns -x -d 'A network namespace of ip-netns, for root'
+complete -c wiregatherctl -n '__fish_seen_subcommand_from run' -l publish -x -d 'A port outside that leads to one inside'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from status' -l json -d 'For programs'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from status' -l quiet -d 'Print nothing'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from top' -l interval -x -d 'Time between two samples'

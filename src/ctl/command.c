@@ -78,14 +78,12 @@ static void keep_rights(void)
 
 int command_exec(const struct command *command)
 {
-	const char *shell = getenv("SHELL");
-	char *words[] = { NULL, NULL }, **argv = command->words;
+	static char standard[] = "/bin/sh";
+	char *shell = getenv("SHELL");
+	char *words[] = { shell && *shell ? shell : standard, NULL };
+	char **argv = *command->words ? command->words : words;
 	int err;
 
-	if (!*argv) {
-		words[0] = strdup(shell && *shell ? shell : "/bin/sh");
-		argv = words;
-	}
 	/* The mounts may be others than before, so the directory is entered anew. */
 	if (!command->directory || chdir(command->directory) < 0)
 		(void)!chdir("/");
@@ -98,11 +96,9 @@ int command_exec(const struct command *command)
 	/* For the message this one is closed by a successful execve(2). */
 	if (command->was_closed[STDERR_FILENO])
 		fcntl(STDERR_FILENO, F_SETFD, FD_CLOEXEC);
-	if (argv[0])
-		execvp(argv[0], argv);
+	execvp(argv[0], argv);
 	err = errno;
-	ctl_fail("%s: %s", argv[0] ? argv[0] : "", strerror(err));
-	free(words[0]);
+	ctl_fail("%s: %s", argv[0], strerror(err));
 	return err == ENOENT ? COMMAND_NOT_FOUND : COMMAND_NOT_EXECUTABLE;
 }
 

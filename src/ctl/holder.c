@@ -48,6 +48,8 @@ enum {
  * @command:	pidfd of the command
  * @daemon:	process id of the daemon; 0: it does not run
  * @daemon_fd:	its pidfd, or -1
+ * @forwarder:	process id of the one that forwards ports; 0: there is none
+ * @forwarder_fd: its pidfd, or -1
  * @listener:	socket on which other commands ask for the namespaces
  * @inner:	the inner side; its TUN device and netlink socket are the daemon's alone
  */
@@ -56,6 +58,8 @@ struct holder {
 	int command;
 	pid_t daemon;
 	int daemon_fd;
+	pid_t forwarder;
+	int forwarder_fd;
 	int listener;
 	struct inner inner;
 };
@@ -312,10 +316,29 @@ static int open_tunnel(struct holder *h, char why[HOLDER_WHY_CAP])
 	return err;
 }
 
+/* Start the process that forwards ports. It is one of the inner side. */
+static int start_forwarder(struct holder *h)
+{
+	if (!h->config.publish->n)
+		return 0;
+	h->forwarder = fork();
+	if (h->forwarder == 0)
+		publish_run(h->config.publish, &h->inner);
+	if (h->forwarder < 0)
+		return -errno;
+	h->forwarder_fd = open_pidfd(h->forwarder);
+	return h->forwarder_fd < 0 ? h->forwarder_fd : 0;
+}
+
 static int open_all(struct holder *h, char why[HOLDER_WHY_CAP])
 {
-	int err = open_tunnel(h, why);
+	const char *failed = NULL;
+	int err = publish_open(h->config.publish, h->config.plan, &failed);
 
+	if (err < 0)
+		return explain(why, err, "--publish %s: %s", failed,
+			       strerror(-err));
+	err = open_tunnel(h, why);
 	plan_free(h->config.plan);
 	conf_free(h->config.conf);
 	if (err < 0)
@@ -326,7 +349,10 @@ static int open_all(struct holder *h, char why[HOLDER_WHY_CAP])
 			       "cannot make %s/run/%s.run: %s",
 			       h->config.directory, h->config.name,
 			       strerror(-h->listener));
-	return 0;
+	err = start_forwarder(h);
+	return err < 0 ? explain(why, err, "cannot forward ports: %s",
+				 strerror(-err))
+		       : 0;
 }
 
 /* Leave the command's session, directory and output, but for stderr. */
@@ -379,6 +405,18 @@ static void note_end(struct holder *h)
 		 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
+static void end_forwarder(struct holder *h)
+{
+	if (h->forwarder <= 0)
+		return;
+	kill(h->forwarder, SIGKILL);
+	waitpid(h->forwarder, NULL, 0);
+	if (h->forwarder_fd >= 0)
+		close(h->forwarder_fd);
+	h->forwarder = 0;
+	h->forwarder_fd = -1;
+}
+
 /* Serve until the command ends. */
 static void loop(struct holder *h)
 {
@@ -387,6 +425,7 @@ static void loop(struct holder *h)
 			{ .fd = h->command, .events = POLLIN },
 			{ .fd = h->daemon_fd, .events = POLLIN },
 			{ .fd = h->listener, .events = POLLIN },
+			{ .fd = h->forwarder_fd, .events = POLLIN },
 		};
 
 		if (poll(fds, sizeof(fds) / sizeof(fds[0]), -1) < 0) {
@@ -400,6 +439,11 @@ static void loop(struct holder *h)
 			note_end(h);
 		if (fds[2].revents)
 			serve(h);
+		if (fds[3].revents) {
+			end_forwarder(h);
+			ctl_fail("%s: no port is forwarded any more",
+				 h->config.name);
+		}
 	}
 }
 
@@ -420,6 +464,7 @@ static _Noreturn void hold(const struct holder_config *config, int sock,
 		.config = *config,
 		.command = command,
 		.daemon_fd = -1,
+		.forwarder_fd = -1,
 		.listener = -1,
 		.inner = { -1, -1, -1, -1, -1 },
 	};
@@ -439,6 +484,7 @@ static _Noreturn void hold(const struct holder_config *config, int sock,
 		loop(&h);
 	if (h.listener >= 0)
 		remove_file(&h, "run/", "run");
+	end_forwarder(&h);
 	end_daemon(&h);
 	/* The daemon removes them, unless it was killed. */
 	remove_file(&h, "", "sock");

@@ -2,7 +2,8 @@
 /*
  * The process that holds a tunnel for one command. It stays in the outer namespaces,
  * starts the daemon there, gives it the TUN device and the configuration, and ends it
- * when the command ends. It also lets other commands into the tunnel.
+ * when the command ends. It also lets other commands into the tunnel, and starts the
+ * process that forwards published ports.
  *
  * The command has no child that it does not know: the holder belongs to the first
  * process of the machine, and to no terminal.
@@ -12,6 +13,7 @@
 
 #include "ctl/inner.h"
 #include "ctl/plan.h"
+#include "ctl/publish.h"
 
 enum {
 	/* Bytes of the message that says why there is no tunnel. */
@@ -24,6 +26,7 @@ enum {
  * @directory:	of the sockets
  * @plan:	the plan; the holder frees its copy when the tunnel is configured
  * @conf:	the file of @plan; as @plan
+ * @publish:	ports that lead to the command; the holder opens its copy
  * @lock:	of directory_lock()
  */
 struct holder_config {
@@ -31,6 +34,7 @@ struct holder_config {
 	const char *directory;
 	struct plan *plan;
 	struct conf *conf;
+	struct publish *publish;
 	int lock;
 };
 

@@ -18,7 +18,7 @@ static const char usage[] =
 	"       wiregatherctl reresolve [--once] [--interval SECONDS]\n"
 	"                               [--config FILE] [INTERFACE...]\n"
 	"       wiregatherctl run [--config FILE|NAME] [--name NAME] [--netns NAMESPACE]\n"
-	"                         [--] [COMMAND...]\n"
+	"                         [--publish ADDRESS:PORT:PORT[/udp]] [--] [COMMAND...]\n"
 	"       wiregatherctl exec NAME [--] [COMMAND...]\n"
 	"       wiregatherctl why [--json] [--passive] INTERFACE [PEER | ADDRESS]\n"
 	"       wiregatherctl top [--interval SECONDS] [--sort KEY] [INTERFACE...]\n"

@@ -26,6 +26,7 @@
 #include "ctl/inner.h"
 #include "ctl/mounts.h"
 #include "ctl/plan.h"
+#include "ctl/publish.h"
 
 #define SUFFIX ".conf"
 
@@ -44,6 +45,7 @@ enum {
  * @config:	a file, or a name
  * @given:	name of the tunnel; NULL: none was given
  * @netns:	network namespace to enter; NULL: a new one
+ * @publish:	ports that lead to the command
  * @command:	the command
  * @path:	of the file
  * @name:	of the tunnel and its interface
@@ -54,6 +56,7 @@ struct run {
 	const char *config;
 	const char *given;
 	const char *netns;
+	struct publish publish;
 	struct command command;
 	char path[PATH_CAP];
 	char name[IFNAMSIZ];
@@ -65,6 +68,7 @@ static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
 	{ "name", required_argument, NULL, 'n' },
 	{ "netns", required_argument, NULL, 's' },
+	{ "publish", required_argument, NULL, 'p' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -95,6 +99,11 @@ static int parse(struct run *run, int argc, char **argv)
 			break;
 		case 's':
 			run->netns = optarg;
+			break;
+		case 'p':
+			if (!publish_parse(&run->publish, optarg))
+				return ctl_refuse("not ADDRESS:PORT:PORT[/udp]",
+						  optarg);
 			break;
 		case ':':
 			return ctl_refuse("no value", argv[optind - 1]);
@@ -220,6 +229,7 @@ static int enter(struct run *run, struct plan *plan, struct conf *conf)
 		.directory = run->directory,
 		.plan = plan,
 		.conf = conf,
+		.publish = &run->publish,
 		.lock = run->lock,
 	};
 	struct inner inner;

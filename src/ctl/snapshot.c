@@ -320,7 +320,7 @@ static size_t find_sockets(struct dirent ***out)
 			free(more[i]);
 	free(more);
 	*out = all;
-	if (n)
+	if (n && all)
 		qsort(all, (size_t)n, sizeof(*all), compare_entries);
 	return (size_t)n;
 }

@@ -389,6 +389,34 @@ def not_honoured(l):
     check("default" not in text and "left out" not in text, text)
 
 
+@case("an endpoint by name is resolved outside, and reresolve follows the name")
+def endpoint_by_name(l):
+    w = World(l)
+    other = "192.0.2.7"
+    w.b.ip(f"addr add {other}/24 dev eth")
+    path = f"{w.directory}/hosts"
+
+    def write(address):
+        # In place: the file is mounted.
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{address} vpn.test\n")
+
+    write(OUTER4["b"])
+    lab.run("mount", "--bind", path, "/etc/hosts")
+    l.stack.callback(lab.run, "umount", "/etc/hosts")
+    config = w.config(endpoint=f"vpn.test:{PORT}")
+    inside = Inside(w, config=config)
+    inside.do(f"ping -n -c 1 -W 12 {INNER4['b']}")
+    check(f"{OUTER4['b']}:{PORT}" in inside.do("wg show wg0 endpoints"), "endpoint")
+    write(other)
+    done = w.ctl("reresolve", "--once", "--config", config, "wg0")
+    check_equal(done.returncode, 0, f"reresolve: {done.stdout}")
+    text = inside.do("wg show wg0 endpoints")
+    # The other end may answer from its first address, which would set it back.
+    check(f"{other}:{PORT}" in text or f"{other}:{PORT}" in done.stdout,
+          f"{text} {done.stdout}")
+
+
 # -------------------------------------------------------------- what stays inside
 
 
@@ -566,6 +594,128 @@ def terminal(l):
     inside.process.send_signal(signal.SIGTERM)
     check_equal(inside.process.wait(20 * lab.SLOWNESS), -signal.SIGTERM, "status")
     w.must_be_gone()
+
+
+# ------------------------------------------------------------------- published ports
+
+# A server inside: it sends back what has come. Arguments: address, port, tcp or udp.
+ECHO = '''
+import socket, sys, threading
+host, port, kind = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+sock = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+sock.bind((host, port))
+def serve(conn):
+    with conn:
+        parts = []
+        while part := conn.recv(1 << 16):
+            parts.append(part)
+        conn.sendall(b"".join(parts))
+if kind == "tcp":
+    sock.listen(64)
+    while True:
+        threading.Thread(target=serve, args=(sock.accept()[0],), daemon=True).start()
+while True:
+    data, client = sock.recvfrom(1 << 16)
+    sock.sendto(data, client)
+'''
+
+
+def start_echo(w, inside, *arguments):
+    python = "/usr/bin/python3"
+    if not os.path.exists(python):
+        raise lab.Skip(f"no {python}, which a plain user can run")
+    path = f"{w.directory}/echo.py"
+    with open(path, "w", encoding="ascii") as file:
+        file.write(ECHO)
+    os.chmod(path, 0o644)
+    inside.do(f"{python} {path} {' '.join(map(str, arguments))} >/dev/null 2>&1 &")
+    kind = "-ltn" if arguments[2] == "tcp" else "-lun"
+    lab.wait_until(lambda: f":{arguments[1]} " in inside.do(f"ss {kind}"),
+                   "the server listens", 20)
+
+
+@case("published ports of TCP: whole streams both ways, half closed, many at once")
+def published_tcp(l):
+    w = World(l)
+    inside = Inside(w, "--publish", f"{OUTER4['a']}:8080:80",
+                    "--publish", f"[{OUTER6['a']}]:8081:81/tcp",
+                    "--publish", f"{OUTER4['a']}:8082:82")
+    start_echo(w, inside, "127.0.0.1", 80, "tcp")
+    start_echo(w, inside, w.address6(0), 81, "tcp")
+
+    def exchange(address, data):
+        sock = w.b.socket(lab.family_of(address[0]), socket.SOCK_STREAM)
+        sock.settimeout(60 * lab.SLOWNESS)
+        sock.connect(address)
+        sock.sendall(data)
+        # The server answers only after the end.
+        sock.shutdown(socket.SHUT_WR)
+        parts = []
+        while part := sock.recv(1 << 16):
+            parts.append(part)
+        sock.close()
+        return b"".join(parts)
+
+    data = lab.noise(3 << 20)
+    for address in (OUTER4["a"], 8080), (OUTER6["a"], 8081):
+        got = exchange(address, data)
+        check(got == data, f"{address}: {len(got)} of {len(data)} bytes, or others")
+    wrong = []
+
+    def one(i):
+        part = data[i * 1000:i * 1000 + 50000]
+        try:
+            if exchange((OUTER4["a"], 8080), part) != part:
+                wrong.append(f"{i}: other bytes")
+        except OSError as err:
+            wrong.append(f"{i}: {err}")
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check_equal(wrong, [], "fifty connections at once")
+    # Nobody listens there.
+    try:
+        got = exchange((OUTER4["a"], 8082), b"x")
+    except OSError:
+        got = b""
+    check_equal(got, b"", "an answer of nobody")
+    check_equal(exchange((OUTER4["a"], 8080), b"after"), b"after", "afterwards")
+
+
+@case("published ports of UDP: whole datagrams, and answers by flow")
+def published_udp(l):
+    w = World(l)
+    inside = Inside(w, "--publish", f"{OUTER4['a']}:5300:53/udp",
+                    "--publish", f"[{OUTER6['a']}]:5301:54/udp")
+    start_echo(w, inside, "127.0.0.1", 53, "udp")
+    start_echo(w, inside, w.address6(0), 54, "udp")
+
+    def ask(sock, address, data):
+        # A datagram may be lost while the forwarder looks where somebody listens.
+        for _ in range(20):
+            sock.sendto(data, address)
+            try:
+                return sock.recvfrom(1 << 16)
+            except TimeoutError:
+                continue
+        raise lab.Failure(f"no answer of {address} to {len(data)} bytes")
+
+    for address in (OUTER4["a"], 5300), (OUTER6["a"], 5301):
+        clients = [w.b.socket(lab.family_of(address[0])) for _ in range(3)]
+        for sock in clients:
+            sock.settimeout(1)
+            ask(sock, address, b"first")
+        for length in 0, 1, 1200, 1400, 9000:
+            for i, sock in enumerate(clients):
+                data = bytes([i + 1]) * length
+                got, sender = ask(sock, address, data)
+                check(got == data, f"{length} bytes of client {i}: {got[:10]}...")
+                check_equal(sender[:2], address, "sender of the answer")
+    check("127.0.0.1" in inside.do("ss -lun"), "the server")
 
 
 # ------------------------------------------------------------------ several tunnels
@@ -789,6 +939,14 @@ def usage(l):
             (("run", "--name", "a/b", "true"), "not a name for an interface: a/b"),
             (("run", "--name", "a234567890123456", "true"),
              "not a name for an interface: a234567890123456"),
+            (("run", "--publish", "192.0.2.1:80", "true"),
+             "not ADDRESS:PORT:PORT[/udp]: 192.0.2.1:80"),
+            (("run", "--publish", "2001:db8::1:80:80", "true"),
+             "not ADDRESS:PORT:PORT[/udp]: 2001:db8::1:80:80"),
+            (("run", "--publish", "192.0.2.1:0:80", "true"),
+             "not ADDRESS:PORT:PORT[/udp]: 192.0.2.1:0:80"),
+            (("run", "--publish", "192.0.2.1:80:80/sctp", "true"),
+             "not ADDRESS:PORT:PORT[/udp]: 192.0.2.1:80:80/sctp"),
             (("exec",), "missing: NAME"), (("exec", "--x"), "no such option: --x"),
             (("exec", "wg0", "--x"), "no such option: --x")):
         done = w.ctl(*words)
@@ -802,7 +960,10 @@ def usage(l):
     must_refuse(w, done, "no PrivateKey in [Interface]")
     done = w.ctl("run", "--config", w.config(endpoint="nowhere.invalid:1"), "true")
     must_refuse(w, done, "line 8: Endpoint: nowhere.invalid: ")
+    done = w.ctl("run", "--config", w.config(), "--publish", "192.0.2.99:8080:80", "true")
+    must_refuse(w, done, "--publish 192.0.2.99:8080:80: Cannot assign requested address")
     # The directory of the sockets must be the user's own.
+    shutil.rmtree(w.sockets)
     os.mkdir(w.sockets, 0o755)
     done = w.ctl("run", "--config", w.config(), "true")
     check(done.returncode == 1 and "cannot be used: Operation not permitted" in

@@ -435,6 +435,28 @@ class Detached(Life):
         super().clear()
 
 
+class Managed(Life):
+    """A life under a service manager with a watchdog."""
+
+    def start(self, **environment):
+        path = f"{self.world.lab.directory}/manager"
+        if not os.path.exists(path):
+            self.listen(path)
+        super().start(NOTIFY_SOCKET=path, WATCHDOG_USEC="1000000", **environment)
+
+    def listen(self, path):
+        sock = self.world.a.socket(socket.AF_UNIX)
+        sock.settimeout(None)
+        sock.bind(path)
+
+        def receive():
+            with contextlib.suppress(OSError):
+                while sock.recv(4096):
+                    pass
+
+        threading.Thread(target=receive, daemon=True).start()
+
+
 # ------------------------------------------------------------------ plans
 
 
@@ -512,11 +534,11 @@ def run_plan(world, kind, plan):
     return wrong, "ended" if is_early else "recovered"
 
 
-def run_plans(world, kind, plans):
-    """Run all plans, or a sample of them."""
+def run_plans(world, kind, plans, step=STEP):
+    """Run all plans, or a sample of them: each one that is `step` behind the last."""
     plans = [plan for plan in plans if WORD in plan.text]
     if not FULL and not WORD:
-        plans = plans[::STEP]
+        plans = plans[::step]
     counts = {"recovered": 0, "ended": 0, "failed": 0, "missed": 0}
     wrong = []
     for number, plan in enumerate(plans):
@@ -571,6 +593,18 @@ def detached(l):
     sites = [site for site in system_calls(learn(world, Detached))
              if site.key not in known]
     run_plans(world, Detached, list(plan_sites(world, sites)))
+
+
+@case("under a service manager: each call of its messages fails once")
+def managed(l):
+    world = World(l)
+    sites = system_calls(learn(world, Managed))
+    plans = [plan for plan in plan_sites(world, sites)
+             if " of notify_" in plan.text or "send_message notify.c" in plan.text]
+    if not WORD:
+        check(len(plans) >= 20, f"calls of cli/notify.c: {len(plans)}")
+    # There are few of them.
+    run_plans(world, Managed, plans, 4)
 
 
 @case("the n-th allocation fails")

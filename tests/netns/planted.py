@@ -36,6 +36,11 @@ def healthy(l):
                diagnosis(pair.a, "--passive", "wga", INNER4["b"])["checks"]}
     check_equal(results["answer"], "skipped", f"passive: {results}")
     check_equal(pair.ta.peer(pair.tb).tx, before, "bytes sent by --passive")
+    # From another namespace, routes and pings are left out.
+    text = ask(pair.b, "why", "wga", INNER4["b"], status=FINE)
+    check(re.search(r"^  skipped interface +wga is not in the network namespace of this "
+                    r"program: ", text, re.MULTILINE) and "route" not in
+          re.sub(r"routes and pings.*", "", text), text)
     # A user without the right to ping still gets an answer, if he may ask.
     text = ask(pair.a, "why", "wga", INNER4["b"], status=FAILED,
                user=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"))

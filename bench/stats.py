@@ -6,10 +6,10 @@ usage: bench/stats.py [--quick] [--csv FILE] BUILD
 
 A daemon with 10,000 peers answers get=stats: the time from the request to the end of the
 answer, alone and beside one TCP stream through one of its sessions, and the CPU time of
-the daemon. The stream's rate is counted in slices of 50 ms. Slices in which the daemon
-is asked, once each, alternate with as many in which it is not: "step" is the median of
-the first, in percent of the median of the others. "worst" compares the slowest tenth
-of both kinds in the same way.
+the daemon. The stream's rate is counted in slices of 100 ms. Each second slice begins
+with a request: "step" is the median rate of these, in percent of the median of the
+others. "worst" compares the slowest tenth of both kinds in the same way. The reader and
+both ends of the stream share the processors with the daemons.
 """
 import argparse
 import os
@@ -26,9 +26,8 @@ from peers import cpu_s
 
 COLUMNS = ("case", "peers", "bytes", "median_ms", "most_ms", "cpu_ms", "stream_mbit_s",
            "step_percent", "worst_percent")
-# Seconds of a slice, and slices in a row of one kind. Choices.
-SLICE_S = 0.05
-IN_A_ROW = 10
+# Seconds of a slice. A choice.
+SLICE_S = 0.1
 
 
 def request(tunnel):
@@ -80,8 +79,8 @@ def beside(pair, n_rounds):
     stream = laboratory.Steady(pair, laboratory.INNER4["b"])
     time.sleep(1)
     quiet, asked, done = [], [], []
-    for number in range(2 * n_rounds * IN_A_ROW):
-        is_asked = number // IN_A_ROW % 2
+    for number in range(2 * n_rounds):
+        is_asked = number % 2
         before, begun = stream.arrived, time.monotonic()
         if is_asked:
             done.append(request(pair.ta))
@@ -102,7 +101,7 @@ def main():
     parser.add_argument("--csv")
     parser.add_argument("build")
     args = parser.parse_args()
-    n_peers, n_rounds = (1000, 5) if args.quick else (10000, 20)
+    n_peers, n_rounds = (1000, 20) if args.quick else (10000, 150)
     laboratory.isolate()
     lab = laboratory.Lab(f"{os.path.abspath(args.build)}/wiregather")
     rows = []

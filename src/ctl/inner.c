@@ -117,7 +117,12 @@ static int enter_new(bool *has_user)
 	}
 	*has_user = true;
 	err = write_maps(uid, gid);
-	if (err < 0)
+	/* Since Linux 5.12 (user_namespaces(7)). */
+	if (err == -EPERM && uid == 0)
+		ctl_fail("cannot map root into a namespace: root needs "
+			 "CAP_SETFCAP for this, or CAP_SYS_ADMIN: start it as "
+			 "another user");
+	else if (err < 0)
 		refusal_of_namespaces("cannot map the user into a namespace",
 				      err);
 	return err;

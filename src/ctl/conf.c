@@ -559,7 +559,7 @@ int conf_read(struct conf *conf, const char *path, char error[CONF_ERROR_CAP])
 
 	if (fd >= 0)
 		close(fd);
-	if (err < 0) {
+	if (err < 0 || !text) {
 		snprintf(error, CONF_ERROR_CAP, "%s", strerror(-err));
 		return err;
 	}

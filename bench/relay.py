@@ -28,7 +28,9 @@ import report
 
 HERE = pathlib.Path(__file__).parent
 OURS, SINGLE, COPIED, GO = "library", "single", "copied", "Go"
-# Rounds, and cycles in a slice: see relay.c. FULL takes about two minutes.
+# These do less than the others: see relay_way.c.
+BARE, BARE_BATCH = "bare", "bare-batch"
+# Rounds, and cycles in a slice: see relay.c. FULL takes about three minutes.
 FULL = (7, 10)
 QUICK = (1, 1)
 # What is required of the library, as times the packets of "single" for the same CPU,
@@ -99,7 +101,8 @@ def build_go(build):
 def relays(build):
     way = (build / "bench" / "bench-relay-way").resolve()
     found = [f"{OURS}={(build / 'examples' / 'relay').resolve()}",
-             f"{SINGLE}={way} single", f"{COPIED}={way} copied"]
+             *(f"{name}={way} {name}"
+               for name in (SINGLE, COPIED, BARE, BARE_BATCH))]
     go_relay = build_go(build)
     return found + ([f"{GO}={go_relay}"] if go_relay else [])
 

@@ -1,17 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * bench-relay-way single|copied PORT - the relays that examples/relay.c is compared with
+ * bench-relay-way single|copied|bare|bare-batch PORT - the relays that examples/relay.c
+ * is compared with
  *
  * They forward as the example does: the first four bytes of a datagram are the number
  * of a flow, and its two ends are the first two endpoints that send with that number.
  * They have IPv4 only.
  *
- * "single" takes and sends one datagram with each system call, recvfrom(2) and sendto(2).
- * So it lets the kernel choose the address that answers leave from, and loses the TOS.
+ * "single" takes and sends one datagram with each system call, recvmsg(2) and
+ * sendmsg(2).
  *
  * "copied" takes merged messages (UDP_GRO), copies the datagrams of a flow side by side
- * into one buffer, and sends that with UDP_SEGMENT. As the example does, it answers from
- * the address that was asked, and hands the TOS on.
+ * into one buffer, and sends that with UDP_SEGMENT.
+ *
+ * As the example does, both answer from the address that was asked, and hand the TOS on.
+ * The next two do less: the kernel chooses the address that answers leave from, and the
+ * TOS is lost.
+ *
+ * "bare" takes and sends one datagram with each system call, recvfrom(2) and sendto(2).
+ *
+ * "bare-batch" takes and sends many datagrams with each system call, recvmmsg(2) and
+ * sendmmsg(2), and makes no trains. It shows what batches alone can save.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -110,32 +119,6 @@ static int open_socket(uint16_t port)
 	return fd;
 }
 
-static void run_single(int fd)
-{
-	static unsigned char data[SLOT_LEN];
-	const struct in_addr none = { 0 };
-	struct sockaddr_in from = { 0 };
-
-	for (;;) {
-		socklen_t from_len = sizeof(from);
-		ssize_t len = recvfrom(fd, data, sizeof(data), 0,
-				       (struct sockaddr *)&from, &from_len);
-
-		if (len < 0) {
-			if (errno != EINTR)
-				fail("recvfrom");
-			continue;
-		}
-		const struct end *to =
-			other_end(data, (size_t)len, &from, none);
-
-		if (to && sendto(fd, data, (size_t)len, 0,
-				 (const struct sockaddr *)&to->addr,
-				 sizeof(to->addr)) < 0)
-			fail("sendto");
-	}
-}
-
 /* Control data of a message: local address, TOS, and segment size. */
 union control {
 	char buf[CMSG_SPACE(sizeof(struct in_pktinfo)) +
@@ -162,6 +145,20 @@ static struct {
 	unsigned char data[TRAINS][SLOT_LEN];
 	size_t n;
 } out;
+
+/* Prepare a slot to be filled: the kernel has overwritten the lengths. */
+static void set_up_slot(size_t i)
+{
+	in.iov[i] = (struct iovec){ in.data[i], SLOT_LEN };
+	in.msgs[i].msg_hdr = (struct msghdr){
+		.msg_name = &in.from[i],
+		.msg_namelen = sizeof(in.from[i]),
+		.msg_iov = &in.iov[i],
+		.msg_iovlen = 1,
+		.msg_control = in.control[i].buf,
+		.msg_controllen = sizeof(in.control[i].buf),
+	};
+}
 
 /* Append a control message. */
 static void append(struct msghdr *h, int level, int type, const void *data,
@@ -279,26 +276,127 @@ static void forward(int fd, size_t i)
 	}
 }
 
+/* Have the kernel tell the local address and the TOS of what comes. */
+static void ask_for_details(int fd)
+{
+	int on = 1;
+
+	if (setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)) < 0)
+		fail("setsockopt");
+}
+
+static void run_single(int fd)
+{
+	struct msghdr *h = &in.msgs[0].msg_hdr;
+
+	ask_for_details(fd);
+	for (;;) {
+		set_up_slot(0);
+		ssize_t len = recvmsg(fd, h, 0);
+
+		if (len < 0) {
+			if (errno != EINTR)
+				fail("recvmsg");
+			continue;
+		}
+		struct told told = read_control(h, (size_t)len);
+		struct end *to = other_end(in.data[0], (size_t)len, &in.from[0],
+					   told.source);
+
+		if (!to)
+			continue;
+		out.iov[0] = (struct iovec){ in.data[0], (size_t)len };
+		out.segment_len[0] = (size_t)len;
+		out.to[0] = to;
+		out.tos[0] = told.tos;
+		write_message(0);
+		if (sendmsg(fd, &out.msgs[0].msg_hdr, 0) < 0)
+			fail("sendmsg");
+	}
+}
+
+static void run_bare(int fd)
+{
+	static unsigned char data[SLOT_LEN];
+	const struct in_addr none = { 0 };
+	struct sockaddr_in from = { 0 };
+
+	for (;;) {
+		socklen_t from_len = sizeof(from);
+		ssize_t len = recvfrom(fd, data, sizeof(data), 0,
+				       (struct sockaddr *)&from, &from_len);
+
+		if (len < 0) {
+			if (errno != EINTR)
+				fail("recvfrom");
+			continue;
+		}
+		const struct end *to =
+			other_end(data, (size_t)len, &from, none);
+
+		if (to && sendto(fd, data, (size_t)len, 0,
+				 (const struct sockaddr *)&to->addr,
+				 sizeof(to->addr)) < 0)
+			fail("sendto");
+	}
+}
+
+/* Send the datagrams of the slots, with nothing but an address. */
+static void send_bare(int fd, int n)
+{
+	const struct in_addr none = { 0 };
+	unsigned int cnt = 0;
+
+	for (int i = 0; i < n; i++) {
+		size_t len = in.msgs[i].msg_len;
+		struct end *to = other_end(in.data[i], len, &in.from[i], none);
+
+		if (!to)
+			continue;
+		out.iov[cnt] = (struct iovec){ in.data[i], len };
+		out.msgs[cnt].msg_hdr = (struct msghdr){
+			.msg_name = &to->addr,
+			.msg_namelen = sizeof(to->addr),
+			.msg_iov = &out.iov[cnt],
+			.msg_iovlen = 1,
+		};
+		cnt++;
+	}
+	for (unsigned int i = 0; i < cnt;) {
+		int sent = sendmmsg(fd, out.msgs + i, cnt - i, 0);
+
+		if (sent < 0)
+			fail("sendmmsg");
+		i += (unsigned int)sent;
+	}
+}
+
+static void run_bare_batch(int fd)
+{
+	for (;;) {
+		for (size_t i = 0; i < SLOTS; i++) {
+			set_up_slot(i);
+			in.msgs[i].msg_hdr.msg_controllen = 0;
+		}
+		int n = recvmmsg(fd, in.msgs, SLOTS, MSG_WAITFORONE, NULL);
+
+		if (n < 0 && errno != EINTR)
+			fail("recvmmsg");
+		send_bare(fd, n);
+	}
+}
+
 static void run_copied(int fd)
 {
 	int on = 1;
 
-	if (setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) < 0 ||
-	    setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0 ||
-	    setsockopt(fd, IPPROTO_IP, IP_RECVTOS, &on, sizeof(on)) < 0)
+	if (setsockopt(fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)) < 0)
 		fail("setsockopt");
+	ask_for_details(fd);
 	for (;;) {
-		for (size_t i = 0; i < SLOTS; i++) {
-			in.iov[i] = (struct iovec){ in.data[i], SLOT_LEN };
-			in.msgs[i].msg_hdr = (struct msghdr){
-				.msg_name = &in.from[i],
-				.msg_namelen = sizeof(in.from[i]),
-				.msg_iov = &in.iov[i],
-				.msg_iovlen = 1,
-				.msg_control = in.control[i].buf,
-				.msg_controllen = sizeof(in.control[i].buf),
-			};
-		}
+		for (size_t i = 0; i < SLOTS; i++)
+			set_up_slot(i);
 		int n = recvmmsg(fd, in.msgs, SLOTS, MSG_WAITFORONE, NULL);
 
 		if (n < 0 && errno != EINTR)
@@ -312,12 +410,22 @@ static void run_copied(int fd)
 
 int main(int argc, char **argv)
 {
+	static const struct {
+		const char *name;
+		void (*run)(int fd);
+	} ways[] = {
+		{ "single", run_single },
+		{ "copied", run_copied },
+		{ "bare", run_bare },
+		{ "bare-batch", run_bare_batch },
+	};
 	int port = argc == 3 ? atoi(argv[2]) : 0;
 
-	if (port > 0 && port < 65536 && strcmp(argv[1], "single") == 0)
-		run_single(open_socket((uint16_t)port));
-	if (port > 0 && port < 65536 && strcmp(argv[1], "copied") == 0)
-		run_copied(open_socket((uint16_t)port));
-	fprintf(stderr, "usage: bench-relay-way single|copied PORT\n");
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		if (port > 0 && port < 65536 &&
+		    strcmp(argv[1], ways[i].name) == 0)
+			ways[i].run(open_socket((uint16_t)port));
+	fprintf(stderr, "usage: bench-relay-way single|copied|bare|bare-batch "
+			"PORT\n");
 	return 2;
 }

@@ -1155,6 +1155,11 @@ enum {
 	UG_ORIGIN_ICMP6 = 3,
 };
 
+enum {
+	/* Bytes of @quote in struct ug_error. */
+	UG_ERROR_QUOTE = 32,
+};
+
 /**
  * struct ug_error - an error that an earlier datagram met
  * @to:		where the datagram went, without a source. The port is 0 if the
@@ -1167,8 +1172,12 @@ enum {
  * @origin:	UG_ORIGIN_*
  * @icmp_type:	type of the ICMP message; 0 if there was none
  * @icmp_code:	its code
+ * @quote_len:	how many bytes at @quote are set
+ * @quote:	the first bytes of the datagram's payload, as the ICMP message quotes
+ *		them. Some routers quote none.
  *
- * Anybody can forge an ICMP message who can guess addresses and ports.
+ * Anybody can forge an ICMP message who can guess addresses and ports. To forge the
+ * quote, too, he has to know what the datagram said.
  */
 struct ug_error {
 	struct ug_endpoint to;
@@ -1178,6 +1187,8 @@ struct ug_error {
 	uint8_t origin;
 	uint8_t icmp_type;
 	uint8_t icmp_code;
+	uint8_t quote_len;
+	uint8_t quote[UG_ERROR_QUOTE];
 };
 
 /**

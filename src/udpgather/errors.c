@@ -80,15 +80,22 @@ static int take_entry(const struct ug_sys *sys, int fd, struct ug_error *out)
 {
 	struct control_space control;
 	struct ug_endpoint to = { 0 };
-	/* The bytes of the datagram, which come with the entry, are left out. */
+	uint8_t quote[UG_ERROR_QUOTE] = { 0 };
+	/* The entry comes with what the ICMP message quotes of the datagram,
+	 * behind the UDP header. */
+	struct iovec iov = { quote, sizeof(quote) };
 	struct msghdr h = {
 		.msg_name = &to.addr,
 		.msg_namelen = sizeof(to.addr),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
 
-	if (sys->recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+	ssize_t n = sys->recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT);
+
+	if (n < 0)
 		return -EAGAIN;
 	int err = ug_control_parse_error(h.msg_control, h.msg_controllen, out);
 
@@ -98,6 +105,10 @@ static int take_entry(const struct ug_sys *sys, int fd, struct ug_error *out)
 		to = (struct ug_endpoint){ 0 };
 	ug_unmap(&to);
 	out->to = to;
+	/* With an error of this machine comes no quote of an ICMP message. */
+	if (out->origin == UG_ORIGIN_ICMP || out->origin == UG_ORIGIN_ICMP6)
+		out->quote_len = (uint8_t)size_min((size_t)n, sizeof(quote));
+	memcpy(out->quote, quote, out->quote_len);
 	return 0;
 }
 
@@ -198,6 +209,13 @@ enum refusal ug_errors_explain(struct ug_socket *sock, int fd,
 							 : REFUSAL_OWN;
 }
 
+/* The size of struct ug_error in version 1.0, which ended before @quote_len. */
+enum {
+	ERROR_LEN_1_0 = (offsetof(struct ug_error, quote_len) +
+			 _Alignof(struct ug_error) - 1) /
+			_Alignof(struct ug_error) * _Alignof(struct ug_error)
+};
+
 /* Move entries out of the ring. Return: how many, at most @n. */
 static size_t pop(struct errors *e, unsigned char *out, size_t size, size_t n)
 {
@@ -205,10 +223,10 @@ static size_t pop(struct errors *e, unsigned char *out, size_t size, size_t n)
 
 	pthread_mutex_lock(&e->mutex);
 	for (; done < n && e->ring.n; done++, out += size) {
-		memcpy(out, &e->entries[ring_pop(&e->ring)],
-		       sizeof(struct ug_error));
-		memset(out + sizeof(struct ug_error), 0,
-		       size - sizeof(struct ug_error));
+		size_t len = size_min(size, sizeof(struct ug_error));
+
+		memcpy(out, &e->entries[ring_pop(&e->ring)], len);
+		memset(out + len, 0, size - len);
 	}
 	pthread_mutex_unlock(&e->mutex);
 	return done;
@@ -239,7 +257,7 @@ int ug_receive_errors(struct ug_socket *sock, struct ug_error *out, size_t size,
 	struct pollfd fds[MAX_FDS] = { 0 };
 	unsigned char *at = (unsigned char *)out;
 
-	if (!n || size < sizeof(*out))
+	if (!n || size < ERROR_LEN_1_0)
 		return -EINVAL;
 	if (!sock->errors)
 		return -EOPNOTSUPP;

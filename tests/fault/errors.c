@@ -205,7 +205,8 @@ static void handed_out(void **state)
 	assert_int_equal(socket_stats().errors_lost, 0);
 }
 
-/* A program of a later version, whose entries are longer; and wrong arguments. */
+/* Programs of a later version, whose entries are longer, and of version 1.0, whose
+ * entries are shorter; and wrong arguments. */
 static void sizes(void **state)
 {
 	struct {
@@ -213,6 +214,11 @@ static void sizes(void **state)
 		uint64_t more;
 	} longer[2];
 	struct fake_error e = refused_by(&ep_a);
+	/* The last member of version 1.0 was @icmp_code. */
+	const size_t align = _Alignof(struct ug_error);
+	const size_t len_1_0 =
+		(offsetof(struct ug_error, quote_len) + align - 1) / align *
+		align;
 
 	(void)state;
 	fake_push_error(&e);
@@ -224,9 +230,13 @@ static void sizes(void **state)
 		assert_memory_equal(&longer[i].e, &e.error, sizeof(e.error));
 		assert_int_equal(longer[i].more, 0);
 	}
+	memset(got, 0x55, 2 * sizeof(got[0]));
+	fake_push_error(&e);
+	assert_int_equal(ug_receive_errors(sock, got, len_1_0, 1), 1);
+	assert_memory_equal(got, &e.error, len_1_0);
+	assert_int_equal(((unsigned char *)got)[len_1_0], 0x55);
 	assert_int_equal(take(0), -EINVAL);
-	assert_int_equal(ug_receive_errors(sock, got, sizeof(got[0]) - 1, 1),
-			 -EINVAL);
+	assert_int_equal(ug_receive_errors(sock, got, len_1_0 - 1, 1), -EINVAL);
 }
 
 /* If nobody asks, the last entries are kept, and the others counted. */

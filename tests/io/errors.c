@@ -79,6 +79,9 @@ static struct ug_socket *adopted(int fd, bool v4, uint32_t want)
 }
 
 /* Send one datagram of @len bytes. Return: its status. */
+/* The beginning of what send_len() sends. */
+static const char beginning[] = "The quick brown fox jumps over it";
+
 static int send_len(struct ug_socket *sock, const struct ug_endpoint *to,
 		    size_t len)
 {
@@ -88,6 +91,7 @@ static int send_len(struct ug_socket *sock, const struct ug_endpoint *to,
 	int status;
 
 	assert_true(len <= sizeof(bytes));
+	memcpy(bytes, beginning, sizeof(beginning));
 	ug_send(sock, batch, to, &d, 1, &status, 0);
 	return status;
 }
@@ -152,6 +156,8 @@ static void expect_dead(struct ug_socket *sock, size_t i)
 	assert_int_equal(got[0].icmp_type, families[i].unreachable[0]);
 	assert_int_equal(got[0].icmp_code, families[i].unreachable[1]);
 	assert_int_equal(got[0].mtu, 0);
+	assert_int_equal(got[0].quote_len, 9);
+	assert_memory_equal(got[0].quote, beginning, 9);
 	expect_host(&got[0].offender, &host);
 	/* Taking the entry took the errno off the socket, too. */
 	assert_int_equal(send_len(sock, &host, 9), UG_SENT);
@@ -398,6 +404,8 @@ static void too_long_there(void **state)
 		assert_int_equal(got[0].icmp_type, families[i].too_big[0]);
 		assert_int_equal(got[0].icmp_code, families[i].too_big[1]);
 		assert_int_equal(got[0].mtu, FAR_MTU);
+		assert_int_equal(got[0].quote_len, UG_ERROR_QUOTE);
+		assert_memory_equal(got[0].quote, beginning, UG_ERROR_QUOTE);
 		expect_host(&got[0].offender, &by);
 		assert_int_equal(ug_path_mtu(sock, &to), FAR_MTU);
 		/* Now the machine itself refuses such a datagram. */
@@ -405,6 +413,7 @@ static void too_long_there(void **state)
 		expect_one(sock);
 		assert_int_equal(got[0].origin, UG_ORIGIN_LOCAL);
 		assert_int_equal(got[0].mtu, FAR_MTU);
+		assert_int_equal(got[0].quote_len, 0);
 		ug_close(sock);
 	}
 }

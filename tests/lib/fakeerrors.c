@@ -7,6 +7,7 @@
 #include <linux/errqueue.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "tests/lib/check.h"
 #include "udpgather/endpoint.h"
 
@@ -91,7 +92,7 @@ static void write_error(const struct fake_error *e, struct msghdr *msg)
 
 ssize_t fake_read_error(int fd, struct msghdr *msg)
 {
-	size_t i = find_error(fd);
+	size_t i = find_error(fd), n = 0;
 
 	errno = EAGAIN;
 	if (i == fake.n_errors && !fake.error_queue)
@@ -105,10 +106,15 @@ ssize_t fake_read_error(int fd, struct msghdr *msg)
 	/* A caller that drops the entry gives no memory for it. */
 	if (msg->msg_control)
 		write_error(&fake.errors[i], msg);
+	if (msg->msg_iovlen) {
+		n = size_min(msg->msg_iov->iov_len,
+			     fake.errors[i].error.quote_len);
+		memcpy(msg->msg_iov->iov_base, fake.errors[i].error.quote, n);
+	}
 	fake.n_errors--;
 	memmove(&fake.errors[i], &fake.errors[i + 1],
 		(fake.n_errors - i) * sizeof(fake.errors[0]));
-	return 0;
+	return (ssize_t)n;
 }
 
 bool fake_has_error(int fd)

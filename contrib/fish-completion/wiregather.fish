@@ -3,6 +3,8 @@ complete -c wiregather -f
 complete -c wiregather -s f -l foreground -d 'Do not become a daemon'
 complete -c wiregather -l aead -x -a 'auto boringssl ipsec-mb libcrypto libsodium' -d 'The library that encrypts'
 complete -c wiregather -l bench-crypto -d 'Measure these libraries'
+complete -c wiregather -l pmtu -x -a 'off discover' -d 'The MTU of the path to each peer'
+complete -c wiregather -l clamp-mss -d 'Lower the MSS of TCP to what passes the tunnel'
 complete -c wiregather -l queues -x -a '1 2 3 4 5 6 7 8' -d 'Queues of the interface'
 complete -c wiregather -l stats-group -x -a '(__fish_complete_groups)' -d 'A group that may read the statistics socket'
 complete -c wiregather -l user -x -a '(__fish_complete_users)' -d 'The user to become when started as root'

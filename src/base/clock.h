@@ -40,4 +40,10 @@ static inline bool clock_has_passed(uint64_t since, uint64_t span_ns,
 	return clock_age(since, now) >= span_ns;
 }
 
+/* clock_earlier() - the earlier of two points */
+static inline uint64_t clock_earlier(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 #endif /* BASE_CLOCK_H */

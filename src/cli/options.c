@@ -31,6 +31,9 @@ static const char usage[] =
 	"      --aead=NAME   the library that encrypts: auto (default), boringssl,\n"
 	"                    ipsec-mb, libcrypto or libsodium\n"
 	"      --bench-crypto  measure these libraries, in a few seconds\n"
+	"      --clamp-mss   lower the MSS of TCP to what passes the tunnel\n"
+	"      --pmtu=MODE   off (default); discover: find the path MTU of each peer,\n"
+	"                    and send no packet that has to be cut on the way\n"
 	"      --queues N    queues of the interface, 1 to 8 (default 1)\n"
 	"      --stats-group GROUP\n"
 	"                    a group that may read the statistics socket\n"
@@ -86,6 +89,8 @@ enum {
 	LONG_STATS_GROUP,
 	LONG_EAGER,
 	LONG_QUEUES,
+	LONG_PMTU,
+	LONG_CLAMP_MSS,
 };
 
 static const struct option long_options[] = {
@@ -106,6 +111,8 @@ static const struct option long_options[] = {
 	{ "stats-group", required_argument, NULL, LONG_STATS_GROUP },
 	{ "eager", no_argument, NULL, LONG_EAGER },
 	{ "queues", required_argument, NULL, LONG_QUEUES },
+	{ "pmtu", required_argument, NULL, LONG_PMTU },
+	{ "clamp-mss", no_argument, NULL, LONG_CLAMP_MSS },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -149,6 +156,14 @@ static int parse_count(struct options *options, unsigned int *n,
 		return refuse(options, what, text);
 	*n = (unsigned int)value;
 	return 0;
+}
+
+static int parse_pmtu(struct options *options, const char *mode)
+{
+	options->finds_mtu = !strcmp(mode, "discover");
+	if (options->finds_mtu || !strcmp(mode, "off"))
+		return 0;
+	return refuse(options, "--pmtu: no such mode (off, discover)", mode);
 }
 
 static int parse_group(struct options *options, const char *name)
@@ -210,6 +225,11 @@ static int parse_option(struct options *options, int c)
 	case LONG_QUEUES:
 		return parse_count(options, &options->n_queues, QUEUES_MAX,
 				   "not a number of queues (1 to 8)", optarg);
+	case LONG_PMTU:
+		return parse_pmtu(options, optarg);
+	case LONG_CLAMP_MSS:
+		options->clamps_mss = true;
+		return 0;
 	case LONG_STATS_GROUP:
 		return parse_group(options, optarg);
 	case LONG_EAGER:

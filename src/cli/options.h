@@ -55,6 +55,8 @@ enum {
  * @aead:		backend that encrypts data messages
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: print lines for programs
  * @stats_group:	group that may use the statistics socket; empty: none
+ * @finds_mtu:		find the path MTU of each peer
+ * @clamps_mss:		lower the MSS of the connections in the tunnel
  * @eager:		all threads that move packets work all the time
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
  * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
@@ -83,6 +85,8 @@ struct options {
 	enum aead_choice aead;
 	bool bench_is_csv;
 	char stats_group[OPTIONS_GROUP_CAP];
+	bool finds_mtu;
+	bool clamps_mss;
 	bool eager;
 	const char *notify_socket;
 	uint64_t watchdog_us;

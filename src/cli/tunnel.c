@@ -374,6 +374,8 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.loop = &t->loop,
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
+		.finds_mtu = options->finds_mtu,
+		.clamps_mss = options->clamps_mss,
 		.first = is_isolated(options) ? isolate_thread : NULL,
 		.aead = options->aead,
 		.n_workers = count_workers(options),

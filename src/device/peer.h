@@ -137,6 +137,7 @@ struct peer_notes {
  *			because the session is about to end
  * @train_seat:		[a] for the engine: 1 plus the number of the peer's seat
  *			in struct trains; 0: it has no seat yet
+ * @path_seat:		[a] for the engine: the same, in struct paths
  * @notes:		for the engine's statistics
  * @n_flushes:		[a] for the engine, if it has several outbound lanes:
  *			while this is not 0, staged packets of the peer are
@@ -169,6 +170,7 @@ struct peer {
 	_Atomic uint32_t n_incomplete;
 	_Atomic bool did_last_minute;
 	_Atomic uint16_t train_seat;
+	_Atomic uint16_t path_seat;
 	struct peer_notes notes;
 	_Atomic uint32_t n_flushes;
 	bool is_poked;

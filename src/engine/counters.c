@@ -86,6 +86,29 @@ static void visit_outbound(const struct counters *c)
 	put(c, "trains_back", counter_get(&trains->back));
 }
 
+/* The names of struct paths_stats, in its order. */
+static const char *const paths_names[] = {
+	"path_mtu_learnt",     "path_mtu_lost",
+	"path_mtu_raised",     "path_mtu_hints",
+	"path_mtu_forged",     "path_mtu_answered",
+	"path_mtu_cut",	       "path_mtu_refused",
+	"path_mtu_fragmented", "path_mtu_outer_fragments",
+};
+static_assert(sizeof(struct paths_stats) ==
+		      ARRAY_LEN(paths_names) * sizeof(_Atomic uint64_t),
+	      "a name for each");
+
+static void visit_paths(const struct counters *c)
+{
+	const struct paths *paths = c->lanes->paths;
+
+	for (size_t i = 0; i < ARRAY_LEN(paths_names); i++) {
+		const _Atomic uint64_t *first = &paths->stats.learnt;
+
+		put(c, paths_names[i], counter_get(&first[i]));
+	}
+}
+
 static void visit_tun(const struct counters *c)
 {
 	uint64_t drops[VNET_DROP_CNT] = { 0 }, written = 0, refused = 0;
@@ -175,6 +198,8 @@ void counters_visit(const struct counters *c)
 {
 	visit_drops(c);
 	visit_outbound(c);
+	if (c->lanes->paths)
+		visit_paths(c);
 	visit_tun(c);
 	visit_sent(c);
 	visit_received(c);

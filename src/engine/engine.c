@@ -413,11 +413,6 @@ static void tell_lock_refusal(struct engine *e)
 		    "see RLIMIT_MEMLOCK");
 }
 
-static uint64_t earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 /* Tell the owner that the state may have changed. */
 static void tell_change(struct engine *e)
 {
@@ -434,12 +429,12 @@ static void tick(struct engine *e)
 	uint64_t next = port_tick(&e->port, now_boottime());
 
 	tell_change(e);
-	next = earlier(next, device_tick(&e->device, now_boottime()));
+	next = clock_earlier(next, device_tick(&e->device, now_boottime()));
 	tell_lock_refusal(e);
 	if (e->feed_ready && feed_is_read(&e->events.feed))
 		e->feed_ready(e->feed_arg);
-	next = earlier(next,
-		       sticky_tick(&e->sticky, e->port.fwmark, now_boottime()));
+	next = clock_earlier(
+		next, sticky_tick(&e->sticky, e->port.fwmark, now_boottime()));
 	if (next != SCHEDULE_NEVER) {
 		at.it_value.tv_sec = (time_t)(next / NSEC_PER_SEC);
 		at.it_value.tv_nsec = (long)(next % NSEC_PER_SEC);
@@ -554,6 +549,8 @@ static int init_lanes(struct engine *e)
 		.n_queues = e->config.n_queues,
 		.is_steered = e->config.is_steered,
 		.n_slots = e->config.n_workers * SLOTS_PER_WORKER,
+		.finds_mtu = e->config.finds_mtu,
+		.clamps_mss = e->config.clamps_mss,
 	};
 
 	return lanes_init(&e->lanes, &config);
@@ -630,6 +627,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		.events = &e->events,
 		.segments_off = config->segments_off,
 		.merging_off = config->merging_off,
+		.finds_mtu = config->finds_mtu,
 	};
 	err = init_parts(e);
 	if (err < 0) {
@@ -763,6 +761,11 @@ void engine_each_counter(struct engine *e,
 	};
 
 	counters_visit(&counters);
+}
+
+uint32_t engine_get_path_mtu(struct engine *e, const struct peer *peer)
+{
+	return paths_get_mtu(e->lanes.paths, peer, now_boottime());
 }
 
 struct events *engine_get_events(struct engine *e)

@@ -33,6 +33,8 @@ struct events;
  *		status 0 when the interface is deleted.
  * @segments_off: send no trains
  * @merging_off: do not let the kernel merge received datagrams
+ * @finds_mtu:	find the path MTU of each peer
+ * @clamps_mss:	lower the MSS of the connections in the tunnel
  * @first:	each thread that the engine starts calls this function first,
  *		with the thread's name: "rcu", "handshaker", "worker" or
  *		"helper"; NULL: no call
@@ -50,6 +52,8 @@ struct engine_config {
 	struct loop *loop;
 	bool segments_off;
 	bool merging_off;
+	bool finds_mtu;
+	bool clamps_mss;
 	void (*first)(const char *name);
 	enum aead_choice aead;
 	unsigned int n_workers;
@@ -165,6 +169,9 @@ void engine_each_counter(struct engine *engine,
 			 void (*put)(void *arg, const char *name,
 				     uint64_t value),
 			 void *arg);
+
+/* engine_get_path_mtu() - the path MTU that was learnt for a peer; 0: none */
+uint32_t engine_get_path_mtu(struct engine *engine, const struct peer *peer);
 
 /* engine_get_events() - what has happened; borrowed */
 struct events *engine_get_events(struct engine *engine);

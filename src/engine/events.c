@@ -522,3 +522,16 @@ void events_path(struct events *ev, const struct ug_endpoint *ep, bool is_lost)
 
 	put(ev, &event);
 }
+
+void events_path_mtu(struct events *ev, const struct ug_endpoint *ep,
+		     const char *reason, uint32_t mtu)
+{
+	const struct feed_event event = {
+		.kind = FEED_PATH,
+		.endpoint = *ep,
+		.reason = reason,
+		.value = mtu,
+	};
+
+	put(ev, &event);
+}

@@ -164,4 +164,15 @@ void events_segmentation(struct events *ev, const struct ug_endpoint *ep,
 /* events_path() - trains to a peer at @ep are lost on the way, or arrive again */
 void events_path(struct events *ev, const struct ug_endpoint *ep, bool is_lost);
 
+/**
+ * events_path_mtu() - something was learnt of the MTU of the path to a peer
+ * @ev:		events
+ * @ep:		the peer's endpoint
+ * @reason:	a constant: "mtu_told", "mtu_of_interface", "mtu_lost" or
+ *		"mtu_raised"
+ * @mtu:	the MTU; 0: it has no limit any more
+ */
+void events_path_mtu(struct events *ev, const struct ug_endpoint *ep,
+		     const char *reason, uint32_t mtu);
+
 #endif /* ENGINE_EVENTS_H */

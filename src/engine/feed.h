@@ -39,7 +39,8 @@ enum feed_kind {
 	FEED_REFUSED,	   /* a message of the handshake was dropped */
 	FEED_LISTENING,	   /* the UDP sockets are open, or closed */
 	FEED_SEGMENTATION, /* what the kernel takes to an endpoint has changed */
-	FEED_PATH,	   /* trains to a peer are lost, or arrive again */
+	FEED_PATH,	   /* trains to a peer are lost, or arrive again; or the
+			    * MTU of the path to it has changed */
 	FEED_KINDS,
 };
 

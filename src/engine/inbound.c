@@ -20,12 +20,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/counter.h"
 #include "base/now.h"
 #include "engine/ecn.h"
 #include "engine/endpoint.h"
 #include "engine/events.h"
+#include "engine/paths.h"
+#include "tun/mss.h"
 
 enum {
 	HEADER_LEN = sizeof(struct message_data),
@@ -127,6 +130,11 @@ static bool take(void *arg, void *slot_arg, void *context)
 	int n = ug_receive(slot->rcv, ctx->sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);
 
+	/* Partner: is_ready(). */
+	if (il->paths && atomic_exchange_explicit(&il->has_errors, false,
+						  memory_order_relaxed))
+		paths_take_errors(il->paths, ctx->sock, now_boottime());
+
 	/* A helper runs the lanes of both families, even if one is not open. */
 	if (n < 0 && n != -EAGAIN && n != -EAFNOSUPPORT)
 		source_note_error(&il->source, n);
@@ -222,6 +230,31 @@ static bool is_wanted(uint8_t attention, const struct run *run, unsigned int i)
 		(i % 8 == 0 || i + 1 == run->first + run->n));
 }
 
+/* A packet of a peer has come in: tell those who want to hear of it. */
+static void show(struct inbound_lane *il, const struct run *run,
+		 const struct aead_msg *msg, size_t len, bool paths_want)
+{
+	uint64_t now = now_boottime();
+
+	trains_saw(il->trains, run->receive.peer, msg->text, len, now);
+	if (paths_want)
+		paths_saw(il->paths, run->receive.peer, msg->text, len, now);
+}
+
+/* Lower the MSS of a SYN of a peer. */
+static void clamp(struct inbound_lane *il, const struct run *run,
+		  uint8_t *packet, size_t len)
+{
+	/* Partner: lanes_set_mtu(). */
+	uint32_t mtu = atomic_load_explicit(il->mtu, memory_order_relaxed);
+
+	if (mss_is_syn(packet, len))
+		mss_clamp(packet, len,
+			  paths_clamp(il->paths, run->receive.peer, mtu,
+				      now_boottime()),
+			  false);
+}
+
 /* Neighbouring messages of a run that were dropped for one reason. */
 struct dropped {
 	enum drop_reason reason;
@@ -258,9 +291,13 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 {
 	struct dropped dropped = { DROP_NONE, 0, 0 };
 	uint8_t attention = trains_attention(il->trains, run->receive.peer);
+	bool paths_want =
+		il->paths && paths_want_acks(il->paths, run->receive.peer);
 	const struct ug_endpoint *last = NULL;
 	struct device_endpoint from;
 
+	if (paths_want && attention == TRAINS_WANT_NONE)
+		attention = TRAINS_WANT_SOME;
 	for (unsigned int i = run->first; i < run->first + run->n; i++) {
 		const struct aead_msg *msg = &slot->msgs[i];
 		const struct ug_view *view = &slot->views[slot->view_of[i]];
@@ -280,8 +317,9 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 			drop(il, slot, run, &dropped, i, reason);
 		} else if (len) {
 			if (is_wanted(attention, run, i))
-				trains_saw(il->trains, run->receive.peer,
-					   msg->text, len, now_boottime());
+				show(il, run, msg, len, paths_want);
+			if (il->mtu)
+				clamp(il, run, msg->text, len);
 			deliver(il, slot, msg->text, len, view->tos);
 		}
 	}
@@ -354,9 +392,12 @@ static int get_fd(const struct source *s, const struct ug_socket *sock,
 static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
 		     uint32_t events)
 {
-	const struct inbound_lane *il = s->lane.arg;
+	struct inbound_lane *il = s->lane.arg;
 
-	(void)events;
+	/* Partner: take(). */
+	if (events & EPOLLERR)
+		atomic_store_explicit(&il->has_errors, true,
+				      memory_order_relaxed);
 	return sock && (fd == ug_fd(sock, il->family) ||
 			ug_side_ready(sock, fd) == il->family);
 }

@@ -43,6 +43,11 @@ struct tun_writer {
  * @handshaker:	[I] locked inside
  * @trains:	[I] the watch over trains, which hears of packets that came in;
  *		the owner sets it after inbound_lane_init(); locked inside
+ * @paths:	[I] the path MTUs of the peers, or NULL; the owner sets it after
+ *		inbound_lane_init(), as the next one; locked inside
+ * @mtu:	[I] the MTU of the interface, if the MSS of connections is lowered;
+ *		else NULL
+ * @has_errors:	[a] epoll has reported errors of a socket
  * @family:	[I] AF_INET or AF_INET6
  * @events:	[I] is told of drops, or NULL; the owner sets it after
  *		inbound_lane_init(); locked inside
@@ -56,6 +61,9 @@ struct inbound_lane {
 	unsigned int n_writers;
 	struct handshaker *handshaker;
 	struct trains *trains;
+	struct paths *paths;
+	const _Atomic unsigned int *mtu;
+	_Atomic bool has_errors;
 	struct events *events;
 	int family;
 	_Atomic uint64_t drops[DROP_REASONS];

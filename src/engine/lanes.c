@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int init_outbound(struct lanes *l, const struct lanes_config *config)
 {
@@ -23,6 +24,8 @@ static int init_outbound(struct lanes *l, const struct lanes_config *config)
 		int err;
 
 		out->first = l->n_queues ? &l->out[0] : NULL;
+		out->paths = l->paths;
+		out->clamps_mss = config->clamps_mss;
 		err = outbound_lane_init(out, config->device,
 					 &config->tuns[l->n_queues],
 					 config->n_slots);
@@ -49,14 +52,30 @@ static int init_inbound(struct lanes *l, const struct lanes_config *config)
 			return err;
 		in->n_writers = config->is_steered ? 1 : config->n_queues;
 		in->trains = &l->out[0].trains;
+		in->paths = l->paths;
+		in->mtu = config->clamps_mss ? &l->out[0].mtu : NULL;
 	}
 	return 0;
 }
 
+/* Make the path MTUs. @hash_key: random bytes. */
+static int init_paths(struct lanes *l, const uint8_t *hash_key)
+{
+	uint64_t seed;
+
+	memcpy(&seed, hash_key, sizeof(seed));
+	l->paths = paths_new(seed);
+	return l->paths ? 0 : -ENOMEM;
+}
+
 int lanes_init(struct lanes *l, const struct lanes_config *config)
 {
-	int err = init_outbound(l, config);
+	int err = 0;
 
+	if (config->finds_mtu)
+		err = init_paths(l, config->device->hash_key);
+	if (err == 0)
+		err = init_outbound(l, config);
 	if (err == 0)
 		err = init_inbound(l, config);
 	if (err < 0)
@@ -74,6 +93,7 @@ void lanes_deinit(struct lanes *l)
 		pthread_mutex_destroy(&l->writers[l->n_queues].mutex);
 		outbound_lane_deinit(&l->out[l->n_queues]);
 	}
+	paths_free(l->paths);
 	free(l->out);
 	free(l->writers);
 }
@@ -114,6 +134,8 @@ void lanes_set_events(struct lanes *l, struct events *events)
 		l->out[i].events = events;
 		l->out[i].trains.events = events;
 	}
+	if (l->paths)
+		l->paths->events = events;
 }
 
 void lanes_add_stats(const struct lanes *l, struct ug_send_stats *tx)

@@ -21,6 +21,8 @@
  * @is_steered:	the kernel chooses a packet's queue by its flow alone, and not by
  *		the queue that was written to: see tun/steering.h
  * @n_slots:	slots of each lane, 1 to LANE_SLOTS_MAX
+ * @finds_mtu:	find the path MTU of each peer
+ * @clamps_mss:	lower the MSS of the connections in the tunnel
  */
 struct lanes_config {
 	struct device *device;
@@ -29,18 +31,22 @@ struct lanes_config {
 	unsigned int n_queues;
 	bool is_steered;
 	unsigned int n_slots;
+	bool finds_mtu;
+	bool clamps_mss;
 };
 
 /**
  * struct lanes - the lanes
  * @out:	[I] the first @n_queues are in use
  * @in:		[I] of IPv4 and of IPv6
+ * @paths:	[I] the path MTUs of the peers, or NULL
  * @writers:	[I] the locks around writing to each queue of the TUN
  * @n_queues:	[I] queues of the TUN
  */
 struct lanes {
 	struct outbound_lane *out;
 	struct inbound_lane in[2];
+	struct paths *paths;
 	struct tun_writer *writers;
 	unsigned int n_queues;
 };

@@ -75,6 +75,7 @@ static void reset_slot(struct slot *slot)
 	slot->n_runs = 0;
 	slot->n_dgrams = 0;
 	slot->first = 0;
+	slot->needs_fragments = false;
 	slot->notes.n = 0;
 }
 
@@ -97,7 +98,11 @@ static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	if (!peer)
 		return;
 	slot->peer = NULL;
-	*run = (struct run){ .first = slot->first };
+	*run = (struct run){
+		.first = slot->first,
+		.mtu = slot->run_mtu,
+		.needs_fragments = slot->run_needs_fragments,
+	};
 	if (n && endpoint_cell_get(&peer->endpoint, &ep) &&
 	    send_run_begin(peer, n, now, &run->send) == 0) {
 		endpoint_from_device(&run->to, &ep);
@@ -114,13 +119,26 @@ static void close_run(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	peer_put(peer);
 }
 
+/* The longest packet of the run that the packet at the cursor belongs to. */
+static unsigned int mtu_of(const struct outbound_lane *ol,
+			   const struct slot *slot)
+{
+	return ol->fit.mtu && ol->fit.mtu < slot->mtu ? ol->fit.mtu : slot->mtu;
+}
+
 /* Open a run for this peer, if it is not open already. */
 static void open_run(struct outbound_lane *ol, struct slot *slot,
 		     struct peer *peer, uint64_t now)
 {
-	if (slot->peer == peer)
+	unsigned int mtu = mtu_of(ol, slot);
+
+	if (slot->peer == peer && slot->run_mtu == mtu &&
+	    slot->run_needs_fragments == ol->fit.needs_fragments)
 		return;
 	close_run(ol, slot, now);
+	slot->run_mtu = mtu;
+	slot->run_needs_fragments = ol->fit.needs_fragments;
+	slot->needs_fragments |= ol->fit.needs_fragments;
 	if (peer_get(peer))
 		slot->peer = peer;
 }
@@ -187,6 +205,8 @@ static void add_run(const struct outbound_lane *ol, struct slot *slot,
 	struct run *last = slot->n_runs ? run - 1 : NULL;
 
 	if (last && last->is_staged == run->is_staged &&
+	    last->mtu == run->mtu &&
+	    last->needs_fragments == run->needs_fragments &&
 	    send_run_join(&last->send, &run->send)) {
 		last->n += run->n;
 		return;
@@ -211,7 +231,13 @@ static bool draw(struct outbound_lane *ol, struct slot *slot, struct peer *peer,
 
 	if (!n)
 		return true;
-	*run = (struct run){ .first = first, .is_staged = ol->flush == peer };
+	*run = (struct run){
+		.first = first,
+		.mtu = mtu_of(ol, slot),
+		.needs_fragments = ol->fit.needs_fragments,
+		.is_staged = ol->flush == peer,
+	};
+	slot->needs_fragments |= run->needs_fragments;
 	r = begin_run(ol, peer, n, has_waited(&ol->hold, now), now, run);
 	if (r == DEVICE_E_FAR) {
 		slab->used = (size_t)(slab->segs[first].data - HEADER_LEN -
@@ -232,8 +258,31 @@ static bool draw(struct outbound_lane *ol, struct slot *slot, struct peer *peer,
 
 static void end_packet(struct outbound_lane *ol)
 {
+	if (ol->pieces && outbound_next_piece(ol))
+		return;
 	peer_put(ol->peer);
 	ol->peer = NULL;
+	ol->fit = (struct outbound_fit){ 0 };
+}
+
+/* Cut segments: all that there is room for, or, if the first one is of another length
+ * than the rest, this one. */
+static void cut_segments(struct outbound_lane *ol, struct segment_slab *slab)
+{
+	unsigned int cap = slab->segs_cap;
+
+	if (ol->fit.rest_size)
+		slab->segs_cap = slab->segs_cnt + 1;
+	segment_cut(&ol->cursor, slab);
+	slab->segs_cap = cap;
+}
+
+/* The first segment was cut: the others have another length. */
+static void go_on_with_rest(struct outbound_lane *ol)
+{
+	segment_set_size(&ol->cursor, ol->fit.rest_size);
+	ol->fit.mtu = ol->fit.rest_mtu;
+	ol->fit.rest_size = 0;
 }
 
 /*
@@ -250,15 +299,17 @@ static bool cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 		open_run(ol, slot, ol->peer, now);
 	first = slab->segs_cnt;
 	/* Full segments stand side by side, so they leave as one vector. */
-	slab->stride = HEADER_LEN +
-		       session_padded_len(ol->cursor.full_len, slot->mtu) +
-		       AEAD_TAG_LEN;
-	segment_cut(&ol->cursor, slab);
+	slab->stride =
+		HEADER_LEN +
+		session_padded_len(ol->cursor.full_len, mtu_of(ol, slot)) +
+		AEAD_TAG_LEN;
+	cut_segments(ol, slab);
 	if (ol->first->has_others && !draw(ol, slot, ol->peer, first, now)) {
 		ol->cursor = before;
 		if (may_wait(&ol->hold, now))
 			return false;
 		counter_add(&ol->stats.held_drops, 1);
+		outbound_drop_pieces(ol);
 		end_packet(ol);
 		return true;
 	}
@@ -267,6 +318,8 @@ static bool cut(struct outbound_lane *ol, struct slot *slot, uint64_t now)
 	memset(slot->tos + first, ol->tos, slab->segs_cnt - first);
 	if (ol->cursor.done)
 		end_packet(ol);
+	else if (ol->fit.rest_size && slab->segs_cnt > first)
+		go_on_with_rest(ol);
 	return true;
 }
 
@@ -305,19 +358,18 @@ static void stage(struct outbound_lane *ol, struct peer *peer, size_t len,
 		session_request(peer);
 }
 
-/* The place of the packet in the read buffer: behind the virtio-net header. */
-static uint8_t *packet_of(const struct outbound_lane *ol)
-{
-	return ol->read_buf + TUN_HEADROOM;
-}
-
 /* The packet in the read buffer is for this peer: cut() goes on with it. */
 static void begin_packet(struct outbound_lane *ol, struct peer *peer,
-			 const struct vnet_frame *frame)
+			 const struct vnet_frame *frame, uint64_t now)
 {
 	ol->peer = peer;
-	ol->tos = ecn_encapsulate(packet_of(ol));
-	segment_begin(&ol->cursor, packet_of(ol), frame);
+	ol->tos = ecn_encapsulate(outbound_packet(ol));
+	if (ol->clamps_mss)
+		outbound_clamp(ol, frame, now);
+	if (!ol->paths || !paths_have_limit(ol->paths, peer))
+		segment_begin(&ol->cursor, outbound_packet(ol), frame);
+	else if (!outbound_fit(ol, frame, now))
+		end_packet(ol);
 }
 
 /*
@@ -328,9 +380,9 @@ static void refuse(struct outbound_lane *ol, const struct vnet_frame *frame,
 		   const struct peer *peer, uint64_t now)
 {
 	counter_add(peer ? &ol->stats.no_endpoint : &ol->stats.no_peer, 1);
-	if (ip_identify(packet_of(ol), frame->len))
-		events_no_way(ol->events, packet_of(ol), peer);
-	unreachable_send(&ol->first->unreachable, ol->tun, packet_of(ol),
+	if (ip_identify(outbound_packet(ol), frame->len))
+		events_no_way(ol->events, outbound_packet(ol), peer);
+	unreachable_send(&ol->first->unreachable, ol->tun, outbound_packet(ol),
 			 frame->len, now);
 }
 
@@ -340,7 +392,7 @@ static void take_packet(struct outbound_lane *ol,
 {
 	struct device_endpoint ep;
 	struct peer *peer =
-		session_route(ol->device, packet_of(ol), frame->len);
+		session_route(ol->device, outbound_packet(ol), frame->len);
 
 	if (!peer) {
 		refuse(ol, frame, NULL, now);
@@ -348,9 +400,9 @@ static void take_packet(struct outbound_lane *ol,
 	}
 	if (!endpoint_cell_get(&peer->endpoint, &ep)) {
 		refuse(ol, frame, peer, now);
-	} else if (returned_may_be(packet_of(ol)) &&
-		   returned_is_own(&ol->returned, peer, &ep, packet_of(ol),
-				   frame, now)) {
+	} else if (returned_may_be(outbound_packet(ol)) &&
+		   returned_is_own(&ol->returned, peer, &ep,
+				   outbound_packet(ol), frame, now)) {
 		counter_add(&ol->stats.returned, 1);
 	} else if (!staged_is_empty(&peer->staged)) {
 		/* Keep the order: older packets to this peer still wait. */
@@ -360,7 +412,7 @@ static void take_packet(struct outbound_lane *ol,
 	} else if (!peer_has_session(peer, now)) {
 		stage(ol, peer, frame->len, now);
 	} else {
-		begin_packet(ol, peer, frame);
+		begin_packet(ol, peer, frame, now);
 		return;
 	}
 	peer_put(peer);
@@ -375,7 +427,7 @@ static bool read_packet(struct outbound_lane *ol, uint64_t now)
 	/* A staged packet has room for the longest virtio-net header. Bytes in
 	 * front of the TUN's own header are 0. */
 	memset(ol->read_buf, 0, TUN_HEADROOM);
-	r = tun_read(ol->tun, packet_of(ol), READ_CAP, &frame);
+	r = tun_read(ol->tun, outbound_packet(ol), READ_CAP, &frame);
 	switch (r) {
 	case 0:
 		take_packet(ol, &frame, now);
@@ -405,10 +457,10 @@ static bool pop_staged(struct outbound_lane *ol, uint64_t now)
 		len = staged_pop(ol->device->staged, &peer->staged,
 				 ol->read_buf, TUN_HEADROOM + READ_CAP);
 	if (len > TUN_HEADROOM &&
-	    tun_parse_frame(ol->tun, packet_of(ol), (size_t)len - TUN_HEADROOM,
-			    &frame) == VNET_OK) {
+	    tun_parse_frame(ol->tun, outbound_packet(ol),
+			    (size_t)len - TUN_HEADROOM, &frame) == VNET_OK) {
 		if (peer_get(peer))
-			begin_packet(ol, peer, &frame);
+			begin_packet(ol, peer, &frame, now);
 		return true;
 	}
 	if (len > 0)
@@ -485,7 +537,7 @@ static void frame_message(struct slot *slot, const struct run *run,
 {
 	const struct segment *seg = &slot->segs[run->first + i];
 	struct aead_msg *msg = &slot->msgs[run->first + i];
-	size_t padded = session_padded_len(seg->len, slot->mtu);
+	size_t padded = session_padded_len(seg->len, run->mtu);
 	uint8_t *header = seg->data - HEADER_LEN;
 
 	memset(seg->data + seg->len, 0, padded - seg->len);
@@ -632,7 +684,9 @@ int outbound_lane_init(struct outbound_lane *ol, struct device *device,
 	ol->source.ops = &source_ops;
 	ol->source.name = "the interface";
 	if (lane_new(&ol->source.lane, &ops, ol, n_slots) < 0 ||
-	    !ol->read_buf || init_shared(ol) < 0 ||
+	    !ol->read_buf ||
+	    (ol->paths && outbound_pieces_new(&ol->pieces) < 0) ||
+	    init_shared(ol) < 0 ||
 	    ug_batch_new(&ol->batch, OUTBOUND_MESSAGES) < 0) {
 		outbound_lane_deinit(ol);
 		return -ENOMEM;
@@ -651,5 +705,6 @@ void outbound_lane_deinit(struct outbound_lane *ol)
 		trains_deinit(&ol->trains);
 		unreachable_deinit(&ol->unreachable);
 	}
+	outbound_pieces_free(ol->pieces);
 	free(ol->read_buf);
 }

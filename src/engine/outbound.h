@@ -17,6 +17,7 @@
 #include "engine/bounds.h"
 #include "engine/events.h"
 #include "engine/context.h"
+#include "engine/paths.h"
 #include "engine/requests.h"
 #include "engine/returned.h"
 #include "engine/source.h"
@@ -50,6 +51,22 @@ struct hold {
 };
 
 /**
+ * struct outbound_fit - how the packet at the cursor fits the path to its peer
+ * @mtu:	the longest packet; padding keeps to it. 0: that of the interface
+ * @rest_size:	the payload of its segments behind the first; 0: that of the first
+ * @rest_mtu:	@mtu behind the first segment, with @rest_size
+ * @needs_fragments: its datagrams are sent without DF
+ */
+struct outbound_fit {
+	uint32_t mtu;
+	uint32_t rest_mtu;
+	uint16_t rest_size;
+	bool needs_fragments;
+};
+
+struct outbound_pieces;
+
+/**
  * struct outbound_lane - what the steps of the lane share
  * @first:	[I] the first of several outbound lanes: the lanes use its
  *		@requests, @trains and @unreachable
@@ -62,12 +79,19 @@ struct hold {
  * @trains:	the watch over trains; see trains.h
  * @events:	[I] is told of drops, or NULL; the owner sets it after
  *		outbound_lane_init(); locked inside
+ * @paths:	[I] the path MTUs of the peers, set before outbound_lane_init();
+ *		NULL: they are not looked for; locked inside
+ * @clamps_mss:	[I] lower the MSS of connections; set before
+ *		outbound_lane_init()
  * @stats:	[a]
  * @read_buf:	[l] virtio-net header and packet, as read from the TUN
  * @cursor:	[l] the part of the packet in @read_buf that is still to be cut
  * @peer:	[l] peer that this packet is for, with a reference; NULL:
  *		nothing is left to cut
  * @tos:	[l] outer TOS of this packet
+ * @fit:	[l] how this packet fits the path
+ * @pieces:	[l] with @paths: the packets of a super-packet that are cut into
+ *		fragments
  * @unreachable: locked inside: decides which senders get an ICMP error
  * @returned:	[l] to recognise fragments of our own messages that come back
  * @flush:	[l] peer whose staged packets are being sent, with a reference;
@@ -92,10 +116,14 @@ struct outbound_lane {
 	struct requests requests;
 	struct trains trains;
 	struct events *events;
+	struct paths *paths;
+	bool clamps_mss;
 	struct outbound_stats stats;
 	uint8_t *read_buf;
 	struct segment_cursor cursor;
 	struct peer *peer;
+	struct outbound_fit fit;
+	struct outbound_pieces *pieces;
 	struct unreachable unreachable;
 	struct returned returned;
 	struct peer *flush;
@@ -105,8 +133,9 @@ struct outbound_lane {
 
 /**
  * outbound_lane_init() - make the lane and its slots
- * @ol:		caller's storage, all zero but for @first: NULL, or the first of
- *		several lanes, which is made first and freed last
+ * @ol:		caller's storage, all zero but for @paths, @clamps_mss and @first:
+ *		NULL, or the first of several lanes, which is made first and freed
+ *		last
  * @device:	borrowed until outbound_lane_deinit()
  * @tun:	borrowed until outbound_lane_deinit()
  * @n_slots:	slots of the lane, 1 to LANE_SLOTS_MAX

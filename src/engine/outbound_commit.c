@@ -6,12 +6,16 @@
  * would wait, too.
  *
  * If trains to a peer are stopped, the batch is sent in up to three calls: see
- * send_offer().
+ * send_offer(). Runs whose datagrams leave without DF are sent by calls of their own:
+ * see send_groups().
  */
+#include <errno.h>
+
 #include "base/counter.h"
 #include "base/now.h"
 #include "engine/events.h"
 #include "engine/outbound_slot.h"
+#include "engine/paths.h"
 #include "engine/sticky.h"
 
 static bool has_sent(const struct slot *slot, unsigned int r)
@@ -34,8 +38,32 @@ static void refuse_source(struct outbound_lane *ol, struct slot *slot,
 	}
 }
 
+static struct trains_run trains_run(const struct run *run)
+{
+	return (struct trains_run){
+		.peer = run->send.peer,
+		.to = &run->to,
+		.first = run->first,
+		.n = run->n,
+	};
+}
+
+/* The kernel has refused a datagram of a run as too long. */
+static void note_too_long(struct outbound_lane *ol, struct slot *slot,
+			  struct ug_socket *sock, const struct run *run)
+{
+	struct trains_run r = trains_run(run);
+
+	/* All of a batch were too long for one reason. */
+	if (slot->told_too_long == run)
+		return;
+	slot->told_too_long = run;
+	paths_refused(ol->paths, sock, &r, now_boottime());
+}
+
 /* Count what became of each datagram, and the bytes sent for each run. */
-static void count_results(struct outbound_lane *ol, struct slot *slot)
+static void count_results(struct outbound_lane *ol, struct slot *slot,
+			  struct ug_socket *sock)
 {
 	for (unsigned int i = 0; i < slot->n_dgrams; i++) {
 		struct run *run = &slot->runs[slot->run_of[i]];
@@ -46,19 +74,13 @@ static void count_results(struct outbound_lane *ol, struct slot *slot)
 			counter_add(&ol->stats.full_drops, 1);
 		} else {
 			counter_add(&ol->stats.send_errors, 1);
-			events_send_failed(run->send.peer, slot->status[i]);
+			if (slot->status[i] == -EMSGSIZE && ol->paths)
+				note_too_long(ol, slot, sock, run);
+			else
+				events_send_failed(run->send.peer,
+						   slot->status[i]);
 		}
 	}
-}
-
-static struct trains_run trains_run(const struct run *run)
-{
-	return (struct trains_run){
-		.peer = run->send.peer,
-		.to = &run->to,
-		.first = run->first,
-		.n = run->n,
-	};
 }
 
 /* Send datagrams @from to @to - 1. Return: how many were sent. */
@@ -124,6 +146,44 @@ static bool find_offer(struct outbound_lane *ol, struct slot *slot,
 	return false;
 }
 
+/*
+ * Send a batch in which some runs leave without DF. Neighbours that are alike are sent
+ * by one call. While it is made, the sockets of the family have no DF.
+ */
+static size_t send_groups(struct outbound_lane *ol, struct slot *slot,
+			  struct ug_socket *sock)
+{
+	size_t sent = 0;
+
+	/* refuse_source() reads the status of all datagrams after each part. */
+	for (unsigned int i = 0; i < slot->n_dgrams; i++)
+		slot->status[i] = UG_UNSENT;
+	for (unsigned int r = 0, next; r < slot->n_runs; r = next) {
+		const struct run *run = &slot->runs[r];
+		int family = run->to.addr.any.sa_family;
+		unsigned int end = run->first + run->n;
+
+		for (next = r + 1; next < slot->n_runs; next++) {
+			const struct run *other = &slot->runs[next];
+
+			if (other->needs_fragments != run->needs_fragments ||
+			    (run->needs_fragments &&
+			     other->to.addr.any.sa_family != family))
+				break;
+			end = other->first + other->n;
+		}
+		if (run->needs_fragments) {
+			paths_set_df(sock, family, false);
+			counter_add(&ol->paths->stats.outer_fragments,
+				    end - run->first);
+		}
+		sent += send_part(ol, slot, sock, run->first, end);
+		if (run->needs_fragments)
+			paths_set_df(sock, family, true);
+	}
+	return sent;
+}
+
 /* Send a batch. Return: how many datagrams were sent. */
 static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
 			 struct ug_socket *sock)
@@ -133,6 +193,8 @@ static size_t send_batch(struct outbound_lane *ol, struct slot *slot,
 	bool has_offer;
 
 	slot->offer = NULL;
+	if (slot->needs_fragments)
+		return send_groups(ol, slot, sock);
 	trains_lock(&ol->first->trains);
 	has_offer = find_offer(ol, slot, sock, &run);
 	/* Other lanes wait meanwhile: they must not send trains to the peer. */
@@ -155,6 +217,18 @@ static void watch_trains(struct outbound_lane *ol, struct slot *slot,
 			     slot->offer, now);
 	}
 	trains_unlock(trains);
+}
+
+static void watch_paths(struct outbound_lane *ol, struct slot *slot,
+			struct ug_socket *sock, uint64_t now)
+{
+	for (unsigned int r = 0; r < slot->n_runs; r++) {
+		struct trains_run run = trains_run(&slot->runs[r]);
+
+		paths_after(ol->paths, &run, &slot->runs[r].send, slot->iov,
+			    &slot->notes, now);
+	}
+	paths_look(ol->paths, sock, now);
 }
 
 /* ---------------------------------------------------------- several lanes */
@@ -197,8 +271,9 @@ static void send_and_count(struct outbound_lane *ol, struct slot *slot,
 {
 	size_t sent = send_batch(ol, slot, sock);
 
+	slot->told_too_long = NULL;
 	if (sent < slot->n_dgrams || slot->n_runs > 1)
-		count_results(ol, slot);
+		count_results(ol, slot, sock);
 	else
 		for (unsigned int i = 0; i < slot->n_dgrams; i++)
 			slot->runs[0].sent_len += slot->iov[i].iov_len;
@@ -220,6 +295,8 @@ void outbound_commit(void *arg, void *slot_arg, void *context)
 	now = now_boottime();
 	if (ctx->sock && slot->notes.n && may_send)
 		watch_trains(ol, slot, ctx->sock, now);
+	if (ctx->sock && ol->paths && may_send)
+		watch_paths(ol, slot, ctx->sock, now);
 	for (unsigned int r = 0; r < slot->n_runs; r++) {
 		struct run *run = &slot->runs[r];
 

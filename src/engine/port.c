@@ -97,8 +97,12 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 		.port = number,
 		.mark = fwmark,
 		/* IPv4 without DF ("do not fragment"), as the kernel module
-		 * sends. */
-		.pmtu4 = UG_PMTU_DONT,
+		 * sends. To find path MTUs all datagrams have DF. The kernel
+		 * does not use the path MTU that it knows itself, because it
+		 * believes every ICMP message that quotes our ports. */
+		.pmtu4 = p->finds_mtu ? UG_PMTU_PROBE : UG_PMTU_DONT,
+		.pmtu6 = p->finds_mtu ? UG_PMTU_PROBE : UG_PMTU_DEFAULT,
+		.want = p->finds_mtu ? UG_WANT_ERRORS : 0,
 		.notice = report_notice,
 		.notice_arg = p->events,
 		.side_sockets = SIDE_SOCKETS,

@@ -43,6 +43,7 @@ struct port_ops {
  * @events:	[I] is told what happens to the sockets, or NULL; locked inside
  * @segments_off: [I] send no trains
  * @merging_off: [I] do not let the kernel merge received datagrams
+ * @finds_mtu:	[I] send with DF, and keep the errors of the sockets
  * @number:	[c] listened on while the link is up; 0: the kernel chooses one
  * @fwmark:	[c] SO_MARK of the sockets
  * @is_open:	[c] the link is up, and the sockets are open
@@ -61,6 +62,7 @@ struct port {
 	struct events *events;
 	bool segments_off;
 	bool merging_off;
+	bool finds_mtu;
 	uint16_t number;
 	uint32_t fwmark;
 	bool is_open;

@@ -168,7 +168,7 @@ void trains_note(struct trains_notes *notes, const struct segment_cursor *cur,
 	uint32_t len = cur->off - off, size = cur->frame.gso_size;
 	struct tcp_facts tcp;
 
-	if (!n || notes->n == OUTBOUND_MESSAGES ||
+	if (!n || notes->n == OUTBOUND_MESSAGES || cur->fragment_len ||
 	    !read_tcp(cur->pkt, cur->frame.len, &tcp))
 		return;
 	if (!size)
@@ -496,6 +496,30 @@ void trains_after(struct trains *t, struct ug_socket *sock,
 }
 
 /* -------------------------------------------------------------- receiving */
+
+bool trains_read_data(const uint8_t *packet, size_t len, uint64_t *flow,
+		      uint32_t *seq)
+{
+	struct tcp_facts tcp;
+
+	if (!read_tcp(packet, len, &tcp))
+		return false;
+	*flow = flow_of(tcp.from, tcp.to);
+	*seq = tcp.seq;
+	return true;
+}
+
+bool trains_read_ack(const uint8_t *packet, size_t len, uint64_t *flow,
+		     uint32_t *ack)
+{
+	struct tcp_facts tcp;
+
+	if (!read_tcp(packet, len, &tcp) || !(tcp.flags & TCP_ACK))
+		return false;
+	*flow = flow_of(tcp.to, tcp.from);
+	*ack = tcp.ack;
+	return true;
+}
 
 void trains_saw(struct trains *t, const struct peer *peer,
 		const uint8_t *packet, size_t len, uint64_t now)

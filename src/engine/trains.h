@@ -251,6 +251,34 @@ static inline uint8_t trains_attention(const struct trains *t,
 }
 
 /**
+ * trains_read_ack() - read the acknowledgement of a packet that came in
+ * @packet:	an IP packet
+ * @len:	its length
+ * @flow:	set on success to the hash of the acknowledged direction of the
+ *		connection, as in struct trains_note
+ * @ack:	set on success to the acknowledgement number
+ *
+ * Any thread.
+ *
+ * Return: true; false: it is no TCP packet, or acknowledges nothing.
+ */
+bool trains_read_ack(const uint8_t *packet, size_t len, uint64_t *flow,
+		     uint32_t *ack);
+
+/**
+ * trains_read_data() - read the sequence number of a packet that is to leave
+ * @packet:	an IP packet
+ * @len:	its length
+ * @flow:	set on success to the hash of the connection, as in struct
+ *		trains_note
+ * @seq:	set on success to its sequence number
+ *
+ * Any thread. Return: true; false: it is no TCP packet.
+ */
+bool trains_read_data(const uint8_t *packet, size_t len, uint64_t *flow,
+		      uint32_t *seq);
+
+/**
  * trains_saw() - read the acknowledgement of a packet that came in from a peer
  * @t:		trains
  * @peer:	the peer

@@ -18,9 +18,13 @@ enum {
 	/* RFC 792: type and code of "host unreachable". */
 	ICMP4_UNREACHABLE = 3,
 	ICMP4_HOST = 1,
+	/* RFC 792: code of "fragmentation needed and DF set". */
+	ICMP4_FRAG_NEEDED = 4,
 	/* RFC 4443, section 3.1: type and code of "address unreachable". */
 	ICMP6_UNREACHABLE = 1,
 	ICMP6_ADDRESS = 3,
+	/* RFC 4443, section 3.2: type of "packet too big"; its code is 0. */
+	ICMP6_TOO_BIG = 2,
 	/* RFC 4443, section 2.1: messages from this type on are no errors. */
 	ICMP6_INFORMATIONAL = 128,
 	/* Linux sends with this TTL and hop limit by default. */
@@ -60,7 +64,9 @@ static bool may_answer4(const uint8_t *p, size_t len)
 	return ip->proto != IP_PROTO_ICMP || is_query4(p[hdr_len]);
 }
 
-static size_t make_error4(uint8_t *out, const uint8_t *p, size_t len)
+/* @mtu: the longest packet that passes; 0: the destination is unreachable. */
+static size_t make_error4(uint8_t *out, const uint8_t *p, size_t len,
+			  uint32_t mtu)
 {
 	const struct ipv4_hdr *ip = ipv4_view(p);
 	struct error4 *e = (void *)out;
@@ -73,7 +79,9 @@ static size_t make_error4(uint8_t *out, const uint8_t *p, size_t len)
 		.ip.ttl = TTL,
 		.ip.proto = IP_PROTO_ICMP,
 		.icmp.type = ICMP4_UNREACHABLE,
-		.icmp.code = ICMP4_HOST,
+		.icmp.code = mtu ? ICMP4_FRAG_NEEDED : ICMP4_HOST,
+		/* RFC 1191, section 4. */
+		.icmp.rest = { [2] = (uint8_t)(mtu >> 8), (uint8_t)mtu },
 	};
 	memcpy(e->ip.saddr, ip->daddr, sizeof(ip->daddr));
 	memcpy(e->ip.daddr, ip->saddr, sizeof(ip->saddr));
@@ -110,7 +118,8 @@ static struct be16 check_error6(const struct error6 *e, size_t payload)
 	return checksum_finish(checksum_add(sum, &e->icmp, payload));
 }
 
-static size_t make_error6(uint8_t *out, const uint8_t *p, size_t len)
+static size_t make_error6(uint8_t *out, const uint8_t *p, size_t len,
+			  uint32_t mtu)
 {
 	const struct ipv6_hdr *ip = ipv6_view(p);
 	struct error6 *e = (void *)out;
@@ -122,8 +131,9 @@ static size_t make_error6(uint8_t *out, const uint8_t *p, size_t len)
 		.ip.payload_len = be16_make((uint16_t)payload),
 		.ip.next_header = IP_PROTO_ICMPV6,
 		.ip.hop_limit = TTL,
-		.icmp.type = ICMP6_UNREACHABLE,
-		.icmp.code = ICMP6_ADDRESS,
+		.icmp.type = mtu ? ICMP6_TOO_BIG : ICMP6_UNREACHABLE,
+		.icmp.code = mtu ? 0 : ICMP6_ADDRESS,
+		.icmp.rest = { [2] = (uint8_t)(mtu >> 8), (uint8_t)mtu },
 	};
 	memcpy(e->ip.saddr, ip->daddr, sizeof(ip->daddr));
 	memcpy(e->ip.daddr, ip->saddr, sizeof(ip->saddr));
@@ -145,12 +155,13 @@ static bool may_answer(const uint8_t *packet, size_t len)
 }
 
 size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
-			size_t len)
+			size_t len, uint32_t mtu)
 {
 	if (!may_answer(packet, len))
 		return 0;
-	return ip_get_version(packet) == IP_V4 ? make_error4(out, packet, len)
-					       : make_error6(out, packet, len);
+	return ip_get_version(packet) == IP_V4
+		       ? make_error4(out, packet, len, mtu)
+		       : make_error6(out, packet, len, mtu);
 }
 
 /* Is the packet to a directed broadcast, or does it claim to be from one? */
@@ -197,5 +208,18 @@ void unreachable_send(struct unreachable *u, struct tun *tun,
 		return;
 	/* If the kernel does not take the error, the sender gets one for a
 	 * later packet. */
-	(void)tun_write_packet(tun, out, unreachable_make(out, packet, len));
+	(void)tun_write_packet(tun, out, unreachable_make(out, packet, len, 0));
+}
+
+bool unreachable_send_too_big(struct unreachable *u, struct tun *tun,
+			      const uint8_t *packet, size_t len, uint32_t mtu)
+{
+	uint8_t out[UNREACHABLE_MAX_LEN];
+	size_t n;
+
+	if (mtu > UINT16_MAX || !may_answer(packet, len) ||
+	    is_broadcast(u, packet))
+		return false;
+	n = unreachable_make(out, packet, len, mtu);
+	return tun_write_packet(tun, out, n);
 }

@@ -11,6 +11,11 @@
  * net.ipv4.conf.*.accept_local is set). With rp_filter it also drops a source
  * that is not behind the interface. A raw socket could send the error from
  * our own address, but needs CAP_NET_RAW.
+ *
+ * A packet that is too long for the path to its peer is answered in the same way, by
+ * "fragmentation needed" (RFC 1191) or "packet too big" (RFC 4443). A firewall that
+ * translates addresses finds the flow by the packet that is quoted, so the quote is
+ * the packet as it was read, with its true sequence number.
  */
 #ifndef ENGINE_UNREACHABLE_H
 #define ENGINE_UNREACHABLE_H
@@ -58,6 +63,8 @@ void unreachable_deinit(struct unreachable *u);
  * @out:	UNREACHABLE_MAX_LEN bytes, filled on success
  * @packet:	IP packet, of any alignment
  * @len:	its length
+ * @mtu:	the longest packet that passes, at most 65,535: the packet is too
+ *		long; 0: its destination is unreachable
  *
  * Some packets must not be answered with an error (RFC 1122, section 3.2.2; RFC
  * 4443, section 2.4): ICMP errors, later fragments, packets to multicast or
@@ -66,7 +73,7 @@ void unreachable_deinit(struct unreachable *u);
  * Return: the length of the error; 0: the packet must not be answered.
  */
 size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
-			size_t len);
+			size_t len, uint32_t mtu);
 
 /**
  * unreachable_send() - send the sender of a packet an ICMP error, if it may
@@ -80,5 +87,22 @@ size_t unreachable_make(uint8_t out[UNREACHABLE_MAX_LEN], const uint8_t *packet,
  */
 void unreachable_send(struct unreachable *u, struct tun *tun,
 		      const uint8_t *packet, size_t len, uint64_t now);
+
+/**
+ * unreachable_send_too_big() - tell the sender of a packet that it is too long
+ * @u:		broadcast addresses; the quota is not used: the caller limits the
+ *		rate
+ * @tun:	TUN that the packet was read from; the error is written to it
+ * @packet:	IP packet
+ * @len:	its length
+ * @mtu:	the longest packet that passes
+ *
+ * Any thread.
+ *
+ * Return: true: an error was written; false: the packet must not be answered, or the
+ * kernel has not taken the error.
+ */
+bool unreachable_send_too_big(struct unreachable *u, struct tun *tun,
+			      const uint8_t *packet, size_t len, uint32_t mtu);
 
 #endif /* ENGINE_UNREACHABLE_H */

@@ -21,6 +21,11 @@
  * no pass over the payload (Linux calls this local checksum offload): the inner
  * checksum brings the sum of the inner transport header and payload to the
  * complement of the sum of the inner pseudo header.
+ *
+ * Fragments have the header of the packet with another length, offset and checksum.
+ * All but the first have no options but those with the flag "copied" (RFC 791,
+ * section 3.1); in their place are "no operation" options, as Linux does it, so that
+ * all headers have one length.
  */
 #include "tun/segment.h"
 
@@ -300,6 +305,79 @@ static size_t write_whole(struct segment_cursor *cur, uint8_t *dst)
 	return f->len;
 }
 
+void segment_begin_fragments(struct segment_cursor *cur, uint8_t *pkt,
+			     const struct vnet_frame *frame, size_t limit)
+{
+	size_t hdr_len = ipv4_hdr_len(ipv4_view(pkt));
+
+	segment_complete(pkt, frame);
+	*cur = (struct segment_cursor){ .pkt = pkt, .frame = *frame };
+	cur->frame.needs_csum = false;
+	cur->frame.hdr_len = (uint16_t)hdr_len;
+	cur->payload_len = (uint32_t)(frame->len - hdr_len);
+	/* Offsets count in units of 8 bytes. */
+	cur->fragment_len = (uint32_t)((limit - hdr_len) & ~(size_t)7);
+	cur->full_len = (uint32_t)(hdr_len + size_min(cur->payload_len,
+						      cur->fragment_len));
+}
+
+/* Replace the options of an IPv4 header that only the first fragment has. */
+static void blank_options(uint8_t *hdr, size_t len)
+{
+	enum {
+		END = 0,
+		NO_OPERATION = 1,
+		COPIED = 0x80
+	};
+
+	for (size_t i = sizeof(struct ipv4_hdr); i < len;) {
+		size_t option_len = 1;
+
+		if (hdr[i] == END)
+			return;
+		if (hdr[i] != NO_OPERATION) {
+			if (len - i < 2 || hdr[i + 1] < 2 ||
+			    hdr[i + 1] > len - i)
+				return;
+			option_len = hdr[i + 1];
+		}
+		if (!(hdr[i] & COPIED))
+			memset(hdr + i, NO_OPERATION, option_len);
+		i += option_len;
+	}
+}
+
+/* Write the next fragment and move the cursor. Return: its length. */
+static size_t write_fragment(struct segment_cursor *cur, uint8_t *dst)
+{
+	size_t hdr_len = cur->frame.hdr_len;
+	size_t slice = size_min(cur->payload_len - cur->off, cur->fragment_len);
+	struct ipv4_hdr *ip = (void *)dst;
+	uint16_t frag;
+
+	memcpy(dst, cur->pkt, hdr_len);
+	memcpy(dst + hdr_len, cur->pkt + hdr_len + cur->off, slice);
+	if (cur->off)
+		blank_options(dst, hdr_len);
+	frag = (uint16_t)(be16_get(ip->frag) + cur->off / 8);
+	cur->off += (uint32_t)slice;
+	cur->done = cur->off == cur->payload_len;
+	if (!cur->done)
+		frag |= IPV4_MF;
+	ip->frag = be16_make(frag);
+	ip->total_len = be16_make((uint16_t)(hdr_len + slice));
+	ip->check = be16_make(0);
+	ip->check = checksum_finish(checksum_add(0, dst, hdr_len));
+	return hdr_len + slice;
+}
+
+/* Write a packet that is no super-packet, or a fragment of it. */
+static size_t write_plain(struct segment_cursor *cur, uint8_t *dst)
+{
+	return cur->fragment_len ? write_fragment(cur, dst)
+				 : write_whole(cur, dst);
+}
+
 unsigned int segment_cut(struct segment_cursor *cur, struct segment_slab *slab)
 {
 	size_t room = slab->headroom + cur->full_len + slab->tailroom;
@@ -314,7 +392,7 @@ unsigned int segment_cut(struct segment_cursor *cur, struct segment_slab *slab)
 	       off <= slab->cap && room <= slab->cap - off) {
 		dst = slab->base + off + slab->headroom;
 		len = cur->frame.gso_size ? write_segment(cur, dst)
-					  : write_whole(cur, dst);
+					  : write_plain(cur, dst);
 		slab->segs[slab->segs_cnt++] =
 			(struct segment){ .data = dst, .len = (uint32_t)len };
 		slab->used = off + slab->headroom + len + slab->tailroom;

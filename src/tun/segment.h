@@ -8,6 +8,8 @@
  * A cursor is a place in one super-packet. A slab is memory for the segments. If
  * the slab is full, the cursor keeps its place, and the rest is cut into the next
  * slab. Several super-packets may be cut into one slab.
+ *
+ * An IPv4 packet can be cut into fragments in the same way.
  */
 #ifndef TUN_SEGMENT_H
 #define TUN_SEGMENT_H
@@ -57,6 +59,7 @@ struct segment_slab {
  * @off:	payload already cut
  * @payload_len: payload in all
  * @full_len:	length of every segment but the last, which is at most as long
+ * @fragment_len: payload of each fragment; 0: the packet is not cut into fragments
  * @ip_sum:	sum of the IPv4 header without length, ID and checksum; of a
  *		tunnel super-packet, that of the inner header
  * @l4_sum:	sum of pseudo header and transport header without lengths,
@@ -78,6 +81,7 @@ struct segment_cursor {
 	uint32_t off;
 	uint32_t payload_len;
 	uint32_t full_len;
+	uint32_t fragment_len;
 	uint64_t ip_sum;
 	uint64_t l4_sum;
 	uint64_t outer_ip_sum;
@@ -98,8 +102,35 @@ void segment_begin(struct segment_cursor *cur, const uint8_t *pkt,
 		   const struct vnet_frame *frame);
 
 /**
+ * segment_begin_fragments() - put a cursor at the start of an IPv4 packet that is to
+ *			       be cut into fragments (RFC 791, section 3.2)
+ * @cur:	cursor, set up here
+ * @pkt:	IPv4 packet with a whole header, of @frame->len bytes, as in
+ *		segment_begin(). If it lacks its checksum, this is completed.
+ * @frame:	its description; @frame->gso_size is 0
+ * @limit:	longest fragment, at least 8 bytes longer than the header
+ *
+ * The packet may be a fragment itself.
+ */
+void segment_begin_fragments(struct segment_cursor *cur, uint8_t *pkt,
+			     const struct vnet_frame *frame, size_t limit);
+
+/**
+ * segment_set_size() - change the length of the segments that are still to be cut
+ * @cur:	cursor in a super-packet
+ * @gso_size:	their payload, at least 1
+ */
+static inline void segment_set_size(struct segment_cursor *cur,
+				    uint16_t gso_size)
+{
+	cur->frame.gso_size = gso_size;
+	cur->full_len = cur->frame.hdr_len +
+			(uint32_t)size_min(cur->payload_len, gso_size);
+}
+
+/**
  * segment_cut() - cut until the packet or the slab is used up
- * @cur:	cursor from segment_begin()
+ * @cur:	cursor from segment_begin() or segment_begin_fragments()
  * @slab:	takes the segments, behind those it has
  *
  * Segment i of a call starts at the old @slab->used + headroom + i * stride. The

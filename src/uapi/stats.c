@@ -242,8 +242,9 @@ static void put_troubles(struct text *t, struct peer *peer,
 }
 
 static void put_peer(struct text *t, struct peer *peer,
-		     const struct uapi_codec *codec)
+		     const struct stats_source *source)
 {
+	uint32_t mtu = engine_get_path_mtu(source->engine, peer);
 	uint64_t handshake_ns = counter_get(&peer->last_handshake_ns);
 	const char *state = "none";
 
@@ -255,7 +256,8 @@ static void put_peer(struct text *t, struct peer *peer,
 				 memory_order_relaxed))
 		state = "incomplete";
 	text_put_key(t, "public_key", peer->public_key);
-	text_put_endpoint(t, "endpoint", &peer->endpoint, codec);
+	text_put_endpoint(t, "endpoint", &peer->endpoint, source->codec);
+	put_some(t, "path_mtu", mtu);
 	text_put(t, "state=%s\nlast_handshake_time_sec=%" PRIu64 "\n", state,
 		 seconds(handshake_ns));
 	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
@@ -266,7 +268,7 @@ static void put_peer(struct text *t, struct peer *peer,
 		 atomic_load_explicit(&peer->timers.persistent_s,
 				      memory_order_relaxed));
 	put_bad_source(t, &peer->notes);
-	put_troubles(t, peer, codec);
+	put_troubles(t, peer, source->codec);
 }
 
 static const char *const kinds[FEED_KINDS] = {
@@ -392,7 +394,7 @@ static void step_peer(struct stats_reply *reply, struct text *t)
 	} else if (reply->kind == STATS_TRACE) {
 		put_trace(t, peer);
 	} else {
-		put_peer(t, peer, reply->source->codec);
+		put_peer(t, peer, reply->source);
 	}
 }
 

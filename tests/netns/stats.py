@@ -118,7 +118,7 @@ def device_and_peers(l):
 @case("all that is counted is described, and nothing else is")
 def described(l):
     node = l.node("a")
-    tunnel = l.tunnel(node, "wga", 51001).start()
+    tunnel = l.tunnel(node, "wga", 51001).start("--pmtu=discover")
     device, _ = stats(tunnel)
     names = set(re.findall(r"^\| `([a-z0-9_]+)` \|",
                            DOCUMENT.read_text(encoding="utf-8").split("## Events")[0],
@@ -131,7 +131,8 @@ def described(l):
             "handshake_refused_last", "errmsg", "errmsg_time_sec", "public_key",
             "endpoint", "state", "last_handshake_time_sec",
             "last_handshake_time_nsec", "tx_bytes", "rx_bytes",
-            "dropped_disallowed_source", "disallowed_source_last", "trace", "errno",
+            "dropped_disallowed_source", "disallowed_source_last", "path_mtu", "trace",
+            "errno",
             "persistent_keepalive_interval", "initiations_unanswered",
             "last_initiation_time_sec", "responses_unused", "responses_refused",
             "response_refused_time_sec", "send_error_last", "trains_stopped",

@@ -117,6 +117,7 @@ static void switches(void **state)
 		{ "no-overlay", offsetof(struct options, no_overlay) },
 		{ "no-vnet-hdr", offsetof(struct options, no_vnet_hdr) },
 		{ "no-isolation", offsetof(struct options, no_isolation) },
+		{ "clamp-mss", offsetof(struct options, clamps_mss) },
 	};
 	struct options o;
 
@@ -133,6 +134,26 @@ static void switches(void **state)
 		snprintf(line, sizeof(line), "  --%s", cases[i].word);
 		assert_non_null(strstr(options_get_usage(), line));
 	}
+}
+
+static void path_mtu(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse(&o, "wiregather wg0"), 0);
+	assert_false(o.finds_mtu || o.clamps_mss);
+	assert_int_equal(parse(&o, "wiregather --pmtu discover wg0"), 0);
+	assert_true(o.finds_mtu);
+	assert_int_equal(parse(&o, "wiregather --pmtu=discover --pmtu=off wg0"),
+			 0);
+	assert_false(o.finds_mtu);
+	assert_int_equal(parse(&o, "wiregather --pmtu=1400 wg0"),
+			 OPTIONS_E_USAGE);
+	assert_string_equal(o.error,
+			    "--pmtu: no such mode (off, discover): 1400");
+	assert_int_equal(parse(&o, "wiregather wg0 --pmtu"), OPTIONS_E_USAGE);
+	assert_string_equal(o.error, "no value: --pmtu");
 }
 
 static void users(void **state)
@@ -170,7 +191,7 @@ static void variable(void **state)
 	setenv("WIREGATHER_OPTIONS",
 	       " --no-gso\t--no-gro  --no-tso --no-uso\n"
 	       "--no-overlay --no-vnet-hdr --eager -f --workers 2 --queues 3 "
-	       "--aead=libsodium ",
+	       "--aead=libsodium --pmtu=discover --clamp-mss ",
 	       1);
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
 	assert_true(o.no_gso && o.no_gro && o.no_tso && o.no_uso &&
@@ -179,6 +200,7 @@ static void variable(void **state)
 	assert_int_equal(o.n_workers, 2);
 	assert_int_equal(o.n_queues, 3);
 	assert_int_equal(o.aead, AEAD_SODIUM);
+	assert_true(o.finds_mtu && o.clamps_mss);
 	assert_string_equal(o.name, "wg0");
 	/* The command line wins, and adds to the variable. */
 	assert_int_equal(parse(&o, "wiregather --workers=3 --aead=auto "
@@ -525,6 +547,7 @@ int main(void)
 		cmocka_unit_test_setup(foreground, clear_environment),
 		cmocka_unit_test_setup(help_and_version, clear_environment),
 		cmocka_unit_test(switches),
+		cmocka_unit_test(path_mtu),
 		cmocka_unit_test_setup(users, clear_environment),
 		cmocka_unit_test_setup(variable, clear_environment),
 		cmocka_unit_test_setup(bad_variable, clear_environment),

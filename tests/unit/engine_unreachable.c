@@ -42,7 +42,7 @@ static void ipv4(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
 		size_t len = make_v4(17, lens[i]);
-		size_t n = unreachable_make(out, packet, len);
+		size_t n = unreachable_make(out, packet, len, 0);
 		/* The error has 576 bytes at most (RFC 1812, section 4.3.2.3),
 		 * 28 of them headers. */
 		size_t quoted = size_min(len, 548);
@@ -69,7 +69,7 @@ static void ipv6(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
 		size_t len = make_v6(17, lens[i]);
-		size_t n = unreachable_make(out, packet, len);
+		size_t n = unreachable_make(out, packet, len, 0);
 		/* The error has 1280 bytes at most (RFC 4443, section 2.4 (c)),
 		 * 48 of them headers. */
 		size_t quoted = size_min(len, 1232);
@@ -87,9 +87,37 @@ static void ipv6(void **state)
 	}
 }
 
+/* Packets that are too long: type, code, and the number of RFC 1191 and RFC 4443. */
+static void too_big(void **state)
+{
+	size_t n;
+
+	(void)state;
+	n = unreachable_make(out, packet, make_v4(6, 2000), 1340);
+	assert_int_equal(n, 576);
+	assert_memory_equal(out + 20, "\3\4", 2);
+	assert_memory_equal(out + 24, "\0\0\5\74", 4);
+	assert_memory_equal(out + 12, "\x0a\0\0\2\x0a\0\0\1", 8);
+	assert_int_equal(checksum_fold(checksum_add(0, out + 20, n - 20)),
+			 0xffff);
+	assert_memory_equal(out + 28, packet, n - 28);
+	n = unreachable_make(out, packet, make_v6(6, 2000), 65535);
+	assert_int_equal(n, 1280);
+	assert_memory_equal(out + 40, "\2\0", 2);
+	assert_memory_equal(out + 44, "\0\0\xff\xff", 4);
+	assert_int_equal(
+		checksum_fold(checksum_add(
+			checksum_pseudo6(out + 8, out + 24, 58, n - 40),
+			out + 40, n - 40)),
+		0xffff);
+	/* At least 28 bytes are quoted of every packet that is answered. */
+	assert_int_equal(unreachable_make(out, packet, make_v4(6, 28), 1280),
+			 28 + 28);
+}
+
 static void expect_none(size_t len)
 {
-	assert_int_equal(unreachable_make(out, packet, len), 0);
+	assert_int_equal(unreachable_make(out, packet, len, 0), 0);
 }
 
 static void no_answer(void **state)
@@ -139,8 +167,8 @@ static void no_answer(void **state)
 	packet[0] = 0x50;
 	expect_none(100);
 	/* ICMP messages that are no errors are answered. */
-	assert_true(unreachable_make(out, packet, make_v4(1, 100)) > 0);
-	assert_true(unreachable_make(out, packet, make_v6(58, 100)) > 0);
+	assert_true(unreachable_make(out, packet, make_v4(1, 100), 0) > 0);
+	assert_true(unreachable_make(out, packet, make_v6(58, 100), 0) > 0);
 }
 
 static unsigned int n_written;
@@ -194,9 +222,8 @@ static void broadcasts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(ipv4),
-		cmocka_unit_test(ipv6),
-		cmocka_unit_test(no_answer),
+		cmocka_unit_test(ipv4),	      cmocka_unit_test(ipv6),
+		cmocka_unit_test(too_big),    cmocka_unit_test(no_answer),
 		cmocka_unit_test(broadcasts),
 	};
 

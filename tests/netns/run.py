@@ -1002,4 +1002,19 @@ def usage(l):
     check("usual:" in text, text)
 
 
-lab.main()
+def why_not():
+    """The reason why no case can run here; None if they can."""
+    if os.geteuid():
+        return "needs root"
+    try:
+        done = lab.run(*World.as_user("unshare", "-U", "-n", "-m", "true"),
+                       check_status=False)
+    except OSError as err:
+        return f"no plain user can be tried: {err}"
+    if done.returncode:
+        # As in a chroot, or where a setting forbids it.
+        return f"a plain user can make no namespaces here: {done.stdout.strip()}"
+    return None
+
+
+lab.main(why_not())

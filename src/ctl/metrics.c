@@ -409,9 +409,8 @@ char *ctl_metrics_text(const struct ctl_options *options, bool is_open,
 	if (options->has_all)
 		all.interfaces = found = ctl_interfaces(&all.n_interfaces);
 	ask_all(&page, &all);
-	if (page.all)
-		page.out = open_memstream(&text, len);
-	if (page.out) {
+	page.out = page.all ? open_memstream(&text, len) : NULL;
+	if (page.out && page.all) {
 		put_page(&page);
 		if (fclose(page.out) != 0) {
 			free(text);

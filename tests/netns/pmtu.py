@@ -165,6 +165,44 @@ for family in 4, 6:
     add_local(family)
 
 
+@case("an interface with two queues")
+def queues(l):
+    pair = Routed(l, 4, 1400, options=(*DISCOVER, "--queues=2", "--workers=2"))
+    seen = Outer(pair)
+    pair.both_ways(count=1)
+    streams(pair, 4 * MEGA)
+    check_equal(seen.count()[1:], (0, 0), "packets without DF, and fragments")
+    check_equal(path_mtu(pair.ta, pair.tb), 1400, "path MTU")
+    lab.send_datagrams(pair.a, pair.b, INNER4["b"], [100, 1392, 3000] * 5)
+
+
+# linux/in.h and linux/udp.h
+IP_MTU_DISCOVER = 10
+IP_PMTUDISC_DONT = 0
+UDP_SEGMENT = 103
+
+
+@case("UDP super-packets without DF: each datagram is cut into fragments")
+def without_df(l):
+    pair = Routed(l, 4, 1400, options=DISCOVER)
+    pair.both_ways(count=1)
+    learn(pair, 1400)
+    receiver = pair.b.socket()
+    receiver.setsockopt(socket.SOL_SOCKET, lab.SO_RCVBUFFORCE, 8 << 20)
+    receiver.bind((INNER4["b"], 7021))
+    sender = pair.a.socket()
+    sender.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+    data = lab.noise(40 * 1390)
+    try:
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1390)
+        sender.sendto(data, (INNER4["b"], 7021))
+    except OSError as err:
+        raise lab.Skip(f"the kernel takes no such train: {err}") from None
+    got = b"".join(receiver.recv(1 << 16) for _ in range(40))
+    check(got == data, "the bytes that have come are others")
+    check(int(stats(pair.ta)["path_mtu_fragmented"]) > 0, f"{stats(pair.ta)}")
+
+
 @case("off: no DF, and no path MTU")
 def off(l):
     pair = Routed(l, 4, 1400)

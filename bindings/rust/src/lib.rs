@@ -166,6 +166,8 @@ pub struct ug_error {
     pub origin: u8,
     pub icmp_type: u8,
     pub icmp_code: u8,
+    pub quote_len: u8,
+    pub quote: [u8; 32],
 }
 
 #[repr(C)]

@@ -90,6 +90,6 @@ fn layout() {
     fields!(ug_view: data, from, len, tos);
     fields!(ug_received: data, len, cap, from, time_ns, segment_len, n, ifindex, destination,
             tos, ttl);
-    fields!(ug_error: to, offender, mtu, err, origin, icmp_type, icmp_code);
+    fields!(ug_error: to, offender, mtu, err, origin, icmp_type, icmp_code, quote_len, quote);
     fields!(ug_socket_stats: drops_v4, drops_v6, errors, errors_lost);
 }

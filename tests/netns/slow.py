@@ -303,10 +303,11 @@ def marks(l):
         check("packets 0 " in text, f"datagrams with another mark:\n{text}")
         star.ta.set("listen-port", "51009")
         star.a.reach(INNER["c"])
+        # Wait until the flood has filled the queues of the new sockets.
+        time.sleep(FLOOD_S)
         all_answered(star.a, INNER["c"], "after the port has changed")
         star.a.ip("link set wga down", "link set wga up")
         star.a.reach(INNER["c"])
-        # Wait until the flood has filled the queues of the new sockets.
         time.sleep(FLOOD_S)
         all_answered(star.a, INNER["c"], "after the link was down")
 

@@ -292,6 +292,8 @@ static enum pmtu_event note_sign(struct pmtu *p, uint64_t now)
 
 	stop_watch(p);
 	p->state = PMTU_OPEN;
+	p->sign_flow = p->acked_flow;
+	p->sign_ack = p->acked;
 	if (!has_proof || !learn(p, mtu, now))
 		return PMTU_NOTHING;
 	p->top = len;
@@ -309,6 +311,10 @@ enum pmtu_event pmtu_acked(struct pmtu *p, uint64_t flow, uint32_t ack,
 
 	p->acked_flow = flow;
 	p->acked = ack;
+	/* So much cannot have been in short segments: long ones pass. */
+	if (p->signs && p->state == PMTU_OPEN && flow == p->sign_flow &&
+	    is_after(ack, p->sign_ack + PMTU_PROGRESS))
+		p->signs = 0;
 	if (!w->flow || w->flow != flow || !is_after(ack, w->seq))
 		return PMTU_NOTHING;
 	if (p->state == PMTU_SEARCH)

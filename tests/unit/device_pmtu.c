@@ -255,6 +255,10 @@ static void black_hole_of(uint32_t limit)
 	assert_int_equal(mtu_now(), 0);
 	seq += 1168;
 	lose(seq, 2);
+	assert_int_equal(ack(seq + 1168), PMTU_NOTHING);
+	assert_int_equal(mtu_now(), 0);
+	seq += 1168;
+	lose(seq, 2);
 	assert_int_equal(ack(seq + 1168), PMTU_LOST);
 	assert_int_equal(mtu_now(), PMTU_MIN);
 	assert_false(pmtu_may_tell(&p, now));

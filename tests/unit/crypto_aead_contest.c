@@ -460,10 +460,6 @@ static void test_starts_beside_hogs(void **state)
 	uint64_t longest = 0, spent;
 
 	(void)state;
-	if (IS_DISTORTED) {
-		print_message("# a sanitizer distorts the times\n");
-		skip();
-	}
 	assert_int_equal(pipe(fds), 0);
 	for (int i = 0; i < HOGS; i++)
 		hogs[i] = start_hog();
@@ -518,5 +514,10 @@ int main(void)
 
 	if (crypto_init())
 		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	if (IS_DISTORTED)
+		print_message("# not run: test_starts_beside_hogs: a sanitizer "
+			      "distorts the times\n");
+	/* cmocka_run_group_tests() would run all of the array. */
+	return _cmocka_run_group_tests(
+		"tests", tests, ARRAY_LEN(tests) - IS_DISTORTED, NULL, NULL);
 }

@@ -6,11 +6,10 @@
 # namespaces that some tests make. The last line counts all tests that ran.
 #
 # With --all it takes more than twice as long; run it before a release. Then tests that
-# wait for minutes (the suite long) run, and those with namespaces also
-# with ASan and UBSan. The suites unit, fault and io and the test netns/core run also
-# for i386, with musl, and for libudpgather alone. The container image of the static
-# program is tested. clang-tidy runs. A part of the suites runs on an older kernel of
-# Debian in QEMU.
+# wait for minutes (the suite long) run, and those with namespaces also with ASan and
+# UBSan. The suites unit, fault and io and the test netns/core run also for i386, with
+# musl, and for libudpgather alone. The container image of the static program is tested.
+# clang-tidy runs. A part of the suites runs on an older kernel of Debian in QEMU.
 set -eu
 cd "$(dirname "$0")"
 all=

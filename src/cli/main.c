@@ -42,6 +42,7 @@ static int serve(const struct options *options, struct daemon *daemon,
 	err = tunnel_open(&tunnel, options);
 	if (err < 0) {
 		notify_failure(notify, tunnel.why, err);
+		notify_close(notify);
 		daemon_report_failure(daemon, "%s", tunnel.why);
 		return EXIT_FAILURE;
 	}
@@ -59,6 +60,8 @@ static int serve(const struct options *options, struct daemon *daemon,
 			log_error("cannot go on: %s", strerror(-err));
 	}
 	notify_stopping(notify);
+	/* Its timers are in the loop of the tunnel. */
+	notify_close(notify);
 	tunnel_close(&tunnel);
 	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -72,7 +75,6 @@ static int run(const struct options *options, struct daemon *daemon,
 	status = serve(options, daemon, notify);
 	rcu_drain();
 	rcu_unregister();
-	notify_close(notify);
 	return status;
 }
 

@@ -314,7 +314,7 @@ static void black_hole(void **state)
 	uint8_t ack[40];
 
 	(void)state;
-	for (uint32_t seq = 5; seq <= 6; seq++) {
+	for (uint32_t seq = 5; seq < 5 + PMTU_SIGNS; seq++) {
 		for (int i = 0; i < 3 && !paths_have_limit(paths, &peers[0]);
 		     i++)
 			send_segment(seq, LEN);

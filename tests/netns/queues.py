@@ -138,16 +138,17 @@ def run_flows(source, sink, address, rounds):
     return flows
 
 
-def check_order(flows, least=0.5):
-    """Each flow arrived in order, and at least a part of it arrived."""
+def check_order(flows, least=0.5, most_late=3):
+    """Each flow arrived in order, and at least a part of it arrived.
+
+    If the scheduler moves a thread to another core in the middle of a call, its packets
+    may overtake each other in the kernel's queues. So a few may be late."""
     n_late = sum(late(flow.numbers) for flow in flows)
     got, sent = (sum(counts) for counts in zip(
         *((len(flow.numbers), flow.sent) for flow in flows)))
     print(f"# {got} of {sent} datagrams arrived, {n_late} of them late")
     check(got > sent * least, f"only {got} of {sent} datagrams arrived")
-    # If the scheduler moves a thread to another core in the middle of a call,
-    # its packets may overtake each other in the kernel's queues.
-    check(n_late <= 3, f"{n_late} datagrams of {sent} arrived out of order")
+    check(n_late <= most_late, f"{n_late} datagrams of {sent} arrived out of order")
 
 
 @case("four queues: TCP both ways at once, whole and in order")
@@ -193,8 +194,10 @@ def order_at_start(l):
     pair = open_pair(l, options=QUEUES)
     for _ in range(4):
         # The first 128 packets are kept until there is a session, and each
-        # further one pushes one out.
-        check_order(run_flows(pair.a, pair.b, INNER4["b"], 400), least=0.1)
+        # further one pushes one out. With a sanitizer, on a busy machine, packets
+        # that were kept have been overtaken: docs/wiregather.md.
+        check_order(run_flows(pair.a, pair.b, INNER4["b"], 400), least=0.1,
+                    most_late=256 if l.is_slow else 3)
         # A peer that is removed has no session when it comes again.
         pair.ta.set("peer", pair.tb.public, "remove")
         pair.ta.set("peer", pair.tb.public, "endpoint", pair.endpoint("b"),

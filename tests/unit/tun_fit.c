@@ -188,7 +188,7 @@ static void verdicts(void **state)
 			make_super(&rows[i].spec, rows[i].size);
 		else
 			make(&rows[i].spec, false);
-		print_message("row %zu\n", i);
+		print_message("# row %zu\n", i);
 		assert_int_equal(
 			fit_packet(pkt, &frame, rows[i].mtu, rows[i].cut),
 			rows[i].want);

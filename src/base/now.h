@@ -41,6 +41,12 @@ static inline uint64_t now_monotonic(void)
 	return now_read(CLOCK_MONOTONIC);
 }
 
+/* now_monotonic_ms() - the same in milliseconds, for timeouts */
+static inline int64_t now_monotonic_ms(void)
+{
+	return (int64_t)(now_monotonic() / NSEC_PER_MSEC);
+}
+
 /* now_others_cpu() - CPU time of all threads but the caller */
 static inline uint64_t now_others_cpu(void)
 {

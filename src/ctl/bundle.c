@@ -6,6 +6,7 @@
  * harmless is copied; the names of the rest stand in the last section. Then all of the
  * text, whoever wrote it, goes through ctl_scrub_text().
  */
+#include "base/now.h"
 #include "ctl/commands.h"
 
 #include <ctype.h>
@@ -476,10 +477,8 @@ static void put_preface(struct bundle *b)
 /* Write all sections. Events are collected meanwhile, at least for @seconds. */
 static void put_report(struct bundle *b, int seconds)
 {
-	struct timespec now, end;
+	int64_t end = now_monotonic_ms() + (int64_t)seconds * 1000;
 
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += seconds;
 	put_preface(b);
 	begin_events(b);
 	put_versions(b);
@@ -495,9 +494,7 @@ static void put_report(struct bundle *b, int seconds)
 	put_processes(b);
 	do {
 		poll(NULL, 0, 10);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while (now.tv_sec < end.tv_sec ||
-		 (now.tv_sec == end.tv_sec && now.tv_nsec < end.tv_nsec));
+	} while (now_monotonic_ms() < end);
 	end_events(b);
 }
 

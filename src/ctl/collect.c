@@ -11,8 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/now.h"
 
 enum {
 	/* Bytes of the end of a file that are copied. A choice. */
@@ -57,31 +58,25 @@ static int start(const char *command, pid_t *pid, int *fd)
 	return -err;
 }
 
-/* Milliseconds until a point of CLOCK_MONOTONIC; 0: it has passed. */
-static int until(const struct timespec *end)
+/* Milliseconds until a point of now_monotonic_ms(); 0: it has passed. */
+static int until(int64_t end)
 {
-	struct timespec now;
-	long long ms;
+	int64_t left = end - now_monotonic_ms();
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	ms = (long long)(end->tv_sec - now.tv_sec) * 1000 +
-	     (end->tv_nsec - now.tv_nsec) / 1000000;
-	return ms > 0 ? (int)ms : 0;
+	return left > 0 ? (int)left : 0;
 }
 
 /* Read to the end, but no longer than CTL_COLLECT_S and no more than CTL_COLLECT_CAP.
  * Return: bytes; *is_whole says whether the end was reached. */
 static size_t read_output(int fd, char *text, bool *is_whole)
 {
-	struct timespec end;
+	int64_t end = now_monotonic_ms() + CTL_COLLECT_S * INT64_C(1000);
 	size_t len = 0;
 
 	*is_whole = false;
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	end.tv_sec += CTL_COLLECT_S;
 	while (len < CTL_COLLECT_CAP) {
 		struct pollfd ready = { fd, POLLIN, 0 };
-		ssize_t n = poll(&ready, 1, until(&end));
+		ssize_t n = poll(&ready, 1, until(end));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/now.h"
 #include "ctl/attention.h"
 #include "ctl/probe.h"
 
@@ -34,14 +35,6 @@ enum {
 	/* The port that throws away what it gets (RFC 863). */
 	DISCARD_PORT = 9,
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static const struct ctl_peer *find_peer(const struct ctl_snapshot *s,
 					const char *key)
@@ -277,7 +270,7 @@ static void pause_ms(int64_t ms)
 /* Ping once, or send a datagram if this user may not ping; it takes a second. */
 static void ping_once(struct ctl_diagnosis *d)
 {
-	int64_t end = now_ms() + PING_MS;
+	int64_t end = now_monotonic_ms() + PING_MS;
 	union ctl_address discard = d->target;
 
 	d->answer = ctl_ping(&d->target, CTL_PING_LEN, 0, PING_MS);
@@ -291,7 +284,7 @@ static void ping_once(struct ctl_diagnosis *d)
 			discard.v6.sin6_port = htons(DISCARD_PORT);
 		ctl_knock(&discard, 0, 0);
 	}
-	pause_ms(end - now_ms());
+	pause_ms(end - now_monotonic_ms());
 }
 
 static bool may_try(const struct ctl_diagnosis *d)
@@ -309,7 +302,7 @@ int ctl_diagnosis_try(struct ctl_diagnosis *d)
 {
 	int err = look(d);
 
-	d->began_ms = now_ms();
+	d->began_ms = now_monotonic_ms();
 	if (err == 0 && may_try(d))
 		for (int n = 1; n <= TRIES; n++) {
 			ping_once(d);
@@ -318,10 +311,10 @@ int ctl_diagnosis_try(struct ctl_diagnosis *d)
 				break;
 		}
 	/* What grows within a second is seen to grow. */
-	if (err == 0 && now_ms() - d->began_ms < PING_MS) {
-		pause_ms(PING_MS - (now_ms() - d->began_ms));
+	if (err == 0 && now_monotonic_ms() - d->began_ms < PING_MS) {
+		pause_ms(PING_MS - (now_monotonic_ms() - d->began_ms));
 		err = look(d);
 	}
-	d->spent_ms = now_ms() - d->began_ms;
+	d->spent_ms = now_monotonic_ms() - d->began_ms;
 	return err;
 }

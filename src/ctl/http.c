@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/now.h"
 #include "ctl/metrics.h"
 
 enum {
@@ -187,14 +188,6 @@ const char *ctl_http_parse_address(const char *text,
 	return NULL;
 }
 
-static long long now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void drop(struct client *c)
 {
 	close(c->fd);
@@ -206,7 +199,7 @@ static void drop(struct client *c)
 static void go_on(struct client *c, enum step step, int ms)
 {
 	c->step = step;
-	c->until = now_ms() + ms;
+	c->until = now_monotonic_ms() + ms;
 }
 
 static void begin_answer(struct client *c, const struct ctl_options *options)
@@ -269,7 +262,7 @@ static void take_rest(struct client *c)
 static void serve(struct client *c, short events,
 		  const struct ctl_options *options)
 {
-	if (c->step != STEP_FREE && now_ms() >= c->until)
+	if (c->step != STEP_FREE && now_monotonic_ms() >= c->until)
 		drop(c);
 	if (c->step == STEP_FREE || !events)
 		return;
@@ -301,7 +294,7 @@ static void accept_client(int listener, struct client *clients)
 static int prepare(struct pollfd fds[CLIENTS + 1], const struct client *clients,
 		   int listener)
 {
-	long long now = now_ms(), next = -1;
+	long long now = now_monotonic_ms(), next = -1;
 	bool has_place = false;
 
 	for (int i = 0; i < CLIENTS; i++) {

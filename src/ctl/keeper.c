@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/now.h"
 #include "ctl/attention.h"
 #include "ctl/choice.h"
 #include "ctl/conf.h"
@@ -67,10 +68,7 @@ struct change {
 
 static int64_t clock_ms(clockid_t clock)
 {
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+	return (int64_t)(now_read(clock) / NSEC_PER_MSEC);
 }
 
 int64_t keeper_now(void)
@@ -357,6 +355,16 @@ static void look_at(struct keeper_peer *peer, const struct ctl_lines *lines,
 	choice_look(&peer->choice, &seen, now);
 }
 
+/* The peer with a cryptographic key in base64; NULL: there is none. */
+static struct keeper_peer *find_by_key(const struct keeper *keeper,
+				       const char *key)
+{
+	char hex[CONF_HEX_CAP];
+
+	return conf_key_to_hex(hex, key) ? find(keeper->peers, keeper->n, hex)
+					 : NULL;
+}
+
 /* Read the numbers of all peers; or only look at those that want it often. */
 static int look(struct keeper *keeper, bool is_all, int64_t now)
 {
@@ -368,12 +376,8 @@ static int look(struct keeper *keeper, bool is_all, int64_t now)
 	for (size_t i = 0; is_all && i < keeper->n; i++)
 		keeper->peers[i].exists = false;
 	for (size_t i = 0; i < s.n_peers; i++) {
-		char hex[CONF_HEX_CAP];
-		struct keeper_peer *peer;
+		struct keeper_peer *peer = find_by_key(keeper, s.peers[i].key);
 
-		if (!conf_key_to_hex(hex, s.peers[i].key))
-			continue;
-		peer = find(keeper->peers, keeper->n, hex);
 		if (!peer || !(is_all || choice_wants_look(&peer->choice)))
 			continue;
 		peer->exists = true;
@@ -416,12 +420,8 @@ static int read_trace(struct keeper *keeper)
 	if (err < 0)
 		return err;
 	for (size_t i = 0; i < s.n_peers; i++) {
-		char hex[CONF_HEX_CAP];
-		struct keeper_peer *peer;
+		struct keeper_peer *peer = find_by_key(keeper, s.peers[i].key);
 
-		if (!conf_key_to_hex(hex, s.peers[i].key))
-			continue;
-		peer = find(keeper->peers, keeper->n, hex);
 		if (peer)
 			choice_note_roamed(&peer->choice,
 					   roamed_at(&s.peers[i].lines, now));

@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/now.h"
 
 enum {
 	IPV4_LEN = 20,
@@ -34,14 +35,6 @@ struct echo {
 	unsigned char *bytes; /* of the message, from its type on */
 	size_t len;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* The internet checksum (RFC 1071), big end first. */
 static unsigned int checksum(const unsigned char *bytes, size_t len)
@@ -140,11 +133,11 @@ static bool is_answer(const struct echo *e, const unsigned char *got, size_t n)
 static int await_answer(const struct echo *e, int timeout_ms)
 {
 	unsigned char *got = malloc(PACKET_CAP);
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = now_monotonic_ms() + timeout_ms;
 	int64_t left;
 	int r = got ? 0 : -ENOMEM;
 
-	while (r == 0 && (left = end - now_ms()) > 0) {
+	while (r == 0 && (left = end - now_monotonic_ms()) > 0) {
 		struct pollfd pfd = { .fd = e->fd, .events = POLLIN };
 		ssize_t n;
 

@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/now.h"
+
 enum {
 	/* A thread without work ends after so long. A choice. */
 	IDLE_S = 5,
@@ -161,14 +163,6 @@ static void ask_system(const char *host, struct resolver_answer *answer)
 	freeaddrinfo(all);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* ------------------------------------------------------------------ threads */
 
 /* Give back a reference, and the mutex, which the caller holds. */
@@ -223,9 +217,9 @@ static void answer(struct resolver *r, struct question *q)
 
 	r->n_slow += q->is_slow;
 	pthread_mutex_unlock(&r->mutex);
-	began = now_ms();
+	began = now_monotonic_ms();
 	r->lookup(q->host, &q->answer);
-	q->was_slow = now_ms() - began > RESOLVER_SLOW_MS;
+	q->was_slow = now_monotonic_ms() - began > RESOLVER_SLOW_MS;
 	pthread_mutex_lock(&r->mutex);
 	r->n_slow -= q->is_slow;
 	push(&r->done, q);

@@ -5,6 +5,7 @@
  * Each cell is written at its own column and padded to its width. A cell that is too
  * long is cut by the next one, which is written over it.
  */
+#include "base/now.h"
 #include "ctl/commands.h"
 
 #include <ctype.h>
@@ -64,14 +65,6 @@ struct view {
 	long long at_ms;
 };
 
-static long long now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ------------------------------------------------------------------------ samples */
 
 /* Take a sample of all interfaces, in place of the last one. Return: 0; -ENOMEM. */
@@ -79,7 +72,7 @@ static int take(struct view *v)
 {
 	struct ctl_sample next = { 0 };
 	char **found = NULL, **names = v->interfaces;
-	long long now = now_ms();
+	long long now = now_monotonic_ms();
 	double seconds = v->at_ms ? (double)(now - v->at_ms) / 1000 : 0;
 	size_t n = v->n;
 	int err = 0;
@@ -391,7 +384,7 @@ static int show(struct view *v)
 	int err = 0;
 
 	for (;;) {
-		long long left = v->at_ms + v->interval_ms - now_ms();
+		long long left = v->at_ms + v->interval_ms - now_monotonic_ms();
 		int key;
 
 		if (!v->at_ms || left <= 0) {

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <inttypes.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,8 @@
 #include <sys/ioctl.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+#include "base/netlink.h"
 
 enum {
 	/* Bytes of a question about a route, and of its answer. */
@@ -169,102 +170,72 @@ bool ctl_address_is_in(const union ctl_address *address, const char *prefix,
 
 /* ------------------------------------------------------------------- routes */
 
-/* A question under construction. */
-struct question {
-	_Alignas(struct nlmsghdr) char bytes[ASK_CAP];
-	size_t len;
-};
-
-static void put(struct question *q, const void *data, size_t len)
-{
-	memcpy(q->bytes + q->len, data, len);
-	q->len += NLMSG_ALIGN(len);
-}
-
-static void put_attribute(struct question *q, unsigned short type,
-			  const void *data, size_t len)
-{
-	const struct rtattr head = {
-		.rta_len = (unsigned short)RTA_LENGTH(len),
-		.rta_type = type,
-	};
-
-	put(q, &head, sizeof(head));
-	put(q, data, len);
-}
-
-static void make_question(struct question *q, const union ctl_address *to,
-			  uint32_t mark)
+static void make_question(struct netlink_builder *q, void *buf, size_t cap,
+			  const union ctl_address *to, uint32_t mark)
 {
 	const uint8_t *bytes;
 	size_t len = bytes_of(to, &bytes);
-	struct nlmsghdr head = {
-		.nlmsg_type = RTM_GETROUTE,
-		.nlmsg_flags = NLM_F_REQUEST,
-	};
-	const struct rtmsg route = {
-		.rtm_family = (unsigned char)to->any.sa_family,
-		.rtm_dst_len = (unsigned char)(8 * len),
-	};
 	uint32_t zone =
 		to->any.sa_family == AF_INET6 ? to->v6.sin6_scope_id : 0;
+	struct rtmsg *route;
 
-	memset(q, 0, sizeof(*q));
-	put(q, &head, sizeof(head));
-	put(q, &route, sizeof(route));
-	put_attribute(q, RTA_DST, bytes, len);
+	netlink_begin(q, buf, cap, RTM_GETROUTE, NLM_F_REQUEST);
+	route = netlink_put_body(q, sizeof(*route));
+	if (route) {
+		route->rtm_family = (unsigned char)to->any.sa_family;
+		route->rtm_dst_len = (unsigned char)(8 * len);
+	}
+	netlink_put(q, RTA_DST, bytes, len);
 	if (mark)
-		put_attribute(q, RTA_MARK, &mark, sizeof(mark));
+		netlink_put_u32(q, RTA_MARK, mark);
 	if (zone)
-		put_attribute(q, RTA_OIF, &zone, sizeof(zone));
-	head.nlmsg_len = (uint32_t)q->len;
-	memcpy(q->bytes, &head, sizeof(head));
+		netlink_put_u32(q, RTA_OIF, zone);
 }
 
 /* Ask, and read the answer. Return: its length; -errno. */
-static int ask(const struct question *q, void *answer, size_t cap)
+static int ask(const struct netlink_builder *q, void *answer, size_t cap)
 {
 	const struct timeval patience = { .tv_sec = PATIENCE_S };
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	const size_t len = q->header->nlmsg_len;
+	int fd = netlink_open(NETLINK_ROUTE, 0, 0);
 	ssize_t n = -1;
 	int err;
 
-	if (fd < 0)
-		return -errno;
+	if (q->is_full || fd < 0) {
+		if (fd >= 0)
+			close(fd);
+		return fd < 0 ? fd : -EMSGSIZE;
+	}
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (send(fd, q->bytes, q->len, 0) == (ssize_t)q->len)
+	if (send(fd, q->header, len, 0) == (ssize_t)len)
 		n = recv(fd, answer, cap, 0);
 	err = -errno;
 	close(fd);
 	return n < 0 ? err : (int)n;
 }
 
-static void read_metrics(struct ctl_route *route, const char *data, size_t len)
+static void read_metrics(struct ctl_route *route, const struct nlattr *metrics)
 {
-	struct rtattr a;
+	const struct nlattr *a;
+	struct netlink_attrs list;
 
-	while (len >= sizeof(a)) {
-		memcpy(&a, data, sizeof(a));
-		if (a.rta_len < sizeof(a) || a.rta_len > len)
-			return;
-		if (a.rta_type == RTAX_MTU &&
-		    a.rta_len >= RTA_LENGTH(sizeof(uint32_t)))
-			memcpy(&route->mtu, data + RTA_LENGTH(0),
-			       sizeof(route->mtu));
-		if (RTA_ALIGN(a.rta_len) >= len)
-			return;
-		data += RTA_ALIGN(a.rta_len);
-		len -= RTA_ALIGN(a.rta_len);
-	}
+	netlink_attrs_init_nested(&list, metrics);
+	while ((a = netlink_attrs_next(&list)))
+		if (netlink_attr_type(a) == RTAX_MTU)
+			netlink_attr_u32(a, &route->mtu);
 }
 
 static void read_attribute(struct ctl_route *route, int family,
-			   unsigned short type, const char *data, size_t len)
+			   const struct nlattr *a)
 {
-	if (type == RTA_OIF && len >= sizeof(uint32_t)) {
-		memcpy(&route->ifindex, data, sizeof(uint32_t));
+	const void *data = netlink_attr_data(a);
+	size_t len = netlink_attr_len(a);
+	uint16_t type = netlink_attr_type(a);
+
+	if (type == RTA_OIF) {
+		netlink_attr_u32(a, &route->ifindex);
 	} else if (type == RTA_METRICS) {
-		read_metrics(route, data, len);
+		read_metrics(route, a);
 	} else if (type == RTA_PREFSRC && family == AF_INET &&
 		   len >= sizeof(struct in_addr)) {
 		route->source.v4.sin_family = AF_INET;
@@ -278,35 +249,30 @@ static void read_attribute(struct ctl_route *route, int family,
 	}
 }
 
-static int read_route(struct ctl_route *route, const char *answer, size_t len)
+static int read_route(struct ctl_route *route, const void *answer, size_t len)
 {
-	struct nlmsgerr error;
-	struct nlmsghdr head;
-	struct rtmsg rtm;
-	struct rtattr a;
-	size_t at = NLMSG_LENGTH(sizeof(rtm));
+	const struct nlmsghdr *message;
+	const struct nlmsgerr *error;
+	struct netlink_messages all;
+	struct netlink_attrs list;
+	const struct rtmsg *rtm;
+	const struct nlattr *a;
 
-	if (len < sizeof(head))
+	netlink_messages_init(&all, answer, len);
+	message = netlink_messages_next(&all);
+	if (!message)
 		return -EPROTO;
-	memcpy(&head, answer, sizeof(head));
-	if (head.nlmsg_type == NLMSG_ERROR &&
-	    len >= NLMSG_LENGTH(sizeof(error))) {
-		memcpy(&error, answer + NLMSG_LENGTH(0), sizeof(error));
-		return error.error ? error.error : -EPROTO;
+	if (message->nlmsg_type == NLMSG_ERROR) {
+		error = netlink_get_body(message, sizeof(*error));
+		return error && error->error ? error->error : -EPROTO;
 	}
-	if (head.nlmsg_type != RTM_NEWROUTE || len < at || head.nlmsg_len > len)
+	rtm = netlink_get_body(message, sizeof(*rtm));
+	if (message->nlmsg_type != RTM_NEWROUTE || !rtm)
 		return -EPROTO;
-	memcpy(&rtm, answer + NLMSG_LENGTH(0), sizeof(rtm));
-	route->is_local = rtm.rtm_type == RTN_LOCAL;
-	while (at + sizeof(a) <= head.nlmsg_len) {
-		memcpy(&a, answer + at, sizeof(a));
-		if (a.rta_len < sizeof(a) || a.rta_len > head.nlmsg_len - at)
-			break;
-		read_attribute(route, rtm.rtm_family, a.rta_type,
-			       answer + at + RTA_LENGTH(0),
-			       a.rta_len - RTA_LENGTH(0));
-		at += RTA_ALIGN(a.rta_len);
-	}
+	route->is_local = rtm->rtm_type == RTN_LOCAL;
+	netlink_attrs_init(&list, message, sizeof(*rtm));
+	while ((a = netlink_attrs_next(&list)))
+		read_attribute(route, rtm->rtm_family, a);
 	return 0;
 }
 
@@ -328,12 +294,13 @@ int ctl_route_get(struct ctl_route *route, const union ctl_address *to,
 		  uint32_t mark)
 {
 	struct ctl_route found = { 0 };
-	char answer[ANSWER_CAP];
-	struct question q;
+	uint32_t question[ASK_CAP / sizeof(uint32_t)];
+	uint32_t answer[ANSWER_CAP / sizeof(uint32_t)];
+	struct netlink_builder q;
 	unsigned int mtu;
 	int n;
 
-	make_question(&q, to, mark);
+	make_question(&q, question, sizeof(question), to, mark);
 	n = ask(&q, answer, sizeof(answer));
 	if (n < 0)
 		return n;

@@ -158,8 +158,7 @@ static bool is_boolean(const char *text)
 	return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
 }
 
-/* Bits of an address; 0: the text is none. */
-static unsigned int address_bits(const char *text)
+unsigned int conf_address_bits(const char *text)
 {
 	struct in6_addr addr;
 
@@ -168,19 +167,33 @@ static unsigned int address_bits(const char *text)
 	return inet_pton(AF_INET6, text, &addr) == 1 ? 128 : 0;
 }
 
-/* An address, with or without the length of a prefix. */
-static bool is_network(const char *text)
+bool conf_read_prefix(struct conf_prefix *out, const char *text)
 {
+	struct conf_prefix found = { 0 };
 	char address[INET6_ADDRSTRLEN];
 	size_t len = strcspn(text, "/");
-	unsigned int bits;
+	unsigned long n;
 
 	if (len >= sizeof(address))
 		return false;
 	memcpy(address, text, len);
 	address[len] = 0;
-	bits = address_bits(address);
-	return bits && (!text[len] || is_number(text + len + 1, 0, bits));
+	n = conf_address_bits(address);
+	if (!n || (text[len] && !read_number(text + len + 1, n, &n)))
+		return false;
+	found.family = strchr(address, ':') ? AF_INET6 : AF_INET;
+	inet_pton(found.family, address, found.addr);
+	found.len = (unsigned int)n;
+	*out = found;
+	return true;
+}
+
+/* An address, with or without the length of a prefix. */
+static bool is_network(const char *text)
+{
+	struct conf_prefix prefix;
+
+	return conf_read_prefix(&prefix, text);
 }
 
 /* wg(8) takes a sign before a prefix: it is added, or removed. */
@@ -610,7 +623,7 @@ static bool is_ipv6(const char *text)
 		return false;
 	memcpy(address, text, len);
 	address[len] = 0;
-	return address_bits(address) == 128;
+	return conf_address_bits(address) == 128;
 }
 
 bool conf_split_endpoint(const char *text, char host[CONF_HOST_CAP],

@@ -31,6 +31,18 @@ enum {
 	CONF_HEX_CAP = 65,
 };
 
+/**
+ * struct conf_prefix - an address, and the length of its prefix
+ * @family:	AF_INET or AF_INET6
+ * @len:	of the prefix, in bits
+ * @addr:	in network order; IPv4 in the first four bytes
+ */
+struct conf_prefix {
+	int family;
+	unsigned int len;
+	uint8_t addr[16];
+};
+
 /* The keys. Those with [m] may stand several times, or have several values. */
 enum conf_key {
 	/* Of [Interface] */
@@ -156,6 +168,18 @@ const char *conf_get(const struct conf_section *section, enum conf_key key);
  */
 bool conf_split_endpoint(const char *text, char host[CONF_HOST_CAP],
 			 uint16_t *port);
+
+/* conf_address_bits() - bits of an IPv4 or IPv6 address; 0: the text is no address */
+unsigned int conf_address_bits(const char *text);
+
+/**
+ * conf_read_prefix() - read "ADDRESS" or "ADDRESS/LENGTH"
+ * @out:	filled on success; without a length it has all bits of the address
+ * @text:	the text
+ *
+ * Return: false if the text is no prefix; then *out does not change.
+ */
+bool conf_read_prefix(struct conf_prefix *out, const char *text);
 
 /**
  * conf_key_to_hex() - a cryptographic key as the UAPI has it

@@ -290,12 +290,12 @@ static void forgo_link_local(int fd, int ifindex)
 	(void)finish(fd, &r);
 }
 
-static size_t bytes_of(const struct plan_prefix *prefix)
+static size_t bytes_of(const struct conf_prefix *prefix)
 {
 	return prefix->family == AF_INET ? 4 : 16;
 }
 
-static int add_address(int fd, int ifindex, const struct plan_prefix *prefix)
+static int add_address(int fd, int ifindex, const struct conf_prefix *prefix)
 {
 	const struct ifaddrmsg body = {
 		.ifa_family = (uint8_t)prefix->family,
@@ -312,7 +312,7 @@ static int add_address(int fd, int ifindex, const struct plan_prefix *prefix)
 	return finish(fd, &r);
 }
 
-static int add_route(int fd, int ifindex, const struct plan_prefix *prefix)
+static int add_route(int fd, int ifindex, const struct conf_prefix *prefix)
 {
 	const struct rtmsg body = {
 		.rtm_family = (uint8_t)prefix->family,
@@ -334,7 +334,7 @@ static int add_route(int fd, int ifindex, const struct plan_prefix *prefix)
 
 /* ---------------------------------------------------------------- the tunnel */
 
-static int complain(const char *what, const struct plan_prefix *prefix, int err)
+static int complain(const char *what, const struct conf_prefix *prefix, int err)
 {
 	char text[INET6_ADDRSTRLEN];
 
@@ -346,10 +346,10 @@ static int complain(const char *what, const struct plan_prefix *prefix, int err)
 
 /* The kernel has made a route to the prefix of each address. */
 static bool is_connected(const struct plan *plan,
-			 const struct plan_prefix *route)
+			 const struct conf_prefix *route)
 {
 	for (size_t i = 0; i < plan->n_addresses; i++) {
-		const struct plan_prefix *p = &plan->addresses[i];
+		const struct conf_prefix *p = &plan->addresses[i];
 		size_t whole = route->len / 8;
 		unsigned int rest = route->len % 8;
 

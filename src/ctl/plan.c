@@ -38,29 +38,8 @@ enum {
 
 /* ----------------------------------------------------------------- prefixes */
 
-/* Read "ADDRESS" or "ADDRESS/LENGTH". */
-static bool read_prefix(struct plan_prefix *out, const char *text)
-{
-	char address[INET6_ADDRSTRLEN];
-	size_t len = strcspn(text, "/");
-	unsigned int bits;
-
-	if (len >= sizeof(address))
-		return false;
-	memcpy(address, text, len);
-	address[len] = 0;
-	*out = (struct plan_prefix){ .family = strchr(address, ':') ? AF_INET6
-								    : AF_INET };
-	bits = out->family == AF_INET ? 32 : 128;
-	if (inet_pton(out->family, address, out->addr) != 1)
-		return false;
-	out->len = text[len] ? (unsigned int)strtoul(text + len + 1, NULL, 10)
-			     : bits;
-	return out->len <= bits;
-}
-
 /* Make the bits behind the prefix 0: the kernel takes no route with others. */
-static void mask(struct plan_prefix *prefix)
+static void mask(struct conf_prefix *prefix)
 {
 	for (unsigned int i = 0; i < sizeof(prefix->addr); i++) {
 		unsigned int first = 8 * i;
@@ -102,7 +81,7 @@ static int plan_addresses(struct plan *plan)
 	if (!plan->addresses)
 		return -ENOMEM;
 	while ((entry = conf_next(section, CONF_ADDRESS, entry)))
-		plan->n_addresses += read_prefix(
+		plan->n_addresses += conf_read_prefix(
 			&plan->addresses[plan->n_addresses], entry->value);
 	return 0;
 }
@@ -127,12 +106,12 @@ static int plan_routes(struct plan *plan)
 
 		while ((entry = conf_next(&conf->peers[i], CONF_ALLOWED_IPS,
 					  entry))) {
-			struct plan_prefix *route =
+			struct conf_prefix *route =
 				&plan->routes[plan->n_routes];
 			const char *text = entry->value;
 
 			if (*text == '-' ||
-			    !read_prefix(route, text + (*text == '+')) ||
+			    !conf_read_prefix(route, text + (*text == '+')) ||
 			    !has_address(plan, route->family))
 				continue;
 			mask(route);
@@ -144,14 +123,6 @@ static int plan_routes(struct plan *plan)
 
 /* -------------------------------------------------------------- name servers */
 
-static bool is_address(const char *text)
-{
-	struct in6_addr addr;
-
-	return inet_pton(AF_INET, text, &addr) == 1 ||
-	       inet_pton(AF_INET6, text, &addr) == 1;
-}
-
 /* The name servers of the file. */
 static size_t print_servers(const struct conf_section *section, FILE *out)
 {
@@ -159,7 +130,7 @@ static size_t print_servers(const struct conf_section *section, FILE *out)
 	size_t n = 0;
 
 	while ((entry = conf_next(section, CONF_DNS, entry)))
-		if (is_address(entry->value) && n < SERVERS_MAX) {
+		if (conf_address_bits(entry->value) && n < SERVERS_MAX) {
 			fprintf(out, "nameserver %s\n", entry->value);
 			n++;
 		}
@@ -173,7 +144,7 @@ static void print_domains(const struct conf_section *section, FILE *out)
 	const char *before = "search ";
 
 	while ((entry = conf_next(section, CONF_DNS, entry)))
-		if (!is_address(entry->value)) {
+		if (!conf_address_bits(entry->value)) {
 			fprintf(out, "%s%s", before, entry->value);
 			before = " ";
 		}
@@ -439,10 +410,10 @@ static void print_peer(struct text *text, const struct plan *plan, size_t i)
 		print(text, "persistent_keepalive_interval=%s\n", keepalive);
 	while ((entry = conf_next(peer, CONF_ALLOWED_IPS, entry))) {
 		const char *value = entry->value;
-		struct plan_prefix prefix;
+		struct conf_prefix prefix;
 
 		if (*value != '-' &&
-		    read_prefix(&prefix, value + (*value == '+'))) {
+		    conf_read_prefix(&prefix, value + (*value == '+'))) {
 			char addr[INET6_ADDRSTRLEN];
 
 			inet_ntop(prefix.family, prefix.addr, addr,

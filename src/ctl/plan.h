@@ -15,18 +15,6 @@
 #include "ctl/conf.h"
 
 /**
- * struct plan_prefix - an address, and the length of its prefix
- * @family:	AF_INET or AF_INET6
- * @len:	of the prefix, in bits
- * @addr:	in network order; IPv4 in the first four bytes
- */
-struct plan_prefix {
-	int family;
-	unsigned int len;
-	uint8_t addr[16];
-};
-
-/**
  * struct plan - the plan
  * @conf:	the file; borrowed
  * @path:	its path; borrowed
@@ -42,9 +30,9 @@ struct plan_prefix {
 struct plan {
 	const struct conf *conf;
 	const char *path;
-	struct plan_prefix *addresses;
+	struct conf_prefix *addresses;
 	size_t n_addresses;
-	struct plan_prefix *routes;
+	struct conf_prefix *routes;
 	size_t n_routes;
 	char **endpoints;
 	unsigned int mtu;

@@ -96,6 +96,9 @@ bench-quick: all ## run all benchmarks briefly, in a few minutes, to see that th
 bench-tunnel: all ## measure only the tunnels, of wiregather and other programs
 	bench/run.py --parts tunnel $(BENCH_FLAGS) $(BUILD)
 
+bench-traffic: all ## measure what has a bar, and make one table; PEERS=DIR; 10 minutes
+	bench/traffic.py --out $(BUILD)/bench $(BENCH_FLAGS) $(BUILD)/wiregather
+
 bench-udp: all ## measure only the ways to send UDP datagrams
 	bench/udp.py $(BENCH_FLAGS) $(BUILD)/bench/bench-udp $(BUILD)/bench
 
@@ -155,4 +158,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop fleet old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-udp bench-relay bench-quic bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

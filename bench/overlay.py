@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
-import re
 import signal
 import statistics
 import sys
@@ -21,8 +19,10 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # pylint: disable=wrong-import-position
-from programs import Program
+from machine import describe_kernel, describe_processor
+from programs import NO_OVERLAY, OURS, Program
 from testbed import INNER, Ends
+from traffic_table import FOUR, SINGLE
 
 import lab
 from tap import interrupt, wait_until
@@ -41,17 +41,19 @@ DEVICES = (
     ("vx3", True, "udpcsum"),
 )
 
-# The tests: title, address of the far end, options of iperf3. The first one is
+# The tests: title, address of the far end, options of iperf3. SINGLE and FOUR are
 # what the others are compared with.
 TESTS = (
-    ("plain", INNER[1], ()),
+    (SINGLE, INNER[1], ()),
     ("checksum 0", "10.10.0.2", ()),
     ("checksums", "10.10.1.2", ()),
     ("checksum 0, IPv6 inside", "fd10:0::2", ()),
     ("checksums, IPv6 inside", "fd10:1::2", ()),
     ("checksum 0, over IPv6", "10.10.2.2", ()),
     ("checksums, over IPv6", "10.10.3.2", ()),
-    ("four streams, plain", INNER[1], ("-P", "4")),
+    ("checksum 0, IPv6 inside, over IPv6", "fd10:2::2", ()),
+    ("checksums, IPv6 inside, over IPv6", "fd10:3::2", ()),
+    (FOUR, INNER[1], ("-P", "4")),
     ("four streams, checksum 0", "10.10.0.2", ("-P", "4")),
     ("four streams, checksums", "10.10.1.2", ("-P", "4")),
 )
@@ -95,7 +97,7 @@ def measure(pair, address, options, seconds):
 
 def plain_of(test):
     """The test that a test is compared with."""
-    return TESTS[7][0] if test.startswith("four streams") else TESTS[0][0]
+    return FOUR if test.startswith("four streams") else SINGLE
 
 
 def spread(values):
@@ -121,12 +123,6 @@ def print_table(found, programs):
                   f"{spread(ratios)} |")
 
 
-def name_of_processor():
-    """The model of the processor."""
-    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    return re.search(r"model name\s*: (.*)", text).group(1)
-
-
 def main():
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -140,8 +136,8 @@ def main():
     parser.add_argument("daemon", help="the program wiregather")
     args = parser.parse_args()
     daemon = os.path.abspath(args.daemon)
-    programs = [Program("wiregather", (daemon, "-f")),
-                Program("--no-overlay", (daemon, "-f", "--no-overlay"))]
+    programs = [Program(OURS, (daemon, "-f")),
+                Program(NO_OVERLAY, (daemon, "-f", NO_OVERLAY))]
     if args.before:
         programs.append(Program("before", (os.path.abspath(args.before),
                                            "-f")))
@@ -171,8 +167,8 @@ def main():
         for pair in pairs:
             pair.stop()
         laboratory.close()
-    print(f"{args.rounds} rounds of {args.seconds:g} s on {os.cpu_count()} × "
-          f"{name_of_processor()}, Linux {platform.release().split('-')[0]}:\n")
+    print(f"{args.rounds} rounds of {args.seconds:g} s on "
+          f"{describe_processor()}, {describe_kernel()}:\n")
     print_table(found, programs)
 
 

@@ -9,6 +9,8 @@ import subprocess
 BASE = "wireguard-go-tailscale"
 OURS = "wiregather"
 PLAIN = "no tunnel"
+# Our program without tunnel super-packets, by its option.
+NO_OVERLAY = "--no-overlay"
 
 # Variants of our program: name, AEAD backend, tests. PLAIN_TESTS are the tests
 # without a tunnel.
@@ -68,15 +70,19 @@ def variants(daemon):
         yield Program(name, (str(daemon), "-f", f"--aead={aead}"), tests)
 
 
-def find(daemon, directory):
-    """Our program, and the other programs in a directory (or None)."""
-    found = [Program(OURS, (str(daemon), "-f"))]
-    for name, words in PEERS.items():
+def peers(directory, names=tuple(PEERS)):
+    """The other programs in a directory (or None); say which are missing."""
+    for name in names:
         path = directory and pathlib.Path(directory, name).resolve()
         if path and is_program(path):
-            found.append(Program(name, (str(path), *words)))
+            yield Program(name, (str(path), *PEERS[name]))
         else:
             print(f"left out: {name} is not in {directory or 'PEERS'}")
+
+
+def find(daemon, directory):
+    """Our program, and the other programs in a directory (or None)."""
+    found = [Program(OURS, (str(daemon), "-f")), *peers(directory)]
     found += variants(daemon)
     found.append(Program(PLAIN, None, PLAIN_TESTS))
     return found

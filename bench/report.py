@@ -15,6 +15,7 @@ import statistics
 import sys
 
 import chart
+import traffic_table
 from programs import BASE, LIBSODIUM, OURS, PLAIN
 
 # The title of each test, and its metrics, the most important first.
@@ -85,7 +86,7 @@ PLOTS = {
 
 # CSV files that are no tables of their own.
 NOT_TABLES = ("crypto", "tunnel", "udp", "udp-slices", "relay-slices",
-              "quic-runs")
+              "quic-runs", "traffic")
 
 
 def read(path):
@@ -288,6 +289,18 @@ def crypto(directory):
     return text + (f"\n{'; '.join(alone)}.\n" if alone else "")
 
 
+def traffic(directory):
+    """The table of traffic.py, with what is not met in bold, and its caption."""
+    rows, caption = traffic_table.write(directory)
+    if not rows:
+        return "nothing was measured\n"
+    for row in rows:
+        if row["met"] == "no":
+            row["met"] = "**no**"
+    return table(traffic_table.COLUMNS, [row.values() for row in rows]) + \
+        f"\n{caption}\n"
+
+
 def plain_table(path):
     """A CSV file as it is."""
     lines = read(path)
@@ -309,6 +322,8 @@ def sections(directory):
         found["udp"] = udp(directory)
     if (directory / "crypto.csv").exists():
         found["crypto"] = crypto(directory)
+    if any(directory.glob("traffic-*.json")):
+        found["traffic"] = traffic(directory)
     for path in sorted(directory.glob("*.csv")):
         if path.stem not in NOT_TABLES:
             found[path.stem] = plain_table(path)

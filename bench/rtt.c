@@ -4,8 +4,9 @@
  * like "ping -f" with one request on the way. The kernel of the far end
  * answers, so no program has to wake up there.
  *
- * usage: bench-rtt NAMESPACE ADDRESS MILLISECONDS
- * Prints one line of words NAME=NUMBER; times in microseconds.
+ * usage: bench-rtt NAMESPACE ADDRESS MILLISECONDS [SAMPLES]
+ * It ends after so many milliseconds, or answers if that is sooner. Prints one
+ * line of words NAME=NUMBER; times in microseconds.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -128,16 +129,18 @@ static int compare(const void *a, const void *b)
 int main(int argc, char **argv)
 {
 	static uint64_t samples[MAX_SAMPLES];
-	size_t n = 0, lost = 0;
+	size_t n = 0, lost = 0, cap = MAX_SAMPLES;
 	uint64_t end;
 	int ns, fd, err;
 	uint16_t seq = 0;
 
-	if (argc != 4) {
-		fprintf(stderr,
-			"usage: bench-rtt NAMESPACE ADDRESS MILLISECONDS\n");
+	if (argc < 4 || argc > 5) {
+		fprintf(stderr, "usage: bench-rtt NAMESPACE ADDRESS "
+				"MILLISECONDS [SAMPLES]\n");
 		return 2;
 	}
+	if (argc > 4 && strtoull(argv[4], NULL, 10) < cap)
+		cap = strtoull(argv[4], NULL, 10);
 	ns = open(argv[1], O_RDONLY | O_CLOEXEC);
 	err = ns < 0 ? -errno : net_enter(ns);
 	if (err) {
@@ -148,7 +151,7 @@ int main(int argc, char **argv)
 	while (seq < WARM_UP)
 		ping(fd, seq++);
 	end = bench_now_ns() + strtoull(argv[3], NULL, 10) * 1000000;
-	while (bench_now_ns() < end && n < MAX_SAMPLES) {
+	while (bench_now_ns() < end && n < cap) {
 		uint64_t took = ping(fd, seq++);
 
 		if (took)

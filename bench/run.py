@@ -9,13 +9,14 @@ import contextlib
 import datetime
 import os
 import pathlib
-import platform
 import re
 import shlex
 import subprocess
 import sys
 import time
 
+from machine import describe_commit, describe_kernel, describe_processor, \
+    first_match, output_of
 from programs import has_option
 
 # In a command: its standard output becomes the CSV file.
@@ -53,36 +54,15 @@ def parts(args):
                                  out / "stats.csv", build]
 
 
-def first_match(path, pattern):
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(pattern, text, re.MULTILINE)
-    return found and found[1]
-
-
-def output_of(*command):
-    done = subprocess.run(command, capture_output=True, text=True,
-                          check=False, cwd=HERE)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
 def describe_machine(args):
     """A description of the machine, as Markdown."""
-    cpu = first_match("/proc/cpuinfo", r"model name\s*: (.*)")
-    flags = (first_match("/proc/cpuinfo", r"flags\s*: (.*)") or "").split()
-    has = [name for flag, name in (
-        ("avx2", "AVX2"), ("avx512f", "AVX-512"), ("avx512ifma", "IFMA"),
-        ("amx_tile", "AMX"), ("hypervisor", "virtual")) if flag in flags]
-    kernel = platform.release().split("-")[0]
     system = first_match("/etc/os-release", r'PRETTY_NAME="(.*)"')
     compiler = output_of("cc", "--version").splitlines()[:1]
     lines = (
-        ("Processor", f"{os.cpu_count()} × {cpu} ({', '.join(has)})"),
-        ("System", f"{system}, Linux {kernel}"),
+        ("Processor", describe_processor()),
+        ("System", f"{system}, {describe_kernel()}"),
         ("Compiler", "".join(compiler)),
-        ("Commit", output_of("git", "describe", "--always", "--dirty")),
+        ("Commit", describe_commit()),
         ("Date", datetime.date.today().isoformat()),
         ("Load before it began", f"{os.getloadavg()[0]:.2f}"),
         ("Command", f"`{args.command}`"),

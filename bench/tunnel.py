@@ -94,10 +94,12 @@ class Bench:
             found["core_s_gbit"] = cpu / (got["arrived"] * length * 8e-9)
         return found
 
-    def rtt(self, pair, seconds):
+    def rtt(self, pair, seconds, *samples):
+        """Measure round trips, for so many seconds or until there are so many."""
         got = words(pair.run(0, self.directory / "bench-rtt",
                              pair.namespace(0), pair.address,
-                             int(seconds * 1000), timeout=seconds + 20))
+                             int(seconds * 1000), *samples,
+                             timeout=seconds + 20))
         return {"median_us": got["median"], "p99_us": got["p99"],
                 "lost": got["lost"]}
 
@@ -156,9 +158,8 @@ TESTS = {
 }
 
 
-def measure(bench, pair, test):
+def measure(bench, pair, test, wire, function):
     """Run a test of a program; return nothing if it fails, after a message."""
-    wire, function = TESTS[test]
     try:
         pair.set_wire(wire)
         return function(bench, pair)
@@ -175,7 +176,8 @@ def run_round(bench, pairs, tests, number, out):
         for pair in pairs[first:] + pairs[:first]:
             if not pair.program.takes(test):
                 continue
-            for metric, value in measure(bench, pair, test).items():
+            for metric, value in measure(bench, pair, test,
+                                         *TESTS[test]).items():
                 out.writerow((number, test, pair.program.name, metric,
                               f"{value:.6g}"))
     print(f"round {number + 1}: {time.monotonic() - start:.0f} s", flush=True)

@@ -93,6 +93,10 @@ class End:
         out = self.host.sh(f"wg show {self.interface} {what}").split()
         return out[1:]
 
+    def clock(self):
+        """Return the time by the clock of this end's machine, in seconds."""
+        return int(self.host.sh("date +%s"))
+
     def handshake(self):
         """Return the time of the latest handshake, in seconds, or 0."""
         return int(self.show("latest-handshakes")[0])

@@ -39,10 +39,12 @@ BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 # Modules that the network tests use. A kernel may lack some.
 TEST_MODULES = ("tun", "veth", "dummy", "nf_tables", "sch_tbf", "sch_htb",
                 "sch_netem", "sch_fq_codel", "sch_fq", "sch_etf", "act_mirred",
-                "nft_chain_nat", "udp_diag", "tcp_diag", "bridge", "vxlan")
+                "nft_chain_nat", "udp_diag", "tcp_diag", "bridge", "vxlan", "sctp")
 # The most important programs: a tunnel over both families, TCP both ways,
-# roaming, EMSGSIZE, links that go down and up, isolation, wg, ending.
-NETNS = ("direct", "roaming", "underlay", "link", "isolate", "uapi", "process")
+# roaming, EMSGSIZE, links that go down and up, isolation, wg, ending; a tunnel for one
+# command; path MTUs.
+NETNS = ("direct", "roaming", "underlay", "link", "isolate", "uapi", "process",
+         "run", "run_refused", "pmtu")
 SUITES = ("platform", "io")
 # Of these programs --quick runs the cases that have a word in their names.
 QUICK = {"io/isolate": "", "io/isolate-filter": "", "netns/core": "",

@@ -12,11 +12,14 @@ class Routed(Pair):
     daemon's default; options: for both daemons; options_b: for b's alone.
     """
 
+    # Names of the nodes, for a subclass that stands beside another pair.
+    names = ("a", "r", "s", "b")
+
     # pylint: disable-next=super-init-not-called
     def __init__(self, l, outer, mtu, mtu_of_hosts=1500, inner=None, options=(),
                  options_b=()):
         self.lab = l
-        self.a, self.r, self.s, self.b = map(l.node, "arsb")
+        self.a, self.r, self.s, self.b = map(l.node, self.names)
         l.link(self.a, self.r, "eth", "host", mtu_of_hosts)
         l.link(self.r, self.s, "far", "far", mtu)
         l.link(self.s, self.b, "host", "eth", mtu_of_hosts)
@@ -37,8 +40,9 @@ class Routed(Pair):
                       f"route add ::/0 via 2001:db8:3::{other}")
             router.sysctl("net.ipv4.ip_forward", 1)
             router.sysctl("net.ipv6.conf.all.forwarding", 1)
-        self.ta = l.tunnel(self.a, "wga", 51001).start(*options)
-        self.tb = l.tunnel(self.b, "wgb", 51002).start(*options, *options_b)
+        self.ta = l.tunnel(self.a, f"wg{self.names[0]}", 51001).start(*options)
+        self.tb = l.tunnel(self.b, f"wg{self.names[-1]}", 51002).start(
+            *options, *options_b)
         self.ta.configure({"PublicKey": self.tb.public,
                            "AllowedIPs": lab.allowed("b"),
                            "Endpoint": self.endpoint("b")})

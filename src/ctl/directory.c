@@ -15,21 +15,6 @@
 
 #include "ctl/snapshot.h"
 
-int directory_get(char out[DIRECTORY_CAP])
-{
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	int len;
-
-	if (geteuid() == 0)
-		len = snprintf(out, DIRECTORY_CAP, "%s", CTL_DIRECTORY);
-	else if (runtime && *runtime == '/')
-		len = snprintf(out, DIRECTORY_CAP, "%s/wiregather", runtime);
-	else
-		len = snprintf(out, DIRECTORY_CAP, "/tmp/wiregather-%u",
-			       (unsigned int)geteuid());
-	return len < DIRECTORY_CAP ? 0 : -ENAMETOOLONG;
-}
-
 /* Others may make a directory of this name in /tmp before we do: then it is theirs. */
 static int check(const char *path)
 {
@@ -43,6 +28,26 @@ static int check(const char *path)
 		return -EPERM;
 	/* That of root has the mode that the daemon gives it. */
 	return geteuid() != 0 && st.st_mode & (S_IRWXG | S_IRWXO) ? -EPERM : 0;
+}
+
+int directory_get(char out[DIRECTORY_CAP])
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	int len, err;
+
+	if (geteuid() == 0)
+		len = snprintf(out, DIRECTORY_CAP, "%s", CTL_DIRECTORY);
+	else if (runtime && *runtime == '/')
+		len = snprintf(out, DIRECTORY_CAP, "%s/wiregather", runtime);
+	else
+		len = snprintf(out, DIRECTORY_CAP, "/tmp/wiregather-%u",
+			       (unsigned int)geteuid());
+	if (len >= DIRECTORY_CAP)
+		return -ENAMETOOLONG;
+	if (geteuid() == 0)
+		return 0;
+	err = check(out);
+	return err == -ENOENT ? 0 : err;
 }
 
 int directory_make(char out[DIRECTORY_CAP])

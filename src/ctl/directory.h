@@ -21,9 +21,12 @@ enum {
 
 /**
  * directory_get() - the path of the directory, which may not be there
- * @out:	filled on success
+ * @out:	filled, also on failure
  *
- * Return: 0; -ENAMETOOLONG.
+ * A plain user's directory is checked if it is there, since others can make a file of
+ * this name in /tmp.
+ *
+ * Return: 0; -ENAMETOOLONG; -EPERM: it is not ours, or others may use it; -errno.
  */
 int directory_get(char out[DIRECTORY_CAP]);
 

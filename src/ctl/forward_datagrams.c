@@ -4,12 +4,18 @@
  * socket of its own on the inner side, which is connected to the program, and what comes
  * back by it goes to that endpoint, from the address that the endpoint has written to.
  * Trains stay trains.
+ *
+ * A program may listen at the loopback address or at that of the tunnel. If nobody
+ * listens at one, the kernel says so by an ICMP error, in most cases before the call that
+ * sends has returned (the loopback device hands packets over at once). Then the same
+ * datagrams are sent to the other address, and new flows of the port begin there.
  */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "ctl/forward.h"
@@ -53,6 +59,7 @@ struct flow {
  * @watch:	its socket in the loop
  * @receiver:	memory to receive into
  * @batch:	memory to send
+ * @target:	the address that new flows are connected to
  * @flows:	the flows
  */
 struct datagrams {
@@ -61,6 +68,7 @@ struct datagrams {
 	struct forward_watch watch;
 	struct ug_receiver *receiver;
 	struct ug_batch *batch;
+	unsigned int target;
 	struct flow flows[FLOWS_MAX];
 };
 
@@ -105,15 +113,33 @@ static int connect_flow(struct flow *f)
 	return err < 0 ? err : ug_connect(f->inner, &ep);
 }
 
-/* Nobody listens there: try the other address with what comes next. */
-static void turn(struct flow *f)
+/* Nobody listens there. Connect the flow to the other address. Return: is there one? */
+static bool turn(struct flow *f)
 {
 	unsigned int other = (f->target + 1) % PUBLISH_TARGETS;
 
 	if (!f->port->port->targets[other].len)
-		return;
-	f->target = other;
-	connect_flow(f);
+		return false;
+	f->target = f->port->target = other;
+	return connect_flow(f) == 0;
+}
+
+/* Has the kernel refused what was sent? The error is taken from the socket. */
+static bool is_refused(const struct flow *f)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	return getsockopt(f->watch.fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 &&
+	       err == ECONNREFUSED;
+}
+
+/* Send datagrams to the program. */
+static void pass_in(struct flow *f, const struct ug_received *in, size_t n)
+{
+	pass(f->port, f->inner, NULL, in, n);
+	if (is_refused(f) && turn(f))
+		pass(f->port, f->inner, NULL, in, n);
 }
 
 /* Answers of the program. */
@@ -160,7 +186,7 @@ static int open_flow(struct flow *f, const struct ug_endpoint *from)
 	if (err < 0)
 		return err;
 	f->from = *from;
-	f->target = 0;
+	f->target = f->port->target;
 	f->last = now();
 	f->watch = (struct forward_watch){
 		.fd = ug_fd(f->inner, from->addr.any.sa_family),
@@ -220,8 +246,7 @@ static void port_ready(struct forward_watch *watch, uint32_t events)
 			continue;
 		f = find_flow(d, in[i].from);
 		if (f)
-			pass(d, f->inner, NULL, in + first,
-			     (size_t)(i + 1 - first));
+			pass_in(f, in + first, (size_t)(i + 1 - first));
 		first = i + 1;
 	}
 }

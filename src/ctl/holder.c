@@ -155,7 +155,8 @@ static void become_daemon(const char *name)
 	execlp("wiregather", "wiregather", "-f", name, (char *)NULL);
 }
 
-static _Noreturn void run_daemon(const struct holder *h)
+/* @holder: process id of the holder */
+static _Noreturn void run_daemon(const struct holder *h, pid_t holder)
 {
 	static const char *const others[] = {
 		"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
@@ -164,6 +165,8 @@ static _Noreturn void run_daemon(const struct holder *h)
 
 	/* If the holder is killed, the tunnel ends with it. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != holder)
+		_exit(CTL_FAILED);
 	give("WG_TUN_FD", h->inner.tun);
 	give("WIREGATHER_NETLINK_FD", h->inner.netlink);
 	setenv("WIREGATHER_DIRECTORY", h->config.directory, 1);
@@ -177,11 +180,11 @@ static _Noreturn void run_daemon(const struct holder *h)
 
 static int start_daemon(struct holder *h)
 {
-	pid_t pid = fork();
+	pid_t holder = getpid(), pid = fork();
 	int err = pid < 0 ? -errno : 0;
 
 	if (pid == 0)
-		run_daemon(h);
+		run_daemon(h, holder);
 	close(h->inner.tun);
 	close(h->inner.netlink);
 	h->inner.tun = h->inner.netlink = -1;

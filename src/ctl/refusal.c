@@ -75,7 +75,8 @@ int refusal_of_namespaces(const char *what, int err)
 				"user.max_user_namespaces and its neighbours "
 				"in /proc/sys/user, and lsns(8)",
 				what);
-	if (is_denied && is_filtered())
+	/* Each kernel has these calls, so ENOSYS is that of a filter, too. */
+	if ((is_denied || err == -ENOSYS) && is_filtered())
 		return ctl_fail(
 			"%s: %s: a filter of system calls forbids it, "
 			"such as that of a container: start the "

@@ -22,6 +22,12 @@
 /* The time from one attempt to open the sockets to the next. A choice. */
 #define AGAIN_NS NSEC_PER_SEC
 
+enum {
+	/* Bytes of each buffer of a UDP socket: the library's own choice, which holds
+	 * a burst of 100 full trains. */
+	BUFFER_LEN = 7 << 20,
+};
+
 /* -------------------------------------------------------------- the log */
 
 /* Put a notice of the library into the log. The thread that sends calls it. */
@@ -74,6 +80,16 @@ static void report_sides(const struct ug_socket *sock)
 		log_event("no side sockets: a slow peer may delay others");
 }
 
+/* @r: the family that has opened */
+static void report_buffers(const struct ug_family_report *r)
+{
+	if (r->rcvbuf < BUFFER_LEN || r->sndbuf < BUFFER_LEN)
+		log_event("the buffers of the UDP sockets are short: %zu and "
+			  "%zu bytes of %d: net.core.rmem_max and wmem_max "
+			  "limit them without CAP_NET_ADMIN",
+			  r->rcvbuf, r->sndbuf, BUFFER_LEN);
+}
+
 static void report_failure(uint16_t number, int err)
 {
 	log_error("cannot listen on port %u: %s", number, strerror(-err));
@@ -105,6 +121,7 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 		.want = p->finds_mtu ? UG_WANT_ERRORS : 0,
 		.notice = report_notice,
 		.notice_arg = p->events,
+		.buffer_len = BUFFER_LEN,
 		.side_sockets = SIDE_SOCKETS,
 	};
 	struct ug_report report = { .size = sizeof(report) };
@@ -120,6 +137,7 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 	if (p->merging_off)
 		ug_set_merging(*out, false);
 	report_sides(*out);
+	report_buffers(report.v4.err ? &report.v6 : &report.v4);
 	if (ug_get_segments(*out, AF_INET, &reason) > 0 &&
 	    reason == UG_REASON_BAD_KERNEL)
 		log_error("sending nearly all without segmentation: %s",

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -95,14 +96,22 @@ static int change(const struct user *user, bool *is_changed)
 
 int user_become(const struct user *user, bool *is_changed)
 {
-	int err;
+	pid_t parent = getppid();
+	int number = 0, err;
 
 	*is_changed = false;
+	if (prctl(PR_GET_PDEATHSIG, &number) < 0)
+		return -errno;
 	/* Without this the change from root to another user would drop all
 	 * permitted capabilities. */
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
 		return -errno;
 	err = change(user, is_changed);
 	prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+	/* With the change of the user the kernel forgets this signal. The parent may
+	 * have ended meanwhile. */
+	if (number && prctl(PR_SET_PDEATHSIG, number) == 0 &&
+	    getppid() != parent)
+		raise(number);
 	return err;
 }

@@ -46,7 +46,8 @@ bool user_is(const struct user *user);
  *		failure
  *
  * The process gives up its other groups, and cannot change back. Permitted
- * capabilities stay. Call this before other threads are made.
+ * capabilities stay, and so does the signal that the process gets when its parent ends.
+ * Call this before other threads are made.
  *
  * Return: 0; -EPERM; -errno.
  */

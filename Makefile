@@ -108,6 +108,13 @@ bench-relay: all ## measure only the ways to forward UDP datagrams
 bench-quic: all ## measure only QUIC: CPU time of its ends, with three ways to move packets
 	bench/quic.py $(BENCH_FLAGS) $(BUILD) $(BUILD)/bench
 
+bench-command: all ## measure only a tunnel for one command, beside programs of registries
+	bench/get-command-peers $(BUILD)/command-peers
+	PEERS=$(BUILD)/command-peers bench/command.py $(BENCH_FLAGS) $(BUILD)
+
+bench-pmtu: all ## measure only TCP over a path of 1,400 bytes, with --pmtu=discover
+	bench/pmtu.py $(BENCH_FLAGS) $(BUILD)/wiregather
+
 bench-docs: ## put the last results into docs/performance.md
 	bench/report.py --docs docs/performance.md $(BUILD)/bench
 
@@ -158,4 +165,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop fleet old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

@@ -4,10 +4,12 @@
 beside a daemon that root has started, and beside programs that have a TCP of their own.
 
 Each way has two nodes, a cable, and a wiregather at the far end. A round goes through the
-ways. Programs for comparison (onetun, wireproxy) are used if they are in the directory
-that PEERS names. As root; needs iperf3. Prints tables for docs/performance.md.
+ways. Programs for comparison (onetun, wireproxy, tailscaled) are used if they are in the
+directory that PEERS names, where bench/get-command-peers puts them. As root; needs
+iperf3. Prints tables for docs/performance.md.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -41,7 +43,12 @@ class Way:
     """A way from node a through a tunnel to node b."""
 
     name = ""
+    # What a program can do by this way, and how; the latter two by the documents of the
+    # others.
+    protocols, use = "all: the kernel's own TCP/IP", "unchanged"
     address, port = FAR, IPERF_PORT
+    # The programs that it needs, if it is not one of the way's name.
+    programs = ()
 
     def __init__(self, l, index, binaries):
         self.lab, self.index, self.bin = l, index, binaries
@@ -65,6 +72,22 @@ class Way:
 
     def run(self, *words, timeout=60):
         return self.a.run(*self.command(*words), timeout=timeout)
+
+    def stream(self, seconds):
+        """Send TCP to node b; return what iperf3 prints."""
+        with self.serving(self.b):
+            return self.run("iperf3", "-c", self.address, "-p", str(self.port), "-J",
+                            "-t", str(seconds), timeout=seconds + 30).stdout
+
+    @staticmethod
+    @contextlib.contextmanager
+    def serving(node, *options):
+        """A server of iperf3, for one stream."""
+        server = node.start("iperf3", "-s", "-1", *options)
+        wait_until(lambda: f":{IPERF_PORT}" in node.run("ss", "-ltn").stdout,
+                   "iperf3 listens")
+        yield
+        server.wait(20)
 
     def cpu(self):
         return sum(map(cpu_seconds, self.processes)) + cpu_seconds(self.server.pid)
@@ -135,6 +158,7 @@ class Run(Way):
 
 class Forwarded(Way):
     """A program with a TCP of its own: it listens on a port of this host."""
+    protocols, use = "TCP and UDP, single ports", "the address is changed"
     address, port = "127.0.0.1", LOCAL_PORT
 
     def start_program(self, *words):
@@ -157,6 +181,8 @@ class Onetun(Forwarded):
 
 class Wireproxy(Forwarded):
     name = "wireproxy"
+    protocols = "TCP, and single ports of UDP"
+    use = "SOCKS5, HTTP proxy, or the address is changed"
 
     def start(self):
         path = f"{self.lab.directory}/wireproxy.conf"
@@ -170,16 +196,57 @@ class Wireproxy(Forwarded):
         self.start_program(f"{self.bin}/wireproxy", "-s", "-c", path)
 
 
+class Tailscaled(Way):
+    """tailscaled without a TUN device, and a control server that tells it of node b.
+
+    It takes connections to its address in the tunnel, and opens one to the same port of
+    this host. So the client of iperf3 is node b, and has this end send.
+    """
+    name = "tailscaled"
+    protocols = "TCP, and UDP by some ways"
+    use = "SOCKS5 or HTTP proxy; servers: unchanged"
+    programs = "tailscaled", "tailscale-control"
+    control, udp_port = "127.0.0.1:8090", 41641
+
+    def start(self):
+        directory = f"{self.lab.directory}/tailscale"
+        os.mkdir(directory)
+        path = f"{directory}/node"
+        # Its output has one line when the node is there.
+        self.a.start("sh", "-c", f"exec {self.bin}/tailscale-control {self.control} "
+                     f"{self.server.public} {FAR} {OUTER[1]}:{PORT} >{path}")
+        wait_until(lambda: ":8090" in self.a.run("ss", "-ltn").stdout,
+                   "the control server listens", 20)
+        environment = {"PATH": lab.PATH, "HOME": directory,
+                       "TS_NO_LOGS_NO_SUPPORT": "true"}
+        sock = f"--socket={directory}/sock"
+        process = self.a.start(
+            "sh", "-c", f"exec {self.bin}/tailscaled --tun=userspace-networking "
+            f"--state=mem: --statedir={directory} {sock} --port={self.udp_port} "
+            f">{directory}/log 2>&1", env=environment)
+        self.processes = [process.pid]
+        wait_until(lambda: os.path.exists(f"{directory}/sock"), "tailscaled answers", 20)
+        self.a.run(f"{self.bin}/tailscaled", sock, "up", "--accept-dns=false",
+                   f"--login-server=http://{self.control}", "--timeout=60s", timeout=90,
+                   env={**environment, "TS_BE_CLI": "1"})
+        wait_until(lambda: os.path.getsize(path), "the control server knows it", 20)
+        with open(path, encoding="ascii") as file:
+            public, self.address = file.read().split()
+        self.server.set("peer", public, "allowed-ips", f"{self.address}/32", "endpoint",
+                        f"{OUTER[0]}:{self.udp_port}")
+        self.b.ip(f"route add {self.address}/32 dev {self.server.name}")
+
+    def stream(self, seconds):
+        with self.serving(self.a, "-B", "127.0.0.1"):
+            return self.b.run("iperf3", "-c", self.address, "-R", "-J", "-t",
+                              str(seconds), timeout=seconds + 30).stdout
+
+
 def measure(way, seconds):
     """Send TCP; return Gbit/s that arrive, and core-seconds for a Gbit."""
-    far = way.b.start("iperf3", "-s", "-1")
-    wait_until(lambda: f":{IPERF_PORT}" in way.b.run("ss", "-ltn").stdout,
-               "iperf3 listens")
     cpu = way.cpu()
-    text = way.run("iperf3", "-c", way.address, "-p", str(way.port), "-J",
-                   "-t", str(seconds), timeout=seconds + 30).stdout
+    text = way.stream(seconds)
     cpu = way.cpu() - cpu
-    far.wait(20)
     try:
         got = json.loads(text)["end"]["sum_received"]
     except KeyError:
@@ -195,13 +262,14 @@ def spread(values):
 def print_tables(ways, found, starts):
     base = found[ways[0].name]
     print("| way | Gbit/s | of the daemon of root | core-seconds for a Gbit, both ends | "
-          "most memory of the near end, MiB |\n|---|---|---|---|---|")
+          "most memory of the near end, MiB | protocols | how a program uses it |\n"
+          "|---|---|---|---|---|---|---|")
     for way in ways:
         rows = found[way.name]
         print(f"| {way.name} | {spread([row[0] for row in rows])} | "
               f"{spread([row[0] / b[0] for row, b in zip(rows, base)])} | "
               f"{statistics.median(row[1] for row in rows):.3f} | "
-              f"{way.near_memory():.1f} |")
+              f"{way.near_memory():.1f} | {way.protocols} | {way.use} |")
     print(f"\nFrom the start of `wiregatherctl run` to that of its command: "
           f"{spread([s[0] for s in starts])} ms; to the first answer, with the "
           f"handshake: {spread([s[1] for s in starts])} ms ({len(starts)} starts).")
@@ -236,11 +304,12 @@ def main():
     programs = [os.path.abspath(f"{args.build}/{name}")
                 for name in ("wiregather", "wiregatherctl")]
     kinds = [Root, Run]
-    for kind in Onetun, Wireproxy:
-        path = os.path.join(os.environ.get("PEERS", "."), kind.name)
-        if "PEERS" in os.environ and os.access(path, os.X_OK):
+    directory = os.environ.get("PEERS")
+    for kind in Onetun, Wireproxy, Tailscaled:
+        paths = [f"{directory}/{name}" for name in kind.programs or (kind.name,)]
+        if directory and all(os.access(path, os.X_OK) for path in paths):
             kinds.append(kind)
-            programs.append(path)
+            programs += paths
         else:
             print(f"{kind.name}: not in PEERS, left out", file=sys.stderr)
     reason = lab.why_not()

@@ -353,16 +353,17 @@ static bool is_isolated(const struct options *options)
 #endif
 }
 
-/* Words for a failure of engine_new(). */
-static const char *name_failure(const struct options *options, int err)
+static int open_local(struct tunnel *t, const struct options *options)
 {
-	if (err == -ELIBACC)
-		return "--aead: not built in, or not there";
+	const char *what = "cannot hear of the interface";
+	int err = local_open(&t->local, &t->loop, &t->tuns[0],
+			     options->netlink_fd);
+
 	if (options->netlink_fd >= 0 &&
 	    (err == -ENOTSOCK || err == -EPROTOTYPE || err == -ENODEV))
-		return "WIREGATHER_NETLINK_FD is no rtnetlink socket of the "
+		what = "WIREGATHER_NETLINK_FD is no rtnetlink socket of the "
 		       "namespace of the interface";
-	return "cannot set up the engine";
+	return explain(t, what, err);
 }
 
 static int open_engine(struct tunnel *t, const struct options *options)
@@ -380,11 +381,14 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.aead = options->aead,
 		.n_workers = count_workers(options),
 		.helpers_awake = options->eager,
-		.netlink_fd = options->netlink_fd,
+		.rights = &t->local.rights,
 	};
 	int err = engine_new(&t->engine, &config);
 
-	return explain(t, name_failure(options, err), err);
+	return explain(t,
+		       err == -ELIBACC ? "--aead: not built in, or not there"
+				       : "cannot set up the engine",
+		       err);
 }
 
 /* If @err is an error, say what failed. Returns @err. */
@@ -480,10 +484,15 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 	log_init(options->level, tunnel->tuns[0].name);
 	log_device(&tunnel->tuns[0], options);
 	open_queues(tunnel, options);
-	err = open_engine(tunnel, options);
+	err = open_local(tunnel, options);
 	if (err < 0) {
 		close_tun(tunnel);
 		goto err_close_signals;
+	}
+	err = open_engine(tunnel, options);
+	if (err < 0) {
+		close_tun(tunnel);
+		goto err_close_local;
 	}
 	err = open_server(tunnel, options);
 	if (err < 0)
@@ -507,6 +516,8 @@ err_close_server:
 	uapi_server_close(tunnel->server);
 err_free_engine:
 	engine_free(tunnel->engine);
+err_close_local:
+	local_close(&tunnel->local);
 err_close_signals:
 	signals_close(&tunnel->signals);
 err_deinit_loop:
@@ -521,6 +532,7 @@ void tunnel_close(struct tunnel *tunnel)
 	close_stats(tunnel);
 	uapi_server_close(tunnel->server);
 	engine_free(tunnel->engine);
+	local_close(&tunnel->local);
 	signals_close(&tunnel->signals);
 	loop_deinit(&tunnel->loop);
 	/* The interface is gone by now, so waiting for the last lines delays

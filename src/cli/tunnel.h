@@ -17,6 +17,7 @@
 #include "cli/signals.h"
 #include "engine/bounds.h"
 #include "engine/engine.h"
+#include "engine/local.h"
 #include "isolate/isolate.h"
 #include "uapi/server.h"
 
@@ -37,6 +38,7 @@ enum {
  *		@engine once there is one
  * @n_queues:	number of @tuns
  * @is_steered:	the kernel chooses queues by flow: tun/steering.h
+ * @local:	what takes rights, for @engine
  * @engine:	threads and sockets, and the WireGuard device
  * @server:	the configuration socket
  * @stats_source: what the answers of @stats are made of
@@ -51,6 +53,7 @@ struct tunnel {
 	struct tun tuns[QUEUES_MAX];
 	unsigned int n_queues;
 	bool is_steered;
+	struct local local;
 	struct engine *engine;
 	struct uapi_server *server;
 	struct stats_source stats_source;

@@ -3,7 +3,7 @@
 
 #include <sys/epoll.h>
 
-#include "engine/sticky.h"
+#include "engine/rights.h"
 
 int around_open(struct around *around, struct link *link, const struct tun *tun,
 		int netlink_fd)
@@ -27,11 +27,11 @@ static unsigned int families_of(enum link_event event)
 {
 	switch (event) {
 	case LINK_NETWORK4:
-		return STICKY_IPV4;
+		return RIGHTS_IPV4;
 	case LINK_NETWORK6:
-		return STICKY_IPV6;
+		return RIGHTS_IPV6;
 	default:
-		return STICKY_IPV4 | STICKY_IPV6;
+		return RIGHTS_IPV4 | RIGHTS_IPV6;
 	}
 }
 
@@ -67,6 +67,7 @@ void around_unwatch(struct around *around)
 {
 	if (around->loop)
 		loop_remove(around->loop, &around->watch);
+	around->loop = NULL;
 }
 
 void around_close(struct around *around, struct link *link)

@@ -47,7 +47,7 @@ int around_open(struct around *around, struct link *link, const struct tun *tun,
  * @around:	open, or of zero: then nothing is done
  * @loop:	borrowed until around_unwatch()
  * @changed:	called when something has changed, with the families that it may be
- *		about: STICKY_IPV4, STICKY_IPV6 or both
+ *		about: RIGHTS_IPV4, RIGHTS_IPV6 or both
  * @arg:	for @changed
  *
  * Return: 0; -errno.

@@ -52,7 +52,6 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "base/rcu.h"
-#include "engine/around.h"
 #include "engine/counters.h"
 #include "engine/endpoint.h"
 #include "engine/events.h"
@@ -60,13 +59,12 @@
 #include "engine/lanes.h"
 #include "engine/port.h"
 #include "engine/progress.h"
+#include "engine/rights.h"
 #include "engine/sockets.h"
 #include "engine/sticky.h"
 #include "engine/thread.h"
-#include "engine/vmgenid.h"
 #include "engine/worker.h"
 #include "tun/link.h"
-#include "tun/routes.h"
 
 enum {
 	/* How often getrandom(2) may fail, and the pause after each failure:
@@ -86,13 +84,8 @@ enum {
  * @lanes:	the lanes
  * @worker:	the worker and its helpers
  * @handshaker:	the handshaker
- * @link:	[c] what happens to the interface, from rtnetlink, and to the
- *		network around it
- * @around:	[c] what happens to the network that the outer packets take, if
- *		the interface is in another namespace
- * @routes:	[c] to ask for tunnel devices
+ * @link:	[c] the interface, as the last news described it
  * @sticky:	[c] which local addresses peers are answered from
- * @vmgenid:	[c] tells when the machine was resumed from a snapshot
  * @port:	[c] opens and closes @sockets
  * @progress:	[c] whether the threads make progress
  * @started:	[I] when the engine was made, in ns of CLOCK_REALTIME
@@ -107,7 +100,7 @@ enum {
  * @tick_fd:	[I] timerfd for device_tick()
  * @wake_fd:	[I] eventfd: tick() is to be called soon
  * @gone_fd:	[I] eventfd: the TUN is gone
- * @tick_watch, @wake_watch, @gone_watch, @link_watch: [c] of the loop
+ * @tick_watch, @wake_watch, @gone_watch: [c] of the loop
  *
  * [I] immutable after engine_new(), or once the threads run; [a] atomic; [c] control
  * thread only.
@@ -121,11 +114,8 @@ struct engine {
 	struct lanes lanes;
 	struct worker worker;
 	struct handshaker handshaker;
-	struct link link;
-	struct around around;
-	struct routes routes;
+	struct link_state link;
 	struct sticky sticky;
-	struct vmgenid vmgenid;
 	struct port port;
 	struct progress progress;
 	uint64_t started;
@@ -143,7 +133,6 @@ struct engine {
 	struct loop_watch tick_watch;
 	struct loop_watch wake_watch;
 	struct loop_watch gone_watch;
-	struct loop_watch link_watch;
 };
 
 /* ----------------------------------------------- what the device asks for */
@@ -295,8 +284,8 @@ static const struct device_ops device_ops = {
 
 static void set_mtu(struct engine *e)
 {
-	lanes_set_mtu(&e->lanes, e->link.state.mtu);
-	log_event("MTU is %u", e->link.state.mtu);
+	lanes_set_mtu(&e->lanes, e->link.mtu);
+	log_event("MTU is %u", e->link.mtu);
 }
 
 static void device_gone(struct engine *e)
@@ -305,43 +294,27 @@ static void device_gone(struct engine *e)
 	loop_stop(e->config.loop, 0);
 }
 
-/* This namespace has no interface with the index of ours: the interface was
- * deleted, or has moved to another namespace. */
-static void check_missing(struct engine *e)
+/* Copy the news; other threads look the broadcast addresses up meanwhile. */
+static void hear_state(void *arg, const struct link_state *state)
 {
-	char name[IFNAMSIZ];
+	struct engine *e = arg;
 
-	if (tun_get_name(e->tun, name) == -EBADFD)
-		device_gone(e);
+	e->link.ifindex = state->ifindex;
+	e->link.mtu = state->mtu;
+	e->link.up = state->up;
+	memcpy(e->link.name, state->name, sizeof(e->link.name));
+	broadcasts_copy(&e->link.broadcasts, &state->broadcasts);
 }
 
-/*
- * Tell the TUN on which ports the kernel's tunnel devices listen. They count only
- * in the namespace that the socket hears. If they cannot be read, there are
- * none: then packets in them merge as plain UDP.
- */
-static void read_overlays(struct engine *e)
+static void hear_link(void *arg, enum link_event event)
 {
-	struct overlays set = { 0 };
+	struct engine *e = arg;
 
-	if (e->link.state.ifindex && e->link.state.nsid == LINK_NSID_HOME &&
-	    !e->around.is_open)
-		(void)routes_read_overlays(&e->routes, &set);
-	lanes_set_overlays(&e->lanes, &set);
-}
-
-static void handle_link_event(struct engine *e, enum link_event event)
-{
 	if (event == LINK_UP || event == LINK_DOWN)
 		note_change(e);
 	switch (event) {
 	case LINK_UP:
-		/* The interface may have come back from elsewhere. */
-		read_overlays(e);
 		port_set_up(&e->port, now_boottime());
-		break;
-	case LINK_OVERLAY:
-		read_overlays(e);
 		break;
 	case LINK_DOWN:
 		port_set_down(&e->port);
@@ -350,45 +323,25 @@ static void handle_link_event(struct engine *e, enum link_event event)
 		set_mtu(e);
 		break;
 	case LINK_RENAMED:
-		log_event("renamed to %s", e->link.state.name);
-		log_set_name(e->link.state.name);
+		log_event("renamed to %s", e->link.name);
+		log_set_name(e->link.name);
 		break;
 	case LINK_MOVED:
 		log_event("moved to another namespace");
-		read_overlays(e);
 		break;
 	case LINK_DELETED:
 		device_gone(e);
 		break;
-	case LINK_MISSING:
-		check_missing(e);
-		break;
-	case LINK_NETWORK4:
-		network_changed(e, STICKY_IPV4);
-		break;
-	case LINK_NETWORK6:
-		network_changed(e, STICKY_IPV6);
-		break;
-	case LINK_OVERFLOW:
 	default:
-		link_request(&e->link);
-		read_overlays(e);
-		network_changed(e, STICKY_IPV4 | STICKY_IPV6);
+		break;
 	}
 }
 
-static void link_ready(struct loop_watch *watch, uint32_t events)
+static void hear_overlays(void *arg, const struct overlays *set)
 {
-	struct engine *e = watch->arg;
-	struct link_events news = { 0 };
+	struct engine *e = arg;
 
-	(void)events;
-	int r = link_receive(&e->link, &news);
-
-	for (unsigned int i = 0; i < news.cnt; i++)
-		handle_link_event(e, news.kinds[i]);
-	if (r < 0)
-		loop_fail(e->config.loop, watch, "netlink", r);
+	lanes_set_overlays(&e->lanes, set);
 }
 
 /* ------------------------------------------------------------ the loop */
@@ -470,13 +423,21 @@ static int add_watch(struct engine *e, struct loop_watch *watch, int fd,
 }
 
 /* The machine was resumed or cloned: another machine may have our keys. */
-static void renew(void *arg)
+static void hear_renewal(void *arg)
 {
 	struct engine *e = arg;
 
 	device_renew(&e->device);
 	op_wake(e);
 }
+
+static const struct rights_news news = {
+	.state = hear_state,
+	.link = hear_link,
+	.overlays = hear_overlays,
+	.network = network_changed,
+	.renew = hear_renewal,
+};
 
 static int watch_all(struct engine *e)
 {
@@ -487,13 +448,8 @@ static int watch_all(struct engine *e)
 	if (err == 0)
 		err = add_watch(e, &e->gone_watch, e->gone_fd, gone_ready);
 	if (err == 0)
-		err = add_watch(e, &e->link_watch, link_get_fd(&e->link),
-				link_ready);
-	if (err == 0)
-		err = around_watch(&e->around, e->config.loop, network_changed,
-				   e);
-	if (err == 0)
-		err = vmgenid_watch(&e->vmgenid, e->config.loop, renew, e);
+		err = e->config.rights->ops->start(e->config.rights->arg, &news,
+						   e);
 	return err;
 }
 
@@ -502,9 +458,8 @@ static void unwatch_all(struct engine *e)
 	loop_remove(e->config.loop, &e->tick_watch);
 	loop_remove(e->config.loop, &e->wake_watch);
 	loop_remove(e->config.loop, &e->gone_watch);
-	loop_remove(e->config.loop, &e->link_watch);
 	progress_deinit(&e->progress);
-	around_unwatch(&e->around);
+	e->config.rights->ops->stop(e->config.rights->arg);
 }
 
 /* ------------------------------------------------------------ life */
@@ -525,19 +480,6 @@ static void close_fds(struct engine *e)
 		close(e->wake_fd);
 	if (e->gone_fd >= 0)
 		close(e->gone_fd);
-}
-
-/* Make what asks the kernel. */
-static int init_questions(struct engine *e)
-{
-	int err = routes_open(&e->routes);
-
-	if (err < 0)
-		return err;
-	err = sticky_init(&e->sticky, &e->device, &e->sockets);
-	if (err < 0)
-		routes_close(&e->routes);
-	return err;
 }
 
 static int init_lanes(struct engine *e)
@@ -578,21 +520,12 @@ static int init_parts(struct engine *e)
 	lanes_list(&e->lanes, &e->worker.sources);
 	progress_init(&e->progress, &e->worker, &e->handshaker, e->config.loop);
 	err = worker_init(&e->worker, e->gone_fd, e->config.n_workers - 1);
-	if (err == 0)
-		err = around_open(&e->around, &e->link, e->tun,
-				  e->config.netlink_fd);
 	if (err == 0) {
-		e->lanes.out[0].unreachable.broadcasts =
-			&e->link.state.broadcasts;
-		err = init_questions(e);
-		if (err < 0)
-			around_close(&e->around, &e->link);
-	}
-	if (err == 0) {
-		vmgenid_open(&e->vmgenid);
+		e->lanes.out[0].unreachable.broadcasts = &e->link.broadcasts;
+		sticky_init(&e->sticky, &e->device, &e->sockets,
+			    e->config.rights);
 		return 0;
 	}
-	worker_deinit(&e->worker);
 	lanes_deinit(&e->lanes);
 err_deinit_handshaker:
 	handshaker_deinit(&e->handshaker);
@@ -620,6 +553,8 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		return err;
 	}
 	sockets_init(&e->sockets);
+	e->sockets.rights = config->rights;
+	link_state_init(&e->link, e->tun->ifindex, e->tun->name);
 	e->port = (struct port){
 		.ops = &port_ops,
 		.arg = e,
@@ -646,7 +581,6 @@ int engine_start(struct engine *e)
 	int err;
 
 	thread_set_first(e->config.first);
-	sticky_start(&e->sticky);
 	err = rcu_start(e->config.first);
 	if (err < 0)
 		return err;
@@ -659,11 +593,7 @@ int engine_start(struct engine *e)
 		return err;
 	}
 	e->is_running = true;
-	err = watch_all(e);
-	/* The answer is an event: whether the link is up, and its MTU. */
-	if (err == 0)
-		err = link_request(&e->link);
-	return err;
+	return watch_all(e);
 }
 
 static void log_totals(struct engine *e)
@@ -704,10 +634,7 @@ void engine_free(struct engine *e)
 		log_totals(e);
 	}
 	e->is_ending = true;
-	vmgenid_close(&e->vmgenid);
 	sticky_deinit(&e->sticky);
-	routes_close(&e->routes);
-	around_close(&e->around, &e->link);
 	worker_deinit(&e->worker);
 	lanes_deinit(&e->lanes);
 	handshaker_deinit(&e->handshaker);
@@ -727,12 +654,12 @@ void engine_get_state(struct engine *e, struct engine_state *state)
 	const struct ug_socket *sock = sockets_get(&e->sockets);
 
 	*state = (struct engine_state){
-		.name = e->link.state.name,
+		.name = e->link.name,
 		.aead = aead_get_name(e->worker.context.aead),
 		.started = e->started,
-		.mtu = e->link.state.mtu,
+		.mtu = e->link.mtu,
 		.n_workers = e->config.n_workers,
-		.is_up = e->link.state.up,
+		.is_up = e->link.up,
 		.has_sockets = sock != NULL,
 		.err = e->port.err,
 	};

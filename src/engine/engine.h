@@ -16,6 +16,7 @@
 #include "crypto/aead.h"
 #include "device/device.h"
 #include "engine/loop.h"
+#include "engine/rights.h"
 #include "tun/tun.h"
 
 struct engine;
@@ -42,8 +43,7 @@ struct events;
  * @n_workers:	the worker and its helpers: 1 to WORKERS_MAX threads
  * @helpers_awake: all threads that move packets are awake all the time; for
  *		tests
- * @netlink_fd:	rtnetlink socket of the namespace of @tuns, if that is not the
- *		namespace of the process; consumed on success only; -1: it is
+ * @rights:	does what takes rights; borrowed
  */
 struct engine_config {
 	struct tun *tuns;
@@ -58,7 +58,7 @@ struct engine_config {
 	enum aead_choice aead;
 	unsigned int n_workers;
 	bool helpers_awake;
-	int netlink_fd;
+	const struct rights *rights;
 };
 
 /**
@@ -69,9 +69,8 @@ struct engine_config {
  * Call crypto_init() and rcu_register() before. Call fork() before, too: a
  * child does not get its parent's memory for secrets.
  *
- * Return: 0; -ELIBACC: the library of the backend @aead cannot be loaded;
- * -ENOTSOCK, -EPROTOTYPE: @netlink_fd is no rtnetlink socket; -ENODEV: it does not
- * see the interface; -ENOMEM; -errno.
+ * Return: 0; -ELIBACC: the library of the backend @aead cannot be loaded; -ENOMEM;
+ * -errno.
  */
 int engine_new(struct engine **out, const struct engine_config *config);
 

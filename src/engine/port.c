@@ -126,7 +126,7 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 	};
 	struct ug_report report = { .size = sizeof(report) };
 	enum ug_reason reason = UG_REASON_NONE;
-	int err = ug_open(out, &opt, &report);
+	int err = rights_open(p->sockets->rights, &opt, out, &report);
 
 	report_family("IPv4", &report.v4);
 	report_family("IPv6", &report.v6);
@@ -178,7 +178,7 @@ static int try_mark(const struct port *p, uint32_t fwmark)
 		return 0;
 	err = open_sockets(p, 0, fwmark, &trial);
 	if (err == 0)
-		ug_close(trial);
+		rights_close(p->sockets->rights, trial);
 	return err;
 }
 
@@ -192,7 +192,7 @@ static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 
 		if (err < 0)
 			return err;
-		ug_close(trial);
+		rights_close(p->sockets->rights, trial);
 	}
 	if (p->wants_open) {
 		p->again = 0;
@@ -211,7 +211,8 @@ int port_set(struct port *p, const struct device_sockets *want,
 
 	/* The mark is set first: if the number then fails, it is set back. */
 	if (want->has_fwmark)
-		err = sock ? ug_set_mark(sock, fwmark) : try_mark(p, fwmark);
+		err = sock ? rights_set_mark(p->sockets->rights, sock, fwmark)
+			   : try_mark(p, fwmark);
 	if (err < 0) {
 		report_mark_failure(fwmark, err);
 		return err;
@@ -219,7 +220,7 @@ int port_set(struct port *p, const struct device_sockets *want,
 	if (err == 0 && want->has_port && p->is_open) {
 		err = change_number(p, want->port, fwmark);
 		if (err < 0 && want->has_fwmark)
-			ug_set_mark(sock, p->fwmark);
+			rights_set_mark(p->sockets->rights, sock, p->fwmark);
 	} else if (err == 0 && want->has_port) {
 		err = remember_number(p, want->port, fwmark);
 	}

@@ -16,6 +16,7 @@ void sockets_init(struct sockets *s)
 	atomic_init(&s->generation, 0);
 	for (int i = 0; i < SOCKETS_USERS; i++)
 		s->seen[i] = UINT64_MAX;
+	s->rights = NULL;
 	s->drops[0] = s->drops[1] = 0;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_cond_init(&s->changed, NULL);
@@ -23,7 +24,7 @@ void sockets_init(struct sockets *s)
 
 void sockets_deinit(struct sockets *s)
 {
-	ug_close(sockets_get(s));
+	rights_close(s->rights, sockets_get(s));
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
 }
@@ -109,5 +110,5 @@ void sockets_replace(struct sockets *s, struct ug_socket *next,
 		pthread_cond_wait(&s->changed, &s->mutex);
 	pthread_mutex_unlock(&s->mutex);
 	add_drops(old, s->drops);
-	ug_close(old);
+	rights_close(s->rights, old);
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "engine/bounds.h"
+#include "engine/rights.h"
 #include "udpgather.h"
 
 /* The numbers of the users; helper i, from 0, is SOCKETS_WORKER + 1 + i. */
@@ -34,6 +35,7 @@ enum {
  *		sockets_enter(); UINT64_MAX for a user that does not run
  * @mutex:	of @seen; a leaf
  * @changed:	signalled with each change of @seen
+ * @rights:	[c] how sockets are closed, or NULL; see rights_close()
  * @drops:	[c] messages that the kernel dropped for sockets that are closed:
  *		of IPv4, of IPv6
  *
@@ -45,6 +47,7 @@ struct sockets {
 	uint64_t seen[SOCKETS_USERS];
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
+	const struct rights *rights;
 	uint64_t drops[2];
 };
 

@@ -88,24 +88,33 @@ enum verdict {
 	VOID,
 };
 
-int sticky_init(struct sticky *s, struct device *device,
-		struct sockets *sockets)
+/**
+ * struct batch - peers whose sources are asked about by one call
+ * @n:		their number
+ * @peers:	the peers, borrowed from the device
+ * @was:	their endpoints
+ * @questions:	about their sources
+ */
+struct batch {
+	unsigned int n;
+	struct peer *peers[RIGHTS_QUESTIONS_MAX];
+	struct device_endpoint was[RIGHTS_QUESTIONS_MAX];
+	struct rights_question questions[RIGHTS_QUESTIONS_MAX];
+};
+
+void sticky_init(struct sticky *s, struct device *device,
+		 struct sockets *sockets, const struct rights *rights)
 {
-	*s = (struct sticky){ .device = device, .sockets = sockets };
+	*s = (struct sticky){ .device = device,
+			      .sockets = sockets,
+			      .rights = rights };
 	atomic_init(&s->has_new, false);
-	return routes_open(&s->routes);
 }
 
 void sticky_deinit(struct sticky *s)
 {
 	peer_put(s->next);
 	s->next = NULL;
-	routes_close(&s->routes);
-}
-
-void sticky_start(struct sticky *s)
-{
-	s->uid = (uint32_t)geteuid();
 }
 
 static uint64_t later(uint64_t a, uint64_t b)
@@ -132,43 +141,44 @@ bool sticky_note_new(struct sticky *s)
 
 /* ------------------------------------------------------- one peer */
 
-static enum verdict ask_ipv4(struct sticky *s, struct ug_socket *sock,
-			     const struct ug_endpoint *ep, uint32_t fwmark)
+static void fill_question(struct rights_question *q, struct ug_socket *sock,
+			  const struct ug_endpoint *ep)
 {
-	struct routes_packet packet = {
-		.source_port = ug_port(sock),
-		.destination_port = ntohs(ep->addr.v4.sin_port),
-		.mark = fwmark,
-		.uid = s->uid,
-	};
-	uint32_t ifindex;
-	int r;
+	bool v4 = ep->addr.any.sa_family == AF_INET;
 
-	memcpy(packet.source, ep->source.addr, sizeof(packet.source));
-	memcpy(packet.destination, &ep->addr.v4.sin_addr,
-	       sizeof(packet.destination));
-	r = routes_lookup(&s->routes, &packet, &ifindex);
-	if (r < 0)
-		return UNKNOWN;
-	if (r == 0)
-		return ifindex == ep->source.ifindex ? HOLDS : VOID;
-	memset(packet.source, 0, sizeof(packet.source));
-	return routes_lookup(&s->routes, &packet, &ifindex) == 0 ? VOID
-								 : UNKNOWN;
+	*q = (struct rights_question){
+		.is_v6 = !v4,
+		.source_port = ug_port(sock),
+		.ifindex = ep->source.ifindex,
+	};
+	memcpy(q->source, ep->source.addr, v4 ? 4 : 16);
+	if (!v4)
+		return;
+	q->destination_port = ntohs(ep->addr.v4.sin_port);
+	memcpy(q->destination, &ep->addr.v4.sin_addr, 4);
 }
 
-static enum verdict ask_ipv6(struct sticky *s, const struct ug_endpoint *ep)
+/* Add a peer to the batch if this pass has to check its source. Return: true if it
+ * was added. */
+static bool choose_peer(const struct sticky *s, struct batch *batch,
+			struct peer *peer, struct ug_socket *sock)
 {
-	if (!s->knows_ipv6 && !s->has_failed) {
-		s->knows_ipv6 = routes_read_addresses(&s->routes) == 0;
-		s->has_failed = !s->knows_ipv6;
-	}
-	if (!s->knows_ipv6)
-		return UNKNOWN;
-	return routes_has_address(&s->routes, ep->source.addr,
-				  ep->source.ifindex)
-		       ? HOLDS
-		       : VOID;
+	struct device_endpoint *was = &batch->was[batch->n];
+	struct ug_endpoint ep;
+	uint64_t mark;
+
+	if (!endpoint_cell_get(&peer->endpoint, was))
+		return false;
+	mark = endpoint_learnt(&ep, was);
+	bool v4 = ep.addr.any.sa_family == AF_INET;
+
+	if (ep.source.state <= UG_SOURCE_PINNED ||
+	    (mark != ENDPOINT_NEW && mark != ENDPOINT_REFUSED &&
+	     !(s->asked & (v4 ? RIGHTS_IPV4 : RIGHTS_IPV6))))
+		return false;
+	fill_question(&batch->questions[batch->n], sock, &ep);
+	batch->peers[batch->n++] = peer;
+	return true;
 }
 
 static void tell(const struct peer *peer, enum verdict verdict)
@@ -181,36 +191,50 @@ static void tell(const struct peer *peer, enum verdict verdict)
 			    : "its source address holds again");
 }
 
-/* Check a peer's source if this pass has to. Return: true if it did. */
-static bool check_peer(struct sticky *s, struct peer *peer,
-		       struct ug_socket *sock, uint32_t fwmark)
+static enum verdict judge(const struct rights_question *q,
+			  const struct rights_answer *a)
 {
-	struct device_endpoint was, next;
-	struct ug_endpoint ep;
-	enum verdict verdict;
-	uint64_t mark;
+	switch (a->kind) {
+	case RIGHTS_WAY:
+		return q->is_v6 || a->ifindex == q->ifindex ? HOLDS : VOID;
+	case RIGHTS_NO_WAY:
+		return VOID;
+	case RIGHTS_UNKNOWN:
+	default:
+		return UNKNOWN;
+	}
+}
 
-	if (!endpoint_cell_get(&peer->endpoint, &was))
-		return false;
-	mark = endpoint_learnt(&ep, &was);
-	bool v4 = ep.addr.any.sa_family == AF_INET;
+static void mark_peer(struct peer *peer, const struct device_endpoint *was,
+		      enum verdict verdict)
+{
+	struct device_endpoint next = *was;
+	uint64_t mark = was->words[ENDPOINT_MARK];
 
-	if (ep.source.state <= UG_SOURCE_PINNED ||
-	    (mark != ENDPOINT_NEW && mark != ENDPOINT_REFUSED &&
-	     !(s->asked & (v4 ? STICKY_IPV4 : STICKY_IPV6))))
-		return false;
-	verdict = v4 ? ask_ipv4(s, sock, &ep, fwmark) : ask_ipv6(s, &ep);
 	if (verdict == UNKNOWN)
-		return true;
-	next = was;
+		return;
 	next.words[ENDPOINT_MARK] =
 		verdict == VOID ? ENDPOINT_VOID : ENDPOINT_HOLDS;
 	if (next.words[ENDPOINT_MARK] == mark)
-		return true;
-	if (endpoint_cell_replace(&peer->endpoint, &was, &next) &&
+		return;
+	if (endpoint_cell_replace(&peer->endpoint, was, &next) &&
 	    (verdict == VOID || mark >= ENDPOINT_REFUSED))
 		tell(peer, verdict);
-	return true;
+}
+
+/* Ask about the peers of the batch, mark them, and empty the batch. */
+static void check_batch(const struct sticky *s, struct batch *batch,
+			uint32_t fwmark)
+{
+	struct rights_answer answers[RIGHTS_QUESTIONS_MAX];
+
+	if (batch->n)
+		s->rights->ops->ask(s->rights->arg, fwmark, batch->questions,
+				    answers, batch->n);
+	for (unsigned int i = 0; i < batch->n; i++)
+		mark_peer(batch->peers[i], &batch->was[i],
+			  judge(&batch->questions[i], &answers[i]));
+	batch->n = 0;
 }
 
 void sticky_refuse(struct device *device, struct peer *peer,
@@ -269,7 +293,6 @@ static struct peer *begin_pass(struct sticky *s, struct ug_socket *sock,
 	s->spent_ns = 0;
 	s->asked = s->changed;
 	s->changed = 0;
-	s->knows_ipv6 = s->has_failed = false;
 	/* Partner: sticky_note_new(), after the endpoint was written. */
 	atomic_exchange_explicit(&s->has_new, false, memory_order_acq_rel);
 	/* The network has changed, and path MTUs may have, too. */
@@ -294,10 +317,15 @@ static void go_on(struct sticky *s, struct ug_socket *sock, uint32_t fwmark,
 {
 	uint64_t before = now_read(CLOCK_THREAD_CPUTIME_ID);
 	struct peer *peer = s->next ? resume(s) : begin_pass(s, sock, now);
+	struct batch batch = { .n = 0 };
 	unsigned int cost = 0;
 
-	for (; peer && cost < PIECE_COST; peer = peer_behind(s, peer))
-		cost += check_peer(s, peer, sock, fwmark) ? QUESTION_COST : 1;
+	for (; peer && cost < PIECE_COST; peer = peer_behind(s, peer)) {
+		cost += choose_peer(s, &batch, peer, sock) ? QUESTION_COST : 1;
+		if (batch.n == RIGHTS_QUESTIONS_MAX)
+			check_batch(s, &batch, fwmark);
+	}
+	check_batch(s, &batch, fwmark);
 	if (peer && peer_get(peer))
 		s->next = peer;
 	s->spent_ns += now_read(CLOCK_THREAD_CPUTIME_ID) - before;

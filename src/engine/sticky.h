@@ -12,27 +12,18 @@
 #include <stdint.h>
 
 #include "device/device.h"
+#include "engine/rights.h"
 #include "engine/sockets.h"
-#include "tun/routes.h"
-
-/* Flags: the families whose sources a change of the network may concern. */
-enum sticky_family {
-	STICKY_IPV4 = 1,
-	STICKY_IPV6 = 2,
-};
 
 /**
  * struct sticky - the state of the checks
  * @device:	[I] whose peers are checked
  * @sockets:	[I] by which packets to peers are sent; locked inside
- * @routes:	[c] socket for questions to the kernel
- * @uid:	[c] user that the UDP sockets belong to
- * @changed:	[c] of enum sticky_family: families for which the network has
+ * @rights:	[I] for questions to the kernel
+ * @changed:	[c] of enum rights_family: families for which the network has
  *		changed since the last pass began
- * @asked:	[c] of enum sticky_family: families for which this pass checks
+ * @asked:	[c] of enum rights_family: families for which this pass checks
  *		all peers
- * @knows_ipv6:	[c] this pass has the list of IPv6 addresses
- * @has_failed:	[c] this pass has asked for that list, and got an error
  * @due:	[c] when the next piece of a pass begins; 0: none is needed
  * @began:	[c] when the last pass began
  * @earliest:	[c] when the next pass may begin
@@ -47,12 +38,9 @@ enum sticky_family {
 struct sticky {
 	struct device *device;
 	struct sockets *sockets;
-	struct routes routes;
-	uint32_t uid;
+	const struct rights *rights;
 	unsigned int changed;
 	unsigned int asked;
-	bool knows_ipv6;
-	bool has_failed;
 	uint64_t due;
 	uint64_t began;
 	uint64_t earliest;
@@ -66,24 +54,19 @@ struct sticky {
  * @s:		caller's storage
  * @device:	borrowed until sticky_deinit()
  * @sockets:	borrowed until sticky_deinit()
- *
- * Return: 0; -errno.
+ * @rights:	borrowed until sticky_deinit()
  */
-int sticky_init(struct sticky *s, struct device *device,
-		struct sockets *sockets);
+void sticky_init(struct sticky *s, struct device *device,
+		 struct sockets *sockets, const struct rights *rights);
 
 /* sticky_deinit() - free all. To be called before device_deinit(), because a
  * pass that is under way holds a reference to a peer. */
 void sticky_deinit(struct sticky *s);
 
-/* sticky_start() - note the effective user of the calling thread: the UDP
- * sockets that it opens later belong to this user. Control thread. */
-void sticky_start(struct sticky *s);
-
 /**
  * sticky_note_change() - the network has changed: a pass is needed
  * @s:		the state of the checks
- * @families:	of enum sticky_family: whose sources may not hold any more
+ * @families:	of enum rights_family: whose sources may not hold any more
  * @now:	the present, in ns of CLOCK_BOOTTIME
  *
  * Cheap: may be called for each of thousands of events. Control thread.

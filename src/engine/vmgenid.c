@@ -142,11 +142,16 @@ void vmgenid_open(struct vmgenid *v)
 			strerror(-owner));
 }
 
-void vmgenid_close(struct vmgenid *v)
+void vmgenid_unwatch(struct vmgenid *v)
 {
 	if (v->loop)
 		loop_remove(v->loop, &v->watch);
 	v->loop = NULL;
+}
+
+void vmgenid_close(struct vmgenid *v)
+{
+	vmgenid_unwatch(v);
 	if (v->fd >= 0)
 		close(v->fd);
 	v->fd = -1;

@@ -37,6 +37,9 @@ struct vmgenid {
  */
 void vmgenid_open(struct vmgenid *v);
 
+/* vmgenid_unwatch() - stop watching; ok if it is not watched */
+void vmgenid_unwatch(struct vmgenid *v);
+
 /* vmgenid_close() - stop watching, and close; ok without a socket */
 void vmgenid_close(struct vmgenid *v);
 

@@ -99,6 +99,21 @@ void broadcasts_clear(struct broadcasts *b)
 		clear(&b->entries[i]);
 }
 
+void broadcasts_copy(struct broadcasts *b, const struct broadcasts *from)
+{
+	for (size_t i = 0; i < BROADCASTS_MAX; i++) {
+		const struct broadcast *entry = &from->entries[i];
+
+		b->entries[i].local = entry->local;
+		b->entries[i].prefix_len = entry->prefix_len;
+		set(&b->entries[i].directed,
+		    atomic_load_explicit(&entry->directed,
+					 memory_order_relaxed));
+		set(&b->entries[i].given,
+		    atomic_load_explicit(&entry->given, memory_order_relaxed));
+	}
+}
+
 void broadcasts_parse(struct broadcasts *b, const struct nlmsghdr *message,
 		      unsigned int ifindex)
 {

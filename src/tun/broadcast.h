@@ -51,6 +51,9 @@ struct broadcasts {
  */
 void broadcasts_clear(struct broadcasts *b);
 
+/* broadcasts_copy() - take over the entries of another set. Control thread. */
+void broadcasts_copy(struct broadcasts *b, const struct broadcasts *from);
+
 /**
  * broadcasts_parse() - take a message about an address
  * @b:		set

@@ -4,19 +4,32 @@
 
 usage: bench/stats.py [--quick] [--csv FILE] BUILD
 
-A daemon with 10,000 peers answers get=stats: the time from the request to the end of the
-answer, alone and beside one TCP stream through one of its sessions, and the CPU time of
-the daemon. The stream's rate is counted in slices of 100 ms. Each second slice begins
-with a request: "step" is the median rate of these, in percent of the median of the
-others. "worst" compares the slowest tenth of both kinds in the same way. The reader and
-both ends of the stream share the processors with the daemons.
+A daemon with 10,000 peers answers get=stats, and get=1 of the UAPI. bench-stats reads the
+answers, and does nothing else with them.
+
+Alone: the time from the request to the end of the answer, and the CPU time of the daemon
+and of the reader for one answer.
+
+Beside a TCP stream through one of the daemon's sessions: the stream's rate in slices of
+100 ms, of three kinds in rounds of random order. At the start of a slice an answer is
+asked for, or a loop takes the CPU time that the answer costs, or nothing happens. All
+processes share the processors, which the stream keeps busy, so any work takes some of its
+rate. "answer" and "spin" are the medians of the slices with an answer and with the loop,
+in percent of the median of the others, with their 95 % intervals (bootstrap over rounds,
+1,000 times). "noise" is how much slices in which nothing happens differ: the median
+distance from their median, times 1.48 (the standard deviation, if they are distributed
+normally), in percent.
+
+A step is visible if the interval of "answer" ends below that of nothing, 100 % less
+"noise", or below that of "spin": then an answer costs the stream more than slices differ
+by themselves, or more than its CPU time.
 """
 import argparse
 import os
-import socket
+import random
 import statistics
+import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
                                 "..", "tests", "netns"))
@@ -24,26 +37,78 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)),
 import lab as laboratory
 from peers import cpu_s
 
-COLUMNS = ("case", "peers", "bytes", "median_ms", "most_ms", "cpu_ms", "stream_mbit_s",
-           "step_percent", "worst_percent")
-# Seconds of a slice. A choice.
-SLICE_S = 0.1
+COLUMNS = ("case", "peers", "bytes", "median_ms", "most_ms", "cpu_ms", "reader_cpu_ms",
+           "stream_mbit_s", "noise", "answer", "answer_from", "answer_to", "spin",
+           "spin_from", "spin_to", "visible")
+TIMES = 1000
 
 
-def request(tunnel):
-    """Ask once. Return (seconds, bytes)."""
-    begun = time.monotonic()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.connect(tunnel.socket.replace(".sock", ".stats"))
-        sock.sendall(b"get=stats\n\n")
-        n_bytes, end = 0, b""
-        while not end.endswith(b"\n\n"):
-            data = sock.recv(1 << 18)
-            if not data:
-                raise SystemExit("bench/stats.py: the connection has ended")
-            n_bytes += len(data)
-            end = (end + data)[-2:]
-    return time.monotonic() - begun, n_bytes
+class Reader:
+    """Runs bench-stats."""
+
+    def __init__(self, build, pair):
+        self.program, self.pair = os.path.join(build, "bench", "bench-stats"), pair
+
+    def run(self, request, n_rounds, address="-", spin_us=0):
+        """Rows of each kind of slice, in the order of the rounds."""
+        path = self.pair.ta.socket
+        if request != "get=1":
+            path = path.replace(".sock", ".stats")
+        names = [f"/run/netns/{node.name}" for node in (self.pair.a, self.pair.b)]
+        done = subprocess.run(
+            [self.program, path, request, str(n_rounds), *names, address, str(spin_us)],
+            capture_output=True, text=True, check=True)
+        rows = {"none": [], "answer": [], "spin": []}
+        for line in done.stdout.splitlines():
+            kind, *numbers = line.split()
+            rows[kind].append([int(number) for number in numbers])
+        return rows
+
+    def alone(self, request, n_rounds):
+        used = cpu_s(self.pair.ta)
+        rows = self.run(request, n_rounds)["answer"]
+        return {**times_of(rows),
+                "cpu_ms": round(1000 * (cpu_s(self.pair.ta) - used) / n_rounds, 2),
+                "reader_cpu_ms": round(statistics.mean(row[4] for row in rows) / 1000, 2)}
+
+    def beside(self, request, n_rounds, cost):
+        """cost: the row of the answers alone."""
+        rows = self.run(request, n_rounds, laboratory.INNER4["b"],
+                        round(1000 * (cost["cpu_ms"] + cost["reader_cpu_ms"])))
+        return {**times_of(rows["answer"]), **compare(rows)}
+
+
+def times_of(rows):
+    times = [row[2] / 1000 for row in rows]
+    return {"bytes": rows[0][3], "median_ms": round(statistics.median(times), 1),
+            "most_ms": round(max(times), 1)}
+
+
+def interval(kind, none, draw):
+    """95 % of the ratios of the medians, over rounds that are drawn again and again."""
+    ratios = []
+    for _ in range(TIMES):
+        drawn = [draw.randrange(len(none)) for _ in none]
+        ratios.append(100 * statistics.median(kind[i] for i in drawn) /
+                      statistics.median(none[i] for i in drawn))
+    ratios.sort()
+    return round(ratios[TIMES // 40], 1), round(ratios[-TIMES // 40 - 1], 1)
+
+
+def compare(rows):
+    rates = {kind: [row[1] * 8 / row[0] for row in lines] for kind, lines in rows.items()}
+    middle = statistics.median(rates["none"])
+    noise = round(148 * statistics.median(abs(rate - middle) for rate in rates["none"]) /
+                  middle, 1)
+    found = {"stream_mbit_s": round(middle), "noise": noise}
+    draw = random.Random(1)
+    for kind in "answer", "spin":
+        found[kind] = round(100 * statistics.median(rates[kind]) / middle, 1)
+        found[f"{kind}_from"], found[f"{kind}_to"] = interval(rates[kind], rates["none"],
+                                                              draw)
+    found["visible"] = "yes" if found["answer_to"] < max(
+        100 - noise, found["spin_from"]) else "no"
+    return found
 
 
 def add_peers(tunnel, n):
@@ -57,63 +122,31 @@ def add_peers(tunnel, n):
             raise SystemExit(f"bench/stats.py: peers were refused: {answer}")
 
 
-def alone(tunnel, n_requests):
-    used = cpu_s(tunnel)
-    done = [request(tunnel) for _ in range(n_requests)]
-    return {**figures_of(done),
-            "cpu_ms": round(1000 * (cpu_s(tunnel) - used) / n_requests, 1)}
-
-
-def figures_of(done):
-    times = [1000 * seconds for seconds, _ in done]
-    return {"bytes": done[0][1], "median_ms": round(statistics.median(times), 1),
-            "most_ms": round(max(times), 1)}
-
-
-def slowest_tenth(rates):
-    return statistics.mean(sorted(rates)[:max(1, len(rates) // 10)])
-
-
-def beside(pair, n_rounds):
-    """Requests beside a stream from a to b."""
-    stream = laboratory.Steady(pair, laboratory.INNER4["b"])
-    time.sleep(1)
-    quiet, asked, done = [], [], []
-    for number in range(2 * n_rounds):
-        is_asked = number % 2
-        before, begun = stream.arrived, time.monotonic()
-        if is_asked:
-            done.append(request(pair.ta))
-        time.sleep(max(0, begun + SLICE_S - time.monotonic()))
-        rate = (stream.arrived - before) * 8 / 1e6 / (time.monotonic() - begun)
-        (asked if is_asked else quiet).append(rate)
-    stream.stop()
-    return {**figures_of(done), "stream_mbit_s": round(statistics.median(quiet)),
-            "step_percent": round(
-                100 * statistics.median(asked) / statistics.median(quiet), 1),
-            "worst_percent": round(
-                100 * slowest_tenth(asked) / slowest_tenth(quiet), 1)}
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--csv")
     parser.add_argument("build")
     args = parser.parse_args()
-    n_peers, n_rounds = (1000, 20) if args.quick else (10000, 150)
+    n_peers, n_rounds = (1000, 20) if args.quick else (10000, 300)
     laboratory.isolate()
-    lab = laboratory.Lab(f"{os.path.abspath(args.build)}/wiregather")
+    build = os.path.abspath(args.build)
+    lab = laboratory.Lab(f"{build}/wiregather")
     rows = []
     try:
         pair = laboratory.Pair(lab, how={"LOG_LEVEL": "error"})
         pair.both_ways(count=1)
-        rows.append({"case": "one peer, alone", "peers": 1, **alone(pair.ta, 100)})
+        reader = Reader(build, pair)
+        rows.append({"case": "get=stats: one peer", "peers": 1,
+                     **reader.alone("get=stats", 100)})
         add_peers(pair.ta, n_peers)
-        rows.append({"case": "many peers, alone", "peers": n_peers + 1,
-                     **alone(pair.ta, 100)})
-        rows.append({"case": "many peers, beside a stream", "peers": n_peers + 1,
-                     **beside(pair, n_rounds)})
+        for request in "get=stats", "get=1":
+            alone = reader.alone(request, 200)
+            for case, figures in (("", alone),
+                                  (" beside a stream",
+                                   reader.beside(request, n_rounds, alone))):
+                rows.append({"case": f"{request}: many peers{case}",
+                             "peers": n_peers + 1, **figures})
     finally:
         lab.close()
     lines = [",".join(COLUMNS)] + [

@@ -331,6 +331,17 @@ enum pmtu_event pmtu_acked(struct pmtu *p, uint64_t flow, uint32_t ack,
 
 /* ---------------------------------------------------------------------- limits */
 
+/* Was the lesson found by losses? Then it is tried again, and not forgotten. */
+static bool is_by_loss(const struct pmtu *p)
+{
+	return p->state == PMTU_SETTLED || p->state == PMTU_SEARCH;
+}
+
+uint64_t pmtu_get_end(const struct pmtu *p)
+{
+	return is_by_loss(p) ? UINT64_MAX : p->learnt_at + PMTU_LESSON;
+}
+
 static void expire(struct pmtu *p, uint64_t now)
 {
 	if (p->state == PMTU_TRIAL &&
@@ -341,7 +352,7 @@ static void expire(struct pmtu *p, uint64_t now)
 	}
 	if (!p->mtu || !clock_has_passed(p->learnt_at, PMTU_LESSON, now))
 		return;
-	if (p->state == PMTU_SETTLED || p->state == PMTU_SEARCH) {
+	if (is_by_loss(p)) {
 		p->fails = p->top + 1;
 		p->n_fails = 0;
 		p->learnt_at = now;

@@ -329,6 +329,14 @@ struct pmtu_limits {
  */
 void pmtu_get_limits(struct pmtu *p, struct pmtu_limits *out, uint64_t now);
 
+/**
+ * pmtu_get_end() - when the lesson is forgotten, if nothing leaves to the peer before
+ * @p:		path
+ *
+ * Return: a point of time; UINT64_MAX: not for the time that has passed.
+ */
+uint64_t pmtu_get_end(const struct pmtu *p);
+
 /* pmtu_may_answer() - may the sender of a packet that does not fit, and was dropped,
  * be sent an ICMP error? Takes it off the peer's bucket. */
 bool pmtu_may_answer(struct pmtu *p, uint64_t now);

@@ -690,9 +690,10 @@ void engine_each_counter(struct engine *e,
 	counters_visit(&counters);
 }
 
-uint32_t engine_get_path_mtu(struct engine *e, const struct peer *peer)
+uint32_t engine_get_path_mtu(const struct engine *e, const struct peer *peer,
+			     uint64_t now)
 {
-	return paths_get_mtu(e->lanes.paths, peer, now_boottime());
+	return paths_get_mtu(e->lanes.paths, peer, now);
 }
 
 struct events *engine_get_events(struct engine *e)

@@ -169,8 +169,10 @@ void engine_each_counter(struct engine *engine,
 				     uint64_t value),
 			 void *arg);
 
-/* engine_get_path_mtu() - the path MTU that was learnt for a peer; 0: none */
-uint32_t engine_get_path_mtu(struct engine *engine, const struct peer *peer);
+/* engine_get_path_mtu() - the path MTU that was learnt for a peer; 0: none. Takes no
+ * lock. Any thread. */
+uint32_t engine_get_path_mtu(const struct engine *engine,
+			     const struct peer *peer, uint64_t now);
 
 /* engine_get_events() - what has happened; borrowed */
 struct events *engine_get_events(struct engine *engine);

@@ -24,6 +24,10 @@ enum {
 	ERRORS_MAX = 1024,
 };
 
+/* The bits of paths_seat.shown that have the path MTU. The time may be 65 us too
+ * early. */
+#define SHOWN_MTU UINT64_C(0xffff)
+
 /* Bytes in front of the UDP payload. */
 static uint32_t outer_headers(const struct ug_endpoint *to)
 {
@@ -92,12 +96,25 @@ static const struct peer *owner_of(const struct paths_seat *seat)
 	return atomic_load_explicit(&seat->owner, memory_order_relaxed);
 }
 
+/* What paths_seat.shown has. */
+static uint64_t shown_of(const struct paths_seat *seat)
+{
+	uint32_t mtu = seat->pmtu.mtu;
+
+	return mtu ? (pmtu_get_end(&seat->pmtu) & ~SHOWN_MTU) |
+			       (mtu < SHOWN_MTU ? mtu : SHOWN_MTU)
+		   : 0;
+}
+
 /* Let the functions without a lock know. Under the mutex. */
 static void publish(struct paths_seat *seat, uint64_t now)
 {
 	struct pmtu_limits limits;
 
 	pmtu_get_limits(&seat->pmtu, &limits, now);
+	/* Partner: paths_get_mtu(). */
+	atomic_store_explicit(&seat->shown, shown_of(seat),
+			      memory_order_relaxed);
 	/* Partners: paths_have_limit(), paths_want_acks(). */
 	atomic_store_explicit(&seat->has_limit,
 			      limits.cut || limits.probe || limits.is_tiny,
@@ -437,19 +454,17 @@ bool paths_may_probe(struct paths *p, const struct peer *peer,
 	return may;
 }
 
-uint32_t paths_get_mtu(struct paths *p, const struct peer *peer, uint64_t now)
+uint32_t paths_get_mtu(const struct paths *p, const struct peer *peer,
+		       uint64_t now)
 {
-	struct pmtu_limits limits = { 0 };
-	struct paths_seat *seat;
+	const struct paths_seat *seat = p ? paths_find(p, peer) : NULL;
+	uint64_t shown;
 
-	if (!p)
+	if (!seat)
 		return 0;
-	pthread_mutex_lock(&p->mutex);
-	seat = paths_find(p, peer);
-	if (seat)
-		pmtu_get_limits(&seat->pmtu, &limits, now);
-	pthread_mutex_unlock(&p->mutex);
-	return limits.mtu;
+	/* Partner: publish(). */
+	shown = atomic_load_explicit(&seat->shown, memory_order_relaxed);
+	return now < (shown & ~SHOWN_MTU) ? (uint32_t)(shown & SHOWN_MTU) : 0;
 }
 
 /* -------------------------------------------------------------- receiving */

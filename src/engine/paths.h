@@ -59,6 +59,8 @@ enum {
  *		the mutex.
  * @has_limit:	[a] paths_get_limits() has something to say
  * @wants_acks:	[a] paths_saw() is of use
+ * @shown:	[a] for paths_get_mtu(): the path MTU in the lower 16 bits, and the time
+ *		in ns at which it is forgotten in the others; 0: there is none
  * @pmtu:	[m]
  * @to:		[m] the peer's endpoint
  * @used_at:	[m] when a long datagram last left
@@ -67,6 +69,7 @@ struct paths_seat {
 	const struct peer *_Atomic owner;
 	_Atomic bool has_limit;
 	_Atomic bool wants_acks;
+	_Atomic uint64_t shown;
 	struct pmtu pmtu;
 	struct ug_endpoint to;
 	uint64_t used_at;
@@ -279,8 +282,9 @@ void paths_saw(struct paths *p, const struct peer *peer, const uint8_t *packet,
 	       size_t len, uint64_t now);
 
 /* paths_get_mtu() - the outer path MTU of a peer that was learnt; 0: none. @p may be
- * NULL. Any thread. */
-uint32_t paths_get_mtu(struct paths *p, const struct peer *peer, uint64_t now);
+ * NULL. For statistics: takes no lock. Any thread. */
+uint32_t paths_get_mtu(const struct paths *p, const struct peer *peer,
+		       uint64_t now);
 
 /**
  * paths_set_df() - whether datagrams of a family leave with DF

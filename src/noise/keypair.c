@@ -271,6 +271,22 @@ void noise_keypairs_deinit(struct noise_keypairs *kps)
 	pthread_mutex_destroy(&kps->lock);
 }
 
+/* The slots have changed. */
+static void unlock(struct noise_keypairs *kps)
+{
+	const struct noise_keypair *kp = kps->current;
+	bool can_send = kp && !atomic_load_explicit(&kp->is_unsendable,
+						    memory_order_relaxed);
+
+	/* Partner: noise_keypairs_get_end(). */
+	atomic_store_explicit(&kps->end_ns,
+			      can_send ? kp->created_ns + REJECT_AFTER_TIME *
+								  NSEC_PER_SEC
+				       : 0,
+			      memory_order_relaxed);
+	pthread_mutex_unlock(&kps->lock);
+}
+
 /* Consumes the slot's reference; NULL is ok. */
 static void drop(struct noise_keypairs *kps, struct noise_keypair *kp)
 {
@@ -316,7 +332,7 @@ void noise_keypairs_add(struct noise_keypairs *kps, struct noise_keypair *kp)
 		add_as_initiator(kps, kp);
 	else
 		add_as_responder(kps, kp);
-	pthread_mutex_unlock(&kps->lock);
+	unlock(kps);
 }
 
 bool noise_keypairs_confirm(struct noise_keypairs *kps,
@@ -332,7 +348,7 @@ bool noise_keypairs_confirm(struct noise_keypairs *kps,
 		kps->current = kps->next;
 		kps->next = NULL;
 	}
-	pthread_mutex_unlock(&kps->lock);
+	unlock(kps);
 	return is_next;
 }
 
@@ -386,7 +402,7 @@ void noise_keypairs_expire_current(struct noise_keypairs *kps)
 	drop(kps, kps->next);
 	kps->next = NULL;
 	retire(kps->current);
-	pthread_mutex_unlock(&kps->lock);
+	unlock(kps);
 }
 
 /* Keypairs younger than @age_ns stay. Returns true if one was dropped. */
@@ -415,7 +431,7 @@ bool noise_keypairs_clear(struct noise_keypairs *kps)
 
 	pthread_mutex_lock(&kps->lock);
 	was_there = empty_slots(kps, 0, 0);
-	pthread_mutex_unlock(&kps->lock);
+	unlock(kps);
 	return was_there;
 }
 
@@ -426,6 +442,6 @@ bool noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 
 	pthread_mutex_lock(&kps->lock);
 	was_there = empty_slots(kps, age_ns, now);
-	pthread_mutex_unlock(&kps->lock);
+	unlock(kps);
 	return was_there;
 }

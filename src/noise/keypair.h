@@ -268,6 +268,7 @@ bool noise_keypair_wants_rekey_after_receive(const struct noise_keypair *kp,
  * @previous:	[m] receives only
  * @next:	[m] receives only, until the first message arrives
  * @local:	[I] leads to the index table; borrowed
+ * @end_ns:	[a] when @current may send no more; 0: it may not, or there is none
  */
 struct noise_keypairs {
 	pthread_mutex_t lock;
@@ -275,6 +276,7 @@ struct noise_keypairs {
 	struct noise_keypair *previous;
 	struct noise_keypair *next;
 	struct noise_local *local;
+	_Atomic uint64_t end_ns;
 };
 
 /**
@@ -312,6 +314,21 @@ void noise_keypairs_add(struct noise_keypairs *kps, struct noise_keypair *kp);
  */
 bool noise_keypairs_confirm(struct noise_keypairs *kps,
 			    const struct noise_keypair *kp);
+
+/**
+ * noise_keypairs_get_end() - until when messages may be sent to the peer
+ * @kps:	slots
+ *
+ * For statistics: takes no lock, so the time may be that of a moment ago. The bound on
+ * messages of a session (REJECT_AFTER_MESSAGES) is left out. Any thread.
+ *
+ * Return: a point of time as @created_ns; 0: there is no session.
+ */
+static inline uint64_t noise_keypairs_get_end(const struct noise_keypairs *kps)
+{
+	/* Partner: unlock() of keypair.c. */
+	return atomic_load_explicit(&kps->end_ns, memory_order_relaxed);
+}
 
 /**
  * noise_keypairs_get_current() - the keypair to send with

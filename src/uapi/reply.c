@@ -22,7 +22,7 @@ static void put_device(struct text *t, struct device *device)
 	uint8_t key[NOISE_PRIVATE_KEY_LEN];
 
 	if (noise_local_get_keys(&device->local, key, NULL))
-		text_put_key(t, "private_key", key);
+		text_put_key(t, "private_key=", key);
 	secret_zero(key, sizeof(key));
 	if (device->listen_port)
 		text_put(t, "listen_port=%u\n", device->listen_port);
@@ -37,21 +37,21 @@ static void put_peer(struct text *t, struct peer *peer,
 	uint64_t handshake_ns = counter_get(&peer->last_handshake_ns);
 	uint8_t key[NOISE_PRESHARED_KEY_LEN];
 
-	text_put_key(t, "public_key", peer->public_key);
+	text_put_key(t, "public_key=", peer->public_key);
 	noise_handshake_get_preshared_key(&peer->handshake, key);
-	text_put_key(t, "preshared_key", key);
+	text_put_key(t, "preshared_key=", key);
 	secret_zero(key, sizeof(key));
-	text_put(t, "protocol_version=1\n");
-	text_put_endpoint(t, "endpoint", &peer->endpoint, codec);
-	text_put(t, "last_handshake_time_sec=%" PRIu64 "\n",
-		 handshake_ns / NSEC_PER_SEC);
-	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
-		 handshake_ns % NSEC_PER_SEC);
-	text_put(t, "tx_bytes=%" PRIu64 "\n", counter_get(&peer->tx_bytes));
-	text_put(t, "rx_bytes=%" PRIu64 "\n", counter_get(&peer->rx_bytes));
-	text_put(t, "persistent_keepalive_interval=%u\n",
-		 atomic_load_explicit(&peer->timers.persistent_s,
-				      memory_order_relaxed));
+	text_put_word(t, "protocol_version=1\n");
+	text_put_endpoint(t, "endpoint=", &peer->endpoint, codec);
+	text_put_number_line(
+		t, "last_handshake_time_sec=", handshake_ns / NSEC_PER_SEC);
+	text_put_number_line(
+		t, "last_handshake_time_nsec=", handshake_ns % NSEC_PER_SEC);
+	text_put_number_line(t, "tx_bytes=", counter_get(&peer->tx_bytes));
+	text_put_number_line(t, "rx_bytes=", counter_get(&peer->rx_bytes));
+	text_put_number_line(t, "persistent_keepalive_interval=",
+			     atomic_load_explicit(&peer->timers.persistent_s,
+						  memory_order_relaxed));
 }
 
 void uapi_reply_init(struct uapi_reply *reply, struct device *device,

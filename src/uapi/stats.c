@@ -99,7 +99,8 @@ enum stats_kind stats_parse(struct stats_parser *p, const char *data,
 
 static void put_counter(void *arg, const char *name, uint64_t value)
 {
-	text_put(arg, "%s=%" PRIu64 "\n", name, value);
+	text_put_word(arg, name);
+	text_put_number_line(arg, "=", value);
 }
 
 /* Seconds of a time in ns. */
@@ -159,7 +160,7 @@ static void put_device(struct text *t, const struct stats_source *source)
 	text_put(t, "started_time_sec=%" PRIu64 "\nworkers=%u\naead=%s\n",
 		 seconds(state.started), state.n_workers, state.aead);
 	if (noise_local_get_keys(&device->local, NULL, public_key))
-		text_put_key(t, "own_public_key", public_key);
+		text_put_key(t, "own_public_key=", public_key);
 	text_put(t, "fwmark=%" PRIu32 "\n", device->fwmark);
 	text_put(t, "listen_port=%u\nlistening=%d\n", device->listen_port,
 		 state.has_sockets);
@@ -190,23 +191,26 @@ static void put_bad_source(struct text *t, struct peer_notes *notes)
 {
 	unsigned int version = atomic_load_explicit(&notes->bad_source_version,
 						    memory_order_relaxed);
-	const uint64_t words[2] = { counter_get(&notes->bad_source[0]),
-				    counter_get(&notes->bad_source[1]) };
 	char text[INET6_ADDRSTRLEN];
 
-	text_put(t, "dropped_disallowed_source=%" PRIu64 "\n",
-		 counter_get(&notes->n_bad_source));
-	if (version)
-		text_put(t, "disallowed_source_last=%s %" PRIu64 "\n",
-			 print_inner(words, version, text),
-			 seconds(counter_get(&notes->bad_source_at)));
+	text_put_number_line(t, "dropped_disallowed_source=",
+			     counter_get(&notes->n_bad_source));
+	if (!version)
+		return;
+
+	const uint64_t words[2] = { counter_get(&notes->bad_source[0]),
+				    counter_get(&notes->bad_source[1]) };
+
+	text_put(t, "disallowed_source_last=%s %" PRIu64 "\n",
+		 print_inner(words, version, text),
+		 seconds(counter_get(&notes->bad_source_at)));
 }
 
 /* A line for a number, unless it is 0. */
-static void put_some(struct text *t, const char *name, uint64_t value)
+static inline void put_some(struct text *t, const char *name, uint64_t value)
 {
 	if (value)
-		text_put(t, "%s=%" PRIu64 "\n", name, value);
+		text_put_number_line(t, name, value);
 }
 
 /* What is out of the ordinary. */
@@ -218,53 +222,58 @@ static void put_troubles(struct text *t, struct peer *peer,
 	int err =
 		atomic_load_explicit(&notes->send_error, memory_order_relaxed);
 
-	put_some(t, "initiations_unanswered",
-		 counter_get(&notes->n_unanswered));
-	put_some(t, "last_initiation_time_sec",
+	put_some(t,
+		 "initiations_unanswered=", counter_get(&notes->n_unanswered));
+	put_some(t, "last_initiation_time_sec=",
 		 seconds(counter_get(&notes->initiation_at)));
-	put_some(t, "responses_unused",
+	put_some(t, "responses_unused=",
 		 atomic_load_explicit(&peer->n_incomplete,
 				      memory_order_relaxed));
-	put_some(t, "responses_refused", counter_get(&notes->n_undecryptable));
-	put_some(t, "response_refused_time_sec",
+	put_some(t, "responses_refused=", counter_get(&notes->n_undecryptable));
+	put_some(t, "response_refused_time_sec=",
 		 seconds(counter_get(&notes->undecryptable_at)));
 	if (error_at)
 		text_put(t, "send_error_last=%d %" PRIu64 " %s\n", err,
 			 seconds(error_at), strerror(err));
-	put_some(t, "trains_stopped",
+	put_some(t, "trains_stopped=",
 		 atomic_load_explicit(&notes->has_lost_trains,
 				      memory_order_relaxed));
-	put_some(t, "endpoint_moves", counter_get(&notes->n_moves));
-	put_some(t, "endpoint_returns", counter_get(&notes->n_returns));
-	put_some(t, "endpoint_moved_time_sec",
+	put_some(t, "endpoint_moves=", counter_get(&notes->n_moves));
+	put_some(t, "endpoint_returns=", counter_get(&notes->n_returns));
+	put_some(t, "endpoint_moved_time_sec=",
 		 seconds(counter_get(&notes->moved_at)));
-	text_put_endpoint(t, "endpoint_was", &notes->was, codec);
+	text_put_endpoint(t, "endpoint_was=", &notes->was, codec);
+}
+
+static const char *state_of(const struct peer *peer, uint64_t now)
+{
+	if (atomic_load_explicit(&peer->notes.is_incomplete,
+				 memory_order_relaxed))
+		return "incomplete";
+	if (atomic_load_explicit(&peer->notes.is_silent, memory_order_relaxed))
+		return "silent";
+	return now < noise_keypairs_get_end(&peer->keypairs) ? "established"
+							     : "none";
 }
 
 static void put_peer(struct text *t, struct peer *peer,
-		     const struct stats_source *source)
+		     const struct stats_source *source, uint64_t now)
 {
-	uint32_t mtu = engine_get_path_mtu(source->engine, peer);
 	uint64_t handshake_ns = counter_get(&peer->last_handshake_ns);
-	const char *state = "none";
 
-	if (peer_has_session(peer, now_boottime()))
-		state = "established";
-	if (atomic_load_explicit(&peer->notes.is_silent, memory_order_relaxed))
-		state = "silent";
-	if (atomic_load_explicit(&peer->notes.is_incomplete,
-				 memory_order_relaxed))
-		state = "incomplete";
-	text_put_key(t, "public_key", peer->public_key);
-	text_put_endpoint(t, "endpoint", &peer->endpoint, source->codec);
-	put_some(t, "path_mtu", mtu);
-	text_put(t, "state=%s\nlast_handshake_time_sec=%" PRIu64 "\n", state,
-		 seconds(handshake_ns));
-	text_put(t, "last_handshake_time_nsec=%" PRIu64 "\n",
-		 handshake_ns % NSEC_PER_SEC);
-	text_put(t, "tx_bytes=%" PRIu64 "\nrx_bytes=%" PRIu64 "\n",
-		 counter_get(&peer->tx_bytes), counter_get(&peer->rx_bytes));
-	put_some(t, "persistent_keepalive_interval",
+	text_put_key(t, "public_key=", peer->public_key);
+	text_put_endpoint(t, "endpoint=", &peer->endpoint, source->codec);
+	put_some(t,
+		 "path_mtu=", engine_get_path_mtu(source->engine, peer, now));
+	text_put_word(t, "state=");
+	text_put_word(t, state_of(peer, now));
+	text_put_number_line(
+		t, "\nlast_handshake_time_sec=", seconds(handshake_ns));
+	text_put_number_line(
+		t, "last_handshake_time_nsec=", handshake_ns % NSEC_PER_SEC);
+	text_put_number_line(t, "tx_bytes=", counter_get(&peer->tx_bytes));
+	text_put_number_line(t, "rx_bytes=", counter_get(&peer->rx_bytes));
+	put_some(t, "persistent_keepalive_interval=",
 		 atomic_load_explicit(&peer->timers.persistent_s,
 				      memory_order_relaxed));
 	put_bad_source(t, &peer->notes);
@@ -295,7 +304,7 @@ static void put_trace(struct text *t, struct peer *peer)
 		atomic_load_explicit(&notes->n_events, memory_order_relaxed);
 	uint32_t first = n > PEER_TRACE_LEN ? n - PEER_TRACE_LEN : 0;
 
-	text_put_key(t, "public_key", peer->public_key);
+	text_put_key(t, "public_key=", peer->public_key);
 	for (uint32_t i = first; i < n; i++) {
 		uint64_t word = counter_get(&notes->trace[i % PEER_TRACE_LEN]);
 		size_t kind = word & 0xffff;
@@ -382,23 +391,23 @@ static void put_status(struct stats_reply *reply, struct text *t)
 	text_put(t, "errno=%d\n\n", reply->kind == STATS_BAD ? EINVAL : 0);
 }
 
-static void step_peer(struct stats_reply *reply, struct text *t)
+static void step_peer(struct stats_reply *reply, struct text *t, uint64_t now)
 {
 	struct peer *peer = peers_next(&reply->peers);
 
 	if (!peer) {
 		reply->step = STEP_STATUS;
 	} else if (reply->kind == STATS_ALLOWED_IPS) {
-		text_put_key(t, "public_key", peer->public_key);
+		text_put_key(t, "public_key=", peer->public_key);
 		reply->step = STEP_PREFIXES;
 	} else if (reply->kind == STATS_TRACE) {
 		put_trace(t, peer);
 	} else {
-		put_peer(t, peer, reply->source);
+		put_peer(t, peer, reply->source, now);
 	}
 }
 
-static void write_next(struct stats_reply *reply, struct text *t)
+static void write_next(struct stats_reply *reply, struct text *t, uint64_t now)
 {
 	struct ip_prefix prefix;
 
@@ -408,7 +417,7 @@ static void write_next(struct stats_reply *reply, struct text *t)
 		reply->step = STEP_PEERS;
 		break;
 	case STEP_PEERS:
-		step_peer(reply, t);
+		step_peer(reply, t, now);
 		break;
 	case STEP_PREFIXES:
 		if (peers_next_prefix(&reply->peers, &prefix))
@@ -426,6 +435,7 @@ static void write_next(struct stats_reply *reply, struct text *t)
 size_t stats_reply_fill(struct stats_reply *reply, char *buf, size_t cap)
 {
 	struct text t = { buf, cap, 0 };
+	uint64_t now = now_boottime();
 
 	if (reply->kind == STATS_EVENTS) {
 		while (t.cap - t.len >= PIECE_CAP && step_event(reply, &t))
@@ -433,6 +443,6 @@ size_t stats_reply_fill(struct stats_reply *reply, char *buf, size_t cap)
 		return t.len;
 	}
 	while (reply->step != STEP_END && t.cap - t.len >= PIECE_CAP)
-		write_next(reply, &t);
+		write_next(reply, &t, now);
 	return t.len;
 }

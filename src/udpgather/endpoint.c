@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/digits.h"
 
 /* Take digits only: strtoull(3) would take signs and spaces, too. */
 static int parse_number(const char *text, uint32_t max, uint32_t *out)
@@ -175,32 +176,42 @@ static void print_zone(uint32_t zone, bool by_name, char out[IF_NAMESIZE + 12])
 		snprintf(out, IF_NAMESIZE + 12, "%%%u", zone);
 }
 
+static size_t put_v6(const struct ug_endpoint *ep, bool by_name,
+		     char text[UG_ENDPOINT_TEXT])
+{
+	char addr[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 12];
+
+	inet_ntop(AF_INET6, &ep->addr.v6.sin6_addr, addr, sizeof(addr));
+	print_zone(ep->addr.v6.sin6_scope_id, by_name, zone);
+	return (size_t)snprintf(text, UG_ENDPOINT_TEXT, "[%s%s]", addr, zone);
+}
+
 static int print(const struct ug_endpoint *ep, bool by_name, char *buf,
 		 size_t cap)
 {
-	char addr[INET6_ADDRSTRLEN], zone[IF_NAMESIZE + 12];
 	char text[UG_ENDPOINT_TEXT];
-	int len;
+	in_port_t port;
+	size_t len;
 
 	switch (ug_endpoint_family(ep)) {
 	case AF_INET:
-		inet_ntop(AF_INET, &ep->addr.v4.sin_addr, addr, sizeof(addr));
-		len = snprintf(text, sizeof(text), "%s:%u", addr,
-			       ntohs(ep->addr.v4.sin_port));
+		len = digits_put_ipv4(text, &ep->addr.v4.sin_addr);
+		port = ep->addr.v4.sin_port;
 		break;
 	case AF_INET6:
-		inet_ntop(AF_INET6, &ep->addr.v6.sin6_addr, addr, sizeof(addr));
-		print_zone(ep->addr.v6.sin6_scope_id, by_name, zone);
-		len = snprintf(text, sizeof(text), "[%s%s]:%u", addr, zone,
-			       ntohs(ep->addr.v6.sin6_port));
+		len = put_v6(ep, by_name, text);
+		port = ep->addr.v6.sin6_port;
 		break;
 	default:
 		return -EAFNOSUPPORT;
 	}
-	if ((size_t)len >= cap)
+	text[len++] = ':';
+	len += digits_put(text + len, ntohs(port));
+	if (len >= cap)
 		return -ENOSPC;
-	memcpy(buf, text, (size_t)len + 1);
-	return len;
+	memcpy(buf, text, len);
+	buf[len] = 0;
+	return (int)len;
 }
 
 int ug_endpoint_print(const struct ug_endpoint *ep, char *buf, size_t cap)

@@ -143,9 +143,15 @@ static void report(uint32_t i, uint64_t counter, uint32_t mtu)
 	paths_take_errors(paths, sock, now);
 }
 
+/* While another thread has the lock: statistics do not wait for it. */
 static uint32_t mtu_of(uint32_t i)
 {
-	return paths_get_mtu(paths, &peers[i], now);
+	uint32_t mtu;
+
+	pthread_mutex_lock(&paths->mutex);
+	mtu = paths_get_mtu(paths, &peers[i], now);
+	pthread_mutex_unlock(&paths->mutex);
+	return mtu;
 }
 
 static void one_of_two(void **state)
@@ -170,6 +176,7 @@ static void one_of_two(void **state)
 	assert_int_equal(paths_clamp(paths, &peers[1], 1420, now), 1420);
 	assert_int_equal(paths_clamp(NULL, &peers[0], 1420, now), 1420);
 	now += 600 * SEC;
+	assert_int_equal(mtu_of(0), 0);
 	paths_get_limits(paths, &peers[0], &limits, now);
 	assert_int_equal(limits.cut, 0);
 	assert_false(paths_have_limit(paths, &peers[0]));
@@ -327,6 +334,9 @@ static void black_hole(void **state)
 	}
 	assert_int_equal(mtu_of(0), PMTU_MIN);
 	assert_int_equal(counter_get(&paths->stats.lost), 1);
+	/* What was found by losses is tried again, and not forgotten. */
+	now += 2 * PMTU_LESSON;
+	assert_int_equal(mtu_of(0), PMTU_MIN);
 }
 
 /* Peers to which only short datagrams leave need no seat. */

@@ -271,6 +271,7 @@ static void add(struct side *side, char step)
 	assert_non_null(kp);
 	kp->is_initiator = step <= 'Z';
 	kp->remote_index = (uint32_t)(step & ~0x20);
+	kp->created_ns = kp->remote_index * SEC;
 	assert_int_equal(side->local.ops->publish_index(side, &side->hs,
 							&kp->local_index),
 			 0);
@@ -306,6 +307,24 @@ static void do_step(struct side *side, char step)
 	}
 }
 
+/* The time that is told without the lock, while another thread has it, is that of the
+ * current keypair. */
+static void check_end(struct noise_keypairs *kps)
+{
+	struct noise_keypair *kp = kps->current;
+	uint64_t end;
+
+	pthread_mutex_lock(&kps->lock);
+	end = noise_keypairs_get_end(kps);
+	pthread_mutex_unlock(&kps->lock);
+	if (!kp || !noise_keypair_can_send(kp, kp->created_ns)) {
+		assert_true(end == 0);
+		return;
+	}
+	assert_true(noise_keypair_can_send(kp, end - 1));
+	assert_false(noise_keypair_can_send(kp, end));
+}
+
 /* The index table has the keypairs of the slots, and no others. */
 static size_t count_indices(const struct side *side)
 {
@@ -325,8 +344,11 @@ static void test_rotation(void **state)
 		struct world w;
 
 		world_init(&w, NULL, NULL, i + 10);
-		for (const char *s = rotations[i].steps; *s; s++)
+		check_end(&w.a.kps);
+		for (const char *s = rotations[i].steps; *s; s++) {
 			do_step(&w.a, *s);
+			check_end(&w.a.kps);
+		}
 		slots[0] = slot_letter(w.a.kps.current);
 		slots[1] = slot_letter(w.a.kps.previous);
 		slots[2] = slot_letter(w.a.kps.next);

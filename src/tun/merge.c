@@ -46,9 +46,10 @@
  * bytes changed before they entered the tunnel, that checksum does not show it.
  * Without a checksum nobody would have seen it either. The reason for this rule
  * is VXLAN, which is sent without a checksum by default. A datagram that does
- * not merge is written as it came, with a field of 0. IPv6 demands a checksum,
- * so IPv6 datagrams without one never merge: merged ones would be taken where
- * single ones are refused.
+ * not merge is written as it came, with a field of 0. IPv6 demands a checksum.
+ * So IPv6 datagrams without one merge only if a VXLAN or Geneve device of the
+ * kernel takes them (overlay.h). Elsewhere merged ones would be taken where single
+ * ones are refused.
  *
  * The kernel makes new checksums for a merged packet. New checksums would hide
  * that a packet arrived broken. So the checksums of packets, also that of the

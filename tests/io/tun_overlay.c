@@ -118,6 +118,24 @@ static void close_vxlan(void)
 	assert_int_equal(netns_enter(home), 0);
 }
 
+/*
+ * Without tunnel super-packets the second end merges the datagrams as UDP, with
+ * and without checksums. The devices over IPv6 here take datagrams without one.
+ */
+static void expect_merged_as_udp(const struct vxlan *v, unsigned int kinds)
+{
+	bool is_v6 = strncmp(v->name, "IPv6", 4) == 0;
+	bool may = kinds & MERGE_BIT(is_v6 ? MERGE_UDP6 : MERGE_UDP4);
+	unsigned int written = (unsigned int)ends[1].tun.written;
+
+	print_message("# %s: %u packets, %u writes\n", v->name, ends[0].packets,
+		      written);
+	if (may)
+		assert_true(written < ends[0].packets / 2);
+	else
+		assert_int_equal(written, ends[0].packets);
+}
+
 static void expect_no_drops(void)
 {
 	for (int i = 0; i < 2; i++) {
@@ -132,6 +150,7 @@ static void expect_no_drops(void)
 static void test_tcp(void **state)
 {
 	bool has_tunnels = kernel_has_tunnels();
+	unsigned int kinds = kernel_kinds();
 
 	(void)state;
 	for (size_t i = 0; i < 2 * ARRAY_LEN(vxlans); i++) {
@@ -158,6 +177,8 @@ static void test_tcp(void **state)
 			assert_int_equal(tunnel_writes > 0, expected);
 			tunnel_writes = 0;
 		}
+		if (!has_tunnels || i & 1)
+			expect_merged_as_udp(v, kinds);
 		assert_int_equal(tunnel_refusals, 0);
 		expect_no_drops();
 		close_vxlan();

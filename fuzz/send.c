@@ -608,6 +608,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	}
 	ug_batch_free(batch);
 	ug_wake_deinit(&sock.wake, &sys);
-	ug_path_table_free(sock.paths);
+	ug_path_table_put(sock.paths);
 	return 0;
 }

@@ -348,7 +348,7 @@ enum ug_clock {
  *		goes to one socket as a whole. With port 0 the port is one that no
  *		other socket has. With another port no error tells that a program
  *		that was meant to be alone has it already: ug_open_group() does.
- *		Not with @side_sockets.
+ *		Not with @side_sockets, which ug_open_group() can have.
  * @clear_tos:	a @tos of 0 is sent as 0, even if another TOS is set on a descriptor
  *		(IP_TOS, IPV6_TCLASS). Without it 0 leaves the socket's own.
  * @follow_interface: the interface of a source (struct ug_source) decides the
@@ -452,7 +452,7 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  * ug_open_group() - open several sockets on one port, such as one for each thread
  * @out:	@n pointers, set on success; ug_close() each
  * @n:		how many, at least 1
- * @opt:	as for ug_open(); @reuse_port counts as set
+ * @opt:	as for ug_open(); @reuse_port counts as set, and need not be
  * @report:	as for ug_open(), of the last socket, or of the one that failed
  *
  * The kernel spreads what comes over the sockets by a hash of addresses and ports;
@@ -460,10 +460,19 @@ int ug_open(struct ug_socket **out, const struct ug_options *opt,
  * port is in use, this fails, also if the other sockets share theirs. Later a socket
  * of the same user can join: ug_open() with @reuse_port and this port, in this process
  * or another one. If a socket is closed, what waits in it is lost, and the others get
- * what it would have got. Any thread.
+ * what it would have got.
  *
- * Return: 0; -EINVAL if @n is 0 or there are @side_sockets; else as ug_open(). After a
- * failure nothing is open, and the pointers mean nothing.
+ * The sockets share what they learn of paths and sources: any of them can send to an
+ * endpoint that another one has received from, with its source. ug_network_changed()
+ * and ug_paths_changed() of one are for all. All else is each socket's own, such as
+ * its mark, and its merging.
+ *
+ * With @side_sockets the first socket has side sockets. They have the numbers behind
+ * @n, so a program that returns less than @n leaves them empty; without a program the
+ * kernel gives them a part of what comes. Any thread.
+ *
+ * Return: 0; -EINVAL if @n is 0; else as ug_open(). After a failure nothing is open,
+ * and the pointers mean nothing.
  */
 int ug_open_group(struct ug_socket **out, unsigned int n,
 		  const struct ug_options *opt, struct ug_report *report);

@@ -56,9 +56,26 @@
 
 #include "udpgather/socket.h"
 
+/*
+ * For each flow the kernel looks at one socket of a group to decide whether datagrams
+ * merge on their way in, and chooses that one by a hash alone. It may be a side
+ * socket. So the side sockets of a group have the option, too. What comes into one
+ * while the option goes off may lose its segment size; a program that steers keeps
+ * them empty.
+ */
+static void set_gro_of_sides(const struct ug_sys *sys, const struct family *fam,
+			     int value)
+{
+	for (unsigned int i = 0; i < fam->sides.n; i++)
+		if (fam->sides.are_in_group)
+			sys->setsockopt(fam->sides.fds[i], IPPROTO_UDP, UDP_GRO,
+					&value, sizeof(value));
+}
+
 static int set_gro(const struct ug_sys *sys, const struct family *fam,
 		   int value)
 {
+	set_gro_of_sides(sys, fam, value);
 	return sys->setsockopt(fam->fd, IPPROTO_UDP, UDP_GRO, &value,
 			       sizeof(value)) < 0
 		       ? -errno

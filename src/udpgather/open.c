@@ -81,11 +81,16 @@ static int open_fd(struct opening *o, int f)
 	return fd;
 }
 
-static void close_family(const struct ug_sys *sys, struct family *fam)
+static void close_sides(const struct ug_sys *sys, struct family *fam)
 {
 	for (unsigned int i = 0; i < fam->sides.n; i++)
 		sys->close(fam->sides.fds[i]);
 	fam->sides.n = 0;
+}
+
+static void close_family(const struct ug_sys *sys, struct family *fam)
+{
+	close_sides(sys, fam);
 	if (fam->fd >= 0)
 		sys->close(fam->fd);
 	fam->fd = -1;
@@ -288,44 +293,69 @@ int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
 	return ug_opening_end(&o, open_pair(&o), out, report);
 }
 
-/* Open a socket of a group: the first one if @port is 0, else one more. */
-static int open_member(const struct ug_sys *sys, struct ug_socket **out,
-		       const struct ug_options *opt, struct ug_report *report,
-		       uint16_t port)
+/* Open a socket of a group: one more if @o has a first one, else the first one. */
+static int open_member(struct opening *o, const struct ug_sys *sys,
+		       struct ug_socket **out, const struct ug_options *opt,
+		       struct ug_report *report)
 {
-	struct opening o = { .is_first = !port };
-	int err = ug_opening_begin(&o, sys, opt);
+	int err = ug_opening_begin(o, sys, opt);
 
 	if (err < 0)
 		return err;
-	if (o.opt.side_sockets) {
-		ug_socket_free(o.sock);
-		return -EINVAL;
+	o->n_group_sides = o->opt.side_sockets;
+	o->opt.side_sockets = 0;
+	o->opt.reuse_port = true;
+	if (o->first)
+		o->opt.port = ug_port(o->first);
+	return ug_opening_end(o, open_pair(o), out, report);
+}
+
+/*
+ * Open the side sockets of a group's first socket. They are bound last, so that the
+ * sockets of the group have the numbers from 0 on. Their option stays on, as for the
+ * whole group. So the kernel may look at one of them when it decides whether
+ * datagrams merge (udp_gro_receive() asks no program): see merging.c.
+ */
+static void open_group_sides(struct opening *o)
+{
+	o->opt.side_sockets = o->n_group_sides;
+	for (int f = 0; f < FAMILIES; f++) {
+		struct family *fam = &o->sock->families[f];
+		uint16_t port = o->sock->port;
+		int err;
+
+		if (fam->fd < 0)
+			continue;
+		fam->sides.are_in_group = true;
+		err = open_sides(o, f);
+		for (unsigned int i = 0; i < fam->sides.n && err == 0; i++)
+			err = bind_sharing(o, f, fam->sides.fds[i], &port,
+					   false);
+		if (err < 0)
+			close_sides(o->sock->sys, fam);
 	}
-	o.opt.reuse_port = true;
-	if (port)
-		o.opt.port = port;
-	return ug_opening_end(&o, open_pair(&o), out, report);
 }
 
 int ug_socket_open_group_with(const struct ug_sys *sys, struct ug_socket **out,
 			      unsigned int n, const struct ug_options *opt,
 			      struct ug_report *report)
 {
-	uint16_t port = 0;
+	struct opening first = { .is_first = true };
 
 	if (!n)
 		return -EINVAL;
 	for (unsigned int i = 0; i < n; i++) {
-		int err = open_member(sys, &out[i], opt, report, port);
+		struct opening more = { .first = i ? out[0] : NULL };
+		int err = open_member(i ? &more : &first, sys, &out[i], opt,
+				      report);
 
 		if (err < 0) {
 			while (i)
 				ug_close(out[--i]);
 			return err;
 		}
-		port = ug_port(out[0]);
 	}
+	open_group_sides(&first);
 	return 0;
 }
 

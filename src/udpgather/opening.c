@@ -95,11 +95,12 @@ int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 
 	if (!sock)
 		return -ENOMEM;
-	sock->paths = ug_path_table_new();
+	sock->paths = o->first ? ug_path_table_ref(o->first->paths)
+			       : ug_path_table_new();
 	if (o->opt.want & UG_WANT_ERRORS)
 		sock->errors = ug_errors_new();
 	if (!sock->paths || ((o->opt.want & UG_WANT_ERRORS) && !sock->errors)) {
-		ug_path_table_free(sock->paths);
+		ug_path_table_put(sock->paths);
 		ug_errors_free(sock->errors);
 		free(sock);
 		return -ENOMEM;
@@ -149,7 +150,7 @@ void ug_socket_free(struct ug_socket *sock)
 	}
 	ug_wake_deinit(&sock->wake, sock->sys);
 	pthread_mutex_destroy(&sock->switching);
-	ug_path_table_free(sock->paths);
+	ug_path_table_put(sock->paths);
 	ug_errors_free(sock->errors);
 	free(sock);
 }

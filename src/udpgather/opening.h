@@ -16,6 +16,8 @@
  * @report:	what has happened so far
  * @wanted:	the families that the caller asked for
  * @is_first:	with the option reuse_port: fail if another socket has the port
+ * @first:	the first socket of the group that the socket will be one of, or NULL
+ * @n_group_sides: side sockets of each family that the group's first socket will have
  */
 struct opening {
 	struct ug_socket *sock;
@@ -23,6 +25,8 @@ struct opening {
 	struct ug_report report;
 	bool wanted[FAMILIES];
 	bool is_first;
+	const struct ug_socket *first;
+	unsigned int n_group_sides;
 };
 
 /* ug_opening_report() - the report of family @f */
@@ -60,7 +64,7 @@ static inline int ug_opening_get_int(const struct opening *o, int fd, int level,
 
 /**
  * ug_opening_begin() - make a socket without descriptors
- * @o:		all zero but @is_first; filled on success
+ * @o:		all zero but @is_first and @first; filled on success
  * @sys:	the system calls
  * @opt:	the caller's options, which may be of another version, or NULL
  *

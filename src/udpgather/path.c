@@ -20,7 +20,7 @@ enum {
 
 /*
  * Draw generations from one counter for the whole process: a source that was
- * learned on one socket must not count on another.
+ * learned with one table must not count with another.
  */
 static uint32_t draw_generation(void)
 {
@@ -50,12 +50,22 @@ struct path_table *ug_path_table_new(void)
 	}
 	atomic_init(&t->generation, draw_generation());
 	atomic_init(&t->epoch, FIRST_EPOCH);
+	atomic_init(&t->refs, 1);
 	return t;
 }
 
-void ug_path_table_free(struct path_table *t)
+struct path_table *ug_path_table_ref(struct path_table *t)
 {
-	if (!t)
+	atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+	return t;
+}
+
+void ug_path_table_put(struct path_table *t)
+{
+	/* Release: the accesses of this socket's threads come before the count
+	 * goes down. Acquire: who brings it to 0 sees the accesses of all. */
+	if (!t ||
+	    atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	pthread_mutex_destroy(&t->mutex);
 	free(t);

@@ -6,8 +6,8 @@
  *
  * The table belongs to the socket, and not to struct ug_endpoint. So an endpoint
  * stays a plain value that callers copy, and all threads and all copies share what
- * was learned. The key is address and zone, because the port does not decide the
- * route.
+ * was learned. The sockets of a group have one table. The key is address and zone,
+ * because the port does not decide the route.
  *
  * The table has a fixed size. An entry that is pushed out costs one refused
  * system call when its endpoint is next sent a train, nothing else.
@@ -79,6 +79,7 @@ struct path_table {
 	_Atomic uint32_t epoch;	     /* [a] entries of another one are void */
 	_Atomic uint32_t n_known;    /* [a], [m] to write: entries not void */
 	uint64_t seed;		     /* [I] */
+	_Atomic uint32_t refs;	     /* [a] sockets that have the table */
 	pthread_mutex_t mutex;	     /* held by writers */
 	struct path_entry sets[PATH_SETS][PATH_WAYS]; /* [a], [m] to write */
 };
@@ -86,12 +87,17 @@ struct path_table {
 /**
  * ug_path_table_new() - an empty table
  *
- * Return: the table, or NULL if there is no memory.
+ * Return: the table with one reference, or NULL if there is no memory.
  */
 struct path_table *ug_path_table_new(void);
 
-/* ug_path_table_free() - free a table, or NULL, that no thread uses */
-void ug_path_table_free(struct path_table *t);
+/* ug_path_table_ref() - take a reference, for another socket of a group. Any thread.
+ * Return: @t. */
+struct path_table *ug_path_table_ref(struct path_table *t);
+
+/* ug_path_table_put() - give a reference back; the last one frees the table. NULL is
+ * ok. Any thread. */
+void ug_path_table_put(struct path_table *t);
 
 /* ug_path_generation() - the generation of sources that are learned now. Any
  * thread. */

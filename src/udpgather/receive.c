@@ -60,8 +60,9 @@ static int read_main(const struct receive_call *c, struct family *fam)
 }
 
 /*
- * One system call for a side socket. Side sockets never merge, so there is no lock.
- * If it brought a message, the side socket is read again later.
+ * One system call for a side socket. Side sockets never merge, or are in a group and
+ * usually empty (merging.c), so there is no lock. If the call brought a message, the
+ * side socket is read again later.
  */
 static int read_side(const struct receive_call *c, struct family *fam,
 		     unsigned int i)

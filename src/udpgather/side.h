@@ -69,6 +69,7 @@ struct side_count {
 /**
  * struct side_sockets - the side sockets of a family
  * @n:		[I] number of side sockets; if 0, nothing below is used
+ * @are_in_group: [I] they share their port with the sockets of a group
  * @fds:	[I] their descriptors
  * @main_cap:	[I] send buffer of the main socket, as SIOCOUTQ counts
  * @seed:	[I] of the endpoints' hashes
@@ -90,6 +91,7 @@ struct side_count {
  */
 struct side_sockets {
 	unsigned int n;
+	bool are_in_group;
 	int fds[UG_MAX_SIDE_SOCKETS];
 	int64_t main_cap;
 	uint64_t seed;

@@ -195,9 +195,98 @@ static void group(void **state)
 	assert_int_equal(open_group(out, 0, &opt), -EINVAL);
 	opt.size = 1;
 	assert_int_equal(open_group(out, 2, &opt), -EINVAL);
-	opt = (struct ug_options){ .size = sizeof(opt), .side_sockets = 1 };
-	assert_int_equal(open_group(out, 2, &opt), -EINVAL);
 	assert_int_equal(fake.open_fds, 0);
+}
+
+static void close_two(struct ug_socket **out)
+{
+	ug_close(out[0]);
+	ug_close(out[1]);
+}
+
+/* The first socket has the side sockets. They are bound last, and share the port. */
+static void group_with_sides(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .side_sockets = 2 };
+	struct ug_socket *out[2];
+
+	(void)state;
+	assert_int_equal(open_group(out, 2, &opt), 0);
+	assert_int_equal(fake.open_fds, 2 * 2 + 2 * 2);
+	assert_int_equal(fake.n_bound, 2 * 2 + 2 * 2);
+	assert_int_equal(ug_side_fd(out[1], AF_INET, 0), -ENOENT);
+	for (unsigned int i = 0; i < 4; i++) {
+		int fd = ug_side_fd(out[0], i < 2 ? AF_INET : AF_INET6, i % 2);
+
+		assert_int_equal(fake.bound[4 + i], fd);
+		assert_int_equal(fake_option(fd, SOL_SOCKET, SO_REUSEPORT), 1);
+		assert_int_not_equal(fake_option(fd, IPPROTO_UDP, UDP_GRO), 1);
+	}
+	for (int on = 1; on >= 0; on--) {
+		assert_int_equal(ug_set_merging(out[0], on), 0);
+		for (unsigned int i = 0; i < 4; i++)
+			assert_int_equal(
+				fake_option(
+					ug_side_fd(out[0],
+						   i < 2 ? AF_INET : AF_INET6,
+						   i % 2),
+					IPPROTO_UDP, UDP_GRO),
+				on);
+	}
+	close_two(out);
+	assert_int_equal(fake.open_fds, 0);
+}
+
+/* Side sockets that the kernel refuses are left out, in that family. */
+static void group_without_sides(void **state)
+{
+	struct ug_options opt = { .size = sizeof(opt), .side_sockets = 1 };
+	struct ug_socket *out[2];
+	size_t begin, end, n_left_out = 0;
+
+	(void)state;
+	assert_int_equal(open_group(out, 2, NULL), 0);
+	begin = fake.socket_calls;
+	close_two(out);
+	setup(NULL);
+	assert_int_equal(open_group(out, 2, &opt), 0);
+	end = fake.socket_calls;
+	close_two(out);
+	for (size_t k = begin + 1; k <= end; k++) {
+		setup(NULL);
+		fake.fail_socket_call = k;
+		fake.fail_socket_err = EMFILE;
+		assert_int_equal(open_group(out, 2, &opt), 0);
+		int n = (ug_side_fd(out[0], AF_INET, 0) >= 0) +
+			(ug_side_fd(out[0], AF_INET6, 0) >= 0);
+
+		assert_int_equal(fake.open_fds, 4 + n);
+		n_left_out += n == 1;
+		assert_true(n >= 1);
+		close_two(out);
+	}
+	/* As in group_steps(): each side socket has as many steps. */
+	assert_int_equal(n_left_out, 6 + 7);
+}
+
+/* What one socket learns, all know; the last one that is closed frees it. */
+static void group_learns_together(void **state)
+{
+	struct ug_socket *out[2], *alone;
+
+	(void)state;
+	assert_int_equal(open_group(out, 2, NULL), 0);
+	assert_int_equal(open_with(NULL, &alone), 0);
+	assert_ptr_equal(out[0]->paths, out[1]->paths);
+	assert_ptr_not_equal(out[0]->paths, alone->paths);
+	uint32_t generation = ug_path_generation(out[1]->paths);
+
+	ug_network_changed(out[0]);
+	assert_int_not_equal(ug_path_generation(out[1]->paths), generation);
+	ug_close(alone);
+	ug_close(out[0]);
+	assert_int_not_equal(ug_path_generation(out[1]->paths), generation);
+	ug_close(out[1]);
 }
 
 /* The sockets of a group have one family if the kernel has one. */
@@ -317,13 +406,11 @@ static void steering(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(shared_port),
-		TEST(shared_port_steps),
-		TEST(shared_descriptor),
-		TEST(group),
-		TEST(group_of_one_family),
-		TEST(group_steps),
-		TEST(steering),
+		TEST(shared_port),	     TEST(shared_port_steps),
+		TEST(shared_descriptor),     TEST(group),
+		TEST(group_of_one_family),   TEST(group_steps),
+		TEST(group_with_sides),	     TEST(group_without_sides),
+		TEST(group_learns_together), TEST(steering),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

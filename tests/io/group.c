@@ -227,6 +227,94 @@ static void by_program(void **state)
 	ug_close(peer);
 }
 
+/* Open a group with side sockets. */
+static void open_with_sides(struct ug_socket **out, unsigned int n)
+{
+	struct ug_options opt = { .size = sizeof(opt), .side_sockets = 2 };
+
+	assert_int_equal(ug_open_group(out, n, &opt, NULL), 0);
+	assert_true(ug_side_fd(out[0], AF_INET, 1) >= 0);
+	assert_true(ug_side_fd(out[0], AF_INET6, 1) >= 0);
+}
+
+/* A program that returns less than the number of sockets leaves the side sockets
+ * empty, and one socket answers from the address that another one was asked at. */
+static void sides_and_sources(void **state)
+{
+	static const char *const asked[] = { "127.0.0.5", "[::1]" };
+	struct ug_socket *socks[2], *peer = opened(NULL);
+
+	(void)state;
+	open_with_sides(socks, 2);
+	assert_int_equal(ug_set_merging(socks[0], true), 0);
+	assert_int_equal(ug_set_steering(socks[0], AF_UNSPEC, by_first_byte()),
+			 0);
+	for (size_t f = 0; f < ARRAY_LEN(families); f++) {
+		struct ug_endpoint to = at(asked[f], ug_port(socks[0])), from;
+
+		send_bytes(peer, &to, 2);
+		assert_int_equal(take(socks[0], 0), EACH);
+		for (unsigned int i = 0; i < 2; i++) {
+			char byte;
+
+			assert_int_equal(
+				recv(ug_side_fd(socks[0], families[f], i),
+				     &byte, 1, MSG_DONTWAIT),
+				-1);
+		}
+		assert_int_equal(
+			ug_receive(rcv, socks[1], families[f], views, 1, 1000),
+			1);
+		from = *views[0].from;
+		assert_int_equal(take(socks[1], 1), EACH - 1);
+		assert_int_equal(send_text(socks[0], &from, "answer", 1),
+				 UG_SENT);
+		expect_text(peer, "answer", 1);
+		assert_int_equal(ug_endpoint_compare(views[0].from, &to), 0);
+	}
+	ug_close(peer);
+	close_group(socks, 2);
+}
+
+/* Without a program the hash uses the side sockets, too, and nothing is lost. */
+static void sides_without_program(void **state)
+{
+	enum {
+		PEERS = 40
+	};
+	struct ug_socket *socks[2];
+	size_t n = 0;
+
+	(void)state;
+	open_with_sides(socks, 2);
+	for (size_t f = 0; f < ARRAY_LEN(families); f++) {
+		struct ug_endpoint to = at(loopbacks[f], ug_port(socks[0]));
+
+		for (int i = 0; i < PEERS; i++) {
+			struct ug_socket *peer = opened(NULL);
+
+			assert_int_equal(send_text(peer, &to, "x", 1), UG_SENT);
+			ug_close(peer);
+		}
+		for (unsigned int i = 0; i < 2; i++)
+			assert_int_equal(
+				ug_side_ready(
+					socks[0],
+					ug_side_fd(socks[0], families[f], i)),
+				families[f]);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		int r;
+
+		while ((r = ug_receive(rcv, socks[i], AF_UNSPEC, views,
+				       ARRAY_LEN(views), 0)) > 0)
+			n += (size_t)r;
+		assert_int_equal(r, 0);
+	}
+	assert_int_equal(n, 2 * PEERS);
+	close_group(socks, 2);
+}
+
 /* A program needs a group. */
 static void no_group(void **state)
 {
@@ -497,6 +585,8 @@ int main(void)
 		cmocka_unit_test(no_strangers),
 		cmocka_unit_test(by_hash),
 		cmocka_unit_test(by_program),
+		cmocka_unit_test(sides_and_sources),
+		cmocka_unit_test(sides_without_program),
 		cmocka_unit_test(no_group),
 		cmocka_unit_test(by_loaded_program),
 		cmocka_unit_test(trains_stay_whole),

@@ -42,7 +42,7 @@ enum {
 	FAKE_NEXT = 10,
 	/* Places for each family and in each log. An assertion fails if there
 	 * are too few, except that errs[] has no error for later calls. */
-	FAKE_SOCKETS = 10,
+	FAKE_SOCKETS = 20,
 	FAKE_LOG = 4096,
 	FAKE_ERRS = 64,
 	FAKE_ERRORS = 1024,

@@ -3,7 +3,8 @@
  * Several sockets on one port, bound one after the other with SO_REUSEPORT,
  * which is switched off at the end. Only one of them receives, and no other
  * process can bind the port. If the option stays on, the sockets are a group, also
- * the first one, which was bound without it.
+ * the first one, which was bound without it; and other sockets of the same user can
+ * bind the port.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -57,7 +58,7 @@ static int open_socket(int family)
 	return fd;
 }
 
-/* Bind the sockets as the library does. Return: the port. */
+/* Bind the sockets as the library does: as a group. Return: the port. */
 static uint16_t bind_all(int family, int fds[SOCKETS])
 {
 	union address a;
@@ -76,9 +77,23 @@ static uint16_t bind_all(int family, int fds[SOCKETS])
 		if (!i)
 			set_shared(fds[i], 1);
 	}
+	return port;
+}
+
+/* The same, and no other process can have the port. */
+static uint16_t bind_alone(int family, int fds[SOCKETS])
+{
+	uint16_t port = bind_all(family, fds);
+
 	for (int i = 0; i < SOCKETS; i++)
 		set_shared(fds[i], 0);
 	return port;
+}
+
+static void close_all(const int fds[SOCKETS])
+{
+	for (int i = 0; i < SOCKETS; i++)
+		close(fds[i]);
 }
 
 static unsigned int drain(int fd)
@@ -98,7 +113,7 @@ static unsigned int drain(int fd)
 static void receiver_of(int family, int receiver)
 {
 	int fds[SOCKETS];
-	uint16_t port = bind_all(family, fds);
+	uint16_t port = bind_alone(family, fds);
 	union address to;
 	socklen_t len = any_address(family, port, true, &to);
 	struct pollfd wait = { .events = POLLIN };
@@ -139,7 +154,7 @@ static void nobody_can_join(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
 		int fds[SOCKETS];
-		uint16_t port = bind_all(families[i], fds);
+		uint16_t port = bind_alone(families[i], fds);
 		union address a;
 		socklen_t len = any_address(families[i], port, false, &a);
 		int other = open_socket(families[i]);
@@ -149,8 +164,7 @@ static void nobody_can_join(void **state)
 		assert_int_equal(bind(other, &a.any, len), -1);
 		assert_int_equal(errno, EADDRINUSE);
 		close(other);
-		for (int k = 0; k < SOCKETS; k++)
-			close(fds[k]);
+		close_all(fds);
 	}
 }
 
@@ -199,6 +213,142 @@ static void first_is_bound_alone(void **state)
 	}
 }
 
+/* Send from many addresses, to a port of loopback. */
+static void send_many(int family, uint16_t port)
+{
+	union address to;
+	socklen_t len = any_address(family, port, true, &to);
+
+	for (int i = 0; i < SENDERS; i++) {
+		int from = open_socket(family);
+
+		assert_int_equal(sendto(from, "x", 1, 0, &to.any, len), 1);
+		close(from);
+	}
+}
+
+/* Bind one more socket of this user with the option. Return: its descriptor. */
+static int join(int family, uint16_t port, bool loopback)
+{
+	int fd = open_socket(family);
+	union address a;
+	socklen_t len = any_address(family, port, loopback, &a);
+
+	set_shared(fd, 1);
+	assert_int_equal(bind(fd, &a.any, len), 0);
+	return fd;
+}
+
+/* The program steers to the socket with each number, and to no other. */
+static void expect_steered(int family, uint16_t port, const int fds[SOCKETS])
+{
+	for (int number = 0; number < SOCKETS; number++) {
+		assert_int_equal(steer(fds[0], (uint32_t)number), 0);
+		send_many(family, port);
+		for (int i = 0; i < SOCKETS; i++)
+			assert_int_equal(drain(fds[i]),
+					 i == number ? SENDERS : 0);
+	}
+}
+
+static const int both[] = { AF_INET, AF_INET6 };
+
+/* A socket that joins a group gets nothing, as long as the program chooses among the
+ * sockets that were there before. */
+static void joiner_is_empty(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < ARRAY_LEN(both); f++) {
+		int fds[SOCKETS];
+		uint16_t port = bind_all(both[f], fds);
+
+		assert_int_equal(steer(fds[0], 0), 0);
+		int joiner = join(both[f], port, false);
+
+		expect_steered(both[f], port, fds);
+		assert_int_equal(drain(joiner), 0);
+		/* After a number that no socket has the hash decides. */
+		assert_int_equal(steer(fds[0], 2 * SOCKETS), 0);
+		send_many(both[f], port);
+		unsigned int n = drain(joiner);
+
+		print_message("# family %d: %u of %d\n", both[f], n, SENDERS);
+		assert_true(n > 0 && n < SENDERS);
+		close(joiner);
+		close_all(fds);
+	}
+}
+
+/* If a joiner leaves, another one gets its number, and no other number changes. */
+static void joiner_leaves(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < ARRAY_LEN(both); f++) {
+		int fds[SOCKETS];
+		uint16_t port = bind_all(both[f], fds);
+		int first = join(both[f], port, false);
+		int second = join(both[f], port, false);
+
+		expect_steered(both[f], port, fds);
+		close(first);
+		expect_steered(both[f], port, fds);
+		assert_int_equal(drain(second), 0);
+		assert_int_equal(steer(fds[0], SOCKETS), 0);
+		send_many(both[f], port);
+		assert_int_equal(drain(second), SENDERS);
+		close(second);
+		expect_steered(both[f], port, fds);
+		close_all(fds);
+	}
+}
+
+/*
+ * If the option is cleared on the socket that the kernel finds first (as in
+ * receiver_of()), nothing is steered any more. So a group cannot be closed to others
+ * in this way.
+ */
+static void option_off_ends_group(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < ARRAY_LEN(both); f++) {
+		int fds[SOCKETS], found = both[f] == AF_INET ? SOCKETS - 1 : 0;
+		uint16_t port = bind_all(both[f], fds);
+
+		assert_int_equal(steer(fds[0], 1), 0);
+		set_shared(fds[found], 0);
+		send_many(both[f], port);
+		for (int i = 0; i < SOCKETS; i++)
+			assert_int_equal(drain(fds[i]),
+					 i == found ? SENDERS : 0);
+		set_shared(fds[found], 1);
+		send_many(both[f], port);
+		assert_int_equal(drain(fds[1]), SENDERS);
+		close_all(fds);
+	}
+}
+
+/* A socket of the same user that is bound to one address, or to one interface, is no
+ * member of the group, and is preferred to it. */
+static void one_address_is_preferred(void **state)
+{
+	(void)state;
+	for (size_t f = 0; f < ARRAY_LEN(both); f++) {
+		int fds[SOCKETS];
+		uint16_t port = bind_all(both[f], fds);
+
+		assert_int_equal(steer(fds[0], 0), 0);
+		int joiner = join(both[f], port, true);
+
+		send_many(both[f], port);
+		assert_int_equal(drain(fds[0]), 0);
+		assert_int_equal(drain(joiner), SENDERS);
+		close(joiner);
+		send_many(both[f], port);
+		assert_int_equal(drain(fds[0]), SENDERS);
+		close_all(fds);
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -212,6 +362,10 @@ int main(void)
 		cmocka_unit_test(first_receives_in_ipv6),
 		cmocka_unit_test(nobody_can_join),
 		cmocka_unit_test(first_is_bound_alone),
+		cmocka_unit_test(joiner_is_empty),
+		cmocka_unit_test(joiner_leaves),
+		cmocka_unit_test(option_off_ends_group),
+		cmocka_unit_test(one_address_is_preferred),
 	};
 
 	netns_require();

@@ -52,8 +52,8 @@ static void learn_and_forget(void **state)
 	ug_path_forget_sources(t);
 	assert_int_not_equal(ug_path_generation(t), generation);
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
-	ug_path_table_free(t);
-	ug_path_table_free(NULL);
+	ug_path_table_put(t);
+	ug_path_table_put(NULL);
 }
 
 /* IPv4 and IPv6, and equal addresses in two zones, are different paths. */
@@ -74,7 +74,7 @@ static void keys(void **state)
 		assert_int_equal(ug_endpoint_parse(&ep, texts[i]), 0);
 		assert_int_equal(ug_path_cap(t, &ep, 0, NULL), 100 + i);
 	}
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /*
@@ -111,7 +111,7 @@ static void overflow(void **state)
 		known++;
 	}
 	assert_int_equal(known, PATH_SETS * PATH_WAYS);
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /* The epoch of an empty entry is never the current one. */
@@ -126,7 +126,7 @@ static void epochs_wrap(void **state)
 	ug_path_forget_caps(t);
 	assert_int_equal(atomic_load(&t->epoch), 1);
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), PATH_UNLIMITED);
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /*
@@ -147,7 +147,7 @@ static void generations_differ(void **state)
 					     ug_path_generation(t[k]));
 	}
 	for (int i = 0; i < 3; i++)
-		ug_path_table_free(t[i]);
+		ug_path_table_put(t[i]);
 }
 
 /* An entry that is being written counts as unknown. */
@@ -166,7 +166,7 @@ static void half_written(void **state)
 				atomic_fetch_add(&t->sets[i][k].lock.seq, 1);
 	}
 	assert_int_equal(ug_path_cap(t, &a, 0, NULL), 1400);
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 enum {
@@ -214,7 +214,7 @@ static void no_torn_reads(void **state)
 	}
 	for (int i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /* Is exactly one train to be tried now? */
@@ -258,7 +258,7 @@ static void pauses(void **state)
 		ug_path_learn(t, &a, PATH_UNSEGMENTED, now, false);
 		ug_path_learn(t, &a, PATH_UNSEGMENTED, now, true);
 	}
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /* If a try has no result, the next try comes one pause later. */
@@ -272,7 +272,7 @@ static void lost_try(void **state)
 	assert_true(is_tried(t, &a, 6000));
 	assert_false(is_tried(t, &a, 6999));
 	assert_true(is_tried(t, &a, 7000));
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /*
@@ -308,7 +308,7 @@ static void silence(void **state)
 	 */
 	assert_true(is_tried(t, &a, now + 3000));
 	assert_false(is_tried(t, &a, now + 4000));
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /* A train that passes ends the limit that forbade it, and no other limit. */
@@ -337,7 +337,7 @@ static void passing(void **state)
 	ug_path_learn(t, &a, 900, 12000, false);
 	assert_false(is_tried(t, &a, 12999));
 	assert_true(is_tried(t, &a, 13000));
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 /* Strikes are counted until a train passes. They forbid no train. */
@@ -363,7 +363,7 @@ static void strikes(void **state)
 	ug_path_forget_caps(t);
 	assert_false(ug_path_knows(t));
 	assert_int_equal(ug_path_strike(t, &a), 1);
-	ug_path_table_free(t);
+	ug_path_table_put(t);
 }
 
 int main(void)

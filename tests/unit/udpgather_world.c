@@ -29,7 +29,7 @@ int setup(void **state)
 int teardown(void **state)
 {
 	(void)state;
-	ug_path_table_free(paths);
+	ug_path_table_put(paths);
 	return 0;
 }
 

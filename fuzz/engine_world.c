@@ -278,13 +278,15 @@ static const struct device_ops ops = {
 
 static void make_once(void)
 {
+	static struct sock_group group = { .n = 1 };
 	static struct tun_sys sys;
 
 	require(crypto_init() == 0);
 	rcu_register();
 	log_init(LOG_SILENT, "fuzz");
 	world.sock = make_socket();
-	world.context.sock = world.sock;
+	group.all[0] = world.sock;
+	context_set_group(&world.context, &group);
 	world.context.aead = aead_new(AEAD_BEST);
 	require(world.context.aead != NULL);
 	sys = tun_sys_linux;

@@ -49,7 +49,7 @@ static void make_peer(void)
 	kp->remote_index = REMOTE_INDEX;
 	atomic_store(&kp->send_counter, N_SENT);
 	noise_keypairs_add(&peer->keypairs, kp);
-	require(!index_new(&device->index, &peer->handshake, &own_index));
+	require(!index_new(&device->index, &peer->handshake, 0, &own_index));
 	/* A packet was just reported, so the device logs no line now. */
 	peer->returned_ns = 1;
 }

@@ -49,7 +49,7 @@ static int publish_index(void *arg, struct noise_handshake *hs, uint32_t *idx)
 {
 	struct device *device = arg;
 
-	return index_new(&device->index, hs, idx);
+	return index_new(&device->index, hs, peer_of(hs)->lane, idx);
 }
 
 static int local_index_replace(void *arg, uint32_t idx,
@@ -116,6 +116,12 @@ err_free_staged:
 err_free_ratelimit:
 	ratelimit_free(device->ratelimit);
 	return -ENOMEM;
+}
+
+void device_set_lanes(struct device *device, unsigned int n)
+{
+	INVARIANT(n >= 1 && n <= INDEX_LANES_MAX && !device->n_peers);
+	device->index.n_lanes = n;
 }
 
 /* Returns the first poked peer with the list's reference, or NULL. */

@@ -185,7 +185,7 @@ struct device_ops {
  * @allowedips:		[r]
  * @staged:		locked inside
  * @by_key:		[r] peers by public key
- * @hash_key:		[I] key of the hash of @by_key
+ * @hash_key:		[I] key of the hash of @by_key, and of peers to lanes
  * @peers:		[c] in the order in which they were added
  * @n_peers:		[c]
  * @next_serial:	[c]
@@ -233,6 +233,16 @@ struct device {
  * Return: 0; -ENOMEM.
  */
 int device_init(struct device *device, const struct device_ops *ops, void *arg);
+
+/**
+ * device_set_lanes() - divide the peers among lanes
+ * @device:	device without peers
+ * @n:		how many, 1 to INDEX_LANES_MAX; device_init() sets 1
+ *
+ * Each peer belongs to one lane, and so do the indexes of all its handshakes and
+ * sessions: see index_lane(). Control thread.
+ */
+void device_set_lanes(struct device *device, unsigned int n);
 
 /**
  * device_deinit() - remove all peers, wipe and free

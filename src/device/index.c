@@ -54,6 +54,7 @@ void index_init(struct index *index,
 {
 	pthread_mutex_init(&index->lock, NULL);
 	table_init(&index->table, entry_hash, NULL);
+	index->n_lanes = 1;
 	index->random = random;
 	index->arg = arg;
 }
@@ -65,22 +66,35 @@ void index_deinit(struct index *index)
 	pthread_mutex_destroy(&index->lock);
 }
 
+/* Draw a number of a lane. Return: the number; 0: there is no such number near the one
+ * that was drawn. */
+static uint32_t draw(const struct index *index, unsigned int lane)
+{
+	uint32_t idx, low;
+
+	index->random(index->arg, &idx, sizeof(idx));
+	low = (idx & 255) - index_lane(idx, index->n_lanes) + lane;
+	return low < 256 ? (idx & ~UINT32_C(255)) | low : 0;
+}
+
 /* The table is locked. Draws until a number is free. */
-static int insert_at_random(struct index *index, struct index_entry *e)
+static int insert_at_random(struct index *index, struct index_entry *e,
+			    unsigned int lane)
 {
 	unsigned int i;
 
 	if (index->table.n_entries >= INDEX_MAX_ENTRIES)
 		return -ENOSPC;
 	for (i = 0; i < INDEX_MAX_TRIES; i++) {
-		index->random(index->arg, &e->idx, sizeof(e->idx));
+		e->idx = draw(index, lane);
 		if (e->idx && !find(index, e->idx))
 			return table_insert(&index->table, e);
 	}
 	return -ENOSPC;
 }
 
-int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx)
+int index_new(struct index *index, struct noise_handshake *hs,
+	      unsigned int lane, uint32_t *idx)
 {
 	struct index_entry *e = calloc(1, sizeof(*e));
 	uint32_t drawn;
@@ -90,7 +104,7 @@ int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx)
 		return -ENOMEM;
 	e->hs = hs;
 	pthread_mutex_lock(&index->lock);
-	err = insert_at_random(index, e);
+	err = insert_at_random(index, e, lane);
 	drawn = e->idx;
 	pthread_mutex_unlock(&index->lock);
 	if (err < 0) {

@@ -4,6 +4,10 @@
  * keypair. They are drawn at random, so they tell an observer nothing about the
  * number of peers or sessions. 0 is never drawn.
  *
+ * If there are several inbound lanes, a number also says which lane its peer belongs
+ * to, in its lowest byte (index_lane()): a program in the kernel reads it there. Then an
+ * observer can see that two sessions may, or cannot, be of one peer.
+ *
  * An entry begins with a handshake. When the session begins, index_replace()
  * gives it the keypair, to which it then holds a reference. The look-ups are
  * for the data path, and their result is valid until rcu_leave(). That is safe,
@@ -33,24 +37,28 @@ enum {
 	 * INDEX_MAX_ENTRIES that happens to one draw in 1,024, so 64 failures
 	 * in a row mean that the numbers are not random. */
 	INDEX_MAX_TRIES = 64,
+	/* The most lanes: they are told apart by a byte of the number. */
+	INDEX_LANES_MAX = 256,
 };
 
 /**
  * struct index - the table
  * @lock:	held by writers
  * @table:	[r] entries (struct index_entry) by their number
+ * @n_lanes:	[I] 1 to INDEX_LANES_MAX
  * @random:	[I] fills a buffer with random bytes
  * @arg:	[I] for @random
  */
 struct index {
 	pthread_mutex_t lock;
 	struct table table;
+	unsigned int n_lanes;
 	void (*random)(void *arg, void *buf, size_t len);
 	void *arg;
 };
 
 /**
- * index_init() - make an empty table
+ * index_init() - make an empty table, with one lane
  * @index:	caller's storage
  * @random:	fills a buffer with unpredictable bytes
  * @arg:	for @random
@@ -68,6 +76,7 @@ void index_deinit(struct index *index);
  * index_new() - publish a handshake under a fresh number
  * @index:	table
  * @hs:		handshake
+ * @lane:	the lane that the number shall belong to, less than @n_lanes
  * @idx:	set to the number
  *
  * Any thread.
@@ -75,7 +84,14 @@ void index_deinit(struct index *index);
  * Return: 0; -ENOMEM; -ENOSPC at INDEX_MAX_ENTRIES, or if INDEX_MAX_TRIES
  * numbers in a row are in use.
  */
-int index_new(struct index *index, struct noise_handshake *hs, uint32_t *idx);
+int index_new(struct index *index, struct noise_handshake *hs,
+	      unsigned int lane, uint32_t *idx);
+
+/* index_lane() - the lane that a number of index_new() belongs to, if there are @n */
+static inline unsigned int index_lane(uint32_t idx, unsigned int n)
+{
+	return (idx & 255) % n;
+}
 
 /**
  * index_replace() - let a number name a keypair from now on

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "crypto/siphash.h"
 #include "device/device.h"
 
 struct peer *peer_new(struct device *device,
@@ -27,6 +28,12 @@ struct peer *peer_new(struct device *device,
 	atomic_init(&peer->refs, 1);
 	peer->device = device;
 	memcpy(peer->public_key, public_key, sizeof(peer->public_key));
+	if (device->index.n_lanes > 1)
+		peer->lane =
+			(unsigned int)(siphash(public_key, NOISE_PUBLIC_KEY_LEN,
+					       device->hash_key) >>
+				       32) %
+			device->index.n_lanes;
 	noise_keypairs_init(&peer->keypairs, &device->local);
 	cookie_maker_init(&peer->cookie, public_key);
 	allowedips_owner_init(&peer->allowedips);

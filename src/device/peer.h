@@ -112,6 +112,7 @@ struct peer_notes {
  * @refs:		[a] count of references
  * @device:		[I] borrowed: outlives every peer
  * @public_key:		[I]
+ * @lane:		[I] the lane that its messages belong to (device_set_lanes())
  * @handshake:		locked inside
  * @keypairs:		locked inside
  * @cookie:		locked inside
@@ -154,6 +155,7 @@ struct peer {
 	_Atomic uint32_t refs;
 	struct device *device;
 	uint8_t public_key[NOISE_PUBLIC_KEY_LEN];
+	unsigned int lane;
 	struct noise_handshake handshake;
 	struct noise_keypairs keypairs;
 	struct cookie_maker cookie;

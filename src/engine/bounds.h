@@ -48,10 +48,10 @@ enum {
 	INBOUND_MESSAGES = 1024,
 	/* The most queues of the TUN (--queues). A choice: as many as threads. */
 	QUEUES_MAX = 8,
-	/* Sources that a thread runs: lanes with what makes them ready. There
-	 * is one for each queue of the TUN, and one for each address family.
-	 * The worker notes sources as bits of 32. */
-	SOURCES_MAX = QUEUES_MAX + 2,
+	/* Sources that a thread runs: lanes with what makes them ready. For each
+	 * queue of the TUN there are three: the queue, and both families of a
+	 * UDP socket. The worker notes sources as bits of 32. */
+	SOURCES_MAX = 3 * QUEUES_MAX,
 	/* Side sockets of each family. This is how many slow peers at a time
 	 * are kept apart from all other peers, and from each other. A choice:
 	 * each of them is one more socket with buffers of its own. */

@@ -7,17 +7,27 @@
 #define ENGINE_CONTEXT_H
 
 #include "crypto/aead.h"
-#include "udpgather.h"
+#include "engine/sock_group.h"
 
 /**
  * struct context - what a thread that runs lanes works with
  * @aead:	encrypts and decrypts; no other thread uses it
- * @sock:	the sockets that sockets_enter() returned to the thread; NULL:
+ * @group:	the sockets that sockets_enter() returned to the thread; NULL:
  *		the sockets are closed
+ * @sock:	the main one of @group, which sends; NULL as @group
  */
 struct context {
 	struct aead *aead;
+	struct sock_group *group;
 	struct ug_socket *sock;
 };
+
+/* context_set_group() - the thread uses these sockets from now on, or none (NULL) */
+static inline void context_set_group(struct context *context,
+				     struct sock_group *group)
+{
+	context->group = group;
+	context->sock = sock_group_main(group);
+}
 
 #endif /* ENGINE_CONTEXT_H */

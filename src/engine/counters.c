@@ -30,7 +30,7 @@ static uint64_t count_inbound(const struct counters *c, enum drop_reason reason)
 {
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(c->lanes->in); i++)
+	for (unsigned int i = 0; i < c->lanes->n_in; i++)
 		sum += counter_get(&c->lanes->in[i].drops[reason]);
 	return sum;
 }
@@ -47,7 +47,7 @@ static void visit_drops(const struct counters *c)
 		put_joined(c, "handshakes_dropped_", reason,
 			   counter_get(&c->handshaker->drops[i]));
 	}
-	for (size_t i = 0; i < ARRAY_LEN(c->lanes->in); i++)
+	for (unsigned int i = 0; i < c->lanes->n_in; i++)
 		congested += counter_get(&c->lanes->in[i].congested);
 	put(c, "inbound_dropped_ecn_not_capable", congested);
 	put(c, "handshakes_received", counter_get(&c->handshaker->received));
@@ -173,7 +173,7 @@ static void visit_received(const struct counters *c)
 {
 	struct ug_receive_stats s = { 0 };
 
-	for (size_t i = 0; i < ARRAY_LEN(c->lanes->in); i++)
+	for (unsigned int i = 0; i < c->lanes->n_in; i++)
 		inbound_lane_count(&c->lanes->in[i], &s);
 	put(c, "udp_received_datagrams", s.datagrams);
 	put(c, "udp_received_messages", s.messages);

@@ -563,7 +563,9 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		.segments_off = config->segments_off,
 		.merging_off = config->merging_off,
 		.finds_mtu = config->finds_mtu,
+		.n_sockets = config->n_queues,
 	};
+	device_set_lanes(&e->device, config->n_queues);
 	err = init_parts(e);
 	if (err < 0) {
 		device_deinit(&e->device);

@@ -207,8 +207,8 @@ static void *handshaker_main(void *arg)
 
 	thread_begin("handshaker");
 	while (go_on) {
-		struct ug_socket *sock =
-			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen);
+		struct ug_socket *sock = sock_group_main(
+			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen));
 
 		pulse_turn(&h->pulse);
 		handshaker_round(h, sock, now_boottime());

@@ -157,8 +157,9 @@ static void run_until_idle(struct helper *helper)
 	sockets_join(helpers->sockets, helper->user);
 	usage_begin(&usage);
 	while (!is_stopped(helpers) && may_stay(helpers, &usage)) {
-		helper->context.sock = sockets_enter(
-			helpers->sockets, helper->user, &helper->seen);
+		context_set_group(&helper->context,
+				  sockets_enter(helpers->sockets, helper->user,
+						&helper->seen));
 		all = sources_all(helpers->sources);
 		pulse_turn(&helper->pulse);
 		if (sources_run(helpers->sources, &all, &helper->context)) {
@@ -169,7 +170,7 @@ static void run_until_idle(struct helper *helper)
 			break;
 		sched_yield();
 	}
-	helper->context.sock = NULL;
+	context_set_group(&helper->context, NULL);
 	sockets_leave(helpers->sockets, helper->user);
 }
 

@@ -124,16 +124,18 @@ static bool take(void *arg, void *slot_arg, void *context)
 	struct inbound_lane *il = arg;
 	struct slot *slot = slot_arg;
 
+	struct ug_socket *sock = sock_group_member(ctx->group, il->number);
+
 	slot->n_runs = slot->n_msgs = 0;
-	if (!ctx->sock)
+	if (!sock)
 		return false;
-	int n = ug_receive(slot->rcv, ctx->sock, il->family, slot->views,
+	int n = ug_receive(slot->rcv, sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);
 
 	/* Partner: is_ready(). */
 	if (il->paths && atomic_exchange_explicit(&il->has_errors, false,
 						  memory_order_relaxed))
-		paths_take_errors(il->paths, ctx->sock, now_boottime());
+		paths_take_errors(il->paths, sock, now_boottime());
 
 	/* A helper runs the lanes of both families, even if one is not open. */
 	if (n < 0 && n != -EAGAIN && n != -EAFNOSUPPORT)
@@ -326,16 +328,12 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 	tell_dropped(il, slot, run, &dropped);
 }
 
-/* The number of the queue that a peer's packets are written to. */
+/* The number of the queue that a peer's packets are written to. Its messages usually
+ * come by the lane with the same number. */
 static unsigned int queue_of(const struct inbound_lane *il,
 			     const struct run *run)
 {
-	struct le32 key;
-
-	if (il->n_writers == 1)
-		return 0;
-	memcpy(&key, run->receive.peer->public_key, sizeof(key));
-	return le32_get(key) % il->n_writers;
+	return run->receive.peer->lane % il->n_writers;
 }
 
 /* Commit the runs whose packets are written to one queue. */
@@ -378,10 +376,11 @@ static void release(void *slot_arg)
 }
 
 /* The main socket of the family, and its side sockets. */
-static int get_fd(const struct source *s, const struct ug_socket *sock,
+static int get_fd(const struct source *s, const struct sock_group *group,
 		  unsigned int i)
 {
 	const struct inbound_lane *il = s->lane.arg;
+	const struct ug_socket *sock = sock_group_member(group, il->number);
 
 	if (!sock)
 		return -ENOENT;
@@ -389,10 +388,11 @@ static int get_fd(const struct source *s, const struct ug_socket *sock,
 		 : ug_fd(sock, il->family);
 }
 
-static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
+static bool is_ready(struct source *s, const struct sock_group *group, int fd,
 		     uint32_t events)
 {
 	struct inbound_lane *il = s->lane.arg;
+	struct ug_socket *sock = sock_group_member(group, il->number);
 
 	/* Partner: take(). */
 	if (events & EPOLLERR)

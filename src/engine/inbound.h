@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inbound lanes: datagrams from the sockets of one family are decrypted and
- * written to the TUN. There is a lane for each family. inbound.c says what
- * happens in each step.
+ * The inbound lanes: datagrams from one family of a socket are decrypted and written
+ * to the TUN. There is a lane for each family of each socket (sock_group.h). inbound.c says
+ * what happens in each step.
  */
 #ifndef ENGINE_INBOUND_H
 #define ENGINE_INBOUND_H
@@ -37,7 +37,7 @@ struct tun_writer {
  * struct inbound_lane - what the steps of the lane share
  * @device:	[I]
  * @writers:	[I] locked inside: the queue of the TUN that the lane writes to,
- *		or all queues; all lanes have the same
+ *		or all queues
  * @n_writers:	[I] how many, at least 1. If there are several, a peer's packets
  *		are always written to the same one.
  * @handshaker:	[I] locked inside
@@ -49,6 +49,8 @@ struct tun_writer {
  *		else NULL
  * @has_errors:	[a] epoll has reported errors of a socket
  * @family:	[I] AF_INET or AF_INET6
+ * @number:	[I] which socket of struct sock_group the lane receives from; the owner
+ *		sets it after inbound_lane_init()
  * @events:	[I] is told of drops, or NULL; the owner sets it after
  *		inbound_lane_init(); locked inside
  * @drops:	[a] messages dropped, by reason
@@ -66,6 +68,7 @@ struct inbound_lane {
 	_Atomic bool has_errors;
 	struct events *events;
 	int family;
+	unsigned int number;
 	_Atomic uint64_t drops[DROP_REASONS];
 	_Atomic uint64_t congested;
 	struct source source;

@@ -3,8 +3,8 @@
  * If the kernel does not steer, it moves a flow to the queue that last wrote a
  * packet of it. Then the inbound lanes write to all queues, and each peer's
  * packets to the same queue, so its flows stay there. If the kernel steers, it
- * does not matter which queue is written to, and one is enough: writing takes
- * one lane at a time whatever the queue.
+ * does not matter which queue is written to. Then the lanes of each socket write to a
+ * queue of their own, so that no lane waits for those of another socket.
  */
 #include "engine/lanes.h"
 
@@ -40,16 +40,21 @@ static int init_outbound(struct lanes *l, const struct lanes_config *config)
 
 static int init_inbound(struct lanes *l, const struct lanes_config *config)
 {
-	static const int families[] = { AF_INET, AF_INET6 };
-
-	for (size_t i = 0; i < ARRAY_LEN(l->in); i++) {
-		struct inbound_lane *in = &l->in[i];
-		int err = inbound_lane_init(in, config->device, l->writers,
-					    config->handshaker, families[i],
-					    config->n_slots);
+	l->in = calloc((size_t)2 * config->n_queues, sizeof(*l->in));
+	if (!l->in)
+		return -ENOMEM;
+	for (; l->n_in < 2 * config->n_queues; l->n_in++) {
+		struct inbound_lane *in = &l->in[l->n_in];
+		unsigned int number = l->n_in / 2;
+		int err = inbound_lane_init(
+			in, config->device,
+			&l->writers[config->is_steered ? number : 0],
+			config->handshaker, l->n_in % 2 ? AF_INET6 : AF_INET,
+			config->n_slots);
 
 		if (err < 0)
 			return err;
+		in->number = number;
 		in->n_writers = config->is_steered ? 1 : config->n_queues;
 		in->trains = &l->out[0].trains;
 		in->paths = l->paths;
@@ -85,8 +90,8 @@ int lanes_init(struct lanes *l, const struct lanes_config *config)
 
 void lanes_deinit(struct lanes *l)
 {
-	for (size_t i = 0; i < ARRAY_LEN(l->in); i++)
-		inbound_lane_deinit(&l->in[i]);
+	while (l->n_in)
+		inbound_lane_deinit(&l->in[--l->n_in]);
 	/* The first lane has what the others use. */
 	while (l->n_queues) {
 		l->n_queues--;
@@ -94,6 +99,7 @@ void lanes_deinit(struct lanes *l)
 		outbound_lane_deinit(&l->out[l->n_queues]);
 	}
 	paths_free(l->paths);
+	free(l->in);
 	free(l->out);
 	free(l->writers);
 }
@@ -101,7 +107,7 @@ void lanes_deinit(struct lanes *l)
 void lanes_list(struct lanes *l, struct sources *sources)
 {
 	sources->n = 0;
-	for (size_t i = 0; i < ARRAY_LEN(l->in); i++)
+	for (unsigned int i = 0; i < l->n_in; i++)
 		sources->all[sources->n++] = &l->in[i].source;
 	for (unsigned int i = 0; i < l->n_queues; i++)
 		sources->all[sources->n++] = &l->out[i].source;
@@ -128,7 +134,7 @@ void lanes_set_overlays(struct lanes *l, const struct overlays *overlays)
 
 void lanes_set_events(struct lanes *l, struct events *events)
 {
-	for (size_t i = 0; i < ARRAY_LEN(l->in); i++)
+	for (unsigned int i = 0; i < l->n_in; i++)
 		l->in[i].events = events;
 	for (unsigned int i = 0; i < l->n_queues; i++) {
 		l->out[i].events = events;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All lanes of an engine: an outbound lane for each queue of the TUN, and an
- * inbound lane for each address family. They are the sources that the worker
- * runs.
+ * All lanes of an engine: for each queue of the TUN an outbound lane, and an inbound
+ * lane for each family of a UDP socket. They are the sources that the worker runs.
  *
  * Legend: [I] immutable after lanes_init().
  */
@@ -38,17 +37,19 @@ struct lanes_config {
 /**
  * struct lanes - the lanes
  * @out:	[I] the first @n_queues are in use
- * @in:		[I] of IPv4 and of IPv6
+ * @in:		[I] the first @n_in are in use: of IPv4 and of IPv6 in turn
  * @paths:	[I] the path MTUs of the peers, or NULL
  * @writers:	[I] the locks around writing to each queue of the TUN
  * @n_queues:	[I] queues of the TUN
+ * @n_in:	[I] inbound lanes: two for each queue
  */
 struct lanes {
 	struct outbound_lane *out;
-	struct inbound_lane in[2];
+	struct inbound_lane *in;
 	struct paths *paths;
 	struct tun_writer *writers;
 	unsigned int n_queues;
+	unsigned int n_in;
 };
 
 /**

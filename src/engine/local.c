@@ -82,6 +82,14 @@ static int op_open(void *arg, const struct ug_options *opt,
 	return ug_open(out, opt, report);
 }
 
+static int op_open_group(void *arg, const struct ug_options *opt,
+			 struct ug_socket **out, unsigned int n,
+			 struct ug_report *report)
+{
+	(void)arg;
+	return ug_open_group(out, n, opt, report);
+}
+
 static void op_close(void *arg, struct ug_socket *sock)
 {
 	(void)arg;
@@ -227,6 +235,7 @@ static const struct rights_ops ops = {
 	.start = op_start,
 	.stop = op_stop,
 	.open = op_open,
+	.open_group = op_open_group,
 	.close = op_close,
 	.set_mark = op_set_mark,
 	.ask = op_ask,

@@ -582,19 +582,19 @@ static void work(void *arg, void *slot_arg, void *context)
 
 /* ----------------------------------------------------------- life */
 
-static int get_fd(const struct source *s, const struct ug_socket *sock,
+static int get_fd(const struct source *s, const struct sock_group *group,
 		  unsigned int i)
 {
 	const struct outbound_lane *ol = s->lane.arg;
 
-	(void)sock;
+	(void)group;
 	return i ? -ENOENT : tun_get_fd(ol->tun);
 }
 
-static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
+static bool is_ready(struct source *s, const struct sock_group *group, int fd,
 		     uint32_t events)
 {
-	(void)sock;
+	(void)group;
 	(void)fd;
 	/* epoll reports EPOLLERR even if it watches for no events. */
 	if (events & EPOLLERR)

@@ -105,8 +105,8 @@ static void report_mark_failure(uint32_t fwmark, int err)
 
 /* ------------------------------------------------------------- the sockets */
 
-static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
-			struct ug_socket **out)
+static int open_sockets(struct port *p, uint16_t number, uint32_t fwmark,
+			struct sock_group **out)
 {
 	struct ug_options opt = {
 		.size = sizeof(opt),
@@ -126,28 +126,34 @@ static int open_sockets(const struct port *p, uint16_t number, uint32_t fwmark,
 	};
 	struct ug_report report = { .size = sizeof(report) };
 	enum ug_reason reason = UG_REASON_NONE;
-	int err = rights_open(p->sockets->rights, &opt, out, &report);
+	int err = sock_group_open(out, p->sockets->rights, p->n_sockets, &opt,
+				  &report);
 
 	report_family("IPv4", &report.v4);
 	report_family("IPv6", &report.v6);
 	if (err < 0)
 		return err;
+	if ((*out)->steering_err) {
+		log_event("one UDP socket, not %u: no steering: %s",
+			  p->n_sockets, strerror(-(*out)->steering_err));
+		p->n_sockets = 1;
+	}
 	if (p->segments_off)
-		ug_set_segments(*out, UG_SEGMENTS_OFF);
+		ug_set_segments(sock_group_main(*out), UG_SEGMENTS_OFF);
 	if (p->merging_off)
-		ug_set_merging(*out, false);
-	report_sides(*out);
+		sock_group_stop_merging(*out);
+	report_sides(sock_group_main(*out));
 	report_buffers(report.v4.err ? &report.v6 : &report.v4);
-	if (ug_get_segments(*out, AF_INET, &reason) > 0 &&
+	if (ug_get_segments(sock_group_main(*out), AF_INET, &reason) > 0 &&
 	    reason == UG_REASON_BAD_KERNEL)
 		log_error("sending nearly all without segmentation: %s",
 			  ug_reason_text(reason));
 	return 0;
 }
 
-static void note_open(struct port *p, const struct ug_socket *sock)
+static void note_open(struct port *p, const struct sock_group *group)
 {
-	p->number = ug_port(sock);
+	p->number = ug_port(sock_group_main(group));
 	log_event("listening on port %u", p->number);
 	events_listening(p->events, p->number);
 }
@@ -155,7 +161,7 @@ static void note_open(struct port *p, const struct ug_socket *sock)
 /* Open the new sockets before the old ones are closed. */
 static int change_number(struct port *p, uint16_t number, uint32_t fwmark)
 {
-	struct ug_socket *next;
+	struct sock_group *next;
 
 	if (number && number == p->number)
 		return 0;
@@ -169,30 +175,30 @@ static int change_number(struct port *p, uint16_t number, uint32_t fwmark)
 }
 
 /* No sockets are open, and there may never be any with this mark: try it now. */
-static int try_mark(const struct port *p, uint32_t fwmark)
+static int try_mark(struct port *p, uint32_t fwmark)
 {
-	struct ug_socket *trial;
+	struct sock_group *trial;
 	int err;
 
 	if (p->is_open || !fwmark)
 		return 0;
 	err = open_sockets(p, 0, fwmark, &trial);
 	if (err == 0)
-		rights_close(p->sockets->rights, trial);
+		sock_group_close(trial);
 	return err;
 }
 
 /* No sockets are open: try the number now, and keep it for later. */
 static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 {
-	struct ug_socket *trial;
+	struct sock_group *trial;
 
 	if (number || p->wants_open) {
 		int err = open_sockets(p, number, fwmark, &trial);
 
 		if (err < 0)
 			return err;
-		rights_close(p->sockets->rights, trial);
+		sock_group_close(trial);
 	}
 	if (p->wants_open) {
 		p->again = 0;
@@ -205,14 +211,14 @@ static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 int port_set(struct port *p, const struct device_sockets *want,
 	     uint16_t *number)
 {
-	struct ug_socket *sock = sockets_get(p->sockets);
+	struct sock_group *group = sockets_get_all(p->sockets);
 	uint32_t fwmark = want->has_fwmark ? want->fwmark : p->fwmark;
 	int err = 0;
 
 	/* The mark is set first: if the number then fails, it is set back. */
 	if (want->has_fwmark)
-		err = sock ? rights_set_mark(p->sockets->rights, sock, fwmark)
-			   : try_mark(p, fwmark);
+		err = group ? sock_group_set_mark(group, fwmark, p->fwmark)
+			    : try_mark(p, fwmark);
 	if (err < 0) {
 		report_mark_failure(fwmark, err);
 		return err;
@@ -220,7 +226,7 @@ int port_set(struct port *p, const struct device_sockets *want,
 	if (err == 0 && want->has_port && p->is_open) {
 		err = change_number(p, want->port, fwmark);
 		if (err < 0 && want->has_fwmark)
-			rights_set_mark(p->sockets->rights, sock, p->fwmark);
+			sock_group_set_mark(group, p->fwmark, fwmark);
 	} else if (err == 0 && want->has_port) {
 		err = remember_number(p, want->port, fwmark);
 	}
@@ -252,12 +258,12 @@ static void open_later(struct port *p, int err, uint64_t now)
 
 void port_set_up(struct port *p, uint64_t now)
 {
-	struct ug_socket *sock;
+	struct sock_group *group;
 
 	p->wants_open = false;
 	if (p->is_open)
 		return;
-	int err = open_sockets(p, p->number, p->fwmark, &sock);
+	int err = open_sockets(p, p->number, p->fwmark, &group);
 
 	if (err < 0) {
 		open_later(p, err, now);
@@ -265,9 +271,9 @@ void port_set_up(struct port *p, uint64_t now)
 	}
 	p->is_open = true;
 	p->err = 0;
-	note_open(p, sock);
+	note_open(p, group);
 	p->ops->set_up(p->arg, true);
-	sockets_replace(p->sockets, sock, p->ops->poke, p->arg);
+	sockets_replace(p->sockets, group, p->ops->poke, p->arg);
 	p->ops->wake(p->arg);
 }
 

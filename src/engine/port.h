@@ -44,6 +44,8 @@ struct port_ops {
  * @segments_off: [I] send no trains
  * @merging_off: [I] do not let the kernel merge received datagrams
  * @finds_mtu:	[I] send with DF, and keep the errors of the sockets
+ * @n_sockets:	[c] how many sockets share the port; set by the owner, and to 1 if the
+ *		kernel refuses to steer
  * @number:	[c] listened on while the link is up; 0: the kernel chooses one
  * @fwmark:	[c] SO_MARK of the sockets
  * @is_open:	[c] the link is up, and the sockets are open
@@ -63,6 +65,7 @@ struct port {
 	bool segments_off;
 	bool merging_off;
 	bool finds_mtu;
+	unsigned int n_sockets;
 	uint16_t number;
 	uint32_t fwmark;
 	bool is_open;

@@ -99,6 +99,7 @@ enum rights_family {
  * @stop:	tell no more
  * @open:	as ug_open(); the port and the mark of @opt count, and what is not of the
  *		kernel's sockets, such as the notice function
+ * @open_group:	the same for ug_open_group(); NULL: one socket at a time can be opened
  * @close:	as ug_close()
  * @set_mark:	as ug_set_mark()
  * @ask:	answer @n questions, at most RIGHTS_QUESTIONS_MAX, about packets with a
@@ -109,6 +110,9 @@ struct rights_ops {
 	void (*stop)(void *arg);
 	int (*open)(void *arg, const struct ug_options *opt,
 		    struct ug_socket **out, struct ug_report *report);
+	int (*open_group)(void *arg, const struct ug_options *opt,
+			  struct ug_socket **out, unsigned int n,
+			  struct ug_report *report);
 	void (*close)(void *arg, struct ug_socket *sock);
 	int (*set_mark)(void *arg, struct ug_socket *sock, uint32_t mark);
 	void (*ask)(void *arg, uint32_t mark,
@@ -133,6 +137,24 @@ static inline int rights_open(const struct rights *rights,
 {
 	return rights ? rights->ops->open(rights->arg, opt, out, report)
 		      : ug_open(out, opt, report);
+}
+
+/* rights_can_open_group() - may rights_open_group() be called? */
+static inline bool rights_can_open_group(const struct rights *rights)
+{
+	return !rights || rights->ops->open_group;
+}
+
+/* rights_open_group() - open several sockets on one port; without @rights by
+ * ug_open_group() itself */
+static inline int rights_open_group(const struct rights *rights,
+				    const struct ug_options *opt,
+				    struct ug_socket **out, unsigned int n,
+				    struct ug_report *report)
+{
+	return rights ? rights->ops->open_group(rights->arg, opt, out, n,
+						report)
+		      : ug_open_group(out, n, opt, report);
 }
 
 /* rights_close() - close sockets, or NULL; without @rights by ug_close() itself */

@@ -24,7 +24,7 @@ void sockets_init(struct sockets *s)
 
 void sockets_deinit(struct sockets *s)
 {
-	rights_close(s->rights, sockets_get(s));
+	sock_group_close(sockets_get_all(s));
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->mutex);
 }
@@ -37,8 +37,8 @@ static void set_seen(struct sockets *s, unsigned int user, uint64_t seen)
 	pthread_mutex_unlock(&s->mutex);
 }
 
-struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
-				uint64_t *seen)
+struct sock_group *sockets_enter(struct sockets *s, unsigned int user,
+				 uint64_t *seen)
 {
 	/* Partner: sockets_replace(). */
 	uint64_t generation =
@@ -46,14 +46,14 @@ struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
 
 	/* This must come before set_seen(): after that the control thread may
 	 * free the sockets that were current before. */
-	struct ug_socket *sock =
+	struct sock_group *group =
 		atomic_load_explicit(&s->current, memory_order_acquire);
 
 	if (generation != *seen) {
 		*seen = generation;
 		set_seen(s, user, generation);
 	}
-	return sock;
+	return group;
 }
 
 void sockets_leave(struct sockets *s, unsigned int user)
@@ -74,12 +74,12 @@ static bool all_have_seen(const struct sockets *s, uint64_t generation)
 	return true;
 }
 
-/* Add what the kernel has dropped for these sockets. */
-static void add_drops(const struct ug_socket *sock, uint64_t drops[2])
+/* Add what the kernel has dropped for a socket. */
+static void add_drops_of(const struct ug_socket *sock, uint64_t drops[2])
 {
 	struct ug_socket_stats stats;
 
-	if (!sock || ug_get_socket_stats(sock, &stats, sizeof(stats)) < 0)
+	if (ug_get_socket_stats(sock, &stats, sizeof(stats)) < 0)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(stats.drops_v4); i++) {
 		drops[0] += stats.drops_v4[i];
@@ -87,18 +87,24 @@ static void add_drops(const struct ug_socket *sock, uint64_t drops[2])
 	}
 }
 
+static void add_drops(const struct sock_group *group, uint64_t drops[2])
+{
+	for (unsigned int i = 0; group && i < group->n; i++)
+		add_drops_of(group->all[i], drops);
+}
+
 void sockets_count_drops(struct sockets *s, uint64_t drops[2])
 {
 	drops[0] = s->drops[0];
 	drops[1] = s->drops[1];
-	add_drops(sockets_get(s), drops);
+	add_drops(sockets_get_all(s), drops);
 }
 
-void sockets_replace(struct sockets *s, struct ug_socket *next,
+void sockets_replace(struct sockets *s, struct sock_group *next,
 		     void (*poke)(void *arg), void *arg)
 {
-	struct ug_socket *old = atomic_exchange_explicit(&s->current, next,
-							 memory_order_acq_rel);
+	struct sock_group *old = atomic_exchange_explicit(&s->current, next,
+							  memory_order_acq_rel);
 	/* Partner: sockets_enter(). */
 	uint64_t generation = atomic_fetch_add_explicit(&s->generation, 1,
 							memory_order_acq_rel) +
@@ -110,5 +116,5 @@ void sockets_replace(struct sockets *s, struct ug_socket *next,
 		pthread_cond_wait(&s->changed, &s->mutex);
 	pthread_mutex_unlock(&s->mutex);
 	add_drops(old, s->drops);
-	rights_close(s->rights, old);
+	sock_group_close(old);
 }

@@ -16,9 +16,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "engine/bounds.h"
-#include "engine/rights.h"
-#include "udpgather.h"
+#include "engine/sock_group.h"
 
 /* The numbers of the users; helper i, from 0, is SOCKETS_WORKER + 1 + i. */
 enum {
@@ -42,7 +40,7 @@ enum {
  * [a] atomic, [m] under @mutex, [c] control thread only.
  */
 struct sockets {
-	struct ug_socket *_Atomic current;
+	struct sock_group *_Atomic current;
 	_Atomic uint64_t generation;
 	uint64_t seen[SOCKETS_USERS];
 	pthread_mutex_t mutex;
@@ -70,8 +68,8 @@ void sockets_deinit(struct sockets *s);
  *
  * Return: the sockets to use until the next call, or NULL.
  */
-struct ug_socket *sockets_enter(struct sockets *s, unsigned int user,
-				uint64_t *seen);
+struct sock_group *sockets_enter(struct sockets *s, unsigned int user,
+				 uint64_t *seen);
 
 /* sockets_leave() - this user ends, or sleeps, and uses no sockets until it
  * calls sockets_join(). Its thread. */
@@ -82,10 +80,16 @@ void sockets_leave(struct sockets *s, unsigned int user);
  * starts it. */
 void sockets_join(struct sockets *s, unsigned int user);
 
-/* sockets_get() - the current sockets, or NULL. Control thread. */
-static inline struct ug_socket *sockets_get(struct sockets *s)
+/* sockets_get_all() - the current sockets, or NULL. Control thread. */
+static inline struct sock_group *sockets_get_all(struct sockets *s)
 {
 	return atomic_load_explicit(&s->current, memory_order_acquire);
+}
+
+/* sockets_get() - the current main socket, or NULL. Control thread. */
+static inline struct ug_socket *sockets_get(struct sockets *s)
+{
+	return sock_group_main(sockets_get_all(s));
 }
 
 /**
@@ -97,7 +101,7 @@ static inline struct ug_socket *sockets_get(struct sockets *s)
  *
  * Waits until no user has the old sockets. Control thread.
  */
-void sockets_replace(struct sockets *s, struct ug_socket *next,
+void sockets_replace(struct sockets *s, struct sock_group *next,
 		     void (*poke)(void *arg), void *arg);
 
 /**

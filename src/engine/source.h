@@ -5,7 +5,8 @@
  * an event? Did a read fail? Does the TUN that it reads still exist?
  *
  * The worker and its helpers run all sources of an array in turn, and know
- * nothing else of the lanes. Each queue of the TUN is a source.
+ * nothing else of the lanes. Each queue of the TUN is a source, and each family of
+ * each UDP socket.
  *
  * Legend: [I] immutable once the threads run, [a] atomic.
  */
@@ -25,8 +26,8 @@ struct source;
 /**
  * struct source_ops - the questions whose answers differ between sources
  * @get_fd:	descriptor @i, counted from 0, that makes the lane ready while
- *		@sock is in use; negative: there are fewer. A source that does
- *		not read from @sock names its descriptors also if @sock is NULL.
+ *		@group is in use; negative: there are fewer. A source that does not
+ *		read from @group names its descriptors also if @group is NULL.
  * @is_ready:	epoll reported @events of descriptor @fd. Return: false if the
  *		descriptor belongs to sockets that were replaced meanwhile.
  * @has_more:	can the lane take something that no descriptor reports? NULL:
@@ -35,10 +36,10 @@ struct source;
  * The worker calls them.
  */
 struct source_ops {
-	int (*get_fd)(const struct source *s, const struct ug_socket *sock,
+	int (*get_fd)(const struct source *s, const struct sock_group *group,
 		      unsigned int i);
-	bool (*is_ready)(struct source *s, struct ug_socket *sock, int fd,
-			 uint32_t events);
+	bool (*is_ready)(struct source *s, const struct sock_group *group,
+			 int fd, uint32_t events);
 	bool (*has_more)(const struct source *s);
 };
 

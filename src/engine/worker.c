@@ -83,7 +83,7 @@ static int get_fd(const struct worker *w, unsigned int source, unsigned int i)
 {
 	const struct source *s = w->sources.all[source];
 
-	return s->ops->get_fd(s, w->context.sock, i);
+	return s->ops->get_fd(s, w->context.group, i);
 }
 
 /*
@@ -107,7 +107,7 @@ static void watch_sources(struct worker *w)
 static void enter_sockets(struct worker *w)
 {
 	uint64_t seen = w->seen;
-	struct ug_socket *sock =
+	struct sock_group *group =
 		sockets_enter(w->sockets, SOCKETS_WORKER, &w->seen);
 
 	/* The pointer does not tell: new sockets may have the address of old
@@ -116,7 +116,7 @@ static void enter_sockets(struct worker *w)
 		return;
 	/* The old sockets need no EPOLL_CTL_DEL: the control thread closes
 	 * them, perhaps already has, and closing removes them from epoll. */
-	w->context.sock = sock;
+	context_set_group(&w->context, group);
 	watch_sources(w);
 	/* Requests may have come while there were no sockets. */
 	w->ready |= w->poked;
@@ -258,7 +258,7 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 		return;
 	}
 	s = w->sources.all[i];
-	if (s->ops->is_ready(s, w->context.sock, (int)(uint32_t)ev->data.u64,
+	if (s->ops->is_ready(s, w->context.group, (int)(uint32_t)ev->data.u64,
 			     ev->events))
 		w->ready |= UINT32_C(1) << i;
 }

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Several queues of the interface: order, the counters of a peer, odd devices."""
+"""Several queues of the interface, and several UDP sockets: order, the counters of a
+peer, odd devices."""
 import contextlib
 import fcntl
 import os
 import re
+import signal
 import socket
 import struct
 import threading
@@ -360,6 +362,212 @@ def changes(l):
         flow.finish(timeout=120)
     pair.a.reach(INNER4["b"])
     pair.both_ways(count=1)
+    for name in "udp", "udp6":
+        text = pair.a.run("cat", f"/proc/net/{name}").stdout
+        # Four that receive, and four side sockets.
+        check_equal(text.count(f":{51105:04X} "), 8, f"sockets in {name}")
+
+
+class Star:
+    """Node a, whose daemon has several queues, and a node for each peer.
+
+    Each peer has a cable of its own. Those with odd numbers use IPv6. The peer with
+    number i belongs to lane i of a."""
+
+    def __init__(self, l):
+        self.lab = l
+        self.a = l.node("a")
+        self.ta = l.tunnel(self.a, "wga", 51001).start(*QUEUES)
+        self.ta.configure()
+        self.ta.up("10.9.0.1/16")
+        self.nodes, self.tunnels, self.lanes = [], [], []
+        for i in range(4):
+            self.add(i)
+
+    def outer(self, i, end):
+        return (f"fd01:{i}::{end}" if i % 2 else f"10.1.{i}.{end}")
+
+    def inner(self, i):
+        return f"10.9.1.{i + 1}"
+
+    def endpoint(self, i, end=1):
+        return lab.at(self.outer(i, end), 51001)
+
+    def add(self, i):
+        node = self.lab.node(f"b{i}")
+        length = 64 if i % 2 else 24
+        self.lab.link(self.a, node, f"eth{i}", "eth")
+        for at, end, device in (self.a, 1, f"eth{i}"), (node, 2, "eth"):
+            at.ip(f"addr add {self.outer(i, end)}/{length} dev {device}" +
+                  (" nodad" if i % 2 else ""))
+            at.settle(device)
+        tunnel = self.lab.tunnel(node, f"wgb{i}", 52000 + i).start()
+        self.nodes.append(node)
+        self.tunnels.append(tunnel)
+        self.lanes.append(set())
+        for _ in range(100):
+            self.pair_up(i)
+            if self.lanes[i] == {i}:
+                return
+            # The lane depends on the key.
+            self.ta.set("peer", tunnel.public, "remove")
+            tunnel.private = lab.run("wg", "genkey").stdout.strip()
+            tunnel.public = lab.run("wg", "pubkey",
+                                    stdin=tunnel.private).stdout.strip()
+            self.lanes[i].clear()
+        raise lab.Failure(f"no key of lane {i} in 100")
+
+    def pair_up(self, i):
+        """Configure peer i, and note the lane of its indexes."""
+        node, tunnel = self.nodes[i], self.tunnels[i]
+        tunnel.configure({"PublicKey": self.ta.public, "AllowedIPs": "10.9.0.1/32",
+                          "Endpoint": self.endpoint(i)})
+        if "10.9.1" not in node.run("ip", "addr").stdout:
+            tunnel.up(f"{self.inner(i)}/16")
+        self.ta.set("peer", tunnel.public, "allowed-ips", f"{self.inner(i)}/32")
+        self.shake_hands(i)
+
+    def shake_hands(self, i):
+        """Have both ends agree on a session; note the lane of a's index."""
+        capture = Capture(self.nodes[i], "eth")
+        self.nodes[i].reach("10.9.0.1")
+        for message in capture.datagrams(sport=51001):
+            if message.kind in (1, 2):
+                self.lanes[i].add(message.payload[4] % 4)
+
+    def sockets(self):
+        """The UDP sockets of a: a list of the bytes that wait in each, by family."""
+        found = []
+        for name in "udp", "udp6":
+            text = self.a.run("cat", f"/proc/net/{name}").stdout
+            rows = [line.split() for line in text.splitlines()[1:]]
+            found.append([int(row[4].split(":")[1], 16) for row in rows
+                          if row[1].endswith(f":{51001:04X}")])
+        return found
+
+
+@case("four sockets: the receiver index decides who gets a datagram")
+def by_index(l):
+    star = Star(l)
+    for rows in star.sockets():
+        # Four that receive, and four side sockets.
+        check_equal(rows, [0] * 8, "bytes in the sockets")
+    os.kill(star.ta.pid, signal.SIGSTOP)
+    try:
+        for i, node in enumerate(star.nodes):
+            with node.socket() as sock:
+                for _ in range(i + 1):
+                    sock.sendto(b"x", ("10.9.0.1", 9))
+
+        def have_come():
+            return all(sum(1 for n in rows if n) >= 2 for rows in star.sockets())
+
+        lab.wait_until(have_come, "datagrams wait in two sockets of each family", 5)
+        waiting = star.sockets()
+    finally:
+        os.kill(star.ta.pid, signal.SIGCONT)
+    print(f"# bytes that wait: {waiting}")
+    for rows in waiting:
+        check_equal(sum(1 for n in rows if n), 2, "sockets with datagrams")
+    for node in star.nodes:
+        node.must_ping("10.9.0.1", count=1)
+
+
+@case("four sockets: all sessions of a peer belong to one of them")
+def one_lane(l):
+    star = Star(l)
+    for _ in range(3):
+        for i, tunnel in enumerate(star.tunnels):
+            tunnel.flap()
+            tunnel.node.settle(tunnel.name)
+            star.shake_hands(i)
+    check_equal(star.lanes, [{0}, {1}, {2}, {3}], "lanes of a's indexes")
+
+
+@case("four sockets: flows keep their order while peers change their port")
+def roaming(l):
+    star = Star(l)
+    flows = [Flow(node, star.a, "10.9.0.1", 7400 + i, star.inner(i))
+             for i, node in enumerate(star.nodes)]
+    for turn in range(4):
+        for i, tunnel in enumerate(star.tunnels):
+            tunnel.port = 52100 + 10 * turn + i
+            tunnel.set("listen-port", str(tunnel.port))
+        for number in range(50 if l.is_slow else 400):
+            for flow in flows:
+                flow.send((flow.sent * 131 + number) % 1300)
+            for flow in flows:
+                flow.receive()
+        for i, tunnel in enumerate(star.tunnels):
+            tunnel.node.must_ping("10.9.0.1", count=1)
+            want = lab.at(star.outer(i, 2), tunnel.port)
+            lab.wait_until(
+                lambda t=tunnel, w=want: star.ta.peer(t).endpoint == w,
+                f"a has the endpoint {want}", 5)
+    for flow in flows:
+        flow.receive()
+        flow.close()
+    check_order(flows)
+    for i, node in enumerate(star.nodes):
+        star.a.must_ping(star.inner(i), count=1)
+        node.must_ping("10.9.0.1", count=1)
+
+
+def ask_at(star, i, end):
+    """Have peer i use another address of a, and a answer from it.
+
+    A message that was on its way when the address changed moves the endpoint back."""
+    tunnel = star.tunnels[i]
+    for turn in range(5):
+        tunnel.set("peer", star.ta.public, "endpoint", star.endpoint(i, end))
+        tunnel.node.must_ping("10.9.0.1", count=1)
+        capture = Capture(tunnel.node, "eth")
+        tunnel.node.must_ping("10.9.0.1", count=1)
+        sources = {p.src for p in capture.datagrams(sport=51001)}
+        if sources == {star.outer(i, end)}:
+            return
+        print(f"# peer {i}, turn {turn}: {sources}, not {star.outer(i, end)}")
+    raise lab.Failure(f"peer {i} is not answered from {star.outer(i, end)}")
+
+
+@case("four sockets: answers leave from the address that was asked")
+def sticky(l):
+    star = Star(l)
+    for i, tunnel in enumerate(star.tunnels):
+        second = star.outer(i, 9)
+        star.a.ip(f"addr add {second}/{64 if i % 2 else 24} dev eth{i}" +
+                  (" nodad" if i % 2 else ""))
+        for end in 9, 1, 9:
+            ask_at(star, i, end)
+            capture = Capture(tunnel.node, "eth")
+            tunnel.node.must_ping("10.9.0.1", count=1)
+            star.a.must_ping(star.inner(i), count=1)
+            lab.send_stream(star.a, tunnel.node, star.inner(i), 1 << 18)
+            lab.send_stream(tunnel.node, star.a, "10.9.0.1", 1 << 18)
+            sources = {p.src for p in capture.datagrams(sport=51001)}
+            check_equal(sources, {star.outer(i, end)}, "source addresses")
+
+
+@case("two daemons never share a port")
+def one_daemon(l):
+    node = l.node("a")
+    for mine, other in ((), QUEUES), (QUEUES, ()), (QUEUES, QUEUES):
+        first = l.tunnel(node, "wga", 51001).start(*mine)
+        second = l.tunnel(node, "wgb", 51001).start(*other)
+        first.configure()
+        first.up("10.9.0.1/24")
+        result = second.set("listen-port", "51001", check_status=False)
+        check(result.returncode and "in use" in result.stdout,
+              f"the second daemon has the port, too: {result.stdout}")
+        # The one that has it goes on, also if its link goes down and up.
+        second.node.ip("link set wgb up")
+        first.flap()
+        first.wait_for_port()
+        first.set("listen-port", "51002")
+        second.set("listen-port", "51001")
+        check(second.has_port(51001), "the port is not free for the second")
+        first.stop()
+        second.stop()
 
 
 lab.main()

@@ -73,14 +73,14 @@ static void test_collisions_are_drawn_again(void **state)
 
 	(void)state;
 	index_init(&index, scripted, &script);
-	assert_int_equal(index_new(&index, handle(0), &idx), 0);
+	assert_int_equal(index_new(&index, handle(0), 0, &idx), 0);
 	assert_int_equal(idx, 7);
 	/* 0, and numbers that are in use, are skipped. */
-	assert_int_equal(index_new(&index, handle(1), &idx), 0);
+	assert_int_equal(index_new(&index, handle(1), 0, &idx), 0);
 	assert_int_equal(idx, 9);
 	/* A source that always returns the same number causes no endless
 	 * loop. */
-	assert_int_equal(index_new(&index, handle(2), &idx), -ENOSPC);
+	assert_int_equal(index_new(&index, handle(2), 0, &idx), -ENOSPC);
 	assert_int_equal(idx, 9);
 	assert_ptr_equal(lookup(&index, 7), handle(0));
 	index_drop(&index, 7);
@@ -109,7 +109,7 @@ static void test_random_against_model(void **state)
 			model[i] = 0;
 		} else {
 			assert_int_equal(
-				index_new(&index, handle(i), &model[i]), 0);
+				index_new(&index, handle(i), 0, &model[i]), 0);
 			assert_int_not_equal(model[i], 0);
 		}
 	}
@@ -135,7 +135,7 @@ static void test_numbers_are_random(void **state)
 	(void)state;
 	index_init(&index, random_bytes, NULL);
 	for (size_t i = 0; i < N; i++) {
-		assert_int_equal(index_new(&index, handle(0), &idx), 0);
+		assert_int_equal(index_new(&index, handle(0), 0, &idx), 0);
 		for (size_t bit = 0; bit < 32; bit++)
 			counts[bit] += idx >> bit & 1;
 		index_drop(&index, idx);
@@ -143,6 +143,58 @@ static void test_numbers_are_random(void **state)
 	/* Six standard deviations, of sqrt(N) / 2, either way. */
 	for (size_t bit = 0; bit < 32; bit++)
 		assert_in_range(counts[bit], N / 2 - 424, N / 2 + 424);
+	index_deinit(&index);
+	rcu_drain();
+}
+
+/* The lowest byte tells the lane, for any number of lanes; the other bits are random. */
+static void test_numbers_of_lanes(void **state)
+{
+	enum {
+		N = 400
+	};
+
+	(void)state;
+	for (unsigned int n = 1; n <= INDEX_LANES_MAX; n += 1 + n / 8) {
+		uint32_t idx, any = 0, all = UINT32_MAX;
+		struct index index;
+
+		index_init(&index, random_bytes, NULL);
+		assert_int_equal(index.n_lanes, 1);
+		index.n_lanes = n;
+		for (unsigned int i = 0; i < N; i++) {
+			assert_int_equal(
+				index_new(&index, handle(0), i % n, &idx), 0);
+			assert_int_equal(index_lane(idx, n), i % n);
+			any |= idx;
+			all &= idx;
+			index_drop(&index, idx);
+		}
+		assert_int_equal(any | 255, UINT32_MAX);
+		assert_int_equal(all & ~UINT32_C(255), 0);
+		index_deinit(&index);
+	}
+	rcu_drain();
+}
+
+/* The lane of a number that has none near it is not made up: another is drawn. */
+static void test_lane_is_drawn_again(void **state)
+{
+	/* With three lanes, 255 belongs to lane 0, and no greater byte to 1 or 2. */
+	static const uint32_t numbers[] = { 255, 254, 0x100, 0x100 };
+	struct script script = { numbers, ARRAY_LEN(numbers), 0 };
+	struct index index;
+	uint32_t idx;
+
+	(void)state;
+	index_init(&index, scripted, &script);
+	index.n_lanes = 3;
+	assert_int_equal(index_new(&index, handle(0), 1, &idx), 0);
+	assert_int_equal(idx, 253);
+	assert_int_equal(index_new(&index, handle(0), 2, &idx), 0);
+	assert_int_equal(idx, 0x102);
+	index_drop(&index, 253);
+	index_drop(&index, 0x102);
 	index_deinit(&index);
 	rcu_drain();
 }
@@ -171,7 +223,7 @@ static void test_keypair_takes_the_index(void **state)
 	kp = noise_keypair_new(&local);
 	assert_non_null(kp);
 	index_init(&index, random_bytes, NULL);
-	assert_int_equal(index_new(&index, handle(0), &idx), 0);
+	assert_int_equal(index_new(&index, handle(0), 0, &idx), 0);
 	rcu_enter();
 	assert_null(index_lookup_keypair(&index, idx));
 	assert_ptr_equal(index_lookup_awaiting(&index, idx), handle(0));
@@ -205,6 +257,8 @@ int main(void)
 		cmocka_unit_test(test_collisions_are_drawn_again),
 		cmocka_unit_test(test_random_against_model),
 		cmocka_unit_test(test_numbers_are_random),
+		cmocka_unit_test(test_numbers_of_lanes),
+		cmocka_unit_test(test_lane_is_drawn_again),
 		cmocka_unit_test(test_keypair_takes_the_index),
 	};
 

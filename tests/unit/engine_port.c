@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The port with a fake kernel: which sockets are open after which events, and
- * what the owner of the port is told. The linker replaces ug_open() by a
- * function of this file (--wrap), which opens sockets of the fake kernel.
+ * what the owner of the port is told. The linker replaces ug_open() and
+ * ug_open_group() by functions of this file (--wrap), which open sockets of the fake
+ * kernel.
  */
 #include <errno.h>
 #include <string.h>
@@ -40,6 +41,16 @@ int __wrap_ug_open(struct ug_socket **out, const struct ug_options *opt,
 		   struct ug_report *report)
 {
 	return ug_socket_open_with(&fake_sys, out, opt, report);
+}
+
+int __wrap_ug_open_group(struct ug_socket **out, unsigned int n,
+			 const struct ug_options *opt,
+			 struct ug_report *report);
+
+int __wrap_ug_open_group(struct ug_socket **out, unsigned int n,
+			 const struct ug_options *opt, struct ug_report *report)
+{
+	return ug_socket_open_group_with(&fake_sys, out, n, opt, report);
 }
 
 static void set_up(void *arg, bool up)
@@ -83,6 +94,7 @@ static int setup(void **state)
 		.ops = &ops,
 		.arg = &f,
 		.sockets = &f.sockets,
+		.n_sockets = 1,
 	};
 	*state = &f;
 	return 0;
@@ -316,8 +328,8 @@ static void another_number_while_up(void **state)
 
 static int mark_of(const struct fixture *f, int family)
 {
-	return fake_option(ug_fd(f->port.sockets->current, family), SOL_SOCKET,
-			   SO_MARK);
+	return fake_option(ug_fd(sockets_get(f->port.sockets), family),
+			   SOL_SOCKET, SO_MARK);
 }
 
 static void mark(void **state)
@@ -391,6 +403,119 @@ static void switches(void **state)
 	}
 }
 
+/* ------------------------------------------------------------ several sockets */
+
+enum {
+	SEVERAL = 3,
+	/* The first socket has side sockets. */
+	SEVERAL_FDS = SOCKETS + 2 * (SEVERAL - 1),
+};
+
+static void expect_several(struct fixture *f, uint16_t number)
+{
+	const struct sock_group *group = sockets_get_all(&f->sockets);
+
+	assert_true(f->port.is_open);
+	assert_int_equal(fake.open_fds, SEVERAL_FDS);
+	assert_int_equal(group->n, SEVERAL);
+	for (unsigned int i = 0; i < SEVERAL; i++) {
+		assert_int_equal(ug_port(group->all[i]), number);
+		assert_int_equal(fake_option(ug_fd(group->all[i], AF_INET6),
+					     SOL_UDP, UDP_GRO),
+				 !f->port.merging_off);
+	}
+	assert_true(fake_option(ug_fd(group->all[0], AF_INET), SOL_SOCKET,
+				SO_ATTACH_REUSEPORT_CBPF) > 0);
+	assert_true(fake_option(ug_fd(group->all[0], AF_INET6), SOL_SOCKET,
+				SO_ATTACH_REUSEPORT_CBPF) > 0);
+	assert_null(sock_group_member(group, SEVERAL));
+	assert_null(sock_group_member(NULL, 0));
+}
+
+static void several(void **state)
+{
+	struct fixture *f = *state;
+
+	f->port.n_sockets = SEVERAL;
+	/* While the link is down, the number is tried. */
+	occupy(OTHER);
+	assert_int_equal(set_number(f, OTHER), -EADDRINUSE);
+	assert_int_equal(set_number(f, NUMBER), 0);
+	expect_closed(f);
+	for (int i = 0; i < 2; i++) {
+		port_set_up(&f->port, 1);
+		expect_several(f, NUMBER);
+		assert_int_equal(set_number(f, OTHER), -EADDRINUSE);
+		expect_several(f, NUMBER);
+		port_set_down(&f->port);
+		expect_closed(f);
+	}
+	occupy(0);
+	f->port.merging_off = true;
+	port_set_up(&f->port, 1);
+	assert_int_equal(set_number(f, OTHER), 0);
+	expect_several(f, OTHER);
+}
+
+/* All sockets have the mark, or all have the old one. */
+static void mark_of_several(void **state)
+{
+	struct fixture *f = *state;
+	struct device_sockets want = { .has_fwmark = true, .fwmark = 5 };
+	uint16_t number;
+
+	f->port.n_sockets = SEVERAL;
+	port_set_up(&f->port, 1);
+	const struct sock_group *group = sockets_get_all(&f->sockets);
+
+	assert_int_equal(port_set(&f->port, &want, &number), 0);
+	for (unsigned int i = 0; i < SEVERAL; i++)
+		assert_int_equal(fake_option(ug_fd(group->all[i], AF_INET),
+					     SOL_SOCKET, SO_MARK),
+				 5);
+	size_t calls = fake.socket_calls;
+
+	want.fwmark = 6;
+	assert_int_equal(port_set(&f->port, &want, &number), 0);
+	calls = fake.socket_calls - calls;
+	want.fwmark = 7;
+	for (size_t k = 1; k <= calls; k++) {
+		fake.socket_calls = 0;
+		fake.fail_socket_call = k;
+		fake.fail_socket_err = EPERM;
+		assert_int_equal(port_set(&f->port, &want, &number), -EPERM);
+		fake.fail_socket_call = 0;
+		for (unsigned int i = 0; i < SEVERAL; i++)
+			assert_int_equal(
+				fake_option(ug_fd(group->all[i], AF_INET),
+					    SOL_SOCKET, SO_MARK),
+				6);
+	}
+	assert_int_equal(f->port.fwmark, 6);
+}
+
+/* If the kernel does not steer, there is one socket, from then on. */
+static void no_steering(void **state)
+{
+	struct fixture *f = *state;
+	size_t attach;
+
+	f->port.n_sockets = SEVERAL;
+	port_set_up(&f->port, 1);
+	/* The program is the last thing that is set, in both families. */
+	attach = fake.socket_calls - 1;
+	port_set_down(&f->port);
+	fake.socket_calls = 0;
+	fake.fail_socket_call = attach;
+	fake.fail_socket_err = ENOMEM;
+	port_set_up(&f->port, 1);
+	expect_open(f, f->port.number);
+	assert_int_equal(sockets_get_all(&f->sockets)->n, 1);
+	assert_int_equal(f->port.n_sockets, 1);
+	assert_int_equal(set_number(f, OTHER), 0);
+	expect_open(f, OTHER);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -406,6 +531,9 @@ int main(void)
 		TEST(mark),
 		TEST(refused_mark),
 		TEST(switches),
+		TEST(several),
+		TEST(mark_of_several),
+		TEST(no_steering),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -76,8 +76,8 @@ static int set_up(void **state)
 	kp->remote_index = REMOTE_INDEX;
 	atomic_store(&kp->send_counter, N_SENT);
 	noise_keypairs_add(&peer->keypairs, kp);
-	assert_int_equal(index_new(&device.index, &peer->handshake, &own_index),
-			 0);
+	assert_int_equal(
+		index_new(&device.index, &peer->handshake, 0, &own_index), 0);
 	cookie_checker_make_reply(&device.checker, &asked, sizeof(asked),
 				  (const uint8_t *)"source", 6, NOW, &reply);
 	return 0;

@@ -45,10 +45,10 @@ static void *user_main(void *arg)
 
 	while (!atomic_load(&f->is_stopped)) {
 		uint64_t before = seen;
-		const struct ug_socket *sock =
+		const struct sock_group *group =
 			sockets_enter(&f->sockets, u->number, &seen);
 
-		if (seen != before && (sock != NULL) != (seen % 2 == 1))
+		if (seen != before && (group != NULL) != (seen % 2 == 1))
 			atomic_fetch_add(&f->n_missed, 1);
 		sched_yield();
 	}
@@ -61,14 +61,14 @@ static void poke(void *arg)
 	(void)arg;
 }
 
-static struct ug_socket *open_socket(void)
+static struct sock_group *open_sockets(void)
 {
 	struct ug_options opt = { .size = sizeof(opt) };
 	struct ug_report report = { .size = sizeof(report) };
-	struct ug_socket *sock = NULL;
+	struct sock_group *group = NULL;
 
-	assert_int_equal(ug_open(&sock, &opt, &report), 0);
-	return sock;
+	assert_int_equal(sock_group_open(&group, NULL, 1, &opt, &report), 0);
+	return group;
 }
 
 static void test_each_is_seen(void **state)
@@ -86,7 +86,7 @@ static void test_each_is_seen(void **state)
 				 0);
 	}
 	for (int i = 0; i < TURNS; i++) {
-		sockets_replace(&f.sockets, open_socket(), poke, NULL);
+		sockets_replace(&f.sockets, open_sockets(), poke, NULL);
 		sockets_replace(&f.sockets, NULL, poke, NULL);
 	}
 	atomic_store(&f.is_stopped, true);

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -41,7 +42,7 @@ struct fake_source {
 struct fixture {
 	struct fake_source fakes[N];
 	struct sockets sockets;
-	struct ug_socket *sock;
+	struct sock_group *group;
 	int gone_fd;
 	struct worker worker;
 };
@@ -75,21 +76,21 @@ static const struct lane_ops lane_ops = { .take = fake_take,
 					  .work = fake_step,
 					  .commit = fake_step };
 
-static int get_fd(const struct source *s, const struct ug_socket *sock,
+static int get_fd(const struct source *s, const struct sock_group *group,
 		  unsigned int i)
 {
 	const struct fake_source *f = s->lane.arg;
 
-	(void)sock;
+	(void)group;
 	return i ? -ENOENT : f->fd;
 }
 
-static bool is_ready(struct source *s, struct ug_socket *sock, int fd,
+static bool is_ready(struct source *s, const struct sock_group *group, int fd,
 		     uint32_t events)
 {
 	const struct fake_source *f = s->lane.arg;
 
-	assert_non_null(sock);
+	assert_non_null(group);
 	assert_int_equal(fd, f->fd);
 	assert_int_equal(events, EPOLLIN);
 	return atomic_load(&f->is_fd_ready);
@@ -113,6 +114,18 @@ static void poke(void *arg)
 	struct fixture *f = arg;
 
 	worker_poke(&f->worker);
+}
+
+/* A socket of the fake kernel. */
+static struct sock_group *open_sockets(void)
+{
+	struct sock_group *group = calloc(1, sizeof(*group));
+
+	assert_non_null(group);
+	group->n = 1;
+	assert_int_equal(ug_socket_open_with(&fake_sys, group->all, NULL, NULL),
+			 0);
+	return group;
 }
 
 static void begin(struct fixture *f, bool has_sockets)
@@ -140,10 +153,9 @@ static void begin(struct fixture *f, bool has_sockets)
 	assert_int_equal(worker_start(w), 0);
 	if (!has_sockets)
 		return;
-	assert_int_equal(ug_socket_open_with(&fake_sys, &f->sock, NULL, NULL),
-			 0);
+	f->group = open_sockets();
 	/* Returns when the worker has entered the sockets. */
-	sockets_replace(&f->sockets, f->sock, poke, f);
+	sockets_replace(&f->sockets, f->group, poke, f);
 }
 
 static void end(struct fixture *f)
@@ -262,9 +274,8 @@ static void read_only_with_sockets(void **state)
 	worker_poke(&f.worker);
 	assert_true(is_looked_at(&f, POKED, 0));
 	assert_int_equal(looks(&f, 0), 0);
-	assert_int_equal(ug_socket_open_with(&fake_sys, &f.sock, NULL, NULL),
-			 0);
-	sockets_replace(&f.sockets, f.sock, poke, &f);
+	f.group = open_sockets();
+	sockets_replace(&f.sockets, f.group, poke, &f);
 	assert_true(is_looked_at(&f, 0, 10));
 
 	/*

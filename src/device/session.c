@@ -296,12 +296,17 @@ static void check_last_minute(const struct receive_run *run, uint64_t now)
 	noise_keypair_put(current);
 }
 
+void receive_run_move(const struct receive_run *run)
+{
+	if (run->n_taken)
+		device_learn_endpoint(run->peer, &run->from);
+}
+
 void receive_run_end(struct receive_run *run, uint64_t now, uint64_t realtime)
 {
 	struct peer *peer = run->peer;
 
 	if (run->n_taken) {
-		device_learn_endpoint(peer, &run->from);
 		peer_count_received(peer, run->len);
 		if (timers_note_received(&peer->timers, run->has_data, now))
 			device_poke_peer(peer);

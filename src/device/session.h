@@ -13,6 +13,7 @@
  *	in	receive_run_begin()	find the keypair, by the receiver index; then
  *					the caller opens the messages
  *		receive_run_take()	for each authentic message, in order
+ *		receive_run_move()	before the packets are handed on
  *		receive_run_end()	once for the run
  *
  * A run belongs to the thread that began it, until it ends. It holds references
@@ -240,8 +241,18 @@ enum drop_reason receive_run_take(struct receive_run *run, uint64_t counter,
 				  size_t *packet_len);
 
 /**
- * receive_run_end() - end a run: move the peer to the source of its last message,
- *		       confirm the keypair, count, and note times for the timers
+ * receive_run_move() - move the peer to the source of the run's last message
+ * @run:	run
+ *
+ * Call it before the packets are handed on. Another thread may send the answer to one
+ * of them at once. If that left from the local address of before, the peer would move
+ * back to it. Any thread, without locks.
+ */
+void receive_run_move(const struct receive_run *run);
+
+/**
+ * receive_run_end() - end a run: confirm the keypair, count, and note times for the
+ *		       timers
  * @run:	run; its references are given back
  * @now:	the present
  * @realtime:	wall clock

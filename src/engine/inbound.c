@@ -326,6 +326,8 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 		}
 	}
 	tell_dropped(il, slot, run, &dropped);
+	/* The packets are written after this, but for those of a full batch. */
+	receive_run_move(&run->receive);
 }
 
 /* The number of the queue that a peer's packets are written to. Its messages usually

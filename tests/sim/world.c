@@ -445,25 +445,25 @@ static enum drop_reason host_receive_data(struct sim_host *host,
 	struct device_endpoint from = endpoint_make(source);
 	struct message_data header;
 	struct aead_msg msg = { 0 };
-	enum drop_reason reason;
+	enum drop_reason reason = DROP_FORGED;
 	struct receive_run in;
 	size_t len;
 
 	memcpy(&header, buf, sizeof(header));
-	reason = receive_run_begin(&host->device, le32_get(header.receiver),
-				   world->now, &in);
-	if (reason)
-		return reason;
+	enum drop_reason begun = receive_run_begin(
+		&host->device, le32_get(header.receiver), world->now, &in);
+	if (begun)
+		return begun;
 	assert_true(world->now - in.kp->created_ns <
 		    SIM_SEC(REJECT_AFTER_TIME));
 	msg.key = in.kp->keys->receiving;
 	msg.counter = le64_get(header.counter);
 	msg.text = buf + sizeof(header);
 	msg.len = (uint32_t)message_data_text_len(buf_len);
-	reason = DROP_FORGED;
 	if (aead_open_batch(host->aead, &msg, 1))
 		reason = receive_run_take(&in, msg.counter, msg.text, msg.len,
 					  &from, &len);
+	receive_run_move(&in);
 	if (!reason && len)
 		packet_deliver(host, msg.text, len);
 	receive_run_end(&in, world->now, realtime(host));

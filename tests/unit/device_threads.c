@@ -142,8 +142,10 @@ static void *work(void *arg)
 		if (peer)
 			use_peer(shared, peer, packet);
 		if (!receive_run_begin(&shared->device,
-				       random_below(UINT32_MAX), 1, &in))
+				       random_below(UINT32_MAX), 1, &in)) {
+			receive_run_move(&in);
 			receive_run_end(&in, 1, 1);
+		}
 	}
 	rcu_unregister();
 	return NULL;

@@ -15,6 +15,7 @@
 #include "base/now.h"
 #include "crypto/init.h"
 #include "device/config.h"
+#include "engine/endpoint.h"
 #include "engine/lanes.h"
 #include "tests/lib/check.h"
 #include "tests/lib/quiet_ops.h"
@@ -53,12 +54,21 @@ static ssize_t fake_read(int fd, void *buf, size_t len)
 	return -1;
 }
 
+/* Where the peer of the last packet was when it was written. */
+static struct ug_endpoint written_from;
+
 static ssize_t fake_writev(int fd, const struct iovec *iov, int cnt)
 {
 	const uint8_t *packet = iov[cnt - 1].iov_base;
+	struct device_endpoint from;
 
 	n_written[fd]++;
 	last_written[fd] = packet[13];
+	memset(&written_from, 0, sizeof(written_from));
+	for (int i = 0; i < PEERS; i++)
+		if (second_byte[i] == packet[13] &&
+		    endpoint_cell_get(&peers[i]->endpoint, &from))
+			endpoint_learnt(&written_from, &from);
 	return PACKET_LEN;
 }
 
@@ -295,6 +305,29 @@ static void a_stopped_lane_stops_nobody(void **state)
 	close_all();
 }
 
+/* A peer has moved before its packet is written: the answer may leave at once. */
+static void a_peer_moves_first(void **state)
+{
+	(void)state;
+	open_all(QUEUES, true);
+	for (int turn = 0; turn < 2; turn++) {
+		struct sockaddr_in own;
+		socklen_t len = sizeof(own);
+
+		send_message(0);
+		assert_int_equal(getsockname(sender, (void *)&own, &len), 0);
+		assert_true(take(0));
+		finish(0);
+		assert_int_equal(written_from.addr.v4.sin_port, own.sin_port);
+		assert_int_equal(written_from.addr.v4.sin_addr.s_addr,
+				 htonl(INADDR_LOOPBACK));
+		close(sender);
+		sender = socket(AF_INET, SOCK_DGRAM, 0);
+		assert_true(sender >= 0);
+	}
+	close_all();
+}
+
 /* With a single socket the lanes of further ones have nothing, no descriptor either;
  * each peer's packets are written by its queue if the kernel does not steer. */
 static void one_socket(void **state)
@@ -342,6 +375,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_has_its_lane),
 		cmocka_unit_test(a_stopped_lane_stops_nobody),
+		cmocka_unit_test(a_peer_moves_first),
 		cmocka_unit_test(one_socket),
 		cmocka_unit_test(a_stray_message),
 	};

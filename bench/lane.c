@@ -9,9 +9,13 @@
  * of more workers: only one of them takes at a time, and only one commits.
  *
  * With --sources, one thread runs 1, 2, 4 and 8 lanes in turn instead, as for so
- * many queues of the TUN. They draw their counters from one keypair. The table
- * has the time of each step for each number of lanes, and how many times as much
- * as one thread so many lanes carry at most with a number of cores.
+ * many queues of the TUN and sockets of the port: outbound lanes that draw their
+ * counters from one keypair (one peer), outbound lanes with a keypair each (many
+ * peers), and inbound lanes with a peer each. The tables have the time of each step
+ * for each number of lanes, and how many times as much as one thread so many lanes
+ * carry at most with a number of cores. One peer has one inbound lane, whatever the
+ * number of sockets; and of its messages less than 512 are on their way if there are
+ * several outbound lanes, so no more than eight threads work on batches of 64.
  *
  * usage: bench-lane [--csv FILE] [--seconds S] [--rounds N] [WORKERS ...]
  *        bench-lane --sources [--seconds S] [--rounds N]
@@ -23,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/lane_inbound.h"
 #include "bench/measure.h"
 #include "bench/super_packet.h"
 #include "crypto/aead.h"
@@ -51,6 +56,8 @@ enum {
 	SEGMENTS = 47,
 	/* More than 47 messages need. A choice. */
 	SLAB_LEN = 192 << 10,
+	/* Threads that can have a batch of one peer, if there are several lanes. */
+	PEER_THREADS = 512 / OUTBOUND_SHARED_MESSAGES,
 };
 
 /* A batch: one super-packet. */
@@ -275,12 +282,6 @@ struct source {
 
 static struct source sources[QUEUES_MAX];
 
-/* The time of a step for a batch, in microseconds. @shared: the part of take and
- * commit in which threads of other lanes wait. */
-struct steps {
-	double take, work, commit, shared;
-};
-
 static bool source_take(void *arg, void *slot_arg, void *context)
 {
 	struct slot *slot = slot_arg;
@@ -354,19 +355,21 @@ static double measure_shared(struct noise_keypair *kp)
 	return (double)(bench_cpu_ns() - since) / TIMES / 1e3;
 }
 
-/* Run @n lanes in turn for some seconds. */
-static struct steps run_sources(unsigned int n, struct noise_keypair *kp,
-				struct aead *aead, double seconds)
+/* Run @n lanes in turn for some seconds. @kps: as many keypairs as there are peers. */
+static struct lane_steps run_outbound(unsigned int n,
+				      struct noise_keypair *const *kps,
+				      unsigned int n_peers, struct aead *aead,
+				      double seconds)
 {
 	uint64_t end = bench_now_ns() + (uint64_t)(seconds * 1e9);
-	struct steps sum = { 0 };
+	struct lane_steps sum = { 0 };
 	double batches = 0;
 
 	atomic_store(&is_over, false);
 	for (unsigned int i = 0; i < n; i++) {
 		memset(&sources[i], 0, offsetof(struct source, sink));
 		sources[i].slot = slots[i];
-		sources[i].kp = n > 1 ? kp : NULL;
+		sources[i].kp = n > 1 ? kps[i % n_peers] : NULL;
 		lane_init(&sources[i].lane, &source_ops, &sources[i],
 			  (void *const *)&slots[i], 1);
 	}
@@ -380,21 +383,38 @@ static struct steps run_sources(unsigned int n, struct noise_keypair *kp,
 		batches += (double)sources[i].n_batches;
 	}
 	batches *= 1e3;
-	return (struct steps){ sum.take / batches, sum.work / batches,
-			       sum.commit / batches,
-			       n > 1 ? measure_shared(kp) : 0 };
+	return (struct lane_steps){
+		sum.take / batches, sum.work / batches, sum.commit / batches,
+		n > 1 && n_peers == 1 ? measure_shared(kps[0]) : 0
+	};
 }
 
+/* The loads whose steps are measured. */
+enum load {
+	OUTBOUND_ONE, /* outbound, one peer */
+	OUTBOUND_MANY,
+	INBOUND_MANY,
+	LOADS,
+};
+
+static const char *const load_names[] = {
+	"outbound, one peer",
+	"outbound, a peer for each lane",
+	"inbound, a peer for each lane",
+};
+
 /* How many times as much as one thread @n lanes carry at most. */
-static double limit_of(const struct steps *s, unsigned int n,
-		       unsigned int cores)
+static double limit_of(const struct lane_steps *s, enum load load,
+		       unsigned int n, unsigned int cores)
 {
 	double all = s->take + s->work + s->commit;
 	double serial = s->take > s->commit ? s->take : s->commit;
 	double most = n * all / serial;
 
-	if (n > 1 && all / s->shared < most)
+	if (s->shared > 0 && all / s->shared < most)
 		most = all / s->shared;
+	if (load == OUTBOUND_ONE && n > 1 && most > PEER_THREADS)
+		most = PEER_THREADS;
 	return (double)cores < most ? (double)cores : most;
 }
 
@@ -404,7 +424,8 @@ static void fill(void *arg, void *buf, size_t len)
 	memset(buf, 7, len);
 }
 
-static double median_of(const struct steps *rounds, size_t n, size_t member)
+static double median_of(const struct lane_steps *rounds, size_t n,
+			size_t member)
 {
 	double values[ROUNDS_CAP];
 
@@ -414,50 +435,73 @@ static double median_of(const struct steps *rounds, size_t n, size_t member)
 	return bench_median(values, (unsigned int)n);
 }
 
+static struct lane_steps median_steps(const struct lane_steps *rounds, size_t n)
+{
+	return (struct lane_steps){
+		median_of(rounds, n, offsetof(struct lane_steps, take)),
+		median_of(rounds, n, offsetof(struct lane_steps, work)),
+		median_of(rounds, n, offsetof(struct lane_steps, commit)),
+		median_of(rounds, n, offsetof(struct lane_steps, shared)),
+	};
+}
+
+static const unsigned int lane_counts[] = { 1, 2, 4, QUEUES_MAX };
+static struct lane_steps rounds_of[LOADS][ARRAY_LEN(lane_counts)][ROUNDS_CAP];
+
+static void print_table(enum load load, unsigned int n_rounds)
+{
+	static const unsigned int cores[] = { 4, 8, 16, 64 };
+
+	printf("| %s: lanes | take | work | commit | shared |",
+	       load_names[load]);
+	for (size_t c = 0; c < ARRAY_LEN(cores); c++)
+		printf(" %u cores |", cores[c]);
+	printf("\n");
+	for (size_t i = 0; i < ARRAY_LEN(lane_counts); i++) {
+		struct lane_steps s =
+			median_steps(rounds_of[load][i], n_rounds);
+
+		printf("| %u | %.1f | %.1f | %.1f | %.3f |", lane_counts[i],
+		       s.take, s.work, s.commit, s.shared);
+		for (size_t c = 0; c < ARRAY_LEN(cores); c++)
+			printf(" %.1f |",
+			       limit_of(&s, load, lane_counts[i], cores[c]));
+		printf("\n");
+	}
+	printf("\n");
+}
+
 static void print_sources(double seconds, unsigned int n_rounds)
 {
-	static const unsigned int counts[] = { 1, 2, 4, QUEUES_MAX };
-	static const unsigned int cores[] = { 4, 8, 16, 64 };
-	static struct steps rounds[ARRAY_LEN(counts)][ROUNDS_CAP];
 	static const struct noise_ops noise_ops = { .random = fill };
+	struct noise_keypair *kps[QUEUES_MAX];
 	struct noise_local local;
-	struct noise_keypair *kp;
 	struct aead *aead = aead_new(AEAD_BEST);
 
 	if (!aead || crypto_init() < 0 ||
 	    noise_local_init(&local, &noise_ops, NULL) < 0)
 		exit(1);
-	kp = noise_keypair_new(&local);
-	if (!kp)
-		exit(1);
+	for (size_t i = 0; i < ARRAY_LEN(kps); i++) {
+		kps[i] = noise_keypair_new(&local);
+		if (!kps[i])
+			exit(1);
+	}
 	/* Rounds with different numbers of lanes alternate. */
 	for (unsigned int r = 0; r < n_rounds; r++)
-		for (size_t i = 0; i < ARRAY_LEN(counts); i++)
-			rounds[i][r] =
-				run_sources(counts[i], kp, aead, seconds);
-	printf("| sources | take | work | commit | shared |");
-	for (size_t c = 0; c < ARRAY_LEN(cores); c++)
-		printf(" %u cores |", cores[c]);
-	printf("\n");
-	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-		struct steps s = {
-			median_of(rounds[i], n_rounds,
-				  offsetof(struct steps, take)),
-			median_of(rounds[i], n_rounds,
-				  offsetof(struct steps, work)),
-			median_of(rounds[i], n_rounds,
-				  offsetof(struct steps, commit)),
-			median_of(rounds[i], n_rounds,
-				  offsetof(struct steps, shared)),
-		};
+		for (size_t i = 0; i < ARRAY_LEN(lane_counts); i++) {
+			unsigned int n = lane_counts[i];
 
-		printf("| %u | %.1f | %.1f | %.1f | %.3f |", counts[i], s.take,
-		       s.work, s.commit, s.shared);
-		for (size_t c = 0; c < ARRAY_LEN(cores); c++)
-			printf(" %.1f |", limit_of(&s, counts[i], cores[c]));
-		printf("\n");
-	}
-	noise_keypair_put(kp);
+			rounds_of[OUTBOUND_ONE][i][r] =
+				run_outbound(n, kps, 1, aead, seconds);
+			rounds_of[OUTBOUND_MANY][i][r] =
+				run_outbound(n, kps, n, aead, seconds);
+			rounds_of[INBOUND_MANY][i][r] =
+				lane_inbound_run(n, aead, seconds);
+		}
+	for (enum load load = 0; load < LOADS; load++)
+		print_table(load, n_rounds);
+	for (size_t i = 0; i < ARRAY_LEN(kps); i++)
+		noise_keypair_put(kps[i]);
 	noise_local_deinit(&local);
 	aead_free(aead);
 }

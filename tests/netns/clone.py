@@ -25,6 +25,9 @@ PORT = 9
 NEW = (b"change@/devices/platform/vmgenid\0ACTION=change\0"
        b"DEVPATH=/devices/platform/vmgenid\0SUBSYSTEM=platform\0"
        b"NEW_VMGENID=1\0")
+# Bytes of what Counters sends, and of its messages: IPv4 and UDP headers are added, the
+# packet is padded to a multiple of 16, and a message adds 32.
+DATA, MESSAGE = 64, 128
 # Seconds without any activity, after which the daemon counts as idle.
 REST = 1.2
 # More events than a socket's buffer has room for.
@@ -140,14 +143,19 @@ class Counters:
         """Send three datagrams; returns their messages."""
         self.capture.datagrams()
         for _ in range(3):
-            self.sock.sendto(byte * 64, (lab.INNER4["b"], PORT))
+            self.sock.sendto(byte * DATA, (lab.INNER4["b"], PORT))
             time.sleep(0.02)
         found = {}
 
         def have_three():
             for p in self.capture.datagrams(sport=51001):
-                if p.payload[0] == 4 and len(p.payload) > 100:
-                    found[p.payload[4:16]] = p.payload[16:]
+                if p.payload[0] != 4 or len(p.payload) % MESSAGE:
+                    continue
+                # Datagrams that waited for a session leave in a train, and this link
+                # does not cut it.
+                for at in range(0, len(p.payload), MESSAGE):
+                    message = p.payload[at:at + MESSAGE]
+                    found[message[4:16]] = message[16:]
             return len(found) >= 3
 
         wait_until(have_three, "three messages have left", 20)

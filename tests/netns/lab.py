@@ -324,6 +324,10 @@ class Tunnel:
             return self.get(check_status=False).returncode == 0
 
         wait_until(is_ready, f"{self.name} can be asked", 10)
+        level = environment.get("LOG_LEVEL", "verbose")
+        if not output and not before and level in ("verbose", "debug"):
+            # A thread of its own writes the log, perhaps after the first answer.
+            wait_until(lambda: " is ready" in self.log(), "the log of the start", 10)
         return self
 
     def log(self):

@@ -226,9 +226,10 @@ class Tailscaled(Way):
             f">{directory}/log 2>&1", env=environment)
         self.processes = [process.pid]
         wait_until(lambda: os.path.exists(f"{directory}/sock"), "tailscaled answers", 20)
+        # It calls itself running only when the peer has sent something.
         self.a.run(f"{self.bin}/tailscaled", sock, "up", "--accept-dns=false",
-                   f"--login-server=http://{self.control}", "--timeout=60s", timeout=90,
-                   env={**environment, "TS_BE_CLI": "1"})
+                   f"--login-server=http://{self.control}", "--timeout=1s",
+                   check_status=False, env={**environment, "TS_BE_CLI": "1"})
         wait_until(lambda: os.path.getsize(path), "the control server knows it", 20)
         with open(path, encoding="ascii") as file:
             public, self.address = file.read().split()

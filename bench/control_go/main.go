@@ -42,6 +42,7 @@ func peerOf(node *tailcfg.Node, text, address, endpoint string) *tailcfg.Node {
 		User:              node.User,
 		Key:               key.NodePublicFromRaw32(mem.B(raw)),
 		MachineAuthorized: true,
+		Hostinfo:          (&tailcfg.Hostinfo{Hostname: "far"}).View(),
 		Addresses:         inside,
 		AllowedIPs:        inside,
 		Endpoints:         []netip.AddrPort{netip.MustParseAddrPort(endpoint)},

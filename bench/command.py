@@ -13,8 +13,6 @@ import contextlib
 import json
 import os
 import pathlib
-import platform
-import re
 import shutil
 import socket
 import stat
@@ -27,6 +25,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # pylint: disable=wrong-import-position
+from machine import describe_kernel, describe_processor
 from testbed import cpu_seconds, memory
 
 import lab
@@ -276,11 +275,6 @@ def print_tables(ways, found, starts):
           f"handshake: {spread([s[1] for s in starts])} ms ({len(starts)} starts).")
 
 
-def name_of_processor():
-    text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    return re.search(r"model name\s*: (.*)", text).group(1)
-
-
 def prepare(l, programs):
     """Copy the programs to where a plain user can run them, and give him a TUN."""
     os.chmod(l.directory, 0o755)
@@ -329,8 +323,8 @@ def main():
                 found.setdefault(way.name, []).append(measure(way, args.seconds))
         for _ in range(args.starts):
             starts.append(ways[1].times_of_start())
-        print(f"{args.rounds} rounds of {args.seconds:g} s on {os.cpu_count()} × "
-              f"{name_of_processor()}, Linux {platform.release().split('-')[0]}:\n")
+        print(f"{args.rounds} rounds of {args.seconds:g} s on {describe_processor()}, "
+              f"{describe_kernel()}:\n")
         print_tables(ways, found, starts)
     except (Failure, subprocess.SubprocessError) as failure:
         print("\n".join(laboratory.logs()), file=sys.stderr)

@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import signal
 import statistics
 import sys
@@ -27,7 +26,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # pylint: disable=wrong-import-position
-from overlay import name_of_processor
+from machine import describe_kernel, describe_processor
 from testbed import cpu_seconds
 
 import lab
@@ -145,8 +144,8 @@ def main():
         sys.exit(f"pmtu.py: {failure}")
     finally:
         laboratory.close()
-    print(f"{args.rounds} rounds of {args.seconds} s on {os.cpu_count()} × "
-          f"{name_of_processor()}, Linux {platform.release().split('-')[0]}:\n")
+    print(f"{args.rounds} rounds of {args.seconds} s on {describe_processor()}, "
+          f"{describe_kernel()}:\n")
     print_table(found)
 
 

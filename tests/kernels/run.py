@@ -44,14 +44,14 @@ TEST_MODULES = ("tun", "veth", "dummy", "nf_tables", "sch_tbf", "sch_htb",
 # roaming, EMSGSIZE, links that go down and up, isolation, wg, ending; a tunnel for one
 # command; path MTUs.
 NETNS = ("direct", "roaming", "underlay", "link", "isolate", "uapi", "process",
-         "run", "run_refused", "pmtu")
+         "run", "run_refused", "pmtu", "pmtu_silent")
 SUITES = ("platform", "io")
 # Of these programs --quick runs the cases that have a word in their names.
 QUICK = {"io/isolate": "", "io/isolate-filter": "", "netns/core": "",
          "netns/direct": "TCP streams arrive", "netns/isolate": "a plain user"}
 # Seconds after which a run has failed. Choices: several times what an emulated guest
 # takes.
-PATIENCE, QUICK_PATIENCE = 3000, 900
+PATIENCE, QUICK_PATIENCE = 6000, 900
 # Seconds in which a kernel prints something if KVM works. A choice.
 KVM_PATIENCE = 3
 # Attempts to start a guest: see main(). A choice.

@@ -37,12 +37,16 @@ def await_that(pair, condition, what, timeout):
         raise lab.Failure(f"{failure}; {numbers}") from None
 
 
-def add_silent(outer, mtu):
-    """Add a case with routers that drop what is too long, and say nothing."""
-    @case(f"a path of {mtu} that is not told, over IPv{outer}")
+def add_silent(outer, mtu, hosts=1500):
+    """Add a case with routers that drop what is too long, and say nothing.
+
+    hosts: MTU of the other cables."""
+    between = "" if hosts == 1500 else f" between cables of {hosts:,}"
+    @case(f"a path of {mtu}{between} that is not told, over IPv{outer}")
     def _(l):
         lab.need("nft")
-        pair = Routed(l, outer, mtu, options=("--pmtu=discover",))
+        pair = Routed(l, outer, mtu, mtu_of_hosts=hosts, options=("--pmtu=discover",),
+                      inner=hosts - 100 if hosts != 1500 else None)
         pair.silence()
         pair.both_ways(count=1)
         steady = lab.Steady(pair, INNER4["b"])
@@ -59,14 +63,18 @@ def add_silent(outer, mtu):
         check_equal(numbers["path_mtu_learnt"], "0", "messages that told it")
         check(int(numbers["path_mtu_lost"]) >= 1, f"{numbers}")
         # Now it is known also to what is not TCP.
-        got, text = pair.a.ping(INNER4["b"], "-s", "1392", "-M", "do", count=1)
+        got, text = pair.a.ping(INNER4["b"], "-s", str(hosts - 108), "-M", "do", count=1)
         check(not got and "mtu" in text, f"ping: {text}")
-        pair.a.must_ping(INNER6["b"], "-s", "1200", count=1)
+        # 1,280 bytes pass in any case. The way back is not known: b sends no TCP data.
+        lab.send_datagrams(pair.a, pair.b, INNER6["b"], [1232] * 5)
 
 
 for family in 4, 6:
     add_silent(family, 1400)
 add_silent(4, 1350)
+add_silent(4, 1280)
+add_silent(6, 1492)
+add_silent(4, 1500, hosts=9000)
 
 
 @case("an outage is not taken for a small MTU")

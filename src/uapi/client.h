@@ -45,6 +45,9 @@ enum {
  * @loop:	borrowed
  * @device:	borrowed
  * @codec:	borrowed
+ * @apply:	applies a configuration instead of config_apply(), with its results;
+ *		NULL: config_apply() does
+ * @apply_arg:	for @apply
  * @refusal:	the last configuration that was refused
  * @stats:	what the answers are made of; NULL: the clients speak the protocol
  *		of configuration, else that of statistics
@@ -56,6 +59,8 @@ struct uapi_hub {
 	struct loop *loop;
 	struct device *device;
 	const struct uapi_codec *codec;
+	int (*apply)(void *arg, const struct config *config, uint64_t now);
+	void *apply_arg;
 	struct uapi_refusal refusal;
 	const struct stats_source *stats;
 	void (*changed)(struct uapi_hub *hub);

@@ -528,6 +528,15 @@ void uapi_server_wake(struct uapi_server *server)
 	settle_places(&server->hub);
 }
 
+void uapi_server_set_apply(struct uapi_server *server,
+			   int (*apply)(void *arg, const struct config *config,
+					uint64_t now),
+			   void *arg)
+{
+	server->hub.apply = apply;
+	server->hub.apply_arg = arg;
+}
+
 const struct uapi_refusal *
 uapi_server_get_refusal(const struct uapi_server *server)
 {

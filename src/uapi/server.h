@@ -116,6 +116,18 @@ int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
 			   const char *directory, const char *name,
 			   gid_t group);
 
+/**
+ * uapi_server_set_apply() - have configurations applied by another function
+ * @server:	server
+ * @apply:	called instead of config_apply(). A request is answered when it returns,
+ *		with the error that it returns.
+ * @arg:	for @apply
+ */
+void uapi_server_set_apply(struct uapi_server *server,
+			   int (*apply)(void *arg, const struct config *config,
+					uint64_t now),
+			   void *arg);
+
 /* uapi_server_wake() - serve the clients that wait for events */
 void uapi_server_wake(struct uapi_server *server);
 

@@ -692,6 +692,39 @@ static void close_with_clients(void **state)
 		close(fds[i]);
 }
 
+/* A function that applies a request whose mark is even, and refuses the others. */
+static int apply_even(void *arg, const struct config *config, uint64_t now)
+{
+	struct world *world = arg;
+	uint32_t was = world->device.fwmark;
+	int err = config_apply(config, &world->device, now);
+
+	if (err == 0 && world->device.fwmark % 2) {
+		world->device.fwmark = was;
+		return -ENOSPC;
+	}
+	return err;
+}
+
+/* The answer to a set is the result of the function that applies it. */
+static void applied_by_another(void **state)
+{
+	struct world world;
+	int fd;
+
+	(void)state;
+	world_init(&world);
+	assert_int_equal(world_open(&world), 0);
+	uapi_server_set_apply(world.server, apply_even, &world);
+	world_start(&world);
+	fd = client_open(&world);
+	client_check(fd, "set=1\nfwmark=2\n\n", "errno=0\n\n");
+	client_check(fd, "set=1\nfwmark=3\n\n", "errno=-28\n\n");
+	client_check(fd, "get=1\n\n", "fwmark=2\nerrno=0\n\n");
+	close(fd);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -715,6 +748,7 @@ int main(void)
 		cmocka_unit_test(slow_but_alive),
 		cmocka_unit_test(no_descriptors),
 		cmocka_unit_test(close_with_clients),
+		cmocka_unit_test(applied_by_another),
 	};
 
 	return cmocka_run_group_tests(tests, world_prepare, world_finish);

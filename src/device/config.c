@@ -64,6 +64,7 @@ struct chunk {
  * @section:	body of the last BEGIN_PEER record, inside a chunk
  * @n_prefixes:	how many prefixes are added, by family (IPv4, IPv6)
  * @n_chunks:	how many chunks
+ * @len:	bytes of all records
  * @may_forget:	an operation of the list may remove peers that exist now, so
  *		every section may have to make its peer
  * @sockets:	the port and mark that the list asks for
@@ -74,6 +75,7 @@ struct config {
 	uint8_t *section;
 	size_t n_prefixes[2];
 	size_t n_chunks;
+	size_t len;
 	bool may_forget;
 	struct device_sockets sockets;
 };
@@ -125,12 +127,13 @@ static size_t body_len(enum kind kind)
 	case SET_ENDPOINT:
 		return sizeof(struct device_endpoint);
 	case SET_PERSISTENT:
+	case SET_LISTEN_PORT:
 		return sizeof(uint16_t);
+	case SET_FWMARK:
+		return sizeof(uint32_t);
 	case ADD_ALLOWEDIP:
 	case REMOVE_ALLOWEDIP:
 		return sizeof(struct ip_prefix);
-	case SET_LISTEN_PORT:
-	case SET_FWMARK:
 	case REPLACE_PEERS:
 	case REPLACE_ALLOWEDIPS:
 		break;
@@ -175,6 +178,7 @@ static int append(struct config *config, enum kind kind, const void *body)
 	if (len)
 		memcpy(at + 1, body, len);
 	config->last->len += len + 1;
+	config->len += len + 1;
 	if (kind == BEGIN_PEER)
 		config->section = at + 1;
 	return 0;
@@ -210,14 +214,14 @@ int config_set_listen_port(struct config *config, uint16_t port)
 {
 	config->sockets.has_port = true;
 	config->sockets.port = port;
-	return append(config, SET_LISTEN_PORT, NULL);
+	return append(config, SET_LISTEN_PORT, &port);
 }
 
 int config_set_fwmark(struct config *config, uint32_t fwmark)
 {
 	config->sockets.has_fwmark = true;
 	config->sockets.fwmark = fwmark;
-	return append(config, SET_FWMARK, NULL);
+	return append(config, SET_FWMARK, &fwmark);
 }
 
 int config_replace_peers(struct config *config)
@@ -289,6 +293,140 @@ int config_remove_allowedip(struct config *config,
 	return append(config, REMOVE_ALLOWEDIP, prefix);
 }
 
+size_t config_get_len(const struct config *config)
+{
+	return config->len;
+}
+
+void config_write(const struct config *config, void *buf)
+{
+	uint8_t *at = buf;
+
+	for (const struct chunk *c = config->first; c; c = c->next) {
+		memcpy(at, c->bytes, c->len);
+		at += c->len;
+	}
+}
+
+/* A byte that was written as a bool. Returns false if it is none. */
+static bool read_bool(const uint8_t *byte, bool *value)
+{
+	*value = *byte == 1;
+	return *byte <= 1;
+}
+
+static int read_section_record(struct config *config, const uint8_t *body)
+{
+	const uint8_t *key = body + offsetof(struct section, key);
+	bool is_update_only, is_removal;
+	int err;
+
+	if (!read_bool(body + offsetof(struct section, is_update_only),
+		       &is_update_only) ||
+	    !read_bool(body + offsetof(struct section, is_removal),
+		       &is_removal))
+		return -EBADMSG;
+	err = config_begin_peer(config, key);
+	if (err == 0 && is_update_only)
+		err = config_update_only(config);
+	if (err == 0 && is_removal)
+		err = config_remove_peer(config);
+	return err;
+}
+
+static int read_prefix_record(struct config *config, enum kind kind,
+			      const uint8_t *body)
+{
+	struct ip_prefix prefix;
+
+	memcpy(&prefix, body, sizeof(prefix));
+	if (!ip_prefix_is_valid(&prefix))
+		return -EBADMSG;
+	return kind == ADD_ALLOWEDIP ? config_add_allowedip(config, &prefix)
+				     : config_remove_allowedip(config, &prefix);
+}
+
+static int
+read_endpoint_record(struct config *config, const uint8_t *body,
+		     bool (*is_endpoint)(const struct device_endpoint *ep))
+{
+	struct device_endpoint ep;
+
+	memcpy(&ep, body, sizeof(ep));
+	return is_endpoint(&ep) ? config_set_endpoint(config, &ep) : -EBADMSG;
+}
+
+/* Adds the operation of a record to the list. @body is body_len() bytes long. */
+static int read_record(struct config *config, enum kind kind,
+		       const uint8_t *body,
+		       bool (*is_endpoint)(const struct device_endpoint *ep))
+{
+	uint16_t u16;
+	uint32_t u32;
+
+	/* Operations on the device come before the first section, those on a
+	 * peer in a section. */
+	if (kind < BEGIN_PEER && config->section)
+		return -EBADMSG;
+	if (kind > BEGIN_PEER && !config->section)
+		return -EBADMSG;
+	switch (kind) {
+	case SET_PRIVATE_KEY:
+		return config_set_private_key(config, body);
+	case SET_LISTEN_PORT:
+		memcpy(&u16, body, sizeof(u16));
+		return config_set_listen_port(config, u16);
+	case SET_FWMARK:
+		memcpy(&u32, body, sizeof(u32));
+		return config_set_fwmark(config, u32);
+	case REPLACE_PEERS:
+		return config_replace_peers(config);
+	case BEGIN_PEER:
+		return read_section_record(config, body);
+	case SET_PRESHARED_KEY:
+		return config_set_preshared_key(config, body);
+	case SET_ENDPOINT:
+		return read_endpoint_record(config, body, is_endpoint);
+	case SET_PERSISTENT:
+		memcpy(&u16, body, sizeof(u16));
+		return config_set_persistent(config, u16);
+	case REPLACE_ALLOWEDIPS:
+		return config_replace_allowedips(config);
+	case ADD_ALLOWEDIP:
+	case REMOVE_ALLOWEDIP:
+		return read_prefix_record(config, kind, body);
+	}
+	return -EBADMSG;
+}
+
+int config_read(struct config **out, const void *buf, size_t len,
+		bool (*is_endpoint)(const struct device_endpoint *ep))
+{
+	struct config *config = config_new();
+	const uint8_t *at = buf;
+	int err = config ? 0 : -ENOMEM;
+
+	while (err == 0 && len) {
+		uint8_t kind = at[0];
+
+		/* Before the byte is taken for an enum kind. */
+		if (kind > REMOVE_ALLOWEDIP ||
+		    body_len((enum kind)kind) > len - 1) {
+			err = -EBADMSG;
+			break;
+		}
+		err = read_record(config, (enum kind)kind, at + 1, is_endpoint);
+		len -= body_len((enum kind)kind) + 1;
+		at += body_len((enum kind)kind) + 1;
+	}
+	if (err < 0) {
+		config_free(config);
+		return err;
+	}
+	*out = config;
+	return 0;
+}
+
 /*
  * A list being applied.
  * @device:	device
@@ -317,24 +455,65 @@ static struct section read_section(const struct record *record)
 	return section;
 }
 
-/* Makes every peer that a section may need, into @change->spare. */
-static int prepare_peers(const struct config *config, struct change *change)
+/* Finds the next section that may have to make its peer. Returns false if there
+ * is no other. */
+static bool next_new_peer(const struct config *config, struct cursor *cursor,
+			  const struct device *device, struct section *section)
+{
+	struct record record;
+
+	while (next_record(cursor, &record)) {
+		if (record.kind != BEGIN_PEER)
+			continue;
+		*section = read_section(&record);
+		if (section->is_removal || section->is_update_only)
+			continue;
+		if (config->may_forget ||
+		    !device_lookup_peer(device, section->key))
+			return true;
+	}
+	return false;
+}
+
+size_t config_count_new_peers(const struct config *config,
+			      const struct device *device)
+{
+	struct cursor cursor = { config->first, 0 };
+	struct section section;
+	size_t n = 0;
+
+	while (next_new_peer(config, &cursor, device, &section))
+		n++;
+	return n;
+}
+
+void config_each_peer(const struct config *config, const struct device *device,
+		      void (*fn)(void *arg, struct peer *peer), void *arg)
 {
 	struct cursor cursor = { config->first, 0 };
 	struct record record;
 	struct section section;
 	struct peer *peer;
-	size_t n = 0;
 
 	while (next_record(&cursor, &record)) {
 		if (record.kind != BEGIN_PEER)
 			continue;
 		section = read_section(&record);
-		if (section.is_removal || section.is_update_only)
-			continue;
-		if (!config->may_forget &&
-		    device_lookup_peer(change->device, section.key))
-			continue;
+		peer = device_lookup_peer(device, section.key);
+		if (peer)
+			fn(arg, peer);
+	}
+}
+
+/* Makes every peer that a section may need, into @change->spare. */
+static int prepare_peers(const struct config *config, struct change *change)
+{
+	struct cursor cursor = { config->first, 0 };
+	struct section section;
+	struct peer *peer;
+	size_t n = 0;
+
+	while (next_new_peer(config, &cursor, change->device, &section)) {
 		if (++n > DEVICE_MAX_PEERS)
 			return -ENOSPC;
 		peer = peer_new(change->device, section.key);

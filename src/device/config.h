@@ -192,6 +192,61 @@ int config_add_allowedip(struct config *config, const struct ip_prefix *prefix);
 int config_remove_allowedip(struct config *config,
 			    const struct ip_prefix *prefix);
 
+/*
+ * A list as bytes, for a process that goes on for this one. The bytes are those
+ * of the records in memory, so only a program of the same build can read them;
+ * who keeps the bytes makes sure of that.
+ */
+
+/**
+ * config_get_len() - how many bytes config_write() writes
+ * @config:	list
+ *
+ * Return: the length; 0: the list has no operation.
+ */
+size_t config_get_len(const struct config *config);
+
+/**
+ * config_write() - write a list as bytes
+ * @config:	list
+ * @buf:	config_get_len() bytes, filled; they may hold secrets
+ */
+void config_write(const struct config *config, void *buf);
+
+/**
+ * config_read() - read a list from bytes
+ * @out:	set on success; config_free() it
+ * @buf:	bytes of any origin
+ * @len:	their count
+ * @is_endpoint: says whether an endpoint is one that the owner of the sockets
+ *		may have made
+ *
+ * Return: 0; -EBADMSG: the bytes are not what config_write() writes; -ENOMEM;
+ * -EFBIG.
+ */
+int config_read(struct config **out, const void *buf, size_t len,
+		bool (*is_endpoint)(const struct device_endpoint *ep));
+
+/**
+ * config_count_new_peers() - how many peers config_apply() may add
+ * @config:	list
+ * @device:	device that it is to be applied to
+ *
+ * Return: their number, at most.
+ */
+size_t config_count_new_peers(const struct config *config,
+			      const struct device *device);
+
+/**
+ * config_each_peer() - call a function for the peer of each section
+ * @config:	list
+ * @device:	device that it was applied to
+ * @fn:		gets a peer, borrowed; it may get one several times
+ * @arg:	for @fn
+ */
+void config_each_peer(const struct config *config, const struct device *device,
+		      void (*fn)(void *arg, struct peer *peer), void *arg);
+
 /**
  * config_apply() - carry out all operations, or none
  * @config:	list; it is not changed

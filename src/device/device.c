@@ -222,6 +222,8 @@ void device_add_peer(struct device *device, struct peer *peer)
 	device->generation++;
 	peer->serial = ++device->next_serial;
 	peer->is_configured = true;
+	if (device->recorder)
+		device->recorder->added(device->recorder_arg, peer);
 	device_tell(peer, DEVICE_PEER_ADDED, NULL);
 }
 
@@ -237,8 +239,34 @@ void device_remove_peer(struct device *device, struct peer *peer)
 	device->n_peers--;
 	device->generation++;
 	peer->is_configured = false;
+	if (device->recorder)
+		device->recorder->removed(device->recorder_arg, peer);
 	device_tell(peer, DEVICE_PEER_REMOVED, NULL);
 	peer_put(peer);
+}
+
+void device_set_recorder(struct device *device,
+			 const struct device_recorder *recorder, void *arg)
+{
+	device->recorder = recorder;
+	device->recorder_arg = arg;
+}
+
+void device_note(struct peer *peer)
+{
+	struct device *device = peer->device;
+
+	if (device->recorder)
+		device->recorder->note(device->recorder_arg, peer);
+}
+
+void device_note_port(struct device *device, uint16_t port)
+{
+	if (device->listen_port == port)
+		return;
+	device->listen_port = port;
+	if (device->recorder)
+		device->recorder->port(device->recorder_arg);
 }
 
 /* @fn may not remove peers. */
@@ -262,8 +290,10 @@ static void bring_up(struct peer *peer, uint64_t now)
 {
 	(void)now;
 	peer_start(peer);
-	/* The timers were cleared, so a persistent keepalive is overdue. */
-	if (atomic_load_explicit(&peer->timers.persistent_s,
+	/* The timers were cleared, so a persistent keepalive is overdue. A peer
+	 * that is to be greeted has to wait for its turn. */
+	if (!peer->had_session &&
+	    atomic_load_explicit(&peer->timers.persistent_s,
 				 memory_order_relaxed))
 		device_poke_peer(peer);
 	/* peer_start() has cleared the request of a packet that was staged
@@ -271,6 +301,35 @@ static void bring_up(struct peer *peer, uint64_t now)
 	if (!staged_is_empty(&peer->staged) &&
 	    timers_want_handshake(&peer->timers))
 		device_poke_peer(peer);
+}
+
+/* When to greet the @n-th peer; the first has the number 0. See device_set_up(). */
+static uint64_t greeting_at(size_t n, uint64_t now)
+{
+	const size_t n_first = 500;
+	const uint64_t pause_ns = NSEC_PER_MSEC;
+
+	if (n < n_first)
+		return now + n * 2 * pause_ns;
+	return now + (n + n_first) * pause_ns;
+}
+
+/* Give each peer that another process had a session with the time of its greeting. */
+static void plan_greetings(struct device *device, uint64_t now)
+{
+	struct list *item;
+	size_t n = 0;
+
+	list_for_each(item, &device->peers) {
+		struct peer *peer = container_of(item, struct peer, in_device);
+
+		if (!peer->had_session)
+			continue;
+		peer->greet_ns = greeting_at(n++, now);
+		schedule_set(&device->schedule, &peer->due, peer->greet_ns);
+	}
+	if (n)
+		device->ops->wake(device->arg);
 }
 
 void device_set_up(struct device *device, bool is_up, uint64_t now)
@@ -282,6 +341,8 @@ void device_set_up(struct device *device, bool is_up, uint64_t now)
 	 * peer_stop() or peer_start() drops. */
 	atomic_store_explicit(&device->is_up, is_up, memory_order_relaxed);
 	for_each_peer(device, is_up ? bring_up : bring_down, now);
+	if (is_up)
+		plan_greetings(device, now);
 }
 
 /* Asks for a handshake. While the device is down this has no effect:
@@ -385,6 +446,7 @@ void device_learn_endpoint(struct peer *peer, const struct device_endpoint *ep)
 	if (!endpoint_cell_learn(&peer->endpoint, ep, &was))
 		return;
 	device->ops->endpoint_learnt(device->arg);
+	device_note(peer);
 	device_tell(peer, DEVICE_ENDPOINT_CHANGED, &was);
 }
 
@@ -445,11 +507,26 @@ static void act_on_timers(struct peer *peer, unsigned int actions, uint64_t now)
 		device->ops->send_keepalive(device->arg, peer);
 }
 
+/* Begins the handshake with a peer that another process had a session with, if its
+ * time has come. Returns that time, or SCHEDULE_NEVER. */
+static uint64_t greet_late(struct peer *peer, uint64_t now)
+{
+	if (!peer->had_session)
+		return SCHEDULE_NEVER;
+	if (now < peer->greet_ns && !peer_has_session(peer, now))
+		return peer->greet_ns;
+	peer->had_session = false;
+	if (!peer_has_session(peer, now))
+		timers_want_handshake(&peer->timers);
+	return SCHEDULE_NEVER;
+}
+
 /* Does what is due for a peer, and sets its next deadline. The peer may have
  * left the set. */
 static void look_at(struct device *device, struct peer *peer, uint64_t now)
 {
 	struct timers_verdict verdict;
+	uint64_t greet_ns;
 	uint32_t random;
 
 	if (!peer->is_configured ||
@@ -458,10 +535,13 @@ static void look_at(struct device *device, struct peer *peer, uint64_t now)
 		return;
 	}
 	device->ops->random(device->arg, &random, sizeof(random));
+	greet_ns = greet_late(peer, now);
 	verdict = timers_check(&peer->timers, now, random);
-	schedule_set(&device->schedule, &peer->due, verdict.next_ns);
+	schedule_set(&device->schedule, &peer->due,
+		     greet_ns < verdict.next_ns ? greet_ns : verdict.next_ns);
 	if (verdict.actions)
 		act_on_timers(peer, verdict.actions, now);
+	device_note(peer);
 }
 
 uint64_t device_tick(struct device *device, uint64_t now)

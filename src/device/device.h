@@ -175,9 +175,40 @@ struct device_ops {
 };
 
 /**
+ * struct device_recorder - functions of a part that keeps what must outlive this
+ *			    process
+ *
+ * Each gets the @arg of device_set_recorder().
+ */
+struct device_recorder {
+	/**
+	 * @added:	a peer was put into the set; control thread
+	 */
+	void (*added)(void *arg, struct peer *peer);
+	/**
+	 * @removed:	a peer was taken out of the set; control thread
+	 */
+	void (*removed)(void *arg, struct peer *peer);
+	/**
+	 * @note:	timestamps, endpoint, session or counters of a peer have
+	 *		changed. A timestamp has not taken effect yet: the message
+	 *		that has it leaves, and the one that had it is answered,
+	 *		after this call. Any thread, no lock is held; the peer may
+	 *		have left the set.
+	 */
+	void (*note)(void *arg, struct peer *peer);
+	/**
+	 * @port:	the system has chosen device.listen_port; control thread
+	 */
+	void (*port)(void *arg);
+};
+
+/**
  * struct device - a device
  * @ops:		[I] the owner's functions
  * @arg:		[I] argument of @ops
+ * @recorder:		[I] once other threads use the device; NULL: none
+ * @recorder_arg:	[I] argument of @recorder
  * @local:		locked inside
  * @checker:		locked inside
  * @ratelimit:		used by the handshaker only
@@ -201,6 +232,8 @@ struct device_ops {
 struct device {
 	const struct device_ops *ops;
 	void *arg;
+	const struct device_recorder *recorder;
+	void *recorder_arg;
 	struct noise_local local;
 	struct cookie_checker checker;
 	struct ratelimit *ratelimit;
@@ -252,13 +285,45 @@ void device_set_lanes(struct device *device, unsigned int n);
 void device_deinit(struct device *device);
 
 /**
+ * device_set_recorder() - have another part keep what must outlive this process
+ * @device:	device that no other thread uses yet
+ * @recorder:	its functions, borrowed until device_deinit(); NULL: none
+ * @arg:	for @recorder
+ *
+ * Peers that are in the set already are not told. Control thread.
+ */
+void device_set_recorder(struct device *device,
+			 const struct device_recorder *recorder, void *arg);
+
+/**
+ * device_note() - tell the recorder, if there is one, that a peer has changed
+ * @peer:	peer, borrowed
+ *
+ * See @note of struct device_recorder. Any thread, without locks.
+ */
+void device_note(struct peer *peer);
+
+/**
+ * device_note_port() - note the port that the system has chosen
+ * @device:	device
+ * @port:	port in use
+ *
+ * Control thread.
+ */
+void device_note_port(struct device *device, uint16_t port);
+
+/**
  * device_set_up() - start or stop all peers
  * @device:	device
  * @is_up:	whether packets may flow
  * @now:	the present
  *
  * Down: sessions are wiped, staged packets are dropped, and no timer fires. Up:
- * persistent keepalives are due at once. Control thread.
+ * persistent keepalives are due at once. But peers with peer.had_session are greeted
+ * one after the other: a handshake begins with up to 500 of them in the first second,
+ * and with 1,000 in each second after it. A packet to such a peer begins its handshake
+ * at once. The TUN may hold 500 packets, so the peers that answer get no more than
+ * 1,000 initiations in the first second either. Control thread.
  */
 void device_set_up(struct device *device, bool is_up, uint64_t now);
 

@@ -56,6 +56,7 @@ int device_make_initiation(struct peer *peer, uint64_t now, uint64_t realtime,
 	atomic_store_explicit(&peer->n_screened, 0, memory_order_relaxed);
 	atomic_store_explicit(&peer->n_checked, 0, memory_order_relaxed);
 	cookie_maker_add_macs(&peer->cookie, msg, sizeof(*msg), now);
+	device_note(peer);
 	*to = ep;
 	return 0;
 }
@@ -243,6 +244,7 @@ static enum drop_reason take_initiation(const struct received *r)
 		return drop_of_noise(err);
 	peer = container_of(hs, struct peer, handshake);
 	note_authentic(r, peer);
+	device_note(peer);
 	err = answer_initiation(r, peer);
 	if (err)
 		peer_put(peer);

@@ -140,6 +140,12 @@ struct peer_notes {
  *			in struct trains; 0: it has no seat yet
  * @path_seat:		[a] for the engine: the same, in struct paths
  * @notes:		for the engine's statistics
+ * @had_session:	[c] another process, for which this one goes on, had a
+ *			session with the peer, and this one has not greeted it
+ * @greet_ns:		[c] with @had_session, while the device is up: when to
+ *			greet the peer
+ * @record_seat:	for the recorder, under its lock: 1 plus the number of the
+ *			peer's place in its memory; 0: none
  * @n_flushes:		[a] for the engine, if it has several outbound lanes:
  *			while this is not 0, staged packets of the peer are
  *			about to be sent by the first of them
@@ -174,6 +180,9 @@ struct peer {
 	_Atomic uint16_t train_seat;
 	_Atomic uint16_t path_seat;
 	struct peer_notes notes;
+	bool had_session;
+	uint64_t greet_ns;
+	uint32_t record_seat;
 	_Atomic uint32_t n_flushes;
 	bool is_poked;
 	struct list poked;

@@ -256,7 +256,7 @@ static void op_set_up(void *arg, bool up)
 	struct engine *e = arg;
 
 	if (up)
-		e->device.listen_port = e->port.number;
+		device_note_port(&e->device, e->port.number);
 	log_event(up ? "interface up" : "interface down");
 	device_set_up(&e->device, up, now_boottime());
 	note_change(e);

@@ -197,6 +197,27 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
 	pthread_mutex_unlock(&hs->lock);
 }
 
+void noise_handshake_get_timestamps(struct noise_handshake *hs,
+				    struct tai64n *taken, struct tai64n *sent)
+{
+	pthread_mutex_lock(&hs->lock);
+	*taken = hs->taken_timestamp;
+	*sent = hs->sent_timestamp;
+	pthread_mutex_unlock(&hs->lock);
+}
+
+void noise_handshake_restore_timestamps(struct noise_handshake *hs,
+					const struct tai64n *taken,
+					const struct tai64n *sent)
+{
+	pthread_mutex_lock(&hs->lock);
+	if (tai64n_is_newer(taken, &hs->taken_timestamp))
+		hs->taken_timestamp = *taken;
+	if (tai64n_is_newer(sent, &hs->sent_timestamp))
+		hs->sent_timestamp = *sent;
+	pthread_mutex_unlock(&hs->lock);
+}
+
 /*
  * The static-static secret is computed when it is first needed. If a change of
  * our key pair computed it, that change would cost one key agreement for each

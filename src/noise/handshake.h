@@ -194,6 +194,30 @@ void noise_handshake_get_preshared_key(struct noise_handshake *hs,
 				       uint8_t key[NOISE_PRESHARED_KEY_LEN]);
 
 /**
+ * noise_handshake_get_timestamps() - read the timestamps
+ * @hs:		handshake
+ * @taken:	out: of the newest initiation taken; all zero: none
+ * @sent:	out: of the last initiation made; all zero: none
+ *
+ * Any thread.
+ */
+void noise_handshake_get_timestamps(struct noise_handshake *hs,
+				    struct tai64n *taken, struct tai64n *sent);
+
+/**
+ * noise_handshake_restore_timestamps() - go on where another handshake ended
+ * @hs:		handshake
+ * @taken:	no initiation up to this timestamp is taken any more
+ * @sent:	the next initiation has a newer timestamp
+ *
+ * For a process that goes on for one that has ended. A timestamp that is not
+ * newer than the one that @hs has changes nothing. Any thread.
+ */
+void noise_handshake_restore_timestamps(struct noise_handshake *hs,
+					const struct tai64n *taken,
+					const struct tai64n *sent);
+
+/**
  * noise_handshake_create_initiation() - start as initiator, or start again
  * @hs:			handshake
  * @realtime_ns:	wall clock, nanoseconds since 1970 UTC

@@ -643,7 +643,7 @@ static void configure_host(struct world *world, struct sim_host *host,
 			   unsigned int n_hosts)
 {
 	struct config *config = config_new();
-	struct ip_prefix prefix = { .family = IP_V4, .cidr = 32 };
+	struct ip_prefix prefix = { IP_V4, 32, { 10 } };
 	struct device_endpoint ep;
 
 	assert_non_null(config);
@@ -652,7 +652,6 @@ static void configure_host(struct world *world, struct sim_host *host,
 		if (i == host->number)
 			continue;
 		config_begin_peer(config, world->hosts[i].public_key);
-		prefix.addr[0] = 10;
 		prefix.addr[3] = (uint8_t)(i + 1);
 		config_add_allowedip(config, &prefix);
 		ep = endpoint_make(world->hosts[i].address);
@@ -669,7 +668,8 @@ static void host_start(struct sim_host *host, struct world *world,
 	host->aead = aead_new(AEAD_SODIUM);
 	assert_non_null(host->aead);
 	host->due_ns = SCHEDULE_NEVER;
-	configure_host(world, host, n_hosts);
+	if (!world->prepare || !world->prepare(world->prepare_arg, host))
+		configure_host(world, host, n_hosts);
 	device_set_up(&host->device, true, world->now);
 }
 

@@ -100,6 +100,10 @@ struct world {
 	void (*tap)(void *arg, unsigned int from, const uint8_t *buf,
 		    size_t len);
 	void *tap_arg;
+	/* Called with a host whose device is new and has no configuration. If it
+	 * returns true, it has configured the device. */
+	bool (*prepare)(void *arg, struct sim_host *host);
+	void *prepare_arg;
 	/* How often each packet was delivered. */
 	uint8_t *arrived;
 	size_t n_packets;

@@ -104,14 +104,18 @@ static int enter_new(bool *has_user)
 	const int others = CLONE_NEWNET | CLONE_NEWNS;
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	int err;
+	int first = 0, err;
 
 	*has_user = false;
-	if (uid == 0 && unshare(others) == 0)
-		return 0;
+	if (uid == 0) {
+		if (unshare(others) == 0)
+			return 0;
+		first = -errno;
+	}
 	/* In one call, the user namespace is made first. */
 	if (unshare(CLONE_NEWUSER | others) < 0) {
-		err = -errno;
+		/* A limit says more than what the second attempt met. */
+		err = first == -ENOSPC ? first : -errno;
 		refusal_of_namespaces("cannot make namespaces", err);
 		return err;
 	}

@@ -81,6 +81,8 @@ static void look_at_device(const struct teller *t,
 			   const struct ctl_lines *device)
 {
 	const char *why = ctl_get(device, "listen_error");
+	uint64_t received = ctl_number(device, "udp_socket_dropped_ipv4") +
+			    ctl_number(device, "udp_socket_dropped_ipv6");
 	const char *limit;
 	char ago[32];
 
@@ -115,6 +117,13 @@ static void look_at_device(const struct teller *t,
 		     "%" PRIu64 " packets were dropped because the send buffer "
 		     "of the socket was full: more is sent than the link takes",
 		     ctl_number(device, "outbound_dropped_socket_full"));
+	if (received)
+		tell(t,
+		     "%" PRIu64
+		     " messages were lost because the receive buffer "
+		     "of the socket was full: they came faster than this host "
+		     "decrypts them",
+		     received);
 	if (ctl_number(device, "outbound_dropped_no_peer"))
 		tell(t,
 		     "%" PRIu64

@@ -111,13 +111,11 @@ static void check_port(struct ctl_diagnosis *d)
 		   d->interface);
 }
 
-static void check_buffers(struct ctl_diagnosis *d)
+static void check_send_buffer(struct ctl_diagnosis *d)
 {
-	const struct ctl_lines *device = &d->last.device;
-	uint64_t drops =
-		ctl_network_drops((uint16_t)ctl_number(device, "listen_port"));
 	uint64_t grew = ctl_diagnosis_grew(d, "outbound_dropped_socket_full");
-	uint64_t full = ctl_number(device, "outbound_dropped_socket_full");
+	uint64_t full =
+		ctl_number(&d->last.device, "outbound_dropped_socket_full");
 
 	if (grew)
 		ctl_advise(ctl_find(&d->findings, CTL_FAULT, "buffers",
@@ -133,15 +131,30 @@ static void check_buffers(struct ctl_diagnosis *d)
 			 "%" PRIu64 " packets were dropped since the start, "
 			 "because the send buffer was full; none at the moment",
 			 full);
-	if (drops > d->drops)
+}
+
+static void check_receive_buffer(struct ctl_diagnosis *d)
+{
+	uint64_t grew = ctl_diagnosis_grew(d, "udp_socket_dropped_ipv4") +
+			ctl_diagnosis_grew(d, "udp_socket_dropped_ipv6");
+	uint64_t full = ctl_number(&d->last.device, "udp_socket_dropped_ipv4") +
+			ctl_number(&d->last.device, "udp_socket_dropped_ipv6");
+
+	if (grew)
 		ctl_advise(ctl_find(&d->findings, CTL_FAULT, "buffers",
 				    "the receive buffer of the socket is full: "
-				    "%" PRIu64 " datagrams were lost in "
+				    "%" PRIu64 " messages were lost in "
 				    "%" PRId64 " ms, because they come faster "
 				    "than this host decrypts them",
-				    drops - d->drops, d->spent_ms),
+				    grew, d->spent_ms),
 			   "Raise --workers, or give the daemon more "
 			   "processor time.");
+	else if (full)
+		ctl_find(&d->findings, CTL_NOTE, "buffers",
+			 "%" PRIu64 " messages were lost since the start, "
+			 "because the receive buffer was full; none at the "
+			 "moment",
+			 full);
 }
 
 static void check_configuration(struct ctl_diagnosis *d)
@@ -258,7 +271,8 @@ void ctl_check_own(struct ctl_diagnosis *d)
 	check_port(d);
 	check_configuration(d);
 	check_clock(d);
-	check_buffers(d);
+	check_send_buffer(d);
+	check_receive_buffer(d);
 	check_flood(d);
 }
 

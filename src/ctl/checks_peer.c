@@ -187,9 +187,10 @@ static void tell_silence(struct ctl_diagnosis *d, const struct ctl_lines *peer)
 		"%s",
 		last ? "If it has another address now, set its endpoint, or "
 		       "have it send first (PersistentKeepalive there)."
-		     : "Is WireGuard up there, on that port? Let UDP pass its "
-		       "firewall. Compare both public keys: wiregatherctl "
-		       "status there tells handshakes that are refused.");
+		     : "The other end knows more: wiregatherctl status there "
+		       "tells handshakes that it refuses, and why. If it tells "
+		       "nothing, they do not arrive: look at its port, and at "
+		       "the firewalls on the way.");
 }
 
 static void tell_preshared(struct ctl_diagnosis *d)

@@ -307,15 +307,28 @@ static bool check_family(struct ctl_diagnosis *d,
 
 /* ------------------------------------------------------------- the outer route */
 
+/* Bytes of an outer packet around an inner one. */
+static unsigned int overhead_of(const union ctl_address *endpoint)
+{
+	return endpoint->any.sa_family == AF_INET6 ? OVERHEAD_IPV6
+						   : OVERHEAD_IPV4;
+}
+
+/* Does the daemon find the path MTUs of peers (--pmtu=discover)? */
+static bool is_discovering(const struct ctl_diagnosis *d)
+{
+	return ctl_get(&d->last.device, "path_mtu_learnt");
+}
+
 static void tell_route(struct ctl_diagnosis *d, const char *to,
-		       const struct ctl_route *route, bool is_v6)
+		       const struct ctl_route *route, unsigned int overhead)
 {
 	unsigned int mtu = (unsigned int)ctl_number(&d->last.device, "mtu");
-	unsigned int len = mtu + (is_v6 ? OVERHEAD_IPV6 : OVERHEAD_IPV4);
+	unsigned int len = mtu + overhead;
 
 	ctl_find(&d->findings, CTL_FINE, "route outside",
 		 "%s is reached by %s (MTU %u)", to, route->device, route->mtu);
-	if (route->mtu && len > route->mtu)
+	if (route->mtu && len > route->mtu && !is_discovering(d))
 		ctl_advise(ctl_find(&d->findings, CTL_NOTE, "route outside",
 				    "full packets of %s have %u bytes outside, "
 				    "and %s takes %u: they travel in "
@@ -323,13 +336,27 @@ static void tell_route(struct ctl_diagnosis *d, const char *to,
 				    d->interface, len, route->device,
 				    route->mtu),
 			   "ip link set %s mtu %u", d->interface,
-			   route->mtu - (len - mtu));
+			   route->mtu - overhead);
+}
+
+/* What the daemon has found out about the path. */
+static void check_path_mtu(struct ctl_diagnosis *d,
+			   const struct ctl_lines *peer, unsigned int overhead)
+{
+	unsigned int path = (unsigned int)ctl_number(peer, "path_mtu");
+
+	if (path <= overhead ||
+	    path - overhead >= ctl_number(&d->last.device, "mtu"))
+		return;
+	ctl_find(&d->findings, CTL_NOTE, "path MTU",
+		 "the path to %s takes outer packets of %u bytes, so inner "
+		 "packets of more than %u are cut, or their senders are told",
+		 d->title, path, path - overhead);
 }
 
 static void check_route(struct ctl_diagnosis *d,
 			const union ctl_address *endpoint)
 {
-	bool is_v6 = endpoint->any.sa_family == AF_INET6;
 	char to[CTL_ADDRESS_CAP];
 	struct ctl_route route;
 	int err =
@@ -354,7 +381,7 @@ static void check_route(struct ctl_diagnosis *d,
 			   "does.",
 			   to);
 	else
-		tell_route(d, to, &route, is_v6);
+		tell_route(d, to, &route, overhead_of(endpoint));
 }
 
 static void check_loop_count(struct ctl_diagnosis *d)
@@ -418,6 +445,7 @@ void ctl_check_way(struct ctl_diagnosis *d)
 	check_moves(d, &peer->lines);
 	if (check_family(d, &endpoint) && d->ifindex) {
 		check_route(d, &endpoint);
+		check_path_mtu(d, &peer->lines, overhead_of(&endpoint));
 		check_loop_count(d);
 	}
 	check_refusal(d, &peer->lines, ctl_get(&peer->lines, "endpoint"));

@@ -99,9 +99,6 @@ int ctl_diagnosis_begin(struct ctl_diagnosis *d)
 		err = ctl_snapshot_read(&d->allowed, d->interface,
 					"get=allowed_ips");
 	d->ifindex = if_nametoindex(d->interface);
-	if (err == 0)
-		d->drops = ctl_network_drops(
-			(uint16_t)ctl_number(&d->first.device, "listen_port"));
 	return err;
 }
 

@@ -23,7 +23,6 @@
  * @target:	address to be reached; AF_UNSPEC: none
  * @is_chosen:	@target was not asked for: it is an allowed IP of the peer
  * @ifindex:	number of the interface; 0: it is not in this network namespace
- * @drops:	what ctl_network_drops() was at first
  * @began_ms:	when the attempt began, in ms of CLOCK_MONOTONIC
  * @spent_ms:	how long it took
  * @has_pinged:	the target was pinged
@@ -45,7 +44,6 @@ struct ctl_diagnosis {
 	union ctl_address target;
 	bool is_chosen;
 	unsigned int ifindex;
-	uint64_t drops;
 	int64_t began_ms;
 	int64_t spent_ms;
 	bool has_pinged;

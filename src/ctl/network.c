@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <inttypes.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -368,20 +367,19 @@ bool ctl_network_has_ipv6(void)
 struct udp_line {
 	unsigned int port;
 	unsigned long inode;
-	uint64_t drops;
 };
 
 /*
  * The columns are in proc_net_udp(5): number, local address and port, remote ones,
- * state, queues, timer, retransmissions, user, timeout, inode, references, pointer,
- * drops. Return: false: this is no line of a socket.
+ * state, queues, timer, retransmissions, user, timeout, inode. Return: false: this is no
+ * line of a socket.
  */
 static bool parse_udp(const char *text, struct udp_line *line)
 {
 	return sscanf(text,
 		      " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %*x %*s %*s "
-		      "%*x %*u %*d %lu %*d %*s %" SCNu64,
-		      &line->port, &line->inode, &line->drops) == 3;
+		      "%*x %*u %*d %lu",
+		      &line->port, &line->inode) == 2;
 }
 
 /* Call a function for each UDP socket on a port. */
@@ -403,21 +401,6 @@ static void each_socket(uint16_t port,
 		if (file)
 			fclose(file);
 	}
-}
-
-static void add_drops(void *arg, const struct udp_line *line)
-{
-	uint64_t *sum = arg;
-
-	*sum += line->drops;
-}
-
-uint64_t ctl_network_drops(uint16_t port)
-{
-	uint64_t sum = 0;
-
-	each_socket(port, add_drops, &sum);
-	return sum;
 }
 
 static bool is_number(const char *text)

@@ -100,10 +100,6 @@ bool ctl_network_has_address(int family, const char *device, const char *other);
 /* ctl_network_has_ipv6() - has the kernel IPv6, and is it not switched off? */
 bool ctl_network_has_ipv6(void);
 
-/* ctl_network_drops() - datagrams for a UDP port that the kernel dropped because the
- * receive buffer was full, of both families */
-uint64_t ctl_network_drops(uint16_t port);
-
 /**
  * ctl_network_port_user() - which other process has a UDP port?
  * @out:	filled, such as "dnsmasq (process 123)"; empty if this user cannot

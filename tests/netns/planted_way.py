@@ -3,6 +3,7 @@
 """Faults of the way to a peer, planted one by one: wiregatherctl names each of them in
 one line. planted.py has those of the two ends.
 """
+import json
 import re
 
 import lab
@@ -93,6 +94,24 @@ def size(l):
     pair.b.ip(f"link set wgb mtu {advice[2]}")
     check_equal(cause(pair.a, "wga", INNER4["b"], status=FINE)[0], "none was found",
                 "cause with that MTU")
+
+
+@case("a path that takes less than the interface, and is found out")
+def found_out(l):
+    pair = Routed(l, outer=6, options=("--pmtu=discover",))
+    pair.both_ways(count=1)
+
+    def is_known():
+        pair.a.ping(INNER4["b"], "-s", "1392", "-M", "dont", count=1, wait=1)
+        shown, = json.loads(ask(pair.a, "status", "--json", "wga"))
+        return any(peer.get("path_mtu") for peer in shown["peers"])
+
+    lab.wait_until(is_known, "the path MTU is known", 20)
+    text = ask(pair.a, "why", "wga", INNER4["b"], status=FINE)
+    check(re.search(rf"note +path MTU +the path to {title(pair.tb)} takes outer packets of "
+                    r"1300 bytes, so inner packets of more than 1220 are cut, or their "
+                    r"senders are told\n", text), text)
+    check("fragments" not in text, text)
 
 
 @case("a peer whose host has moved, with and without a word")

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The socket never blocks, because the service manager may be slow or stopped. A
- * message that finds no place in its queue is sent later, if it is READY=1 or STATUS=.
- * WATCHDOG=1 is not repeated before its time.
+ * message that finds no place in its queue is sent later, except for WATCHDOG=1, which
+ * is not repeated before its time.
  */
 #include "cli/notify.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,7 +23,7 @@ enum {
 	MESSAGE_CAP = NOTIFY_STATUS_CAP + 64,
 };
 
-/* At most one STATUS= in this time. */
+/* At most one STATUS=, and one RELOADING=1, in this time. */
 #define STATUS_NS NSEC_PER_SEC
 /* The time after which a message is sent that found no place in the queue. A choice,
  * not measured. */
@@ -119,6 +120,25 @@ static int send_ready(struct notify *n)
 	return send_message(n, message);
 }
 
+/* READY=1 in the same message means that it is over (sd_notify(3)). */
+static int send_reloaded(struct notify *n)
+{
+	char message[MESSAGE_CAP];
+	int err;
+
+	if (!n->reloaded_at)
+		return 0;
+	snprintf(message, sizeof(message),
+		 "RELOADING=1\nMONOTONIC_USEC=%" PRIu64 "\nREADY=1",
+		 n->reloaded_at / 1000);
+	err = send_message(n, message);
+	if (err == -EAGAIN)
+		return err;
+	n->reloaded_at = 0;
+	n->status_at = now_monotonic();
+	return err;
+}
+
 /*
  * Send what is due. An error other than a full queue means that the service manager is
  * gone, and is ignored: nobody is left to be told, and the tunnel goes on.
@@ -138,6 +158,8 @@ static void send_due(struct notify *n)
 		err = -EAGAIN;
 	}
 	if (err == 0)
+		err = send_reloaded(n);
+	if (err == 0)
 		err = send_status(n);
 	if (err == -EAGAIN)
 		loop_set_timer(n->loop, &n->later, next);
@@ -153,6 +175,14 @@ void notify_change(struct notify *n)
 	/* If @later is set, it will send what is new then. */
 	if (n->is_ready && !n->later.is_set)
 		send_due(n);
+}
+
+void notify_reloaded(struct notify *n, uint64_t begun)
+{
+	if (!n->is_ready)
+		return;
+	n->reloaded_at = begun;
+	notify_change(n);
 }
 
 /* Note which thread makes no progress, and log it once. */

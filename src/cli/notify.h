@@ -6,9 +6,9 @@
  *
  * The messages are: the interface can be configured (READY=1, and MAINPID= if the
  * process became a daemon), what the daemon is doing (STATUS=, if it has changed, at
- * most once a second), all threads make progress (WATCHDOG=1), the daemon ends
- * (STOPPING=1), or it could not start (STATUS= and ERRNO=). There is no RELOADING=1:
- * the daemon has no configuration of its own to read again.
+ * most once a second), a configuration was applied (RELOADING=1), all threads make
+ * progress (WATCHDOG=1), the daemon ends (STOPPING=1), or it could not start (STATUS= and
+ * ERRNO=).
  *
  * The socket is opened and connected before the process gives up its rights. A
  * connected socket needs neither a file nor a name later.
@@ -53,9 +53,11 @@ struct notify_ops {
  * @main_pid:	what MAINPID= is to say; 0: nothing
  * @is_ready:	notify_ready() was called
  * @owes_ready:	READY=1 could not be sent yet
+ * @reloaded_at: when the last configuration began to be applied that was not told yet,
+ *		of now_monotonic(); 0: there is none
  * @stalled:	name of the thread that makes no progress; NULL: none was found
  * @status:	text of the last STATUS=
- * @status_at:	when it was sent, of now_monotonic()
+ * @status_at:	when it, or RELOADING=1, was sent, of now_monotonic()
  * @watchdog:	when to send the next WATCHDOG=1
  * @later:	when to send what could not be sent yet
  */
@@ -68,6 +70,7 @@ struct notify {
 	pid_t main_pid;
 	bool is_ready;
 	bool owes_ready;
+	uint64_t reloaded_at;
 	const char *stalled;
 	char status[NOTIFY_STATUS_CAP];
 	uint64_t status_at;
@@ -111,6 +114,16 @@ void notify_ready(struct notify *n, pid_t main_pid);
 
 /* notify_change() - what the daemon is doing may have changed */
 void notify_change(struct notify *n);
+
+/**
+ * notify_reloaded() - a configuration was applied
+ * @n:		notify
+ * @begun:	when that began, of now_monotonic()
+ *
+ * Begin and end are told in one message, after both, at most once a second. So the
+ * service manager never waits for an end.
+ */
+void notify_reloaded(struct notify *n, uint64_t begun);
 
 /**
  * notify_failure() - the daemon could not start

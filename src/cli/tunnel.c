@@ -313,14 +313,23 @@ static void on_change(void *arg)
 	notify_change(t->notify);
 }
 
+static void on_applied(void *arg, uint64_t begun)
+{
+	struct tunnel *t = arg;
+
+	notify_reloaded(t->notify, begun);
+}
+
 static void start_notify(struct tunnel *t)
 {
 	static const struct notify_ops ops = { .print_status = print_status,
 					       .find_stalled = find_stalled };
 
 	notify_start(t->notify, &t->loop, &ops, t);
-	if (t->notify->fd >= 0)
-		engine_watch_state(t->engine, on_change, t);
+	if (t->notify->fd < 0)
+		return;
+	engine_watch_state(t->engine, on_change, t);
+	uapi_server_watch(t->server, on_applied, t);
 }
 
 static void close_stats(struct tunnel *t)

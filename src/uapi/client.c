@@ -163,10 +163,12 @@ static void note_refusal(struct uapi_hub *hub, const char *format, ...)
 
 static int apply(struct uapi_hub *hub, const struct uapi_request *request)
 {
-	uint64_t now = now_boottime();
+	uint64_t now = now_boottime(), begun = now_monotonic();
 	int err = hub->apply ? hub->apply(hub->apply_arg, request->config, now)
 			     : config_apply(request->config, hub->device, now);
 
+	if (err == 0 && hub->applied)
+		hub->applied(hub->applied_arg, begun);
 	if (err < 0)
 		note_refusal(hub, "configuration refused: %s", strerror(-err));
 	return err;

@@ -52,6 +52,9 @@ enum {
  * @stats:	what the answers are made of; NULL: the clients speak the protocol
  *		of configuration, else that of statistics
  * @changed:	called after a client was served; the client may be gone
+ * @applied:	called after a configuration was applied, with the time of
+ *		now_monotonic() at which that began; NULL: nobody wants to know
+ * @applied_arg: for @applied
  * @clients:	list of all clients
  * @n_clients:	their count
  */
@@ -64,6 +67,8 @@ struct uapi_hub {
 	struct uapi_refusal refusal;
 	const struct stats_source *stats;
 	void (*changed)(struct uapi_hub *hub);
+	void (*applied)(void *arg, uint64_t begun);
+	void *applied_arg;
 	struct list clients;
 	unsigned int n_clients;
 };

@@ -537,6 +537,13 @@ void uapi_server_set_apply(struct uapi_server *server,
 	server->hub.apply_arg = arg;
 }
 
+void uapi_server_watch(struct uapi_server *server,
+		       void (*applied)(void *arg, uint64_t begun), void *arg)
+{
+	server->hub.applied = applied;
+	server->hub.applied_arg = arg;
+}
+
 const struct uapi_refusal *
 uapi_server_get_refusal(const struct uapi_server *server)
 {

@@ -131,6 +131,15 @@ void uapi_server_set_apply(struct uapi_server *server,
 /* uapi_server_wake() - serve the clients that wait for events */
 void uapi_server_wake(struct uapi_server *server);
 
+/**
+ * uapi_server_watch() - hear of configurations that were applied
+ * @server:	server
+ * @applied:	called after each, with the time of now_monotonic() at which it began
+ * @arg:	for @applied
+ */
+void uapi_server_watch(struct uapi_server *server,
+		       void (*applied)(void *arg, uint64_t begun), void *arg);
+
 /* uapi_server_get_refusal() - the last configuration that was refused; borrowed until
  * uapi_server_close() */
 const struct uapi_refusal *

@@ -3,7 +3,6 @@
 """Messages to the service manager, which is this test: READY, STATUS, STOPPING,
 MAINPID, and the watchdog, whose feeding ends when a thread is stopped."""
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -14,12 +13,7 @@ import time
 import lab
 from detached import end_detached
 from lab import INNER4, Pair, case, check, check_equal, wait_until
-
-# linux/ptrace.h and linux/wait.h
-PTRACE_DETACH = 17
-PTRACE_SEIZE = 0x4206
-PTRACE_INTERRUPT = 0x4207
-WALL = 0x40000000
+from tracing import stopped, thread_named
 
 # The watchdog's time in microseconds. A choice: short, so that the test does not take
 # long, and so long that a busy machine does not seem to be stopped.
@@ -101,41 +95,13 @@ class Manager:
         wait_until(is_hungry, "the watchdog gets no messages", timeout)
 
 
-def ptrace(request, tid):
-    lab.libc.ptrace.restype = ctypes.c_long
-    ctypes.set_errno(0)
-    if lab.libc.ptrace(request, tid, None, None) < 0:
-        err = ctypes.get_errno()
-        raise OSError(err, f"ptrace {request:#x}: {os.strerror(err)}")
-
-
-def thread_named(pid, name):
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/comm", encoding="ascii") as file:
-            if file.read().strip() == name:
-                return int(task)
-    raise lab.Failure(f"there is no thread {name}")
-
-
-@contextlib.contextmanager
-def stopped(tid):
-    """A block during which one thread is stopped, and the others run."""
-    ptrace(PTRACE_SEIZE, tid)
-    try:
-        ptrace(PTRACE_INTERRUPT, tid)
-        os.waitpid(tid, WALL)
-        yield
-    finally:
-        ptrace(PTRACE_DETACH, tid)
-
-
 def watched_pair(l, **environment):
     """A pair of tunnels. The first one has a service manager with a watchdog."""
     manager = Manager(l.node("m"))
     return manager, Pair(l, how={**manager.environment(), **environment})
 
 
-@case("READY, STATUS on each change, STOPPING; by path and by abstract name")
+@case("READY, RELOADING, STATUS on each change, STOPPING; by path and by abstract name")
 def states(l):
     for address in None, "@wiregather-test":
         node = l.node("c" if address else "d")
@@ -146,7 +112,10 @@ def states(l):
         manager.wait_for_status("down, no peers")
         missing = [] if l.is_slow else tunnel.lost_layers()
         check(not missing, f"isolation: {missing}")
+        before = time.monotonic()
         tunnel.set("listen-port", "51007")
+        match = manager.wait_for(r"RELOADING=1\nMONOTONIC_USEC=(\d+)\nREADY=1")
+        check(before <= int(match[1]) / 1e6 <= time.monotonic(), f"time {match[1]}")
         node.ip("link set wgs up")
         manager.wait_for_status("up, port 51007, no peers")
         node.ip("link set wgs down")

@@ -136,6 +136,27 @@ static void ready_and_status(void **state)
 	end(&f);
 }
 
+/* Begin and end in one message; of many in a second the last is told. */
+static void reloaded(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, 0);
+	notify_reloaded(&f.notify, 1);
+	notify_ready(&f.notify, 0);
+	expect(&f, "READY=1");
+	expect(&f, "STATUS=something");
+	f.doing = "something else";
+	for (uint64_t us = 1; us <= 5; us++)
+		notify_reloaded(&f.notify, us * 1000);
+	expect(&f, "RELOADING=1\nMONOTONIC_USEC=5\nREADY=1");
+	expect(&f, "STATUS=something else");
+	run_loop(&f, 1100);
+	assert_false(has_message(&f));
+	end(&f);
+}
+
 /* The last of many changes is told, and the others only if a second has passed. */
 static void status_is_limited(void **state)
 {
@@ -342,6 +363,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ready_and_status),
+		cmocka_unit_test(reloaded),
 		cmocka_unit_test(status_is_limited),
 		cmocka_unit_test(as_a_daemon),
 		cmocka_unit_test(failure),

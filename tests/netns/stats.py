@@ -276,6 +276,38 @@ def events(l):
     check(f"public_key={key}\ntrace=peer-added " in text, f"trace: {text}")
 
 
+@case("events that tell of trouble: silence, other preshared keys, paths, segmentation")
+def trouble(l):
+    pair = Pair(l, link_mtu=1400, options=("--pmtu=discover",))
+    pair.both_ways(count=1)
+    follower = Follower(pair.ta)
+    pair.a.ping(INNER4["b"], "-s", "1392", "-M", "dont", count=1, wait=1)
+    there = re.escape(pair.endpoint("b"))
+    follower.wait_for(f"event=path time_ms=\\d+ endpoint={there} "
+                      "reason=mtu_of_interface value=1400")
+    # The firewall of a refuses trains.
+    pair.a.nft("table inet t { chain c { type filter hook output priority 0; "
+               "udp dport 51002 meta length > 1500 drop\n}\n}")
+    stream = lab.Steady(pair, INNER4["b"])
+    follower.wait_for(f"event=segmentation time_ms=\\d+ endpoint={there} "
+                      "reason=unsegmented.*")
+    stream.stop()
+    # Nobody answers a stranger's key; b has another preshared key, and begins.
+    nobody = os.urandom(32)
+    pair.ta.set("peer", base64.b64encode(nobody).decode(), "endpoint", "192.0.2.2:9",
+                "allowed-ips", "10.98.0.1/32", "persistent-keepalive", "1")
+    key = lab.run("wg", "genpsk").stdout
+    pair.b.run("wg", "set", "wgb", "peer", pair.ta.public, "preshared-key", "/dev/stdin",
+               stdin=key)
+    pair.tb.flap()
+    pair.b.ping(INNER4["a"], count=1, wait=1)
+    follower.wait_for(f"event=stalled time_ms=\\d+ public_key={nobody.hex()} "
+                      r"endpoint=192\.0\.2\.2:9.*")
+    pair.b.ping(INNER4["a"], count=1, wait=1)
+    follower.wait_for(f"event=incomplete time_ms=\\d+ public_key={hexadecimal(pair.tb)} "
+                      ".*")
+
+
 @case("a reader that stalls loses events and learns how many; others lose none")
 def slow(l):
     pair = Pair(l)

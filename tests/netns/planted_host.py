@@ -6,13 +6,15 @@ planted.py has those between two ends.
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import threading
 
 import lab
 import siege
-from lab import INNER4, Pair, Steady, case, check
-from planting import ask, await_number, must_name, must_tell
+import tracing
+from lab import INNER4, OUTER4, Pair, Steady, case, check
+from planting import FINE, ask, await_number, must_name, must_tell
 
 
 @case("an interface that is down")
@@ -172,6 +174,41 @@ def full(l):
         end.set()
         thread.join()
         pair.a.run("tc", "qdisc", "del", "dev", "eth", "root")
+
+
+@case("a socket whose receive buffer is full")
+def full_receiver(l):
+    pair = Pair(l, options=("--workers=1",))
+    pair.both_ways(count=1)
+    end = threading.Event()
+    sock = pair.b.socket()
+
+    def send():
+        while not end.is_set():
+            with contextlib.suppress(OSError):
+                sock.sendto(bytes(1200), (OUTER4["a"], 51001))
+
+    thread = threading.Thread(target=send)
+    # The worker waits for packets, so it holds no lock.
+    with tracing.stopped(tracing.thread_named(pair.ta.pid, "worker")):
+        thread.start()
+        try:
+            await_number(pair.a, "wga", "udp_socket_dropped_ipv4", 1, 60)
+            # Also from elsewhere than the namespace of the sockets.
+            for node in pair.a, pair.b:
+                must_name(node, ["--passive", "wga", INNER4["b"]],
+                          r"the receive buffer of the socket is full: \d+ messages were "
+                          r"lost in \d+ ms, because they come faster than this host "
+                          "decrypts them")
+            must_tell(pair.a, "wga", r"\d+ messages were lost because the receive buffer "
+                      "of the socket was full: they came faster than this host decrypts "
+                      "them")
+        finally:
+            end.set()
+            thread.join()
+    text = ask(pair.a, "why", "wga", INNER4["b"], status=FINE)
+    check(re.search(r"note +buffers +\d+ messages were lost since the start, because the "
+                    "receive buffer was full; none at the moment", text), text)
 
 
 @case("a log whose reader has stopped")

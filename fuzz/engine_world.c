@@ -356,15 +356,15 @@ void world_run(void)
 	for (unsigned int i = 0; is_moving; i++) {
 		/* A thousand rounds mean an endless loop. */
 		require(i < 1000);
-		is_moving = lane_run(&world.in.source.lane, &world.context) ==
-			    LANE_BUSY;
+		is_moving = lane_is_busy(
+			lane_run(&world.in.source.lane, &world.context));
 		while (world.handshaker.waiting.n || world.handshaker.asked.n) {
 			handshaker_round(&world.handshaker, world.sock,
 					 world.now);
 			is_moving = true;
 		}
-		if (lane_run(&world.out.source.lane, &world.context) ==
-		    LANE_BUSY)
+		if (lane_is_busy(
+			    lane_run(&world.out.source.lane, &world.context)))
 			is_moving = true;
 		world.is_woken = false;
 		device_tick(&world.device, world.now);

@@ -144,6 +144,8 @@ static bool take(void *arg, void *slot_arg, void *context)
 		return false;
 	if (ug_receiver_pending(slot->rcv))
 		lane_keep(&il->source.lane, slot);
+	else if (n == 1) /* as in the outbound lane */
+		lane_drained(&il->source.lane);
 	uint64_t now = now_boottime();
 
 	for (unsigned int i = 0; i < (unsigned int)n; i++) {

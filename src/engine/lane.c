@@ -133,6 +133,7 @@ static enum lane_result take(struct lane *lane, void *context, uint32_t *number)
 	unsigned int slot = (unsigned int)__builtin_ctz(free);
 
 	lane->kept = -1;
+	lane->is_drained = false;
 	if (!lane->ops->take(lane->arg, lane->slots[slot], context))
 		return LANE_EMPTY;
 	atomic_fetch_and_explicit(&lane->free, ~(UINT32_C(1) << slot),
@@ -140,7 +141,7 @@ static enum lane_result take(struct lane *lane, void *context, uint32_t *number)
 	*number = atomic_load_explicit(&lane->head, memory_order_relaxed);
 	ticket(lane, *number)->slot = (uint8_t)slot;
 	atomic_store_explicit(&lane->head, *number + 1, memory_order_seq_cst);
-	return LANE_BUSY;
+	return lane->is_drained ? LANE_LAST : LANE_BUSY;
 }
 
 /* The work on a ticket is done. */
@@ -163,14 +164,14 @@ enum lane_result lane_run(struct lane *lane, void *context)
 	if (!try_right_to_take(lane))
 		return LANE_HELD;
 	result = take(lane, context, &number);
-	if (result == LANE_BUSY)
+	if (lane_is_busy(result))
 		slot = ticket(lane, number)->slot;
 	give_right_to_take(lane);
-	if (result != LANE_BUSY)
+	if (!lane_is_busy(result))
 		return result;
 	lane->ops->work(lane->arg, lane->slots[slot], context);
 	finish(lane, context, number);
-	return LANE_BUSY;
+	return result;
 }
 
 void lane_keep(struct lane *lane, const void *slot)
@@ -178,6 +179,11 @@ void lane_keep(struct lane *lane, const void *slot)
 	for (unsigned int i = 0; i < lane->n_slots; i++)
 		if (lane->slots[i] == slot)
 			lane->kept = (int)i;
+}
+
+void lane_drained(struct lane *lane)
+{
+	lane->is_drained = true;
 }
 
 void lane_release(struct lane *lane)

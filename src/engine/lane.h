@@ -44,7 +44,15 @@ enum lane_result {
 	LANE_EMPTY, /* there was nothing to take, or the lane is closed */
 	LANE_HELD,  /* no slot is free, or another thread takes */
 	LANE_BUSY,  /* a batch was taken: there may be more */
+	LANE_LAST, /* a batch was taken, and lane_drained() was called: an event
+		     * reports what comes later */
 };
+
+/* lane_is_busy() - did lane_run() take a batch? */
+static inline bool lane_is_busy(enum lane_result result)
+{
+	return result == LANE_BUSY || result == LANE_LAST;
+}
 
 /**
  * struct lane_ops - what the owner of a lane does in each step
@@ -85,6 +93,7 @@ struct lane_ticket {
  * @n_slots:	[I] at most LANE_SLOTS_MAX
  * @free:	[a] a bit for each free slot
  * @kept:	[t] the slot that the next batch must go to; -1: any
+ * @is_drained:	[t] the last call of @take has called lane_drained()
  * @head:	[a] number of the next ticket; written under the right to take
  * @tail:	[a] number of the next ticket to commit; written under the right
  *		to commit
@@ -103,6 +112,7 @@ struct lane {
 	unsigned int n_slots;
 	_Atomic uint32_t free;
 	int kept;
+	bool is_drained;
 	_Atomic uint32_t head;
 	_Atomic uint32_t tail;
 	_Atomic bool taking;
@@ -144,12 +154,19 @@ void lane_free(struct lane *lane);
  *
  * Any thread.
  *
- * Return: LANE_BUSY if a batch was taken; LANE_EMPTY; LANE_HELD.
+ * Return: LANE_BUSY or LANE_LAST if a batch was taken; LANE_EMPTY; LANE_HELD.
  */
 enum lane_result lane_run(struct lane *lane, void *context);
 
 /* lane_keep() - have the next batch taken into this slot. From @take only. */
 void lane_keep(struct lane *lane, const void *slot);
+
+/*
+ * lane_drained() - most likely no other batch can be taken now. From @take only.
+ * If there is another one, an event must report it: the worker does not look
+ * before.
+ */
+void lane_drained(struct lane *lane);
 
 /* lane_release() - call @release for the free slots. Any thread. */
 void lane_release(struct lane *lane);

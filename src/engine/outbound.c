@@ -502,6 +502,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 	struct outbound_lane *ol = arg;
 	struct slot *slot = slot_arg;
 	uint64_t now = now_boottime();
+	bool is_empty = false;
 
 	reset_slot(slot);
 	if (ol->first->has_others)
@@ -519,6 +520,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 				break;
 		} else if (!serve_request(ol, slot, now) &&
 			   !read_packet(ol, now)) {
+			is_empty = true;
 			break;
 		}
 	}
@@ -526,6 +528,10 @@ static bool take(void *arg, void *slot_arg, void *context)
 	/* Partner: has_more(). */
 	atomic_store_explicit(&ol->has_left, ol->peer || ol->flush,
 			      memory_order_release);
+	/* After a lone packet the TUN is seldom ready at once. Behind several
+	 * packets more may have come, and the worker is busy. */
+	if (is_empty && slot->slab.segs_cnt == 1)
+		lane_drained(&ol->source.lane);
 	return slot->n_runs > 0;
 }
 

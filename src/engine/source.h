@@ -80,7 +80,7 @@ static inline uint32_t sources_all(const struct sources *s)
  * sources_run() - run the lane of each source of a set once, in turn
  * @s:		sources
  * @ready:	the set, a bit for each source; the bit of a lane that is found
- *		empty is cleared
+ *		empty, or that is drained, is cleared
  * @context:	belongs to the calling thread
  *
  * Any thread.
@@ -99,9 +99,9 @@ static inline bool sources_run(const struct sources *s, uint32_t *ready,
 		if (!(*ready & bit))
 			continue;
 		result = lane_run(&s->all[i]->lane, context);
-		is_busy |= result == LANE_BUSY;
+		is_busy |= lane_is_busy(result);
 		/* LANE_HELD says nothing of work: the lane stays in the set. */
-		if (result == LANE_EMPTY)
+		if (result == LANE_EMPTY || result == LANE_LAST)
 			*ready &= ~bit;
 	}
 	return is_busy;

@@ -39,6 +39,8 @@
  * @failing_err: [w] the -errno that was logged last
  * @idle_since:	[w] when the last turn with work ended, in ns; 0: memory was
  *		given back since
+ * @was_lone:	[w] in the last turn each lane had one packet at most
+ * @may_spin:	[w] the last wait after such a turn was short, but not of no length
  * @helper_has_left: [a] a helper went to sleep: any source may have work
  * @is_stopped:	[a] the thread is to end
  * @pulse:	[a] written by the thread
@@ -64,6 +66,8 @@ struct worker {
 	uint64_t failing_until;
 	int failing_err;
 	uint64_t idle_since;
+	bool was_lone;
+	bool may_spin;
 	_Atomic bool helper_has_left;
 	_Atomic bool is_stopped;
 	struct pulse pulse;

@@ -108,7 +108,8 @@ const struct call isolate_calls[] = {
 	CALL("timerfd_settime timerfd_settime64", CONTROL, NONE),
 	/* After a SIGSTOP has interrupted a sleep. */
 	CALL("restart_syscall", NONE, ALL),
-	CALL("sched_yield", HELPER, NONE),
+	/* By the worker between lone packets that follow each other closely. */
+	CALL("sched_yield", HELPER, WORKER),
 
 	/* Descriptors: the TUN, eventfd, signalfd, inotify; the log. */
 	CALL("read", CONTROL | WORKER, HELPER),

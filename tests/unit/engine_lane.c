@@ -32,6 +32,7 @@ struct fixture {
 	uint32_t taken;	   /* used by the taker */
 	uint32_t expected; /* used by the committer */
 	uint32_t keep_every;
+	uint32_t drain_every;
 	bool release_in_work;
 	struct batch *kept; /* used by the taker */
 	_Atomic uint32_t in_take, in_commit;
@@ -56,6 +57,8 @@ static bool fake_take(void *arg, void *slot, void *context)
 			f->kept = b;
 			lane_keep(&f->lane, slot);
 		}
+		if (f->drain_every && f->taken % f->drain_every == 0)
+			lane_drained(&f->lane);
 		b->in_use = true;
 		b->number = f->taken++;
 		if ((uint32_t)(b - f->batches) > atomic_load(&f->max_slot))
@@ -134,6 +137,26 @@ static void one_thread(void **state)
 	assert_true(lane_is_idle(&f.lane));
 	/* One thread needs one slot. The other slots stay unused. */
 	assert_int_equal(atomic_load(&f.max_slot), 0);
+}
+
+/* A lane says after which batches it was drained. */
+static void draining(void **state)
+{
+	struct fixture f;
+	uint32_t scratch = 0;
+
+	(void)state;
+	begin(&f, 4);
+	f.drain_every = 2;
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(lane_run(&f.lane, &scratch),
+				 i % 2 == 0 ? LANE_LAST : LANE_BUSY);
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
+	assert_int_equal(f.expected, 4);
+	assert_true(lane_is_busy(LANE_LAST));
+	assert_true(lane_is_busy(LANE_BUSY));
+	assert_false(lane_is_busy(LANE_HELD));
+	assert_false(lane_is_busy(LANE_EMPTY));
 }
 
 static void closing(void **state)
@@ -275,6 +298,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_thread),
+		cmocka_unit_test(draining),
 		cmocka_unit_test(closing),
 		cmocka_unit_test(wrapping),
 		cmocka_unit_test(releasing),

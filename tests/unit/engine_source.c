@@ -17,6 +17,7 @@ struct fake_source {
 	struct source source;
 	unsigned int n_batches; /* left to be taken */
 	unsigned int n_looks;
+	bool is_drained; /* by each batch */
 };
 
 struct fixture {
@@ -35,6 +36,8 @@ static bool fake_take(void *arg, void *slot, void *context)
 	if (!f->n_batches)
 		return false;
 	f->n_batches--;
+	if (f->is_drained)
+		lane_drained(&f->source.lane);
 	return true;
 }
 
@@ -122,6 +125,21 @@ static void a_held_lane_stays_ready(void **state)
 	assert_int_equal(f->fakes[2].n_looks, 0);
 }
 
+/* A drained lane has done work, but is not looked at again. */
+static void a_drained_lane_leaves_the_set(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t ready = 1U << 1 | 1U << 2;
+
+	f->fakes[1].n_batches = f->fakes[2].n_batches = 2;
+	f->fakes[1].is_drained = true;
+	assert_true(sources_run(&f->sources, &ready, &f->context));
+	assert_int_equal(ready, 1U << 2);
+	assert_true(sources_run(&f->sources, &ready, &f->context));
+	assert_int_equal(f->fakes[1].n_looks, 1);
+	assert_int_equal(f->fakes[2].n_looks, 2);
+}
+
 static void an_error_is_taken_once(void **state)
 {
 	struct fixture *f = *state;
@@ -143,6 +161,7 @@ int main(void)
 		cmocka_unit_test_setup(only_those_of_the_set, setup),
 		cmocka_unit_test_setup(one_is_enough_to_be_busy, setup),
 		cmocka_unit_test_setup(a_held_lane_stays_ready, setup),
+		cmocka_unit_test_setup(a_drained_lane_leaves_the_set, setup),
 		cmocka_unit_test_setup(an_error_is_taken_once, setup),
 	};
 

@@ -5,6 +5,7 @@
  * the fake kernel. The worker reads its sources only while it has sockets.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/now.h"
 #include "crypto/init.h"
 #include "engine/worker.h"
 #include "tests/lib/check.h"
@@ -36,6 +38,7 @@ struct fake_source {
 	_Atomic int read_err;
 	_Atomic bool is_gone;
 	_Atomic unsigned int n_more;
+	_Atomic unsigned int n_lone; /* batches left, of one packet each */
 	_Atomic unsigned int n_looks;
 };
 
@@ -46,6 +49,15 @@ struct fixture {
 	int gone_fd;
 	struct worker worker;
 };
+
+static _Atomic unsigned int n_yields;
+
+/* In the place of that of the C library: count the calls. */
+int sched_yield(void)
+{
+	atomic_fetch_add(&n_yields, 1);
+	return 0;
+}
 
 static bool fake_take(void *arg, void *slot, void *context)
 {
@@ -61,7 +73,11 @@ static bool fake_take(void *arg, void *slot, void *context)
 		source_note_gone(&f->source);
 	if (atomic_load(&f->n_more))
 		atomic_fetch_sub(&f->n_more, 1);
-	return false;
+	if (!atomic_load(&f->n_lone))
+		return false;
+	atomic_fetch_sub(&f->n_lone, 1);
+	lane_drained(&f->source.lane);
+	return true;
 }
 
 static void fake_step(void *arg, void *slot, void *context)
@@ -321,6 +337,62 @@ static void not_its_descriptor(void **state)
 	end(&f);
 }
 
+/* ---------------------------------------------------------------- spinning */
+
+/* One lone packet: the poke brings the event. */
+static void poke_lone(struct fixture *f)
+{
+	atomic_store(&f->fakes[POKED].n_lone, 1);
+	poke_once(f);
+}
+
+/* Between packets that come seldom the worker sleeps at once. */
+static void sleeps_between_rare_packets(void **state)
+{
+	struct fixture f;
+	unsigned int before;
+
+	(void)state;
+	begin(&f, true);
+	poke_lone(&f);
+	wait_ms(20);
+	/* After this wait, a long one, there are two turns without spinning. */
+	poke_lone(&f);
+	wait_ms(20);
+	before = atomic_load(&n_yields);
+	for (int i = 0; i < 10; i++) {
+		poke_lone(&f);
+		wait_ms(20);
+	}
+	assert_int_equal(atomic_load(&n_yields), before);
+	end(&f);
+}
+
+/* Lone packets that follow each other closely find the worker awake. On a busy
+ * machine a thread may be stopped between two of them: then try again. */
+static void spins_between_close_packets(void **state)
+{
+	unsigned int before = atomic_load(&n_yields);
+	struct fixture f;
+	int tries = 0;
+
+	(void)state;
+	begin(&f, true);
+	while (atomic_load(&n_yields) == before && tries++ < 100000) {
+		/* Waits of all lengths up to 60 us. */
+		uint64_t until = now_boottime() + (uint64_t)(tries % 60) * 1000;
+
+		atomic_store(&f.fakes[POKED].n_lone, 1);
+		worker_poke(&f.worker);
+		while (now_boottime() < until)
+			;
+	}
+	print_message("# spun after %d packets\n", tries);
+	assert_true(atomic_load(&n_yields) > before);
+	/* A worker that spins notices its end. */
+	end(&f);
+}
+
 /* ------------------------------------------------------------------ trouble */
 
 /* A source that fails stays readable. The worker must not read it without a
@@ -384,6 +456,8 @@ int main(void)
 		cmocka_unit_test(read_only_with_sockets),
 		cmocka_unit_test(each_by_its_own),
 		cmocka_unit_test(not_its_descriptor),
+		cmocka_unit_test(sleeps_between_rare_packets),
+		cmocka_unit_test(spins_between_close_packets),
 		cmocka_unit_test(failing_source_rests),
 		cmocka_unit_test(gone_source),
 	};

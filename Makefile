@@ -64,6 +64,11 @@ interop: all ## tunnels with wireguard-go and the kernel's WireGuard; INTEROP=qu
 	-tests/interop/install-deps $(BUILD)/interop
 	INTEROP=$(or $(INTEROP),full) meson test -C $(BUILD) --suite interop --print-errorlogs
 
+# Frama-C is fetched once from Debian, and not installed.
+proof: all ## proofs by Frama-C that parsers stay within the bytes that they were given
+	tools/get-frama-c $(BUILD)/frama-c
+	meson test -C $(BUILD) --suite proof --print-errorlogs
+
 fleet: all ## programs that manage or watch WireGuard, over wiregather; built by go and cargo
 	-tests/fleet/get $(BUILD)/fleet
 	tests/fleet/fleet.py $(BUILD)/wiregather $(BUILD)/fleet
@@ -164,5 +169,5 @@ clean: ## remove all build directories
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop fleet old-kernels cross \
+.PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop proof fleet old-kernels cross \
 	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

@@ -10,6 +10,7 @@
 # UBSan. The suites unit, fault and io and the test netns/core run also for i386, with
 # musl, and for libudpgather alone. The container image of the static program is tested.
 # clang-tidy runs. A part of the suites runs on an older kernel of Debian in QEMU.
+# Frama-C proves that parsers stay within their bytes (the suite proof).
 set -eu
 cd "$(dirname "$0")"
 all=
@@ -40,6 +41,7 @@ if [ -n "$all" ]; then
 		echo "test.sh: no static program, so no test of the image"
 		rm -f build/static/wiregather
 	}
+	tools/get-frama-c build/frama-c || echo "test.sh: no Frama-C, so no proofs"
 fi
 
 logs=
@@ -80,7 +82,7 @@ fi
 if [ -n "$all" ]; then
 	run "gcc" build
 else
-	run "gcc" build --no-suite long
+	run "gcc" build --no-suite long --no-suite proof
 fi
 
 echo

@@ -27,10 +27,10 @@ from traffic_table import FOUR, SINGLE
 import lab
 from tap import interrupt, wait_until
 
-# The port of iperf3, the MTU of the VXLAN devices (of the least that fits into
-# the tunnel, over IPv6), and addresses of the tunnel for IPv6.
+# The port of iperf3, the largest MTU of a VXLAN device that fits into the tunnel,
+# over IPv4 and over IPv6, and addresses of the tunnel for IPv6.
 IPERF_PORT = 5201
-MTU = 1350
+MTU, MTU6 = 1370, 1350
 INNER6 = "fd09::1", "fd09::2"
 
 # The VXLAN devices: name, whether over IPv6, options.
@@ -74,7 +74,7 @@ def add_devices(pair):
             node.ip(f"link add {name} type vxlan id {i + 7} "
                     f"dstport {4789 + i} local {ends[side]} "
                     f"remote {ends[1 - side]} {options}",
-                    f"link set {name} mtu {MTU} up",
+                    f"link set {name} mtu {MTU6 if is_v6 else MTU} up",
                     f"addr add 10.10.{i}.{side + 1}/24 dev {name}",
                     f"addr add fd10:{i}::{side + 1}/64 dev {name} nodad")
             node.settle(name)

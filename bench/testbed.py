@@ -39,17 +39,34 @@ WIRES = {
 }
 
 
+def tree(pid):
+    """A process and its descendants: a daemon of wiregather is three processes."""
+    found = [pid]
+    with contextlib.suppress(OSError):
+        for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(
+                encoding="ascii").split():
+            found += tree(int(child))
+    return found
+
+
 def memory(pid, what):
-    """VmRSS or VmHWM of a process, in KiB."""
-    text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii",
-                                                         errors="replace")
-    return int(re.search(rf"{what}:\s+(\d+)", text).group(1))
+    """VmRSS or VmHWM of a process and its descendants, in KiB. What they share counts
+    once for each of them."""
+    def of_one(one):
+        text = pathlib.Path(f"/proc/{one}/status").read_text(encoding="ascii",
+                                                             errors="replace")
+        return int(re.search(rf"{what}:\s+(\d+)", text).group(1))
+
+    return sum(map(of_one, tree(pid)))
 
 
 def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(
-        encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    def of_one(one):
+        fields = pathlib.Path(f"/proc/{one}/stat").read_text(
+            encoding="ascii", errors="replace").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    return sum(map(of_one, tree(pid)))
 
 
 def ask(name, text):
@@ -185,9 +202,10 @@ class Ends:
 
     def reset_peaks(self):
         for daemon in self.daemons:
-            with open(f"/proc/{daemon.pid}/clear_refs", "w",
-                      encoding="ascii") as file:
-                file.write("5")
+            for pid in tree(daemon.pid):
+                with open(f"/proc/{pid}/clear_refs", "w",
+                          encoding="ascii") as file:
+                    file.write("5")
 
     def peak(self):
         """Peak memory since the reset, in KiB, of the end that took more."""

@@ -7,6 +7,7 @@
 #include "cli/advice.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,6 +27,13 @@
 /* The size of a thread's stack if RLIMIT_STACK has its usual value
  * (pthread_create(3)). */
 #define STACK_LEN (8UL << 20)
+
+enum {
+	/* Descriptors needed after the start. A choice: 20 for sockets, which
+	 * are open twice while the port changes (a main socket and SIDE_SOCKETS
+	 * of each family), and others for Landlock and for some clients. */
+	SPARE_DESCRIPTORS = 40,
+};
 
 static const char in_a_container[] =
 	"in a container, add --device /dev/net/tun";
@@ -205,4 +213,27 @@ void advice_on_socket_fd(char *buf, size_t cap, int fd, int err)
 		 "WG_UAPI_FD=%d cannot be used: it must be a Unix socket that "
 		 "listens: %s",
 		 fd, strerror(-err));
+}
+
+int advice_check_descriptors(char *buf, size_t cap)
+{
+	struct rlimit limit;
+	int first;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	first = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+	if (first >= 0)
+		close(first);
+	/* @first is the lowest free descriptor: all below it are open. */
+	if (first >= 0 && limit.rlim_cur >= (rlim_t)first + SPARE_DESCRIPTORS)
+		return 0;
+	snprintf(buf, cap,
+		 "RLIMIT_NOFILE is %llu: too few descriptors, at least %llu "
+		 "are needed",
+		 (unsigned long long)limit.rlim_cur,
+		 (first < 0 ? (unsigned long long)limit.rlim_cur
+			    : (unsigned long long)first) +
+			 SPARE_DESCRIPTORS);
+	return -EMFILE;
 }

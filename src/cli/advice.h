@@ -34,7 +34,7 @@ void advice_on_tun_fd(char *buf, size_t cap, int fd, int err);
  * @cap:	bytes at @buf, not 0
  * @directory:	of the socket
  * @name:	of the interface
- * @err:	-errno of uapi_server_open()
+ * @err:	-errno of uapi_socket_open()
  */
 void advice_on_socket(char *buf, size_t cap, const char *directory,
 		      const char *name, int err);
@@ -44,7 +44,7 @@ void advice_on_socket(char *buf, size_t cap, const char *directory,
  * @buf:	filled with a line and a final 0, cut off if it does not fit
  * @cap:	bytes at @buf, not 0
  * @fd:		the descriptor
- * @err:	-errno of uapi_server_open()
+ * @err:	-errno of uapi_socket_adopt()
  */
 void advice_on_socket_fd(char *buf, size_t cap, int fd, int err);
 
@@ -61,5 +61,16 @@ void advice_on_socket_fd(char *buf, size_t cap, int fd, int err);
  */
 void advice_on_shortage(char *buf, size_t cap, const char *what,
 			const char *user, int err);
+
+/**
+ * advice_check_descriptors() - check that descriptors are left for later
+ * @buf:	on failure: a line that says how many are needed
+ * @cap:	bytes at @buf
+ *
+ * Without them the interface could not be configured, or would have no sockets.
+ *
+ * Return: 0; -EMFILE.
+ */
+int advice_check_descriptors(char *buf, size_t cap);
 
 #endif /* CLI_ADVICE_H */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -15,6 +16,7 @@
 #include "cli/advice.h"
 #include "cli/bench_crypto.h"
 #include "cli/daemon.h"
+#include "cli/kept.h"
 #include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/tunnel.h"
@@ -29,7 +31,74 @@ enum {
 };
 
 /*
- * Make the tunnel, and run it to its end. Consumes @daemon. Returns the exit
+ * A build that counts the lines that run (b_coverage) is never isolated,
+ * because it writes its counters to files at the end.
+ */
+static bool is_isolated(const struct options *options)
+{
+#ifdef WG_COVERAGE
+	(void)options;
+	return false;
+#else
+	return !options->no_isolation;
+#endif
+}
+
+/* Tell that the tunnel could not be made, and why. Returns the exit status. */
+static int fail(struct notify *notify, struct daemon *daemon, const char *why,
+		int err)
+{
+	notify_failure(notify, why, err);
+	notify_close(notify);
+	daemon_report_failure(daemon, "%s", why);
+	return EXIT_FAILURE;
+}
+
+/* As a keeper: the tunnel is in three processes. Consumes @daemon. Returns the exit
+ * status. */
+static int keep(const struct options *options, struct daemon *daemon,
+		struct notify *notify, char **argv)
+{
+	static struct kept kept;
+	int err;
+
+	kept.options = options;
+	kept.daemon = daemon;
+	kept.notify = notify;
+	signals_init(&kept.signals, !options->is_foreground);
+	err = kept_open(&kept, argv);
+	if (err == 0)
+		err = kept_run(&kept);
+	kept_close(&kept);
+	if (err < 0 && !kept.is_ready)
+		return fail(notify, daemon, kept.why, err);
+	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* As an engine, which the starter has executed. Returns the exit status. */
+static int serve_engine(struct options *options)
+{
+	static struct tunnel tunnel;
+	int err;
+
+	prctl(PR_SET_NAME, STARTER_ENGINE_COMM);
+	/* Descriptors that were handed over are the keeper's. */
+	options->tun_fd = options->netlink_fd = options->uapi_fd = -1;
+	rcu_register();
+	err = tunnel_open_engine(&tunnel, options);
+	if (err == 0) {
+		err = loop_run(&tunnel.loop);
+		if (err < 0 && err != -EPIPE)
+			log_error("cannot go on: %s", strerror(-err));
+		tunnel_close_engine(&tunnel);
+	}
+	rcu_drain();
+	rcu_unregister();
+	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/*
+ * Make the tunnel in one process, and run it to its end. Consumes @daemon. Returns the exit
  * status.
  */
 static int serve(const struct options *options, struct daemon *daemon,
@@ -41,19 +110,17 @@ static int serve(const struct options *options, struct daemon *daemon,
 	signals_init(&tunnel.signals, !options->is_foreground);
 	err = tunnel_open(&tunnel, options);
 	if (err < 0) {
-		notify_failure(notify, tunnel.why, err);
-		notify_close(notify);
-		daemon_report_failure(daemon, "%s", tunnel.why);
-		return EXIT_FAILURE;
+		return fail(notify, daemon, tunnel.why, err);
 	}
 	/* The service manager must know the daemon before the parent, whose end it
 	 * could take for the end of the service, exits. */
 	notify_ready(notify, options->is_foreground ? 0 : getpid());
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
-	err = daemon_report_ready(daemon, strchr(options->name, '%')
-						  ? tunnel.tuns[0].name
-						  : NULL);
+	err = daemon_report_ready(daemon,
+				  strchr(options->name, '%')
+					  ? tunnel.interface.tuns[0].name
+					  : NULL);
 	if (err == 0) {
 		err = loop_run(&tunnel.loop);
 		if (err < 0)
@@ -67,10 +134,12 @@ static int serve(const struct options *options, struct daemon *daemon,
 }
 
 static int run(const struct options *options, struct daemon *daemon,
-	       struct notify *notify)
+	       struct notify *notify, char **argv)
 {
 	int status;
 
+	if (is_isolated(options))
+		return keep(options, daemon, notify, argv);
 	rcu_register();
 	status = serve(options, daemon, notify);
 	rcu_drain();
@@ -124,7 +193,8 @@ static void print_version(void)
 	aead_free(best);
 }
 
-static int run_daemon(const struct options *options, struct notify *notify)
+static int run_daemon(const struct options *options, struct notify *notify,
+		      char **argv)
 {
 	struct daemon daemon;
 	char why[TUNNEL_WHY_CAP];
@@ -144,7 +214,7 @@ static int run_daemon(const struct options *options, struct notify *notify)
 				      strerror(-err));
 		return EXIT_FAILURE;
 	}
-	return run(options, &daemon, notify);
+	return run(options, &daemon, notify, argv);
 }
 
 /* Warn of variables of the environment that have an unknown value. */
@@ -200,7 +270,7 @@ int main(int argc, char **argv)
 	struct daemon foreground = { .fd = -1 };
 	struct options options;
 	struct notify notify;
-
+	bool is_engine = argc > 0 && !strcmp(argv[0], STARTER_ENGINE_NAME);
 	int err = daemon_open_standard();
 
 	/* Print the error: perhaps only stdin is closed, and stderr is open. */
@@ -225,17 +295,22 @@ int main(int argc, char **argv)
 			options_get_usage());
 		return EXIT_USAGE;
 	}
-	warn(&options);
-	close_inherited(&options);
+	if (!is_engine) {
+		warn(&options);
+		close_inherited(&options);
+	}
 	/* RLIMIT_NOFILE counts for descriptors that are opened after this. */
 	limits_raise();
-	/* libsodium may end the program with a message here. So crypto_init()
-	 * is called before the fork, while stderr is the user's. */
-	if (crypto_init() < 0) {
+	/* libsodium may end the program with a message here. So a process that
+	 * encrypts calls crypto_init() before a fork, while stderr is the
+	 * user's. */
+	if ((is_engine || !is_isolated(&options)) && crypto_init() < 0) {
 		fputs("wiregather: libsodium does not work here\n", stderr);
 		return EXIT_FAILURE;
 	}
+	if (is_engine)
+		return serve_engine(&options);
 	open_notify(&options, &notify);
-	return options.is_foreground ? run(&options, &foreground, &notify)
-				     : run_daemon(&options, &notify);
+	return options.is_foreground ? run(&options, &foreground, &notify, argv)
+				     : run_daemon(&options, &notify, argv);
 }

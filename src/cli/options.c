@@ -32,6 +32,9 @@ static const char usage[] =
 	"                    ipsec-mb, libcrypto or libsodium\n"
 	"      --bench-crypto  measure these libraries, in a few seconds\n"
 	"      --clamp-mss   lower the MSS of TCP to what passes the tunnel\n"
+	"      --keeper-user USER\n"
+	"                    the user of the process that keeps the rights (default:\n"
+	"                    the one that starts it)\n"
 	"      --pmtu=MODE   off (default); discover: find the path MTU of each peer,\n"
 	"                    and send no packet that has to be cut on the way\n"
 	"      --queues N    queues of the interface, 1 to 8 (default 1)\n"
@@ -82,6 +85,7 @@ enum {
 	LONG_NO_OVERLAY,
 	LONG_NO_VNET_HDR,
 	LONG_USER,
+	LONG_KEEPER_USER,
 	LONG_NO_ISOLATION,
 	LONG_AEAD,
 	LONG_BENCH_CRYPTO,
@@ -104,6 +108,7 @@ static const struct option long_options[] = {
 	{ "no-overlay", no_argument, NULL, LONG_NO_OVERLAY },
 	{ "no-vnet-hdr", no_argument, NULL, LONG_NO_VNET_HDR },
 	{ "user", required_argument, NULL, LONG_USER },
+	{ "keeper-user", required_argument, NULL, LONG_KEEPER_USER },
 	{ "no-isolation", no_argument, NULL, LONG_NO_ISOLATION },
 	{ "aead", required_argument, NULL, LONG_AEAD },
 	{ "bench-crypto", optional_argument, NULL, LONG_BENCH_CRYPTO },
@@ -207,6 +212,9 @@ static int parse_option(struct options *options, int c)
 	case LONG_USER:
 		options->user = optarg;
 		return 0;
+	case LONG_KEEPER_USER:
+		options->keeper_user = optarg;
+		return 0;
 	case LONG_NO_ISOLATION:
 		options->no_isolation = true;
 		return 0;
@@ -296,6 +304,7 @@ static bool is_for_variable(int c)
 	case LONG_BENCH_CRYPTO:
 	/* Only the command line decides about the daemon's rights. */
 	case LONG_USER:
+	case LONG_KEEPER_USER:
 	case LONG_NO_ISOLATION:
 		return false;
 	default:

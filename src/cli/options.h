@@ -51,7 +51,8 @@ enum {
  *		way
  * @no_vnet_hdr:	plain packets only on the TUN
  * @user:		user to become; NULL: none was named
- * @no_isolation:	keep all rights
+ * @keeper_user:	user that the keeper becomes; NULL: none was named
+ * @no_isolation:	keep all rights, in one process
  * @aead:		backend that encrypts data messages
  * @bench_is_csv:	with OPTIONS_E_BENCH_CRYPTO: print lines for programs
  * @stats_group:	group that may use the statistics socket; empty: none
@@ -81,6 +82,7 @@ struct options {
 	bool no_overlay;
 	bool no_vnet_hdr;
 	const char *user;
+	const char *keeper_user;
 	bool no_isolation;
 	enum aead_choice aead;
 	bool bench_is_csv;

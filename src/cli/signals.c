@@ -65,7 +65,10 @@ static void on_signal(struct loop_watch *watch, uint32_t events)
 		return;
 	}
 	log_event("ending: %s", strsignal((int)info.ssi_signo));
-	loop_stop(signals->loop, 0);
+	if (signals->ended)
+		signals->ended(signals->arg);
+	else
+		loop_stop(signals->loop, 0);
 }
 
 int signals_open(struct signals *signals, struct loop *loop)

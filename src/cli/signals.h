@@ -19,11 +19,15 @@
  * @set:	the signals
  * @loop:	borrowed
  * @watch:	signalfd(2)
+ * @ended:	called when a signal comes, in place of stopping the loop; NULL: stop it
+ * @arg:	for @ended
  */
 struct signals {
 	sigset_t set;
 	struct loop *loop;
 	struct loop_watch watch;
+	void (*ended)(void *arg);
+	void *arg;
 };
 
 /**

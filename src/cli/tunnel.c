@@ -8,12 +8,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -23,20 +20,11 @@
 #include "cli/advice.h"
 #include "engine/bounds.h"
 #include "engine/endpoint.h"
-#include "tun/steering.h"
-#include "uapi/peers.h"
+#include "cli/state.h"
 
-enum {
-	/* How long to wait for another process that still serves the socket's
-	 * file, and how often to look. A choice: such a process ends within
-	 * some milliseconds, or within a second on a busy machine. */
-	TAKEOVER_MS = 3000,
-	TAKEOVER_PAUSE_MS = 10,
-	/* Descriptors needed after the start. A choice: 20 for sockets, which
-	 * are open twice while the port changes (a main socket and SIDE_SOCKETS
-	 * of each family), and others for Landlock and for some clients. */
-	SPARE_DESCRIPTORS = 40,
-};
+/* At most one message about the state in this time, unless the keeper asks. A choice:
+ * the keeper tells the service manager less often. */
+#define STATE_NS (100 * NSEC_PER_MSEC)
 
 static const struct uapi_codec codec = {
 	.parse = endpoint_parse,
@@ -52,155 +40,6 @@ static unsigned int count_processors(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0
 		       ? (unsigned int)CPU_COUNT(&set)
 		       : WORKERS_MAX;
-}
-
-/* Queues that the TUN is to have. More than one only on demand, because they were
- * not measured on a machine that gains from them. */
-static unsigned int count_queues(const struct options *options)
-{
-	return options->n_queues ? options->n_queues : 1;
-}
-
-/* The configuration borrows the name of @options. */
-static struct tun_config configure_tun(const struct options *options)
-{
-	struct tun_config config = {
-		.name = options->name,
-		.mtu = TUN_MTU_DEFAULT,
-		.txqlen = TUNNEL_TXQLEN,
-		.has_queues = count_queues(options) > 1,
-		.is_elsewhere = options->netlink_fd >= 0,
-	};
-
-	if (options->no_vnet_hdr)
-		config.features_off |= TUN_FEATURES;
-	if (options->no_tso) {
-		config.features_off |= TUN_TSO4 | TUN_TSO6 | TUN_ECN;
-		config.kinds_off |= MERGE_BIT(MERGE_TCP4) |
-				    MERGE_BIT(MERGE_TCP6) | MERGE_TUNNELS;
-	}
-	if (options->no_uso) {
-		config.features_off |= TUN_USO;
-		config.kinds_off |=
-			MERGE_BIT(MERGE_UDP4) | MERGE_BIT(MERGE_UDP6);
-	}
-	if (options->no_overlay) {
-		config.features_off |= TUN_TUNNEL;
-		config.kinds_off |= MERGE_TUNNELS;
-	}
-	return config;
-}
-
-static int open_tun(struct tunnel *t, const struct options *options)
-{
-	const struct tun_config config = configure_tun(options);
-	int err;
-
-	t->n_queues = 1;
-	if (options->tun_fd < 0) {
-		err = tun_open(&t->tuns[0], &tun_sys_linux, &config);
-		if (err < 0)
-			advice_on_tun(t->why, sizeof(t->why), options->name,
-				      err);
-		return err;
-	}
-	err = tun_open_fd(&t->tuns[0], &tun_sys_linux, &config,
-			  options->tun_fd);
-	if (err < 0)
-		advice_on_tun_fd(t->why, sizeof(t->why), options->tun_fd, err);
-	else
-		fcntl(options->tun_fd, F_SETFD, FD_CLOEXEC);
-	return err;
-}
-
-/*
- * Open the further queues. If one cannot be opened, the tunnel works with those
- * that are open. A queue that was opened later could be one of another device,
- * because the interface may be moved to another namespace.
- */
-static void open_queues(struct tunnel *t, const struct options *options)
-{
-	unsigned int n = count_queues(options);
-	int err = 0;
-
-	if (options->tun_fd >= 0)
-		n = 1;
-	while (t->n_queues < n && err == 0) {
-		err = tun_open_queue(&t->tuns[t->n_queues], &t->tuns[0]);
-		t->n_queues += err == 0;
-	}
-	if (t->n_queues == 1 && n > 1)
-		log_event("the interface has one queue, not %u: %s", n,
-			  strerror(-err));
-	if (t->n_queues == 1)
-		return;
-	log_event("the interface has %u queues", t->n_queues);
-	err = steering_set(&tun_sys_linux, t->tuns[0].fd);
-	t->is_steered = err == 0;
-	if (err < 0)
-		log_event("no steering by flow: the packets of a peer leave by "
-			  "one queue: %s",
-			  strerror(-err));
-}
-
-static void close_tun(struct tunnel *t)
-{
-	while (t->n_queues)
-		tun_close(&t->tuns[--t->n_queues]);
-}
-
-/* The directory of the sockets. */
-static const char *get_directory(const struct options *options)
-{
-	return options->directory ? options->directory : UAPI_DIRECTORY;
-}
-
-/* Log what the TUN device lacks. The tunnel works without it. */
-static void log_device(const struct tun *tun, const struct options *options)
-{
-	if (tun->mtu_err)
-		log_error("cannot set the MTU to %d: %s", TUN_MTU_DEFAULT,
-			  strerror(-tun->mtu_err));
-	if (!options->no_vnet_hdr && !(tun->features & TUN_VNET))
-		log_event("%s has no virtio-net header: packets pass it one by "
-			  "one",
-			  tun->name);
-}
-
-/*
- * Serve the configuration socket. The interface has been made, so its name was
- * free. But a process that had an interface of this name before may still be
- * ending, and serve the socket's file for some milliseconds.
- */
-static int serve_socket(struct tunnel *t, const struct options *options)
-{
-	const struct timespec pause = { .tv_nsec = TAKEOVER_PAUSE_MS *
-						   NSEC_PER_MSEC };
-	int err = 0;
-
-	for (int i = 0; i <= TAKEOVER_MS / TAKEOVER_PAUSE_MS; i++) {
-		err = uapi_server_open(&t->server, &t->loop,
-				       engine_get_device(t->engine), &codec,
-				       get_directory(options), t->tuns[0].name,
-				       options->uapi_fd);
-		if (err != -EADDRINUSE || options->uapi_fd >= 0)
-			return err;
-		nanosleep(&pause, NULL);
-	}
-	return err;
-}
-
-static int open_server(struct tunnel *t, const struct options *options)
-{
-	int err = serve_socket(t, options);
-
-	if (err < 0 && options->uapi_fd < 0)
-		advice_on_socket(t->why, sizeof(t->why), get_directory(options),
-				 t->tuns[0].name, err);
-	else if (err < 0)
-		advice_on_socket_fd(t->why, sizeof(t->why), options->uapi_fd,
-				    err);
-	return err;
 }
 
 /* If @err is an error, say what failed. Returns @err. */
@@ -222,81 +61,60 @@ static void on_feed(void *arg)
 	uapi_server_wake(t->stats);
 }
 
-/*
- * Open the statistics socket. The tunnel works without it, so a failure is a warning
- * only. An unknown group is an error: it is a fault of the command line.
- */
-static int open_stats(struct tunnel *t, const struct options *options)
+static int open_server(struct tunnel *t, int fd)
 {
-	gid_t group = (gid_t)-1;
+	const struct uapi_server_config config = {
+		.loop = &t->loop,
+		.device = engine_get_device(t->engine),
+		.codec = &codec,
+		.listen_fd = fd,
+		.is_lent = true,
+		.patience_ms = UAPI_PATIENCE_S * 1000,
+	};
+
+	return explain(t, "cannot serve the configuration socket",
+		       fd < 0 ? -errno
+			      : uapi_server_open_config(&t->server, &config));
+}
+
+/* Serve the statistics socket; -1: there is none. */
+static int open_stats(struct tunnel *t, int fd)
+{
+	const struct uapi_server_config config = {
+		.loop = &t->loop,
+		.device = engine_get_device(t->engine),
+		.codec = &codec,
+		.listen_fd = fd,
+		.is_lent = true,
+		.patience_ms = UAPI_PATIENCE_S * 1000,
+		.stats = &t->stats_source,
+	};
 	int err;
 
-	if (*options->stats_group) {
-		const struct group *entry = getgrnam(options->stats_group);
-
-		if (!entry) {
-			snprintf(t->why, sizeof(t->why),
-				 "--stats-group: no such group: %s",
-				 options->stats_group);
-			return -EINVAL;
-		}
-		group = entry->gr_gid;
-	}
+	if (fd < 0)
+		return 0;
 	t->stats_source = (struct stats_source){
 		.version = WG_VERSION,
 		.engine = t->engine,
 		.codec = &codec,
 		.refusal = uapi_server_get_refusal(t->server),
 	};
-	err = uapi_server_open_stats(&t->stats, &t->loop, &t->stats_source,
-				     get_directory(options), t->tuns[0].name,
-				     group);
-	/* Without descriptors the tunnel would not work either. */
-	if (err == -EMFILE || err == -ENFILE)
-		return explain(t, "cannot make the statistics socket", err);
-	if (err < 0)
-		log_warning("no statistics socket: %s", strerror(-err));
-	else
+	err = explain(t, "cannot serve the statistics socket",
+		      uapi_server_open_config(&t->stats, &config));
+	if (err == 0)
 		engine_watch_feed(t->engine, on_feed, t);
-	return 0;
+	return err;
 }
 
 /* ------------------------------------------------- for the service manager */
 
-static void print_peers(struct device *device, char *buf, size_t cap)
-{
-	uint64_t now = now_boottime();
-	size_t n = 0, n_sessions = 0;
-	struct peers peers;
-	struct peer *peer;
-
-	peers_init(&peers, device);
-	for (; (peer = peers_next(&peers)); n++)
-		n_sessions += peer_has_session(peer, now);
-	if (!n)
-		snprintf(buf, cap, "no peers");
-	else
-		snprintf(buf, cap, "%zu peer%s, %zu with a session", n,
-			 n == 1 ? "" : "s", n_sessions);
-}
-
 static void print_status(void *arg, char *buf, size_t cap)
 {
 	const struct tunnel *t = arg;
-	struct device *device = engine_get_device(t->engine);
-	struct engine_state state;
-	char peers[64];
+	struct request_state state;
 
-	engine_get_state(t->engine, &state);
-	print_peers(device, peers, sizeof(peers));
-	if (!state.is_up)
-		snprintf(buf, cap, "down, %s", peers);
-	else if (state.err)
-		snprintf(buf, cap, "up, cannot listen on port %u: %s, %s",
-			 device->listen_port, strerror(-state.err), peers);
-	else
-		snprintf(buf, cap, "up, port %u, %s", device->listen_port,
-			 peers);
+	state_fill(&state, t->engine);
+	state_print(&state, buf, cap);
 }
 
 static const char *find_stalled(void *arg)
@@ -332,6 +150,69 @@ static void start_notify(struct tunnel *t)
 	uapi_server_watch(t->server, on_applied, t);
 }
 
+/* Tell the keeper the state. */
+static void tell_state(struct tunnel *t, uint32_t flags)
+{
+	struct request_state state;
+
+	state_fill(&state, t->engine);
+	state.flags |= flags;
+	if (flags & REQUEST_ANSWERS) {
+		const char *stalled = engine_find_stalled(t->engine);
+
+		snprintf(state.stalled, sizeof(state.stalled), "%s",
+			 stalled ? stalled : "");
+	}
+	t->state_at = now_monotonic();
+	client_report_state(&t->client, &state);
+}
+
+static void state_due(struct loop_timer *timer)
+{
+	struct tunnel *t = timer->arg;
+	bool has_applied = t->has_applied;
+
+	t->has_applied = false;
+	tell_state(t, has_applied ? REQUEST_APPLIED : 0);
+}
+
+static void state_changed(void *arg)
+{
+	struct tunnel *t = arg;
+
+	if (!t->state_later.is_set)
+		loop_set_timer(
+			&t->loop, &t->state_later,
+			clock_has_passed(t->state_at, STATE_NS, now_monotonic())
+				? now_monotonic()
+				: t->state_at + STATE_NS);
+}
+
+static void config_applied(void *arg, uint64_t begun)
+{
+	struct tunnel *t = arg;
+
+	(void)begun;
+	t->has_applied = true;
+	state_changed(t);
+}
+
+static void state_wanted(void *arg)
+{
+	tell_state(arg, REQUEST_ANSWERS);
+}
+
+static void start_telling(struct tunnel *t, const struct hello *hello)
+{
+	t->client.pinged = state_wanted;
+	t->client.ping_arg = t;
+	t->state_later = (struct loop_timer){ .ready = state_due, .arg = t };
+	if (!hello->is_managed)
+		return;
+	engine_watch_state(t->engine, state_changed, t);
+	uapi_server_watch(t->server, config_applied, t);
+}
+
 static void close_stats(struct tunnel *t)
 {
 	engine_watch_feed(t->engine, NULL, NULL);
@@ -348,24 +229,10 @@ static unsigned int count_workers(const struct options *options)
 	return options->n_workers || n < WORKERS_DEFAULT ? n : WORKERS_DEFAULT;
 }
 
-/*
- * A build that counts the lines that run (b_coverage) is never isolated,
- * because it writes its counters to files at the end.
- */
-static bool is_isolated(const struct options *options)
-{
-#ifdef WG_COVERAGE
-	(void)options;
-	return false;
-#else
-	return !options->no_isolation;
-#endif
-}
-
 static int open_local(struct tunnel *t, const struct options *options)
 {
 	const char *what = "cannot hear of the interface";
-	int err = local_open(&t->local, &t->loop, &t->tuns[0],
+	int err = local_open(&t->local, &t->loop, &t->interface.tuns[0],
 			     options->netlink_fd);
 
 	if (options->netlink_fd >= 0 &&
@@ -378,19 +245,19 @@ static int open_local(struct tunnel *t, const struct options *options)
 static int open_engine(struct tunnel *t, const struct options *options)
 {
 	const struct engine_config config = {
-		.tuns = t->tuns,
-		.n_queues = t->n_queues,
-		.is_steered = t->is_steered,
+		.tuns = t->interface.tuns,
+		.n_queues = t->interface.n_queues,
+		.is_steered = t->interface.is_steered,
 		.loop = &t->loop,
 		.segments_off = options->no_gso,
 		.merging_off = options->no_gro,
 		.finds_mtu = options->finds_mtu,
 		.clamps_mss = options->clamps_mss,
-		.first = is_isolated(options) ? isolate_thread : NULL,
+		.first = t->is_engine ? isolate_thread : NULL,
 		.aead = options->aead,
 		.n_workers = count_workers(options),
 		.helpers_awake = options->eager,
-		.rights = &t->local.rights,
+		.rights = t->is_engine ? &t->client.rights : &t->local.rights,
 	};
 	int err = engine_new(&t->engine, &config);
 
@@ -412,55 +279,26 @@ static int prepare_isolation(struct tunnel *t, const struct options *options)
 {
 	const struct isolate_config config = {
 		.user = options->user,
-		.is_off = !is_isolated(options),
+		.is_off = !t->is_engine,
+		.is_dropped = t->is_engine,
 	};
 
 	return explain_isolation(t, isolate_init(&t->isolate, &config));
 }
 
-/*
- * Check that descriptors are left for later. Without them the interface could
- * not be configured, or would have no sockets.
- */
-static int check_descriptors(struct tunnel *t)
-{
-	struct rlimit limit;
-	int first;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return 0;
-	first = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
-	if (first >= 0)
-		close(first);
-	/* @first is the lowest free descriptor: all below it are open. */
-	if (first >= 0 && limit.rlim_cur >= (rlim_t)first + SPARE_DESCRIPTORS)
-		return 0;
-	snprintf(
-		t->why, sizeof(t->why),
-		"RLIMIT_NOFILE is %llu: too few descriptors, at least %llu are "
-		"needed",
-		(unsigned long long)limit.rlim_cur,
-		(first < 0 ? (unsigned long long)limit.rlim_cur
-			   : (unsigned long long)first) +
-			SPARE_DESCRIPTORS);
-	return -EMFILE;
-}
-
 /* Start the threads, and seal the process. On failure some threads may run. */
-static int start_and_seal(struct tunnel *t, const struct options *options)
+static int start_and_seal(struct tunnel *t)
 {
 	int err;
 
-	err = check_descriptors(t);
+	err = advice_check_descriptors(t->why, sizeof(t->why));
 	if (err < 0)
 		return err;
-	err = explain_isolation(
-		t, isolate_restrict(&t->isolate,
-				    uapi_server_get_directory(t->server)));
+	err = explain_isolation(t, isolate_restrict(&t->isolate));
 	if (err < 0)
 		return err;
 	err = explain(t, "cannot start the log",
-		      log_start(is_isolated(options) ? isolate_thread : NULL));
+		      log_start(t->is_engine ? isolate_thread : NULL));
 	if (err < 0)
 		return err;
 	err = explain(t, "cannot start the engine", engine_start(t->engine));
@@ -469,6 +307,90 @@ static int start_and_seal(struct tunnel *t, const struct options *options)
 	err = explain_isolation(t, isolate_seal(&t->isolate));
 	if (err == 0 && t->isolate.missing[0])
 		log_warning("not isolated in full: %s", t->isolate.missing);
+	return err;
+}
+
+/* Make what is on top of the interface, the rights and the sockets. */
+static int open_top(struct tunnel *t, const struct options *options,
+		    int uapi_fd, int stats_fd)
+{
+	int err = open_engine(t, options);
+
+	if (err < 0)
+		return err;
+	/* engine_free() closes the queues. */
+	err = open_server(t, uapi_fd);
+	if (err < 0)
+		goto err_free_engine;
+	err = open_stats(t, stats_fd);
+	if (err < 0)
+		goto err_close_server;
+	if (t->is_engine)
+		start_telling(t, &t->start.hello);
+	else
+		start_notify(t);
+	err = start_and_seal(t);
+	if (err < 0)
+		goto err_close_stats;
+	log_event("%s is ready", t->interface.tuns[0].name);
+	engine_log_encryption(t->engine);
+	/* Much of the code, also of libc, was needed for the start only. */
+	code_release(NULL);
+	return 0;
+
+err_close_stats:
+	close_stats(t);
+err_close_server:
+	uapi_server_close(t->server);
+err_free_engine:
+	engine_free(t->engine);
+	t->interface.n_queues = 0;
+	return err;
+}
+
+static void file_gone(void *arg)
+{
+	struct tunnel *t = arg;
+
+	loop_stop(&t->loop, 0);
+}
+
+static int copy_fd(int fd)
+{
+	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+static int open_all(struct tunnel *t, const struct options *options)
+{
+	const struct listeners_owner owner = {
+		.loop = &t->loop,
+		.gone = file_gone,
+		.arg = t,
+		.why = t->why,
+		.cap = sizeof(t->why),
+	};
+	int err =
+		interface_open(&t->interface, options, t->why, sizeof(t->why));
+
+	if (err < 0)
+		return err;
+	err = open_local(t, options);
+	if (err < 0)
+		goto err_close_interface;
+	err = listeners_open(&t->listeners, &owner, options,
+			     t->interface.tuns[0].name);
+	if (err < 0)
+		goto err_close_local;
+	err = open_top(t, options, copy_fd(t->listeners.config.fd),
+		       t->listeners.has_stats ? copy_fd(t->listeners.stats.fd)
+					      : -1);
+	if (err == 0)
+		return 0;
+	listeners_close(&t->listeners);
+err_close_local:
+	local_close(&t->local);
+err_close_interface:
+	interface_close(&t->interface);
 	return err;
 }
 
@@ -487,47 +409,9 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options)
 		      signals_open(&tunnel->signals, &tunnel->loop));
 	if (err < 0)
 		goto err_deinit_loop;
-	err = open_tun(tunnel, options);
-	if (err < 0)
-		goto err_close_signals;
-	log_init(options->level, tunnel->tuns[0].name);
-	log_device(&tunnel->tuns[0], options);
-	open_queues(tunnel, options);
-	err = open_local(tunnel, options);
-	if (err < 0) {
-		close_tun(tunnel);
-		goto err_close_signals;
-	}
-	err = open_engine(tunnel, options);
-	if (err < 0) {
-		close_tun(tunnel);
-		goto err_close_local;
-	}
-	err = open_server(tunnel, options);
-	if (err < 0)
-		goto err_free_engine;
-	err = open_stats(tunnel, options);
-	if (err < 0)
-		goto err_close_server;
-	start_notify(tunnel);
-	err = start_and_seal(tunnel, options);
-	if (err < 0)
-		goto err_close_stats;
-	log_event("%s is ready", tunnel->tuns[0].name);
-	engine_log_encryption(tunnel->engine);
-	/* Much of the code, also of libc, was needed for the start only. */
-	code_release(NULL);
-	return 0;
-
-err_close_stats:
-	close_stats(tunnel);
-err_close_server:
-	uapi_server_close(tunnel->server);
-err_free_engine:
-	engine_free(tunnel->engine);
-err_close_local:
-	local_close(&tunnel->local);
-err_close_signals:
+	err = open_all(tunnel, options);
+	if (err == 0)
+		return 0;
 	signals_close(&tunnel->signals);
 err_deinit_loop:
 	loop_deinit(&tunnel->loop);
@@ -540,11 +424,71 @@ void tunnel_close(struct tunnel *tunnel)
 	engine_close_port(tunnel->engine);
 	close_stats(tunnel);
 	uapi_server_close(tunnel->server);
+	listeners_close(&tunnel->listeners);
 	engine_free(tunnel->engine);
 	local_close(&tunnel->local);
 	signals_close(&tunnel->signals);
 	loop_deinit(&tunnel->loop);
 	/* The interface is gone by now, so waiting for the last lines delays
 	 * nobody. */
+	log_stop();
+}
+
+/* ------------------------------------------------- as a process of its own */
+
+/* Make the queues of what the keeper has sent. */
+static int take_start(struct tunnel *t, const struct options *options)
+{
+	struct client_start *start = &t->start;
+	int err = client_receive_start(&t->client, start);
+
+	if (err < 0) {
+		explain(t, "cannot hear the keeper", err);
+		return err;
+	}
+	t->interface.n_queues = start->hello.n_queues;
+	t->interface.is_steered = start->hello.is_steered;
+	for (unsigned int i = 0; i < start->hello.n_queues; i++)
+		client_make_tun(&t->interface.tuns[i], &tun_sys_linux,
+				&start->hello.tuns[i], start->tun_fds[i]);
+	log_init(options->level, t->interface.tuns[0].name);
+	return 0;
+}
+
+int tunnel_open_engine(struct tunnel *t, const struct options *options)
+{
+	int err;
+
+	t->is_engine = true;
+	err = explain(t, "cannot make an event loop", loop_init(&t->loop));
+	client_open(&t->client, &t->loop, ENGINE_REQUESTS_FD, ENGINE_NEWS_FD);
+	if (err == 0)
+		err = prepare_isolation(t, options);
+	if (err == 0)
+		err = explain(t, "cannot open a socket",
+			      client_open_questions());
+	if (err == 0)
+		err = take_start(t, options);
+	if (err == 0)
+		err = open_top(t, options, t->start.uapi_fd, t->start.stats_fd);
+	if (err == 0)
+		err = client_report_ready(&t->client);
+	else
+		client_report_failure(&t->client, t->why, err);
+	if (err < 0)
+		log_stop();
+	return err;
+}
+
+void tunnel_close_engine(struct tunnel *t)
+{
+	loop_clear_timer(&t->loop, &t->state_later);
+	engine_close_port(t->engine);
+	close_stats(t);
+	uapi_server_close(t->server);
+	client_remove_files(&t->client);
+	engine_free(t->engine);
+	client_close(&t->client);
+	loop_deinit(&t->loop);
 	log_stop();
 }

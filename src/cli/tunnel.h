@@ -12,20 +12,18 @@
 #ifndef CLI_TUNNEL_H
 #define CLI_TUNNEL_H
 
+#include "cli/interface.h"
+#include "cli/listeners.h"
 #include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
-#include "engine/bounds.h"
 #include "engine/engine.h"
 #include "engine/local.h"
 #include "isolate/isolate.h"
+#include "keeper/client.h"
 #include "uapi/server.h"
 
 enum {
-	/* Packets that the interface queues while no thread reads: twice what
-	 * four TCP streams need to have no retransmits, at no price in latency
-	 * (docs/performance.md). */
-	TUNNEL_TXQLEN = 500,
 	/* Bytes of tunnel.why. A choice: a longer line is cut off. */
 	TUNNEL_WHY_CAP = 400,
 };
@@ -34,11 +32,16 @@ enum {
  * struct tunnel - the parts of a tunnel
  * @loop:	the event loop of the main thread
  * @signals:	initialised by the caller
- * @tuns:	the TUN device, and behind it its further queues; owned by
- *		@engine once there is one
- * @n_queues:	number of @tuns
- * @is_steered:	the kernel chooses queues by flow: tun/steering.h
+ * @interface:	the TUN device; its queues are owned by @engine once there is one
+ * @is_engine:	this process is an engine, and a keeper does what takes rights
  * @local:	what takes rights, for @engine
+ * @listeners:	the sockets for configuration and statistics, unless a keeper has
+ *		them
+ * @client:	the connection to the keeper, if there is one
+ * @start:	what the keeper has sent at the start
+ * @state_later: when to tell the keeper the state
+ * @has_applied: a configuration was applied since
+ * @state_at:	when it was told last, of now_monotonic()
  * @engine:	threads and sockets, and the WireGuard device
  * @server:	the configuration socket
  * @stats_source: what the answers of @stats are made of
@@ -50,10 +53,15 @@ enum {
 struct tunnel {
 	struct loop loop;
 	struct signals signals;
-	struct tun tuns[QUEUES_MAX];
-	unsigned int n_queues;
-	bool is_steered;
+	struct interface interface;
+	bool is_engine;
 	struct local local;
+	struct listeners listeners;
+	struct client client;
+	struct client_start start;
+	struct loop_timer state_later;
+	bool has_applied;
+	uint64_t state_at;
 	struct engine *engine;
 	struct uapi_server *server;
 	struct stats_source stats_source;
@@ -64,7 +72,7 @@ struct tunnel {
 };
 
 /**
- * tunnel_open() - make a tunnel
+ * tunnel_open() - make a tunnel in this process alone, with all of its rights
  * @tunnel:	caller's storage, with its signals and its @notify
  * @options:	settings
  *
@@ -77,5 +85,21 @@ int tunnel_open(struct tunnel *tunnel, const struct options *options);
 
 /* tunnel_close() - end a tunnel, and free its parts */
 void tunnel_close(struct tunnel *tunnel);
+
+/**
+ * tunnel_open_engine() - make the engine of a tunnel, in a process that the starter has
+ * made
+ * @tunnel:	caller's storage, all of zero
+ * @options:	settings
+ *
+ * Call crypto_init() and rcu_register() before. The keeper is told of the success or
+ * the failure.
+ *
+ * Return: 0; -errno: end the process.
+ */
+int tunnel_open_engine(struct tunnel *tunnel, const struct options *options);
+
+/* tunnel_close_engine() - end it, and free its parts */
+void tunnel_close_engine(struct tunnel *tunnel);
 
 #endif /* CLI_TUNNEL_H */

@@ -105,27 +105,34 @@ static void report_mark_failure(uint32_t fwmark, int err)
 
 /* ------------------------------------------------------------- the sockets */
 
-static int open_sockets(struct port *p, uint16_t number, uint32_t fwmark,
-			struct sock_group **out)
+void port_get_options(struct ug_options *opt, bool finds_mtu)
 {
-	struct ug_options opt = {
-		.size = sizeof(opt),
-		.port = number,
-		.mark = fwmark,
+	*opt = (struct ug_options){
+		.size = sizeof(*opt),
 		/* IPv4 without DF ("do not fragment"), as the kernel module
 		 * sends. To find path MTUs all datagrams have DF. The kernel
 		 * does not use the path MTU that it knows itself, because it
 		 * believes every ICMP message that quotes our ports. */
-		.pmtu4 = p->finds_mtu ? UG_PMTU_PROBE : UG_PMTU_DONT,
-		.pmtu6 = p->finds_mtu ? UG_PMTU_PROBE : UG_PMTU_DEFAULT,
-		.want = p->finds_mtu ? UG_WANT_ERRORS : 0,
-		.notice = report_notice,
-		.notice_arg = p->events,
+		.pmtu4 = finds_mtu ? UG_PMTU_PROBE : UG_PMTU_DONT,
+		.pmtu6 = finds_mtu ? UG_PMTU_PROBE : UG_PMTU_DEFAULT,
 		.buffer_len = BUFFER_LEN,
+		.want = finds_mtu ? UG_WANT_ERRORS : 0,
 		.side_sockets = SIDE_SOCKETS,
 	};
+}
+
+static int open_sockets(struct port *p, uint16_t number, uint32_t fwmark,
+			struct sock_group **out)
+{
+	struct ug_options opt;
 	struct ug_report report = { .size = sizeof(report) };
 	enum ug_reason reason = UG_REASON_NONE;
+
+	port_get_options(&opt, p->finds_mtu);
+	opt.port = number;
+	opt.mark = fwmark;
+	opt.notice = report_notice;
+	opt.notice_arg = p->events;
 	int err = sock_group_open(out, p->sockets->rights, p->n_sockets, &opt,
 				  &report);
 

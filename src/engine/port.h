@@ -75,6 +75,13 @@ struct port {
 };
 
 /**
+ * port_get_options() - how the sockets are opened
+ * @opt:	filled, without port, mark and notice function
+ * @finds_mtu:	send with DF, and keep the errors of the sockets
+ */
+void port_get_options(struct ug_options *opt, bool finds_mtu);
+
+/**
  * port_set() - change the number, the mark or both
  * @p:		port
  * @want:	the change

@@ -100,6 +100,8 @@ enum rights_family {
  * @open:	as ug_open(); the port and the mark of @opt count, and what is not of the
  *		kernel's sockets, such as the notice function
  * @open_group:	the same for ug_open_group(); NULL: one socket at a time can be opened
+ * @steer:	have the kernel choose the socket of a group of @n, whose first one is
+ *		@first, as sock_group.h says; NULL: the engine does it itself
  * @close:	as ug_close()
  * @set_mark:	as ug_set_mark()
  * @ask:	answer @n questions, at most RIGHTS_QUESTIONS_MAX, about packets with a
@@ -113,6 +115,7 @@ struct rights_ops {
 	int (*open_group)(void *arg, const struct ug_options *opt,
 			  struct ug_socket **out, unsigned int n,
 			  struct ug_report *report);
+	int (*steer)(void *arg, struct ug_socket *first, unsigned int n);
 	void (*close)(void *arg, struct ug_socket *sock);
 	int (*set_mark)(void *arg, struct ug_socket *sock, uint32_t mark);
 	void (*ask)(void *arg, uint32_t mark,

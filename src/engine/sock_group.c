@@ -14,30 +14,43 @@
 #include "engine/sock_group.h"
 
 #include <errno.h>
-#include <linux/filter.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "noise/wire.h"
 
-/* Have the kernel choose a socket by the receiver index. Return: 0; -errno. */
-static int steer(struct sock_group *group)
+void sock_group_write_program(struct sock_filter code[SOCK_GROUP_PROGRAM_LEN],
+			      unsigned int n)
 {
 	/* If a message ends before the byte that is loaded, the kernel ends the
 	 * program with 0, which is the first socket. */
-	struct sock_filter code[] = {
+	const struct sock_filter program[SOCK_GROUP_PROGRAM_LEN] = {
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESSAGE_DATA, 0, 3),
 		/* The lowest byte of the index: see index_lane(). */
 		BPF_STMT(BPF_LD | BPF_B | BPF_ABS,
 			 offsetof(struct message_data, receiver)),
-		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, group->n),
+		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n),
 		BPF_STMT(BPF_RET | BPF_A, 0),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
-	const struct sock_fprog program = { ARRAY_LEN(code), code };
 
+	memcpy(code, program, sizeof(program));
+}
+
+/* Have the kernel choose a socket by the receiver index. Return: 0; -errno. */
+static int steer(struct sock_group *group)
+{
+	const struct rights *rights = group->rights;
+	struct sock_filter code[SOCK_GROUP_PROGRAM_LEN];
+	const struct sock_fprog program = { SOCK_GROUP_PROGRAM_LEN, code };
+
+	if (rights && rights->ops->steer)
+		return rights->ops->steer(rights->arg, sock_group_main(group),
+					  group->n);
+	sock_group_write_program(code, group->n);
 	return ug_set_steering(sock_group_main(group), AF_UNSPEC, &program);
 }
 

@@ -10,6 +10,7 @@
 #ifndef ENGINE_SOCK_GROUP_H
 #define ENGINE_SOCK_GROUP_H
 
+#include <linux/filter.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -51,6 +52,16 @@ struct sock_group {
 int sock_group_open(struct sock_group **out, const struct rights *rights,
 		    unsigned int n, const struct ug_options *opt,
 		    struct ug_report *report);
+
+enum {
+	/* Instructions of the steering program. */
+	SOCK_GROUP_PROGRAM_LEN = 6,
+};
+
+/* sock_group_write_program() - write the program that chooses one of @n sockets. Any
+ * thread. */
+void sock_group_write_program(struct sock_filter code[SOCK_GROUP_PROGRAM_LEN],
+			      unsigned int n);
 
 /* sock_group_close() - close all sockets; NULL is ok. No thread uses them. */
 void sock_group_close(struct sock_group *group);

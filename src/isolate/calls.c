@@ -18,10 +18,8 @@
  * (argument @r), the reason stands beside the entry.
  *
  * The conditions on arguments:
- *  - A new socket is UDP over IP. By a Unix socket the main thread could
- *    connect to any server, because it keeps CAP_DAC_OVERRIDE.
- *  - The main thread sends only by sockets that are connected, and gives no
- *    address: the socket to the service manager could reach every Unix socket.
+ *  - A new socket is UDP over IP, and only the keeper may make one.
+ *  - The main threads of keeper and engine give no address to sendto(2).
  *  - Options of sockets and requests to devices are those in use.
  *  - No memory can be executable when it is mapped, be made executable later,
  *    or be mapped over other memory.
@@ -85,7 +83,7 @@
 #define SET_OPTION(l, o, s, r) \
 	CALL_IF("setsockopt", #o, s, r, IS(1, l), IS(2, o))
 #define UDP_SOCKET(family)                                           \
-	CALL_IF("socket", #family ",", CONTROL, NONE, IS(0, family), \
+	CALL_IF("socket", #family ",", KEEPER, NONE, IS(0, family),  \
 		IS_BUT(1, SOCK_DGRAM, SOCK_CLOEXEC | SOCK_NONBLOCK), \
 		IS(2, IPPROTO_UDP))
 
@@ -93,9 +91,9 @@ const struct call isolate_calls[] = {
 	CALLS_FIRST,
 
 	/* The loops of the threads, and how they wake each other. */
-	CALL("epoll_ctl", CONTROL | WORKER, NONE),
-	CALL("epoll_wait epoll_pwait", CONTROL | WORKER, NONE),
-	FUTEX(FUTEX_WAIT_BITSET, KEEPERS | HELPER | LOG, WORKER),
+	CALL("epoll_ctl", CONTROL | WORKER | KEEPER, NONE),
+	CALL("epoll_wait epoll_pwait", CONTROL | WORKER | KEEPER, NONE),
+	FUTEX(FUTEX_WAIT_BITSET, MAKERS | HELPER | LOG, WORKER),
 	FUTEX(FUTEX_WAKE, ALL, NONE),
 	FUTEX(FUTEX_WAIT, NONE, ALL), /* a lock that another thread has */
 	MEMBARRIER(MEMBARRIER_CMD_PRIVATE_EXPEDITED, RCU, CONTROL),
@@ -104,68 +102,71 @@ const struct call isolate_calls[] = {
 	MEMBARRIER(MEMBARRIER_CMD_GLOBAL, NONE, CONTROL | RCU | MOVERS),
 	/* To wait for room in a socket or a log, for the end of a switch of
 	 * UDP_GRO, for entropy, and in liburcu. */
-	CALL("poll ppoll ppoll_time64", NONE, ALL),
+	CALL("poll ppoll ppoll_time64", NONE, ALL | KEEPER),
 	CALL("timerfd_settime timerfd_settime64", CONTROL, NONE),
 	/* After a SIGSTOP has interrupted a sleep. */
-	CALL("restart_syscall", NONE, ALL),
+	CALL("restart_syscall", NONE, ALL | KEEPER),
 	/* By the worker between lone packets that follow each other closely. */
 	CALL("sched_yield", HELPER, WORKER),
 
 	/* Descriptors: the TUN, eventfd, signalfd, inotify; the log. */
-	CALL("read", CONTROL | WORKER, HELPER),
-	CALL("write", CONTROL | MOVERS | HANDSHAKER, NONE),
+	CALL("read", CONTROL | WORKER, HELPER | KEEPER),
+	CALL("write", CONTROL | MOVERS | HANDSHAKER, KEEPER),
 	CALL("writev", WORKER, HELPER),
 	CALL_IF("write", "(1,", LOG, NONE, IS(0, STDOUT_FILENO)),
-	CALL("close", CONTROL, HANDSHAKER), /* a memfd, once it is mapped */
+	/* By the handshaker a memfd, once it is mapped. */
+	CALL("close", CONTROL | KEEPER, HANDSHAKER),
 	/* The interface's name, after netlink has lost a message. */
-	IOCTL(TUNGETIFF, NONE, CONTROL),
+	IOCTL(TUNGETIFF, NONE, KEEPER),
 	/* At the end only: the device is left as a new one would be. */
-	IOCTL(TUNSETOFFLOAD, NONE, CONTROL),
-	IOCTL(TUNSETVNETHDRSZ, NONE, CONTROL),
+	IOCTL(TUNSETOFFLOAD, KEEPER, NONE),
+	IOCTL(TUNSETVNETHDRSZ, KEEPER, NONE),
 	IOCTL(SIOCOUTQ, NONE, MOVERS | HANDSHAKER), /* how full is a socket */
 	IOCTL(SIOCGIFINDEX, CONTROL, NONE), /* zones of link-local endpoints */
 	IOCTL(SIOCGIFNAME, CONTROL, NONE),
 
 	/* UDP, netlink, and clients of the UAPI socket. */
 	CALL("accept4", CONTROL, NONE),
-	CALL("bind", CONTROL, NONE),
-	CALL("getsockname", CONTROL, NONE),
-	CALL("recvfrom", CONTROL, NONE),
+	CALL("bind", KEEPER, NONE),
+	CALL("getsockname", KEEPER, NONE),
+	CALL("recvfrom", CONTROL | KEEPER, NONE),
 	CALL("recvmmsg recvmmsg_time64", WORKER, HELPER),
 	/* For netlink, for queued errors, and without recvmmsg(2). */
-	CALL("recvmsg", CONTROL, MOVERS | HANDSHAKER),
+	CALL("recvmsg", CONTROL | KEEPER, MOVERS | HANDSHAKER),
 	CALL("sendmmsg", WORKER, HELPER),
-	CALL("sendmsg", WORKER | HANDSHAKER, HELPER),
-	/* By send(2), to the kernel and to the service manager. */
-	CALL_IF("sendto", "-", CONTROL, NONE, IS(5, 0)),
+	CALL("sendmsg", WORKER | HANDSHAKER | KEEPER, CONTROL | HELPER),
+	/* By send(2): to clients of the UAPI, between keeper and engine, to the
+	 * kernel and to the service manager. The engine sends a descriptor that
+	 * the keeper is to keep by sendmsg(2). */
+	CALL_IF("sendto", "-", CONTROL | KEEPER, NONE, IS(5, 0)),
 	UDP_SOCKET(AF_INET),
 	UDP_SOCKET(AF_INET6),
-	SET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
-	SET_OPTION(SOL_SOCKET, SO_REUSEPORT, CONTROL, NONE), /* side sockets */
+	SET_OPTION(SOL_SOCKET, SO_MARK, KEEPER, NONE),
+	SET_OPTION(SOL_SOCKET, SO_REUSEPORT, KEEPER, NONE), /* side sockets */
 	/* --queues: which UDP socket gets a message. */
-	SET_OPTION(SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, NONE, CONTROL),
-	SET_OPTION(SOL_SOCKET, SO_RCVBUF, NONE, CONTROL), /* no CAP_NET_ADMIN */
-	SET_OPTION(SOL_SOCKET, SO_RCVBUFFORCE, CONTROL, NONE),
-	SET_OPTION(SOL_SOCKET, SO_SNDBUF, NONE, CONTROL),
-	SET_OPTION(SOL_SOCKET, SO_SNDBUFFORCE, CONTROL, NONE),
+	SET_OPTION(SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, NONE, KEEPER),
+	SET_OPTION(SOL_SOCKET, SO_RCVBUF, NONE, KEEPER), /* no CAP_NET_ADMIN */
+	SET_OPTION(SOL_SOCKET, SO_RCVBUFFORCE, KEEPER, NONE),
+	SET_OPTION(SOL_SOCKET, SO_SNDBUF, NONE, KEEPER),
+	SET_OPTION(SOL_SOCKET, SO_SNDBUFFORCE, KEEPER, NONE),
 	/* --pmtu=discover: the threads that send switch DF off and on. */
-	SET_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, CONTROL, MOVERS),
-	SET_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, NONE, CONTROL | MOVERS),
+	SET_OPTION(IPPROTO_IP, IP_MTU_DISCOVER, KEEPER, MOVERS),
+	SET_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER, NONE, KEEPER | MOVERS),
 	SET_OPTION(IPPROTO_IPV6, IPV6_MTU, NONE, MOVERS),
-	SET_OPTION(IPPROTO_IP, IP_RECVERR, NONE, CONTROL),
-	SET_OPTION(IPPROTO_IPV6, IPV6_RECVERR, NONE, CONTROL),
-	SET_OPTION(IPPROTO_IP, IP_PKTINFO, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IP, IP_RECVTOS, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, CONTROL, NONE),
-	SET_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, CONTROL, NONE),
-	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, MOVERS), /* to 0 */
-	GET_OPTION(SOL_SOCKET, SO_MARK, CONTROL, NONE),
+	SET_OPTION(IPPROTO_IP, IP_RECVERR, NONE, KEEPER),
+	SET_OPTION(IPPROTO_IPV6, IPV6_RECVERR, NONE, KEEPER),
+	SET_OPTION(IPPROTO_IP, IP_PKTINFO, KEEPER, NONE),
+	SET_OPTION(IPPROTO_IP, IP_RECVTOS, KEEPER, NONE),
+	SET_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO, KEEPER, NONE),
+	SET_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS, KEEPER, NONE),
+	SET_OPTION(IPPROTO_IPV6, IPV6_V6ONLY, KEEPER, NONE),
+	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL | KEEPER, MOVERS), /* to 0 */
+	GET_OPTION(SOL_SOCKET, SO_MARK, KEEPER, NONE),
 	GET_OPTION(SOL_SOCKET, SO_MEMINFO, CONTROL, NONE),
-	GET_OPTION(SOL_SOCKET, SO_RCVBUF, CONTROL, NONE),
-	GET_OPTION(SOL_SOCKET, SO_SNDBUF, CONTROL, NONE),
-	GET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL, NONE),
-	GET_OPTION(IPPROTO_UDP, UDP_SEGMENT, CONTROL, NONE),
+	GET_OPTION(SOL_SOCKET, SO_RCVBUF, KEEPER, NONE),
+	GET_OPTION(SOL_SOCKET, SO_SNDBUF, KEEPER, NONE),
+	GET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL | KEEPER, NONE),
+	GET_OPTION(IPPROTO_UDP, UDP_SEGMENT, CONTROL | KEEPER, NONE),
 
 	/*
 	 * Memory: the heap, secrets, tables that grow, stacks of threads. The
@@ -185,7 +186,7 @@ const struct call isolate_calls[] = {
 #ifndef __GLIBC__
 	MADVISE(MADV_FREE, NONE, BUT_LOG), /* free(3) */
 #endif
-	MADVISE(MADV_HUGEPAGE, NONE, KEEPERS), /* large shortcuts */
+	MADVISE(MADV_HUGEPAGE, NONE, MAKERS), /* large shortcuts */
 	MADVISE(MADV_DONTFORK, CONTROL, HANDSHAKER),
 	/* Secrets, if there is no memfd_secret(2). */
 	MADVISE(MADV_WIPEONFORK, NONE, CONTROL | HANDSHAKER),
@@ -195,32 +196,46 @@ const struct call isolate_calls[] = {
 	CALL("ftruncate ftruncate64", CONTROL, HANDSHAKER), /* of a memfd */
 
 	/* The socket's file: it is looked at, and removed at the end. */
-	CALL("newfstatat fstatat64 statx" MUSL(" lstat"), CONTROL, NONE),
-	CALL("unlink unlinkat", CONTROL, NONE),
+	CALL("newfstatat fstatat64 statx" MUSL(" lstat"), KEEPER, NONE),
+	CALL("unlink unlinkat", KEEPER, NONE),
+
+	/* The user that packets are asked about. */
+	CALL("geteuid geteuid32", KEEPER, NONE),
 
 	/* Random numbers, the kernel's version, and time. */
 	CALL("getrandom", CONTROL | HANDSHAKER, BUT_LOG),
 	CALL("uname", CONTROL, NONE),
 	/* For the CPU time of a busy thread, and for each clock that the vDSO
 	 * cannot read. */
-	CALL("clock_gettime clock_gettime64", NONE, ALL),
-	CALL("gettimeofday", NONE, ALL),
-	CALL("time", NONE, ALL),
+	CALL("clock_gettime clock_gettime64", NONE, ALL | KEEPER),
+	CALL("gettimeofday", NONE, ALL | KEEPER),
+	CALL("time", NONE, ALL | KEEPER),
+
+	/* The keeper waits for the starter. */
+	CALL("wait4 waitpid waitid", KEEPER, NONE),
 
 	/* The end of a thread and of the process, also by abort(3). */
 	CALL("exit", ALL & ~CONTROL, NONE),
-	CALL("exit_group", CONTROL, ALL),
-	CALL("rt_sigprocmask", ALL & ~CONTROL, CONTROL),
+	CALL("exit_group", CONTROL | KEEPER, ALL),
+	CALL("rt_sigprocmask", ALL & ~CONTROL, CONTROL | KEEPER),
 	CALL_IF("write", "(2,", NONE, RCU | LOG, IS(0, STDERR_FILENO)),
-	CALL_IF("writev", "(2,", NONE, KEEPERS | LOG, IS(0, STDERR_FILENO)),
-	CALL_IF("fcntl fcntl64", "F_GETFL", NONE, ALL, IS(1, F_GETFL)),
-	CALL_IF("rt_sigaction", "SIGABRT", NONE, ALL, IS(0, SIGABRT)),
-	CALL("getpid", NONE, ALL),
-	CALL("gettid", NONE, ALL),
-	CALL_IF("tgkill", "SIGABRT", NONE, ALL, IS(0, FILTER_PID),
+	CALL_IF("writev", "(2,", NONE, MAKERS | LOG | KEEPER,
+		IS(0, STDERR_FILENO)),
+	CALL_IF("fcntl fcntl64", "F_GETFL", NONE, ALL | KEEPER, IS(1, F_GETFL)),
+	CALL_IF("rt_sigaction", "SIGABRT", NONE, ALL | KEEPER, IS(0, SIGABRT)),
+	CALL("getpid", NONE, ALL | KEEPER),
+	CALL("gettid", NONE, ALL | KEEPER),
+	/* The keeper has no thread for its log: a timer ends a write that
+	 * blocks (base/direct.c). */
+	CALL_IF("rt_sigaction", "SIGALRM", NONE, KEEPER, IS(0, SIGALRM)),
+	CALL("rt_sigreturn", NONE, KEEPER),
+	CALL("timer_create", NONE, KEEPER),
+	CALL("timer_settime timer_settime64", NONE, KEEPER),
+	CALL("timer_delete", NONE, KEEPER),
+	CALL_IF("tgkill", "SIGABRT", NONE, ALL | KEEPER, IS(0, FILTER_PID),
 		IS(1, FILTER_TID), IS(2, SIGABRT)),
 #ifndef __GLIBC__
-	CALL_IF("tkill", "SIGABRT", NONE, ALL, IS(0, FILTER_TID),
+	CALL_IF("tkill", "SIGABRT", NONE, ALL | KEEPER, IS(0, FILTER_TID),
 		IS(1, SIGABRT)),
 #endif
 

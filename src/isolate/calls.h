@@ -35,12 +35,15 @@ enum thread {
 	HANDSHAKER = 8,
 	RCU = 16,
 	LOG = 32,
+	/* The keeper, which is a process of its own. */
+	KEEPER = 64,
 
 	/* The threads that move packets. */
 	MOVERS = WORKER | HELPER,
 	/* The threads that make and free peers and their parts. */
-	KEEPERS = CONTROL | HANDSHAKER | RCU,
-	BUT_LOG = MOVERS | KEEPERS,
+	MAKERS = CONTROL | HANDSHAKER | RCU,
+	BUT_LOG = MOVERS | MAKERS,
+	/* All threads of the engine. */
 	ALL = BUT_LOG | LOG,
 	NONE = 0,
 };

@@ -11,6 +11,9 @@
 /* The name of the main thread's filter; others have the thread's name. */
 #define FILTER_CONTROL "control"
 
+/* The name of the filter of the keeper, a process with one thread. */
+#define FILTER_KEEPER "keeper"
+
 /*
  * Placeholders in a program for the ids of the process and of the thread, which
  * are known only when it is installed. The values are choices: no id is as high

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -71,6 +72,24 @@ static void miss(struct isolate *isolate, const char *what, int err)
 	add_missing(isolate, text);
 }
 
+/* Look a user up, and say what is wrong with it. */
+static int find_user(struct isolate *isolate, struct user *user,
+		     const char *name)
+{
+	int err = user_find(user, name);
+
+	if (err == -ENOENT)
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "there is no user %s", name);
+	else if (err < 0)
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "user %s is root with another group, or another user "
+			 "with root's group: name another one, or root "
+			 "(0:0)",
+			 name);
+	return err;
+}
+
 int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 {
 	const char *name = config->user ? config->user : USER_DEFAULT;
@@ -90,18 +109,24 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 	 */
 	mallopt(M_ARENA_MAX, 1);
 #endif
+	if (config->is_dropped) {
+		/* For messages only. */
+		(void)user_find(&isolate->user, name);
+		return 0;
+	}
 	if (geteuid() != 0 && !config->user)
 		return 0;
-	err = user_find(&isolate->user, name);
-	if (err == -ENOENT)
+	err = find_user(isolate, &isolate->user, name);
+	if (err == 0 && config->keeper_user)
+		err = find_user(isolate, &isolate->keeper_user,
+				config->keeper_user);
+	if (err == 0 && config->keeper_user &&
+	    isolate->keeper_user.uid == isolate->user.uid) {
 		snprintf(isolate->why, sizeof(isolate->why),
-			 "there is no user %s", name);
-	else if (err < 0)
-		snprintf(isolate->why, sizeof(isolate->why),
-			 "user %s is root with another group, or another user "
-			 "with root's group: name another one, or root "
-			 "(0:0)",
-			 name);
+			 "--keeper-user: %s is the user of the engine, too",
+			 config->keeper_user);
+		err = -EINVAL;
+	}
 	return err;
 }
 
@@ -112,7 +137,7 @@ static int change_user(struct isolate *isolate)
 	bool is_wanted = isolate->config.user, is_changed;
 	int err;
 
-	if (geteuid() != 0 && !is_wanted)
+	if (isolate->config.is_dropped || (geteuid() != 0 && !is_wanted))
 		return 0;
 	if (!isolate->user.uid)
 		add_missing(isolate,
@@ -134,16 +159,15 @@ static int change_user(struct isolate *isolate)
 	return 0;
 }
 
-static int set_capabilities(struct isolate *isolate, bool has_file)
+/* Keep the capabilities of @wanted that there are. */
+static int set_capabilities(struct isolate *isolate, uint64_t wanted)
 {
 	uint64_t permitted;
 	int err = caps_get(0, &permitted);
 
 	if (err < 0)
 		return explain(isolate, err, "cannot read capabilities");
-	isolate->keep = permitted & KEEP;
-	if (!has_file)
-		isolate->keep &= ~CAPS_BIT(CAP_DAC_OVERRIDE);
+	isolate->keep = permitted & wanted;
 	err = caps_set(isolate->keep);
 	return err < 0 ? explain(isolate, err, "cannot drop capabilities") : 0;
 }
@@ -180,7 +204,7 @@ static int close_off(struct isolate *isolate, const char *directory)
 	return 0;
 }
 
-int isolate_restrict(struct isolate *isolate, const char *directory)
+int isolate_restrict(struct isolate *isolate)
 {
 	int err;
 
@@ -188,13 +212,84 @@ int isolate_restrict(struct isolate *isolate, const char *directory)
 		return 0;
 	isolate->task_dir =
 		open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	caps_limit(KEEP);
+	caps_limit(0);
 	err = change_user(isolate);
 	if (err == 0)
-		err = set_capabilities(isolate, directory);
+		err = set_capabilities(isolate, 0);
+	if (err == 0)
+		err = close_off(isolate, NULL);
+	return err;
+}
+
+/* --------------------------------------------------- the other processes */
+
+int isolate_drop(struct isolate *isolate)
+{
+	int err;
+
+	if (isolate->config.is_off)
+		return 0;
+	caps_limit(0);
+	err = change_user(isolate);
+	if (err < 0)
+		return err;
+	err = set_capabilities(isolate, 0);
+	if (err < 0)
+		return err;
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		miss(isolate, "no no_new_privs", -errno);
+	if (!IS_SANITIZED)
+		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return 0;
+}
+
+static int become_keeper(struct isolate *isolate)
+{
+	bool is_changed;
+	int err;
+
+	if (!isolate->config.keeper_user || user_is(&isolate->keeper_user))
+		return 0;
+	err = user_become(&isolate->keeper_user, &is_changed);
+	if (err < 0)
+		snprintf(isolate->why, sizeof(isolate->why),
+			 "cannot become user %s: %s",
+			 isolate->config.keeper_user, strerror(-err));
+	return err;
+}
+
+/* Does the process need a capability to remove a file from a directory? */
+static bool needs_override(const char *directory)
+{
+	struct stat st;
+
+	if (!directory || stat(directory, &st) < 0)
+		return directory;
+	return !(st.st_mode & S_IWOTH) &&
+	       (st.st_uid != geteuid() || !(st.st_mode & S_IWUSR));
+}
+
+int isolate_keeper(struct isolate *isolate, const char *directory)
+{
+	int err;
+
+	if (isolate->config.is_off)
+		return 0;
+	caps_limit(KEEP);
+	err = become_keeper(isolate);
+	if (err == 0)
+		err = set_capabilities(
+			isolate, needs_override(directory)
+					 ? KEEP
+					 : KEEP & ~CAPS_BIT(CAP_DAC_OVERRIDE));
 	if (err == 0)
 		err = close_off(isolate, directory);
-	return err;
+	if (err < 0 || IS_SANITIZED)
+		return err;
+	err = filter_install(FILTER_KEEPER);
+	if (err < 0 && err != -ENOTSUP)
+		miss(isolate, "no filter of system calls", err);
+	return 0;
 }
 
 /* ------------------------------------------------------------ stage 3 */

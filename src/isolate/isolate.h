@@ -6,13 +6,12 @@
  *  1. isolate_init(): everything is still allowed. The user is looked up, so
  *     that a wrong name is known before anything is made.
  *  2. isolate_restrict(): all descriptors are open, and the main thread is the
- *     only one. The process becomes another user. The main thread keeps few
- *     capabilities. Files are out of reach, also for all threads that are made
- *     from now on. Each of these threads calls isolate_thread() first. It then
- *     has no capability, and may make only the system calls on its own list:
- *     any other call ends the process.
+ *     only one. The process becomes another user, without capabilities. Files
+ *     are out of reach, also for all threads that are made from now on. Each of
+ *     these threads calls isolate_thread() first. It may then make only the
+ *     system calls on its own list: any other call ends the process.
  *  3. isolate_seal(): all threads exist. Each of them must have called
- *     isolate_thread(), and none but the main thread may have a capability.
+ *     isolate_thread(), and none may have a capability.
  *     The main thread may then make only the calls on its list. Input from
  *     outside is handled only after this.
  *
@@ -23,6 +22,10 @@
  *
  * Under a sanitizer files stay in reach and calls are not filtered: the
  * sanitizers read /proc, start programs and make threads when they report.
+ *
+ * That is how an engine does it. Before, isolate_drop() has given up its user and all
+ * capabilities, in the process that started it. The keeper does all of it at once, by
+ * isolate_keeper().
  *
  * Main thread, except for isolate_thread().
  */
@@ -43,20 +46,26 @@ enum {
  * struct isolate_config - settings
  * @user:	the user to become if started as root, which may be root itself;
  *		NULL: USER_DEFAULT, if there is one
+ * @keeper_user: the user that the keeper becomes; NULL: it stays what it is
  * @is_off:	do nothing at all
+ * @is_dropped:	the process has its user already, and no capability
+ *		(isolate_drop())
  */
 struct isolate_config {
 	const char *user;
+	const char *keeper_user;
 	bool is_off;
+	bool is_dropped;
 };
 
 /**
  * struct isolate - the state of the isolation
  * @config:	its text is borrowed
  * @user:	the user that @config names
+ * @keeper_user: the user that config.keeper_user names, if it names one
  * @task_dir:	descriptor of /proc/self/task, between the stages; -1: there is
  *		none
- * @keep:	capabilities of the main thread
+ * @keep:	capabilities of the keeper
  * @landlock:	version of Landlock that is in force, or 0
  * @missing:	the layers that were left out, and why; empty: none
  * @why:	why a stage has failed
@@ -64,6 +73,7 @@ struct isolate_config {
 struct isolate {
 	struct isolate_config config;
 	struct user user;
+	struct user keeper_user;
 	int task_dir;
 	uint64_t keep;
 	int landlock;
@@ -83,12 +93,33 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config);
 /**
  * isolate_restrict() - stage 2
  * @isolate:	isolate
- * @directory:	the directory in which a file will be removed at the end; NULL:
- *		none
  *
  * Return: 0; -errno, and isolate.why says why: end the process.
  */
-int isolate_restrict(struct isolate *isolate, const char *directory);
+int isolate_restrict(struct isolate *isolate);
+
+/**
+ * isolate_drop() - a process that will execute the program becomes the user, and gives
+ * up all capabilities
+ * @isolate:	isolate, after stage 1
+ *
+ * Return: 0, and isolate.missing says what is missing; -errno, and isolate.why says why:
+ * end the process.
+ */
+int isolate_drop(struct isolate *isolate);
+
+/**
+ * isolate_keeper() - the keeper gives up what it does not need: all of it at once
+ * @isolate:	isolate, after stage 1
+ * @directory:	the directory in which a file will be removed at the end; NULL:
+ *		none
+ *
+ * Call it when all descriptors are open, in a process with one thread. The keeper keeps
+ * few capabilities, and has a filter of its own.
+ *
+ * Return: 0; -errno, and isolate.why says why: end the process.
+ */
+int isolate_keeper(struct isolate *isolate, const char *directory);
 
 /**
  * isolate_thread() - leave the calling thread only the rights that it needs

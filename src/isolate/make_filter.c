@@ -46,6 +46,7 @@ static const struct {
 	{ HANDSHAKER, "handshaker" },
 	{ RCU, "rcu" },
 	{ LOG, "log" },
+	{ KEEPER, FILTER_KEEPER },
 };
 
 #define N_THREADS (sizeof(threads) / sizeof(threads[0]))

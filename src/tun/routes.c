@@ -176,13 +176,49 @@ int routes_lookup(struct routes *r, const struct routes_packet *packet,
 
 /* --------------------------------------------------------- addresses */
 
-static int compare(const void *a, const void *b)
+static_assert(sizeof(struct routes_address) == 20, "no padding");
+
+/* Let an entry of a heap sink until the entries below it are smaller. */
+static void sink(struct routes_address *list, size_t at, size_t n)
 {
-	/* No padding: static_assert below. */
-	return memcmp(a, b, sizeof(struct routes_address));
+	for (size_t child; (child = 2 * at + 1) < n; at = child) {
+		struct routes_address entry = list[at];
+
+		if (child + 1 < n &&
+		    memcmp(&list[child], &list[child + 1], sizeof(entry)) < 0)
+			child++;
+		if (memcmp(&entry, &list[child], sizeof(entry)) >= 0)
+			return;
+		list[at] = list[child];
+		list[child] = entry;
+	}
 }
 
-static_assert(sizeof(struct routes_address) == 20, "no padding");
+/* qsort(3) may allocate memory, which the keeper must not. */
+static void sort(struct routes_address *list, size_t n)
+{
+	for (size_t i = n / 2; i; i--)
+		sink(list, i - 1, n);
+	for (size_t left = n; left > 1;) {
+		struct routes_address last = list[--left];
+
+		list[left] = list[0];
+		list[0] = last;
+		sink(list, 0, left);
+	}
+}
+
+int routes_reserve(struct routes *r)
+{
+	struct routes_address *all =
+		realloc(r->addresses, ROUTES_ADDRESSES_MAX * sizeof(*all));
+
+	if (!all)
+		return -ENOMEM;
+	r->addresses = all;
+	r->cap = ROUTES_ADDRESSES_MAX;
+	return 0;
+}
 
 /* Return: 0; -errno. */
 static int add(struct routes *r, const void *addr, uint32_t ifindex)
@@ -281,8 +317,8 @@ int routes_read_addresses(struct routes *r)
 			return (int)n;
 		err = routes_parse_addresses(r, words, (size_t)n);
 	} while (err == -EAGAIN);
-	if (err == 0 && r->n)
-		qsort(r->addresses, r->n, sizeof(*r->addresses), compare);
+	if (err == 0)
+		sort(r->addresses, r->n);
 	return err;
 }
 

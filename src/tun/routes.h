@@ -75,6 +75,10 @@ struct routes {
  */
 int routes_open(struct routes *r);
 
+/* routes_reserve() - have room for all addresses from now on, so that reading them
+ * allocates no memory. Return: 0; -ENOMEM. */
+int routes_reserve(struct routes *r);
+
 /* routes_close() - close the socket, free the addresses */
 void routes_close(struct routes *r);
 

@@ -423,7 +423,7 @@ int tun_open_fd(struct tun *tun, const struct tun_sys *sys,
 void tun_close(struct tun *tun)
 {
 	/* If this fails, the device is gone. */
-	if (tun->features & TUN_VNET) {
+	if (tun->features & TUN_VNET && !tun->is_lent) {
 		try_offload(tun, 0);
 		set_vnet(tun, sizeof(struct vnet_hdr));
 	}

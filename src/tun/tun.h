@@ -84,6 +84,7 @@ struct tun_trial {
  *		another namespace
  * @features:	[I] the features of the device, a set of enum tun_feature
  * @has_queues:	[I] the device may have further queues (IFF_MULTI_QUEUE)
+ * @is_lent:	[I] another process has the device, too, and sets it back at the end
  * @name:	[I] interface name when opened
  * @mtu_err:	[I] the -errno of setting the MTU; 0 if it was set, or if no MTU
  *		was asked for
@@ -108,6 +109,7 @@ struct tun {
 	unsigned int ifindex;
 	unsigned int features;
 	bool has_queues;
+	bool is_lent;
 	char name[IFNAMSIZ];
 	int mtu_err;
 	unsigned int kinds;
@@ -209,7 +211,7 @@ int tun_open_queue(struct tun *queue, const struct tun *tun);
  * tun_close() - close a device; the interface vanishes unless it is persistent
  * @tun:	open device that no thread uses any more
  *
- * A device that stays gets the virtio-net header of 10 bytes and no offloads, as
+ * A device that stays, and is not lent, gets the virtio-net header of 10 bytes and no offloads, as
  * a new one has them: its next user may not set them.
  */
 void tun_close(struct tun *tun);

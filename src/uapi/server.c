@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -21,21 +20,11 @@
 #include "base/now.h"
 #include "uapi/client.h"
 #include "uapi/socket.h"
-
-enum {
-	/* Bytes of events that one read(2) takes. A choice: more than the
-	 * longest event, which has sizeof(struct inotify_event) + NAME_MAX + 1
-	 * bytes (inotify(7)). */
-	INOTIFY_CAP = 4096,
-};
+#include "uapi/watch.h"
 
 /* The pause before the next accept4(2) after one has failed. A choice, not
  * measured. */
 #define REST_NS NSEC_PER_SEC
-
-/* How often to look for the file if inotify(7) cannot be used. A choice, not
- * measured. */
-#define LOOK_NS (5 * NSEC_PER_SEC)
 
 #define NEVER UAPI_NEVER
 
@@ -43,14 +32,11 @@ enum {
  * @hub:	the part that the clients use, too
  * @socket:	the listening socket
  * @listener:	watches @socket while @is_accepting
- * @directory:	[I] of the socket's file; empty: no file
- * @file:	inotify, on @directory; fd -1: no file, or no inotify
- * @timer:	for clients that stall, for @rest_until and @look_at
+ * @file:	whether the socket's file is there
+ * @timer:	for clients that stall, and for @rest_until
  * @patience_ns: [I]
  * @alarm_ns:	when @timer fires next, or NEVER
  * @rest_until: accept no client before this time; 0: accept at any time
- * @look_at:	when to look for the file next; NEVER: inotify reports changes,
- *		or there is no file
  * @accept_err:	the last error of accepting that was logged, 0 after a success;
  *		avoids repeated lines
  * @is_accepting:	@listener is in the loop
@@ -58,14 +44,12 @@ enum {
 struct uapi_server {
 	struct uapi_hub hub;
 	struct uapi_socket socket;
-	char directory[sizeof(((struct uapi_socket *)0)->path)];
 	struct loop_watch listener;
-	struct loop_watch file;
+	struct uapi_watch file;
 	struct loop_watch timer;
 	uint64_t patience_ns;
 	uint64_t alarm_ns;
 	uint64_t rest_until;
-	uint64_t look_at;
 	int accept_err;
 	bool is_accepting;
 };
@@ -104,10 +88,7 @@ static struct uapi_client *find_silent(struct uapi_server *server, uint64_t now)
 /* The time at which something has to be done next, or NEVER. */
 static uint64_t next_deadline(struct uapi_server *server)
 {
-	uint64_t next =
-		server->rest_until && server->rest_until < server->look_at
-			? server->rest_until
-			: server->look_at;
+	uint64_t next = server->rest_until ? server->rest_until : NEVER;
 	bool is_closed = is_full(server) && !server->is_accepting;
 	struct list *link;
 
@@ -229,15 +210,6 @@ static void on_connection(struct loop_watch *watch, uint32_t events)
 	settle_places(&server->hub);
 }
 
-/* Stop the loop if the socket's file is gone. */
-static void look_for_file(struct uapi_server *server)
-{
-	if (uapi_socket_has_file(&server->socket))
-		return;
-	log_event("uapi: %s is gone", server->socket.path);
-	loop_stop(server->hub.loop, 0);
-}
-
 /* Close the clients whose time is over. */
 static void on_alarm(struct loop_watch *watch, uint32_t events)
 {
@@ -256,10 +228,6 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 	server->alarm_ns = NEVER;
 	if (now >= server->rest_until)
 		server->rest_until = 0;
-	if (now >= server->look_at) {
-		look_for_file(server);
-		server->look_at = now + LOOK_NS;
-	}
 	for (link = server->hub.clients.next; link != &server->hub.clients;
 	     link = next) {
 		struct uapi_client *client = uapi_client_of(link);
@@ -269,110 +237,6 @@ static void on_alarm(struct loop_watch *watch, uint32_t events)
 			uapi_client_close(client);
 	}
 	settle_places(&server->hub);
-}
-
-/*
- * Something happened in the socket's directory. An overflow of the queue of
- * inotify does no harm: the file is looked for after any event.
- */
-static void on_change(struct loop_watch *watch, uint32_t events)
-{
-	struct uapi_server *server = watch->arg;
-	char buf[INOTIFY_CAP];
-
-	(void)events;
-	while (read(watch->fd, buf, sizeof(buf)) > 0)
-		;
-	if (errno != EAGAIN && errno != EINTR)
-		loop_fail(server->hub.loop, watch, "uapi: cannot read inotify",
-			  -errno);
-	look_for_file(server);
-}
-
-/*
- * Watch the directory. A watch on the file would not do: while the socket is
- * open, deleting the file gives the event IN_ATTRIB, as a change of its mode
- * does.
- */
-static int open_inotify(struct uapi_server *server)
-{
-	const uint32_t mask = IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
-			      IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
-	int fd, err;
-
-	fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (inotify_add_watch(fd, server->directory, mask) < 0)
-		goto err_close;
-	server->file = (struct loop_watch){ .fd = fd,
-					    .ready = on_change,
-					    .arg = server };
-	err = loop_add(server->hub.loop, &server->file, EPOLLIN);
-	if (err < 0) {
-		close(fd);
-		server->file.fd = -1;
-	}
-	return err;
-
-err_close:
-	err = -errno;
-	close(fd);
-	return err;
-}
-
-/* Can the process open another descriptor? */
-static bool has_descriptor(int fd)
-{
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	if (copy >= 0)
-		close(copy);
-	return copy >= 0;
-}
-
-/* The limit of inotify that an errno stands for. The text of strerror(3) names
- * another resource. */
-static const char *inotify_hint(int err)
-{
-	switch (-err) {
-	case EMFILE:
-		return " (see fs.inotify.max_user_instances)";
-	case ENOSPC:
-		return " (see fs.inotify.max_user_watches)";
-	default:
-		return "";
-	}
-}
-
-/*
- * Watch for changes of the file. Other processes share the limits of inotify.
- * If these limits are used up, look for the file every few seconds. Returns
- * -EMFILE if this process can have no more descriptors.
- */
-static int watch_file(struct uapi_server *server)
-{
-	char *directory = server->directory;
-	char *end;
-	int err;
-
-	server->file.fd = -1;
-	server->look_at = NEVER;
-	if (!*server->socket.path || server->hub.stats)
-		return 0;
-	memcpy(directory, server->socket.path, sizeof(server->directory));
-	end = strrchr(directory, '/');
-	/* Keep the slash of the root directory. */
-	end[end == directory] = 0;
-	err = open_inotify(server);
-	if (err == 0 || (err == -EMFILE && !has_descriptor(server->socket.fd)))
-		return err;
-	log_error("uapi: cannot watch %s by inotify: %s%s; looking for it "
-		  "every %d s instead",
-		  server->socket.path, strerror(-err), inotify_hint(err),
-		  (int)(LOOK_NS / NSEC_PER_SEC));
-	server->look_at = now_boottime() + LOOK_NS;
-	return 0;
 }
 
 static void unwatch(struct uapi_server *server, struct loop_watch *watch)
@@ -402,6 +266,13 @@ static int open_timer(struct uapi_server *server)
 	return err;
 }
 
+static void file_gone(void *arg)
+{
+	struct uapi_server *server = arg;
+
+	loop_stop(server->hub.loop, 0);
+}
+
 static int start_server(struct uapi_server *server)
 {
 	int err;
@@ -409,13 +280,12 @@ static int start_server(struct uapi_server *server)
 	err = open_timer(server);
 	if (err < 0)
 		return err;
-	err = watch_file(server);
+	/* If the file of the statistics is deleted, nothing happens. */
+	if (!server->hub.stats)
+		err = uapi_watch_open(&server->file, server->hub.loop,
+				      &server->socket, file_gone, server);
 	if (err < 0)
 		goto err_close_timer;
-	/* The file may have been deleted before it was watched. */
-	err = -ENOENT;
-	if (*server->socket.path && !uapi_socket_has_file(&server->socket))
-		goto err_unwatch_file;
 	server->listener = (struct loop_watch){ .fd = server->socket.fd,
 						.ready = on_connection,
 						.arg = server };
@@ -427,7 +297,7 @@ static int start_server(struct uapi_server *server)
 	return 0;
 
 err_unwatch_file:
-	unwatch(server, &server->file);
+	uapi_watch_close(&server->file);
 err_close_timer:
 	unwatch(server, &server->timer);
 	return err;
@@ -448,13 +318,15 @@ int uapi_server_open_config(struct uapi_server **out,
 			    const struct uapi_server_config *config)
 {
 	struct uapi_server *server = calloc(1, sizeof(*server));
-	int err;
+	int err = 0;
 
 	if (!server)
 		return -ENOMEM;
 	init_hub(&server->hub, config);
 	server->patience_ns = config->patience_ms * NSEC_PER_MSEC;
-	if (config->listen_fd < 0)
+	if (config->is_lent)
+		uapi_socket_borrow(&server->socket, config->listen_fd);
+	else if (config->listen_fd < 0)
 		err = uapi_socket_open(
 			&server->socket, config->directory, config->name,
 			config->stats ? "stats" : "sock", config->group);
@@ -474,43 +346,6 @@ err_close_socket:
 err_free:
 	free(server);
 	return err;
-}
-
-int uapi_server_open(struct uapi_server **out, struct loop *loop,
-		     struct device *device, const struct uapi_codec *codec,
-		     const char *directory, const char *name, int listen_fd)
-{
-	const struct uapi_server_config config = {
-		.loop = loop,
-		.device = device,
-		.codec = codec,
-		.name = name,
-		.listen_fd = listen_fd,
-		.directory = directory,
-		.patience_ms = UAPI_PATIENCE_S * 1000,
-		.group = (gid_t)-1,
-	};
-
-	return uapi_server_open_config(out, &config);
-}
-
-int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
-			   const struct stats_source *stats,
-			   const char *directory, const char *name, gid_t group)
-{
-	const struct uapi_server_config config = {
-		.loop = loop,
-		.device = engine_get_device(stats->engine),
-		.codec = stats->codec,
-		.name = name,
-		.listen_fd = -1,
-		.directory = directory,
-		.patience_ms = UAPI_PATIENCE_S * 1000,
-		.stats = stats,
-		.group = group,
-	};
-
-	return uapi_server_open_config(out, &config);
 }
 
 void uapi_server_wake(struct uapi_server *server)
@@ -550,11 +385,6 @@ uapi_server_get_refusal(const struct uapi_server *server)
 	return &server->hub.refusal;
 }
 
-const char *uapi_server_get_directory(const struct uapi_server *server)
-{
-	return *server->directory ? server->directory : NULL;
-}
-
 void uapi_server_close(struct uapi_server *server)
 {
 	if (!server)
@@ -563,7 +393,7 @@ void uapi_server_close(struct uapi_server *server)
 		uapi_client_close(uapi_client_of(server->hub.clients.next));
 	if (server->is_accepting)
 		loop_remove(server->hub.loop, &server->listener);
-	unwatch(server, &server->file);
+	uapi_watch_close(&server->file);
 	unwatch(server, &server->timer);
 	uapi_socket_close(&server->socket);
 	free(server);

@@ -47,6 +47,8 @@ enum {
  * @codec:	borrowed
  * @name:	the interface's name; borrowed for the call
  * @listen_fd:	a socket that listens already, consumed on success; -1: make one
+ * @is_lent:	another process has @listen_fd, too; it has checked the socket, watches
+ *		its file and removes it
  * @directory:	of the socket's file; borrowed for the call
  * @patience_ms: how long a busy client may make no progress
  * @stats:	what the answers of the statistics socket are made of; borrowed;
@@ -59,6 +61,7 @@ struct uapi_server_config {
 	const struct uapi_codec *codec;
 	const char *name;
 	int listen_fd;
+	bool is_lent;
 	const char *directory;
 	unsigned int patience_ms;
 	const struct stats_source *stats;
@@ -68,53 +71,19 @@ struct uapi_server_config {
 struct uapi_server;
 
 /**
- * uapi_server_open() - serve a device
+ * uapi_server_open_config() - serve a device
  * @out:	set on success
- * @loop:	borrowed until uapi_server_close()
- * @device:	borrowed until uapi_server_close()
- * @codec:	reads and writes endpoints; borrowed until uapi_server_close()
- * @directory:	of the socket's file; borrowed for the call
- * @name:	the interface's name; borrowed for the call
- * @listen_fd:	a socket that listens already, consumed on success; -1: make one
+ * @config:	settings
  *
- * Connections wait until loop_run(). The process must have no other thread that
- * makes files (uapi_socket_open()).
+ * Connections wait until loop_run(). If the socket's file is made here, the process
+ * must have no other thread that makes files (uapi_socket_open()). If the file of
+ * statistics is deleted, nothing happens.
  *
  * Return: 0; -EADDRINUSE: another process serves that name; -EMFILE: no
  * descriptor is left; -errno.
  */
-int uapi_server_open(struct uapi_server **out, struct loop *loop,
-		     struct device *device, const struct uapi_codec *codec,
-		     const char *directory, const char *name, int listen_fd);
-
-/**
- * uapi_server_open_config() - serve a device, with all settings
- * @out:	set on success
- * @config:	settings
- *
- * Return: as uapi_server_open().
- */
 int uapi_server_open_config(struct uapi_server **out,
 			    const struct uapi_server_config *config);
-
-/**
- * uapi_server_open_stats() - serve the statistics of an engine
- * @out:	set on success
- * @loop:	borrowed until uapi_server_close()
- * @stats:	as @stats of struct uapi_server_config; its @refusal may be that of
- *		uapi_server_get_refusal()
- * @directory:	of the socket's file; borrowed for the call
- * @name:	the interface's name; borrowed for the call
- * @group:	as in struct uapi_server_config
- *
- * The file is NAME.stats. If it is deleted, nothing happens.
- *
- * Return: as uapi_server_open().
- */
-int uapi_server_open_stats(struct uapi_server **out, struct loop *loop,
-			   const struct stats_source *stats,
-			   const char *directory, const char *name,
-			   gid_t group);
 
 /**
  * uapi_server_set_apply() - have configurations applied by another function
@@ -144,15 +113,6 @@ void uapi_server_watch(struct uapi_server *server,
  * uapi_server_close() */
 const struct uapi_refusal *
 uapi_server_get_refusal(const struct uapi_server *server);
-
-/**
- * uapi_server_get_directory() - the directory in which uapi_server_close() will
- * remove a file
- * @server:	server
- *
- * Return: absolute path, borrowed; NULL if there is no file.
- */
-const char *uapi_server_get_directory(const struct uapi_server *server);
 
 /* uapi_server_close() - close all clients, remove the file; NULL is ok */
 void uapi_server_close(struct uapi_server *server);

@@ -345,6 +345,12 @@ int uapi_socket_adopt(struct uapi_socket *sock, int fd)
 	return 0;
 }
 
+void uapi_socket_borrow(struct uapi_socket *sock, int fd)
+{
+	memset(sock, 0, sizeof(*sock));
+	sock->fd = fd;
+}
+
 /* Returns 1 if the file is ours; 0 if it is gone, or is another file;
  * -errno. */
 static int look_at_file(const struct uapi_socket *sock)
@@ -364,7 +370,7 @@ bool uapi_socket_has_file(const struct uapi_socket *sock)
 	return look_at_file(sock) != 0;
 }
 
-void uapi_socket_close(struct uapi_socket *sock)
+void uapi_socket_remove_files(struct uapi_socket *sock)
 {
 	struct stat st;
 
@@ -373,6 +379,12 @@ void uapi_socket_close(struct uapi_socket *sock)
 		unlink(sock->alias);
 	if (look_at_file(sock) > 0)
 		unlink(sock->path);
+	*sock->alias = *sock->path = 0;
+}
+
+void uapi_socket_close(struct uapi_socket *sock)
+{
+	uapi_socket_remove_files(sock);
 	close(sock->fd);
 	sock->fd = -1;
 }

@@ -70,11 +70,19 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
  */
 int uapi_socket_adopt(struct uapi_socket *sock, int fd);
 
+/* uapi_socket_borrow() - use a listening socket that another process looks after, with
+ * its file */
+void uapi_socket_borrow(struct uapi_socket *sock, int fd);
+
 /*
  * uapi_socket_has_file() - is the file there, and still the same one? If this
  * cannot be found out, the answer is true.
  */
 bool uapi_socket_has_file(const struct uapi_socket *sock);
+
+/* uapi_socket_remove_files() - remove the file and the link if they are still the same;
+ * the socket stays open */
+void uapi_socket_remove_files(struct uapi_socket *sock);
 
 /* uapi_socket_close() - close the socket; remove the file if it is still the
  * same */

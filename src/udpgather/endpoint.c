@@ -44,6 +44,14 @@ static int parse_port(const char *text, in_port_t *out)
 	return 0;
 }
 
+/* See ug_endpoint_ask_by(). Written before there are other threads. */
+static int question_fd = -1;
+
+void ug_endpoint_ask_by(int fd)
+{
+	question_fd = fd;
+}
+
 /*
  * Ask the kernel about an interface. if_nametoindex(3) and if_indextoname(3) may
  * use a Unix socket, which a program that gave up rights may not be allowed to
@@ -51,8 +59,13 @@ static int parse_port(const char *text, in_port_t *out)
  */
 static int ask_interface(unsigned long request, struct ifreq *ifr)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+	int fd;
 
+	if (question_fd >= 0)
+		return ioctl(question_fd, (unsigned int)request, ifr) < 0
+			       ? -errno
+			       : 0;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
 	if (fd < 0)
 		fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
 	if (fd < 0)

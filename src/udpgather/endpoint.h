@@ -55,4 +55,12 @@ static inline uint64_t ug_endpoint_fold_wide(uint64_t a, uint64_t b)
  * it, or a seed */
 uint64_t ug_endpoint_mix(uint64_t hash, uint64_t word);
 
+/**
+ * ug_endpoint_ask_by() - ask about interfaces by an open socket
+ * @fd:		a socket of any family, borrowed for good; -1: a new one each time
+ *
+ * For a process that may open no sockets. Call it before there are other threads.
+ */
+void ug_endpoint_ask_by(int fd);
+
 #endif /* UDPGATHER_ENDPOINT_H */

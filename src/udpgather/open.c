@@ -266,7 +266,7 @@ static int open_once(struct opening *o, uint16_t port)
  * Open both families. If no port is asked for, the kernel chooses a free one for
  * IPv4; if it is not free in IPv6, the kernel chooses another.
  */
-static int open_pair(struct opening *o)
+int ug_opening_open(struct opening *o)
 {
 	int err;
 
@@ -290,7 +290,7 @@ int ug_socket_open_with(const struct ug_sys *sys, struct ug_socket **out,
 
 	if (err < 0)
 		return err;
-	return ug_opening_end(&o, open_pair(&o), out, report);
+	return ug_opening_end(&o, ug_opening_open(&o), out, report);
 }
 
 /* Open a socket of a group: one more if @o has a first one, else the first one. */
@@ -307,7 +307,7 @@ static int open_member(struct opening *o, const struct ug_sys *sys,
 	o->opt.reuse_port = true;
 	if (o->first)
 		o->opt.port = ug_port(o->first);
-	return ug_opening_end(o, open_pair(o), out, report);
+	return ug_opening_end(o, ug_opening_open(o), out, report);
 }
 
 /*
@@ -316,7 +316,7 @@ static int open_member(struct opening *o, const struct ug_sys *sys,
  * whole group. So the kernel may look at one of them when it decides whether
  * datagrams merge (udp_gro_receive() asks no program): see merging.c.
  */
-static void open_group_sides(struct opening *o)
+void ug_opening_open_group_sides(struct opening *o)
 {
 	o->opt.side_sockets = o->n_group_sides;
 	for (int f = 0; f < FAMILIES; f++) {
@@ -355,7 +355,7 @@ int ug_socket_open_group_with(const struct ug_sys *sys, struct ug_socket **out,
 			return err;
 		}
 	}
-	open_group_sides(&first);
+	ug_opening_open_group_sides(&first);
 	return 0;
 }
 

@@ -160,7 +160,7 @@ void ug_socket_free(struct ug_socket *sock)
  * step, and nothing else. If the other family made opening fail, a family that was
  * open, or was not tried yet, has -ECANCELED.
  */
-static void complete_report(struct opening *o, int err)
+void ug_opening_complete(struct opening *o, int err)
 {
 	if (err < 0)
 		o->report.port = 0;
@@ -186,7 +186,7 @@ static void complete_report(struct opening *o, int err)
 int ug_opening_end(struct opening *o, int err, struct ug_socket **out,
 		   struct ug_report *report)
 {
-	complete_report(o, err);
+	ug_opening_complete(o, err);
 	give_report(o, report);
 	if (err < 0) {
 		ug_socket_free(o->sock);

@@ -86,6 +86,17 @@ int ug_opening_begin(struct opening *o, const struct ug_sys *sys,
 int ug_opening_end(struct opening *o, int err, struct ug_socket **out,
 		   struct ug_report *report);
 
+/* ug_opening_open() - open and bind the sockets that the options ask for. On failure
+ * none is open. Return: 0; -errno. */
+int ug_opening_open(struct opening *o);
+
+/* ug_opening_open_group_sides() - open the side sockets of a group's first socket. It
+ * goes without them if that fails. */
+void ug_opening_open_group_sides(struct opening *o);
+
+/* ug_opening_complete() - make the report agree with the result @err */
+void ug_opening_complete(struct opening *o, int err);
+
 /* ug_socket_free() - free a socket that has no descriptors (any more) */
 void ug_socket_free(struct ug_socket *sock);
 

@@ -29,6 +29,14 @@ MOST = 1 << 20
 IDLE_KIB = 1536
 
 
+def engine_of(pid):
+    """The process with keys and packets: the child of the daemon's child."""
+    for _ in range(2):
+        pid = pathlib.Path(
+            f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+    return pid
+
+
 def run(*command, **options):
     """Run a command. If it fails, its output is in the text of the exception."""
     done = subprocess.run([str(c) for c in command], text=True, check=False,
@@ -93,7 +101,8 @@ def live(root, command, environment):
             run("wg", "set", "wg0", "private-key", key, "listen-port", 51998)
             run("ip", "link", "set", "wg0", "up")
             assert run("wg", "show", "wg0", "listen-port") == "51998"
-            threads = pathlib.Path(f"/proc/{daemon.pid}/status").read_text()
+            threads = pathlib.Path(
+                f"/proc/{engine_of(daemon.pid)}/status").read_text()
             fields = dict(line.split(":\t", 1)
                           for line in threads.splitlines() if ":\t" in line)
             print(f"{' '.join(command)}: {fields['VmRSS']} resident, "

@@ -341,7 +341,9 @@ void attempt_enter(enum stage stage)
 	const bool has_landlock = attempt_has_landlock();
 
 	if (isolate_init(&attempt_isolate, &config) ||
-	    isolate_restrict(&attempt_isolate, attempt_directory) ||
+	    (stage == KEEPING &&
+	     isolate_keeper(&attempt_isolate, attempt_directory)) ||
+	    (stage != KEEPING && isolate_restrict(&attempt_isolate)) ||
 	    (stage == SEALED && isolate_seal(&attempt_isolate)))
 		_exit(BROKEN);
 	if (!is_complete(attempt_isolate.missing, has_landlock)) {

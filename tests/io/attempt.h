@@ -29,7 +29,8 @@ enum {
 enum stage {
 	FREE,
 	RESTRICTED,
-	SEALED
+	SEALED,
+	KEEPING /* as the keeper does */
 };
 
 /**

@@ -299,13 +299,15 @@ static void predecessor(void **state)
 static void first_process(void **state)
 {
 	(void)state;
-	assert_int_equal(run("unshare --fork --pid --mount-proc sh -c '"
-			     "(sleep 0.1 & sleep 0.1 &); exec $W -f wg7' & "
-			     "up; first=$(pgrep -P $!); "
-			     "upto '! pgrep -P '$first' >/dev/null'; "
-			     "echo children: $(pgrep -c -P $first); "
-			     "kill $first; wait $!; echo status $?"),
-			 0);
+	assert_int_equal(
+		run("unshare --fork --pid --mount-proc sh -c '"
+		    "(sleep 0.1 & sleep 0.1 &); exec $W -f wg7' & "
+		    "up; first=$(pgrep -P $!); "
+		    "upto '! pgrep -lP '$first' | grep -qv wg-starter'; "
+		    "echo children: $(pgrep -lP $first | "
+		    "grep -vc wg-starter); "
+		    "kill $first; wait $!; echo status $?"),
+		0);
 	check_output("children: 0\nstatus 0\n");
 }
 
@@ -327,8 +329,8 @@ static void earlier_children(void **state)
 			execl(program, "wiregather", "-f", "wg7", (char *)NULL);
 		_exit(127);
 	}
-	run("up; upto '! pgrep -P %d >/dev/null'; "
-	    "echo children: $(pgrep -c -P %d)",
+	run("up; upto '! pgrep -lP %d | grep -qv wg-starter'; "
+	    "echo children: $(pgrep -lP %d | grep -vc wg-starter)",
 	    pid, pid);
 	check_output("children: 0\n");
 	end(pid);

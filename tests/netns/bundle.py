@@ -124,7 +124,7 @@ def no_key(l):
                   "Table=<key>", "PublicKey=<key>", "PublicKey = <peer 1>",
                   "public_key=<peer 1>"):
         if "planted" in place and not os.access(
-                f"/proc/{planted.pair.ta.pid}/fd/2", os.R_OK):
+                f"/proc/{planted.pair.ta.process.pid}/fd/2", os.R_OK):
             continue
         check(place in text, f"no {place!r} in:\n{text}")
     if shutil.which("nft"):
@@ -142,7 +142,7 @@ def left_out(l):
                  f"{path}, line 14: no setting"):
         check(line + "\n" in last, f"no {line!r} in:\n{last}")
     # A variable whose name is known is copied; of the others the number is told.
-    pid = planted.pair.ta.pid
+    pid = planted.pair.ta.process.pid
     if os.access(f"/proc/{pid}/environ", os.R_OK):
         check("environment: LOG_LEVEL=verbose\n" in text, text)
         check(re.search(rf"^process {pid}: \d+ variables of its environment$", last,
@@ -169,7 +169,7 @@ def has_all(l):
                   "inbound_dropped_disallowed_source=", "trace=established ",
                   "a source that is not its own", "10.9.0.0/24 dev wga",
                   "from all lookup main", "/proc/sys/net/core/rmem_max:\n",
-                  f"process {pair.ta.pid}: ", "endpoint=" + pair.endpoint("b")):
+                  f"process {pair.ta.process.pid}: ", "endpoint=" + pair.endpoint("b")):
         check(words in text, f"no {words!r} in:\n{text}")
 
 

@@ -475,14 +475,14 @@ def ipv6_goes_and_comes(_world, end, draw):
 def address_storm(_world, end, draw):
     n, is_stopped = draw.randrange(100, 2000), draw.random() < 0.5
     if is_stopped:
-        # The netlink socket of the stopped daemon overflows.
-        os.kill(end.tunnel.pid, signal.SIGSTOP)
+        # The netlink socket of the stopped keeper overflows.
+        os.kill(end.tunnel.keeper, signal.SIGSTOP)
     try:
         end.node.ip(*(f"addr {what} 10.77.{i // 250}.{i % 250}/32 dev eth"
                       for what in ("add", "del") for i in range(n)))
     finally:
         if is_stopped:
-            os.kill(end.tunnel.pid, signal.SIGCONT)
+            os.kill(end.tunnel.keeper, signal.SIGCONT)
 
 
 @event()
@@ -566,9 +566,10 @@ def checksums_change(_world, end, draw):
 @event()
 def stopped_for_a_while(_world, end, draw):
     pause = draw.uniform(0, 1.5)
-    os.kill(end.tunnel.pid, signal.SIGSTOP)
+    pid = draw.choice((end.tunnel.pid, end.tunnel.keeper))
+    os.kill(pid, signal.SIGSTOP)
     time.sleep(pause)
-    os.kill(end.tunnel.pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
 
 
 @event()

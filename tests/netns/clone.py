@@ -250,13 +250,13 @@ def events(l):
     pair.both_ways(count=1)
     time.sleep(0.1)
     # The socket buffer of the stopped daemon overflows.
-    os.kill(pair.ta.pid, signal.SIGSTOP)
+    os.kill(pair.ta.keeper, signal.SIGSTOP)
     try:
         for _ in range(MANY):
             kernel.send(b"change@/x\0ACTION=change\0PAD=" + b"x" * 900 +
                         b"\0")
     finally:
-        os.kill(pair.ta.pid, signal.SIGCONT)
+        os.kill(pair.ta.keeper, signal.SIGCONT)
     wait_until(lambda: lines() == 2, "lost events count", 10)
     wait_until(lambda: sessions() == 3, "a handshake after lost events", 10)
     pair.both_ways(count=1)

@@ -35,6 +35,9 @@ class Table:
         self.path = path
         with open(path, "wb") as file:
             file.truncate(HEAD.size + N_SITES * SITE.size)
+        # The engine is executed as another user.
+        os.chmod(path, 0o666)
+        os.chmod(os.path.dirname(path), 0o711)
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
 

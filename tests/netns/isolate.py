@@ -21,7 +21,8 @@ from lab import run, wait_until
 NET_BIND_SERVICE = 1 << 10
 NET_ADMIN = 1 << 12
 DAC_OVERRIDE = 1 << 1
-ALL_KEPT = NET_ADMIN | NET_BIND_SERVICE | DAC_OVERRIDE
+# What the keeper keeps; root needs no DAC_OVERRIDE in a directory of its own.
+ALL_KEPT = NET_ADMIN | NET_BIND_SERVICE
 
 # linux/if_tun.h
 TUNSETIFF = 0x400454ca
@@ -57,14 +58,16 @@ def caps(thread, kind):
     return int(thread["Cap" + kind], 16)
 
 
-def check_threads(pid, kept, user, is_filtered):
-    """The main thread has these capabilities; the others have none."""
-    threads = threads_of(pid)
+def check_threads(tunnel, kept, user, is_filtered, keeper_user=0):
+    """The keeper has these capabilities; the engine has none, and this user."""
+    threads = threads_of(tunnel.pid)
     check(len(threads) >= 4, f"threads: {[t['Name'] for t in threads]}")
-    for i, thread in enumerate(threads):
+    for thread in threads + threads_of(tunnel.keeper)[:1]:
         name = thread["Name"]
-        wanted = 0 if i else kept
-        check_equal(thread["Uid"].split(), [str(user)] * 4, f"uid of {name}")
+        is_keeper = thread["Pid"] == str(tunnel.keeper)
+        wanted = kept if is_keeper else 0
+        check_equal(thread["Uid"].split(),
+                    [str(keeper_user if is_keeper else user)] * 4, f"uid of {name}")
         for kind in "Prm", "Eff":
             check_equal(caps(thread, kind), wanted, f"Cap{kind} of {name}")
         for kind in "Inh", "Amb":
@@ -95,11 +98,13 @@ def can_read(user, path):
 def as_root(l):
     pair = Pair(l)
     pair.both_ways(count=1)
-    threads = check_threads(pair.ta.pid, ALL_KEPT, 65534, not l.is_slow)
+    threads = check_threads(pair.ta, ALL_KEPT, 65534, not l.is_slow)
     for thread in threads:
         check_equal(thread["Gid"].split(), ["65534"] * 4, "gid")
         check_equal(thread["Groups"].strip(), "", "groups")
-        check_equal(caps(thread, "Bnd"), ALL_KEPT, "CapBnd")
+        check_equal(caps(thread, "Bnd"), 0, "CapBnd")
+    check_equal(caps(threads_of(pair.ta.keeper)[0], "Bnd"),
+                ALL_KEPT | DAC_OVERRIDE, "CapBnd of the keeper")
     missing = [] if l.is_slow else pair.ta.lost_layers()
     check(not missing, f"something is missing: {missing}")
 
@@ -120,7 +125,7 @@ def not_dumpable(l):
               f"{name} can be read")
     check_equal(os.stat(f"/proc/{tunnel.pid}/environ").st_uid, 0, "owner")
     tunnel.process.send_signal(signal.SIGSEGV)
-    status = os.waitpid(tunnel.pid, 0)[1]
+    status = os.waitpid(tunnel.process.pid, 0)[1]
     tunnel.process.returncode = -signal.SIGSEGV
     tunnel.has_ended = True
     check(os.WIFSIGNALED(status) and not os.WCOREDUMP(status),
@@ -135,7 +140,7 @@ def users(l):
             ((), {"WIREGATHER_USER": f"{PLAIN}:{PLAIN}"}, PLAIN),
             (("--user", "nobody"), {"WIREGATHER_USER": "none-such"}, 65534))):
         tunnel = l.tunnel(a, f"wg{i}").start(*options, **environment)
-        check_threads(tunnel.pid, ALL_KEPT, uid, not l.is_slow)
+        check_threads(tunnel, ALL_KEPT, uid, not l.is_slow)
         tunnel.stop()
         check(not os.path.exists(tunnel.socket), "the socket file is left")
     for user, word in (("none-such", "no user none-such"),
@@ -148,18 +153,30 @@ def users(l):
                     check_status=False).returncode, "an interface is left")
 
 
-@case("--user 0:0: rules by user match its packets, and a line says what is lost")
-def as_root_by_name(l):
+@case("rules by user match packets by the user of the keeper, which opens the sockets")
+def rules_by_user(l):
     pair = Pair(l)
     pair.a.nft("""table inet rules { chain out {
         type filter hook output priority 0;
         udp dport 51002 meta skuid != 0 drop
     }
     }""")
+    pair.a.must_ping(INNER4["b"])
+    pair.ta.stop()
+    pair.ta = l.tunnel(pair.a, "wga", 51001).start("--keeper-user",
+                                                   f"{PLAIN}:{PLAIN}")
+    pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs":
+                       lab.allowed("b"), "Endpoint": pair.endpoint("b")})
+    pair.ta.up(INNER4["a"] + "/24")
     pair.a.must_not_ping(INNER4["b"])
+
+
+@case("--user 0:0: it works, and a line says what is lost")
+def as_root_by_name(l):
+    pair = Pair(l)
     pair.ta.stop()
     pair.ta = l.tunnel(pair.a, "wga", 51001).start("--user", "0:0")
-    check_threads(pair.ta.pid, ALL_KEPT, 0, not l.is_slow)
+    check_threads(pair.ta, ALL_KEPT, 0, not l.is_slow)
     check("runs on as root, as --user has it" in pair.ta.log(),
           f"no line says so: {pair.ta.log()}")
     pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs":
@@ -213,7 +230,7 @@ def container(l):
         "setpriv", "--bounding-set", "-all,+net_admin", "--inh-caps", "-all",
         "--no-new-privs")})
     pair.both_ways(count=1)
-    check_threads(pair.ta.pid, NET_ADMIN, 0, not l.is_slow)
+    check_threads(pair.ta, NET_ADMIN, 0, not l.is_slow)
     check("not isolated in full: runs on as root" in pair.ta.log(),
           f"no line says so: {pair.ta.log()}")
     pair.ta.set("fwmark", "7")
@@ -251,7 +268,7 @@ def ambient(l):
         "--clear-groups", "--inh-caps", "-all,+net_admin",
         "--ambient-caps", "-all,+net_admin")})
     pair.both_ways(count=1)
-    check_threads(pair.ta.pid, NET_ADMIN, PLAIN, not l.is_slow)
+    check_threads(pair.ta, NET_ADMIN, PLAIN, not l.is_slow, PLAIN)
     pair.ta.stop()
     check(not os.path.exists(pair.ta.socket), "the socket file is left")
 
@@ -286,7 +303,7 @@ def plain_user(l):
                  WG_UAPI_FD=str(listener.fileno()))
     os.close(tun)
     tb.start()
-    check_threads(ta.pid, 0, PLAIN, not l.is_slow)
+    check_threads(ta, 0, PLAIN, not l.is_slow, PLAIN)
     check(l.is_slow or not can_read(PLAIN, f"/proc/{ta.pid}/environ"),
           "its memory can be read")
     ta.configure({"PublicKey": tb.public, "AllowedIPs": lab.allowed("b"),
@@ -329,8 +346,8 @@ def calls_made(path):
     """The calls of filtered threads in strace's output: {(thread, name,
     line)}.
 
-    Each thread sets its name and then installs its filter. The main thread
-    sets no name and is called "control" here. If calls of two threads overlap,
+    Each thread sets its name and then installs its filter. The main thread of
+    the engine is called "control" here; the keeper sets no name. If calls of two threads overlap,
     strace splits a call into two lines; the first has its name and its
     arguments.
     """
@@ -346,7 +363,8 @@ def calls_made(path):
         if call == "prctl" and "PR_SET_NAME" in rest:
             names[tid] = rest.split('"')[1]
         elif tid in filtered and match.group(2) == "(":
-            found.add((names.get(tid, "control"), call, rest))
+            name = names.get(tid, "keeper")
+            found.add(("control" if name == "wg-engine" else name, call, rest))
         elif call == "seccomp" and rest.endswith("= 0"):
             filtered.add(tid)
     return found
@@ -427,6 +445,8 @@ def exercise(pair):
 # The calls that end threads and the process.
 AT_END = {"newfstatat", "unlink", "exit", "exit_group", "rt_sigprocmask",
           "madvise"}
+WORDS_AT_END = {"TUNSETOFFLOAD", "TUNSETVNETHDRSZ"}
+AT_END |= {"wait4", "poll"}
 
 
 def exercise_until_seen(pair, path, rows):
@@ -436,7 +456,8 @@ def exercise_until_seen(pair, path, rows):
     """
     def left():
         return [row for row in unseen(rows, calls_made(path))
-                if row[1] != "helper" and AT_END.isdisjoint(row[0][0])]
+                if row[1] != "helper" and AT_END.isdisjoint(row[0][0]) and
+                row[0][1] not in WORDS_AT_END]
 
     for _ in range(ROUNDS):
         exercise(pair)
@@ -459,7 +480,7 @@ def watch_helpers(l):
     wait_until(lambda: any(call[1] == "sched_yield"
                            for call in calls_made(path)),
                "helpers at work", 20)
-    os.kill(lab.children_of(tunnel.pid)[0], signal.SIGTERM)
+    os.kill(tunnel.keeper, signal.SIGTERM)
     check_equal(tunnel.wait(20), 0, "status")
     return {call for call in calls_made(path) if call[0] == "helper"}
 
@@ -477,7 +498,7 @@ def list_of_calls(l):
     exercise_until_seen(pair, path, rows)
     calls_of_helpers = watch_helpers(l)
     # strace ignores SIGTERM, so the signal goes to its child, the daemon.
-    os.kill(lab.children_of(pair.ta.pid)[0], signal.SIGTERM)
+    os.kill(pair.ta.keeper, signal.SIGTERM)
     check_equal(pair.ta.wait(20), 0, "status")
     calls = calls_made(path) | calls_of_helpers
     check_equal({call[0] for call in calls}, {row[1] for row in rows},

@@ -86,6 +86,30 @@ def children_of(pid):
     return found
 
 
+def command_of(pid):
+    """The name of a process, as the kernel has it; empty: there is none."""
+    with contextlib.suppress(OSError):
+        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+            return file.read().strip()
+    return ""
+
+
+def descendants_of(pid):
+    """The ids of the children of a process, of their children, and so on."""
+    found = []
+    with contextlib.suppress(OSError):
+        for child in children_of(pid):
+            found += [child, *descendants_of(child)]
+    return found
+
+
+def engine_of(pid):
+    """The engine of a daemon; the daemon itself, if it is one process."""
+    engines = [found for found in descendants_of(pid)
+               if command_of(found) == "wg-engine"]
+    return engines[0] if engines else pid
+
+
 def after_fork():
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -304,7 +328,15 @@ class Tunnel:
 
     @property
     def pid(self):
-        return self.process.pid
+        """The process that has keys and packets: the engine."""
+        return engine_of(self.process.pid)
+
+    @property
+    def keeper(self):
+        """The process that has the rights: the one that was started."""
+        found = [self.process.pid, *descendants_of(self.process.pid)]
+        return next((pid for pid in found
+                     if command_of(pid) == "wiregather"), found[0])
 
     def start(self, *options, before=None, wrap=(), pass_fds=(),
               output=None, **environment):

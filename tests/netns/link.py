@@ -295,7 +295,7 @@ def no_ipv6_sockets_for_helpers(l):
 def overflow(l):
     pair = Pair(l)
     pair.both_ways(count=1)
-    os.kill(pair.ta.pid, signal.SIGSTOP)
+    os.kill(pair.ta.keeper, signal.SIGSTOP)
     try:
         for net in range(10):
             pair.a.ip(*(f"addr add 10.77.{net}.{i}/32 dev eth"
@@ -304,7 +304,7 @@ def overflow(l):
                         for i in range(1, 255)))
         pair.a.ip("link set wga mtu 1300", "link set wga down")
     finally:
-        os.kill(pair.ta.pid, signal.SIGCONT)
+        os.kill(pair.ta.keeper, signal.SIGCONT)
     lab.wait_until(lambda: not pair.ta.has_port(51001), "a has closed its port")
     pair.a.ip("link set wga up")
     pair.ta.wait_for_port()
@@ -319,13 +319,13 @@ def flaps_asleep(l):
     # Without IPv6 the kernel sends only a few netlink messages for each flap.
     pair.a.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
     for last in "up", "down":
-        os.kill(pair.ta.pid, signal.SIGSTOP)
+        os.kill(pair.ta.keeper, signal.SIGSTOP)
         try:
             for _ in range(30):
                 pair.a.ip("link set wga down", "link set wga up")
             pair.a.ip("link set wga mtu 1300", f"link set wga {last}")
         finally:
-            os.kill(pair.ta.pid, signal.SIGCONT)
+            os.kill(pair.ta.keeper, signal.SIGCONT)
         lab.wait_until(lambda: pair.ta.has_port(51001) == (last == "up"),
                        f"the daemon has seen that the link is {last}")
         if last == "up":

@@ -221,7 +221,7 @@ def deaf(l):
     tunnel.stop()
 
 
-@case("the watchdog is fed while nothing moves, by one call each half of its time")
+@case("the watchdog is fed while nothing moves, by few calls each half of its time")
 def quiet(l):
     lab.need("strace")
     if l.is_slow:
@@ -245,15 +245,17 @@ def quiet(l):
             text = file.read()
         seen[:] = re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)[( ]", text, re.MULTILINE)
         others = [name for name in seen
-                  if name not in ("epoll_wait", "epoll_pwait", "sendto")]
+                  if name not in ("epoll_wait", "epoll_pwait", "sendto", "recvmsg")]
+        # The keeper asks the engine, which tells its state, which the keeper answers;
+        # and the manager is told. strace may write a call in two lines.
         return (not others and fed >= 2 and
-                seen.count("sendto") <= fed + 1)
+                seen.count("sendto") <= 8 * (fed + 1))
 
     try:
         wait_until(is_quiet, "quiet", 60)
     except lab.Failure as failure:
         raise lab.Failure(f"{failure}: {seen}") from None
-    os.kill(lab.children_of(tunnel.pid)[0], signal.SIGTERM)
+    os.kill(tunnel.keeper, signal.SIGTERM)
     check_equal(tunnel.wait(20), 0, "status")
 
 

@@ -69,12 +69,12 @@ def gone(l):
 @case("a daemon that is stopped by a signal")
 def stopped(l):
     tunnel = l.tunnel(l.node("a"), "wga", 51001).start()
-    tunnel.process.send_signal(signal.SIGSTOP)
+    os.kill(tunnel.pid, signal.SIGSTOP)
     try:
         must_name(tunnel.node, ["wga"], "the daemon of wga does not answer: it is stopped, "
                   "or busy without end")
     finally:
-        tunnel.process.send_signal(signal.SIGCONT)
+        os.kill(tunnel.pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager

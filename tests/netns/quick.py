@@ -58,7 +58,7 @@ class Quick:
 
     def must_be_gone(self):
         """Check that no daemon, interface, socket or rule is left."""
-        mine = {self.tb.pid}
+        mine = {self.tb.process.pid}
 
         def has_ended():
             for pid in set(lab.children_of(os.getpid())) - mine:

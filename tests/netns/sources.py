@@ -249,7 +249,7 @@ def asymmetric(l):
 
 
 def add_rule_case(rule):
-    @case(f"a rule: {rule.replace('65534-65534', 'of the user')}")
+    @case(f"a rule: {rule.replace('0-0', 'of the keeper')}")
     def _(l):
         home = Home(l, 4, SECOND[4], mark=7)
         home.a.ip(f"route add default via {GATEWAY[4][1]} table 100",
@@ -267,8 +267,8 @@ def add_rule_case(rule):
         home.must_come_to(SECOND[4], "with the rule again")
 
 
-for text in (f"from {SECOND[4]}", "fwmark 7", "uidrange 65534-65534",
-             f"from {SECOND[4]} fwmark 7 uidrange 65534-65534 ipproto udp "
+for text in (f"from {SECOND[4]}", "fwmark 7", "uidrange 0-0",
+             f"from {SECOND[4]} fwmark 7 uidrange 0-0 ipproto udp "
              "sport 51001 dport 51002"):
     add_rule_case(text)
 
@@ -300,7 +300,7 @@ def add_lost_case(outer):
         subnet, host = LENGTH[outer]
         flag = " nodad" if outer == 6 else ""
         net = "10.77.{}.{}" if outer == 4 else "2001:db8:77:{}::{}"
-        os.kill(home.ta.pid, signal.SIGSTOP)
+        os.kill(home.ta.keeper, signal.SIGSTOP)
         try:
             for i in range(10):
                 for what, more in ("add", flag), ("del", ""):
@@ -308,7 +308,7 @@ def add_lost_case(outer):
                                 f"dev lo{more}" for k in range(1, 255)))
             home.a.ip(f"addr del {OTHER[outer]}/{subnet} dev eth")
         finally:
-            os.kill(home.ta.pid, signal.SIGCONT)
+            os.kill(home.ta.keeper, signal.SIGCONT)
         home.must_come_to(FIRST[outer], "after messages were lost")
 
 

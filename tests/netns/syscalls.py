@@ -391,7 +391,7 @@ class Detached(Life):
             raise Failure("the parent does not end") from None
         if status:
             raise Ended
-        found = set(lab.children_of(os.getpid())) - {world.partner.pid}
+        found = set(lab.children_of(os.getpid())) - {world.partner.process.pid}
         check_equal(len(found), 1, "daemons")
         self.pid = found.pop()
         self.become_ready()
@@ -428,7 +428,7 @@ class Detached(Life):
 
     def clear(self):
         for pid in set(lab.children_of(os.getpid())) - {
-                self.world.partner.pid}:
+                self.world.partner.process.pid}:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)

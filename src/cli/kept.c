@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order of the start: the starter is forked while nothing is open, and executes the
+ * engine at once, which loads its libraries while this process opens the rest. The
+ * engine waits for its descriptors. It gets them when this process has given up its
+ * rights.
+ */
+#include "cli/kept.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/code.h"
+#include "base/log.h"
+#include "base/now.h"
+#include "cli/advice.h"
+#include "cli/state.h"
+#include "keeper/channel.h"
+
+/* The time that an engine has for its end. A choice: with 10,000 peers it takes some
+ * hundred milliseconds. */
+#define END_NS (10 * NSEC_PER_SEC)
+
+static int explain(struct kept *k, const char *what, int err)
+{
+	if (err < 0)
+		advice_on_shortage(k->why, sizeof(k->why), what, NULL, err);
+	return err;
+}
+
+/* ------------------------------------------------------------ the end */
+
+static void deadline_ready(struct loop_timer *timer)
+{
+	struct kept *k = timer->arg;
+
+	log_error("the engine does not end: it is killed");
+	if (k->starter.fd >= 0)
+		starter_kill_engine(&k->starter);
+	else
+		loop_stop(&k->loop, -ETIMEDOUT);
+}
+
+static void stop(void *arg)
+{
+	struct kept *k = arg;
+
+	if (k->is_ending)
+		return;
+	k->is_ending = true;
+	loop_set_timer(&k->loop, &k->deadline, now_monotonic() + END_NS);
+	if (k->is_ready)
+		service_stop_engine(&k->service);
+}
+
+/* The engine has ended, with a status of waitpid(2). */
+static void note_end(struct kept *k, int status)
+{
+	char text[KEPT_WHY_CAP];
+
+	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
+		loop_stop(&k->loop, 0);
+		return;
+	}
+	if (WIFSIGNALED(status))
+		snprintf(text, sizeof(text),
+			 "the engine has ended by signal %d (%s)",
+			 WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		snprintf(text, sizeof(text),
+			 "the engine has ended with status %d",
+			 WEXITSTATUS(status));
+	if (!k->is_ready && !*k->why)
+		snprintf(k->why, sizeof(k->why), "%s", text);
+	else if (k->is_ready)
+		log_error("%s", text);
+	loop_stop(&k->loop, k->err < 0 ? k->err : -ECHILD);
+}
+
+/* ------------------------------------------------------------ the starter */
+
+static void handle_report(struct kept *k, const struct starter_report *report)
+{
+	switch (report->event) {
+	case STARTER_ENDED:
+		note_end(k, report->status);
+		break;
+	case STARTER_FAILED:
+		explain(k, "cannot start the engine", report->status);
+		loop_stop(&k->loop, report->status);
+		break;
+	default:
+		break;
+	}
+}
+
+static void starter_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct kept *k = watch->arg;
+	struct starter_report report;
+	int err = starter_receive(&k->starter, &report, false);
+
+	(void)events;
+	if (err == 0) {
+		handle_report(k, &report);
+	} else if (err == -EPIPE) {
+		log_error("the process that starts engines has ended: the "
+			  "engine goes on, and no other one can take its "
+			  "place");
+		loop_remove(&k->loop, &k->starter_watch);
+		starter_close(&k->starter);
+		/* Without a starter nobody tells of the engine's end. */
+		if (k->service.requests.fd < 0)
+			loop_stop(&k->loop, -ECHILD);
+	} else if (err != -EAGAIN) {
+		loop_fail(&k->loop, watch, "starter", err);
+	}
+}
+
+/* ------------------------------------------------------------ the engine */
+
+static void engine_ready(void *arg)
+{
+	struct kept *k = arg;
+	const char *name = k->interface.tuns[0].name;
+	bool is_template = strchr(k->options->name, '%');
+	int err;
+
+	k->is_ready = true;
+	/* The service manager must know the daemon before the parent, whose end
+	 * it could take for the end of the service, exits. */
+	notify_ready(k->notify, k->options->is_foreground ? 0 : getpid());
+	/* If the parent is gone, nobody wants the tunnel: end without a
+	 * message. */
+	err = daemon_report_ready(k->daemon, is_template ? name : NULL);
+	if (err < 0)
+		loop_stop(&k->loop, err);
+	else if (k->is_ending)
+		service_stop_engine(&k->service);
+}
+
+static void engine_state(void *arg, const struct request_state *state)
+{
+	struct kept *k = arg;
+
+	k->state = *state;
+	if (state->flags & REQUEST_ANSWERS) {
+		k->has_answered = true;
+		memcpy(k->stalled, state->stalled, sizeof(k->stalled));
+	}
+	if (state->flags & REQUEST_APPLIED)
+		notify_reloaded(k->notify, now_monotonic());
+	notify_change(k->notify);
+}
+
+static void engine_failed(void *arg, const struct request_failed *failed)
+{
+	struct kept *k = arg;
+
+	k->err = failed->err;
+	snprintf(k->why, sizeof(k->why), "%s", failed->why);
+}
+
+static void remove_files(void *arg)
+{
+	struct kept *k = arg;
+
+	listeners_remove_files(&k->listeners);
+}
+
+static void engine_gone(void *arg)
+{
+	struct kept *k = arg;
+
+	/* The starter will tell how it has ended. */
+	if (k->starter.fd >= 0)
+		return;
+	if (!k->is_ending)
+		log_error("the engine has ended");
+	loop_stop(&k->loop, k->is_ending ? 0 : -ECHILD);
+}
+
+static void engine_broken(void *arg)
+{
+	struct kept *k = arg;
+
+	log_error("the engine has sent a request that no engine sends: it is "
+		  "killed");
+	starter_kill_engine(&k->starter);
+	loop_stop(&k->loop, -EPROTO);
+}
+
+static const struct service_ops service_ops = {
+	.ready = engine_ready,
+	.state = engine_state,
+	.failed = engine_failed,
+	.remove_files = remove_files,
+	.gone = engine_gone,
+	.broken = engine_broken,
+};
+
+static void print_status(void *arg, char *buf, size_t cap)
+{
+	const struct kept *k = arg;
+
+	state_print(&k->state, buf, cap);
+}
+
+/* The answer is to the question before: between the two lies one period of the
+ * watchdog. */
+static const char *find_stalled(void *arg)
+{
+	struct kept *k = arg;
+	bool is_silent = k->was_asked && !k->has_answered;
+
+	k->was_asked = true;
+	k->has_answered = false;
+	service_ping(&k->service);
+	if (is_silent)
+		return "engine";
+	return *k->stalled ? k->stalled : NULL;
+}
+
+/* ------------------------------------------------------------ the start */
+
+static void fill_hello(const struct kept *k, struct hello *hello)
+{
+	*hello = (struct hello){
+		.n_queues = k->interface.n_queues,
+		.is_steered = k->interface.is_steered,
+		.has_stats = k->listeners.has_stats,
+		.is_managed = k->notify->fd >= 0,
+	};
+	for (unsigned int i = 0; i < hello->n_queues; i++) {
+		const struct tun *tun = &k->interface.tuns[i];
+
+		hello->tuns[i] = (struct hello_tun){
+			.ifindex = tun->ifindex,
+			.features = tun->features,
+			.kinds = tun->kinds,
+			.has_queues = tun->has_queues,
+		};
+		memcpy(hello->tuns[i].name, tun->name, sizeof(tun->name));
+	}
+}
+
+/* Give the engine its descriptors, and serve it. */
+static int greet(struct kept *k, int fd, int news_fd)
+{
+	struct hello hello;
+	int fds[HELLO_FDS_MAX];
+	unsigned int n = 0;
+
+	fill_hello(k, &hello);
+	for (unsigned int i = 0; i < hello.n_queues; i++)
+		fds[n++] = k->interface.tuns[i].fd;
+	fds[n++] = k->listeners.config.fd;
+	if (hello.has_stats)
+		fds[n++] = k->listeners.stats.fd;
+	return explain(k, "cannot serve the engine",
+		       service_start(&k->service, fd, news_fd, &hello, fds, n));
+}
+
+/* Have an engine started; @fds are set to our ends of its two connections. */
+static int start_engine(struct kept *k, int fds[2])
+{
+	int requests[2], news[2], err = channel_open(requests);
+
+	if (err == 0) {
+		err = channel_open(news);
+		if (err < 0) {
+			close(requests[0]);
+			close(requests[1]);
+		}
+	}
+	if (err < 0)
+		return explain(k, "cannot start the engine", err);
+	const int theirs[2] = { requests[1], news[1] };
+
+	err = starter_start_engine(&k->starter, theirs);
+	/* If the starter has ended, its last message says why. */
+	err = explain(k, "cannot start the engine", err == -EPIPE ? 0 : err);
+	close(requests[1]);
+	close(news[1]);
+	fds[0] = requests[0];
+	fds[1] = news[0];
+	return err;
+}
+
+/* Wait until the starter has given up its rights. */
+static int await_starter(struct kept *k)
+{
+	struct starter_report report;
+	int err = starter_receive(&k->starter, &report, true);
+
+	if (err < 0)
+		return explain(k, "cannot start the engine", err);
+	if (report.event != STARTER_READY || report.status < 0) {
+		snprintf(k->why, sizeof(k->why), "%s", report.text);
+		return report.status < 0 ? report.status : -EPROTO;
+	}
+	if (*report.text)
+		log_warning("not isolated in full: %s", report.text);
+	k->starter_watch = (struct loop_watch){ .fd = k->starter.fd,
+						.ready = starter_ready,
+						.arg = k };
+	return explain(k, "cannot watch the starter",
+		       loop_add(&k->loop, &k->starter_watch, EPOLLIN));
+}
+
+static int open_local(struct kept *k)
+{
+	const char *what = "cannot hear of the interface";
+	int netlink_fd = k->options->netlink_fd;
+	int err = local_open(&k->local, &k->loop, &k->interface.tuns[0],
+			     netlink_fd);
+
+	if (netlink_fd >= 0 &&
+	    (err == -ENOTSOCK || err == -EPROTOTYPE || err == -ENODEV))
+		what = "WIREGATHER_NETLINK_FD is no rtnetlink socket of the "
+		       "namespace of the interface";
+	if (err == 0)
+		err = routes_reserve(&k->local.routes);
+	return explain(k, what, err);
+}
+
+static int open_parts(struct kept *k)
+{
+	static const struct notify_ops notify_ops = {
+		.print_status = print_status,
+		.find_stalled = find_stalled,
+	};
+	const struct listeners_owner owner = {
+		.loop = &k->loop,
+		.gone = stop,
+		.arg = k,
+		.why = k->why,
+		.cap = sizeof(k->why),
+	};
+	int err = explain(k, "cannot make an event loop", loop_init(&k->loop));
+
+	if (err < 0)
+		return err;
+	k->signals.ended = stop;
+	k->signals.arg = k;
+	err = explain(k, "cannot watch for signals",
+		      signals_open(&k->signals, &k->loop));
+	if (err == 0)
+		err = interface_open(&k->interface, k->options, k->why,
+				     sizeof(k->why));
+	if (err == 0)
+		err = open_local(k);
+	if (err == 0)
+		err = listeners_open(&k->listeners, &owner, k->options,
+				     k->interface.tuns[0].name);
+	if (err == 0)
+		notify_start(k->notify, &k->loop, &notify_ops, k);
+	return err;
+}
+
+int kept_open(struct kept *k, char **argv)
+{
+	const struct isolate_config config = {
+		.user = k->options->user,
+		.keeper_user = k->options->keeper_user,
+	};
+	int fds[2], err;
+
+	k->listeners.config.fd = -1;
+	k->deadline = (struct loop_timer){ .ready = deadline_ready, .arg = k };
+	err = advice_check_descriptors(k->why, sizeof(k->why));
+	if (err < 0)
+		return err;
+	err = isolate_init(&k->isolate, &config);
+	if (err < 0) {
+		snprintf(k->why, sizeof(k->why), "%s", k->isolate.why);
+		return err;
+	}
+	err = explain(k, "cannot fork",
+		      starter_fork(&k->starter, &k->isolate, argv));
+	if (err < 0)
+		return err;
+	err = start_engine(k, fds);
+	if (err == 0)
+		err = open_parts(k);
+	if (err == 0)
+		err = await_starter(k);
+	if (err < 0)
+		return err;
+	service_init(&k->service, &k->loop, &k->local, &service_ops, k);
+	k->service.finds_mtu = k->options->finds_mtu;
+	/* What was needed for the start only; later no file can be opened. */
+	code_release(NULL);
+	err = isolate_keeper(&k->isolate,
+			     listeners_get_directory(&k->listeners));
+	if (err < 0) {
+		snprintf(k->why, sizeof(k->why), "%s", k->isolate.why);
+		return err;
+	}
+	return greet(k, fds[0], fds[1]);
+}
+
+int kept_run(struct kept *k)
+{
+	int err = loop_run(&k->loop);
+
+	notify_stopping(k->notify);
+	return err;
+}
+
+void kept_close(struct kept *k)
+{
+	if (k->service.loop)
+		service_end(&k->service);
+	if (k->listeners.config.fd >= 0)
+		listeners_close(&k->listeners);
+	starter_close(&k->starter);
+	interface_close(&k->interface);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A tunnel in three processes, as the one sees it that was started, the keeper. It makes
+ * what takes rights: the interface, the sockets for configuration, and the sockets by
+ * which it hears of the network. It has the starter execute the engine (keeper/starter.h),
+ * gives up all other rights, and serves the engine (keeper/service.h) until one of them
+ * ends. docs/architecture.md draws the three.
+ *
+ * Main thread, the only one.
+ */
+#ifndef CLI_KEPT_H
+#define CLI_KEPT_H
+
+#include "cli/daemon.h"
+#include "cli/interface.h"
+#include "cli/listeners.h"
+#include "cli/notify.h"
+#include "cli/options.h"
+#include "cli/signals.h"
+#include "engine/local.h"
+#include "isolate/isolate.h"
+#include "keeper/service.h"
+#include "keeper/starter.h"
+
+enum {
+	/* Bytes of kept.why, as of tunnel.why. */
+	KEPT_WHY_CAP = 400,
+};
+
+/**
+ * struct kept - the keeper
+ * @loop:	its event loop
+ * @signals:	initialised by the caller
+ * @interface:	the TUN device; the engine has its queues, too
+ * @local:	what takes rights
+ * @listeners:	the sockets for configuration and statistics
+ * @service:	the connection to the engine
+ * @starter:	the connection to the starter
+ * @starter_watch: of the loop
+ * @isolate:	the isolation of the keeper
+ * @options:	borrowed
+ * @daemon:	borrowed: is told when the engine is ready
+ * @notify:	borrowed: messages to the service manager
+ * @state:	what the engine has told last
+ * @stalled:	name of the thread that makes no progress, or empty
+ * @has_answered: the engine has answered since it was asked last
+ * @was_asked:	the engine was asked for its state
+ * @is_ready:	the engine has served, or serves
+ * @is_ending:	the engine was told to end
+ * @deadline:	when the engine is killed, after it was told to end
+ * @err:	-errno of the engine's own failure, or 0
+ * @why:	one line that says why kept_open() has failed, or why the engine has not
+ *		started
+ */
+struct kept {
+	struct loop loop;
+	struct signals signals;
+	struct interface interface;
+	struct local local;
+	struct listeners listeners;
+	struct service service;
+	struct starter starter;
+	struct loop_watch starter_watch;
+	struct isolate isolate;
+	const struct options *options;
+	struct daemon *daemon;
+	struct notify *notify;
+	struct request_state state;
+	char stalled[REQUEST_NAME_CAP];
+	bool has_answered;
+	bool was_asked;
+	bool is_ready;
+	bool is_ending;
+	struct loop_timer deadline;
+	int err;
+	char why[KEPT_WHY_CAP];
+};
+
+/**
+ * kept_open() - make what takes rights, give up the others, and start the engine
+ * @kept:	caller's storage, with its signals, options, daemon and notify
+ * @argv:	as given to main()
+ *
+ * Return: 0: call kept_run(); -errno: nothing is left, and kept.why says why.
+ */
+int kept_open(struct kept *kept, char **argv);
+
+/**
+ * kept_run() - serve the engine until it ends
+ * @kept:	kept
+ *
+ * When the engine is ready, the daemon's parent and the service manager are told.
+ *
+ * Return: 0: it has ended as it was told to; -errno. Then kept.why says why, if the
+ * engine was never ready.
+ */
+int kept_run(struct kept *kept);
+
+/* kept_close() - remove the files and the interface. The memory stays: the process
+ * ends. */
+void kept_close(struct kept *kept);
+
+#endif /* CLI_KEPT_H */

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * News are collected in one message until the engine has room for them: a message
+ * describes the whole state of the interface, so that nothing is lost but the order of
+ * what happened within it. News that only the network has changed may come in
+ * thousands a second, so they are sent a little later, together.
+ */
+#include "keeper/service.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/now.h"
+#include "engine/port.h"
+#include "engine/sock_group.h"
+#include "keeper/channel.h"
+
+/* The time after which news are sent again that found no room, and for which news of
+ * the network wait. A choice, below that after which the engine looks at its sources
+ * (engine/sticky.c). */
+#define LATER_NS (20 * NSEC_PER_MSEC)
+
+static_assert((int)REQUEST_SOCKETS_MAX == (int)QUEUES_MAX, "as many sockets");
+
+enum {
+	/* Requests that are served before the loop looks at other descriptors. A
+	 * choice. */
+	REQUESTS_MAX = 16,
+};
+
+/* ------------------------------------------------------------ news */
+
+static void flush(struct service *s)
+{
+	int err;
+
+	if (!s->has_pending || s->news_fd < 0)
+		return;
+	s->pending.version = REQUEST_VERSION;
+	s->pending.link = s->local->link.state;
+	err = channel_send(s->news_fd, &s->pending, sizeof(s->pending), NULL, 0,
+			   MSG_DONTWAIT);
+	if (err == -EAGAIN) {
+		loop_set_timer(s->loop, &s->retry, now_monotonic() + LATER_NS);
+		return;
+	}
+	/* If the engine is gone, its end is told otherwise. */
+	loop_clear_timer(s->loop, &s->retry);
+	s->told = s->pending.link;
+	s->has_pending = false;
+	s->pending.flags = s->pending.families = 0;
+	s->pending.events.cnt = 0;
+}
+
+static void retry_ready(struct loop_timer *timer)
+{
+	flush(timer->arg);
+}
+
+static void flush_later(struct service *s)
+{
+	s->has_pending = true;
+	if (!s->retry.is_set)
+		loop_set_timer(s->loop, &s->retry, now_monotonic() + LATER_NS);
+}
+
+static void add_flag(struct service *s, uint32_t flag)
+{
+	s->pending.flags |= flag;
+	s->has_pending = true;
+	flush(s);
+}
+
+/* Has the engine another state? The name and the broadcast addresses count, too. */
+static bool differs(const struct link_state *a, const struct link_state *b)
+{
+	return memcmp(a, b, sizeof(*a)) != 0;
+}
+
+static void hear_state(void *arg, const struct link_state *state)
+{
+	struct service *s = arg;
+
+	/* The number of the last question is no news. */
+	s->told.seq = state->seq;
+	if (differs(&s->told, state))
+		flush_later(s);
+}
+
+static void hear_link(void *arg, enum link_event event)
+{
+	struct service *s = arg;
+	struct link_events *events = &s->pending.events;
+
+	/* A list that is full means that the engine has stood still. The state
+	 * says what the interface is like; an old change is left out. */
+	if (events->cnt == LINK_EVENTS_MAX) {
+		memmove(&events->kinds[0], &events->kinds[1],
+			(LINK_EVENTS_MAX - 1) * sizeof(events->kinds[0]));
+		events->cnt--;
+	}
+	events->kinds[events->cnt++] = event;
+	if (event == LINK_RENAMED)
+		log_set_name(s->local->link.state.name);
+	s->has_pending = true;
+	flush(s);
+}
+
+static void hear_overlays(void *arg, const struct overlays *set)
+{
+	struct service *s = arg;
+
+	s->pending.overlays = *set;
+	s->pending.flags |= NEWS_OVERLAYS;
+	flush_later(s);
+}
+
+static void hear_network(void *arg, unsigned int families)
+{
+	struct service *s = arg;
+
+	s->pending.families |= families;
+	flush_later(s);
+}
+
+static void hear_renewal(void *arg)
+{
+	add_flag(arg, NEWS_RENEW);
+}
+
+static const struct rights_news news = {
+	.state = hear_state,
+	.link = hear_link,
+	.overlays = hear_overlays,
+	.network = hear_network,
+	.renew = hear_renewal,
+};
+
+/* ------------------------------------------------------------ requests */
+
+static struct service_set *find_set(struct service *s, uint32_t id)
+{
+	for (int i = 0; i < SERVICE_SETS; i++)
+		if (s->sets[i].id == id)
+			return &s->sets[i];
+	return NULL;
+}
+
+static void report_family(struct reply_family *to,
+			  const struct ug_family_report *from)
+{
+	to->err = from->err;
+	to->rcvbuf = (uint32_t)from->rcvbuf;
+	to->sndbuf = (uint32_t)from->sndbuf;
+	if (from->step)
+		snprintf(to->step, sizeof(to->step), "%s", from->step);
+}
+
+/* Put the descriptors of a family behind those that are there. */
+static unsigned int add_fds(int *fds, unsigned int n,
+			    const struct ug_parts *parts, int f)
+{
+	if (parts->fds[f] < 0)
+		return n;
+	fds[n++] = parts->fds[f];
+	for (unsigned int i = 0; i < parts->n_sides[f]; i++)
+		fds[n++] = parts->sides[f][i];
+	return n;
+}
+
+/* Have the kernel choose the socket of a group. Return: 0; -errno. */
+static int steer(const struct service_set *set)
+{
+	struct sock_filter code[SOCK_GROUP_PROGRAM_LEN];
+	const struct sock_fprog program = { SOCK_GROUP_PROGRAM_LEN, code };
+
+	sock_group_write_program(code, set->n);
+	for (int f = 0; f < 2; f++)
+		if (set->parts[0].fds[f] >= 0 &&
+		    setsockopt(set->parts[0].fds[f], SOL_SOCKET,
+			       SO_ATTACH_REUSEPORT_CBPF, &program,
+			       sizeof(program)) < 0)
+			return -errno;
+	return 0;
+}
+
+/* Return: 0; -errno. */
+static int open_set(struct service *s, struct service_set *set,
+		    const struct request_open *open, struct ug_report *report)
+{
+	struct ug_options opt;
+
+	port_get_options(&opt, s->finds_mtu);
+	opt.port = open->port;
+	opt.mark = open->mark;
+	set->n = open->n;
+	if (open->n == 1)
+		return ug_parts_open(&set->parts[0], &opt, report);
+	return ug_parts_open_group(set->parts, open->n, &opt, report);
+}
+
+/* Return: 0; -errno. */
+static int serve_open(struct service *s, const struct request_open *open,
+		      struct reply *reply, int *fds, unsigned int *n_fds)
+{
+	struct service_set *set = find_set(s, 0);
+	struct ug_report report = { .size = sizeof(report) };
+	int err;
+
+	if (!set)
+		return -EBUSY;
+	err = open_set(s, set, open, &report);
+	report_family(&reply->families[0], &report.v4);
+	report_family(&reply->families[1], &report.v6);
+	if (err < 0)
+		return err;
+	if (set->n > 1)
+		reply->steering_err = steer(set);
+	set->id = ++s->last_id;
+	if (!set->id)
+		set->id = s->last_id = 1;
+	reply->set = set->id;
+	reply->port = set->parts[0].port;
+	for (unsigned int i = 0; i < set->n; i++)
+		for (int f = 0; f < 2; f++) {
+			unsigned int before = *n_fds;
+
+			*n_fds = add_fds(fds, before, &set->parts[i], f);
+			if (!i)
+				reply->families[f].n_fds = *n_fds - before;
+		}
+	return 0;
+}
+
+static int serve_close(struct service *s, uint32_t id)
+{
+	struct service_set *set = id ? find_set(s, id) : NULL;
+
+	if (!set)
+		return -ENOENT;
+	for (unsigned int i = 0; i < set->n; i++)
+		ug_parts_close(&set->parts[i]);
+	set->id = 0;
+	return 0;
+}
+
+/* Return: 0; -errno: all have the mark that they had. */
+static int serve_mark(struct service *s, const struct request_mark *mark)
+{
+	struct service_set *set = mark->set ? find_set(s, mark->set) : NULL;
+	uint32_t old = 0;
+	int err;
+
+	if (!set)
+		return -ENOENT;
+	err = ug_parts_get_mark(&set->parts[0], &old);
+	for (unsigned int i = 0; i < set->n && err == 0; i++)
+		err = ug_parts_set_mark(&set->parts[i], mark->mark);
+	for (unsigned int i = 0; i < set->n && err < 0; i++)
+		(void)ug_parts_set_mark(&set->parts[i], old);
+	return err;
+}
+
+static void serve_ask(struct service *s, const struct request_ask *request,
+		      struct reply *reply)
+{
+	struct rights_question questions[REQUEST_QUESTIONS_MAX];
+	struct rights_answer answers[REQUEST_QUESTIONS_MAX];
+
+	for (uint32_t i = 0; i < request->n; i++) {
+		const struct request_question *from = &request->questions[i];
+		struct rights_question *q = &questions[i];
+
+		*q = (struct rights_question){
+			.is_v6 = from->is_v6,
+			.source_port = from->source_port,
+			.destination_port = from->destination_port,
+			.ifindex = from->ifindex,
+		};
+		memcpy(q->source, from->source, sizeof(q->source));
+		memcpy(q->destination, from->destination,
+		       sizeof(q->destination));
+	}
+	s->local->rights.ops->ask(s->local->rights.arg, request->mark,
+				  questions, answers, request->n);
+	for (uint32_t i = 0; i < request->n; i++) {
+		reply->answers[i].kind = answers[i].kind;
+		reply->answers[i].ifindex = answers[i].ifindex;
+	}
+}
+
+static void serve_keep(struct service *s, uint32_t slot, int fd)
+{
+	if (s->kept[slot] >= 0)
+		close(s->kept[slot]);
+	s->kept[slot] = fd;
+}
+
+/* Serve a request that was checked. Return: 0; -errno: what the engine is told. */
+static int serve(struct service *s, const struct request *request, int fd,
+		 struct reply *reply, int *fds, unsigned int *n_fds)
+{
+	switch (request->head.kind) {
+	case REQUEST_OPEN:
+		return serve_open(s, &request->open, reply, fds, n_fds);
+	case REQUEST_CLOSE:
+		return serve_close(s, request->close.set);
+	case REQUEST_MARK:
+		return serve_mark(s, &request->mark);
+	case REQUEST_ASK:
+		serve_ask(s, &request->ask, reply);
+		return 0;
+	case REQUEST_REMOVE:
+		s->ops->remove_files(s->arg);
+		return 0;
+	case REQUEST_KEEP:
+		serve_keep(s, request->keep.slot, fd);
+		return 0;
+	case REQUEST_STATE:
+		s->ops->state(s->arg, &request->state);
+		return 0;
+	case REQUEST_READY:
+		if (s->is_ready)
+			return -EALREADY;
+		s->is_ready = true;
+		s->ops->ready(s->arg);
+		return 0;
+	case REQUEST_FAILED:
+		if (s->is_ready)
+			return -EALREADY;
+		s->ops->failed(s->arg, &request->failed);
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+static void refuse(struct service *s, int *fds, unsigned int n_fds)
+{
+	for (unsigned int i = 0; i < n_fds; i++)
+		close(fds[i]);
+	s->ops->broken(s->arg);
+}
+
+/* Take and answer one request. Return: false if there was none. */
+static bool serve_one(struct service *s)
+{
+	int in[CHANNEL_FDS_MAX], out[CHANNEL_FDS_MAX];
+	unsigned int n_in, n_out = 0;
+	struct reply reply = { 0 };
+	struct request request;
+	ssize_t n = channel_receive(s->fd, &request, sizeof(request), in, &n_in,
+				    MSG_DONTWAIT);
+
+	if (n == -EAGAIN)
+		return false;
+	if (n == 0) {
+		loop_remove(s->loop, &s->requests);
+		s->requests.fd = -1;
+		s->ops->gone(s->arg);
+		return false;
+	}
+	if (n < 0 && n != -EMSGSIZE) {
+		loop_fail(s->loop, &s->requests, "requests", (int)n);
+		return false;
+	}
+	if (n < 0 || request_check(&request, (size_t)n, n_in) < 0) {
+		refuse(s, in, n_in);
+		return false;
+	}
+	reply.kind = request.head.kind;
+	reply.number = request.head.number;
+	reply.err = serve(s, &request, n_in ? in[0] : -1, &reply, out, &n_out);
+	/* An engine that does not read its replies gets none. */
+	(void)channel_send(s->fd, &reply, sizeof(reply), out, n_out,
+			   MSG_DONTWAIT);
+	return true;
+}
+
+static void requests_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct service *s = watch->arg;
+
+	(void)events;
+	for (int i = 0; i < REQUESTS_MAX && s->fd >= 0; i++)
+		if (!serve_one(s))
+			return;
+}
+
+/* ------------------------------------------------------------ life */
+
+void service_init(struct service *s, struct loop *loop, struct local *local,
+		  const struct service_ops *ops, void *arg)
+{
+	*s = (struct service){
+		.loop = loop,
+		.local = local,
+		.ops = ops,
+		.arg = arg,
+		.fd = -1,
+		.news_fd = -1,
+		.retry = { .ready = retry_ready, .arg = s },
+	};
+	for (int i = 0; i < REQUEST_SLOTS; i++)
+		s->kept[i] = -1;
+}
+
+int service_start(struct service *s, int fd, int news_fd,
+		  const struct hello *from, const int *from_fds,
+		  unsigned int n_fds)
+{
+	struct hello hello = *from;
+	int fds[CHANNEL_FDS_MAX], err;
+
+	s->fd = fd;
+	s->news_fd = news_fd;
+	s->is_ready = false;
+	memcpy(fds, from_fds, n_fds * sizeof(*fds));
+	hello.version = REQUEST_VERSION;
+	for (unsigned int i = 0; i < REQUEST_SLOTS; i++) {
+		if (s->kept[i] < 0)
+			continue;
+		hello.kept |= 1U << i;
+		fds[n_fds++] = s->kept[i];
+	}
+	s->requests = (struct loop_watch){ .fd = fd,
+					   .ready = requests_ready,
+					   .arg = s };
+	err = loop_add(s->loop, &s->requests, EPOLLIN);
+	if (err == 0)
+		err = channel_send(fd, &hello, sizeof(hello), fds, n_fds,
+				   MSG_DONTWAIT);
+	if (err == 0)
+		err = s->local->rights.ops->start(s->local->rights.arg, &news,
+						  s);
+	return err;
+}
+
+void service_stop_engine(struct service *s)
+{
+	add_flag(s, NEWS_STOP);
+}
+
+void service_ping(struct service *s)
+{
+	add_flag(s, NEWS_PING);
+}
+
+void service_end(struct service *s)
+{
+	s->local->rights.ops->stop(s->local->rights.arg);
+	loop_clear_timer(s->loop, &s->retry);
+	if (s->fd >= 0) {
+		if (s->requests.fd >= 0)
+			loop_remove(s->loop, &s->requests);
+		close(s->fd);
+		close(s->news_fd);
+	}
+	s->fd = s->news_fd = -1;
+	for (int i = 0; i < SERVICE_SETS; i++)
+		if (s->sets[i].id)
+			(void)serve_close(s, s->sets[i].id);
+}

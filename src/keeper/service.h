@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The keeper's end: it serves the requests of the engine, and passes on what it hears.
+ * Nothing here allocates memory.
+ *
+ * Main thread of the keeper, which has no other one.
+ */
+#ifndef KEEPER_SERVICE_H
+#define KEEPER_SERVICE_H
+
+#include "engine/local.h"
+#include "engine/loop.h"
+#include "keeper/news.h"
+#include "keeper/request.h"
+#include "udpgather/parts.h"
+
+enum {
+	/* Sockets at once: those in use, and new ones while the port changes. */
+	SERVICE_SETS = 2,
+};
+
+/**
+ * struct service_ops - what the owner is told
+ * @ready:	the engine serves
+ * @state:	the engine tells its state
+ * @failed:	the engine could not start. Not called after @ready.
+ * @remove_files: the sockets' files are to be removed
+ * @gone:	the engine has closed its connection, most likely because it has ended
+ * @broken:	the engine has sent what no engine sends: it must be ended
+ *
+ * All get the @arg of service_init().
+ */
+struct service_ops {
+	void (*ready)(void *arg);
+	void (*state)(void *arg, const struct request_state *state);
+	void (*failed)(void *arg, const struct request_failed *failed);
+	void (*remove_files)(void *arg);
+	void (*gone)(void *arg);
+	void (*broken)(void *arg);
+};
+
+/**
+ * struct service_set - UDP sockets that the engine has, too
+ * @id:		their number; 0: none
+ * @n:		sockets
+ * @parts:	the sockets
+ */
+struct service_set {
+	uint32_t id;
+	unsigned int n;
+	struct ug_parts parts[REQUEST_SOCKETS_MAX];
+};
+
+/**
+ * struct service - the connection to an engine
+ * @loop:	borrowed
+ * @local:	borrowed
+ * @ops:	borrowed
+ * @arg:	for @ops
+ * @finds_mtu:	see port_get_options()
+ * @fd:		for requests; -1: there is no engine
+ * @news_fd:	for news
+ * @requests:	of the loop
+ * @retry:	to send news for which there was no room, or that may wait
+ * @is_ready:	the engine serves
+ * @pending:	news that were not sent yet
+ * @has_pending: @pending has something
+ * @told:	the interface as the engine knows it
+ * @last_id:	number of the sockets that were opened last
+ * @sets:	sockets
+ * @kept:	descriptors for the next engine; -1: none
+ */
+struct service {
+	struct loop *loop;
+	struct local *local;
+	const struct service_ops *ops;
+	void *arg;
+	bool finds_mtu;
+	int fd;
+	int news_fd;
+	struct loop_watch requests;
+	struct loop_timer retry;
+	bool is_ready;
+	struct news pending;
+	bool has_pending;
+	struct link_state told;
+	uint32_t last_id;
+	struct service_set sets[SERVICE_SETS];
+	int kept[REQUEST_SLOTS];
+};
+
+/* service_init() - no engine yet; caller's storage */
+void service_init(struct service *service, struct loop *loop,
+		  struct local *local, const struct service_ops *ops,
+		  void *arg);
+
+/**
+ * service_start() - serve an engine
+ * @service:	without an engine
+ * @fd:		for requests, consumed
+ * @news_fd:	for news, consumed
+ * @hello:	what the engine is told of @fds
+ * @fds:	descriptors for the engine; stay the caller's. Kept ones are added.
+ * @n_fds:	their count
+ *
+ * Return: 0; -errno.
+ */
+int service_start(struct service *service, int fd, int news_fd,
+		  const struct hello *hello, const int *fds,
+		  unsigned int n_fds);
+
+/* service_stop_engine() - tell the engine to end */
+void service_stop_engine(struct service *service);
+
+/* service_ping() - ask the engine for its state */
+void service_ping(struct service *service);
+
+/* service_end() - the engine is gone: close its connection, and its sockets */
+void service_end(struct service *service);
+
+#endif /* KEEPER_SERVICE_H */

@@ -29,15 +29,14 @@ enum {
 	REPLY_MAX = 1 << 20,
 };
 
-/* Endpoints of the device are printed as hex, so all of them can be. */
+/* Any endpoint is printed, as one number that all of its bytes count in. */
 static int codec_print(const struct device_endpoint *ep, char *buf, size_t cap)
 {
-	size_t n = 0;
+	uint64_t sum = 0;
 
 	for (size_t i = 0; i < ENDPOINT_LEN / 8; i++)
-		n += (size_t)snprintf(buf + n, cap - n, "%llx",
-				      (unsigned long long)ep->words[i]);
-	return n < UAPI_ENDPOINT_TEXT ? (int)n : UAPI_ENDPOINT_TEXT - 1;
+		sum = sum * 31 + ep->words[i];
+	return snprintf(buf, cap, "%llx", (unsigned long long)sum);
 }
 
 static const struct uapi_codec codec = { .print = codec_print };

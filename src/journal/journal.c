@@ -212,7 +212,7 @@ static int make_book(struct journal *j, struct book *book, size_t extra_len,
 	uint8_t sum_key[SIPHASH_KEY_LEN];
 	int err;
 
-	len += size_max(len, JOURNAL_MIN_SPARE);
+	len += size_max(len / 2, JOURNAL_MIN_SPARE);
 	n_slots += size_max(n_slots / 4, JOURNAL_MIN_SLOTS);
 	if (n_slots > UINT32_MAX)
 		return -ENOSPC;

@@ -26,8 +26,8 @@
  * may go back by what has passed since then.
  *
  * The memory of a journal cannot grow. If it is full, its configuration as it is now
- * is written to another one, with twice the room, and the holder of the descriptor is
- * told to keep that instead.
+ * is written to another one, with half as much room again for what comes, and the
+ * holder of the descriptor is told to keep that instead.
  *
  * Threads. The control thread calls all functions. The functions of
  * struct device_recorder are called by any thread; a mutex guards the slots. It is

@@ -58,10 +58,51 @@ static void stop(void *arg)
 		service_stop_engine(&k->service);
 }
 
+static int start_engine(struct kept *k, int fds[2]);
+static int greet(struct kept *k, int fd, int news_fd);
+
+/* Note that an engine has died. Return: true if too many have. */
+static bool note_death(struct kept *k)
+{
+	const uint64_t window = KEPT_DEATHS_S * NSEC_PER_SEC;
+	uint64_t now = now_monotonic();
+	uint64_t oldest;
+
+	memmove(&k->deaths[1], &k->deaths[0],
+		sizeof(k->deaths) - sizeof(k->deaths[0]));
+	k->deaths[0] = now;
+	oldest = k->deaths[KEPT_DEATHS_MAX - 1];
+	return oldest && now - oldest < window;
+}
+
+/* Have another engine go on. Return: 0; -errno. */
+static int replace_engine(struct kept *k)
+{
+	int fds[2], err;
+
+	if (k->is_ending || k->starter.fd < 0)
+		return -ECHILD;
+	if (note_death(k)) {
+		log_error("%d engines have died within %d s: no other one is "
+			  "started",
+			  KEPT_DEATHS_MAX, KEPT_DEATHS_S);
+		return -ECHILD;
+	}
+	/* What the dead engine could have done to its sockets ends with them. */
+	service_end(&k->service);
+	k->was_asked = false;
+	k->stalled[0] = 0;
+	k->err = 0;
+	k->why[0] = 0;
+	err = start_engine(k, fds);
+	return err < 0 ? err : greet(k, fds[0], fds[1]);
+}
+
 /* The engine has ended, with a status of waitpid(2). */
 static void note_end(struct kept *k, int status)
 {
 	char text[KEPT_WHY_CAP];
+	int err;
 
 	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
 		loop_stop(&k->loop, 0);
@@ -78,8 +119,11 @@ static void note_end(struct kept *k, int status)
 	if (!k->is_ready && !*k->why)
 		snprintf(k->why, sizeof(k->why), "%s", text);
 	else if (k->is_ready)
-		log_error("%s", text);
-	loop_stop(&k->loop, k->err < 0 ? k->err : -ECHILD);
+		log_error("%s%s%s", text, *k->why ? ": " : "", k->why);
+	err = k->err < 0 ? k->err : -ECHILD;
+	if (k->is_ready && replace_engine(k) == 0)
+		return;
+	loop_stop(&k->loop, err);
 }
 
 /* ------------------------------------------------------------ the starter */
@@ -131,6 +175,10 @@ static void engine_ready(void *arg)
 	bool is_template = strchr(k->options->name, '%');
 	int err;
 
+	if (k->is_ready) {
+		log_error("another engine has taken its place");
+		return;
+	}
 	k->is_ready = true;
 	/* The service manager must know the daemon before the parent, whose end
 	 * it could take for the end of the service, exits. */
@@ -191,8 +239,10 @@ static void engine_broken(void *arg)
 
 	log_error("the engine has sent a request that no engine sends: it is "
 		  "killed");
-	starter_kill_engine(&k->starter);
-	loop_stop(&k->loop, -EPROTO);
+	if (k->starter.fd < 0)
+		loop_stop(&k->loop, -EPROTO);
+	else
+		starter_kill_engine(&k->starter);
 }
 
 static const struct service_ops service_ops = {

@@ -25,6 +25,10 @@
 enum {
 	/* Bytes of kept.why, as of tunnel.why. */
 	KEPT_WHY_CAP = 400,
+	/* If so many engines die within KEPT_DEATHS_S seconds, no other one is
+	 * started. */
+	KEPT_DEATHS_MAX = 5,
+	KEPT_DEATHS_S = 60,
 };
 
 /**
@@ -48,6 +52,8 @@ enum {
  * @is_ready:	the engine has served, or serves
  * @is_ending:	the engine was told to end
  * @deadline:	when the engine is killed, after it was told to end
+ * @deaths:	when engines have died, of now_monotonic(), the last one first; 0:
+ *		never
  * @err:	-errno of the engine's own failure, or 0
  * @why:	one line that says why kept_open() has failed, or why the engine has not
  *		started
@@ -72,6 +78,7 @@ struct kept {
 	bool is_ready;
 	bool is_ending;
 	struct loop_timer deadline;
+	uint64_t deaths[KEPT_DEATHS_MAX];
 	int err;
 	char why[KEPT_WHY_CAP];
 };

@@ -17,10 +17,17 @@
 #include "base/code.h"
 #include "base/log.h"
 #include "base/now.h"
+#include "base/rcu.h"
 #include "cli/advice.h"
 #include "engine/bounds.h"
 #include "engine/endpoint.h"
+#include "journal/restore.h"
 #include "cli/state.h"
+
+enum {
+	/* The keeper's slot for the journal's memory. */
+	JOURNAL_SLOT = 0,
+};
 
 /* At most one message about the state in this time, unless the keeper asks. A choice:
  * the keeper tells the service manager less often. */
@@ -310,6 +317,68 @@ static int start_and_seal(struct tunnel *t)
 	return err;
 }
 
+static int keep_journal(void *arg, int fd)
+{
+	struct tunnel *t = arg;
+
+	return client_keep(&t->client, JOURNAL_SLOT, fd);
+}
+
+static int apply_recorded(void *arg, const struct config *config, uint64_t now)
+{
+	struct tunnel *t = arg;
+
+	return journal_apply(t->journal, config, now);
+}
+
+/* Go on for the engine that has died, if there was one. */
+static int go_on(struct tunnel *t)
+{
+	struct restore restore = {
+		.device = engine_get_device(t->engine),
+		.is_endpoint = endpoint_is_sound,
+		.now = now_boottime(),
+	};
+	int fd = t->start.kept[JOURNAL_SLOT];
+	int err;
+
+	if (fd < 0)
+		return 0;
+	err = restore_run(&restore, fd);
+	/* A peer that was removed on the way has made the thread that frees it.
+	 * engine_start() makes that thread again, with a filter. */
+	rcu_stop();
+	if (err < 0)
+		return explain(t, "cannot go on for the engine that has ended",
+			       err);
+	log_event("an engine has ended: its configuration is restored from %zu "
+		  "records, with %zu peers, %zu of them with a session",
+		  restore.n_records, restore.device->n_peers,
+		  restore.n_sessions);
+	return 0;
+}
+
+static int open_journal(struct tunnel *t)
+{
+	static const struct journal_ops ops = { .keep = keep_journal };
+	int err;
+
+	t->journal =
+		journal_new(engine_get_device(t->engine), &ops, t, SECRET_BEST);
+	if (!t->journal)
+		return explain(t, "cannot make a journal", -ENOMEM);
+	err = go_on(t);
+	if (err < 0)
+		return err;
+	/* The tunnel works without. */
+	err = journal_start(t->journal);
+	if (err < 0)
+		log_warning("no journal, so the configuration ends with the "
+			    "engine: %s",
+			    strerror(-err));
+	return 0;
+}
+
 /* Make what is on top of the interface, the rights and the sockets. */
 static int open_top(struct tunnel *t, const struct options *options,
 		    int uapi_fd, int stats_fd)
@@ -319,9 +388,14 @@ static int open_top(struct tunnel *t, const struct options *options,
 	if (err < 0)
 		return err;
 	/* engine_free() closes the queues. */
+	err = t->is_engine ? open_journal(t) : 0;
+	if (err < 0)
+		goto err_free_engine;
 	err = open_server(t, uapi_fd);
 	if (err < 0)
 		goto err_free_engine;
+	if (t->journal)
+		uapi_server_set_apply(t->server, apply_recorded, t);
 	err = open_stats(t, stats_fd);
 	if (err < 0)
 		goto err_close_server;
@@ -344,6 +418,7 @@ err_close_server:
 	uapi_server_close(t->server);
 err_free_engine:
 	engine_free(t->engine);
+	journal_free(t->journal);
 	t->interface.n_queues = 0;
 	return err;
 }
@@ -488,6 +563,7 @@ void tunnel_close_engine(struct tunnel *t)
 	uapi_server_close(t->server);
 	client_remove_files(&t->client);
 	engine_free(t->engine);
+	journal_free(t->journal);
 	client_close(&t->client);
 	loop_deinit(&t->loop);
 	log_stop();

@@ -20,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/local.h"
 #include "isolate/isolate.h"
+#include "journal/journal.h"
 #include "keeper/client.h"
 #include "uapi/server.h"
 
@@ -43,6 +44,7 @@ enum {
  * @has_applied: a configuration was applied since
  * @state_at:	when it was told last, of now_monotonic()
  * @engine:	threads and sockets, and the WireGuard device
+ * @journal:	what the next engine must know; NULL: no keeper would keep it
  * @server:	the configuration socket
  * @stats_source: what the answers of @stats are made of
  * @stats:	the statistics socket; NULL: there is none
@@ -63,6 +65,7 @@ struct tunnel {
 	bool has_applied;
 	uint64_t state_at;
 	struct engine *engine;
+	struct journal *journal;
 	struct uapi_server *server;
 	struct stats_source stats_source;
 	struct uapi_server *stats;

@@ -38,3 +38,18 @@ int endpoint_print(const struct device_endpoint *dep, char *buf, size_t cap)
 	endpoint_from_device(&ep, dep);
 	return ug_endpoint_print(&ep, buf, cap);
 }
+
+bool endpoint_is_sound(const struct device_endpoint *dep)
+{
+	struct ug_endpoint ep;
+
+	endpoint_from_device(&ep, dep);
+	switch (ep.addr.any.sa_family) {
+	case AF_INET:
+		return ep.addr.v4.sin_port != 0;
+	case AF_INET6:
+		return ep.addr.v6.sin6_port != 0;
+	default:
+		return false;
+	}
+}

@@ -7,6 +7,7 @@
 #define ENGINE_ENDPOINT_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "device/endpoint.h"
@@ -91,6 +92,14 @@ enum {
  */
 void endpoint_print_numeric(const struct ug_endpoint *ep, char *buf,
 			    size_t cap);
+
+/**
+ * endpoint_is_sound() - may the library have made this endpoint?
+ * @ep:		bytes of any origin
+ *
+ * Return: true if it has an address of IPv4 or IPv6, and a port.
+ */
+bool endpoint_is_sound(const struct device_endpoint *ep);
 
 /**
  * endpoint_parse() - read "1.2.3.4:5" or "[fe80::1%eth0]:5"

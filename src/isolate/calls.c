@@ -139,6 +139,9 @@ const struct call isolate_calls[] = {
 	 * kernel and to the service manager. The engine sends a descriptor that
 	 * the keeper is to keep by sendmsg(2). */
 	CALL_IF("sendto", "-", CONTROL | KEEPER, NONE, IS(5, 0)),
+	/* Connections to an engine that takes the place of a dead one. */
+	CALL_IF("socketpair", "AF_UNIX,", NONE, KEEPER, IS(0, AF_UNIX),
+		IS_BUT(1, SOCK_SEQPACKET, SOCK_CLOEXEC)),
 	UDP_SOCKET(AF_INET),
 	UDP_SOCKET(AF_INET6),
 	SET_OPTION(SOL_SOCKET, SO_MARK, KEEPER, NONE),
@@ -193,6 +196,9 @@ const struct call isolate_calls[] = {
 	MADVISE(MADV_DONTDUMP, NONE, CONTROL | HANDSHAKER),
 	CALL("mlock", NONE, CONTROL | HANDSHAKER),
 	CALL_IF("memfd_secret", "-", CONTROL, HANDSHAKER, IS(0, O_CLOEXEC)),
+	/* A journal, if there is no memfd_secret(2). */
+	CALL_IF("memfd_create", "-", NONE, CONTROL,
+		IS(1, MFD_CLOEXEC | MFD_ALLOW_SEALING)),
 	CALL("ftruncate ftruncate64", CONTROL, HANDSHAKER), /* of a memfd */
 
 	/* The socket's file: it is looked at, and removed at the end. */

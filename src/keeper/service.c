@@ -345,6 +345,9 @@ static void refuse(struct service *s, int *fds, unsigned int n_fds)
 {
 	for (unsigned int i = 0; i < n_fds; i++)
 		close(fds[i]);
+	/* Nothing more is heard of it. */
+	loop_remove(s->loop, &s->requests);
+	s->requests.fd = -1;
 	s->ops->broken(s->arg);
 }
 
@@ -411,6 +414,28 @@ void service_init(struct service *s, struct loop *loop, struct local *local,
 		s->kept[i] = -1;
 }
 
+/* An engine that takes the place of another one has heard nothing yet, and nothing may
+ * change that it would hear of. */
+static void tell_all(struct service *s)
+{
+	const struct link_state *state = &s->local->link.state;
+	struct link_events *events = &s->pending.events;
+
+	memset(&s->told, 0, sizeof(s->told));
+	s->pending.flags = s->pending.families = 0;
+	events->cnt = 0;
+	/* Before the first message of the kernel there is nothing to tell. */
+	if (!state->mtu)
+		return;
+	/* The ports of overlays are those that were told last. */
+	s->pending.flags = NEWS_OVERLAYS;
+	events->kinds[events->cnt++] = LINK_MTU;
+	if (state->up)
+		events->kinds[events->cnt++] = LINK_UP;
+	s->has_pending = true;
+	flush(s);
+}
+
 int service_start(struct service *s, int fd, int news_fd,
 		  const struct hello *from, const int *from_fds,
 		  unsigned int n_fds)
@@ -439,6 +464,8 @@ int service_start(struct service *s, int fd, int news_fd,
 	if (err == 0)
 		err = s->local->rights.ops->start(s->local->rights.arg, &news,
 						  s);
+	if (err == 0)
+		tell_all(s);
 	return err;
 }
 

@@ -29,6 +29,10 @@ LENGTH = {4: (24, 32), 6: (64, 128)}
 # choice.
 SOON = 0.4
 
+# A user id that is not in use; it needs no name.
+KEEPER = 4711
+USERS = f"{KEEPER}-{KEEPER}"
+
 
 class Home:
     """Hosts a and b with a tunnel; b sends to one of a's addresses."""
@@ -58,7 +62,9 @@ class Home:
         for to, cable in ((FIRST, 0), (OTHER, 0), (SECOND, 1)):
             self.b.ip(f"route add {to[outer]}/{host} dev "
                       f"{('eth', 'eth2')[cable]} src {FAR[outer]}")
-        self.ta = l.tunnel(self.a, "wga", 51001).start()
+        # A user of its own, so that a rule by user is about nobody else.
+        self.ta = l.tunnel(self.a, "wga", 51001).start(
+            "--keeper-user", f"{KEEPER}:{KEEPER}")
         self.tb = l.tunnel(self.b, "wgb", 51002).start()
         self.tb.configure({"PublicKey": self.ta.public,
                            "AllowedIPs": lab.allowed("a"),
@@ -249,7 +255,7 @@ def asymmetric(l):
 
 
 def add_rule_case(rule):
-    @case(f"a rule: {rule.replace('0-0', 'of the keeper')}")
+    @case(f"a rule: {rule.replace(USERS, 'of the keeper')}")
     def _(l):
         home = Home(l, 4, SECOND[4], mark=7)
         home.a.ip(f"route add default via {GATEWAY[4][1]} table 100",
@@ -267,8 +273,8 @@ def add_rule_case(rule):
         home.must_come_to(SECOND[4], "with the rule again")
 
 
-for text in (f"from {SECOND[4]}", "fwmark 7", "uidrange 0-0",
-             f"from {SECOND[4]} fwmark 7 uidrange 0-0 ipproto udp "
+for text in (f"from {SECOND[4]}", "fwmark 7", f"uidrange {USERS}",
+             f"from {SECOND[4]} fwmark 7 uidrange {USERS} ipproto udp "
              "sport 51001 dport 51002"):
     add_rule_case(text)
 

@@ -32,6 +32,8 @@ enum {
 	/* Requests that are served before the loop looks at other descriptors. A
 	 * choice. */
 	REQUESTS_MAX = 16,
+	/* Attempts to send a reply. A choice. */
+	REPLY_TRIES = 10,
 };
 
 /* ------------------------------------------------------------ news */
@@ -351,6 +353,20 @@ static void refuse(struct service *s, int *fds, unsigned int n_fds)
 	s->ops->broken(s->arg);
 }
 
+/* The engine waits for the reply, so a failure that passes must not lose it. An engine
+ * that does not read its replies is none of ours. */
+static void send_reply(struct service *s, const struct reply *reply,
+		       const int *fds, unsigned int n_fds)
+{
+	int err = -EAGAIN;
+
+	for (int i = 0; i < REPLY_TRIES && err < 0 && err != -EPIPE; i++)
+		err = channel_send(s->fd, reply, sizeof(*reply), fds, n_fds,
+				   MSG_DONTWAIT);
+	if (err < 0 && err != -EPIPE)
+		s->ops->broken(s->arg);
+}
+
 /* Take and answer one request. Return: false if there was none. */
 static bool serve_one(struct service *s)
 {
@@ -380,9 +396,7 @@ static bool serve_one(struct service *s)
 	reply.kind = request.head.kind;
 	reply.number = request.head.number;
 	reply.err = serve(s, &request, n_in ? in[0] : -1, &reply, out, &n_out);
-	/* An engine that does not read its replies gets none. */
-	(void)channel_send(s->fd, &reply, sizeof(reply), out, n_out,
-			   MSG_DONTWAIT);
+	send_reply(s, &reply, out, n_out);
 	return true;
 }
 

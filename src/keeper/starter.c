@@ -32,6 +32,7 @@
 enum {
 	WORD_START = 's', /* with two descriptors */
 	WORD_KILL = 'k',
+	WORD_END = 'e',
 };
 
 enum {
@@ -40,6 +41,11 @@ enum {
 	/* How often to look whether the starter has ended, and the pause between
 	 * two looks. Choices: it takes a millisecond, or is stopped. */
 	END_TRIES = 1000,
+	/* How long the starter goes on if the keeper has died: systemd in a
+	 * container with the first version of control groups learns of the end of
+	 * a service's last process only if that process was there when the main
+	 * one had ended. A choice. */
+	LINGER_MS = 200,
 	END_PAUSE_MS = 2,
 	/* Descriptors that are closed without close_range(2). A choice. */
 	BLIND_MAX = 1 << 16,
@@ -51,6 +57,7 @@ enum {
  * @program_fd:	the program's file
  * @signal_fd:	for SIGCHLD
  * @child:	the engine; 0: there is none
+ * @is_told:	the keeper has said that it ends
  * @argv:	for the engine
  */
 struct launcher {
@@ -58,6 +65,7 @@ struct launcher {
 	int program_fd;
 	int signal_fd;
 	pid_t child;
+	bool is_told;
 	char **argv;
 };
 
@@ -118,6 +126,8 @@ static bool obey(struct launcher *l)
 		start(l, fds);
 	else if (n == 1 && word == WORD_KILL && l->child)
 		kill(l->child, SIGKILL);
+	else if (n == 1 && word == WORD_END)
+		l->is_told = true;
 	for (unsigned int i = 0; i < n_fds; i++)
 		close(fds[i]);
 	return true;
@@ -152,6 +162,8 @@ static void serve(struct launcher *l)
 	}
 	if (l->child && kill(l->child, SIGKILL) == 0)
 		waitpid(l->child, NULL, 0);
+	if (!l->is_told)
+		poll(NULL, 0, LINGER_MS);
 }
 
 /* ------------------------------------------------------------ the start */
@@ -319,8 +331,12 @@ int starter_receive(struct starter *starter, struct starter_report *report,
 
 void starter_close(struct starter *starter)
 {
+	const char word = WORD_END;
+
 	if (starter->fd < 0)
 		return;
+	(void)channel_send(starter->fd, &word, sizeof(word), NULL, 0,
+			   MSG_DONTWAIT);
 	close(starter->fd);
 	starter->fd = -1;
 	/* The kernel reaps children whose end is ignored (wait(2)). */

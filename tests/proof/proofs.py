@@ -53,6 +53,7 @@ FLOW = "src/tun/flow.c"
 OVERLAY = "src/tun/overlay.c"
 REPLAY = "src/noise/replay.c"
 UNREACHABLE = "src/engine/unreachable.c"
+REQUEST = "src/keeper/request.c"
 GRAMMAR = "src/uapi/grammar.c"
 
 PROOFS = {
@@ -109,6 +110,16 @@ PROOFS = {
         [REPLAY],
         [Plant(REPLAY, "++word % REPLAY_WORDS", "++word % (REPLAY_WORDS + 1)")],
         states=0),
+    "request": Proof(
+        [REQUEST],
+        [Plant(REQUEST, "request_len(request->head.kind) != len",
+               "request_len(request->head.kind) > len + 1"),
+         Plant(REQUEST, "ask->n > REQUEST_QUESTIONS_MAX",
+               "ask->n > REQUEST_QUESTIONS_MAX + 1"),
+         Plant(REQUEST, "kind >= REQUEST_KINDS", "kind > REQUEST_KINDS")],
+        [Split(REQUEST, "return is_zero((const uint8_t *)&ask->questions[ask->n]",
+               "ask->n")],
+        joined=("is_zero", "is_text", "is_ask")),
     "unreachable": Proof(
         [UNREACHABLE],
         [Plant(UNREACHABLE, "len < hdr_len + sizeof(struct icmp_hdr)",

@@ -257,8 +257,30 @@ def kept(l):
             os.close(fd)
             check_equal(fields[1], 0, f"slot {slot}")
     after = len(os.listdir(f"/proc/{tunnel.keeper}/fd"))
-    check_equal(after - before, 4, "descriptors more than before")
+    # The engine's journal was in the first slot.
+    check_equal(after - before, 3, "descriptors more than before")
     tunnel.get()
+
+
+@case("what an intruder has kept in the place of the journal is not believed")
+def poisoned(l):
+    one_process(l)
+    tunnel = l.tunnel(l.node("a"), "wga").start()
+    noise = os.memfd_create("journal", os.MFD_ALLOW_SEALING)
+    os.write(noise, os.urandom(1 << 16))
+    empty = os.memfd_create("journal", os.MFD_ALLOW_SEALING)
+    device = os.open("/dev/null", os.O_RDWR)
+    for n, fd in enumerate((noise, empty, device), 1):
+        before = tunnel.pid
+        fields, _ = Intruder(tunnel).ask(KEEP, struct.pack("=I", 0), [fd])
+        check_equal(fields[1], 0, "kept")
+        os.close(fd)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: tunnel.log().count("another engine has taken its place") == n,
+                   "another engine", 20)
+        check_equal(tunnel.log().count("the journal was read up to record 0: "), n,
+                    "lines about the journal")
+        check_equal(tunnel.get("peers").stdout, "", "peers")
 
 
 BAD = {

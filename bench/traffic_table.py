@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import json
 import statistics
+import textwrap
 
 from chart import number
 from programs import NO_OVERLAY, OURS
@@ -170,14 +171,16 @@ class Measured:
 
     def caption(self):
         """Where, when and how the parts were measured."""
-        def of(name, join=", "):
-            return join.join(sorted({str(part[name])
+        def of(name):
+            return ", ".join(sorted({str(part[name])
                                      for part in self.parts.values()}))
 
-        loads = [part["load"] for part in self.parts.values()]
-        return (f"{of('processor')}, {of('kernel')}; commit {of('commit')}, "
-                f"{of('date')}; rounds: {of('rounds')}, of {of('seconds')} s; load "
-                f"before a part began: at most {max(loads):.2f}.")
+        parts = "; ".join(f"`{name}` at commit {part['commit']}, load before "
+                          f"{part['load']:.1f}"
+                          for name, part in self.parts.items())
+        return textwrap.fill(
+            f"{of('processor')}, {of('kernel')}, {of('date')}; rounds: "
+            f"{of('rounds')}, of {of('seconds')} s. Parts: {parts}.", 88)
 
 
 def write(directory):

@@ -76,7 +76,8 @@ static void keys(void **state)
 static void check_prefix(enum ip_family family, const char *addr,
 			 unsigned int cidr)
 {
-	struct ip_prefix prefix = { .family = family, .cidr = (uint8_t)cidr };
+	struct ip_prefix prefix = { .family = (uint8_t)family,
+				    .cidr = (uint8_t)cidr };
 	struct line line = line_of(CAP);
 	char expected[CAP];
 

@@ -2,12 +2,22 @@
 /* A device that lacks something is used all the same, and the log says what it lacks. */
 #include "cli/interface.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "cli/advice.h"
 #include "tun/steering.h"
+
+enum {
+	/* How long to wait for an interface whose daemon may be ending, and how
+	 * often to try. A choice. */
+	BUSY_MS = 500,
+	BUSY_PAUSE_MS = 10,
+};
 
 /* Queues that the TUN is to have. More than one only on demand, because they were
  * not measured on a machine that gains from them. */
@@ -46,6 +56,25 @@ static struct tun_config configure_tun(const struct options *options)
 	return config;
 }
 
+/*
+ * Make the device. A daemon that was killed and had an interface of this name has an
+ * engine that ends some milliseconds later.
+ */
+static int make_tun(struct interface *t, const struct tun_config *config)
+{
+	const struct timespec pause = { .tv_nsec =
+						BUSY_PAUSE_MS * NSEC_PER_MSEC };
+	int err = 0;
+
+	for (int i = 0; i <= BUSY_MS / BUSY_PAUSE_MS; i++) {
+		err = tun_open(&t->tuns[0], &tun_sys_linux, config);
+		if (err != -EBUSY)
+			return err;
+		nanosleep(&pause, NULL);
+	}
+	return err;
+}
+
 static int open_tun(struct interface *t, const struct options *options,
 		    char *why, size_t cap)
 {
@@ -53,7 +82,7 @@ static int open_tun(struct interface *t, const struct options *options,
 	int err;
 
 	if (options->tun_fd < 0) {
-		err = tun_open(&t->tuns[0], &tun_sys_linux, &config);
+		err = make_tun(t, &config);
 		if (err < 0)
 			advice_on_tun(why, cap, options->name, err);
 		return err;

@@ -118,9 +118,11 @@ static void hear_overlays(void *arg, const struct overlays *set)
 {
 	struct service *s = arg;
 
+	if (!memcmp(&s->pending.overlays, set, sizeof(*set)))
+		return;
 	s->pending.overlays = *set;
-	s->pending.flags |= NEWS_OVERLAYS;
-	flush_later(s);
+	/* Programs may use a port that a device has given up. */
+	add_flag(s, NEWS_OVERLAYS);
 }
 
 static void hear_network(void *arg, unsigned int families)

@@ -229,8 +229,10 @@ def lan_host6(l):
 
 @case("what looks like ours and is not passes")
 def look_alikes(l):
-    # Without USO at b, the capture on its interface sees single packets.
-    pair = Pair(l, options_b=("--no-uso",))
+    # Without USO at b, the capture on its interface sees single packets. The rule
+    # below is about packets of root, not about those of the daemon.
+    pair = Pair(l, options=("--keeper-user", "4711:4711"),
+                options_b=("--no-uso",))
     pair.both_ways(count=1)
     allow(pair.ta, pair.tb, "0.0.0.0/0", "::/0")
     capture = Capture(pair.b, "eth")

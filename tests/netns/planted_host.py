@@ -63,6 +63,10 @@ def gone(l):
     pair.tb.process.kill()
     pair.tb.process.wait()
     pair.tb.has_ended = True
+    # Its engine ends a little later.
+    lab.wait_until(lambda: pair.b.run("ip", "link", "show", "wgb",
+                                      check_status=False).returncode,
+                   "the interface is gone")
     must_name(pair.b, ["wgb"], "there is no interface wgb, and no daemon: .*")
 
 

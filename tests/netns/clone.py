@@ -99,14 +99,9 @@ class Frozen:
                 if rights.startswith("rw") and "secret" not in name:
                     yield int(start, 16), int(end, 16)
 
-    def are_stopped(self):
-        return all("T (stopped)" in text
-                   for text in tasks_of(self.pid, "status").values())
-
     def __enter__(self):
         self.rest()
-        os.kill(self.pid, signal.SIGSTOP)
-        wait_until(self.are_stopped, "all threads are stopped", 10, 0.01)
+        lab.pause(self.pid)
         # pylint: disable-next=consider-using-with
         self.memory = open(f"/proc/{self.pid}/mem", "r+b", buffering=0)
         return self
@@ -250,7 +245,7 @@ def events(l):
     pair.both_ways(count=1)
     time.sleep(0.1)
     # The socket buffer of the stopped daemon overflows.
-    os.kill(pair.ta.keeper, signal.SIGSTOP)
+    lab.pause(pair.ta.keeper)
     try:
         for _ in range(MANY):
             kernel.send(b"change@/x\0ACTION=change\0PAD=" + b"x" * 900 +

@@ -265,7 +265,7 @@ def stopped(l):
     pair = Pair(l)
     pair.both_ways(count=1)
     pair.ta.set("peer", pair.tb.public, "persistent-keepalive", "1")
-    os.kill(pair.ta.pid, signal.SIGSTOP)
+    lab.pause(pair.ta.pid)
     pair.b.ping(INNER4["a"], count=1, wait=3)
     os.kill(pair.ta.pid, signal.SIGCONT)
     pair.a.must_ping(INNER4["b"], count=1, wait=3)

@@ -110,6 +110,22 @@ def engine_of(pid):
     return engines[0] if engines else pid
 
 
+def pause(pid):
+    """Stop a process. On return all its threads have stopped; some go on for
+    milliseconds after the signal on a busy machine."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def are_stopped():
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/stat", encoding="ascii") as file:
+                # The state stands behind the name, which is in brackets.
+                if file.read().rsplit(")", 1)[1].split()[0] != "T":
+                    return False
+        return True
+
+    wait_until(are_stopped, f"all threads of {pid} are stopped", 10, 0.01)
+
+
 def after_fork():
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -295,7 +295,7 @@ def no_ipv6_sockets_for_helpers(l):
 def overflow(l):
     pair = Pair(l)
     pair.both_ways(count=1)
-    os.kill(pair.ta.keeper, signal.SIGSTOP)
+    lab.pause(pair.ta.keeper)
     try:
         for net in range(10):
             pair.a.ip(*(f"addr add 10.77.{net}.{i}/32 dev eth"
@@ -319,7 +319,7 @@ def flaps_asleep(l):
     # Without IPv6 the kernel sends only a few netlink messages for each flap.
     pair.a.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
     for last in "up", "down":
-        os.kill(pair.ta.keeper, signal.SIGSTOP)
+        lab.pause(pair.ta.keeper)
         try:
             for _ in range(30):
                 pair.a.ip("link set wga down", "link set wga up")

@@ -73,7 +73,7 @@ def gone(l):
 @case("a daemon that is stopped by a signal")
 def stopped(l):
     tunnel = l.tunnel(l.node("a"), "wga", 51001).start()
-    os.kill(tunnel.pid, signal.SIGSTOP)
+    lab.pause(tunnel.pid)
     try:
         must_name(tunnel.node, ["wga"], "the daemon of wga does not answer: it is stopped, "
                   "or busy without end")

@@ -452,7 +452,7 @@ def by_index(l):
     for rows in star.sockets():
         # Four that receive, and four side sockets.
         check_equal(rows, [0] * 8, "bytes in the sockets")
-    os.kill(star.ta.pid, signal.SIGSTOP)
+    lab.pause(star.ta.pid)
     try:
         for i, node in enumerate(star.nodes):
             with node.socket() as sock:

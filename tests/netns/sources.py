@@ -306,7 +306,7 @@ def add_lost_case(outer):
         subnet, host = LENGTH[outer]
         flag = " nodad" if outer == 6 else ""
         net = "10.77.{}.{}" if outer == 4 else "2001:db8:77:{}::{}"
-        os.kill(home.ta.keeper, signal.SIGSTOP)
+        lab.pause(home.ta.keeper)
         try:
             for i in range(10):
                 for what, more in ("add", flag), ("del", ""):

@@ -353,7 +353,7 @@ def kernel(l):
     pair.both_ways(count=1)
     check_equal(stats(pair.ta)[0]["udp_socket_dropped_ipv4"], "0", "drops at first")
     sender = pair.b.socket()
-    os.kill(pair.ta.pid, signal.SIGSTOP)
+    lab.pause(pair.ta.pid)
     try:
         # What came is received after the stop. Each such datagram is malformed.
         for _ in range(100):

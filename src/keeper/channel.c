@@ -9,6 +9,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum {
+	/* Attempts to send a message. A choice: a shortage that passes at once must
+	 * not lose a message for which the other end waits. */
+	TRIES = 3,
+};
+
 /* Room for descriptors in a control message. */
 union control {
 	struct cmsghdr align;
@@ -29,6 +35,7 @@ int channel_send(int fd, const void *data, size_t len, const int *fds,
 	struct iovec iov = { (void *)(uintptr_t)data, len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
+	int tries = 0;
 
 	if (n_fds > CHANNEL_FDS_MAX)
 		return -E2BIG;
@@ -46,7 +53,8 @@ int channel_send(int fd, const void *data, size_t len, const int *fds,
 	do
 		n = n_fds ? sendmsg(fd, &msg, flags | MSG_NOSIGNAL)
 			  : send(fd, data, len, flags | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 &&
+	       (errno == EINTR || (errno != EPIPE && ++tries < TRIES)));
 	return n < 0 ? -errno : 0;
 }
 

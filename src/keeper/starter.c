@@ -69,13 +69,15 @@ struct launcher {
 	char **argv;
 };
 
+/* The keeper waits for a report, so a starter that cannot send it ends. */
 static void tell(const struct launcher *l, enum starter_event event, int status,
 		 const char *text)
 {
 	struct starter_report report = { .event = event, .status = status };
 
 	snprintf(report.text, sizeof(report.text), "%s", text);
-	(void)channel_send(l->fd, &report, sizeof(report), NULL, 0, 0);
+	if (channel_send(l->fd, &report, sizeof(report), NULL, 0, 0) < 0)
+		_exit(EXIT_FAILURE);
 }
 
 /* ------------------------------------------------------------ an engine */

@@ -41,11 +41,6 @@ enum {
 	/* How often to look whether the starter has ended, and the pause between
 	 * two looks. Choices: it takes a millisecond, or is stopped. */
 	END_TRIES = 1000,
-	/* How long the starter goes on if the keeper has died: systemd in a
-	 * container with the first version of control groups learns of the end of
-	 * a service's last process only if that process was there when the main
-	 * one had ended. A choice. */
-	LINGER_MS = 200,
 	END_PAUSE_MS = 2,
 	/* Descriptors that are closed without close_range(2). A choice. */
 	BLIND_MAX = 1 << 16,
@@ -157,15 +152,18 @@ static void serve(struct launcher *l)
 
 		if (poll(polled, ARRAY_LEN(polled), -1) < 0)
 			continue;
-		if (polled[1].revents)
-			reap(l);
 		if (polled[0].revents && !obey(l))
 			break;
+		if (polled[1].revents)
+			reap(l);
 	}
-	if (l->child && kill(l->child, SIGKILL) == 0)
+	if (!l->child || kill(l->child, SIGKILL) < 0)
+		return;
+	/* If the keeper has died, init reaps the engine. systemd, with the first
+	 * version of control groups, waits in vain for a process of a service that
+	 * another one has reaped. */
+	if (l->is_told)
 		waitpid(l->child, NULL, 0);
-	if (!l->is_told)
-		poll(NULL, 0, LINGER_MS);
 }
 
 /* ------------------------------------------------------------ the start */

@@ -94,9 +94,21 @@ echo
 echo "== ping through the tunnel"
 ip netns exec "$near" ping -c 5 -i 0.2 -W 2 10.78.0.2
 
-# Print the seconds of CPU time that a process has used.
-cpu() { awk -v hz="$(getconf CLK_TCK)" \
-	'{ sub(/.*\) /, ""); print ($12 + $13) / hz }' "/proc/$1/stat"; }
+# Print the pids of a process and of its descendants: a daemon is several processes.
+family() { # pid
+	local children child
+	echo "$1"
+	read -ra children <"/proc/$1/task/$1/children" || :
+	for child in "${children[@]}"; do family "$child"; done
+}
+
+# Print the seconds of CPU time that a daemon has used.
+cpu() { # pid
+	local p
+	for p in $(family "$1"); do cat "/proc/$p/stat"; done |
+		awk -v hz="$(getconf CLK_TCK)" \
+			'{ sub(/.*\) /, ""); t += $12 + $13 } END { print t / hz }'
+}
 
 measure() { # label, iperf3 options
 	local label=$1 before after gbit
@@ -128,7 +140,12 @@ measure "UDP, 1,368 bytes" -u -b 0 -l 1368
 echo
 (inside "$near" wg show)
 
-rss() { awk '/VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
+# The sum of a daemon's processes, which counts pages that they share more than once.
+rss() { # pid
+	local p
+	for p in $(family "$1"); do cat "/proc/$p/status"; done |
+		awk '/VmHWM/ { kib += $2 } END { printf "%.1f", kib / 1024 }'
+}
 memory="$(rss "$near_pid") MiB near, $(rss "$far_pid") MiB far"
 kill "$near_pid" "$far_pid"
 wait "$near_pid" "$far_pid" || :

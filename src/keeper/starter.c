@@ -134,10 +134,17 @@ static void reap(struct launcher *l)
 {
 	struct signalfd_siginfo info;
 	int status = 0;
+	pid_t pid;
 
 	(void)!read(l->signal_fd, &info, sizeof(info));
-	if (!l->child || waitpid(l->child, &status, WNOHANG) != l->child)
+	if (!l->child)
 		return;
+	do
+		pid = waitpid(l->child, &status, WNOHANG);
+	while (pid < 0 && errno == EINTR);
+	if (pid == 0)
+		return;
+	/* An engine whose end cannot be read has ended, too. */
 	l->child = 0;
 	tell(l, STARTER_ENDED, status, "");
 }
@@ -339,8 +346,13 @@ void starter_close(struct starter *starter)
 			   MSG_DONTWAIT);
 	close(starter->fd);
 	starter->fd = -1;
-	/* The kernel reaps children whose end is ignored (wait(2)). */
-	for (int i = 0;
-	     i < END_TRIES && waitpid(starter->pid, NULL, WNOHANG) == 0; i++)
+	/* The kernel reaps children whose end is ignored (wait(2)). Then there is no
+	 * such child. */
+	for (int i = 0; i < END_TRIES; i++) {
+		pid_t pid = waitpid(starter->pid, NULL, WNOHANG);
+
+		if (pid == starter->pid || (pid < 0 && errno == ECHILD))
+			break;
 		poll(NULL, 0, END_PAUSE_MS);
+	}
 }

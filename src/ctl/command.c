@@ -3,35 +3,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/capability.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
 #include "base/syscalls.h"
 #include "ctl/commands.h"
-
-enum {
-	/* Without close_range(2), descriptors below this are closed. A choice. */
-	BLIND_MAX = 1 << 16,
-};
-
-static void close_from(int first)
-{
-	struct rlimit limit = { .rlim_cur = BLIND_MAX };
-
-	/* Not every C library has a function for this call. */
-	if (syscall(SYS_close_range, first, UINT_MAX, 0) == 0)
-		return;
-	getrlimit(RLIMIT_NOFILE, &limit);
-	for (int fd = first; fd < BLIND_MAX && (rlim_t)fd < limit.rlim_cur;
-	     fd++)
-		close(fd);
-}
 
 int command_init(struct command *command, char **words)
 {

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,13 +16,13 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/descriptors.h"
 #include "base/syscalls.h"
 #include "keeper/channel.h"
 #include "keeper/news.h"
@@ -42,8 +41,6 @@ enum {
 	 * two looks. Choices: it takes a millisecond, or is stopped. */
 	END_TRIES = 1000,
 	END_PAUSE_MS = 2,
-	/* Descriptors that are closed without close_range(2). A choice. */
-	BLIND_MAX = 1 << 16,
 };
 
 /**
@@ -241,18 +238,10 @@ static int open_signals(void)
 /* Close all descriptors but 0 to 2 and the connection. Return: its new number. */
 static int close_others(int fd)
 {
-	struct rlimit limit = { .rlim_cur = BLIND_MAX };
-
 	if (fd != ENGINE_REQUESTS_FD && dup2(fd, ENGINE_REQUESTS_FD) < 0)
 		return fd;
 	fcntl(ENGINE_REQUESTS_FD, F_SETFD, FD_CLOEXEC);
-	if (syscall(SYS_close_range, ENGINE_NEWS_FD, UINT_MAX, 0) == 0)
-		return ENGINE_REQUESTS_FD;
-	/* Before Linux 5.9. */
-	getrlimit(RLIMIT_NOFILE, &limit);
-	for (int i = ENGINE_NEWS_FD; i < BLIND_MAX && i < (int)limit.rlim_cur;
-	     i++)
-		close(i);
+	close_from(ENGINE_NEWS_FD);
 	return ENGINE_REQUESTS_FD;
 }
 

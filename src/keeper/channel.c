@@ -12,7 +12,7 @@
 enum {
 	/* Attempts to send a message. A choice: a shortage that passes at once must
 	 * not lose a message for which the other end waits. */
-	TRIES = 3,
+	TRIES = 10,
 };
 
 /* Room for descriptors in a control message. */

@@ -32,8 +32,6 @@ enum {
 	/* Requests that are served before the loop looks at other descriptors. A
 	 * choice. */
 	REQUESTS_MAX = 16,
-	/* Attempts to send a reply. A choice. */
-	REPLY_TRIES = 10,
 };
 
 /* ------------------------------------------------------------ news */
@@ -355,16 +353,13 @@ static void refuse(struct service *s, int *fds, unsigned int n_fds)
 	s->ops->broken(s->arg);
 }
 
-/* The engine waits for the reply, so a failure that passes must not lose it. An engine
- * that does not read its replies is none of ours. */
+/* An engine that does not read its replies is none of ours. */
 static void send_reply(struct service *s, const struct reply *reply,
 		       const int *fds, unsigned int n_fds)
 {
-	int err = -EAGAIN;
+	int err = channel_send(s->fd, reply, sizeof(*reply), fds, n_fds,
+			       MSG_DONTWAIT);
 
-	for (int i = 0; i < REPLY_TRIES && err < 0 && err != -EPIPE; i++)
-		err = channel_send(s->fd, reply, sizeof(*reply), fds, n_fds,
-				   MSG_DONTWAIT);
 	if (err < 0 && err != -EPIPE)
 		s->ops->broken(s->arg);
 }

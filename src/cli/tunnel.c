@@ -68,7 +68,10 @@ static void on_feed(void *arg)
 	uapi_server_wake(t->stats);
 }
 
-static int open_server(struct tunnel *t, int fd)
+/* Serve a socket that was handed over. @stats: what the statistics socket tells; NULL:
+ * it is the configuration socket. */
+static int serve(struct tunnel *t, struct uapi_server **server, int fd,
+		 const struct stats_source *stats)
 {
 	const struct uapi_server_config config = {
 		.loop = &t->loop,
@@ -77,25 +80,21 @@ static int open_server(struct tunnel *t, int fd)
 		.listen_fd = fd,
 		.is_lent = true,
 		.patience_ms = UAPI_PATIENCE_S * 1000,
+		.stats = stats,
 	};
 
+	return uapi_server_open_config(server, &config);
+}
+
+static int open_server(struct tunnel *t, int fd)
+{
 	return explain(t, "cannot serve the configuration socket",
-		       fd < 0 ? -errno
-			      : uapi_server_open_config(&t->server, &config));
+		       fd < 0 ? -errno : serve(t, &t->server, fd, NULL));
 }
 
 /* Serve the statistics socket; -1: there is none. */
 static int open_stats(struct tunnel *t, int fd)
 {
-	const struct uapi_server_config config = {
-		.loop = &t->loop,
-		.device = engine_get_device(t->engine),
-		.codec = &codec,
-		.listen_fd = fd,
-		.is_lent = true,
-		.patience_ms = UAPI_PATIENCE_S * 1000,
-		.stats = &t->stats_source,
-	};
 	int err;
 
 	if (fd < 0)
@@ -107,7 +106,7 @@ static int open_stats(struct tunnel *t, int fd)
 		.refusal = uapi_server_get_refusal(t->server),
 	};
 	err = explain(t, "cannot serve the statistics socket",
-		      uapi_server_open_config(&t->stats, &config));
+		      serve(t, &t->stats, fd, &t->stats_source));
 	if (err == 0)
 		engine_watch_feed(t->engine, on_feed, t);
 	return err;

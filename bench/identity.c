@@ -18,13 +18,7 @@ static void op_random(void *arg, void *buf, size_t len)
 
 const struct device_ops identity_ops = {
 	.random = op_random,
-	.wake = quiet_wake,
-	.forget_source = quiet_forget_source,
-	.endpoint_learnt = quiet_wake,
-	.send_initiation = quiet_send,
-	.send_keepalive = quiet_send,
-	.session_ready = quiet_session_ready,
-	.set_sockets = quiet_set_sockets,
+	QUIET_OPS,
 };
 
 void identity_private(uint32_t i, uint8_t key[NOISE_PRIVATE_KEY_LEN])

@@ -20,13 +20,7 @@ static void op_random(void *arg, void *buf, size_t len)
 
 static const struct device_ops ops = {
 	.random = op_random,
-	.wake = quiet_wake,
-	.forget_source = quiet_forget_source,
-	.endpoint_learnt = quiet_wake,
-	.send_initiation = quiet_send,
-	.send_keepalive = quiet_send,
-	.session_ready = quiet_session_ready,
-	.set_sockets = quiet_set_sockets,
+	QUIET_OPS,
 };
 
 struct device *quiet_device_get(void)

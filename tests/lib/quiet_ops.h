@@ -44,4 +44,11 @@ quiet_set_sockets(void *arg, const struct device_sockets *want, uint16_t *port)
 	return 0;
 }
 
+/* All of them, for a struct device_ops whose users add op_random(). */
+#define QUIET_OPS                                                           \
+	.wake = quiet_wake, .forget_source = quiet_forget_source,           \
+	.endpoint_learnt = quiet_wake, .send_initiation = quiet_send,       \
+	.send_keepalive = quiet_send, .session_ready = quiet_session_ready, \
+	.set_sockets = quiet_set_sockets
+
 #endif /* TESTS_LIB_QUIET_OPS_H */

@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "crypto/init.h"
 #include "device_fake.h"
+#include "tests/lib/lack.h"
 
 #define KEY_A "a0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
 #define KEY_B "b0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
@@ -25,42 +26,6 @@
 enum {
 	PIECE = 4096
 };
-
-/*
- * The linker (--wrap) sends every allocation of the code under test through
- * these functions. The allocation that brings n_left to 0 fails, and so do all
- * later ones. If n_left is negative, none fails.
- */
-static long n_left = -1;
-
-void *__real_malloc(size_t len);
-void *__real_calloc(size_t n, size_t len);
-void *__real_reallocarray(void *p, size_t n, size_t len);
-void *__wrap_malloc(size_t len);
-void *__wrap_calloc(size_t n, size_t len);
-void *__wrap_reallocarray(void *p, size_t n, size_t len);
-
-static bool is_refused(void)
-{
-	if (n_left > 0)
-		n_left--;
-	return n_left == 0;
-}
-
-void *__wrap_malloc(size_t len)
-{
-	return is_refused() ? NULL : __real_malloc(len);
-}
-
-void *__wrap_calloc(size_t n, size_t len)
-{
-	return is_refused() ? NULL : __real_calloc(n, len);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t len)
-{
-	return is_refused() ? NULL : __real_reallocarray(p, n, len);
-}
 
 /* The first configuration of the device. */
 static const char *const initial = "set=1\n"
@@ -123,9 +88,9 @@ static void fail_everywhere(const char *text)
 	fake.set_sockets_err = 0;
 	do {
 		fake.n_set_sockets = 0;
-		n_left = ++n;
+		lack_left = ++n;
 		err = config_apply(request.config, &fake.device, 1);
-		n_left = -1;
+		lack_left = -1;
 		if (err) {
 			assert_int_equal(err, -ENOMEM);
 			/* set_sockets was not called. */

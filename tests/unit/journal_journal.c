@@ -22,6 +22,7 @@
 #include "device/snapshot.h"
 #include "journal/layout.h"
 #include "journal_world.h"
+#include "tests/lib/lack.h"
 
 #define KEY_A "a0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
 #define KEY_B "b0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
@@ -38,39 +39,6 @@ enum {
 };
 
 static uint64_t seed = 1;
-
-/* See unit/device_config: the allocation that brings n_left to 0 fails, and all later
- * ones. */
-static long n_left = -1;
-
-void *__real_malloc(size_t len);
-void *__real_calloc(size_t n, size_t len);
-void *__real_reallocarray(void *p, size_t n, size_t len);
-void *__wrap_malloc(size_t len);
-void *__wrap_calloc(size_t n, size_t len);
-void *__wrap_reallocarray(void *p, size_t n, size_t len);
-
-static bool is_refused(void)
-{
-	if (n_left > 0)
-		n_left--;
-	return n_left == 0;
-}
-
-void *__wrap_malloc(size_t len)
-{
-	return is_refused() ? NULL : __real_malloc(len);
-}
-
-void *__wrap_calloc(size_t n, size_t len)
-{
-	return is_refused() ? NULL : __real_calloc(n, len);
-}
-
-void *__wrap_reallocarray(void *p, size_t n, size_t len)
-{
-	return is_refused() ? NULL : __real_reallocarray(p, n, len);
-}
 
 static unsigned int draw(unsigned int n)
 {
@@ -331,9 +299,9 @@ static void test_memory_refused(void **state)
 	do {
 		struct uapi_request request = device_fake_parse(another);
 
-		n_left = ++n;
+		lack_left = ++n;
 		err = journal_apply(world.journal, request.config, 1);
-		n_left = -1;
+		lack_left = -1;
 		config_free(request.config);
 		if (err) {
 			assert_int_equal(err, -ENOMEM);

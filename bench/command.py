@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # pylint: disable=wrong-import-position
 from machine import describe_kernel, describe_processor
-from testbed import cpu_seconds, memory
+from testbed import cpu_seconds, memory, spread
 
 import lab
 from tap import Failure, wait_until
@@ -252,11 +252,6 @@ def measure(way, seconds):
     except KeyError:
         raise Failure(f"{way.name}: {text[-500:]}") from None
     return got["bits_per_second"] / 1e9, cpu / (got["bytes"] * 8e-9)
-
-
-def spread(values):
-    """Median, least and most."""
-    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def print_tables(ways, found, starts):

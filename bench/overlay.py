@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 # pylint: disable=wrong-import-position
 from machine import describe_kernel, describe_processor
 from programs import NO_OVERLAY, OURS, Program
-from testbed import INNER, Ends
+from testbed import INNER, Ends, spread
 from traffic_table import FOUR, SINGLE
 
 import lab
@@ -98,12 +98,6 @@ def measure(pair, address, options, seconds):
 def plain_of(test):
     """The test that a test is compared with."""
     return FOUR if test.startswith("four streams") else SINGLE
-
-
-def spread(values):
-    """Median, least and most."""
-    return (f"{statistics.median(values):.2f} "
-            f"({min(values):.2f} to {max(values):.2f})")
 
 
 def print_table(found, programs):

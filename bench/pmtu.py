@@ -27,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 # pylint: disable=wrong-import-position
 from machine import describe_kernel, describe_processor
-from testbed import cpu_seconds
+from testbed import cpu_seconds, spread
 
 import lab
 from lab import INNER4
@@ -96,12 +96,6 @@ class Way(Routed):
         return (got["bits_per_second"] / 1e9,
                 cpu * seconds / (seconds + 1) / (got["bytes"] * 8e-9),
                 early - before, late - early)
-
-
-def spread(values):
-    """Median, least and most."""
-    return (f"{statistics.median(values):.3g} "
-            f"({min(values):.3g} to {max(values):.3g})")
 
 
 def print_table(found):

@@ -9,6 +9,7 @@ import pathlib
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -47,6 +48,11 @@ def tree(pid):
                 encoding="ascii").split():
             found += tree(int(child))
     return found
+
+
+def spread(values):
+    """Median, least and most."""
+    return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
 
 
 def memory(pid, what):

@@ -43,7 +43,7 @@ enum {
 	/* Bytes that one call reads at most. A choice: more than a Unix socket
 	 * holds. */
 	READ_CAP = 1 << 18,
-	/* Of the stream. A choice. */
+	/* The stream's TCP port. A choice. */
 	PORT = 7310,
 	KINDS = 3,
 	/* The stream's first second is not counted. A choice. */

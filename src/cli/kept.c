@@ -88,7 +88,8 @@ static int replace_engine(struct kept *k)
 			  KEPT_DEATHS_MAX, KEPT_DEATHS_S);
 		return -ECHILD;
 	}
-	/* What the dead engine could have done to its sockets ends with them. */
+	/* The dead engine may have changed options of its sockets. The next one gets
+	 * other sockets. */
 	service_end(&k->service);
 	k->was_asked = false;
 	k->stalled[0] = 0;
@@ -444,7 +445,8 @@ int kept_open(struct kept *k, char **argv)
 		return err;
 	service_init(&k->service, &k->loop, &k->local, &service_ops, k);
 	k->service.finds_mtu = k->options->finds_mtu;
-	/* What was needed for the start only; later no file can be opened. */
+	/* Give back the code that was needed for the start only. Later no file can be
+	 * opened. */
 	code_release(NULL);
 	err = isolate_keeper(&k->isolate,
 			     listeners_get_directory(&k->listeners));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the service manager is told of a tunnel. */
+/* The state of a tunnel, as the service manager is told of it. */
 #ifndef CLI_STATE_H
 #define CLI_STATE_H
 

@@ -339,7 +339,7 @@ static void tell_route(struct ctl_diagnosis *d, const char *to,
 			   route->mtu - overhead);
 }
 
-/* What the daemon has found out about the path. */
+/* Tell the path MTU that the daemon has found. */
 static void check_path_mtu(struct ctl_diagnosis *d,
 			   const struct ctl_lines *peer, unsigned int overhead)
 {

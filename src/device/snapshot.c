@@ -55,7 +55,7 @@ int snapshot_add_peer(struct config *config, struct peer *peer)
 	if (err == 0)
 		err = add_preshared_key(config, peer);
 	if (err == 0 && endpoint_cell_get(&peer->endpoint, &ep)) {
-		/* What the mark says of the source may have changed by then. */
+		/* The mark is of use to this process only. */
 		ep.words[ENDPOINT_MARK] = 0;
 		err = config_set_endpoint(config, &ep);
 	}

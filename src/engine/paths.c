@@ -96,7 +96,7 @@ static const struct peer *owner_of(const struct paths_seat *seat)
 	return atomic_load_explicit(&seat->owner, memory_order_relaxed);
 }
 
-/* What paths_seat.shown has. */
+/* The value of paths_seat.shown. */
 static uint64_t shown_of(const struct paths_seat *seat)
 {
 	uint32_t mtu = seat->pmtu.mtu;

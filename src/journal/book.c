@@ -17,7 +17,8 @@ static void store_last(_Atomic uint64_t *word, uint64_t value)
 {
 	/* Partner: a process that reads the memory after the death of this one. */
 	atomic_store_explicit(word, value, memory_order_release);
-	/* What comes next may make the old contents void. */
+	/* Writes that follow may make the old contents void, so the compiler must not move
+	 * them before this one. */
 	atomic_signal_fence(memory_order_seq_cst);
 }
 

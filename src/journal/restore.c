@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What is about to be applied is marked before, and the mark is taken off when all is
- * done. After an error the mark is taken off, too: this process has not died of it. */
+/* A part of the journal is marked before it is applied, and the mark is taken off when
+ * all is done. After an error the mark is taken off, too: this process has not died of
+ * it. */
 #include "journal/restore.h"
 
 #include <errno.h>

@@ -27,7 +27,7 @@
 #include "keeper/channel.h"
 #include "keeper/news.h"
 
-/* What the keeper says. */
+/* The messages of the keeper to the starter: one byte. */
 enum {
 	WORD_START = 's', /* with two descriptors */
 	WORD_KILL = 'k',

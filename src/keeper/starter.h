@@ -18,7 +18,7 @@
 #include "engine/loop.h"
 #include "isolate/isolate.h"
 
-/* What the command line of an engine begins with. A program that is called by this name
+/* The begin of the command line of an engine. A program that is called by this name
  * is an engine. */
 #define STARTER_ENGINE_NAME "wiregather: engine"
 

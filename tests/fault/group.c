@@ -269,7 +269,8 @@ static void group_without_sides(void **state)
 	assert_int_equal(n_left_out, 6 + 7);
 }
 
-/* What one socket learns, all know; the last one that is closed frees it. */
+/* All sockets of a group know what one of them learns. The last one that is closed
+ * frees the memory of it. */
 static void group_learns_together(void **state)
 {
 	struct ug_socket *out[2], *alone;

@@ -366,16 +366,20 @@ class Tunnel:
             before=before, pass_fds=pass_fds, output=output)
         self.lab.tunnels.append(self)
 
-        def is_ready():
+        def runs():
             check(self.process.poll() is None,
                   f"{self.name} has ended at once: {self.log()}")
-            return self.get(check_status=False).returncode == 0
+            return True
 
-        wait_until(is_ready, f"{self.name} can be asked", 10)
         level = environment.get("LOG_LEVEL", "verbose")
         if not output and not before and level in ("verbose", "debug"):
-            # A thread of its own writes the log, perhaps after the first answer.
-            wait_until(lambda: " is ready" in self.log(), "the log of the start", 10)
+            # Before wg(8) asks: it removes the file of a socket that nobody serves,
+            # by its name. Meanwhile the daemon may have put its own in that place.
+            wait_until(lambda: runs() and " is ready" in self.log(),
+                       "the log of the start", 10)
+        wait_until(lambda: runs() and
+                   self.get(check_status=False).returncode == 0,
+                   f"{self.name} can be asked", 10)
         return self
 
     def log(self):

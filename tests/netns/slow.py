@@ -143,15 +143,17 @@ class Timers:
 
 
 def all_answered(node, target, when):
-    """Check that all pings are answered. On a busy machine, whose timers are late,
-    the daemon may move the slow peer to a side socket late. There the pings get a
-    second try."""
-    for attempt in (1, 2):
+    """Check that all pings are answered. On a busy machine the flood pauses. Then the
+    slow peer comes back to the main socket, and the daemon may move it away late. There
+    the pings get further tries."""
+    for attempt in range(TRIES):
         with Timers() as timers:
             n, _ = pings(node, target)
+        load = os.getloadavg()[0]
         print(f"# answers {when}: {n} of {PINGS}, timers "
-              f"{timers.late_ms:.2f} ms late, try {attempt}", flush=True)
-        if n == PINGS or timers.late_ms < 5:
+              f"{timers.late_ms:.2f} ms late, load {load:.1f}, try {attempt + 1}",
+              flush=True)
+        if n == PINGS or (timers.late_ms < 5 and load < os.cpu_count()):
             break
     check_equal(n, PINGS, f"answers {when}")
 

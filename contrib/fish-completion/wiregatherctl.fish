@@ -18,6 +18,7 @@ complete -c wiregatherctl -n __fish_use_subcommand -a reresolve -d 'Keep endpoin
 complete -c wiregatherctl -n __fish_use_subcommand -a run -d 'Make a tunnel for one command'
 complete -c wiregatherctl -n __fish_use_subcommand -a status -d 'Print what the interfaces do'
 complete -c wiregatherctl -n __fish_use_subcommand -a top -d 'Show interfaces and peers on the terminal'
+complete -c wiregatherctl -n __fish_use_subcommand -a upgrade -d 'Have a new program go on for a running tunnel'
 complete -c wiregatherctl -n __fish_use_subcommand -a why -d 'Find out why something does not work'
 complete -c wiregatherctl -n 'not __fish_use_subcommand' -a '(__wiregatherctl_interfaces)' -d Interface
 
@@ -40,5 +41,8 @@ complete -c wiregatherctl -n '__fish_seen_subcommand_from status' -l json -d 'Fo
 complete -c wiregatherctl -n '__fish_seen_subcommand_from status' -l quiet -d 'Print nothing'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from top' -l interval -x -d 'Time between two samples'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from top' -l sort -x -a 'drops handshake in name out' -d 'What peers are sorted by'
+complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l all -d 'All tunnels'
+complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l program -r -F -d 'The new program'
+complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l timeout -x -d 'How long to wait for each tunnel'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from why' -l json -d 'For programs'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from why' -l passive -d 'Send nothing'

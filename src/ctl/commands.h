@@ -85,4 +85,8 @@ int ctl_bundle(int argc, char **argv);
  * arguments. Return: enum ctl_status. */
 int ctl_top(int argc, char **argv);
 
+/* ctl_upgrade() - have another program go on for running tunnels; the command's own
+ * arguments. Return: enum ctl_status. */
+int ctl_upgrade(int argc, char **argv);
+
 #endif /* CTL_COMMANDS_H */

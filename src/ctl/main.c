@@ -23,13 +23,15 @@ static const char usage[] =
 	"       wiregatherctl why [--json] [--passive] INTERFACE [PEER | ADDRESS]\n"
 	"       wiregatherctl top [--interval SECONDS] [--sort KEY] [INTERFACE...]\n"
 	"       wiregatherctl bundle [--output FILE] [--seconds N] [INTERFACE...]\n"
+	"       wiregatherctl upgrade [--program FILE] [--timeout SECONDS]\n"
+	"                             --all | INTERFACE...\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"
 	"Tells what WireGuard interfaces of wiregather do. Without INTERFACE: all.\n"
 	"It needs the right to use /var/run/wireguard/INTERFACE.stats.\n"
 	"\n"
 	"With run, makes a tunnel for one command, without root; exec runs another\n"
-	"command in it.\n"
+	"command in it. With upgrade, has a new program go on for a running tunnel.\n"
 	"See wiregatherctl(8).\n";
 
 static const struct {
@@ -49,6 +51,7 @@ static const struct {
 	{ "why", NULL, NULL, ctl_why },
 	{ "bundle", NULL, "", ctl_bundle },
 	{ "top", NULL, "", ctl_top },
+	{ "upgrade", NULL, NULL, ctl_upgrade },
 };
 
 static const struct option long_options[] = {

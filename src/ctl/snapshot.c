@@ -12,10 +12,19 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/upgrade.h"
 #include "ctl/directory.h"
 #include "ctl/names.h"
 
-#define SUFFIX ".stats"
+/* By enum ctl_socket. */
+static const struct {
+	const char *suffix;
+	int kind;
+} sockets[] = {
+	[CTL_CONFIG] = { ".sock", SOCK_STREAM },
+	[CTL_STATS] = { ".stats", SOCK_STREAM },
+	[CTL_UPGRADE] = { "." UPGRADE_SUFFIX, SOCK_SEQPACKET },
+};
 
 enum {
 	/* Bytes that one read(2) takes at most. A choice. */
@@ -25,16 +34,17 @@ enum {
 
 /* Connect to a socket of an interface in one of the directories. */
 static int connect_in(const char *directory, const char *interface,
-		      const char *suffix)
+		      enum ctl_socket which)
 {
 	const struct timeval patience = { .tv_sec = CTL_PATIENCE_S };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	int fd, err;
 
 	if (snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/%s%s", directory,
-		     interface, suffix) >= (int)sizeof(addr.sun_path))
+		     interface,
+		     sockets[which].suffix) >= (int)sizeof(addr.sun_path))
 		return -ENAMETOOLONG;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, sockets[which].kind | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
@@ -47,19 +57,19 @@ static int connect_in(const char *directory, const char *interface,
 	return fd;
 }
 
-static int connect_to(const char *interface, const char *suffix)
+int ctl_connect_to(const char *interface, enum ctl_socket which)
 {
 	char directory[DIRECTORY_CAP];
 	int fd = directory_get(directory);
 
 	if (fd == 0)
-		fd = connect_in(directory, interface, suffix);
-	return fd >= 0 ? fd : connect_in(CTL_DIRECTORY, interface, suffix);
+		fd = connect_in(directory, interface, which);
+	return fd >= 0 ? fd : connect_in(CTL_DIRECTORY, interface, which);
 }
 
 int ctl_connect(const char *interface)
 {
-	return connect_to(interface, SUFFIX);
+	return ctl_connect_to(interface, CTL_STATS);
 }
 
 static bool has_ended(const char *text, size_t len)
@@ -120,7 +130,7 @@ static int write_all(int fd, const char *text, size_t len)
 	return 0;
 }
 
-/* Ask over a socket, and close it; @fd may be the -errno of connect_to(). Return: the
+/* Ask over a socket, and close it; @fd may be the -errno of ctl_connect_to(). Return: the
  * answer, which the caller frees; NULL: *err says why. */
 static char *ask(int fd, const char *request, size_t len, int *err)
 {
@@ -140,7 +150,8 @@ static char *ask(int fd, const char *request, size_t len, int *err)
 int ctl_set(const char *interface, const char *request, size_t len)
 {
 	int err = 0;
-	char *text = ask(connect_to(interface, ".sock"), request, len, &err),
+	char *text = ask(ctl_connect_to(interface, CTL_CONFIG), request, len,
+			 &err),
 	     *at;
 
 	if (!text)
@@ -284,12 +295,13 @@ uint64_t ctl_number(const struct ctl_lines *lines, const char *key)
 	return text ? strtoull(text, NULL, 10) : 0;
 }
 
-static int is_socket(const struct dirent *entry)
+static bool has_suffix(const struct dirent *entry, enum ctl_socket which)
 {
-	size_t len = strlen(entry->d_name), end = strlen(SUFFIX);
+	const char *suffix = sockets[which].suffix;
+	size_t len = strlen(entry->d_name), end = strlen(suffix);
 
 	return *entry->d_name != '.' && len > end &&
-	       strcmp(entry->d_name + len - end, SUFFIX) == 0;
+	       strcmp(entry->d_name + len - end, suffix) == 0;
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -298,16 +310,16 @@ static int compare_entries(const void *a, const void *b)
 		      (*(const struct dirent *const *)b)->d_name);
 }
 
-/* The sockets of both directories, sorted. Return: how many. */
-static size_t find_sockets(struct dirent ***out)
+/* The files of both directories, sorted. Return: how many. */
+static size_t find_files(struct dirent ***out)
 {
 	struct dirent **all = NULL, **more = NULL, **both;
 	char own[DIRECTORY_CAP];
-	int n = scandir(CTL_DIRECTORY, &all, is_socket, alphasort);
+	int n = scandir(CTL_DIRECTORY, &all, NULL, alphasort);
 	int n_more = 0;
 
 	if (directory_get(own) == 0 && strcmp(own, CTL_DIRECTORY) != 0)
-		n_more = scandir(own, &more, is_socket, alphasort);
+		n_more = scandir(own, &more, NULL, alphasort);
 	n = n > 0 ? n : 0;
 	n_more = n_more > 0 ? n_more : 0;
 	both = n_more ? realloc(all, (size_t)(n + n_more) * sizeof(*all)) : all;
@@ -325,10 +337,11 @@ static size_t find_sockets(struct dirent ***out)
 	return (size_t)n;
 }
 
-/* The names in @entries, each once. */
-static char **make_names(struct dirent **entries, size_t count, size_t *n)
+/* The names of interfaces in @entries, each once; NULL: there is none. */
+static char **make_names(struct dirent **entries, size_t count,
+			 enum ctl_socket which, size_t *n)
 {
-	size_t room = sizeof(char *);
+	size_t room = sizeof(char *), end = strlen(sockets[which].suffix);
 	char **names, *at;
 
 	for (size_t i = 0; i < count; i++)
@@ -336,28 +349,38 @@ static char **make_names(struct dirent **entries, size_t count, size_t *n)
 	names = calloc(1, room);
 	at = names ? (char *)(names + count + 1) : NULL;
 	for (size_t i = 0; names && i < count; i++) {
-		size_t len = strlen(entries[i]->d_name) - strlen(SUFFIX);
+		size_t len = strlen(entries[i]->d_name);
 
-		if (i &&
-		    strcmp(entries[i]->d_name, entries[i - 1]->d_name) == 0)
+		if (!has_suffix(entries[i], which) ||
+		    (i &&
+		     strcmp(entries[i]->d_name, entries[i - 1]->d_name) == 0))
 			continue;
+		len -= end;
 		snprintf(at, len + 1, "%s", entries[i]->d_name);
 		names[(*n)++] = at;
 		at += len + 1;
 	}
+	if (*n)
+		return names;
+	free(names);
+	return NULL;
+}
+
+char **ctl_interfaces_with(enum ctl_socket which, size_t *n)
+{
+	struct dirent **entries = NULL;
+	size_t count = find_files(&entries);
+	char **names;
+
+	*n = 0;
+	names = make_names(entries, count, which, n);
+	for (size_t i = 0; i < count; i++)
+		free(entries[i]);
+	free(entries);
 	return names;
 }
 
 char **ctl_interfaces(size_t *n)
 {
-	struct dirent **entries = NULL;
-	size_t count = find_sockets(&entries);
-	char **names;
-
-	*n = 0;
-	names = count ? make_names(entries, count, n) : NULL;
-	for (size_t i = 0; i < count; i++)
-		free(entries[i]);
-	free(entries);
-	return names;
+	return ctl_interfaces_with(CTL_STATS, n);
 }

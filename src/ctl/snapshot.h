@@ -25,6 +25,13 @@ enum {
 /* The directory of the sockets of all tunnels but those of directory.h. */
 #define CTL_DIRECTORY "/var/run/wireguard"
 
+/* The sockets of an interface. */
+enum ctl_socket {
+	CTL_CONFIG,  /* its configuration */
+	CTL_STATS,   /* its statistics */
+	CTL_UPGRADE, /* requests to its keeper (base/upgrade.h) */
+};
+
 /* A line of an answer. */
 struct ctl_line {
 	const char *key;
@@ -80,6 +87,9 @@ struct ctl_snapshot {
  */
 int ctl_connect(const char *interface);
 
+/* ctl_connect_to() - the same with another socket of an interface */
+int ctl_connect_to(const char *interface, enum ctl_socket which);
+
 /**
  * ctl_set() - send a request to the configuration socket of an interface
  * @interface:	its name
@@ -128,5 +138,9 @@ bool ctl_key_from_hex(char out[CTL_KEY_CAP], const char *hex);
  * Return: their names, sorted, in one block that free(3) frees; NULL: there are none.
  */
 char **ctl_interfaces(size_t *n);
+
+/* ctl_interfaces_with() - the same with another socket. Sockets of daemons that were
+ * killed count, too. */
+char **ctl_interfaces_with(enum ctl_socket which, size_t *n);
 
 #endif /* CTL_SNAPSHOT_H */

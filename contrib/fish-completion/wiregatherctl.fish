@@ -42,6 +42,7 @@ complete -c wiregatherctl -n '__fish_seen_subcommand_from status' -l quiet -d 'P
 complete -c wiregatherctl -n '__fish_seen_subcommand_from top' -l interval -x -d 'Time between two samples'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from top' -l sort -x -a 'drops handshake in name out' -d 'What peers are sorted by'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l all -d 'All tunnels'
+complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l if-changed -d 'Only if the file of the program is another one'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l program -r -F -d 'The new program'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from upgrade' -l timeout -x -d 'How long to wait for each tunnel'
 complete -c wiregatherctl -n '__fish_seen_subcommand_from why' -l json -d 'For programs'

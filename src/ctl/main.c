@@ -23,7 +23,7 @@ static const char usage[] =
 	"       wiregatherctl why [--json] [--passive] INTERFACE [PEER | ADDRESS]\n"
 	"       wiregatherctl top [--interval SECONDS] [--sort KEY] [INTERFACE...]\n"
 	"       wiregatherctl bundle [--output FILE] [--seconds N] [INTERFACE...]\n"
-	"       wiregatherctl upgrade [--program FILE] [--timeout SECONDS]\n"
+	"       wiregatherctl upgrade [--program FILE | --if-changed] [--timeout SECONDS]\n"
 	"                             --all | INTERFACE...\n"
 	"       wiregatherctl --version | --help\n"
 	"\n"

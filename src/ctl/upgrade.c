@@ -16,6 +16,7 @@
 
 #include "base/now.h"
 #include "ctl/commands.h"
+#include "ctl/running.h"
 #include "ctl/snapshot.h"
 #include "ctl/upgrade_reply.h"
 
@@ -33,6 +34,7 @@ enum {
  * @fd:		@program, open; -1: there is none
  * @timeout_s:	seconds to wait for each tunnel
  * @has_all:	all tunnels are meant
+ * @if_changed:	only if the engine has another program than this would give it
  */
 struct arguments {
 	char **interfaces;
@@ -41,6 +43,7 @@ struct arguments {
 	int fd;
 	int timeout_s;
 	bool has_all;
+	bool if_changed;
 };
 
 /* ------------------------------------------------------------- command line */
@@ -60,6 +63,7 @@ static int parse(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "all", no_argument, NULL, 'a' },
+		{ "if-changed", no_argument, NULL, 'i' },
 		{ "program", required_argument, NULL, 'p' },
 		{ "timeout", required_argument, NULL, 't' },
 		{ NULL, 0, NULL, 0 },
@@ -78,11 +82,15 @@ static int parse(struct arguments *a, int argc, char **argv)
 					  "seconds from 1 to 600",
 					  optarg);
 		a->has_all |= c == 'a';
+		a->if_changed |= c == 'i';
 		if (c == 'p')
 			a->program = optarg;
 	}
 	a->interfaces = argv + optind;
 	a->n_interfaces = (size_t)(argc - optind);
+	if (a->if_changed && a->program)
+		return ctl_refuse("--if-changed looks at the running program",
+				  "--program");
 	if (a->has_all && a->n_interfaces)
 		return ctl_refuse("--all is for all tunnels", a->interfaces[0]);
 	if (!a->has_all && !a->n_interfaces)
@@ -270,6 +278,11 @@ static int upgrade(const struct arguments *a, const char *interface, size_t *n)
 	++*n;
 	if (fd < 0)
 		return explain(interface, fd);
+	if (a->if_changed && running_is_current(fd)) {
+		printf("%s: it has this program already\n", interface);
+		close(fd);
+		return CTL_OK;
+	}
 	begun = now_monotonic_ms();
 	err = ask(fd, a, why);
 	close(fd);

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """wiregatherctl upgrade, with this program in the place of keepers: what is asked, and
 what is printed for each answer. upgrade.py has the same with real tunnels."""
+import contextlib
 import errno
 import fcntl
 import os
@@ -67,7 +68,9 @@ class Keeper:
                     client = sock.accept()[0]
                 except OSError:
                     return
-                with client:
+                # A client may be gone: one that looks whether somebody listens, or one
+                # that has given up waiting.
+                with client, contextlib.suppress(OSError):
                     answer(client)
 
         thread = threading.Thread(target=loop)
@@ -87,11 +90,7 @@ class Keeper:
         answer = self.answers.pop(0)
         answer = answer() if callable(answer) else answer
         if answer is not None:
-            # A client that has given up waiting is gone.
-            try:
-                client.send(answer)
-            except OSError:
-                pass
+            client.send(answer)
 
 
 def ctl(*words, status=0, **options):
@@ -138,6 +137,14 @@ def program(l):
         check_equal(fcntl.fcntl(fd, fcntl.F_GETFL) & (os.O_ACCMODE | os.O_NONBLOCK),
                     os.O_RDONLY, "flags")
         os.close(fd)
+
+
+@case("--if-changed: a daemon whose program cannot be found out is asked")
+def unknown_program(l):
+    keeper = Keeper(l, "wg0", reply())
+    check(re.fullmatch(r"wg0: upgraded in \d+ ms\n", ctl("--if-changed", "wg0")),
+          "output")
+    check_equal(len(keeper.requests), 1, "requests")
 
 
 @case("a file that is no program is named, and no keeper is asked")
@@ -289,6 +296,8 @@ def usage(_):
              "--timeout is not a number of seconds from 1 to 600: 601"),
             (("--timeout=1s", "wg0"),
              "--timeout is not a number of seconds from 1 to 600: 1s"),
+            (("--if-changed", "--program", "/bin/true", "wg0"),
+             "--if-changed looks at the running program: --program"),
             (("--json", "wg0"), "no such option: --json")):
         text = ctl(*words, status=2)
         check(text.startswith(f"wiregatherctl: {wanted}\nusage: "), text)

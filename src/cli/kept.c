@@ -53,6 +53,7 @@ static void stop(void *arg)
 	if (k->is_ending)
 		return;
 	k->is_ending = true;
+	guard_stop(&k->guard);
 	loop_set_timer(&k->loop, &k->deadline, now_monotonic() + END_NS);
 	if (k->is_ready)
 		service_stop_engine(&k->service);
@@ -61,20 +62,6 @@ static void stop(void *arg)
 static int start_engine(struct kept *k, int fds[2]);
 static int greet(struct kept *k, int fd, int news_fd);
 
-/* Note that an engine has died. Return: true if too many have. */
-static bool note_death(struct kept *k)
-{
-	const uint64_t window = KEPT_DEATHS_S * NSEC_PER_SEC;
-	uint64_t now = now_monotonic();
-	uint64_t oldest;
-
-	memmove(&k->deaths[1], &k->deaths[0],
-		sizeof(k->deaths) - sizeof(k->deaths[0]));
-	k->deaths[0] = now;
-	oldest = k->deaths[KEPT_DEATHS_MAX - 1];
-	return oldest && now - oldest < window;
-}
-
 /* Have another engine go on. Return: 0; -errno. */
 static int replace_engine(struct kept *k)
 {
@@ -82,17 +69,16 @@ static int replace_engine(struct kept *k)
 
 	if (k->is_ending || k->starter.fd < 0)
 		return -ECHILD;
-	if (note_death(k)) {
-		log_error("%d engines have died within %d s: no other one is "
-			  "started",
-			  KEPT_DEATHS_MAX, KEPT_DEATHS_S);
+	if (deaths_note(&k->deaths, now_monotonic())) {
+		snprintf(k->why, sizeof(k->why),
+			 "%d engines have died within %d s", DEATHS_MAX,
+			 DEATHS_S);
+		log_error("%s: no other one is started", k->why);
 		return -ECHILD;
 	}
 	/* The dead engine may have changed options of its sockets. The next one gets
 	 * other sockets. */
 	service_end(&k->service);
-	k->was_asked = false;
-	k->stalled[0] = 0;
 	k->err = 0;
 	k->why[0] = 0;
 	err = start_engine(k, fds);
@@ -105,6 +91,7 @@ static void note_end(struct kept *k, int status)
 	char text[KEPT_WHY_CAP];
 	int err;
 
+	guard_stop(&k->guard);
 	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
 		loop_stop(&k->loop, 0);
 		return;
@@ -137,6 +124,8 @@ static void handle_report(struct kept *k, const struct starter_report *report)
 		break;
 	case STARTER_FAILED:
 		explain(k, "cannot start the engine", report->status);
+		if (k->is_ready)
+			log_error("%s", k->why);
 		loop_stop(&k->loop, report->status);
 		break;
 	default:
@@ -176,8 +165,10 @@ static void engine_ready(void *arg)
 	bool is_template = strchr(k->options->name, '%');
 	int err;
 
+	guard_start(&k->guard);
 	if (k->is_ready) {
 		log_error("another engine has taken its place");
+		notify_change(k->notify);
 		return;
 	}
 	k->is_ready = true;
@@ -198,10 +189,8 @@ static void engine_state(void *arg, const struct request_state *state)
 	struct kept *k = arg;
 
 	k->state = *state;
-	if (state->flags & REQUEST_ANSWERS) {
-		k->has_answered = true;
-		memcpy(k->stalled, state->stalled, sizeof(k->stalled));
-	}
+	if (state->flags & REQUEST_ANSWERS)
+		guard_hear(&k->guard, state->stalled);
 	if (state->flags & REQUEST_APPLIED)
 		notify_reloaded(k->notify, now_monotonic());
 	notify_change(k->notify);
@@ -229,9 +218,12 @@ static void engine_gone(void *arg)
 	/* The starter will tell how it has ended. */
 	if (k->starter.fd >= 0)
 		return;
-	if (!k->is_ending)
-		log_error("the engine has ended");
-	loop_stop(&k->loop, k->is_ending ? 0 : -ECHILD);
+	if (k->is_ending) {
+		loop_stop(&k->loop, 0);
+		return;
+	}
+	log_error("the engine has ended");
+	loop_stop(&k->loop, -ECHILD);
 }
 
 static void engine_broken(void *arg)
@@ -255,26 +247,61 @@ static const struct service_ops service_ops = {
 	.broken = engine_broken,
 };
 
+/* ------------------------------------------------------------ the watchdog */
+
+static void ask_engine(void *arg)
+{
+	struct kept *k = arg;
+
+	service_ping(&k->service);
+}
+
+static void engine_well(void *arg)
+{
+	struct kept *k = arg;
+
+	notify_go_on(k->notify);
+}
+
+/* Without a starter only the service manager can end it. */
+static void engine_hung(void *arg, const char *name)
+{
+	struct kept *k = arg;
+
+	if (k->starter.fd < 0) {
+		log_error("the %s makes no progress, and no other engine can "
+			  "take its place",
+			  name);
+		return;
+	}
+	log_error("the %s makes no progress: the engine is killed", name);
+	snprintf(k->why, sizeof(k->why), "the %s has made no progress", name);
+	starter_kill_engine(&k->starter);
+	notify_change(k->notify);
+}
+
+static const struct guard_ops guard_ops = {
+	.ask = ask_engine,
+	.well = engine_well,
+	.hung = engine_hung,
+};
+
 static void print_status(void *arg, char *buf, size_t cap)
 {
 	const struct kept *k = arg;
 
-	state_print(&k->state, buf, cap);
+	if (k->guard.is_hung)
+		snprintf(buf, cap, "the %s makes no progress",
+			 k->guard.stalled);
+	else
+		state_print(&k->state, buf, cap);
 }
 
-/* The answer is to the question before: between the two lies one period of the
- * watchdog. */
 static const char *find_stalled(void *arg)
 {
 	struct kept *k = arg;
-	bool is_silent = k->was_asked && !k->has_answered;
 
-	k->was_asked = true;
-	k->has_answered = false;
-	service_ping(&k->service);
-	if (is_silent)
-		return "engine";
-	return *k->stalled ? k->stalled : NULL;
+	return guard_turn(&k->guard);
 }
 
 /* ------------------------------------------------------------ the start */
@@ -397,6 +424,7 @@ static int open_parts(struct kept *k)
 
 	if (err < 0)
 		return err;
+	guard_init(&k->guard, &k->loop, k->notify->period_ns, &guard_ops, k);
 	k->signals.ended = stop;
 	k->signals.arg = k;
 	err = explain(k, "cannot watch for signals",
@@ -462,6 +490,8 @@ int kept_run(struct kept *k)
 	int err = loop_run(&k->loop);
 
 	notify_stopping(k->notify);
+	if (err < 0 && k->is_ready && *k->why)
+		notify_failure(k->notify, k->why, 0);
 	return err;
 }
 

@@ -12,6 +12,8 @@
 #define CLI_KEPT_H
 
 #include "cli/daemon.h"
+#include "cli/deaths.h"
+#include "cli/guard.h"
 #include "cli/interface.h"
 #include "cli/listeners.h"
 #include "cli/notify.h"
@@ -25,10 +27,6 @@
 enum {
 	/* Bytes of kept.why, as of tunnel.why. */
 	KEPT_WHY_CAP = 400,
-	/* If so many engines die within KEPT_DEATHS_S seconds, no other one is
-	 * started. */
-	KEPT_DEATHS_MAX = 5,
-	KEPT_DEATHS_S = 60,
 };
 
 /**
@@ -46,17 +44,14 @@ enum {
  * @daemon:	borrowed: is told when the engine is ready
  * @notify:	borrowed: messages to the service manager
  * @state:	what the engine has told last
- * @stalled:	name of the thread that makes no progress, or empty
- * @has_answered: the engine has answered since it was asked last
- * @was_asked:	the engine was asked for its state
+ * @guard:	whether the engine makes progress
  * @is_ready:	the engine has served, or serves
  * @is_ending:	the engine was told to end
  * @deadline:	when the engine is killed, after it was told to end
- * @deaths:	when engines have died, of now_monotonic(), the last one first; 0:
- *		never
+ * @deaths:	when engines have died
  * @err:	-errno of the engine's own failure, or 0
- * @why:	one line that says why kept_open() has failed, or why the engine has not
- *		started
+ * @why:	one line that says why kept_open() has failed, why the engine has not
+ *		started, or why it has ended
  */
 struct kept {
 	struct loop loop;
@@ -72,13 +67,11 @@ struct kept {
 	struct daemon *daemon;
 	struct notify *notify;
 	struct request_state state;
-	char stalled[REQUEST_NAME_CAP];
-	bool has_answered;
-	bool was_asked;
+	struct guard guard;
 	bool is_ready;
 	bool is_ending;
 	struct loop_timer deadline;
-	uint64_t deaths[KEPT_DEATHS_MAX];
+	struct deaths deaths;
 	int err;
 	char why[KEPT_WHY_CAP];
 };

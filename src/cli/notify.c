@@ -33,11 +33,14 @@ enum {
 #define PERIOD_MIN_NS (10 * NSEC_PER_MSEC)
 #define PERIOD_MAX_NS (24 * 3600 * NSEC_PER_SEC)
 
-/* Send one message. Return: 0; -EAGAIN: the queue is full; -errno. */
+/* Send one message, if there is a service manager. Return: 0; -EAGAIN: the queue is full;
+ * -errno. */
 static int send_message(const struct notify *n, const char *text)
 {
 	ssize_t sent;
 
+	if (n->fd < 0)
+		return 0;
 	do {
 		sent = send(n->fd, text, strlen(text), MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
@@ -62,7 +65,8 @@ int notify_open(struct notify *n, const char *address, uint64_t watchdog_us)
 	size_t len = address ? strlen(address) : 0;
 	int err = 0;
 
-	*n = (struct notify){ .fd = -1 };
+	*n = (struct notify){ .fd = -1,
+			      .period_ns = choose_period(watchdog_us) };
 	if (!address)
 		return 0;
 	if (len >= sizeof(to.sun_path))
@@ -84,7 +88,6 @@ int notify_open(struct notify *n, const char *address, uint64_t watchdog_us)
 		n->fd = -1;
 		return err;
 	}
-	n->period_ns = choose_period(watchdog_us);
 	return 0;
 }
 
@@ -94,7 +97,7 @@ static int send_status(struct notify *n)
 	char text[NOTIFY_STATUS_CAP], message[MESSAGE_CAP];
 	int err;
 
-	if (n->stalled)
+	if (*n->stalled)
 		snprintf(text, sizeof(text), "the %s makes no progress",
 			 n->stalled);
 	else
@@ -185,28 +188,41 @@ void notify_reloaded(struct notify *n, uint64_t begun)
 	notify_change(n);
 }
 
-/* Note which thread makes no progress, and log it once. */
+/* Note what makes no progress, and log it once; empty: nothing. */
 static void note_stalled(struct notify *n, const char *name)
 {
-	if (name && !n->stalled)
+	if (*name && !*n->stalled)
 		log_error("the %s makes no progress: the watchdog of the "
 			  "service manager is not fed",
 			  name);
-	if (!name && n->stalled)
+	if (!*name && *n->stalled)
 		log_event("the %s goes on", n->stalled);
-	n->stalled = name;
+	snprintf(n->stalled, sizeof(n->stalled), "%s", name);
+}
+
+/* A period is over, or one that was too long. */
+static void end_period(struct notify *n, const char *stalled)
+{
+	note_stalled(n, stalled);
+	if (!*stalled)
+		(void)send_message(n, "WATCHDOG=1");
+	loop_set_timer(n->loop, &n->watchdog, now_monotonic() + n->period_ns);
+	/* Sessions become too old to be used without an event. */
+	notify_change(n);
 }
 
 static void watchdog_ready(struct loop_timer *timer)
 {
 	struct notify *n = timer->arg;
+	const char *stalled = n->ops->find_stalled(n->arg);
 
-	note_stalled(n, n->ops->find_stalled(n->arg));
-	if (!n->stalled)
-		(void)send_message(n, "WATCHDOG=1");
-	loop_set_timer(n->loop, &n->watchdog, now_monotonic() + n->period_ns);
-	/* Sessions become too old to be used without an event. */
-	notify_change(n);
+	end_period(n, stalled ? stalled : "");
+}
+
+void notify_go_on(struct notify *n)
+{
+	if (*n->stalled)
+		end_period(n, "");
 }
 
 void notify_start(struct notify *n, struct loop *loop,
@@ -221,7 +237,7 @@ void notify_start(struct notify *n, struct loop *loop,
 
 void notify_ready(struct notify *n, pid_t main_pid)
 {
-	if (n->fd < 0)
+	if (n->fd < 0 && !n->period_ns)
 		return;
 	n->is_ready = n->owes_ready = true;
 	n->main_pid = main_pid;
@@ -254,13 +270,12 @@ void notify_stopping(struct notify *n)
 
 void notify_close(struct notify *n)
 {
-	if (n->fd < 0)
-		return;
 	if (n->loop) {
 		loop_clear_timer(n->loop, &n->watchdog);
 		loop_clear_timer(n->loop, &n->later);
 	}
-	close(n->fd);
+	if (n->fd >= 0)
+		close(n->fd);
 	n->fd = -1;
 	n->is_ready = false;
 }

@@ -13,7 +13,8 @@
  * The socket is opened and connected before the process gives up its rights. A
  * connected socket needs neither a file nor a name later.
  *
- * Without NOTIFY_SOCKET all functions do nothing. Main thread.
+ * Without NOTIFY_SOCKET no message is sent. With a watchdog's time the owner is asked all
+ * the same, at each period, which thread makes no progress. Main thread.
  */
 #ifndef CLI_NOTIFY_H
 #define CLI_NOTIFY_H
@@ -28,13 +29,15 @@
 enum {
 	/* Bytes of the text of STATUS=. A choice: a longer text is cut off. */
 	NOTIFY_STATUS_CAP = 192,
+	/* Bytes of the name of a thread, with the final 0. A choice. */
+	NOTIFY_NAME_CAP = 16,
 };
 
 /**
  * struct notify_ops - what the messages tell
  * @print_status: print what the daemon is doing, without a line's end, into @cap bytes
- * @find_stalled: return the name of a thread that makes no progress, a constant; NULL:
- *		there is none
+ * @find_stalled: return the name of a thread that makes no progress, valid for the
+ *		moment; NULL: there is none
  *
  * @arg is that of notify_start().
  */
@@ -46,7 +49,8 @@ struct notify_ops {
 /**
  * struct notify - a connection to the service manager
  * @fd:		connected socket; -1: there is no service manager
- * @period_ns:	time from one WATCHDOG=1 to the next; 0: none is wanted
+ * @period_ns:	time from one WATCHDOG=1 to the next; 0: none is wanted. It counts
+ *		without a service manager, too.
  * @loop:	borrowed
  * @ops:	borrowed
  * @arg:	for @ops
@@ -55,7 +59,7 @@ struct notify_ops {
  * @owes_ready:	READY=1 could not be sent yet
  * @reloaded_at: when the last configuration began to be applied that was not told yet,
  *		of now_monotonic(); 0: there is none
- * @stalled:	name of the thread that makes no progress; NULL: none was found
+ * @stalled:	name of the thread that makes no progress; empty: none was found
  * @status:	text of the last STATUS=
  * @status_at:	when it, or RELOADING=1, was sent, of now_monotonic()
  * @watchdog:	when to send the next WATCHDOG=1
@@ -71,7 +75,7 @@ struct notify {
 	bool is_ready;
 	bool owes_ready;
 	uint64_t reloaded_at;
-	const char *stalled;
+	char stalled[NOTIFY_NAME_CAP];
 	char status[NOTIFY_STATUS_CAP];
 	uint64_t status_at;
 	struct loop_timer watchdog;
@@ -88,7 +92,7 @@ struct notify {
  * Call it before the process becomes a daemon, and before it gives up its rights. A
  * child of fork(2) may go on to use @n.
  *
- * Return: 0; -errno: no connection, so that all other functions do nothing.
+ * Return: 0; -errno: no connection, as without a service manager.
  */
 int notify_open(struct notify *n, const char *address, uint64_t watchdog_us);
 
@@ -111,6 +115,15 @@ void notify_start(struct notify *n, struct loop *loop,
  * From now on the status and the watchdog's messages are sent.
  */
 void notify_ready(struct notify *n, pid_t main_pid);
+
+/**
+ * notify_go_on() - all threads make progress again
+ * @n:		notify
+ *
+ * Sends WATCHDOG=1 at once if the last one was left out, so that the service manager
+ * does not wait longer than it must.
+ */
+void notify_go_on(struct notify *n);
 
 /* notify_change() - what the daemon is doing may have changed */
 void notify_change(struct notify *n);

@@ -443,6 +443,9 @@ static void tell_all(struct service *s)
 	events->kinds[events->cnt++] = LINK_MTU;
 	if (state->up)
 		events->kinds[events->cnt++] = LINK_UP;
+	/* The engine before may have been told, and have hung. */
+	if (state->deleted)
+		events->kinds[events->cnt++] = LINK_DELETED;
 	s->has_pending = true;
 	flush(s);
 }

@@ -1,104 +1,30 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Messages to the service manager, which is this test: READY, STATUS, STOPPING,
-MAINPID, and the watchdog, whose feeding ends when a thread is stopped."""
+MAINPID, and the watchdog. If the daemon is one process, the feeding of the watchdog ends
+when a thread is stopped; otherwise see hung.py."""
 import contextlib
 import os
 import re
 import signal
 import socket
-import threading
 import time
 
 import lab
 from detached import end_detached
 from lab import INNER4, Pair, case, check, check_equal, wait_until
+from manager import HALF_S, Manager
 from tracing import stopped, thread_named
 
-# The watchdog's time in microseconds. A choice: short, so that the test does not take
-# long, and so long that a busy machine does not seem to be stopped.
-WATCHDOG_US = 2_000_000
-HALF_S = WATCHDOG_US / 2_000_000
-
-
-class Manager:
-    """A service manager: it receives messages in a thread of its own."""
-
-    def __init__(self, node, address=None):
-        self.address = address or f"{node.lab.directory}/notify-{node.name}"
-        self.messages = []
-        self.sock = node.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(self.address.replace("@", "\0"))
-        self.sock.settimeout(0.1)
-        self.is_over = threading.Event()
-        self.thread = threading.Thread(target=self.receive, daemon=True)
-        node.lab.stack.callback(self.close)
-        self.thread.start()
-
-    def close(self):
-        self.is_over.set()
-        self.thread.join()
-
-    def receive(self):
-        while not self.is_over.is_set():
-            with contextlib.suppress(TimeoutError):
-                self.messages.append(self.sock.recv(4096).decode())
-
-    def environment(self, watchdog=True, **others):
-        found = {"NOTIFY_SOCKET": self.address, **others}
-        if watchdog:
-            found["WATCHDOG_USEC"] = str(WATCHDOG_US)
-        return found
-
-    def count(self, message):
-        return self.messages.count(message)
-
-    def wait_for(self, pattern, timeout=20):
-        """Wait for a message that matches whole; return the match."""
-        def find():
-            for message in list(self.messages):
-                if match := re.fullmatch(pattern, message):
-                    return match
-            return None
-
-        try:
-            return wait_until(find, f"message {pattern!r}", timeout)
-        except lab.Failure as failure:
-            raise lab.Failure(f"{failure} in {self.messages[-20:]}") from None
-
-    def wait_for_status(self, pattern, timeout=20):
-        """Wait until the newest status matches whole."""
-        def is_so():
-            texts = [m[7:] for m in list(self.messages)
-                     if m.startswith("STATUS=")]
-            return texts and re.fullmatch(pattern, texts[-1])
-
-        try:
-            wait_until(is_so, f"status {pattern!r}", timeout)
-        except lab.Failure as failure:
-            raise lab.Failure(f"{failure} in {self.messages[-20:]}") from None
-
-    def wait_for_food(self, number=2, timeout=30):
-        """Wait for more of the watchdog's messages."""
-        before = self.count("WATCHDOG=1")
-        wait_until(lambda: self.count("WATCHDOG=1") >= before + number,
-                   f"{number} messages to the watchdog, after {before}",
-                   timeout)
-
-    def wait_for_hunger(self, timeout=60):
-        """Wait until two periods of the watchdog pass without a message to it."""
-        def is_hungry():
-            before = self.count("WATCHDOG=1")
-            time.sleep(4 * HALF_S * lab.SLOWNESS)
-            return self.count("WATCHDOG=1") == before
-
-        wait_until(is_hungry, "the watchdog gets no messages", timeout)
-
-
-def watched_pair(l, **environment):
+def watched_pair(l, options=(), **environment):
     """A pair of tunnels. The first one has a service manager with a watchdog."""
     manager = Manager(l.node("m"))
-    return manager, Pair(l, how={**manager.environment(), **environment})
+    return manager, Pair(l, options=options,
+                         how={**manager.environment(), **environment})
+
+
+# Nothing replaces the engine of such a daemon.
+ONE_PROCESS = ("--no-isolation",)
 
 
 @case("READY, RELOADING, STATUS on each change, STOPPING; by path and by abstract name")
@@ -259,9 +185,9 @@ def quiet(l):
     check_equal(tunnel.wait(20), 0, "status")
 
 
-@case("a control thread that is stopped does not feed the watchdog")
+@case("one process: a control thread that is stopped does not feed the watchdog")
 def control_stopped(l):
-    manager, pair = watched_pair(l)
+    manager, pair = watched_pair(l, ONE_PROCESS)
     manager.wait_for_food()
     with stopped(pair.ta.pid):
         manager.wait_for_hunger()
@@ -269,18 +195,18 @@ def control_stopped(l):
     pair.both_ways(count=1)
 
 
-@case("a worker that is stopped: no food once there are packets for it")
+@case("one process: a worker that is stopped: no food once there are packets for it")
 def worker_stopped(l):
     # As long as there is no packet for the worker, it counts as alive. No packet comes
     # while the link is down.
     node = l.node("c")
     idle = Manager(node)
-    tunnel = l.tunnel(node, "wgc").start(**idle.environment())
+    tunnel = l.tunnel(node, "wgc").start(*ONE_PROCESS, **idle.environment())
     idle.wait_for_food()
     with stopped(thread_named(tunnel.pid, "worker")):
         idle.wait_for_food(4)
     tunnel.stop()
-    manager, pair = watched_pair(l)
+    manager, pair = watched_pair(l, ONE_PROCESS)
     manager.wait_for_food()
     with stopped(thread_named(pair.ta.pid, "worker")):
         pair.b.must_not_ping(INNER4["a"])
@@ -293,9 +219,9 @@ def worker_stopped(l):
     manager.wait_for_status("up, port 51001, 1 peer, 1 with a session")
 
 
-@case("a handshaker that is stopped: no food once there is a handshake for it")
+@case("one process: a handshaker that is stopped: no food once there is a handshake for it")
 def handshaker_stopped(l):
-    manager, pair = watched_pair(l)
+    manager, pair = watched_pair(l, ONE_PROCESS)
     tid = thread_named(pair.ta.pid, "handshaker")
     with stopped(tid):
         manager.wait_for_food(3)
@@ -307,9 +233,9 @@ def handshaker_stopped(l):
     pair.both_ways(count=1)
 
 
-@case("a helper that is stopped at work: no food")
+@case("one process: a helper that is stopped at work: no food")
 def helper_stopped(l):
-    manager, pair = watched_pair(l, WIREGATHER_OPTIONS="--workers=2 --eager")
+    manager, pair = watched_pair(l, ONE_PROCESS, WIREGATHER_OPTIONS="--workers=2 --eager")
     manager.wait_for_food()
     with stopped(thread_named(pair.ta.pid, "helper")):
         manager.wait_for_hunger()

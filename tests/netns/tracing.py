@@ -2,7 +2,10 @@
 """Single threads of a daemon, stopped by ptrace(2) while the others run."""
 import contextlib
 import ctypes
+import errno
 import os
+import threading
+import time
 
 import lab
 
@@ -29,13 +32,37 @@ def thread_named(pid, name):
     raise lab.Failure(f"there is no thread {name}")
 
 
+def reap(tid, is_over):
+    """Wait for the end of a thread that is traced: until its tracer has taken note of
+    it, it keeps its process from ending."""
+    while not is_over.is_set():
+        try:
+            pid, status = os.waitpid(tid, WALL | os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid and not os.WIFSTOPPED(status):
+            return
+        time.sleep(0.005)
+
+
 @contextlib.contextmanager
 def stopped(tid):
-    """A block during which one thread is stopped, and the others run."""
+    """A block during which one thread is stopped, and the others run. Its process may
+    be killed meanwhile."""
     ptrace(PTRACE_SEIZE, tid)
+    is_over = threading.Event()
+    reaper = threading.Thread(target=reap, args=(tid, is_over), daemon=True)
     try:
         ptrace(PTRACE_INTERRUPT, tid)
         os.waitpid(tid, WALL)
+        reaper.start()
         yield
     finally:
-        ptrace(PTRACE_DETACH, tid)
+        is_over.set()
+        if reaper.ident:
+            reaper.join()
+        try:
+            ptrace(PTRACE_DETACH, tid)
+        except OSError as err:
+            if err.errno != errno.ESRCH:
+                raise

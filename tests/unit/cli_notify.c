@@ -246,6 +246,49 @@ static void watchdog(void **state)
 	end(&f);
 }
 
+/* A message that was left out is sent as soon as all goes on. */
+static void goes_on(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f, 1000000);
+	notify_ready(&f.notify, 0);
+	expect(&f, "READY=1");
+	expect(&f, "STATUS=something");
+	notify_go_on(&f.notify);
+	assert_false(has_message(&f));
+	f.stalled = "worker";
+	expect(&f, "STATUS=the worker makes no progress");
+	f.stalled = NULL;
+	notify_go_on(&f.notify);
+	assert_true(has_message(&f));
+	assert_string_equal(f.text, "WATCHDOG=1");
+	notify_go_on(&f.notify);
+	assert_false(has_message(&f));
+	end(&f);
+}
+
+/* Without a service manager, but with a time, the question is asked. */
+static void nobody_to_tell(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	listen_at(&f);
+	assert_int_equal(notify_open(&f.notify, NULL, 100000), 0);
+	notify_start(&f.notify, &f.loop, &ops, &f);
+	notify_ready(&f.notify, 0);
+	f.stalled = "worker";
+	for (int ms = 0; !*f.notify.stalled && ms < PATIENCE_MS; ms += 10)
+		run_loop(&f, 10);
+	assert_string_equal(f.notify.stalled, "worker");
+	notify_stopping(&f.notify);
+	notify_failure(&f.notify, "no tunnels today", 0);
+	assert_false(has_message(&f));
+	end(&f);
+}
+
 /* Send as many messages as one socket can. Return: their number. */
 static unsigned int fill_queue(struct fixture *f)
 {
@@ -308,7 +351,7 @@ static void addresses(void **state)
 	int fd;
 
 	(void)state;
-	assert_int_equal(notify_open(&n, NULL, 1000000), 0);
+	assert_int_equal(notify_open(&n, NULL, 0), 0);
 	assert_int_equal(n.fd, -1);
 	notify_ready(&n, 0);
 	notify_change(&n);
@@ -368,6 +411,8 @@ int main(void)
 		cmocka_unit_test(as_a_daemon),
 		cmocka_unit_test(failure),
 		cmocka_unit_test(watchdog),
+		cmocka_unit_test(goes_on),
+		cmocka_unit_test(nobody_to_tell),
 		cmocka_unit_test(full_queue),
 		cmocka_unit_test(receiver_gone),
 		cmocka_unit_test(addresses),

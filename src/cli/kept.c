@@ -52,6 +52,10 @@ static void stop(void *arg)
 
 	if (k->is_ending)
 		return;
+	if (k->blocked.is_on) {
+		loop_stop(&k->loop, k->blocked.err);
+		return;
+	}
 	k->is_ending = true;
 	guard_stop(&k->guard);
 	loop_set_timer(&k->loop, &k->deadline, now_monotonic() + END_NS);
@@ -61,6 +65,33 @@ static void stop(void *arg)
 
 static int start_engine(struct kept *k, int fds[2]);
 static int greet(struct kept *k, int fd, int news_fd);
+
+/*
+ * No engine can go on: end, or keep the interface, as the options have it. The sockets
+ * for configuration go, so that wg(8) says that the tunnel does not work.
+ */
+static void give_up(struct kept *k, int err)
+{
+	int r;
+
+	if (k->blocked.is_on)
+		return;
+	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
+		loop_stop(&k->loop, err);
+		return;
+	}
+	log_error("nothing passes any more; the interface stays until it is "
+		  "deleted");
+	service_end(&k->service);
+	listeners_close(&k->listeners);
+	k->listeners.config.fd = -1;
+	guard_stop(&k->guard);
+	r = blocked_start(&k->blocked, &k->loop, &k->local, err);
+	/* The interface stays, too, if nobody tells of its end. A signal ends all. */
+	if (r < 0)
+		log_error("cannot hear of the interface: %s", strerror(-r));
+	notify_change(k->notify);
+}
 
 /* Have another engine go on. Return: 0; -errno. */
 static int replace_engine(struct kept *k)
@@ -111,7 +142,7 @@ static void note_end(struct kept *k, int status)
 	err = k->err < 0 ? k->err : -ECHILD;
 	if (k->is_ready && replace_engine(k) == 0)
 		return;
-	loop_stop(&k->loop, err);
+	give_up(k, err);
 }
 
 /* ------------------------------------------------------------ the starter */
@@ -126,7 +157,7 @@ static void handle_report(struct kept *k, const struct starter_report *report)
 		explain(k, "cannot start the engine", report->status);
 		if (k->is_ready)
 			log_error("%s", k->why);
-		loop_stop(&k->loop, report->status);
+		give_up(k, report->status);
 		break;
 	default:
 		break;
@@ -150,7 +181,7 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 		starter_close(&k->starter);
 		/* Without a starter nobody tells of the engine's end. */
 		if (k->service.requests.fd < 0)
-			loop_stop(&k->loop, -ECHILD);
+			give_up(k, -ECHILD);
 	} else if (err != -EAGAIN) {
 		loop_fail(&k->loop, watch, "starter", err);
 	}
@@ -223,7 +254,7 @@ static void engine_gone(void *arg)
 		return;
 	}
 	log_error("the engine has ended");
-	loop_stop(&k->loop, -ECHILD);
+	give_up(k, -ECHILD);
 }
 
 static void engine_broken(void *arg)
@@ -233,7 +264,7 @@ static void engine_broken(void *arg)
 	log_error("the engine has sent a request that no engine sends: it is "
 		  "killed");
 	if (k->starter.fd < 0)
-		loop_stop(&k->loop, -EPROTO);
+		give_up(k, -EPROTO);
 	else
 		starter_kill_engine(&k->starter);
 }
@@ -290,18 +321,24 @@ static void print_status(void *arg, char *buf, size_t cap)
 {
 	const struct kept *k = arg;
 
-	if (k->guard.is_hung)
+	if (k->blocked.is_on)
+		snprintf(buf, cap,
+			 "failed: nothing passes, and the interface stays "
+			 "until it is deleted");
+	else if (k->guard.is_hung)
 		snprintf(buf, cap, "the %s makes no progress",
 			 k->guard.stalled);
 	else
 		state_print(&k->state, buf, cap);
 }
 
+/* A tunnel that has failed for good is not started anew by the watchdog: then its
+ * interface would go. */
 static const char *find_stalled(void *arg)
 {
 	struct kept *k = arg;
 
-	return guard_turn(&k->guard);
+	return k->blocked.is_on ? NULL : guard_turn(&k->guard);
 }
 
 /* ------------------------------------------------------------ the start */

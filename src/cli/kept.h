@@ -11,6 +11,7 @@
 #ifndef CLI_KEPT_H
 #define CLI_KEPT_H
 
+#include "cli/blocked.h"
 #include "cli/daemon.h"
 #include "cli/deaths.h"
 #include "cli/guard.h"
@@ -49,6 +50,7 @@ enum {
  * @is_ending:	the engine was told to end
  * @deadline:	when the engine is killed, after it was told to end
  * @deaths:	when engines have died
+ * @blocked:	no engine can go on, and the interface stays
  * @err:	-errno of the engine's own failure, or 0
  * @why:	one line that says why kept_open() has failed, why the engine has not
  *		started, or why it has ended
@@ -72,6 +74,7 @@ struct kept {
 	bool is_ending;
 	struct loop_timer deadline;
 	struct deaths deaths;
+	struct blocked blocked;
 	int err;
 	char why[KEPT_WHY_CAP];
 };
@@ -89,7 +92,9 @@ int kept_open(struct kept *kept, char **argv);
  * kept_run() - serve the engine until it ends
  * @kept:	kept
  *
- * When the engine is ready, the daemon's parent and the service manager are told.
+ * When the engine is ready, the daemon's parent and the service manager are told. If no
+ * other engine can take the place of one that has ended, and the interface is to stay
+ * (--fail-closed), this returns when the interface is deleted, or at a signal.
  *
  * Return: 0: it has ended as it was told to; -errno. Then kept.why says why, if the
  * engine was never ready.

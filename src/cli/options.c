@@ -32,6 +32,8 @@ static const char usage[] =
 	"                    ipsec-mb, libcrypto or libsodium\n"
 	"      --bench-crypto  measure these libraries, in a few seconds\n"
 	"      --clamp-mss   lower the MSS of TCP to what passes the tunnel\n"
+	"      --fail-closed if the daemon fails for good, the interface stays, and\n"
+	"                    nothing passes, until the interface is deleted\n"
 	"      --keeper-user USER\n"
 	"                    the user of the process that keeps the rights (default:\n"
 	"                    the one that starts it)\n"
@@ -55,12 +57,13 @@ static const char usage[] =
 	"      --no-vnet-hdr all super-packets, and checksum offload\n"
 	"      --no-isolation\n"
 	"                    giving up rights that are not needed\n"
+	"      --core        having no core files: they may have keys in them\n"
 	"To measure, this one keeps all threads that move packets at work:\n"
 	"      --eager\n"
 	"\n"
 	"Environment: LOG_LEVEL (verbose, debug, error or silent), WG_TUN_FD,\n"
 	"WG_UAPI_FD, WG_PROCESS_FOREGROUND=1, WIREGATHER_USER (as --user),\n"
-	"WIREGATHER_OPTIONS (options, except --user and --no-isolation),\n"
+	"WIREGATHER_OPTIONS (options, except --user, --core, --no-isolation),\n"
 	"WIREGATHER_NETLINK_FD, WIREGATHER_DIRECTORY (of the sockets).\n"
 	"See wiregather(8).\n";
 
@@ -95,6 +98,8 @@ enum {
 	LONG_QUEUES,
 	LONG_PMTU,
 	LONG_CLAMP_MSS,
+	LONG_FAIL_CLOSED,
+	LONG_CORE,
 };
 
 static const struct option long_options[] = {
@@ -118,6 +123,8 @@ static const struct option long_options[] = {
 	{ "queues", required_argument, NULL, LONG_QUEUES },
 	{ "pmtu", required_argument, NULL, LONG_PMTU },
 	{ "clamp-mss", no_argument, NULL, LONG_CLAMP_MSS },
+	{ "fail-closed", no_argument, NULL, LONG_FAIL_CLOSED },
+	{ "core", no_argument, NULL, LONG_CORE },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -238,6 +245,12 @@ static int parse_option(struct options *options, int c)
 	case LONG_CLAMP_MSS:
 		options->clamps_mss = true;
 		return 0;
+	case LONG_FAIL_CLOSED:
+		options->fails_closed = true;
+		return 0;
+	case LONG_CORE:
+		options->leaves_core = true;
+		return 0;
 	case LONG_STATS_GROUP:
 		return parse_group(options, optarg);
 	case LONG_EAGER:
@@ -302,7 +315,9 @@ static bool is_for_variable(int c)
 	case 'h':
 	case LONG_VERSION:
 	case LONG_BENCH_CRYPTO:
-	/* Only the command line decides about the daemon's rights. */
+	/* Only the command line decides about the daemon's rights, and about what
+	 * becomes of its keys. */
+	case LONG_CORE:
 	case LONG_USER:
 	case LONG_KEEPER_USER:
 	case LONG_NO_ISOLATION:

@@ -58,6 +58,8 @@ enum {
  * @stats_group:	group that may use the statistics socket; empty: none
  * @finds_mtu:		find the path MTU of each peer
  * @clamps_mss:		lower the MSS of the connections in the tunnel
+ * @fails_closed:	if engines die again and again, the interface stays
+ * @leaves_core:	an engine that dies leaves a core file
  * @eager:		all threads that move packets work all the time
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
  * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
@@ -89,6 +91,8 @@ struct options {
 	char stats_group[OPTIONS_GROUP_CAP];
 	bool finds_mtu;
 	bool clamps_mss;
+	bool fails_closed;
+	bool leaves_core;
 	bool eager;
 	const char *notify_socket;
 	uint64_t watchdog_us;

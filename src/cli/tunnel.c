@@ -285,6 +285,7 @@ static int prepare_isolation(struct tunnel *t, const struct options *options)
 {
 	const struct isolate_config config = {
 		.user = options->user,
+		.leaves_core = options->leaves_core,
 		.is_off = !t->is_engine,
 		.is_dropped = t->is_engine,
 	};

@@ -191,9 +191,14 @@ static int close_off(struct isolate *isolate, const char *directory)
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		return 0;
 	}
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, isolate->config.leaves_core, 0, 0, 0);
 	/* A kernel may lack this. The filter forbids the same. */
 	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
+	if (isolate->config.leaves_core) {
+		add_missing(isolate, "dumpable and without Landlock, as --core "
+				     "has it");
+		return 0;
+	}
 	err = landlock_restrict(directory);
 	if (is_shortage(err))
 		return explain(isolate, err, "cannot enter Landlock");

@@ -47,6 +47,8 @@ enum {
  * @user:	the user to become if started as root, which may be root itself;
  *		NULL: USER_DEFAULT, if there is one
  * @keeper_user: the user that the keeper becomes; NULL: it stays what it is
+ * @leaves_core: the process may leave core files. So it stays dumpable, and has no
+ *		Landlock: the kernel writes the file with the rights of the process.
  * @is_off:	do nothing at all
  * @is_dropped:	the process has its user already, and no capability
  *		(isolate_drop())
@@ -54,6 +56,7 @@ enum {
 struct isolate_config {
 	const char *user;
 	const char *keeper_user;
+	bool leaves_core;
 	bool is_off;
 	bool is_dropped;
 };

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 """An engine dies, and another one goes on for it."""
 import os
+import resource
 import signal
 import threading
 import time
 
 import lab
-from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
+from lab import INNER4, Capture, Pair, Skip, case, check, check_equal, wait_until
+from manager import Manager
 
 # Five deaths in this time end the daemon, in seconds.
 LOOP_S = 60
@@ -160,6 +162,165 @@ def loop(l):
     check("no other one is started" in tunnel.log(), "no line says why")
     check(node.run("ip", "link", "show", "wga", check_status=False).returncode,
           "the interface is still there")
+
+
+FAILED = "failed: nothing passes, and the interface stays until it is deleted"
+# A prefix behind the tunnel that no address of a node is in.
+BEHIND = "10.77.0.0/16"
+
+
+def fail_for_good(tunnel):
+    """Have the engine die too often."""
+    begin = time.monotonic()
+    for _ in range(DEATHS):
+        die(tunnel)
+    os.kill(tunnel.pid, signal.SIGSEGV)
+    wait_until(lambda: "the interface stays until it is deleted" in tunnel.log() or
+               tunnel.log().count("another engine has taken its place") > DEATHS or
+               tunnel.process.poll() is not None, "the tunnel has failed", 20)
+    if time.monotonic() - begin >= LOOP_S:
+        raise Skip("this machine is too slow for five deaths in a minute")
+    check("the interface stays until it is deleted" in tunnel.log(),
+          f"the tunnel has not failed: {tunnel.log()}")
+    check(tunnel.process.poll() is None, f"the daemon has ended: {tunnel.log()}")
+
+
+def routes_and_addresses(node, name):
+    return [node.run("ip", "-o", *words, name).stdout for words in (
+        ("addr", "show"), ("route", "show", "dev"), ("-6", "route", "show", "dev"))]
+
+
+def clear_packets(capture):
+    """The packets to the tunnel's networks that a capture has seen."""
+    found = []
+    for _, frame in capture.frames():
+        if frame[12:14] == b"\x08\x00" and frame[30:32] in (b"\x0a\x09", b"\x0a\x4d"):
+            found.append(frame)
+        if frame[12:14] == b"\x86\xdd" and frame[38:40] == b"\xfd\x09":
+            found.append(frame)
+    return found
+
+
+def cpu_ticks(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return int(fields[11]) + int(fields[12])
+
+
+@case("--fail-closed: after five deaths the interface stays, and nothing passes or leaves "
+      "in the clear, until it is deleted")
+def fail_closed(l):
+    manager = Manager(l.node("m"))
+    pair = kept(Pair(l, options=("--fail-closed",), how=manager.environment()))
+    tunnel = pair.ta
+    # Without the interface packets would leave by this route.
+    pair.a.ip(f"route add {BEHIND} dev wga", "route add default via 192.0.2.2 dev eth",
+              "route add default via 2001:db8::2 dev eth")
+    pair.both_ways(count=1)
+    before = routes_and_addresses(pair.a, "wga")
+    fail_for_good(tunnel)
+    check_equal(routes_and_addresses(pair.a, "wga"), before, "addresses and routes")
+    capture = Capture(pair.a, "eth")
+    for address in INNER4["b"], "10.77.1.1", lab.INNER6["b"]:
+        pair.a.run("ping", "-c", "3", "-i", "0.1", "-W", "1", address, check_status=False)
+    pair.b.must_not_ping(INNER4["a"])
+    check_equal(clear_packets(capture), [], "packets in the clear")
+    check(not tunnel.has_port(51001), "the UDP port is open")
+    manager.wait_for_status(FAILED)
+    check(not os.path.exists(tunnel.socket), "the socket's file is left")
+    done = tunnel.get(check_status=False)
+    check(done.returncode, f"wg show has an answer: {done.stdout}")
+    ticks = cpu_ticks(tunnel.keeper)
+    manager.wait_for_food(2)
+    used = (cpu_ticks(tunnel.keeper) - ticks) / os.sysconf("SC_CLK_TCK")
+    check(used < 0.5, f"the keeper has used {used} s of CPU time")
+    pair.a.rename("wga", "wgz")
+    time.sleep(0.2)
+    check(tunnel.process.poll() is None, "the daemon has ended")
+    pair.a.ip("link del wgz")
+    check_equal(tunnel.wait(20), 1, "status")
+    manager.wait_for("STATUS=5 engines have died within 60 s")
+    # The capture does see packets that leave in the clear.
+    pair.a.run("ping", "-c", "1", "-W", "1", INNER4["b"], check_status=False)
+    wait_until(lambda: clear_packets(capture), "a packet in the clear")
+
+
+@case("--fail-closed: a signal ends it, with status 1, and so does deleting the interface "
+      "in another namespace")
+def fail_closed_ends(l):
+    a, away = l.node("a"), l.node("away")
+    for number, is_moved in enumerate((False, True)):
+        name = f"wg{number}"
+        tunnel = kept(l.tunnel(a, name).start(WIREGATHER_OPTIONS="--fail-closed"))
+        fail_for_good(tunnel)
+        if is_moved:
+            a.ip(f"link set {name} netns away")
+            away.ip(f"link del {name}")
+        else:
+            tunnel.process.send_signal(signal.SIGTERM)
+        check_equal(tunnel.wait(20), 1, "status")
+        check(a.run("ip", "link", "show", name, check_status=False).returncode,
+              "the interface is still there")
+
+
+@case("--fail-closed: the process that starts engines is gone, and the engine dies")
+def fail_closed_alone(l):
+    a = l.node("a")
+    tunnel = kept(l.tunnel(a, "wga").start("--fail-closed"))
+    starter = next(pid for pid in lab.descendants_of(tunnel.process.pid)
+                   if lab.command_of(pid) == "wg-starter")
+    engine = tunnel.pid
+    os.kill(starter, signal.SIGKILL)
+    wait_until(lambda: "the process that starts engines has ended" in tunnel.log(),
+               "a line says so")
+    os.kill(engine, signal.SIGKILL)
+    wait_until(lambda: "the interface stays until it is deleted" in tunnel.log(),
+               "the interface stays")
+    a.ip("link del wga")
+    check_equal(tunnel.wait(20), 1, "status")
+
+
+@case("a core file is left with --core only, and by the engine only")
+def core(l):
+    if l.is_slow:
+        raise Skip("a sanitizer needs to trace its process")
+    with open("/proc/sys/kernel/core_pattern", encoding="ascii") as file:
+        pattern = file.read().strip()
+    a = l.node("a")
+    for number, options in enumerate(((), ("--core",))):
+        directory = f"{l.directory}/{number}"
+        os.mkdir(directory)
+        os.chmod(directory, 0o777)
+
+        def prepare(directory=directory):
+            os.chdir(directory)
+            limit = resource.RLIM_INFINITY
+            resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
+
+        tunnel = kept(l.tunnel(a, f"wg{number}").start(*options, before=prepare))
+        starter = next(pid for pid in lab.descendants_of(tunnel.process.pid)
+                       if lab.command_of(pid) == "wg-starter")
+        # The files in /proc of a process that is not dumpable are root's.
+        for name, pid in ("engine", tunnel.pid), ("starter", starter):
+            is_wanted = name == "engine" and options
+            check_equal(os.stat(f"/proc/{pid}/environ").st_uid != 0, bool(is_wanted),
+                        f"{options}: is the {name} dumpable?")
+        with open(f"/proc/{tunnel.pid}/limits", encoding="ascii") as file:
+            line = next(line for line in file if "core file" in line)
+        check_equal(line.split()[4:6], ["unlimited"] * 2, "RLIMIT_CORE")
+        wait_until(lambda: ("as --core has it" in tunnel.log()) == bool(options),
+                   "a line about --core")
+        die(tunnel)
+        files = os.listdir(directory)
+        if pattern[0] not in "|/":
+            check_equal(len(files), len(options), f"{options}: core files: {files}")
+        tunnel.process.send_signal(signal.SIGSEGV)
+        status = os.waitpid(tunnel.process.pid, 0)[1]
+        tunnel.process.returncode = -signal.SIGSEGV
+        tunnel.has_ended = True
+        check(os.WIFSIGNALED(status) and not os.WCOREDUMP(status),
+              f"status of the keeper: {status:#x}")
+        check_equal(os.listdir(directory), files, "core files of keeper and starter")
 
 
 @case("descriptors and memory of the keeper stay as they are")

@@ -191,7 +191,7 @@ static void variable(void **state)
 	setenv("WIREGATHER_OPTIONS",
 	       " --no-gso\t--no-gro  --no-tso --no-uso\n"
 	       "--no-overlay --no-vnet-hdr --eager -f --workers 2 --queues 3 "
-	       "--aead=libsodium --pmtu=discover --clamp-mss ",
+	       "--aead=libsodium --pmtu=discover --clamp-mss --fail-closed ",
 	       1);
 	assert_int_equal(parse(&o, "wiregather wg0"), 0);
 	assert_true(o.no_gso && o.no_gro && o.no_tso && o.no_uso &&
@@ -200,12 +200,14 @@ static void variable(void **state)
 	assert_int_equal(o.n_workers, 2);
 	assert_int_equal(o.n_queues, 3);
 	assert_int_equal(o.aead, AEAD_SODIUM);
-	assert_true(o.finds_mtu && o.clamps_mss);
+	assert_true(o.finds_mtu && o.clamps_mss && o.fails_closed);
+	assert_false(o.leaves_core);
 	assert_string_equal(o.name, "wg0");
 	/* The command line wins, and adds to the variable. */
 	assert_int_equal(parse(&o, "wiregather --workers=3 --aead=auto "
-				   "--no-isolation wg0"),
+				   "--no-isolation --core wg0"),
 			 0);
+	assert_true(o.leaves_core);
 	assert_int_equal(o.n_workers, 3);
 	assert_int_equal(o.aead, AEAD_BEST);
 	assert_true(o.no_gso && o.no_isolation);
@@ -235,6 +237,7 @@ static void bad_variable(void **state)
 		  "for the command line only: --no-isolation" },
 		{ "--no-i", "for the command line only: --no-i" },
 		{ "--user=root", "for the command line only: --user=root" },
+		{ "--core", "for the command line only: --core" },
 		{ "--help", "for the command line only: --help" },
 		{ "--version", "for the command line only: --version" },
 		{ "--bench-crypto",

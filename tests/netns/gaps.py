@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""How long no packet passes when an engine dies under traffic.
+
+A program sends a ping each 10 ms, beside a TCP stream at full speed. KILLS is how often the
+engine is killed. The daemon is one that does not count the deaths of its engines.
+"""
+import os
+import random
+import signal
+import socket
+import statistics
+import struct
+import threading
+import time
+
+import lab
+from lab import INNER4, OUTER4, Pair, Steady, case, check, check_equal, \
+    check_quick, wait_until
+
+KILLS = int(os.environ.get("KILLS", "5"))
+# The bar, and what a busy machine may take, in seconds. The second one is a choice.
+GAP_S = 0.3
+BUSY_S = 20
+# From one ping to the next, and from one death to the next.
+PING_S = 0.01
+PAUSE_S = (0.7, 1.3)
+# Allowed growth of resident memory over all deaths, in KiB. A choice.
+GROWTH_KIB = 1024
+ECHO_REQUEST, ECHO_REPLY = 8, 0
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return ~total & 0xffff
+
+
+class Pings:
+    """Pings to an address, each PING_S, and the first answer to one sent after a moment."""
+
+    FORM = struct.Struct(">BBHHHd")
+
+    def __init__(self, node, address):
+        self.sock = node.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        self.sock.connect((address, 0))
+        self.sock.settimeout(0.1)
+        self.id = os.getpid() & 0xffff
+        self.n_sent = 0
+        # (when it was sent, when it was answered), of time.monotonic()
+        self.answers = []
+        self.is_over = threading.Event()
+        self.threads = [threading.Thread(target=f, daemon=True)
+                        for f in (self.send, self.receive)]
+        node.lab.stack.callback(self.close)
+        for thread in self.threads:
+            thread.start()
+
+    def close(self):
+        self.is_over.set()
+        for thread in self.threads:
+            thread.join()
+
+    def send(self):
+        while not self.is_over.is_set():
+            fields = [ECHO_REQUEST, 0, 0, self.id, self.n_sent & 0xffff, time.monotonic()]
+            fields[2] = checksum(self.FORM.pack(*fields))
+            try:
+                self.sock.send(self.FORM.pack(*fields))
+                self.n_sent += 1
+            except OSError:
+                # The queue is full.
+                pass
+            time.sleep(PING_S)
+
+    def receive(self):
+        while not self.is_over.is_set():
+            try:
+                packet = self.sock.recv(2048)
+            except TimeoutError:
+                continue
+            except OSError:
+                continue
+            packet = packet[(packet[0] & 15) * 4:]
+            if len(packet) == self.FORM.size:
+                kind, _, _, number, _, sent_at = self.FORM.unpack(packet)
+                if kind == ECHO_REPLY and number == self.id:
+                    self.answers.append((sent_at, time.monotonic()))
+
+    def first_after(self, moment):
+        """When the first answer came to a ping that was sent after a moment; 0: none."""
+        for sent_at, got_at in self.answers[-500:]:
+            if sent_at > moment:
+                return got_at
+        return 0
+
+
+def figures(pid):
+    """Descriptors, and resident KiB, of a process."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        rss = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+    return len(os.listdir(f"/proc/{pid}/fd")), rss
+
+
+def starter_of(tunnel):
+    return next(pid for pid in lab.descendants_of(tunnel.process.pid)
+                if lab.command_of(pid) == "wg-starter")
+
+
+def all_figures(tunnel):
+    return {"keeper": figures(tunnel.process.pid),
+            "starter": figures(starter_of(tunnel)), "engine": figures(tunnel.pid)}
+
+
+def tell(what, seconds):
+    print(f"# {what}, of {len(seconds)}: median {statistics.median(seconds) * 1e3:.0f} ms, "
+          f"maximum {max(seconds) * 1e3:.0f} ms", flush=True)
+
+
+def kill(tunnel, pings, stream):
+    """Kill the engine; return how long no ping and no TCP passed, in seconds."""
+    before = tunnel.pid
+    check(before != tunnel.process.pid, "there is no engine")
+    moment = time.monotonic()
+    os.kill(before, signal.SIGSEGV)
+    wait_until(lambda: pings.first_after(moment), "a ping passes", BUSY_S, 0.002)
+    gap = pings.first_after(moment) - moment
+    arrived = stream.arrived
+    wait_until(lambda: stream.arrived > arrived, "TCP goes on", BUSY_S, 0.002)
+    tcp = time.monotonic() - moment
+    check(tunnel.pid not in (before, tunnel.process.pid), "the engine is the same")
+    return gap, tcp
+
+
+@case("an engine is killed again and again under TCP: pings pass soon, TCP goes on, "
+      "nothing leaks")
+def gaps(l):
+    if "WG_COVERAGE" in os.environ:
+        raise lab.Skip("a build that counts what is run is one process")
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    pings = Pings(pair.a, INNER4["b"])
+    stream = Steady(pair, INNER4["b"])
+    check(stream.rate(1) > 0, "TCP does not begin")
+    draw = random.Random(KILLS)
+    found, before = [], None
+    for n in range(KILLS):
+        found.append(kill(pair.ta, pings, stream))
+        time.sleep(draw.uniform(*PAUSE_S))
+        if n == 1:
+            before = all_figures(pair.ta)
+    check(stream.rate(1) > 0, "TCP stands still")
+    after = all_figures(pair.ta)
+    stream.stop()
+    pings.close()
+    tell("from a death to the answer of a later ping", [gap for gap, _ in found])
+    tell("from a death to TCP that goes on", [tcp for _, tcp in found])
+    print(f"# descriptors and KiB: {before}, later {after}", flush=True)
+    for name, (n_fds, kib) in after.items():
+        check_equal(n_fds, before[name][0], f"descriptors of the {name}")
+        check(l.is_slow or kib <= before[name][1] + GROWTH_KIB,
+              f"KiB of the {name}: {before[name][1]}, later {kib}")
+    check_equal(pair.ta.log().count("another engine has taken its place"), KILLS, "engines")
+    check_quick(l, max(gap for gap, _ in found), GAP_S, BUSY_S, "the longest gap")
+    check(OUTER4["b"] in pair.ta.peer(pair.tb).endpoint, "the endpoint is another one")
+
+
+lab.main()

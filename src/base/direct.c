@@ -55,12 +55,12 @@ struct alarm {
 	bool is_set;
 };
 
-static void start_alarm(struct alarm *alarm)
+/* That of direct_prepare(), which may have found no memory for a timer. */
+static struct alarm lasting;
+static bool has_lasting;
+
+static void make_alarm(struct alarm *alarm)
 {
-	const struct itimerspec when = {
-		.it_value.tv_nsec = DIRECT_MS * (long)NSEC_PER_MSEC,
-		.it_interval.tv_nsec = AGAIN_NS,
-	};
 	const struct sigaction action = { .sa_handler = on_alarm };
 	struct sigevent event = {
 		.sigev_notify = SIGEV_THREAD_ID,
@@ -75,12 +75,29 @@ static void start_alarm(struct alarm *alarm)
 	pthread_sigmask(SIG_UNBLOCK, &set, &alarm->mask);
 	/* Without a timer (no memory for it) the write may block. */
 	alarm->is_set = !timer_create(CLOCK_MONOTONIC, &event, &alarm->timer);
+}
+
+static void start_alarm(const struct alarm *alarm)
+{
+	const struct itimerspec when = {
+		.it_value.tv_nsec = DIRECT_MS * (long)NSEC_PER_MSEC,
+		.it_interval.tv_nsec = AGAIN_NS,
+	};
+
 	if (alarm->is_set)
 		timer_settime(alarm->timer, 0, &when, NULL);
 }
 
+static void stop_alarm(const struct alarm *alarm)
+{
+	const struct itimerspec never = { 0 };
+
+	if (alarm->is_set)
+		timer_settime(alarm->timer, 0, &never, NULL);
+}
+
 /* After timer_delete(2) has returned, the timer sends no more signals. */
-static void stop_alarm(struct alarm *alarm)
+static void remove_alarm(struct alarm *alarm)
 {
 	if (alarm->is_set)
 		timer_delete(alarm->timer);
@@ -110,18 +127,28 @@ static bool write_until(int fd, const char *data, size_t len, uint64_t end)
 	return true;
 }
 
+void direct_prepare(void)
+{
+	make_alarm(&lasting);
+	has_lasting = true;
+}
+
 bool direct_write(int fd, const void *data, size_t len)
 {
-	struct alarm alarm;
+	struct alarm own = { .is_set = false };
 	bool is_written;
 	int saved;
 
 	pthread_mutex_lock(&lock);
-	start_alarm(&alarm);
+	if (!has_lasting)
+		make_alarm(&own);
+	start_alarm(has_lasting ? &lasting : &own);
 	is_written = write_until(fd, data, len,
 				 now_monotonic() + DIRECT_MS * NSEC_PER_MSEC);
 	saved = errno;
-	stop_alarm(&alarm);
+	stop_alarm(has_lasting ? &lasting : &own);
+	if (!has_lasting)
+		remove_alarm(&own);
 	errno = saved;
 	pthread_mutex_unlock(&lock);
 	return is_written;

@@ -28,12 +28,21 @@ enum {
  * @len:	their count
  *
  * Uses SIGALRM during the call, so nothing else in the process may wait for that
- * signal. The filter of system calls forbids this function: call it only before
- * the filter is installed. Any thread; two threads take turns.
+ * signal. The filters of the engine's threads forbid this function: call it there only
+ * before the filter is installed. Any thread; two threads take turns.
  *
  * Return: true if all bytes were written within DIRECT_MS; false with errno:
  * EAGAIN if the reader was too slow, else the error of write(2).
  */
 bool direct_write(int fd, const void *data, size_t len);
+
+/*
+ * direct_prepare() - make the timer that later calls of direct_write() use
+ *
+ * From then on these calls make fewer kinds of system calls, which the keeper's filter has,
+ * and SIGALRM does nothing. Only the calling thread may call direct_write() later. A child
+ * has no timer.
+ */
+void direct_prepare(void);
 
 #endif /* BASE_DIRECT_H */

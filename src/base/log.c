@@ -134,7 +134,7 @@ static void put_name(struct line *line, const char *before, const char *after)
 /* Write the beginning of a line. */
 static void put_head(struct line *line, enum kind kind)
 {
-	time_t seconds = time(NULL);
+	struct timespec now = { 0 };
 	struct tm tm = { 0 };
 	char when[32];
 
@@ -143,7 +143,9 @@ static void put_head(struct line *line, enum kind kind)
 		put_name(line, "", ":");
 		return;
 	}
-	localtime_r(&seconds, &tm);
+	/* Not time(2), which the keeper's filter does not have. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	localtime_r(&now.tv_sec, &tm);
 	strftime(when, sizeof(when), "%Y/%m/%d %H:%M:%S", &tm);
 	put(line, "%s: ", kinds[kind].word);
 	put_name(line, "(", ")");

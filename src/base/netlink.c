@@ -29,6 +29,32 @@ int netlink_open(int protocol, int flags, uint32_t groups)
 	return err;
 }
 
+int netlink_send(int fd, const struct nlmsghdr *message)
+{
+	struct iovec iov = { unconst(message), message->nlmsg_len };
+	const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	do
+		n = sendmsg(fd, &msg, 0);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+ssize_t netlink_receive(int fd, void *buf, size_t cap)
+{
+	struct iovec iov = { buf, cap };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	do
+		n = recvmsg(fd, &msg, MSG_TRUNC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n > cap ? -EMSGSIZE : n;
+}
+
 static size_t padded(size_t len)
 {
 	return (len + NLMSG_ALIGNTO - 1) & ~(size_t)(NLMSG_ALIGNTO - 1);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /**
  * netlink_open() - a socket that is bound to a port of its own
@@ -27,6 +28,14 @@
  * Return: the descriptor; -errno.
  */
 int netlink_open(int protocol, int flags, uint32_t groups);
+
+/* netlink_send() - send a message to the kernel. By sendmsg(2), so that a filter of system
+ * calls needs no other call for sending. Return: 0; -errno. */
+int netlink_send(int fd, const struct nlmsghdr *message);
+
+/* netlink_receive() - receive a datagram, by recvmsg(2). Return: its length; -EMSGSIZE: it
+ * is longer than @cap; -errno. */
+ssize_t netlink_receive(int fd, void *buf, size_t cap);
 
 /* ----------------------------------------------------------- writing */
 

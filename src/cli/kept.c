@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/code.h"
+#include "base/direct.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "cli/advice.h"
@@ -205,7 +206,7 @@ static void engine_ready(void *arg)
 	k->is_ready = true;
 	/* The service manager must know the daemon before the parent, whose end
 	 * it could take for the end of the service, exits. */
-	notify_ready(k->notify, k->options->is_foreground ? 0 : getpid());
+	notify_ready(k->notify, k->options->is_foreground ? 0 : k->pid);
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
 	err = daemon_report_ready(k->daemon, is_template ? name : NULL);
@@ -439,8 +440,10 @@ static int open_local(struct kept *k)
 	    (err == -ENOTSOCK || err == -EPROTOTYPE || err == -ENODEV))
 		what = "WIREGATHER_NETLINK_FD is no rtnetlink socket of the "
 		       "namespace of the interface";
-	if (err == 0)
+	if (err == 0) {
+		local_set_user(&k->local, isolate_get_keeper_uid(&k->isolate));
 		err = routes_reserve(&k->local.routes);
+	}
 	return explain(k, what, err);
 }
 
@@ -487,6 +490,7 @@ int kept_open(struct kept *k, char **argv)
 	};
 	int fds[2], err;
 
+	k->pid = getpid();
 	k->listeners.config.fd = -1;
 	k->deadline = (struct loop_timer){ .ready = deadline_ready, .arg = k };
 	err = advice_check_descriptors(k->why, sizeof(k->why));
@@ -513,6 +517,7 @@ int kept_open(struct kept *k, char **argv)
 	/* Give back the code that was needed for the start only. Later no file can be
 	 * opened. */
 	code_release(NULL);
+	direct_prepare();
 	err = isolate_keeper(&k->isolate,
 			     listeners_get_directory(&k->listeners));
 	if (err < 0) {

@@ -46,6 +46,7 @@ enum {
  * @notify:	borrowed: messages to the service manager
  * @state:	what the engine has told last
  * @guard:	whether the engine makes progress
+ * @pid:	this process
  * @is_ready:	the engine has served, or serves
  * @is_ending:	the engine was told to end
  * @deadline:	when the engine is killed, after it was told to end
@@ -70,6 +71,7 @@ struct kept {
 	struct notify *notify;
 	struct request_state state;
 	struct guard guard;
+	pid_t pid;
 	bool is_ready;
 	bool is_ending;
 	struct loop_timer deadline;

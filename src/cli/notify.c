@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "base/now.h"
 
@@ -37,12 +38,14 @@ enum {
  * -errno. */
 static int send_message(const struct notify *n, const char *text)
 {
+	struct iovec iov = { unconst(text), strlen(text) };
+	const struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t sent;
 
 	if (n->fd < 0)
 		return 0;
 	do {
-		sent = send(n->fd, text, strlen(text), MSG_NOSIGNAL);
+		sent = sendmsg(n->fd, &msg, MSG_NOSIGNAL);
 	} while (sent < 0 && errno == EINTR);
 	return sent < 0 ? -errno : 0;
 }

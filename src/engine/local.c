@@ -203,7 +203,6 @@ static int op_start(void *arg, const struct rights_news *news, void *news_arg)
 
 	l->news = news;
 	l->news_arg = news_arg;
-	l->uid = (uint32_t)geteuid();
 	l->link_watch = (struct loop_watch){ .fd = link_get_fd(&l->link),
 					     .ready = link_ready,
 					     .arg = l };
@@ -250,6 +249,7 @@ int local_open(struct local *l, struct loop *loop, const struct tun *tun,
 		.rights = { .ops = &ops, .arg = l },
 		.loop = loop,
 		.tun = tun,
+		.uid = (uint32_t)geteuid(),
 	};
 	err = around_open(&l->around, &l->link, tun, netlink_fd);
 	if (err < 0)
@@ -261,6 +261,11 @@ int local_open(struct local *l, struct loop *loop, const struct tun *tun,
 	}
 	vmgenid_open(&l->vmgenid);
 	return 0;
+}
+
+void local_set_user(struct local *l, uid_t uid)
+{
+	l->uid = (uint32_t)uid;
 }
 
 void local_close(struct local *l)

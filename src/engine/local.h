@@ -63,6 +63,10 @@ struct local {
 int local_open(struct local *local, struct loop *loop, const struct tun *tun,
 	       int netlink_fd);
 
+/* local_set_user() - the UDP sockets will belong to another user than that of the process
+ * at local_open() */
+void local_set_user(struct local *local, uid_t uid);
+
 /* local_close() - close the sockets */
 void local_close(struct local *local);
 

@@ -248,6 +248,12 @@ int isolate_drop(struct isolate *isolate)
 	return 0;
 }
 
+uid_t isolate_get_keeper_uid(const struct isolate *isolate)
+{
+	return isolate->config.keeper_user ? isolate->keeper_user.uid
+					   : geteuid();
+}
+
 static int become_keeper(struct isolate *isolate)
 {
 	bool is_changed;

@@ -124,6 +124,9 @@ int isolate_drop(struct isolate *isolate);
  */
 int isolate_keeper(struct isolate *isolate, const char *directory);
 
+/* isolate_get_keeper_uid() - the user that the process will be after isolate_keeper() */
+uid_t isolate_get_keeper_uid(const struct isolate *isolate);
+
 /**
  * isolate_thread() - leave the calling thread only the rights that it needs
  * @name:	name of the thread's list in calls.c

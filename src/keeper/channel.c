@@ -49,10 +49,8 @@ int channel_send(int fd, const void *data, size_t len, const int *fds,
 		cmsg->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(cmsg), fds, n_fds * sizeof(int));
 	}
-	/* A thread that sends no descriptors needs no sendmsg(2). */
 	do
-		n = n_fds ? sendmsg(fd, &msg, flags | MSG_NOSIGNAL)
-			  : send(fd, data, len, flags | MSG_NOSIGNAL);
+		n = sendmsg(fd, &msg, flags | MSG_NOSIGNAL);
 	while (n < 0 &&
 	       (errno == EINTR || (errno != EPIPE && ++tries < TRIES)));
 	return n < 0 ? -errno : 0;

@@ -362,7 +362,7 @@ static const struct nlmsghdr *take_answer(int fd, void *buf, size_t cap)
 {
 	struct netlink_messages messages;
 	/* The kernel answers within the send. */
-	ssize_t n = recv(fd, buf, cap, 0);
+	ssize_t n = netlink_receive(fd, buf, cap);
 
 	netlink_messages_init(&messages, buf, n > 0 ? (size_t)n : 0);
 	return netlink_messages_next(&messages);
@@ -384,7 +384,7 @@ static int ask_home_nsid(int fd)
 		      NLM_F_REQUEST);
 	memcpy(netlink_put_body(&request, sizeof(gen)), &gen, sizeof(gen));
 	netlink_put_u32(&request, NETNSA_PID, (uint32_t)getpid());
-	if (send(fd, words, request.header->nlmsg_len, 0) < 0)
+	if (netlink_send(fd, request.header) < 0)
 		return LINK_NSID_HOME;
 	nlh = take_answer(fd, words, sizeof(words));
 	if (!nlh || nlh->nlmsg_type != RTM_NEWNSID)
@@ -461,13 +461,15 @@ static int find_index(int fd, const char *name, unsigned int *ifindex)
 	struct netlink_builder request;
 	const struct nlmsghdr *nlh;
 	const struct ifinfomsg *found;
+	int err;
 
 	netlink_begin(&request, words, sizeof(words), RTM_GETLINK,
 		      NLM_F_REQUEST);
 	memcpy(netlink_put_body(&request, sizeof(ifi)), &ifi, sizeof(ifi));
 	netlink_put_string(&request, IFLA_IFNAME, name);
-	if (send(fd, words, request.header->nlmsg_len, 0) < 0)
-		return -errno;
+	err = netlink_send(fd, request.header);
+	if (err < 0)
+		return err;
 	nlh = take_answer(fd, words, sizeof(words));
 	found = nlh ? netlink_get_body(nlh, sizeof(*found)) : NULL;
 	if (!found || nlh->nlmsg_type != RTM_NEWLINK)
@@ -524,9 +526,8 @@ int link_get_fd(const struct link *link)
 	return link->fd;
 }
 
-/* Ask for the IPv4 addresses of all interfaces. If that fails, broadcast
- * addresses are known only from later changes. */
-static void request_addresses(struct link *link)
+/* Ask for the IPv4 addresses of all interfaces. Return: 0; -errno. */
+static int request_addresses(struct link *link)
 {
 	const struct ifaddrmsg ifa = { .ifa_family = AF_INET };
 	struct netlink_builder request;
@@ -536,8 +537,7 @@ static void request_addresses(struct link *link)
 	netlink_begin(&request, words, sizeof(words), RTM_GETADDR,
 		      NLM_F_REQUEST | NLM_F_DUMP);
 	memcpy(netlink_put_body(&request, sizeof(ifa)), &ifa, sizeof(ifa));
-	if (send(link->fd, words, request.header->nlmsg_len, 0) < 0)
-		return;
+	return netlink_send(link->fd, request.header);
 }
 
 int link_request(struct link *link)
@@ -546,6 +546,7 @@ int link_request(struct link *link)
 	const struct ifinfomsg ifi = { .ifi_index = (int)st->ifindex };
 	struct netlink_builder request;
 	uint32_t words[64];
+	int err;
 
 	if (st->nsid == LINK_NSID_UNKNOWN)
 		return LINK_E_UNKNOWN;
@@ -556,10 +557,12 @@ int link_request(struct link *link)
 	if (st->nsid != LINK_NSID_HOME)
 		netlink_put_u32(&request, IFLA_TARGET_NETNSID,
 				(uint32_t)st->nsid);
-	if (send(link->fd, words, request.header->nlmsg_len, 0) < 0)
-		return -errno;
+	err = netlink_send(link->fd, request.header);
+	if (err < 0)
+		return err;
+	/* If this fails, broadcast addresses are known only from later changes. */
 	if (st->nsid == LINK_NSID_HOME)
-		request_addresses(link);
+		(void)request_addresses(link);
 	return 0;
 }
 

@@ -63,28 +63,18 @@ void routes_close(struct routes *r)
 /* Send a question with the next number. Return: 0; -errno. */
 static int ask(struct routes *r, struct netlink_builder *b)
 {
-	ssize_t n;
-
 	if (b->is_full)
 		return -EMSGSIZE;
 	b->header->nlmsg_seq = ++r->seq;
-	do
-		n = send(r->fd, b->header, b->header->nlmsg_len, 0);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
+	return netlink_send(r->fd, b->header);
 }
 
 /* Receive a datagram. Return: its length; -errno, and never -EAGAIN. */
 static ssize_t take_answer(struct routes *r, void *buf, size_t cap)
 {
-	ssize_t n;
+	ssize_t n = netlink_receive(r->fd, buf, cap);
 
-	do
-		n = recv(r->fd, buf, cap, MSG_TRUNC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? -ENODATA : -errno;
-	return (size_t)n > cap ? -EMSGSIZE : n;
+	return n == -EAGAIN ? -ENODATA : n;
 }
 
 /* ------------------------------------------------------------ routes */

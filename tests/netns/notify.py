@@ -171,11 +171,11 @@ def quiet(l):
             text = file.read()
         seen[:] = re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)[( ]", text, re.MULTILINE)
         others = [name for name in seen
-                  if name not in ("epoll_wait", "epoll_pwait", "sendto", "recvmsg")]
+                  if name not in ("epoll_wait", "epoll_pwait", "sendmsg", "recvmsg")]
         # The keeper asks the engine, which tells its state, which the keeper answers;
         # and the manager is told. strace may write a call in two lines.
         return (not others and fed >= 2 and
-                seen.count("sendto") <= 8 * (fed + 1))
+                seen.count("sendmsg") <= 8 * (fed + 1))
 
     try:
         wait_until(is_quiet, "quiet", 60)

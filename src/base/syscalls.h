@@ -25,6 +25,9 @@
 #ifndef SYS_move_mount
 #define SYS_move_mount (SYSCALLS_OFFSET + 429)
 #endif
+#ifndef SYS_clone3
+#define SYS_clone3 (SYSCALLS_OFFSET + 435)
+#endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open (SYSCALLS_OFFSET + 434)
 #endif

@@ -487,6 +487,7 @@ int kept_open(struct kept *k, char **argv)
 	const struct isolate_config config = {
 		.user = k->options->user,
 		.keeper_user = k->options->keeper_user,
+		.leaves_core = k->options->leaves_core,
 	};
 	int fds[2], err;
 

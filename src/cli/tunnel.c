@@ -540,9 +540,6 @@ int tunnel_open_engine(struct tunnel *t, const struct options *options)
 	if (err == 0)
 		err = prepare_isolation(t, options);
 	if (err == 0)
-		err = explain(t, "cannot open a socket",
-			      client_open_questions());
-	if (err == 0)
 		err = take_start(t, options);
 	if (err == 0)
 		err = open_top(t, options, t->start.uapi_fd, t->start.stats_fd);

@@ -10,6 +10,7 @@
 #ifndef ISOLATE_CALLS_H
 #define ISOLATE_CALLS_H
 
+#include <errno.h>
 #include <stdint.h>
 
 #include "isolate/filter.h"
@@ -21,7 +22,7 @@ enum {
 	/* Bytes of the texts of an entry. Choices: a little more than the
 	 * longest ones need. */
 	CALLS_NAMES_CAP = 48,
-	CALLS_WORD_CAP = 40,
+	CALLS_WORD_CAP = 48,
 	/* Most conditions of an entry: a socket has three. */
 	CALLS_CONDITIONS_MAX = 3,
 };
@@ -37,6 +38,9 @@ enum thread {
 	LOG = 32,
 	/* The keeper, which is a process of its own. */
 	KEEPER = 64,
+	/* The starter, and an engine until its threads have filters of their own.
+	 * They may also make all calls of the engine's threads. */
+	STARTER = 128,
 
 	/* The threads that move packets. */
 	MOVERS = WORKER | HELPER,
@@ -90,10 +94,13 @@ extern const struct call isolate_calls[];
 			(uint8_t)((uint32_t)(v) >> 8), (uint8_t)(v) \
 	}
 
-/* The ends of the table. */
-#define CALLS_FIRST                  \
-	{                            \
-		.names = CALLS_MAGIC \
+/* The ends of the table. The first entry has the number of ENOSYS, which differs
+ * between machines, as a condition. */
+#define CALLS_FIRST                                      \
+	{                                                \
+		.names = CALLS_MAGIC, .conditions = {    \
+			{ .value = CALLS_BYTES(ENOSYS) } \
+		}                                        \
 	}
 #define CALLS_LAST          \
 	{                   \

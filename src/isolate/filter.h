@@ -15,6 +15,15 @@
 #define FILTER_KEEPER "keeper"
 
 /*
+ * The name of the filter of the starter. An engine inherits it, and its threads add
+ * filters of their own. A call that is not on the list fails with ENOSYS, as on an
+ * older kernel: the starter's list has to suffice for each version of the dynamic
+ * linker and of the C library, and they do without calls that are newer than what
+ * they need.
+ */
+#define FILTER_STARTER "starter"
+
+/*
  * Placeholders in a program for the ids of the process and of the thread, which
  * are known only when it is installed. The values are choices: no id is as high
  * (Linux has less than 2^22), and no argument of a call on the list has one of
@@ -27,7 +36,8 @@
  * filter_install() - filter the system calls of the calling thread
  * @thread:	name of the list
  *
- * A call that is not on the list ends the process with SIGSYS. @thread need not
+ * A call that is not on the list ends the process with SIGSYS, except for
+ * FILTER_STARTER. @thread need not
  * be the thread's name in the kernel. Needs no_new_privs.
  *
  * Return: 0; -ENOTSUP: the build has no filter; -ENOENT: there is no such list;

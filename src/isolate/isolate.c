@@ -21,6 +21,7 @@
 #include "isolate/caps.h"
 #include "isolate/filter.h"
 #include "isolate/landlock.h"
+#include "isolate/places.h"
 
 /* These came with Linux 6.3; the headers of a system may be older. */
 #ifndef PR_SET_MDWE
@@ -110,8 +111,8 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config)
 	mallopt(M_ARENA_MAX, 1);
 #endif
 	if (config->is_dropped) {
-		/* For messages only. */
-		(void)user_find(&isolate->user, name);
+		/* For messages only, so no file is read for it. */
+		user_guess(&isolate->user);
 		return 0;
 	}
 	if (geteuid() != 0 && !config->user)
@@ -179,8 +180,28 @@ static bool is_shortage(int err)
 	return err == -EMFILE || err == -ENFILE || err == -ENOMEM;
 }
 
+/* Give up all files, except that those of a directory may be removed. Return: the version
+ * of Landlock; -errno. */
+static int give_up_files(const char *directory)
+{
+	struct landlock landlock;
+	int err = landlock_open(&landlock);
+
+	if (err < 0)
+		return err;
+	if (directory)
+		err = landlock_allow_path(&landlock, directory,
+					  LANDLOCK_REMOVE);
+	if (err < 0)
+		landlock_close(&landlock);
+	else
+		err = landlock_enter(&landlock);
+	return err < 0 ? err : landlock.version;
+}
+
 /* Set the restrictions that new threads and programs inherit. */
-static int close_off(struct isolate *isolate, const char *directory)
+static int close_off(struct isolate *isolate, const char *directory,
+		     bool leaves_core)
 {
 	int err;
 
@@ -191,15 +212,15 @@ static int close_off(struct isolate *isolate, const char *directory)
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		return 0;
 	}
-	prctl(PR_SET_DUMPABLE, isolate->config.leaves_core, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, leaves_core, 0, 0, 0);
 	/* A kernel may lack this. The filter forbids the same. */
 	prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0);
-	if (isolate->config.leaves_core) {
+	if (leaves_core) {
 		add_missing(isolate, "dumpable and without Landlock, as --core "
 				     "has it");
 		return 0;
 	}
-	err = landlock_restrict(directory);
+	err = give_up_files(directory);
 	if (is_shortage(err))
 		return explain(isolate, err, "cannot enter Landlock");
 	if (err < 0)
@@ -222,13 +243,54 @@ int isolate_restrict(struct isolate *isolate)
 	if (err == 0)
 		err = set_capabilities(isolate, 0);
 	if (err == 0)
-		err = close_off(isolate, NULL);
+		err = close_off(isolate, NULL, isolate->config.leaves_core);
 	return err;
 }
 
 /* --------------------------------------------------- the other processes */
 
-int isolate_drop(struct isolate *isolate)
+/*
+ * Leave only the files that an engine needs for its start. If the kernel has no Landlock,
+ * each engine tells so, and also that it has none because of its core file. Return: 0;
+ * -errno.
+ */
+static int give_up_other_files(struct isolate *isolate, int program_fd)
+{
+	struct landlock landlock;
+	int err;
+
+	if (isolate->config.leaves_core)
+		return 0;
+	err = landlock_open(&landlock);
+	if (is_shortage(err))
+		return explain(isolate, err, "cannot enter Landlock");
+	if (err < 0)
+		return 0;
+	err = places_allow(&landlock, program_fd);
+	if (err < 0)
+		landlock_close(&landlock);
+	else
+		err = landlock_enter(&landlock);
+	if (is_shortage(err))
+		return explain(isolate, err, "cannot enter Landlock");
+	if (err < 0)
+		miss(isolate, "no Landlock for the process that starts engines",
+		     err);
+	return 0;
+}
+
+/* The same for system calls. A build without filters is told by each engine. */
+static void give_up_calls(struct isolate *isolate)
+{
+	int err = filter_install(FILTER_STARTER);
+
+	if (err < 0 && err != -ENOTSUP)
+		miss(isolate,
+		     "no filter of system calls for the process that starts engines",
+		     err);
+}
+
+int isolate_starter(struct isolate *isolate, int program_fd)
 {
 	int err;
 
@@ -243,9 +305,13 @@ int isolate_drop(struct isolate *isolate)
 		return err;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		miss(isolate, "no no_new_privs", -errno);
-	if (!IS_SANITIZED)
-		prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	return 0;
+	if (IS_SANITIZED)
+		return 0;
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	err = give_up_other_files(isolate, program_fd);
+	if (err == 0)
+		give_up_calls(isolate);
+	return err;
 }
 
 uid_t isolate_get_keeper_uid(const struct isolate *isolate)
@@ -294,7 +360,7 @@ int isolate_keeper(struct isolate *isolate, const char *directory)
 					 ? KEEP
 					 : KEEP & ~CAPS_BIT(CAP_DAC_OVERRIDE));
 	if (err == 0)
-		err = close_off(isolate, directory);
+		err = close_off(isolate, directory, false);
 	if (err < 0 || IS_SANITIZED)
 		return err;
 	err = filter_install(FILTER_KEEPER);

@@ -23,9 +23,9 @@
  * Under a sanitizer files stay in reach and calls are not filtered: the
  * sanitizers read /proc, start programs and make threads when they report.
  *
- * That is how an engine does it. Before, isolate_drop() has given up its user and all
- * capabilities, in the process that started it. The keeper does all of it at once, by
- * isolate_keeper().
+ * That is how an engine does it. Before, isolate_starter() has given up its user, all
+ * capabilities, and most files and system calls, in the process that started it. The
+ * keeper does all of it at once, by isolate_keeper().
  *
  * Main thread, except for isolate_thread().
  */
@@ -47,11 +47,12 @@ enum {
  * @user:	the user to become if started as root, which may be root itself;
  *		NULL: USER_DEFAULT, if there is one
  * @keeper_user: the user that the keeper becomes; NULL: it stays what it is
- * @leaves_core: the process may leave core files. So it stays dumpable, and has no
- *		Landlock: the kernel writes the file with the rights of the process.
+ * @leaves_core: engines may leave core files. So they stay dumpable, and they and the
+ *		starter have no Landlock: the kernel writes the file with the rights of the
+ *		process.
  * @is_off:	do nothing at all
  * @is_dropped:	the process has its user already, and no capability
- *		(isolate_drop())
+ *		(isolate_starter())
  */
 struct isolate_config {
 	const char *user;
@@ -102,14 +103,20 @@ int isolate_init(struct isolate *isolate, const struct isolate_config *config);
 int isolate_restrict(struct isolate *isolate);
 
 /**
- * isolate_drop() - a process that will execute the program becomes the user, and gives
- * up all capabilities
+ * isolate_starter() - a process that will execute the program becomes the user, and gives
+ * up all capabilities, and what an engine does not need to load and isolate itself
  * @isolate:	isolate, after stage 1
+ * @program_fd:	the program's file
+ *
+ * A program that is executed inherits all of that. Layers that are missing for each engine
+ * are not in isolate.missing: the engine tells of them.
+ *
+ * Call it in a process with one thread.
  *
  * Return: 0, and isolate.missing says what is missing; -errno, and isolate.why says why:
  * end the process.
  */
-int isolate_drop(struct isolate *isolate);
+int isolate_starter(struct isolate *isolate, int program_fd);
 
 /**
  * isolate_keeper() - the keeper gives up what it does not need: all of it at once

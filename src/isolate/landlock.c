@@ -15,7 +15,6 @@
 
 #define CREATE_RULESET_VERSION 1U
 #define RULE_PATH_BENEATH      1
-#define FS_REMOVE_FILE	       (UINT64_C(1) << 5)
 
 /* struct landlock_ruleset_attr of linux/landlock.h. In older versions it is
  * shorter. */
@@ -53,41 +52,61 @@ static const struct version {
 /* The newest version that is known here. */
 #define NEWEST ((int)(sizeof(versions) / sizeof(versions[0])))
 
-static int allow_removal(int ruleset, const char *directory)
-{
-	struct path_rule rule = { .allowed = FS_REMOVE_FILE };
-	int err = 0;
-
-	rule.parent_fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (rule.parent_fd < 0)
-		return -errno;
-	if (syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule,
-		    0) < 0)
-		err = -errno;
-	close(rule.parent_fd);
-	return err;
-}
-
-int landlock_restrict(const char *directory)
+int landlock_open(struct landlock *landlock)
 {
 	long newest = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0,
 			      CREATE_RULESET_VERSION);
 	const struct version *version;
-	int ruleset, err = 0;
+	int fd;
 
 	if (newest < 0)
 		return -errno;
 	if (newest > NEWEST)
 		newest = NEWEST;
 	version = &versions[newest - 1];
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &version->handled,
-			       version->len, 0);
-	if (ruleset < 0)
+	fd = (int)syscall(SYS_landlock_create_ruleset, &version->handled,
+			  version->len, 0);
+	if (fd < 0)
 		return -errno;
-	if (directory)
-		err = allow_removal(ruleset, directory);
-	if (err == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-		err = -errno;
-	close(ruleset);
-	return err < 0 ? err : (int)newest;
+	*landlock = (struct landlock){ .fd = fd, .version = (int)newest };
+	return 0;
+}
+
+int landlock_allow(const struct landlock *landlock, int fd, uint64_t rights)
+{
+	const struct path_rule rule = { .allowed = rights, .parent_fd = fd };
+
+	return syscall(SYS_landlock_add_rule, landlock->fd, RULE_PATH_BENEATH,
+		       &rule, 0) < 0
+		       ? -errno
+		       : 0;
+}
+
+int landlock_allow_path(const struct landlock *landlock, const char *path,
+			uint64_t rights)
+{
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = landlock_allow(landlock, fd, rights);
+	close(fd);
+	return err;
+}
+
+int landlock_enter(struct landlock *landlock)
+{
+	int err = syscall(SYS_landlock_restrict_self, landlock->fd, 0) < 0
+			  ? -errno
+			  : 0;
+
+	landlock_close(landlock);
+	return err;
+}
+
+void landlock_close(struct landlock *landlock)
+{
+	close(landlock->fd);
+	landlock->fd = -1;
 }

@@ -17,6 +17,9 @@
  * and silently leaves out the conditions on arguments. So the older way is
  * forbidden here.
  *
+ * A call that is not in the table ends the process. For the starter it fails with
+ * ENOSYS (filter.h).
+ *
  * Each filter is tried after it was made, also if it is for an architecture
  * that no test runs on. The filter must let each way of the table pass. It must
  * let no call pass that is not in the table, or whose arguments the table
@@ -47,6 +50,7 @@ static const struct {
 	{ RCU, "rcu" },
 	{ LOG, "log" },
 	{ KEEPER, FILTER_KEEPER },
+	{ STARTER, FILTER_STARTER },
 };
 
 #define N_THREADS (sizeof(threads) / sizeof(threads[0]))
@@ -75,12 +79,22 @@ struct program {
 
 static const struct call *calls;
 static char object[OBJECT_MAX];
+/* The number of ENOSYS on the machine that will run the program. */
+static uint32_t enosys;
 
 /* ------------------------------------------------------------- the table */
 
 static bool is_for(const struct call *call, enum thread thread)
 {
-	return (call->seen | call->rare) & thread;
+	return (call->seen | call->rare) &
+	       (thread == STARTER ? STARTER | ALL : thread);
+}
+
+/* What a filter does with a call that is not in the table. */
+static uint32_t get_denial(enum thread thread)
+{
+	return thread == STARTER ? SCMP_ACT_ERRNO(enosys)
+				 : SCMP_ACT_KILL_PROCESS;
 }
 
 static bool has_name(const struct call *call, const char *name)
@@ -150,7 +164,8 @@ static int read_table(const char *path)
 	for (size_t i = 0; i + sizeof(struct call) <= len; i++) {
 		if (memcmp(&object[i], CALLS_MAGIC, sizeof(CALLS_MAGIC)) != 0)
 			continue;
-		calls = (const struct call *)&object[i] + 1;
+		calls = (const struct call *)&object[i];
+		enosys = from_bytes(calls++->conditions[0].value);
 		return 0;
 	}
 	return -ENOEXEC;
@@ -245,9 +260,25 @@ static bool is_swapped(uint32_t architecture)
 	return is_little != !!(architecture & __AUDIT_ARCH_LE);
 }
 
+/*
+ * The action that an instruction of libseccomp means. If a filter is so long that a jump
+ * cannot reach its end, libseccomp 2.5 puts copies of the actions between, and writes these
+ * in the other byte order. It does so only in filters for machines of another byte order.
+ */
+static uint32_t mend_action(uint32_t action, uint32_t denial)
+{
+	const uint32_t all[] = { SCMP_ACT_ALLOW, SCMP_ACT_KILL_PROCESS,
+				 SCMP_ACT_TRAP, denial };
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (action == __builtin_bswap32(all[i]))
+			action = all[i];
+	return action == SCMP_ACT_TRAP ? denial : action;
+}
+
 /* libseccomp writes in the byte order of the machine that runs the filter. */
 static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
-			  struct program *program)
+			  uint32_t denial, struct program *program)
 {
 	bool swap = is_swapped(architecture);
 	FILE *file = tmpfile();
@@ -269,8 +300,8 @@ static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
 			in->code = __builtin_bswap16(in->code);
 			in->k = __builtin_bswap32(in->k);
 		}
-		if (in->code == (BPF_RET | BPF_K) && in->k == SCMP_ACT_TRAP)
-			in->k = SCMP_ACT_KILL_PROCESS;
+		if (in->code == (BPF_RET | BPF_K))
+			in->k = mend_action(in->k, denial);
 	}
 	return err;
 }
@@ -283,12 +314,14 @@ static int export_program(scmp_filter_ctx ctx, uint32_t architecture,
  * @architecture: token
  * @args:	lower halves of the arguments; the upper ones are 0
  * @has_any_args: the arguments may be anything, and @args is not used
+ * @denial:	what the filter does with a call that is not in the table
  */
 struct attempt {
 	uint32_t number;
 	uint32_t architecture;
 	uint32_t args[6];
 	bool has_any_args;
+	uint32_t denial;
 };
 
 static uint32_t load(const struct attempt *attempt, uint32_t offset)
@@ -310,8 +343,7 @@ static uint32_t load(const struct attempt *attempt, uint32_t offset)
 /*
  * Run a filter from instruction @i on, with @a in its register. Returns the
  * action, or SCMP_ACT_LOG for an unknown instruction. If the arguments may be
- * anything, returns an action that does not end the process if some arguments
- * lead to one.
+ * anything, returns an action that is no denial if some arguments lead to one.
  */
 static uint32_t run_from(const struct program *program, size_t i, uint32_t a,
 			 const struct attempt *attempt)
@@ -352,7 +384,7 @@ static uint32_t run_from(const struct program *program, size_t i, uint32_t a,
 			uint32_t action =
 				run_from(program, i + 1 + in->jt, a, attempt);
 
-			if (action != SCMP_ACT_KILL_PROCESS)
+			if (action != attempt->denial)
 				return action;
 			is_true = false;
 		}
@@ -403,8 +435,8 @@ static enum rule look_up(uint32_t architecture, uint32_t number,
 }
 
 /*
- * Check that the filter ends the process for every call that is not in the
- * table, and for calls with other arguments. A call that is not in the table
+ * Check that the filter denies every call that is not in the table, and calls with
+ * other arguments. A call that is not in the table
  * must not pass with any arguments. A call with conditions is tried with all
  * bits of each argument set, which no condition allows.
  */
@@ -417,11 +449,12 @@ static int try_forbidden(const struct program *program, uint32_t architecture,
 			.number = number,
 			.architecture = architecture,
 			.has_any_args = rule == FORBIDDEN,
+			.denial = get_denial(thread),
 		};
 
 		memset(attempt.args, 0xff, sizeof(attempt.args));
 		if (rule == UNCONDITIONAL ||
-		    run_from(program, 0, 0, &attempt) == SCMP_ACT_KILL_PROCESS)
+		    run_from(program, 0, 0, &attempt) == attempt.denial)
 			continue;
 		fprintf(stderr,
 			"make-filter: the filter would allow call %u, "
@@ -491,14 +524,15 @@ static void print_program(const struct program *program, const char *name)
 static int print_filter(uint32_t architecture, size_t thread)
 {
 	static struct program program;
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
+	uint32_t denial = get_denial(threads[thread].bit);
+	scmp_filter_ctx ctx = seccomp_init(denial);
 	int err;
 
 	if (!ctx)
 		return -ENOMEM;
 	err = add_rules(ctx, architecture, threads[thread].bit);
 	if (err == 0)
-		err = export_program(ctx, architecture, &program);
+		err = export_program(ctx, architecture, denial, &program);
 	if (err == 0)
 		err = try_forbidden(&program, architecture,
 				    threads[thread].bit);

@@ -35,6 +35,11 @@ static bool parse_numbers(struct user *user, const char *name)
 	return true;
 }
 
+void user_guess(struct user *user)
+{
+	*user = (struct user){ .uid = NOBODY_ID, .gid = NOBODY_ID };
+}
+
 /*
  * Find USER_DEFAULT in /etc/passwd alone. To ask the other sources of users
  * (nsswitch.conf(5)) would take as much time and memory as the rest of the
@@ -45,7 +50,7 @@ static void find_default(struct user *user)
 	FILE *file = fopen("/etc/passwd", "re");
 	const struct passwd *entry = NULL;
 
-	*user = (struct user){ .uid = NOBODY_ID, .gid = NOBODY_ID };
+	user_guess(user);
 	if (!file)
 		return;
 	do {

@@ -36,6 +36,9 @@ struct user {
  */
 int user_find(struct user *user, const char *name);
 
+/* user_guess() - the ids that USER_DEFAULT has on most systems. No file is read. */
+void user_guess(struct user *user);
+
 /* user_is() - are all user ids of the process those of this user? */
 bool user_is(const struct user *user);
 

@@ -359,6 +359,7 @@ void client_open(struct client *c, struct loop *loop, int fd, int news_fd)
 		.news_fd = news_fd,
 		.loop = loop,
 	};
+	ug_endpoint_ask_by(fd);
 }
 
 /* Hand the descriptors out, in the order in which struct hello names them. Return: 0;
@@ -399,18 +400,6 @@ int client_receive_start(struct client *c, struct client_start *start)
 	if (start->hello.version != REQUEST_VERSION)
 		return -EPROTO;
 	return take_fds(start, fds, n_fds);
-}
-
-int client_open_questions(void)
-{
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
-
-	if (fd < 0)
-		fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
-	if (fd < 0)
-		return -errno;
-	ug_endpoint_ask_by(fd);
-	return 0;
 }
 
 void client_make_tun(struct tun *tun, const struct tun_sys *sys,

@@ -76,7 +76,8 @@ struct client {
  * client_open() - take the descriptors of an engine
  * @client:	caller's storage
  * @loop:	borrowed
- * @fd:		for requests
+ * @fd:		for requests. The kernel is asked about interfaces by it, too: an engine
+ *		can make no socket.
  * @news_fd:	for news
  */
 void client_open(struct client *client, struct loop *loop, int fd, int news_fd);
@@ -89,10 +90,6 @@ void client_open(struct client *client, struct loop *loop, int fd, int news_fd);
  * Return: 0; -EPIPE: the keeper is gone; -EPROTO; -errno.
  */
 int client_receive_start(struct client *client, struct client_start *start);
-
-/* client_open_questions() - open the socket that zones of link-local endpoints are asked
- * for by, while sockets can be opened. Return: 0; -errno. */
-int client_open_questions(void);
 
 /* client_make_tun() - make a queue of what the keeper has told of it */
 void client_make_tun(struct tun *tun, const struct tun_sys *sys,

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -26,6 +27,11 @@
 #include "base/syscalls.h"
 #include "keeper/channel.h"
 #include "keeper/news.h"
+
+/* This came with Linux 6.3; the headers of a system may be older. */
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10
+#endif
 
 /* The messages of the keeper to the starter: one byte. */
 enum {
@@ -41,6 +47,8 @@ enum {
 	 * two looks. Choices: it takes a millisecond, or is stopped. */
 	END_TRIES = 1000,
 	END_PAUSE_MS = 2,
+	/* Bytes of a program that are copied at once. A choice. */
+	COPY_CAP = 1 << 15,
 };
 
 /**
@@ -74,6 +82,43 @@ static void tell(const struct launcher *l, enum starter_event event, int status,
 
 /* ------------------------------------------------------------ an engine */
 
+/* Copy the bytes of a file. Return: 0; -errno. */
+static int copy_file(int to, int from)
+{
+	char buf[COPY_CAP];
+	off_t at = 0;
+
+	for (;;) {
+		ssize_t n = pread(from, buf, sizeof(buf), at);
+
+		if (n <= 0)
+			return n ? -errno : 0;
+		for (ssize_t done = 0; done < n;) {
+			ssize_t more =
+				write(to, buf + done, (size_t)(n - done));
+
+			if (more < 0)
+				return -errno;
+			done += more;
+		}
+		at += n;
+	}
+}
+
+/* In the child. Landlock refuses a program that lies in none of the directories of
+ * isolate/places.h, so a copy of it in memory is executed. Returns on failure only. */
+static void execute_copy(const struct launcher *l, int program)
+{
+	int copy = memfd_create("wiregather", MFD_CLOEXEC | MFD_EXEC);
+
+	/* Linux has MFD_EXEC since 6.3, and knows no other way before. */
+	if (copy < 0 && errno == EINVAL)
+		copy = memfd_create("wiregather", MFD_CLOEXEC);
+	if (copy < 0 || copy_file(copy, program) < 0)
+		return;
+	syscall(SYS_execveat, copy, "", l->argv, environ, AT_EMPTY_PATH);
+}
+
 /* In the child. The numbers that the engine expects may be in use, so the descriptors
  * are copied twice. */
 static _Noreturn void execute(const struct launcher *l, const int fds[2])
@@ -91,6 +136,8 @@ static _Noreturn void execute(const struct launcher *l, const int fds[2])
 	    dup2(high[1], ENGINE_NEWS_FD) < 0)
 		_exit(STATUS_NO_EXEC);
 	syscall(SYS_execveat, program, "", l->argv, environ, AT_EMPTY_PATH);
+	if (errno == EACCES)
+		execute_copy(l, program);
 	_exit(STATUS_NO_EXEC);
 }
 
@@ -208,7 +255,6 @@ static void name_self(char **argv)
 {
 	size_t n = 0;
 
-	prctl(PR_SET_NAME, STARTER_COMM);
 	while (argv[n + 1])
 		n++;
 	size_t cap = (size_t)(argv[n] + strlen(argv[n]) - argv[0]);
@@ -260,7 +306,8 @@ static _Noreturn void run(int fd, struct isolate *isolate, char **argv)
 		     "cannot start the engine");
 		_exit(EXIT_FAILURE);
 	}
-	err = isolate_drop(isolate);
+	prctl(PR_SET_NAME, STARTER_COMM);
+	err = isolate_starter(isolate, l.program_fd);
 	tell(&l, STARTER_READY, err, err < 0 ? isolate->why : isolate->missing);
 	/* The name of the user was in this memory. */
 	name_self(argv);

@@ -16,8 +16,8 @@ ARCHITECTURES = ("x86", "x86_64", "arm", "aarch64", "mips", "mipsel", "mips64",
 # Architectures with socketcall(2) and ipc(2). On these ipc(2) cannot be avoided.
 WITH_SOCKETCALL = ("x86", "s390x", "mips", "ppc", "ppc64le")
 WITH_IPC_ALONE = ("x86", "s390x")
-# control, worker, helper, handshaker, rcu and log.
-THREADS = 7
+# control, worker, helper, handshaker, rcu, log, keeper and starter.
+THREADS = 8
 # linux/audit.h: the architecture that a filter asks for first.
 TOKENS = {"x86": 0x40000003, "x86_64": 0xc000003e, "ppc64le": 0xc0000015,
           "s390x": 0x80000016, "mips": 0x8}

@@ -316,6 +316,7 @@ const size_t attempt_n_forbidden = ARRAY_LEN(attempt_forbidden);
 /* ------------------------------------------------------------ children */
 
 struct isolate attempt_isolate;
+int attempt_program_fd = -1;
 
 bool attempt_has_landlock(void)
 {
@@ -339,12 +340,20 @@ void attempt_enter(enum stage stage)
 	const struct isolate_config config = { .is_off = stage == FREE };
 	/* Once sealed, the process may not ask. */
 	const bool has_landlock = attempt_has_landlock();
+	int err = isolate_init(&attempt_isolate, &config);
 
-	if (isolate_init(&attempt_isolate, &config) ||
-	    (stage == KEEPING &&
-	     isolate_keeper(&attempt_isolate, attempt_directory)) ||
-	    (stage != KEEPING && isolate_restrict(&attempt_isolate)) ||
-	    (stage == SEALED && isolate_seal(&attempt_isolate)))
+	if (stage == STARTING)
+		attempt_program_fd =
+			open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	if (err == 0 && stage == STARTING)
+		err = isolate_starter(&attempt_isolate, attempt_program_fd);
+	else if (err == 0 && stage == KEEPING)
+		err = isolate_keeper(&attempt_isolate, attempt_directory);
+	else if (err == 0)
+		err = isolate_restrict(&attempt_isolate);
+	if (err == 0 && stage == SEALED)
+		err = isolate_seal(&attempt_isolate);
+	if (err < 0)
 		_exit(BROKEN);
 	if (!is_complete(attempt_isolate.missing, has_landlock)) {
 		fprintf(stderr, "missing: %s\n", attempt_isolate.missing);

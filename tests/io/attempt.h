@@ -30,7 +30,8 @@ enum stage {
 	FREE,
 	RESTRICTED,
 	SEALED,
-	KEEPING /* as the keeper does */
+	KEEPING, /* as the keeper does */
+	STARTING /* as the starter does */
 };
 
 /**
@@ -55,6 +56,9 @@ extern const size_t attempt_n_forbidden;
 
 /* The child's isolation. */
 extern struct isolate attempt_isolate;
+
+/* The file that a child in the place of the starter may execute: the test program. */
+extern int attempt_program_fd;
 
 int attempt_open_file(void);
 int attempt_execute(void);

@@ -5,11 +5,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -105,6 +107,57 @@ static int remove_nothing(void)
 		       : 0;
 }
 
+static int connect_socket(void)
+{
+	return is_bad_descriptor(connect(-1, NULL, 0));
+}
+
+#define OPTION(name, option)                                                 \
+	static int name(void)                                                \
+	{                                                                    \
+		int value = 0;                                               \
+                                                                             \
+		return is_bad_descriptor(setsockopt(-1, SOL_SOCKET, option,  \
+						    &value, sizeof(value))); \
+	}
+#define REQUEST(name, request)                                        \
+	static int name(void)                                         \
+	{                                                             \
+		int value = 0;                                        \
+                                                                      \
+		return is_bad_descriptor(ioctl(-1, request, &value)); \
+	}
+
+OPTION(bind_to_device, SO_BINDTODEVICE)
+OPTION(attach_filter, SO_ATTACH_FILTER)
+OPTION(attach_bpf, SO_ATTACH_BPF)
+OPTION(attach_to_group, SO_ATTACH_REUSEPORT_CBPF)
+OPTION(attach_bpf_to_group, SO_ATTACH_REUSEPORT_EBPF)
+REQUEST(set_interface, TUNSETIFF)
+REQUEST(set_persistence, TUNSETPERSIST)
+REQUEST(set_owner, TUNSETOWNER)
+REQUEST(set_group, TUNSETGROUP)
+REQUEST(set_queue, TUNSETQUEUE)
+REQUEST(attach_to_tun, TUNATTACHFILTER)
+REQUEST(steer_queues, TUNSETSTEERINGEBPF)
+REQUEST(set_offload, TUNSETOFFLOAD)
+
+/* Calls that neither the keeper nor a thread of the engine may make. */
+static const struct attempt of_nobody[] = {
+	{ "connect", connect_socket },
+	{ "SO_BINDTODEVICE", bind_to_device },
+	{ "SO_ATTACH_FILTER", attach_filter },
+	{ "SO_ATTACH_BPF", attach_bpf },
+	{ "SO_ATTACH_REUSEPORT_EBPF", attach_bpf_to_group },
+	{ "TUNSETIFF", set_interface },
+	{ "TUNSETPERSIST", set_persistence },
+	{ "TUNSETOWNER", set_owner },
+	{ "TUNSETGROUP", set_group },
+	{ "TUNSETQUEUE", set_queue },
+	{ "TUNATTACHFILTER", attach_to_tun },
+	{ "TUNSETSTEERINGEBPF", steer_queues },
+};
+
 /* Calls that only the main thread of the engine may make. */
 static const struct attempt of_control[] = {
 	{ "accept a client", accept_client },
@@ -114,9 +167,13 @@ static const struct attempt of_control[] = {
 
 /* Calls that only the keeper may make. */
 static const struct attempt of_keeper[] = {
-	{ "open a UDP socket", udp_socket }, { "bind", bind_socket },
-	{ "set a mark", set_mark },	     { "look at a file", look_at_file },
+	{ "open a UDP socket", udp_socket },
+	{ "bind", bind_socket },
+	{ "set a mark", set_mark },
+	{ "look at a file", look_at_file },
 	{ "remove a file", remove_nothing },
+	{ "SO_ATTACH_REUSEPORT_CBPF", attach_to_group },
+	{ "TUNSETOFFLOAD", set_offload },
 };
 
 static void the_engine_has_less(void **state)
@@ -134,6 +191,24 @@ static void the_engine_has_less(void **state)
 	}
 	attempt_must_kill(attempt_run(KEEPING, accept_client), SIGSYS, "keeper",
 			  "accept a client");
+}
+
+static void devices_and_sockets_stay_as_they_are(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(of_nobody); i++) {
+		const struct attempt *attempt = &of_nobody[i];
+
+		attempt_must_work(FREE, attempt->make, attempt->what);
+		attempt_must_kill(attempt_run(SEALED, attempt->make), SIGSYS,
+				  "control", attempt->what);
+		attempt_must_kill(attempt_run(KEEPING, attempt->make), SIGSYS,
+				  "keeper", attempt->what);
+		for (size_t t = 0; t < ARRAY_LEN(others); t++)
+			attempt_must_kill(
+				attempt_run_as(others[t], attempt->make),
+				SIGSYS, others[t], attempt->what);
+	}
 }
 
 static void threads_have_less(void **state)
@@ -312,6 +387,7 @@ int main(void)
 		cmocka_unit_test(other_calls_end_it),
 		cmocka_unit_test(threads_have_less),
 		cmocka_unit_test(the_engine_has_less),
+		cmocka_unit_test(devices_and_sockets_stay_as_they_are),
 		cmocka_unit_test(all_can_abort),
 		cmocka_unit_test(some_write_to_the_log_only),
 		cmocka_unit_test(unknown_thread),

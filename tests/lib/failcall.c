@@ -16,6 +16,10 @@
  * descriptors. Without the file no call fails. tests/netns/failcall.py is the
  * other side.
  *
+ * The starter of wiregather gives up files, and then executes the program again. After it
+ * has closed all descriptors that it does not know, it gets one of the file, which the
+ * executed program inherits.
+ *
  * A failing call does nothing, except that close(2) closes: Linux closes the
  * descriptor even if it reports an error.
  */
@@ -23,6 +27,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <link.h>
 #include <poll.h>
 #include <pthread.h>
@@ -56,6 +61,7 @@
 #pragma GCC diagnostic ignored "-Wnonnull-compare"
 
 /* These numbers are the same on every architecture; older headers lack them. */
+#define CLOSE_RANGE		436
 #define LANDLOCK_CREATE_RULESET 444
 #define MEMFD_SECRET		447
 
@@ -71,6 +77,9 @@ enum {
 	FRAMES = 40,
 	/* The names of the functions below are shorter. */
 	NAME_CAP = 24,
+	/* The descriptor of the file that an executed program inherits. A choice: the
+	 * program has fewer, and RLIMIT_NOFILE is usually 1,024. */
+	LENT_FD = 700,
 };
 
 /* The calls that a plan makes fail. */
@@ -149,16 +158,39 @@ static int find_program(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
-__attribute__((constructor)) static void begin(void)
+/* Open the file, or take the descriptor that was inherited. */
+static int open_file(void)
 {
 	const char *path = getenv("FAILCALL_FILE");
+	struct stat st;
+
+	if (!path)
+		return -1;
+	if (fstat(LENT_FD, &st) == 0 && st.st_size == (off_t)sizeof(*table))
+		return LENT_FD;
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/* Have the programs that are executed from now on inherit a descriptor of the file. */
+static void lend_file(void)
+{
+	int fd = table ? open_file() : -1;
+
+	if (fd < 0 || fd == LENT_FD)
+		return;
+	syscall(SYS_dup3, fd, LENT_FD, 0);
+	syscall(SYS_close, fd);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
 	void *frames[2], *p;
 	int fd;
 
 	/* The first backtrace() allocates, and opens a library. */
 	backtrace(frames, 2);
 	dl_iterate_phdr(find_program, NULL);
-	fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	fd = open_file();
 	if (fd < 0)
 		return;
 	p = mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
@@ -479,6 +511,7 @@ long syscall(long number, ...)
 {
 	unsigned long words[6];
 	va_list args;
+	long result;
 
 	va_start(args, number);
 	for (int i = 0; i < 6; i++)
@@ -490,8 +523,15 @@ long syscall(long number, ...)
 		return -1;
 	if (number == LANDLOCK_CREATE_RULESET && fails("landlock"))
 		return -1;
-	return NEXT(syscall)(number, words[0], words[1], words[2], words[3],
-			     words[4], words[5]);
+	result = NEXT(syscall)(number, words[0], words[1], words[2], words[3],
+			       words[4], words[5]);
+	if (number == CLOSE_RANGE && (unsigned int)words[1] == UINT_MAX &&
+	    !is_busy) {
+		is_busy = true;
+		lend_file();
+		is_busy = false;
+	}
+	return result;
 }
 
 /* The two functions below return the error number instead of setting errno. */

@@ -3,6 +3,7 @@
 """Rights apart from packets: what keeper, starter and engine of a tunnel may do, and what
 a program can do that takes the engine's place."""
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -144,7 +145,7 @@ def rights(l):
         for kind in "Inh", "Amb":
             check_equal(int(status["Cap" + kind], 16), 0, f"Cap{kind} of the {name}")
         check_equal(status["NoNewPrivs"], "1", f"no_new_privs of the {name}")
-        if not l.is_slow and name != "starter":
+        if not l.is_slow:
             check_equal(status["Seccomp"], "2", f"filter of the {name}")
         # The files in /proc of a process that is not dumpable are root's.
         if not l.is_slow:
@@ -242,6 +243,58 @@ def intruder(l):
     for sock in socks:
         sock.close()
     pair.both_ways(count=1)
+
+
+# What a program may try that has the starter's rights, and how it fails.
+TRIED = {
+    "read a file": errno.EACCES,
+    "write a file": errno.ENOSYS,
+    "remove a file": errno.ENOSYS,
+    "list a directory": errno.EACCES,
+    "read its memory map": errno.EACCES,
+    "execute a program": errno.ENOSYS,
+    "open a UDP socket": errno.ENOSYS,
+    "open a TCP socket": errno.ENOSYS,
+    "open a netlink socket": errno.ENOSYS,
+    "open a Unix socket": errno.ENOSYS,
+    "open the keeper's memory": errno.EACCES,
+    "open the keeper": errno.ENOSYS,
+    "trace the keeper": errno.ENOSYS,
+    "stop the keeper": errno.ENOSYS,
+    "kill the keeper": errno.EPERM,
+}
+# What only Landlock forbids.
+BY_LANDLOCK = "read a file", "list a directory", "read its memory map"
+
+
+@case("a program with the starter's rights can open no file, no socket and no process")
+def with_rights_of_starter(l):
+    one_process(l)
+    library = os.path.join(os.path.dirname(l.daemon), "tests/lib/libintruder.so")
+    if l.is_slow or not os.path.exists(library):
+        raise Skip("no filter with a sanitizer" if l.is_slow else "no libintruder.so")
+    path = f"{l.directory}/file"
+    with open(path, "w", encoding="ascii") as file:
+        file.write("text")
+    os.chmod(path, 0o666)
+    os.chmod(l.directory, 0o711)
+    # The shell becomes the keeper.
+    tunnel = l.tunnel(l.node("a"), "wga").start(
+        wrap=("sh", "-c", 'export INTRUDER_KEEPER=$$; exec "$@"', "sh"),
+        LD_PRELOAD=library, INTRUDER_FILE=path)
+    found = dict(re.findall(r"^intruder: (.*): (\d+)$", tunnel.log(), re.M))
+    for what, wanted in TRIED.items():
+        if what in BY_LANDLOCK and not lab.has_landlock():
+            continue
+        check_equal(found.get(what), str(wanted), f"errno of: {what}")
+    check_equal(set(found), set(TRIED), "attempts")
+    # The engine has gone on, and so does the one that takes its place.
+    before = tunnel.pid
+    os.kill(before, signal.SIGKILL)
+    await_another(tunnel, before)
+    tunnel.get()
+    check_equal(len(re.findall(r"^intruder: ", tunnel.log(), re.M)), 2 * len(TRIED),
+                "attempts of both engines")
 
 
 @case("a descriptor is kept in its slot, and nothing is done with it")

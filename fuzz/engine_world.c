@@ -297,10 +297,8 @@ static void make_once(void)
 	sockets_init(&world.sockets);
 	require(!handshaker_init(&world.handshaker, &world.device,
 				 &world.sockets));
-	world.writer.tun = &world.tun;
-	world.writer.reader = &world.out.source;
-	pthread_mutex_init(&world.writer.mutex, NULL);
-	require(!inbound_lane_init(&world.in, &world.device, &world.writer,
+	writer_init(&world.writer, &world.tun, &world.out.source);
+	require(!inbound_lane_init(&world.in, &world.device, &world.writer, 1,
 				   &world.handshaker, AF_INET, SLOTS));
 	require(!outbound_lane_init(&world.out, &world.device, &world.tun,
 				    SLOTS));

@@ -49,7 +49,7 @@ struct engine_world {
 	struct handshaker handshaker;
 	struct inbound_lane in;
 	struct outbound_lane out;
-	struct tun_writer writer;
+	struct writer writer;
 	struct context context;
 	struct ug_socket *sock;
 	struct world_queue datagrams;

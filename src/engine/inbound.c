@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An inbound lane: what each of its three steps (lane.h) does with a batch.
+ * An inbound lane: what each of its four steps (lane.h) does with a batch.
  *
  * take	One ug_receive(). The type and the length of each datagram are checked.
  *	Handshake messages are copied to the handshaker. For data messages the
@@ -13,7 +13,9 @@
  * commit Each authentic message, in the order of arrival: the replay window and
  *	the inner source address are checked, and the peer's endpoint is
  *	updated. Then its packet is merged with its neighbours into
- *	super-packets, which are written to the TUN.
+ *	super-packets.
+ *
+ * deliver The super-packets are written to the TUN (writer.h).
  */
 #include "engine/inbound.h"
 
@@ -50,6 +52,7 @@ struct run {
 
 /**
  * struct slot - a batch
+ * @il:		the lane
  * @rcv:	memory that datagrams are received into
  * @views:	the datagrams
  * @runs:	the runs of data messages
@@ -57,10 +60,11 @@ struct run {
  * @msgs:	the data messages, for aead_open_batch()
  * @view_of:	for each data message, the index of its datagram in @views
  * @n_msgs:	number of data messages
- * @merge:	the packets inside, to be written to the TUN
- * @writer:	the queue of the TUN that they will be written to
+ * @n_unwritten: [a] those of @batches that are not written yet
+ * @batches:	for each writer of the lane, the packets that it writes
  */
 struct slot {
+	struct inbound_lane *il;
 	struct ug_receiver *rcv;
 	struct ug_view views[INBOUND_MESSAGES];
 	struct run runs[INBOUND_MESSAGES];
@@ -68,9 +72,12 @@ struct slot {
 	struct aead_msg msgs[INBOUND_MESSAGES];
 	uint16_t view_of[INBOUND_MESSAGES];
 	unsigned int n_msgs;
-	struct merge merge;
-	struct tun_writer *writer;
+	_Atomic unsigned int n_unwritten;
+	struct writer_batch batches[];
 };
+static_assert((int)INBOUND_MESSAGES <= (int)MERGE_PACKETS_MAX,
+	      "a slot's packets fit one struct merge");
+static_assert(QUEUES_MAX <= 32, "a bit for each writer");
 
 /* ------------------------------------------------------------------ take */
 
@@ -184,43 +191,16 @@ static void work(void *arg, void *slot_arg, void *context)
 
 /* ---------------------------------------------------------------- commit */
 
-static void begin_merge(struct slot *slot)
-{
-	struct tun_writer *w = slot->writer;
-
-	pthread_mutex_lock(&w->mutex);
-	tun_begin_merge(w->tun, &slot->merge);
-	pthread_mutex_unlock(&w->mutex);
-}
-
-static void write_merged(struct slot *slot)
-{
-	struct tun_writer *w = slot->writer;
-
-	pthread_mutex_lock(&w->mutex);
-	int r = tun_write(w->tun, &slot->merge);
-
-	pthread_mutex_unlock(&w->mutex);
-	if (r == TUN_E_GONE)
-		source_note_gone(w->reader);
-	/* The lane does not wait for the TUN: packets that it did not take are
-	 * dropped. */
-	if (r != 0)
-		merge_discard(&slot->merge);
-}
-
-static void deliver(struct inbound_lane *il, struct slot *slot, uint8_t *packet,
-		    size_t len, uint8_t tos)
+/* Add a packet to those that one writer writes. */
+static void add_packet(struct inbound_lane *il, struct merge *merge,
+		       uint8_t *packet, size_t len, uint8_t tos)
 {
 	if (!ecn_decapsulate(packet, tos)) {
 		counter_add(&il->congested, 1);
 		return;
 	}
-	if (merge_add(&slot->merge, packet, len) == MERGE_E_FULL) {
-		write_merged(slot);
-		begin_merge(slot);
-		merge_add(&slot->merge, packet, len);
-	}
+	/* There is room for all messages of a slot. */
+	merge_add(merge, packet, len);
 }
 
 /*
@@ -291,7 +271,7 @@ static void drop(struct inbound_lane *il, const struct slot *slot,
 }
 
 static void commit_run(struct inbound_lane *il, struct slot *slot,
-		       struct run *run)
+		       struct run *run, struct merge *merge)
 {
 	struct dropped dropped = { DROP_NONE, 0, 0 };
 	uint8_t attention = trains_attention(il->trains, run->receive.peer);
@@ -324,11 +304,11 @@ static void commit_run(struct inbound_lane *il, struct slot *slot,
 				show(il, run, msg, len, paths_want);
 			if (il->mtu)
 				clamp(il, run, msg->text, len);
-			deliver(il, slot, msg->text, len, view->tos);
+			add_packet(il, merge, msg->text, len, view->tos);
 		}
 	}
 	tell_dropped(il, slot, run, &dropped);
-	/* The packets are written after this, but for those of a full batch. */
+	/* The packets are written after this. */
 	receive_run_move(&run->receive);
 }
 
@@ -340,34 +320,81 @@ static unsigned int queue_of(const struct inbound_lane *il,
 	return run->receive.peer->lane % il->n_writers;
 }
 
-/* Commit the runs whose packets are written to one queue. */
-static void commit_for(struct inbound_lane *il, struct slot *slot,
-		       unsigned int queue)
+/* Commit all runs. Return: the writers that get packets, a bit for each. */
+static uint32_t commit_runs(struct inbound_lane *il, struct slot *slot)
 {
-	slot->writer = &il->writers[queue];
-	begin_merge(slot);
-	for (unsigned int r = 0; r < slot->n_runs; r++)
-		if (queue_of(il, &slot->runs[r]) == queue)
-			commit_run(il, slot, &slot->runs[r]);
-	write_merged(slot);
+	uint32_t begun = 0, filled = 0;
+
+	for (unsigned int r = 0; r < slot->n_runs; r++) {
+		unsigned int queue = queue_of(il, &slot->runs[r]);
+		struct writer_batch *batch = &slot->batches[queue];
+		uint32_t bit = UINT32_C(1) << queue;
+
+		if (!(begun & bit))
+			writer_begin(&il->writers[queue], batch);
+		begun |= bit;
+		commit_run(il, slot, &slot->runs[r], &batch->merge);
+		if (!merge_is_empty(&batch->merge))
+			filled |= bit;
+	}
+	return filled;
+}
+
+/* Have the packets written. The slot is not ours any more after the last of them. */
+static void push_batches(struct inbound_lane *il, struct slot *slot,
+			 uint32_t filled)
+{
+	/* Partner: batch_done(). The push orders this store. */
+	atomic_store_explicit(&slot->n_unwritten,
+			      (unsigned int)__builtin_popcount(filled),
+			      memory_order_relaxed);
+	for (unsigned int q = 0; filled; q++, filled >>= 1)
+		if (filled & 1)
+			writer_push(&il->writers[q], &slot->batches[q]);
 }
 
 static void commit(void *arg, void *slot_arg, void *context)
 {
 	struct inbound_lane *il = arg;
 	struct slot *slot = slot_arg;
+	uint32_t filled = commit_runs(il, slot);
 	uint64_t now, realtime;
 
 	(void)context;
-	if (!slot->n_runs)
-		return;
+	if (slot->n_runs) {
+		now = now_boottime();
+		realtime = now_realtime();
+		for (unsigned int r = 0; r < slot->n_runs; r++)
+			receive_run_end(&slot->runs[r].receive, now, realtime);
+		slot->n_runs = 0;
+	}
+	if (filled)
+		push_batches(il, slot, filled);
+	else
+		lane_give_back(&il->source.lane, slot);
+}
+
+/* --------------------------------------------------------------- deliver */
+
+/* A writer has written one of the batches of a slot. */
+static void batch_done(void *slot_arg)
+{
+	struct slot *slot = slot_arg;
+
+	/* Partners: push_batches(), and this function for another batch. */
+	if (slot->il->n_writers == 1 ||
+	    atomic_fetch_sub_explicit(&slot->n_unwritten, 1,
+				      memory_order_acq_rel) == 1)
+		lane_give_back(&slot->il->source.lane, slot);
+}
+
+static void deliver(void *arg, void *context)
+{
+	struct inbound_lane *il = arg;
+
+	(void)context;
 	for (unsigned int w = 0; w < il->n_writers; w++)
-		commit_for(il, slot, w);
-	now = now_boottime();
-	realtime = now_realtime();
-	for (unsigned int r = 0; r < slot->n_runs; r++)
-		receive_run_end(&slot->runs[r].receive, now, realtime);
-	slot->n_runs = 0;
+		writer_run(&il->writers[w]);
 }
 
 /* ----------------------------------------------------------------- life */
@@ -419,17 +446,24 @@ static void slot_free(void *arg)
 	free(slot);
 }
 
-static void *slot_new(void)
+static void *slot_new(void *arg)
 {
-	struct slot *slot = calloc(1, sizeof(*slot));
+	struct inbound_lane *il = arg;
+	struct slot *slot = calloc(
+		1, sizeof(*slot) + il->n_writers * sizeof(slot->batches[0]));
 
 	if (!slot)
 		return NULL;
+	slot->il = il;
 	if (ug_receiver_new(&slot->rcv, INBOUND_TRAINS) < 0) {
 		free(slot);
 		return NULL;
 	}
-	merge_init(&slot->merge);
+	for (unsigned int w = 0; w < il->n_writers; w++) {
+		merge_init(&slot->batches[w].merge);
+		slot->batches[w].done = batch_done;
+		slot->batches[w].arg = slot;
+	}
 	return slot;
 }
 
@@ -437,18 +471,20 @@ static const struct lane_ops ops = {
 	.take = take,
 	.work = work,
 	.commit = commit,
+	.deliver = deliver,
 	.release = release,
 	.slot_new = slot_new,
 	.slot_free = slot_free,
 };
 
 int inbound_lane_init(struct inbound_lane *il, struct device *device,
-		      struct tun_writer *writer, struct handshaker *handshaker,
-		      int family, unsigned int n_slots)
+		      struct writer *writers, unsigned int n_writers,
+		      struct handshaker *handshaker, int family,
+		      unsigned int n_slots)
 {
 	il->device = device;
-	il->writers = writer;
-	il->n_writers = 1;
+	il->writers = writers;
+	il->n_writers = n_writers;
 	il->handshaker = handshaker;
 	il->family = family;
 	il->source.ops = &source_ops;

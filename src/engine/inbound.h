@@ -7,8 +7,6 @@
 #ifndef ENGINE_INBOUND_H
 #define ENGINE_INBOUND_H
 
-#include <pthread.h>
-
 #include "crypto/aead.h"
 #include "device/session.h"
 #include "engine/handshaker.h"
@@ -17,21 +15,8 @@
 #include "engine/events.h"
 #include "engine/source.h"
 #include "engine/trains.h"
-#include "tun/tun.h"
+#include "engine/writer.h"
 #include "udpgather.h"
-
-/**
- * struct tun_writer - the TUN, or a queue of it, for all inbound lanes
- * @tun:	[I] members that tun_write() changes are under @mutex
- * @reader:	[I] the source that reads the same queue; if a write finds that
- *		the TUN is gone, this source is marked as gone
- * @mutex:	held while the queue is written to; a leaf
- */
-struct tun_writer {
-	struct tun *tun;
-	struct source *reader;
-	pthread_mutex_t mutex;
-};
 
 /**
  * struct inbound_lane - what the steps of the lane share
@@ -59,7 +44,7 @@ struct tun_writer {
  */
 struct inbound_lane {
 	struct device *device;
-	struct tun_writer *writers;
+	struct writer *writers;
 	unsigned int n_writers;
 	struct handshaker *handshaker;
 	struct trains *trains;
@@ -77,9 +62,9 @@ struct inbound_lane {
 /**
  * inbound_lane_init() - make the lane and its slots
  * @il:		caller's storage, all zero
- * @device:	borrowed until inbound_lane_deinit(), as are the next two
- * @writer:	locked by the lane when it writes. The owner may set @n_writers
- *		afterwards, if this is the first of an array.
+ * @device:	borrowed until inbound_lane_deinit(), as are @writers and @handshaker
+ * @writers:	an array; they write what the lane receives
+ * @n_writers:	number of @writers, 1 to QUEUES_MAX
  * @handshaker:	gets the handshake messages
  * @family:	AF_INET or AF_INET6
  * @n_slots:	slots of the lane, 1 to LANE_SLOTS_MAX
@@ -87,8 +72,9 @@ struct inbound_lane {
  * Return: 0; -ENOMEM.
  */
 int inbound_lane_init(struct inbound_lane *il, struct device *device,
-		      struct tun_writer *writer, struct handshaker *handshaker,
-		      int family, unsigned int n_slots);
+		      struct writer *writers, unsigned int n_writers,
+		      struct handshaker *handshaker, int family,
+		      unsigned int n_slots);
 
 /* inbound_lane_count() - add what all slots have received to @sum. Any thread. */
 void inbound_lane_count(const struct inbound_lane *il,

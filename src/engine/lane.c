@@ -34,7 +34,7 @@ int lane_new(struct lane *lane, const struct lane_ops *ops, void *arg,
 
 	INVARIANT(n <= LANE_SLOTS_MAX);
 	for (unsigned int i = 0; i < n; i++) {
-		slots[i] = ops->slot_new();
+		slots[i] = ops->slot_new(arg);
 		is_missing |= !slots[i];
 	}
 	lane_init(lane, ops, arg, slots, n);
@@ -67,6 +67,14 @@ static bool is_ready(struct lane *lane)
 				    memory_order_seq_cst) == tail + 1;
 }
 
+/* A slot may be filled from now on. */
+static void set_free(struct lane *lane, unsigned int slot)
+{
+	/* Partner: take(). */
+	atomic_fetch_or_explicit(&lane->free, UINT32_C(1) << slot,
+				 memory_order_acq_rel);
+}
+
 /* Under the right to commit: commit what is ready, in order. */
 static void commit_ready(struct lane *lane, void *context)
 {
@@ -75,12 +83,13 @@ static void commit_ready(struct lane *lane, void *context)
 			atomic_load_explicit(&lane->tail, memory_order_relaxed);
 		unsigned int slot = ticket(lane, tail)->slot;
 
-		lane->ops->commit(lane->arg, lane->slots[slot], context);
+		/* First, because the slot may be given back before @commit
+		 * returns. Its ticket is not needed any more then. */
 		atomic_store_explicit(&lane->tail, tail + 1,
 				      memory_order_seq_cst);
-		/* Partner: take(), which may fill the slot from now on. */
-		atomic_fetch_or_explicit(&lane->free, UINT32_C(1) << slot,
-					 memory_order_acq_rel);
+		lane->ops->commit(lane->arg, lane->slots[slot], context);
+		if (!lane->ops->deliver)
+			set_free(lane, slot);
 	}
 }
 
@@ -123,7 +132,7 @@ static void give_right_to_take(struct lane *lane)
 /* Under the right to take. */
 static enum lane_result take(struct lane *lane, void *context, uint32_t *number)
 {
-	/* Partner: commit_ready(), which sets bits. Only take() clears them. */
+	/* Partner: set_free(). Only take() clears bits. */
 	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);
 
 	if (lane->kept >= 0)
@@ -153,7 +162,8 @@ static void finish(struct lane *lane, void *context, uint32_t number)
 	try_commit(lane, context);
 }
 
-enum lane_result lane_run(struct lane *lane, void *context)
+/* The steps that need a right, and the work between them. */
+static enum lane_result run_batch(struct lane *lane, void *context)
 {
 	enum lane_result result;
 	unsigned int slot = 0;
@@ -174,11 +184,33 @@ enum lane_result lane_run(struct lane *lane, void *context)
 	return result;
 }
 
+enum lane_result lane_run(struct lane *lane, void *context)
+{
+	enum lane_result result = run_batch(lane, context);
+
+	if (lane->ops->deliver)
+		lane->ops->deliver(lane->arg, context);
+	return result;
+}
+
+static unsigned int number_of(const struct lane *lane, const void *slot)
+{
+	unsigned int i = 0;
+
+	while (i < lane->n_slots && lane->slots[i] != slot)
+		i++;
+	INVARIANT(i < lane->n_slots);
+	return i;
+}
+
+void lane_give_back(struct lane *lane, const void *slot)
+{
+	set_free(lane, number_of(lane, slot));
+}
+
 void lane_keep(struct lane *lane, const void *slot)
 {
-	for (unsigned int i = 0; i < lane->n_slots; i++)
-		if (lane->slots[i] == slot)
-			lane->kept = (int)i;
+	lane->kept = (int)number_of(lane, slot);
 }
 
 void lane_drained(struct lane *lane)
@@ -190,7 +222,7 @@ void lane_release(struct lane *lane)
 {
 	if (!lane->ops->release || !try_right_to_take(lane))
 		return;
-	/* Partner: commit_ready(). A slot that is free stays free meanwhile:
+	/* Partner: set_free(). A slot that is free stays free meanwhile:
 	 * only the holder of the right to take fills slots. */
 	uint32_t free = atomic_load_explicit(&lane->free, memory_order_acquire);
 
@@ -208,6 +240,7 @@ void lane_close(struct lane *lane)
 
 bool lane_is_idle(const struct lane *lane)
 {
-	return atomic_load_explicit(&lane->head, memory_order_seq_cst) ==
-	       atomic_load_explicit(&lane->tail, memory_order_seq_cst);
+	/* Partner: set_free(). */
+	return atomic_load_explicit(&lane->free, memory_order_acquire) ==
+	       (UINT32_C(1) << lane->n_slots) - 1;
 }

@@ -3,13 +3,16 @@
  * A lane: a queue of batches. Any number of threads work on them, and they come
  * out in the order in which they went in.
  *
- * A batch lives in a slot. It goes through three steps:
+ * A batch lives in a slot. It goes through three steps, or four:
  *
  *	take	Fill the slot. One thread at a time takes. What must happen in
  *		order (reading a queue, drawing counters) happens here.
  *	work	Do what costs time. Many threads work at once, each on a slot.
  *	commit	Hand the result on. One thread at a time commits, in the order
  *		in which the slots were taken.
+ *	deliver	If handing on takes long, it is done here, by any thread and
+ *		without a right. The step commit then only makes the slot ready
+ *		for it. A lane need not have this step.
  *
  * Each slot that was taken gets a ticket, a number that grows by one. Tickets
  * are committed in the order of their numbers, whichever thread worked on them.
@@ -18,6 +21,13 @@
  * are done, up to the first that is not. Then it lets go of the right and looks
  * at the next ticket once more, because that one may have been marked just
  * before. Every ticket that was given out is committed; none is cancelled.
+ *
+ * Without the step deliver a slot is free again when it is committed. With it
+ * the owner of the lane knows when the slot is not needed any more, and calls
+ * lane_give_back(). The order in which slots are delivered is the owner's
+ * matter, too. Each lane_run() ends with this step, also if nothing was taken.
+ * So if a thread is delayed between the steps commit and deliver, the next
+ * thread that comes to the lane delivers what the first one has committed.
  *
  * If no slot is free, no thread takes: so the number of batches in flight is
  * bounded. A commit never waits: it drops what it cannot hand on.
@@ -59,19 +69,24 @@ static inline bool lane_is_busy(enum lane_result result)
  * @take:	fill a slot. Return: false if there was nothing to take.
  * @work:	do the work on a slot
  * @commit:	hand a slot's result on
+ * @deliver:	hand on what was committed, and call lane_give_back() for each
+ *		slot that is done. NULL: @commit does all, and its slot is free
+ *		after it.
  * @release:	for lane_release(): give back memory that a free slot does not
  *		need; NULL: there is no such memory
  * @slot_new:	for lane_new(): a free slot. Return: NULL if memory is short.
  * @slot_free:	for lane_free(): free a slot's memory
  *
- * @arg is that of the lane, @context that of lane_run().
+ * @arg is that of the lane, @context that of lane_run(). Any number of threads
+ * call @deliver at once.
  */
 struct lane_ops {
 	bool (*take)(void *arg, void *slot, void *context);
 	void (*work)(void *arg, void *slot, void *context);
 	void (*commit)(void *arg, void *slot, void *context);
+	void (*deliver)(void *arg, void *context);
 	void (*release)(void *slot);
-	void *(*slot_new)(void);
+	void *(*slot_new)(void *arg);
 	void (*slot_free)(void *slot);
 };
 
@@ -96,7 +111,7 @@ struct lane_ticket {
  * @is_drained:	[t] the last call of @take has called lane_drained()
  * @head:	[a] number of the next ticket; written under the right to take
  * @tail:	[a] number of the next ticket to commit; written under the right
- *		to commit
+ *		to commit, before the ticket is committed
  * @taking:	[a] the right to take: true if a thread has it
  * @committing:	[a] the right to commit: true if a thread has it
  * @is_closed:	[a] no more is taken
@@ -148,7 +163,7 @@ int lane_new(struct lane *lane, const struct lane_ops *ops, void *arg,
 void lane_free(struct lane *lane);
 
 /**
- * lane_run() - take a batch, work on it, commit what is ready
+ * lane_run() - take a batch, work on it, commit what is ready, deliver
  * @lane:	lane
  * @context:	belongs to the calling thread; each step gets it
  *
@@ -160,6 +175,15 @@ enum lane_result lane_run(struct lane *lane, void *context);
 
 /* lane_keep() - have the next batch taken into this slot. From @take only. */
 void lane_keep(struct lane *lane, const void *slot);
+
+/**
+ * lane_give_back() - a slot that was committed is not needed any more
+ * @lane:	lane with the step deliver
+ * @slot:	the slot; the caller does not touch it after this
+ *
+ * Once for each slot that is committed, also from @commit. Any thread.
+ */
+void lane_give_back(struct lane *lane, const void *slot);
 
 /*
  * lane_drained() - most likely no other batch can be taken now. From @take only.
@@ -174,8 +198,8 @@ void lane_release(struct lane *lane);
 /* lane_close() - from now on lane_run() takes nothing. Any thread. */
 void lane_close(struct lane *lane);
 
-/* lane_is_idle() - has each ticket been committed? If the lane is not closed,
- * the answer may be out of date at once. Any thread. */
+/* lane_is_idle() - is each slot free? If the lane is not closed, the answer may be
+ * out of date at once. Any thread. */
 bool lane_is_idle(const struct lane *lane);
 
 #endif /* ENGINE_LANE_H */

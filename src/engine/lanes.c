@@ -20,20 +20,17 @@ static int init_outbound(struct lanes *l, const struct lanes_config *config)
 		return -ENOMEM;
 	for (; l->n_queues < config->n_queues; l->n_queues++) {
 		struct outbound_lane *out = &l->out[l->n_queues];
-		struct tun_writer *writer = &l->writers[l->n_queues];
+		struct tun *tun = &config->tuns[l->n_queues];
 		int err;
 
 		out->first = l->n_queues ? &l->out[0] : NULL;
 		out->paths = l->paths;
 		out->clamps_mss = config->clamps_mss;
-		err = outbound_lane_init(out, config->device,
-					 &config->tuns[l->n_queues],
+		err = outbound_lane_init(out, config->device, tun,
 					 config->n_slots);
 		if (err < 0)
 			return err;
-		writer->tun = &config->tuns[l->n_queues];
-		writer->reader = &out->source;
-		pthread_mutex_init(&writer->mutex, NULL);
+		writer_init(&l->writers[l->n_queues], tun, &out->source);
 	}
 	return 0;
 }
@@ -49,13 +46,13 @@ static int init_inbound(struct lanes *l, const struct lanes_config *config)
 		int err = inbound_lane_init(
 			in, config->device,
 			&l->writers[config->is_steered ? number : 0],
+			config->is_steered ? 1 : config->n_queues,
 			config->handshaker, l->n_in % 2 ? AF_INET6 : AF_INET,
 			config->n_slots);
 
 		if (err < 0)
 			return err;
 		in->number = number;
-		in->n_writers = config->is_steered ? 1 : config->n_queues;
 		in->trains = &l->out[0].trains;
 		in->paths = l->paths;
 		in->mtu = config->clamps_mss ? &l->out[0].mtu : NULL;
@@ -95,7 +92,7 @@ void lanes_deinit(struct lanes *l)
 	/* The first lane has what the others use. */
 	while (l->n_queues) {
 		l->n_queues--;
-		pthread_mutex_destroy(&l->writers[l->n_queues].mutex);
+		writer_deinit(&l->writers[l->n_queues]);
 		outbound_lane_deinit(&l->out[l->n_queues]);
 	}
 	paths_free(l->paths);
@@ -123,13 +120,8 @@ void lanes_set_mtu(struct lanes *l, unsigned int mtu)
 
 void lanes_set_overlays(struct lanes *l, const struct overlays *overlays)
 {
-	for (unsigned int i = 0; i < l->n_queues; i++) {
-		struct tun_writer *writer = &l->writers[i];
-
-		pthread_mutex_lock(&writer->mutex);
-		tun_set_overlays(writer->tun, overlays);
-		pthread_mutex_unlock(&writer->mutex);
-	}
+	for (unsigned int i = 0; i < l->n_queues; i++)
+		writer_set_overlays(&l->writers[i], overlays);
 }
 
 void lanes_set_events(struct lanes *l, struct events *events)

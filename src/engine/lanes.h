@@ -39,7 +39,7 @@ struct lanes_config {
  * @out:	[I] the first @n_queues are in use
  * @in:		[I] the first @n_in are in use: of IPv4 and of IPv6 in turn
  * @paths:	[I] the path MTUs of the peers, or NULL
- * @writers:	[I] the locks around writing to each queue of the TUN
+ * @writers:	[I] one for each queue of the TUN
  * @n_queues:	[I] queues of the TUN
  * @n_in:	[I] inbound lanes: two for each queue
  */
@@ -47,7 +47,7 @@ struct lanes {
 	struct outbound_lane *out;
 	struct inbound_lane *in;
 	struct paths *paths;
-	struct tun_writer *writers;
+	struct writer *writers;
 	unsigned int n_queues;
 	unsigned int n_in;
 };

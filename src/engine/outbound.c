@@ -624,10 +624,11 @@ static const struct source_ops source_ops = {
 	.has_more = has_more,
 };
 
-static void *slot_new(void)
+static void *slot_new(void *arg)
 {
 	struct slot *slot = calloc(1, sizeof(*slot));
 
+	(void)arg;
 	if (!slot)
 		return NULL;
 	slot->slab = (struct segment_slab){

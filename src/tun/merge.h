@@ -226,6 +226,12 @@ void merge_set_overlays(struct merge *m, const struct overlays *overlays,
  */
 int merge_add(struct merge *m, uint8_t *pkt, size_t len);
 
+/* merge_is_empty() - was no packet added since merge_reset()? */
+static inline bool merge_is_empty(const struct merge *m)
+{
+	return m->pkts_cnt == 0;
+}
+
 /**
  * merge_peek() - get the vector of the next write
  * @m:		batch; no more packets are added from now on

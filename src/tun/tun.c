@@ -212,16 +212,17 @@ static bool loses_merged_udp(const struct tun_sys *sys)
 static void set_kinds(struct tun *tun, const struct tun_config *config,
 		      bool uso)
 {
+	unsigned int kinds = MERGE_ALL;
+
 	if (!(tun->features & TUN_VNET))
 		return;
-	tun->kinds = MERGE_ALL;
 	/* A kernel that hands out tunnel super-packets also takes them. */
 	if (!(tun->features & TUN_TUNNEL))
-		tun->kinds &= ~MERGE_TUNNELS;
+		kinds &= ~MERGE_TUNNELS;
 	/* A kernel without USO takes no merged UDP. */
 	if (!uso || loses_merged_udp(tun->sys))
-		tun->kinds &= ~MERGE_UDP;
-	tun->kinds &= ~config->kinds_off;
+		kinds &= ~MERGE_UDP;
+	atomic_init(&tun->kinds, kinds & ~config->kinds_off);
 }
 
 /* Set the MTU and the queue's length. The tunnel also works if neither can be
@@ -482,19 +483,30 @@ static void count_taken(struct tun *tun, enum merge_kind kind)
 		trial->refused = 0;
 }
 
-static void count_refused(struct tun *tun, enum merge_kind kind)
+/* @had_true_offset: the item was told the true offset of its outer UDP header. */
+static void count_refused(struct tun *tun, enum merge_kind kind,
+			  bool had_true_offset)
 {
 	struct tun_trial *trial = &tun->trials[kind];
+	bool has_true_offset =
+		atomic_load_explicit(&tun->true_offsets, memory_order_relaxed) &
+		MERGE_BIT(kind);
 
 	counter_add_alone(&tun->refused, 1);
+	/* The batch was begun before the offset was changed. */
+	if (had_true_offset != has_true_offset)
+		return;
 	trial->taken = 0;
 	if (++trial->refused < REFUSALS_MAX)
 		return;
-	if (!kind_is_tunnel(kind) || tun->true_offsets & MERGE_BIT(kind)) {
-		tun->kinds &= ~MERGE_BIT(kind);
+	/* Partner: tun_begin_merge(). */
+	if (!kind_is_tunnel(kind) || has_true_offset) {
+		atomic_fetch_and_explicit(&tun->kinds, ~MERGE_BIT(kind),
+					  memory_order_relaxed);
 		return;
 	}
-	tun->true_offsets |= MERGE_BIT(kind);
+	atomic_fetch_or_explicit(&tun->true_offsets, MERGE_BIT(kind),
+				 memory_order_relaxed);
 	trial->refused = 0;
 }
 
@@ -524,7 +536,7 @@ static int handle_error(struct tun *tun, struct merge *m, int err)
 		counter_add_alone(&tun->dropped, 1);
 		merge_written(m);
 	} else if (err == EINVAL) {
-		count_refused(tun, kind);
+		count_refused(tun, kind, m->true_offsets & MERGE_BIT(kind));
 	}
 	return 0;
 }

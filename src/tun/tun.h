@@ -9,6 +9,7 @@
 #define TUN_TUN_H
 
 #include <net/if.h>
+#include <stdatomic.h>
 
 #include "tun/merge.h"
 #include "tun/sys.h"
@@ -88,20 +89,22 @@ struct tun_trial {
  * @name:	[I] interface name when opened
  * @mtu_err:	[I] the -errno of setting the MTU; 0 if it was set, or if no MTU
  *		was asked for
- * @kinds:	[w] kinds that tun_write() merges, a set of MERGE_BIT(); a kind
+ * @kinds:	[a] kinds that tun_write() merges, a set of MERGE_BIT(); a kind
  *		that the kernel refused twice leaves the set
  * @trials:	[w] how the kernel took each kind
- * @true_offsets: [w] kinds of tunnels for which the kernel refused another
+ * @true_offsets: [a] kinds of tunnels for which the kernel refused another
  *		offset of the outer UDP header than the true one (merge.c)
- * @overlays:	[w] the ports of the kernel's tunnel devices
+ * @overlays:	[b] the ports of the kernel's tunnel devices
  * @drops:	[r] bad frames read, by reason
  * @written:	[w] packets or super-packets written
  * @refused:	[w] merged writes refused and split
  * @dropped:	[w] packets lost, because the interface was down or gone, or the
  *		kernel refused a packet as it came, or had no memory
  *
- * [I] immutable after opening, [r] the reading thread, [w] the writing thread. The
- * counters are atomic, so that any thread reads them.
+ * [I] immutable after opening, [r] the reading thread, [w] the writing thread, [a]
+ * atomic: changed by the writing thread, [b] tun_begin_merge() and
+ * tun_set_overlays(), of which one thread at a time may call one. The counters are
+ * atomic, so that any thread reads them.
  */
 struct tun {
 	const struct tun_sys *sys;
@@ -112,9 +115,9 @@ struct tun {
 	bool is_lent;
 	char name[IFNAMSIZ];
 	int mtu_err;
-	unsigned int kinds;
+	_Atomic unsigned int kinds;
 	struct tun_trial trials[MERGE_KINDS];
-	unsigned int true_offsets;
+	_Atomic unsigned int true_offsets;
 	struct overlays overlays;
 	_Atomic uint64_t drops[VNET_DROP_CNT];
 	_Atomic uint64_t written;
@@ -138,11 +141,17 @@ static inline size_t tun_hdr_len(const struct tun *tun)
 					  : sizeof(struct vnet_hdr);
 }
 
-/* tun_begin_merge() - empty a batch, for tun_write(). Writing thread only. */
+/* tun_begin_merge() - empty a batch, for tun_write(). Any thread, also beside the
+ * writing thread, but none beside tun_set_overlays(). */
 static inline void tun_begin_merge(const struct tun *tun, struct merge *m)
 {
-	merge_reset(m, tun->kinds, tun_hdr_len(tun));
-	merge_set_overlays(m, &tun->overlays, tun->true_offsets);
+	/* Partner: count_refused() of tun.c. A batch that is begun with values that
+	 * are out of date is refused once more. */
+	merge_reset(m, atomic_load_explicit(&tun->kinds, memory_order_relaxed),
+		    tun_hdr_len(tun));
+	merge_set_overlays(
+		m, &tun->overlays,
+		atomic_load_explicit(&tun->true_offsets, memory_order_relaxed));
 }
 
 /**
@@ -150,7 +159,8 @@ static inline void tun_begin_merge(const struct tun *tun, struct merge *m)
  * @tun:	device
  * @overlays:	the ports, in the namespace of the interface; copied
  *
- * Until the first call no ports are known. Writing thread only.
+ * Until the first call no ports are known. Any thread, but none beside another call,
+ * or beside tun_begin_merge().
  */
 static inline void tun_set_overlays(struct tun *tun,
 				    const struct overlays *overlays)
@@ -256,8 +266,8 @@ enum vnet_drop tun_parse_frame(const struct tun *tun, const uint8_t *pkt,
  * If the kernel refuses a merged write, the packets are written one by one, as
  * they came, so no packet is lost. If the kernel refuses the kind a second
  * time, the kind leaves @tun->kinds, which the caller may log. A kind of a tunnel
- * first goes to @tun->true_offsets, and leaves after two more refusals. Writing
- * thread only.
+ * first goes to @tun->true_offsets, and leaves after two more refusals. Only batches
+ * that were begun after that count for these. Writing thread only.
  *
  * Return: 0; TUN_E_AGAIN, TUN_E_GONE, TUN_E_DOWN.
  */

@@ -188,6 +188,75 @@ static void releasing(void **state)
 		assert_int_equal(f.batches[i].n_released, i > 0);
 }
 
+/* Slots that were committed, and are not given back: they are not free. */
+static struct batch *undelivered[SLOTS];
+static unsigned int n_undelivered, n_deliveries;
+static bool is_delayed;
+
+static void late_commit(void *arg, void *slot, void *context)
+{
+	struct batch *b = slot;
+
+	fake_commit(arg, slot, context);
+	b->in_use = true;
+	undelivered[n_undelivered++] = b;
+}
+
+static void late_deliver(void *arg, void *context)
+{
+	struct fixture *f = arg;
+
+	(void)context;
+	n_deliveries++;
+	/* As if another thread delivered. */
+	if (is_delayed)
+		return;
+	while (n_undelivered) {
+		undelivered[--n_undelivered]->in_use = false;
+		lane_give_back(&f->lane, undelivered[n_undelivered]);
+	}
+}
+
+/* A slot is free when it was given back, and not before. Each lane_run() delivers. */
+static void delivering(void **state)
+{
+	static const struct lane_ops late = {
+		.take = fake_take,
+		.work = fake_work,
+		.commit = late_commit,
+		.deliver = late_deliver,
+	};
+	struct fixture f;
+	uint32_t scratch = 0;
+
+	(void)state;
+	begin(&f, SLOTS + 1);
+	f.lane.ops = &late;
+	n_undelivered = n_deliveries = 0;
+	is_delayed = true;
+	for (uint32_t i = 0; i < SLOTS; i++) {
+		assert_int_equal(lane_run(&f.lane, &scratch), LANE_BUSY);
+		/* It was committed, and the right is free. */
+		assert_int_equal(f.expected, i + 1);
+		assert_int_equal(n_undelivered, i + 1);
+		assert_false(lane_is_idle(&f.lane));
+	}
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_HELD);
+	assert_int_equal(n_deliveries, SLOTS + 1);
+	is_delayed = false;
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_HELD);
+	assert_true(lane_is_idle(&f.lane));
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_BUSY);
+	assert_int_equal(f.expected, SLOTS + 1);
+	assert_true(lane_is_idle(&f.lane));
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
+	assert_int_equal(n_deliveries, SLOTS + 4);
+	/* A lane that is closed delivers, too. */
+	lane_close(&f.lane);
+	assert_int_equal(lane_run(&f.lane, &scratch), LANE_EMPTY);
+	assert_int_equal(n_deliveries, SLOTS + 5);
+}
+
 /* The numbers of tickets may wrap around to 0. */
 static void wrapping(void **state)
 {
@@ -257,8 +326,9 @@ static void several_threads(void **state)
  */
 static unsigned int n_slots, slots_left;
 
-static void *counted_new(void)
+static void *counted_new(void *arg)
 {
+	assert_ptr_equal(arg, &n_slots);
 	if (!slots_left)
 		return NULL;
 	slots_left--;
@@ -286,7 +356,7 @@ static void making_slots(void **state)
 		bool is_enough = can == SLOTS;
 
 		slots_left = can;
-		assert_int_equal(lane_new(&lane, &counted, NULL, SLOTS),
+		assert_int_equal(lane_new(&lane, &counted, &n_slots, SLOTS),
 				 is_enough ? 0 : -ENOMEM);
 		assert_int_equal(n_slots, is_enough ? SLOTS : 0);
 	}
@@ -302,6 +372,7 @@ int main(void)
 		cmocka_unit_test(closing),
 		cmocka_unit_test(wrapping),
 		cmocka_unit_test(releasing),
+		cmocka_unit_test(delivering),
 		cmocka_unit_test(several_threads),
 		cmocka_unit_test(making_slots),
 	};

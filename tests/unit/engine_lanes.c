@@ -243,6 +243,8 @@ static void finish(unsigned int number)
 
 	l->ops->work(l->arg, l->slots[0], &context);
 	l->ops->commit(l->arg, l->slots[0], &context);
+	if (l->ops->deliver)
+		l->ops->deliver(l->arg, &context);
 }
 
 static void expect_written(unsigned int queue, unsigned int n)
@@ -270,32 +272,78 @@ static void each_has_its_lane(void **state)
 	}
 }
 
-/* A thread is stopped while it writes to its queue, after which its lane has more to
- * take: the other lane goes on. */
+/* Act as a thread that has the right to write to a queue, and is stopped. */
+static void stop_writing(unsigned int queue)
+{
+	atomic_store(&lanes.writers[queue].is_writing, true);
+}
+
+/* That thread goes on, and finds nothing that it has not written. */
+static void go_on_writing(unsigned int queue)
+{
+	atomic_store(&lanes.writers[queue].is_writing, false);
+}
+
+static enum lane_result run(unsigned int number)
+{
+	return lane_run(lane_of(number), &context);
+}
+
+/*
+ * A thread is stopped while it writes to its queue: the other lane goes on, and its
+ * own lane commits until no slot is free. Then all is written in order.
+ */
 static void a_stopped_lane_stops_nobody(void **state)
 {
 	(void)state;
 	open_all(QUEUES, true);
+	stop_writing(0);
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		send_message(0);
+		assert_int_equal(run(0), LANE_LAST);
+		/* It was committed, but not written. */
+		assert_int_equal(atomic_load(&lane_of(0)->tail), i + 1);
+		assert_false(lane_is_idle(lane_of(0)));
+	}
 	send_message(0);
-	send_message(0);
-	send_message(1);
-	assert_true(take(0));
-	assert_int_equal(pthread_mutex_lock(&lanes.writers[0].mutex), 0);
-	assert_true(take(1));
-	finish(1);
-	expect_written(1, 1);
-	for (unsigned int i = 2; i < 10; i++) {
+	for (unsigned int i = 1; i < 10; i++) {
+		assert_int_equal(run(0), LANE_HELD);
 		send_message(1);
-		assert_true(take(1));
-		finish(1);
+		assert_int_equal(run(1), LANE_LAST);
 		expect_written(1, i);
 	}
 	expect_written(0, 0);
-	pthread_mutex_unlock(&lanes.writers[0].mutex);
-	finish(0);
-	while (take(0))
-		finish(0);
-	expect_written(0, 2);
+	go_on_writing(0);
+	/* Nothing was free yet when this began. */
+	assert_int_equal(run(0), LANE_HELD);
+	expect_written(0, SLOTS);
+	assert_true(lane_is_idle(lane_of(0)));
+	assert_int_equal(run(0), LANE_LAST);
+	expect_written(0, SLOTS + 1);
+	assert_true(lane_is_idle(lane_of(0)));
+	close_all();
+}
+
+/* A batch has packets for two queues, and one of them stands still: the other packets
+ * are written, and the slot is free when all are. */
+static void a_batch_for_two_queues(void **state)
+{
+	(void)state;
+	open_all(1, false);
+	for (unsigned int stopped = 0; stopped < QUEUES; stopped++) {
+		stop_writing(stopped);
+		for (unsigned int i = 0; i < PEERS; i++)
+			send_message(i);
+		assert_int_equal(run(0), LANE_BUSY);
+		expect_written(!stopped, stopped + 1);
+		expect_written(stopped, stopped);
+		assert_false(lane_is_idle(lane_of(0)));
+		go_on_writing(stopped);
+		assert_int_equal(run(0), LANE_EMPTY);
+		expect_written(0, stopped + 1);
+		expect_written(1, stopped + 1);
+		assert_true(lane_is_idle(lane_of(0)));
+	}
 	close_all();
 }
 
@@ -369,6 +417,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_has_its_lane),
 		cmocka_unit_test(a_stopped_lane_stops_nobody),
+		cmocka_unit_test(a_batch_for_two_queues),
 		cmocka_unit_test(a_peer_moves_first),
 		cmocka_unit_test(one_socket),
 		cmocka_unit_test(a_stray_message),

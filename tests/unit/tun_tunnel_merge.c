@@ -707,6 +707,37 @@ static void test_refused(void **state)
 	}
 }
 
+/* Refusals of a batch that was begun before the form was switched say nothing about
+ * the new form. */
+static void test_refused_of_before(void **state)
+{
+	struct tun_config config = { .name = "wg0" };
+	struct tun tun;
+
+	(void)state;
+	reset(ALL | TUNNELS);
+	assert_int_equal(tun_open(&tun, &fake, &config), 0);
+	tun_set_overlays(&tun, &ports);
+	k.refuse_gso = true;
+	tun_begin_merge(&tun, batch);
+	arena_used = 0;
+	for (uint16_t i = 0; i < 8; i++) {
+		struct tunnel t = plain(0), n;
+
+		t.outer.sport = (uint16_t)(t.outer.sport + i);
+		n = next(&t);
+		add(NULL, &t);
+		add(NULL, &n);
+	}
+	assert_int_equal(batch->items_cnt, 8);
+	assert_int_equal(tun_write(&tun, batch), 0);
+	assert_int_equal(k.writes, 8 * 3);
+	assert_int_equal(tun.refused, 8);
+	assert_int_equal(tun.true_offsets, MERGE_BIT(MERGE_TUNNEL44));
+	assert_int_equal(tun.kinds, MERGE_ALL);
+	assert_int_equal(tun.dropped, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -722,6 +753,7 @@ int main(void)
 		cmocka_unit_test(test_cut_of_merged_is_the_same),
 		cmocka_unit_test(test_merge_of_cut_is_the_same),
 		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_refused_of_before),
 	};
 
 	return cmocka_run_group_tests_name("tun_tunnel_merge", tests,

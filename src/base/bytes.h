@@ -8,6 +8,7 @@
 #define BASE_BYTES_H
 
 #include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -24,6 +25,21 @@
 static inline void *unconst(const void *p)
 {
 	return (void *)(uintptr_t)p;
+}
+
+/* bytes_are_zero() - is every byte zero? secret_is_zero() is for secrets. */
+static inline bool bytes_are_zero(const void *bytes, size_t len)
+{
+	const uint8_t *p = (const uint8_t *)bytes;
+	uint64_t any = 0, word;
+
+	for (; len >= sizeof(word); len -= sizeof(word), p += sizeof(word)) {
+		memcpy(&word, p, sizeof(word));
+		any |= word;
+	}
+	while (len--)
+		any |= p[len];
+	return any == 0;
 }
 
 static inline size_t size_min(size_t a, size_t b)

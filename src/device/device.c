@@ -61,6 +61,14 @@ static int local_index_replace(void *arg, uint32_t idx,
 	return index_replace(&device->index, idx, hs, kp);
 }
 
+static int insert_index(void *arg, uint32_t idx, struct noise_handshake *hs,
+			struct noise_keypair *kp)
+{
+	struct device *device = arg;
+
+	return index_insert(&device->index, hs, kp, peer_of(hs)->lane, idx);
+}
+
 static void drop_index(void *arg, uint32_t idx)
 {
 	struct device *device = arg;
@@ -74,6 +82,7 @@ static const struct noise_ops local_ops = {
 	.release_peer = release_peer,
 	.publish_index = publish_index,
 	.index_replace = local_index_replace,
+	.insert_index = insert_index,
 	.drop_index = drop_index,
 };
 

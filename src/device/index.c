@@ -115,6 +115,42 @@ int index_new(struct index *index, struct noise_handshake *hs,
 	return 0;
 }
 
+/* The table is locked. */
+static int insert_as(struct index *index, struct index_entry *e)
+{
+	if (index->table.n_entries >= INDEX_MAX_ENTRIES)
+		return -ENOSPC;
+	if (find(index, e->idx))
+		return -EEXIST;
+	return table_insert(&index->table, e);
+}
+
+int index_insert(struct index *index, struct noise_handshake *hs,
+		 struct noise_keypair *kp, unsigned int lane, uint32_t idx)
+{
+	struct index_entry *e;
+	int err;
+
+	if (!idx || index_lane(idx, index->n_lanes) != lane)
+		return -EINVAL;
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->hs = hs;
+	e->idx = idx;
+	/* Before readers can find the entry. */
+	if (kp)
+		e->kp = noise_keypair_ref(kp);
+	pthread_mutex_lock(&index->lock);
+	err = insert_as(index, e);
+	pthread_mutex_unlock(&index->lock);
+	if (err < 0) {
+		noise_keypair_put(e->kp);
+		free(e);
+	}
+	return err;
+}
+
 int index_replace(struct index *index, uint32_t idx, struct noise_handshake *hs,
 		  struct noise_keypair *kp)
 {

@@ -87,6 +87,22 @@ void index_deinit(struct index *index);
 int index_new(struct index *index, struct noise_handshake *hs,
 	      unsigned int lane, uint32_t *idx);
 
+/**
+ * index_insert() - publish a handshake under a number that another process has drawn
+ * @index:	table
+ * @hs:		handshake
+ * @kp:		its keypair, as for index_replace(); NULL: none yet
+ * @lane:	the lane that the number must belong to
+ * @idx:	the number
+ *
+ * For a process that goes on for the other one. Any thread.
+ *
+ * Return: 0; -EINVAL: @idx is 0, or of another lane; -EEXIST: @idx is in use;
+ * -ENOMEM; -ENOSPC at INDEX_MAX_ENTRIES.
+ */
+int index_insert(struct index *index, struct noise_handshake *hs,
+		 struct noise_keypair *kp, unsigned int lane, uint32_t idx);
+
 /* index_lane() - the lane that a number of index_new() belongs to, if there are @n */
 static inline unsigned int index_lane(uint32_t idx, unsigned int n)
 {

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "noise/constants.h"
 
@@ -366,4 +367,88 @@ struct timers_verdict timers_check(struct timers *timers, uint64_t now,
 	check_session(timers, now, &v);
 	disarm(timers, now, &v);
 	return v;
+}
+
+/* ---------------------------------------------------- for another process */
+
+static uint8_t get_flag(const _Atomic bool *flag)
+{
+	return atomic_load_explicit(flag, memory_order_relaxed);
+}
+
+static void set_flag(_Atomic bool *flag, uint8_t value)
+{
+	atomic_store_explicit(flag, value != 0, memory_order_relaxed);
+}
+
+void timers_export(const struct timers *timers, struct timers_plain *out)
+{
+	*out = (struct timers_plain){
+		.unanswered_ns = get(&timers->unanswered_ns),
+		.owed_ns = get(&timers->owed_ns),
+		.traversal_ns = get(&timers->traversal_ns),
+		.session_ns = get(&timers->session_ns),
+		.handshake_sent_ns = get(&timers->handshake_sent_ns),
+		.attempt_ns = timers->attempt_ns,
+		.retry_ns = timers->retry_ns,
+		.jitter_ns = timers->jitter_ns,
+		.n_tries = timers->n_tries,
+		.persistent_s = atomic_load_explicit(&timers->persistent_s,
+						     memory_order_relaxed),
+		.wants_handshake = get_flag(&timers->wants_handshake),
+		.has_responded = get_flag(&timers->has_responded),
+		.is_done = get_flag(&timers->is_done),
+		.has_new_wait = get_flag(&timers->has_new_wait),
+		.armed = get_flag(&timers->armed),
+		.is_attempting = timers->is_attempting,
+	};
+}
+
+static bool are_flags(const uint8_t *flags, size_t n)
+{
+	uint8_t all = 0;
+
+	while (n--)
+		all |= flags[n];
+	return all <= 1;
+}
+
+bool timers_plain_is_sound(const struct timers_plain *plain, uint64_t latest)
+{
+	const uint8_t flags[] = {
+		plain->wants_handshake, plain->has_responded,
+		plain->is_done,		plain->has_new_wait,
+		plain->armed,		plain->is_attempting
+	};
+
+	return plain->unanswered_ns <= latest && plain->owed_ns <= latest &&
+	       plain->traversal_ns <= latest && plain->session_ns <= latest &&
+	       plain->handshake_sent_ns <= latest &&
+	       plain->attempt_ns <= latest &&
+	       /* See initiate() and check_attempt(). */
+	       plain->retry_ns <= latest + 3 * rekey_timeout_ns &&
+	       plain->jitter_ns <= jitter(UINT32_MAX) &&
+	       are_flags(flags, sizeof(flags)) &&
+	       bytes_are_zero(plain->zero, sizeof(plain->zero));
+}
+
+void timers_import(struct timers *timers, const struct timers_plain *in)
+{
+	set(&timers->unanswered_ns, in->unanswered_ns);
+	set(&timers->owed_ns, in->owed_ns);
+	set(&timers->traversal_ns, in->traversal_ns);
+	set(&timers->session_ns, in->session_ns);
+	set(&timers->handshake_sent_ns, in->handshake_sent_ns);
+	atomic_store_explicit(&timers->persistent_s, in->persistent_s,
+			      memory_order_relaxed);
+	set_flag(&timers->wants_handshake, in->wants_handshake);
+	set_flag(&timers->has_responded, in->has_responded);
+	set_flag(&timers->is_done, in->is_done);
+	set_flag(&timers->has_new_wait, in->has_new_wait);
+	set_flag(&timers->armed, in->armed);
+	timers->is_attempting = in->is_attempting;
+	timers->attempt_ns = in->attempt_ns;
+	timers->retry_ns = in->retry_ns;
+	timers->jitter_ns = in->jitter_ns;
+	timers->n_tries = in->n_tries;
 }

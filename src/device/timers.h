@@ -54,6 +54,7 @@
 #ifndef DEVICE_TIMERS_H
 #define DEVICE_TIMERS_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -252,5 +253,51 @@ void timers_expire_handshake(struct timers *timers);
  */
 struct timers_verdict timers_check(struct timers *timers, uint64_t now,
 				   uint32_t random);
+
+/**
+ * struct timers_plain - timers as numbers, for another process
+ *
+ * Members as in struct timers; booleans are 0 or 1.
+ */
+struct timers_plain {
+	uint64_t unanswered_ns;
+	uint64_t owed_ns;
+	uint64_t traversal_ns;
+	uint64_t session_ns;
+	uint64_t handshake_sent_ns;
+	uint64_t attempt_ns;
+	uint64_t retry_ns;
+	uint64_t jitter_ns;
+	uint32_t n_tries;
+	uint16_t persistent_s;
+	uint8_t wants_handshake;
+	uint8_t has_responded;
+	uint8_t is_done;
+	uint8_t has_new_wait;
+	uint8_t armed;
+	uint8_t is_attempting;
+	uint8_t zero[4];
+};
+
+static_assert(sizeof(struct timers_plain) == 8 * 8 + 4 + 2 + 6 + 4,
+	      "no padding");
+
+/* timers_export() - write timers as numbers. Control thread; no other thread uses the
+ * timers meanwhile. */
+void timers_export(const struct timers *timers, struct timers_plain *out);
+
+/**
+ * timers_plain_is_sound() - may timers_export() have written this?
+ * @plain:	numbers of any origin
+ * @latest:	no point of time may lie after this one, except deadlines, which may
+ *		lie as far behind it as timers_check() sets them
+ *
+ * Return: true if timers_import() may be given it.
+ */
+bool timers_plain_is_sound(const struct timers_plain *plain, uint64_t latest);
+
+/* timers_import() - go on with the timers of another process. @in is sound. Control
+ * thread; no other thread uses the timers yet. */
+void timers_import(struct timers *timers, const struct timers_plain *in);
 
 #endif /* DEVICE_TIMERS_H */

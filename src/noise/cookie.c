@@ -36,6 +36,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "crypto/blake2s.h"
 #include "crypto/secret.h"
@@ -347,5 +348,89 @@ void cookie_maker_expect_none(struct cookie_maker *maker)
 {
 	pthread_mutex_lock(&maker->lock);
 	maker->has_sent_mac1 = false;
+	pthread_mutex_unlock(&maker->lock);
+}
+
+/* ---------------------------------------------------- for another process */
+
+/* Is a member set at a point of time that may be, or else all zero? */
+static bool is_sound(uint8_t has_it, const void *bytes, size_t len, uint64_t ns,
+		     uint64_t latest)
+{
+	if (has_it)
+		return has_it == 1 && ns && ns <= latest;
+	return !ns && bytes_are_zero(bytes, len);
+}
+
+void cookie_checker_export(struct cookie_checker *checker,
+			   struct cookie_checker_plain *out)
+{
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&checker->lock);
+	if (checker->has_secret) {
+		memcpy(out->secret, checker->secret, sizeof(out->secret));
+		out->secret_ns = checker->secret_ns;
+		out->has_secret = 1;
+	}
+	pthread_mutex_unlock(&checker->lock);
+}
+
+bool cookie_checker_plain_is_sound(const struct cookie_checker_plain *plain,
+				   uint64_t latest)
+{
+	return is_sound(plain->has_secret, plain->secret, sizeof(plain->secret),
+			plain->secret_ns, latest) &&
+	       bytes_are_zero(plain->zero, sizeof(plain->zero));
+}
+
+void cookie_checker_import(struct cookie_checker *checker,
+			   const struct cookie_checker_plain *in)
+{
+	pthread_mutex_lock(&checker->lock);
+	memcpy(checker->secret, in->secret, sizeof(checker->secret));
+	checker->secret_ns = in->secret_ns;
+	checker->has_secret = in->has_secret;
+	pthread_mutex_unlock(&checker->lock);
+}
+
+void cookie_maker_export(struct cookie_maker *maker,
+			 struct cookie_maker_plain *out)
+{
+	memset(out, 0, sizeof(*out));
+	pthread_mutex_lock(&maker->lock);
+	if (maker->has_sent_mac1) {
+		memcpy(out->sent_mac1, maker->sent_mac1,
+		       sizeof(out->sent_mac1));
+		out->sent_ns = maker->sent_ns;
+		out->has_sent_mac1 = 1;
+	}
+	if (maker->has_cookie) {
+		memcpy(out->cookie, maker->cookie, sizeof(out->cookie));
+		out->cookie_ns = maker->cookie_ns;
+		out->has_cookie = 1;
+	}
+	pthread_mutex_unlock(&maker->lock);
+}
+
+bool cookie_maker_plain_is_sound(const struct cookie_maker_plain *plain,
+				 uint64_t latest)
+{
+	return is_sound(plain->has_sent_mac1, plain->sent_mac1,
+			sizeof(plain->sent_mac1), plain->sent_ns, latest) &&
+	       is_sound(plain->has_cookie, plain->cookie, sizeof(plain->cookie),
+			plain->cookie_ns, latest) &&
+	       bytes_are_zero(plain->zero, sizeof(plain->zero));
+}
+
+void cookie_maker_import(struct cookie_maker *maker,
+			 const struct cookie_maker_plain *in)
+{
+	pthread_mutex_lock(&maker->lock);
+	memcpy(maker->sent_mac1, in->sent_mac1, sizeof(maker->sent_mac1));
+	memcpy(maker->cookie, in->cookie, sizeof(maker->cookie));
+	maker->sent_ns = in->sent_ns;
+	maker->cookie_ns = in->cookie_ns;
+	maker->has_sent_mac1 = in->has_sent_mac1;
+	maker->has_cookie = in->has_cookie;
 	pthread_mutex_unlock(&maker->lock);
 }

@@ -18,6 +18,7 @@
 #ifndef NOISE_COOKIE_H
 #define NOISE_COOKIE_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -157,6 +158,41 @@ bool cookie_checker_has_made(struct cookie_checker *checker,
  */
 void cookie_checker_forget(struct cookie_checker *checker);
 
+/**
+ * struct cookie_checker_plain - the secret of a checker, for another process
+ *
+ * Members as in struct cookie_checker. The keys come from the static key pair, and the
+ * ring of replies is of use for microseconds only, so both are left out.
+ */
+struct cookie_checker_plain {
+	uint8_t secret[NOISE_HASH_LEN];
+	uint64_t secret_ns;
+	uint8_t has_secret;
+	uint8_t zero[7];
+};
+
+static_assert(sizeof(struct cookie_checker_plain) == 32 + 8 + 8, "no padding");
+
+/* cookie_checker_export() - write the secret. The caller wipes @out after use. Any
+ * thread. */
+void cookie_checker_export(struct cookie_checker *checker,
+			   struct cookie_checker_plain *out);
+
+/**
+ * cookie_checker_plain_is_sound() - may cookie_checker_export() have written this?
+ * @plain:	numbers of any origin
+ * @latest:	no point of time may lie after this one
+ *
+ * Return: true if cookie_checker_import() may be given it.
+ */
+bool cookie_checker_plain_is_sound(const struct cookie_checker_plain *plain,
+				   uint64_t latest);
+
+/* cookie_checker_import() - go on with the secret of another process: the cookies that
+ * it gave out stay valid. @in is sound. Any thread. */
+void cookie_checker_import(struct cookie_checker *checker,
+			   const struct cookie_checker_plain *in);
+
 /*
  * @lock:		[m] held for a few hashes
  * @mac1_key:		[I] derived from the peer's public key; mac1 is made
@@ -246,5 +282,44 @@ bool cookie_maker_consume_reply(struct cookie_maker *maker,
  * a cookie reply to that message any more. Any thread.
  */
 void cookie_maker_expect_none(struct cookie_maker *maker);
+
+/**
+ * struct cookie_maker_plain - a maker as numbers, for another process
+ *
+ * Members as in struct cookie_maker. The keys come from the peer's public key, and are
+ * left out. Members that are not set are zero.
+ */
+struct cookie_maker_plain {
+	uint8_t sent_mac1[COOKIE_LEN];
+	uint8_t cookie[COOKIE_LEN];
+	uint64_t cookie_ns;
+	uint64_t sent_ns;
+	uint8_t has_sent_mac1;
+	uint8_t has_cookie;
+	uint8_t zero[6];
+};
+
+static_assert(sizeof(struct cookie_maker_plain) == 2 * COOKIE_LEN + 16 + 8,
+	      "no padding");
+
+/* cookie_maker_export() - write a maker as numbers. The caller wipes @out after use.
+ * Any thread. */
+void cookie_maker_export(struct cookie_maker *maker,
+			 struct cookie_maker_plain *out);
+
+/**
+ * cookie_maker_plain_is_sound() - may cookie_maker_export() have written this?
+ * @plain:	numbers of any origin
+ * @latest:	no point of time may lie after this one
+ *
+ * Return: true if cookie_maker_import() may be given it.
+ */
+bool cookie_maker_plain_is_sound(const struct cookie_maker_plain *plain,
+				 uint64_t latest);
+
+/* cookie_maker_import() - go on for the maker of another process. @in is sound. Any
+ * thread. */
+void cookie_maker_import(struct cookie_maker *maker,
+			 const struct cookie_maker_plain *in);
 
 #endif /* NOISE_COOKIE_H */

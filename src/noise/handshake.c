@@ -38,6 +38,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "crypto/blake2s.h"
 #include "crypto/secret.h"
@@ -594,4 +595,142 @@ int noise_handshake_begin_session(struct noise_handshake *hs,
 out:
 	unlock_both(hs);
 	return rc;
+}
+
+/* ---------------------------------------------------- for another process */
+
+/* Write what the steps so far have left. */
+static void export_progress(const struct noise_handshake *hs,
+			    struct noise_handshake_plain *out)
+{
+	const struct noise_handshake_secrets *k = hs->secrets;
+
+	memcpy(out->ephemeral_private, k->ephemeral_private,
+	       sizeof(out->ephemeral_private));
+	memcpy(out->chaining_key, k->chaining_key, sizeof(out->chaining_key));
+	memcpy(out->hash, k->hash, sizeof(out->hash));
+	memcpy(out->remote_ephemeral, hs->remote_ephemeral,
+	       sizeof(out->remote_ephemeral));
+	out->local_index = hs->local_index;
+	out->remote_index = hs->remote_index;
+	out->state = (uint8_t)hs->state;
+	out->has_index = hs->has_index;
+}
+
+void noise_handshake_export(struct noise_handshake *hs,
+			    struct noise_handshake_plain *out)
+{
+	memset(out, 0, sizeof(*out));
+	lock_both(hs);
+	if (is_at(hs, hs->state) && hs->state != HANDSHAKE_ZEROED)
+		export_progress(hs, out);
+	if (hs->has_static_static && hs->generation == hs->local->generation) {
+		memcpy(out->static_static, hs->secrets->static_static,
+		       sizeof(out->static_static));
+		out->has_static_static = 1;
+	}
+	memcpy(out->taken_timestamp, hs->taken_timestamp.b,
+	       sizeof(out->taken_timestamp));
+	memcpy(out->sent_timestamp, hs->sent_timestamp.b,
+	       sizeof(out->sent_timestamp));
+	out->has_taken = hs->has_taken;
+	out->taken_ns = hs->has_taken ? hs->taken_ns : 0;
+	unlock_both(hs);
+}
+
+/* Are the members those of a handshake at its start? */
+static bool is_at_start(const struct noise_handshake_plain *plain)
+{
+	return !plain->has_index && !plain->remote_index &&
+	       bytes_are_zero(plain->ephemeral_private,
+			      sizeof(plain->ephemeral_private)) &&
+	       bytes_are_zero(plain->chaining_key,
+			      sizeof(plain->chaining_key)) &&
+	       bytes_are_zero(plain->hash, sizeof(plain->hash)) &&
+	       bytes_are_zero(plain->remote_ephemeral,
+			      sizeof(plain->remote_ephemeral));
+}
+
+/* Does the state fit the other members? */
+static bool is_state_sound(const struct noise_handshake_plain *plain)
+{
+	switch (plain->state) {
+	case HANDSHAKE_ZEROED:
+		return is_at_start(plain);
+	case HANDSHAKE_CONSUMED_INITIATION:
+		/* The index is that of an initiation before, or none. */
+		return true;
+	case HANDSHAKE_CREATED_INITIATION:
+	case HANDSHAKE_CREATED_RESPONSE:
+	case HANDSHAKE_CONSUMED_RESPONSE:
+		return plain->has_index;
+	default:
+		return false;
+	}
+}
+
+bool noise_handshake_plain_is_sound(const struct noise_handshake_plain *plain,
+				    uint64_t latest)
+{
+	if (plain->has_index > 1 || plain->has_taken > 1 ||
+	    plain->has_static_static > 1 ||
+	    !bytes_are_zero(plain->zero, sizeof(plain->zero)))
+		return false;
+	if (plain->has_index != (plain->local_index != 0) ||
+	    plain->has_taken != (plain->taken_ns != 0) ||
+	    plain->taken_ns > latest)
+		return false;
+	return is_state_sound(plain) &&
+	       (plain->has_static_static ||
+		bytes_are_zero(plain->static_static,
+			       sizeof(plain->static_static)));
+}
+
+/* Both locks are held. */
+static void import_members(struct noise_handshake *hs,
+			   const struct noise_handshake_plain *in)
+{
+	struct noise_handshake_secrets *k = hs->secrets;
+
+	memcpy(k->ephemeral_private, in->ephemeral_private,
+	       sizeof(k->ephemeral_private));
+	memcpy(k->chaining_key, in->chaining_key, sizeof(k->chaining_key));
+	memcpy(k->hash, in->hash, sizeof(k->hash));
+	memcpy(k->static_static, in->static_static, sizeof(k->static_static));
+	memcpy(hs->remote_ephemeral, in->remote_ephemeral,
+	       sizeof(hs->remote_ephemeral));
+	hs->local_index = in->local_index;
+	hs->remote_index = in->remote_index;
+	hs->state = in->state;
+	hs->has_index = in->has_index;
+	hs->has_static_static = in->has_static_static;
+	hs->has_taken = in->has_taken;
+	hs->taken_ns = in->taken_ns;
+	/* The key pairs of both processes are the same, but each process counts
+	 * their changes from 0. */
+	hs->generation = hs->local->generation;
+	hs->state_generation = hs->local->generation;
+}
+
+int noise_handshake_import(struct noise_handshake *hs,
+			   const struct noise_handshake_plain *in)
+{
+	struct tai64n taken, sent;
+	int err = 0;
+
+	lock_both(hs);
+	if (hs->state != HANDSHAKE_ZEROED || hs->has_index)
+		err = -EEXIST;
+	else if (in->has_index)
+		err = hs->local->ops->insert_index(hs->local->arg,
+						   in->local_index, hs, NULL);
+	if (err == 0)
+		import_members(hs, in);
+	unlock_both(hs);
+	if (err < 0)
+		return err;
+	memcpy(taken.b, in->taken_timestamp, sizeof(taken.b));
+	memcpy(sent.b, in->sent_timestamp, sizeof(sent.b));
+	noise_handshake_restore_timestamps(hs, &taken, &sent);
+	return 0;
 }

@@ -18,6 +18,7 @@
 #ifndef NOISE_HANDSHAKE_H
 #define NOISE_HANDSHAKE_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -293,5 +294,70 @@ int noise_handshake_consume_response(struct noise_handshake *hs,
  */
 int noise_handshake_begin_session(struct noise_handshake *hs,
 				  struct noise_keypairs *kps, uint64_t now);
+
+/**
+ * struct noise_handshake_plain - a handshake as numbers, for another process
+ *
+ * Members as in struct noise_handshake and its secrets; booleans are 0 or 1. The
+ * preshared key and the static key pairs belong to the configuration, and are left
+ * out.
+ */
+struct noise_handshake_plain {
+	uint8_t static_static[NOISE_SYMMETRIC_KEY_LEN];
+	uint8_t ephemeral_private[NOISE_PRIVATE_KEY_LEN];
+	uint8_t chaining_key[NOISE_HASH_LEN];
+	uint8_t hash[NOISE_HASH_LEN];
+	uint8_t remote_ephemeral[NOISE_PUBLIC_KEY_LEN];
+	uint8_t taken_timestamp[NOISE_TIMESTAMP_LEN];
+	uint8_t sent_timestamp[NOISE_TIMESTAMP_LEN];
+	uint64_t taken_ns;
+	uint32_t local_index;
+	uint32_t remote_index;
+	uint8_t state;
+	uint8_t has_index;
+	uint8_t has_taken;
+	uint8_t has_static_static;
+	uint8_t zero[4];
+};
+
+static_assert(sizeof(struct noise_handshake_plain) ==
+		      5 * 32 + 2 * NOISE_TIMESTAMP_LEN + 8 + 8 + 8,
+	      "no padding");
+
+/**
+ * noise_handshake_export() - write a handshake as numbers
+ * @hs:		handshake
+ * @out:	filled; the caller wipes it after use
+ *
+ * A handshake that was begun with another static key pair cannot go on, so it is
+ * written as one at its start. Any thread.
+ */
+void noise_handshake_export(struct noise_handshake *hs,
+			    struct noise_handshake_plain *out);
+
+/**
+ * noise_handshake_plain_is_sound() - may noise_handshake_export() have written this?
+ * @plain:	numbers of any origin
+ * @latest:	no point of time may lie after this one
+ *
+ * Return: true if noise_handshake_import() may be given it.
+ */
+bool noise_handshake_plain_is_sound(const struct noise_handshake_plain *plain,
+				    uint64_t latest);
+
+/**
+ * noise_handshake_import() - go on with a handshake of another process
+ * @hs:		handshake at its start, with the same static key pairs; it is not
+ *		closed if @in is under way
+ * @in:		handshake, sound
+ *
+ * The index names the handshake when this returns. A timestamp that is not newer than
+ * the one that @hs has changes nothing. No other thread may use the handshake yet.
+ *
+ * Return: 0; -EEXIST: @hs is not at its start, or the index is in use; -errno of the
+ * index table. Unless it is 0, nothing has changed.
+ */
+int noise_handshake_import(struct noise_handshake *hs,
+			   const struct noise_handshake_plain *in);
 
 #endif /* NOISE_HANDSHAKE_H */

@@ -6,6 +6,7 @@
  */
 #include "noise/keypair.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "crypto/secret.h"
+#include "noise/handshake.h"
 #include "noise/local.h"
 
 struct noise_keypair *noise_keypair_new(struct noise_local *local)
@@ -444,4 +446,111 @@ bool noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 	was_there = empty_slots(kps, age_ns, now);
 	unlock(kps);
 	return was_there;
+}
+
+/* ---------------------------------------------------- for another process */
+
+static struct noise_keypair **slot_of(struct noise_keypairs *kps,
+				      enum noise_slot slot)
+{
+	switch (slot) {
+	case NOISE_CURRENT:
+		return &kps->current;
+	case NOISE_PREVIOUS:
+		return &kps->previous;
+	case NOISE_NEXT:
+	case NOISE_SLOTS:
+		break;
+	}
+	INVARIANT(slot == NOISE_NEXT);
+	return &kps->next;
+}
+
+static void export_keypair(struct noise_keypair *kp,
+			   struct noise_keypair_plain *out,
+			   uint64_t words[REPLAY_WORDS])
+{
+	memset(out, 0, sizeof(*out));
+	memcpy(out->sending, kp->keys->sending, sizeof(out->sending));
+	memcpy(out->receiving, kp->keys->receiving, sizeof(out->receiving));
+	out->created_ns = kp->created_ns;
+	out->send_counter = next_of(kp);
+	out->local_index = kp->local_index;
+	out->remote_index = kp->remote_index;
+	out->is_initiator = kp->is_initiator;
+	out->is_unsendable =
+		atomic_load_explicit(&kp->is_unsendable, memory_order_relaxed);
+	pthread_spin_lock(&kp->replay_lock);
+	replay_export(&kp->replay, &out->replay, words);
+	pthread_spin_unlock(&kp->replay_lock);
+}
+
+bool noise_keypairs_export(struct noise_keypairs *kps, enum noise_slot slot,
+			   struct noise_keypair_plain *out,
+			   uint64_t words[REPLAY_WORDS])
+{
+	struct noise_keypair *kp;
+
+	pthread_mutex_lock(&kps->lock);
+	kp = *slot_of(kps, slot);
+	if (kp)
+		export_keypair(kp, out, words);
+	pthread_mutex_unlock(&kps->lock);
+	return kp;
+}
+
+bool noise_keypair_plain_is_sound(const struct noise_keypair_plain *plain,
+				  enum noise_slot slot,
+				  const uint64_t words[REPLAY_WORDS],
+				  uint64_t latest)
+{
+	return plain->created_ns && plain->created_ns <= latest &&
+	       plain->send_counter <= REJECT_AFTER_MESSAGES &&
+	       plain->local_index && plain->is_initiator <= 1 &&
+	       plain->is_unsendable <= 1 &&
+	       /* An initiator's keypair never waits in that slot. */
+	       (slot != NOISE_NEXT || !plain->is_initiator) &&
+	       bytes_are_zero(plain->zero, sizeof(plain->zero)) &&
+	       replay_plain_is_sound(&plain->replay, words);
+}
+
+/* Fill a new keypair, which no other thread can reach. */
+static void fill_keypair(struct noise_keypair *kp, void *owner,
+			 const struct noise_keypair_plain *in,
+			 const uint64_t words[REPLAY_WORDS])
+{
+	memcpy(kp->keys->sending, in->sending, sizeof(in->sending));
+	memcpy(kp->keys->receiving, in->receiving, sizeof(in->receiving));
+	kp->created_ns = in->created_ns;
+	kp->local_index = in->local_index;
+	kp->remote_index = in->remote_index;
+	kp->is_initiator = in->is_initiator;
+	kp->owner = owner;
+	atomic_init(&kp->send_counter, in->send_counter);
+	atomic_init(&kp->is_unsendable, in->is_unsendable != 0);
+	replay_import(&kp->replay, &in->replay, words);
+}
+
+int noise_keypairs_import(struct noise_keypairs *kps, enum noise_slot slot,
+			  struct noise_handshake *hs,
+			  const struct noise_keypair_plain *in,
+			  const uint64_t words[REPLAY_WORDS])
+{
+	const struct noise_local *local = kps->local;
+	struct noise_keypair *kp = noise_keypair_new(kps->local);
+	int err = -EEXIST;
+
+	if (!kp)
+		return -ENOMEM;
+	fill_keypair(kp, hs->owner, in, words);
+	pthread_mutex_lock(&kps->lock);
+	if (!*slot_of(kps, slot))
+		err = local->ops->insert_index(local->arg, in->local_index, hs,
+					       kp);
+	if (err == 0)
+		*slot_of(kps, slot) = kp;
+	unlock(kps);
+	if (err < 0)
+		noise_keypair_put(kp);
+	return err;
 }

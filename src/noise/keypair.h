@@ -18,6 +18,7 @@
 #ifndef NOISE_KEYPAIR_H
 #define NOISE_KEYPAIR_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,6 +28,7 @@
 #include "noise/constants.h"
 #include "noise/replay.h"
 
+struct noise_handshake;
 struct noise_local;
 
 enum {
@@ -389,5 +391,83 @@ bool noise_keypairs_clear(struct noise_keypairs *kps);
  */
 bool noise_keypairs_wipe_old(struct noise_keypairs *kps, uint64_t age_ns,
 			     uint64_t now);
+
+/* The slots, for another process. */
+enum noise_slot {
+	NOISE_CURRENT,
+	NOISE_PREVIOUS,
+	NOISE_NEXT,
+	NOISE_SLOTS,
+};
+
+/**
+ * struct noise_keypair_plain - a keypair as numbers, for another process
+ *
+ * Members as in struct noise_keypair and its keys; booleans are 0 or 1. Counters that
+ * are drawn count as sent.
+ */
+struct noise_keypair_plain {
+	uint8_t sending[NOISE_SYMMETRIC_KEY_LEN];
+	uint8_t receiving[NOISE_SYMMETRIC_KEY_LEN];
+	uint64_t created_ns;
+	uint64_t send_counter;
+	struct replay_plain replay;
+	uint32_t local_index;
+	uint32_t remote_index;
+	uint8_t is_initiator;
+	uint8_t is_unsendable;
+	uint8_t zero[6];
+};
+
+static_assert(sizeof(struct noise_keypair_plain) == 64 + 16 + 24 + 8 + 8,
+	      "no padding");
+
+/**
+ * noise_keypairs_export() - write the keypair in a slot as numbers
+ * @kps:	slots
+ * @slot:	which
+ * @out:	filled if the slot is not empty; the caller wipes it after use
+ * @words:	filled with the words of its window: see replay_export()
+ *
+ * Takes the slots' lock, and the keypair's replay lock. Any thread.
+ *
+ * Return: true; false: the slot is empty.
+ */
+bool noise_keypairs_export(struct noise_keypairs *kps, enum noise_slot slot,
+			   struct noise_keypair_plain *out,
+			   uint64_t words[REPLAY_WORDS]);
+
+/**
+ * noise_keypair_plain_is_sound() - may noise_keypairs_export() have written this?
+ * @plain:	numbers of any origin
+ * @slot:	for which slot
+ * @words:	words of its window
+ * @latest:	no point of time may lie after this one
+ *
+ * Return: true if noise_keypairs_import() may be given it.
+ */
+bool noise_keypair_plain_is_sound(const struct noise_keypair_plain *plain,
+				  enum noise_slot slot,
+				  const uint64_t words[REPLAY_WORDS],
+				  uint64_t latest);
+
+/**
+ * noise_keypairs_import() - fill a slot with a keypair that another process had
+ * @kps:	slots
+ * @slot:	which; it must be empty
+ * @hs:		handshake of the same peer: the keypair gets its owner
+ * @in:		keypair, sound
+ * @words:	words of its window
+ *
+ * The index names the keypair when this returns. Takes the slots' lock. No other
+ * thread may use the slots yet.
+ *
+ * Return: 0; -ENOMEM; -EEXIST: the slot is full, or the index is in use; -errno of
+ * the index table. Unless it is 0, nothing has changed.
+ */
+int noise_keypairs_import(struct noise_keypairs *kps, enum noise_slot slot,
+			  struct noise_handshake *hs,
+			  const struct noise_keypair_plain *in,
+			  const uint64_t words[REPLAY_WORDS]);
 
 #endif /* NOISE_KEYPAIR_H */

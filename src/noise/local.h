@@ -75,6 +75,18 @@ struct noise_ops {
 			     struct noise_handshake *hs,
 			     struct noise_keypair *kp);
 	/**
+	 * @insert_index:	publish a handshake, and its keypair if @kp is not
+	 *			NULL, under an index that another process has drawn
+	 *
+	 * The table takes a reference of its own to @kp, as for @index_replace.
+	 * Called with the handshake's or the slots' lock held.
+	 *
+	 * Return: 0; -EEXIST if the index is in use; -EINVAL if it is none for
+	 * this handshake; -errno.
+	 */
+	int (*insert_index)(void *arg, uint32_t idx, struct noise_handshake *hs,
+			    struct noise_keypair *kp);
+	/**
 	 * @drop_index:	take an index out of the table
 	 *
 	 * Readers may still find it until a grace period has passed. Called

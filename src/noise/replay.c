@@ -68,3 +68,95 @@ bool replay_accept(struct replay *replay, uint64_t counter)
 	*word |= bit;
 	return true;
 }
+
+/* How many words of the ring stand for counters below @next, from the first word on. */
+static size_t count_used(uint64_t next)
+{
+	uint64_t newest = next ? (next - 1) / REPLAY_WORD_BITS : 0;
+
+	if (!next)
+		return 0;
+	return newest < REPLAY_WORDS ? (size_t)newest + 1 : REPLAY_WORDS;
+}
+
+/* Does word @i of the ring stand for the last counter below @next? */
+static bool is_newest(uint64_t next, size_t i)
+{
+	return (next - 1) / REPLAY_WORD_BITS % REPLAY_WORDS == i;
+}
+
+/* The bit of that counter. */
+static uint64_t newest_bit(uint64_t next)
+{
+	return UINT64_C(1) << (next - 1) % REPLAY_WORD_BITS;
+}
+
+/* Word @i of the ring, below count_used(), if every counter below @next was seen. */
+static uint64_t full_word(uint64_t next, size_t i)
+{
+	uint64_t bit = newest_bit(next);
+
+	return is_newest(next, i) ? bit | (bit - 1) : UINT64_MAX;
+}
+
+static bool is_stored(const struct replay_plain *plain, size_t i)
+{
+	return plain->stored[i / 64] >> i % 64 & 1;
+}
+
+void replay_export(const struct replay *replay, struct replay_plain *out,
+		   uint64_t words[REPLAY_WORDS])
+{
+	size_t n_used = count_used(replay->next);
+	size_t n = 0;
+
+	memset(out, 0, sizeof(*out));
+	out->next = replay->next;
+	for (size_t i = 0; i < n_used; i++) {
+		if (replay->bits[i] == full_word(replay->next, i))
+			continue;
+		out->stored[i / 64] |= UINT64_C(1) << i % 64;
+		words[n++] = replay->bits[i];
+	}
+}
+
+bool replay_plain_is_sound(const struct replay_plain *plain,
+			   const uint64_t words[REPLAY_WORDS])
+{
+	size_t n_used = count_used(plain->next);
+	size_t n = 0;
+
+	if (plain->next > REJECT_AFTER_MESSAGES)
+		return false;
+	for (size_t i = 0; i < REPLAY_WORDS; i++) {
+		uint64_t full;
+
+		if (!is_stored(plain, i))
+			continue;
+		if (i >= n_used)
+			return false;
+		full = full_word(plain->next, i);
+		/* No counter from @next on was seen. */
+		if (words[n] == full || words[n] & ~full)
+			return false;
+		if (is_newest(plain->next, i) &&
+		    !(words[n] & newest_bit(plain->next)))
+			return false;
+		n++;
+	}
+	return true;
+}
+
+void replay_import(struct replay *replay, const struct replay_plain *in,
+		   const uint64_t words[REPLAY_WORDS])
+{
+	size_t n_used = count_used(in->next);
+	size_t n = 0;
+
+	for (size_t i = 0; i < n_used; i++)
+		replay->bits[i] =
+			is_stored(in, i) ? words[n++] : full_word(in->next, i);
+	memset(replay->bits + n_used, 0,
+	       (REPLAY_WORDS - n_used) * sizeof(replay->bits[0]));
+	replay->next = in->next;
+}

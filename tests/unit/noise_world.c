@@ -87,6 +87,29 @@ static int side_index_replace(void *arg, uint32_t idx,
 	return 0;
 }
 
+static int side_insert_index(void *arg, uint32_t idx,
+			     struct noise_handshake *hs,
+			     struct noise_keypair *kp)
+{
+	struct side *side = arg;
+	struct side_entry *e = NULL;
+
+	if (side->index_error)
+		return side->index_error;
+	if (side_find(side, idx))
+		return -EEXIST;
+	for (size_t i = 0; i < SIDE_INDICES && !e; i++)
+		if (!side->entries[i].is_used)
+			e = &side->entries[i];
+	INVARIANT(e);
+	*e = (struct side_entry){ .is_used = true, .idx = idx };
+	if (kp)
+		e->kp = noise_keypair_ref(kp);
+	else
+		e->hs = hs;
+	return 0;
+}
+
 static void side_drop_index(void *arg, uint32_t idx)
 {
 	struct side_entry *e = side_find(arg, idx);
@@ -103,6 +126,7 @@ static const struct noise_ops side_ops = {
 	.release_peer = side_release_peer,
 	.publish_index = side_publish_index,
 	.index_replace = side_index_replace,
+	.insert_index = side_insert_index,
 	.drop_index = side_drop_index,
 };
 

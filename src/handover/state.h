@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state that one engine hands to the next. The engine that goes on, the successor,
+ * has the same configuration; the state is what the configuration does not say:
+ * sessions with their keys, counters and windows, handshakes under way, cookies, timers,
+ * endpoints, statistics. device/plain.h says what is left out.
+ *
+ * The predecessor writes it, when no thread of it uses the device any more, to memory
+ * of journal/store.h. Points of time go over as they are: CLOCK_BOOTTIME is one clock
+ * for both processes.
+ *
+ * The predecessor may have been taken over by an enemy, who goes on writing while the
+ * successor reads. So everything is copied out of the memory, and the copy is checked
+ * before it is used. state_check() looks at all of it; state_apply() checks each copy
+ * once more. What an enemy can reach is what he had: the sessions of this device.
+ *
+ * Nothing but the last step of this is seen by peers, and that is handover/owner.h. So
+ * each error until then leads back to the predecessor.
+ */
+#ifndef HANDOVER_STATE_H
+#define HANDOVER_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/device.h"
+#include "handover/state_layout.h"
+#include "journal/store.h"
+
+/* The most bytes of a state. A choice: DEVICE_MAX_PEERS peers with a session each take
+ * about 0.85 GiB. */
+#define STATE_MAX_LEN ((size_t)1 << 30)
+
+/* ------------------------------------------------------ the predecessor */
+
+/**
+ * state_get_len() - bytes that a state takes
+ * @device:	device; other threads may use it
+ * @n_counters:	counters that go with it
+ *
+ * A quarter of it is spare, for handshakes that end, and for windows in which messages
+ * get lost, until the state is written. Control thread.
+ *
+ * Return: bytes, for store_new(); at most STATE_MAX_LEN.
+ */
+size_t state_get_len(struct device *device, size_t n_counters);
+
+/**
+ * state_write() - write a state
+ * @store:	new memory of store_new(); it counts as a state once all is written
+ * @device:	device that no other thread uses; it is not changed
+ * @counters:	numbers that go on, with different names
+ * @n_counters:	their number, at most STATE_COUNTERS_MAX
+ * @now:	the present
+ *
+ * The owner's word is OWNER_PREDECESSOR. Control thread.
+ *
+ * Return: 0; -ENOSPC: the memory is too short, and was wiped.
+ */
+int state_write(struct store *store, struct device *device,
+		const struct state_counter *counters, size_t n_counters,
+		uint64_t now);
+
+/* -------------------------------------------------------- the successor */
+
+/**
+ * struct state - a state that is read
+ * @is_endpoint: in: says whether an endpoint is one that the owner of the sockets may
+ *		have made; set it before state_check()
+ * @bytes:	the memory; borrowed
+ * @len:	bytes of the state, at most those of the memory
+ * @written_ns:	when it was written
+ * @n_counters:	numbers for state_get_counter()
+ * @n_peers:	peers
+ * @n_sessions:	those of them that have a session
+ * @is_up:	the predecessor's device was up
+ * @why:	what is wrong, in words, a constant; NULL: nothing so far
+ */
+struct state {
+	plain_endpoint_fn is_endpoint;
+	const uint8_t *bytes;
+	size_t len;
+	uint64_t written_ns;
+	uint32_t n_counters;
+	uint32_t n_peers;
+	uint32_t n_sessions;
+	bool is_up;
+	const char *why;
+};
+
+/**
+ * state_check() - look at all of a state
+ * @state:	@is_endpoint is set, all others are filled
+ * @bytes:	memory with any contents, which may change meanwhile; borrowed until
+ *		@state is of no more use
+ * @len:	its length
+ *
+ * Two keypairs with one index are found by state_apply() only.
+ *
+ * Any thread.
+ *
+ * Return: true: state_apply() may be called; false: @state->why says why not.
+ */
+bool state_check(struct state *state, const uint8_t *bytes, size_t len);
+
+/**
+ * state_get_counter() - read a number that goes on
+ * @state:	state after state_check()
+ * @i:		which, below @state->n_counters
+ * @out:	filled; its name ends with a zero, whatever the memory has by now
+ *
+ * Any thread.
+ */
+void state_get_counter(const struct state *state, size_t i,
+		       struct state_counter *out);
+
+/**
+ * state_apply() - go on where the predecessor has stopped
+ * @state:	state after state_check()
+ * @device:	device with the predecessor's configuration, without sessions, which
+ *		no other thread uses
+ * @now:	the present
+ *
+ * Peers are told apart by their public keys; it is fastest if both devices have them in
+ * one order. If the predecessor's device was up, @device is brought up. A peer that was
+ * to be greeted because it had a session is not greeted if its session goes on. The
+ * first device_tick() finds all deadlines. Control thread.
+ *
+ * Return: 0; -ESTALE: the configuration is another one (peers, key, port, mark, number
+ * of lanes); -EINVAL: two keypairs have one index, or the memory has changed since
+ * state_check(), or was written later than @now; -ENOMEM; -ENOSPC: too many indexes.
+ * After an error the device is of no use but for device_deinit().
+ */
+int state_apply(const struct state *state, struct device *device, uint64_t now);
+
+#endif /* HANDOVER_STATE_H */

@@ -5,8 +5,10 @@
 A program sends a ping each 10 ms, beside a TCP stream at full speed. KILLS is how often the
 engine is killed. The daemon is one that does not count the deaths of its engines.
 """
+import contextlib
 import os
 import random
+import select
 import signal
 import socket
 import statistics
@@ -15,13 +17,16 @@ import threading
 import time
 
 import lab
-from lab import INNER4, OUTER4, Pair, Steady, case, check, check_equal, \
-    check_quick, wait_until
+from lab import INNER4, MAX_LATENESS, OUTER4, Pair, Steady, case, check, \
+    check_equal, lateness, wait_until
 
 KILLS = int(os.environ.get("KILLS", "5"))
 # The bar, and what a busy machine may take, in seconds. The second one is a choice.
 GAP_S = 0.3
 BUSY_S = 20
+# The machine counts as busy if other processes take more than this share of its time. A
+# choice.
+OTHERS_MAX = 0.05
 # From one ping to the next, and from one death to the next.
 PING_S = 0.01
 PAUSE_S = (0.7, 1.3)
@@ -38,7 +43,7 @@ def checksum(data):
 
 
 class Pings:
-    """Pings to an address, each PING_S, and the first answer to one sent after a moment."""
+    """Pings to an address, one in each PING_S, and when they are answered."""
 
     FORM = struct.Struct(">BBHHHd")
 
@@ -96,6 +101,33 @@ class Pings:
         return 0
 
 
+class Others:
+    """The share of the machine's processor time that other processes take. The time of
+    soft interrupts, in which packets of this test move, counts for nobody."""
+
+    def __init__(self):
+        self.begin = self.read()
+
+    @staticmethod
+    def read():
+        """All time, that of all processes, and that of this test, in ticks."""
+        with open("/proc/stat", encoding="ascii") as file:
+            user, nice, system, idle, wait, irq, soft, steal = map(
+                int, file.readline().split()[1:9])
+        own = 0
+        for pid in (os.getpid(), *lab.descendants_of(os.getpid())):
+            with contextlib.suppress(OSError), \
+                    open(f"/proc/{pid}/stat", encoding="ascii") as file:
+                # With the children that have ended.
+                own += sum(map(int, file.read().rsplit(")", 1)[1].split()[11:15]))
+        processes = user + nice + system + steal
+        return processes + idle + wait + irq + soft, processes, own
+
+    def share(self):
+        total, processes, own = (b - a for a, b in zip(self.begin, self.read()))
+        return max(0, processes - own) / max(1, total)
+
+
 def figures(pid):
     """Descriptors, and resident KiB, of a process."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
@@ -118,18 +150,30 @@ def tell(what, seconds):
           f"maximum {max(seconds) * 1e3:.0f} ms", flush=True)
 
 
+def kill_wholly(pid):
+    """Kill a process; return when it has ended. A busy machine takes its time for that."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGSEGV)
+        check(select.select([pidfd], [], [], BUSY_S)[0], "the engine does not end")
+    finally:
+        os.close(pidfd)
+    return time.monotonic()
+
+
 def kill(tunnel, pings, stream):
     """Kill the engine; return how long no ping and no TCP passed, in seconds."""
     before = tunnel.pid
     check(before != tunnel.process.pid, "there is no engine")
     moment = time.monotonic()
-    os.kill(before, signal.SIGSEGV)
-    wait_until(lambda: pings.first_after(moment), "a ping passes", BUSY_S, 0.002)
-    gap = pings.first_after(moment) - moment
+    dead_at = kill_wholly(before)
+    wait_until(lambda: pings.first_after(dead_at), "a ping passes", BUSY_S, 0.002)
+    gap = pings.first_after(dead_at) - moment
     arrived = stream.arrived
     wait_until(lambda: stream.arrived > arrived, "TCP goes on", BUSY_S, 0.002)
     tcp = time.monotonic() - moment
-    check(tunnel.pid not in (before, tunnel.process.pid), "the engine is the same")
+    check(tunnel.pid not in (before, tunnel.process.pid),
+          f"the engine is the same: {before}, {lab.descendants_of(tunnel.process.pid)}")
     return gap, tcp
 
 
@@ -144,6 +188,7 @@ def gaps(l):
     stream = Steady(pair, INNER4["b"])
     check(stream.rate(1) > 0, "TCP does not begin")
     draw = random.Random(KILLS)
+    others = Others()
     found, before = [], None
     for n in range(KILLS):
         found.append(kill(pair.ta, pings, stream))
@@ -151,6 +196,7 @@ def gaps(l):
         if n == 1:
             before = all_figures(pair.ta)
     check(stream.rate(1) > 0, "TCP stands still")
+    share = others.share()
     after = all_figures(pair.ta)
     stream.stop()
     pings.close()
@@ -162,7 +208,13 @@ def gaps(l):
         check(l.is_slow or kib <= before[name][1] + GROWTH_KIB,
               f"KiB of the {name}: {before[name][1]}, later {kib}")
     check_equal(pair.ta.log().count("another engine has taken its place"), KILLS, "engines")
-    check_quick(l, max(gap for gap, _ in found), GAP_S, BUSY_S, "the longest gap")
+    late = lateness()[-1]
+    is_busy = share > OTHERS_MAX or late > MAX_LATENESS or l.is_slow
+    bar = BUSY_S * lab.SLOWNESS if is_busy else GAP_S
+    print(f"# other processes: {100 * share:.0f} %; a timer of 1 ms is up to "
+          f"{1e3 * late:.1f} ms late: the bar is {bar} s", flush=True)
+    longest = max(gap for gap, _ in found)
+    check(longest <= bar, f"the longest gap is {longest:.3f} s")
     check(OUTER4["b"] in pair.ta.peer(pair.tb).endpoint, "the endpoint is another one")
 
 

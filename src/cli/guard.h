@@ -13,6 +13,10 @@
  * half of the time that the service manager waits, so most of that time is left for
  * another engine to start.
  *
+ * An engine that takes the place of another one must serve within a time that is longer,
+ * because it has to restore the configuration first. That time counts also if nobody
+ * calls guard_turn().
+ *
  * Time is that of CLOCK_MONOTONIC, which stands still while the machine is suspended. If
  * the keeper was stopped, too, as by SIGSTOP for all processes, or if the machine gave it
  * no time, then its own timer is late. A late timer proves nothing about the engine, so
@@ -54,8 +58,10 @@ struct guard_ops {
  * @ops:	borrowed
  * @arg:	for @ops
  * @chance_ns:	the time for an answer
- * @timer:	end of that time
+ * @start_ns:	the time for the start of an engine
+ * @timer:	end of one of these times
  * @due:	when @timer should be called, of now_monotonic()
+ * @is_starting:	there is an engine that does not serve yet
  * @is_running:	there is an engine that serves
  * @is_asked:	it has not answered yet
  * @is_well:	it has answered since the last guard_turn(), without a complaint
@@ -68,8 +74,10 @@ struct guard {
 	const struct guard_ops *ops;
 	void *arg;
 	uint64_t chance_ns;
+	uint64_t start_ns;
 	struct loop_timer timer;
 	uint64_t due;
+	bool is_starting;
 	bool is_running;
 	bool is_asked;
 	bool is_well;
@@ -82,12 +90,16 @@ struct guard {
  * guard_init() - there is no engine yet
  * @guard:	caller's storage
  * @loop:	borrowed
- * @period_ns:	time from one guard_turn() to the next
+ * @period_ns:	time from one guard_turn() to the next; 0: it is not called
  * @ops:	borrowed
  * @arg:	for @ops
  */
 void guard_init(struct guard *guard, struct loop *loop, uint64_t period_ns,
 		const struct guard_ops *ops, void *arg);
+
+/* guard_expect() - an engine was started in the place of another one; guard_start()
+ * follows, or the owner is told that the "new engine" makes no progress */
+void guard_expect(struct guard *guard);
 
 /* guard_start() - an engine serves; it counts as one that has answered */
 void guard_start(struct guard *guard);

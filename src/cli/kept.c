@@ -114,7 +114,11 @@ static int replace_engine(struct kept *k)
 	k->err = 0;
 	k->why[0] = 0;
 	err = start_engine(k, fds);
-	return err < 0 ? err : greet(k, fds[0], fds[1]);
+	if (err == 0)
+		err = greet(k, fds[0], fds[1]);
+	if (err == 0)
+		guard_expect(&k->guard);
+	return err;
 }
 
 /* The engine has ended, with a status of waitpid(2). */

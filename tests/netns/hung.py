@@ -5,25 +5,45 @@ manager, which is this test, would end the daemon."""
 import os
 import re
 import signal
+import threading
 import time
 
 import lab
-from lab import INNER4, Pair, Skip, case, check, check_equal, check_quick, \
-    wait_until
+from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
 from manager import WATCHDOG_US, Manager
 from tracing import stopped, thread_named
 
 PERIOD_S = WATCHDOG_US / 1e6
-# What a busy machine may take, in seconds. A choice.
+# What a busy machine may take, and the lateness of a timer that makes it one, in seconds.
+# Choices.
 BUSY_S = 60
+LATE_S = 0.1
 KILLED = "makes no progress: the engine is killed"
 REPLACED = "another engine has taken its place"
+
+
+class Lateness(threading.Thread):
+    """The greatest delay of a timer of 10 ms, from now on."""
+
+    def __init__(self, l):
+        super().__init__(daemon=True)
+        self.most = 0
+        self.is_over = threading.Event()
+        l.stack.callback(self.is_over.set)
+        self.start()
+
+    def run(self):
+        while not self.is_over.is_set():
+            begin = time.monotonic()
+            time.sleep(0.01)
+            self.most = max(self.most, time.monotonic() - begin - 0.01)
 
 
 def watched_pair(l, **environment):
     if "WG_COVERAGE" in os.environ:
         raise Skip("a build that counts what is run is one process")
     manager = Manager(l.node("m"))
+    manager.lateness = Lateness(l)
     pair = Pair(l, how={**manager.environment(), **environment})
     pair.both_ways(count=1)
     manager.wait_for_food()
@@ -52,8 +72,11 @@ def check_replaced(l, manager, pair, before, name):
     manager.wait_for_food(3)
     check_equal(manager.count("STOPPING=1\nSTATUS=ending"), 0, "ends")
     check_equal(manager.count("READY=1"), 1, "starts")
-    check_quick(l, manager.longest_wait(), PERIOD_S, BUSY_S,
-                "longest time between two messages to the watchdog")
+    late, longest = manager.lateness.most, manager.longest_wait()
+    bar = BUSY_S * lab.SLOWNESS if l.is_slow or late > LATE_S else PERIOD_S
+    print(f"# longest time between two messages to the watchdog: {longest:.3f} s; timers "
+          f"were up to {late:.3f} s late: the bar is {bar} s", flush=True)
+    check(longest <= bar, f"{longest} s without a message to the watchdog")
     manager.wait_for_status("up, port 51001, 1 peer, 1 with a session")
 
 
@@ -134,6 +157,28 @@ def too_many(l):
         raise Skip("this machine is too slow for five deaths in a minute")
     check_equal(status, 1, "status")
     manager.wait_for("STATUS=5 engines have died within 60 s")
+
+
+def stop_at_start(tunnel):
+    """Kill the engine, and stop the next one before it serves."""
+    _, starter, before = all_pids(tunnel)
+    os.kill(before, signal.SIGKILL)
+    while True:
+        found = [pid for pid in lab.children_of(starter) if pid != before]
+        if found:
+            os.kill(found[0], signal.SIGSTOP)
+            return
+
+
+@case("an engine that hangs while it starts is replaced, too")
+def start(l):
+    _, pair = watched_pair(l)
+    stop_at_start(pair.ta)
+    if REPLACED in pair.ta.log():
+        raise Skip("this machine was too slow to stop an engine while it starts")
+    wait_until(lambda: REPLACED in pair.ta.log(), "another engine", 40)
+    check("the new engine " + KILLED in pair.ta.log(), f"log: {pair.ta.log()}")
+    pair.a.reach(INNER4["b"])
 
 
 @case("the interface is deleted while the engine hangs: the daemon ends with status 0")

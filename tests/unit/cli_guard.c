@@ -203,6 +203,34 @@ static void all_was_stopped(void **state)
 	end(&f);
 }
 
+/* An engine in the place of another one has more time, and no second chance. */
+static void a_start(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	begin(&f);
+	guard_stop(&f.guard);
+	guard_expect(&f.guard);
+	assert_null(guard_turn(&f.guard));
+	assert_non_null(guard_turn(&f.guard));
+	guard_hear(&f.guard, "worker");
+	pass_chance(&f, true);
+	assert_int_equal(f.n_asked, 0);
+	assert_int_equal(f.n_hung, 0);
+	pass_chance(&f, false);
+	assert_int_equal(f.n_hung, 1);
+	assert_string_equal(f.hung, "new engine");
+	guard_stop(&f.guard);
+	guard_expect(&f.guard);
+	assert_true(f.guard.timer.is_set);
+	guard_start(&f.guard);
+	assert_null(f.loop.timers);
+	assert_null(guard_turn(&f.guard));
+	assert_int_equal(f.n_asked, 1);
+	end(&f);
+}
+
 static void least_time(void **state)
 {
 	struct fixture f;
@@ -213,6 +241,9 @@ static void least_time(void **state)
 	assert_int_equal(f.guard.chance_ns, GUARD_CHANCE_NS);
 	guard_init(&f.guard, &f.loop, 15 * NSEC_PER_SEC, &ops, &f);
 	assert_int_equal(f.guard.chance_ns, 5 * NSEC_PER_SEC);
+	assert_int_equal(f.guard.start_ns, 20 * NSEC_PER_SEC);
+	guard_init(&f.guard, &f.loop, 0, &ops, &f);
+	assert_int_equal(f.guard.start_ns, 60 * NSEC_PER_SEC);
 }
 
 int main(void)
@@ -224,6 +255,7 @@ int main(void)
 		cmocka_unit_test(a_thread_stands),
 		cmocka_unit_test(a_thread_was_slow),
 		cmocka_unit_test(all_was_stopped),
+		cmocka_unit_test(a_start),
 		cmocka_unit_test(least_time),
 	};
 

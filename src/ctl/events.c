@@ -122,6 +122,10 @@ static int follow(struct follower *f)
 
 	if (stream_read(&f->stream, print_line, f, &err))
 		err = 0;
+	/* Only one process of the daemon may have ended, such as by an upgrade. Then
+	 * another one takes the connection. */
+	else if (err == 0)
+		stream_open(&f->stream, f->interface);
 	fflush(stdout);
 	return err;
 }

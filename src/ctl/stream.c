@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "ctl/snapshot.h"
@@ -17,7 +18,8 @@ int stream_open(struct stream *stream, const char *interface)
 
 	if (fd < 0)
 		return fd;
-	if (write(fd, request, strlen(request)) != (ssize_t)strlen(request)) {
+	if (send(fd, request, strlen(request), MSG_NOSIGNAL) !=
+	    (ssize_t)strlen(request)) {
 		close(fd);
 		return -EPROTO;
 	}
@@ -32,7 +34,8 @@ bool stream_read(struct stream *stream, void (*take)(void *arg, char *line),
 			 sizeof(stream->text) - stream->len);
 	char *at = stream->text, *end;
 
-	*err = n == 0 ? 0 : -EPROTO;
+	/* A connection that the daemon did not accept before its end is reset. */
+	*err = n == 0 || errno == ECONNRESET ? 0 : -EPROTO;
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
 	if (n <= 0) {

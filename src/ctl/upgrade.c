@@ -178,35 +178,51 @@ static int await_reply(int fd, int timeout_s)
 	}
 }
 
+/*
+ * Receive the reply, if it has come. A keeper that refuses a connection may reply and close
+ * it before the request comes. The kernel tells that first, and then gives the reply.
+ * Return: its length, which may be more than @reply has; -EPIPE; -errno.
+ */
+static ssize_t receive_reply(int fd, struct upgrade_reply *reply)
+{
+	ssize_t len = recv(fd, reply, sizeof(*reply), MSG_TRUNC);
+
+	if (len < 0 && errno == ECONNRESET)
+		len = recv(fd, reply, sizeof(*reply), MSG_TRUNC);
+	if (len == 0)
+		return -EPIPE;
+	return len < 0 ? -errno : len;
+}
+
 /* Ask a keeper. Return: 0; -errno, and @why says why. */
 static int ask(int fd, const struct arguments *a, char why[UPGRADE_WHY_CAP])
 {
 	struct upgrade_reply reply;
-	ssize_t len = 0;
-	int err = send_request(fd, a->fd);
+	ssize_t len = send_request(fd, a->fd);
 
-	if (err == 0)
-		err = await_reply(fd, a->timeout_s);
-	if (err == -ETIMEDOUT) {
+	/* If it has closed the connection, its reply may be there. */
+	if (len == 0 || len == -EPIPE || len == -ECONNRESET)
+		len = await_reply(fd, a->timeout_s);
+	if (len == -ETIMEDOUT) {
 		snprintf(why, UPGRADE_WHY_CAP,
 			 "no answer within %d s: the log of the daemon says "
 			 "more, and `wiregatherctl status` whether the tunnel "
 			 "works",
 			 a->timeout_s);
-		return err;
+		return -ETIMEDOUT;
 	}
-	if (err == 0) {
-		len = recv(fd, &reply, sizeof(reply), MSG_TRUNC);
-		err = len < 0 ? -errno : len == 0 ? -EPIPE : 0;
-	}
-	if (err == -EPIPE || err == -ECONNRESET)
+	if (len == 0)
+		len = receive_reply(fd, &reply);
+	if (len > 0)
+		return upgrade_reply_read(&reply, (size_t)len, why);
+	if (len == -EPIPE || len == -ECONNRESET)
 		snprintf(why, UPGRADE_WHY_CAP,
 			 "its daemon has closed the connection without an "
 			 "answer: has it ended?");
-	else if (err < 0)
+	else
 		snprintf(why, UPGRADE_WHY_CAP, "cannot ask its daemon: %s",
-			 strerror(-err));
-	return err < 0 ? err : upgrade_reply_read(&reply, (size_t)len, why);
+			 strerror((int)-len));
+	return (int)len;
 }
 
 static bool is_served(const char *interface, enum ctl_socket which)

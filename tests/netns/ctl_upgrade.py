@@ -32,17 +32,19 @@ class Keeper:
     """Has the socket for upgrades of a tunnel, and perhaps that for statistics.
 
     answers: what each connection in turn gets: bytes, a function that returns them, or
-    None, after which the connection is closed without an answer; versions: what the
+    None, after which the connection is closed without an answer; refusal: what each
+    connection gets in place of that, before its request is read; versions: what the
     statistics tell, one for each time that they are asked, the last one for ever; empty:
     no statistics.
     """
 
-    def __init__(self, l, name, *answers, versions=()):
+    def __init__(self, l, name, *answers, refusal=None, versions=()):
         self.name = name
+        self.refusal = refusal
         self.answers = list(answers)
         self.versions = list(versions)
         self.requests = []
-        if answers:
+        if answers or refusal:
             self.serve(l, self.listen(l, "upgrade", socket.SOCK_SEQPACKET),
                        self.answer)
         if versions:
@@ -85,6 +87,11 @@ class Keeper:
         client.sendall(f"version={version}\nup=1\nerrno=0\n\n".encode())
 
     def answer(self, client):
+        if self.refusal:
+            client.send(self.refusal)
+            # The request may be there, or may come too late.
+            time.sleep(0.01 * random.randrange(2))
+            return
         data, fds, _, _ = socket.recv_fds(client, 100, 4)
         self.requests.append((data, fds))
         answer = self.answers.pop(0)
@@ -175,6 +182,13 @@ def refusals(l):
     check_line(ctl("wg0", status=1), "wg0: refused: Device or resource busy")
     check_line(ctl("wg0", status=1), "wg0: ?[31mred??")
     check_line(ctl("wg0", status=1), f"wg0: {'x' * 399}")
+
+
+@case("a refusal that comes before the request was read is seen")
+def early_refusals(l):
+    Keeper(l, "wg0", refusal=reply(-errno.EBUSY, b"another one is under way"))
+    for _ in range(50):
+        check_line(ctl("wg0", status=1), "wg0: another one is under way")
 
 
 @case("answers that make no sense")

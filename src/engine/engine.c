@@ -40,12 +40,10 @@
 #include "engine/engine.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -54,6 +52,7 @@
 #include "base/rcu.h"
 #include "engine/counters.h"
 #include "engine/endpoint.h"
+#include "engine/entropy.h"
 #include "engine/events.h"
 #include "engine/handshaker.h"
 #include "engine/lanes.h"
@@ -65,13 +64,6 @@
 #include "engine/thread.h"
 #include "engine/worker.h"
 #include "tun/link.h"
-
-enum {
-	/* How often getrandom(2) may fail, and the pause after each failure:
-	 * one second in all, then the process ends. */
-	RANDOM_TRIES = 100,
-	RANDOM_PAUSE_MS = 10,
-};
 
 /**
  * struct engine - a tunnel: its parts, and the descriptors between them
@@ -137,29 +129,10 @@ struct engine {
 
 /* ----------------------------------------------- what the device asks for */
 
-/* Keys cannot be made, and op_random() cannot return an error: exit. */
-static _Noreturn void end_without_random(int err)
-{
-	log_error("cannot go on: no random numbers: %s", strerror(err));
-	log_stop();
-	_exit(EXIT_FAILURE);
-}
-
 static void op_random(void *arg, void *buf, size_t len)
 {
-	int n_failures = 0;
-
 	(void)arg;
-	for (size_t done = 0; done < len;) {
-		ssize_t n = getrandom((char *)buf + done, len - done, 0);
-
-		if (n > 0)
-			done += (size_t)n;
-		else if (errno != EINTR && n_failures++ < RANDOM_TRIES)
-			poll(NULL, 0, RANDOM_PAUSE_MS);
-		else if (errno != EINTR)
-			end_without_random(errno);
-	}
+	entropy_get(buf, len);
 }
 
 static void op_wake(void *arg)

@@ -85,6 +85,9 @@ enum {
 	 * its address gets a place: see handshaker.h. A choice: a quarter of
 	 * the ring is kept for such messages. */
 	HANDSHAKE_CROWDED = HANDSHAKE_RING / 4 * 3,
+	/* Rounds that the handshaker still does when a pause begins. A choice: a
+	 * round takes some 70 us, and usually there is nothing to do. */
+	HANDSHAKE_LAST_ROUNDS = 4,
 	/* Peers that wait until the handshaker sends them an initiation. A
 	 * choice: a place takes 8 bytes. */
 	HANDSHAKE_INITIATIONS = 16384,

@@ -6,6 +6,8 @@
 #ifndef ENGINE_CONTEXT_H
 #define ENGINE_CONTEXT_H
 
+#include <stdbool.h>
+
 #include "crypto/aead.h"
 #include "engine/sock_group.h"
 
@@ -15,11 +17,14 @@
  * @group:	the sockets that sockets_enter() returned to the thread; NULL:
  *		the sockets are closed
  * @sock:	the main one of @group, which sends; NULL as @group
+ * @reads_nothing: the step take reads nothing from the TUN or a socket. It takes only
+ *		input that was read before. For the beginning of a pause.
  */
 struct context {
 	struct aead *aead;
 	struct sock_group *group;
 	struct ug_socket *sock;
+	bool reads_nothing;
 };
 
 /* context_set_group() - the thread uses these sockets from now on, or none (NULL) */

@@ -3,23 +3,27 @@
  * table of docs/statistics.md. */
 #include "engine/counters.h"
 
+#include <string.h>
+
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "base/counter.h"
 #include "engine/events.h"
 
-/* Bytes of a name that is put together. */
-#define NAME_CAP 64
-
-static void put(const struct counters *c, const char *name, uint64_t value)
+static void put(struct counters *c, const char *name, uint64_t value)
 {
+	INVARIANT(c->n < COUNTERS_MAX);
+	if (c->base)
+		value += c->base->values[c->n];
+	c->n++;
 	c->put(c->arg, name, value);
 }
 
 /* A name of two parts. */
-static void put_joined(const struct counters *c, const char *first,
-		       const char *last, uint64_t value)
+static void put_joined(struct counters *c, const char *first, const char *last,
+		       uint64_t value)
 {
-	char name[NAME_CAP];
+	char name[COUNTERS_NAME_CAP];
 
 	snprintf(name, sizeof(name), "%s%s", first, last);
 	put(c, name, value);
@@ -35,7 +39,7 @@ static uint64_t count_inbound(const struct counters *c, enum drop_reason reason)
 	return sum;
 }
 
-static void visit_drops(const struct counters *c)
+static void visit_drops(struct counters *c)
 {
 	uint64_t congested = 0;
 
@@ -67,7 +71,7 @@ static_assert(sizeof(struct outbound_stats) ==
 		      ARRAY_LEN(outbound_names) * sizeof(_Atomic uint64_t),
 	      "a name for each");
 
-static void visit_outbound(const struct counters *c)
+static void visit_outbound(struct counters *c)
 {
 	const struct trains *trains = &c->lanes->out[0].trains;
 
@@ -98,7 +102,7 @@ static_assert(sizeof(struct paths_stats) ==
 		      ARRAY_LEN(paths_names) * sizeof(_Atomic uint64_t),
 	      "a name for each");
 
-static void visit_paths(const struct counters *c)
+static void visit_paths(struct counters *c)
 {
 	const struct paths *paths = c->lanes->paths;
 
@@ -109,7 +113,7 @@ static void visit_paths(const struct counters *c)
 	}
 }
 
-static void visit_tun(const struct counters *c)
+static void visit_tun(struct counters *c)
 {
 	uint64_t drops[VNET_DROP_CNT] = { 0 }, written = 0, refused = 0;
 	uint64_t dropped = 0;
@@ -133,7 +137,7 @@ static void visit_tun(const struct counters *c)
 
 /* Messages by their number of datagrams: "prefix" and the largest number of the
  * class, a power of two. */
-static void put_trains(const struct counters *c, const char *prefix,
+static void put_trains(struct counters *c, const char *prefix,
 		       const uint64_t *trains, unsigned int n)
 {
 	unsigned int i = 1;
@@ -149,7 +153,7 @@ static void put_trains(const struct counters *c, const char *prefix,
 	}
 }
 
-static void visit_sent(const struct counters *c)
+static void visit_sent(struct counters *c)
 {
 	struct ug_send_stats s = { 0 };
 
@@ -169,7 +173,7 @@ static void visit_sent(const struct counters *c)
 	put_trains(c, "udp_sent_trains_", s.trains, UG_MAX_SEGMENTS + 1);
 }
 
-static void visit_received(const struct counters *c)
+static void visit_received(struct counters *c)
 {
 	struct ug_receive_stats s = { 0 };
 
@@ -185,7 +189,7 @@ static void visit_received(const struct counters *c)
 	put_trains(c, "udp_received_trains_", s.trains, UG_RECEIVED_CLASSES);
 }
 
-static void visit_sockets(const struct counters *c)
+static void visit_sockets(struct counters *c)
 {
 	uint64_t drops[2];
 
@@ -194,8 +198,9 @@ static void visit_sockets(const struct counters *c)
 	put(c, "udp_socket_dropped_ipv6", drops[1]);
 }
 
-void counters_visit(const struct counters *c)
+void counters_visit(struct counters *c)
 {
+	c->n = 0;
 	visit_drops(c);
 	visit_outbound(c);
 	if (c->lanes->paths)
@@ -204,4 +209,27 @@ void counters_visit(const struct counters *c)
 	visit_sent(c);
 	visit_received(c);
 	visit_sockets(c);
+}
+
+static void note_name(void *arg, const char *name, uint64_t value)
+{
+	struct counters_base *base = arg;
+
+	(void)value;
+	snprintf(base->names[base->n++], COUNTERS_NAME_CAP, "%s", name);
+}
+
+void counters_add_base(const struct counters *c, struct counters_base *base,
+		       const char *name, uint64_t value)
+{
+	struct counters all = *c;
+
+	all.base = NULL;
+	all.put = note_name;
+	all.arg = base;
+	if (!base->n)
+		counters_visit(&all);
+	for (unsigned int i = 0; i < base->n; i++)
+		if (strcmp(base->names[i], name) == 0)
+			base->values[i] += value;
 }

@@ -56,6 +56,7 @@
 #include "engine/events.h"
 #include "engine/handshaker.h"
 #include "engine/lanes.h"
+#include "engine/pause.h"
 #include "engine/port.h"
 #include "engine/progress.h"
 #include "engine/rights.h"
@@ -80,12 +81,14 @@
  * @sticky:	[c] which local addresses peers are answered from
  * @port:	[c] opens and closes @sockets
  * @progress:	[c] whether the threads make progress
+ * @pause:	[c] whether the threads rest
  * @started:	[I] when the engine was made, in ns of CLOCK_REALTIME
  * @feed_ready:	[c] see engine_watch_feed(); NULL: nobody
  * @feed_arg:	[c] for @feed_ready
  * @state_changed: [I] see engine_watch_state(); NULL: nobody
  * @state_arg:	[I] for @state_changed
  * @has_changed: [a] @state_changed is to be called
+ * @counted_before: [c] what other engines have counted; see engine_add_counter()
  * @is_running:	[c] the threads exist
  * @is_ending:	[c] engine_free() was called, and the threads have ended
  * @is_unlocked: [c] the log says that memory for secrets is not locked
@@ -110,12 +113,14 @@ struct engine {
 	struct sticky sticky;
 	struct port port;
 	struct progress progress;
+	struct pause pause;
 	uint64_t started;
 	void (*feed_ready)(void *arg);
 	void *feed_arg;
 	void (*state_changed)(void *arg);
 	void *state_arg;
 	_Atomic bool has_changed;
+	struct counters_base counted_before;
 	bool is_running;
 	bool is_ending;
 	bool is_unlocked;
@@ -279,18 +284,28 @@ static void hear_state(void *arg, const struct link_state *state)
 	broadcasts_copy(&e->link.broadcasts, &state->broadcasts);
 }
 
+/* The interface is up or down: open or close the sockets, now or after the pause. */
+static void follow_link(struct engine *e, enum link_event event)
+{
+	note_change(e);
+	e->pause.has_link = e->pause.is_on;
+	e->pause.link = event;
+	if (e->pause.is_on)
+		return;
+	if (event == LINK_UP)
+		port_set_up(&e->port, now_boottime());
+	else
+		port_set_down(&e->port);
+}
+
 static void hear_link(void *arg, enum link_event event)
 {
 	struct engine *e = arg;
 
-	if (event == LINK_UP || event == LINK_DOWN)
-		note_change(e);
 	switch (event) {
 	case LINK_UP:
-		port_set_up(&e->port, now_boottime());
-		break;
 	case LINK_DOWN:
-		port_set_down(&e->port);
+		follow_link(e, event);
 		break;
 	case LINK_MTU:
 		set_mtu(e);
@@ -352,8 +367,12 @@ static void tell_change(struct engine *e)
 static void tick(struct engine *e)
 {
 	struct itimerspec at = { 0 };
-	uint64_t next = port_tick(&e->port, now_boottime());
+	uint64_t next;
 
+	/* engine_resume() has this function called. */
+	if (e->pause.is_on)
+		return;
+	next = port_tick(&e->port, now_boottime());
 	tell_change(e);
 	next = clock_earlier(next, device_tick(&e->device, now_boottime()));
 	tell_lock_refusal(e);
@@ -400,6 +419,9 @@ static void hear_renewal(void *arg)
 {
 	struct engine *e = arg;
 
+	e->pause.must_renew = e->pause.is_on;
+	if (e->pause.is_on)
+		return;
 	device_renew(&e->device);
 	op_wake(e);
 }
@@ -547,6 +569,10 @@ int engine_new(struct engine **out, const struct engine_config *config)
 		free(e);
 		return err;
 	}
+	e->pause = (struct pause){ .worker = &e->worker,
+				   .handshaker = &e->handshaker };
+	if (config->is_paused)
+		pause_prepare(&e->pause);
 	*out = e;
 	return 0;
 }
@@ -570,6 +596,48 @@ int engine_start(struct engine *e)
 	e->is_running = true;
 	return watch_all(e);
 }
+
+/* ------------------------------------------------------------ pauses */
+
+int engine_pause(struct engine *e, uint64_t timeout_ns)
+{
+	return e->pause.is_on ? 0 : pause_begin(&e->pause, timeout_ns);
+}
+
+void engine_resume(struct engine *e)
+{
+	if (!e->pause.is_on)
+		return;
+	/* From here on news are acted on at once. The threads rest still: if another
+	 * machine may have the keys, nothing may be sent with them. */
+	e->pause.is_on = false;
+	if (e->pause.must_renew)
+		hear_renewal(e);
+	if (e->pause.has_link)
+		follow_link(e, e->pause.link);
+	pause_end(&e->pause);
+	op_wake(e);
+}
+
+int engine_adopt(struct engine *e)
+{
+	int err = port_adopt(&e->port);
+
+	if (err < 0)
+		return err;
+	device_note_port(&e->device, e->port.number);
+	note_change(e);
+	return 0;
+}
+
+void engine_abandon(struct engine *e)
+{
+	port_abandon(&e->port);
+	for (unsigned int i = 0; i < e->config.n_queues; i++)
+		tun_lend(&e->config.tuns[i]);
+}
+
+/* ------------------------------------------------------------ the end */
 
 static void log_totals(struct engine *e)
 {
@@ -649,20 +717,34 @@ void engine_get_state(struct engine *e, struct engine_state *state)
 	}
 }
 
+/* All numbers, and nobody yet who gets them. */
+static struct counters get_counters(struct engine *e)
+{
+	return (struct counters){
+		.lanes = &e->lanes,
+		.handshaker = &e->handshaker,
+		.sockets = &e->sockets,
+		.base = &e->counted_before,
+	};
+}
+
 void engine_each_counter(struct engine *e,
 			 void (*put)(void *arg, const char *name,
 				     uint64_t value),
 			 void *arg)
 {
-	const struct counters counters = {
-		.lanes = &e->lanes,
-		.handshaker = &e->handshaker,
-		.sockets = &e->sockets,
-		.put = put,
-		.arg = arg,
-	};
+	struct counters counters = get_counters(e);
 
+	counters.put = put;
+	counters.arg = arg;
 	counters_visit(&counters);
+}
+
+void engine_add_counter(struct engine *e, const char *name, uint64_t value)
+{
+	const struct counters counters = get_counters(e);
+
+	counters_add_base(&counters, &e->counted_before, name, value);
 }
 
 uint32_t engine_get_path_mtu(const struct engine *e, const struct peer *peer,
@@ -690,7 +772,8 @@ void engine_watch_state(struct engine *e, void (*changed)(void *arg), void *arg)
 
 const char *engine_find_stalled(struct engine *e)
 {
-	return progress_look(&e->progress);
+	/* A thread that rests in a pause does not stand still. */
+	return e->pause.is_on ? NULL : progress_look(&e->progress);
 }
 
 struct device *engine_get_device(struct engine *e)

@@ -8,6 +8,11 @@
  * until they are needed. The handshaker does the public-key work. The worker,
  * its helpers and the handshaker exist from engine_start() to engine_free().
  *
+ * engine_pause() has all of them rest. Then the control thread may read and change
+ * everything of the device, as if there were no other thread. One thread is left that
+ * touches its memory, "rcu": it frees what was handed to rcu_free_later(), which
+ * nothing points to any more.
+ *
  * Everything here is for the control thread.
  */
 #ifndef ENGINE_ENGINE_H
@@ -44,6 +49,7 @@ struct events;
  * @helpers_awake: all threads that move packets are awake all the time; for
  *		tests
  * @rights:	does what takes rights; borrowed
+ * @is_paused:	engine_start() makes an engine that is paused
  */
 struct engine_config {
 	struct tun *tuns;
@@ -59,6 +65,7 @@ struct engine_config {
 	unsigned int n_workers;
 	bool helpers_awake;
 	const struct rights *rights;
+	bool is_paused;
 };
 
 /**
@@ -81,6 +88,56 @@ int engine_new(struct engine **out, const struct engine_config *config);
  * Return: 0; -errno: only engine_free() may be called then.
  */
 int engine_start(struct engine *engine);
+
+/**
+ * engine_pause() - stop all threads that move packets or handshakes
+ * @engine:	engine that was started
+ * @timeout_ns:	the longest wait
+ *
+ * Afterwards no thread reads the TUN or a socket, draws a counter, commits a replay
+ * window, makes or handles a handshake message, or sends. All packets that were read
+ * before have been sent, written to the TUN, dropped, or staged for want of a session.
+ * What waits in the TUN and in the sockets stays there. The handshaker has handled the
+ * messages that waited, up to HANDSHAKE_LAST_ROUNDS (engine/bounds.h); more of them, and
+ * requests for initiations, stay in its rings, which no other process sees.
+ *
+ * Until engine_resume() no timer fires. The engine notes that the interface goes up or
+ * down, and that the machine was resumed from a snapshot, and acts on it later. While
+ * the sockets are closed, requests and the rest of a super-packet stay where they are,
+ * too.
+ *
+ * Usually the call takes less than a millisecond: a thread finishes its batch first.
+ *
+ * Return: 0, also if the engine is paused already; -ETIMEDOUT: a thread did not come to
+ * rest; everything goes on as before.
+ */
+int engine_pause(struct engine *engine, uint64_t timeout_ns);
+
+/**
+ * engine_resume() - go on after engine_pause(), or begin with @is_paused
+ * @engine:	engine; nothing happens if it is not paused
+ */
+void engine_resume(struct engine *engine);
+
+/**
+ * engine_adopt() - go on with the sockets of an engine of another process
+ * @engine:	engine that was made with @is_paused, and started. Port and mark are set.
+ *
+ * The @open function of its rights gives the sockets, as they are. They are not read
+ * before engine_resume(). The caller has seen to it that the device is as that of the
+ * other engine: device_set_up() is not called, which would end sessions.
+ *
+ * Return: 0; -errno.
+ */
+int engine_adopt(struct engine *engine);
+
+/**
+ * engine_abandon() - TUN and sockets belong to an engine of another process now
+ * @engine:	engine that is paused. Only engine_close_port() and engine_free() may be
+ *		called then: they wipe all keys, send nothing, close our descriptors
+ *		only, and do not log that the interface is down.
+ */
+void engine_abandon(struct engine *engine);
 
 /**
  * engine_log_encryption() - log which libraries encrypt, and why
@@ -168,6 +225,17 @@ void engine_each_counter(struct engine *engine,
 			 void (*put)(void *arg, const char *name,
 				     uint64_t value),
 			 void *arg);
+
+/**
+ * engine_add_counter() - go on counting where another engine has stopped
+ * @engine:	engine
+ * @name:	a name that the other engine_each_counter() has told; one that is not
+ *		known here is ignored
+ * @value:	its value there. It is added to what is counted here; for several
+ *		calls with a name their sum is.
+ */
+void engine_add_counter(struct engine *engine, const char *name,
+			uint64_t value);
 
 /* engine_get_path_mtu() - the path MTU that was learnt for a peer; 0: none. Takes no
  * lock. Any thread. */

@@ -161,14 +161,48 @@ static void note_crowd(struct handshaker *h)
 			      memory_order_relaxed);
 }
 
-/* Wait for something to do. Under the mutex. Return: false: end. */
-static bool wait_for_work(struct handshaker *h)
+/* Is a round to be done? Under the mutex. */
+static bool has_work(const struct handshaker *h)
+{
+	return (h->waiting.n || h->asked.n) && (!h->is_paused || h->n_last);
+}
+
+/* The thread does nothing until it is woken. Under the mutex. */
+static void note_rest(struct handshaker *h)
+{
+	if (!h->is_paused || h->is_resting)
+		return;
+	/* Partner: handshaker_await_rest(). */
+	h->is_resting = true;
+	pthread_cond_signal(&h->rested);
+}
+
+/* Wait for something to do. Under the mutex. */
+static void wait_for_work(struct handshaker *h)
 {
 	pulse_rest(&h->pulse);
-	while (!h->waiting.n && !h->asked.n && !h->is_poked && !h->is_stopped)
+	while (!has_work(h) && !h->is_poked && !h->is_stopped) {
+		note_rest(h);
 		pthread_cond_wait(&h->wake, &h->mutex);
+	}
 	h->is_poked = false;
-	return !h->is_stopped;
+}
+
+/* Wait for the next turn of the loop. @has_round: set to whether the turn has a round.
+ * Return: false: end. */
+static bool await_turn(struct handshaker *h, bool *has_round)
+{
+	bool go_on;
+
+	pthread_mutex_lock(&h->mutex);
+	if (!has_work(h))
+		wait_for_work(h);
+	*has_round = has_work(h);
+	if (*has_round && h->is_paused)
+		h->n_last--;
+	go_on = !h->is_stopped;
+	pthread_mutex_unlock(&h->mutex);
+	return go_on;
 }
 
 void handshaker_round(struct handshaker *h, struct ug_socket *sock,
@@ -203,19 +237,16 @@ static void *handshaker_main(void *arg)
 {
 	struct handshaker *h = arg;
 	uint64_t seen = 0;
-	bool go_on = true;
+	bool has_round;
 
 	thread_begin("handshaker");
-	while (go_on) {
+	while (await_turn(h, &has_round)) {
 		struct ug_socket *sock = sock_group_main(
 			sockets_enter(h->sockets, SOCKETS_HANDSHAKER, &seen));
 
 		pulse_turn(&h->pulse);
-		handshaker_round(h, sock, now_boottime());
-		pthread_mutex_lock(&h->mutex);
-		go_on = h->waiting.n || h->asked.n ? !h->is_stopped
-						   : wait_for_work(h);
-		pthread_mutex_unlock(&h->mutex);
+		if (has_round)
+			handshaker_round(h, sock, now_boottime());
 	}
 	sockets_leave(h->sockets, SOCKETS_HANDSHAKER);
 	thread_end();
@@ -301,6 +332,40 @@ void handshaker_initiate(struct handshaker *h, struct peer *peer)
 		peer_put(peer);
 }
 
+void handshaker_pause(struct handshaker *h, unsigned int n_last)
+{
+	pthread_mutex_lock(&h->mutex);
+	h->is_paused = true;
+	h->is_resting = false;
+	h->n_last = n_last;
+	pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->mutex);
+}
+
+int handshaker_await_rest(struct handshaker *h, uint64_t end_ns)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&h->mutex);
+	/* Partner: note_rest(). */
+	while (err == 0 && !h->is_resting)
+		if (!thread_wait_until(&h->rested, &h->mutex, end_ns))
+			err = -ETIMEDOUT;
+	/* What comes now stays in the rings. */
+	if (err == 0)
+		h->n_last = 0;
+	pthread_mutex_unlock(&h->mutex);
+	return err;
+}
+
+void handshaker_resume(struct handshaker *h)
+{
+	pthread_mutex_lock(&h->mutex);
+	h->is_paused = false;
+	pthread_cond_signal(&h->wake);
+	pthread_mutex_unlock(&h->mutex);
+}
+
 void handshaker_poke(struct handshaker *h)
 {
 	pthread_mutex_lock(&h->mutex);
@@ -317,6 +382,7 @@ int handshaker_init(struct handshaker *h, struct device *device,
 	h->others_cpu = now_others_cpu;
 	pthread_mutex_init(&h->mutex, NULL);
 	pthread_cond_init(&h->wake, NULL);
+	thread_init_condition(&h->rested);
 	ring_init(&h->waiting, HANDSHAKE_RING);
 	ring_init(&h->asked, HANDSHAKE_INITIATIONS);
 	h->messages = calloc(HANDSHAKE_RING, sizeof(*h->messages));
@@ -336,6 +402,7 @@ void handshaker_deinit(struct handshaker *h)
 	ug_batch_free(h->batch);
 	free(h->initiations);
 	free(h->messages);
+	pthread_cond_destroy(&h->rested);
 	pthread_cond_destroy(&h->wake);
 	pthread_mutex_destroy(&h->mutex);
 }

@@ -35,6 +35,12 @@
  * forge those first responses. Then the true response comes too late, and we
  * answer it with a cookie reply. The peer's response to our next initiation has
  * that cookie.
+ *
+ * While the engine is paused (engine_pause()) the thread rests. Before that it does
+ * HANDSHAKE_LAST_ROUNDS more rounds, which are enough if there is no flood. All else
+ * stays in the rings for the time after the pause. If another process takes the tunnel
+ * over in the pause, those messages are lost, and their senders try again after
+ * REKEY_TIMEOUT.
  */
 #ifndef ENGINE_HANDSHAKER_H
 #define ENGINE_HANDSHAKER_H
@@ -70,6 +76,10 @@ struct handshake_message {
  * @is_crowded:	[a] written under @mutex: HANDSHAKE_CROWDED messages or more are
  *		waiting
  * @is_poked:	[m] the thread is to go once round its loop
+ * @is_paused:	[m] the thread is to rest
+ * @is_resting:	[m] with @is_paused: the thread has come to rest
+ * @n_last:	[m] with @is_paused: rounds that are left before the rest
+ * @rested:	signalled when @is_resting is set
  * @is_stopped:	[m] the thread is to end
  * @pulse:	[a] written by the thread
  * @thread:	[I]
@@ -101,6 +111,10 @@ struct handshaker {
 	struct ring asked;
 	_Atomic bool is_crowded;
 	bool is_poked;
+	bool is_paused;
+	bool is_resting;
+	unsigned int n_last;
+	pthread_cond_t rested;
 	bool is_stopped;
 	struct pulse pulse;
 	pthread_t thread;
@@ -135,6 +149,29 @@ int handshaker_start(struct handshaker *h);
 
 /* handshaker_stop() - end the thread and wait for it */
 void handshaker_stop(struct handshaker *h);
+
+/**
+ * handshaker_pause() - have the thread come to rest until handshaker_resume()
+ * @h:		handshaker; before handshaker_start() or after it
+ * @n_last:	rounds that it may still do before that
+ *
+ * Does not wait for it. Control thread.
+ */
+void handshaker_pause(struct handshaker *h, unsigned int n_last);
+
+/**
+ * handshaker_await_rest() - wait until the thread rests, after handshaker_pause()
+ * @h:		handshaker
+ * @end_ns:	of now_monotonic()
+ *
+ * Afterwards all that the thread has written is visible. Control thread.
+ *
+ * Return: 0; -ETIMEDOUT: it works at @end_ns.
+ */
+int handshaker_await_rest(struct handshaker *h, uint64_t end_ns);
+
+/* handshaker_resume() - let the thread go on. Control thread. */
+void handshaker_resume(struct handshaker *h);
 
 /* handshaker_poke() - have the thread go once round its loop, where it calls
  * sockets_enter(). Any thread. */

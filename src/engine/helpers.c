@@ -96,6 +96,20 @@ static bool is_stopped(const struct helpers *helpers)
 	return atomic_load_explicit(&helpers->is_stopped, memory_order_acquire);
 }
 
+static bool is_paused(const struct helpers *helpers)
+{
+	/* Partners: helpers_pause(), helpers_resume(). */
+	return atomic_load_explicit(&helpers->is_paused, memory_order_acquire);
+}
+
+/* Is there a reason to sleep? Under the mutex. */
+static bool must_sleep(const struct helpers *helpers)
+{
+	return !is_stopped(helpers) &&
+	       (is_paused(helpers) ||
+		(!helpers->n_called && !helpers->are_always_awake));
+}
+
 /* Sleep until called. Return: false if it is time to end. */
 static bool await_call(struct helper *helper)
 {
@@ -103,9 +117,12 @@ static bool await_call(struct helper *helper)
 
 	pulse_rest(&helper->pulse);
 	pthread_mutex_lock(&helpers->mutex);
-	while (!helpers->n_called && !is_stopped(helpers) &&
-	       !helpers->are_always_awake)
+	helpers->n_asleep++;
+	if (is_paused(helpers))
+		pthread_cond_signal(&helpers->slept);
+	while (must_sleep(helpers))
 		pthread_cond_wait(&helpers->wake, &helpers->mutex);
+	helpers->n_asleep--;
 	if (helpers->n_called)
 		helpers->n_called--;
 	pthread_mutex_unlock(&helpers->mutex);
@@ -156,7 +173,8 @@ static void run_until_idle(struct helper *helper)
 	helper->seen = 0;
 	sockets_join(helpers->sockets, helper->user);
 	usage_begin(&usage);
-	while (!is_stopped(helpers) && may_stay(helpers, &usage)) {
+	while (!is_stopped(helpers) && !is_paused(helpers) &&
+	       may_stay(helpers, &usage)) {
 		context_set_group(&helper->context,
 				  sockets_enter(helpers->sockets, helper->user,
 						&helper->seen));
@@ -193,12 +211,48 @@ static void *helper_main(void *arg)
 	return NULL;
 }
 
+/* ----------------------------------------------------------------- pauses */
+
+static void set_paused(struct helpers *helpers, bool yes)
+{
+	pthread_mutex_lock(&helpers->mutex);
+	/* Partner: is_paused(). */
+	atomic_store_explicit(&helpers->is_paused, yes, memory_order_release);
+	if (!yes)
+		pthread_cond_broadcast(&helpers->wake);
+	pthread_mutex_unlock(&helpers->mutex);
+}
+
+void helpers_pause(struct helpers *helpers)
+{
+	set_paused(helpers, true);
+}
+
+int helpers_await_sleep(struct helpers *helpers, uint64_t end_ns)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&helpers->mutex);
+	while (err == 0 && helpers->n_asleep < helpers->n_started)
+		if (!thread_wait_until(&helpers->slept, &helpers->mutex,
+				       end_ns))
+			err = -ETIMEDOUT;
+	pthread_mutex_unlock(&helpers->mutex);
+	return err;
+}
+
+void helpers_resume(struct helpers *helpers)
+{
+	set_paused(helpers, false);
+}
+
 /* ------------------------------------------------------------------ life */
 
 int helpers_init(struct helpers *helpers, unsigned int n)
 {
 	pthread_mutex_init(&helpers->mutex, NULL);
 	pthread_cond_init(&helpers->wake, NULL);
+	thread_init_condition(&helpers->slept);
 	for (unsigned int i = 0; i < n; i++) {
 		struct helper *helper = &helpers->all[i];
 
@@ -218,6 +272,7 @@ void helpers_deinit(struct helpers *helpers)
 {
 	for (unsigned int i = 0; i < helpers->n; i++)
 		aead_free(helpers->all[i].context.aead);
+	pthread_cond_destroy(&helpers->slept);
 	pthread_cond_destroy(&helpers->wake);
 	pthread_mutex_destroy(&helpers->mutex);
 }

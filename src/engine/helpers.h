@@ -16,6 +16,9 @@
  * A helper that has to share its processor sleeps again, and for a pause no
  * helper is woken. The first pause is 50 ms. Each further one is twice as long,
  * up to 5 s, until a helper has had a processor to itself.
+ *
+ * While the engine is paused (engine_pause()) all helpers sleep. A helper that was at
+ * work then is woken again as any other.
  */
 #ifndef ENGINE_HELPERS_H
 #define ENGINE_HELPERS_H
@@ -74,11 +77,14 @@ struct usage {
  * @all:	the helpers: the first @n places
  * @n:		[I] number of helpers
  * @n_started:	[s] number of helpers whose threads exist
- * @mutex:	of @n_called; a leaf
+ * @mutex:	of the members with [m]; a leaf
  * @wake:	signalled when one helper is to wake, or all are to end
+ * @slept:	signalled when a helper sleeps during a pause
  * @n_called:	[m] wake-ups that no helper has taken yet
+ * @n_asleep:	[m] helpers that sleep
  * @n_awake:	[a] helpers that work, or are about to wake
  * @is_stopped:	[a] the helpers are to end
+ * @is_paused:	[a] written under @mutex: the helpers are to sleep
  * @not_before:	[a] end of the pause in which no helper is woken, in ns
  * @pause:	[a] length of the last such pause, in ns; 0: a helper has had a
  *		processor to itself since
@@ -99,9 +105,12 @@ struct helpers {
 	unsigned int n_started;
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;
+	pthread_cond_t slept;
 	unsigned int n_called;
+	unsigned int n_asleep;
 	_Atomic unsigned int n_awake;
 	_Atomic bool is_stopped;
+	_Atomic bool is_paused;
 	_Atomic uint64_t not_before;
 	_Atomic uint64_t pause;
 	struct usage usage;
@@ -125,6 +134,24 @@ int helpers_start(struct helpers *helpers);
 
 /* helpers_stop() - have all helpers finish their batch, and join the threads */
 void helpers_stop(struct helpers *helpers);
+
+/* helpers_pause() - have all helpers finish their batch, and sleep until
+ * helpers_resume(). Does not wait for them. Control thread. */
+void helpers_pause(struct helpers *helpers);
+
+/**
+ * helpers_await_sleep() - wait until all helpers sleep, after helpers_pause()
+ * @helpers:	helpers
+ * @end_ns:	of now_monotonic()
+ *
+ * Control thread.
+ *
+ * Return: 0; -ETIMEDOUT: one works at @end_ns.
+ */
+int helpers_await_sleep(struct helpers *helpers, uint64_t end_ns);
+
+/* helpers_resume() - let the helpers wake again. Control thread. */
+void helpers_resume(struct helpers *helpers);
 
 /**
  * helpers_tell() - the worker tells whether its turn has left work

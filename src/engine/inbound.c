@@ -134,7 +134,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 	struct ug_socket *sock = sock_group_member(ctx->group, il->number);
 
 	slot->n_runs = slot->n_msgs = 0;
-	if (!sock)
+	if (!sock || (ctx->reads_nothing && !ug_receiver_pending(slot->rcv)))
 		return false;
 	int n = ug_receive(slot->rcv, sock, il->family, slot->views,
 			   INBOUND_MESSAGES, 0);

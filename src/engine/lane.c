@@ -111,12 +111,6 @@ static void try_commit(struct lane *lane, void *context)
 	} while (is_ready(lane));
 }
 
-static bool is_closed(const struct lane *lane)
-{
-	/* Partner: lane_close(). */
-	return atomic_load_explicit(&lane->is_closed, memory_order_acquire);
-}
-
 static bool try_right_to_take(struct lane *lane)
 {
 	return !atomic_exchange_explicit(&lane->taking, true,
@@ -169,7 +163,7 @@ static enum lane_result run_batch(struct lane *lane, void *context)
 	unsigned int slot = 0;
 	uint32_t number;
 
-	if (is_closed(lane))
+	if (lane_is_closed(lane))
 		return LANE_EMPTY;
 	if (!try_right_to_take(lane))
 		return LANE_HELD;
@@ -234,7 +228,7 @@ void lane_release(struct lane *lane)
 
 void lane_close(struct lane *lane)
 {
-	/* Partner: is_closed(). */
+	/* Partner: lane_is_closed(). */
 	atomic_store_explicit(&lane->is_closed, true, memory_order_release);
 }
 

@@ -198,6 +198,20 @@ void lane_release(struct lane *lane);
 /* lane_close() - from now on lane_run() takes nothing. Any thread. */
 void lane_close(struct lane *lane);
 
+/* lane_is_closed() - has lane_close() been called? Any thread. */
+static inline bool lane_is_closed(const struct lane *lane)
+{
+	/* Partner: lane_close(). */
+	return atomic_load_explicit(&lane->is_closed, memory_order_acquire);
+}
+
+/* lane_has_kept() - did the last batch leave input behind in its slot? No other thread
+ * uses the lane. */
+static inline bool lane_has_kept(const struct lane *lane)
+{
+	return lane->kept >= 0;
+}
+
 /* lane_is_idle() - is each slot free? If the lane is not closed, the answer may be
  * out of date at once. Any thread. */
 bool lane_is_idle(const struct lane *lane);

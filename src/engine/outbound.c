@@ -519,7 +519,7 @@ static bool take(void *arg, void *slot_arg, void *context)
 			if (!cut(ol, slot, now))
 				break;
 		} else if (!serve_request(ol, slot, now) &&
-			   !read_packet(ol, now)) {
+			   (ctx->reads_nothing || !read_packet(ol, now))) {
 			is_empty = true;
 			break;
 		}

@@ -295,6 +295,32 @@ void port_set_down(struct port *p)
 	sockets_replace(p->sockets, NULL, p->ops->poke, p->arg);
 }
 
+int port_adopt(struct port *p)
+{
+	struct sock_group *group;
+	int err = open_sockets(p, p->number, p->fwmark, &group);
+
+	if (err < 0)
+		return err;
+	p->is_open = true;
+	p->wants_open = false;
+	p->err = 0;
+	note_open(p, group);
+	sockets_skip_drops(p->sockets, group);
+	sockets_replace(p->sockets, group, p->ops->poke, p->arg);
+	return 0;
+}
+
+void port_abandon(struct port *p)
+{
+	struct sock_group *group = sockets_get_all(p->sockets);
+
+	p->is_open = false;
+	p->wants_open = false;
+	if (group)
+		sock_group_abandon(group);
+}
+
 uint64_t port_tick(struct port *p, uint64_t now)
 {
 	if (p->wants_open && now >= p->again)

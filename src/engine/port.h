@@ -106,6 +106,20 @@ void port_set_up(struct port *p, uint64_t now);
 void port_set_down(struct port *p);
 
 /**
+ * port_adopt() - go on with sockets that another process has opened
+ * @p:		port that is not open; the rights give its sockets, as they are
+ *
+ * The owner is not told by @set_up. Control thread.
+ *
+ * Return: 0; -errno.
+ */
+int port_adopt(struct port *p);
+
+/* port_abandon() - the sockets belong to another process now: port_set_down() will do
+ * nothing, and when the sockets are closed, only our descriptors are. Control thread. */
+void port_abandon(struct port *p);
+
+/**
  * port_tick() - open the sockets if it is time to try again
  * @p:		port
  * @now:	the present, in ns of CLOCK_BOOTTIME

@@ -121,6 +121,12 @@ void sock_group_close(struct sock_group *group)
 	free(group);
 }
 
+void sock_group_abandon(struct sock_group *group)
+{
+	/* The owner of the rights would close the sockets for all. */
+	group->rights = NULL;
+}
+
 /* Only the main socket sends. But the kernel may give an ICMP message to another one,
  * and then takes that one's mark for the mark of the path. */
 int sock_group_set_mark(struct sock_group *group, uint32_t mark, uint32_t old)

@@ -20,7 +20,8 @@
 
 /**
  * struct sock_group - the sockets of the port
- * @rights:	[I] by which they were opened, or NULL; see rights_open()
+ * @rights:	[I] by which they were opened, or NULL; see rights_open(). After
+ *		sock_group_abandon(): NULL
  * @n:		[I] how many there are
  * @steering_err: [I] -errno of the steering program, because of which there is one
  *		socket; 0: there are as many as were asked for
@@ -65,6 +66,10 @@ void sock_group_write_program(struct sock_filter code[SOCK_GROUP_PROGRAM_LEN],
 
 /* sock_group_close() - close all sockets; NULL is ok. No thread uses them. */
 void sock_group_close(struct sock_group *group);
+
+/* sock_group_abandon() - the sockets belong to another process now: sock_group_close()
+ * will close our descriptors only. Control thread. */
+void sock_group_abandon(struct sock_group *group);
 
 /**
  * sock_group_set_mark() - ug_set_mark() for all sockets

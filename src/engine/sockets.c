@@ -100,6 +100,17 @@ void sockets_count_drops(struct sockets *s, uint64_t drops[2])
 	add_drops(sockets_get_all(s), drops);
 }
 
+void sockets_skip_drops(struct sockets *s, const struct sock_group *group)
+{
+	uint64_t drops[2] = { 0 };
+
+	/* The kernel's count of a socket is added again later, so the sum does not
+	 * stay below 0. */
+	add_drops(group, drops);
+	s->drops[0] -= drops[0];
+	s->drops[1] -= drops[1];
+}
+
 void sockets_replace(struct sockets *s, struct sock_group *next,
 		     void (*poke)(void *arg), void *arg)
 {

@@ -34,8 +34,8 @@ enum {
  * @mutex:	of @seen; a leaf
  * @changed:	signalled with each change of @seen
  * @rights:	[c] how sockets are closed, or NULL; see rights_close()
- * @drops:	[c] messages that the kernel dropped for sockets that are closed:
- *		of IPv4, of IPv6
+ * @drops:	[c] messages that the kernel dropped for sockets that are closed, less
+ *		those that others have counted (sockets_skip_drops()): of IPv4, of IPv6
  *
  * [a] atomic, [m] under @mutex, [c] control thread only.
  */
@@ -113,5 +113,10 @@ void sockets_replace(struct sockets *s, struct sock_group *next,
  * Control thread.
  */
 void sockets_count_drops(struct sockets *s, uint64_t drops[2]);
+
+/* sockets_skip_drops() - do not count what the kernel has dropped so far for these
+ * sockets, which are about to be published: another process has counted it. Control
+ * thread. */
+void sockets_skip_drops(struct sockets *s, const struct sock_group *group);
 
 #endif /* ENGINE_SOCKETS_H */

@@ -107,6 +107,21 @@ static inline bool sources_run(const struct sources *s, uint32_t *ready,
 	return is_busy;
 }
 
+/* sources_have_left() - was input read that no batch has taken yet? No other thread uses
+ * the lanes. */
+static inline bool sources_have_left(const struct sources *s)
+{
+	for (unsigned int i = 0; i < s->n; i++) {
+		const struct source *one = s->all[i];
+
+		if (!lane_is_closed(&one->lane) &&
+		    (lane_has_kept(&one->lane) ||
+		     (one->ops->has_more && one->ops->has_more(one))))
+			return true;
+	}
+	return false;
+}
+
 /* source_note_gone() - what the source reads does not exist any more. Any
  * thread. */
 static inline void source_note_gone(struct source *s)

@@ -10,8 +10,10 @@
 #include <semaphore.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/rcu.h"
 #include "base/spawn.h"
 
@@ -92,6 +94,27 @@ void thread_poke(int fd)
 	for (int i = 0; i < POKE_TRIES; i++)
 		if (write(fd, &one, sizeof(one)) >= 0)
 			return;
+}
+
+void thread_init_condition(pthread_cond_t *condition)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(condition, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+bool thread_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex,
+		       uint64_t end_ns)
+{
+	const struct timespec end = {
+		.tv_sec = (time_t)(end_ns / NSEC_PER_SEC),
+		.tv_nsec = (long)(end_ns % NSEC_PER_SEC),
+	};
+
+	return pthread_cond_timedwait(condition, mutex, &end) == 0;
 }
 
 const char *thread_peer_name(const struct peer *peer)

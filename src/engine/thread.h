@@ -7,6 +7,8 @@
 #define ENGINE_THREAD_H
 
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "device/peer.h"
 
@@ -50,6 +52,22 @@ void thread_end(void);
  * Any thread. Does not wait.
  */
 void thread_poke(int fd);
+
+/* thread_init_condition() - make a condition variable for thread_wait_until() */
+void thread_init_condition(pthread_cond_t *condition);
+
+/**
+ * thread_wait_until() - pthread_cond_wait() with an end
+ * @condition:	made by thread_init_condition()
+ * @mutex:	held by the caller
+ * @end_ns:	of now_monotonic()
+ *
+ * Any thread.
+ *
+ * Return: true: @condition may have been signalled; false: it is @end_ns or later.
+ */
+bool thread_wait_until(pthread_cond_t *condition, pthread_mutex_t *mutex,
+		       uint64_t end_ns);
 
 /**
  * thread_peer_name() - name a peer for the log by the start of its public key

@@ -130,12 +130,31 @@ static void enter_sockets(struct worker *w)
 	w->ready |= w->poked;
 }
 
-/* The lanes take turns, batch by batch, so that no lane waits long. */
+static uint32_t get_order(const struct worker *w)
+{
+	/* Partner: give_order(). */
+	return atomic_load_explicit(&w->order, memory_order_acquire);
+}
+
+static bool is_stopped(const struct worker *w)
+{
+	/* Partner: worker_stop(). */
+	return atomic_load_explicit(&w->is_stopped, memory_order_acquire);
+}
+
+/* Is the worker to run lanes? */
+static bool is_running(const struct worker *w)
+{
+	return get_order(w) % WORKER_ORDERS == WORKER_RUN;
+}
+
+/* The lanes take turns, batch by batch, so that no lane waits long. A pause does not
+ * wait for all rounds. */
 static void run_lanes(struct worker *w)
 {
 	sources_run(&w->sources, &w->ready, &w->context);
 	w->was_lone = !w->ready;
-	for (int i = 1; i < ROUNDS && w->ready; i++)
+	for (int i = 1; i < ROUNDS && w->ready && is_running(w); i++)
 		sources_run(&w->sources, &w->ready, &w->context);
 }
 
@@ -315,17 +334,125 @@ static void handle_event(struct worker *w, const struct epoll_event *ev)
 		w->ready |= UINT32_C(1) << i;
 }
 
+/* ------------------------------------------------------------------ pauses */
+
+/* Take, send and write what was read before. Ends early with another order. */
+static void finish(struct worker *w, uint32_t order)
+{
+	w->context.reads_nothing = true;
+	while (w->context.sock && sources_have_left(&w->sources) &&
+	       get_order(w) == order && !is_stopped(w)) {
+		uint32_t all = sources_all(&w->sources);
+
+		sources_run(&w->sources, &all, &w->context);
+	}
+	w->context.reads_nothing = false;
+}
+
+static void report_rest(struct worker *w, uint32_t order)
+{
+	pthread_mutex_lock(&w->mutex);
+	/* Partner: await_order(). */
+	w->reached = order;
+	pthread_cond_signal(&w->rested);
+	pthread_mutex_unlock(&w->mutex);
+}
+
+/* Carry out an order of the control thread, and wait for a poke. */
+static void rest(struct worker *w, uint32_t order)
+{
+	struct pollfd poked = { .fd = w->poke_fd, .events = POLLIN };
+	uint64_t n;
+
+	if (order != w->done) {
+		helpers_tell(&w->helpers, false);
+		if (order % WORKER_ORDERS == WORKER_FINISH)
+			finish(w, order);
+		w->done = order;
+		report_rest(w, order);
+	}
+	pulse_rest(&w->pulse);
+	/* Anything may have happened to the descriptors and lanes meanwhile. */
+	w->ready = sources_all(&w->sources);
+	w->was_lone = false;
+	if (poll(&poked, 1, -1) < 0 && errno != EINTR)
+		poll(NULL, 0, PAUSE_MS);
+	if (read(w->poke_fd, &n, sizeof(n)) < 0)
+		return;
+}
+
+/* The control thread gives an order. */
+static void give_order(struct worker *w, enum worker_order order)
+{
+	uint32_t last = atomic_load_explicit(&w->order, memory_order_relaxed);
+
+	/* Partner: get_order(). The number of the order may wrap. */
+	atomic_store_explicit(&w->order,
+			      last - last % WORKER_ORDERS + WORKER_ORDERS +
+				      (uint32_t)order,
+			      memory_order_release);
+	worker_poke(w);
+}
+
+/* Wait until the order is carried out. Return: 0; -ETIMEDOUT. */
+static int await_order(struct worker *w, uint64_t end_ns)
+{
+	uint32_t order = get_order(w);
+	int err = 0;
+
+	pthread_mutex_lock(&w->mutex);
+	/* Partner: report_rest(). */
+	while (err == 0 && w->reached != order)
+		if (!thread_wait_until(&w->rested, &w->mutex, end_ns))
+			err = -ETIMEDOUT;
+	pthread_mutex_unlock(&w->mutex);
+	return err;
+}
+
+void worker_pause(struct worker *w)
+{
+	helpers_pause(&w->helpers);
+	give_order(w, WORKER_REST);
+}
+
+int worker_await_rest(struct worker *w, uint64_t end_ns)
+{
+	int err = helpers_await_sleep(&w->helpers, end_ns);
+
+	return err < 0 ? err : await_order(w, end_ns);
+}
+
+int worker_finish(struct worker *w, uint64_t end_ns)
+{
+	if (!sources_have_left(&w->sources))
+		return 0;
+	give_order(w, WORKER_FINISH);
+	return await_order(w, end_ns);
+}
+
+void worker_resume(struct worker *w)
+{
+	give_order(w, WORKER_RUN);
+	helpers_resume(&w->helpers);
+}
+
+/* ---------------------------------------------------------------- the loop */
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
 	struct epoll_event events[EVENTS];
 
 	thread_begin("worker");
-	/* Partner: worker_stop(). */
-	while (!atomic_load_explicit(&w->is_stopped, memory_order_acquire)) {
+	while (!is_stopped(w)) {
+		uint32_t order = get_order(w);
 		int n;
 
 		enter_sockets(w);
+		if (order % WORKER_ORDERS != WORKER_RUN) {
+			rest(w, order);
+			continue;
+		}
 		n = poll_events(w, events);
 		for (int i = 0; i < n; i++)
 			handle_event(w, &events[i]);
@@ -382,6 +509,8 @@ static int watch_first(struct worker *w)
 int worker_init(struct worker *w, int gone_fd, unsigned int n_helpers)
 {
 	w->gone_fd = gone_fd;
+	pthread_mutex_init(&w->mutex, NULL);
+	thread_init_condition(&w->rested);
 	w->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (w->poke_fd < 0 || w->epoll_fd < 0)
@@ -406,6 +535,8 @@ void worker_deinit(struct worker *w)
 		close(w->epoll_fd);
 	if (w->poke_fd >= 0)
 		close(w->poke_fd);
+	pthread_cond_destroy(&w->rested);
+	pthread_mutex_destroy(&w->mutex);
 }
 
 int worker_start(struct worker *w)
@@ -424,7 +555,7 @@ int worker_start(struct worker *w)
 
 void worker_stop(struct worker *w)
 {
-	/* Partner: worker_main(). */
+	/* Partner: is_stopped(). */
 	atomic_store_explicit(&w->is_stopped, true, memory_order_release);
 	worker_poke(w);
 	pthread_join(w->thread, NULL);

@@ -5,6 +5,11 @@
  * both families. A single thread for all directions never has to wake another
  * one for a packet, so it costs the least CPU time per packet. If it has more
  * to do than one processor can, helpers run the same lanes: see helpers.h.
+ *
+ * The control thread can stop worker and helpers for a while (engine_pause()). It gives
+ * the worker an order, and waits until the worker has carried it out. A worker that
+ * rests waits for a poke. A poke without a new order has it enter the sockets, and rest
+ * again.
  */
 #ifndef ENGINE_WORKER_H
 #define ENGINE_WORKER_H
@@ -16,6 +21,16 @@
 #include "engine/pulse.h"
 #include "engine/sockets.h"
 #include "engine/source.h"
+
+/* What the control thread has the worker do. */
+enum worker_order {
+	WORKER_RUN,
+	WORKER_REST,
+	/* Take the input that was read before, send and write it, then rest. No other
+	 * thread runs lanes meanwhile. */
+	WORKER_FINISH,
+	WORKER_ORDERS,
+};
 
 /**
  * struct worker - the worker and its helpers
@@ -43,11 +58,17 @@
  * @may_spin:	[w] the last wait after such a turn was short, but not of no length
  * @helper_has_left: [a] a helper went to sleep: any source may have work
  * @is_stopped:	[a] the thread is to end
+ * @order:	[a] an enum worker_order, and WORKER_ORDERS times the number of the order;
+ *		only the control thread writes it
+ * @done:	[w] the last order but WORKER_RUN that was carried out
+ * @mutex:	of @reached; a leaf
+ * @rested:	signalled when @reached changes
+ * @reached:	[m] @done, for the control thread
  * @pulse:	[a] written by the thread
  * @thread:	[I]
  *
  * @poked, @ready, @gone and @failing have a bit for each source. [I] immutable
- * once the thread runs, [a] atomic, [w] the thread's own.
+ * once the thread runs, [a] atomic, [w] the thread's own, [m] under @mutex.
  */
 struct worker {
 	struct sockets *sockets;
@@ -70,6 +91,11 @@ struct worker {
 	bool may_spin;
 	_Atomic bool helper_has_left;
 	_Atomic bool is_stopped;
+	_Atomic uint32_t order;
+	uint32_t done;
+	pthread_mutex_t mutex;
+	pthread_cond_t rested;
+	uint32_t reached;
 	struct pulse pulse;
 	pthread_t thread;
 };
@@ -95,6 +121,39 @@ int worker_start(struct worker *w);
 
 /* worker_stop() - have the threads commit their batches, and join them */
 void worker_stop(struct worker *w);
+
+/* worker_pause() - have worker and helpers finish their batches, and rest until
+ * worker_resume(). Does not wait for them. Before worker_start() or after it. Control
+ * thread. */
+void worker_pause(struct worker *w);
+
+/**
+ * worker_await_rest() - wait until worker and helpers rest, after worker_pause()
+ * @w:		worker
+ * @end_ns:	of now_monotonic()
+ *
+ * Afterwards all that their threads have written is visible. Control thread.
+ *
+ * Return: 0; -ETIMEDOUT: a thread works at @end_ns.
+ */
+int worker_await_rest(struct worker *w, uint64_t end_ns);
+
+/**
+ * worker_finish() - have a worker that rests send and write all that was read before
+ * @w:		worker; worker_await_rest() has returned 0
+ * @end_ns:	of now_monotonic()
+ *
+ * Nothing more is read. These are the rest of a super-packet, datagrams that one call
+ * has received beyond a batch, and requests. Without sockets all that stays where it
+ * is. Control thread.
+ *
+ * Return: 0: the worker rests again; -ETIMEDOUT.
+ */
+int worker_finish(struct worker *w, uint64_t end_ns);
+
+/* worker_resume() - have worker and helpers go on. They run all lanes once. Control
+ * thread. */
+void worker_resume(struct worker *w);
 
 /* worker_poke() - have the worker go once round its loop: it calls
  * sockets_enter() and runs the lanes of @poked. Any thread. */

@@ -85,7 +85,8 @@ struct tun_trial {
  *		another namespace
  * @features:	[I] the features of the device, a set of enum tun_feature
  * @has_queues:	[I] the device may have further queues (IFF_MULTI_QUEUE)
- * @is_lent:	[I] another process has the device, too, and sets it back at the end
+ * @is_lent:	[I] another process has the device, too, and sets it back at the end;
+ *		see tun_lend()
  * @name:	[I] interface name when opened
  * @mtu_err:	[I] the -errno of setting the MTU; 0 if it was set, or if no MTU
  *		was asked for
@@ -124,6 +125,13 @@ struct tun {
 	_Atomic uint64_t refused;
 	_Atomic uint64_t dropped;
 };
+
+/* tun_lend() - another process has the device now, too: tun_close() will close our
+ * descriptor only. No thread uses the device. */
+static inline void tun_lend(struct tun *tun)
+{
+	tun->is_lent = true;
+}
 
 /* tun_get_fd() - the descriptor, for epoll(7) only. Any thread. */
 static inline int tun_get_fd(const struct tun *tun)

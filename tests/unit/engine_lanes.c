@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/udp.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,6 +26,13 @@ enum {
 	PEERS = 2,
 	SLOTS = 2,
 	PACKET_LEN = 48,
+	MESSAGE_LEN = sizeof(struct message_data) + PACKET_LEN + AEAD_TAG_LEN,
+	/* Messages of a train, which fits a page: the receiver reads fewer long ones
+	 * at once. */
+	TRAIN = 40,
+	/* Trains that are sent before the next are received: they fill eight calls of
+	 * a receiver, which then reads twice as many at once. */
+	TRAINS = 64,
 	/* Keys that are tried until each lane has a peer. */
 	KEYS = 100,
 };
@@ -189,12 +197,9 @@ static void close_all(void)
 	aead_free(context.aead);
 }
 
-/* A message of a peer, with a packet of the peer's inside. */
-static void send_message(unsigned int peer)
+/* Make a message of a peer, with a packet of the peer's inside. */
+static void make_message(unsigned int peer, uint8_t msg[MESSAGE_LEN])
 {
-	uint8_t msg[sizeof(struct message_data) + PACKET_LEN + AEAD_TAG_LEN] = {
-		MESSAGE_DATA
-	};
 	struct message_data *header = (void *)msg;
 	uint8_t *packet = msg + sizeof(*header);
 	const uint8_t key[AEAD_KEY_LEN] = { 0 };
@@ -204,12 +209,9 @@ static void send_message(unsigned int peer)
 		.text = packet,
 		.len = PACKET_LEN,
 	};
-	struct sockaddr_in to = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-		.sin_port = htons(ug_port(context.sock)),
-	};
 
+	memset(msg, 0, MESSAGE_LEN);
+	msg[0] = MESSAGE_DATA;
 	header->receiver = le32_make(indexes[peer]);
 	header->counter = le64_make(sealed.counter);
 	packet[0] = 0x45;
@@ -219,9 +221,40 @@ static void send_message(unsigned int peer)
 	packet[13] = second_byte[peer];
 	packet[17] = 200;
 	aead_seal_batch(context.aead, &sealed, 1);
-	assert_int_equal(
-		sendto(sender, msg, sizeof(msg), 0, (void *)&to, sizeof(to)),
-		sizeof(msg));
+}
+
+static void send_bytes(const uint8_t *bytes, size_t len)
+{
+	struct sockaddr_in to = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_port = htons(ug_port(context.sock)),
+	};
+
+	assert_int_equal(sendto(sender, bytes, len, 0, (void *)&to, sizeof(to)),
+			 len);
+}
+
+static void send_message(unsigned int peer)
+{
+	uint8_t msg[MESSAGE_LEN];
+
+	make_message(peer, msg);
+	send_bytes(msg, sizeof(msg));
+}
+
+/* Messages of a peer, as one train. */
+static void send_train(unsigned int peer)
+{
+	uint8_t msgs[TRAIN][MESSAGE_LEN];
+	int size = MESSAGE_LEN;
+
+	for (int i = 0; i < TRAIN; i++)
+		make_message(peer, msgs[i]);
+	assert_int_equal(setsockopt(sender, IPPROTO_UDP, UDP_SEGMENT, &size,
+				    sizeof(size)),
+			 0);
+	send_bytes(&msgs[0][0], sizeof(msgs));
 }
 
 /* The lane of IPv4 that belongs to a socket. */
@@ -370,6 +403,57 @@ static void a_peer_moves_first(void **state)
 	close_all();
 }
 
+/* Take batches until a call has brought more messages than a batch holds. Return: how
+ * many messages were sent. */
+static unsigned int receive_too_many(void)
+{
+	struct lane *lane = lane_of(0);
+	unsigned int n_sent = 0;
+
+	/* The receiver reads more at once when many messages have come. */
+	for (int i = 0; i < 100 && !lane_has_kept(lane); i++) {
+		for (int k = 0; k < TRAINS; k++, n_sent += TRAIN)
+			send_train(0);
+		while (!lane_has_kept(lane) && take(0))
+			finish(0);
+	}
+	assert_true(lane_has_kept(lane));
+	finish(0);
+	return n_sent;
+}
+
+/* A lane that is to read nothing more takes what a call has brought beyond a batch. */
+static void what_was_read_before(void **state)
+{
+	unsigned int n_sent, n;
+
+	(void)state;
+	open_all(1, false);
+	assert_int_equal(ug_set_merging(context.sock, true), 0);
+	context.reads_nothing = true;
+	send_message(0);
+	assert_false(take(0));
+	context.reads_nothing = false;
+	assert_true(take(0));
+	finish(0);
+	expect_written(0, 1);
+	n_sent = 1 + receive_too_many();
+	send_message(0);
+	n = n_written[0];
+	context.reads_nothing = true;
+	assert_true(take(0));
+	finish(0);
+	assert_in_range(n_written[0], n + 1, n_sent);
+	n = n_written[0];
+	assert_false(take(0));
+	assert_int_equal(n_written[0], n);
+	context.reads_nothing = false;
+	while (take(0))
+		finish(0);
+	expect_written(0, n_sent + 1);
+	close_all();
+}
+
 /* With a single socket the lanes of further ones have nothing, no descriptor either;
  * each peer's packets are written by its queue if the kernel does not steer. */
 static void one_socket(void **state)
@@ -419,6 +503,7 @@ int main(void)
 		cmocka_unit_test(a_stopped_lane_stops_nobody),
 		cmocka_unit_test(a_batch_for_two_queues),
 		cmocka_unit_test(a_peer_moves_first),
+		cmocka_unit_test(what_was_read_before),
 		cmocka_unit_test(one_socket),
 		cmocka_unit_test(a_stray_message),
 	};

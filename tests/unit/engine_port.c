@@ -34,13 +34,21 @@ struct fixture {
 	int open_fds;
 };
 
+/* What the kernel has dropped before for each IPv4 socket that is opened. */
+static int drops_before;
+
 int __wrap_ug_open(struct ug_socket **out, const struct ug_options *opt,
 		   struct ug_report *report);
 
 int __wrap_ug_open(struct ug_socket **out, const struct ug_options *opt,
 		   struct ug_report *report)
 {
-	return ug_socket_open_with(&fake_sys, out, opt, report);
+	int err = ug_socket_open_with(&fake_sys, out, opt, report);
+
+	if (err == 0 && drops_before)
+		fake_set_option(ug_fd(*out, AF_INET), SOL_SOCKET, SO_MEMINFO,
+				drops_before);
+	return err;
 }
 
 int __wrap_ug_open_group(struct ug_socket **out, unsigned int n,
@@ -516,6 +524,61 @@ static void no_steering(void **state)
 	expect_open(f, OTHER);
 }
 
+/* Sockets of another process are adopted without telling the owner; the messages that
+ * the kernel has dropped for them before are not counted. */
+static void adopted_sockets(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t drops[2];
+
+	assert_int_equal(set_number(f, NUMBER), 0);
+	drops_before = 7;
+	assert_int_equal(port_adopt(&f->port), 0);
+	drops_before = 0;
+	expect_open(f, NUMBER);
+	assert_int_equal(f->n_up, 0);
+	sockets_count_drops(&f->sockets, drops);
+	assert_int_equal(drops[0], 0);
+	assert_int_equal(drops[1], 0);
+	fake_set_option(ug_fd(sockets_get(&f->sockets), AF_INET), SOL_SOCKET,
+			SO_MEMINFO, 9);
+	sockets_count_drops(&f->sockets, drops);
+	assert_int_equal(drops[0], 2);
+	/* From now on they are as others. */
+	port_set_up(&f->port, 1);
+	assert_int_equal(f->n_up, 0);
+	port_set_down(&f->port);
+	assert_int_equal(f->n_down, 1);
+	expect_closed(f);
+	sockets_count_drops(&f->sockets, drops);
+	assert_int_equal(drops[0], 2);
+}
+
+static void refused_adoption(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(set_number(f, NUMBER), 0);
+	occupy(NUMBER);
+	assert_int_equal(port_adopt(&f->port), -EADDRINUSE);
+	assert_false(f->port.is_open);
+	expect_closed(f);
+}
+
+/* The sockets of the port belong to another process: the owner is not told that they
+ * are closed. */
+static void abandoned_sockets(void **state)
+{
+	struct fixture *f = *state;
+
+	port_set_up(&f->port, 1);
+	port_abandon(&f->port);
+	port_set_down(&f->port);
+	assert_int_equal(f->n_down, 0);
+	assert_int_equal(fake.open_fds, SOCKETS);
+	assert_int_equal(port_tick(&f->port, UINT64_MAX - 1), SCHEDULE_NEVER);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -534,6 +597,9 @@ int main(void)
 		TEST(several),
 		TEST(mark_of_several),
 		TEST(no_steering),
+		TEST(adopted_sockets),
+		TEST(refused_adoption),
+		TEST(abandoned_sockets),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -295,6 +295,41 @@ static void a_delayed_lane_is_waited_for(void **state)
 	assert_int_equal(lanes[1].stats.held_drops, 0);
 }
 
+/* A lane that is to read nothing more sends what it has read, and serves requests. */
+static void what_was_read_before(void **state)
+{
+	unsigned int read;
+
+	(void)state;
+	begin_session(peers[0]);
+	push(0, 0, 1);
+	assert_true(take(0));
+	push(1, 0, 700);
+	run(1);
+	assert_arrived(0, 1, APART - 1);
+	finish(0);
+	assert_arrived(0, 0, 1);
+	/* One packet was read, and is not sent yet. */
+	read = queues[1].first;
+	assert_int_equal(read, APART);
+	assert_true(has_more(1));
+	push(0, 0, 5);
+	assert_true(outbound_request(&lanes[1], peers[0], true));
+	context.reads_nothing = true;
+	run(1);
+	run(0);
+	assert_false(has_more(0));
+	assert_false(has_more(1));
+	assert_int_equal(queues[0].first, 1);
+	assert_int_equal(queues[1].first, read);
+	/* The packet, and a keepalive. */
+	assert_arrived(0, APART, 2);
+	context.reads_nothing = false;
+	run(0);
+	run(1);
+	assert_arrived(0, APART + 2, 5 + 700 - read);
+}
+
 static void a_lane_alone_does_not_wait(void **state)
 {
 	(void)state;
@@ -449,6 +484,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_delayed_lane_is_waited_for,
 						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_was_read_before, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_lane_alone_does_not_wait,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_stopped_lane_stops_nobody,

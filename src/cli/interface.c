@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/advice.h"
+#include "cli/processors.h"
 #include "tun/steering.h"
 
 enum {
@@ -19,11 +20,11 @@ enum {
 	BUSY_PAUSE_MS = 10,
 };
 
-/* Queues that the TUN is to have. More than one only on demand, because they were
- * not measured on a machine that gains from them. */
+/* Queues that the TUN is to have. */
 static unsigned int count_queues(const struct options *options)
 {
-	return options->n_queues ? options->n_queues : 1;
+	return options->n_queues ? options->n_queues
+				 : processors_get_queues(processors_count());
 }
 
 /* The configuration borrows the name of @options. */
@@ -112,7 +113,8 @@ static void open_queues(struct interface *t, const struct options *options)
 		err = tun_open_queue(&t->tuns[t->n_queues], &t->tuns[0]);
 		t->n_queues += err == 0;
 	}
-	if (t->n_queues == 1 && n > 1)
+	/* Without the option nobody expects more. */
+	if (t->n_queues == 1 && n > 1 && options->n_queues)
 		log_event("the interface has one queue, not %u: %s", n,
 			  strerror(-err));
 	if (t->n_queues == 1)

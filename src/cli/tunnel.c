@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include "base/now.h"
 #include "base/rcu.h"
 #include "cli/advice.h"
+#include "cli/processors.h"
 #include "engine/bounds.h"
 #include "engine/endpoint.h"
 #include "journal/restore.h"
@@ -37,17 +37,6 @@ static const struct uapi_codec codec = {
 	.parse = endpoint_parse,
 	.print = endpoint_print,
 };
-
-/* The number of processors that this process may run on. */
-static unsigned int count_processors(void)
-{
-	cpu_set_t set;
-
-	/* This fails on a machine with more than 1,024 processors. */
-	return sched_getaffinity(0, sizeof(set), &set) == 0
-		       ? (unsigned int)CPU_COUNT(&set)
-		       : WORKERS_MAX;
-}
 
 /* If @err is an error, say what failed. Returns @err. */
 static int explain(struct tunnel *t, const char *what, int err)
@@ -229,10 +218,8 @@ static void close_stats(struct tunnel *t)
 /* Threads that move packets: as many as can run at once, up to a default. */
 static unsigned int count_workers(const struct options *options)
 {
-	unsigned int n =
-		options->n_workers ? options->n_workers : count_processors();
-
-	return options->n_workers || n < WORKERS_DEFAULT ? n : WORKERS_DEFAULT;
+	return options->n_workers ? options->n_workers
+				  : processors_get_workers(processors_count());
 }
 
 static int open_local(struct tunnel *t, const struct options *options)

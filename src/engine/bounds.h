@@ -46,7 +46,8 @@ enum {
 	/* Datagrams of an inbound batch. The next batch takes the datagrams
 	 * that the call received beyond that. A choice. */
 	INBOUND_MESSAGES = 1024,
-	/* The most queues of the TUN (--queues). A choice: as many as threads. */
+	/* The most queues of the TUN (--queues), and the most that it has without
+	 * the option. A choice: as many as threads. */
 	QUEUES_MAX = 8,
 	/* Sources that a thread runs: lanes with what makes them ready. For each
 	 * queue of the TUN there are three: the queue, and both families of a

@@ -292,6 +292,34 @@ def one(l):
     check("multi_queue" not in text, f"the interface: {text}")
 
 
+def faked(processors):
+    """The environment in which a daemon sees this many processors."""
+    return {"LD_PRELOAD": os.environ["PROCESSORS_LIBRARY"], "PROCESSORS": str(processors)}
+
+
+@case("the default is a quarter of the processors")
+def default(l):
+    node = l.node("a")
+    for options, processors, queues in ((), 7, 1), ((), 8, 2), ((), 64, 8), \
+            (("--queues=1",), 64, 1):
+        tunnel = l.tunnel(node, "wga").start(*options, **faked(processors))
+        what = f"with {processors} processors and {options}"
+        check_equal(queues_of(tunnel), queues, f"queues {what}")
+        text = node.run("ip", "-d", "link", "show", "wga").stdout
+        check_equal("multi_queue" in text, queues > 1, f"the interface {what}: {text}")
+        tunnel.stop()
+
+
+@case("traffic with the queues of sixteen processors")
+def sixteen(l):
+    pair = Pair(l, how=faked(16))
+    check_equal(queues_of(pair.ta), 4, "queues")
+    pair.both_ways(count=2)
+    for source, sink, address in ((pair.a, pair.b, INNER4["b"]),
+                                  (pair.b, pair.a, INNER6["a"])):
+        lab.send_stream(source, sink, address, 4 << 20)
+
+
 @contextlib.contextmanager
 def persistent(node, name, flags):
     """A TUN device that outlives its descriptors."""
@@ -325,6 +353,20 @@ def given(l):
         os.close(fd)
         tunnel = l.tunnel(node, "wgc").start("--queues", "4")
         check_equal(queues_of(tunnel), 4, "queues")
+        tunnel.stop()
+    # Nobody has asked for several, so nothing is said.
+    with persistent(node, "wgd", IFF_VNET_HDR) as fd:
+        os.close(fd)
+        tunnel = l.tunnel(node, "wgd").start(**faked(16))
+        check_equal(queues_of(tunnel), 1, "queues by default")
+        check("queue" not in tunnel.log(), f"the log: {tunnel.log()}")
+        tunnel.stop()
+    with persistent(node, "wge", IFF_VNET_HDR | IFF_MULTI_QUEUE) as fd:
+        tunnel = l.tunnel(node, "wge").start(
+            pass_fds=(fd,), WG_TUN_FD=str(fd), **faked(16))
+        os.close(fd)
+        check_equal(queues_of(tunnel), 1, "queues by default")
+        check("queue" not in tunnel.log(), f"the log: {tunnel.log()}")
         tunnel.stop()
 
 

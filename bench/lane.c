@@ -384,8 +384,10 @@ static struct lane_steps run_outbound(unsigned int n,
 	}
 	batches *= 1e3;
 	return (struct lane_steps){
-		sum.take / batches, sum.work / batches, sum.commit / batches,
-		n > 1 && n_peers == 1 ? measure_shared(kps[0]) : 0
+		.take = sum.take / batches,
+		.work = sum.work / batches,
+		.commit = sum.commit / batches,
+		.shared = n > 1 && n_peers == 1 ? measure_shared(kps[0]) : 0,
 	};
 }
 
@@ -407,9 +409,13 @@ static const char *const load_names[] = {
 static double limit_of(const struct lane_steps *s, enum load load,
 		       unsigned int n, unsigned int cores)
 {
-	double all = s->take + s->work + s->commit;
+	double all = s->take + s->work + s->commit + s->write;
 	double serial = s->take > s->commit ? s->take : s->commit;
-	double most = n * all / serial;
+	double most;
+
+	if (s->write > serial)
+		serial = s->write;
+	most = n * all / serial;
 
 	if (s->shared > 0 && all / s->shared < most)
 		most = all / s->shared;
@@ -438,10 +444,14 @@ static double median_of(const struct lane_steps *rounds, size_t n,
 static struct lane_steps median_steps(const struct lane_steps *rounds, size_t n)
 {
 	return (struct lane_steps){
-		median_of(rounds, n, offsetof(struct lane_steps, take)),
-		median_of(rounds, n, offsetof(struct lane_steps, work)),
-		median_of(rounds, n, offsetof(struct lane_steps, commit)),
-		median_of(rounds, n, offsetof(struct lane_steps, shared)),
+		.take = median_of(rounds, n, offsetof(struct lane_steps, take)),
+		.work = median_of(rounds, n, offsetof(struct lane_steps, work)),
+		.commit = median_of(rounds, n,
+				    offsetof(struct lane_steps, commit)),
+		.write = median_of(rounds, n,
+				   offsetof(struct lane_steps, write)),
+		.shared = median_of(rounds, n,
+				    offsetof(struct lane_steps, shared)),
 	};
 }
 
@@ -452,7 +462,7 @@ static void print_table(enum load load, unsigned int n_rounds)
 {
 	static const unsigned int cores[] = { 4, 8, 16, 64 };
 
-	printf("| %s: lanes | take | work | commit | shared |",
+	printf("| %s: lanes | take | work | commit | write | shared |",
 	       load_names[load]);
 	for (size_t c = 0; c < ARRAY_LEN(cores); c++)
 		printf(" %u cores |", cores[c]);
@@ -461,8 +471,9 @@ static void print_table(enum load load, unsigned int n_rounds)
 		struct lane_steps s =
 			median_steps(rounds_of[load][i], n_rounds);
 
-		printf("| %u | %.1f | %.1f | %.1f | %.3f |", lane_counts[i],
-		       s.take, s.work, s.commit, s.shared);
+		printf("| %u | %.1f | %.1f | %.1f | %.1f | %.3f |",
+		       lane_counts[i], s.take, s.work, s.commit, s.write,
+		       s.shared);
 		for (size_t c = 0; c < ARRAY_LEN(cores); c++)
 			printf(" %.1f |",
 			       limit_of(&s, load, lane_counts[i], cores[c]));

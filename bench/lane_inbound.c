@@ -2,8 +2,9 @@
 /*
  * A batch is the 47 messages of a super-packet of 64 KiB. The step take copies them, as
  * the kernel does from the socket. The step work opens them. The step commit checks the
- * replay window, merges the packets again, and copies the super-packet, as the kernel
- * does when the TUN is written to. What else the kernel does in these calls is missing.
+ * replay window and merges the packets again. The step deliver copies the super-packet,
+ * as the kernel does when the TUN is written to. What else the kernel does in these calls
+ * is missing.
  */
 #include "bench/lane_inbound.h"
 
@@ -16,6 +17,7 @@
 #include "crypto/aead.h"
 #include "engine/bounds.h"
 #include "engine/lane.h"
+#include "engine/writer.h"
 #include "noise/replay.h"
 #include "noise/wire.h"
 #include "tun/segment.h"
@@ -35,10 +37,11 @@ enum {
 struct inbound {
 	struct lane lane;
 	struct tun tun;
+	struct writer writer;
+	struct writer_batch packets;
 	struct replay replay;
-	struct merge merge;
 	uint64_t next_counter;
-	uint64_t take_ns, work_ns, commit_ns;
+	uint64_t take_ns, work_ns, commit_ns, write_ns;
 	uint64_t n_batches;
 	struct aead_msg msgs[SEGMENTS];
 	uint8_t batch[BATCH_LEN];
@@ -115,24 +118,42 @@ static void commit(void *arg, void *slot, void *context)
 
 	(void)slot;
 	(void)context;
-	tun_begin_merge(&in->tun, &in->merge);
+	writer_begin(&in->writer, &in->packets);
 	for (unsigned int i = 0; i < SEGMENTS; i++) {
 		if (!in->msgs[i].is_authentic ||
 		    !replay_accept(&in->replay, in->next_counter++))
 			fail("a message is refused");
-		if (merge_add(&in->merge, in->msgs[i].text, PACKET_LEN))
+		if (merge_add(&in->packets.merge, in->msgs[i].text, PACKET_LEN))
 			fail("a packet is refused");
 	}
-	if (tun_write(&in->tun, &in->merge))
-		fail("nothing is written");
-	in->n_batches++;
+	writer_push(&in->writer, &in->packets);
 	in->commit_ns += bench_cpu_ns() - since;
+}
+
+/* The packets are written: the lane has one slot. */
+static void written(void *arg)
+{
+	struct inbound *in = arg;
+
+	in->n_batches++;
+	lane_give_back(&in->lane, in->lane.slots[0]);
+}
+
+static void deliver(void *arg, void *context)
+{
+	struct inbound *in = arg;
+	uint64_t since = bench_cpu_ns();
+
+	(void)context;
+	writer_run(&in->writer);
+	in->write_ns += bench_cpu_ns() - since;
 }
 
 static const struct lane_ops ops = {
 	.take = take,
 	.work = work,
 	.commit = commit,
+	.deliver = deliver,
 };
 
 /* Seal the packets of a super-packet. */
@@ -194,7 +215,10 @@ struct lane_steps lane_inbound_run(unsigned int n, struct aead *aead,
 			.kinds = MERGE_BIT(MERGE_TCP4),
 		};
 		replay_init(&in->replay);
-		merge_init(&in->merge);
+		merge_init(&in->packets.merge);
+		in->packets.done = written;
+		in->packets.arg = in;
+		writer_init(&in->writer, &in->tun, NULL);
 		lane_init(&in->lane, &ops, in, &slot, 1);
 	}
 	while (bench_now_ns() < end)
@@ -204,9 +228,13 @@ struct lane_steps lane_inbound_run(unsigned int n, struct aead *aead,
 		sum.take += (double)lanes[i].take_ns;
 		sum.work += (double)lanes[i].work_ns;
 		sum.commit += (double)lanes[i].commit_ns;
+		sum.write += (double)lanes[i].write_ns;
 		batches += (double)lanes[i].n_batches;
+		writer_deinit(&lanes[i].writer);
 	}
 	batches *= 1e3;
-	return (struct lane_steps){ sum.take / batches, sum.work / batches,
-				    sum.commit / batches, 0 };
+	return (struct lane_steps){ .take = sum.take / batches,
+				    .work = sum.work / batches,
+				    .commit = sum.commit / batches,
+				    .write = sum.write / batches };
 }

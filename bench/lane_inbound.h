@@ -8,10 +8,11 @@
  * @take:	one thread at a time
  * @work:	any number of threads
  * @commit:	one thread at a time
+ * @write:	one thread at a time: writing to the TUN; 0: there is no such step
  * @shared:	the part of take and commit in which threads of other lanes wait
  */
 struct lane_steps {
-	double take, work, commit, shared;
+	double take, work, commit, write, shared;
 };
 
 struct aead;

@@ -125,6 +125,16 @@ static void take_data(struct inbound_lane *il, struct slot *slot,
 	run->n++;
 }
 
+static bool may_take(void *arg)
+{
+	const struct inbound_lane *il = arg;
+
+	for (unsigned int w = 0; w < il->n_writers; w++)
+		if (writer_is_behind(&il->writers[w]))
+			return false;
+	return true;
+}
+
 static bool take(void *arg, void *slot_arg, void *context)
 {
 	const struct context *ctx = context;
@@ -468,6 +478,7 @@ static void *slot_new(void *arg)
 }
 
 static const struct lane_ops ops = {
+	.may_take = may_take,
 	.take = take,
 	.work = work,
 	.commit = commit,

@@ -131,7 +131,7 @@ static enum lane_result take(struct lane *lane, void *context, uint32_t *number)
 
 	if (lane->kept >= 0)
 		free &= UINT32_C(1) << lane->kept;
-	if (!free)
+	if (!free || (lane->ops->may_take && !lane->ops->may_take(lane->arg)))
 		return LANE_HELD;
 	unsigned int slot = (unsigned int)__builtin_ctz(free);
 

@@ -52,7 +52,7 @@ enum {
 
 enum lane_result {
 	LANE_EMPTY, /* there was nothing to take, or the lane is closed */
-	LANE_HELD,  /* no slot is free, or another thread takes */
+	LANE_HELD,  /* no slot is free, another thread takes, or none may */
 	LANE_BUSY,  /* a batch was taken: there may be more */
 	LANE_LAST, /* a batch was taken, and lane_drained() was called: an event
 		     * reports what comes later */
@@ -66,6 +66,7 @@ static inline bool lane_is_busy(enum lane_result result)
 
 /**
  * struct lane_ops - what the owner of a lane does in each step
+ * @may_take:	may a slot be filled now? NULL: always
  * @take:	fill a slot. Return: false if there was nothing to take.
  * @work:	do the work on a slot
  * @commit:	hand a slot's result on
@@ -81,6 +82,7 @@ static inline bool lane_is_busy(enum lane_result result)
  * call @deliver at once.
  */
 struct lane_ops {
+	bool (*may_take)(void *arg);
 	bool (*take)(void *arg, void *slot, void *context);
 	void (*work)(void *arg, void *slot, void *context);
 	void (*commit)(void *arg, void *slot, void *context);

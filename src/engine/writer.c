@@ -78,10 +78,11 @@ static void write_batch(struct writer *w, struct writer_batch *batch)
 		merge_discard(&batch->merge);
 }
 
-/* Under the right to write. */
-static void write_pushed(struct writer *w)
+/* Under the right to write. Return: how many batches were written. */
+static unsigned int write_pushed(struct writer *w)
 {
 	struct writer_batch *batch = take_pushed(w);
+	unsigned int n = 0;
 
 	while (batch) {
 		struct writer_batch *next = batch->next;
@@ -90,17 +91,31 @@ static void write_pushed(struct writer *w)
 		/* From now on the batch is its owner's. */
 		batch->done(batch->arg);
 		batch = next;
+		n++;
 	}
+	return n;
+}
+
+static void set_behind(struct writer *w, bool is_behind)
+{
+	/* Partner: writer_is_behind(). */
+	atomic_store_explicit(&w->is_behind, is_behind, memory_order_relaxed);
 }
 
 void writer_run(struct writer *w)
 {
+	unsigned int n = 0;
+
 	while (has_pushed(w)) {
 		if (atomic_exchange_explicit(&w->is_writing, true,
 					     memory_order_seq_cst))
-			return;
-		write_pushed(w);
+			break;
+		n += write_pushed(w);
+		if (n >= WRITER_TURN)
+			set_behind(w, true);
 		atomic_store_explicit(&w->is_writing, false,
 				      memory_order_seq_cst);
 	}
+	if (n >= WRITER_TURN)
+		set_behind(w, false);
 }

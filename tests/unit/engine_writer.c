@@ -91,6 +91,8 @@ static bool has_delays;
 /* Threads are stopped after a commit, and never deliver. */
 static _Atomic bool is_stopped_before;
 static _Thread_local struct random *chance;
+/* What other threads do while a batch is written, or NULL. */
+static void (*beside_a_write)(void);
 
 /* cmocka's assertions work in the main thread only. */
 #define REQUIRE(x) require(x, #x, __LINE__)
@@ -136,6 +138,8 @@ static ssize_t fake_writev(int fd, const struct iovec *iov, int cnt)
 	REQUIRE(p.number >= q->next[p.lane]);
 	q->next[p.lane] = p.number + 1;
 	atomic_fetch_sub(&q->in_write, 1);
+	if (beside_a_write)
+		beside_a_write();
 	errno = atomic_load(&q->err);
 	if (errno)
 		return -1;
@@ -150,6 +154,17 @@ static const struct tun_sys sys = { .writev = fake_writev };
 static unsigned int queues_of(const struct fake_lane *fl, uint32_t number)
 {
 	return fl->queues ? fl->queues : 1 + number % 3;
+}
+
+static bool fake_may_take(void *arg)
+{
+	const struct fake_lane *fl = arg;
+
+	for (unsigned int q = 0; q < QUEUES; q++)
+		if ((!fl->queues || fl->queues & 1U << q) &&
+		    writer_is_behind(&writers[q]))
+			return false;
+	return true;
 }
 
 static bool fake_take(void *arg, void *slot, void *context)
@@ -222,6 +237,7 @@ static void fake_deliver(void *arg, void *context)
 }
 
 static const struct lane_ops ops = {
+	.may_take = fake_may_take,
 	.take = fake_take,
 	.work = fake_work,
 	.commit = fake_commit,
@@ -427,6 +443,37 @@ static void a_queue_that_takes_nothing(void **state)
 	}
 }
 
+static uint32_t n_held;
+
+static void run_another(void)
+{
+	n_held += run(1) == LANE_HELD;
+}
+
+/*
+ * While a thread writes, others push one batch after the other. Nevertheless it comes
+ * to an end, with nothing left.
+ */
+static void a_writer_with_too_much(void **state)
+{
+	(void)state;
+	lanes[0].queues = lanes[1].queues = 1;
+	lanes[2].queues = 2;
+	for (uint32_t turn = 1; turn <= 3; turn++) {
+		beside_a_write = run_another;
+		n_held = 0;
+		assert_int_equal(run(0), LANE_BUSY);
+		beside_a_write = NULL;
+		assert_int_equal(written(0, 0), turn);
+		assert_in_range(written(0, 1), turn * (WRITER_TURN - 1),
+				turn * (WRITER_TURN + SLOTS));
+		assert_true(n_held > 0);
+		assert_false(writer_is_behind(&writers[0]));
+		for (unsigned int i = 0; i < LANES; i++)
+			assert_true(lane_is_idle(&lanes[i].lane));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -437,6 +484,8 @@ int main(void)
 			a_thread_that_stands_still_before, begin, end),
 		cmocka_unit_test_setup_teardown(a_queue_that_takes_nothing,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_writer_with_too_much, begin,
+						end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

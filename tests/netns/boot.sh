@@ -152,9 +152,22 @@ tells() {
 		"up, port 443, 1 peer, 1 with a session"
 }
 
+# The process of a daemon that has keys and packets. For milliseconds there may be two.
+engine_of() { # process of the daemon
+	for starter in $(cat "/proc/$1"/task/*/children); do
+		for pid_of in $(cat "/proc/$starter"/task/*/children); do
+			! grep -qx wg-engine "/proc/$pid_of/comm" || echo "$pid_of"
+		done
+	done
+}
+is_other_engine() { # process of the daemon, the engine that it had
+	[ "$(engine_of "$1" | wc -w)" = 1 ] && [ "$(engine_of "$1")" != "$2" ]
+}
+
 reloads() {
 	before=$(handshake wg1)
 	pid=$(show MainPID wiregather@wg1)
+	engine=$(engine_of "$pid")
 	printf '%s\n' '[Peer]' "PublicKey = $(wg genkey | wg pubkey)" \
 		'AllowedIPs = 10.78.0.0/16' >>/etc/wireguard/wg1.conf
 	systemctl reload wiregather@wg1
@@ -162,6 +175,13 @@ reloads() {
 	is "$(handshake wg1)" "$before" "time of the handshake"
 	is "$(show MainPID wiregather@wg1)" "$pid" "process"
 	has "$(ip route show dev wg1)" "10.78.0.0/16" "routes"
+	# The program is the same, so it goes on.
+	is "$(engine_of "$pid")" "$engine" "engine"
+	! command -v wiregatherctl || {
+		wiregatherctl upgrade wg1
+		upto 20 is_other_engine "$pid" "$engine"
+		is "$(handshake wg1)" "$before" "time of the handshake"
+	}
 	pings 10.1.0.2
 }
 

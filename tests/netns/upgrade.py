@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""A tunnel gets another program while it runs: nothing is lost, no handshake is made, and
+what cannot be upgraded goes on as it was."""
+import os
+import shutil
+import struct
+import threading
+import time
+
+import lab
+import upgrading
+from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal
+from upgrading import Watch, ask, need_processes, traffic, upgrade
+
+UPGRADES = 5
+HANG = os.path.abspath(os.environ["HANG"])
+
+
+@case("under pings and streams: no loss, no handshake, counters go on; over IPv4")
+def over_ipv4(l):
+    upgrading.many(l, UPGRADES, 4)
+
+
+@case("the same over IPv6, with IPv6 inside and two queues")
+def over_ipv6(l):
+    need_processes()
+    pair = Pair(l, outer=6, options=("--queues", "2"))
+    with traffic(pair, INNER6):
+        watch = Watch(pair)
+        for _ in range(UPGRADES):
+            upgrade(pair.ta)
+            watch.check(True)
+
+
+@case("both ends, in turn and at once")
+def both_ends(l):
+    need_processes()
+    pair = Pair(l)
+    with traffic(pair):
+        watch = Watch(pair)
+        upgrade(pair.tb)
+        upgrade(pair.ta)
+        watch.check(True)
+        threads = [threading.Thread(target=upgrade, args=(tunnel,))
+                   for tunnel in (pair.ta, pair.tb)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        watch.check(True)
+
+
+@case("no counter is used twice on the wire")
+def wire(l):
+    need_processes()
+    # Without trains each frame on the cable is one datagram.
+    pair = Pair(l, options=("--no-gso", "--no-gro"))
+    capture = Capture(pair.b, "eth")
+    with traffic(pair):
+        watch = Watch(pair)
+        for _ in range(UPGRADES):
+            upgrade(pair.ta)
+            watch.check(True)
+    seen, twice = set(), set()
+    for datagram in capture.datagrams():
+        if datagram.kind != upgrading.DATA or len(datagram.payload) < 32:
+            continue
+        key = struct.unpack_from("<IQ", datagram.payload, 4)
+        twice |= {key} & seen
+        seen.add(key)
+    check(len(seen) > 1000, f"{len(seen)} messages were seen")
+    check_equal(twice, set(), f"receiver and counter, of {len(seen)} messages")
+    print(f"# {len(seen)} messages")
+
+
+@case("the program is the file that now has the path of the running one, or --program")
+def programs(l):
+    need_processes()
+    first, second = f"{l.directory}/wiregather", f"{l.directory}/other"
+    os.chmod(l.directory, 0o755)
+    for path in first, second, f"{first}.new":
+        shutil.copy(l.daemon, path)
+    l.daemon = first
+    pair = Pair(l)
+
+    def program_of(tunnel):
+        return os.stat(f"/proc/{tunnel.pid}/exe").st_ino
+
+    with traffic(pair):
+        watch = Watch(pair)
+        check_equal(ask(pair.ta, "--if-changed"), "wga: it has this program already\n",
+                    "output")
+        watch.check(False)
+        os.rename(f"{first}.new", first)
+        check(program_of(pair.ta) != os.stat(first).st_ino, "it has the new file already")
+        upgrade(pair.ta, "--if-changed")
+        watch.check(True)
+        check_equal(program_of(pair.ta), os.stat(first).st_ino, "the file of the path")
+        upgrade(pair.ta, "--program", second)
+        watch.check(True)
+        check_equal(program_of(pair.ta), os.stat(second).st_ino, "the file of --program")
+        upgrade(pair.ta, "--if-changed")
+        watch.check(True)
+        check_equal(program_of(pair.ta), os.stat(first).st_ino, "the file of the path")
+
+
+def write_program(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
+    os.chmod(path, 0o755)
+
+
+@case("a file that is no program of ours is refused with a line, and the tunnel goes on")
+def refused(l):
+    need_processes()
+    os.chmod(l.directory, 0o755)
+    text, cut = f"{l.directory}/text", f"{l.directory}/cut"
+    write_program(text, b"This is no program.\n")
+    with open(l.daemon, "rb") as file:
+        write_program(cut, file.read(3000))
+    pair = Pair(l)
+    with traffic(pair):
+        watch = Watch(pair)
+        for path in text, cut, "/bin/true", "/bin/false", HANG:
+            begin = time.monotonic()
+            line = ask(pair.ta, "--program", path, status=1)
+            check(line.startswith("wiregatherctl: wga: ") and line.count("\n") == 1 and
+                  "no answer within" not in line and "makes no sense" not in line,
+                  f"{path}: {line!r}")
+            print(f"# {path}: {line.strip()} ({time.monotonic() - begin:.1f} s)")
+            watch.check(False)
+        upgrade(pair.ta)
+        watch.check(True)
+
+
+@case("requests to the sockets while upgrades happen: none that was answered is lost")
+def requests(l):
+    need_processes()
+    tunnel = l.tunnel(l.node("a"), "wga").start()
+    answered, unanswered, wrong = [0], [0], []
+    is_over = threading.Event()
+
+    def set_on():
+        n = 0
+        while not is_over.is_set():
+            n += 1
+            text = (f"set=1\nfwmark={n}\npublic_key={'%064x' % (n % 40 + 1)}\n"
+                    f"allowed_ip=10.1.{n % 200}.0/24\n\n")
+            try:
+                reply = tunnel.ask(text, timeout=20)
+            except OSError:
+                reply = ""
+            if reply == "errno=0\n\n":
+                answered[0] = n
+            elif reply:
+                wrong.append(reply)
+            else:
+                unanswered[0] += 1
+
+    thread = threading.Thread(target=set_on)
+    thread.start()
+    try:
+        for _ in range(UPGRADES):
+            time.sleep(0.2)
+            upgrade(tunnel)
+            before = answered[0]
+            after = int(tunnel.get("fwmark").stdout.strip() or "0", 0)
+            check(after >= before, f"set {before} was answered, {after} is there")
+    finally:
+        is_over.set()
+        thread.join()
+    check_equal(wrong, [], "refused sets")
+    check(answered[0] > 10, f"only {answered[0]} sets")
+    check_equal(unanswered[0], 0, "sets without an answer")
+    check_equal(int(tunnel.get("fwmark").stdout.strip(), 0), answered[0], "the last set")
+    print(f"# {answered[0]} sets")
+
+
+@case("only root may ask; a daemon with --no-isolation has no socket to ask by")
+def who_may(l):
+    need_processes()
+    lab.need("setpriv")
+    node = l.node("a")
+    tunnel = l.tunnel(node, "wga").start()
+    done = lab.run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+                   "cat", f"{lab.SOCKETS}/upgrade/wga.upgrade", check_status=False)
+    check("ermission denied" in done.stdout, done.stdout)
+    line = ask(tunnel)
+    check("upgraded in" in line, line)
+    tunnel = l.tunnel(node, "wgb", 51821).start("--no-isolation")
+    line = ask(tunnel, status=1)
+    check("--no-isolation: restart it" in line, line)
+
+
+@case("--all: every tunnel that runs")
+def all_tunnels(l):
+    need_processes()
+    pair = Pair(l)
+    with traffic(pair):
+        watch = Watch(pair)
+        done = lab.run(upgrading.CTL, "upgrade", "--all")
+        check_equal([line.split(":")[0] for line in done.stdout.splitlines()],
+                    ["wga", "wgb"], f"tunnels of {done.stdout}")
+        watch.check(True)
+    pair.a.must_ping(INNER4["b"])
+
+
+if __name__ == "__main__":
+    lab.main()

@@ -10,6 +10,7 @@ import time
 
 import lab
 import upgrading
+import world
 from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal
 from upgrading import Watch, ask, need_processes, traffic, upgrade
 
@@ -24,13 +25,7 @@ def over_ipv4(l):
 
 @case("the same over IPv6, with IPv6 inside and two queues")
 def over_ipv6(l):
-    need_processes()
-    pair = Pair(l, outer=6, options=("--queues", "2"))
-    with traffic(pair, INNER6):
-        watch = Watch(pair)
-        for _ in range(UPGRADES):
-            upgrade(pair.ta)
-            watch.check(True)
+    upgrading.many(l, UPGRADES, 6, INNER6, options=("--queues", "2"))
 
 
 @case("both ends, in turn and at once")
@@ -49,6 +44,7 @@ def both_ends(l):
         for thread in threads:
             thread.join()
         watch.check(True)
+        time.sleep(0.5)
 
 
 @case("no counter is used twice on the wire")
@@ -60,6 +56,7 @@ def wire(l):
     with traffic(pair):
         watch = Watch(pair)
         for _ in range(UPGRADES):
+            time.sleep(0.1)
             upgrade(pair.ta)
             watch.check(True)
     seen, twice = set(), set()
@@ -191,6 +188,31 @@ def who_may(l):
     tunnel = l.tunnel(node, "wgb", 51821).start("--no-isolation")
     line = ask(tunnel, status=1)
     check("--no-isolation: restart it" in line, line)
+
+
+@case("a tunnel of wiregatherctl run, by its user and by no other one")
+def own_tunnel(l):
+    need_processes()
+    reason = world.why_not()
+    if reason:
+        raise lab.Skip(reason)
+    w = world.World(l)
+    inside = world.Inside(w)
+    inside.do(f"ping -n -c 1 -W 12 {INNER4['b']}")
+    for _ in range(2):
+        done = w.ctl("upgrade", "wg0")
+        check(done.returncode == 0 and done.stdout.startswith("wg0: upgraded in "),
+              f"status {done.returncode}: {done.stdout}")
+        inside.do(f"ping -n -c 1 -W 12 {INNER4['b']}")
+    # The other tunnel is root's.
+    done = w.ctl("upgrade", "--all")
+    check(done.returncode == 0 and done.stdout.count("upgraded in") == 1,
+          f"status {done.returncode}: {done.stdout}")
+    done = w.ctl("upgrade", "wgb")
+    check(done.returncode == 1 and "wgb: Permission denied: only root" in done.stdout,
+          f"status {done.returncode}: {done.stdout}")
+    inside.end()
+    w.must_be_gone()
 
 
 @case("--all: every tunnel that runs")

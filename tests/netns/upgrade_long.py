@@ -20,7 +20,7 @@ def figures(pid):
 
 
 def hundred(l, outer):
-    pair = upgrading.many(l, 5, outer)
+    pair = upgrading.many(l, 2, outer)
     fds, rss = figures(pair.ta.keeper)
     engine_fds, _ = figures(pair.ta.pid)
     with upgrading.traffic(pair):

@@ -55,6 +55,7 @@ class Stream:
 
     def __init__(self, source, sink, address, port=7011):
         with sink.socket(lab.family_of(address), socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((address, port))
             listener.listen(1)
             listener.settimeout(20 * lab.SLOWNESS)
@@ -115,7 +116,7 @@ def stats(tunnel):
             part = sock.recv(1 << 16)
             check(part, f"statistics of {tunnel.name} end after {text!r}")
             text += part
-    return dict(line.split("=", 1) for line in text.decode().split("public_key")[0]
+    return dict(line.split("=", 1) for line in text.decode().split("\npublic_key")[0]
                 .splitlines() if line)
 
 
@@ -209,9 +210,8 @@ def engines_of(tunnel):
 
 
 @contextlib.contextmanager
-def traffic(pair, inner=None):
-    """A block during which pings and a stream pass, without loss."""
-    inner = inner or INNER4
+def traffic(pair, inner=INNER4):
+    """A block during which pings and streams pass both ways, without loss."""
     pair.both_ways(count=1)
     flows = [Pings(pair.a, inner["b"]), Pings(pair.b, inner["a"]),
              Stream(pair.a, pair.b, inner["b"]),
@@ -225,16 +225,19 @@ def traffic(pair, inner=None):
     print(f"# pings {n_pings}, bytes {n_bytes}")
 
 
-def many(l, number, outer, **options):
-    """Upgrade again and again under traffic."""
+def many(l, number, outer, inner=INNER4, **options):
+    """Upgrade again and again under traffic. Returns the tunnel."""
     need_processes()
     pair = Pair(l, outer=outer, **options)
     times = []
-    with traffic(pair):
+    with traffic(pair, inner):
         watch = Watch(pair)
         for _ in range(number):
+            # The new engine is watched for a while, too.
+            time.sleep(0.2)
             times.append(upgrade(pair.ta))
             watch.check(True)
+        time.sleep(0.5)
     pair.both_ways(count=1)
     times.sort()
     print(f"# {number} upgrades: {times[0]} to {times[-1]} ms, median "

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that sets a configuration dies after each of its instructions, in turn.
+ * A process that sets a configuration, or notes timestamps, dies after each of its
+ * instructions, in turn.
  *
  * It is not killed: it is stopped after each instruction (PTRACE_SINGLESTEP), and what
  * the holder of its journal would have at that moment is copied and restored. The
  * restored device must have the configuration before the set or that after it, once
- * the one after it then always, and that after it if the set was answered.
+ * the one after it then always, and that after it if the set was answered. The
+ * timestamps of a peer never go back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +24,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "base/bytes.h"
 #include "crypto/init.h"
 #include "journal/layout.h"
 #include "tests/lib/skip.h"
@@ -29,36 +32,48 @@
 
 #define KEY_A "a0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
 #define KEY_B "b0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
+#define KEY_C "c0e1f2031425364758697a8b9cadbecfd0e1f203142536475869708192a3b4c5"
 
 enum {
 	/* The most memory of a journal here. */
 	LEN_MAX = 1 << 20,
+	/* Timestamps of the peer with KEY_C: of both kinds, and only their first byte
+	 * differs. The first one is noted before the process is watched. */
+	STAMP_FIRST = 1,
+	STAMP_LAST = 5,
+};
+
+/* What a process does while it is watched. */
+enum act {
+	SETS,
+	SETS_AND_NEEDS_MEMORY,
+	NOTES,
+	N_ACTS,
 };
 
 /*
  * What the process and its holder share.
  * @kept:	the descriptor that the holder has, in the process's numbers
- * @is_answered: the set was answered
+ * @is_answered: the set was answered, or the last timestamp noted
  */
 struct shared {
 	volatile int kept;
 	volatile int is_answered;
 };
 
-/* Two processes: with room in the journal's memory, and without. They are made before
- * this one uses RCU, whose thread a child would not have. @shared belongs to the one
- * that runs, or is watched. */
-static struct shared *both_shared;
+/* One process for each act. They are made before this one uses RCU, whose thread a
+ * child would not have. @shared belongs to the one that runs, or is watched. */
+static struct shared *all_shared;
 static struct shared *shared;
-static pid_t pids[2];
+static pid_t pids[N_ACTS];
 
 static const char *const first =
 	"set=1\nlisten_port=7\npublic_key=" KEY_A "\nendpoint=192.0.2.1:1\n"
-	"allowed_ip=10.0.0.0/8\n\n";
+	"allowed_ip=10.0.0.0/8\npublic_key=" KEY_C "\n\n";
 static const char *const second =
 	"set=1\npublic_key=" KEY_A "\nremove=true\npublic_key=" KEY_B
 	"\nendpoint=192.0.2.2:2\n"
-	"allowed_ip=10.0.0.0/8\n\n";
+	"allowed_ip=10.0.0.0/8\nallowed_ip=10.1.0.0/16\n\n";
 
 static int keep(void *arg, int fd)
 {
@@ -78,43 +93,72 @@ static void apply(struct journal *journal, const char *text)
 	config_free(request.config);
 }
 
-/* The process. It stops before and after what is watched. */
-static void run(bool is_full)
+static struct peer *find_peer(struct device *device, const char *hex)
 {
-	struct uapi_request request = device_fake_parse(second);
-	struct device_fake fake;
-	struct journal *journal;
-	struct journal_info info;
-	unsigned int n_made = 1;
+	uint8_t key[NOISE_PUBLIC_KEY_LEN];
 
-	device_fake_init(&fake);
-	journal = journal_new(&fake.device, &ops, NULL, SECRET_PRIVATE);
+	for (size_t i = 0; i < sizeof(key); i++) {
+		const char digits[] = { hex[2 * i], hex[2 * i + 1], 0 };
+
+		key[i] = (uint8_t)strtoul(digits, NULL, 16);
+	}
+	return device_lookup_peer(device, key);
+}
+
+static void note(struct device *device, uint8_t stamp)
+{
+	const struct tai64n both = { { stamp } };
+	struct peer *peer = find_peer(device, KEY_C);
+
+	noise_handshake_restore_timestamps(&peer->handshake, &both, &both);
+	device_note(peer);
+}
+
+static struct journal *make_journal(struct device_fake *fake)
+{
+	struct journal *journal;
+
+	device_fake_init(fake);
+	journal = journal_new(&fake->device, &ops, NULL, SECRET_PRIVATE);
 	if (!journal || journal_start(journal) < 0)
 		_exit(2);
-	/* Up to the set that needs another memory, less the watched one. */
-	for (int i = 0; is_full && n_made == 1; i++) {
+	return journal;
+}
+
+/* How many sets fit into the memory of a journal. */
+static int count_sets(void)
+{
+	struct device_fake fake;
+	struct journal *journal = make_journal(&fake);
+	struct journal_info info;
+	int n = -1;
+
+	do {
 		apply(journal, first);
 		journal_get_info(journal, &info);
-		n_made = info.n_made;
-		shared->is_answered = i;
-	}
-	if (is_full) {
-		int n = shared->is_answered;
+		n++;
+	} while (info.n_made == 1);
+	device_fake_deinit(&fake);
+	journal_free(journal);
+	return n;
+}
 
-		device_fake_deinit(&fake);
-		journal_free(journal);
-		device_fake_init(&fake);
-		journal = journal_new(&fake.device, &ops, NULL, SECRET_PRIVATE);
-		if (!journal || journal_start(journal) < 0)
-			_exit(2);
-		while (n--)
-			apply(journal, first);
-		shared->is_answered = 0;
-	} else {
+/* The process. It stops before and after what is watched. */
+static void run(enum act act)
+{
+	struct uapi_request request = device_fake_parse(second);
+	int n = act == SETS_AND_NEEDS_MEMORY ? count_sets() : 1;
+	struct device_fake fake;
+	struct journal *journal = make_journal(&fake);
+
+	while (n--)
 		apply(journal, first);
-	}
+	note(&fake.device, STAMP_FIRST);
 	raise(SIGSTOP);
-	if (journal_apply(journal, request.config, 1) < 0)
+	if (act == NOTES)
+		for (uint8_t i = STAMP_FIRST + 1; i <= STAMP_LAST; i++)
+			note(&fake.device, i);
+	else if (journal_apply(journal, request.config, 1) < 0)
 		_exit(2);
 	shared->is_answered = 1;
 	raise(SIGSTOP);
@@ -134,8 +178,25 @@ static char *print(const char *const *requests, size_t n)
 	return text;
 }
 
+/* The timestamp that a peer has taken, and the one that was sent. */
+struct stamps {
+	uint8_t taken;
+	uint8_t sent;
+};
+
+static void get_stamps(struct stamps *stamps, struct device *device)
+{
+	struct peer *peer = find_peer(device, KEY_C);
+	struct tai64n taken, sent;
+
+	assert_non_null(peer);
+	noise_handshake_get_timestamps(&peer->handshake, &taken, &sent);
+	*stamps = (struct stamps){ taken.b[0], sent.b[0] };
+}
+
 /* What the holder's memory restores. */
-static char *restore_copy(const uint8_t *bytes, size_t len)
+static char *restore_copy(const uint8_t *bytes, size_t len,
+			  struct stamps *stamps)
 {
 	int fd = memfd_create("copy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	struct device_fake fake;
@@ -149,6 +210,7 @@ static char *restore_copy(const uint8_t *bytes, size_t len)
 	if (restore.why)
 		fail_msg("unreadable: %s", restore.why);
 	text = device_fake_print(&fake, 4096);
+	get_stamps(stamps, &fake.device);
 	device_fake_deinit(&fake);
 	close(fd);
 	return text;
@@ -204,19 +266,27 @@ static bool look(struct view *view, pid_t pid)
  * @n_steps:	instructions
  * @n_looks:	how often the memory was new
  * @n_after:	how often it restored the configuration after the set
+ * @stamps:	that it restored last
  */
 struct tally {
 	size_t n_steps;
 	size_t n_looks;
 	size_t n_after;
+	struct stamps stamps;
 };
 
 static void check(struct tally *tally, const struct view *view,
 		  const char *before, const char *after)
 {
-	char *text = restore_copy(view->last, view->len);
+	struct stamps stamps;
+	char *text = restore_copy(view->last, view->len, &stamps);
 	bool is_after = !strcmp(text, after);
 
+	if (stamps.taken < tally->stamps.taken ||
+	    stamps.sent < tally->stamps.sent)
+		fail_msg("after %zu instructions a timestamp has gone back",
+			 tally->n_steps);
+	tally->stamps = stamps;
 	tally->n_looks++;
 	tally->n_after += is_after;
 	if (!is_after && strcmp(text, before) != 0)
@@ -239,12 +309,12 @@ static bool step(pid_t pid)
 	return WSTOPSIG(status) == SIGSTOP;
 }
 
-static pid_t begin(bool is_full)
+static pid_t begin(enum act act)
 {
 	int status;
 	pid_t pid;
 
-	shared = &both_shared[is_full];
+	shared = &all_shared[act];
 	fflush(stdout);
 	pid = fork();
 	assert_true(pid >= 0);
@@ -253,25 +323,27 @@ static pid_t begin(bool is_full)
 		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
 			_exit(77);
 		rcu_register();
-		run(is_full);
+		run(act);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSTOPPED(status));
 	return pid;
 }
 
-static void watch(bool is_full)
+static void watch(enum act act)
 {
 	const char *both[] = { first, second };
-	char *before = print(both, 1), *after = print(both, 2);
+	char *before = print(both, 1),
+	     *after = print(both, act == NOTES ? 1 : 2);
+	struct tally tally = { .stamps = { STAMP_FIRST, STAMP_FIRST } };
+	uint8_t last = act == NOTES ? STAMP_LAST : STAMP_FIRST;
 	struct view view = { .number = -1 };
-	struct tally tally = { 0 };
-	pid_t pid;
+	struct stamps stamps;
+	pid_t pid = pids[act];
 	char *text;
 	int kept;
 
-	shared = &both_shared[is_full];
-	pid = pids[is_full];
+	shared = &all_shared[act];
 	kept = shared->kept;
 	do {
 		if (look(&view, pid))
@@ -279,10 +351,12 @@ static void watch(bool is_full)
 		tally.n_steps++;
 	} while (!step(pid));
 	look(&view, pid);
-	text = restore_copy(view.last, view.len);
+	text = restore_copy(view.last, view.len, &stamps);
 	assert_string_equal(text, after);
+	assert_int_equal(stamps.taken, last);
+	assert_int_equal(stamps.sent, last);
 	assert_int_equal(shared->is_answered, 1);
-	assert_int_equal(shared->kept != kept, is_full);
+	assert_int_equal(shared->kept != kept, act == SETS_AND_NEEDS_MEMORY);
 	print_message("# %zu instructions, %zu of them changed the memory\n",
 		      tally.n_steps, tally.n_looks);
 	assert_true(tally.n_looks > 10);
@@ -297,14 +371,21 @@ static void watch(bool is_full)
 static void test_set(void **state)
 {
 	(void)state;
-	watch(false);
+	watch(SETS);
 }
 
 /* The same with a full memory: the set needs another one. */
 static void test_set_that_needs_memory(void **state)
 {
 	(void)state;
-	watch(true);
+	watch(SETS_AND_NEEDS_MEMORY);
+}
+
+/* Timestamps of handshakes, one after the other. */
+static void test_timestamps(void **state)
+{
+	(void)state;
+	watch(NOTES);
 }
 
 /* Can a process be traced here? */
@@ -332,17 +413,19 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_set_that_needs_memory),
+		cmocka_unit_test(test_timestamps),
 	};
 
 	require_ptrace();
 	if (crypto_init() < 0)
 		return 1;
-	both_shared = mmap(NULL, 2 * sizeof(*shared), PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (both_shared == MAP_FAILED)
+	all_shared =
+		mmap(NULL, N_ACTS * sizeof(*shared), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (all_shared == MAP_FAILED)
 		return 1;
-	pids[false] = begin(false);
-	pids[true] = begin(true);
+	for (enum act act = 0; act < N_ACTS; act++)
+		pids[act] = begin(act);
 	rcu_register();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,28 +10,11 @@ import time
 import lab
 from lab import INNER4, Capture, Pair, Skip, case, check, check_equal, wait_until
 from manager import Manager
+from dying import DEATHS, die, kept
+from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
 
 # Five deaths in this time end the daemon, in seconds.
 LOOP_S = 60
-# How many deaths a case has at most: fewer than that.
-DEATHS = 4
-
-
-def kept(pair):
-    if "WG_COVERAGE" in os.environ:
-        raise Skip("a build that counts what is run is one process")
-    return pair
-
-
-def die(tunnel, number=signal.SIGSEGV):
-    """Kill the engine, and wait until another one answers."""
-    before = tunnel.pid
-    check(before != tunnel.keeper, "there is no engine")
-    os.kill(before, number)
-    wait_until(lambda: tunnel.pid not in (before, tunnel.keeper, tunnel.process.pid),
-               f"{tunnel.name} has another engine", 20)
-    wait_until(lambda: tunnel.get(check_status=False).returncode == 0,
-               f"{tunnel.name} answers", 20)
 
 
 def state_of(tunnel):

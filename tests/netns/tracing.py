@@ -16,10 +16,10 @@ PTRACE_INTERRUPT = 0x4207
 WALL = 0x40000000
 
 
-def ptrace(request, tid):
+def ptrace(request, tid, data=0):
     lab.libc.ptrace.restype = ctypes.c_long
     ctypes.set_errno(0)
-    if lab.libc.ptrace(request, tid, None, None) < 0:
+    if lab.libc.ptrace(request, tid, None, ctypes.c_void_p(data)) < 0:
         err = ctypes.get_errno()
         raise OSError(err, f"ptrace {request:#x}: {os.strerror(err)}")
 

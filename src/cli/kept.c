@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/now.h"
 #include "cli/advice.h"
+#include "cli/kept_parts.h"
 #include "cli/state.h"
 #include "keeper/channel.h"
 
@@ -34,6 +35,8 @@ static int explain(struct kept *k, const char *what, int err)
 	return err;
 }
 
+static int greet(struct kept_engine *e, int fd, int news_fd);
+
 /* ------------------------------------------------------------ the end */
 
 static void deadline_ready(struct loop_timer *timer)
@@ -42,7 +45,7 @@ static void deadline_ready(struct loop_timer *timer)
 
 	log_error("the engine does not end: it is killed");
 	if (k->starter.fd >= 0)
-		starter_kill_engine(&k->starter);
+		starter_kill_engine(&k->starter, k->engine->seat);
 	else
 		loop_stop(&k->loop, -ETIMEDOUT);
 }
@@ -60,12 +63,12 @@ static void stop(void *arg)
 	k->is_ending = true;
 	guard_stop(&k->guard);
 	loop_set_timer(&k->loop, &k->deadline, now_monotonic() + END_NS);
+	/* A successor that has the tunnel already says so soon, and ends then. */
+	if (k->next && k->engine->is_there)
+		kept_end_upgrade(k, "the daemon ends", -ESHUTDOWN);
 	if (k->is_ready)
-		service_stop_engine(&k->service);
+		service_stop_engine(&k->engine->service);
 }
-
-static int start_engine(struct kept *k, int fds[2]);
-static int greet(struct kept *k, int fd, int news_fd);
 
 /*
  * No engine can go on: end, or keep the interface, as the options have it. The sockets
@@ -83,7 +86,8 @@ static void give_up(struct kept *k, int err)
 	}
 	log_error("nothing passes any more; the interface stays until it is "
 		  "deleted");
-	service_end(&k->service);
+	service_end(&k->engine->service);
+	upgrade_close(&k->upgrade);
 	listeners_close(&k->listeners);
 	k->listeners.config.fd = -1;
 	guard_stop(&k->guard);
@@ -110,59 +114,121 @@ static int replace_engine(struct kept *k)
 	}
 	/* The dead engine may have changed options of its sockets. The next one gets
 	 * other sockets. */
-	service_end(&k->service);
-	k->err = 0;
+	service_end(&k->engine->service);
 	k->why[0] = 0;
-	err = start_engine(k, fds);
+	err = kept_start_engine(k->engine, STARTER_SAME, -1, fds);
 	if (err == 0)
-		err = greet(k, fds[0], fds[1]);
+		err = greet(k->engine, fds[0], fds[1]);
 	if (err == 0)
 		guard_expect(&k->guard);
 	return err;
 }
 
-/* The engine has ended, with a status of waitpid(2). */
-static void note_end(struct kept *k, int status)
+/* Print how an engine has ended; @status is that of waitpid(2). */
+static void print_end(char *buf, size_t cap, int status)
 {
-	char text[KEPT_WHY_CAP];
-	int err;
-
-	guard_stop(&k->guard);
-	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
-		loop_stop(&k->loop, 0);
-		return;
-	}
 	if (WIFSIGNALED(status))
-		snprintf(text, sizeof(text),
-			 "the engine has ended by signal %d (%s)",
+		snprintf(buf, cap, "the engine has ended by signal %d (%s)",
 			 WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
-		snprintf(text, sizeof(text),
-			 "the engine has ended with status %d",
+		snprintf(buf, cap, "the engine has ended with status %d",
 			 WEXITSTATUS(status));
+}
+
+void kept_note_death(struct kept *k, const char *text)
+{
+	int err = k->engine->err < 0 ? k->engine->err : -ECHILD;
+
 	if (!k->is_ready && !*k->why)
 		snprintf(k->why, sizeof(k->why), "%s", text);
 	else if (k->is_ready)
 		log_error("%s%s%s", text, *k->why ? ": " : "", k->why);
-	err = k->err < 0 ? k->err : -ECHILD;
 	if (k->is_ready && replace_engine(k) == 0)
 		return;
 	give_up(k, err);
 }
 
+/* The successor has ended, and has not told that it has the tunnel. */
+static void note_end_of_successor(struct kept *k, int status)
+{
+	struct kept_engine *next = k->next;
+	char text[KEPT_WHY_CAP];
+
+	print_end(text, sizeof(text), status);
+	kept_end_upgrade(k, *next->why ? next->why : text,
+			 next->err < 0 ? next->err : -ECHILD);
+	/* It had the tunnel, or the other one has died meanwhile. */
+	if (!k->engine->is_there)
+		kept_note_death(k, text);
+}
+
+/* The engine that serves has ended. */
+static void note_end_of_engine(struct kept *k, int status)
+{
+	char text[KEPT_WHY_CAP];
+
+	guard_stop(&k->guard);
+	print_end(text, sizeof(text), status);
+	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
+		if (k->next)
+			kept_end_upgrade(k, "the daemon ends", -ESHUTDOWN);
+		loop_stop(&k->loop, 0);
+	} else if (k->next) {
+		/* Perhaps the successor has the tunnel. It will say so, or end. */
+		if (!WIFEXITED(status) ||
+		    WEXITSTATUS(status) != STARTER_STATUS_LEFT)
+			log_error("%s, during an upgrade", text);
+	} else {
+		kept_note_death(k, text);
+	}
+}
+
+/* An engine has ended, with a status of waitpid(2). */
+static void note_end(struct kept *k, struct kept_engine *e, int status)
+{
+	e->is_there = false;
+	if (e == k->next)
+		note_end_of_successor(k, status);
+	else if (e == k->engine)
+		note_end_of_engine(k, status);
+	else
+		/* It has left its tunnel to a successor, or was a successor that
+		 * was not wanted any more. */
+		kept_answer_upgrade(k, "", 0);
+}
+
 /* ------------------------------------------------------------ the starter */
+
+static void note_failure(struct kept *k, struct kept_engine *e, int err)
+{
+	e->is_there = false;
+	if (e == k->next) {
+		advice_on_shortage(e->why, sizeof(e->why),
+				   "the program cannot be executed", NULL, err);
+		kept_end_upgrade(k, e->why, err);
+		if (!k->engine->is_there)
+			kept_note_death(k, "the engine has ended");
+		return;
+	}
+	explain(k, "cannot start the engine", err);
+	if (k->is_ready)
+		log_error("%s", k->why);
+	give_up(k, err);
+}
 
 static void handle_report(struct kept *k, const struct starter_report *report)
 {
+	struct kept_engine *e;
+
+	if (report->seat >= STARTER_SEATS)
+		return;
+	e = &k->engines[report->seat];
 	switch (report->event) {
 	case STARTER_ENDED:
-		note_end(k, report->status);
+		note_end(k, e, report->status);
 		break;
 	case STARTER_FAILED:
-		explain(k, "cannot start the engine", report->status);
-		if (k->is_ready)
-			log_error("%s", k->why);
-		give_up(k, report->status);
+		note_failure(k, e, report->status);
 		break;
 	default:
 		break;
@@ -185,7 +251,7 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 		loop_remove(&k->loop, &k->starter_watch);
 		starter_close(&k->starter);
 		/* Without a starter nobody tells of the engine's end. */
-		if (k->service.requests.fd < 0)
+		if (k->engine->service.requests.fd < 0)
 			give_up(k, -ECHILD);
 	} else if (err != -EAGAIN) {
 		loop_fail(&k->loop, watch, "starter", err);
@@ -194,19 +260,12 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 
 /* ------------------------------------------------------------ the engine */
 
-static void engine_ready(void *arg)
+static void note_first(struct kept *k)
 {
-	struct kept *k = arg;
 	const char *name = k->interface.tuns[0].name;
 	bool is_template = strchr(k->options->name, '%');
 	int err;
 
-	guard_start(&k->guard);
-	if (k->is_ready) {
-		log_error("another engine has taken its place");
-		notify_change(k->notify);
-		return;
-	}
 	k->is_ready = true;
 	/* The service manager must know the daemon before the parent, whose end
 	 * it could take for the end of the service, exits. */
@@ -216,14 +275,32 @@ static void engine_ready(void *arg)
 	err = daemon_report_ready(k->daemon, is_template ? name : NULL);
 	if (err < 0)
 		loop_stop(&k->loop, err);
-	else if (k->is_ending)
-		service_stop_engine(&k->service);
+}
+
+static void engine_ready(void *arg)
+{
+	struct kept_engine *e = arg;
+	struct kept *k = e->kept;
+
+	guard_start(&k->guard);
+	if (e == k->next)
+		kept_note_success(k);
+	else if (k->is_ready)
+		log_error("another engine has taken its place");
+	else
+		note_first(k);
+	notify_change(k->notify);
+	if (k->is_ending)
+		service_stop_engine(&k->engine->service);
 }
 
 static void engine_state(void *arg, const struct request_state *state)
 {
-	struct kept *k = arg;
+	struct kept_engine *e = arg;
+	struct kept *k = e->kept;
 
+	if (e != k->engine)
+		return;
 	k->state = *state;
 	if (state->flags & REQUEST_ANSWERS)
 		guard_hear(&k->guard, state->stalled);
@@ -234,25 +311,33 @@ static void engine_state(void *arg, const struct request_state *state)
 
 static void engine_failed(void *arg, const struct request_failed *failed)
 {
-	struct kept *k = arg;
+	struct kept_engine *e = arg;
+	struct kept *k = e->kept;
 
-	k->err = failed->err;
-	snprintf(k->why, sizeof(k->why), "%s", failed->why);
+	e->err = failed->err;
+	snprintf(e->why, sizeof(e->why), "%s", failed->why);
+	if (e == k->engine)
+		snprintf(k->why, sizeof(k->why), "%s", failed->why);
 }
 
 static void remove_files(void *arg)
 {
-	struct kept *k = arg;
+	const struct kept_engine *e = arg;
+	struct kept *k = e->kept;
 
+	if (e != k->engine)
+		return;
+	upgrade_close(&k->upgrade);
 	listeners_remove_files(&k->listeners);
 }
 
 static void engine_gone(void *arg)
 {
-	struct kept *k = arg;
+	const struct kept_engine *e = arg;
+	struct kept *k = e->kept;
 
 	/* The starter will tell how it has ended. */
-	if (k->starter.fd >= 0)
+	if (k->starter.fd >= 0 || e != k->engine || k->next)
 		return;
 	if (k->is_ending) {
 		loop_stop(&k->loop, 0);
@@ -264,14 +349,23 @@ static void engine_gone(void *arg)
 
 static void engine_broken(void *arg)
 {
-	struct kept *k = arg;
+	struct kept_engine *e = arg;
+	struct kept *k = e->kept;
 
+	if (e == k->next) {
+		kept_end_upgrade(
+			k,
+			"the program does not speak this daemon's protocol; "
+			"a restart of the tunnel is needed",
+			-EPROTO);
+		return;
+	}
 	log_error("the engine has sent a request that no engine sends: it is "
 		  "killed");
 	if (k->starter.fd < 0)
 		give_up(k, -EPROTO);
 	else
-		starter_kill_engine(&k->starter);
+		starter_kill_engine(&k->starter, e->seat);
 }
 
 static const struct service_ops service_ops = {
@@ -289,7 +383,7 @@ static void ask_engine(void *arg)
 {
 	struct kept *k = arg;
 
-	service_ping(&k->service);
+	service_ping(&k->engine->service);
 }
 
 static void engine_well(void *arg)
@@ -312,7 +406,7 @@ static void engine_hung(void *arg, const char *name)
 	}
 	log_error("the %s makes no progress: the engine is killed", name);
 	snprintf(k->why, sizeof(k->why), "the %s has made no progress", name);
-	starter_kill_engine(&k->starter);
+	starter_kill_engine(&k->starter, k->engine->seat);
 	notify_change(k->notify);
 }
 
@@ -348,7 +442,7 @@ static const char *find_stalled(void *arg)
 
 /* ------------------------------------------------------------ the start */
 
-static void fill_hello(const struct kept *k, struct hello *hello)
+void kept_fill_hello(const struct kept *k, struct hello *hello)
 {
 	*hello = (struct hello){
 		.n_queues = k->interface.n_queues,
@@ -369,26 +463,35 @@ static void fill_hello(const struct kept *k, struct hello *hello)
 	}
 }
 
-/* Give the engine its descriptors, and serve it. */
-static int greet(struct kept *k, int fd, int news_fd)
+unsigned int kept_list_descriptors(const struct kept *k, int *fds)
 {
-	struct hello hello;
-	int fds[HELLO_FDS_MAX];
 	unsigned int n = 0;
 
-	fill_hello(k, &hello);
-	for (unsigned int i = 0; i < hello.n_queues; i++)
+	for (unsigned int i = 0; i < k->interface.n_queues; i++)
 		fds[n++] = k->interface.tuns[i].fd;
 	fds[n++] = k->listeners.config.fd;
-	if (hello.has_stats)
+	if (k->listeners.has_stats)
 		fds[n++] = k->listeners.stats.fd;
-	return explain(k, "cannot serve the engine",
-		       service_start(&k->service, fd, news_fd, &hello, fds, n));
+	return n;
 }
 
-/* Have an engine started; @fds are set to our ends of its two connections. */
-static int start_engine(struct kept *k, int fds[2])
+/* Give the engine its descriptors, and serve it. */
+static int greet(struct kept_engine *e, int fd, int news_fd)
 {
+	struct kept *k = e->kept;
+	struct hello hello;
+	int fds[HELLO_FDS_MAX];
+	unsigned int n = kept_list_descriptors(k, fds);
+
+	kept_fill_hello(k, &hello);
+	return explain(k, "cannot serve the engine",
+		       service_start(&e->service, fd, news_fd, &hello, fds, n));
+}
+
+int kept_start_engine(struct kept_engine *e, enum starter_program program,
+		      int program_fd, int fds[2])
+{
+	struct kept *k = e->kept;
 	int requests[2], news[2], err = channel_open(requests);
 
 	if (err == 0) {
@@ -400,9 +503,12 @@ static int start_engine(struct kept *k, int fds[2])
 	}
 	if (err < 0)
 		return explain(k, "cannot start the engine", err);
-	const int theirs[2] = { requests[1], news[1] };
+	const int theirs[3] = { requests[1], news[1], program_fd };
 
-	err = starter_start_engine(&k->starter, theirs);
+	e->err = 0;
+	e->why[0] = 0;
+	err = starter_start_engine(&k->starter, e->seat, program, theirs);
+	e->is_there = err == 0;
 	/* If the starter has ended, its last message says why. */
 	err = explain(k, "cannot start the engine", err == -EPIPE ? 0 : err);
 	close(requests[1]);
@@ -411,6 +517,8 @@ static int start_engine(struct kept *k, int fds[2])
 	fds[1] = news[0];
 	return err;
 }
+
+/* ------------------------------------------------------------ the start */
 
 /* Wait until the starter has given up its rights. */
 static int await_starter(struct kept *k)
@@ -481,8 +589,10 @@ static int open_parts(struct kept *k)
 	if (err == 0)
 		err = listeners_open(&k->listeners, &owner, k->options,
 				     k->interface.tuns[0].name);
-	if (err == 0)
+	if (err == 0) {
+		kept_open_upgrade(k);
 		notify_start(k->notify, &k->loop, &notify_ops, k);
+	}
 	return err;
 }
 
@@ -498,6 +608,11 @@ int kept_open(struct kept *k, char **argv)
 	k->pid = getpid();
 	k->listeners.config.fd = -1;
 	k->deadline = (struct loop_timer){ .ready = deadline_ready, .arg = k };
+	for (unsigned int i = 0; i < STARTER_SEATS; i++) {
+		k->engines[i].kept = k;
+		k->engines[i].seat = i;
+	}
+	k->engine = &k->engines[0];
 	err = advice_check_descriptors(k->why, sizeof(k->why));
 	if (err < 0)
 		return err;
@@ -510,15 +625,19 @@ int kept_open(struct kept *k, char **argv)
 		      starter_fork(&k->starter, &k->isolate, argv));
 	if (err < 0)
 		return err;
-	err = start_engine(k, fds);
+	err = kept_start_engine(k->engine, STARTER_SAME, -1, fds);
 	if (err == 0)
 		err = open_parts(k);
 	if (err == 0)
 		err = await_starter(k);
 	if (err < 0)
 		return err;
-	service_init(&k->service, &k->loop, &k->local, &service_ops, k);
-	k->service.finds_mtu = k->options->finds_mtu;
+	for (unsigned int i = 0; i < STARTER_SEATS; i++) {
+		struct kept_engine *e = &k->engines[i];
+
+		service_init(&e->service, &k->loop, &k->local, &service_ops, e);
+		e->service.finds_mtu = k->options->finds_mtu;
+	}
 	/* Give back the code that was needed for the start only. Later no file can be
 	 * opened. */
 	code_release(NULL);
@@ -529,7 +648,7 @@ int kept_open(struct kept *k, char **argv)
 		snprintf(k->why, sizeof(k->why), "%s", k->isolate.why);
 		return err;
 	}
-	return greet(k, fds[0], fds[1]);
+	return greet(k->engine, fds[0], fds[1]);
 }
 
 int kept_run(struct kept *k)
@@ -544,8 +663,10 @@ int kept_run(struct kept *k)
 
 void kept_close(struct kept *k)
 {
-	if (k->service.loop)
-		service_end(&k->service);
+	for (unsigned int i = 0; i < STARTER_SEATS; i++)
+		if (k->engines[i].service.loop)
+			service_end(&k->engines[i].service);
+	upgrade_close(&k->upgrade);
 	if (k->listeners.config.fd >= 0)
 		listeners_close(&k->listeners);
 	starter_close(&k->starter);

@@ -20,6 +20,7 @@
 #include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "cli/upgrade.h"
 #include "engine/local.h"
 #include "isolate/isolate.h"
 #include "keeper/service.h"
@@ -30,6 +31,26 @@ enum {
 	KEPT_WHY_CAP = 400,
 };
 
+struct kept;
+
+/**
+ * struct kept_engine - an engine, as the keeper knows it
+ * @kept:	the keeper
+ * @service:	the connection to it
+ * @seat:	its number for the starter
+ * @is_there:	it was started, and has not ended
+ * @err:	-errno of its own failure, or 0
+ * @why:	one line that says why it has not started, or why it has ended
+ */
+struct kept_engine {
+	struct kept *kept;
+	struct service service;
+	unsigned int seat;
+	bool is_there;
+	int err;
+	char why[KEPT_WHY_CAP];
+};
+
 /**
  * struct kept - the keeper
  * @loop:	its event loop
@@ -37,7 +58,12 @@ enum {
  * @interface:	the TUN device; the engine has its queues, too
  * @local:	what takes rights
  * @listeners:	the sockets for configuration and statistics
- * @service:	the connection to the engine
+ * @engines:	the engine, and its successor during an upgrade
+ * @engine:	the one that serves, or is to serve first
+ * @next:	its successor, which has not taken its place yet; NULL: there is no
+ *		upgrade
+ * @upgrade:	the socket for upgrades
+ * @upgrade_end: when an upgrade is given up
  * @starter:	the connection to the starter
  * @starter_watch: of the loop
  * @isolate:	the isolation of the keeper
@@ -52,7 +78,6 @@ enum {
  * @deadline:	when the engine is killed, after it was told to end
  * @deaths:	when engines have died
  * @blocked:	no engine can go on, and the interface stays
- * @err:	-errno of the engine's own failure, or 0
  * @why:	one line that says why kept_open() has failed, why the engine has not
  *		started, or why it has ended
  */
@@ -62,7 +87,11 @@ struct kept {
 	struct interface interface;
 	struct local local;
 	struct listeners listeners;
-	struct service service;
+	struct kept_engine engines[STARTER_SEATS];
+	struct kept_engine *engine;
+	struct kept_engine *next;
+	struct upgrade upgrade;
+	struct loop_timer upgrade_end;
 	struct starter starter;
 	struct loop_watch starter_watch;
 	struct isolate isolate;
@@ -77,7 +106,6 @@ struct kept {
 	struct loop_timer deadline;
 	struct deaths deaths;
 	struct blocked blocked;
-	int err;
 	char why[KEPT_WHY_CAP];
 };
 

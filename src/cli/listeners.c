@@ -26,7 +26,7 @@ enum {
 	TAKEOVER_PAUSE_MS = 10,
 };
 
-static const char *get_directory(const struct options *options)
+const char *listeners_choose_directory(const struct options *options)
 {
 	return options->directory ? options->directory : UAPI_DIRECTORY;
 }
@@ -41,8 +41,9 @@ static int open_socket(struct uapi_socket *sock, const struct options *options,
 	if (options->uapi_fd >= 0)
 		return uapi_socket_adopt(sock, options->uapi_fd);
 	for (int i = 0; i <= TAKEOVER_MS / TAKEOVER_PAUSE_MS; i++) {
-		err = uapi_socket_open(sock, get_directory(options), name,
-				       "sock", (gid_t)-1);
+		err = uapi_socket_open(sock,
+				       listeners_choose_directory(options),
+				       name, "sock", (gid_t)-1);
 		if (err != -EADDRINUSE)
 			return err;
 		nanosleep(&pause, NULL);
@@ -63,8 +64,9 @@ static int open_config(struct listeners *l, const struct listeners_owner *owner,
 			uapi_socket_close(&l->config);
 	}
 	if (err < 0 && options->uapi_fd < 0)
-		advice_on_socket(owner->why, owner->cap, get_directory(options),
-				 name, err);
+		advice_on_socket(owner->why, owner->cap,
+				 listeners_choose_directory(options), name,
+				 err);
 	else if (err < 0)
 		advice_on_socket_fd(owner->why, owner->cap, options->uapi_fd,
 				    err);
@@ -98,8 +100,8 @@ static int open_stats(struct listeners *l, const struct listeners_owner *owner,
 
 	if (err < 0)
 		return err;
-	err = uapi_socket_open(&l->stats, get_directory(options), name, "stats",
-			       group);
+	err = uapi_socket_open(&l->stats, listeners_choose_directory(options),
+			       name, "stats", group);
 	l->has_stats = err == 0;
 	/* Without descriptors the tunnel would not work either. */
 	if (err == -EMFILE || err == -ENFILE) {

@@ -52,6 +52,9 @@ struct listeners_owner {
 int listeners_open(struct listeners *l, const struct listeners_owner *owner,
 		   const struct options *options, const char *name);
 
+/* listeners_choose_directory() - the directory of the files that a program makes */
+const char *listeners_choose_directory(const struct options *options);
+
 /* listeners_get_directory() - the directory that files will be removed from; NULL: there
  * is no file */
 const char *listeners_get_directory(const struct listeners *l);

@@ -94,6 +94,8 @@ static int serve_engine(struct options *options)
 	}
 	rcu_drain();
 	rcu_unregister();
+	if (tunnel.predecessor.has_left)
+		return STARTER_STATUS_LEFT;
 	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -50,6 +50,14 @@ static int explain(struct tunnel *t, const char *what, int err)
 	return err;
 }
 
+/* As explain(), without a look at the system, which the filter may forbid. */
+static int explain_late(struct tunnel *t, const char *what, const char *why,
+			int err)
+{
+	snprintf(t->why, sizeof(t->why), "%s: %s", what, why);
+	return err;
+}
+
 static void on_feed(void *arg)
 {
 	struct tunnel *t = arg;
@@ -215,6 +223,12 @@ static void close_stats(struct tunnel *t)
 	t->stats = NULL;
 }
 
+/* Does this engine take the place of a living one? */
+static bool is_successor(const struct tunnel *t)
+{
+	return t->is_engine && t->start.link_fd >= 0;
+}
+
 /* Threads that move packets: as many as can run at once, up to a default. */
 static unsigned int count_workers(const struct options *options)
 {
@@ -250,6 +264,7 @@ static int open_engine(struct tunnel *t, const struct options *options)
 		.aead = options->aead,
 		.n_workers = count_workers(options),
 		.helpers_awake = options->eager,
+		.is_paused = is_successor(t),
 		.rights = t->is_engine ? &t->client.rights : &t->local.rights,
 	};
 	int err = engine_new(&t->engine, &config);
@@ -318,23 +333,55 @@ static int apply_recorded(void *arg, const struct config *config, uint64_t now)
 	return journal_apply(t->journal, config, now);
 }
 
-/* Go on for the engine that has died, if there was one. */
-static int go_on(struct tunnel *t)
+/* Take the configuration of a journal; @fd is consumed. Return: 0; -errno. */
+static int read_journal(struct tunnel *t, struct restore *restore, int fd)
 {
-	struct restore restore = {
+	int err;
+
+	*restore = (struct restore){
 		.device = engine_get_device(t->engine),
 		.is_endpoint = endpoint_is_sound,
 		.now = now_boottime(),
 	};
+	err = restore_run(restore, fd);
+	/* A peer that was removed on the way has made the thread that frees it.
+	 * engine_start() makes that thread again, with a filter. */
+	rcu_stop();
+	return err;
+}
+
+/* Take the configuration of the engine whose place this one is to take. */
+static int take_config(struct tunnel *t)
+{
+	struct restore restore;
+	int fd, err;
+
+	t->successor = (struct successor){ .fd = t->start.link_fd,
+					   .engine = t->engine,
+					   .loop = &t->loop };
+	err = successor_get_config(&t->successor, &fd);
+	if (err < 0)
+		return explain_late(t, "cannot take the configuration",
+				    t->successor.why, err);
+	err = read_journal(t, &restore, fd);
+	if (err == 0 && (restore.why || restore.n_left_out))
+		return explain_late(t, "cannot take the configuration",
+				    restore.why ? restore.why
+						: "a part is missing",
+				    -EBADMSG);
+	return explain(t, "cannot take the configuration", err);
+}
+
+/* Go on for the engine that has died, if there was one. */
+static int go_on(struct tunnel *t)
+{
+	struct restore restore;
 	int fd = t->start.kept[JOURNAL_SLOT];
 	int err;
 
 	if (fd < 0)
 		return 0;
-	err = restore_run(&restore, fd);
-	/* A peer that was removed on the way has made the thread that frees it.
-	 * engine_start() makes that thread again, with a filter. */
-	rcu_stop();
+	err = read_journal(t, &restore, fd);
 	if (err < 0)
 		return explain(t, "cannot go on for the engine that has ended",
 			       err);
@@ -343,6 +390,17 @@ static int go_on(struct tunnel *t)
 		  restore.n_records, restore.device->n_peers,
 		  restore.n_sessions);
 	return 0;
+}
+
+/* The tunnel works without a journal. */
+static void start_journal(struct tunnel *t)
+{
+	int err = journal_start(t->journal);
+
+	if (err < 0)
+		log_warning("no journal, so the configuration ends with the "
+			    "engine: %s",
+			    strerror(-err));
 }
 
 static int open_journal(struct tunnel *t)
@@ -354,16 +412,68 @@ static int open_journal(struct tunnel *t)
 		journal_new(engine_get_device(t->engine), &ops, t, SECRET_BEST);
 	if (!t->journal)
 		return explain(t, "cannot make a journal", -ENOMEM);
+	/* The predecessor's journal is kept until this engine has its place. */
+	if (is_successor(t))
+		return take_config(t);
 	err = go_on(t);
 	if (err < 0)
 		return err;
-	/* The tunnel works without. */
-	err = journal_start(t->journal);
-	if (err < 0)
-		log_warning("no journal, so the configuration ends with the "
-			    "engine: %s",
-			    strerror(-err));
+	start_journal(t);
 	return 0;
+}
+
+/* Take the predecessor's place. Return: 0; -errno: it goes on. */
+static int take_place(struct tunnel *t)
+{
+	uint64_t rest;
+	int err = 0;
+
+	t->successor.config = t->server;
+	t->successor.stats = t->stats;
+	if (t->successor.is_open)
+		err = engine_adopt(t->engine);
+	if (err < 0)
+		return explain_late(t, "cannot take the sockets",
+				    strerror(-err), err);
+	client_hear(&t->client);
+	/* If it fails now, it is tried once more. */
+	(void)journal_prepare(t->journal);
+	err = successor_take(&t->successor);
+	if (err < 0)
+		return explain_late(t, "cannot take the tunnel",
+				    t->successor.why, err);
+	/* An initiation must not leave, or be answered, before it can be noted. */
+	start_journal(t);
+	engine_resume(t->engine);
+	rest = now_monotonic() - t->successor.paused_ns;
+	successor_serve(&t->successor);
+	log_event("has taken the place of another engine, with %zu peers; "
+		  "packets waited for %llu us",
+		  engine_get_device(t->engine)->n_peers,
+		  (unsigned long long)(rest / 1000));
+	return 0;
+}
+
+static void start_successor(void *arg, int link_fd)
+{
+	struct tunnel *t = arg;
+
+	predecessor_begin(&t->predecessor, link_fd);
+}
+
+/* Be ready for a successor. */
+static void await_successor(struct tunnel *t)
+{
+	t->predecessor = (struct predecessor){
+		.loop = &t->loop,
+		.engine = t->engine,
+		.journal = t->journal,
+		.config = t->server,
+		.stats = t->stats,
+	};
+	predecessor_init(&t->predecessor);
+	t->client.succeeded = start_successor;
+	t->client.succeeded_arg = t;
 }
 
 /* Make what is on top of the interface, the rights and the sockets. */
@@ -391,8 +501,12 @@ static int open_top(struct tunnel *t, const struct options *options,
 	else
 		start_notify(t);
 	err = start_and_seal(t);
+	if (err == 0 && is_successor(t))
+		err = take_place(t);
 	if (err < 0)
 		goto err_close_stats;
+	if (t->is_engine)
+		await_successor(t);
 	log_event("%s is ready", t->interface.tuns[0].name);
 	engine_log_encryption(t->engine);
 	/* Much of the code, also of libc, was needed for the start only. */
@@ -541,11 +655,19 @@ int tunnel_open_engine(struct tunnel *t, const struct options *options)
 
 void tunnel_close_engine(struct tunnel *t)
 {
+	bool has_left = t->predecessor.has_left;
+
 	loop_clear_timer(&t->loop, &t->state_later);
+	predecessor_deinit(&t->predecessor);
+	successor_deinit(&t->successor);
+	/* What the keeper has is the successor's. */
+	if (has_left)
+		client_close(&t->client);
 	engine_close_port(t->engine);
 	close_stats(t);
 	uapi_server_close(t->server);
-	client_remove_files(&t->client);
+	if (!has_left)
+		client_remove_files(&t->client);
 	engine_free(t->engine);
 	journal_free(t->journal);
 	client_close(&t->client);

@@ -16,7 +16,9 @@
 #include "cli/listeners.h"
 #include "cli/notify.h"
 #include "cli/options.h"
+#include "cli/predecessor.h"
 #include "cli/signals.h"
+#include "cli/successor.h"
 #include "engine/engine.h"
 #include "engine/local.h"
 #include "isolate/isolate.h"
@@ -40,6 +42,8 @@ enum {
  *		them
  * @client:	the connection to the keeper, if there is one
  * @start:	what the keeper has sent at the start
+ * @successor:	how this engine has taken the place of another one
+ * @predecessor: how another engine will take the place of this one
  * @state_later: when to tell the keeper the state
  * @has_applied: a configuration was applied since
  * @state_at:	when it was told last, of now_monotonic()
@@ -61,6 +65,8 @@ struct tunnel {
 	struct listeners listeners;
 	struct client client;
 	struct client_start start;
+	struct successor successor;
+	struct predecessor predecessor;
 	struct loop_timer state_later;
 	bool has_applied;
 	uint64_t state_at;

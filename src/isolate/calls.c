@@ -149,7 +149,8 @@ const struct call isolate_calls[] = {
 	IOCTL(SIOCGIFNAME, CONTROL, NONE),
 
 	/* UDP, netlink, and clients of the UAPI socket. */
-	CALL("accept4", CONTROL, NONE),
+	/* By the keeper from who wants an upgrade. */
+	CALL("accept4", CONTROL, KEEPER),
 	CALL("bind", KEEPER, NONE),
 	CALL("getsockname", KEEPER, NONE),
 	CALL("recvfrom", CONTROL, NONE),
@@ -189,6 +190,7 @@ const struct call isolate_calls[] = {
 	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL | KEEPER, MOVERS), /* to 0 */
 	GET_OPTION(SOL_SOCKET, SO_MARK, KEEPER, NONE),
 	GET_OPTION(SOL_SOCKET, SO_MEMINFO, CONTROL, NONE),
+	GET_OPTION(SOL_SOCKET, SO_PEERCRED, NONE, KEEPER), /* an upgrade */
 	GET_OPTION(SOL_SOCKET, SO_RCVBUF, KEEPER, NONE),
 	GET_OPTION(SOL_SOCKET, SO_SNDBUF, KEEPER, NONE),
 	GET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL | KEEPER, NONE),

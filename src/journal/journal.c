@@ -29,6 +29,8 @@ enum {
  * @backing:	[I]
  * @book:	[m] the slots; the records belong to the control thread
  * @has_book:	[m] written by the control thread
+ * @next:	[c] with @has_next: a book that has the configuration, and no states
+ * @has_next:	[c] journal_prepare() has made @next
  * @is_told:	[c] the log says that the memory is not secret
  * @n_made:	[c] books made
  */
@@ -40,6 +42,8 @@ struct journal {
 	enum secret_backing backing;
 	struct book book;
 	bool has_book;
+	struct book next;
+	bool has_next;
 	bool is_told;
 	unsigned int n_made;
 };
@@ -266,9 +270,12 @@ static void tell_backing(struct journal *j, const struct book *book)
  */
 static int replace_book(struct journal *j, size_t extra_len, size_t extra_slots)
 {
-	struct book next;
-	int err = make_book(j, &next, extra_len, extra_slots);
+	struct book next = j->next;
+	int err = 0;
 
+	if (!j->has_next)
+		err = make_book(j, &next, extra_len, extra_slots);
+	j->has_next = false;
 	if (err < 0)
 		return err;
 	tell_backing(j, &next);
@@ -314,13 +321,40 @@ void journal_free(struct journal *journal)
 		return;
 	if (journal->has_book)
 		book_deinit(&journal->book);
+	if (journal->has_next)
+		book_deinit(&journal->next);
 	pthread_mutex_destroy(&journal->lock);
 	free(journal);
+}
+
+int journal_prepare(struct journal *journal)
+{
+	int err = make_book(journal, &journal->next, 0, 0);
+
+	journal->has_next = err == 0;
+	return err;
 }
 
 int journal_start(struct journal *journal)
 {
 	return replace_book(journal, 0, 0);
+}
+
+int journal_copy(struct journal *journal, int (*give)(void *arg, int fd),
+		 void *arg)
+{
+	struct book copy;
+	int err = make_book(journal, &copy, 0, 0);
+
+	if (err < 0)
+		return err;
+	pthread_mutex_lock(&journal->lock);
+	write_states(&copy, journal->device);
+	pthread_mutex_unlock(&journal->lock);
+	book_finish(&copy);
+	err = give(arg, copy.store.fd);
+	book_deinit(&copy);
+	return err;
 }
 
 /* The endpoint of a peer may have been set. Only where a state exists it could hide

@@ -93,6 +93,15 @@ struct journal *journal_new(struct device *device,
 void journal_free(struct journal *journal);
 
 /**
+ * journal_prepare() - do before journal_start() what takes most of its time
+ * @journal:	journal that was not started, or prepared; its device has the
+ *		configuration that it will have at journal_start()
+ *
+ * Return: 0; -ENOMEM; -ENOSPC; -errno.
+ */
+int journal_prepare(struct journal *journal);
+
+/**
  * journal_start() - begin to record, or go on in another memory
  * @journal:	journal
  *
@@ -101,6 +110,17 @@ void journal_free(struct journal *journal);
  * Return: 0; -ENOMEM; -ENOSPC; -errno of @keep. After an error all is as before.
  */
 int journal_start(struct journal *journal);
+
+/**
+ * journal_copy() - write the configuration and the slots to another memory
+ * @journal:	journal; it goes on in its own memory
+ * @give:	gets the descriptor of the copy, borrowed for the call
+ * @arg:	for @give
+ *
+ * Return: 0; -ENOMEM; -ENOSPC; -errno of @give.
+ */
+int journal_copy(struct journal *journal, int (*give)(void *arg, int fd),
+		 void *arg);
 
 /**
  * journal_apply() - apply a change of the configuration, and record it

@@ -294,20 +294,41 @@ static void take_news(struct client *c, const struct news *news)
 		loop_stop(c->loop, 0);
 }
 
-static void news_ready(struct loop_watch *watch, uint32_t events)
+/* Take one message. Return: its length, as of channel_receive(). */
+static ssize_t hear_one(struct client *c)
 {
-	struct client *c = watch->arg;
 	int fds[CHANNEL_FDS_MAX];
 	unsigned int n_fds;
 	struct news news;
+	ssize_t n = channel_receive(c->news_fd, &news, sizeof(news), fds,
+				    &n_fds, MSG_DONTWAIT);
+
+	if (n == (ssize_t)sizeof(news))
+		take_news(c, &news);
+	if (n == (ssize_t)sizeof(news) && n_fds &&
+	    news.flags & NEWS_SUCCESSOR && c->succeeded)
+		c->succeeded(c->succeeded_arg, fds[--n_fds]);
+	for (unsigned int i = 0; n > 0 && i < n_fds; i++)
+		close(fds[i]);
+	return n;
+}
+
+void client_hear(struct client *c)
+{
+	while (hear_one(c) > 0)
+		;
+}
+
+static void news_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct client *c = watch->arg;
 	ssize_t n;
 
 	(void)events;
-	n = channel_receive(c->news_fd, &news, sizeof(news), fds, &n_fds,
-			    MSG_DONTWAIT);
-	if (n == (ssize_t)sizeof(news))
-		take_news(c, &news);
-	else if (n == 0)
+	n = hear_one(c);
+	if (n == (ssize_t)sizeof(struct news))
+		return;
+	if (n == 0)
 		loop_stop(c->loop, -EPIPE);
 	else if (n != -EAGAIN)
 		loop_fail(c->loop, watch, "news of the keeper",
@@ -371,6 +392,7 @@ static int take_fds(struct client_start *start, const int *fds,
 	unsigned int used = 0, wanted;
 
 	wanted = hello->n_queues + 1 + (hello->has_stats ? 1 : 0) +
+		 (hello->is_successor ? 1 : 0) +
 		 (unsigned int)__builtin_popcount(hello->kept);
 	if (hello->n_queues < 1 || hello->n_queues > QUEUES_MAX ||
 	    wanted != n_fds)
@@ -383,6 +405,7 @@ static int take_fds(struct client_start *start, const int *fds,
 	start->stats_fd = hello->has_stats ? fds[used++] : -1;
 	for (unsigned int i = 0; i < REQUEST_SLOTS; i++)
 		start->kept[i] = hello->kept & 1U << i ? fds[used++] : -1;
+	start->link_fd = hello->is_successor ? fds[used++] : -1;
 	return 0;
 }
 
@@ -467,7 +490,10 @@ void client_report_state(struct client *c, const struct request_state *state)
 
 void client_close(struct client *c)
 {
+	if (c->fd < 0)
+		return;
 	op_stop(c);
 	close(c->fd);
 	close(c->news_fd);
+	c->fd = c->news_fd = -1;
 }

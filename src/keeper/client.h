@@ -26,6 +26,7 @@ enum {
  * @uapi_fd:	the configuration socket
  * @stats_fd:	the statistics socket; -1: there is none
  * @kept:	the descriptors that were kept; -1: nothing is in that slot
+ * @link_fd:	the connection to the predecessor; -1: there is none
  */
 struct client_start {
 	struct hello hello;
@@ -33,6 +34,7 @@ struct client_start {
 	int uapi_fd;
 	int stats_fd;
 	int kept[REQUEST_SLOTS];
+	int link_fd;
 };
 
 /**
@@ -47,6 +49,9 @@ struct client_start {
  * @news_arg:	for @news
  * @pinged:	called when the keeper wants to know the state
  * @ping_arg:	for @pinged
+ * @succeeded:	called when there is a successor, with the connection to it, which it
+ *		consumes; NULL: this engine has none
+ * @succeeded_arg: for @succeeded
  * @sets:	sockets, and the keeper's numbers of them; NULL: none
  * @steering_err: of the sockets that were opened last
  * @number:	of the last request
@@ -63,6 +68,8 @@ struct client {
 	void *news_arg;
 	void (*pinged)(void *arg);
 	void *ping_arg;
+	void (*succeeded)(void *arg, int link_fd);
+	void *succeeded_arg;
 	struct {
 		struct ug_socket *sock;
 		uint32_t id;
@@ -91,6 +98,9 @@ void client_open(struct client *client, struct loop *loop, int fd, int news_fd);
  */
 int client_receive_start(struct client *client, struct client_start *start);
 
+/* client_hear() - take the news that have come, without waiting */
+void client_hear(struct client *client);
+
 /* client_make_tun() - make a queue of what the keeper has told of it */
 void client_make_tun(struct tun *tun, const struct tun_sys *sys,
 		     const struct hello_tun *from, int fd);
@@ -112,7 +122,7 @@ void client_report_failure(struct client *client, const char *why, int err);
 void client_report_state(struct client *client,
 			 const struct request_state *state);
 
-/* client_close() - close the connection */
+/* client_close() - close the connection; once more does nothing */
 void client_close(struct client *client);
 
 #endif /* KEEPER_CLIENT_H */

@@ -41,6 +41,8 @@ struct hello_tun {
  *		configuration socket
  * @is_managed:	a service manager wants to know the state
  * @kept:	bit i: the descriptor that was kept in slot i follows
+ * @is_successor: the engine is to take the place of another one; the last descriptor is
+ *		its end of the connection to that one (keeper/handover.h)
  * @tuns:	the queues
  */
 struct hello {
@@ -50,16 +52,20 @@ struct hello {
 	uint32_t has_stats;
 	uint32_t is_managed;
 	uint32_t kept;
+	uint32_t is_successor;
 	struct hello_tun tuns[QUEUES_MAX];
 };
 
-#define HELLO_FDS_MAX (QUEUES_MAX + 2 + REQUEST_SLOTS)
+#define HELLO_FDS_MAX (QUEUES_MAX + 2 + REQUEST_SLOTS + 1)
 
 enum {
 	NEWS_RENEW = 1 << 0,	/* see struct rights_news */
 	NEWS_PING = 1 << 1,	/* answer by REQUEST_STATE */
 	NEWS_STOP = 1 << 2,	/* end, with status 0 */
 	NEWS_OVERLAYS = 1 << 3, /* @overlays counts */
+	/* A successor is there: the descriptor is this engine's end of the connection
+	 * to it. */
+	NEWS_SUCCESSOR = 1 << 4,
 };
 
 /**

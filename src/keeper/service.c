@@ -42,6 +42,10 @@ static void flush(struct service *s)
 
 	if (!s->has_pending || s->news_fd < 0)
 		return;
+	if (s->is_offered) {
+		s->late_flags |= s->pending.flags & NEWS_RENEW;
+		s->late_families |= s->pending.families;
+	}
 	s->pending.version = REQUEST_VERSION;
 	s->pending.link = s->local->link.state;
 	err = channel_send(s->news_fd, &s->pending, sizeof(s->pending), NULL, 0,
@@ -207,26 +211,12 @@ static int open_set(struct service *s, struct service_set *set,
 	return ug_parts_open_group(set->parts, open->n, &opt, report);
 }
 
-/* Return: 0; -errno. */
-static int serve_open(struct service *s, const struct request_open *open,
-		      struct reply *reply, int *fds, unsigned int *n_fds)
+/* Hand out the sockets. */
+static void give_set(const struct service_set *set, struct reply *reply,
+		     int *fds, unsigned int *n_fds)
 {
-	struct service_set *set = find_set(s, 0);
-	struct ug_report report = { .size = sizeof(report) };
-	int err;
-
-	if (!set)
-		return -EBUSY;
-	err = open_set(s, set, open, &report);
-	report_family(&reply->families[0], &report.v4);
-	report_family(&reply->families[1], &report.v6);
-	if (err < 0)
-		return err;
-	if (set->n > 1)
-		reply->steering_err = steer(set);
-	set->id = ++s->last_id;
-	if (!set->id)
-		set->id = s->last_id = 1;
+	memcpy(reply->families, set->families, sizeof(reply->families));
+	reply->steering_err = set->steering_err;
 	reply->set = set->id;
 	reply->port = set->parts[0].port;
 	for (unsigned int i = 0; i < set->n; i++)
@@ -237,6 +227,52 @@ static int serve_open(struct service *s, const struct request_open *open,
 			if (!i)
 				reply->families[f].n_fds = *n_fds - before;
 		}
+}
+
+/* The sockets of the other engine, if they are what a successor asks for. Return: 0;
+ * -ENOENT. */
+static int lend(const struct service *lender, const struct request_open *open,
+		struct reply *reply, int *fds, unsigned int *n_fds)
+{
+	for (int i = 0; i < SERVICE_SETS; i++) {
+		const struct service_set *set = &lender->sets[i];
+		uint32_t mark = 0;
+
+		if (!set->id || set->n != open->n ||
+		    set->parts[0].port != open->port ||
+		    ug_parts_get_mark(&set->parts[0], &mark) < 0 ||
+		    mark != open->mark)
+			continue;
+		give_set(set, reply, fds, n_fds);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Return: 0; -errno. */
+static int serve_open(struct service *s, const struct request_open *open,
+		      struct reply *reply, int *fds, unsigned int *n_fds)
+{
+	struct service_set *set = find_set(s, 0);
+	struct ug_report report = { .size = sizeof(report) };
+	int err;
+
+	/* A successor may also try whether a port or a mark can be had. */
+	if (s->lender && lend(s->lender, open, reply, fds, n_fds) == 0)
+		return 0;
+	if (!set)
+		return -EBUSY;
+	err = open_set(s, set, open, &report);
+	report_family(&reply->families[0], &report.v4);
+	report_family(&reply->families[1], &report.v6);
+	if (err < 0)
+		return err;
+	memcpy(set->families, reply->families, sizeof(set->families));
+	set->steering_err = set->n > 1 ? steer(set) : 0;
+	set->id = ++s->last_id;
+	if (!set->id)
+		set->id = s->last_id = 1;
+	give_set(set, reply, fds, n_fds);
 	return 0;
 }
 
@@ -250,6 +286,13 @@ static int serve_close(struct service *s, uint32_t id)
 		ug_parts_close(&set->parts[i]);
 	set->id = 0;
 	return 0;
+}
+
+static void close_sets(struct service *s)
+{
+	for (int i = 0; i < SERVICE_SETS; i++)
+		if (s->sets[i].id)
+			(void)serve_close(s, s->sets[i].id);
 }
 
 /* Return: 0; -errno: all have the mark that they had. */
@@ -450,6 +493,37 @@ static void tell_all(struct service *s)
 	flush(s);
 }
 
+/* Send the first message. Return: 0; -errno. */
+static int greet(struct service *s, int fd, int news_fd,
+		 const struct hello *hello, const int *fds, unsigned int n_fds)
+{
+	int err;
+
+	s->fd = fd;
+	s->news_fd = news_fd;
+	s->is_ready = false;
+	s->requests = (struct loop_watch){ .fd = fd,
+					   .ready = requests_ready,
+					   .arg = s };
+	err = loop_add(s->loop, &s->requests, EPOLLIN);
+	if (err < 0)
+		s->requests.fd = -1;
+	return err < 0 ? err
+		       : channel_send(fd, hello, sizeof(*hello), fds, n_fds,
+				      MSG_DONTWAIT);
+}
+
+/* Have the news come to this engine. Return: 0; -errno. */
+static int begin_to_hear(struct service *s)
+{
+	int err = s->local->rights.ops->start(s->local->rights.arg, &news, s);
+
+	s->hears = err == 0;
+	if (err == 0)
+		tell_all(s);
+	return err;
+}
+
 int service_start(struct service *s, int fd, int news_fd,
 		  const struct hello *from, const int *from_fds,
 		  unsigned int n_fds)
@@ -457,9 +531,6 @@ int service_start(struct service *s, int fd, int news_fd,
 	struct hello hello = *from;
 	int fds[CHANNEL_FDS_MAX], err;
 
-	s->fd = fd;
-	s->news_fd = news_fd;
-	s->is_ready = false;
 	memcpy(fds, from_fds, n_fds * sizeof(*fds));
 	hello.version = REQUEST_VERSION;
 	for (unsigned int i = 0; i < REQUEST_SLOTS; i++) {
@@ -468,18 +539,77 @@ int service_start(struct service *s, int fd, int news_fd,
 		hello.kept |= 1U << i;
 		fds[n_fds++] = s->kept[i];
 	}
-	s->requests = (struct loop_watch){ .fd = fd,
-					   .ready = requests_ready,
-					   .arg = s };
-	err = loop_add(s->loop, &s->requests, EPOLLIN);
-	if (err == 0)
-		err = channel_send(fd, &hello, sizeof(hello), fds, n_fds,
-				   MSG_DONTWAIT);
-	if (err == 0)
-		err = s->local->rights.ops->start(s->local->rights.arg, &news,
-						  s);
+	s->lender = NULL;
+	err = greet(s, fd, news_fd, &hello, fds, n_fds);
+	return err < 0 ? err : begin_to_hear(s);
+}
+
+int service_start_successor(struct service *s, struct service *lender, int fd,
+			    int news_fd, const struct hello *from,
+			    const int *fds, unsigned int n_fds)
+{
+	struct hello hello = *from;
+	int err;
+
+	hello.version = REQUEST_VERSION;
+	hello.is_successor = true;
+	s->lender = lender;
+	s->last_id = lender->last_id;
+	s->pending.overlays = lender->pending.overlays;
+	err = greet(s, fd, news_fd, &hello, fds, n_fds);
 	if (err == 0)
 		tell_all(s);
+	return err;
+}
+
+int service_offer(struct service *s, int link)
+{
+	const struct news offer = {
+		.version = REQUEST_VERSION,
+		.flags = NEWS_SUCCESSOR,
+		.link = s->local->link.state,
+	};
+
+	s->is_offered = true;
+	s->late_flags = s->late_families = 0;
+	return s->news_fd < 0 ? -EPIPE
+			      : channel_send(s->news_fd, &offer, sizeof(offer),
+					     &link, 1, MSG_DONTWAIT);
+}
+
+void service_move_kept(struct service *to, struct service *from)
+{
+	for (unsigned int i = 0; i < REQUEST_SLOTS; i++) {
+		if (from->kept[i] < 0)
+			continue;
+		serve_keep(to, i, from->kept[i]);
+		from->kept[i] = -1;
+	}
+}
+
+int service_take_over(struct service *s)
+{
+	struct service *old = s->lender;
+	int err;
+
+	s->lender = NULL;
+	old->hears = false;
+	old->local->rights.ops->stop(old->local->rights.arg);
+	loop_clear_timer(old->loop, &old->retry);
+	old->has_pending = false;
+	close_sets(s);
+	memcpy(s->sets, old->sets, sizeof(s->sets));
+	memset(old->sets, 0, sizeof(old->sets));
+	s->last_id = old->last_id;
+	s->pending.overlays = old->pending.overlays;
+	/* What the successor has had kept is newer. */
+	service_move_kept(old, s);
+	service_move_kept(s, old);
+	err = begin_to_hear(s);
+	s->pending.flags |= old->late_flags;
+	s->pending.families |= old->late_families;
+	s->has_pending = true;
+	flush(s);
 	return err;
 }
 
@@ -495,7 +625,11 @@ void service_ping(struct service *s)
 
 void service_end(struct service *s)
 {
-	s->local->rights.ops->stop(s->local->rights.arg);
+	if (s->hears)
+		s->local->rights.ops->stop(s->local->rights.arg);
+	s->hears = false;
+	s->lender = NULL;
+	s->has_pending = s->is_offered = false;
 	loop_clear_timer(s->loop, &s->retry);
 	if (s->fd >= 0) {
 		if (s->requests.fd >= 0)
@@ -504,7 +638,5 @@ void service_end(struct service *s)
 		close(s->news_fd);
 	}
 	s->fd = s->news_fd = -1;
-	for (int i = 0; i < SERVICE_SETS; i++)
-		if (s->sets[i].id)
-			(void)serve_close(s, s->sets[i].id);
+	close_sets(s);
 }

@@ -44,11 +44,15 @@ struct service_ops {
  * @id:		their number; 0: none
  * @n:		sockets
  * @parts:	the sockets
+ * @steering_err: of the reply to REQUEST_OPEN
+ * @families:	of that reply
  */
 struct service_set {
 	uint32_t id;
 	unsigned int n;
 	struct ug_parts parts[REQUEST_SOCKETS_MAX];
+	int steering_err;
+	struct reply_family families[2];
 };
 
 /**
@@ -69,6 +73,12 @@ struct service_set {
  * @last_id:	number of the sockets that were opened last
  * @sets:	sockets
  * @kept:	descriptors for the next engine; -1: none
+ * @lender:	the engine is the successor of the one that this serves, which still has
+ *		the sockets, and hears the news; NULL: it is not
+ * @hears:	the news of @local come to this engine
+ * @is_offered:	the engine has a successor, which may take over at any time
+ * @late_flags:	of the news since then; the engine may not have read them
+ * @late_families: likewise
  */
 struct service {
 	struct loop *loop;
@@ -87,6 +97,11 @@ struct service {
 	uint32_t last_id;
 	struct service_set sets[SERVICE_SETS];
 	int kept[REQUEST_SLOTS];
+	struct service *lender;
+	bool hears;
+	bool is_offered;
+	uint32_t late_flags;
+	uint32_t late_families;
 };
 
 /* service_init() - no engine yet; caller's storage */
@@ -109,13 +124,51 @@ int service_start(struct service *service, int fd, int news_fd,
 		  const struct hello *hello, const int *fds,
 		  unsigned int n_fds);
 
+/**
+ * service_start_successor() - serve an engine that is to take the place of another one
+ * @service:	without an engine
+ * @lender:	serves the other one
+ * @fd:		for requests, consumed
+ * @news_fd:	for news, consumed
+ * @hello:	what the engine is told of @fds
+ * @fds:	descriptors for the engine; stay the caller's. The last one is its end of
+ *		the connection to the other engine.
+ * @n_fds:	their count
+ *
+ * If the engine asks for sockets as the other one has them, it gets these. It hears how
+ * the interface is, and no more, until service_take_over().
+ *
+ * Return: 0; -errno.
+ */
+int service_start_successor(struct service *service, struct service *lender,
+			    int fd, int news_fd, const struct hello *hello,
+			    const int *fds, unsigned int n_fds);
+
+/**
+ * service_offer() - tell an engine that it has a successor
+ * @service:	with an engine
+ * @link:	its end of the connection to the successor; stays the caller's
+ *
+ * Return: 0; -EAGAIN: the engine has too many messages that it has not read; -errno.
+ */
+int service_offer(struct service *service, int link);
+
+/* service_take_over() - the successor has taken the other engine's place: it has the
+ * sockets now, and hears the news. Return: 0; -errno. */
+int service_take_over(struct service *service);
+
+/* service_move_kept() - what one engine has had kept is for the next engine of another
+ * service */
+void service_move_kept(struct service *to, struct service *from);
+
 /* service_stop_engine() - tell the engine to end */
 void service_stop_engine(struct service *service);
 
 /* service_ping() - ask the engine for its state */
 void service_ping(struct service *service);
 
-/* service_end() - the engine is gone: close its connection, and its sockets */
+/* service_end() - the engine is gone: close its connection, and the sockets that it has
+ * not lent or given to a successor */
 void service_end(struct service *service);
 
 #endif /* KEEPER_SERVICE_H */

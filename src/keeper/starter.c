@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The starter opens the program's file at the beginning, so that an engine that is
- * started later is made of the same program, also if the file has been replaced. It
- * waits for the keeper's words and for the end of its child. When the keeper is gone, it
- * kills the child and ends.
+ * started later is made of the same program, also if the file has been replaced. For an
+ * upgrade it opens the file anew. It waits for the keeper's words and for the end of its
+ * children. When the keeper is gone, it kills them and ends.
  */
 #include "keeper/starter.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,11 +34,24 @@
 #define MFD_EXEC 0x10
 #endif
 
-/* The messages of the keeper to the starter: one byte. */
+/* What the keeper wants. */
 enum {
-	WORD_START = 's', /* with two descriptors */
+	WORD_START = 's', /* with two descriptors, or three */
 	WORD_KILL = 'k',
+	WORD_ADOPT = 'a',
 	WORD_END = 'e',
+};
+
+/**
+ * struct word - a message of the keeper to the starter
+ * @word:	WORD_*
+ * @seat:	of the engine
+ * @program:	enum starter_program
+ */
+struct word {
+	uint8_t word;
+	uint8_t seat;
+	uint8_t program;
 };
 
 enum {
@@ -55,25 +69,33 @@ enum {
  * struct launcher - the state of the starter itself
  * @fd:		connection to the keeper
  * @program_fd:	the program's file
+ * @next_fd:	file of the program of the last successor; -1: there was none
  * @signal_fd:	for SIGCHLD
- * @child:	the engine; 0: there is none
+ * @children:	the engines; 0: the seat is free
  * @is_told:	the keeper has said that it ends
  * @argv:	for the engine
+ * @path:	of the program; empty: it is not known
  */
 struct launcher {
 	int fd;
 	int program_fd;
+	int next_fd;
 	int signal_fd;
-	pid_t child;
+	pid_t children[STARTER_SEATS];
 	bool is_told;
 	char **argv;
+	char path[PATH_MAX];
 };
 
 /* The keeper waits for a report, so a starter that cannot send it ends. */
 static void tell(const struct launcher *l, enum starter_event event, int status,
-		 const char *text)
+		 unsigned int seat, const char *text)
 {
-	struct starter_report report = { .event = event, .status = status };
+	struct starter_report report = {
+		.event = event,
+		.status = status,
+		.seat = seat,
+	};
 
 	snprintf(report.text, sizeof(report.text), "%s", text);
 	if (channel_send(l->fd, &report, sizeof(report), NULL, 0, 0) < 0)
@@ -121,7 +143,8 @@ static void execute_copy(const struct launcher *l, int program)
 
 /* In the child. The numbers that the engine expects may be in use, so the descriptors
  * are copied twice. */
-static _Noreturn void execute(const struct launcher *l, const int fds[2])
+static _Noreturn void execute(const struct launcher *l, int program_fd,
+			      const int fds[2])
 {
 	int high[2], program;
 
@@ -130,7 +153,7 @@ static _Noreturn void execute(const struct launcher *l, const int fds[2])
 		if (high[i] < 0)
 			_exit(STATUS_NO_EXEC);
 	}
-	program = fcntl(l->program_fd, F_DUPFD_CLOEXEC, ENGINE_FIRST_FREE_FD);
+	program = fcntl(program_fd, F_DUPFD_CLOEXEC, ENGINE_FIRST_FREE_FD);
 	/* dup2(2) does not copy the flag for closing on exec. */
 	if (program < 0 || dup2(high[0], ENGINE_REQUESTS_FD) < 0 ||
 	    dup2(high[1], ENGINE_NEWS_FD) < 0)
@@ -141,16 +164,81 @@ static _Noreturn void execute(const struct launcher *l, const int fds[2])
 	_exit(STATUS_NO_EXEC);
 }
 
-static void start(struct launcher *l, const int fds[2])
+/* Have @next_fd name the program of a successor. Return: 0; -errno. */
+static int take_program(struct launcher *l, enum starter_program program,
+			int fd)
 {
-	pid_t pid = l->child ? -1 : fork();
+	int next = program == STARTER_FILE
+			   ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
+			   : open(l->path, O_RDONLY | O_CLOEXEC);
 
+	if (next < 0)
+		return -errno;
+	if (l->next_fd >= 0)
+		close(l->next_fd);
+	l->next_fd = next;
+	return 0;
+}
+
+/* Return: 0; -errno. */
+static int start(struct launcher *l, const struct word *word, const int *fds,
+		 unsigned int n_fds)
+{
+	int program_fd = l->program_fd, err;
+	pid_t pid;
+
+	if (word->seat >= STARTER_SEATS || l->children[word->seat])
+		return -EBUSY;
+	if (n_fds != (word->program == STARTER_FILE ? 3 : 2))
+		return -EPROTO;
+	if (word->program != STARTER_SAME) {
+		err = take_program(l, word->program, fds[n_fds - 1]);
+		if (err < 0)
+			return err;
+		program_fd = l->next_fd;
+	}
+	pid = fork();
 	if (pid == 0)
-		execute(l, fds);
+		execute(l, program_fd, fds);
 	if (pid < 0)
-		tell(l, STARTER_FAILED, l->child ? -EBUSY : -errno, "");
-	else
-		l->child = pid;
+		return -errno;
+	l->children[word->seat] = pid;
+	return 0;
+}
+
+static void adopt_program(struct launcher *l)
+{
+	if (l->next_fd < 0)
+		return;
+	close(l->program_fd);
+	l->program_fd = l->next_fd;
+	l->next_fd = -1;
+}
+
+static void do_as_told(struct launcher *l, const struct word *word,
+		       const int *fds, unsigned int n_fds)
+{
+	int err;
+
+	switch (word->word) {
+	case WORD_START:
+		err = start(l, word, fds, n_fds);
+		if (err < 0)
+			tell(l, STARTER_FAILED, err, word->seat, "");
+		break;
+	case WORD_KILL:
+		if (word->seat < STARTER_SEATS && l->children[word->seat])
+			kill(l->children[word->seat], SIGKILL);
+		break;
+	case WORD_ADOPT:
+		adopt_program(l);
+		break;
+	case WORD_END:
+		l->is_told = true;
+		break;
+	default:
+		break;
+	}
 }
 
 /* Return: false if the keeper is gone. */
@@ -158,39 +246,56 @@ static bool obey(struct launcher *l)
 {
 	int fds[CHANNEL_FDS_MAX];
 	unsigned int n_fds;
-	char word = 0;
+	struct word word;
 	ssize_t n = channel_receive(l->fd, &word, sizeof(word), fds, &n_fds, 0);
 
 	if (n == 0)
 		return false;
-	if (n == 1 && word == WORD_START && n_fds == 2)
-		start(l, fds);
-	else if (n == 1 && word == WORD_KILL && l->child)
-		kill(l->child, SIGKILL);
-	else if (n == 1 && word == WORD_END)
-		l->is_told = true;
+	if (n == (ssize_t)sizeof(word))
+		do_as_told(l, &word, fds, n_fds);
 	for (unsigned int i = 0; i < n_fds; i++)
 		close(fds[i]);
 	return true;
 }
 
-static void reap(struct launcher *l)
+/* Tell of the engine in a seat if it has ended. */
+static void reap_seat(struct launcher *l, unsigned int seat)
 {
-	struct signalfd_siginfo info;
 	int status = 0;
 	pid_t pid;
 
-	(void)!read(l->signal_fd, &info, sizeof(info));
-	if (!l->child)
+	if (!l->children[seat])
 		return;
 	do
-		pid = waitpid(l->child, &status, WNOHANG);
+		pid = waitpid(l->children[seat], &status, WNOHANG);
 	while (pid < 0 && errno == EINTR);
 	if (pid == 0)
 		return;
 	/* An engine whose end cannot be read has ended, too. */
-	l->child = 0;
-	tell(l, STARTER_ENDED, status, "");
+	l->children[seat] = 0;
+	tell(l, STARTER_ENDED, status, seat, "");
+}
+
+static void reap(struct launcher *l)
+{
+	struct signalfd_siginfo info;
+
+	(void)!read(l->signal_fd, &info, sizeof(info));
+	for (unsigned int i = 0; i < STARTER_SEATS; i++)
+		reap_seat(l, i);
+}
+
+static void end_children(const struct launcher *l)
+{
+	for (unsigned int i = 0; i < STARTER_SEATS; i++) {
+		if (!l->children[i] || kill(l->children[i], SIGKILL) < 0)
+			continue;
+		/* If the keeper has died, init reaps the engine. systemd, with the
+		 * first version of control groups, waits in vain for a process of a
+		 * service that another one has reaped. */
+		if (l->is_told)
+			waitpid(l->children[i], NULL, 0);
+	}
 }
 
 static void serve(struct launcher *l)
@@ -208,13 +313,7 @@ static void serve(struct launcher *l)
 		if (polled[1].revents)
 			reap(l);
 	}
-	if (!l->child || kill(l->child, SIGKILL) < 0)
-		return;
-	/* If the keeper has died, init reaps the engine. systemd, with the first
-	 * version of control groups, waits in vain for a process of a service that
-	 * another one has reaped. */
-	if (l->is_told)
-		waitpid(l->child, NULL, 0);
+	end_children(l);
 }
 
 /* ------------------------------------------------------------ the start */
@@ -247,6 +346,19 @@ static int open_program(void)
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
 	return fd < 0 && name ? open(name, O_RDONLY | O_CLOEXEC) : fd;
+}
+
+/* The path of the program, by which a new file is found. It stays empty if it is not
+ * known. */
+static void find_path(struct launcher *l)
+{
+	const char *name = (const char *)getauxval(AT_EXECFN);
+	ssize_t n = readlink("/proc/self/exe", l->path, sizeof(l->path) - 1);
+
+	if (n > 0)
+		l->path[n] = 0;
+	else if (name && *name == '/')
+		snprintf(l->path, sizeof(l->path), "%s", name);
 }
 
 /* Have ps(1) show which process this is: the command line is what stands in the memory
@@ -297,18 +409,21 @@ static _Noreturn void run(int fd, struct isolate *isolate, char **argv)
 		.fd = close_others(fd),
 		.argv = make_argv(argv),
 		.program_fd = open_program(),
+		.next_fd = -1,
 		.signal_fd = open_signals(),
 	};
 	int err = 0;
 
 	if (!l.argv || l.program_fd < 0 || l.signal_fd < 0) {
-		tell(&l, STARTER_READY, l.argv ? -errno : -ENOMEM,
+		tell(&l, STARTER_READY, l.argv ? -errno : -ENOMEM, 0,
 		     "cannot start the engine");
 		_exit(EXIT_FAILURE);
 	}
 	prctl(PR_SET_NAME, STARTER_COMM);
+	find_path(&l);
 	err = isolate_starter(isolate, l.program_fd);
-	tell(&l, STARTER_READY, err, err < 0 ? isolate->why : isolate->missing);
+	tell(&l, STARTER_READY, err, 0,
+	     err < 0 ? isolate->why : isolate->missing);
 	/* The name of the user was in this memory. */
 	name_self(argv);
 	if (err == 0)
@@ -339,19 +454,36 @@ int starter_fork(struct starter *starter, struct isolate *isolate, char **argv)
 	return 0;
 }
 
-int starter_start_engine(struct starter *starter, const int fds[2])
+int starter_start_engine(struct starter *starter, unsigned int seat,
+			 enum starter_program program, const int *fds)
 {
-	const char word = WORD_START;
+	const struct word word = {
+		.word = WORD_START,
+		.seat = (uint8_t)seat,
+		.program = (uint8_t)program,
+	};
 
-	return channel_send(starter->fd, &word, sizeof(word), fds, 2, 0);
+	return channel_send(starter->fd, &word, sizeof(word), fds,
+			    program == STARTER_FILE ? 3 : 2, 0);
 }
 
-void starter_kill_engine(struct starter *starter)
+/* Say a word that gets no answer. */
+static void say(struct starter *starter, uint8_t what, unsigned int seat)
 {
-	const char word = WORD_KILL;
+	const struct word word = { .word = what, .seat = (uint8_t)seat };
 
 	(void)channel_send(starter->fd, &word, sizeof(word), NULL, 0,
 			   MSG_DONTWAIT);
+}
+
+void starter_adopt_program(struct starter *starter)
+{
+	say(starter, WORD_ADOPT, 0);
+}
+
+void starter_kill_engine(struct starter *starter, unsigned int seat)
+{
+	say(starter, WORD_KILL, seat);
 }
 
 int starter_receive(struct starter *starter, struct starter_report *report,
@@ -374,12 +506,9 @@ int starter_receive(struct starter *starter, struct starter_report *report,
 
 void starter_close(struct starter *starter)
 {
-	const char word = WORD_END;
-
 	if (starter->fd < 0)
 		return;
-	(void)channel_send(starter->fd, &word, sizeof(word), NULL, 0,
-			   MSG_DONTWAIT);
+	say(starter, WORD_END, 0);
 	close(starter->fd);
 	starter->fd = -1;
 	/* The kernel reaps children whose end is ignored (wait(2)). Then there is no

@@ -39,15 +39,38 @@ enum starter_event {
 	STARTER_ENDED,
 };
 
+enum {
+	/* Engines at once: the one that serves, and its successor. Each has a seat, a
+	 * number below this. */
+	STARTER_SEATS = 2,
+	/* The exit status of an engine whose successor has the tunnel. */
+	STARTER_STATUS_LEFT = 3,
+};
+
+/**
+ * enum starter_program - what an engine is made of
+ * @STARTER_SAME:	the program that this process was made of, or the one of
+ *			starter_adopt_program()
+ * @STARTER_PATH:	the file that has the path of that program now
+ * @STARTER_FILE:	a file that is given
+ */
+enum starter_program {
+	STARTER_SAME,
+	STARTER_PATH,
+	STARTER_FILE,
+};
+
 /**
  * struct starter_report - a message of the starter
  * @event:	enum starter_event
  * @status:	see there
+ * @seat:	of the engine that it is about
  * @text:	see there
  */
 struct starter_report {
 	unsigned int event;
 	int status;
+	unsigned int seat;
 	char text[ISOLATE_TEXT_CAP];
 };
 
@@ -77,14 +100,22 @@ int starter_fork(struct starter *starter, struct isolate *isolate, char **argv);
 /**
  * starter_start_engine() - have an engine started
  * @starter:	starter
- * @fds:	its descriptors ENGINE_REQUESTS_FD and ENGINE_NEWS_FD; stay the caller's
+ * @seat:	its seat, which no running engine has
+ * @program:	what it is made of
+ * @fds:	its descriptors ENGINE_REQUESTS_FD and ENGINE_NEWS_FD, and behind them the
+ *		file of STARTER_FILE; they stay the caller's
  *
  * Return: 0; -EPIPE: the starter is gone; -errno.
  */
-int starter_start_engine(struct starter *starter, const int fds[2]);
+int starter_start_engine(struct starter *starter, unsigned int seat,
+			 enum starter_program program, const int *fds);
 
-/* starter_kill_engine() - have the engine killed by SIGKILL */
-void starter_kill_engine(struct starter *starter);
+/* starter_adopt_program() - later engines of STARTER_SAME are made of the program of
+ * the last engine of STARTER_PATH or STARTER_FILE */
+void starter_adopt_program(struct starter *starter);
+
+/* starter_kill_engine() - have the engine in a seat killed by SIGKILL */
+void starter_kill_engine(struct starter *starter, unsigned int seat);
 
 /**
  * starter_receive() - take a message of the starter

@@ -42,6 +42,7 @@ enum step {
 	STEP_MORE,  /* nothing */
 	STEP_READ,  /* bytes to receive */
 	STEP_WRITE, /* room to send */
+	STEP_HOLD,  /* uapi_client_release() */
 	STEP_END,   /* there is no next step: close the connection */
 };
 
@@ -53,6 +54,7 @@ enum step {
  * @events:	what @watch waits for
  * @active_ns:	when bytes were last received or sent
  * @in_request:	part of a request was read
+ * @is_held:	@watch is not in the loop
  * @is_replying: @reply is under way, or @stats_reply
  * @stats_parser: with the protocol of statistics
  * @stats_reply: with the protocol of statistics
@@ -72,6 +74,7 @@ struct uapi_client {
 	uint32_t events;
 	uint64_t active_ns;
 	bool in_request;
+	bool is_held;
 	bool is_replying;
 	bool is_refused;
 	uint64_t drain_until;
@@ -309,6 +312,9 @@ static enum step advance(struct uapi_client *c)
 		return refill(c);
 	if (c->in_off < c->in_len)
 		return c->hub->stats ? parse_stats(c) : parse(c);
+	/* What is left in the socket is the begin of another request. */
+	if (c->hub->is_held && !c->in_request)
+		return STEP_HOLD;
 	return receive(c);
 }
 
@@ -336,7 +342,9 @@ void uapi_client_serve(struct uapi_client *client)
 
 	for (int i = 0; i < STEPS_MAX && step == STEP_MORE; i++)
 		step = advance(c);
-	if (step == STEP_END || await(c, step) < 0)
+	if (step == STEP_HOLD)
+		uapi_client_hold(c);
+	else if (step == STEP_END || await(c, step) < 0)
 		uapi_client_close(c);
 }
 
@@ -379,10 +387,44 @@ err_free:
 	return err;
 }
 
-void uapi_client_close(struct uapi_client *client)
+static bool is_busy(const struct uapi_client *client)
 {
+	return client->in_request ||
+	       (client->is_replying && !uapi_client_follows(client)) ||
+	       client->out_off < client->out_len ||
+	       client->in_off < client->in_len;
+}
+
+void uapi_client_hold(struct uapi_client *client)
+{
+	if (client->is_held || is_busy(client) || uapi_client_follows(client))
+		return;
 	loop_remove(client->hub->loop, &client->watch);
-	close(client->watch.fd);
+	client->is_held = true;
+}
+
+int uapi_client_release(struct uapi_client *client)
+{
+	int err;
+
+	if (!client->is_held)
+		return 0;
+	client->events = EPOLLIN;
+	err = loop_add(client->hub->loop, &client->watch, client->events);
+	if (err == 0)
+		client->is_held = false;
+	return err;
+}
+
+bool uapi_client_is_held(const struct uapi_client *client)
+{
+	return client->is_held;
+}
+
+static void end(struct uapi_client *client)
+{
+	if (!client->is_held)
+		loop_remove(client->hub->loop, &client->watch);
 	list_remove(&client->link);
 	client->hub->n_clients--;
 	uapi_parser_free(client->parser);
@@ -390,6 +432,20 @@ void uapi_client_close(struct uapi_client *client)
 		stats_reply_end(&client->stats_reply);
 	secret_zero(client, sizeof(*client));
 	free(client);
+}
+
+void uapi_client_close(struct uapi_client *client)
+{
+	close(client->watch.fd);
+	end(client);
+}
+
+int uapi_client_take(struct uapi_client *client)
+{
+	int fd = client->watch.fd;
+
+	end(client);
+	return fd;
 }
 
 struct uapi_client *uapi_client_of(struct list *link)
@@ -410,14 +466,6 @@ bool uapi_client_can_go_on(const struct uapi_client *client)
 uint64_t uapi_client_active_since(const struct uapi_client *client)
 {
 	return client->active_ns;
-}
-
-static bool is_busy(const struct uapi_client *client)
-{
-	return client->in_request ||
-	       (client->is_replying && !uapi_client_follows(client)) ||
-	       client->out_off < client->out_len ||
-	       client->in_off < client->in_len;
 }
 
 uint64_t uapi_client_expires_at(const struct uapi_client *client,

@@ -55,6 +55,7 @@ enum {
  * @applied:	called after a configuration was applied, with the time of
  *		now_monotonic() at which that began; NULL: nobody wants to know
  * @applied_arg: for @applied
+ * @is_held:	no client begins another request
  * @clients:	list of all clients
  * @n_clients:	their count
  */
@@ -69,6 +70,7 @@ struct uapi_hub {
 	void (*changed)(struct uapi_hub *hub);
 	void (*applied)(void *arg, uint64_t begun);
 	void *applied_arg;
+	bool is_held;
 	struct list clients;
 	unsigned int n_clients;
 };
@@ -89,6 +91,21 @@ int uapi_client_open(struct uapi_client **out, struct uapi_hub *hub, int fd);
 
 /* uapi_client_close() - end a connection, wipe and free */
 void uapi_client_close(struct uapi_client *client);
+
+/* uapi_client_hold() - read nothing from a client that is not busy. A client that is busy
+ * comes to rest after its request if uapi_hub.is_held is set. */
+void uapi_client_hold(struct uapi_client *client);
+
+/* uapi_client_release() - go on with a client that was held. Return: 0; -errno: it must
+ * be closed. */
+int uapi_client_release(struct uapi_client *client);
+
+/* uapi_client_is_held() - is nothing read from this client? */
+bool uapi_client_is_held(const struct uapi_client *client);
+
+/* uapi_client_take() - free a client that is held, but do not close its connection.
+ * Return: the connection. */
+int uapi_client_take(struct uapi_client *client);
 
 /* uapi_client_of() - the client with this link of uapi_hub.clients */
 struct uapi_client *uapi_client_of(struct list *link);

@@ -126,7 +126,7 @@ static void set_alarm(struct uapi_server *server)
 static void set_accepting(struct uapi_server *server)
 {
 	bool can_accept =
-		!server->rest_until &&
+		!server->rest_until && !server->hub.is_held &&
 		(!is_full(server) || find_silent(server, now_boottime()));
 
 	if (can_accept == server->is_accepting)
@@ -360,6 +360,80 @@ void uapi_server_wake(struct uapi_server *server)
 		if (uapi_client_follows(client))
 			uapi_client_serve(client);
 	}
+	settle_places(&server->hub);
+}
+
+void uapi_server_hold(struct uapi_server *server)
+{
+	struct list *link;
+
+	server->hub.is_held = true;
+	list_for_each(link, &server->hub.clients)
+		uapi_client_hold(uapi_client_of(link));
+	settle_places(&server->hub);
+}
+
+void uapi_server_release(struct uapi_server *server)
+{
+	struct list *link, *next;
+
+	server->hub.is_held = false;
+	for (link = server->hub.clients.next; link != &server->hub.clients;
+	     link = next) {
+		struct uapi_client *client = uapi_client_of(link);
+
+		next = link->next;
+		if (uapi_client_release(client) < 0)
+			uapi_client_close(client);
+	}
+	settle_places(&server->hub);
+}
+
+static bool is_at_rest(const struct uapi_client *client)
+{
+	return uapi_client_is_held(client) || uapi_client_follows(client);
+}
+
+bool uapi_server_is_at_rest(const struct uapi_server *server)
+{
+	struct list *link;
+
+	list_for_each(link, &server->hub.clients)
+		if (!is_at_rest(uapi_client_of(link)))
+			return false;
+	return true;
+}
+
+void uapi_server_drop_busy(struct uapi_server *server)
+{
+	struct list *link, *next;
+
+	for (link = server->hub.clients.next; link != &server->hub.clients;
+	     link = next) {
+		next = link->next;
+		if (!is_at_rest(uapi_client_of(link)))
+			uapi_client_close(uapi_client_of(link));
+	}
+}
+
+int uapi_server_take_client(struct uapi_server *server)
+{
+	struct list *link;
+
+	list_for_each(link, &server->hub.clients)
+		if (uapi_client_is_held(uapi_client_of(link)))
+			return uapi_client_take(uapi_client_of(link));
+	return -1;
+}
+
+void uapi_server_add_client(struct uapi_server *server, int fd)
+{
+	struct uapi_client *client;
+
+	if (uapi_client_open(&client, &server->hub, fd) < 0)
+		close(fd);
+	else
+		uapi_client_serve(client);
 	settle_places(&server->hub);
 }
 

@@ -114,6 +114,39 @@ void uapi_server_watch(struct uapi_server *server,
 const struct uapi_refusal *
 uapi_server_get_refusal(const struct uapi_server *server);
 
+/**
+ * uapi_server_hold() - let clients wait
+ * @server:	server
+ *
+ * Requests that were begun go on. No other request is read, and no client is accepted,
+ * until uapi_server_release(): they wait in the kernel.
+ */
+void uapi_server_hold(struct uapi_server *server);
+
+/* uapi_server_release() - serve clients again */
+void uapi_server_release(struct uapi_server *server);
+
+/* uapi_server_is_at_rest() - has each client that is held had its answers? Clients that
+ * follow events do not count. */
+bool uapi_server_is_at_rest(const struct uapi_server *server);
+
+/* uapi_server_drop_busy() - close the clients that are not at rest. What they ask for is
+ * not done. */
+void uapi_server_drop_busy(struct uapi_server *server);
+
+/**
+ * uapi_server_take_client() - give a client away
+ * @server:	server that is held
+ *
+ * Return: the connection of a client that is at rest, with all requests that were not
+ * begun; -1: there is no further one.
+ */
+int uapi_server_take_client(struct uapi_server *server);
+
+/* uapi_server_add_client() - serve a connection that another server has given away;
+ * consumed */
+void uapi_server_add_client(struct uapi_server *server, int fd);
+
 /* uapi_server_close() - close all clients, remove the file; NULL is ok */
 void uapi_server_close(struct uapi_server *server);
 

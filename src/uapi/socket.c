@@ -149,9 +149,9 @@ static int identify(struct uapi_socket *sock)
 }
 
 /* Make a socket that listens at a path which no other process uses. */
-static int listen_at(const struct sockaddr_un *addr, gid_t group)
+static int listen_at(const struct sockaddr_un *addr, int type, gid_t group)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int err;
 
 	if (fd < 0)
@@ -219,7 +219,7 @@ static int make_alias(struct uapi_socket *sock, const char *directory,
 }
 
 /* Make the file of @sock, by way of a file with another name. */
-static int open_file(struct uapi_socket *sock, gid_t group)
+static int open_file(struct uapi_socket *sock, int type, gid_t group)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct sockaddr_un first = { .sun_family = AF_UNIX };
@@ -236,7 +236,7 @@ static int open_file(struct uapi_socket *sock, gid_t group)
 		err = check_directory(sock->path);
 	if (err < 0)
 		return err;
-	sock->fd = listen_at(&first, group);
+	sock->fd = listen_at(&first, type, group);
 	if (sock->fd < 0)
 		return sock->fd;
 	err = move_file(&first, &addr);
@@ -247,8 +247,9 @@ static int open_file(struct uapi_socket *sock, gid_t group)
 	return err;
 }
 
-int uapi_socket_open(struct uapi_socket *sock, const char *directory,
-		     const char *name, const char *suffix, gid_t group)
+static int open_socket(struct uapi_socket *sock, int type,
+		       const char *directory, const char *name,
+		       const char *suffix, gid_t group)
 {
 	bool is_configuration = strcmp(suffix, "sock") == 0;
 	int len, err;
@@ -259,13 +260,26 @@ int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		       is_configuration ? "" : suffix, name, suffix);
 	if (len >= (int)sizeof(sock->path))
 		return -ENAMETOOLONG;
-	err = open_file(sock, group);
+	err = open_file(sock, type, group);
 	if (err < 0 || is_configuration)
 		return err;
 	err = make_alias(sock, directory, name, suffix);
 	if (err < 0)
 		uapi_socket_close(sock);
 	return err;
+}
+
+int uapi_socket_open(struct uapi_socket *sock, const char *directory,
+		     const char *name, const char *suffix, gid_t group)
+{
+	return open_socket(sock, SOCK_STREAM, directory, name, suffix, group);
+}
+
+int uapi_socket_open_messages(struct uapi_socket *sock, const char *directory,
+			      const char *name, const char *suffix)
+{
+	return open_socket(sock, SOCK_SEQPACKET, directory, name, suffix,
+			   (gid_t)-1);
 }
 
 /* The value of an option, 0 or above, or -errno. */

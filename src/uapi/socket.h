@@ -55,6 +55,11 @@ struct uapi_socket {
 int uapi_socket_open(struct uapi_socket *sock, const char *directory,
 		     const char *name, const char *suffix, gid_t group);
 
+/* uapi_socket_open_messages() - as uapi_socket_open() with a suffix that is not "sock",
+ * but of the kind SOCK_SEQPACKET */
+int uapi_socket_open_messages(struct uapi_socket *sock, const char *directory,
+			      const char *name, const char *suffix);
+
 /**
  * uapi_socket_adopt() - use a listening socket that was handed over
  * @sock:	filled on success

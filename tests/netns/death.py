@@ -8,10 +8,9 @@ import threading
 import time
 
 import lab
+from dying import DEATHS, die, kept
 from lab import INNER4, Capture, Pair, Skip, case, check, check_equal, wait_until
 from manager import Manager
-from dying import DEATHS, die, kept
-from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
 
 # Five deaths in this time end the daemon, in seconds.
 LOOP_S = 60

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the two parts of the keeper share: kept.c has the life of the daemon and of its
+ * engine, and kept_upgrade.c has upgrades, in which there are two engines.
+ *
+ * Main thread.
+ */
+#ifndef CLI_KEPT_PARTS_H
+#define CLI_KEPT_PARTS_H
+
+#include "cli/kept.h"
+
+/* ------------------------------------------------------------ kept.c */
+
+/**
+ * kept_start_engine() - have an engine started
+ * @e:		engine that is not there
+ * @program:	what it is made of
+ * @program_fd:	descriptor of STARTER_FILE
+ * @fds:	set to our ends of its two connections
+ *
+ * Return: 0; -errno, and kept.why says why.
+ */
+int kept_start_engine(struct kept_engine *e, enum starter_program program,
+		      int program_fd, int fds[2]);
+
+/* kept_list_descriptors() - the descriptors for an engine, into HELLO_FDS_MAX places.
+ * Return: their count. */
+unsigned int kept_list_descriptors(const struct kept *kept, int *fds);
+
+/* kept_fill_hello() - what an engine is told of its descriptors */
+void kept_fill_hello(const struct kept *kept, struct hello *hello);
+
+/* kept_note_death() - the engine that serves has ended otherwise than it was told to;
+ * @text: how */
+void kept_note_death(struct kept *kept, const char *text);
+
+/* ------------------------------------------------------------ kept_upgrade.c */
+
+/* kept_open_upgrade() - make the socket for upgrades; the tunnel works without it */
+void kept_open_upgrade(struct kept *kept);
+
+/* kept_answer_upgrade() - the upgrade is over, if there is one; @err as for
+ * upgrade_answer() */
+void kept_answer_upgrade(struct kept *kept, const char *why, int err);
+
+/* kept_end_upgrade() - the successor, kept.next, has not taken the engine's place, and
+ * must not any more */
+void kept_end_upgrade(struct kept *kept, const char *why, int err);
+
+/* kept_note_success() - the successor has the tunnel. The other engine ends, and then
+ * the upgrade is over. */
+void kept_note_success(struct kept *kept);
+
+#endif /* CLI_KEPT_PARTS_H */

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/* See predecessor.h. */
+#include "cli/predecessor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/now.h"
+#include "cli/handover.h"
+#include "handover/owner.h"
+#include "handover/state.h"
+#include "keeper/channel.h"
+
+/* How often to look whether all clients are at rest. A choice. */
+#define LOOK_NS (2 * NSEC_PER_MSEC)
+
+/* How long requests may take that clients have begun. A choice: as long as a busy client
+ * may keep its place (UAPI_STALL_S). */
+#define CLIENTS_NS NSEC_PER_SEC
+
+/* How long the threads may take until they rest. A choice: a batch takes some hundred
+ * microseconds. */
+#define PAUSE_NS (100 * NSEC_PER_MSEC)
+
+enum {
+	/* Room for the numbers that the engine counts. */
+	COUNTERS_MAX = 512,
+};
+
+static int send_message(const struct predecessor *p,
+			const struct handover_message *from, const int *fds,
+			unsigned int n_fds)
+{
+	struct handover_message message = *from;
+
+	message.version = HANDOVER_VERSION;
+	return channel_send(p->fd, &message, sizeof(message), fds, n_fds,
+			    MSG_DONTWAIT);
+}
+
+/* Return: 0; -EAGAIN: there is none; -EPIPE: the successor is gone; -EPROTO. */
+static int receive_message(const struct predecessor *p,
+			   enum handover_kind wanted)
+{
+	struct handover_message message;
+	int fds[CHANNEL_FDS_MAX];
+	unsigned int n_fds;
+	ssize_t n = channel_receive(p->fd, &message, sizeof(message), fds,
+				    &n_fds, MSG_DONTWAIT);
+
+	for (unsigned int i = 0; n > 0 && i < n_fds; i++)
+		close(fds[i]);
+	if (n <= 0)
+		return n ? (int)n : -EPIPE;
+	return n == (ssize_t)sizeof(message) &&
+			       message.version == HANDOVER_VERSION &&
+			       message.kind == wanted
+		       ? 0
+		       : -EPROTO;
+}
+
+static bool has_sockets(const struct predecessor *p)
+{
+	struct engine_state state;
+
+	engine_get_state(p->engine, &state);
+	return state.has_sockets;
+}
+
+/* ------------------------------------------------------------ the way back */
+
+/* Forget the successor. The clients are served again. */
+static void forget(struct predecessor *p)
+{
+	if (p->fd < 0)
+		return;
+	loop_clear_timer(p->loop, &p->timer);
+	loop_remove(p->loop, &p->watch);
+	close(p->fd);
+	p->fd = -1;
+	p->awaits_clients = p->awaits_successor = false;
+	if (p->has_state)
+		store_close(&p->state);
+	p->has_state = false;
+}
+
+/* Go on as if there had been no successor. */
+static void give_up(struct predecessor *p, const char *why, int err)
+{
+	log_error("no handover: %s: %s", why,
+		  err == -EPROTO ? "it speaks another version"
+				 : strerror(-err));
+	forget(p);
+	uapi_server_release(p->config);
+	if (p->stats)
+		uapi_server_release(p->stats);
+}
+
+/* ----------------------------------------------------------- the last steps */
+
+/* The numbers that the engine counts. */
+struct counters_list {
+	struct state_counter all[COUNTERS_MAX];
+	size_t n;
+};
+
+static void list_counter(void *arg, const char *name, uint64_t value)
+{
+	struct counters_list *list = arg;
+	struct state_counter *to = &list->all[list->n];
+
+	if (list->n == COUNTERS_MAX || strlen(name) >= sizeof(to->name))
+		return;
+	memset(to, 0, sizeof(*to));
+	memcpy(to->name, name, strlen(name));
+	to->value = value;
+	list->n++;
+}
+
+static int write_state(struct predecessor *p)
+{
+	static struct counters_list counters;
+
+	counters.n = 0;
+	engine_each_counter(p->engine, list_counter, &counters);
+	return state_write(&p->state, engine_get_device(p->engine),
+			   counters.all, counters.n, now_boottime());
+}
+
+/* Wait for the successor while nothing moves. Return: 0: it says that it has taken the
+ * tunnel; -errno. */
+static int await_taken(struct predecessor *p)
+{
+	uint64_t end =
+		now_monotonic() + HANDOVER_REST_NS +
+		engine_get_device(p->engine)->n_peers * HANDOVER_PEER_REST_NS;
+	struct pollfd polled = { .fd = p->fd, .events = POLLIN };
+
+	for (;;) {
+		uint64_t now = now_monotonic();
+		int err;
+
+		if (now >= end)
+			return -ETIMEDOUT;
+		/* At least one millisecond. */
+		poll(&polled, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
+		err = receive_message(p, HANDOVER_TAKEN);
+		if (err != -EAGAIN)
+			return err;
+	}
+}
+
+/* Give the clients of a server away: as many as a message takes. */
+static unsigned int take_clients(struct uapi_server *server, int *fds)
+{
+	unsigned int n = 0;
+
+	while (server && n < HANDOVER_CLIENTS_MAX) {
+		int fd = uapi_server_take_client(server);
+
+		if (fd < 0)
+			break;
+		fds[n++] = fd;
+	}
+	return n;
+}
+
+/* If the successor does not take them, they lose their connections. */
+static void send_clients(struct predecessor *p)
+{
+	struct handover_message message = { .kind = HANDOVER_CLIENTS };
+	int fds[2 * HANDOVER_CLIENTS_MAX], err = 0;
+
+	do {
+		message.n_config = take_clients(p->config, fds);
+		message.n_stats =
+			take_clients(p->stats, fds + message.n_config);
+		if (err == 0)
+			err = send_message(p, &message, fds,
+					   message.n_config + message.n_stats);
+		for (uint32_t i = 0; i < message.n_config + message.n_stats;
+		     i++)
+			close(fds[i]);
+	} while (message.n_config + message.n_stats);
+}
+
+/* The tunnel is the successor's. */
+static void leave(struct predecessor *p)
+{
+	send_clients(p);
+	p->has_left = true;
+	engine_abandon(p->engine);
+	log_event("another engine has taken the place of this one");
+	forget(p);
+	loop_stop(p->loop, 0);
+}
+
+/* The threads rest: hand the state over, and see who goes on. */
+static void hand_over(struct predecessor *p, uint64_t paused_ns)
+{
+	const struct handover_message message = {
+		.kind = HANDOVER_STATE,
+		.is_open = has_sockets(p),
+		.paused_ns = paused_ns,
+	};
+	int err = write_state(p);
+
+	if (err < 0) {
+		engine_resume(p->engine);
+		give_up(p, "the state cannot be written", err);
+		return;
+	}
+	err = send_message(p, &message, NULL, 0);
+	if (err == 0)
+		err = await_taken(p);
+	/* Whatever the successor has said or not said, the word decides. */
+	if (!owner_take((struct state_head *)(void *)p->state.bytes,
+			OWNER_KEPT)) {
+		leave(p);
+		return;
+	}
+	engine_resume(p->engine);
+	give_up(p, "the successor has not taken the tunnel",
+		err < 0 ? err : -EPROTO);
+}
+
+static void prepared(struct predecessor *p)
+{
+	int err = receive_message(p, HANDOVER_PREPARED);
+	uint64_t begun = now_monotonic();
+
+	if (err == -EAGAIN)
+		return;
+	if (err < 0) {
+		give_up(p, "the successor was not prepared", err);
+		return;
+	}
+	/* The port may have been opened or closed meanwhile. */
+	err = has_sockets(p) == p->was_open ? engine_pause(p->engine, PAUSE_NS)
+					    : -ESTALE;
+	if (err < 0)
+		give_up(p, "the threads do not rest", err);
+	else
+		hand_over(p, begun);
+}
+
+/* ---------------------------------------------------------- the first steps */
+
+/* Send the copy of the journal, and the memory for the state. */
+static int send_config(void *arg, int fd)
+{
+	struct predecessor *p = arg;
+	const int fds[2] = { fd, p->state.fd };
+	struct handover_message message = { .kind = HANDOVER_CONFIG };
+
+	p->was_open = has_sockets(p);
+	message.is_open = p->was_open;
+	return send_message(p, &message, fds, 2);
+}
+
+static void set_patience(struct predecessor *p)
+{
+	p->until = now_monotonic() + HANDOVER_PATIENCE_NS;
+	loop_set_timer(p->loop, &p->timer, p->until);
+}
+
+static void send_all(struct predecessor *p)
+{
+	size_t len = state_get_len(engine_get_device(p->engine), COUNTERS_MAX);
+	int err = store_new(&p->state, len, SECRET_BEST);
+
+	p->has_state = err == 0;
+	if (err == 0)
+		err = journal_copy(p->journal, send_config, p);
+	if (err < 0) {
+		give_up(p, "the configuration cannot be handed over", err);
+		return;
+	}
+	p->awaits_successor = true;
+	set_patience(p);
+}
+
+static bool are_clients_at_rest(const struct predecessor *p)
+{
+	return uapi_server_is_at_rest(p->config) &&
+	       (!p->stats || uapi_server_is_at_rest(p->stats));
+}
+
+static void look_at_clients(struct predecessor *p)
+{
+	if (now_monotonic() >= p->until) {
+		/* A change that is accepted later would be lost. */
+		uapi_server_drop_busy(p->config);
+		if (p->stats)
+			uapi_server_drop_busy(p->stats);
+	}
+	if (are_clients_at_rest(p)) {
+		p->awaits_clients = false;
+		send_all(p);
+		return;
+	}
+	loop_set_timer(p->loop, &p->timer, now_monotonic() + LOOK_NS);
+}
+
+static void timer_ready(struct loop_timer *timer)
+{
+	struct predecessor *p = timer->arg;
+
+	if (p->awaits_clients)
+		look_at_clients(p);
+	else
+		give_up(p, "the successor is silent", -ETIMEDOUT);
+}
+
+static void hello(struct predecessor *p)
+{
+	int err = receive_message(p, HANDOVER_HELLO);
+
+	if (err == -EAGAIN)
+		return;
+	if (err < 0) {
+		give_up(p, "the successor could not start", err);
+		return;
+	}
+	uapi_server_hold(p->config);
+	if (p->stats)
+		uapi_server_hold(p->stats);
+	p->awaits_clients = true;
+	p->until = now_monotonic() + CLIENTS_NS;
+	look_at_clients(p);
+}
+
+static void link_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct predecessor *p = watch->arg;
+
+	(void)events;
+	if (p->awaits_clients)
+		give_up(p, "the successor has ended", -EPIPE);
+	else if (p->awaits_successor)
+		prepared(p);
+	else
+		hello(p);
+}
+
+void predecessor_init(struct predecessor *p)
+{
+	p->fd = -1;
+	p->timer = (struct loop_timer){ .ready = timer_ready, .arg = p };
+}
+
+void predecessor_begin(struct predecessor *p, int fd)
+{
+	int err;
+
+	if (p->fd >= 0 || p->has_left) {
+		close(fd);
+		return;
+	}
+	p->fd = fd;
+	p->watch =
+		(struct loop_watch){ .fd = fd, .ready = link_ready, .arg = p };
+	err = loop_add(p->loop, &p->watch, EPOLLIN);
+	if (err < 0) {
+		close(fd);
+		p->fd = -1;
+		return;
+	}
+	set_patience(p);
+}
+
+void predecessor_deinit(struct predecessor *p)
+{
+	forget(p);
+}

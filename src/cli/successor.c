@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* See successor.h. */
+#include "cli/successor.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/now.h"
+#include "cli/handover.h"
+#include "engine/endpoint.h"
+#include "handover/owner.h"
+#include "handover/state.h"
+#include "keeper/channel.h"
+
+static int send_message(const struct successor *s, enum handover_kind kind)
+{
+	const struct handover_message message = { .version = HANDOVER_VERSION,
+						  .kind = kind };
+
+	return channel_send(s->fd, &message, sizeof(message), NULL, 0,
+			    MSG_DONTWAIT);
+}
+
+/* Return: 0; -EAGAIN: there is none; -EPIPE: the predecessor is gone; -EPROTO; -errno.
+ * Unless it is 0 there are no descriptors. */
+static int receive_message(const struct successor *s, enum handover_kind wanted,
+			   struct handover_message *message, int *fds,
+			   unsigned int *n_fds)
+{
+	ssize_t n = channel_receive(s->fd, message, sizeof(*message), fds,
+				    n_fds, MSG_DONTWAIT);
+
+	if (n <= 0)
+		return n ? (int)n : -EPIPE;
+	if (n == (ssize_t)sizeof(*message) &&
+	    message->version == HANDOVER_VERSION && message->kind == wanted)
+		return 0;
+	for (unsigned int i = 0; i < *n_fds; i++)
+		close(fds[i]);
+	return -EPROTO;
+}
+
+/* Wait for a message. Return: as receive_message(); -ETIMEDOUT. */
+static int await_message(const struct successor *s, enum handover_kind wanted,
+			 struct handover_message *message, int *fds,
+			 unsigned int *n_fds)
+{
+	uint64_t end = now_monotonic() + HANDOVER_PATIENCE_NS;
+	struct pollfd polled = { .fd = s->fd, .events = POLLIN };
+
+	for (;;) {
+		uint64_t now = now_monotonic();
+		int err;
+
+		if (now >= end)
+			return -ETIMEDOUT;
+		poll(&polled, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
+		err = receive_message(s, wanted, message, fds, n_fds);
+		if (err != -EAGAIN)
+			return err;
+	}
+}
+
+/* What an error says of the predecessor. */
+static const char *explain(int err)
+{
+	switch (err) {
+	case -EPIPE:
+		return "the running engine does not hand it over, perhaps "
+		       "because it speaks another version; its log says more";
+	case -EPROTO:
+		return "the running engine speaks another version; a restart "
+		       "of the tunnel is needed";
+	case -ETIMEDOUT:
+		return "the running engine is silent";
+	case -ECANCELED:
+		return "the running engine did not wait, or its port has "
+		       "changed";
+	case -ESTALE:
+		return "its configuration has changed";
+	case -ENOMEM:
+		return "memory is short";
+	default:
+		return "the memory of the running engine cannot be used";
+	}
+}
+
+static int get_config(struct successor *s, int *config_fd)
+{
+	struct handover_message message;
+	int fds[CHANNEL_FDS_MAX];
+	unsigned int n_fds;
+	int err = send_message(s, HANDOVER_HELLO);
+
+	if (err == 0)
+		err = await_message(s, HANDOVER_CONFIG, &message, fds, &n_fds);
+	if (err < 0)
+		return err;
+	if (n_fds != 2) {
+		for (unsigned int i = 0; i < n_fds; i++)
+			close(fds[i]);
+		return -EPROTO;
+	}
+	err = store_open(&s->state, fds[1], STATE_MAX_LEN);
+	if (err < 0) {
+		close(fds[0]);
+		close(fds[1]);
+		return err;
+	}
+	s->has_state = true;
+	s->is_open = message.is_open;
+	*config_fd = fds[0];
+	return 0;
+}
+
+int successor_get_config(struct successor *s, int *config_fd)
+{
+	int err = get_config(s, config_fd);
+
+	if (err < 0)
+		s->why = explain(err);
+	return err;
+}
+
+static int apply(struct successor *s)
+{
+	struct state state = { .is_endpoint = endpoint_is_sound };
+	struct state_counter counter;
+	int err;
+
+	if (!state_check(&state, s->state.bytes, s->state.len)) {
+		s->why = state.why;
+		return -EBADMSG;
+	}
+	err = state_apply(&state, engine_get_device(s->engine), now_boottime());
+	for (uint32_t i = 0; err == 0 && i < state.n_counters; i++) {
+		state_get_counter(&state, i, &counter);
+		engine_add_counter(s->engine, counter.name, counter.value);
+	}
+	return err;
+}
+
+static int take(struct successor *s)
+{
+	struct handover_message message;
+	int fds[CHANNEL_FDS_MAX], err;
+	unsigned int n_fds;
+
+	err = send_message(s, HANDOVER_PREPARED);
+	if (err == 0)
+		err = await_message(s, HANDOVER_STATE, &message, fds, &n_fds);
+	if (err < 0)
+		return err;
+	for (unsigned int i = 0; i < n_fds; i++)
+		close(fds[i]);
+	s->paused_ns = message.paused_ns;
+	if (message.is_open != s->is_open)
+		return -ECANCELED;
+	err = apply(s);
+	if (err < 0)
+		return err;
+	return owner_take((struct state_head *)(void *)s->state.bytes,
+			  OWNER_SUCCESSOR)
+		       ? 0
+		       : -ECANCELED;
+}
+
+int successor_take(struct successor *s)
+{
+	int err = take(s);
+
+	if (err < 0 && !s->why)
+		s->why = explain(err);
+	return err;
+}
+
+/* ------------------------------------------------------------ the clients */
+
+static void add_clients(struct successor *s,
+			const struct handover_message *message, const int *fds,
+			unsigned int n_fds)
+{
+	for (unsigned int i = 0; i < n_fds; i++) {
+		if (i < message->n_config)
+			uapi_server_add_client(s->config, fds[i]);
+		else if (s->stats)
+			uapi_server_add_client(s->stats, fds[i]);
+		else
+			close(fds[i]);
+	}
+}
+
+static void end(struct successor *s)
+{
+	/* Before successor_serve() there is no watch. */
+	if (s->watch.arg)
+		loop_remove(s->loop, &s->watch);
+	s->watch.arg = NULL;
+	if (s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+}
+
+static void clients_ready(struct loop_watch *watch, uint32_t events)
+{
+	struct successor *s = watch->arg;
+	struct handover_message message;
+	int fds[CHANNEL_FDS_MAX];
+	unsigned int n_fds;
+	int err = receive_message(s, HANDOVER_CLIENTS, &message, fds, &n_fds);
+
+	(void)events;
+	if (err == 0)
+		add_clients(s, &message, fds, n_fds);
+	else if (err != -EAGAIN)
+		end(s);
+}
+
+void successor_serve(struct successor *s)
+{
+	int err;
+
+	/* If it does not hear this, it looks at the owner word. */
+	(void)send_message(s, HANDOVER_TAKEN);
+	store_close(&s->state);
+	s->has_state = false;
+	s->watch = (struct loop_watch){ .fd = s->fd,
+					.ready = clients_ready,
+					.arg = s };
+	err = loop_add(s->loop, &s->watch, EPOLLIN);
+	if (err == 0)
+		return;
+	log_error("the clients of the sockets lose their connections: %s",
+		  strerror(-err));
+	s->watch.arg = NULL;
+	end(s);
+}
+
+void successor_deinit(struct successor *s)
+{
+	end(s);
+	if (s->has_state)
+		store_close(&s->state);
+	s->has_state = false;
+}

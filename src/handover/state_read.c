@@ -194,10 +194,12 @@ static const char *read_keypair(struct reader *r, const struct peer_copy *peer,
 				enum noise_slot slot, struct keypair_copy *kp)
 {
 	const struct device_plain *device = &r->body.device;
+	size_t n_words;
 
-	if (!take(r, &kp->plain, sizeof(kp->plain)) ||
-	    !take(r, kp->words,
-		  replay_plain_count(&kp->plain.replay) * sizeof(kp->words[0])))
+	if (!take(r, &kp->plain, sizeof(kp->plain)))
+		return "it was cut off";
+	n_words = replay_plain_count(&kp->plain.replay);
+	if (n_words && !take(r, kp->words, n_words * sizeof(kp->words[0])))
 		return "it was cut off";
 	if (!device->is_up ||
 	    !noise_keypair_plain_is_sound(&kp->plain, slot, kp->words,

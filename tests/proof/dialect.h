@@ -57,4 +57,10 @@
 #define atomic_compare_exchange_weak_explicit(place, old, value, yes, no) \
 	(*(place) == *(old) ? (*(place) = (value), 1) : (*(old) = *(place), 0))
 
+#undef atomic_compare_exchange_strong_explicit
+#undef atomic_signal_fence
+#define atomic_compare_exchange_strong_explicit \
+	atomic_compare_exchange_weak_explicit
+#define atomic_signal_fence(order) ((void)0)
+
 #endif /* PROOF_DIALECT_H */

@@ -55,6 +55,7 @@ REPLAY = "src/noise/replay.c"
 UNREACHABLE = "src/engine/unreachable.c"
 REQUEST = "src/keeper/request.c"
 GRAMMAR = "src/uapi/grammar.c"
+STATE = "src/handover/state_read.c"
 
 PROOFS = {
     "message": Proof(
@@ -133,4 +134,11 @@ PROOFS = {
                "strlen(text) < 2 * NOISE_PUBLIC_KEY_LEN - 2")],
         is_included=True,
         options=("-eva-split-return-function", "parse_number:0")),
+    "state": Proof(
+        [STATE],
+        [Plant(STATE, "if (len > r->len - r->off)", "if (len > r->len)"),
+         Plant(STATE, "head->len > len || ", "")],
+        [Split(STATE, "state->bytes = bytes;", "head.len")],
+        is_included=True,
+        options=("-eva-interprocedural-splits",)),
 }

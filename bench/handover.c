@@ -123,6 +123,7 @@ static size_t run_round(uint32_t n_peers, enum window window, double *figures)
 
 	configure(&old, n_peers);
 	configure(&new, n_peers);
+	state_prepare(&new);
 	list_for_each(item, &old.peers)
 		begin_session(container_of(item, struct peer, in_device),
 			      window);

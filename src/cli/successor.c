@@ -151,6 +151,8 @@ static int take(struct successor *s)
 	int fds[CHANNEL_FDS_MAX], err;
 	unsigned int n_fds;
 
+	state_prepare(engine_get_device(s->engine));
+	/* Packets wait from here on. */
 	err = send_message(s, HANDOVER_PREPARED);
 	if (err == 0)
 		err = await_message(s, HANDOVER_STATE, &message, fds, &n_fds);

@@ -47,7 +47,8 @@ struct region {
  * @lock:		held for all members but @slot_len
  * @slot_len:		immutable after secret_pool_new()
  * @backing:		SECRET_PRIVATE once memfd_secret(2) was found missing
- * @n_empty:		regions without a used slot: 0 or 1
+ * @n_empty:		regions without a used slot: 0 or 1, but for those of
+ *			secret_pool_reserve()
  * @n_full:		this many regions, from the first on, have no free slot
  * @regions:		the regions, in no order
  * @was_refused:	a region could not be locked
@@ -233,6 +234,18 @@ void secret_pool_free(struct secret_pool *pool)
 	}
 	pthread_mutex_destroy(&pool->lock);
 	free(pool);
+}
+
+int secret_pool_reserve(struct secret_pool *pool, size_t n)
+{
+	size_t per_region = SECRET_REGION_LEN / pool->slot_len;
+	int err = 0;
+
+	pthread_mutex_lock(&pool->lock);
+	while (err == 0 && pool->n_empty * per_region < n)
+		err = pool_grow(pool) ? 0 : -ENOMEM;
+	pthread_mutex_unlock(&pool->lock);
+	return err;
 }
 
 void *secret_alloc(struct secret_pool *pool)

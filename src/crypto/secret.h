@@ -64,6 +64,19 @@ struct secret_pool *secret_pool_new(size_t slot_len,
 void secret_pool_free(struct secret_pool *pool);
 
 /**
+ * secret_pool_reserve() - have memory for slots that will be taken
+ * @pool:	pool
+ * @n:		how many
+ *
+ * A page of memfd_secret(2) costs tens of microseconds, because the kernel takes it
+ * out of its own map of memory. For a caller that will have no time for that. Any
+ * thread.
+ *
+ * Return: 0; -ENOMEM: there may be fewer.
+ */
+int secret_pool_reserve(struct secret_pool *pool, size_t n);
+
+/**
  * secret_alloc() - take a slot
  * @pool:	pool
  *

@@ -65,6 +65,15 @@ int state_write(struct store *store, struct device *device,
 /* -------------------------------------------------------- the successor */
 
 /**
+ * state_prepare() - have memory for what state_apply() will make
+ * @device:	device with the predecessor's configuration
+ *
+ * To be called while the predecessor is still at work. Without it state_apply() takes
+ * about 0.6 ms more for each 1,000 sessions. Control thread.
+ */
+void state_prepare(struct device *device);
+
+/**
  * struct state - a state that is read
  * @is_endpoint: in: says whether an endpoint is one that the owner of the sockets may
  *		have made; set it before state_check()

@@ -336,6 +336,11 @@ static int apply_peers(struct reader *r, struct device *device)
 	return err;
 }
 
+void state_prepare(struct device *device)
+{
+	noise_local_reserve_keypairs(&device->local, device->n_peers);
+}
+
 static int apply_all(struct reader *r, struct device *device, uint64_t now)
 {
 	int err;

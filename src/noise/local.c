@@ -94,6 +94,12 @@ bool noise_local_get_keys(struct noise_local *local,
 	return has_key;
 }
 
+void noise_local_reserve_keypairs(struct noise_local *local, size_t n)
+{
+	/* If memory is short now, noise_keypair_new() may find some, or say so. */
+	(void)secret_pool_reserve(local->keypair_secrets, n);
+}
+
 bool noise_local_take_lock_refusal(struct noise_local *local)
 {
 	bool is_news = secret_pool_take_refusal(local->handshake_secrets);

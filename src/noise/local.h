@@ -171,6 +171,15 @@ bool noise_local_get_keys(struct noise_local *local,
 			  uint8_t public_key[NOISE_PUBLIC_KEY_LEN]);
 
 /**
+ * noise_local_reserve_keypairs() - have memory for the keys of sessions
+ * @local:	shared part
+ * @n:		how many sessions will be made by noise_keypairs_import()
+ *
+ * Without it they are made more slowly. Any thread.
+ */
+void noise_local_reserve_keypairs(struct noise_local *local, size_t n);
+
+/**
  * noise_local_take_lock_refusal() - could memory for secrets not be locked?
  * @local:	shared part
  *

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -248,6 +249,46 @@ static void test_unused_regions_are_unmapped(void **state)
 	}
 }
 
+static size_t count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "r");
+	size_t n = 0;
+	int c;
+
+	assert_non_null(maps);
+	while ((c = getc(maps)) != EOF)
+		n += c == '\n';
+	fclose(maps);
+	return n;
+}
+
+/* Memory that was reserved is there when the slots are taken, and is not made twice. */
+static void test_reserved_regions_are_used(void **state)
+{
+	static void *slots[3 * SECRET_REGION_LEN / SLOT_LEN];
+	struct secret_pool *pool = secret_pool_new(SLOT_LEN, SECRET_BEST);
+	size_t before, reserved;
+
+	(void)state;
+	assert_non_null(pool);
+	before = count_mappings();
+	assert_int_equal(secret_pool_reserve(pool, ARRAY_LEN(slots)), 0);
+	reserved = count_mappings();
+	assert_true(reserved > before);
+	assert_int_equal(secret_pool_reserve(pool, ARRAY_LEN(slots)), 0);
+	for (size_t i = 0; i < ARRAY_LEN(slots); i++) {
+		slots[i] = secret_alloc(pool);
+		assert_non_null(slots[i]);
+		assert_true(secret_is_zero(slots[i], SLOT_LEN));
+		memset(slots[i], 1, SLOT_LEN);
+	}
+	assert_int_equal(count_mappings(), reserved);
+	for (size_t i = 0; i < ARRAY_LEN(slots); i++)
+		secret_free(pool, slots[i]);
+	secret_pool_free(pool);
+	assert_int_equal(count_mappings(), before);
+}
+
 static void test_no_report_without_refusal(void **state)
 {
 	struct secret_pool *pool = secret_pool_new(32, SECRET_BEST);
@@ -280,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_slots_are_zero_and_apart),
 		cmocka_unit_test(test_free_wipes),
 		cmocka_unit_test(test_unused_regions_are_unmapped),
+		cmocka_unit_test(test_reserved_regions_are_used),
 		cmocka_unit_test(test_refused_lock_is_reported_once),
 		cmocka_unit_test(test_no_report_without_refusal),
 		cmocka_unit_test(test_equal),

@@ -125,6 +125,16 @@ static int insert_as(struct index *index, struct index_entry *e)
 	return table_insert(&index->table, e);
 }
 
+int index_reserve(struct index *index, size_t n)
+{
+	int err;
+
+	pthread_mutex_lock(&index->lock);
+	err = table_reserve(&index->table, n);
+	pthread_mutex_unlock(&index->lock);
+	return err;
+}
+
 int index_insert(struct index *index, struct noise_handshake *hs,
 		 struct noise_keypair *kp, unsigned int lane, uint32_t idx)
 {

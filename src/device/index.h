@@ -88,6 +88,17 @@ int index_new(struct index *index, struct noise_handshake *hs,
 	      unsigned int lane, uint32_t *idx);
 
 /**
+ * index_reserve() - make room, so that index_insert() need not
+ * @index:	table
+ * @n:		how many entries are to be inserted
+ *
+ * Any thread.
+ *
+ * Return: 0; -ENOMEM.
+ */
+int index_reserve(struct index *index, size_t n);
+
+/**
  * index_insert() - publish a handshake under a number that another process has drawn
  * @index:	table
  * @hs:		handshake

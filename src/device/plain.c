@@ -93,6 +93,31 @@ bool device_plain_is_sound(const struct device_plain *plain, uint64_t latest)
 	       bytes_are_zero(plain->zero, sizeof(plain->zero));
 }
 
+void device_reserve_import(struct device *device)
+{
+	struct list *item;
+	size_t n = 0;
+
+	list_for_each(item, &device->peers) {
+		struct peer *peer = container_of(item, struct peer, in_device);
+
+		if (peer->had_session &&
+		    noise_keypairs_reserve(&peer->keypairs) == 0)
+			n++;
+	}
+	(void)index_reserve(&device->index, n);
+}
+
+/* peer_import() sets the times of greetings. Times that are planned before it would only
+ * make it slow. */
+static void forget_sessions(struct device *device)
+{
+	struct list *item;
+
+	list_for_each(item, &device->peers)
+		container_of(item, struct peer, in_device)->had_session = false;
+}
+
 int device_import(struct device *device, const struct device_plain *in,
 		  uint64_t now)
 {
@@ -106,8 +131,10 @@ int device_import(struct device *device, const struct device_plain *in,
 		return -ESTALE;
 	cookie_checker_import(&device->checker, &in->checker);
 	device->generation = in->generation;
-	if (in->is_up)
+	if (in->is_up) {
+		forget_sessions(device);
 		device_set_up(device, true, now);
+	}
 	return 0;
 }
 

@@ -130,6 +130,16 @@ void device_export(struct device *device, struct device_plain *out);
 bool device_plain_is_sound(const struct device_plain *plain, uint64_t latest);
 
 /**
+ * device_reserve_import() - do before device_import() and peer_import() what takes most of
+ *			     their time: get memory for the sessions
+ * @device:	device with the configuration of another process, without sessions
+ *
+ * The peers that had a session when the configuration was written get memory for one.
+ * Without it, or if there is not enough, the functions take memory themselves.
+ */
+void device_reserve_import(struct device *device);
+
+/**
  * device_import() - go on for the device of another process
  * @device:	device with the same configuration, without sessions
  * @in:		device, sound

@@ -313,6 +313,7 @@ static int apply_peer(struct peer *peer, const struct peer_copy *copy,
 						    &peer->handshake,
 						    &copy->keypairs[i].plain,
 						    copy->keypairs[i].words);
+	noise_keypairs_unreserve(&peer->keypairs);
 	/* Only what is in the memory can be wrong. */
 	return err == -EEXIST ? -EINVAL : err;
 }

@@ -270,6 +270,7 @@ void noise_keypairs_init(struct noise_keypairs *kps, struct noise_local *local)
 void noise_keypairs_deinit(struct noise_keypairs *kps)
 {
 	noise_keypairs_clear(kps);
+	noise_keypairs_unreserve(kps);
 	pthread_mutex_destroy(&kps->lock);
 }
 
@@ -531,17 +532,34 @@ static void fill_keypair(struct noise_keypair *kp, void *owner,
 	replay_import(&kp->replay, &in->replay, words);
 }
 
+int noise_keypairs_reserve(struct noise_keypairs *kps)
+{
+	if (!kps->spare)
+		kps->spare = noise_keypair_new(kps->local);
+	return kps->spare ? 0 : -ENOMEM;
+}
+
+void noise_keypairs_unreserve(struct noise_keypairs *kps)
+{
+	noise_keypair_put(kps->spare);
+	kps->spare = NULL;
+}
+
 int noise_keypairs_import(struct noise_keypairs *kps, enum noise_slot slot,
 			  struct noise_handshake *hs,
 			  const struct noise_keypair_plain *in,
 			  const uint64_t words[REPLAY_WORDS])
 {
 	const struct noise_local *local = kps->local;
-	struct noise_keypair *kp = noise_keypair_new(kps->local);
-	int err = -EEXIST;
+	struct noise_keypair *kp;
+	int err;
 
-	if (!kp)
-		return -ENOMEM;
+	err = noise_keypairs_reserve(kps);
+	if (err < 0)
+		return err;
+	kp = kps->spare;
+	kps->spare = NULL;
+	err = -EEXIST;
 	fill_keypair(kp, hs->owner, in, words);
 	pthread_mutex_lock(&kps->lock);
 	if (!*slot_of(kps, slot))

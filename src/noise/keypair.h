@@ -269,6 +269,7 @@ bool noise_keypair_wants_rekey_after_receive(const struct noise_keypair *kp,
  * @current:	[m] sends and receives
  * @previous:	[m] receives only
  * @next:	[m] receives only, until the first message arrives
+ * @spare:	for noise_keypairs_import(), and used by nothing else; NULL: none
  * @local:	[I] leads to the index table; borrowed
  * @end_ns:	[a] when @current may send no more; 0: it may not, or there is none
  */
@@ -277,6 +278,7 @@ struct noise_keypairs {
 	struct noise_keypair *current;
 	struct noise_keypair *previous;
 	struct noise_keypair *next;
+	struct noise_keypair *spare;
 	struct noise_local *local;
 	_Atomic uint64_t end_ns;
 };
@@ -450,6 +452,21 @@ bool noise_keypair_plain_is_sound(const struct noise_keypair_plain *plain,
 				  enum noise_slot slot,
 				  const uint64_t words[REPLAY_WORDS],
 				  uint64_t latest);
+
+/**
+ * noise_keypairs_reserve() - do before noise_keypairs_import() what takes most of its
+ *			      time: get the memory of one keypair
+ * @kps:	slots
+ *
+ * No other thread may use the slots yet.
+ *
+ * Return: 0; -ENOMEM.
+ */
+int noise_keypairs_reserve(struct noise_keypairs *kps);
+
+/* noise_keypairs_unreserve() - free that memory, if noise_keypairs_import() has not used
+ * it. As noise_keypairs_reserve(). */
+void noise_keypairs_unreserve(struct noise_keypairs *kps);
 
 /**
  * noise_keypairs_import() - fill a slot with a keypair that another process had

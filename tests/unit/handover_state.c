@@ -71,6 +71,44 @@ static void test_all_comes_back(void **unused)
 	}
 }
 
+/* What is done beforehand changes nothing but the time that the rest takes. */
+static void test_reserved(void **unused)
+{
+	(void)unused;
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		struct device_fake a, b;
+		struct store store;
+		struct state state;
+
+		handover_device_init(&a, N_PEERS, 1, i);
+		handover_device_fill(&a);
+		handover_write(&store, &a);
+		handover_device_init(&b, N_PEERS, 1, i);
+		/* Some peers have no session by now, and some have one since. */
+		for (size_t n = 0; n < N_PEERS; n++)
+			handover_peer(&b, n)->had_session =
+				handover_random() % 2;
+		device_reserve_import(&b.device);
+		for (size_t n = 0; n < N_PEERS; n++)
+			assert_int_equal(!!handover_peer(&b, n)->keypairs.spare,
+					 handover_peer(&b, n)->had_session);
+		/* In half of the rounds the upgrade ends here. */
+		if (i % 2) {
+			state = check(&store);
+			assert_int_equal(
+				state_apply(&state, &b.device, HANDOVER_NOW),
+				0);
+			handover_compare(&a, &b);
+			for (size_t n = 0; n < N_PEERS; n++)
+				assert_null(
+					handover_peer(&b, n)->keypairs.spare);
+		}
+		store_close(&store);
+		device_fake_deinit(&a);
+		device_fake_deinit(&b);
+	}
+}
+
 static void test_counters(void **unused)
 {
 	struct state_counter counter;
@@ -530,6 +568,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_comes_back),
+		cmocka_unit_test(test_reserved),
 		cmocka_unit_test(test_counters),
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_down),

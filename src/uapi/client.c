@@ -434,18 +434,19 @@ static void end(struct uapi_client *client)
 	free(client);
 }
 
-void uapi_client_close(struct uapi_client *client)
-{
-	close(client->watch.fd);
-	end(client);
-}
-
 int uapi_client_take(struct uapi_client *client)
 {
 	int fd = client->watch.fd;
 
 	end(client);
 	return fd;
+}
+
+void uapi_client_close(struct uapi_client *client)
+{
+	/* The loop comes first: while another process has a copy of the descriptor, which
+	 * a child has until it executes a program, the loop would still tell of it. */
+	close(uapi_client_take(client));
 }
 
 struct uapi_client *uapi_client_of(struct list *link)

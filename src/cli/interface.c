@@ -76,6 +76,38 @@ static int make_tun(struct interface *t, const struct tun_config *config)
 	return err;
 }
 
+/* Use one queue that was kept. Return: 0; -errno; -ESTALE: another interface. */
+static int use_queue(struct interface *t, const struct tun_config *config,
+		     int fd)
+{
+	struct tun *tun = &t->tuns[t->n_queues];
+	int err = tun_open_fd(tun, &tun_sys_linux, config, fd);
+
+	if (err == 0 && strcmp(tun->name, t->n_queues ? t->tuns[0].name
+						      : config->name) != 0)
+		err = -ESTALE;
+	return err;
+}
+
+/* Use the queues that were kept, if they are those of an interface of this name. The
+ * interface may have been deleted or renamed meanwhile. */
+static void use_kept(struct interface *t, const struct options *options,
+		     struct stored *stored)
+{
+	const struct tun_config config = configure_tun(options);
+
+	while (t->n_queues < stored->n_tuns &&
+	       use_queue(t, &config, stored->tuns[t->n_queues]) == 0)
+		t->n_queues++;
+	if (t->n_queues && t->n_queues == stored->n_tuns) {
+		stored->n_tuns = 0;
+		t->is_kept = true;
+		return;
+	}
+	t->n_queues = 0;
+	stored_close_tuns(stored);
+}
+
 static int open_tun(struct interface *t, const struct options *options,
 		    char *why, size_t cap)
 {
@@ -107,8 +139,8 @@ static void open_queues(struct interface *t, const struct options *options)
 	unsigned int n = count_queues(options);
 	int err = 0;
 
-	if (options->tun_fd >= 0)
-		n = 1;
+	if (options->tun_fd >= 0 || t->is_kept)
+		n = t->n_queues;
 	while (t->n_queues < n && err == 0) {
 		err = tun_open_queue(&t->tuns[t->n_queues], &t->tuns[0]);
 		t->n_queues += err == 0;
@@ -141,13 +173,18 @@ static void log_device(const struct tun *tun, const struct options *options)
 }
 
 int interface_open(struct interface *t, const struct options *options,
-		   char *why, size_t cap)
+		   struct stored *stored, char *why, size_t cap)
 {
-	int err = open_tun(t, options, why, cap);
+	int err;
 
-	if (err < 0)
-		return err;
-	t->n_queues = 1;
+	if (stored && stored->n_tuns)
+		use_kept(t, options, stored);
+	if (!t->is_kept) {
+		err = open_tun(t, options, why, cap);
+		if (err < 0)
+			return err;
+		t->n_queues = 1;
+	}
 	log_init(options->level, t->tuns[0].name);
 	log_device(&t->tuns[0], options);
 	open_queues(t, options);

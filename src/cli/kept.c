@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -27,6 +28,16 @@
 /* The time that an engine has for its end. A choice: with 10,000 peers it takes some
  * hundred milliseconds. */
 #define END_NS (10 * NSEC_PER_SEC)
+
+/* The time after which the service manager gets what has changed. A choice. */
+#define STORE_NS (50 * NSEC_PER_MSEC)
+
+enum {
+	/* How often, and with which pause, the service manager is told at the start
+	 * what it is to forget. Choices: together a second. */
+	STORE_TRIES = 100,
+	STORE_PAUSE_MS = 10,
+};
 
 static int explain(struct kept *k, const char *what, int err)
 {
@@ -80,6 +91,8 @@ static void give_up(struct kept *k, int err)
 
 	if (k->blocked.is_on)
 		return;
+	/* Perhaps the engines die of it. */
+	(void)notify_store(k->notify, "journal", -1);
 	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
 		loop_stop(&k->loop, err);
 		return;
@@ -258,6 +271,68 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 	}
 }
 
+/* ------------------------------------------------------------ what is kept */
+
+/* What has changed is sent in one go as far as the service manager's queue takes it. */
+static void store_due(struct loop_timer *timer)
+{
+	struct kept *k = timer->arg;
+	const struct service *s = &k->engine->service;
+
+	if (k->has_changed)
+		storing_set(
+			&k->storing, k->interface.tuns, k->interface.n_queues,
+			k->blocked.is_on ? -1 : s->kept[REQUEST_SLOT_JOURNAL],
+			service_get_set(s));
+	k->has_changed = false;
+	/* READY=1 comes first. */
+	if (k->notify->owes_ready || !storing_send(&k->storing, k->notify))
+		loop_set_timer(&k->loop, timer, now_monotonic() + STORE_NS);
+}
+
+/* The sockets have changed, or the journal: have the service manager keep the new ones, a
+ * little later, since such changes come in groups. */
+static void service_changed(void *arg)
+{
+	const struct kept_engine *e = arg;
+	struct kept *k = e->kept;
+
+	k->has_changed = true;
+	if (k->notify->fd >= 0 && k->is_ready && !k->store_later.is_set)
+		loop_set_timer(&k->loop, &k->store_later,
+			       now_monotonic() + STORE_NS);
+}
+
+/* What a service manager has kept is for the first engine, if the interface is the same
+ * one; else it is of another tunnel. */
+static void use_stored(struct kept *k)
+{
+	struct service *s = &k->engine->service;
+	struct stored *stored = k->stored;
+	int fds[STORED_MAX];
+	unsigned int n;
+
+	if (k->interface.is_kept) {
+		s->kept[REQUEST_SLOT_JOURNAL] = stored->journal;
+		stored->journal = -1;
+		service_find_sockets(s, &stored->set);
+		stored->set.n = 0;
+		log_event("the interface is that of the process before");
+	}
+	n = stored_list(stored, fds);
+	while (n)
+		close(fds[--n]);
+	/* What the service manager holds on to would keep the port in use, so it must
+	 * have forgotten it before the engine asks for the port. */
+	storing_set(&k->storing, k->interface.tuns, k->interface.n_queues,
+		    s->kept[REQUEST_SLOT_JOURNAL], service_get_found(s));
+	for (int i = 0; i < STORE_TRIES; i++) {
+		if (storing_send(&k->storing, k->notify))
+			break;
+		poll(NULL, 0, STORE_PAUSE_MS);
+	}
+}
+
 /* ------------------------------------------------------------ the engine */
 
 static void note_first(struct kept *k)
@@ -272,6 +347,7 @@ static void note_first(struct kept *k)
 	notify_ready(k->notify, k->options->is_foreground ? 0 : k->pid);
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
+	service_changed(k->engine);
 	err = daemon_report_ready(k->daemon, is_template ? name : NULL);
 	if (err < 0)
 		loop_stop(&k->loop, err);
@@ -373,6 +449,7 @@ static const struct service_ops service_ops = {
 	.state = engine_state,
 	.failed = engine_failed,
 	.remove_files = remove_files,
+	.changed = service_changed,
 	.gone = engine_gone,
 	.broken = engine_broken,
 };
@@ -582,8 +659,8 @@ static int open_parts(struct kept *k)
 	err = explain(k, "cannot watch for signals",
 		      signals_open(&k->signals, &k->loop));
 	if (err == 0)
-		err = interface_open(&k->interface, k->options, k->why,
-				     sizeof(k->why));
+		err = interface_open(&k->interface, k->options, k->stored,
+				     k->why, sizeof(k->why));
 	if (err == 0)
 		err = open_local(k);
 	if (err == 0)
@@ -608,6 +685,8 @@ int kept_open(struct kept *k, char **argv)
 	k->pid = getpid();
 	k->listeners.config.fd = -1;
 	k->deadline = (struct loop_timer){ .ready = deadline_ready, .arg = k };
+	storing_init(&k->storing, k->stored);
+	k->store_later = (struct loop_timer){ .ready = store_due, .arg = k };
 	for (unsigned int i = 0; i < STARTER_SEATS; i++) {
 		k->engines[i].kept = k;
 		k->engines[i].seat = i;
@@ -638,6 +717,8 @@ int kept_open(struct kept *k, char **argv)
 		service_init(&e->service, &k->loop, &k->local, &service_ops, e);
 		e->service.finds_mtu = k->options->finds_mtu;
 	}
+	if (k->stored->has_any)
+		use_stored(k);
 	/* Give back the code that was needed for the start only. Later no file can be
 	 * opened. */
 	code_release(NULL);

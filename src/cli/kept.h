@@ -20,6 +20,7 @@
 #include "cli/notify.h"
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "cli/stored.h"
 #include "cli/upgrade.h"
 #include "engine/local.h"
 #include "isolate/isolate.h"
@@ -70,6 +71,10 @@ struct kept_engine {
  * @options:	borrowed
  * @daemon:	borrowed: is told when the engine is ready
  * @notify:	borrowed: messages to the service manager
+ * @stored:	borrowed: what a service manager has kept of a process before this one
+ * @storing:	what it is to keep of this one
+ * @has_changed: @storing must be set anew
+ * @store_later: when to tell it what has changed
  * @state:	what the engine has told last
  * @guard:	whether the engine makes progress
  * @pid:	this process
@@ -98,6 +103,10 @@ struct kept {
 	const struct options *options;
 	struct daemon *daemon;
 	struct notify *notify;
+	struct stored *stored;
+	struct storing storing;
+	bool has_changed;
+	struct loop_timer store_later;
 	struct request_state state;
 	struct guard guard;
 	pid_t pid;
@@ -111,7 +120,7 @@ struct kept {
 
 /**
  * kept_open() - make what takes rights, give up the others, and start the engine
- * @kept:	caller's storage, with its signals, options, daemon and notify
+ * @kept:	caller's storage, with its signals, options, daemon, notify and stored
  * @argv:	as given to main()
  *
  * Return: 0: call kept_run(); -errno: nothing is left, and kept.why says why.

@@ -57,7 +57,7 @@ static int fail(struct notify *notify, struct daemon *daemon, const char *why,
 /* As a keeper: the tunnel is in three processes. Consumes @daemon. Returns the exit
  * status. */
 static int keep(const struct options *options, struct daemon *daemon,
-		struct notify *notify, char **argv)
+		struct notify *notify, struct stored *stored, char **argv)
 {
 	static struct kept kept;
 	int err;
@@ -65,6 +65,7 @@ static int keep(const struct options *options, struct daemon *daemon,
 	kept.options = options;
 	kept.daemon = daemon;
 	kept.notify = notify;
+	kept.stored = stored;
 	signals_init(&kept.signals, !options->is_foreground);
 	err = kept_open(&kept, argv);
 	if (err == 0)
@@ -136,12 +137,12 @@ static int serve(const struct options *options, struct daemon *daemon,
 }
 
 static int run(const struct options *options, struct daemon *daemon,
-	       struct notify *notify, char **argv)
+	       struct notify *notify, struct stored *stored, char **argv)
 {
 	int status;
 
 	if (is_isolated(options))
-		return keep(options, daemon, notify, argv);
+		return keep(options, daemon, notify, stored, argv);
 	rcu_register();
 	status = serve(options, daemon, notify);
 	rcu_drain();
@@ -196,7 +197,7 @@ static void print_version(void)
 }
 
 static int run_daemon(const struct options *options, struct notify *notify,
-		      char **argv)
+		      struct stored *stored, char **argv)
 {
 	struct daemon daemon;
 	char why[TUNNEL_WHY_CAP];
@@ -216,7 +217,7 @@ static int run_daemon(const struct options *options, struct notify *notify,
 				      strerror(-err));
 		return EXIT_FAILURE;
 	}
-	return run(options, &daemon, notify, argv);
+	return run(options, &daemon, notify, stored, argv);
 }
 
 /* Warn of variables of the environment that have an unknown value. */
@@ -259,12 +260,16 @@ static void open_notify(const struct options *options, struct notify *notify)
 
 /* Close descriptors that the caller has left open: a tunnel needs none of
  * them. */
-static void close_inherited(const struct options *options)
+static void close_inherited(const struct options *options,
+			    const struct stored *stored)
 {
-	const int keep[] = { options->tun_fd, options->netlink_fd,
-			     options->uapi_fd };
+	int keep[STORED_MAX + 3];
+	unsigned int n = stored_list(stored, keep);
 
-	daemon_close_others(keep, sizeof(keep) / sizeof(keep[0]));
+	keep[n++] = options->tun_fd;
+	keep[n++] = options->netlink_fd;
+	keep[n++] = options->uapi_fd;
+	daemon_close_others(keep, n);
 }
 
 int main(int argc, char **argv)
@@ -272,6 +277,7 @@ int main(int argc, char **argv)
 	struct daemon foreground = { .fd = -1 };
 	struct options options;
 	struct notify notify;
+	struct stored stored;
 	bool is_engine = argc > 0 && !strcmp(argv[0], STARTER_ENGINE_NAME);
 	int err = daemon_open_standard();
 
@@ -299,7 +305,10 @@ int main(int argc, char **argv)
 	}
 	if (!is_engine) {
 		warn(&options);
-		close_inherited(&options);
+		stored_init(&stored);
+		if (options.is_foreground && is_isolated(&options))
+			stored_receive(&stored);
+		close_inherited(&options, &stored);
 	}
 	/* RLIMIT_NOFILE counts for descriptors that are opened after this. */
 	limits_raise();
@@ -313,6 +322,7 @@ int main(int argc, char **argv)
 	if (is_engine)
 		return serve_engine(&options);
 	open_notify(&options, &notify);
-	return options.is_foreground ? run(&options, &foreground, &notify, argv)
-				     : run_daemon(&options, &notify, argv);
+	return options.is_foreground
+		       ? run(&options, &foreground, &notify, &stored, argv)
+		       : run_daemon(&options, &notify, &stored, argv);
 }

@@ -18,6 +18,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/now.h"
+#include "keeper/channel.h"
 
 enum {
 	/* Bytes of a message: a status, and words around it. */
@@ -248,6 +249,19 @@ void notify_ready(struct notify *n, pid_t main_pid)
 	if (n->period_ns)
 		loop_set_timer(n->loop, &n->watchdog,
 			       now_monotonic() + n->period_ns);
+}
+
+int notify_store(const struct notify *n, const char *name, int fd)
+{
+	char text[MESSAGE_CAP];
+
+	if (n->fd < 0)
+		return 0;
+	/* Without FDPOLL=0 a socket that has an error to tell would be dropped. */
+	snprintf(text, sizeof(text), "%s\nFDNAME=%s",
+		 fd < 0 ? "FDSTOREREMOVE=1" : "FDSTORE=1\nFDPOLL=0", name);
+	return channel_send(n->fd, text, strlen(text), &fd, fd >= 0,
+			    MSG_DONTWAIT);
 }
 
 void notify_failure(const struct notify *n, const char *why, int err)

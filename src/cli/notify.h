@@ -146,6 +146,16 @@ void notify_reloaded(struct notify *n, uint64_t begun);
  */
 void notify_failure(const struct notify *n, const char *why, int err);
 
+/**
+ * notify_store() - have the service manager keep a descriptor over a restart
+ * @n:		notify
+ * @name:	its name
+ * @fd:		stays the caller's; -1: it is to forget the descriptor of this name
+ *
+ * Return: 0, also if it keeps none; -EAGAIN: its queue is full; -errno.
+ */
+int notify_store(const struct notify *n, const char *name, int fd);
+
 /* notify_stopping() - the daemon ends; the loop does not run any more */
 void notify_stopping(struct notify *n);
 

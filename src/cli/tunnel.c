@@ -25,11 +25,6 @@
 #include "journal/restore.h"
 #include "cli/state.h"
 
-enum {
-	/* The keeper's slot for the journal's memory. */
-	JOURNAL_SLOT = 0,
-};
-
 /* At most one message about the state in this time, unless the keeper asks. A choice:
  * the keeper tells the service manager less often. */
 #define STATE_NS (100 * NSEC_PER_MSEC)
@@ -324,7 +319,7 @@ static int keep_journal(void *arg, int fd)
 {
 	struct tunnel *t = arg;
 
-	return client_keep(&t->client, JOURNAL_SLOT, fd);
+	return client_keep(&t->client, REQUEST_SLOT_JOURNAL, fd);
 }
 
 static int apply_recorded(void *arg, const struct config *config, uint64_t now)
@@ -377,7 +372,7 @@ static int take_config(struct tunnel *t)
 static int go_on(struct tunnel *t)
 {
 	struct restore restore;
-	int fd = t->start.kept[JOURNAL_SLOT];
+	int fd = t->start.kept[REQUEST_SLOT_JOURNAL];
 	int err;
 
 	if (fd < 0)
@@ -547,8 +542,8 @@ static int open_all(struct tunnel *t, const struct options *options)
 		.why = t->why,
 		.cap = sizeof(t->why),
 	};
-	int err =
-		interface_open(&t->interface, options, t->why, sizeof(t->why));
+	int err = interface_open(&t->interface, options, NULL, t->why,
+				 sizeof(t->why));
 
 	if (err < 0)
 		return err;

@@ -22,6 +22,8 @@ enum {
 	REQUEST_QUESTIONS_MAX = 64,
 	/* Descriptors that the keeper keeps for the next engine. A choice. */
 	REQUEST_SLOTS = 4,
+	/* The slot for the memory of the journal. */
+	REQUEST_SLOT_JOURNAL = 0,
 	/* Most sockets of a group: QUEUES_MAX. */
 	REQUEST_SOCKETS_MAX = 8,
 	/* Bytes of the name of a thread, and of the reason of a failure, with the

@@ -7,6 +7,7 @@
  */
 #include "keeper/service.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -211,6 +212,21 @@ static int open_set(struct service *s, struct service_set *set,
 	return ug_parts_open_group(set->parts, open->n, &opt, report);
 }
 
+static void tell_change(struct service *s)
+{
+	if (s->ops->changed)
+		s->ops->changed(s->arg);
+}
+
+static void close_set(struct service_set *set)
+{
+	for (unsigned int i = 0; i < set->n; i++)
+		ug_parts_close(&set->parts[i]);
+	set->n = 0;
+	set->id = 0;
+	set->was_found = false;
+}
+
 /* Hand out the sockets. */
 static void give_set(const struct service_set *set, struct reply *reply,
 		     int *fds, unsigned int *n_fds)
@@ -229,6 +245,16 @@ static void give_set(const struct service_set *set, struct reply *reply,
 		}
 }
 
+/* Is a set what an engine asks for? */
+static bool fits(const struct service_set *set, const struct request_open *open)
+{
+	uint32_t mark = 0;
+
+	return set->n == open->n && set->parts[0].port == open->port &&
+	       ug_parts_get_mark(&set->parts[0], &mark) == 0 &&
+	       mark == open->mark;
+}
+
 /* The sockets of the other engine, if they are what a successor asks for. Return: 0;
  * -ENOENT. */
 static int lend(const struct service *lender, const struct request_open *open,
@@ -236,17 +262,29 @@ static int lend(const struct service *lender, const struct request_open *open,
 {
 	for (int i = 0; i < SERVICE_SETS; i++) {
 		const struct service_set *set = &lender->sets[i];
-		uint32_t mark = 0;
 
-		if (!set->id || set->n != open->n ||
-		    set->parts[0].port != open->port ||
-		    ug_parts_get_mark(&set->parts[0], &mark) < 0 ||
-		    mark != open->mark)
+		if (!set->id || !fits(set, open))
 			continue;
 		give_set(set, reply, fds, n_fds);
 		return 0;
 	}
 	return -ENOENT;
+}
+
+/* Use the sockets that were found, or open others in their place. Return: 0; -ENOENT. */
+static int use_found(struct service *s, struct service_set *set,
+		     const struct request_open *open)
+{
+	if (!s->found.n || s->found.parts[0].port != open->port)
+		return -ENOENT;
+	if (!fits(&s->found, open)) {
+		close_set(&s->found);
+		return -ENOENT;
+	}
+	*set = s->found;
+	set->was_found = true;
+	s->found.n = 0;
+	return 0;
 }
 
 /* Return: 0; -errno. */
@@ -262,17 +300,20 @@ static int serve_open(struct service *s, const struct request_open *open,
 		return 0;
 	if (!set)
 		return -EBUSY;
-	err = open_set(s, set, open, &report);
-	report_family(&reply->families[0], &report.v4);
-	report_family(&reply->families[1], &report.v6);
-	if (err < 0)
-		return err;
-	memcpy(set->families, reply->families, sizeof(set->families));
+	if (use_found(s, set, open) < 0) {
+		err = open_set(s, set, open, &report);
+		report_family(&reply->families[0], &report.v4);
+		report_family(&reply->families[1], &report.v6);
+		if (err < 0)
+			return err;
+		memcpy(set->families, reply->families, sizeof(set->families));
+	}
 	set->steering_err = set->n > 1 ? steer(set) : 0;
 	set->id = ++s->last_id;
 	if (!set->id)
 		set->id = s->last_id = 1;
 	give_set(set, reply, fds, n_fds);
+	tell_change(s);
 	return 0;
 }
 
@@ -282,14 +323,20 @@ static int serve_close(struct service *s, uint32_t id)
 
 	if (!set)
 		return -ENOENT;
-	for (unsigned int i = 0; i < set->n; i++)
-		ug_parts_close(&set->parts[i]);
-	set->id = 0;
+	/* An engine that starts may first try whether the port can be had. */
+	if (set->was_found && !s->is_ready) {
+		s->found = *set;
+		set->id = 0;
+		return 0;
+	}
+	close_set(set);
+	tell_change(s);
 	return 0;
 }
 
 static void close_sets(struct service *s)
 {
+	close_set(&s->found);
 	for (int i = 0; i < SERVICE_SETS; i++)
 		if (s->sets[i].id)
 			(void)serve_close(s, s->sets[i].id);
@@ -366,6 +413,7 @@ static int serve(struct service *s, const struct request *request, int fd,
 		return 0;
 	case REQUEST_KEEP:
 		serve_keep(s, request->keep.slot, fd);
+		tell_change(s);
 		return 0;
 	case REQUEST_STATE:
 		s->ops->state(s->arg, &request->state);
@@ -466,6 +514,111 @@ void service_init(struct service *s, struct loop *loop, struct local *local,
 	};
 	for (int i = 0; i < REQUEST_SLOTS; i++)
 		s->kept[i] = -1;
+}
+
+unsigned int service_list_set(const struct service_set *set, int *fds)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < set->n; i++)
+		for (int f = 0; f < 2; f++)
+			n = add_fds(fds, n, &set->parts[i], f);
+	return n;
+}
+
+/* Return: the port of a UDP socket; 0: it is none. */
+static uint16_t get_port(int fd, int family)
+{
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = sizeof(addr), type_len = sizeof(int);
+	int type = 0;
+	uint16_t port;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 ||
+	    type != SOCK_DGRAM ||
+	    getsockname(fd, (struct sockaddr *)&addr, &len) < 0 ||
+	    addr.ss_family != family)
+		return 0;
+	/* In both forms of an address the port follows the family. */
+	memcpy(&port, (const uint8_t *)&addr + sizeof(addr.ss_family),
+	       sizeof(port));
+	return ntohs(port);
+}
+
+/* Return: bytes of a buffer, as ug_open() counts them; the kernel doubles the number. */
+static uint32_t get_buffer(int fd, int option)
+{
+	int len = 0;
+	socklen_t cap = sizeof(len);
+
+	return getsockopt(fd, SOL_SOCKET, option, &len, &cap) < 0 || len < 0
+		       ? 0
+		       : (uint32_t)len / 2;
+}
+
+/* Was a socket opened as this keeper would open it? The option differs with
+ * --pmtu=discover. */
+static bool has_mode(const struct service *s, int fd, int f)
+{
+	int mode = 0;
+	socklen_t len = sizeof(mode);
+
+	if (getsockopt(fd, f ? IPPROTO_IPV6 : IPPROTO_IP,
+		       f ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &mode,
+		       &len) < 0)
+		return false;
+	return (mode == IP_PMTUDISC_PROBE) == s->finds_mtu;
+}
+
+/* Fill in what is known of the first socket's family. Return: false: another port, or
+ * other options. */
+static bool know_family(struct service *s, int f)
+{
+	struct service_set *set = &s->found;
+	struct ug_parts *parts = &set->parts[0];
+	struct reply_family *to = &set->families[f];
+	uint16_t port;
+
+	if (parts->fds[f] < 0) {
+		to->err = -ENOENT;
+		return true;
+	}
+	port = get_port(parts->fds[f], f ? AF_INET6 : AF_INET);
+	if (!port || !has_mode(s, parts->fds[f], f) ||
+	    (parts->port && parts->port != port))
+		return false;
+	parts->port = port;
+	to->rcvbuf = get_buffer(parts->fds[f], SO_RCVBUF);
+	to->sndbuf = get_buffer(parts->fds[f], SO_SNDBUF);
+	parts->sndbuf[f] = to->sndbuf;
+	return true;
+}
+
+void service_find_sockets(struct service *s, const struct service_set *set)
+{
+	s->found = *set;
+	if (!set->n)
+		return;
+	if (!know_family(s, 0) || !know_family(s, 1) ||
+	    !s->found.parts[0].port) {
+		close_set(&s->found);
+		return;
+	}
+	for (unsigned int i = 1; i < set->n; i++)
+		s->found.parts[i].port = s->found.parts[0].port;
+}
+
+const struct service_set *service_get_found(const struct service *s)
+{
+	return s->found.n ? &s->found : NULL;
+}
+
+const struct service_set *service_get_set(const struct service *s)
+{
+	for (int i = 0; i < SERVICE_SETS; i++)
+		if (s->sets[i].id)
+			return &s->sets[i];
+	return NULL;
 }
 
 /* An engine that takes the place of another one has heard nothing yet, and nothing may

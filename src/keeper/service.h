@@ -8,6 +8,7 @@
 #ifndef KEEPER_SERVICE_H
 #define KEEPER_SERVICE_H
 
+#include "engine/bounds.h"
 #include "engine/local.h"
 #include "engine/loop.h"
 #include "keeper/news.h"
@@ -17,6 +18,9 @@
 enum {
 	/* Sockets at once: those in use, and new ones while the port changes. */
 	SERVICE_SETS = 2,
+	/* The most descriptors of a set: of each family one for each socket, and the
+	 * side sockets of the first. */
+	SERVICE_FDS_MAX = 2 * (REQUEST_SOCKETS_MAX + SIDE_SOCKETS),
 };
 
 /**
@@ -25,6 +29,7 @@ enum {
  * @state:	the engine tells its state
  * @failed:	the engine could not start. Not called after @ready.
  * @remove_files: the sockets' files are to be removed
+ * @changed:	the sockets have changed, or what is kept; NULL: nobody wants to know
  * @gone:	the engine has closed its connection, most likely because it has ended
  * @broken:	the engine has sent what no engine sends: it must be ended
  *
@@ -35,6 +40,7 @@ struct service_ops {
 	void (*state)(void *arg, const struct request_state *state);
 	void (*failed)(void *arg, const struct request_failed *failed);
 	void (*remove_files)(void *arg);
+	void (*changed)(void *arg);
 	void (*gone)(void *arg);
 	void (*broken)(void *arg);
 };
@@ -44,6 +50,7 @@ struct service_ops {
  * @id:		their number; 0: none
  * @n:		sockets
  * @parts:	the sockets
+ * @was_found:	a process before this one has left them behind
  * @steering_err: of the reply to REQUEST_OPEN
  * @families:	of that reply
  */
@@ -51,6 +58,7 @@ struct service_set {
 	uint32_t id;
 	unsigned int n;
 	struct ug_parts parts[REQUEST_SOCKETS_MAX];
+	bool was_found;
 	int steering_err;
 	struct reply_family families[2];
 };
@@ -73,6 +81,8 @@ struct service_set {
  * @last_id:	number of the sockets that were opened last
  * @sets:	sockets
  * @kept:	descriptors for the next engine; -1: none
+ * @found:	sockets that a process before this one has left behind, for the first
+ *		engine that asks for such ones; its n is 0 if there are none
  * @lender:	the engine is the successor of the one that this serves, which still has
  *		the sockets, and hears the news; NULL: it is not
  * @hears:	the news of @local come to this engine
@@ -97,6 +107,7 @@ struct service {
 	uint32_t last_id;
 	struct service_set sets[SERVICE_SETS];
 	int kept[REQUEST_SLOTS];
+	struct service_set found;
 	struct service *lender;
 	bool hears;
 	bool is_offered;
@@ -108,6 +119,27 @@ struct service {
 void service_init(struct service *service, struct loop *loop,
 		  struct local *local, const struct service_ops *ops,
 		  void *arg);
+
+/* service_list_set() - the descriptors of a set, into SERVICE_FDS_MAX places. Return: their
+ * count. */
+unsigned int service_list_set(const struct service_set *set, int *fds);
+
+/**
+ * service_find_sockets() - use sockets that a process before this one has left behind
+ * @service:	service
+ * @set:	n, and the descriptors of its parts; consumed
+ *
+ * If they are no UDP sockets of one port, they are closed.
+ */
+void service_find_sockets(struct service *service,
+			  const struct service_set *set);
+
+/* service_get_found() - those of service_find_sockets() that can be used; NULL: there are
+ * none */
+const struct service_set *service_get_found(const struct service *service);
+
+/* service_get_set() - the sockets in use; NULL: there are none */
+const struct service_set *service_get_set(const struct service *service);
 
 /**
  * service_start() - serve an engine

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* The name of a descriptor (FDNAME=) says what it is. Those of the UDP sockets have three
+ * numbers: the socket of the group, the family, and 0 for the main socket or the number of
+ * the side socket. */
+#include "cli/stored.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+	/* The first descriptor that a service manager passes (sd_listen_fds(3)). */
+	FIRST_FD = 3,
+	/* More than this are not looked at. A choice. */
+	FDS_MAX = 256,
+};
+
+void stored_init(struct stored *stored)
+{
+	*stored = (struct stored){ .journal = -1 };
+	for (int i = 0; i < REQUEST_SOCKETS_MAX; i++)
+		stored->set.parts[i] = (struct ug_parts){ .fds = { -1, -1 } };
+}
+
+/* ------------------------------------------------------------ what comes */
+
+/* A side socket without its main socket, or behind a gap, is not used. */
+static bool take_socket(struct stored *s, const char *name, int fd)
+{
+	unsigned int i, f, k;
+	struct ug_parts *parts;
+	char end;
+
+	if (sscanf(name, "udp-%1u-%1u-%1u%c", &i, &f, &k, &end) != 3 ||
+	    i >= REQUEST_SOCKETS_MAX || f > 1 || k > SIDE_SOCKETS)
+		return false;
+	parts = &s->set.parts[i];
+	if (k ? parts->fds[f] < 0 || parts->n_sides[f] != k - 1
+	      : parts->fds[f] >= 0)
+		return false;
+	if (k)
+		parts->sides[f][parts->n_sides[f]++] = fd;
+	else
+		parts->fds[f] = fd;
+	if (s->set.n < i + 1)
+		s->set.n = i + 1;
+	return true;
+}
+
+static bool take(struct stored *s, const char *name, int fd)
+{
+	char wanted[STORED_NAME_CAP];
+
+	if (!strcmp(name, "journal") && s->journal < 0) {
+		s->journal = fd;
+		return true;
+	}
+	snprintf(wanted, sizeof(wanted), "tun-%u", s->n_tuns);
+	if (s->n_tuns < QUEUES_MAX && !strcmp(name, wanted)) {
+		s->tuns[s->n_tuns++] = fd;
+		return true;
+	}
+	return take_socket(s, name, fd);
+}
+
+/* Return: the number that a variable has; 0: none. */
+static unsigned long read_number(const char *variable)
+{
+	const char *text = secure_getenv(variable);
+
+	return text ? strtoul(text, NULL, 10) : 0;
+}
+
+/*
+ * The names come in the order of the descriptors, which is not that of this program. So
+ * the list is read again as long as a name finds its place.
+ */
+void stored_receive(struct stored *stored)
+{
+	unsigned long n = read_number("LISTEN_FDS");
+	const char *names = secure_getenv("LISTEN_FDNAMES");
+	bool is_taken[FDS_MAX] = { false }, has_more = true;
+
+	if (!names || n > FDS_MAX ||
+	    read_number("LISTEN_PID") != (unsigned long)getpid())
+		return;
+	while (has_more) {
+		const char *name = names;
+
+		has_more = false;
+		for (unsigned int i = 0; i < n && *name; i++) {
+			size_t len = strcspn(name, ":");
+			char text[STORED_NAME_CAP];
+
+			snprintf(text, sizeof(text), "%.*s", (int)len, name);
+			name += len + (name[len] == ':');
+			if (is_taken[i] ||
+			    !take(stored, text, FIRST_FD + (int)i))
+				continue;
+			is_taken[i] = has_more = stored->has_any = true;
+			fcntl(FIRST_FD + (int)i, F_SETFD, FD_CLOEXEC);
+		}
+	}
+}
+
+unsigned int stored_list(const struct stored *stored, int *fds)
+{
+	unsigned int n = service_list_set(&stored->set, fds);
+
+	for (unsigned int i = 0; i < stored->n_tuns; i++)
+		fds[n++] = stored->tuns[i];
+	if (stored->journal >= 0)
+		fds[n++] = stored->journal;
+	return n;
+}
+
+void stored_close_tuns(struct stored *stored)
+{
+	while (stored->n_tuns)
+		close(stored->tuns[--stored->n_tuns]);
+}
+
+/* ------------------------------------------------------------ what is kept */
+
+static void add_slot(struct storing *s, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void add_slot(struct storing *s, const char *format, ...)
+{
+	struct storing_slot *slot = &s->slots[s->n++];
+	va_list args;
+
+	*slot = (struct storing_slot){ .fd = -1 };
+	va_start(args, format);
+	vsnprintf(slot->name, sizeof(slot->name), format, args);
+	va_end(args);
+}
+
+/* The order of the slots is that in which storing_set() fills them. */
+void storing_init(struct storing *s, const struct stored *stored)
+{
+	s->n = 0;
+	for (int i = 0; i < QUEUES_MAX; i++)
+		add_slot(s, "tun-%d", i);
+	add_slot(s, "journal");
+	for (int i = 0; i < REQUEST_SOCKETS_MAX; i++)
+		for (int f = 0; f < 2; f++)
+			for (int k = 0; k <= (i ? 0 : SIDE_SOCKETS); k++)
+				add_slot(s, "udp-%d-%d-%d", i, f, k);
+	/* To forget a name that stands for nothing does no harm. */
+	for (unsigned int i = 0; i < s->n; i++)
+		s->slots[i].is_kept = stored->has_any;
+}
+
+/* Give a slot what it is to have. A descriptor with a number that was used before may be
+ * another one. */
+static void fill(struct storing_slot *slot, int fd)
+{
+	slot->fd = fd;
+	slot->is_due = slot->is_kept || fd >= 0;
+}
+
+void storing_set(struct storing *s, const struct tun *tuns, unsigned int n_tuns,
+		 int journal, const struct service_set *set)
+{
+	struct storing_slot *slot = s->slots;
+
+	for (unsigned int i = 0; i < QUEUES_MAX; i++, slot++)
+		if (slot->fd < 0)
+			fill(slot, i < n_tuns ? tuns[i].fd : -1);
+	fill(slot++, journal);
+	for (unsigned int i = 0; i < REQUEST_SOCKETS_MAX; i++) {
+		const struct ug_parts *parts =
+			set && i < set->n ? &set->parts[i] : NULL;
+
+		for (unsigned int f = 0; f < 2; f++) {
+			fill(slot++, parts ? parts->fds[f] : -1);
+			for (unsigned int k = 0; !i && k < SIDE_SOCKETS; k++)
+				fill(slot++, parts && k < parts->n_sides[f]
+						     ? parts->sides[f][k]
+						     : -1);
+		}
+	}
+}
+
+/* Forget the old descriptor first: a name may stand for several. Return: false if the
+ * queue is full. */
+static bool send_slot(struct storing_slot *slot, const struct notify *n)
+{
+	if (slot->is_kept) {
+		if (notify_store(n, slot->name, -1) == -EAGAIN)
+			return false;
+		slot->is_kept = false;
+	}
+	if (slot->fd >= 0) {
+		if (notify_store(n, slot->name, slot->fd) == -EAGAIN)
+			return false;
+		slot->is_kept = true;
+	}
+	slot->is_due = false;
+	return true;
+}
+
+bool storing_send(struct storing *s, const struct notify *n)
+{
+	for (unsigned int i = 0; i < s->n; i++)
+		if (s->slots[i].is_due && !send_slot(&s->slots[i], n))
+			return false;
+	return true;
+}

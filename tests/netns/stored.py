@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The service manager keeps the daemon's descriptors over a restart: the interface, its
+addresses and routes, the port and the configuration stay, and what arrives meanwhile
+waits."""
+import contextlib
+import os
+import re
+import signal
+import socket
+
+import lab
+from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
+from manager import Manager
+
+# The first descriptor that a service manager passes.
+FIRST = 3
+
+
+class Store(Manager):
+    """A service manager that keeps descriptors, and passes them to the next process."""
+
+    def __init__(self, node):
+        self.kept = []
+        super().__init__(node)
+
+    def receive(self):
+        while not self.is_over.is_set():
+            with contextlib.suppress(TimeoutError):
+                data, fds, _, _ = socket.recv_fds(self.sock, 4096, 8)
+                self.note(data.decode(), fds)
+
+    def note(self, message, fds):
+        words = dict(line.split("=", 1) for line in message.splitlines())
+        name = words.get("FDNAME")
+        if words.get("FDSTOREREMOVE") == "1":
+            for kept in [k for k in self.kept if k[0] == name]:
+                os.close(kept[1])
+                self.kept.remove(kept)
+        elif words.get("FDSTORE") == "1":
+            check_equal(len(fds), 1, f"descriptors of {message!r}")
+            check_equal(words.get("FDPOLL"), "0", f"FDPOLL of {message!r}")
+            self.kept.append((name, fds[0]))
+        self.messages.append(message)
+
+    def names(self):
+        return sorted(name for name, _ in self.kept)
+
+    def start(self, tunnel, order=None, options=""):
+        """Start a daemon as a service manager does."""
+        kept = list(self.kept)
+        if order:
+            order(kept)
+        fds = [os.dup(fd) for _, fd in kept]
+        high = [os.dup(fd) for fd in fds]
+
+        def prepare():
+            # Above all numbers that are wanted first.
+            top = [os.dup2(fd, 500 + i) for i, fd in enumerate(high)]
+            for i, fd in enumerate(top):
+                os.dup2(fd, FIRST + i)
+                os.set_inheritable(FIRST + i, True)
+            os.environ["LISTEN_PID"] = str(os.getpid())
+
+        env = self.environment(watchdog=False, LISTEN_FDS=str(len(kept)),
+                               LISTEN_FDNAMES=":".join(name for name, _ in kept))
+        start(tunnel, prepare, env, fds + high, options)
+        return tunnel
+
+
+def start(tunnel, prepare, env, fds, options):
+    """As Tunnel.start(); the program's process id must be in its environment. fds: copies
+    of the descriptors, closed when the program runs."""
+    words = " ".join(f"{key}='{value}'" for key, value in env.items())
+    # The shell keeps its process id when it executes the daemon.
+    script = f"exec env LISTEN_PID=$$ {words} LOG_LEVEL=verbose \"$0\" -f {options} {tunnel.name}"
+    tunnel.process = tunnel.node.start(
+        "sh", "-c", script, tunnel.lab.daemon, before=prepare,
+        pass_fds=range(FIRST, FIRST + len(fds) // 2))
+    for fd in fds:
+        os.close(fd)
+    tunnel.has_ended = False
+    tunnel.lab.tunnels.append(tunnel)
+    wait_until(lambda: " is ready" in tunnel.log(), "the log of the start", 10)
+    wait_until(lambda: tunnel.get(check_status=False).returncode == 0, "answers", 10)
+
+
+def index_of(tunnel):
+    found = tunnel.node.run("ip", "-o", "link", "show", tunnel.name, check_status=False)
+    return found.stdout.split(":")[0] if not found.returncode else None
+
+
+def restart(store, tunnel, number, **options):
+    """End the daemon by a signal, and start it again. Return what ended."""
+    tunnel.process.send_signal(number)
+    tunnel.process.wait(20)
+    wait_until(lambda: not lab.descendants_of(tunnel.process.pid), "all have ended", 10)
+    tunnel.has_ended = True
+    return store.start(tunnel, **options)
+
+
+def managed_pair(l, options=()):
+    if "WG_COVERAGE" in os.environ:
+        raise Skip("a build that counts what is run is one process")
+    store = []
+
+    class Managed(Pair):
+        def join(self, mtu):
+            super().join(mtu)
+            store.append(Store(self.a))
+
+    pair = Managed.__new__(Managed)
+    # The daemon of a needs the manager's address, which its node gives.
+    address = f"{l.directory}/notify-a"
+    Managed.__init__(pair, l, how={"NOTIFY_SOCKET": address}, options=options)
+    return pair, store[0]
+
+
+@case("after a restart, a crash, or SIGKILL: the same interface, addresses, routes, port "
+      "and configuration")
+def same(l):
+    pair, store = managed_pair(l)
+    ta = pair.ta
+    pair.both_ways(count=1)
+    wait_until(lambda: {"journal", "tun-0", "udp-0-0-0"} <= set(store.names()),
+               "descriptors are kept", 10)
+    before = index_of(ta), pair.a.run("ip", "route", "show", "dev", "wga").stdout, \
+        ta.get("dump").stdout.split("\t")[:4]
+    for number in signal.SIGTERM, signal.SIGKILL, signal.SIGTERM:
+        restart(store, ta, number, order=lambda kept: kept.sort(reverse=True))
+        check("that of the process before" in ta.log(), ta.log())
+        after = index_of(ta), pair.a.run("ip", "route", "show", "dev", "wga").stdout, \
+            ta.get("dump").stdout.split("\t")[:4]
+        check_equal(after, before, "index, routes, keys and port")
+        pair.both_ways(count=1)
+        wait_until(lambda: "journal" in store.names() and
+                   "udp-0-0-0" in store.names(), "descriptors are kept", 10)
+
+
+@case("what arrives while no daemon runs waits: packets for the tunnel, and datagrams")
+def waiting(l):
+    pair, store = managed_pair(l)
+    pair.both_ways(count=1)
+    wait_until(lambda: "udp-0-0-0" in store.names(), "descriptors are kept", 10)
+    tunnel = pair.ta
+    tunnel.process.send_signal(signal.SIGKILL)
+    tunnel.process.wait(20)
+    wait_until(lambda: not lab.descendants_of(tunnel.process.pid), "all have ended", 10)
+    # Nothing is refused: the interface and the port are there.
+    check_equal(pair.a.run("ip", "-o", "link", "show", "wga", "up",
+                           check_status=False).returncode, 0, "status of ip")
+    ping = pair.a.start("ping", "-n", "-c", "3", "-i", "0.2", "-W", "20", INNER4["b"])
+    check("51001" in pair.a.run("ss", "-ulnH").stdout, "the port is closed")
+    store.start(tunnel)
+    check_equal(ping.wait(30), 0, "status of a ping that began while no daemon ran")
+    with open(ping.log.name, encoding="utf-8") as file:
+        text = file.read()
+    check(re.search(r"3 received", text), text)
+
+
+@case("sockets that were opened with other options are not used, and nothing holds the port")
+def options(l):
+    pair, store = managed_pair(l)
+    pair.both_ways(count=1)
+    wait_until(lambda: "udp-0-0-0" in store.names(), "descriptors are kept", 10)
+    before = index_of(pair.ta)
+    restart(store, pair.ta, signal.SIGTERM, options="--pmtu=discover")
+    check_equal(index_of(pair.ta), before, "index")
+    pair.both_ways(count=1)
+    wait_until(lambda: "udp-0-0-0" in store.names(), "descriptors are kept", 10)
+    check_equal(len(store.names()), len(set(store.names())), f"names {store.names()}")
+
+
+@case("an interface that is gone, or renamed, is made anew; a stranger's descriptors are "
+      "not used")
+def others(l):
+    pair, store = managed_pair(l)
+    wait_until(lambda: "tun-0" in store.names() and "journal" in store.names(),
+               "descriptors are kept", 10)
+    index = index_of(pair.ta)
+    pair.a.ip("link del wga")
+    pair.ta.wait()
+    store.start(pair.ta)
+    check(index_of(pair.ta) not in (index, None), "the old interface is there")
+    check("that of the process before" not in pair.ta.log(), pair.ta.log())
+    check_equal(pair.ta.get("peers").stdout.strip(), "", "peers of the new one")
+    # Files in the place of each.
+    wait_until(lambda: "tun-0" in store.names(), "descriptors are kept", 10)
+    pair.ta.process.send_signal(signal.SIGTERM)
+    pair.ta.process.wait(20)
+    pair.ta.has_ended = True
+    for name, fd in list(store.kept):
+        os.close(fd)
+    store.kept = [(name, os.open("/dev/null", os.O_RDWR)) for name in
+                  ("tun-0", "journal", "udp-0-0-0", "udp-0-1-0", "udp-9-9-9",
+                   "udp-0-0-7", "tun-7", "", "else")]
+    store.start(pair.ta)
+    check(index_of(pair.ta), "no interface")
+
+
+if __name__ == "__main__":
+    lab.main()

@@ -8,28 +8,16 @@
  * Further tests: what an engine notes during a pause, how one begins with a pause and
  * adopts sockets, and how one abandons them.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/now.h"
 #include "base/rcu.h"
 #include "crypto/init.h"
-#include "crypto/x25519.h"
-#include "device/config.h"
-#include "engine/endpoint.h"
-#include "engine/engine.h"
-#include "tests/lib/check.h"
+#include "engine_pair.h"
 #include "tests/lib/sanitized.h"
 
 enum {
-	/* Enough for a busy machine and a sanitizer. A choice, not measured. */
-	PATIENCE_S = 60,
 #ifdef IS_SANITIZED
 	PAUSES = 1000,
 #else
@@ -41,232 +29,8 @@ enum {
 	NUMBER_OFF = 24,
 };
 
-/**
- * struct side - an engine, and the other end of its TUN
- * @rights:	what the engine opens sockets by
- * @news:	of the engine: the test tells it news
- * @news_arg:	for @news
- * @tun:	its TUN
- * @outside:	the other end of it
- * @engine:	the engine
- * @n_opened:	sockets that were opened by @rights
- * @n_closed:	sockets that were closed by @rights
- * @public_key:	of the engine
- * @n_sent:	packets that the producer has given to the TUN
- * @n_got:	packets that have come out of the TUN
- */
-struct side {
-	struct rights rights;
-	const struct rights_news *news;
-	void *news_arg;
-	struct tun tun;
-	int outside;
-	struct engine *engine;
-	unsigned int n_opened;
-	unsigned int n_closed;
-	uint8_t public_key[X25519_LEN];
-	_Atomic uint32_t n_sent;
-	_Atomic uint32_t n_got;
-};
-
-static struct loop loop;
-static struct side sides[2];
 static _Atomic bool is_ended;
-
-/* ------------------------------------------------------------- the rights */
-
-static int op_start(void *arg, const struct rights_news *news, void *news_arg)
-{
-	struct side *s = arg;
-
-	s->news = news;
-	s->news_arg = news_arg;
-	return 0;
-}
-
-static void op_stop(void *arg)
-{
-	(void)arg;
-}
-
-static int op_open(void *arg, const struct ug_options *opt,
-		   struct ug_socket **out, struct ug_report *report)
-{
-	struct side *s = arg;
-	int err = ug_open(out, opt, report);
-
-	s->n_opened += err == 0;
-	return err;
-}
-
-static void op_close(void *arg, struct ug_socket *sock)
-{
-	struct side *s = arg;
-
-	s->n_closed++;
-	ug_close(sock);
-}
-
-static int op_set_mark(void *arg, struct ug_socket *sock, uint32_t mark)
-{
-	(void)arg;
-	return ug_set_mark(sock, mark);
-}
-
-static void op_ask(void *arg, uint32_t mark,
-		   const struct rights_question *questions,
-		   struct rights_answer *answers, unsigned int n)
-{
-	(void)arg;
-	(void)mark;
-	(void)questions;
-	for (unsigned int i = 0; i < n; i++)
-		answers[i] = (struct rights_answer){ .kind = RIGHTS_UNKNOWN };
-}
-
-static const struct rights_ops rights_ops = {
-	.start = op_start,
-	.stop = op_stop,
-	.open = op_open,
-	.close = op_close,
-	.set_mark = op_set_mark,
-	.ask = op_ask,
-};
-
-static void tell_link(struct side *s, enum link_event event)
-{
-	struct link_state state;
-
-	link_state_init(&state, 1, "fake0");
-	state.mtu = 1420;
-	state.up = event == LINK_UP;
-	s->news->state(s->news_arg, &state);
-	s->news->link(s->news_arg, event);
-}
-
-/* ------------------------------------------------------------ the engines */
-
-static void open_side(struct side *s, unsigned int n_workers, bool is_eager,
-		      bool is_paused)
-{
-	struct engine_config config = {
-		.tuns = &s->tun,
-		.n_queues = 1,
-		.loop = &loop,
-		.aead = AEAD_BEST,
-		.n_workers = n_workers,
-		.helpers_awake = is_eager,
-		.rights = &s->rights,
-		.is_paused = is_paused,
-	};
-	int pair[2];
-
-	memset(s, 0, sizeof(*s));
-	s->rights = (struct rights){ .ops = &rights_ops, .arg = s };
-	assert_int_equal(
-		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, pair),
-		0);
-	s->tun = (struct tun){ .sys = &tun_sys_linux, .fd = pair[0] };
-	s->outside = pair[1];
-	assert_int_equal(engine_new(&s->engine, &config), 0);
-	assert_int_equal(engine_start(s->engine), 0);
-}
-
-static void close_side(struct side *s)
-{
-	engine_close_port(s->engine);
-	engine_free(s->engine);
-	close(s->outside);
-}
-
-static void set_key(struct side *s, uint8_t number)
-{
-	uint8_t key[X25519_LEN] = { [1] = number };
-
-	x25519_clamp(key);
-	x25519_public(s->public_key, key);
-	device_set_private_key(engine_get_device(s->engine), key);
-}
-
-/* The peer has all addresses. */
-static void add_peer(struct side *s, const struct side *other)
-{
-	struct ip_prefix all = { .family = IP_V4 };
-	struct config *config = config_new();
-	struct device_endpoint to;
-	struct ug_endpoint ep;
-	char text[UG_ENDPOINT_TEXT];
-
-	snprintf(text, sizeof(text), "127.0.0.1:%u",
-		 engine_get_device(other->engine)->listen_port);
-	assert_int_equal(ug_endpoint_parse(&ep, text), 0);
-	endpoint_to_device(&to, &ep);
-	assert_non_null(config);
-	assert_int_equal(config_begin_peer(config, other->public_key), 0);
-	assert_int_equal(config_set_endpoint(config, &to), 0);
-	assert_int_equal(config_add_allowedip(config, &all), 0);
-	assert_int_equal(config_apply(config, engine_get_device(s->engine),
-				      now_boottime()),
-			 0);
-	config_free(config);
-}
-
-static void open_tunnel(unsigned int n_workers, bool is_eager)
-{
-	for (uint8_t i = 0; i < 2; i++) {
-		open_side(&sides[i], n_workers, is_eager, false);
-		set_key(&sides[i], (uint8_t)(i + 1));
-		tell_link(&sides[i], LINK_UP);
-	}
-	for (int i = 0; i < 2; i++)
-		add_peer(&sides[i], &sides[!i]);
-}
-
-/* The second engine rests while the first one ends the thread "rcu" for both. */
-static void close_tunnel(void)
-{
-	assert_int_equal(
-		engine_pause(sides[1].engine, PATIENCE_S * NSEC_PER_SEC), 0);
-	close_side(&sides[0]);
-	close_side(&sides[1]);
-}
-
-static void stop_loop(struct loop_timer *timer)
-{
-	loop_stop(timer->arg, 0);
-}
-
-/* Let the loop handle what is ready. */
-static void run_loop(uint64_t ns)
-{
-	struct loop_timer timer = { .ready = stop_loop, .arg = &loop };
-
-	loop_set_timer(&loop, &timer, now_monotonic() + ns);
-	assert_int_equal(loop_run(&loop), 0);
-	loop.is_stopped = false;
-}
-
-/* Return: the sum of the numbers whose names begin with @prefix. */
-struct sum {
-	const char *prefix;
-	uint64_t value;
-};
-
-static void add_up(void *arg, const char *name, uint64_t value)
-{
-	struct sum *sum = arg;
-
-	if (strncmp(name, sum->prefix, strlen(sum->prefix)) == 0)
-		sum->value += value;
-}
-
-static uint64_t count(const struct side *s, const char *prefix)
-{
-	struct sum sum = { .prefix = prefix };
-
-	engine_each_counter(s->engine, add_up, &sum);
-	return sum.value;
-}
+static struct tun *const no_tuns[2];
 
 /* ------------------------------------------------------------- the traffic */
 
@@ -360,20 +124,6 @@ static void await_sessions(void)
 	assert_true(atomic_load(&sides[1].n_got) > 0);
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void nap(uint64_t ns)
-{
-	const struct timespec pause = { .tv_nsec = (long)ns };
-
-	nanosleep(&pause, NULL);
-}
-
 /* Pause an engine, look at it, and resume it. Return: how long the pause took to begin,
  * in ns. */
 static uint64_t pause_one(struct side *s, struct random *r)
@@ -404,7 +154,7 @@ static void pause_often(unsigned int n_workers, bool is_eager,
 	assert_non_null(times);
 	random_init(&r, 0x5eed0078);
 	atomic_store(&is_ended, false);
-	open_tunnel(n_workers, is_eager);
+	open_tunnel(no_tuns, n_workers, is_eager);
 	assert_int_equal(pthread_create(&mover, NULL, move_packets, NULL), 0);
 	await_sessions();
 	for (unsigned int i = 0; i < n_pauses; i++) {
@@ -430,14 +180,9 @@ static void pause_often(unsigned int n_workers, bool is_eager,
 		assert_int_equal(count(&sides[i], "inbound_dropped"), 0);
 		assert_int_equal(count(&sides[i], "outbound_dropped"), 0);
 	}
-	qsort(times, n_pauses, sizeof(*times), compare);
-	print_message(
-		"# %u and %u packets; a pause begins in: median %llu us, "
-		"99th percentile %llu us, most %llu us\n",
-		atomic_load(&sides[0].n_sent), atomic_load(&sides[1].n_sent),
-		(unsigned long long)times[n_pauses / 2] / 1000,
-		(unsigned long long)times[n_pauses - 1 - n_pauses / 100] / 1000,
-		(unsigned long long)times[n_pauses - 1] / 1000);
+	print_message("# %u and %u packets\n", atomic_load(&sides[0].n_sent),
+		      atomic_load(&sides[1].n_sent));
+	print_pauses(times, n_pauses);
 	close_tunnel();
 	free(times);
 }
@@ -477,7 +222,7 @@ static void link_during_a_pause(void **state)
 	struct side *s = &sides[0];
 
 	(void)state;
-	open_side(s, 2, false, false);
+	open_side(s, NULL, 2, false, false);
 	for (int turn = 0; turn < 3; turn++) {
 		assert_int_equal(engine_pause(s->engine, NSEC_PER_SEC), 0);
 		tell_link(s, LINK_UP);
@@ -516,7 +261,7 @@ static bool has_poked_peers(struct side *s)
 static void timers_during_a_pause(void **state)
 {
 	(void)state;
-	open_tunnel(1, false);
+	open_tunnel(no_tuns, 1, false);
 	run_loop(5 * NSEC_PER_MSEC);
 	for (int i = 0; i < 3; i++) {
 		struct peer *peer =
@@ -553,7 +298,7 @@ static void renewal_during_a_pause(void **state)
 
 	(void)state;
 	atomic_store(&is_ended, false);
-	open_tunnel(1, false);
+	open_tunnel(no_tuns, 1, false);
 	assert_int_equal(pthread_create(&mover, NULL, move_packets, NULL), 0);
 	await_sessions();
 	atomic_store(&is_ended, true);
@@ -575,7 +320,7 @@ static void adoption(void **state)
 	uint64_t start = now_monotonic();
 
 	(void)state;
-	open_side(s, 2, true, true);
+	open_side(s, NULL, 2, true, true);
 	send_packet(s);
 	tell_link(s, LINK_UP);
 	run_loop(5 * NSEC_PER_MSEC);
@@ -606,7 +351,7 @@ static void abandonment(void **state)
 	struct side *s = &sides[0];
 
 	(void)state;
-	open_side(s, 2, false, false);
+	open_side(s, NULL, 2, false, false);
 	tell_link(s, LINK_UP);
 	assert_true(has_sockets(s));
 	assert_int_equal(engine_pause(s->engine, NSEC_PER_SEC), 0);
@@ -625,7 +370,7 @@ static void counters_go_on(void **state)
 	struct side *s = &sides[0];
 
 	(void)state;
-	open_side(s, 1, false, true);
+	open_side(s, NULL, 1, false, true);
 	assert_int_equal(count(s, ""), 0);
 	engine_add_counter(s->engine, "outbound_dropped_no_peer", 41);
 	engine_add_counter(s->engine, "udp_sent_trains_64", 7);

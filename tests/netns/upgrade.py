@@ -3,15 +3,18 @@
 """A tunnel gets another program while it runs: nothing is lost, no handshake is made, and
 what cannot be upgraded goes on as it was."""
 import os
+import random
 import shutil
+import signal
 import struct
+import subprocess
 import threading
 import time
 
 import lab
 import upgrading
 import world
-from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal
+from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal, wait_until
 from upgrading import Watch, ask, need_processes, traffic, upgrade
 
 UPGRADES = 5
@@ -172,6 +175,122 @@ def requests(l):
     check_equal(unanswered[0], 0, "sets without an answer")
     check_equal(int(tunnel.get("fwmark").stdout.strip(), 0), answered[0], "the last set")
     print(f"# {answered[0]} sets")
+
+
+@case("an engine that came by an upgrade dies, and one that came by a death is upgraded")
+def deaths(l):
+    need_processes()
+    pair = Pair(l, learned=True)
+    pair.both_ways()
+    before = pair.tb.get("dump").stdout.splitlines()[0], pair.tb.peer(pair.ta).endpoint
+    for _ in range(2):
+        upgrade(pair.tb)
+        # The endpoint that was learnt is in the journal of the new engine, too.
+        engine = pair.tb.pid
+        os.kill(engine, signal.SIGSEGV)
+        wait_until(lambda: upgrading.engines_of(pair.tb) not in ([], [engine]),
+                   "another engine", 20)
+        wait_until(lambda: pair.tb.get(check_status=False).returncode == 0,
+                   "it answers", 20)
+        after = pair.tb.get("dump").stdout.splitlines()[0], pair.tb.peer(pair.ta).endpoint
+        check_equal(after, before, "configuration and endpoint")
+        pair.tb.wait_for_port()
+        pair.both_ways(count=1)
+    check_equal(pair.tb.log().count("signal 11"), 2, "deaths")
+
+
+@case("a tunnel that is down, without a key, with a mark, and another port")
+def states(l):
+    need_processes()
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    plain = l.tunnel(pair.a, "wgc", 0).start()
+    upgrade(plain)
+    check_equal(plain.get("private-key").stdout, "(none)\n", "key")
+    pair.ta.set("listen-port", "51007", "fwmark", "0x77")
+    pair.a.ip("link set wga down")
+    upgrade(pair.ta)
+    check_equal((pair.ta.get("listen-port").stdout, pair.ta.get("fwmark").stdout),
+                ("51007\n", "0x77\n"), "port and mark")
+    pair.a.ip("link set wga up")
+    wait_until(lambda: pair.ta.has_port(51007), "the port is open", 10)
+    pair.both_ways(count=1)
+    upgrade(pair.ta)
+    check(pair.ta.has_port(51007), "the port is closed")
+    pair.both_ways(count=1)
+    pair.a.ip("link set wga mtu 1300")
+    wait_until(lambda: "MTU is 1300" in pair.ta.log(), "the MTU is seen", 10)
+    pair.both_ways(count=1)
+    # The sockets keep the name of the start.
+    pair.a.rename("wga", "wgz")
+    upgrade(pair.ta)
+    pair.a.must_ping(INNER4["b"], count=1)
+    pair.a.rename("wgz", "wga")
+
+
+@case("a peer that does not answer yet: what is sent before an upgrade begins a session "
+      "after it")
+def not_yet(l):
+    need_processes()
+    pair = Pair(l)
+    pair.b.ip("link set eth down")
+    pair.a.must_not_ping(INNER4["b"])
+    upgrade(pair.ta)
+    pair.b.ip("link set eth up")
+    pair.b.settle("eth")
+    pair.a.reach(INNER4["b"])
+
+
+@case("events are followed through an upgrade")
+def events(l):
+    need_processes()
+    pair = Pair(l)
+    log = f"{l.directory}/events"
+    with open(log, "wb") as file, subprocess.Popen(
+            [upgrading.CTL, "events", "--follow", "wga"], stdout=file,
+            stderr=subprocess.STDOUT) as follower:
+        l.stack.callback(follower.kill)
+
+        def text():
+            with open(log, encoding="utf-8") as lines:
+                return lines.read()
+
+        def change():
+            pair.ta.set("peer", pair.tb.public, "persistent-keepalive",
+                        str(random.randint(100, 60000)))
+            return "peer-changed" in text()
+
+        wait_until(change, "an event", 20, 0.1)
+        upgrade(pair.ta)
+        pair.both_ways(count=1)
+        wait_until(lambda: " established " in text(), f"a later event in {text()!r}", 20)
+        check_equal(follower.poll(), None, f"status of the follower: {text()!r}")
+        pair.ta.stop()
+        check_equal(follower.wait(20 * lab.SLOWNESS), 0, "status at the daemon's end")
+
+
+@case("two requests at once, and one whose client is gone")
+def at_once(l):
+    need_processes()
+    os.chmod(l.directory, 0o755)
+    pair = Pair(l)
+    with traffic(pair):
+        watch = Watch(pair)
+        first = subprocess.Popen([upgrading.CTL, "upgrade", "--program", HANG, "wga"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                 text=True)
+        l.stack.callback(first.kill)
+        wait_until(lambda: len(lab.descendants_of(pair.ta.process.pid)) > 2,
+                   "a successor", 10)
+        line = ask(pair.ta, status=1)
+        check("under way" in line, line)
+        first.kill()
+        first.communicate()
+        # It goes on without its client, and ends when its time is over.
+        wait_until(lambda: "under way" not in lab.run(
+            upgrading.CTL, "upgrade", "wga", check_status=False).stdout,
+                   "another request is served", 40, 0.5)
+        watch.check(True)
 
 
 @case("only root may ask; a daemon with --no-isolation has no socket to ask by")

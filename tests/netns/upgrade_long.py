@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """A hundred upgrades of a tunnel in a row, over each family: see upgrade.py."""
 import os
+import time
 
 import lab
 import upgrading
@@ -42,6 +43,27 @@ def over_ipv4(l):
 @case("a hundred upgrades over IPv6")
 def over_ipv6(l):
     hundred(l, 6)
+
+
+@case("a session is renewed in time after an upgrade, and none is lost by it")
+def renewal(l):
+    upgrading.need_processes()
+    pair = lab.Pair(l)
+    pair.both_ways(count=1)
+    before = [tunnel.peer(other).handshake for tunnel, other in
+              ((pair.ta, pair.tb), (pair.tb, pair.ta))]
+    with upgrading.traffic(pair):
+        begin = time.monotonic()
+        time.sleep(30)
+        upgrading.upgrade(pair.ta)
+        time.sleep(30)
+        upgrading.upgrade(pair.tb)
+        time.sleep(upgrading.REKEY_S + 20 - (time.monotonic() - begin))
+    after = [tunnel.peer(other).handshake for tunnel, other in
+             ((pair.ta, pair.tb), (pair.tb, pair.ta))]
+    for was, now in zip(before, after):
+        check(upgrading.REKEY_S - 2 <= now - was <= upgrading.REKEY_S + 12,
+              f"renewed after {now - was} s")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/syscalls.h"
+#include "base/upgrade.h"
 #include "ctl/command.h"
 #include "ctl/commands.h"
 #include "ctl/directory.h"
@@ -493,6 +494,8 @@ static _Noreturn void hold(const struct holder_config *config, int sock,
 	remove_file(&h, "", "sock");
 	remove_file(&h, "", "stats");
 	remove_file(&h, "stats/", "stats");
+	remove_file(&h, "", UPGRADE_SUFFIX);
+	remove_file(&h, UPGRADE_SUFFIX "/", UPGRADE_SUFFIX);
 	directory_unlock(config->directory, config->name, config->lock);
 	_exit(err < 0);
 }

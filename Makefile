@@ -120,6 +120,9 @@ bench-command: all ## measure only a tunnel for one command, beside programs of 
 bench-pmtu: all ## measure only TCP over a path of 1,400 bytes, with --pmtu=discover
 	bench/pmtu.py $(BENCH_FLAGS) $(BUILD)/wiregather
 
+bench-upgrade: all ## measure only upgrades of running tunnels under load; 7 minutes
+	bench/upgrade.py $(BENCH_FLAGS) $(BUILD)
+
 bench-docs: ## put the last results into docs/performance.md
 	bench/report.py --docs docs/performance.md $(BUILD)/bench
 
@@ -170,4 +173,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop proof fleet old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-upgrade bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

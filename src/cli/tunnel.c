@@ -19,7 +19,6 @@
 #include "base/rcu.h"
 #include "cli/advice.h"
 #include "cli/processors.h"
-#include "device/plain.h"
 #include "engine/bounds.h"
 #include "engine/endpoint.h"
 #include "journal/restore.h"
@@ -434,7 +433,6 @@ static int take_place(struct tunnel *t)
 	client_hear(&t->client);
 	/* If it fails now, it is tried once more. */
 	(void)journal_prepare(t->journal);
-	device_reserve_import(engine_get_device(t->engine));
 	err = successor_take(&t->successor);
 	if (err < 0)
 		return explain_late(t, "cannot take the tunnel",

@@ -340,6 +340,7 @@ static int apply_peers(struct reader *r, struct device *device)
 void state_prepare(struct device *device)
 {
 	noise_local_reserve_keypairs(&device->local, device->n_peers);
+	device_reserve_import(device);
 }
 
 static int apply_all(struct reader *r, struct device *device, uint64_t now)

@@ -88,7 +88,7 @@ static void test_reserved(void **unused)
 		for (size_t n = 0; n < N_PEERS; n++)
 			handover_peer(&b, n)->had_session =
 				handover_random() % 2;
-		device_reserve_import(&b.device);
+		state_prepare(&b.device);
 		for (size_t n = 0; n < N_PEERS; n++)
 			assert_int_equal(!!handover_peer(&b, n)->keypairs.spare,
 					 handover_peer(&b, n)->had_session);

@@ -6,9 +6,15 @@ The events and their order depend on CHAOS_SEED alone. If CHAOS_SEED is not set,
 seed is drawn and printed. CHAOS_SECONDS is the duration. Streams and datagrams go
 through the tunnel all the time. Events come in bursts of one to four, without a
 pause between them. After a burst the test undoes its effects, and the tunnel has
-to work again. In the end every stream must have arrived byte for byte. No daemon
-may have more descriptors, threads or memory than it began with, or end with a
-message of a sanitizer.
+to work again. In the end every stream must have arrived byte for byte. No process of
+a daemon may have more descriptors, threads or memory than it began with, or end with
+a message of a sanitizer.
+
+Engines are killed, and tunnels are upgraded, also while other events happen. The
+configuration must stay, one engine must be there in the end, and no engine may die
+that was not killed. An upgrade alone must cause no handshake, and no datagram that
+comes twice. A daemon ends when five engines die within a minute; so each end kills at
+most four, unless the daemon is tests/netns/deathless.c, which does not count them.
 """
 import contextlib
 import hashlib
@@ -18,10 +24,13 @@ import re
 import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
 import lab
+import upgrading
 from lab import INNER4, INNER6, OUTER4, OUTER6, Failure, case, check, \
     check_equal
 
@@ -30,10 +39,22 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**9
 SIDES = {"a": "b", "b": "a"}
 # A host accepts 50 initiations a second from a peer.
 PAUSE = 0.05
+IS_DEATHLESS = os.path.basename("".join(sys.argv[1:2])) == "deathless"
+# Signals that end an engine. A sanitizer prints a report if it gets SIGSEGV.
+DEADLY = {False: (signal.SIGSEGV, signal.SIGKILL), True: (signal.SIGABRT, signal.SIGKILL)}
 # Allowed growth of resident memory, in KiB: bursts leave freed blocks in the
 # heap. Sanitizers add memory of their own. Both numbers are choices.
 RSS_GROWTH = 24 << 10
 RSS_GROWTH_SANITIZED = 400 << 10
+# The same of the keeper and of the process that starts engines, which allocate nothing.
+KEEPER_GROWTH = 1 << 10
+KEEPER_GROWTH_SANITIZED = 16 << 10
+# The deaths of engines in this time, in seconds, that a daemon survives.
+DEATHS, DEATHS_S = 4, 60
+# No handshake is repeated after this time, in seconds: REKEY_TIMEOUT and its jitter.
+CALM_S = 5.5
+# A session that is younger than this, in seconds, is not renewed soon.
+FRESH_S = 90
 
 
 # ------------------------------------------------------------------- traffic
@@ -187,6 +208,9 @@ class End:
         self.device = self.tunnel.name
         self.other = None
         self.base = None
+        self.keeper_base = None
+        self.killed_at = []
+        self.upgrades = []
 
     def address(self, family):
         if family == 4:
@@ -211,12 +235,16 @@ class End:
         self.device = tunnel.name
         if tunnel in self.lab.tunnels:
             self.lab.tunnels.remove(tunnel)
-        tunnel.start(LOG_LEVEL="error")
+        # wg(8) removes the file of a socket that nobody serves. At this level start()
+        # does not run it before the daemon has put its own in that place.
+        is_left = os.path.exists(tunnel.socket)
+        tunnel.start(LOG_LEVEL="verbose" if is_left else "error")
         tunnel.configure(self.peer())
         self.node.ip(f"addr add {INNER4[self.side]}/24 dev {self.device}",
                      f"addr add {INNER6[self.side]}/64 dev {self.device} nodad",
                      f"link set {self.device} up")
-        self.base = None
+        self.base = self.keeper_base = None
+        self.killed_at = []
 
     def mend_local_route(self):
         """A link that goes down and up may leave a host with its inner IPv6
@@ -251,11 +279,84 @@ class End:
         self.tunnel.has_ended = True
 
     def measure(self):
-        """(descriptors, threads, KiB of memory) of the daemon."""
-        pid = self.tunnel.pid
-        with open(f"/proc/{pid}/status", encoding="ascii") as file:
-            threads = int(re.search(r"Threads:\s+(\d+)", file.read()).group(1))
-        return len(os.listdir(f"/proc/{pid}/fd")), threads, self.tunnel.rss()
+        """(descriptors, threads, KiB of memory) of the engine."""
+        return measure(self.tunnel.pid)
+
+    def measure_keeper(self):
+        """The same of the keeper and of the process that starts engines."""
+        starters = [pid for pid in lab.descendants_of(self.tunnel.process.pid)
+                    if lab.command_of(pid) == "wg-starter"]
+        return [measure(pid) for pid in (self.tunnel.keeper, *starters)]
+
+    def engines(self):
+        return upgrading.engines_of(self.tunnel)
+
+    def settings(self):
+        """The configuration that a death or an upgrade must not change. The other end
+        may move at any time, so its endpoint is none of it."""
+        lines = [line.split("\t") for line in self.tunnel.get("dump").stdout.splitlines()]
+        return [lines[0]] + [[line[i] for i in (0, 1, 3, 7)] for line in lines[1:]]
+
+    def kill_engine(self, number, which=0):
+        """Kill one of the engines, unless that could be the death that ends the
+        daemon."""
+        now = time.monotonic()
+        if not IS_DEATHLESS and \
+                len([at for at in self.killed_at if now - at < DEATHS_S]) >= DEATHS:
+            return
+        engines = self.engines()
+        if engines:
+            self.killed_at.append(now)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(engines[which % len(engines)], number)
+
+    def must_have_engine(self):
+        """There is one engine, and it answers."""
+        lab.wait_until(lambda: len(self.engines()) == 1,
+                       f"{self.tunnel.name} has one engine", 40)
+        self.tunnel.get()
+
+    def count_deaths(self):
+        """The deaths of engines that the keeper tells of."""
+        return self.tunnel.log().count("another engine has taken its place")
+
+    def begin_upgrade(self):
+        self.upgrades.append((self.tunnel.process, self.node.start(
+            upgrading.CTL, "upgrade", self.tunnel.name)))
+
+    def end_upgrades(self, must_succeed):
+        """Wait for the upgrades that have begun."""
+        for daemon, process in self.upgrades:
+            try:
+                status = process.wait(60)
+            except subprocess.TimeoutExpired:
+                raise Failure(f"{self.side}: the upgrade does not end") from None
+            with open(process.log.name, encoding="utf-8") as file:
+                text = file.read()
+            print(f"# {self.side}: {text.strip()}", flush=True)
+            check(daemon.poll() is not None or
+                  (text.count("\n") == 1 and "no answer" not in text), f"upgrade: {text}")
+            check(status in ((0,) if must_succeed else (0, 1)),
+                  f"{self.side}: status {status} of an upgrade: {text}")
+        self.upgrades = []
+
+
+def measure(pid):
+    """(descriptors, threads, KiB of memory) of a process."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        text = file.read()
+    threads, rss = (int(re.search(rf"{name}:\s+(\d+)", text).group(1))
+                    for name in ("Threads", "VmRSS"))
+    return len(os.listdir(f"/proc/{pid}/fd")), threads, rss
+
+
+def descriptors(pid):
+    """What the descriptors of a process are, sorted."""
+    found = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return sorted(found)
 
 
 class World:
@@ -268,6 +369,8 @@ class World:
             end.other = self.ends[SIDES[side]]
         l.link(self.ends["a"].node, self.ends["b"].node, "eth", "eth", 1500)
         self.mtu = 1500
+        # The event that happens is the only one of its burst.
+        self.is_alone = False
         self.has_netem = self.probe_netem()
         for end in self.ends.values():
             # TCP retries at least every two seconds, and must never give up:
@@ -348,10 +451,11 @@ class World:
         more = RSS_GROWTH_SANITIZED if self.lab.is_slow else RSS_GROWTH
         for end in self.ends.values():
             name = end.tunnel.name
-            if not end.base:
-                end.base = end.measure()
+            self.must_be_bounded_keeper(end)
+            if not end.base or end.base[3] != end.tunnel.pid:
+                end.base = (*end.measure(), end.tunnel.pid)
                 continue
-            fds, threads, rss = end.base
+            fds, threads, rss, _ = end.base
             # The daemon closes the sockets of vanished clients only after a
             # while.
             lab.wait_until(lambda e=end, n=fds: e.measure()[0] <= n,
@@ -363,6 +467,52 @@ class World:
                   f"{name}: {threads} threads have become {now[1]}")
             check(now[2] <= rss + more,
                   f"{name}: {rss} KiB have become {now[2]}")
+
+
+    def must_be_bounded_keeper(self, end):
+        """The keeper outlives its engines, and so does the process that starts them."""
+        if not end.keeper_base:
+            end.keeper_base = end.measure_keeper()
+        more = KEEPER_GROWTH_SANITIZED if self.lab.is_slow else KEEPER_GROWTH
+        before = end.keeper_base
+        # The child keeps the file of a program that was not taken, up to the next one.
+        spare = (0, 1)
+        try:
+            lab.wait_until(lambda: all(
+                now[0] <= was[0] + more for was, now, more in
+                zip(before, end.measure_keeper(), spare)), "the descriptors", 10)
+        except Failure:
+            raise Failure(f"{end.side}: descriptors of the keeper and its child were "
+                          f"{before}, now {end.measure_keeper()}: "
+                          f"{descriptors(end.tunnel.keeper)}") from None
+        for was, now in zip(before, end.measure_keeper()):
+            check(now[1] == was[1] and now[2] <= was[2] + more,
+                  f"{end.side}: of the keeper or its child: {was} have become {now}")
+
+    def must_be_whole(self):
+        """Upgrades have ended, and each end has one engine. None has died that was not
+        killed."""
+        for end in self.ends.values():
+            end.end_upgrades(False)
+            end.must_have_engine()
+            check(end.count_deaths() <= len(end.killed_at),
+                  f"{end.side}: {end.count_deaths()} engines have died, "
+                  f"{len(end.killed_at)} were killed: {end.tunnel.log()[-2000:]}")
+
+    def traces(self):
+        """What an upgrade alone must not change: messages of handshakes, and datagrams
+        that came twice, of both ends."""
+        found = [upgrading.stats(end.tunnel) for end in self.ends.values()]
+        return [(one["handshakes_received"], one["inbound_dropped_replayed"])
+                for one in found]
+
+    def is_calm(self):
+        """Is no handshake under way, or due soon?"""
+        before = self.traces()
+        time.sleep(CALM_S)
+        ages = [time.time() - int(line.split()[1]) for end in self.ends.values()
+                for line in end.tunnel.get("latest-handshakes").stdout.splitlines()]
+        return self.traces() == before and max(ages) < FRESH_S
 
 
 # ------------------------------------------------------------------- events
@@ -583,6 +733,51 @@ def garbage(_world, end, draw):
                         (end.address(4), end.port))
 
 
+@event()
+def engine_dies(world, end, draw):
+    number, waits = draw.choice(DEADLY[world.lab.is_slow]), draw.random() < 0.7
+    if not waits:
+        end.kill_engine(number)
+        return
+    end.end_upgrades(False)
+    before = end.settings()
+    end.kill_engine(number)
+    end.must_have_engine()
+    check_equal(end.settings(), before, f"settings of {end.side} after signal {number}")
+
+
+@event()
+def upgraded(world, end, draw):
+    waits = draw.random() < 0.5
+    if not waits:
+        end.begin_upgrade()
+        return
+    end.end_upgrades(False)
+    end.must_have_engine()
+    before, traces = end.settings(), world.is_alone and world.is_calm() and world.traces()
+    end.begin_upgrade()
+    # Right after a death the daemon may refuse.
+    end.end_upgrades(world.is_alone)
+    end.must_have_engine()
+    check_equal(end.settings(), before, f"settings of {end.side} after an upgrade")
+    if traces:
+        check_equal(world.traces(), traces, "handshakes and datagrams twice at both ends")
+        print("# no handshake", flush=True)
+
+
+@event()
+def upgrade_dies(world, end, draw):
+    number, pause, which = draw.choice(DEADLY[world.lab.is_slow]), draw.random(), \
+        draw.randrange(2)
+    before = end.settings()
+    end.begin_upgrade()
+    time.sleep(pause * (0.8 if world.lab.is_slow else 0.1))
+    end.kill_engine(number, which)
+    end.end_upgrades(False)
+    end.must_have_engine()
+    check_equal(end.settings(), before, f"settings of {end.side} after an upgrade")
+
+
 # -------------------------------------------------------------------- the run
 
 
@@ -597,10 +792,12 @@ def burst(world, draw):
         (len(chosen) > 1 or draw.random() < 0.5)
     print(f"# {' '.join(f'{f.__name__}({s})' for f, s, _ in chosen)}"
           f"{' told' if tells else ''}", flush=True)
+    world.is_alone = len(chosen) == 1
     for function, side, seed in chosen:
         function(world, world.ends[side], random.Random(seed))
         world.must_live()
     world.mend(tells)
+    world.must_be_whole()
     world.must_work()
     world.must_live()
     world.must_be_bounded()
@@ -636,7 +833,8 @@ def chaos(l):
     wrong = [text for flow in flows for text in flow.finish(120)]
     for side in world.ends.values():
         print(f"# {side.tunnel.name}: descriptors, threads, KiB: "
-              f"{side.base}, now {side.measure()}")
+              f"{side.base}, now {side.measure()}; of the keeper and its child: "
+              f"{side.keeper_base}, now {side.measure_keeper()}")
     print(f"# {n} bursts")
     check(not wrong, "\n".join(wrong))
     world.must_work()

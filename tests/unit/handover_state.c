@@ -564,6 +564,64 @@ static void test_deadlines_go_on(void **unused)
 	device_fake_deinit(&b);
 }
 
+/* A peer that the control thread was about to look at is looked at. */
+static void test_pokes_go_on(void **unused)
+{
+	struct device_fake a, b;
+	struct store store;
+	struct state state;
+
+	(void)unused;
+	handover_device_init(&a, 1, 1, 0);
+	assert_true(timers_want_handshake(&handover_peer(&a, 0)->timers));
+	device_poke_peer(handover_peer(&a, 0));
+	handover_write(&store, &a);
+	handover_device_init(&b, 1, 1, 0);
+	state = check(&store);
+	b.n_wakes = 0;
+	b.n_initiations = 0;
+	assert_int_equal(state_apply(&state, &b.device, HANDOVER_NOW), 0);
+	assert_true(b.n_wakes > 0);
+	device_tick(&b.device, HANDOVER_NOW);
+	assert_int_equal(b.n_initiations, 1);
+	store_close(&store);
+	device_fake_deinit(&a);
+	device_fake_deinit(&b);
+}
+
+/* The kernel gives a session's messages to the lane that its index names. */
+static void test_lane_of_an_index(void **unused)
+{
+	for (int i = 0; i < 2; i++) {
+		struct state state = { .is_endpoint = handover_is_endpoint };
+		struct state_head *head;
+		struct device_fake a;
+		struct store store;
+		uint32_t *lane;
+
+		(void)unused;
+		handover_device_init(&a, 1, 2, 0);
+		if (i)
+			handover_add_keypair(handover_peer(&a, 0),
+					     NOISE_CURRENT);
+		handover_write(&store, &a);
+		head = (void *)store.bytes;
+		lane = (void *)(store.bytes + sizeof(*head) +
+				sizeof(struct state_body) +
+				sizeof(handover_counters) +
+				sizeof(struct state_peer) +
+				offsetof(struct peer_plain, lane));
+		*lane ^= 1;
+		head->sum = state_sum(store.bytes, (size_t)head->len,
+				      head->sum_key);
+		/* Without a session the peer may be of any lane. */
+		assert_int_equal(state_check(&state, store.bytes, store.len),
+				 !i);
+		store_close(&store);
+		device_fake_deinit(&a);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -581,6 +639,8 @@ int main(void)
 		cmocka_unit_test(test_counters_of_sessions_go_on),
 		cmocka_unit_test(test_cookies_go_on),
 		cmocka_unit_test(test_deadlines_go_on),
+		cmocka_unit_test(test_pokes_go_on),
+		cmocka_unit_test(test_lane_of_an_index),
 	};
 
 	if (crypto_init() < 0)

@@ -419,11 +419,13 @@ static int kill_child(void)
 	return WIFSIGNALED(status) ? 0 : -1;
 }
 
+#ifdef __GLIBC__
 static int load_library(void)
 {
 	/* A library that the test is not linked with. */
 	return dlopen("libresolv.so.2", RTLD_NOW) ? 0 : -(errno = 207);
 }
+#endif
 
 static void *do_nothing(void *arg)
 {

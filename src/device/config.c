@@ -4,7 +4,7 @@
  * operation and body_len() bytes behind it, so a record can begin at any
  * address and is copied out before it is used.
  *
- * config_apply() works in two phases: prepare_change() and change_sockets() can
+ * config_replay() works in two phases: prepare_change() and change_sockets() can
  * fail and leave the device as it is; apply_record() changes the device and
  * cannot fail.
  */
@@ -744,8 +744,8 @@ static size_t n_items(const struct device *device)
 	return device->n_peers + device->allowedips.n_prefixes;
 }
 
-int config_apply(const struct config *config, struct device *device,
-		 uint64_t now)
+int config_replay(const struct config *config, struct device *device,
+		  uint64_t now)
 {
 	size_t n_before = n_items(device);
 	struct change change = { .device = device, .now = now };
@@ -761,11 +761,25 @@ int config_apply(const struct config *config, struct device *device,
 		while (next_record(&cursor, &record))
 			apply_record(&change, &record);
 		end_section(&change);
-		allowedips_settle(&device->allowedips);
 		device->generation++;
 	}
 	drop_leftovers(&change);
 	if (n_before >= n_items(device) + MANY_REMOVED)
 		memory_trim_later();
+	return err;
+}
+
+void config_end_replay(struct device *device)
+{
+	allowedips_settle(&device->allowedips);
+}
+
+int config_apply(const struct config *config, struct device *device,
+		 uint64_t now)
+{
+	int err = config_replay(config, device, now);
+
+	if (err == 0)
+		config_end_replay(device);
 	return err;
 }

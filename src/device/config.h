@@ -259,4 +259,22 @@ void config_each_peer(const struct config *config, const struct device *device,
 int config_apply(const struct config *config, struct device *device,
 		 uint64_t now);
 
+/**
+ * config_replay() - as config_apply(), for one of many changes in a row
+ * @config:	list; it is not changed
+ * @device:	device that no other thread uses
+ * @now:	the present
+ *
+ * The shortcuts of the allowed IPs are left as they are. After the last change call
+ * config_end_replay(). config_apply() would build them anew again and again while the
+ * table grows, which takes longer than all the rest.
+ *
+ * Return: as config_apply().
+ */
+int config_replay(const struct config *config, struct device *device,
+		  uint64_t now);
+
+/* config_end_replay() - make look-ups fast after calls of config_replay() */
+void config_end_replay(struct device *device);
+
 #endif /* DEVICE_CONFIG_H */

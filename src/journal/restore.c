@@ -28,7 +28,7 @@ static int apply(struct restore *restore, struct reader *reader,
 			     "a record is no change of a configuration");
 		return 0;
 	}
-	err = config_apply(config, restore->device, restore->now);
+	err = config_replay(config, restore->device, restore->now);
 	config_free(config);
 	if (err == 0)
 		restore->n_records++;
@@ -140,6 +140,7 @@ static int read_store(struct restore *restore, const struct store *store)
 		return 0;
 	}
 	err = apply_records(restore, &reader);
+	config_end_replay(restore->device);
 	restore->why = reader.why;
 	if (err == 0)
 		err = restore_port(restore, &reader);

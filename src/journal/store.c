@@ -36,7 +36,9 @@ static size_t round_up(size_t len)
  * Can all pages be used? If RLIMIT_MEMLOCK is low, Linux 6.12 maps memory of
  * memfd_secret(2), and then refuses its pages: a process that touches such a page
  * gets SIGBUS. A system call that reads it fails with EFAULT. futex(2) with a time of
- * zero reads a word, and changes nothing.
+ * zero reads a word, and changes nothing. If the word has the expected value, the call
+ * lets other threads run before it returns, which takes longer than the rest; so the
+ * value is not that of new memory, 0.
  */
 static bool has_pages(const uint8_t *p, size_t len)
 {
@@ -44,7 +46,7 @@ static bool has_pages(const uint8_t *p, size_t len)
 	const struct timespec none = { 0 };
 
 	for (size_t i = 0; i < len; i += page_len)
-		if (syscall(SYS_futex, p + i, FUTEX_WAIT_PRIVATE, 0, &none,
+		if (syscall(SYS_futex, p + i, FUTEX_WAIT_PRIVATE, 1, &none,
 			    NULL, 0) < 0 &&
 		    errno != EAGAIN && errno != ETIMEDOUT && errno != EINTR)
 			return false;

@@ -56,6 +56,7 @@ UNREACHABLE = "src/engine/unreachable.c"
 REQUEST = "src/keeper/request.c"
 GRAMMAR = "src/uapi/grammar.c"
 STATE = "src/handover/state_read.c"
+READER = "src/journal/reader.c"
 
 PROOFS = {
     "message": Proof(
@@ -141,4 +142,14 @@ PROOFS = {
         [Split(STATE, "state->bytes = bytes;", "head.len")],
         is_included=True,
         options=("-eva-interprocedural-splits",)),
+    "reader": Proof(
+        [READER],
+        [Plant(READER, "if (left < sizeof(*head))", "if (left + 8 < sizeof(*head))"),
+         Plant(READER, "head->len > left - sizeof(*head) ||\n\t    "
+               "layout_record_len((size_t)head->len) > left", "head->len > left"),
+         Plant(READER, "head->n_slots > (r->store->len - LAYOUT_HEAD_LEN)",
+               "head->n_slots > r->store->len"),
+         Plant(READER, "store->len < LAYOUT_HEAD_LEN",
+               "store->len + 8 < LAYOUT_HEAD_LEN")],
+        is_included=True),
 }

@@ -243,7 +243,7 @@ static void write_states(struct book *book, struct device *device)
 	}
 }
 
-/* Under the lock. As write_states() has taken them. */
+/* Under the lock. Gives each peer the slot that write_states() has taken for it. */
 static void set_seats(struct journal *j)
 {
 	struct list *item;
@@ -357,8 +357,8 @@ int journal_copy(struct journal *journal, int (*give)(void *arg, int fd),
 	return err;
 }
 
-/* The endpoint of a peer may have been set. Only where a state exists it could hide
- * the endpoint of the configuration. */
+/* A change may have set the endpoint of the peer. An older state in its slot would hide
+ * that endpoint from the next process. */
 static void refresh_state(void *arg, struct peer *peer)
 {
 	struct journal *j = arg;

@@ -8,8 +8,8 @@
  *    device/config.h. They are not kept as the text of the UAPI, because the text is
  *    longer, and reading it again would need a second parser that may refuse what the
  *    first one has taken; a list is checked by the functions that make lists.
- *  - slots: for each peer its endpoint, whether there is a session, the timestamps of
- *    handshakes, the counters, and the time of the last handshake.
+ *  - slots: one for each peer, with its endpoint, whether there is a session, the
+ *    timestamps of handshakes, the counters, and the time of the last handshake.
  *
  * A change is accepted in three steps. Its record is written but not valid yet, and
  * that may fail. The change is applied, and that may fail. Then the record is made

@@ -6,8 +6,8 @@
  *	slots		one for each peer, and spare ones
  *	records		one behind the other, in the order of their numbers
  *
- * All numbers are native, because memory stays on its machine, and only a program of
- * the same build reads it: layout_head.build says so.
+ * All numbers are native, because the memory stays on its machine. Only a program of
+ * the same build reads it: layout_head.build tells builds apart.
  *
  * The process that writes may die between any two of its stores. So each part becomes
  * valid by one word that is stored last, and what was valid before is not touched
@@ -43,8 +43,8 @@
 #define LAYOUT_MAGIC UINT64_C(0x77676a726e6c0001)
 
 enum {
-	/* Bytes of the head. More than a page of a machine with large pages is not
-	 * needed: nothing is mapped by parts. */
+	/* Bytes of the head. A choice. Machines with larger pages need no longer
+	 * head, because the memory is mapped as a whole. */
 	LAYOUT_HEAD_LEN = 4096,
 	/* Records begin at multiples of this. */
 	LAYOUT_ALIGN = 8,

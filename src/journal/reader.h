@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The reader of a journal's memory (journal/layout.h). The process that has written it
- * may have been taken over by an enemy, and a copy of him may go on writing. So
- * everything is copied out of the memory first, and the copy is checked and used. The
- * first thing that is wrong ends the reading of records; what was read before it
- * counts.
+ * The reader of a journal's memory (journal/layout.h). An enemy may have taken over the
+ * process that has written it, and may still be able to write to it. So everything is
+ * copied out of the memory first, and the copy is checked and used. The first record
+ * that is wrong ends the reading. The records before it count.
  *
  * A reader marks in the memory what it is about to apply. If it dies then, the next
  * reader finds the mark, and leaves that record out for ever.

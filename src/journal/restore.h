@@ -3,9 +3,9 @@
  * Going on for a process that has died: its journal is read and applied to a device.
  * The journal may have been written by an enemy (journal/reader.h).
  *
- * Everything is applied by the functions that a `set` uses. What an enemy can reach by
- * a journal is therefore what he can reach by the configuration, which he had before,
- * and the timestamps, by which he can keep a peer from beginning handshakes.
+ * Everything is applied by the functions that a `set` uses. So by a journal an enemy can
+ * change the configuration, as he could before. He can also change the timestamps, and
+ * so keep a peer from beginning handshakes.
  */
 #ifndef JOURNAL_RESTORE_H
 #define JOURNAL_RESTORE_H
@@ -28,7 +28,7 @@
  * @n_left_out:	out: records that were left out, because a process had died when it
  *		applied them
  * @n_peers:	out: peers whose state was restored
- * @n_sessions:	out: those that had a session; their had_session is set
+ * @n_sessions:	out: peers that had a session; their peer.had_session is set
  * @why:	out: what was wrong with the journal, in words, a constant; NULL:
  *		nothing
  */
@@ -45,7 +45,7 @@ struct restore {
 
 /**
  * restore_run() - read a journal, and apply it
- * @restore:	see above
+ * @restore:	what to do; its results are set
  * @fd:		descriptor of the memory; consumed
  *
  * A record that cannot be read ends the reading; what came before it counts. The log

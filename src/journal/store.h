@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory with a descriptor, which outlives the process that has written it: who
- * holds the descriptor can hand it to another process.
+ * Memory with a descriptor. It outlives the process that has written it, if another
+ * process holds the descriptor, and can be handed to a third one.
  *
  * As far as the system allows it, this is memory of memfd_secret(2): it appears
  * in no other process and in no core dump, is never written to the swap, and the

@@ -219,6 +219,7 @@ struct device_recorder {
  * @hash_key:		[I] key of the hash of @by_key, and of peers to lanes
  * @peers:		[c] in the order in which they were added
  * @n_peers:		[c]
+ * @greet_delay_ns:	[c] how much later than peer.greet_ns peers are greeted
  * @next_serial:	[c]
  * @generation:		[c] changes with every change of the configuration
  * @schedule:		[c]
@@ -244,6 +245,7 @@ struct device {
 	uint8_t hash_key[SIPHASH_KEY_LEN];
 	struct list peers;
 	size_t n_peers;
+	uint64_t greet_delay_ns;
 	uint64_t next_serial;
 	uint64_t generation;
 	struct schedule schedule;
@@ -321,9 +323,10 @@ void device_note_port(struct device *device, uint16_t port);
  * Down: sessions are wiped, staged packets are dropped, and no timer fires. Up:
  * persistent keepalives are due at once. But peers with peer.had_session are greeted
  * one after the other: a handshake begins with up to 500 of them in the first second,
- * and with 1,000 in each second after it. A packet to such a peer begins its handshake
- * at once. The TUN may hold 500 packets, so the peers that answer get no more than
- * 1,000 initiations in the first second either. Control thread.
+ * and with 900 in each second after it, or with 1,000 if the control thread was held up
+ * for a moment. If it was held up for longer, all of them come later. A packet to such a
+ * peer begins its handshake at once. The TUN may hold 500 packets, so the peers that
+ * answer get no more than 1,000 initiations in the first second either. Control thread.
  */
 void device_set_up(struct device *device, bool is_up, uint64_t now);
 

@@ -20,8 +20,11 @@ enum {
 	N_PEERS = 3000,
 	/* Peers with packets. */
 	N_WAITING = 400,
-	/* The last of them is looked at after this many milliseconds. */
-	ALL_MS = N_PEERS + 500,
+	/* The last of them is greeted after this many milliseconds, if nothing holds
+	 * the thread up, and after this many if something does. */
+	ALL_MS = 1000 + (N_PEERS - 500) * 10 / 9,
+	STALL_MS = 700,
+	END_MS = ALL_MS + STALL_MS + 10,
 };
 
 #define START (UINT64_C(1000) * NSEC_PER_SEC)
@@ -64,21 +67,22 @@ static void ask_for_some(struct device_fake *fake)
 	}
 }
 
-static void test_pace(void **state)
+/* The thread looks once in a millisecond, but for a time from @stall_at on. */
+static void greet_all(size_t stall_at, size_t stall_ms)
 {
-	static size_t sent[ALL_MS + 1];
+	static size_t sent[END_MS + 1];
 	struct device_fake fake;
 	size_t most = 0;
 
-	(void)state;
 	device_fake_init(&fake);
 	add_peers(&fake, true);
 	device_set_up(&fake.device, true, START);
 	ask_for_some(&fake);
-	for (size_t ms = 0; ms <= ALL_MS; ms++) {
-		uint64_t now = START + ms * NSEC_PER_MSEC;
-		uint64_t next = device_tick(&fake.device, now);
+	for (size_t ms = 0; ms <= END_MS; ms++) {
+		uint64_t now = START + ms * NSEC_PER_MSEC, next = 0;
 
+		if (ms < stall_at || ms >= stall_at + stall_ms)
+			next = device_tick(&fake.device, now);
 		sent[ms] = fake.n_initiations;
 		/* The loop would be told of the next one. */
 		if (ms < ALL_MS - 2)
@@ -97,6 +101,21 @@ static void test_pace(void **state)
 	assert_true(sent[999] <= 1000);
 	assert_true(most <= 1000);
 	device_fake_deinit(&fake);
+}
+
+static void test_pace(void **state)
+{
+	(void)state;
+	greet_all(0, 0);
+}
+
+/* The thread is held up, for a moment and for longer. Nothing is made up for at once. */
+static void test_stall(void **state)
+{
+	(void)state;
+	greet_all(1700, 90);
+	greet_all(1700, STALL_MS);
+	greet_all(500, STALL_MS);
 }
 
 /* The control: a device that was simply started greets those with keepalives only. */
@@ -142,6 +161,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pace),
+		cmocka_unit_test(test_stall),
 		cmocka_unit_test(test_no_greeting),
 		cmocka_unit_test(test_down_and_up),
 	};

@@ -50,6 +50,8 @@ def parts(args):
                      "--csv", out / f"{name}.csv"]
     yield "peers", is_there and [HERE / "peers.py", *quick, "--csv",
                                  out / "peers.csv", build]
+    yield "death", is_there and [HERE / "death.py", *quick, "--csv",
+                                 out / "death.csv", build]
     yield "stats", is_there and [HERE / "stats.py", *quick, "--csv",
                                  out / "stats.csv", build]
 
@@ -99,7 +101,7 @@ def options():
     parser.add_argument("--tests", help="tests of the tunnel: see tunnel.py")
     parser.add_argument("--parts", help="some of: tunnel,udp,relay,quic,"
                         "crypto,lane,allowedips,handshakes,peers,"
-                        "stats")
+                        "death,stats")
     parser.add_argument("--peers", default=os.environ.get("PEERS"),
                         metavar="DIR", help="directory of the other programs")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")

@@ -39,12 +39,10 @@
 #undef atomic_store_explicit
 #undef atomic_init
 #undef atomic_thread_fence
-#undef atomic_signal_fence
 #define atomic_load_explicit(place, order)	   (*(place))
 #define atomic_store_explicit(place, value, order) (*(place) = (value))
 #define atomic_init(place, value)		   (*(place) = (value))
 #define atomic_thread_fence(order)		   ((void)0)
-#define atomic_signal_fence(order)		   ((void)0)
 #undef atomic_exchange_explicit
 #undef atomic_fetch_add_explicit
 #undef atomic_compare_exchange_weak_explicit

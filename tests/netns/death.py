@@ -8,7 +8,7 @@ import threading
 import time
 
 import lab
-from dying import DEATHS, die, kept
+from dying import DEATHS, die, kept, starter_of
 from lab import INNER4, Capture, Pair, Skip, case, check, check_equal, wait_until
 from manager import Manager
 
@@ -249,8 +249,7 @@ def fail_closed_ends(l):
 def fail_closed_alone(l):
     a = l.node("a")
     tunnel = kept(l.tunnel(a, "wga").start("--fail-closed"))
-    starter = next(pid for pid in lab.descendants_of(tunnel.process.pid)
-                   if lab.command_of(pid) == "wg-starter")
+    starter = starter_of(tunnel)
     engine = tunnel.pid
     os.kill(starter, signal.SIGKILL)
     wait_until(lambda: "the process that starts engines has ended" in tunnel.log(),
@@ -280,8 +279,7 @@ def core(l):
             resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
         tunnel = kept(l.tunnel(a, f"wg{number}").start(*options, before=prepare))
-        starter = next(pid for pid in lab.descendants_of(tunnel.process.pid)
-                       if lab.command_of(pid) == "wg-starter")
+        starter = starter_of(tunnel)
         # The files in /proc of a process that is not dumpable are root's.
         for name, pid in ("engine", tunnel.pid), ("starter", starter):
             is_wanted = name == "engine" and options

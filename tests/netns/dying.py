@@ -6,6 +6,11 @@ import signal
 import lab
 from lab import Skip, check, wait_until
 
+# A sanitizer takes a SIGSEGV for a fault, reports it, and ends the process by exit(3).
+# These programs send it themselves.
+for options in "ASAN_OPTIONS", "TSAN_OPTIONS":
+    os.environ[options] = os.environ.get(options, "") + ":handle_segv=0:handle_abort=0"
+
 # How many engines of a daemon may die within a minute: one more, and it ends.
 DEATHS = 4
 

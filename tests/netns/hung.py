@@ -9,6 +9,7 @@ import threading
 import time
 
 import lab
+from dying import kept, starter_of
 from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
 from manager import WATCHDOG_US, Manager
 from tracing import stopped, thread_named
@@ -40,11 +41,9 @@ class Lateness(threading.Thread):
 
 
 def watched_pair(l, **environment):
-    if "WG_COVERAGE" in os.environ:
-        raise Skip("a build that counts what is run is one process")
     manager = Manager(l.node("m"))
     manager.lateness = Lateness(l)
-    pair = Pair(l, how={**manager.environment(), **environment})
+    pair = kept(Pair(l, how={**manager.environment(), **environment}))
     pair.both_ways(count=1)
     manager.wait_for_food()
     return manager, pair
@@ -52,9 +51,7 @@ def watched_pair(l, **environment):
 
 def all_pids(tunnel):
     """Keeper, starter and engine, in this order."""
-    starter = next(pid for pid in lab.descendants_of(tunnel.keeper)
-                   if lab.command_of(pid) == "wg-starter")
-    return tunnel.keeper, starter, tunnel.pid
+    return tunnel.keeper, starter_of(tunnel), tunnel.pid
 
 
 def check_replaced(l, manager, pair, before, name):
@@ -191,9 +188,7 @@ def deleted(l):
 
 @case("without a watchdog's time nobody asks; with one, and no manager, the keeper does")
 def alone(l):
-    if "WG_COVERAGE" in os.environ:
-        raise Skip("a build that counts what is run is one process")
-    pair = Pair(l)
+    pair = kept(Pair(l))
     pid = pair.ta.pid
     lab.pause(pid)
     time.sleep(3 * PERIOD_S)

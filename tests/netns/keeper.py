@@ -11,6 +11,7 @@ import socket
 import struct
 
 import lab
+from dying import starter_of
 from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
 
 # Numbers that are the same on all architectures.
@@ -42,11 +43,6 @@ def is_alive(pid):
     with contextlib.suppress(OSError):
         return status_of(pid)["State"][0] != "Z"
     return False
-
-
-def starter_of(tunnel):
-    return next(pid for pid in lab.descendants_of(tunnel.process.pid)
-                if lab.command_of(pid) == "wg-starter")
 
 
 def all_of(tunnel):

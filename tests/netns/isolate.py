@@ -517,6 +517,10 @@ def list_of_calls(l):
     wait_until(lambda: "another engine has taken its place" in pair.ta.log(),
                "another engine", 20)
     check("was read up to record" not in pair.ta.log(), pair.ta.log())
+    # And another one takes over from that.
+    ctl = os.path.join(os.path.dirname(l.daemon), "wiregatherctl")
+    if os.path.exists(ctl):
+        pair.a.run(ctl, "upgrade", "wga", timeout=60)
     # strace ignores SIGTERM, so the signal goes to its child, the daemon.
     os.kill(pair.ta.keeper, signal.SIGTERM)
     check_equal(pair.ta.wait(20), 0, "status")

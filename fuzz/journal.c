@@ -77,7 +77,7 @@ static size_t write_body(struct input *in, uint8_t *to, size_t cap)
 static void write_records(struct input *in, uint8_t *bytes)
 {
 	const struct layout_head *head = head_of(bytes);
-	size_t at = head->records_off;
+	size_t at = (size_t)head->records_off;
 
 	for (uint64_t n = input_byte(in) % 16, i = 1; i <= n; i++) {
 		struct layout_record *record = (void *)(bytes + at);
@@ -87,10 +87,10 @@ static void write_records(struct input *in, uint8_t *bytes)
 		record->number = i;
 		record->port = input_u16(in);
 		record->left_out = !(input_byte(in) % 8);
-		record->sum =
-			layout_sum(record + 1, record->len, head->sum_key);
+		record->sum = layout_sum(record + 1, (size_t)record->len,
+					 head->sum_key);
 		record->commit = layout_sum_record(record, head->sum_key);
-		at += layout_record_len(record->len);
+		at += layout_record_len((size_t)record->len);
 		if (at > MEMORY_LEN - sizeof(*record))
 			return;
 	}

@@ -59,7 +59,7 @@ static const uint8_t *bytes_at(uint64_t off)
 static size_t send_some(struct stream *s, int end)
 {
 	uint64_t off = s->sent[end] % (sizeof(data) - CHUNK);
-	size_t len = size_min(CHUNK, sizeof(data) - CHUNK - off);
+	size_t len = size_min(CHUNK, sizeof(data) - CHUNK - (size_t)off);
 	ssize_t n = send(s->fds[end], data + off, len, MSG_NOSIGNAL);
 
 	if (n < 0)
@@ -72,7 +72,7 @@ static size_t receive_some(struct stream *s, int end)
 {
 	static uint8_t buf[CHUNK];
 	uint64_t off = s->got[end] % (sizeof(data) - CHUNK);
-	size_t len = size_min(CHUNK, sizeof(data) - CHUNK - off);
+	size_t len = size_min(CHUNK, sizeof(data) - CHUNK - (size_t)off);
 	ssize_t n = recv(s->fds[end], buf, len, 0);
 
 	if (n <= 0)

@@ -103,6 +103,16 @@ def descendants_of(pid):
     return found
 
 
+def descriptors_of(pid):
+    """What the open descriptors of a process are: {number: name}. Those that it closes
+    meanwhile, such as of clients, are left out."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
 def engine_of(pid):
     """The engine of a daemon; the daemon itself, if it is one process."""
     engines = [found for found in descendants_of(pid)

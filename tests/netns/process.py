@@ -288,8 +288,7 @@ def detached_clean(l):
     for fd in 0, 1, 2:
         check_equal(os.readlink(f"/proc/{pid}/fd/{fd}"), "/dev/null",
                     f"descriptor {fd}")
-    others = [os.readlink(f"/proc/{pid}/fd/{fd}")
-              for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2]
+    others = [name for fd, name in lab.descriptors_of(pid).items() if fd > 2]
     check("/dev/null" not in others, f"descriptors: {others}")
     check(not any(re.match(r"pipe:", other) for other in others),
           f"a pipe to the parent is left: {others}")
@@ -307,8 +306,7 @@ def foreground_clean(l):
     secret = os.open("/etc/shadow", os.O_RDONLY)
     tunnel = l.tunnel(l.node("a"), "wga").start(pass_fds=(secret,))
     os.close(secret)
-    names = [os.readlink(f"/proc/{tunnel.pid}/fd/{fd}")
-             for fd in os.listdir(f"/proc/{tunnel.pid}/fd")]
+    names = list(lab.descriptors_of(tunnel.pid).values())
     check("/dev/net/tun" in names and "/etc/shadow" not in names,
           f"descriptors: {names}")
 

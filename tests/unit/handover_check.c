@@ -102,7 +102,8 @@ static void make_image(struct image *image)
 	fill_peer(handover_peer(&a, 0));
 	fill_peer(handover_peer(&a, 1));
 	handover_write(&store, &a);
-	image->len = ((const struct state_head *)(void *)store.bytes)->len;
+	image->len =
+		(size_t)((const struct state_head *)(void *)store.bytes)->len;
 	image->bytes = malloc(image->len);
 	assert_non_null(image->bytes);
 	memcpy(image->bytes, store.bytes, image->len);

@@ -49,7 +49,7 @@ static void test_all_comes_back(void **unused)
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		const unsigned int lanes[] = { 1, 3, 256 };
 		unsigned int n_lanes = lanes[i % 3];
-		size_t n_peers = handover_random() % (N_PEERS + 1);
+		size_t n_peers = (size_t)(handover_random() % (N_PEERS + 1));
 		struct device_fake a, b;
 		struct store store;
 		struct state state;

@@ -241,7 +241,7 @@ static void test_torn_record(void **state)
 /* Damage of a record's own bytes leaves those before it. */
 static unsigned int first_damaged(const struct book *book, size_t at)
 {
-	size_t off = book->head->records_off;
+	size_t off = (size_t)book->head->records_off;
 	unsigned int number = 1;
 
 	if (at < off)

@@ -458,12 +458,12 @@ static void test_damaged(void **state)
 	assert_ptr_not_equal(bytes, MAP_FAILED);
 	head = (void *)bytes;
 	/* The last byte of the second record, which is the last. */
-	size_t at = head->records_off;
+	size_t at = (size_t)head->records_off;
 
 	for (int i = 0; i < 2; i++) {
 		const struct layout_record *record = (void *)(bytes + at);
 
-		at += layout_record_len(record->len);
+		at += layout_record_len((size_t)record->len);
 	}
 	bytes[at - LAYOUT_ALIGN] ^= 0x10;
 	device_fake_init(&fake);

@@ -225,8 +225,10 @@ int main(int argc, char **argv)
 			   NULL, NULL, NULL))
 		return 2;
 	r.n = (uint32_t)strtoul(argv[3], NULL, 10);
+	if (!r.n || r.n > N_MAX)
+		return 2;
 	r.times = calloc(TIMES_MAX, sizeof(*r.times));
-	if (!r.n || r.n > N_MAX || !r.times)
+	if (!r.times)
 		return 2;
 	rcu_register();
 	if (device_init(&r.device, &identity_ops, NULL))

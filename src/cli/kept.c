@@ -39,10 +39,18 @@ enum {
 	STORE_PAUSE_MS = 10,
 };
 
+void kept_explain(const struct kept *k, char *buf, const char *what, int err)
+{
+	if (k->is_isolated)
+		snprintf(buf, KEPT_WHY_CAP, "%s: %s", what, strerror(-err));
+	else
+		advice_on_shortage(buf, KEPT_WHY_CAP, what, NULL, err);
+}
+
 static int explain(struct kept *k, const char *what, int err)
 {
 	if (err < 0)
-		advice_on_shortage(k->why, sizeof(k->why), what, NULL, err);
+		kept_explain(k, k->why, what, err);
 	return err;
 }
 
@@ -216,8 +224,7 @@ static void note_failure(struct kept *k, struct kept_engine *e, int err)
 {
 	e->is_there = false;
 	if (e == k->next) {
-		advice_on_shortage(e->why, sizeof(e->why),
-				   "the program cannot be executed", NULL, err);
+		kept_explain(k, e->why, "the program cannot be executed", err);
 		kept_end_upgrade(k, e->why, err);
 		if (!k->engine->is_there)
 			kept_note_death(k, "the engine has ended");
@@ -729,6 +736,7 @@ int kept_open(struct kept *k, char **argv)
 		snprintf(k->why, sizeof(k->why), "%s", k->isolate.why);
 		return err;
 	}
+	k->is_isolated = true;
 	return greet(k->engine, fds[0], fds[1]);
 }
 

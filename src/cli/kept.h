@@ -78,6 +78,7 @@ struct kept_engine {
  * @state:	what the engine has told last
  * @guard:	whether the engine makes progress
  * @pid:	this process
+ * @is_isolated: the keeper has its filter
  * @is_ready:	the engine has served, or serves
  * @is_ending:	the engine was told to end
  * @deadline:	when the engine is killed, after it was told to end
@@ -110,6 +111,7 @@ struct kept {
 	struct request_state state;
 	struct guard guard;
 	pid_t pid;
+	bool is_isolated;
 	bool is_ready;
 	bool is_ending;
 	struct loop_timer deadline;

@@ -13,6 +13,16 @@
 /* ------------------------------------------------------------ kept.c */
 
 /**
+ * kept_explain() - print what has failed, and why
+ * @kept:	once it has its filter, the limits of the system are not asked for
+ * @buf:	KEPT_WHY_CAP bytes
+ * @what:	what has failed
+ * @err:	-errno
+ */
+void kept_explain(const struct kept *kept, char *buf, const char *what,
+		  int err);
+
+/**
  * kept_start_engine() - have an engine started
  * @e:		engine that is not there
  * @program:	what it is made of

@@ -12,7 +12,6 @@
 
 #include "base/log.h"
 #include "base/now.h"
-#include "cli/advice.h"
 #include "cli/kept_parts.h"
 #include "keeper/channel.h"
 
@@ -137,8 +136,7 @@ static void begin_upgrade(void *arg, int program)
 		err = connect_successor(k, fds);
 	if (err == 0)
 		return;
-	advice_on_shortage(k->next->why, sizeof(k->next->why),
-			   "the new engine cannot be started", NULL, err);
+	kept_explain(k, k->next->why, "the new engine cannot be started", err);
 	kept_end_upgrade(k, k->next->why, err);
 }
 

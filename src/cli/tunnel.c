@@ -392,7 +392,8 @@ static void start_journal(struct tunnel *t)
 {
 	int err = journal_start(t->journal);
 
-	if (err < 0)
+	/* If the keeper is gone, this process ends, too. */
+	if (err < 0 && err != -EPIPE)
 		log_warning("no journal, so the configuration ends with the "
 			    "engine: %s",
 			    strerror(-err));

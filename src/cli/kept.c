@@ -576,7 +576,7 @@ int kept_start_engine(struct kept_engine *e, enum starter_program program,
 		      int program_fd, int fds[2])
 {
 	struct kept *k = e->kept;
-	int requests[2], news[2], err = channel_open(requests);
+	int requests[2], news[2] = { -1, -1 }, err = channel_open(requests);
 
 	if (err == 0) {
 		err = channel_open(news);

@@ -92,9 +92,9 @@ static const char *explain(int err)
 
 static int get_config(struct successor *s, int *config_fd)
 {
-	struct handover_message message;
+	struct handover_message message = { 0 };
 	int fds[CHANNEL_FDS_MAX];
-	unsigned int n_fds;
+	unsigned int n_fds = 0;
 	int err = send_message(s, HANDOVER_HELLO);
 
 	if (err == 0)
@@ -147,9 +147,9 @@ static int apply(struct successor *s)
 
 static int take(struct successor *s)
 {
-	struct handover_message message;
+	struct handover_message message = { 0 };
 	int fds[CHANNEL_FDS_MAX], err;
-	unsigned int n_fds;
+	unsigned int n_fds = 0;
 
 	state_prepare(engine_get_device(s->engine));
 	/* Packets wait from here on. */

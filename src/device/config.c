@@ -161,7 +161,7 @@ static int add_chunk(struct config *config)
 	return 0;
 }
 
-/* @body is body_len() bytes long. */
+/* @body is body_len() bytes long; NULL for no bytes. */
 static int append(struct config *config, enum kind kind, const void *body)
 {
 	size_t len = body_len(kind);
@@ -175,7 +175,7 @@ static int append(struct config *config, enum kind kind, const void *body)
 	}
 	at = config->last->bytes + config->last->len;
 	at[0] = (uint8_t)kind;
-	if (len)
+	if (body)
 		memcpy(at + 1, body, len);
 	config->last->len += len + 1;
 	config->len += len + 1;

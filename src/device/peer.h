@@ -159,9 +159,9 @@ struct peer_notes {
 struct peer {
 	struct rcu_head rcu;
 	_Atomic uint32_t refs;
+	unsigned int lane;
 	struct device *device;
 	uint8_t public_key[NOISE_PUBLIC_KEY_LEN];
-	unsigned int lane;
 	struct noise_handshake handshake;
 	struct noise_keypairs keypairs;
 	struct cookie_maker cookie;
@@ -179,17 +179,17 @@ struct peer {
 	_Atomic bool did_last_minute;
 	_Atomic uint16_t train_seat;
 	_Atomic uint16_t path_seat;
-	struct peer_notes notes;
 	bool had_session;
+	bool is_poked;
+	bool is_configured;
+	struct peer_notes notes;
 	uint64_t greet_ns;
 	uint32_t record_seat;
 	_Atomic uint32_t n_flushes;
-	bool is_poked;
 	struct list poked;
 	struct list in_device;
 	uint64_t serial;
 	struct schedule_entry due;
-	bool is_configured;
 };
 
 /**

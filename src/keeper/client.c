@@ -69,7 +69,7 @@ static int ask(struct client *c, struct request *request, int fd,
 
 static int ask_plain(struct client *c, struct request *request)
 {
-	struct reply reply;
+	struct reply reply = { 0 };
 
 	return ask(c, request, -1, &reply, NULL, NULL);
 }
@@ -244,7 +244,7 @@ static void op_ask(void *arg, uint32_t mark, const struct rights_question *from,
 {
 	struct client *c = arg;
 	struct request request;
-	struct reply reply;
+	struct reply reply = { 0 };
 	int err;
 
 	begin(&request, REQUEST_ASK);
@@ -451,7 +451,7 @@ void client_remove_files(struct client *c)
 int client_keep(struct client *c, uint32_t slot, int fd)
 {
 	struct request request;
-	struct reply reply;
+	struct reply reply = { 0 };
 
 	begin(&request, REQUEST_KEEP);
 	request.keep.slot = slot;

@@ -85,7 +85,11 @@ static void add_flag(struct service *s, uint32_t flag)
 /* Has the engine another state? The name and the broadcast addresses count, too. */
 static bool differs(const struct link_state *a, const struct link_state *b)
 {
-	return memcmp(a, b, sizeof(*a)) != 0;
+	return a->ifindex != b->ifindex || a->nsid != b->nsid ||
+	       a->home_nsid != b->home_nsid || a->mtu != b->mtu ||
+	       a->up != b->up || a->deleted != b->deleted ||
+	       strcmp(a->name, b->name) != 0 ||
+	       !broadcasts_are_equal(&a->broadcasts, &b->broadcasts);
 }
 
 static void hear_state(void *arg, const struct link_state *state)
@@ -93,7 +97,6 @@ static void hear_state(void *arg, const struct link_state *state)
 	struct service *s = arg;
 
 	/* The number of the last question is no news. */
-	s->told.seq = state->seq;
 	if (differs(&s->told, state))
 		flush_later(s);
 }

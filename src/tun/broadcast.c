@@ -114,6 +114,25 @@ void broadcasts_copy(struct broadcasts *b, const struct broadcasts *from)
 	}
 }
 
+static bool are_equal(const struct broadcast *a, const struct broadcast *b)
+{
+	return a->local == b->local && a->prefix_len == b->prefix_len &&
+	       atomic_load_explicit(&a->directed, memory_order_relaxed) ==
+		       atomic_load_explicit(&b->directed,
+					    memory_order_relaxed) &&
+	       atomic_load_explicit(&a->given, memory_order_relaxed) ==
+		       atomic_load_explicit(&b->given, memory_order_relaxed);
+}
+
+bool broadcasts_are_equal(const struct broadcasts *a,
+			  const struct broadcasts *b)
+{
+	for (size_t i = 0; i < BROADCASTS_MAX; i++)
+		if (!are_equal(&a->entries[i], &b->entries[i]))
+			return false;
+	return true;
+}
+
 void broadcasts_parse(struct broadcasts *b, const struct nlmsghdr *message,
 		      unsigned int ifindex)
 {

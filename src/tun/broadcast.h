@@ -54,6 +54,10 @@ void broadcasts_clear(struct broadcasts *b);
 /* broadcasts_copy() - take over the entries of another set. Control thread. */
 void broadcasts_copy(struct broadcasts *b, const struct broadcasts *from);
 
+/* broadcasts_are_equal() - do both sets have the same entries? Control thread. */
+bool broadcasts_are_equal(const struct broadcasts *a,
+			  const struct broadcasts *b);
+
 /**
  * broadcasts_parse() - take a message about an address
  * @b:		set

@@ -123,6 +123,9 @@ bench-pmtu: all ## measure only TCP over a path of 1,400 bytes, with --pmtu=disc
 bench-upgrade: all ## measure only upgrades of running tunnels under load; 7 minutes
 	bench/upgrade.py $(BENCH_FLAGS) $(BUILD)
 
+bench-start: all ## measure only how long a daemon takes to start
+	bench/start.py $(BENCH_FLAGS) $(BUILD)/wiregather
+
 bench-docs: ## put the last results into docs/performance.md
 	bench/report.py --docs docs/performance.md $(BUILD)/bench
 
@@ -173,4 +176,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop proof fleet old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-upgrade bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-upgrade bench-start bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Closing descriptors whose numbers are not known. */
+/* Closing several descriptors. */
 #ifndef BASE_DESCRIPTORS_H
 #define BASE_DESCRIPTORS_H
 
@@ -32,6 +32,13 @@ static inline void close_from(unsigned int first)
 	for (unsigned int fd = first;
 	     fd < DESCRIPTORS_BLIND_MAX && fd < limit.rlim_cur; fd++)
 		close((int)fd);
+}
+
+/* close_all() - close @n descriptors. Any thread. */
+static inline void close_all(const int *fds, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		close(fds[i]);
 }
 
 #endif /* BASE_DESCRIPTORS_H */

@@ -72,4 +72,44 @@ struct handover_message {
 	uint64_t paused_ns;
 };
 
+/**
+ * handover_send() - send a message, without waiting
+ * @fd:		connection to the other engine
+ * @message:	all but its version
+ * @fds:	descriptors that go with it; they stay the caller's
+ * @n_fds:	their count
+ *
+ * Return: 0; -errno of channel_send().
+ */
+int handover_send(int fd, const struct handover_message *message,
+		  const int *fds, unsigned int n_fds);
+
+/**
+ * handover_receive() - take a message, without waiting
+ * @fd:		connection to the other engine
+ * @wanted:	which one must come next
+ * @message:	filled
+ * @fds:	filled with the descriptors that came with it; room for
+ *		CHANNEL_FDS_MAX
+ * @n_fds:	set to their count; 0 after an error
+ *
+ * Return: 0; -EAGAIN: there is none; -EPIPE: the other engine is gone; -EPROTO: it is
+ * another message, or of another version; -errno.
+ */
+int handover_receive(int fd, enum handover_kind wanted,
+		     struct handover_message *message, int *fds,
+		     unsigned int *n_fds);
+
+/**
+ * handover_await() - wait for a message
+ * @patience_ns: for so long at most
+ *
+ * The others are those of handover_receive().
+ *
+ * Return: as handover_receive(); -ETIMEDOUT.
+ */
+int handover_await(int fd, enum handover_kind wanted, uint64_t patience_ns,
+		   struct handover_message *message, int *fds,
+		   unsigned int *n_fds);
+
 #endif /* CLI_HANDOVER_H */

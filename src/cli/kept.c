@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/code.h"
+#include "base/descriptors.h"
 #include "base/direct.h"
 #include "base/log.h"
 #include "base/now.h"
@@ -99,7 +100,7 @@ static void give_up(struct kept *k, int err)
 
 	if (k->blocked.is_on)
 		return;
-	/* Perhaps the engines die of it. */
+	/* Perhaps the engines die of the journal. */
 	(void)notify_store(k->notify, "journal", -1);
 	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
 		loop_stop(&k->loop, err);
@@ -178,7 +179,7 @@ static void note_end_of_successor(struct kept *k, int status)
 	print_end(text, sizeof(text), status);
 	kept_end_upgrade(k, *next->why ? next->why : text,
 			 next->err < 0 ? next->err : -ECHILD);
-	/* It had the tunnel, or the other one has died meanwhile. */
+	/* The successor had the tunnel, or the other engine has died meanwhile. */
 	if (!k->engine->is_there)
 		kept_note_death(k, text);
 }
@@ -213,8 +214,8 @@ static void note_end(struct kept *k, struct kept_engine *e, int status)
 	else if (e == k->engine)
 		note_end_of_engine(k, status);
 	else
-		/* It has left its tunnel to a successor, or was a successor that
-		 * was not wanted any more. */
+		/* This engine has left its tunnel to a successor, or was a
+		 * successor that was not wanted any more. */
 		kept_answer_upgrade(k, "", 0);
 }
 
@@ -280,7 +281,7 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 
 /* ------------------------------------------------------------ what is kept */
 
-/* What has changed is sent in one go as far as the service manager's queue takes it. */
+/* Tell the service manager what it is to keep, as far as its queue takes messages. */
 static void store_due(struct loop_timer *timer)
 {
 	struct kept *k = timer->arg;
@@ -310,8 +311,8 @@ static void service_changed(void *arg)
 			       now_monotonic() + STORE_NS);
 }
 
-/* What a service manager has kept is for the first engine, if the interface is the same
- * one; else it is of another tunnel. */
+/* Give the first engine the descriptors that a service manager has kept, if the interface
+ * is the same one; else they are of another tunnel, and are closed. */
 static void use_stored(struct kept *k)
 {
 	struct service *s = &k->engine->service;
@@ -327,10 +328,9 @@ static void use_stored(struct kept *k)
 		log_event("the interface is that of the process before");
 	}
 	n = stored_list(stored, fds);
-	while (n)
-		close(fds[--n]);
-	/* What the service manager holds on to would keep the port in use, so it must
-	 * have forgotten it before the engine asks for the port. */
+	close_all(fds, n);
+	/* A socket that the service manager still holds would keep the port in use. So
+	 * it must have forgotten old sockets before the engine asks for the port. */
 	storing_set(&k->storing, k->interface.tuns, k->interface.n_queues,
 		    s->kept[REQUEST_SLOT_JOURNAL], service_get_found(s));
 	for (int i = 0; i < STORE_TRIES; i++) {
@@ -352,9 +352,9 @@ static void note_first(struct kept *k)
 	/* The service manager must know the daemon before the parent, whose end
 	 * it could take for the end of the service, exits. */
 	notify_ready(k->notify, k->options->is_foreground ? 0 : k->pid);
+	service_changed(k->engine);
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
-	service_changed(k->engine);
 	err = daemon_report_ready(k->daemon, is_template ? name : NULL);
 	if (err < 0)
 		loop_stop(&k->loop, err);

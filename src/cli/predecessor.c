@@ -3,14 +3,11 @@
 #include "cli/predecessor.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/bytes.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "cli/handover.h"
@@ -34,36 +31,16 @@ enum {
 	COUNTERS_MAX = 512,
 };
 
-static int send_message(const struct predecessor *p,
-			const struct handover_message *from, const int *fds,
-			unsigned int n_fds)
-{
-	struct handover_message message = *from;
-
-	message.version = HANDOVER_VERSION;
-	return channel_send(p->fd, &message, sizeof(message), fds, n_fds,
-			    MSG_DONTWAIT);
-}
-
-/* Return: 0; -EAGAIN: there is none; -EPIPE: the successor is gone; -EPROTO. */
-static int receive_message(const struct predecessor *p,
-			   enum handover_kind wanted)
+/* Take a message that has no descriptors. Return: as handover_receive(). */
+static int receive_plain(const struct predecessor *p, enum handover_kind wanted)
 {
 	struct handover_message message;
 	int fds[CHANNEL_FDS_MAX];
 	unsigned int n_fds;
-	ssize_t n = channel_receive(p->fd, &message, sizeof(message), fds,
-				    &n_fds, MSG_DONTWAIT);
+	int err = handover_receive(p->fd, wanted, &message, fds, &n_fds);
 
-	for (unsigned int i = 0; n > 0 && i < n_fds; i++)
-		close(fds[i]);
-	if (n <= 0)
-		return n ? (int)n : -EPIPE;
-	return n == (ssize_t)sizeof(message) &&
-			       message.version == HANDOVER_VERSION &&
-			       message.kind == wanted
-		       ? 0
-		       : -EPROTO;
+	close_all(fds, n_fds);
+	return err;
 }
 
 static bool has_sockets(const struct predecessor *p)
@@ -138,23 +115,17 @@ static int write_state(struct predecessor *p)
  * tunnel; -errno. */
 static int await_taken(struct predecessor *p)
 {
-	uint64_t end =
-		now_monotonic() + HANDOVER_REST_NS +
+	uint64_t patience_ns =
+		HANDOVER_REST_NS +
 		engine_get_device(p->engine)->n_peers * HANDOVER_PEER_REST_NS;
-	struct pollfd polled = { .fd = p->fd, .events = POLLIN };
+	struct handover_message message;
+	int fds[CHANNEL_FDS_MAX];
+	unsigned int n_fds = 0;
+	int err = handover_await(p->fd, HANDOVER_TAKEN, patience_ns, &message,
+				 fds, &n_fds);
 
-	for (;;) {
-		uint64_t now = now_monotonic();
-		int err;
-
-		if (now >= end)
-			return -ETIMEDOUT;
-		/* At least one millisecond. */
-		poll(&polled, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
-		err = receive_message(p, HANDOVER_TAKEN);
-		if (err != -EAGAIN)
-			return err;
-	}
+	close_all(fds, n_fds);
+	return err;
 }
 
 /* Give the clients of a server away: as many as a message takes. */
@@ -183,11 +154,9 @@ static void send_clients(struct predecessor *p)
 		message.n_stats =
 			take_clients(p->stats, fds + message.n_config);
 		if (err == 0)
-			err = send_message(p, &message, fds,
-					   message.n_config + message.n_stats);
-		for (uint32_t i = 0; i < message.n_config + message.n_stats;
-		     i++)
-			close(fds[i]);
+			err = handover_send(p->fd, &message, fds,
+					    message.n_config + message.n_stats);
+		close_all(fds, message.n_config + message.n_stats);
 	} while (message.n_config + message.n_stats);
 }
 
@@ -217,7 +186,7 @@ static void hand_over(struct predecessor *p, uint64_t paused_ns)
 		give_up(p, "the state cannot be written", err);
 		return;
 	}
-	err = send_message(p, &message, NULL, 0);
+	err = handover_send(p->fd, &message, NULL, 0);
 	if (err == 0)
 		err = await_taken(p);
 	/* Whatever the successor has said or not said, the word decides. */
@@ -233,7 +202,7 @@ static void hand_over(struct predecessor *p, uint64_t paused_ns)
 
 static void prepared(struct predecessor *p)
 {
-	int err = receive_message(p, HANDOVER_PREPARED);
+	int err = receive_plain(p, HANDOVER_PREPARED);
 	uint64_t begun = now_monotonic();
 
 	if (err == -EAGAIN)
@@ -262,7 +231,7 @@ static int send_config(void *arg, int fd)
 
 	p->was_open = has_sockets(p);
 	message.is_open = p->was_open;
-	return send_message(p, &message, fds, 2);
+	return handover_send(p->fd, &message, fds, 2);
 }
 
 static void set_patience(struct predecessor *p)
@@ -321,7 +290,7 @@ static void timer_ready(struct loop_timer *timer)
 
 static void hello(struct predecessor *p)
 {
-	int err = receive_message(p, HANDOVER_HELLO);
+	int err = receive_plain(p, HANDOVER_HELLO);
 
 	if (err == -EAGAIN)
 		return;

@@ -3,12 +3,11 @@
 #include "cli/successor.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "cli/handover.h"
@@ -17,56 +16,14 @@
 #include "handover/state.h"
 #include "keeper/channel.h"
 
-static int send_message(const struct successor *s, enum handover_kind kind)
+static int send_plain(const struct successor *s, enum handover_kind kind)
 {
-	const struct handover_message message = { .version = HANDOVER_VERSION,
-						  .kind = kind };
+	const struct handover_message message = { .kind = kind };
 
-	return channel_send(s->fd, &message, sizeof(message), NULL, 0,
-			    MSG_DONTWAIT);
+	return handover_send(s->fd, &message, NULL, 0);
 }
 
-/* Return: 0; -EAGAIN: there is none; -EPIPE: the predecessor is gone; -EPROTO; -errno.
- * Unless it is 0 there are no descriptors. */
-static int receive_message(const struct successor *s, enum handover_kind wanted,
-			   struct handover_message *message, int *fds,
-			   unsigned int *n_fds)
-{
-	ssize_t n = channel_receive(s->fd, message, sizeof(*message), fds,
-				    n_fds, MSG_DONTWAIT);
-
-	if (n <= 0)
-		return n ? (int)n : -EPIPE;
-	if (n == (ssize_t)sizeof(*message) &&
-	    message->version == HANDOVER_VERSION && message->kind == wanted)
-		return 0;
-	for (unsigned int i = 0; i < *n_fds; i++)
-		close(fds[i]);
-	return -EPROTO;
-}
-
-/* Wait for a message. Return: as receive_message(); -ETIMEDOUT. */
-static int await_message(const struct successor *s, enum handover_kind wanted,
-			 struct handover_message *message, int *fds,
-			 unsigned int *n_fds)
-{
-	uint64_t end = now_monotonic() + HANDOVER_PATIENCE_NS;
-	struct pollfd polled = { .fd = s->fd, .events = POLLIN };
-
-	for (;;) {
-		uint64_t now = now_monotonic();
-		int err;
-
-		if (now >= end)
-			return -ETIMEDOUT;
-		poll(&polled, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
-		err = receive_message(s, wanted, message, fds, n_fds);
-		if (err != -EAGAIN)
-			return err;
-	}
-}
-
-/* What an error says of the predecessor. */
+/* Say in words what the predecessor has done, by an error. */
 static const char *explain(int err)
 {
 	switch (err) {
@@ -95,15 +52,16 @@ static int get_config(struct successor *s, int *config_fd)
 	struct handover_message message = { 0 };
 	int fds[CHANNEL_FDS_MAX];
 	unsigned int n_fds = 0;
-	int err = send_message(s, HANDOVER_HELLO);
+	int err = send_plain(s, HANDOVER_HELLO);
 
 	if (err == 0)
-		err = await_message(s, HANDOVER_CONFIG, &message, fds, &n_fds);
+		err = handover_await(s->fd, HANDOVER_CONFIG,
+				     HANDOVER_PATIENCE_NS, &message, fds,
+				     &n_fds);
 	if (err < 0)
 		return err;
 	if (n_fds != 2) {
-		for (unsigned int i = 0; i < n_fds; i++)
-			close(fds[i]);
+		close_all(fds, n_fds);
 		return -EPROTO;
 	}
 	err = store_open(&s->state, fds[1], STATE_MAX_LEN);
@@ -153,13 +111,14 @@ static int take(struct successor *s)
 
 	state_prepare(engine_get_device(s->engine));
 	/* Packets wait from here on. */
-	err = send_message(s, HANDOVER_PREPARED);
+	err = send_plain(s, HANDOVER_PREPARED);
 	if (err == 0)
-		err = await_message(s, HANDOVER_STATE, &message, fds, &n_fds);
+		err = handover_await(s->fd, HANDOVER_STATE,
+				     HANDOVER_PATIENCE_NS, &message, fds,
+				     &n_fds);
 	if (err < 0)
 		return err;
-	for (unsigned int i = 0; i < n_fds; i++)
-		close(fds[i]);
+	close_all(fds, n_fds);
 	s->paused_ns = message.paused_ns;
 	if (message.is_open != s->is_open)
 		return -ECANCELED;
@@ -214,7 +173,8 @@ static void clients_ready(struct loop_watch *watch, uint32_t events)
 	struct handover_message message;
 	int fds[CHANNEL_FDS_MAX];
 	unsigned int n_fds;
-	int err = receive_message(s, HANDOVER_CLIENTS, &message, fds, &n_fds);
+	int err = handover_receive(s->fd, HANDOVER_CLIENTS, &message, fds,
+				   &n_fds);
 
 	(void)events;
 	if (err == 0)
@@ -228,7 +188,7 @@ void successor_serve(struct successor *s)
 	int err;
 
 	/* If it does not hear this, it looks at the owner word. */
-	(void)send_message(s, HANDOVER_TAKEN);
+	(void)send_plain(s, HANDOVER_TAKEN);
 	store_close(&s->state);
 	s->has_state = false;
 	s->watch = (struct loop_watch){ .fd = s->fd,

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
 #include "base/now.h"
 #include "base/upgrade.h"
 #include "keeper/channel.h"
@@ -88,8 +89,7 @@ static void client_ready(struct loop_watch *watch, uint32_t events)
 		u->is_begun = true;
 		u->owner.begin(u->owner.arg, n_fds ? fds[0] : -1);
 	}
-	for (unsigned int i = 0; n > 0 && i < n_fds; i++)
-		close(fds[i]);
+	close_all(fds, n_fds);
 }
 
 /* Serve a client. Return: why not, in words; NULL: it is served. */

@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
+
 enum {
 	/* Attempts to send a message. A choice: a shortage that passes at once must
 	 * not lose a message for which the other end waits. */
@@ -54,13 +56,6 @@ int channel_send(int fd, const void *data, size_t len, const int *fds,
 	while (n < 0 &&
 	       (errno == EINTR || (errno != EPIPE && ++tries < TRIES)));
 	return n < 0 ? -errno : 0;
-}
-
-static void close_all(const int *fds, unsigned int *n)
-{
-	for (unsigned int i = 0; i < *n; i++)
-		close(fds[i]);
-	*n = 0;
 }
 
 /* Copy the descriptors of all control messages. */
@@ -110,6 +105,7 @@ ssize_t channel_receive(int fd, void *buf, size_t cap, int *fds,
 	take_fds(&msg, fds, n_fds);
 	if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return n;
-	close_all(fds, n_fds);
+	close_all(fds, *n_fds);
+	*n_fds = 0;
 	return -EMSGSIZE;
 }

@@ -35,7 +35,7 @@ int channel_send(int fd, const void *data, size_t len, const int *fds,
  * @cap:	bytes at @buf
  * @fds:	filled with the descriptors that came with it, closed on exec; room for
  *		CHANNEL_FDS_MAX
- * @n_fds:	set to their count
+ * @n_fds:	set to their count; 0 after an error
  * @flags:	MSG_DONTWAIT, or 0
  *
  * If a message is longer than @cap or has more descriptors, its descriptors are closed.

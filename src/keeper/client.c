@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "keeper/channel.h"
 #include "udpgather/parts.h"
@@ -42,8 +43,7 @@ static int receive_reply(struct client *c, struct reply *reply, int *fds,
 			return -EPIPE;
 		if (n == (ssize_t)sizeof(*reply) && reply->number == c->number)
 			return 0;
-		for (unsigned int k = 0; n > 0 && k < *n_fds; k++)
-			close(fds[k]);
+		close_all(fds, *n_fds);
 	}
 	return n < 0 ? (int)n : -EPROTO;
 }
@@ -308,8 +308,7 @@ static ssize_t hear_one(struct client *c)
 	if (n == (ssize_t)sizeof(news) && n_fds &&
 	    news.flags & NEWS_SUCCESSOR && c->succeeded)
 		c->succeeded(c->succeeded_arg, fds[--n_fds]);
-	for (unsigned int i = 0; n > 0 && i < n_fds; i++)
-		close(fds[i]);
+	close_all(fds, n_fds);
 	return n;
 }
 

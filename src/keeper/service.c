@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/now.h"
 #include "engine/port.h"
@@ -439,8 +440,7 @@ static int serve(struct service *s, const struct request *request, int fd,
 
 static void refuse(struct service *s, int *fds, unsigned int n_fds)
 {
-	for (unsigned int i = 0; i < n_fds; i++)
-		close(fds[i]);
+	close_all(fds, n_fds);
 	/* Nothing more is heard of it. */
 	loop_remove(s->loop, &s->requests);
 	s->requests.fd = -1;

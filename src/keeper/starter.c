@@ -253,8 +253,7 @@ static bool obey(struct launcher *l)
 		return false;
 	if (n == (ssize_t)sizeof(word))
 		do_as_told(l, &word, fds, n_fds);
-	for (unsigned int i = 0; i < n_fds; i++)
-		close(fds[i]);
+	close_all(fds, n_fds);
 	return true;
 }
 
@@ -494,8 +493,7 @@ int starter_receive(struct starter *starter, struct starter_report *report,
 	ssize_t n = channel_receive(starter->fd, report, sizeof(*report), fds,
 				    &n_fds, waits ? 0 : MSG_DONTWAIT);
 
-	for (unsigned int i = 0; n >= 0 && i < n_fds; i++)
-		close(fds[i]);
+	close_all(fds, n_fds);
 	if (n <= 0)
 		return n ? (int)n : -EPIPE;
 	if (n != (ssize_t)sizeof(*report))

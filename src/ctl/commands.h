@@ -52,6 +52,16 @@ int ctl_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
  * CTL_USAGE. */
 int ctl_refuse(const char *what, const char *token);
 
+/**
+ * ctl_read_seconds() - read a number of seconds
+ * @text:	decimal digits, no more than @max has
+ * @max:	the greatest number
+ * @out:	set on success, to 1 to @max
+ *
+ * Return: true; false: it is no such number.
+ */
+bool ctl_read_seconds(const char *text, unsigned int max, unsigned int *out);
+
 /* ctl_status() - what the interfaces do. Return: enum ctl_status. */
 int ctl_status(const struct ctl_options *options);
 

@@ -92,6 +92,19 @@ int ctl_fail(const char *fmt, ...)
 	return CTL_FAILED;
 }
 
+bool ctl_read_seconds(const char *text, unsigned int max, unsigned int *out)
+{
+	size_t len = strspn(text, "0123456789"), max_len = 0;
+	unsigned long n = strtoul(text, NULL, 10);
+
+	for (unsigned int rest = max; rest; rest /= 10)
+		max_len++;
+	if (!len || len > max_len || text[len] || !n || n > max)
+		return false;
+	*out = (unsigned int)n;
+	return true;
+}
+
 int ctl_refuse(const char *what, const char *token)
 {
 	fprintf(stderr, "wiregatherctl: %s: %s\n%s", what, token, usage);

@@ -66,17 +66,6 @@ enum {
 
 /* ------------------------------------------------------------- command line */
 
-static bool read_interval(const char *text, unsigned int *out)
-{
-	size_t len = strspn(text, "0123456789");
-	unsigned long n = strtoul(text, NULL, 10);
-
-	if (!len || len > 5 || text[len] || !n || n > INTERVAL_MAX_S)
-		return false;
-	*out = (unsigned int)n;
-	return true;
-}
-
 static int parse(struct arguments *a, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -92,7 +81,8 @@ static int parse(struct arguments *a, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		if (c == ':')
 			return ctl_refuse("no value", argv[optind - 1]);
-		if (c == 'i' && !read_interval(optarg, &a->interval_s))
+		if (c == 'i' &&
+		    !ctl_read_seconds(optarg, INTERVAL_MAX_S, &a->interval_s))
 			return ctl_refuse("--interval is not a number of "
 					  "seconds from 1 to 86400",
 					  optarg);

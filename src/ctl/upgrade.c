@@ -41,23 +41,12 @@ struct arguments {
 	size_t n_interfaces;
 	const char *program;
 	int fd;
-	int timeout_s;
+	unsigned int timeout_s;
 	bool has_all;
 	bool if_changed;
 };
 
 /* ------------------------------------------------------------- command line */
-
-static bool read_timeout(const char *text, int *out)
-{
-	size_t len = strspn(text, "0123456789");
-	unsigned long n = strtoul(text, NULL, 10);
-
-	if (!len || len > 3 || text[len] || !n || n > TIMEOUT_MAX_S)
-		return false;
-	*out = (int)n;
-	return true;
-}
 
 static int parse(struct arguments *a, int argc, char **argv)
 {
@@ -77,7 +66,8 @@ static int parse(struct arguments *a, int argc, char **argv)
 			return ctl_refuse("no value", argv[optind - 1]);
 		if (c == '?')
 			return ctl_refuse("no such option", argv[optind - 1]);
-		if (c == 't' && !read_timeout(optarg, &a->timeout_s))
+		if (c == 't' &&
+		    !ctl_read_seconds(optarg, TIMEOUT_MAX_S, &a->timeout_s))
 			return ctl_refuse("--timeout is not a number of "
 					  "seconds from 1 to 600",
 					  optarg);
@@ -160,7 +150,7 @@ static int send_request(int fd, int program)
 }
 
 /* Wait for the reply. Return: 0; -ETIMEDOUT; -errno. */
-static int await_reply(int fd, int timeout_s)
+static int await_reply(int fd, unsigned int timeout_s)
 {
 	int64_t end = now_monotonic_ms() + timeout_s * INT64_C(1000);
 	struct pollfd ready = { fd, POLLIN, 0 };
@@ -205,7 +195,7 @@ static int ask(int fd, const struct arguments *a, char why[UPGRADE_WHY_CAP])
 		len = await_reply(fd, a->timeout_s);
 	if (len == -ETIMEDOUT) {
 		snprintf(why, UPGRADE_WHY_CAP,
-			 "no answer within %d s: the log of the daemon says "
+			 "no answer within %u s: the log of the daemon says "
 			 "more, and `wiregatherctl status` whether the tunnel "
 			 "works",
 			 a->timeout_s);

@@ -16,6 +16,7 @@
 #include "crypto/init.h"
 #include "engine_pair.h"
 #include "tests/lib/sanitized.h"
+#include "tests/lib/require.h"
 
 enum {
 #ifdef IS_SANITIZED
@@ -33,17 +34,6 @@ static _Atomic bool is_ended;
 static struct tun *const no_tuns[2];
 
 /* ------------------------------------------------------------- the traffic */
-
-/* cmocka's assertions work in the main thread only. */
-#define REQUIRE(x) require(x, #x, __LINE__)
-
-static void require(bool is_true, const char *what, int line)
-{
-	if (is_true)
-		return;
-	fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, line, what);
-	abort();
-}
 
 static bool send_packet(struct side *s)
 {

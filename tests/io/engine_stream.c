@@ -11,6 +11,7 @@
 #include "crypto/init.h"
 #include "engine_pair.h"
 #include "tests/lib/sanitized.h"
+#include "tests/lib/require.h"
 #include "tun_stream.h"
 
 enum {
@@ -38,17 +39,6 @@ struct stream {
 	_Atomic bool has_begun;
 	_Atomic bool is_ended;
 };
-
-/* cmocka's assertions work in the main thread only. */
-#define REQUIRE(x) require(x, #x, __LINE__)
-
-static void require(bool is_true, const char *what, int line)
-{
-	if (is_true)
-		return;
-	fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, line, what);
-	abort();
-}
 
 /* A chunk of the stream, from this byte on: the pattern repeats. */
 static const uint8_t *bytes_at(uint64_t off)

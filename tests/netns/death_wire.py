@@ -34,17 +34,8 @@ N_STAGED = 128
 
 
 def count_replayed(tunnel):
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(10 * lab.SLOWNESS)
-        sock.connect(tunnel.socket.replace(".sock", ".stats"))
-        sock.sendall(b"get=stats\n\n")
-        text = b""
-        while not text.endswith(b"\n\n"):
-            data = sock.recv(1 << 16)
-            check(data, f"the statistics end after {text[-200:]!r}")
-            text += data
-    return int(re.search(rb"^handshakes_dropped_replayed=(\d+)$", text,
-                         re.MULTILINE).group(1))
+    return int(re.search(r"^handshakes_dropped_replayed=(\d+)$",
+                         tunnel.ask_statistics(), re.MULTILINE).group(1))
 
 
 def to_stranger(capture):

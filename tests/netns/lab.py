@@ -490,6 +490,19 @@ class Tunnel:
                 parts.append(data)
         return b"".join(parts).decode()
 
+    def ask_statistics(self, request="get=stats\n\n"):
+        """Send a request to the statistics socket; return the whole answer."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10 * SLOWNESS)
+            sock.connect(self.socket.replace(".sock", ".stats"))
+            sock.sendall(request.encode())
+            text = b""
+            while not text.endswith(b"\n\n"):
+                data = sock.recv(1 << 16)
+                check(data, f"the statistics of {self.name} end after {text[-200:]!r}")
+                text += data
+        return text.decode()
+
     def rss(self):
         """Resident memory in KiB."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:

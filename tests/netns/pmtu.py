@@ -26,16 +26,7 @@ FLOOR = 1280
 
 def stats(tunnel, other=None):
     """The numbers of the device, or those of a peer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(10 * lab.SLOWNESS)
-        sock.connect(tunnel.socket.replace(".sock", ".stats"))
-        sock.sendall(b"get=stats\n\n")
-        text = b""
-        while not text.endswith(b"\n\n"):
-            data = sock.recv(1 << 16)
-            check(data, f"the statistics end after {text[-200:]!r}")
-            text += data
-    device, *peers = text.decode().split("\npublic_key=")
+    device, *peers = tunnel.ask_statistics().split("\npublic_key=")
     if other is None:
         return dict(line.split("=", 1) for line in device.split("\n") if line)
     key = base64.b64decode(other.public).hex()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: MIT
 """The option --pmtu=discover on paths that lose long packets and tell nothing."""
 import base64
-import socket
 
 import lab
 from lab import INNER4, INNER6, Pair, case, check, check_equal
@@ -15,16 +14,7 @@ FINE = 16
 
 def peer_numbers(tunnel):
     """The numbers of the only peer."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(10 * lab.SLOWNESS)
-        sock.connect(tunnel.socket.replace(".sock", ".stats"))
-        sock.sendall(b"get=stats\n\n")
-        text = b""
-        while not text.endswith(b"\n\n"):
-            data = sock.recv(1 << 16)
-            check(data, f"the statistics end after {text[-200:]!r}")
-            text += data
-    return dict(line.split("=", 1) for line in text.decode().split("\n") if line)
+    return dict(line.split("=", 1) for line in tunnel.ask_statistics().split("\n") if line)
 
 
 def await_that(pair, condition, what, timeout):

@@ -31,22 +31,10 @@ def connect(tunnel, request):
     return sock
 
 
-def ask(tunnel, request="get=stats\n\n"):
-    """The whole answer, as text."""
-    sock = connect(tunnel, request)
-    text = b""
-    while not text.endswith(b"\n\n"):
-        data = sock.recv(1 << 16)
-        check(data, f"the connection ends after {text[-200:]!r}")
-        text += data
-    sock.close()
-    return text.decode()
-
-
 def stats(tunnel):
     """The lines of the device, and those of each peer by its public key."""
     device, peers, at = {}, {}, None
-    for line in ask(tunnel).splitlines():
+    for line in tunnel.ask_statistics().splitlines():
         key, _, value = line.partition("=")
         if key == "public_key":
             at = peers.setdefault(
@@ -67,7 +55,7 @@ class Follower:
         # The daemon has begun the answer once it answers another client: the control
         # thread serves one after the other, in the order of their requests.
         time.sleep(0.2 * lab.SLOWNESS)
-        ask(tunnel)
+        tunnel.ask_statistics()
 
     def wait_for(self, pattern):
         expression = re.compile("^" + pattern + "$", re.MULTILINE)
@@ -109,7 +97,7 @@ def device_and_peers(l):
     check_equal(trains, int(device["udp_sent_messages"]), "messages by their length")
     check(abs(int(device["started_time_sec"]) - time.time()) < 60, f"device: {device}")
     # No secrets.
-    text = ask(pair.ta)
+    text = pair.ta.ask_statistics()
     check("private_key" not in text and "preshared" not in text, text)
     key = base64.b64decode(pair.ta.private).hex()
     check(key not in text, "the private key is in the answer")
@@ -179,7 +167,7 @@ def allowed_ips(l):
                       {"PublicKey": "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
                        "AllowedIPs": ", ".join(many)})
     peers, found = {}, None
-    for line in ask(pair.ta, "get=allowed_ips\n\n").splitlines():
+    for line in pair.ta.ask_statistics("get=allowed_ips\n\n").splitlines():
         key, _, value = line.partition("=")
         if key == "public_key":
             found = peers.setdefault(value, set())
@@ -272,7 +260,7 @@ def events(l):
     follower.wait_for("event=listening time_ms=\\d+ value=51004")
     # The same events are the peer's trace, for who comes later.
     pair.ta.configure({"PublicKey": pair.tb.public, "AllowedIPs": lab.allowed("b")})
-    text = ask(pair.ta, "get=trace\n\n")
+    text = pair.ta.ask_statistics("get=trace\n\n")
     check(f"public_key={key}\ntrace=peer-added " in text, f"trace: {text}")
 
 
@@ -417,7 +405,7 @@ def many(l):
 @case("wrong requests, and many connections")
 def wrong(l):
     pair = Pair(l)
-    text = ask(pair.ta, "get=nonsense\n\n")
+    text = pair.ta.ask_statistics("get=nonsense\n\n")
     check_equal(text, "errmsg=no such request: get=nonsense\nerrno=22\n\n", "answer")
     # Two requests on one connection.
     sock = connect(pair.ta, "get=nonsense\n\nget=trace\n\n")
@@ -432,7 +420,7 @@ def wrong(l):
         connect(pair.ta, "get=events\n\n").close()
     # More that stay than there are places.
     readers = [connect(pair.ta, "get=events\n\n") for _ in range(80)]
-    ask(pair.ta)
+    pair.ta.ask_statistics()
     pair.both_ways(count=1)
     check(readers, "readers")
 

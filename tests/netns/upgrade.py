@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import struct
 import subprocess
 import threading
 import time
@@ -62,13 +61,7 @@ def wire(l):
             time.sleep(0.1)
             upgrade(pair.ta)
             watch.check(True)
-    seen, twice = set(), set()
-    for datagram in capture.datagrams():
-        if datagram.kind != upgrading.DATA or len(datagram.payload) < 32:
-            continue
-        key = struct.unpack_from("<IQ", datagram.payload, 4)
-        twice |= {key} & seen
-        seen.add(key)
+    seen, twice = upgrading.see_counters(capture)
     check(len(seen) > 1000, f"{len(seen)} messages were seen")
     check_equal(twice, set(), f"receiver and counter, of {len(seen)} messages")
     print(f"# {len(seen)} messages")

@@ -5,7 +5,6 @@ no counter is sent twice, no packet comes twice, and the tunnel passes packets a
 import ctypes
 import os
 import signal
-import struct
 import threading
 
 import lab
@@ -113,13 +112,7 @@ def try_upgrade(l, which, at):
     ping.wait()
     with open(ping.log.name, encoding="utf-8") as file:
         check("DUP!" not in file.read(), f"{text}: an answer came twice")
-    seen, twice = set(), set()
-    for datagram in capture.datagrams():
-        if datagram.kind != upgrading.DATA or len(datagram.payload) < 32:
-            continue
-        key = struct.unpack_from("<IQ", datagram.payload, 4)
-        twice |= {key} & seen
-        seen.add(key)
+    seen, twice = upgrading.see_counters(capture)
     check(len(seen) > 3, f"{text}: {len(seen)} messages were seen")
     check_equal(twice, set(), f"{text}: receivers and counters that were seen twice")
     check_equal(len(pair.ta.peers()), 1, f"{text}: peers")

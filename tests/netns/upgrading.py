@@ -7,6 +7,7 @@ import random
 import re
 import signal
 import socket
+import struct
 import threading
 import time
 
@@ -107,17 +108,21 @@ class Stream:
 
 def stats(tunnel):
     """What the statistics socket tells of the device, as text by key."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(10 * lab.SLOWNESS)
-        sock.connect(f"{lab.SOCKETS}/{tunnel.name}.stats")
-        sock.sendall(b"get=stats\n\n")
-        text = b""
-        while not text.endswith(b"\n\n"):
-            part = sock.recv(1 << 16)
-            check(part, f"statistics of {tunnel.name} end after {text!r}")
-            text += part
-    return dict(line.split("=", 1) for line in text.decode().split("\npublic_key")[0]
-                .splitlines() if line)
+    return dict(line.split("=", 1) for line in
+                tunnel.ask_statistics().split("\npublic_key")[0].splitlines() if line)
+
+
+def see_counters(capture):
+    """The messages of data in a capture: all of (receiver, counter), and those that were
+    seen more than once."""
+    seen, twice = set(), set()
+    for datagram in capture.datagrams():
+        if datagram.kind != DATA or len(datagram.payload) < 32:
+            continue
+        key = struct.unpack_from("<IQ", datagram.payload, 4)
+        twice |= {key} & seen
+        seen.add(key)
+    return seen, twice
 
 
 def ask(tunnel, *words, status=0):

@@ -29,6 +29,7 @@
 #include "tests/lib/fakesys.h"
 #include "tests/lib/quiet_ops.h"
 #include "tests/lib/sanitized.h"
+#include "tests/lib/require.h"
 #include "udpgather/open.h"
 
 enum {
@@ -100,17 +101,6 @@ struct fixture {
 	uint64_t n_pushed[N]; /* the producer's, until it has ended */
 	uint64_t n_asked;     /* packets of HAS_MORE that were not pushed */
 };
-
-/* cmocka's assertions work in the main thread only. */
-#define REQUIRE(x) require(x, #x, __LINE__)
-
-static void require(bool is_true, const char *what, int line)
-{
-	if (is_true)
-		return;
-	fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, line, what);
-	abort();
-}
 
 static void spend(uint64_t ns)
 {

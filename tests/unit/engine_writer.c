@@ -15,6 +15,7 @@
 #include "base/now.h"
 #include "engine/writer.h"
 #include "tests/lib/check.h"
+#include "tests/lib/require.h"
 
 enum {
 	QUEUES = 2,
@@ -93,17 +94,6 @@ static _Atomic bool is_stopped_before;
 static _Thread_local struct random *chance;
 /* What other threads do while a batch is written, or NULL. */
 static void (*beside_a_write)(void);
-
-/* cmocka's assertions work in the main thread only. */
-#define REQUIRE(x) require(x, #x, __LINE__)
-
-static void require(bool is_true, const char *what, int line)
-{
-	if (is_true)
-		return;
-	fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, line, what);
-	abort();
-}
 
 /* Lose the processor at random, now and then for longer. */
 static void delay(void)

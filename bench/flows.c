@@ -44,7 +44,7 @@
 #include "bench/net.h"
 
 enum {
-	/* Of the receiver. A choice. */
+	/* The UDP port of the receiver. A choice. */
 	PORT = 7300,
 	/* Bound of the arrays. A choice. */
 	MAX_FLOWS = 256,

@@ -33,7 +33,7 @@
 #include "bench/net.h"
 
 enum {
-	/* Of the receiver. A choice. */
+	/* The UDP port of the receiver. A choice. */
 	PORT = 7320,
 	/* An MTU of 1,420 without the IPv6 and the UDP header. */
 	MAX_LENGTH = 1372,

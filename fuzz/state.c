@@ -76,7 +76,7 @@ static void clear(struct device *device)
 
 /* ------------------------------------------------------------- the memory */
 
-/* Where the next part goes. */
+/* A state that is being written: the next part begins at bytes. */
 struct image {
 	uint8_t *bytes;
 	size_t len;

@@ -55,7 +55,7 @@ struct alarm {
 	bool is_set;
 };
 
-/* That of direct_prepare(), which may have found no memory for a timer. */
+/* The timer of direct_prepare(), which may have found no memory for one. */
 static struct alarm lasting;
 static bool has_lasting;
 

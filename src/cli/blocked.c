@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Of all news only the end of the interface counts. */
+/* The news of an interface are heard, and only its end is acted on. */
 #include "cli/blocked.h"
 
 static void hear_state(void *arg, const struct link_state *state)
@@ -45,7 +45,7 @@ int blocked_start(struct blocked *b, struct loop *loop, struct local *local,
 	};
 
 	*b = (struct blocked){ .loop = loop, .err = err, .is_on = true };
-	/* It may be gone already. */
+	/* The interface may be gone already. */
 	if (local->link.state.deleted)
 		hear_link(b, LINK_DELETED);
 	/* The keeper's answer for a missing interface comes as news, too. */

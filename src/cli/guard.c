@@ -18,7 +18,7 @@ enum {
 #define START_MIN_NS   (10 * NSEC_PER_SEC)
 #define START_ALONE_NS (60 * NSEC_PER_SEC)
 
-/* It is the control thread that answers. */
+/* The name for an engine that does not answer: its control thread would. */
 static const char control_name[] = "control thread";
 static const char start_name[] = "new engine";
 

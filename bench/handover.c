@@ -132,7 +132,7 @@ static size_t run_round(uint32_t n_peers, enum window window, double *figures)
 	figures[MEASURE] = (double)lap(&from) / 1e3;
 	check(store_new(&store, len, SECRET_BEST));
 	(void)lap(&from);
-	check(state_write(&store, &old, NULL, 0, NOW));
+	check(state_write(&store, &old, NULL, NULL, 0, NOW));
 	figures[WRITE] = (double)lap(&from) / 1e3;
 	if (!state_check(&state, store.bytes, store.len)) {
 		fprintf(stderr, "refused: %s\n", state.why);

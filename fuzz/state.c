@@ -174,6 +174,7 @@ static void put_peer(struct input *in, struct image *image, size_t i,
 		     bool *is_odd)
 {
 	struct state_peer head = { .pieces = input_byte(in) };
+	size_t begin = image->len;
 	uint32_t index = (uint32_t)(i * 4 + 1);
 	struct peer_plain plain;
 
@@ -193,10 +194,13 @@ static void put_peer(struct input *in, struct image *image, size_t i,
 	for (unsigned int p = 0; p < NOISE_SLOTS; p++)
 		if (head.pieces >> (STATE_KEYPAIR + p) & 1)
 			put_keypair(in, image, index + p + 1);
+	head.len = (uint32_t)(image->len - begin);
+	memcpy(image->bytes + begin, &head, sizeof(head));
 }
 
 static void put_body(struct input *in, struct image *image,
-		     struct device *device, struct state_body *body)
+		     struct device *device, bool is_early,
+		     struct state_body *body)
 {
 	const struct state_counter counter = { "name", 1 };
 
@@ -204,6 +208,8 @@ static void put_body(struct input *in, struct image *image,
 		.written_ns = NOW,
 		.n_counters = input_byte(in) % (N_COUNTERS + 1),
 		.n_peers = N_PEERS,
+		.n_all = N_PEERS,
+		.is_early = is_early,
 	};
 	device_export(device, &body->device);
 	body->device.is_up = 1;
@@ -219,7 +225,7 @@ static void put_body(struct input *in, struct image *image,
 
 /* Return: the order of the peers is that of the device. */
 static bool make_memory(struct input *in, struct image *image,
-			struct device *device)
+			struct device *device, bool is_early)
 {
 	struct state_head head = {
 		.magic = STATE_MAGIC,
@@ -231,7 +237,7 @@ static bool make_memory(struct input *in, struct image *image,
 	bool is_odd = false;
 
 	image->len = sizeof(head);
-	put_body(in, image, device, &body);
+	put_body(in, image, device, is_early, &body);
 	for (size_t i = 0; i < N_PEERS; i++)
 		put_peer(in, image, i, &is_odd);
 	head.len = image->len;
@@ -265,7 +271,7 @@ static void check_peer(struct peer *peer)
 }
 
 /* Use what was applied: nothing that an invariant rests on is broken. */
-static void use(struct device *device)
+static void use_peers(struct device *device)
 {
 	struct list *item;
 	uint64_t first;
@@ -283,6 +289,11 @@ static void use(struct device *device)
 		(void)noise_keypair_accept(kp, kp->replay.next);
 		(void)noise_keypair_accept(kp, kp->replay.next / 2);
 	}
+}
+
+static void use(struct device *device)
+{
+	use_peers(device);
 	device_tick(device, NOW);
 	device_tick(device, NOW + 1000 * NSEC_PER_SEC);
 }
@@ -297,53 +308,71 @@ static void write_again(const struct state *state, struct device *device)
 
 	for (size_t i = 0; i < state->n_counters; i++)
 		state_get_counter(state, i, &counters[i]);
-	require(!state_write(&store, device, counters, state->n_counters,
+	require(!state_write(&store, device, NULL, counters, state->n_counters,
 			     state->written_ns));
 	require(((struct state_head *)(void *)bytes)->len == state->len);
 	require(!memcmp(bytes + head_len, state->bytes + head_len,
 			state->len - head_len));
 }
 
-/* Read exactly these bytes. */
-static void read_memory(struct device *device, const uint8_t *bytes, size_t len,
-			bool is_in_order)
+/* Read exactly these bytes. Return: 0: they were applied. */
+static int read_memory(struct device *device, const uint8_t *bytes, size_t len,
+		       struct state *state)
 {
-	struct state state = { .is_endpoint = is_endpoint };
 	int err;
 
-	require(state_check(&state, bytes, len) == !state.why);
-	if (state.why)
-		return;
-	err = state_apply(&state, device, NOW);
+	*state = (struct state){ .is_endpoint = is_endpoint };
+	require(state_check(state, bytes, len) == !state->why);
+	if (state->why)
+		return -EBADMSG;
+	err = state_apply(state, device, NOW);
 	require(err == 0 || err == -ESTALE || err == -EINVAL);
-	if (err < 0)
-		return;
-	if (is_in_order && state.n_counters <= N_COUNTERS)
+	return err;
+}
+
+/* Have the device go on for a state that the input tells. Return: 0: it can be used. */
+static int take_state(struct input *in, struct device *device, bool is_early)
+{
+	static _Alignas(8) uint8_t bytes[MEMORY_LEN];
+	struct image image = { bytes, 0 };
+	bool is_in_order = make_memory(in, &image, device, is_early);
+	struct state state;
+	uint8_t *copy;
+	int err;
+
+	for (unsigned int n = input_byte(in) % 4; n; n--)
+		bytes[input_u16(in) % image.len] ^= input_byte(in);
+	/* The memory may be shorter, and no byte of it may be read behind its end. */
+	if (input_byte(in) % 8 == 7)
+		image.len = input_u16(in) % image.len;
+	copy = malloc(image.len + 1);
+	require(copy);
+	memcpy(copy, bytes, image.len);
+	err = read_memory(device, copy, image.len, &state);
+	if (err == 0 && is_in_order && !state.is_early &&
+	    state.n_peers == N_PEERS && state.n_counters <= N_COUNTERS)
 		write_again(&state, device);
-	use(device);
+	if (err == 0 && state.is_early)
+		use_peers(device);
+	free(copy);
+	return err;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static _Alignas(8) uint8_t bytes[MEMORY_LEN];
 	struct device *device = quiet_device_get();
-	struct image image = { bytes, 0 };
 	struct input in = { data, len };
-	uint8_t *copy;
-	bool is_in_order;
+	bool has_early;
+	int err = 0;
 
 	configure(device);
-	is_in_order = make_memory(&in, &image, device);
-	for (unsigned int n = input_byte(&in) % 4; n; n--)
-		bytes[input_u16(&in) % image.len] ^= input_byte(&in);
-	/* The memory may be shorter, and no byte of it may be read behind its end. */
-	if (input_byte(&in) % 8 == 7)
-		image.len = input_u16(&in) % image.len;
-	copy = malloc(image.len + 1);
-	require(copy);
-	memcpy(copy, bytes, image.len);
-	read_memory(device, copy, image.len, is_in_order);
-	free(copy);
+	has_early = input_byte(&in) % 2;
+	if (has_early)
+		err = take_state(&in, device, true);
+	if (err == 0)
+		err = take_state(&in, device, false);
+	if (err == 0)
+		use(device);
 	clear(device);
 	return 0;
 }

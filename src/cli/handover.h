@@ -6,10 +6,15 @@
  *
  *	successor	HANDOVER_HELLO		it is there, and has no configuration
  *	predecessor	HANDOVER_CONFIG		a copy of its journal, and memory for the
- *						state, which is not written yet. From now
- *						on clients of its sockets wait.
+ *						early state and for the last one, which are
+ *						not written yet. From now on clients of its
+ *						sockets wait.
  *	successor	HANDOVER_PREPARED	it has the configuration, and its filter
- *	predecessor	HANDOVER_STATE		its threads rest, and the state is written
+ *	predecessor	HANDOVER_EARLY		the early state is written, while packets
+ *						go on
+ *	successor	HANDOVER_READY		it has applied the early state
+ *	predecessor	HANDOVER_STATE		its threads rest, and the last state is
+ *						written
  *	successor	HANDOVER_TAKEN		it has won the owner word, and serves
  *	predecessor	HANDOVER_CLIENTS	connections of clients; the last message has
  *						none
@@ -30,6 +35,8 @@ enum handover_kind {
 	HANDOVER_HELLO = 1,
 	HANDOVER_CONFIG,
 	HANDOVER_PREPARED,
+	HANDOVER_EARLY,
+	HANDOVER_READY,
 	HANDOVER_STATE,
 	HANDOVER_TAKEN,
 	HANDOVER_CLIENTS,
@@ -37,7 +44,9 @@ enum handover_kind {
 
 enum {
 	/* Version of the messages. */
-	HANDOVER_VERSION = 1,
+	HANDOVER_VERSION = 2,
+	/* Descriptors of HANDOVER_CONFIG. */
+	HANDOVER_CONFIG_FDS = 3,
 	/* Connections in one message: half of CHANNEL_FDS_MAX. */
 	HANDOVER_CLIENTS_MAX = 16,
 };

@@ -62,10 +62,11 @@ static void forget(struct predecessor *p)
 	loop_remove(p->loop, &p->watch);
 	close(p->fd);
 	p->fd = -1;
-	p->awaits_clients = p->awaits_successor = false;
+	if (p->has_early)
+		store_close(&p->early);
 	if (p->has_state)
 		store_close(&p->state);
-	p->has_state = false;
+	p->has_early = p->has_state = false;
 }
 
 /* Go on as if there had been no successor. */
@@ -107,7 +108,7 @@ static int write_state(struct predecessor *p)
 
 	counters.n = 0;
 	engine_each_counter(p->engine, list_counter, &counters);
-	return state_write(&p->state, engine_get_device(p->engine),
+	return state_write(&p->state, engine_get_device(p->engine), &p->early,
 			   counters.all, counters.n, now_boottime());
 }
 
@@ -200,15 +201,15 @@ static void hand_over(struct predecessor *p, uint64_t paused_ns)
 		err < 0 ? err : -EPROTO);
 }
 
-static void prepared(struct predecessor *p)
+static void ready(struct predecessor *p)
 {
-	int err = receive_plain(p, HANDOVER_PREPARED);
+	int err = receive_plain(p, HANDOVER_READY);
 	uint64_t begun = now_monotonic();
 
 	if (err == -EAGAIN)
 		return;
 	if (err < 0) {
-		give_up(p, "the successor was not prepared", err);
+		give_up(p, "the successor has not taken the early state", err);
 		return;
 	}
 	/* The port may have been opened or closed meanwhile. */
@@ -222,38 +223,69 @@ static void prepared(struct predecessor *p)
 
 /* ---------------------------------------------------------- the first steps */
 
-/* Send the copy of the journal, and the memory for the state. */
-static int send_config(void *arg, int fd)
+/* Wait for the successor, while packets go on. */
+static void await_successor(struct predecessor *p, enum predecessor_step step)
 {
-	struct predecessor *p = arg;
-	const int fds[2] = { fd, p->state.fd };
-	struct handover_message message = { .kind = HANDOVER_CONFIG };
-
-	p->was_open = has_sockets(p);
-	message.is_open = p->was_open;
-	return handover_send(p->fd, &message, fds, 2);
-}
-
-static void set_patience(struct predecessor *p)
-{
+	p->step = step;
 	p->until = now_monotonic() + HANDOVER_PATIENCE_NS;
 	loop_set_timer(p->loop, &p->timer, p->until);
 }
 
-static void send_all(struct predecessor *p)
+static void prepared(struct predecessor *p)
 {
-	size_t len = state_get_len(engine_get_device(p->engine), COUNTERS_MAX);
-	int err = store_new(&p->state, len, SECRET_BEST);
+	const struct handover_message message = { .kind = HANDOVER_EARLY };
+	int err = receive_plain(p, HANDOVER_PREPARED);
 
-	p->has_state = err == 0;
-	if (err == 0)
-		err = journal_copy(p->journal, send_config, p);
+	if (err == -EAGAIN)
+		return;
 	if (err < 0) {
-		give_up(p, "the configuration cannot be handed over", err);
+		give_up(p, "the successor was not prepared", err);
 		return;
 	}
-	p->awaits_successor = true;
-	set_patience(p);
+	err = state_write_early(&p->early, engine_get_device(p->engine),
+				now_boottime());
+	if (err == 0)
+		err = handover_send(p->fd, &message, NULL, 0);
+	if (err < 0)
+		give_up(p, "the early state cannot be written", err);
+	else
+		await_successor(p, PREDECESSOR_READY);
+}
+
+/* Send the copy of the journal, and the memory for both states. */
+static int send_config(void *arg, int fd)
+{
+	struct predecessor *p = arg;
+	const int fds[HANDOVER_CONFIG_FDS] = { fd, p->early.fd, p->state.fd };
+	struct handover_message message = { .kind = HANDOVER_CONFIG };
+
+	p->was_open = has_sockets(p);
+	message.is_open = p->was_open;
+	return handover_send(p->fd, &message, fds, HANDOVER_CONFIG_FDS);
+}
+
+static int make_memory(struct predecessor *p)
+{
+	size_t len = state_get_len(engine_get_device(p->engine), COUNTERS_MAX);
+	int err = store_new(&p->early, len, SECRET_BEST);
+
+	p->has_early = err == 0;
+	if (err == 0)
+		err = store_new(&p->state, len, SECRET_BEST);
+	p->has_state = err == 0;
+	return err;
+}
+
+static void send_all(struct predecessor *p)
+{
+	int err = make_memory(p);
+
+	if (err == 0)
+		err = journal_copy(p->journal, send_config, p);
+	if (err < 0)
+		give_up(p, "the configuration cannot be handed over", err);
+	else
+		await_successor(p, PREDECESSOR_PREPARED);
 }
 
 static bool are_clients_at_rest(const struct predecessor *p)
@@ -271,7 +303,6 @@ static void look_at_clients(struct predecessor *p)
 			uapi_server_drop_busy(p->stats);
 	}
 	if (are_clients_at_rest(p)) {
-		p->awaits_clients = false;
 		send_all(p);
 		return;
 	}
@@ -282,7 +313,7 @@ static void timer_ready(struct loop_timer *timer)
 {
 	struct predecessor *p = timer->arg;
 
-	if (p->awaits_clients)
+	if (p->step == PREDECESSOR_CLIENTS)
 		look_at_clients(p);
 	else
 		give_up(p, "the successor is silent", -ETIMEDOUT);
@@ -301,7 +332,7 @@ static void hello(struct predecessor *p)
 	uapi_server_hold(p->config);
 	if (p->stats)
 		uapi_server_hold(p->stats);
-	p->awaits_clients = true;
+	p->step = PREDECESSOR_CLIENTS;
 	p->until = now_monotonic() + CLIENTS_NS;
 	look_at_clients(p);
 }
@@ -311,12 +342,20 @@ static void link_ready(struct loop_watch *watch, uint32_t events)
 	struct predecessor *p = watch->arg;
 
 	(void)events;
-	if (p->awaits_clients)
-		give_up(p, "the successor has ended", -EPIPE);
-	else if (p->awaits_successor)
-		prepared(p);
-	else
+	switch (p->step) {
+	case PREDECESSOR_HELLO:
 		hello(p);
+		break;
+	case PREDECESSOR_CLIENTS:
+		give_up(p, "the successor has ended", -EPIPE);
+		break;
+	case PREDECESSOR_PREPARED:
+		prepared(p);
+		break;
+	case PREDECESSOR_READY:
+		ready(p);
+		break;
+	}
 }
 
 void predecessor_init(struct predecessor *p)
@@ -342,7 +381,7 @@ void predecessor_begin(struct predecessor *p, int fd)
 		p->fd = -1;
 		return;
 	}
-	set_patience(p);
+	await_successor(p, PREDECESSOR_HELLO);
 }
 
 void predecessor_deinit(struct predecessor *p)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine that hands its tunnel to a successor; handover.h has the order. Until the
- * successor has the configuration the tunnel runs as always. Then its threads rest, the
- * state is written, and this engine waits for the successor, but never longer than
+ * successor has the configuration and the early state the tunnel runs as always. Then its
+ * threads rest, the last state is written, and this engine waits for the successor, but never longer than
  * HANDOVER_REST_NS and HANDOVER_PEER_REST_NS allow.
  *
  * Control thread.
@@ -18,6 +18,14 @@
 #include "journal/store.h"
 #include "uapi/server.h"
 
+/* What the predecessor waits for. */
+enum predecessor_step {
+	PREDECESSOR_HELLO,   /* the first message */
+	PREDECESSOR_CLIENTS, /* clients are not at rest yet */
+	PREDECESSOR_PREPARED, /* the successor has the configuration, and prepares itself */
+	PREDECESSOR_READY, /* the successor applies the early state */
+};
+
 /**
  * struct predecessor - one handover at a time
  * @loop:	borrowed
@@ -29,9 +37,10 @@
  * @watch:	of the loop
  * @timer:	looks whether clients are at rest; and the end of patience
  * @until:	when the wait for the clients, or for the successor, ends
- * @awaits_clients: clients are not at rest yet
- * @awaits_successor: the successor has the configuration, and prepares itself
- * @state:	memory for the state
+ * @step:	what it waits for, while there is a successor
+ * @early:	memory for the early state
+ * @has_early:	@early is there
+ * @state:	memory for the last state
  * @has_state:	@state is there
  * @was_open:	the sockets were open when the configuration was sent
  * @has_left:	the successor has the tunnel: this process must end, and send nothing
@@ -46,8 +55,9 @@ struct predecessor {
 	struct loop_watch watch;
 	struct loop_timer timer;
 	uint64_t until;
-	bool awaits_clients;
-	bool awaits_successor;
+	enum predecessor_step step;
+	struct store early;
+	bool has_early;
 	struct store state;
 	bool has_state;
 	bool was_open;

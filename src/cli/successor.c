@@ -47,6 +47,34 @@ static const char *explain(int err)
 	}
 }
 
+/* Map the memory of both states. The descriptors are consumed. */
+static int open_memory(struct successor *s, int early_fd, int state_fd)
+{
+	int err = store_open(&s->early, early_fd, STATE_MAX_LEN);
+
+	if (err < 0) {
+		close(early_fd);
+		close(state_fd);
+		return err;
+	}
+	err = store_open(&s->state, state_fd, STATE_MAX_LEN);
+	if (err < 0) {
+		store_close(&s->early);
+		close(state_fd);
+	}
+	s->has_memory = err == 0;
+	return err;
+}
+
+static void close_memory(struct successor *s)
+{
+	if (s->has_memory) {
+		store_close(&s->early);
+		store_close(&s->state);
+	}
+	s->has_memory = false;
+}
+
 static int get_config(struct successor *s, int *config_fd)
 {
 	struct handover_message message = { 0 };
@@ -60,17 +88,15 @@ static int get_config(struct successor *s, int *config_fd)
 				     &n_fds);
 	if (err < 0)
 		return err;
-	if (n_fds != 2) {
+	if (n_fds != HANDOVER_CONFIG_FDS) {
 		close_all(fds, n_fds);
 		return -EPROTO;
 	}
-	err = store_open(&s->state, fds[1], STATE_MAX_LEN);
+	err = open_memory(s, fds[1], fds[2]);
 	if (err < 0) {
 		close(fds[0]);
-		close(fds[1]);
 		return err;
 	}
-	s->has_state = true;
 	s->is_open = message.is_open;
 	*config_fd = fds[0];
 	return 0;
@@ -85,16 +111,18 @@ int successor_get_config(struct successor *s, int *config_fd)
 	return err;
 }
 
-static int apply(struct successor *s)
+static int apply(struct successor *s, const struct store *store, bool is_early)
 {
 	struct state state = { .is_endpoint = endpoint_is_sound };
 	struct state_counter counter;
 	int err;
 
-	if (!state_check(&state, s->state.bytes, s->state.len)) {
+	if (!state_check(&state, store->bytes, store->len)) {
 		s->why = state.why;
 		return -EBADMSG;
 	}
+	if (state.is_early != is_early)
+		return -EPROTO;
 	err = state_apply(&state, engine_get_device(s->engine), now_boottime());
 	for (uint32_t i = 0; err == 0 && i < state.n_counters; i++) {
 		state_get_counter(&state, i, &counter);
@@ -103,26 +131,39 @@ static int apply(struct successor *s)
 	return err;
 }
 
+/* Say what is done, and wait for what comes next. */
+static int exchange(struct successor *s, enum handover_kind done,
+		    enum handover_kind next, struct handover_message *message)
+{
+	int fds[CHANNEL_FDS_MAX], err = send_plain(s, done);
+	unsigned int n_fds = 0;
+
+	if (err == 0)
+		err = handover_await(s->fd, next, HANDOVER_PATIENCE_NS, message,
+				     fds, &n_fds);
+	if (err == 0)
+		close_all(fds, n_fds);
+	return err;
+}
+
 static int take(struct successor *s)
 {
 	struct handover_message message = { 0 };
-	int fds[CHANNEL_FDS_MAX], err;
-	unsigned int n_fds = 0;
+	int err;
 
 	state_prepare(engine_get_device(s->engine));
-	/* Packets wait from here on. */
-	err = send_plain(s, HANDOVER_PREPARED);
+	err = exchange(s, HANDOVER_PREPARED, HANDOVER_EARLY, &message);
 	if (err == 0)
-		err = handover_await(s->fd, HANDOVER_STATE,
-				     HANDOVER_PATIENCE_NS, &message, fds,
-				     &n_fds);
+		err = apply(s, &s->early, true);
+	/* Packets wait from here on. */
+	if (err == 0)
+		err = exchange(s, HANDOVER_READY, HANDOVER_STATE, &message);
 	if (err < 0)
 		return err;
-	close_all(fds, n_fds);
 	s->paused_ns = message.paused_ns;
 	if (message.is_open != s->is_open)
 		return -ECANCELED;
-	err = apply(s);
+	err = apply(s, &s->state, false);
 	if (err < 0)
 		return err;
 	return owner_take((struct state_head *)(void *)s->state.bytes,
@@ -189,8 +230,7 @@ void successor_serve(struct successor *s)
 
 	/* If it does not hear this, it looks at the owner word. */
 	(void)send_plain(s, HANDOVER_TAKEN);
-	store_close(&s->state);
-	s->has_state = false;
+	close_memory(s);
 	s->watch = (struct loop_watch){ .fd = s->fd,
 					.ready = clients_ready,
 					.arg = s };
@@ -206,7 +246,5 @@ void successor_serve(struct successor *s)
 void successor_deinit(struct successor *s)
 {
 	end(s);
-	if (s->has_state)
-		store_close(&s->state);
-	s->has_state = false;
+	close_memory(s);
 }

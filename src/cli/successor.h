@@ -24,8 +24,9 @@
  * @stats:	server of the statistics socket; borrowed; NULL: there is none
  * @loop:	borrowed
  * @watch:	of the loop, for the clients
- * @state:	the predecessor's memory for the state
- * @has_state:	@state is there
+ * @early:	the predecessor's memory for the early state
+ * @state:	the predecessor's memory for the last state
+ * @has_memory:	both are there
  * @is_open:	the predecessor's sockets were open when it sent the configuration
  * @why:	after an error: what was wrong, in words, a constant
  * @paused_ns:	when its threads began to rest, of now_monotonic()
@@ -37,8 +38,9 @@ struct successor {
 	struct uapi_server *stats;
 	struct loop *loop;
 	struct loop_watch watch;
+	struct store early;
 	struct store state;
-	bool has_state;
+	bool has_memory;
 	bool is_open;
 	const char *why;
 	uint64_t paused_ns;
@@ -58,7 +60,8 @@ int successor_get_config(struct successor *s, int *config_fd);
  * @s:		successor whose engine has the configuration, and whose threads rest
  *
  * On success the predecessor sends and receives nothing any more, and this engine's
- * threads rest still. The caller goes on with engine_resume() and successor_serve().
+ * threads rest still. The caller goes on with engine_resume_packets(), engine_resume() and
+ * successor_serve().
  *
  * Return: 0; -ECANCELED: the predecessor goes on; -EPIPE, -ETIMEDOUT, -EPROTO, -EBADMSG:
  * the state is not what it should be; -errno.

@@ -438,10 +438,11 @@ static int take_place(struct tunnel *t)
 	if (err < 0)
 		return explain_late(t, "cannot take the tunnel",
 				    t->successor.why, err);
+	engine_resume_packets(t->engine);
+	rest = now_monotonic() - t->successor.paused_ns;
 	/* An initiation must not leave, or be answered, before it can be noted. */
 	start_journal(t);
 	engine_resume(t->engine);
-	rest = now_monotonic() - t->successor.paused_ns;
 	successor_serve(&t->successor);
 	log_event("has taken the place of another engine, with %zu peers; "
 		  "packets waited for %llu us",

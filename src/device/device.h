@@ -219,6 +219,7 @@ struct device_recorder {
  * @hash_key:		[I] key of the hash of @by_key, and of peers to lanes
  * @peers:		[c] in the order in which they were added
  * @n_peers:		[c]
+ * @n_imported:		[c] peers with peer.is_imported
  * @greet_delay_ns:	[c] how much later than peer.greet_ns peers are greeted
  * @next_serial:	[c]
  * @generation:		[c] changes with every change of the configuration
@@ -245,6 +246,7 @@ struct device {
 	uint8_t hash_key[SIPHASH_KEY_LEN];
 	struct list peers;
 	size_t n_peers;
+	size_t n_imported;
 	uint64_t greet_delay_ns;
 	uint64_t next_serial;
 	uint64_t generation;

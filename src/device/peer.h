@@ -155,6 +155,7 @@ struct peer_notes {
  * @serial:		[c] grows in the order in which peers were added
  * @due:		[c] when the timers must be looked at
  * @is_configured:	[c] is in the device's set
+ * @is_imported:	[c] another process was as this peer is (device/plain.h)
  */
 struct peer {
 	struct rcu_head rcu;
@@ -182,6 +183,7 @@ struct peer {
 	bool had_session;
 	bool is_poked;
 	bool is_configured;
+	bool is_imported;
 	struct peer_notes notes;
 	uint64_t greet_ns;
 	uint32_t record_seat;

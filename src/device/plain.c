@@ -122,16 +122,18 @@ int device_import(struct device *device, const struct device_plain *in,
 		  uint64_t now)
 {
 	uint8_t own[NOISE_PUBLIC_KEY_LEN] = { 0 };
+	bool is_up = get_flag(&device->is_up);
 
 	(void)noise_local_get_keys(&device->local, NULL, own);
 	if (memcmp(own, in->public_key, sizeof(own)) != 0 ||
 	    device->index.n_lanes != in->n_lanes ||
 	    device->fwmark != in->fwmark ||
-	    device->listen_port != in->listen_port)
+	    device->listen_port != in->listen_port ||
+	    (device->n_imported && is_up != in->is_up))
 		return -ESTALE;
 	cookie_checker_import(&device->checker, &in->checker);
 	device->generation = in->generation;
-	if (in->is_up) {
+	if (in->is_up && !is_up) {
 		forget_sessions(device);
 		device_set_up(device, true, now);
 	}
@@ -207,9 +209,15 @@ static void import_notes(struct peer_notes *notes,
 
 static uint64_t due_of(const struct peer *peer, uint64_t now)
 {
-	if (!atomic_load_explicit(&peer->device->is_up, memory_order_relaxed))
+	struct device *device = peer->device;
+	bool is_poked;
+
+	if (!atomic_load_explicit(&device->is_up, memory_order_relaxed))
 		return SCHEDULE_NEVER;
-	return peer->is_poked ? now : peer->due.due_ns;
+	pthread_mutex_lock(&device->poke_lock);
+	is_poked = peer->is_poked;
+	pthread_mutex_unlock(&device->poke_lock);
+	return is_poked ? now : peer->due.due_ns;
 }
 
 void peer_export(struct peer *peer, uint64_t now, struct peer_plain *out)
@@ -299,5 +307,17 @@ int peer_import(struct peer *peer, const struct peer_plain *in,
 		peer->greet_ns = in->greet_ns;
 		schedule_set(&peer->device->schedule, &peer->due, in->due_ns);
 	}
+	if (!peer->is_imported)
+		peer->device->n_imported++;
+	peer->is_imported = true;
 	return noise_handshake_import(&peer->handshake, &in->handshake);
+}
+
+void peer_import_none(struct peer *peer)
+{
+	if (peer->is_imported)
+		peer->device->n_imported--;
+	peer->is_imported = false;
+	(void)noise_keypairs_clear(&peer->keypairs);
+	noise_handshake_clear(&peer->handshake);
 }

@@ -13,7 +13,10 @@
  *    MTUs and in the recorder's memory. So has_lost_trains is left out, too.
  *  - The table of indexes. It is made anew from the handshakes and keypairs.
  *
- * All functions: control thread, while no other thread uses the device.
+ * All functions: control thread. No other thread may use a device that is filled. While
+ * other threads use a device that is written, each number is one that it had at some time
+ * meanwhile, but they need not fit together: a keypair that moves from slot to slot may be
+ * in both or in none.
  */
 #ifndef DEVICE_PLAIN_H
 #define DEVICE_PLAIN_H
@@ -141,14 +144,15 @@ void device_reserve_import(struct device *device);
 
 /**
  * device_import() - go on for the device of another process
- * @device:	device with the same configuration, without sessions
+ * @device:	device with the same configuration; without sessions, or with those that
+ *		were imported before
  * @in:		device, sound
  * @now:	the present
  *
  * A device that was up is brought up.
  *
- * Return: 0; -ESTALE: key, port, mark or number of lanes are others, and nothing has
- * changed.
+ * Return: 0; -ESTALE: key, port, mark or number of lanes are others, or peers were imported
+ * and the device has gone up or down since then. Then nothing has changed.
  */
 int device_import(struct device *device, const struct device_plain *in,
 		  uint64_t now);
@@ -173,15 +177,21 @@ bool peer_plain_is_sound(const struct peer_plain *plain,
 /**
  * peer_import() - go on for the peer of another process
  * @peer:	peer of the same key, in a device after device_import(), without
- *		sessions; its lane may change
+ *		sessions or with those that were imported before; its lane may change
  * @in:		peer, sound
  * @was:	the device that it was in, sound
  *
- * Its keypairs come next, by noise_keypairs_import().
+ * Sets peer.is_imported. The keypairs come next, by noise_keypairs_import() or
+ * noise_keypairs_import_none() for each slot.
  *
- * Return: 0; -errno of noise_handshake_import(), and then the peer is of no use.
+ * Return: 0; -errno of noise_handshake_import(), and then the caller goes on with
+ * peer_import_none().
  */
 int peer_import(struct peer *peer, const struct peer_plain *in,
 		const struct device_plain *was);
+
+/* peer_import_none() - undo peer_import() as far as sessions and handshakes go; the other
+ * members stay until the peer is imported again */
+void peer_import_none(struct peer *peer);
 
 #endif /* DEVICE_PLAIN_H */

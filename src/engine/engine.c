@@ -604,7 +604,7 @@ int engine_pause(struct engine *e, uint64_t timeout_ns)
 	return e->pause.is_on ? 0 : pause_begin(&e->pause, timeout_ns);
 }
 
-void engine_resume(struct engine *e)
+void engine_resume_packets(struct engine *e)
 {
 	if (!e->pause.is_on)
 		return;
@@ -615,6 +615,12 @@ void engine_resume(struct engine *e)
 		hear_renewal(e);
 	if (e->pause.has_link)
 		follow_link(e, e->pause.link);
+	pause_end_packets(&e->pause);
+}
+
+void engine_resume(struct engine *e)
+{
+	engine_resume_packets(e);
 	pause_end(&e->pause);
 	op_wake(e);
 }

@@ -114,6 +114,15 @@ int engine_start(struct engine *engine);
 int engine_pause(struct engine *engine, uint64_t timeout_ns);
 
 /**
+ * engine_resume_packets() - go on after engine_pause(), but without handshakes
+ * @engine:	engine; nothing happens if it is not paused
+ *
+ * Packets of sessions pass again. Messages of handshakes wait until engine_resume(), which
+ * the caller calls next.
+ */
+void engine_resume_packets(struct engine *engine);
+
+/**
  * engine_resume() - go on after engine_pause(), or begin with @is_paused
  * @engine:	engine; nothing happens if it is not paused
  */

@@ -36,9 +36,15 @@ int pause_begin(struct pause *p, uint64_t timeout_ns)
 	return err;
 }
 
-void pause_end(struct pause *p)
+void pause_end_packets(struct pause *p)
 {
 	p->is_on = false;
-	handshaker_resume(p->handshaker);
 	worker_resume(p->worker);
+}
+
+void pause_end(struct pause *p)
+{
+	handshaker_resume(p->handshaker);
+	if (p->is_on)
+		pause_end_packets(p);
 }

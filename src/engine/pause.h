@@ -68,6 +68,10 @@ void pause_prepare(struct pause *p);
  */
 int pause_begin(struct pause *p, uint64_t timeout_ns);
 
+/* pause_end_packets() - have worker and helpers go on, but not the handshaker; then comes
+ * pause_end(). Control thread. */
+void pause_end_packets(struct pause *p);
+
 /* pause_end() - have all threads go on. Control thread. */
 void pause_end(struct pause *p);
 

@@ -5,9 +5,12 @@
  * sessions with their keys, counters and windows, handshakes under way, cookies, timers,
  * endpoints, statistics. device/plain.h says what is left out.
  *
- * The predecessor writes it, when no thread of it uses the device any more, to memory
- * of journal/store.h. Points of time go over as they are: CLOCK_BOOTTIME is one clock
- * for both processes.
+ * The predecessor writes it to memory of journal/store.h, in two parts. The early state has
+ * all peers. It is written, read and applied while packets go on, so a number in it may be
+ * old by then, and numbers of a peer may not fit together. The last state is written when
+ * no thread of the predecessor uses the device any more. It has what differs from the early
+ * one. So the time for which packets wait depends on how many peers have changed in between.
+ * Points of time go over as they are: CLOCK_BOOTTIME is one clock for both processes.
  *
  * The predecessor may have been taken over by an enemy, who goes on writing while the
  * successor reads. So everything is copied out of the memory, and the copy is checked
@@ -47,9 +50,23 @@
 size_t state_get_len(struct device *device, size_t n_counters);
 
 /**
- * state_write() - write a state
+ * state_write_early() - write the early state
+ * @store:	new memory of store_new(); it counts as a state once all is written
+ * @device:	device, which other threads may use; it is not changed
+ * @now:	the present
+ *
+ * Control thread.
+ *
+ * Return: 0; -ENOSPC: the memory is too short, and was wiped.
+ */
+int state_write_early(struct store *store, struct device *device, uint64_t now);
+
+/**
+ * state_write() - write the last state
  * @store:	new memory of store_new(); it counts as a state once all is written
  * @device:	device that no other thread uses; it is not changed
+ * @early:	state of the same device and the same peers by state_write_early(), which
+ *		was or will be applied; NULL: there is none, and all peers are written
  * @counters:	numbers that go on, with different names
  * @n_counters:	their number, at most STATE_COUNTERS_MAX
  * @now:	the present
@@ -59,8 +76,8 @@ size_t state_get_len(struct device *device, size_t n_counters);
  * Return: 0; -ENOSPC: the memory is too short, and was wiped.
  */
 int state_write(struct store *store, struct device *device,
-		const struct state_counter *counters, size_t n_counters,
-		uint64_t now);
+		const struct store *early, const struct state_counter *counters,
+		size_t n_counters, uint64_t now);
 
 /* -------------------------------------------------------- the successor */
 
@@ -82,8 +99,9 @@ void state_prepare(struct device *device);
  * @len:	bytes of the state, at most those of the memory
  * @written_ns:	when it was written
  * @n_counters:	numbers for state_get_counter()
- * @n_peers:	peers
- * @n_sessions:	those of them that have a session
+ * @n_peers:	peers in this state
+ * @n_sessions:	those of them that have a session; 0 in an early state
+ * @is_early:	state_write_early() has written it
  * @is_up:	the predecessor's device was up
  * @why:	what is wrong, in words, a constant; NULL: nothing so far
  */
@@ -95,6 +113,7 @@ struct state {
 	uint32_t n_counters;
 	uint32_t n_peers;
 	uint32_t n_sessions;
+	bool is_early;
 	bool is_up;
 	const char *why;
 };
@@ -106,7 +125,8 @@ struct state {
  *		@state is of no more use
  * @len:	its length
  *
- * Two keypairs with one index are found by state_apply() only.
+ * Two keypairs with one index are found by state_apply() only. So is a wrong peer of an
+ * early state.
  *
  * Any thread.
  *
@@ -128,18 +148,20 @@ void state_get_counter(const struct state *state, size_t i,
 /**
  * state_apply() - go on where the predecessor has stopped
  * @state:	state after state_check()
- * @device:	device with the predecessor's configuration, without sessions, which
- *		no other thread uses
+ * @device:	device with the predecessor's configuration, which no other thread uses;
+ *		without sessions, or after state_apply() of an early state
  * @now:	the present
  *
- * Peers are told apart by their public keys; it is fastest if both devices have them in
+ * A peer of an early state that is wrong is left out, because it may have changed while it
+ * was written. It must be in the last state. Peers are told apart by their public keys; it is fastest if both devices have them in
  * one order. If the predecessor's device was up, @device is brought up. A peer that was
  * to be greeted because it had a session is not greeted if its session goes on. The
  * first device_tick() finds all deadlines. Control thread.
  *
  * Return: 0; -ESTALE: the configuration is another one (peers, key, port, mark, number
- * of lanes); -EINVAL: two keypairs have one index, or the memory has changed since
- * state_check(), or was written later than @now; -ENOMEM; -ENOSPC: too many indexes.
+ * of lanes), or the interface has gone up or down since the early state; -EINVAL: two
+ * keypairs have one index, or the memory has changed since state_check(), or was written
+ * later than @now, or a peer is in neither state; -ENOMEM; -ENOSPC: too many indexes.
  * After an error the device is of no use but for device_deinit().
  */
 int state_apply(const struct state *state, struct device *device, uint64_t now);

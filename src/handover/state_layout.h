@@ -9,6 +9,10 @@
  *			state_peer, then those pieces that it names, in the order of
  *			enum state_piece
  *
+ * A state comes in two memories of this form. The early one has all peers, as they were at
+ * some time while packets went on. The last one has those peers that have changed since
+ * then, and the counters.
+ *
  * All begins at multiples of 8, and there are no gaps. A piece that would be all zero
  * is left out. The piece of a keypair is a struct noise_keypair_plain and the words of
  * its window that are stored (struct replay_plain).
@@ -38,7 +42,7 @@
 
 enum {
 	/* The number of this form. */
-	STATE_VERSION = 1,
+	STATE_VERSION = 2,
 	STATE_COUNTER_NAME_LEN = 48,
 	/* The most counters. A choice: the engine has about a hundred. */
 	STATE_COUNTERS_MAX = 1024,
@@ -74,12 +78,16 @@ struct state_head {
  * @written_ns:	when the state was written
  * @n_counters:	how many counters follow
  * @n_peers:	how many peers follow them
+ * @n_all:	how many peers the device has
+ * @is_early:	1: other threads used the device meanwhile, and another state will come
  * @device:	the device
  */
 struct state_body {
 	uint64_t written_ns;
 	uint32_t n_counters;
 	uint32_t n_peers;
+	uint32_t n_all;
+	uint32_t is_early;
 	struct device_plain device;
 };
 
@@ -106,11 +114,11 @@ enum state_piece {
 /**
  * struct state_peer - the head of a peer
  * @pieces:	a bit for each piece that follows
- * @zero:	zero
+ * @len:	bytes of this head and of these pieces
  */
 struct state_peer {
 	uint32_t pieces;
-	uint32_t zero;
+	uint32_t len;
 };
 
 /* Where the pieces before STATE_KEYPAIR are in struct peer_plain, and their lengths. */
@@ -143,7 +151,7 @@ enum {
 
 /* Nothing but the members is summed and copied. */
 static_assert(sizeof(struct state_head) == 10 * 8, "no padding");
-static_assert(sizeof(struct state_body) == 16 + sizeof(struct device_plain),
+static_assert(sizeof(struct state_body) == 24 + sizeof(struct device_plain),
 	      "no padding");
 static_assert(sizeof(struct state_counter) == STATE_COUNTER_NAME_LEN + 8,
 	      "no padding");

@@ -116,8 +116,10 @@ static const char *check_body(const struct reader *r)
 	if (!body->written_ns || body->written_ns > max_ns)
 		return "its time makes no sense";
 	if (body->n_counters > STATE_COUNTERS_MAX ||
-	    body->n_peers > DEVICE_MAX_PEERS)
+	    body->n_all > DEVICE_MAX_PEERS || body->n_peers > body->n_all)
 		return "it has too many parts";
+	if (body->is_early > 1)
+		return "its body makes no sense";
 	if (!device_plain_is_sound(&body->device, latest_of(r)))
 		return "its device makes no sense";
 	return NULL;
@@ -210,22 +212,35 @@ static const char *read_keypair(struct reader *r, const struct peer_copy *peer,
 	return NULL;
 }
 
-/* Reads the next peer. Returns what is wrong, or NULL. */
-static const char *read_peer(struct reader *r, struct peer_copy *peer)
+static const char *read_pieces(struct reader *r, struct peer_copy *peer)
 {
-	struct state_peer head;
-	const char *why;
+	const char *why = read_plain(r, peer);
 
-	if (!take(r, &head, sizeof(head)))
-		return "it was cut off";
-	if (head.zero || head.pieces >> STATE_PIECES)
-		return "the head of a peer makes no sense";
-	peer->pieces = head.pieces;
-	why = read_plain(r, peer);
 	for (unsigned int i = 0; !why && i < NOISE_SLOTS; i++)
 		if (has_piece(peer, STATE_KEYPAIR + i))
 			why = read_keypair(r, peer, i, &peer->keypairs[i]);
 	return why;
+}
+
+/* Reads the next peer. Returns what is wrong, or NULL. *@end: where the peer after it
+ * begins; 0: this is not known, because the head of the peer is wrong. */
+static const char *read_peer(struct reader *r, struct peer_copy *peer,
+			     size_t *end)
+{
+	size_t left = r->len - r->off;
+	struct state_peer head;
+	const char *why;
+
+	*end = 0;
+	if (!take(r, &head, sizeof(head)))
+		return "it was cut off";
+	if (head.len < sizeof(head) || head.len > left ||
+	    head.pieces >> STATE_PIECES)
+		return "the head of a peer makes no sense";
+	*end = r->off - sizeof(head) + head.len;
+	peer->pieces = head.pieces;
+	why = read_pieces(r, peer);
+	return !why && r->off != *end ? "the length of a peer is wrong" : why;
 }
 
 /* Counts the sessions. Returns what is wrong, or NULL. */
@@ -233,10 +248,11 @@ static const char *read_peers(struct reader *r, uint32_t *n_sessions)
 {
 	struct peer_copy peer;
 	const char *why = NULL;
+	size_t end;
 
 	*n_sessions = 0;
 	for (uint32_t i = 0; !why && i < r->body.n_peers; i++) {
-		why = read_peer(r, &peer);
+		why = read_peer(r, &peer, &end);
 		if (!why && has_piece(&peer, STATE_KEYPAIR + NOISE_CURRENT))
 			++*n_sessions;
 	}
@@ -254,11 +270,12 @@ static const char *read_all(struct state *state)
 
 	if (!why)
 		why = read_counters(&r);
-	if (!why)
+	if (!why && !r.body.is_early)
 		why = read_peers(&r, &state->n_sessions);
 	state->written_ns = r.body.written_ns;
 	state->n_counters = r.body.n_counters;
 	state->n_peers = r.body.n_peers;
+	state->is_early = r.body.is_early;
 	state->is_up = r.body.device.is_up;
 	secret_zero(&r, sizeof(r));
 	return why;
@@ -313,26 +330,43 @@ static int apply_peer(struct peer *peer, const struct peer_copy *copy,
 						    &peer->handshake,
 						    &copy->keypairs[i].plain,
 						    copy->keypairs[i].words);
+		else
+			noise_keypairs_import_none(&peer->keypairs, i);
 	noise_keypairs_unreserve(&peer->keypairs);
+	if (err < 0)
+		peer_import_none(peer);
 	/* Only what is in the memory can be wrong. */
 	return err == -EEXIST ? -EINVAL : err;
+}
+
+/* In an early state a peer may be wrong that has changed while it was written. It will
+ * come again. */
+static int apply_next(struct reader *r, struct device *device,
+		      struct list **next, struct peer_copy *copy)
+{
+	size_t end;
+	const char *why = read_peer(r, copy, &end);
+	struct peer *peer;
+	int err = -EINVAL;
+
+	if (!end)
+		return err;
+	if (!why) {
+		peer = match(device, next, copy->plain.public_key);
+		err = peer ? apply_peer(peer, copy, &r->body.device) : -ESTALE;
+	}
+	r->off = end;
+	return err == -EINVAL && r->body.is_early ? 0 : err;
 }
 
 static int apply_peers(struct reader *r, struct device *device)
 {
 	struct list *next = device->peers.next;
 	struct peer_copy copy;
-	struct peer *peer;
 	int err = 0;
 
-	for (uint32_t i = 0; err == 0 && i < r->body.n_peers; i++) {
-		if (read_peer(r, &copy)) {
-			err = -EINVAL;
-			break;
-		}
-		peer = match(device, &next, copy.plain.public_key);
-		err = peer ? apply_peer(peer, &copy, &r->body.device) : -ESTALE;
-	}
+	for (uint32_t i = 0; err == 0 && i < r->body.n_peers; i++)
+		err = apply_next(r, device, &next, &copy);
 	secret_zero(&copy, sizeof(copy));
 	return err;
 }
@@ -349,11 +383,14 @@ static int apply_all(struct reader *r, struct device *device, uint64_t now)
 
 	if (r->body.written_ns > now + slack_ns || read_counters(r))
 		return -EINVAL;
-	if (r->body.n_peers != device->n_peers)
+	if (r->body.n_all != device->n_peers)
 		return -ESTALE;
 	err = device_import(device, &r->body.device, now);
 	if (err == 0)
 		err = apply_peers(r, device);
+	if (err == 0 && !r->body.is_early &&
+	    device->n_imported != device->n_peers)
+		err = -EINVAL;
 	return err;
 }
 
@@ -365,7 +402,7 @@ int state_apply(const struct state *state, struct device *device, uint64_t now)
 	if (err == 0)
 		err = apply_all(&r, device, now);
 	secret_zero(&r, sizeof(r));
-	if (err < 0)
+	if (err < 0 || state->is_early)
 		return err;
 	/* For the deadlines of peers, and for sources that were not checked yet. */
 	device->ops->wake(device->arg);

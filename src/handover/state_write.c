@@ -11,10 +11,17 @@
 #include "handover/owner.h"
 #include "handover/state.h"
 
-/* Where the next part goes: @left bytes from @at on. */
+/*
+ * Where the next part goes: @left bytes from @at on.
+ *
+ * @early:	peers that were written before, in the same order: @early_left bytes. The
+ *		successor may write to them, so nothing in them is taken on trust.
+ */
 struct writer {
 	uint8_t *at;
 	size_t left;
+	const uint8_t *early;
+	size_t early_left;
 };
 
 static void put(struct writer *w, const void *bytes, size_t len)
@@ -61,16 +68,39 @@ static void put_peer(struct writer *w, struct peer *peer,
 	for (unsigned int i = 0; i < NOISE_SLOTS; i++)
 		if (put_keypair(w, &peer->keypairs, i))
 			head->pieces |= 1U << (STATE_KEYPAIR + i);
+	head->len = (uint32_t)(w->at - (const uint8_t *)head);
 }
 
-static int put_peers(struct writer *w, struct device *device, uint64_t now)
+/* Is the peer of @len bytes that is written last the next one of the early state? */
+static bool is_as_before(struct writer *w, size_t len)
+{
+	struct state_peer early;
+	bool is_same;
+
+	if (w->early_left < sizeof(early))
+		return false;
+	memcpy(&early, w->early, sizeof(early));
+	if (early.len < sizeof(early) || early.len > w->early_left)
+		return false;
+	is_same = early.len == len && memcmp(w->early, w->at - len, len) == 0;
+	w->early += early.len;
+	w->early_left -= early.len;
+	return is_same;
+}
+
+/* Writes the peers that are not in the early state as they are now. */
+static int put_peers(struct writer *w, struct device *device, uint64_t now,
+		     uint32_t *n)
 {
 	struct peer_plain plain = { 0 };
 	struct list *item;
 	int err = 0;
 
+	*n = 0;
 	list_for_each(item, &device->peers) {
 		struct peer *peer = container_of(item, struct peer, in_device);
+		const uint8_t *begin = w->at;
+		size_t len;
 
 		if (w->left < STATE_PEER_MAX_LEN) {
 			err = -ENOSPC;
@@ -78,60 +108,107 @@ static int put_peers(struct writer *w, struct device *device, uint64_t now)
 		}
 		peer_export(peer, now, &plain);
 		put_peer(w, peer, &plain);
+		len = (size_t)(w->at - begin);
+		if (is_as_before(w, len)) {
+			secret_zero(w->at - len, len);
+			w->at -= len;
+			w->left += len;
+		} else {
+			++*n;
+		}
 	}
 	secret_zero(&plain, sizeof(plain));
 	return err;
 }
 
+/* What goes into a state beside the device. */
+struct extra {
+	const struct state_counter *counters;
+	size_t n_counters;
+	bool is_early;
+};
+
 static int put_body(struct writer *w, struct device *device,
-		    const struct state_counter *counters, size_t n_counters,
-		    uint64_t now)
+		    const struct extra *extra, uint64_t now)
 {
+	struct state_body *at = (void *)w->at;
 	struct state_body body = {
 		.written_ns = now,
-		.n_counters = (uint32_t)n_counters,
-		.n_peers = (uint32_t)device->n_peers,
+		.n_counters = (uint32_t)extra->n_counters,
+		.n_all = (uint32_t)device->n_peers,
+		.is_early = extra->is_early,
 	};
 
 	if (w->left < sizeof(body) ||
-	    w->left - sizeof(body) < n_counters * sizeof(*counters))
+	    w->left - sizeof(body) <
+		    extra->n_counters * sizeof(*extra->counters))
 		return -ENOSPC;
 	device_export(device, &body.device);
 	put(w, &body, sizeof(body));
 	secret_zero(&body, sizeof(body));
-	put(w, counters, n_counters * sizeof(*counters));
-	return put_peers(w, device, now);
+	put(w, extra->counters, extra->n_counters * sizeof(*extra->counters));
+	return put_peers(w, device, now, &at->n_peers);
 }
 
-int state_write(struct store *store, struct device *device,
-		const struct state_counter *counters, size_t n_counters,
-		uint64_t now)
+/* Partner: state_check() in the successor. */
+static void finish(struct state_head *head, struct device *device, size_t len)
 {
-	struct state_head *head = (void *)store->bytes;
-	struct writer w;
-	int err;
-
-	INVARIANT(n_counters <= STATE_COUNTERS_MAX);
-	if (store->len < sizeof(*head))
-		return -ENOSPC;
-	w.at = store->bytes + sizeof(*head);
-	w.left = size_min(store->len, STATE_MAX_LEN) - sizeof(*head);
-	err = put_body(&w, device, counters, n_counters, now);
-	if (err < 0) {
-		secret_zero(store->bytes, (size_t)(w.at - store->bytes));
-		return err;
-	}
 	head->version = STATE_VERSION;
 	head->build = state_build();
-	head->len = (uint64_t)(w.at - store->bytes);
+	head->len = len;
 	device->ops->random(device->arg, head->sum_key, sizeof(head->sum_key));
-	head->sum = state_sum(store->bytes, (size_t)head->len, head->sum_key);
+	head->sum = state_sum((const uint8_t *)head, len, head->sum_key);
 	/* Partner: owner_take(). */
 	atomic_store_explicit(&head->owner, OWNER_PREDECESSOR,
 			      memory_order_relaxed);
-	/* Partner: state_check() in the successor. */
 	atomic_store_explicit(&head->magic, STATE_MAGIC, memory_order_release);
-	return 0;
+}
+
+static int write_state(struct store *store, struct device *device,
+		       struct writer *w, const struct extra *extra,
+		       uint64_t now)
+{
+	int err;
+
+	INVARIANT(extra->n_counters <= STATE_COUNTERS_MAX);
+	if (store->len < sizeof(struct state_head))
+		return -ENOSPC;
+	w->at = store->bytes + sizeof(struct state_head);
+	w->left =
+		size_min(store->len, STATE_MAX_LEN) - sizeof(struct state_head);
+	err = put_body(w, device, extra, now);
+	if (err < 0)
+		secret_zero(store->bytes, (size_t)(w->at - store->bytes));
+	else
+		finish((void *)store->bytes, device,
+		       (size_t)(w->at - store->bytes));
+	return err;
+}
+
+int state_write_early(struct store *store, struct device *device, uint64_t now)
+{
+	const struct extra extra = { .is_early = true };
+	struct writer w = { 0 };
+
+	return write_state(store, device, &w, &extra, now);
+}
+
+int state_write(struct store *store, struct device *device,
+		const struct store *early, const struct state_counter *counters,
+		size_t n_counters, uint64_t now)
+{
+	const struct extra extra = {
+		.counters = counters,
+		.n_counters = n_counters,
+	};
+	size_t begin = sizeof(struct state_head) + sizeof(struct state_body);
+	struct writer w = { 0 };
+
+	if (early && early->len > begin) {
+		w.early = early->bytes + begin;
+		w.early_left = early->len - begin;
+	}
+	return write_state(store, device, &w, &extra, now);
 }
 
 /* ---------------------------------------------------------------- length */

@@ -719,9 +719,8 @@ int noise_handshake_import(struct noise_handshake *hs,
 	int err = 0;
 
 	lock_both(hs);
-	if (hs->state != HANDSHAKE_ZEROED || hs->has_index)
-		err = -EEXIST;
-	else if (in->has_index)
+	clear(hs);
+	if (in->has_index)
 		err = hs->local->ops->insert_index(hs->local->arg,
 						   in->local_index, hs, NULL);
 	if (err == 0)

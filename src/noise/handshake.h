@@ -347,15 +347,15 @@ bool noise_handshake_plain_is_sound(const struct noise_handshake_plain *plain,
 
 /**
  * noise_handshake_import() - go on with a handshake of another process
- * @hs:		handshake at its start, with the same static key pairs; it is not
- *		closed if @in is under way
+ * @hs:		handshake with the same static key pairs; it is not closed if @in is
+ *		under way. What it had of a handshake is forgotten.
  * @in:		handshake, sound
  *
  * The index names the handshake when this returns. A timestamp that is not newer than
  * the one that @hs has changes nothing. No other thread may use the handshake yet.
  *
- * Return: 0; -EEXIST: @hs is not at its start, or the index is in use; -errno of the
- * index table. Unless it is 0, nothing has changed.
+ * Return: 0; -EEXIST: the index is in use; -errno of the index table. Unless it is 0,
+ * @hs is at its start.
  */
 int noise_handshake_import(struct noise_handshake *hs,
 			   const struct noise_handshake_plain *in);

@@ -515,7 +515,7 @@ bool noise_keypair_plain_is_sound(const struct noise_keypair_plain *plain,
 	       replay_plain_is_sound(&plain->replay, words);
 }
 
-/* Fill a new keypair, which no other thread can reach. */
+/* Fill a keypair that no other thread uses yet. */
 static void fill_keypair(struct noise_keypair *kp, void *owner,
 			 const struct noise_keypair_plain *in,
 			 const uint64_t words[REPLAY_WORDS])
@@ -527,8 +527,10 @@ static void fill_keypair(struct noise_keypair *kp, void *owner,
 	kp->remote_index = in->remote_index;
 	kp->is_initiator = in->is_initiator;
 	kp->owner = owner;
-	atomic_init(&kp->send_counter, in->send_counter);
-	atomic_init(&kp->is_unsendable, in->is_unsendable != 0);
+	atomic_store_explicit(&kp->send_counter, in->send_counter,
+			      memory_order_relaxed);
+	atomic_store_explicit(&kp->is_unsendable, in->is_unsendable != 0,
+			      memory_order_relaxed);
 	replay_import(&kp->replay, &in->replay, words);
 }
 
@@ -545,30 +547,73 @@ void noise_keypairs_unreserve(struct noise_keypairs *kps)
 	kps->spare = NULL;
 }
 
+/* Is @kp the keypair that was written as @in, perhaps at another time? */
+static bool is_same(const struct noise_keypair *kp,
+		    const struct noise_keypair_plain *in)
+{
+	return kp->local_index == in->local_index &&
+	       kp->remote_index == in->remote_index &&
+	       kp->created_ns == in->created_ns &&
+	       kp->is_initiator == (in->is_initiator != 0) &&
+	       memcmp(kp->keys->sending, in->sending, sizeof(in->sending)) ==
+		       0 &&
+	       memcmp(kp->keys->receiving, in->receiving,
+		      sizeof(in->receiving)) == 0;
+}
+
+/* Fill an empty slot, under the lock. */
+static int import_new(struct noise_keypairs *kps, enum noise_slot slot,
+		      struct noise_handshake *hs,
+		      const struct noise_keypair_plain *in,
+		      const uint64_t words[REPLAY_WORDS])
+{
+	const struct noise_local *local = kps->local;
+	struct noise_keypair *kp;
+	int err = noise_keypairs_reserve(kps);
+
+	if (err < 0)
+		return err;
+	kp = kps->spare;
+	kps->spare = NULL;
+	fill_keypair(kp, hs->owner, in, words);
+	err = local->ops->insert_index(local->arg, in->local_index, hs, kp);
+	if (err < 0)
+		noise_keypair_put(kp);
+	else
+		*slot_of(kps, slot) = kp;
+	return err;
+}
+
+static void empty_slot(struct noise_keypairs *kps, enum noise_slot slot)
+{
+	drop(kps, *slot_of(kps, slot));
+	*slot_of(kps, slot) = NULL;
+}
+
 int noise_keypairs_import(struct noise_keypairs *kps, enum noise_slot slot,
 			  struct noise_handshake *hs,
 			  const struct noise_keypair_plain *in,
 			  const uint64_t words[REPLAY_WORDS])
 {
-	const struct noise_local *local = kps->local;
 	struct noise_keypair *kp;
-	int err;
+	int err = 0;
 
-	err = noise_keypairs_reserve(kps);
-	if (err < 0)
-		return err;
-	kp = kps->spare;
-	kps->spare = NULL;
-	err = -EEXIST;
-	fill_keypair(kp, hs->owner, in, words);
 	pthread_mutex_lock(&kps->lock);
-	if (!*slot_of(kps, slot))
-		err = local->ops->insert_index(local->arg, in->local_index, hs,
-					       kp);
-	if (err == 0)
-		*slot_of(kps, slot) = kp;
+	kp = *slot_of(kps, slot);
+	if (kp && is_same(kp, in)) {
+		fill_keypair(kp, hs->owner, in, words);
+	} else {
+		empty_slot(kps, slot);
+		err = import_new(kps, slot, hs, in, words);
+	}
 	unlock(kps);
-	if (err < 0)
-		noise_keypair_put(kp);
 	return err;
+}
+
+void noise_keypairs_import_none(struct noise_keypairs *kps,
+				enum noise_slot slot)
+{
+	pthread_mutex_lock(&kps->lock);
+	empty_slot(kps, slot);
+	unlock(kps);
 }

@@ -471,7 +471,8 @@ void noise_keypairs_unreserve(struct noise_keypairs *kps);
 /**
  * noise_keypairs_import() - fill a slot with a keypair that another process had
  * @kps:	slots
- * @slot:	which; it must be empty
+ * @slot:	which; a keypair in it is replaced. If it is the same one, written at
+ *		another time, its counter and its window become those of @in.
  * @hs:		handshake of the same peer: the keypair gets its owner
  * @in:		keypair, sound
  * @words:	words of its window
@@ -479,12 +480,17 @@ void noise_keypairs_unreserve(struct noise_keypairs *kps);
  * The index names the keypair when this returns. Takes the slots' lock. No other
  * thread may use the slots yet.
  *
- * Return: 0; -ENOMEM; -EEXIST: the slot is full, or the index is in use; -errno of
- * the index table. Unless it is 0, nothing has changed.
+ * Return: 0; -ENOMEM; -EEXIST: the index is in use; -errno of the index table. Unless it
+ * is 0, the slot is empty.
  */
 int noise_keypairs_import(struct noise_keypairs *kps, enum noise_slot slot,
 			  struct noise_handshake *hs,
 			  const struct noise_keypair_plain *in,
 			  const uint64_t words[REPLAY_WORDS]);
+
+/* noise_keypairs_import_none() - empty a slot, because the other process has no keypair in
+ * it. As noise_keypairs_import(). */
+void noise_keypairs_import_none(struct noise_keypairs *kps,
+				enum noise_slot slot);
 
 #endif /* NOISE_KEYPAIR_H */

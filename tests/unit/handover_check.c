@@ -190,6 +190,8 @@ static bool comes_back(const struct image *image)
 	bool is_applied;
 
 	assert_true(state_check(&state, image->bytes, image->len));
+	if (state.is_early)
+		return false;
 	handover_device_init(&b, 2, 1, 0);
 	is_applied = state_apply(&state, &b.device, HANDOVER_NOW) == 0;
 	if (is_applied) {
@@ -260,13 +262,16 @@ static const struct {
 	{ "rest of head", AT(HEAD, struct state_head, zero), 1 },
 	{ "no time", AT(BODY, struct state_body, written_ns), 0 },
 	{ "no clock", AT(BODY, struct state_body, written_ns), UINT64_MAX },
-	{ "early", AT(BODY, struct state_body, written_ns), 1 },
+	{ "before its parts", AT(BODY, struct state_body, written_ns), 1 },
 	{ "few counters", AT(BODY, struct state_body, n_counters), 0 },
 	{ "many counters", AT(BODY, struct state_body, n_counters),
 	  UINT32_MAX },
 	{ "few peers", AT(BODY, struct state_body, n_peers), 1 },
 	{ "more peers", AT(BODY, struct state_body, n_peers), 3 },
 	{ "many peers", AT(BODY, struct state_body, n_peers), UINT32_MAX },
+	{ "more than all peers", AT(BODY, struct state_body, n_all), 1 },
+	{ "too many of all", AT(BODY, struct state_body, n_all), UINT32_MAX },
+	{ "very early", AT(BODY, struct state_body, is_early), 2 },
 	{ "no lanes", AT(BODY, struct state_body, device.n_lanes), 0 },
 	{ "many lanes", AT(BODY, struct state_body, device.n_lanes), 257 },
 	{ "down", AT(BODY, struct state_body, device.is_up), 0 },
@@ -280,7 +285,10 @@ static const struct {
 	{ "unprintable", COUNTER, 2, 1, '\n' },
 	{ "no core", AT(PEER, struct state_peer, pieces), 0 },
 	{ "unknown piece", AT(PEER, struct state_peer, pieces), UINT32_MAX },
-	{ "rest of peer", AT(PEER, struct state_peer, zero), 1 },
+	{ "no length of a peer", AT(PEER, struct state_peer, len), 0 },
+	{ "short peer", AT(PEER, struct state_peer, len),
+	  sizeof(struct state_peer) },
+	{ "long peer", AT(PEER, struct state_peer, len), UINT32_MAX },
 	{ "lane", AT(CORE, struct peer_plain, lane), 1 },
 	{ "returned late", AT(CORE, struct peer_plain, returned_ns), LATE },
 	{ "due never nearly", AT(CORE, struct peer_plain, due_ns), FAR_OFF },

@@ -147,7 +147,7 @@ static void test_length(void **unused)
 	store_close(&store);
 	/* Too short for it: nothing of it is left. */
 	assert_int_equal(store_new(&store, 4096, SECRET_PRIVATE), 0);
-	assert_int_equal(state_write(&store, &a.device, handover_counters,
+	assert_int_equal(state_write(&store, &a.device, NULL, handover_counters,
 				     HANDOVER_COUNTERS, HANDOVER_NOW),
 			 -ENOSPC);
 	assert_true(bytes_are_zero(store.bytes, store.len));

@@ -195,6 +195,7 @@ static void fill_cookie(struct cookie_maker *maker)
 {
 	maker->cookie_ns = past();
 	maker->has_cookie = maker->cookie_ns != 0;
+	memset(maker->cookie, 0, sizeof(maker->cookie));
 	if (maker->has_cookie)
 		fill(maker->cookie, sizeof(maker->cookie));
 }
@@ -286,6 +287,45 @@ void handover_device_fill(struct device_fake *fake)
 	checker->has_secret = checker->secret_ns != 0;
 	if (checker->has_secret)
 		fill(checker->secret, sizeof(checker->secret));
+}
+
+/* The keypair has sent and received more. */
+static void use_keypair(struct noise_keypair *kp)
+{
+	if (kp->send_counter < REJECT_AFTER_MESSAGES)
+		kp->send_counter++;
+	if (kp->replay.next < REJECT_AFTER_MESSAGES)
+		(void)noise_keypair_accept(kp, kp->replay.next);
+}
+
+size_t handover_device_change(struct device_fake *fake)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < fake->device.n_peers; i++) {
+		struct peer *peer = handover_peer(fake, i);
+
+		if (maybe())
+			continue;
+		n++;
+		peer->tx_bytes++;
+		if (maybe()) {
+			if (peer->keypairs.current)
+				use_keypair(peer->keypairs.current);
+			if (peer->keypairs.next)
+				use_keypair(peer->keypairs.next);
+			continue;
+		}
+		noise_keypairs_clear(&peer->keypairs);
+		fill_keypairs(peer);
+		fill_timers(&peer->timers);
+		fill_cookie(&peer->cookie);
+		if (maybe())
+			make_initiation(peer);
+		else
+			noise_handshake_clear(&peer->handshake);
+	}
+	return n;
 }
 
 /* -------------------------------------------------------------- comparison */
@@ -434,13 +474,32 @@ void handover_compare(struct device_fake *a, struct device_fake *b)
 	SAME(x->has_secret, y->has_secret);
 }
 
-void handover_write(struct store *store, struct device_fake *fake)
+static void make_store(struct store *store, struct device_fake *fake)
 {
 	size_t len = state_get_len(&fake->device, HANDOVER_COUNTERS);
 
 	assert_int_equal(store_new(store, len, SECRET_PRIVATE), 0);
-	assert_int_equal(state_write(store, &fake->device, handover_counters,
-				     HANDOVER_COUNTERS, HANDOVER_NOW),
+}
+
+void handover_write(struct store *store, struct device_fake *fake)
+{
+	handover_write_last(store, fake, NULL);
+}
+
+void handover_write_early(struct store *store, struct device_fake *fake)
+{
+	make_store(store, fake);
+	assert_int_equal(state_write_early(store, &fake->device, HANDOVER_NOW),
+			 0);
+}
+
+void handover_write_last(struct store *store, struct device_fake *fake,
+			 const struct store *early)
+{
+	make_store(store, fake);
+	assert_int_equal(state_write(store, &fake->device, early,
+				     handover_counters, HANDOVER_COUNTERS,
+				     HANDOVER_NOW),
 			 0);
 }
 

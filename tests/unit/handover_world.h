@@ -33,6 +33,9 @@ void handover_device_init(struct device_fake *fake, size_t n_peers,
 /* Have all peers in the middle of everything, at random. */
 void handover_device_fill(struct device_fake *fake);
 
+/* Go on at random with some peers. Return: how many. */
+size_t handover_device_change(struct device_fake *fake);
+
 /* Give a peer a keypair with an index and random keys, which has no window yet. */
 struct noise_keypair *handover_add_keypair(struct peer *peer,
 					   enum noise_slot slot);
@@ -45,6 +48,13 @@ void handover_compare(struct device_fake *a, struct device_fake *b);
 
 /* Write a state to new memory, which the caller closes. */
 void handover_write(struct store *store, struct device_fake *fake);
+
+/* Write an early state to new memory, which the caller closes. */
+void handover_write_early(struct store *store, struct device_fake *fake);
+
+/* Write what differs from an early state to new memory, which the caller closes. */
+void handover_write_last(struct store *store, struct device_fake *fake,
+			 const struct store *early);
 
 /* The endpoint of device_fake_codec: its first byte is printable. */
 bool handover_is_endpoint(const struct device_endpoint *ep);

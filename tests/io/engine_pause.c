@@ -5,7 +5,7 @@
  * sockets. Each packet comes out once and in order, and none is counted as dropped. The
  * process keeps to one CPU: else loopback itself would change the order.
  *
- * Further tests: what an engine notes during a pause, how one begins with a pause and
+ * Further tests: what an engine notes during a pause, its state under traffic, how one begins with a pause and
  * adopts sockets, and how one abandons them.
  */
 #include <pthread.h>
@@ -14,7 +14,9 @@
 #include "base/log.h"
 #include "base/rcu.h"
 #include "crypto/init.h"
+#include "engine/endpoint.h"
 #include "engine_pair.h"
+#include "handover/state.h"
 #include "tests/lib/sanitized.h"
 #include "tests/lib/require.h"
 
@@ -24,6 +26,8 @@ enum {
 #else
 	PAUSES = 10000,
 #endif
+	/* States that are written under traffic. A choice. */
+	STATES = 100,
 	/* Packets of one direction that are on their way at most: no queue is full. */
 	WINDOW = 64,
 	PACKET_LEN = 60,
@@ -303,6 +307,53 @@ static void renewal_during_a_pause(void **state)
 	close_tunnel();
 }
 
+/* The early state is written while packets and handshakes go on. What has changed by the
+ * time of the pause is in the last state. */
+static void states_under_traffic(void **state)
+{
+	struct device *device;
+	struct state seen = { .is_endpoint = endpoint_is_sound };
+	struct store early, last;
+	pthread_t mover;
+	uint32_t n_sent;
+
+	(void)state;
+	atomic_store(&is_ended, false);
+	open_tunnel(no_tuns, 1, false);
+	device = engine_get_device(sides[0].engine);
+	assert_int_equal(pthread_create(&mover, NULL, move_packets, NULL), 0);
+	await_sessions();
+	for (int i = 0; i < STATES; i++) {
+		assert_int_equal(store_new(&early, state_get_len(device, 0),
+					   SECRET_PRIVATE),
+				 0);
+		assert_int_equal(store_new(&last, early.len, SECRET_PRIVATE),
+				 0);
+		assert_int_equal(
+			state_write_early(&early, device, now_boottime()), 0);
+		assert_true(state_check(&seen, early.bytes, early.len));
+		assert_int_equal(seen.n_peers, 1);
+		n_sent = atomic_load(&sides[0].n_sent);
+		while (atomic_load(&sides[0].n_sent) == n_sent)
+			run_loop(NSEC_PER_MSEC);
+		assert_int_equal(engine_pause(sides[0].engine,
+					      PATIENCE_S * NSEC_PER_SEC),
+				 0);
+		assert_int_equal(state_write(&last, device, &early, NULL, 0,
+					     now_boottime()),
+				 0);
+		engine_resume(sides[0].engine);
+		assert_true(state_check(&seen, last.bytes, last.len));
+		assert_int_equal(seen.n_peers, 1);
+		assert_int_equal(seen.n_sessions, 1);
+		store_close(&early);
+		store_close(&last);
+	}
+	atomic_store(&is_ended, true);
+	pthread_join(mover, NULL);
+	close_tunnel();
+}
+
 /* An engine that begins with a pause adopts sockets, and reads them when it goes on. */
 static void adoption(void **state)
 {
@@ -398,6 +449,7 @@ int main(void)
 		cmocka_unit_test(eager_threads),
 		cmocka_unit_test(link_during_a_pause),
 		cmocka_unit_test(timers_during_a_pause),
+		cmocka_unit_test(states_under_traffic),
 		cmocka_unit_test(renewal_during_a_pause),
 		cmocka_unit_test(adoption),
 		cmocka_unit_test(abandonment),

@@ -4,7 +4,8 @@
  *
  * The input makes the memory: a body, counters, and up to two peers with any of their
  * pieces, in which members have any values; the sum fits, because an enemy can make it
- * fit. Then some bytes may be changed without it. Promises: the memory is read within
+ * fit. Then some bytes may be changed without it. An early state may come first, made in
+ * the same way. Promises: the memory is read within
  * its bounds; what is taken is applied to a device, or refused; what was applied is
  * found by its indexes, and comes back as it was when it is written again.
  */

@@ -2,8 +2,8 @@
 /*
  * The engine that hands its tunnel to a successor; handover.h has the order. Until the
  * successor has the configuration and the early state the tunnel runs as always. Then its
- * threads rest, the last state is written, and this engine waits for the successor, but never longer than
- * HANDOVER_REST_NS and HANDOVER_PEER_REST_NS allow.
+ * threads rest, the last state is written, and this engine waits for the successor, but
+ * never longer than HANDOVER_REST_NS and HANDOVER_PEER_REST_NS allow.
  *
  * Control thread.
  */

@@ -153,7 +153,9 @@ void state_get_counter(const struct state *state, size_t i,
  * @now:	the present
  *
  * A peer of an early state that is wrong is left out, because it may have changed while it
- * was written. It must be in the last state. Peers are told apart by their public keys; it is fastest if both devices have them in
+ * was written. It must be in the last state.
+ *
+ * Peers are told apart by their public keys; it is fastest if both devices have them in
  * one order. If the predecessor's device was up, @device is brought up. A peer that was
  * to be greeted because it had a session is not greeted if its session goes on. The
  * first device_tick() finds all deadlines. Control thread.

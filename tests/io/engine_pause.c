@@ -5,8 +5,8 @@
  * sockets. Each packet comes out once and in order, and none is counted as dropped. The
  * process keeps to one CPU: else loopback itself would change the order.
  *
- * Further tests: what an engine notes during a pause, its state under traffic, how one begins with a pause and
- * adopts sockets, and how one abandons them.
+ * Further tests: what an engine notes during a pause, its state under traffic, how one
+ * begins with a pause and adopts sockets, and how one abandons them.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -174,9 +174,14 @@ void kept_note_death(struct kept *k, const char *text)
 static void note_end_of_successor(struct kept *k, int status)
 {
 	struct kept_engine *next = k->next;
-	char text[KEPT_WHY_CAP];
+	char text[KEPT_WHY_CAP / 2];
 
 	print_end(text, sizeof(text), status);
+	if (!*next->why && WIFEXITED(status))
+		snprintf(next->why, sizeof(next->why),
+			 "%s and no reason; perhaps the program is of a "
+			 "version that cannot take a tunnel over",
+			 text);
 	kept_end_upgrade(k, *next->why ? next->why : text,
 			 next->err < 0 ? next->err : -ECHILD);
 	/* The successor had the tunnel, or the other engine has died meanwhile. */

@@ -18,8 +18,8 @@
  * its window that are stored (struct replay_plain).
  *
  * All numbers are native, because memory stays on its machine. The two processes may
- * run different programs: @version changes with the meaning of a member, and @build
- * differs if the structs do.
+ * run different programs: @version changes with the head, with the sum, and with the
+ * meaning of a member, and @build differs if the structs behind the head do.
  *
  * The head has a sum of all that is behind it, with a key that is drawn for each state.
  * It finds damage, and is quick, because packets wait meanwhile. It does not stop an
@@ -41,7 +41,8 @@
 #define STATE_MAGIC UINT64_C(0x7767737461746500)
 
 enum {
-	/* The number of this form. */
+	/* The number of this form. In form 1 the head was shorter, the sum was another one,
+	 * and a state had one part. */
 	STATE_VERSION = 2,
 	STATE_COUNTER_NAME_LEN = 48,
 	/* The most counters. A choice: the engine has about a hundred. */

@@ -71,7 +71,8 @@ static const char *check_head(const struct state_head *head, size_t len)
 	if (head->magic != STATE_MAGIC)
 		return "it was not finished, or is none";
 	if (head->version != STATE_VERSION || head->build != state_build())
-		return "it has the form of another version of the program";
+		return "it has the form of another version of the program; a "
+		       "restart of the tunnel is needed";
 	if (head->owner != OWNER_PREDECESSOR)
 		return "the engine that has written it goes on";
 	if (head->len > len || head->len < sizeof(*head))

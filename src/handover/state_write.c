@@ -146,7 +146,9 @@ static int put_body(struct writer *w, struct device *device,
 	device_export(device, &body.device);
 	put(w, &body, sizeof(body));
 	secret_zero(&body, sizeof(body));
-	put(w, extra->counters, extra->n_counters * sizeof(*extra->counters));
+	if (extra->n_counters)
+		put(w, extra->counters,
+		    extra->n_counters * sizeof(*extra->counters));
 	return put_peers(w, device, now, &at->n_peers);
 }
 

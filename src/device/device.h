@@ -112,7 +112,7 @@ struct device_sockets {
 /**
  * struct device_ops - functions of the device's owner
  *
- * Each gets the @arg of device_init(). All are set but @event.
+ * Each gets the @arg of device_init(). All are set but @count_initiations and @event.
  */
 struct device_ops {
 	/**
@@ -141,6 +141,11 @@ struct device_ops {
 	 *			peer is borrowed: take a reference to keep it.
 	 */
 	void (*send_initiation)(void *arg, struct peer *peer);
+	/**
+	 * @count_initiations:	how many peers wait that @send_initiation was
+	 *			called for. Control thread. NULL: they never wait.
+	 */
+	size_t (*count_initiations)(void *arg);
 	/**
 	 * @send_keepalive:	send the staged packets, or a keepalive if there
 	 *			are none; control thread, peer borrowed
@@ -325,10 +330,12 @@ void device_note_port(struct device *device, uint16_t port);
  * Down: sessions are wiped, staged packets are dropped, and no timer fires. Up:
  * persistent keepalives are due at once. But peers with peer.had_session are greeted
  * one after the other: a handshake begins with up to 500 of them in the first second,
- * and with 900 in each second after it, or with 1,000 if the control thread was held up
- * for a moment. If it was held up for longer, all of them come later. A packet to such a
- * peer begins its handshake at once. The TUN may hold 500 packets, so the peers that
- * answer get no more than 1,000 initiations in the first second either. Control thread.
+ * and with 900 in each second after it. If the control thread is held up, or the thread
+ * that makes the initiations, at most 100 are made up for, and the others come later. So
+ * no second has more than 1,000 greetings, whichever thread was held up in it. A packet to
+ * such a peer begins its handshake at once. The TUN may hold 500 packets, so the peers
+ * that answer get no more than 1,000 initiations in the first second either. Control
+ * thread.
  */
 void device_set_up(struct device *device, bool is_up, uint64_t now);
 

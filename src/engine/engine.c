@@ -171,6 +171,13 @@ static void op_send_initiation(void *arg, struct peer *peer)
 	handshaker_initiate(&e->handshaker, peer);
 }
 
+static size_t op_count_initiations(void *arg)
+{
+	struct engine *e = arg;
+
+	return handshaker_count_initiations(&e->handshaker);
+}
+
 static void op_send_keepalive(void *arg, struct peer *peer)
 {
 	struct engine *e = arg;
@@ -252,6 +259,7 @@ static const struct device_ops device_ops = {
 	.forget_source = endpoint_forget_source,
 	.endpoint_learnt = op_endpoint_learnt,
 	.send_initiation = op_send_initiation,
+	.count_initiations = op_count_initiations,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = op_session_ready,
 	.set_sockets = op_set_sockets,

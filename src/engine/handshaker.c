@@ -332,6 +332,16 @@ void handshaker_initiate(struct handshaker *h, struct peer *peer)
 		peer_put(peer);
 }
 
+size_t handshaker_count_initiations(struct handshaker *h)
+{
+	size_t n;
+
+	pthread_mutex_lock(&h->mutex);
+	n = h->asked.n;
+	pthread_mutex_unlock(&h->mutex);
+	return n;
+}
+
 void handshaker_pause(struct handshaker *h, unsigned int n_last)
 {
 	pthread_mutex_lock(&h->mutex);

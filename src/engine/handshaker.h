@@ -216,4 +216,7 @@ void handshaker_receive(struct handshaker *h, const void *msg, size_t len,
  */
 void handshaker_initiate(struct handshaker *h, struct peer *peer);
 
+/* handshaker_count_initiations() - how many peers wait for their initiation. Any thread. */
+size_t handshaker_count_initiations(struct handshaker *h);
+
 #endif /* ENGINE_HANDSHAKER_H */

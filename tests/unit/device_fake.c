@@ -41,7 +41,17 @@ static void op_send_initiation(void *arg, struct peer *peer)
 	struct device_fake *fake = arg;
 
 	(void)peer;
-	fake->n_initiations++;
+	if (fake->holds_initiations)
+		fake->n_waiting++;
+	else
+		fake->n_initiations++;
+}
+
+static size_t op_count_initiations(void *arg)
+{
+	const struct device_fake *fake = arg;
+
+	return fake->n_waiting;
 }
 
 static void op_send_keepalive(void *arg, struct peer *peer)
@@ -71,6 +81,7 @@ static const struct device_ops ops = {
 	.forget_source = quiet_forget_source,
 	.endpoint_learnt = quiet_wake,
 	.send_initiation = op_send_initiation,
+	.count_initiations = op_count_initiations,
 	.send_keepalive = op_send_keepalive,
 	.session_ready = quiet_session_ready,
 	.set_sockets = op_set_sockets,

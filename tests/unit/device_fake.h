@@ -3,6 +3,7 @@
 #ifndef TESTS_DEVICE_FAKE_H
 #define TESTS_DEVICE_FAKE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,9 @@
 /*
  * @device:	under test
  * @set_sockets_err: result of set_sockets
+ * @holds_initiations: initiations that are asked for wait, as if the thread were held up
+ *		that makes them
+ * @n_waiting:	such initiations
  * @n_set_sockets, @n_initiations, @n_keepalives, @n_wakes: calls of each
  * @keepalive_to: the last peer of @n_keepalives
  */
@@ -19,6 +23,8 @@ struct device_fake {
 	struct device device;
 	uint64_t seed;
 	int set_sockets_err;
+	bool holds_initiations;
+	size_t n_waiting;
 	size_t n_set_sockets;
 	size_t n_initiations;
 	size_t n_keepalives;

@@ -17,14 +17,15 @@
 #include "device_fake.h"
 
 enum {
-	N_PEERS = 3000,
+	/* Peers. None of them is tried a second time before END_MS. */
+	N_PEERS = 2601,
 	/* Peers with packets. */
 	N_WAITING = 400,
 	/* The last of them is greeted after this many milliseconds, if nothing holds
 	 * the thread up, and after this many if something does. */
 	ALL_MS = 1000 + (N_PEERS - 500) * 10 / 9,
 	STALL_MS = 700,
-	END_MS = ALL_MS + STALL_MS + 10,
+	END_MS = ALL_MS + 2 * STALL_MS + 10,
 };
 
 #define START (UINT64_C(1000) * NSEC_PER_SEC)
@@ -67,12 +68,43 @@ static void ask_for_some(struct device_fake *fake)
 	}
 }
 
-/* The thread looks once in a millisecond, but for a time from @stall_at on. */
-static void greet_all(size_t stall_at, size_t stall_ms)
+/* A time in which a thread is held up, in milliseconds. */
+struct stall {
+	size_t at;
+	size_t length;
+};
+
+static bool is_stalled(const struct stall *stall, size_t ms)
+{
+	return ms >= stall->at && ms < stall->at + stall->length;
+}
+
+/* The most initiations within a second. @sent: how many there were after each ms. */
+static size_t find_most(const size_t *sent)
+{
+	size_t most = sent[999];
+
+	for (size_t ms = 1000; ms <= END_MS; ms++)
+		most = size_max(most, sent[ms] - sent[ms - 1000]);
+	return most;
+}
+
+/* The thread that makes initiations is held up, or goes on. */
+static void hold(struct device_fake *fake, bool is_held)
+{
+	fake->holds_initiations = is_held;
+	if (is_held)
+		return;
+	fake->n_initiations += fake->n_waiting;
+	fake->n_waiting = 0;
+}
+
+/* The control thread looks once in a millisecond. It is held up for a time, and so is the
+ * thread that makes the initiations. */
+static void greet_all(struct stall control, struct stall making)
 {
 	static size_t sent[END_MS + 1];
 	struct device_fake fake;
-	size_t most = 0;
 
 	device_fake_init(&fake);
 	add_peers(&fake, true);
@@ -81,41 +113,58 @@ static void greet_all(size_t stall_at, size_t stall_ms)
 	for (size_t ms = 0; ms <= END_MS; ms++) {
 		uint64_t now = START + ms * NSEC_PER_MSEC, next = 0;
 
-		if (ms < stall_at || ms >= stall_at + stall_ms)
+		hold(&fake, is_stalled(&making, ms));
+		if (!is_stalled(&control, ms))
 			next = device_tick(&fake.device, now);
 		sent[ms] = fake.n_initiations;
 		/* The loop would be told of the next one. */
 		if (ms < ALL_MS - 2)
 			assert_true(next <= now + 3 * NSEC_PER_MSEC);
 		if (ms == 0)
-			assert_in_range(fake.n_initiations, N_WAITING,
-					N_WAITING + 1);
-		if (ms >= 1000 && sent[ms] - sent[ms - 1000] > most)
-			most = sent[ms] - sent[ms - 1000];
-		if (ms == 1000)
-			print_message("# in the first second: %zu\n", sent[ms]);
+			assert_in_range(fake.n_initiations + fake.n_waiting,
+					N_WAITING, N_WAITING + 1);
 	}
-	print_message("# %zu initiations, at most %zu in a second\n",
-		      fake.n_initiations, most);
+	print_message("# held up for %zu ms at %zu, and for %zu at %zu: %zu "
+		      "initiations, at most %zu in a second\n",
+		      control.length, control.at, making.length, making.at,
+		      fake.n_initiations, find_most(sent));
 	assert_int_equal(fake.n_initiations, N_PEERS);
-	assert_true(sent[999] <= 1000);
-	assert_true(most <= 1000);
+	assert_true(find_most(sent) <= 1000);
 	device_fake_deinit(&fake);
 }
+
+static const struct stall none;
 
 static void test_pace(void **state)
 {
 	(void)state;
-	greet_all(0, 0);
+	greet_all(none, none);
 }
 
-/* The thread is held up, for a moment and for longer. Nothing is made up for at once. */
+/* The control thread is held up, for a moment and for longer. Nothing is made up for at
+ * once. */
 static void test_stall(void **state)
 {
 	(void)state;
-	greet_all(1700, 90);
-	greet_all(1700, STALL_MS);
-	greet_all(500, STALL_MS);
+	greet_all((struct stall){ 1700, 90 }, none);
+	greet_all((struct stall){ 1700, STALL_MS }, none);
+	greet_all((struct stall){ 500, STALL_MS }, none);
+}
+
+/* The same with the thread that makes the initiations, and with both. */
+static void test_stall_of_making(void **state)
+{
+	static const size_t begins[] = { 0, 300, 900, 1300, 1700, 2500 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(begins); i++) {
+		const struct stall making = { begins[i], STALL_MS };
+
+		greet_all(none, making);
+		greet_all((struct stall){ begins[i] + STALL_MS, 45 }, making);
+		greet_all((struct stall){ begins[i] + 100, STALL_MS }, making);
+		greet_all(none, (struct stall){ begins[i], 60 });
+	}
 }
 
 /* The control: a device that was simply started greets those with keepalives only. */
@@ -143,17 +192,17 @@ static void test_down_and_up(void **state)
 	device_fake_init(&fake);
 	add_peers(&fake, true);
 	device_set_up(&fake.device, true, START);
-	device_tick(&fake.device, START + 100 * NSEC_PER_MSEC);
+	device_tick(&fake.device, START + 45 * NSEC_PER_MSEC);
 	size_t n = fake.n_initiations;
 
-	assert_in_range(n, 40, 60);
+	assert_in_range(n, 20, 30);
 	device_set_up(&fake.device, false, START + NSEC_PER_SEC);
 	device_tick(&fake.device, START + 2 * NSEC_PER_SEC);
 	assert_int_equal(fake.n_initiations, n);
 	device_set_up(&fake.device, true, START + 3 * NSEC_PER_SEC);
-	device_tick(&fake.device, START + 3100 * NSEC_PER_MSEC);
+	device_tick(&fake.device, START + 3045 * NSEC_PER_MSEC);
 	print_message("# %zu, then %zu\n", n, fake.n_initiations - n);
-	assert_in_range(fake.n_initiations - n, 40, 60);
+	assert_in_range(fake.n_initiations - n, 20, 30);
 	device_fake_deinit(&fake);
 }
 
@@ -162,6 +211,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_stall),
+		cmocka_unit_test(test_stall_of_making),
 		cmocka_unit_test(test_no_greeting),
 		cmocka_unit_test(test_down_and_up),
 	};

@@ -126,6 +126,9 @@ bench-upgrade: all ## measure only upgrades of running tunnels under load; 7 min
 bench-start: all ## measure only how long a daemon takes to start
 	bench/start.py $(BENCH_FLAGS) $(BUILD)/wiregather
 
+bench-idle: all ## measure only the memory of an idle daemon; PROGRAMS: other builds before it
+	bench/idle.py $(BENCH_FLAGS) $(PROGRAMS) $(BUILD)/wiregather
+
 bench-docs: ## put the last results into docs/performance.md
 	bench/report.py --docs docs/performance.md $(BUILD)/bench
 

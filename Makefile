@@ -179,4 +179,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: all check asan tsan fuzz fuzz-coverage coverage trains silent soak faults chaos attack interop proof fleet old-kernels cross \
-	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-upgrade bench-start bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help
+	tidy format bench bench-quick bench-tunnel bench-traffic bench-udp bench-relay bench-quic bench-command bench-pmtu bench-upgrade bench-start bench-idle bench-docs guard-record install uninstall deb deb-trial dist-library static static-native image clean help

@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many peers of one daemon, which answer its initiations, for bench/death.py.
+ * Many peers of one daemon, which answer its initiations, for tests/netns/crowd.py.
  *
  * usage: bench-responder PORT KEY N
  *
  * Identity i, from 1 to N, is at the address 100.64.0.0 + i, and all these addresses
  * are this host's. KEY is the daemon's public key, 64 hex digits. For each line of
- * standard input a line is printed, for the time since the last one:
- * "initiations,answered,most", where "most" is how many initiations came within a
- * second at most. Ends with standard input.
+ * standard input a line is printed, for the time since the last line that was not empty:
+ * "initiations,begun,answered,most,cookies". "begun" is how many identities were sent an
+ * initiation, "answered" how many have answered one, "most" how many of "begun" came
+ * within a second at most, by the clock of the kernel when it had the first initiation for
+ * each, and "cookies" how many initiations were answered by a cookie reply instead.
+ *
+ * A cookie is asked for as by a daemon that has all these identities: messages wait in a
+ * ring of the same length, and its load begins at the same number of them and lasts as long
+ * (engine/bounds.h, engine/handshaker.c). Ends with standard input.
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -21,30 +27,22 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "base/ring.h"
 #include "crypto/init.h"
+#include "engine/bounds.h"
 #include "identity.h"
 #include "measure.h"
 
 enum {
 	/* The highest number of identities: the addresses of 100.64.0.0/16. */
 	N_MAX = 0xffff,
-	/* Initiations whose times are kept. A choice: more are not counted. */
-	TIMES_MAX = 1 << 20,
+	/* What is known of an identity. */
+	HAS_BEGUN = 1 << 0,
+	HAS_ANSWERED = 1 << 1,
 };
 
 /* Address of the identity 0. */
 #define FIRST UINT32_C(0x64400000)
-
-struct responder {
-	int fd;
-	uint32_t n;
-	uint8_t daemon[NOISE_PUBLIC_KEY_LEN];
-	struct device device;
-	struct peer *peer;
-	size_t n_answered;
-	size_t n_times;
-	uint64_t *times;
-};
 
 /* A datagram, the address of ours that it came to, and when the kernel had it. */
 struct datagram {
@@ -53,6 +51,23 @@ struct datagram {
 	struct timespec at;
 	uint8_t buf[MESSAGE_HANDSHAKE_MAX_LEN];
 	size_t len;
+};
+
+struct responder {
+	int fd;
+	uint32_t n;
+	uint8_t daemon[NOISE_PUBLIC_KEY_LEN];
+	struct device device;
+	struct peer *peer;
+	struct ring waiting;
+	struct datagram datagrams[HANDSHAKE_RING];
+	uint64_t loaded_until;
+	size_t n_initiations;
+	size_t n_answered;
+	size_t n_cookies;
+	size_t n_begun;
+	uint64_t begun[N_MAX];
+	uint8_t known[N_MAX + 1];
 };
 
 union control {
@@ -92,7 +107,7 @@ static bool receive(int fd, struct datagram *d)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
-	ssize_t n = recvmsg(fd, &msg, 0);
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT);
 	struct in_pktinfo info = { 0 };
 	struct cmsghdr *cmsg;
 
@@ -145,30 +160,64 @@ static void become(struct responder *r, uint32_t i)
 	r->peer = identity_add_peer(&r->device, r->daemon);
 }
 
+/* Which identity is an initiation for? 0: it is none, or for nobody. */
+static uint32_t find_identity(const struct responder *r,
+			      const struct datagram *d)
+{
+	uint32_t i = ntohl(d->to.s_addr) - FIRST;
+
+	return message_check(d->buf, d->len) == MESSAGE_INITIATION && i <= r->n
+		       ? i
+		       : 0;
+}
+
+/* Put all that has arrived into the ring, and note when. What has no place is dropped. */
+static void take_all(struct responder *r)
+{
+	struct datagram d = { .len = 0 };
+
+	while (receive(r->fd, &d)) {
+		uint32_t i = find_identity(r, &d);
+
+		if (!i)
+			continue;
+		r->n_initiations++;
+		if (!(r->known[i] & HAS_BEGUN))
+			r->begun[r->n_begun++] =
+				(uint64_t)d.at.tv_sec * NSEC_PER_SEC +
+				(uint64_t)d.at.tv_nsec;
+		r->known[i] |= HAS_BEGUN;
+		if (!ring_is_full(&r->waiting))
+			r->datagrams[ring_push(&r->waiting)] = d;
+	}
+	if (r->waiting.n >= HANDSHAKE_LOADED)
+		r->loaded_until = bench_now_ns() + NSEC_PER_SEC;
+}
+
 static void answer_one(struct responder *r)
 {
-	struct device_origin origin = { .endpoint = { .words = { 1 } },
-					.source_len = 6 };
+	struct datagram *d = &r->datagrams[ring_pop(&r->waiting)];
+	struct device_origin origin = {
+		.endpoint = { .words = { 1 } },
+		.source_len = 6,
+		.is_under_load = bench_now_ns() < r->loaded_until,
+	};
 	struct device_answer answer = { 0 };
-	struct datagram d = { .len = 0 };
-	uint32_t i;
+	uint32_t i = find_identity(r, d);
 
-	if (!receive(r->fd, &d) ||
-	    message_check(d.buf, d.len) != MESSAGE_INITIATION)
-		return;
-	i = ntohl(d.to.s_addr) - FIRST;
-	if (!i || i > r->n)
-		return;
-	if (r->n_times < TIMES_MAX)
-		r->times[r->n_times++] = (uint64_t)d.at.tv_sec * NSEC_PER_SEC +
-					 (uint64_t)d.at.tv_nsec;
+	memcpy(origin.source, &d->from.sin_addr, 4);
+	memcpy(origin.source + 4, &d->from.sin_port, 2);
 	become(r, i);
-	device_receive_handshake(&r->device, d.buf, d.len, &origin,
+	device_receive_handshake(&r->device, d->buf, d->len, &origin,
 				 bench_now_ns(), bench_now_ns(), &answer);
-	if (answer.len) {
-		reply(r->fd, &d, &answer);
+	if (answer.len)
+		reply(r->fd, d, &answer);
+	if (answer.len && !answer.peer)
+		r->n_cookies++;
+	if (answer.peer && !(r->known[i] & HAS_ANSWERED))
 		r->n_answered++;
-	}
+	if (answer.peer)
+		r->known[i] |= HAS_ANSWERED;
 	peer_put(answer.peer);
 }
 
@@ -191,11 +240,14 @@ static bool report(struct responder *r)
 
 	if (!fgets(line, sizeof(line), stdin))
 		return false;
-	printf("%zu,%zu,%zu\n", r->n_times, r->n_answered,
-	       most_in_a_second(r->times, r->n_times));
+	printf("%zu,%zu,%zu,%zu,%zu\n", r->n_initiations, r->n_begun,
+	       r->n_answered, most_in_a_second(r->begun, r->n_begun),
+	       r->n_cookies);
 	fflush(stdout);
-	r->n_times = 0;
-	r->n_answered = 0;
+	if (*line == '\n')
+		return true;
+	r->n_initiations = r->n_begun = r->n_answered = r->n_cookies = 0;
+	memset(r->known, 0, sizeof(r->known));
 	return true;
 }
 
@@ -207,18 +259,20 @@ static void run(struct responder *r)
 	};
 
 	for (;;) {
-		if (poll(pfds, 2, -1) < 0)
+		if (poll(pfds, 2, r->waiting.n ? 0 : -1) < 0)
 			return;
 		if (pfds[0].revents && !report(r))
 			return;
 		if (pfds[1].revents)
+			take_all(r);
+		if (r->waiting.n)
 			answer_one(r);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	struct responder r = { 0 };
+	static struct responder r;
 
 	if (argc != 4 || crypto_init() ||
 	    sodium_hex2bin(r.daemon, sizeof(r.daemon), argv[2], strlen(argv[2]),
@@ -227,9 +281,7 @@ int main(int argc, char **argv)
 	r.n = (uint32_t)strtoul(argv[3], NULL, 10);
 	if (!r.n || r.n > N_MAX)
 		return 2;
-	r.times = calloc(TIMES_MAX, sizeof(*r.times));
-	if (!r.times)
-		return 2;
+	ring_init(&r.waiting, HANDSHAKE_RING);
 	rcu_register();
 	if (device_init(&r.device, &identity_ops, NULL))
 		return 1;
@@ -237,7 +289,6 @@ int main(int argc, char **argv)
 	r.fd = open_socket((uint16_t)strtoul(argv[1], NULL, 10));
 	run(&r);
 	device_deinit(&r.device);
-	free(r.times);
 	rcu_unregister();
 	return 0;
 }

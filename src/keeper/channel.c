@@ -103,7 +103,9 @@ ssize_t channel_receive(int fd, void *buf, size_t cap, int *fds,
 	if (n < 0)
 		return errno == ECONNRESET ? 0 : -errno;
 	take_fds(&msg, fds, n_fds);
-	if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	/* An empty message would look like the end of the connection. Without
+	 * descriptors it does, and no harm comes of it. */
+	if ((n || !*n_fds) && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return n;
 	close_all(fds, *n_fds);
 	*n_fds = 0;

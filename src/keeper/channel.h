@@ -38,9 +38,11 @@ int channel_send(int fd, const void *data, size_t len, const int *fds,
  * @n_fds:	set to their count; 0 after an error
  * @flags:	MSG_DONTWAIT, or 0
  *
- * If a message is longer than @cap or has more descriptors, its descriptors are closed.
+ * If a message is longer than @cap or has more descriptors, its descriptors are closed,
+ * and so are those of an empty message.
  *
- * Return: its length; 0: the other end is gone; -EMSGSIZE; -EAGAIN; -errno.
+ * Return: its length; 0: the other end is gone, and @n_fds is 0; -EMSGSIZE; -EAGAIN;
+ * -errno.
  */
 ssize_t channel_receive(int fd, void *buf, size_t cap, int *fds,
 			unsigned int *n_fds, int flags);

@@ -333,7 +333,6 @@ def poisoned(l):
 
 
 BAD = {
-    "nothing": b"",
     "one byte": b"\1",
     "another version": struct.pack("=BBxxIHBx", VERSION + 1, OPEN, 0, 53, 1),
     "an unknown kind": struct.pack("=BBxx", VERSION, 99),
@@ -361,8 +360,6 @@ def bad_requests(l):
     one_process(l)
     a = l.node("a")
     for number, (what, data) in enumerate(BAD.items()):
-        if not data:
-            continue
         name = f"wg{number}"
         tunnel = l.tunnel(a, name).start()
         before = tunnel.pid
@@ -387,6 +384,20 @@ def bad_descriptors(l):
                                   [file.fileno()] * n)
         await_another(tunnel, before)
         check("that no engine sends" in tunnel.log(), tunnel.log())
+
+
+@case("an empty message with descriptors: they are closed, and the engine is killed")
+def empty_with_descriptors(l):
+    one_process(l)
+    tunnel = l.tunnel(l.node("a"), "wga").start()
+    descriptors = f"/proc/{tunnel.keeper}/fd"
+    before, engine = len(os.listdir(descriptors)), tunnel.pid
+    with open("/dev/null", "rb") as file:
+        Intruder(tunnel).send(b"", [file.fileno()] * 20)
+    await_another(tunnel, engine)
+    check("that no engine sends" in tunnel.log(), tunnel.log())
+    wait_until(lambda: len(os.listdir(descriptors)) == before,
+               f"the keeper has {before} descriptors again", 10)
 
 
 def killed(l, number, word):

@@ -602,9 +602,14 @@ int kept_start_engine(struct kept_engine *e, enum starter_program program,
 	err = explain(k, "cannot start the engine", err == -EPIPE ? 0 : err);
 	close(requests[1]);
 	close(news[1]);
+	if (err < 0) {
+		close(requests[0]);
+		close(news[0]);
+		return err;
+	}
 	fds[0] = requests[0];
 	fds[1] = news[0];
-	return err;
+	return 0;
 }
 
 /* ------------------------------------------------------------ the start */

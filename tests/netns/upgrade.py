@@ -4,8 +4,10 @@
 what cannot be upgraded goes on as it was."""
 import os
 import random
+import resource
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -125,6 +127,33 @@ def refused(l):
             watch.check(False)
         upgrade(pair.ta)
         watch.check(True)
+
+
+@case("the starter cannot be told to start a program: no descriptor is left open")
+def no_word_to_starter(l):
+    need_processes()
+    pair = Pair(l)
+    keeper = pair.ta.keeper
+    before = len(os.listdir(f"/proc/{keeper}/fd"))
+    limits = resource.prlimit(keeper, resource.RLIMIT_NOFILE)
+    # A user may have as many descriptors on their way as a process may have open.
+    ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    with open("/dev/null", "rb") as file:
+        for end, _ in ends:
+            socket.send_fds(end, [b"x"], [file.fileno()] * 200)
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, (100, limits[1]))
+    for _ in range(3):
+        line = ask(pair.ta, status=1)
+        check("the new engine cannot be started" in line, line)
+    # The connection of the last client is closed after its reply.
+    wait_until(lambda: len(os.listdir(f"/proc/{keeper}/fd")) == before,
+               f"the keeper has {before} descriptors again", 10)
+    for end in ends:
+        for sock in end:
+            sock.close()
+    resource.prlimit(keeper, resource.RLIMIT_NOFILE, limits)
+    upgrade(pair.ta)
+    pair.both_ways(count=1)
 
 
 @case("requests to the sockets while upgrades happen: none that was answered is lost")

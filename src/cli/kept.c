@@ -189,6 +189,16 @@ static void note_end_of_successor(struct kept *k, int status)
 		kept_note_death(k, text);
 }
 
+/* Has an engine reason to end with status 0? Without this question somebody who controls
+ * the engine could have the interface removed, also with --fail-closed. */
+static bool may_end(const struct kept *k)
+{
+	char name[IFNAMSIZ];
+
+	return k->is_ending ||
+	       tun_get_name(&k->interface.tuns[0], name) == -EBADFD;
+}
+
 /* The engine that serves has ended. */
 static void note_end_of_engine(struct kept *k, int status)
 {
@@ -196,7 +206,7 @@ static void note_end_of_engine(struct kept *k, int status)
 
 	guard_stop(&k->guard);
 	print_end(text, sizeof(text), status);
-	if (WIFEXITED(status) && !WEXITSTATUS(status)) {
+	if (WIFEXITED(status) && !WEXITSTATUS(status) && may_end(k)) {
 		if (k->next)
 			kept_end_upgrade(k, "the daemon ends", -ESHUTDOWN);
 		loop_stop(&k->loop, 0);

@@ -424,6 +424,29 @@ def engine_filtered(l):
     killed(l, signal.SIGSYS, "31")
 
 
+@case("an engine that ends as if it had been told to: a death like any other; if the "
+      "interface is deleted, it is none")
+def ends_unasked(l):
+    one_process(l)
+    library = os.path.join(os.path.dirname(l.daemon), "tests/lib/libintruder.so")
+    if l.is_slow or not os.path.exists(library):
+        raise Skip("a sanitizer has a recv(2) of its own" if l.is_slow
+                   else "no libintruder.so")
+    a = l.node("a")
+    tunnel = l.tunnel(a, "wga").start(LD_PRELOAD=library)
+    before = tunnel.pid
+    with contextlib.suppress(OSError):
+        tunnel.ask("intruder=end\n\n")
+    wait_until(lambda: tunnel.process.poll() is not None or
+               "another engine has taken its place" in tunnel.log(), "its end is seen", 20)
+    check("the engine has ended with status 0" in tunnel.log(), tunnel.log())
+    await_another(tunnel, before)
+    tunnel.get()
+    a.ip("link del wga")
+    check_equal(tunnel.wait(20), 0, "status")
+    check_equal(tunnel.log().count("has ended with status"), 1, "deaths")
+
+
 @case("a keeper that is killed: engine and starter end, and the interface goes")
 def keeper_killed(l):
     one_process(l)

@@ -182,11 +182,8 @@ static void note_end_of_successor(struct kept *k, int status)
 			 "%s and no reason; perhaps the program is of a "
 			 "version that cannot take a tunnel over",
 			 text);
-	kept_end_upgrade(k, *next->why ? next->why : text,
-			 next->err < 0 ? next->err : -ECHILD);
-	/* The successor had the tunnel, or the other engine has died meanwhile. */
-	if (!k->engine->is_there)
-		kept_note_death(k, text);
+	kept_lose_upgrade(k, *next->why ? next->why : text,
+			  next->err < 0 ? next->err : -ECHILD);
 }
 
 /* Has an engine reason to end with status 0? Without this question somebody who controls
@@ -236,20 +233,21 @@ static void note_end(struct kept *k, struct kept_engine *e, int status)
 
 /* ------------------------------------------------------------ the starter */
 
+/* An engine could not be started. */
 static void note_failure(struct kept *k, struct kept_engine *e, int err)
 {
+	char text[KEPT_WHY_CAP];
+
 	e->is_there = false;
 	if (e == k->next) {
 		kept_explain(k, e->why, "the program cannot be executed", err);
-		kept_end_upgrade(k, e->why, err);
-		if (!k->engine->is_there)
-			kept_note_death(k, "the engine has ended");
-		return;
+		kept_lose_upgrade(k, e->why, err);
+	} else if (e == k->engine) {
+		e->err = err;
+		kept_explain(k, text, "cannot start the engine", err);
+		kept_note_death(k, text);
 	}
-	explain(k, "cannot start the engine", err);
-	if (k->is_ready)
-		log_error("%s", k->why);
-	give_up(k, err);
+	/* Any other engine was to be a successor, and its upgrade is over. */
 }
 
 static void handle_report(struct kept *k, const struct starter_report *report)
@@ -451,7 +449,7 @@ static void engine_broken(void *arg)
 	struct kept *k = e->kept;
 
 	if (e == k->next) {
-		kept_end_upgrade(
+		kept_lose_upgrade(
 			k,
 			"the program does not speak this daemon's protocol; "
 			"a restart of the tunnel is needed",

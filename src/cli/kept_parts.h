@@ -58,6 +58,10 @@ void kept_answer_upgrade(struct kept *kept, const char *why, int err);
  * must not any more */
 void kept_end_upgrade(struct kept *kept, const char *why, int err);
 
+/* kept_lose_upgrade() - as kept_end_upgrade(); and if the engine has ended, too, have
+ * another one go on */
+void kept_lose_upgrade(struct kept *kept, const char *why, int err);
+
 /* kept_note_success() - the successor has the tunnel. The other engine ends, and then
  * the upgrade is over. */
 void kept_note_success(struct kept *kept);

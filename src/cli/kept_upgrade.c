@@ -39,6 +39,14 @@ void kept_end_upgrade(struct kept *k, const char *why, int err)
 	kept_answer_upgrade(k, why, err);
 }
 
+void kept_lose_upgrade(struct kept *k, const char *why, int err)
+{
+	kept_end_upgrade(k, why, err);
+	/* The successor had the tunnel, or the engine has died meanwhile. */
+	if (!k->engine->is_there)
+		kept_note_death(k, why);
+}
+
 void kept_note_success(struct kept *k)
 {
 	struct kept_engine *old = k->engine;
@@ -66,10 +74,8 @@ static void upgrade_late(struct loop_timer *timer)
 	const struct kept_engine *other = &k->engines[!k->engine->seat];
 
 	if (k->next) {
-		kept_end_upgrade(k, "the new engine is not ready in time",
-				 -ETIMEDOUT);
-		if (!k->engine->is_there)
-			kept_note_death(k, "the engine has ended");
+		kept_lose_upgrade(k, "the new engine is not ready in time",
+				  -ETIMEDOUT);
 	} else if (other->is_there && k->starter.fd >= 0) {
 		/* Its end is the end of the upgrade. */
 		log_error("the last engine does not end: it is killed");

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 """A tunnel gets another program while it runs: nothing is lost, no handshake is made, and
 what cannot be upgraded goes on as it was."""
+import errno
 import os
 import random
 import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -15,6 +17,7 @@ import time
 import lab
 import upgrading
 import world
+from dying import starter_of
 from lab import INNER4, INNER6, Capture, Pair, case, check, check_equal, wait_until
 from upgrading import Watch, ask, need_processes, traffic, upgrade
 
@@ -127,6 +130,52 @@ def refused(l):
             watch.check(False)
         upgrade(pair.ta)
         watch.check(True)
+
+
+# src/base/upgrade.h
+REQUEST, REPLY = struct.Struct("=II"), struct.Struct("=Ii400s")
+
+
+def ask_keeper(tunnel):
+    """Ask for an upgrade as wiregatherctl does, but do not look at the engine. Return
+    the reply's errno, and why."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(30 * lab.SLOWNESS)
+        sock.connect(f"{lab.SOCKETS}/upgrade/{tunnel.name}.upgrade")
+        sock.send(REQUEST.pack(1, 0))
+        data = sock.recv(REPLY.size)
+    check_equal(len(data), REPLY.size, "bytes of the reply")
+    _, err, why = REPLY.unpack(data)
+    return -err, why.rstrip(b"\0").decode()
+
+
+@case("an upgrade ends before the starter tells that there is no program: the tunnel "
+      "goes on")
+def late_failure(l):
+    need_processes()
+    os.chmod(l.directory, 0o755)
+    program = f"{l.directory}/wiregather"
+    shutil.copy(l.daemon, program)
+    l.daemon = program
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    os.unlink(program)
+    engine, starter = pair.ta.pid, starter_of(pair.ta)
+    lab.pause(engine)
+    lab.pause(starter)
+    # The engine reads no news. When its socket is full, the keeper cannot tell it of a
+    # successor, and the upgrade ends at once.
+    for _ in range(8):
+        pair.a.ip(*(f"link set wga mtu {1300 + n % 2}" for n in range(50)))
+        time.sleep(0.05)
+    err, why = ask_keeper(pair.ta)
+    check(err == errno.EAGAIN and "cannot be started" in why, f"{err}: {why}")
+    os.kill(starter, signal.SIGCONT)
+    time.sleep(1)
+    os.kill(engine, signal.SIGCONT)
+    check_equal(pair.ta.process.poll(), None, f"status of the daemon: {pair.ta.log()}")
+    pair.both_ways(count=1)
+    check_equal(upgrading.engines_of(pair.ta), [engine], "engines")
 
 
 @case("the starter cannot be told to start a program: no descriptor is left open")

@@ -3,12 +3,13 @@
 """Upgrades to programs that speak another version of one of the three protocols: the
 keeper's, that between two engines, and the form of the state. They are refused with a
 line, and the tunnel goes on as it was. So it would be with an older and with a newer
-release."""
+release. A program that takes the tunnel, and only then says what the keeper does not
+understand, is replaced."""
 import os
 
 import upgrading
 import lab
-from lab import Pair, case, check, check_equal
+from lab import INNER4, Pair, case, check, check_equal, wait_until
 from upgrading import Watch, ask, need_processes, traffic, upgrade
 
 # The programs: OTHER_MESSAGES and so on.
@@ -43,6 +44,26 @@ def controls(l):
         l.daemon = daemon
         check_equal(len(upgrading.engines_of(pair.ta)), 1, f"engines of {kind}")
         pair.close()
+
+
+@case("the successor has the tunnel, the other engine has ended, and then a request comes "
+      "that the keeper does not serve: a third engine goes on")
+def bad_request(l):
+    need_processes()
+    pair = Pair(l)
+    pair.both_ways(count=1)
+    before = pair.ta.pid
+    line = ask(pair.ta, "--program", os.environ["OTHER_READY"], status=1)
+    check("does not speak this daemon's protocol" in line, line)
+    check(not os.path.exists(f"/proc/{before}"), "the first engine has not ended")
+    wait_until(lambda: pair.ta.get(check_status=False).returncode == 0,
+               f"an engine answers: {pair.ta.log()}", 20)
+    check_equal(len(upgrading.engines_of(pair.ta)), 1, "engines")
+    check_equal(len(pair.ta.peers()), 1, "peers")
+    pair.a.reach(INNER4["b"])
+    # It is made of the program from before.
+    upgrade(pair.ta)
+    pair.a.reach(INNER4["b"])
 
 
 if __name__ == "__main__":

@@ -577,12 +577,13 @@ static int greet(struct kept_engine *e, int fd, int news_fd)
 {
 	struct kept *k = e->kept;
 	struct hello hello;
-	int fds[HELLO_FDS_MAX];
+	int fds[HELLO_FDS_MAX], err;
 	unsigned int n = kept_list_descriptors(k, fds);
 
 	kept_fill_hello(k, &hello);
-	return explain(k, "cannot serve the engine",
-		       service_start(&e->service, fd, news_fd, &hello, fds, n));
+	err = service_start(&e->service, fd, news_fd, &hello, fds, n);
+	/* If the engine has ended already, the starter tells how. */
+	return explain(k, "cannot serve the engine", err == -EPIPE ? 0 : err);
 }
 
 int kept_start_engine(struct kept_engine *e, enum starter_program program,

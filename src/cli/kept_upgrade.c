@@ -140,7 +140,8 @@ static void begin_upgrade(void *arg, int program)
 				program, fds);
 	if (err == 0)
 		err = connect_successor(k, fds);
-	if (err == 0)
+	/* If one of the engines has ended already, the starter tells how. */
+	if (err == 0 || err == -EPIPE)
 		return;
 	kept_explain(k, k->next->why, "the new engine cannot be started", err);
 	kept_end_upgrade(k, k->next->why, err);

@@ -72,6 +72,9 @@ enum {
  * @next_fd:	file of the program of the last successor; -1: there was none
  * @signal_fd:	for SIGCHLD
  * @children:	the engines; 0: the seat is free
+ * @failures:	for each seat the errno of a child that could not execute the program, or 0.
+ *		Memory that this process shares with a child until the child executes
+ *		another program.
  * @is_told:	the keeper has said that it ends
  * @argv:	for the engine
  * @path:	of the program; empty: it is not known
@@ -82,6 +85,7 @@ struct launcher {
 	int next_fd;
 	int signal_fd;
 	pid_t children[STARTER_SEATS];
+	int *failures;
 	bool is_told;
 	char **argv;
 	char path[PATH_MAX];
@@ -142,26 +146,24 @@ static void execute_copy(const struct launcher *l, int program)
 }
 
 /* In the child. The numbers that the engine expects may be in use, so the descriptors
- * are copied twice. */
-static _Noreturn void execute(const struct launcher *l, int program_fd,
-			      const int fds[2])
+ * are copied twice. Returns on failure only, with the reason in errno. */
+static void execute(const struct launcher *l, int program_fd, const int fds[2])
 {
 	int high[2], program;
 
 	for (int i = 0; i < 2; i++) {
 		high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, ENGINE_FIRST_FREE_FD);
 		if (high[i] < 0)
-			_exit(STATUS_NO_EXEC);
+			return;
 	}
 	program = fcntl(program_fd, F_DUPFD_CLOEXEC, ENGINE_FIRST_FREE_FD);
 	/* dup2(2) does not copy the flag for closing on exec. */
 	if (program < 0 || dup2(high[0], ENGINE_REQUESTS_FD) < 0 ||
 	    dup2(high[1], ENGINE_NEWS_FD) < 0)
-		_exit(STATUS_NO_EXEC);
+		return;
 	syscall(SYS_execveat, program, "", l->argv, environ, AT_EMPTY_PATH);
 	if (errno == EACCES)
 		execute_copy(l, program);
-	_exit(STATUS_NO_EXEC);
 }
 
 /* Have @next_fd name the program of a successor. Return: 0; -errno. */
@@ -197,9 +199,13 @@ static int start(struct launcher *l, const struct word *word, const int *fds,
 			return err;
 		program_fd = l->next_fd;
 	}
+	l->failures[word->seat] = 0;
 	pid = fork();
-	if (pid == 0)
+	if (pid == 0) {
 		execute(l, program_fd, fds);
+		l->failures[word->seat] = errno;
+		_exit(STATUS_NO_EXEC);
+	}
 	if (pid < 0)
 		return -errno;
 	l->children[word->seat] = pid;
@@ -270,9 +276,12 @@ static void reap_seat(struct launcher *l, unsigned int seat)
 	while (pid < 0 && errno == EINTR);
 	if (pid == 0)
 		return;
-	/* An engine whose end cannot be read has ended, too. */
+	/* If waitpid(2) has failed, there is no such child any more. */
 	l->children[seat] = 0;
-	tell(l, STARTER_ENDED, status, seat, "");
+	if (l->failures[seat])
+		tell(l, STARTER_FAILED, -l->failures[seat], seat, "");
+	else
+		tell(l, STARTER_ENDED, status, seat, "");
 }
 
 static void reap(struct launcher *l)
@@ -402,20 +411,30 @@ static int close_others(int fd)
 	return ENGINE_REQUESTS_FD;
 }
 
+/* Memory that stays common to this process and its children. NULL: there is none. */
+static void *share_memory(size_t len)
+{
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
 static _Noreturn void run(int fd, struct isolate *isolate, char **argv)
 {
 	struct launcher l = {
 		.fd = close_others(fd),
 		.argv = make_argv(argv),
+		.failures = share_memory(STARTER_SEATS * sizeof(int)),
 		.program_fd = open_program(),
 		.next_fd = -1,
 		.signal_fd = open_signals(),
 	};
 	int err = 0;
 
-	if (!l.argv || l.program_fd < 0 || l.signal_fd < 0) {
-		tell(&l, STARTER_READY, l.argv ? -errno : -ENOMEM, 0,
-		     "cannot start the engine");
+	if (!l.argv || !l.failures || l.program_fd < 0 || l.signal_fd < 0) {
+		tell(&l, STARTER_READY, l.argv && l.failures ? -errno : -ENOMEM,
+		     0, "cannot start the engine");
 		_exit(EXIT_FAILURE);
 	}
 	prctl(PR_SET_NAME, STARTER_COMM);

@@ -127,6 +127,8 @@ def refused(l):
                   "no answer within" not in line and "makes no sense" not in line,
                   f"{path}: {line!r}")
             print(f"# {path}: {line.strip()} ({time.monotonic() - begin:.1f} s)")
+            if path == text:
+                check("cannot be executed: Exec format error" in line, line)
             watch.check(False)
         upgrade(pair.ta)
         watch.check(True)

@@ -18,12 +18,19 @@
 #include "journal/store.h"
 #include "uapi/server.h"
 
-/* What the predecessor waits for. */
+/**
+ * enum predecessor_step - what a handover waits for
+ * @PREDECESSOR_HELLO:	for the successor, which starts
+ * @PREDECESSOR_CLIENTS: for the clients, whose requests are answered first
+ * @PREDECESSOR_PREPARED: for the successor, which has the configuration and prepares
+ *			itself
+ * @PREDECESSOR_READY:	for the successor, which applies the early state
+ */
 enum predecessor_step {
-	PREDECESSOR_HELLO,   /* the first message */
-	PREDECESSOR_CLIENTS, /* clients are not at rest yet */
-	PREDECESSOR_PREPARED, /* the successor has the configuration, and prepares itself */
-	PREDECESSOR_READY, /* the successor applies the early state */
+	PREDECESSOR_HELLO,
+	PREDECESSOR_CLIENTS,
+	PREDECESSOR_PREPARED,
+	PREDECESSOR_READY,
 };
 
 /**

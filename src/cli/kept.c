@@ -101,7 +101,7 @@ static void give_up(struct kept *k, int err)
 	if (k->blocked.is_on)
 		return;
 	/* Perhaps the engines die of the journal. */
-	(void)notify_store(k->notify, "journal", -1);
+	(void)notify_store(k->notify, STORED_JOURNAL, -1);
 	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
 		loop_stop(&k->loop, err);
 		return;

@@ -55,7 +55,7 @@ static bool take(struct stored *s, const char *name, int fd)
 {
 	char wanted[STORED_NAME_CAP];
 
-	if (!strcmp(name, "journal") && s->journal < 0) {
+	if (!strcmp(name, STORED_JOURNAL) && s->journal < 0) {
 		s->journal = fd;
 		return true;
 	}
@@ -146,7 +146,7 @@ void storing_init(struct storing *s, const struct stored *stored)
 	s->n = 0;
 	for (int i = 0; i < QUEUES_MAX; i++)
 		add_slot(s, "tun-%d", i);
-	add_slot(s, "journal");
+	add_slot(s, STORED_JOURNAL);
 	for (int i = 0; i < REQUEST_SOCKETS_MAX; i++)
 		for (int f = 0; f < 2; f++)
 			for (int k = 0; k <= (i ? 0 : SIDE_SOCKETS); k++)

@@ -18,6 +18,9 @@
 #include "keeper/service.h"
 #include "tun/tun.h"
 
+/* The name of the journal's memory (FDNAME=). */
+#define STORED_JOURNAL "journal"
+
 enum {
 	/* The most descriptors. */
 	STORED_MAX = QUEUES_MAX + 1 + SERVICE_FDS_MAX,

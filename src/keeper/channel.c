@@ -12,8 +12,8 @@
 #include "base/descriptors.h"
 
 enum {
-	/* Attempts to send a message. A choice: a shortage that passes at once must
-	 * not lose a message for which the other end waits. */
+	/* Attempts to send a message. A choice: the other end may wait for the
+	 * message, so a short lack of memory must not lose it. */
 	TRIES = 10,
 };
 
@@ -94,8 +94,9 @@ ssize_t channel_receive(int fd, void *buf, size_t cap, int *fds,
 		n = recvmsg(fd, &msg, flags | MSG_CMSG_CLOEXEC);
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* The other end has gone without having read all. This is told
-		 * once, before its last messages. */
+		/* The other end has closed, and had not read all messages. The
+		 * kernel reports this once. Then the last messages of the other
+		 * end can be read. */
 		if (n >= 0 || errno != ECONNRESET || was_reset)
 			break;
 		was_reset = true;

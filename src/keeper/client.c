@@ -15,8 +15,8 @@
 #include "udpgather/parts.h"
 
 enum {
-	/* How often a reply is waited for. A choice: more than one is needed only if
-	 * receiving has failed. */
+	/* Attempts to receive a reply. A choice: a second one is needed only if a
+	 * reply could not be received. */
 	TRIES = 100,
 };
 
@@ -28,8 +28,8 @@ static void begin(struct request *request, enum request_kind kind)
 }
 
 /*
- * Receive the reply to the last request. Others are of requests whose reply could not be
- * received. Return: 0; -EPIPE; -errno.
+ * Receive the reply to the last request. A reply with another number belongs to an
+ * earlier request, whose reply could not be received. Return: 0; -EPIPE; -errno.
  */
 static int receive_reply(struct client *c, struct reply *reply, int *fds,
 			 unsigned int *n_fds)
@@ -199,7 +199,7 @@ static int op_open(void *arg, const struct ug_options *opt,
 	return op_open_group(arg, opt, out, 1, report);
 }
 
-/* The keeper has done it. */
+/* The keeper has tried this when it opened the sockets, and has told what came of it. */
 static int op_steer(void *arg, struct ug_socket *first, unsigned int n)
 {
 	struct client *c = arg;
@@ -209,7 +209,7 @@ static int op_steer(void *arg, struct ug_socket *first, unsigned int n)
 	return c->steering_err;
 }
 
-/* The first socket of a group is closed last. */
+/* The keeper knows a group by its first socket, which is closed last. */
 static void op_close(void *arg, struct ug_socket *sock)
 {
 	struct client *c = arg;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the keeper tells the engine: one message with all descriptors at the start, and
- * then news, on a socket of their own. The engine trusts the keeper.
+ * What the keeper tells the engine. At the start it sends one message with all
+ * descriptors, by the socket for requests. Later it sends news by another socket. The
+ * engine trusts the keeper, and does not check what it sends.
  */
 #ifndef KEEPER_NEWS_H
 #define KEEPER_NEWS_H
@@ -42,7 +43,7 @@ struct hello_tun {
  * @is_managed:	a service manager wants to know the state
  * @kept:	bit i: the descriptor that was kept in slot i follows
  * @is_successor: the engine is to take the place of another one; the last descriptor is
- *		its end of the connection to that one (keeper/handover.h)
+ *		its end of the connection to that one (cli/handover.h)
  * @tuns:	the queues
  */
 struct hello {

@@ -20,7 +20,8 @@ enum {
 	REQUEST_VERSION = 1,
 	/* Questions of one request. */
 	REQUEST_QUESTIONS_MAX = 64,
-	/* Descriptors that the keeper keeps for the next engine. A choice. */
+	/* Places for descriptors that the keeper keeps for the next engine. A
+	 * choice. */
 	REQUEST_SLOTS = 4,
 	/* The slot for the memory of the journal. */
 	REQUEST_SLOT_JOURNAL = 0,
@@ -30,7 +31,7 @@ enum {
 	 * final 0. */
 	REQUEST_NAME_CAP = 16,
 	REQUEST_WHY_CAP = 400,
-	/* Threads and bits of a state. */
+	/* The bits of request_state.flags. */
 	REQUEST_UP = 1 << 0,
 	REQUEST_ANSWERS = 1 << 1,
 	REQUEST_APPLIED = 1 << 2,
@@ -97,7 +98,8 @@ struct request_mark {
 	uint32_t mark;
 };
 
-/* As struct rights_question. Of IPv4 addresses only the first 4 bytes are not 0. */
+/* As struct rights_question. An IPv4 address has the first 4 bytes, and the others are
+ * 0. */
 struct request_question {
 	uint8_t is_v6;
 	uint8_t zero[3];
@@ -108,7 +110,7 @@ struct request_question {
 	uint32_t ifindex;
 };
 
-/* Questions behind @n are all 0. */
+/* The first @n questions count, and all bytes behind them are 0. */
 struct request_ask {
 	uint32_t mark;
 	uint32_t n;
@@ -174,7 +176,8 @@ size_t request_len(uint8_t kind);
  * @n_fds:	descriptors that came with it
  *
  * Checks version, kind and length, that reserved bytes are 0, that numbers are in their
- * range and texts are printable and end, and that just a REQUEST_KEEP has a descriptor.
+ * range, and that texts are printable and end. A REQUEST_KEEP must have one descriptor,
+ * and no other request may have any.
  *
  * Return: 0; -EPROTO.
  */
@@ -192,8 +195,9 @@ enum {
  * @err:	see struct ug_family_report
  * @rcvbuf:	bytes of the receive buffer of the main socket
  * @sndbuf:	bytes of its send buffer
- * @n_fds:	descriptors of the first socket of a group: 0, or the main socket and its
- *		side sockets. A further socket of the group has one if it is not 0.
+ * @n_fds:	how many descriptors the first socket of a group has in this family: 0, or
+ *		one for the main socket and one for each side socket. If it is not 0, each
+ *		further socket of the group has one.
  * @step:	see struct ug_family_report
  */
 struct reply_family {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * News are collected in one message until the engine has room for them: a message
- * describes the whole state of the interface, so that nothing is lost but the order of
- * what happened within it. News that only the network has changed may come in
- * thousands a second, so they are sent a little later, together.
+ * News are collected in one message until the engine has room for it. Each message has
+ * the whole state of the interface, so a late one is as good as several in time. Only the
+ * order of different kinds of news within a message is lost. News of the network may come
+ * thousands of times a second, so they wait a little, and leave together.
  */
 #include "keeper/service.h"
 
@@ -23,8 +23,8 @@
 #include "engine/sock_group.h"
 #include "keeper/channel.h"
 
-/* The time after which news are sent again that found no room, and for which news of
- * the network wait. A choice, below that after which the engine looks at its sources
+/* News that found no room are sent again after this time. News of the network wait for
+ * it, too. A choice: the engine waits longer before it looks at its sources
  * (engine/sticky.c). */
 #define LATER_NS (20 * NSEC_PER_MSEC)
 
@@ -83,7 +83,8 @@ static void add_flag(struct service *s, uint32_t flag)
 	flush(s);
 }
 
-/* Has the engine another state? The name and the broadcast addresses count, too. */
+/* Do two states of the interface differ? The sequence number of the last question to the
+ * kernel does not count. */
 static bool differs(const struct link_state *a, const struct link_state *b)
 {
 	return a->ifindex != b->ifindex || a->nsid != b->nsid ||
@@ -97,7 +98,6 @@ static void hear_state(void *arg, const struct link_state *state)
 {
 	struct service *s = arg;
 
-	/* The number of the last question is no news. */
 	if (differs(&s->told, state))
 		flush_later(s);
 }
@@ -107,8 +107,8 @@ static void hear_link(void *arg, enum link_event event)
 	struct service *s = arg;
 	struct link_events *events = &s->pending.events;
 
-	/* A list that is full means that the engine has stood still. The state
-	 * says what the interface is like; an old change is left out. */
+	/* The list is full if the engine has not read for a while. The oldest
+	 * change is left out: the state says how the interface is now. */
 	if (events->cnt == LINK_EVENTS_MAX) {
 		memmove(&events->kinds[0], &events->kinds[1],
 			(LINK_EVENTS_MAX - 1) * sizeof(events->kinds[0]));
@@ -128,7 +128,7 @@ static void hear_overlays(void *arg, const struct overlays *set)
 	if (!memcmp(&s->pending.overlays, set, sizeof(*set)))
 		return;
 	s->pending.overlays = *set;
-	/* Programs may use a port that a device has given up. */
+	/* Sent at once: other programs may use a port that a device gives up. */
 	add_flag(s, NEWS_OVERLAYS);
 }
 
@@ -173,7 +173,7 @@ static void report_family(struct reply_family *to,
 		snprintf(to->step, sizeof(to->step), "%s", from->step);
 }
 
-/* Put the descriptors of a family behind those that are there. */
+/* Add the descriptors of a family to @n that are there. Return: the new count. */
 static unsigned int add_fds(int *fds, unsigned int n,
 			    const struct ug_parts *parts, int f)
 {
@@ -259,7 +259,7 @@ static bool fits(const struct service_set *set, const struct request_open *open)
 	       mark == open->mark;
 }
 
-/* The sockets of the other engine, if they are what a successor asks for. Return: 0;
+/* Give a successor the sockets of the other engine, if it asks for such ones. Return: 0;
  * -ENOENT. */
 static int lend(const struct service *lender, const struct request_open *open,
 		struct reply *reply, int *fds, unsigned int *n_fds)
@@ -275,7 +275,8 @@ static int lend(const struct service *lender, const struct request_open *open,
 	return -ENOENT;
 }
 
-/* Use the sockets that were found, or open others in their place. Return: 0; -ENOENT. */
+/* Use the sockets that were found, if the engine asks for such ones. If only the port fits,
+ * they are closed: they would keep it in use. Return: 0; -ENOENT. */
 static int use_found(struct service *s, struct service_set *set,
 		     const struct request_open *open)
 {
@@ -299,7 +300,7 @@ static int serve_open(struct service *s, const struct request_open *open,
 	struct ug_report report = { .size = sizeof(report) };
 	int err;
 
-	/* A successor may also try whether a port or a mark can be had. */
+	/* For another port or mark the successor gets sockets of its own. */
 	if (s->lender && lend(s->lender, open, reply, fds, n_fds) == 0)
 		return 0;
 	if (!set)
@@ -327,7 +328,7 @@ static int serve_close(struct service *s, uint32_t id)
 
 	if (!set)
 		return -ENOENT;
-	/* An engine that starts may first try whether the port can be had. */
+	/* An engine that starts may only try the port, and ask once more later. */
 	if (set->was_found && !s->is_ready) {
 		s->found = *set;
 		set->id = 0;
@@ -441,13 +442,14 @@ static int serve(struct service *s, const struct request *request, int fd,
 static void refuse(struct service *s, int *fds, unsigned int n_fds)
 {
 	close_all(fds, n_fds);
-	/* Nothing more is heard of it. */
+	/* No other request of this engine is read. */
 	loop_remove(s->loop, &s->requests);
 	s->requests.fd = -1;
 	s->ops->broken(s->arg);
 }
 
-/* An engine that does not read its replies is none of ours. */
+/* An engine of ours reads each reply before it sends the next request. So there is room
+ * for a reply, or the engine is another program. */
 static void send_reply(struct service *s, const struct reply *reply,
 		       const int *fds, unsigned int n_fds)
 {
@@ -624,8 +626,8 @@ const struct service_set *service_get_set(const struct service *s)
 	return NULL;
 }
 
-/* An engine that takes the place of another one has heard nothing yet, and nothing may
- * change that it would hear of. */
+/* Tell a new engine how the interface is. The engine has heard nothing yet, and the
+ * kernel tells only what changes. */
 static void tell_all(struct service *s)
 {
 	const struct link_state *state = &s->local->link.state;
@@ -642,7 +644,7 @@ static void tell_all(struct service *s)
 	events->kinds[events->cnt++] = LINK_MTU;
 	if (state->up)
 		events->kinds[events->cnt++] = LINK_UP;
-	/* The engine before may have been told, and have hung. */
+	/* The engine before this one may have been told, but have hung. */
 	if (state->deleted)
 		events->kinds[events->cnt++] = LINK_DELETED;
 	s->has_pending = true;
@@ -758,7 +760,7 @@ int service_take_over(struct service *s)
 	memset(old->sets, 0, sizeof(old->sets));
 	s->last_id = old->last_id;
 	s->pending.overlays = old->pending.overlays;
-	/* What the successor has had kept is newer. */
+	/* The successor's descriptors count, and of the old engine's the others. */
 	service_move_kept(old, s);
 	service_move_kept(s, old);
 	err = begin_to_hear(s);

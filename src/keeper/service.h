@@ -87,8 +87,9 @@ struct service_set {
  *		the sockets, and hears the news; NULL: it is not
  * @hears:	the news of @local come to this engine
  * @is_offered:	the engine has a successor, which may take over at any time
- * @late_flags:	of the news since then; the engine may not have read them
- * @late_families: likewise
+ * @late_flags:	flags of all news since then. The engine may not have read them, so the
+ *		successor gets them, too.
+ * @late_families: families of these news
  */
 struct service {
 	struct loop *loop;

@@ -91,7 +91,8 @@ struct launcher {
 	char path[PATH_MAX];
 };
 
-/* The keeper waits for a report, so a starter that cannot send it ends. */
+/* The keeper waits for reports. A starter that cannot send one ends, which the keeper
+ * sees. */
 static void tell(const struct launcher *l, enum starter_event event, int status,
 		 unsigned int seat, const char *text)
 {
@@ -137,7 +138,7 @@ static void execute_copy(const struct launcher *l, int program)
 {
 	int copy = memfd_create("wiregather", MFD_CLOEXEC | MFD_EXEC);
 
-	/* Linux has MFD_EXEC since 6.3, and knows no other way before. */
+	/* Linux before 6.3 refuses MFD_EXEC, and executes any memfd. */
 	if (copy < 0 && errno == EINVAL)
 		copy = memfd_create("wiregather", MFD_CLOEXEC);
 	if (copy < 0 || copy_file(copy, program) < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The news of an interface are heard, and only its end is acted on. */
+/* Of all news only the end of the interface has an effect. */
 #include "cli/blocked.h"
 
 static void hear_state(void *arg, const struct link_state *state)
@@ -48,7 +48,8 @@ int blocked_start(struct blocked *b, struct loop *loop, struct local *local,
 	/* The interface may be gone already. */
 	if (local->link.state.deleted)
 		hear_link(b, LINK_DELETED);
-	/* The keeper's answer for a missing interface comes as news, too. */
+	/* This asks the kernel for the interface. If the kernel does not find it, that
+	 * is told as news, too. */
 	err = local->rights.ops->start(local->rights.arg, &news, b);
 	return err < 0 ? err : 0;
 }

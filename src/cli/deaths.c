@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A function of its own file, so that a test can replace it: see tests/netns/deathless.c. */
+/* The function has a file of its own, so that a test can replace it
+ * (tests/netns/deathless.c). */
 #include "cli/deaths.h"
 
 #include <string.h>

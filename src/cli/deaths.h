@@ -7,7 +7,8 @@
 #include <stdint.h>
 
 enum {
-	/* If so many engines die within DEATHS_S seconds, no other one is started. */
+	/* When DEATHS_MAX engines have died within DEATHS_S seconds, no other one is
+	 * started. Choices. */
 	DEATHS_MAX = 5,
 	DEATHS_S = 60,
 };
@@ -27,7 +28,7 @@ struct deaths {
  * @deaths:	deaths
  * @now:	of now_monotonic()
  *
- * Return: true if these are too many.
+ * Return: true: DEATHS_MAX engines have died within DEATHS_S seconds, this one among them.
  */
 bool deaths_note(struct deaths *deaths, uint64_t now);
 

@@ -40,7 +40,7 @@
 
 /**
  * struct guard_ops - what the owner does
- * @ask:	ask the engine for its state; guard_hear() gets the answer
+ * @ask:	ask the engine for its state; guard_hear() is called with the answer
  * @well:	the engine answers, and all of its threads make progress
  * @hung:	@name, a thread of the engine, makes no progress: end the engine
  *

@@ -51,13 +51,13 @@ enum {
 	HANDOVER_CLIENTS_MAX = 16,
 };
 
-/* How long one side waits for the other where nothing stands still meanwhile. A choice,
- * below the time that the keeper gives an upgrade. */
+/* How long one side waits for the other while packets still pass. A choice, below the
+ * time that the keeper gives an upgrade. */
 #define HANDOVER_PATIENCE_NS (8 * NSEC_PER_SEC)
 
-/* How long the predecessor's threads rest at most before it goes on itself: a time for
- * any tunnel, and one for each peer. Choices: about ten times what it takes, since the
- * machine may be busy. */
+/* The longest time for which the predecessor waits while its threads rest; then it goes on
+ * itself. There is a part for any tunnel, and a part for each peer. Choices: about ten
+ * times what an upgrade takes, since the machine may be busy. */
 #define HANDOVER_REST_NS      (300 * NSEC_PER_MSEC)
 #define HANDOVER_PEER_REST_NS (NSEC_PER_MSEC / 20)
 
@@ -111,9 +111,9 @@ int handover_receive(int fd, enum handover_kind wanted,
 
 /**
  * handover_await() - wait for a message
- * @patience_ns: for so long at most
+ * @patience_ns: the longest wait
  *
- * The others are those of handover_receive().
+ * The other arguments are those of handover_receive().
  *
  * Return: as handover_receive(); -ETIMEDOUT.
  */

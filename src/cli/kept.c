@@ -100,7 +100,8 @@ static void give_up(struct kept *k, int err)
 
 	if (k->blocked.is_on)
 		return;
-	/* Perhaps the engines die of the journal. */
+	/* The journal may be the reason why the engines have died, so no later
+	 * process gets it. */
 	(void)notify_store(k->notify, STORED_JOURNAL, -1);
 	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
 		loop_stop(&k->loop, err);
@@ -120,7 +121,7 @@ static void give_up(struct kept *k, int err)
 	notify_change(k->notify);
 }
 
-/* Have another engine go on. Return: 0; -errno. */
+/* Have another engine started in the place of one that has died. Return: 0; -errno. */
 static int replace_engine(struct kept *k)
 {
 	int fds[2], err;
@@ -306,13 +307,13 @@ static void store_due(struct loop_timer *timer)
 			k->blocked.is_on ? -1 : s->kept[REQUEST_SLOT_JOURNAL],
 			service_get_set(s));
 	k->has_changed = false;
-	/* READY=1 comes first. */
+	/* The service manager gets READY=1 before anything else. */
 	if (k->notify->owes_ready || !storing_send(&k->storing, k->notify))
 		loop_set_timer(&k->loop, timer, now_monotonic() + STORE_NS);
 }
 
-/* The sockets have changed, or the journal: have the service manager keep the new ones, a
- * little later, since such changes come in groups. */
+/* The sockets or the journal have changed. The service manager is to keep the new ones. It
+ * is told a little later, because such changes come in groups. */
 static void service_changed(void *arg)
 {
 	const struct kept_engine *e = arg;
@@ -490,7 +491,7 @@ static void engine_well(void *arg)
 	notify_go_on(k->notify);
 }
 
-/* Without a starter only the service manager can end it. */
+/* Without a starter only the service manager can end the engine. */
 static void engine_hung(void *arg, const char *name)
 {
 	struct kept *k = arg;
@@ -528,8 +529,8 @@ static void print_status(void *arg, char *buf, size_t cap)
 		state_print(&k->state, buf, cap);
 }
 
-/* A tunnel that has failed for good is not started anew by the watchdog: then its
- * interface would go. */
+/* If a tunnel has failed for good, the watchdog is still fed: else the service manager
+ * would end the process, and the interface would go. */
 static const char *find_stalled(void *arg)
 {
 	struct kept *k = arg;
@@ -607,7 +608,7 @@ int kept_start_engine(struct kept_engine *e, enum starter_program program,
 	e->why[0] = 0;
 	err = starter_start_engine(&k->starter, e->seat, program, theirs);
 	e->is_there = err == 0;
-	/* If the starter has ended, its last message says why. */
+	/* If the starter has ended, its last message says why, and is read later. */
 	err = explain(k, "cannot start the engine", err == -EPIPE ? 0 : err);
 	close(requests[1]);
 	close(news[1]);

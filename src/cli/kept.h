@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A tunnel in three processes, as the one sees it that was started, the keeper. It makes
- * what takes rights: the interface, the sockets for configuration, and the sockets by
- * which it hears of the network. It has the starter execute the engine (keeper/starter.h),
- * gives up all other rights, and serves the engine (keeper/service.h) until one of them
- * ends. docs/architecture.md draws the three.
+ * The keeper: of a tunnel's three processes the one that was started. It makes what takes
+ * rights: the interface, the sockets for configuration, and the sockets by which it hears
+ * of the network. It has the starter execute the engine (keeper/starter.h), gives up the
+ * rights that it does not need any more, and serves the engine (keeper/service.h) until
+ * one of them ends. docs/architecture.md draws the three processes.
  *
  * Main thread, the only one.
  */
@@ -74,7 +74,7 @@ struct kept_engine {
  * @stored:	borrowed: what a service manager has kept of a process before this one
  * @storing:	what it is to keep of this one
  * @has_changed: @storing must be set anew
- * @store_later: when to tell it what has changed
+ * @store_later: when to tell the service manager what has changed
  * @state:	what the engine has told last
  * @guard:	whether the engine makes progress
  * @pid:	this process
@@ -83,7 +83,7 @@ struct kept_engine {
  * @is_ending:	the engine was told to end
  * @deadline:	when the engine is killed, after it was told to end
  * @deaths:	when engines have died
- * @blocked:	no engine can go on, and the interface stays
+ * @blocked:	is on if no engine can go on, and the interface stays
  * @why:	one line that says why kept_open() has failed, why the engine has not
  *		started, or why it has ended
  */

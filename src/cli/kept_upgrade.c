@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An upgrade, as the keeper sees it. The keeper has the successor started, gives both
- * engines an end of one connection, and waits. Which engine goes on is between the two
- * (cli/handover.h). The keeper learns it by what comes first: the successor says that it
- * serves, or ends. The end of the predecessor alone says nothing, because the successor
- * may have the tunnel already.
+ * engines an end of one connection, and waits. The two engines decide by themselves which
+ * of them goes on (cli/handover.h). If the successor says that it serves, it has the
+ * tunnel. If it ends before that, the upgrade has failed. The end of the predecessor alone
+ * says nothing, because the successor may have the tunnel already.
  */
 #include <errno.h>
 #include <string.h>
@@ -32,7 +32,8 @@ void kept_end_upgrade(struct kept *k, const char *why, int err)
 	k->next = NULL;
 	log_error("no upgrade: %s", why);
 	service_end(&next->service);
-	/* If it has had anything kept, it has had the tunnel. */
+	/* A successor has a journal kept only after it has taken the tunnel. So that
+	 * journal is newer than the engine's. */
 	service_move_kept(&k->engine->service, &next->service);
 	if (next->is_there && k->starter.fd >= 0)
 		starter_kill_engine(&k->starter, next->seat);
@@ -61,7 +62,7 @@ void kept_note_success(struct kept *k)
 	if (k->starter.fd >= 0)
 		starter_adopt_program(&k->starter);
 	log_event("an upgrade: another engine has the tunnel");
-	/* Without a starter nobody tells of its end. */
+	/* Without a starter nobody tells of the old engine's end. */
 	if (k->starter.fd < 0)
 		old->is_there = false;
 	if (!old->is_there)
@@ -77,7 +78,7 @@ static void upgrade_late(struct loop_timer *timer)
 		kept_lose_upgrade(k, "the new engine is not ready in time",
 				  -ETIMEDOUT);
 	} else if (other->is_there && k->starter.fd >= 0) {
-		/* Its end is the end of the upgrade. */
+		/* The upgrade is over when that engine has ended. */
 		log_error("the last engine does not end: it is killed");
 		starter_kill_engine(&k->starter, other->seat);
 	}

@@ -144,7 +144,7 @@ static unsigned int take_clients(struct uapi_server *server, int *fds)
 	return n;
 }
 
-/* If the successor does not take them, they lose their connections. */
+/* Hand the clients over. If the successor does not take one, its connection ends. */
 static void send_clients(struct predecessor *p)
 {
 	struct handover_message message = { .kind = HANDOVER_CLIENTS };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Numbers on the side of the engine, and a text on the side that tells it. */
+/* The engine fills in numbers. The keeper, which tells the service manager, makes the text
+ * of them. */
 #include "cli/state.h"
 
 #include <stdio.h>

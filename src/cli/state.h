@@ -8,8 +8,8 @@
 #include "engine/engine.h"
 #include "keeper/request.h"
 
-/* state_fill() - read the state of an engine, without flags of the message. Control
- * thread. */
+/* state_fill() - read the state of an engine. Of the flags it sets REQUEST_UP only.
+ * Control thread. */
 void state_fill(struct request_state *state, struct engine *engine);
 
 /* state_print() - the text of STATUS=, without a line's end. Any thread. */

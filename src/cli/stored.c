@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The name of a descriptor (FDNAME=) says what it is. Those of the UDP sockets have three
- * numbers: the socket of the group, the family, and 0 for the main socket or the number of
- * the side socket. */
+/* The name of a descriptor (FDNAME=) says what it is. The name of a UDP socket has three
+ * numbers: that of the socket in its group, 0 for IPv4 or 1 for IPv6, and 0 for the main
+ * socket or the number of the side socket. */
 #include "cli/stored.h"
 
 #include <errno.h>
@@ -76,8 +76,9 @@ static unsigned long read_number(const char *variable)
 }
 
 /*
- * The names come in the order of the descriptors, which is not that of this program. So
- * the list is read again as long as a name finds its place.
+ * The names may come in any order. A name may find its place only after another one, such
+ * as that of a side socket after that of its main socket. So the list is read again as
+ * long as one more name finds its place.
  */
 void stored_receive(struct stored *stored)
 {
@@ -156,8 +157,8 @@ void storing_init(struct storing *s, const struct stored *stored)
 		s->slots[i].is_kept = stored->has_any;
 }
 
-/* Give a slot what it is to have. A descriptor with a number that was used before may be
- * another one. */
+/* Give a slot what it is to have. It is sent even if the number of the descriptor is the
+ * same as before: the number may stand for another file by now. */
 static void fill(struct storing_slot *slot, int fd)
 {
 	slot->fd = fd;

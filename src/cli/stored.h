@@ -5,8 +5,8 @@
  * again, it gets them back by LISTEN_FDS (sd_listen_fds(3)), and goes on with the same
  * interface and port. Other descriptors that come in this way are not used.
  *
- * What comes may be of any kind: the interface and the service look at it before they
- * use it.
+ * A descriptor that comes may be of any kind, whatever its name says. The interface and
+ * the service look at it before they use it.
  *
  * Main thread.
  */

@@ -228,7 +228,7 @@ void successor_serve(struct successor *s)
 {
 	int err;
 
-	/* If it does not hear this, it looks at the owner word. */
+	/* If this message does not arrive, the owner word says the same. */
 	(void)send_plain(s, HANDOVER_TAKEN);
 	close_memory(s);
 	s->watch = (struct loop_watch){ .fd = s->fd,

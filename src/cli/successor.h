@@ -29,7 +29,7 @@
  * @has_memory:	both are there
  * @is_open:	the predecessor's sockets were open when it sent the configuration
  * @why:	after an error: what was wrong, in words, a constant
- * @paused_ns:	when its threads began to rest, of now_monotonic()
+ * @paused_ns:	when the predecessor's threads began to rest, of now_monotonic()
  */
 struct successor {
 	int fd;
@@ -59,8 +59,8 @@ int successor_get_config(struct successor *s, int *config_fd);
  * successor_take() - take the tunnel
  * @s:		successor whose engine has the configuration, and whose threads rest
  *
- * On success the predecessor sends and receives nothing any more, and this engine's
- * threads rest still. The caller goes on with engine_resume_packets(), engine_resume() and
+ * On success the predecessor sends and receives nothing any more. This engine's threads
+ * still rest. The caller goes on with engine_resume_packets(), engine_resume() and
  * successor_serve().
  *
  * Return: 0; -ECANCELED: the predecessor goes on; -EPIPE, -ETIMEDOUT, -EPROTO, -EBADMSG:

@@ -23,7 +23,7 @@ static void send_reply(int fd, const char *why, int err)
 
 	if (err < 0)
 		snprintf(reply.why, sizeof(reply.why), "%s", why);
-	/* An engine may have given the reason. */
+	/* An engine may have given the reason, and is not trusted. */
 	for (char *p = reply.why; *p; p++)
 		if (*p < ' ' || *p > '~')
 			*p = '?';
@@ -65,7 +65,8 @@ static bool is_sound(const struct upgrade_request *request, ssize_t n,
 	       request->has_program <= 1 && n_fds == request->has_program;
 }
 
-/* While an upgrade is under way, the only thing that can come is the end. */
+/* While an upgrade is under way, a client has nothing more to send. So what comes then is
+ * the end of its connection, or a reason to end it. */
 static void client_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct upgrade *u = watch->arg;

@@ -31,7 +31,7 @@ struct upgrade_owner {
  * struct upgrade - the socket
  * @loop:	borrowed
  * @owner:	see there
- * @user:	who may ask, beside root: the user that the keeper was started as
+ * @user:	the user that the keeper was started as, who may ask beside root
  * @socket:	listens; its fd is -1 if there is none
  * @listener:	of the loop
  * @client:	of the loop; its fd is -1 if there is none

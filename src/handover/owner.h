@@ -10,7 +10,7 @@
  * and counters.
  *
  * An enemy who has taken one of the two processes over can write any word. Then the
- * other process may stop, or go on besides.
+ * other process may stop, or both may go on.
  */
 #ifndef HANDOVER_OWNER_H
 #define HANDOVER_OWNER_H
@@ -22,7 +22,8 @@
 #include "handover/state_layout.h"
 
 enum owner {
-	/* It has written the state, and has stopped. */
+	/* The predecessor has written the state, and has stopped. Nothing is decided
+	 * yet. */
 	OWNER_PREDECESSOR = 1,
 	/* The successor goes on, and the predecessor ends. */
 	OWNER_SUCCESSOR,

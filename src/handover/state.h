@@ -15,10 +15,11 @@
  * The predecessor may have been taken over by an enemy, who goes on writing while the
  * successor reads. So everything is copied out of the memory, and the copy is checked
  * before it is used. state_check() looks at all of it; state_apply() checks each copy
- * once more. What an enemy can reach is what he had: the sessions of this device.
+ * once more. So an enemy who writes the state chooses the sessions, endpoints and numbers
+ * of this device, which he had before, and reaches nothing else.
  *
- * Nothing but the last step of this is seen by peers, and that is handover/owner.h. So
- * each error until then leads back to the predecessor.
+ * Peers see nothing of an upgrade before the successor has won the owner word
+ * (handover/owner.h). So after each error before that the predecessor can go on.
  */
 #ifndef HANDOVER_STATE_H
 #define HANDOVER_STATE_H
@@ -42,8 +43,9 @@
  * @device:	device; other threads may use it
  * @n_counters:	counters that go with it
  *
- * A quarter of it is spare, for handshakes that end, and for windows in which messages
- * get lost, until the state is written. Control thread.
+ * The state may be longer when it is written: sessions begin, and messages that are lost
+ * leave gaps in replay windows, which take more words. So this is a quarter more than the
+ * state takes now, and some. Control thread.
  *
  * Return: bytes, for store_new(); at most STATE_MAX_LEN.
  */

@@ -47,7 +47,8 @@ enum {
 	STATE_COUNTER_NAME_LEN = 48,
 	/* The most counters. A choice: the engine has about a hundred. */
 	STATE_COUNTERS_MAX = 1024,
-	/* The sum has so many lanes, which a processor computes at a time. */
+	/* Parts of the sum, which do not depend on each other, so that a processor
+	 * computes them at the same time. */
 	STATE_SUM_LANES = 4,
 	STATE_SUM_KEY_LEN = STATE_SUM_LANES * sizeof(uint64_t),
 };
@@ -174,7 +175,8 @@ static inline uint64_t state_build(void)
 	       (uint64_t)sizeof(struct state_counter) << 48;
 }
 
-/* For each state of the sum another word gives another state, and the other way round. */
+/* Add a word to a sum. Two different words give two different sums, and so do two
+ * different sums with the same word. */
 static inline uint64_t state_sum_step(uint64_t sum, uint64_t word)
 {
 	/* An odd number with many ones and zeros: the golden ratio, as in many hashes. */
@@ -188,8 +190,8 @@ static inline uint64_t state_sum_step(uint64_t sum, uint64_t word)
  * @len:	its length
  * @key:	what the lanes begin with
  *
- * A change of one word always changes the sum, and any other change does so but for one
- * time in 2^64. Who knows the key can make a change that does not.
+ * A change of one word always changes the sum. Any other change leaves the sum as it was
+ * with a chance of 1 in 2^64, unless it was made by somebody who knows the key.
  *
  * Return: the sum.
  */

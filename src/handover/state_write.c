@@ -232,8 +232,8 @@ static size_t measure_keypairs(struct peer *peer)
 
 size_t state_get_len(struct device *device, size_t n_counters)
 {
-	/* The last peer is written only if there is room for a peer of any length.
-	 * The number is a choice: windows of that many sessions may fill up. */
+	/* put_peers() writes a peer only if there is room for the longest one. The
+	 * number is a choice: 64 peers may become as long as that. */
 	size_t spare = 64 * (size_t)STATE_PEER_MAX_LEN;
 	size_t len = sizeof(struct state_head) + sizeof(struct state_body) +
 		     n_counters * sizeof(struct state_counter);

@@ -13,7 +13,7 @@
 
 /**
  * struct lanes_config - what lanes are made for
- * @device:	borrowed until lanes_deinit(), as are the next two
+ * @device:	borrowed until lanes_deinit(), as are @tuns and @handshaker
  * @tuns:	the TUN, and behind it its further queues
  * @handshaker:	gets the handshake messages
  * @n_queues:	number of @tuns, 1 to QUEUES_MAX

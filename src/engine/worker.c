@@ -41,8 +41,9 @@ enum {
 	 * 20 us pings over a virtual cable are not faster, with 60 us they take
 	 * 0.4 of the time (docs/performance.md). */
 	SPIN_NS = 60 * 1000,
-	/* A shorter wait is none: the event was there. Often a packet that was
-	 * written to the TUN has an answer at once. A choice. */
+	/* A wait shorter than this does not count, because the event was there
+	 * before it: a packet that was written to the TUN often has an answer at
+	 * once. A choice. */
 	AT_ONCE_NS = 5 * 1000,
 	/* The pause after epoll_wait(2) has failed. A choice, as in loop.c. */
 	PAUSE_MS = 10,
@@ -372,7 +373,7 @@ static void rest(struct worker *w, uint32_t order)
 		report_rest(w, order);
 	}
 	pulse_rest(&w->pulse);
-	/* Anything may have happened to the descriptors and lanes meanwhile. */
+	/* During the rest events are not read, so afterwards all lanes are run. */
 	w->ready = sources_all(&w->sources);
 	w->was_lone = false;
 	if (poll(&poked, 1, -1) < 0 && errno != EINTR)

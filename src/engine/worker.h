@@ -55,7 +55,8 @@ enum worker_order {
  * @idle_since:	[w] when the last turn with work ended, in ns; 0: memory was
  *		given back since
  * @was_lone:	[w] in the last turn each lane had one packet at most
- * @may_spin:	[w] the last wait after such a turn was short, but not of no length
+ * @may_spin:	[w] after such a turn the thread does not sleep at once, because the last
+ *		wait that counted was short (AT_ONCE_NS and SPIN_NS in worker.c)
  * @helper_has_left: [a] a helper went to sleep: any source may have work
  * @is_stopped:	[a] the thread is to end
  * @order:	[a] an enum worker_order, and WORKER_ORDERS times the number of the order;

@@ -49,8 +49,8 @@ struct book {
  * book_init() - make the memory of a journal
  * @book:	filled on success; book_deinit() it
  * @n_slots:	slots
- * @records_len: bytes for records, of which the first layout_record_len(0) are
- *		not used
+ * @records_len: bytes for records. layout_record_len(0) of them are never used: behind the
+ *		last record there is room for a head that is all zero.
  * @sum_key:	random
  * @backing:	SECRET_PRIVATE: do not try memfd_secret(2)
  *

@@ -22,8 +22,8 @@
  * would take an old, recorded initiation for a new one, and the peer would lose its
  * endpoint to whoever sent it. The other members are noted together with timestamps,
  * whenever an endpoint is learnt, and whenever the control thread looks at the
- * peer's timers, which it does every ten seconds while there is traffic. So counters
- * may go back by what has passed since then.
+ * peer's timers, which it does every ten seconds while there is traffic. After a death
+ * the counters lack the bytes that have passed since the last of these notes.
  *
  * The memory of a journal cannot grow. If it is full, its configuration as it is now
  * is written to another one, with half as much room again for what comes, and the

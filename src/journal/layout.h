@@ -14,9 +14,9 @@
  * until then:
  *
  *  - The journal as a whole is valid once @magic is stored.
- *  - A record is valid once its @commit is stored. The head of the record behind it
- *    is zero by then, so what an unfinished record has left there is never taken for
- *    a record.
+ *  - A record is valid once its @commit is stored. Before that, the place of the next
+ *    head is cleared. So bytes that an unfinished record has left there are never taken
+ *    for a record.
  *  - A slot is in use once its @key_sum is stored. The state in a slot, and the port in
  *    the head, exist twice. A change writes the older of the two, whose @sum is stored
  *    last.
@@ -120,8 +120,8 @@ struct layout_record {
 /**
  * struct layout_state - what is known of a peer
  * @version:	grows with each change; 0: never written
- * @number:	the state is part of the configuration after the record of this
- *		number
+ * @number:	the state belongs to the configuration that the record of this number has
+ *		left
  * @taken:	timestamp of the newest initiation that was taken
  * @sent:	timestamp of the last initiation that was made
  * @tx_bytes, @rx_bytes, @last_handshake_ns: as in struct peer
@@ -165,7 +165,7 @@ static_assert(sizeof(struct layout_slot) ==
 	      "no padding");
 
 /**
- * layout_build() - a number for the form of what a journal holds
+ * layout_build() - a number that differs if the structs of a journal do
  *
  * Return: the same number in programs that understand each other.
  */

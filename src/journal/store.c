@@ -110,7 +110,8 @@ int store_new(struct store *store, size_t len, enum secret_backing backing)
 	return err;
 }
 
-/* Can nobody cut the memory off? Else its length must be fixed now. */
+/* Fix the length of the memory, unless that was done. Return: 0: nobody can cut the memory
+ * off; -errno. */
 static int fix_length(int fd)
 {
 	int seals = fcntl(fd, F_GET_SEALS);

@@ -22,8 +22,8 @@ enum {
 	/* How long to wait for another process that still serves the socket's
 	 * file, and how often to look. A choice: such a process ends within
 	 * some milliseconds, or within a second on a busy machine. */
-	TAKEOVER_MS = 3000,
-	TAKEOVER_PAUSE_MS = 10,
+	FILE_WAIT_MS = 3000,
+	FILE_PAUSE_MS = 10,
 };
 
 const char *listeners_choose_directory(const struct options *options)
@@ -34,13 +34,13 @@ const char *listeners_choose_directory(const struct options *options)
 static int open_socket(struct uapi_socket *sock, const struct options *options,
 		       const char *name)
 {
-	const struct timespec pause = { .tv_nsec = TAKEOVER_PAUSE_MS *
-						   NSEC_PER_MSEC };
+	const struct timespec pause = { .tv_nsec =
+						FILE_PAUSE_MS * NSEC_PER_MSEC };
 	int err = 0;
 
 	if (options->uapi_fd >= 0)
 		return uapi_socket_adopt(sock, options->uapi_fd);
-	for (int i = 0; i <= TAKEOVER_MS / TAKEOVER_PAUSE_MS; i++) {
+	for (int i = 0; i <= FILE_WAIT_MS / FILE_PAUSE_MS; i++) {
 		err = uapi_socket_open(sock,
 				       listeners_choose_directory(options),
 				       name, "sock", (gid_t)-1);

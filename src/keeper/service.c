@@ -439,7 +439,7 @@ static int serve(struct service *s, const struct request *request, int fd,
 	}
 }
 
-static void refuse(struct service *s, int *fds, unsigned int n_fds)
+static void cut_off(struct service *s, int *fds, unsigned int n_fds)
 {
 	close_all(fds, n_fds);
 	/* No other request of this engine is read. */
@@ -483,7 +483,7 @@ static bool serve_one(struct service *s)
 		return false;
 	}
 	if (n < 0 || request_check(&request, (size_t)n, n_in) < 0) {
-		refuse(s, in, n_in);
+		cut_off(s, in, n_in);
 		return false;
 	}
 	reply.kind = request.head.kind;

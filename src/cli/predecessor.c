@@ -63,9 +63,9 @@ static void forget(struct predecessor *p)
 	close(p->fd);
 	p->fd = -1;
 	if (p->has_early)
-		store_close(&p->early);
+		state_close(&p->early);
 	if (p->has_state)
-		store_close(&p->state);
+		state_close(&p->state);
 	p->has_early = p->has_state = false;
 }
 

@@ -81,6 +81,16 @@ int state_write(struct store *store, struct device *device,
 		const struct store *early, const struct state_counter *counters,
 		size_t n_counters, uint64_t now);
 
+/**
+ * state_close() - wipe a state, and close its memory
+ * @store:	memory of store_new(), which may be a state
+ *
+ * Pages of memfd_create(2), which are used if there is no memfd_secret(2), keep their
+ * contents when the kernel takes them back. A successor that still reads the memory does
+ * not get the owner word any more. Control thread.
+ */
+void state_close(struct store *store);
+
 /* -------------------------------------------------------- the successor */
 
 /**

@@ -213,6 +213,12 @@ int state_write(struct store *store, struct device *device,
 	return write_state(store, device, &w, &extra, now);
 }
 
+void state_close(struct store *store)
+{
+	secret_zero(store->bytes, store->len);
+	store_close(store);
+}
+
 /* ---------------------------------------------------------------- length */
 
 static size_t measure_keypairs(struct peer *peer)

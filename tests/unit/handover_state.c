@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/bytes.h"
@@ -298,6 +299,29 @@ static void test_owner(void **unused)
 	assert_int_equal(owner_get(head), OWNER_KEPT);
 	assert_false(state_check(&state, store.bytes, store.len));
 	store_close(&store);
+	device_fake_deinit(&a);
+}
+
+/* Nobody who has another descriptor of the memory finds a key in it. */
+static void test_closed(void **unused)
+{
+	struct device_fake a;
+	struct store store, other;
+	int fd;
+
+	(void)unused;
+	handover_device_init(&a, N_PEERS, 1, 0);
+	handover_device_fill(&a);
+	handover_write(&store, &a);
+	fd = dup(store.fd);
+	assert_true(fd >= 0);
+	assert_int_equal(store_open(&other, fd, STATE_MAX_LEN), 0);
+	assert_false(bytes_are_zero(other.bytes, other.len));
+	state_close(&store);
+	assert_true(bytes_are_zero(other.bytes, other.len));
+	assert_false(owner_take((struct state_head *)(void *)other.bytes,
+				OWNER_SUCCESSOR));
+	store_close(&other);
 	device_fake_deinit(&a);
 }
 
@@ -634,6 +658,7 @@ int main(void)
 		cmocka_unit_test(test_other_configuration),
 		cmocka_unit_test(test_lack_of_memory),
 		cmocka_unit_test(test_owner),
+		cmocka_unit_test(test_closed),
 		cmocka_unit_test(test_handshake_goes_on),
 		cmocka_unit_test(test_initiations_are_not_repeated),
 		cmocka_unit_test(test_counters_of_sessions_go_on),

@@ -83,9 +83,9 @@ static void stop(void *arg)
 	k->is_ending = true;
 	guard_stop(&k->guard);
 	loop_set_timer(&k->loop, &k->deadline, now_monotonic() + END_NS);
-	/* A successor that has the tunnel already says so soon, and ends then. */
-	if (k->next && k->engine->is_there)
-		kept_end_upgrade(k, "the daemon ends", -ESHUTDOWN);
+	/* In an upgrade nobody knows here which engine has the tunnel. If it is the
+	 * successor, it says so soon, and is told then. Else the upgrade ends with
+	 * the engine. */
 	if (k->is_ready)
 		service_stop_engine(&k->engine->service);
 }

@@ -6,6 +6,7 @@ line, and the tunnel goes on as it was. So it would be with an older and with a 
 release. A program that takes the tunnel, and only then says what the keeper does not
 understand, is replaced."""
 import os
+import signal
 
 import upgrading
 import lab
@@ -64,6 +65,19 @@ def bad_request(l):
     # It is made of the program from before.
     upgrade(pair.ta)
     pair.a.reach(INNER4["b"])
+
+
+@case("SIGTERM when the successor has the tunnel, and neither engine has told so: the "
+      "daemon ends with status 0")
+def ends_meanwhile(l):
+    need_processes()
+    l.daemon = os.environ["OTHER_SLOW"]
+    tunnel = l.tunnel(l.node("a"), "wga").start()
+    tunnel.node.start(upgrading.CTL, "upgrade", "wga")
+    wait_until(lambda: "has taken the place of another engine" in tunnel.log(),
+               "the successor has the tunnel", 20)
+    tunnel.process.send_signal(signal.SIGTERM)
+    check_equal(tunnel.wait(20), 0, "status")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
  * operation and body_len() bytes behind it, so a record can begin at any
  * address and is copied out before it is used.
  *
- * config_replay() works in two phases: prepare_change() and change_sockets() can
+ * apply() works in two phases: prepare_change() and change_sockets() can
  * fail and leave the device as it is; apply_record() changes the device and
  * cannot fail.
  */
@@ -573,20 +573,22 @@ static void drop_leftovers(struct change *change)
 }
 
 /* The last step that can fail. After an error the sockets are as before. */
-static int change_sockets(const struct config *config, struct device *device)
+static int change_sockets(const struct config *config, struct device *device,
+			  bool is_restored)
 {
-	const struct device_sockets *want = &config->sockets;
+	struct device_sockets want = config->sockets;
 	uint16_t port = device->listen_port;
 	int err;
 
-	if (!want->has_port && !want->has_fwmark)
+	if (!want.has_port && !want.has_fwmark)
 		return 0;
-	err = device->ops->set_sockets(device->arg, want, &port);
+	want.is_restored = is_restored;
+	err = device->ops->set_sockets(device->arg, &want, &port);
 	if (err < 0)
 		return err;
 	device->listen_port = port;
-	if (want->has_fwmark)
-		device->fwmark = want->fwmark;
+	if (want.has_fwmark)
+		device->fwmark = want.fwmark;
 	device->generation++;
 	return 0;
 }
@@ -744,8 +746,8 @@ static size_t n_items(const struct device *device)
 	return device->n_peers + device->allowedips.n_prefixes;
 }
 
-int config_replay(const struct config *config, struct device *device,
-		  uint64_t now)
+static int apply(const struct config *config, struct device *device,
+		 uint64_t now, bool is_restored)
 {
 	size_t n_before = n_items(device);
 	struct change change = { .device = device, .now = now };
@@ -756,7 +758,7 @@ int config_replay(const struct config *config, struct device *device,
 	list_init(&change.spare);
 	err = prepare_change(config, &change);
 	if (err == 0)
-		err = change_sockets(config, device);
+		err = change_sockets(config, device, is_restored);
 	if (err == 0) {
 		while (next_record(&cursor, &record))
 			apply_record(&change, &record);
@@ -769,6 +771,12 @@ int config_replay(const struct config *config, struct device *device,
 	return err;
 }
 
+int config_replay(const struct config *config, struct device *device,
+		  uint64_t now)
+{
+	return apply(config, device, now, true);
+}
+
 void config_end_replay(struct device *device)
 {
 	allowedips_settle(&device->allowedips);
@@ -777,7 +785,7 @@ void config_end_replay(struct device *device)
 int config_apply(const struct config *config, struct device *device,
 		 uint64_t now)
 {
-	int err = config_replay(config, device, now);
+	int err = apply(config, device, now, false);
 
 	if (err == 0)
 		config_end_replay(device);

@@ -260,7 +260,8 @@ int config_apply(const struct config *config, struct device *device,
 		 uint64_t now);
 
 /**
- * config_replay() - as config_apply(), for one of many changes in a row
+ * config_replay() - as config_apply(), for one of many changes in a row, which another
+ *		     process has accepted
  * @config:	list; it is not changed
  * @device:	device that no other thread uses
  * @now:	the present

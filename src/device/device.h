@@ -99,12 +99,14 @@ enum device_event {
  * struct device_sockets - the port and mark that the sockets are to have
  * @has_port:	@port is to be changed
  * @has_fwmark:	@fwmark is to be changed
+ * @is_restored: another process has accepted this, and it is not tried again
  * @port:	UDP port, 0: choose one
  * @fwmark:	SO_MARK of every socket, 0: none
  */
 struct device_sockets {
 	bool has_port;
 	bool has_fwmark;
+	bool is_restored;
 	uint16_t port;
 	uint32_t fwmark;
 };
@@ -163,7 +165,8 @@ struct device_ops {
 	 *			device is down: check and remember them.
 	 *
 	 * The old sockets are closed only when the new ones are ready, so a
-	 * failure changes nothing. Control thread.
+	 * failure changes nothing. While the device is down, what is restored
+	 * is only remembered. Control thread.
 	 *
 	 * Return: 0, and *port is the port in use; -errno.
 	 */

@@ -215,6 +215,16 @@ static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 	return 0;
 }
 
+/* It was tried when it was accepted. Another program may have the port now: an earlier one,
+ * that the next change gives up, or the last one, which is tried until it is free. */
+static void remember(struct port *p, const struct device_sockets *want,
+		     uint32_t fwmark)
+{
+	if (want->has_port)
+		p->number = want->port;
+	p->fwmark = fwmark;
+}
+
 int port_set(struct port *p, const struct device_sockets *want,
 	     uint16_t *number)
 {
@@ -222,6 +232,11 @@ int port_set(struct port *p, const struct device_sockets *want,
 	uint32_t fwmark = want->has_fwmark ? want->fwmark : p->fwmark;
 	int err = 0;
 
+	if (want->is_restored && !p->is_open) {
+		remember(p, want, fwmark);
+		*number = p->number;
+		return 0;
+	}
 	/* The mark is set first: if the number then fails, it is set back. */
 	if (want->has_fwmark)
 		err = group ? sock_group_set_mark(group, fwmark, p->fwmark)

@@ -92,7 +92,8 @@ void port_get_options(struct ug_options *opt, bool finds_mtu);
  * closed. If the link is down, a socket is opened on the new number and closed
  * again, as a test: so `wg setconf` reports a taken port before the interface
  * is up, as wg-quick expects. If the link is up, but the sockets could not be
- * opened, they are opened soon, with the new number.
+ * opened, they are opened soon, with the new number. What is restored is not tried while
+ * the sockets are not open.
  *
  * Return: 0; -errno (such as -EADDRINUSE): nothing has changed.
  */

@@ -71,7 +71,7 @@ static int restore_port(struct restore *restore, const struct reader *reader)
 		return -ENOMEM;
 	err = config_set_listen_port(config, port);
 	if (err == 0)
-		err = config_apply(config, restore->device, restore->now);
+		err = config_replay(config, restore->device, restore->now);
 	config_free(config);
 	return err;
 }

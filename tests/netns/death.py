@@ -54,6 +54,32 @@ def replaced(l):
     check("restored from" in log, "no line says what was restored")
 
 
+@case("a port that another program has meanwhile does not end the tunnel: an earlier one, "
+      "and the one in use")
+def taken_ports(l):
+    pair = kept(Pair(l))
+    pair.both_ways(count=1)
+    # The record of the first port is in the journal, before that of the second one.
+    pair.ta.set("listen-port", "51007")
+    other = pair.a.socket()
+    other.bind(("0.0.0.0", 51001))
+    die(pair.ta)
+    pair.ta.wait_for_port()
+    pair.both_ways(count=1)
+    pair.a.ip("link set wga down")
+    wait_until(lambda: not pair.ta.has_port(51007), "the port is free")
+    other = pair.a.socket()
+    other.bind(("0.0.0.0", 51007))
+    die(pair.ta)
+    check_equal(pair.ta.get("listen-port").stdout, "51007\n", "port")
+    check_equal(len(pair.ta.peers()), 1, "peers")
+    pair.a.ip("link set wga up")
+    wait_until(lambda: "cannot listen on port 51007" in pair.ta.log(), "a line says so")
+    other.close()
+    wait_until(lambda: pair.ta.has_port(51007), "the port is open", 20)
+    pair.both_ways(count=1)
+
+
 @case("the other end is greeted: it reaches an engine that has nothing to send")
 def greeted(l):
     pair = kept(Pair(l))

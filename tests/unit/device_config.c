@@ -251,6 +251,24 @@ static void test_down_sends_nothing(void **state)
 	device_fake_deinit(&fake);
 }
 
+/* Only what another process has accepted is told to be so. */
+static void test_restored(void **state)
+{
+	struct uapi_request request =
+		device_fake_parse("set=1\nlisten_port=51820\n\n");
+	struct device_fake fake;
+
+	(void)state;
+	device_fake_init(&fake);
+	assert_int_equal(config_apply(request.config, &fake.device, 1), 0);
+	assert_false(fake.was_restored);
+	assert_int_equal(config_replay(request.config, &fake.device, 1), 0);
+	assert_true(fake.was_restored);
+	assert_int_equal(fake.n_set_sockets, 2);
+	config_free(request.config);
+	device_fake_deinit(&fake);
+}
+
 static void test_caps(void **state)
 {
 	static const struct ip_prefix prefix = { .family = IP_V4, .cidr = 32 };
@@ -282,6 +300,7 @@ int main(void)
 		cmocka_unit_test(test_own_key_is_no_peer),
 		cmocka_unit_test(test_keepalive_is_for_that_peer_only),
 		cmocka_unit_test(test_down_sends_nothing),
+		cmocka_unit_test(test_restored),
 		cmocka_unit_test(test_caps),
 	};
 

@@ -68,6 +68,7 @@ static int op_set_sockets(void *arg, const struct device_sockets *want,
 	struct device_fake *fake = arg;
 
 	fake->n_set_sockets++;
+	fake->was_restored = want->is_restored;
 	if (fake->set_sockets_err)
 		return fake->set_sockets_err;
 	if (want->has_port)

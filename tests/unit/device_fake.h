@@ -16,6 +16,7 @@
  * @holds_initiations: initiations that are asked for wait, as if the thread were held up
  *		that makes them
  * @n_waiting:	such initiations
+ * @was_restored: the last call of set_sockets was for something restored
  * @n_set_sockets, @n_initiations, @n_keepalives, @n_wakes: calls of each
  * @keepalive_to: the last peer of @n_keepalives
  */
@@ -25,6 +26,7 @@ struct device_fake {
 	int set_sockets_err;
 	bool holds_initiations;
 	size_t n_waiting;
+	bool was_restored;
 	size_t n_set_sockets;
 	size_t n_initiations;
 	size_t n_keepalives;

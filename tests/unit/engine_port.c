@@ -196,6 +196,39 @@ static void link_up_and_down(void **state)
 	expect_closed(f);
 }
 
+/* A port and a mark that another process has accepted, and that cannot be had now. */
+static void restored(void **state)
+{
+	const struct device_sockets want = { .has_port = true,
+					     .has_fwmark = true,
+					     .is_restored = true,
+					     .port = NUMBER,
+					     .fwmark = 7 };
+	struct fixture *f = *state;
+	uint16_t out = 0;
+
+	occupy(NUMBER);
+	assert_int_equal(port_set(&f->port, &want, &out), 0);
+	assert_int_equal(out, NUMBER);
+	assert_int_equal(f->port.fwmark, 7);
+	expect_closed(f);
+	port_set_up(&f->port, 1);
+	expect_closed(f);
+	occupy(0);
+	port_tick(&f->port, 1 + NSEC_PER_SEC);
+	expect_open(f, NUMBER);
+	/* While the sockets are open, they are changed. */
+	occupy(OTHER);
+	assert_int_equal(port_set(&f->port,
+				  &(struct device_sockets){ .has_port = true,
+							    .is_restored = true,
+							    .port = OTHER },
+				  &out),
+			 -EADDRINUSE);
+	expect_open(f, NUMBER);
+	port_set_down(&f->port);
+}
+
 static void any_number_is_kept(void **state)
 {
 	struct fixture *f = *state;
@@ -584,6 +617,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(link_up_and_down),
+		TEST(restored),
 		TEST(any_number_is_kept),
 		TEST(busy_at_link_up),
 		TEST(busy_until_link_down),

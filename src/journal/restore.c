@@ -32,7 +32,11 @@ static int apply(struct restore *restore, struct reader *reader,
 	config_free(config);
 	if (err == 0)
 		restore->n_records++;
-	return err;
+	if (err == 0 || err == -ENOMEM)
+		return err;
+	/* The device takes no more of it: no engine has accepted this record. */
+	reader_spoil(reader, "a record cannot be applied");
+	return 0;
 }
 
 static int apply_records(struct restore *restore, struct reader *reader)

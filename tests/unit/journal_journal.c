@@ -497,6 +497,35 @@ static void test_damaged(void **state)
 	journal_world_deinit(&world);
 }
 
+/* A record that the device does not take, such as one with a peer too many. */
+static void test_refused_record(void **state)
+{
+	struct journal_world world;
+	struct device_fake fake;
+	struct restore restore;
+
+	(void)state;
+	journal_world_init(&world, SECRET_PRIVATE);
+	assert_int_equal(journal_world_set(&world, one_peer), 0);
+	assert_int_equal(journal_world_set(&world, "set=1\nfwmark=5\n\n"), 0);
+	device_fake_init(&fake);
+	fake.set_sockets_err = -ENOSPC;
+	assert_int_equal(journal_world_restore(world.kept, &fake, &restore), 0);
+	assert_string_equal(restore.why, "a record cannot be applied");
+	assert_int_equal(restore.n_records, 1);
+	assert_int_equal(fake.device.n_peers, 1);
+	assert_int_equal(fake.device.fwmark, 0);
+	device_fake_deinit(&fake);
+	/* The next process gets as far. */
+	device_fake_init(&fake);
+	assert_int_equal(journal_world_restore(world.kept, &fake, &restore), 0);
+	assert_null(restore.why);
+	assert_int_equal(restore.n_left_out, 0);
+	assert_int_equal(fake.device.fwmark, 5);
+	device_fake_deinit(&fake);
+	journal_world_deinit(&world);
+}
+
 /* -------------------------------------------------- death while restoring */
 
 static struct device_ops dying_ops;
@@ -651,6 +680,7 @@ int main(void)
 		cmocka_unit_test(test_chosen_port),
 		cmocka_unit_test(test_endpoint_set_after_roaming),
 		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_refused_record),
 		cmocka_unit_test(test_deadly_record),
 		cmocka_unit_test(test_deadly_state),
 		cmocka_unit_test(test_length_of_pieces),

@@ -193,7 +193,7 @@ static bool may_end(const struct kept *k)
 {
 	char name[IFNAMSIZ];
 
-	return k->is_ending ||
+	return k->is_ending || k->local.link.state.deleted ||
 	       tun_get_name(&k->interface.tuns[0], name) == -EBADFD;
 }
 

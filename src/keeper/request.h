@@ -20,9 +20,10 @@ enum {
 	REQUEST_VERSION = 1,
 	/* Questions of one request. */
 	REQUEST_QUESTIONS_MAX = 64,
-	/* Places for descriptors that the keeper keeps for the next engine. A
-	 * choice. */
-	REQUEST_SLOTS = 4,
+	/* Descriptors that the keeper keeps for the next engine. Each engine has another
+	 * one kept in each slot: what an engine has left there must not stay, because
+	 * it may be a socket that has the port. */
+	REQUEST_SLOTS = 1,
 	/* The slot for the memory of the journal. */
 	REQUEST_SLOT_JOURNAL = 0,
 	/* Most sockets of a group: QUEUES_MAX. */

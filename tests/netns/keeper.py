@@ -64,15 +64,28 @@ def interface_is_there(node, name):
 # ------------------------------------------------------ in the engine's place
 
 
+def steal(pid, number):
+    """A copy of a descriptor of a process; -1: there is no such call, or descriptor."""
+    pidfd = lab.libc.syscall(PIDFD_OPEN, pid, 0)
+    if pidfd < 0:
+        raise Skip("no pidfd_open(2)")
+    fd = lab.libc.syscall(PIDFD_GETFD, pidfd, number, 0)
+    os.close(pidfd)
+    return fd
+
+
+def is_udp(fd):
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+        return sock.type == socket.SOCK_DGRAM and \
+            sock.family in (socket.AF_INET, socket.AF_INET6)
+    return False
+
+
 class Intruder:
     """Has the engine's connection to the keeper, and asks what an engine never would."""
 
     def __init__(self, tunnel):
-        pidfd = lab.libc.syscall(PIDFD_OPEN, tunnel.pid, 0)
-        if pidfd < 0:
-            raise Skip("no pidfd_open(2)")
-        fd = lab.libc.syscall(PIDFD_GETFD, pidfd, ENGINE_REQUESTS_FD, 0)
-        os.close(pidfd)
+        fd = steal(tunnel.pid, ENGINE_REQUESTS_FD)
         if fd < 0:
             raise Skip("no pidfd_getfd(2)")
         self.sock = socket.socket(fileno=fd)
@@ -300,15 +313,55 @@ def kept(l):
     intruder = Intruder(tunnel)
     before = len(os.listdir(f"/proc/{tunnel.keeper}/fd"))
     for _ in range(3):
-        for slot in range(4):
-            fd = os.memfd_create("journal")
-            fields, _ = intruder.ask(KEEP, struct.pack("=I", slot), [fd])
-            os.close(fd)
-            check_equal(fields[1], 0, f"slot {slot}")
+        fd = os.memfd_create("journal")
+        fields, _ = intruder.ask(KEEP, struct.pack("=I", 0), [fd])
+        os.close(fd)
+        check_equal(fields[1], 0, "kept")
     after = len(os.listdir(f"/proc/{tunnel.keeper}/fd"))
-    # The engine's journal was in the first slot.
-    check_equal(after - before, 3, "descriptors more than before")
+    # The engine's journal was there before.
+    check_equal(after, before, "descriptors")
     tunnel.get()
+
+
+@case("sockets that an intruder has had kept do not keep the port from the next engine")
+def kept_sockets(l):
+    one_process(l)
+    pair = Pair(l)
+    tunnel, before = pair.ta, pair.ta.pid
+    intruder = Intruder(tunnel)
+    mine = [fd for fd in map(lambda number: steal(before, number),
+                             lab.descriptors_of(before)) if fd >= 0]
+    udp = [fd for fd in mine if is_udp(fd)]
+    check(len(udp) >= 2, f"{len(udp)} UDP sockets")
+    for fd in udp:
+        fields, _ = intruder.ask(KEEP, struct.pack("=I", 0), [fd])
+        check_equal(fields[1], 0, "kept")
+    for fd in mine:
+        os.close(fd)
+    intruder.sock.close()
+    os.kill(before, signal.SIGKILL)
+    await_another(tunnel, before)
+    # The journal was lost, and with it the configuration; the port was not.
+    tunnel.set("listen-port", "51001")
+    tunnel.wait_for_port()
+
+
+@case("an engine that ends by itself with status 0 does not end the tunnel")
+def leaves(l):
+    one_process(l)
+    library = os.path.join(os.path.dirname(l.daemon), "tests/lib/libleaver.so")
+    if l.is_slow or not os.path.exists(library):
+        raise Skip("a sanitizer comes first" if l.is_slow else "no libleaver.so")
+    a = l.node("a")
+    tunnel = l.tunnel(a, "wga").start(LD_PRELOAD=library)
+    before = tunnel.pid
+    check_equal(tunnel.ask("leave"), "", "answer")
+    await_another(tunnel, before)
+    check("the engine has ended with status 0" in tunnel.log(), tunnel.log())
+    check(interface_is_there(a, "wga"), "the interface is gone")
+    # It does end with its interface.
+    a.ip("link del wga")
+    check_equal(tunnel.wait(), 0, "status")
 
 
 @case("what an intruder has kept in the place of the journal is not believed")
@@ -341,7 +394,6 @@ BAD = {
     "one byte too many": struct.pack("=BBxxIHBxx", VERSION, OPEN, 0, 53, 1),
     "65 questions": struct.pack("=BBxxII", VERSION, ASK, 0, 65) +
                     bytes(QUESTION.size * 64),
-    "a slot that there is not": struct.pack("=BBxxI", VERSION, KEEP, 4),
     "a text for a terminal": struct.pack("=BBxxi400s", VERSION, FAILED, 0,
                                          b"\033[2J"),
     "very long": bytes(60000),
@@ -369,12 +421,13 @@ def bad_requests(l):
         check(interface_is_there(a, name), f"{what}: the interface is gone")
 
 
-@case("a request with a descriptor too many, and one without its descriptor")
+@case("a request with a descriptor too many, one without its descriptor, and one for a slot "
+      "that there is not")
 def bad_descriptors(l):
     one_process(l)
     a = l.node("a")
     for number, (kind, body, n) in enumerate((
-            (OPEN, struct.pack("=IHBx", 0, 0, 1), 1),
+            (OPEN, struct.pack("=IHBx", 0, 0, 1), 1), (KEEP, struct.pack("=I", 1), 1),
             (KEEP, struct.pack("=I", 0), 0), (KEEP, struct.pack("=I", 0), 2),
             (READY, b"", 20))):
         tunnel = l.tunnel(a, f"wg{number}").start()

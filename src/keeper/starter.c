@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,16 +168,28 @@ static void execute(const struct launcher *l, int program_fd, const int fds[2])
 		execute_copy(l, program);
 }
 
+/* A pipe would be waited for, and a device may have no end. */
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /* Have @next_fd name the program of a successor. Return: 0; -errno. */
 static int take_program(struct launcher *l, enum starter_program program,
 			int fd)
 {
 	int next = program == STARTER_FILE
 			   ? fcntl(fd, F_DUPFD_CLOEXEC, 0)
-			   : open(l->path, O_RDONLY | O_CLOEXEC);
+			   : open(l->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 
 	if (next < 0)
 		return -errno;
+	if (!is_file(next)) {
+		close(next);
+		return -EACCES;
+	}
 	if (l->next_fd >= 0)
 		close(l->next_fd);
 	l->next_fd = next;

@@ -101,6 +101,16 @@ def programs(l):
         upgrade(pair.ta, "--if-changed")
         watch.check(True)
         check_equal(program_of(pair.ta), os.stat(first).st_ino, "the file of the path")
+        # To open a pipe would wait for its other end.
+        os.unlink(first)
+        os.mkfifo(first, 0o755)
+        check_equal(ask(pair.ta, status=1), "wiregatherctl: wga: the program cannot be "
+                    "executed: Permission denied\n", "output")
+        watch.check(False)
+        os.unlink(first)
+        shutil.copy(second, first)
+        upgrade(pair.ta)
+        watch.check(True)
 
 
 def write_program(path, data):

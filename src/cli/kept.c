@@ -30,6 +30,10 @@
  * hundred milliseconds. */
 #define END_NS (10 * NSEC_PER_SEC)
 
+/* The time within which the starter must tell that a killed engine has ended. A choice:
+ * longer than the kernel needs for the memory of an engine. */
+#define KILL_NS (5 * NSEC_PER_SEC)
+
 /* The time after which the service manager gets what has changed. A choice. */
 #define STORE_NS (50 * NSEC_PER_MSEC)
 
@@ -59,15 +63,21 @@ static int greet(struct kept_engine *e, int fd, int news_fd);
 
 /* ------------------------------------------------------------ the end */
 
+/* If the starter does not tell of the engine's end, it hangs, too, or was stopped. Both
+ * end with this process. */
 static void deadline_ready(struct loop_timer *timer)
 {
 	struct kept *k = timer->arg;
 
-	log_error("the engine does not end: it is killed");
-	if (k->starter.fd >= 0)
-		starter_kill_engine(&k->starter, k->engine->seat);
-	else
+	if (k->is_killed || k->starter.fd < 0) {
+		log_error("the engine does not end");
 		loop_stop(&k->loop, -ETIMEDOUT);
+		return;
+	}
+	log_error("the engine does not end: it is killed");
+	starter_kill_engine(&k->starter, k->engine->seat);
+	k->is_killed = true;
+	loop_set_timer(&k->loop, timer, now_monotonic() + KILL_NS);
 }
 
 static void stop(void *arg)

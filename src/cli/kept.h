@@ -81,7 +81,9 @@ struct kept_engine {
  * @is_isolated: the keeper has its filter
  * @is_ready:	the engine has served, or serves
  * @is_ending:	the engine was told to end
- * @deadline:	when the engine is killed, after it was told to end
+ * @deadline:	when the engine is killed, after it was told to end, and when it is not
+ *		waited for any more
+ * @is_killed:	the engine was killed, because it did not end
  * @deaths:	when engines have died
  * @blocked:	is on if no engine can go on, and the interface stays
  * @why:	one line that says why kept_open() has failed, why the engine has not
@@ -115,6 +117,7 @@ struct kept {
 	bool is_ready;
 	bool is_ending;
 	struct loop_timer deadline;
+	bool is_killed;
 	struct deaths deaths;
 	struct blocked blocked;
 	char why[KEPT_WHY_CAP];

@@ -527,6 +527,23 @@ def starter_killed(l):
     check(not interface_is_there(pair.a, "wga"), "the interface is left")
 
 
+@case("a starter that was stopped does not keep the daemon from its end")
+def starter_stopped(l):
+    one_process(l)
+    a = l.node("a")
+    tunnel = l.tunnel(a, "wga").start()
+    starter = starter_of(tunnel)
+    lab.pause(starter)
+    try:
+        tunnel.process.send_signal(signal.SIGTERM)
+        # Ten seconds for the engine, five for the starter, two for its end.
+        check_equal(tunnel.wait(40), 1, "status")
+    finally:
+        os.kill(starter, signal.SIGCONT)
+    check("the engine does not end\n" in tunnel.log(), tunnel.log())
+    check(not interface_is_there(a, "wga"), "the interface is left")
+
+
 @case("SIGTERM and SIGINT to engine and starter change nothing")
 def other_signals(l):
     one_process(l)

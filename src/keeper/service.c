@@ -261,15 +261,16 @@ static bool fits(const struct service_set *set, const struct request_open *open)
 
 /* Give a successor the sockets of the other engine, if it asks for such ones. Return: 0;
  * -ENOENT. */
-static int lend(const struct service *lender, const struct request_open *open,
+static int lend(struct service *s, const struct request_open *open,
 		struct reply *reply, int *fds, unsigned int *n_fds)
 {
 	for (int i = 0; i < SERVICE_SETS; i++) {
-		const struct service_set *set = &lender->sets[i];
+		const struct service_set *set = &s->lender->sets[i];
 
 		if (!set->id || !fits(set, open))
 			continue;
 		give_set(set, reply, fds, n_fds);
+		s->lent_id = set->id;
 		return 0;
 	}
 	return -ENOENT;
@@ -296,12 +297,15 @@ static int use_found(struct service *s, struct service_set *set,
 static int serve_open(struct service *s, const struct request_open *open,
 		      struct reply *reply, int *fds, unsigned int *n_fds)
 {
+	/* A set has a number that no set of the other engine has. */
+	struct service *numbers = s->lender ? s->lender : s;
 	struct service_set *set = find_set(s, 0);
 	struct ug_report report = { .size = sizeof(report) };
 	int err;
 
-	/* For another port or mark the successor gets sockets of its own. */
-	if (s->lender && lend(s->lender, open, reply, fds, n_fds) == 0)
+	/* A successor opens sockets of its own if the other engine has none, because the
+	 * interface was down, or if it asks for another port or mark. */
+	if (s->lender && lend(s, open, reply, fds, n_fds) == 0)
 		return 0;
 	if (!set)
 		return -EBUSY;
@@ -314,9 +318,9 @@ static int serve_open(struct service *s, const struct request_open *open,
 		memcpy(set->families, reply->families, sizeof(set->families));
 	}
 	set->steering_err = set->n > 1 ? steer(set) : 0;
-	set->id = ++s->last_id;
+	set->id = ++numbers->last_id;
 	if (!set->id)
-		set->id = s->last_id = 1;
+		set->id = numbers->last_id = 1;
 	give_set(set, reply, fds, n_fds);
 	tell_change(s);
 	return 0;
@@ -326,6 +330,11 @@ static int serve_close(struct service *s, uint32_t id)
 {
 	struct service_set *set = id ? find_set(s, id) : NULL;
 
+	/* The other engine may go on with what it has lent. */
+	if (id && s->lender && id == s->lent_id) {
+		s->lent_id = 0;
+		return 0;
+	}
 	if (!set)
 		return -ENOENT;
 	/* An engine that starts may only try the port, and ask once more later. */
@@ -712,7 +721,7 @@ int service_start_successor(struct service *s, struct service *lender, int fd,
 	hello.version = REQUEST_VERSION;
 	hello.is_successor = true;
 	s->lender = lender;
-	s->last_id = lender->last_id;
+	s->lent_id = 0;
 	s->pending.overlays = lender->pending.overlays;
 	err = greet(s, fd, news_fd, &hello, fds, n_fds);
 	if (err == 0)
@@ -745,20 +754,35 @@ void service_move_kept(struct service *to, struct service *from)
 	}
 }
 
+/* The sockets that a successor was lent are its own now. */
+static void take_lent(struct service *s)
+{
+	struct service_set *from =
+		s->lent_id ? find_set(s->lender, s->lent_id) : NULL;
+	struct service_set *to = find_set(s, 0);
+
+	s->lent_id = 0;
+	if (!from || !to)
+		return;
+	*to = *from;
+	from->id = 0;
+	from->n = 0;
+	from->was_found = false;
+}
+
 int service_take_over(struct service *s)
 {
 	struct service *old = s->lender;
 	int err;
 
+	take_lent(s);
 	s->lender = NULL;
 	old->hears = false;
 	old->local->rights.ops->stop(old->local->rights.arg);
 	loop_clear_timer(old->loop, &old->retry);
 	old->has_pending = false;
-	close_sets(s);
-	memcpy(s->sets, old->sets, sizeof(s->sets));
-	memset(old->sets, 0, sizeof(old->sets));
 	s->last_id = old->last_id;
+	tell_change(s);
 	s->pending.overlays = old->pending.overlays;
 	/* The successor's descriptors count, and of the old engine's the others. */
 	service_move_kept(old, s);
@@ -787,6 +811,7 @@ void service_end(struct service *s)
 		s->local->rights.ops->stop(s->local->rights.arg);
 	s->hears = false;
 	s->lender = NULL;
+	s->lent_id = 0;
 	s->has_pending = s->is_offered = false;
 	loop_clear_timer(s->loop, &s->retry);
 	if (s->fd >= 0) {

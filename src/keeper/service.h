@@ -85,6 +85,7 @@ struct service_set {
  *		engine that asks for such ones; its n is 0 if there are none
  * @lender:	the engine is the successor of the one that this serves, which still has
  *		the sockets, and hears the news; NULL: it is not
+ * @lent_id:	the sockets of @lender that this engine has; 0: none
  * @hears:	the news of @local come to this engine
  * @is_offered:	the engine has a successor, which may take over at any time
  * @late_flags:	flags of all news since then. The engine may not have read them, so the
@@ -110,6 +111,7 @@ struct service {
 	int kept[REQUEST_SLOTS];
 	struct service_set found;
 	struct service *lender;
+	uint32_t lent_id;
 	bool hears;
 	bool is_offered;
 	uint32_t late_flags;
@@ -187,7 +189,8 @@ int service_start_successor(struct service *service, struct service *lender,
 int service_offer(struct service *service, int link);
 
 /* service_take_over() - the successor has taken the other engine's place: it has the
- * sockets now, and hears the news. Return: 0; -errno. */
+ * sockets that it was lent and those that it has opened, and hears the news. The others
+ * stay with the other engine until its service_end(). Return: 0; -errno. */
 int service_take_over(struct service *service);
 
 /* service_move_kept() - what one engine has had kept is for the next engine of another

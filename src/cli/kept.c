@@ -59,8 +59,6 @@ static int explain(struct kept *k, const char *what, int err)
 	return err;
 }
 
-static int greet(struct kept_engine *e, int fd, int news_fd);
-
 /* ------------------------------------------------------------ the end */
 
 /* If the starter does not tell of the engine's end, it hangs, too, or was stopped. Both
@@ -91,6 +89,11 @@ static void stop(void *arg)
 		return;
 	}
 	k->is_ending = true;
+	if (k->again.is_set) {
+		/* There is no engine that could end. */
+		loop_stop(&k->loop, 0);
+		return;
+	}
 	guard_stop(&k->guard);
 	loop_set_timer(&k->loop, &k->deadline, now_monotonic() + END_NS);
 	/* In an upgrade nobody knows here which engine has the tunnel. If it is the
@@ -98,63 +101,6 @@ static void stop(void *arg)
 	 * the engine. */
 	if (k->is_ready)
 		service_stop_engine(&k->engine->service);
-}
-
-/*
- * No engine can go on: end, or keep the interface, as the options have it. The sockets
- * for configuration go, so that wg(8) says that the tunnel does not work.
- */
-static void give_up(struct kept *k, int err)
-{
-	int r;
-
-	if (k->blocked.is_on)
-		return;
-	/* The journal may be the reason why the engines have died, so no later
-	 * process gets it. */
-	(void)notify_store(k->notify, STORED_JOURNAL, -1);
-	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
-		loop_stop(&k->loop, err);
-		return;
-	}
-	log_error("nothing passes any more; the interface stays until it is "
-		  "deleted");
-	service_end(&k->engine->service);
-	upgrade_close(&k->upgrade);
-	listeners_close(&k->listeners);
-	k->listeners.config.fd = -1;
-	guard_stop(&k->guard);
-	r = blocked_start(&k->blocked, &k->loop, &k->local, err);
-	/* The interface stays, too, if nobody tells of its end. A signal ends all. */
-	if (r < 0)
-		log_error("cannot hear of the interface: %s", strerror(-r));
-	notify_change(k->notify);
-}
-
-/* Have another engine started in the place of one that has died. Return: 0; -errno. */
-static int replace_engine(struct kept *k)
-{
-	int fds[2], err;
-
-	if (k->is_ending || k->starter.fd < 0)
-		return -ECHILD;
-	if (deaths_note(&k->deaths, now_monotonic())) {
-		snprintf(k->why, sizeof(k->why),
-			 "%d engines have died within %d s", DEATHS_MAX,
-			 DEATHS_S);
-		log_error("%s: no other one is started", k->why);
-		return -ECHILD;
-	}
-	/* The dead engine may have changed options of its sockets. The next one gets
-	 * other sockets. */
-	service_end(&k->engine->service);
-	k->why[0] = 0;
-	err = kept_start_engine(k->engine, STARTER_SAME, -1, fds);
-	if (err == 0)
-		err = greet(k->engine, fds[0], fds[1]);
-	if (err == 0)
-		guard_expect(&k->guard);
-	return err;
 }
 
 /* Print how an engine has ended; @status is that of waitpid(2). */
@@ -166,19 +112,6 @@ static void print_end(char *buf, size_t cap, int status)
 	else
 		snprintf(buf, cap, "the engine has ended with status %d",
 			 WEXITSTATUS(status));
-}
-
-void kept_note_death(struct kept *k, const char *text)
-{
-	int err = k->engine->err < 0 ? k->engine->err : -ECHILD;
-
-	if (!k->is_ready && !*k->why)
-		snprintf(k->why, sizeof(k->why), "%s", text);
-	else if (k->is_ready)
-		log_error("%s%s%s", text, *k->why ? ": " : "", k->why);
-	if (k->is_ready && replace_engine(k) == 0)
-		return;
-	give_up(k, err);
 }
 
 /* The successor has ended, and has not told that it has the tunnel. */
@@ -256,6 +189,8 @@ static void note_failure(struct kept *k, struct kept_engine *e, int err)
 	} else if (e == k->engine) {
 		e->err = err;
 		kept_explain(k, text, "cannot start the engine", err);
+		if (k->is_ready)
+			k->why[0] = 0;
 		kept_note_death(k, text);
 	}
 	/* Any other engine was to be a successor, and its upgrade is over. */
@@ -297,7 +232,7 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 		starter_close(&k->starter);
 		/* Without a starter nobody tells of the engine's end. */
 		if (k->engine->service.requests.fd < 0)
-			give_up(k, -ECHILD);
+			kept_give_up(k, -ECHILD);
 	} else if (err != -EAGAIN) {
 		loop_fail(&k->loop, watch, "starter", err);
 	}
@@ -451,7 +386,7 @@ static void engine_gone(void *arg)
 		return;
 	}
 	log_error("the engine has ended");
-	give_up(k, -ECHILD);
+	kept_give_up(k, -ECHILD);
 }
 
 static void engine_broken(void *arg)
@@ -470,7 +405,7 @@ static void engine_broken(void *arg)
 	log_error("the engine has sent a request that no engine sends: it is "
 		  "killed");
 	if (k->starter.fd < 0)
-		give_up(k, -EPROTO);
+		kept_give_up(k, -EPROTO);
 	else
 		starter_kill_engine(&k->starter, e->seat);
 }
@@ -583,8 +518,7 @@ unsigned int kept_list_descriptors(const struct kept *k, int *fds)
 	return n;
 }
 
-/* Give the engine its descriptors, and serve it. */
-static int greet(struct kept_engine *e, int fd, int news_fd)
+int kept_greet(struct kept_engine *e, int fd, int news_fd)
 {
 	struct kept *k = e->kept;
 	struct hello hello;
@@ -722,6 +656,7 @@ int kept_open(struct kept *k, char **argv)
 	k->pid = getpid();
 	k->listeners.config.fd = -1;
 	k->deadline = (struct loop_timer){ .ready = deadline_ready, .arg = k };
+	kept_init_deaths(k);
 	storing_init(&k->storing, k->stored);
 	k->store_later = (struct loop_timer){ .ready = store_due, .arg = k };
 	for (unsigned int i = 0; i < STARTER_SEATS; i++) {
@@ -767,7 +702,7 @@ int kept_open(struct kept *k, char **argv)
 		return err;
 	}
 	k->is_isolated = true;
-	return greet(k->engine, fds[0], fds[1]);
+	return kept_greet(k->engine, fds[0], fds[1]);
 }
 
 int kept_run(struct kept *k)

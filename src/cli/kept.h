@@ -85,6 +85,7 @@ struct kept_engine {
  *		waited for any more
  * @is_killed:	the engine was killed, because it did not end
  * @deaths:	when engines have died
+ * @again:	when another engine is started, after one that has not started
  * @blocked:	is on if no engine can go on, and the interface stays
  * @why:	one line that says why kept_open() has failed, why the engine has not
  *		started, or why it has ended
@@ -119,6 +120,7 @@ struct kept {
 	struct loop_timer deadline;
 	bool is_killed;
 	struct deaths deaths;
+	struct loop_timer again;
 	struct blocked blocked;
 	char why[KEPT_WHY_CAP];
 };

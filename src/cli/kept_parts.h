@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the two parts of the keeper share: kept.c has the life of the daemon and of its
- * engine, and kept_upgrade.c has upgrades, in which there are two engines.
+ * What the parts of the keeper share: kept.c has the life of the daemon and of its
+ * engine, kept_deaths.c has engines that die, and kept_upgrade.c has upgrades, in which
+ * there are two engines.
  *
  * Main thread.
  */
@@ -41,9 +42,23 @@ unsigned int kept_list_descriptors(const struct kept *kept, int *fds);
 /* kept_fill_hello() - what an engine is told of its descriptors */
 void kept_fill_hello(const struct kept *kept, struct hello *hello);
 
-/* kept_note_death() - the engine that serves has ended otherwise than it was told to;
- * @text: how */
+/* kept_greet() - give an engine its descriptors, and serve it; @fd and @news_fd are our
+ * ends of its connections. Return: 0; -errno, and kept.why says why. */
+int kept_greet(struct kept_engine *e, int fd, int news_fd);
+
+/* ------------------------------------------------------------ kept_deaths.c */
+
+/* kept_init_deaths() - no engine has died yet */
+void kept_init_deaths(struct kept *kept);
+
+/* kept_note_death() - the engine that serves has ended otherwise than it was told to, or
+ * could not be started; @text: how */
 void kept_note_death(struct kept *kept, const char *text);
+
+/* kept_give_up() - no engine can go on: end, or keep the interface, as the options have
+ * it. The sockets for configuration go, so that wg(8) says that the tunnel does not
+ * work. @err: -errno */
+void kept_give_up(struct kept *kept, int err);
 
 /* ------------------------------------------------------------ kept_upgrade.c */
 

@@ -123,6 +123,9 @@ void service_init(struct service *service, struct loop *loop,
 		  struct local *local, const struct service_ops *ops,
 		  void *arg);
 
+/* service_close_set() - close the sockets of a set, which is empty then */
+void service_close_set(struct service_set *set);
+
 /* service_list_set() - the descriptors of a set, into SERVICE_FDS_MAX places. Return: their
  * count. */
 unsigned int service_list_set(const struct service_set *set, int *fds);

@@ -4,11 +4,12 @@
 import os
 import resource
 import signal
+import subprocess
 import threading
 import time
 
 import lab
-from dying import DEATHS, die, kept, starter_of
+from dying import DEATHS, await_another, die, kept, starter_of
 from lab import INNER4, Capture, Pair, Skip, case, check, check_equal, wait_until
 from manager import Manager
 
@@ -153,6 +154,53 @@ def sets(l):
     before = tunnel.ask("get=1\n\n")
     os.kill(tunnel.pid, 0)
     print(f"# {answered[0]} sets in {DEATHS} lives, {len(before)} bytes")
+
+
+# A user that runs nothing else, and how many processes it may have.
+ALONE, FEW = 4713, 40
+
+
+@case("an engine that cannot be started for a moment is started later")
+def shortage(l):
+    tunnel = kept(l.tunnel(l.node("a"), "wga")).start(
+        "--user", f"{ALONE}:{ALONE}",
+        before=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (FEW, FEW)))
+    tunnel.set("listen-port", "51001")
+    # The limit of the starter counts these, too.
+    others = [subprocess.Popen(["sleep", "60"], user=ALONE, group=ALONE)
+              for _ in range(FEW)]
+    before = tunnel.pid
+    try:
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: "cannot start the engine: " in tunnel.log(), "a line", 20)
+        time.sleep(0.5)
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    await_another(tunnel, before)
+    check_equal(tunnel.get("listen-port").stdout, "51001\n", "port")
+
+
+@case("a daemon that has no engine for a moment ends as it is told")
+def shortage_ends(l):
+    a = l.node("a")
+    tunnel = kept(l.tunnel(a, "wga")).start(
+        "--user", f"{ALONE}:{ALONE}",
+        before=lambda: resource.setrlimit(resource.RLIMIT_NPROC, (FEW, FEW)))
+    others = [subprocess.Popen(["sleep", "60"], user=ALONE, group=ALONE)
+              for _ in range(FEW)]
+    try:
+        os.kill(tunnel.pid, signal.SIGKILL)
+        wait_until(lambda: "cannot start the engine: " in tunnel.log(), "a line", 20)
+        tunnel.process.send_signal(signal.SIGTERM)
+        check_equal(tunnel.wait(), 0, "status")
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+    check(a.run("ip", "link", "show", "wga", check_status=False).returncode,
+          "the interface is left")
 
 
 @case("five deaths in a minute end the daemon, with a line and status 1")

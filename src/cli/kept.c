@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/code.h"
 #include "base/descriptors.h"
 #include "base/direct.h"
@@ -215,6 +216,35 @@ static void handle_report(struct kept *k, const struct starter_report *report)
 	}
 }
 
+/* An engine has closed its connection, and there is no starter that tells of its end. */
+static void note_lost(struct kept_engine *e)
+{
+	struct kept *k = e->kept;
+
+	e->is_there = false;
+	if (e == k->next)
+		kept_end_upgrade(k, "the engine has ended", -ECHILD);
+	/* Perhaps the successor has the tunnel. It will say so, or end. */
+	if (k->engine->is_there || k->next)
+		return;
+	if (k->is_ending) {
+		loop_stop(&k->loop, 0);
+		return;
+	}
+	log_error("the engine has ended");
+	kept_give_up(k, -ECHILD);
+}
+
+/* The starter has ended: which engines have ended, too, without being told of? */
+static void note_all_lost(struct kept *k)
+{
+	struct kept_engine *both[] = { k->next, k->engine };
+
+	for (unsigned int i = 0; i < ARRAY_LEN(both); i++)
+		if (both[i] && both[i]->service.requests.fd < 0)
+			note_lost(both[i]);
+}
+
 static void starter_ready(struct loop_watch *watch, uint32_t events)
 {
 	struct kept *k = watch->arg;
@@ -230,9 +260,7 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 			  "place");
 		loop_remove(&k->loop, &k->starter_watch);
 		starter_close(&k->starter);
-		/* Without a starter nobody tells of the engine's end. */
-		if (k->engine->service.requests.fd < 0)
-			kept_give_up(k, -ECHILD);
+		note_all_lost(k);
 	} else if (err != -EAGAIN) {
 		loop_fail(&k->loop, watch, "starter", err);
 	}
@@ -375,18 +403,11 @@ static void remove_files(void *arg)
 
 static void engine_gone(void *arg)
 {
-	const struct kept_engine *e = arg;
-	struct kept *k = e->kept;
+	struct kept_engine *e = arg;
 
 	/* The starter will tell how it has ended. */
-	if (k->starter.fd >= 0 || e != k->engine || k->next)
-		return;
-	if (k->is_ending) {
-		loop_stop(&k->loop, 0);
-		return;
-	}
-	log_error("the engine has ended");
-	kept_give_up(k, -ECHILD);
+	if (e->kept->starter.fd < 0)
+		note_lost(e);
 }
 
 static void engine_broken(void *arg)

@@ -447,25 +447,26 @@ static int serve(struct service *s, const struct request *request, int fd,
 	}
 }
 
-static void cut_off(struct service *s, int *fds, unsigned int n_fds)
+/* Nothing more is heard of this engine, which is none of ours. */
+static void refuse(struct service *s)
 {
-	close_all(fds, n_fds);
-	/* No other request of this engine is read. */
 	loop_remove(s->loop, &s->requests);
 	s->requests.fd = -1;
 	s->ops->broken(s->arg);
 }
 
 /* An engine of ours reads each reply before it sends the next request. So there is room
- * for a reply, or the engine is another program. */
-static void send_reply(struct service *s, const struct reply *reply,
+ * for a reply, or the engine is another program. Return: false: there was no room. */
+static bool send_reply(struct service *s, const struct reply *reply,
 		       const int *fds, unsigned int n_fds)
 {
 	int err = channel_send(s->fd, reply, sizeof(*reply), fds, n_fds,
 			       MSG_DONTWAIT);
 
-	if (err < 0 && err != -EPIPE)
-		s->ops->broken(s->arg);
+	if (err == 0 || err == -EPIPE)
+		return true;
+	refuse(s);
+	return false;
 }
 
 /* Take and answer one request. Return: false if there was none. */
@@ -491,14 +492,14 @@ static bool serve_one(struct service *s)
 		return false;
 	}
 	if (n < 0 || request_check(&request, (size_t)n, n_in) < 0) {
-		cut_off(s, in, n_in);
+		close_all(in, n_in);
+		refuse(s);
 		return false;
 	}
 	reply.kind = request.head.kind;
 	reply.number = request.head.number;
 	reply.err = serve(s, &request, n_in ? in[0] : -1, &reply, out, &n_out);
-	send_reply(s, &reply, out, n_out);
-	return true;
+	return send_reply(s, &reply, out, n_out);
 }
 
 static void requests_ready(struct loop_watch *watch, uint32_t events)
@@ -729,6 +730,7 @@ void service_end(struct service *s)
 	if (s->fd >= 0) {
 		if (s->requests.fd >= 0)
 			loop_remove(s->loop, &s->requests);
+		s->requests.fd = -1;
 		close(s->fd);
 		close(s->news_fd);
 	}

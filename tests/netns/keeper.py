@@ -421,6 +421,21 @@ def bad_requests(l):
         check(interface_is_there(a, name), f"{what}: the interface is gone")
 
 
+@case("an engine that reads no reply: one line, it is killed, and another one goes on")
+def reads_nothing(l):
+    one_process(l)
+    a = l.node("a")
+    tunnel = l.tunnel(a, "wga").start()
+    before = tunnel.pid
+    lab.pause(before)
+    intruder = Intruder(tunnel)
+    with contextlib.suppress(ConnectionError):
+        while True:
+            intruder.send(struct.pack("=BBxxI", VERSION, CLOSE, 99))
+    await_another(tunnel, before)
+    check_equal(tunnel.log().count("that no engine sends"), 1, "lines")
+
+
 @case("a request with a descriptor too many, one without its descriptor, and one for a slot "
       "that there is not")
 def bad_descriptors(l):
@@ -525,6 +540,32 @@ def starter_killed(l):
     pair.ta.set("listen-port", "51007")
     pair.ta.stop()
     check(not interface_is_there(pair.a, "wga"), "the interface is left")
+
+
+@case("the starter is killed during an upgrade, and then both engines: the daemon ends")
+def all_killed(l):
+    one_process(l)
+    tunnel = l.tunnel(l.node("a"), "wga").start()
+    engine, starter = tunnel.pid, starter_of(tunnel)
+    # The successor waits for it.
+    lab.pause(engine)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+        sock.connect(f"{lab.SOCKETS}/wga.upgrade")
+        sock.send(struct.pack("=II", 1, 0))
+
+        def engines():
+            return [pid for pid in lab.descendants_of(tunnel.process.pid)
+                    if lab.command_of(pid) == "wg-engine"]
+
+        wait_until(lambda: len(engines()) == 2, "there are two engines")
+        both = engines()
+        os.kill(starter, signal.SIGKILL)
+        wait_until(lambda: "the process that starts engines has ended" in tunnel.log(),
+                   "a line says so")
+        for pid in both:
+            os.kill(pid, signal.SIGKILL)
+        check_equal(tunnel.wait(), 1, "status")
+    check("the engine has ended\n" in tunnel.log(), tunnel.log())
 
 
 @case("a starter that was stopped does not keep the daemon from its end")

@@ -196,6 +196,18 @@ static void link_ready(struct loop_watch *watch, uint32_t events)
 		loop_fail(l->loop, watch, "netlink", r);
 }
 
+static void op_stop(void *arg)
+{
+	struct local *l = arg;
+
+	if (!l->is_started)
+		return;
+	l->is_started = false;
+	loop_remove(l->loop, &l->link_watch);
+	around_unwatch(&l->around);
+	vmgenid_unwatch(&l->vmgenid);
+}
+
 static int op_start(void *arg, const struct rights_news *news, void *news_arg)
 {
 	struct local *l = arg;
@@ -215,19 +227,11 @@ static int op_start(void *arg, const struct rights_news *news, void *news_arg)
 		err = vmgenid_watch(&l->vmgenid, l->loop, news->renew,
 				    news_arg);
 	/* The answer is an event: whether the link is up, and its MTU. */
-	return err < 0 ? err : link_request(&l->link);
-}
-
-static void op_stop(void *arg)
-{
-	struct local *l = arg;
-
-	if (!l->is_started)
-		return;
-	l->is_started = false;
-	loop_remove(l->loop, &l->link_watch);
-	around_unwatch(&l->around);
-	vmgenid_unwatch(&l->vmgenid);
+	if (err == 0)
+		err = link_request(&l->link);
+	if (err < 0)
+		op_stop(l);
+	return err;
 }
 
 static const struct rights_ops ops = {

@@ -61,7 +61,11 @@ int loop_add(struct loop *loop, struct loop_watch *watch, uint32_t events)
 	watch->is_resting = false;
 	watch->err = 0;
 	watch->pause_ns = watch->until_ns = 0;
-	return control(loop, EPOLL_CTL_ADD, watch, events);
+	int err = control(loop, EPOLL_CTL_ADD, watch, events);
+
+	/* An earlier removal has failed. */
+	return err == -EEXIST ? control(loop, EPOLL_CTL_MOD, watch, events)
+			      : err;
 }
 
 int loop_modify(struct loop *loop, struct loop_watch *watch, uint32_t events)

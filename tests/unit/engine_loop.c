@@ -70,6 +70,26 @@ static void pauses_grow(void **state)
 	end();
 }
 
+static void stop_loop(struct loop_watch *watch, uint32_t events)
+{
+	(void)watch;
+	(void)events;
+	loop_stop(&loop, 5);
+}
+
+/* A descriptor whose removal has failed is watched by the watch that comes later. */
+static void added_again(void **state)
+{
+	(void)state;
+	begin();
+	open_watch(&bad, fail_often);
+	good = (struct loop_watch){ .fd = bad.fd, .ready = stop_loop };
+	assert_int_equal(loop_add(&loop, &good, EPOLLIN), 0);
+	assert_int_equal(loop_run(&loop), 5);
+	assert_int_equal(n_bad, 0);
+	end();
+}
+
 static void serve_other(struct loop_watch *watch, uint32_t events)
 {
 	uint64_t n;
@@ -187,9 +207,8 @@ static void timers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(pauses_grow),
-		cmocka_unit_test(others_go_on),
-		cmocka_unit_test(modified),
+		cmocka_unit_test(pauses_grow), cmocka_unit_test(others_go_on),
+		cmocka_unit_test(modified),    cmocka_unit_test(added_again),
 		cmocka_unit_test(timers),
 	};
 

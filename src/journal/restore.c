@@ -157,6 +157,13 @@ static int read_store(struct restore *restore, const struct store *store)
 	return err;
 }
 
+/* Will each attempt to use the memory fail with this error? */
+static bool is_of_memory(int err)
+{
+	return err == -EINVAL || err == -EACCES || err == -EPERM ||
+	       err == -EBADF || err == -ENODEV;
+}
+
 int restore_run(struct restore *restore, int fd)
 {
 	struct store store;
@@ -174,7 +181,10 @@ int restore_run(struct restore *restore, int fd)
 	} else {
 		close(fd);
 		restore->why = "its memory cannot be used";
-		err = err == -ENOMEM ? err : 0;
+		/* Else the system is short of something, and the next process that
+		 * tries may be able to read it. */
+		if (is_of_memory(err))
+			err = 0;
 	}
 	if (restore->why)
 		log_error("the journal was read up to record %zu: %s",

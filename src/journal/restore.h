@@ -55,8 +55,8 @@ struct restore {
  *
  * Control thread.
  *
- * Return: 0, also if the journal could not be read or only in part; -ENOMEM;
- * -errno: an error of config_apply().
+ * Return: 0, also if the journal could not be read or only in part; -errno: memory or
+ * something else is short, or an error of config_apply().
  */
 int restore_run(struct restore *restore, int fd);
 

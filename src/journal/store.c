@@ -118,13 +118,14 @@ static int fix_length(int fd)
 	struct statfs fs;
 
 	/* memfd_secret(2) has no seals, and neither have most files. */
-	if (seals < 0)
-		return fstatfs(fd, &fs) == 0 && fs.f_type == SECRETMEM_MAGIC
-			       ? 0
-			       : -EINVAL;
+	if (seals < 0) {
+		if (errno != EINVAL || fstatfs(fd, &fs) < 0)
+			return -errno;
+		return fs.f_type == SECRETMEM_MAGIC ? 0 : -EINVAL;
+	}
 	if ((seals & SEALS) == SEALS || fcntl(fd, F_ADD_SEALS, SEALS) == 0)
 		return 0;
-	return -EACCES;
+	return errno == EPERM ? -EACCES : -errno;
 }
 
 int store_open(struct store *store, int fd, size_t max_len)

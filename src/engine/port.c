@@ -92,7 +92,10 @@ static void report_buffers(const struct ug_family_report *r)
 
 static void report_failure(uint16_t number, int err)
 {
-	log_error("cannot listen on port %u: %s", number, strerror(-err));
+	/* The process that opens sockets has ended. So does this one. */
+	if (err != -EPIPE)
+		log_error("cannot listen on port %u: %s", number,
+			  strerror(-err));
 }
 
 static void report_mark_failure(uint32_t fwmark, int err)

@@ -284,6 +284,8 @@ static int use_found(struct service *s, struct service_set *set,
 		return -ENOENT;
 	if (!fits(&s->found, open)) {
 		service_close_set(&s->found);
+		/* The port is free only when nobody else keeps them any more. */
+		tell_change(s);
 		return -ENOENT;
 	}
 	*set = s->found;

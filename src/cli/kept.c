@@ -35,16 +35,6 @@
  * longer than the kernel needs for the memory of an engine. */
 #define KILL_NS (5 * NSEC_PER_SEC)
 
-/* The time after which the service manager gets what has changed. A choice. */
-#define STORE_NS (50 * NSEC_PER_MSEC)
-
-enum {
-	/* How often, and with which pause, the service manager is told at the start
-	 * what it is to forget. Choices: together a second. */
-	STORE_TRIES = 100,
-	STORE_PAUSE_MS = 10,
-};
-
 void kept_explain(const struct kept *k, char *buf, const char *what, int err)
 {
 	if (k->is_isolated)
@@ -266,65 +256,11 @@ static void starter_ready(struct loop_watch *watch, uint32_t events)
 	}
 }
 
-/* ------------------------------------------------------------ what is kept */
-
-/* Tell the service manager what it is to keep, as far as its queue takes messages. */
-static void store_due(struct loop_timer *timer)
-{
-	struct kept *k = timer->arg;
-	const struct service *s = &k->engine->service;
-
-	if (k->has_changed)
-		storing_set(
-			&k->storing, k->interface.tuns, k->interface.n_queues,
-			k->blocked.is_on ? -1 : s->kept[REQUEST_SLOT_JOURNAL],
-			service_get_set(s));
-	k->has_changed = false;
-	/* The service manager gets READY=1 before anything else. */
-	if (k->notify->owes_ready || !storing_send(&k->storing, k->notify))
-		loop_set_timer(&k->loop, timer, now_monotonic() + STORE_NS);
-}
-
-/* The sockets or the journal have changed. The service manager is to keep the new ones. It
- * is told a little later, because such changes come in groups. */
 static void service_changed(void *arg)
 {
 	const struct kept_engine *e = arg;
-	struct kept *k = e->kept;
 
-	k->has_changed = true;
-	if (k->notify->fd >= 0 && k->is_ready && !k->store_later.is_set)
-		loop_set_timer(&k->loop, &k->store_later,
-			       now_monotonic() + STORE_NS);
-}
-
-/* Give the first engine the descriptors that a service manager has kept, if the interface
- * is the same one; else they are of another tunnel, and are closed. */
-static void use_stored(struct kept *k)
-{
-	struct service *s = &k->engine->service;
-	struct stored *stored = k->stored;
-	int fds[STORED_MAX];
-	unsigned int n;
-
-	if (k->interface.is_kept) {
-		s->kept[REQUEST_SLOT_JOURNAL] = stored->journal;
-		stored->journal = -1;
-		service_find_sockets(s, &stored->set);
-		stored->set.n = 0;
-		log_event("the interface is that of the process before");
-	}
-	n = stored_list(stored, fds);
-	close_all(fds, n);
-	/* A socket that the service manager still holds would keep the port in use. So
-	 * it must have forgotten old sockets before the engine asks for the port. */
-	storing_set(&k->storing, k->interface.tuns, k->interface.n_queues,
-		    s->kept[REQUEST_SLOT_JOURNAL], service_get_found(s));
-	for (int i = 0; i < STORE_TRIES; i++) {
-		if (storing_send(&k->storing, k->notify))
-			break;
-		poll(NULL, 0, STORE_PAUSE_MS);
-	}
+	kept_note_change(e->kept);
 }
 
 /* ------------------------------------------------------------ the engine */
@@ -339,7 +275,7 @@ static void note_first(struct kept *k)
 	/* The service manager must know the daemon before the parent, whose end
 	 * it could take for the end of the service, exits. */
 	notify_ready(k->notify, k->options->is_foreground ? 0 : k->pid);
-	service_changed(k->engine);
+	kept_note_change(k);
 	/* If the parent is gone, nobody wants the tunnel: end without a
 	 * message. */
 	err = daemon_report_ready(k->daemon, is_template ? name : NULL);
@@ -678,8 +614,7 @@ int kept_open(struct kept *k, char **argv)
 	k->listeners.config.fd = -1;
 	k->deadline = (struct loop_timer){ .ready = deadline_ready, .arg = k };
 	kept_init_deaths(k);
-	storing_init(&k->storing, k->stored);
-	k->store_later = (struct loop_timer){ .ready = store_due, .arg = k };
+	kept_init_stored(k);
 	for (unsigned int i = 0; i < STARTER_SEATS; i++) {
 		k->engines[i].kept = k;
 		k->engines[i].seat = i;
@@ -711,7 +646,7 @@ int kept_open(struct kept *k, char **argv)
 		e->service.finds_mtu = k->options->finds_mtu;
 	}
 	if (k->stored->has_any)
-		use_stored(k);
+		kept_use_stored(k);
 	/* Give back the code that was needed for the start only. Later no file can be
 	 * opened. */
 	code_release(NULL);

@@ -86,6 +86,7 @@ struct kept_engine {
  * @is_killed:	the engine was killed, because it did not end
  * @deaths:	when engines have died
  * @again:	when another engine is started, after one that has not started
+ * @hear_again:	when the news of the interface are asked for, after that has failed
  * @blocked:	is on if no engine can go on, and the interface stays
  * @why:	one line that says why kept_open() has failed, why the engine has not
  *		started, or why it has ended
@@ -121,6 +122,7 @@ struct kept {
 	bool is_killed;
 	struct deaths deaths;
 	struct loop_timer again;
+	struct loop_timer hear_again;
 	struct blocked blocked;
 	char why[KEPT_WHY_CAP];
 };

@@ -21,9 +21,6 @@ void kept_give_up(struct kept *k, int err)
 
 	if (k->blocked.is_on)
 		return;
-	/* The journal may be the reason why the engines have died, so no later
-	 * process gets it. */
-	(void)notify_store(k->notify, STORED_JOURNAL, -1);
 	if (!k->options->fails_closed || !k->is_ready || k->is_ending) {
 		loop_stop(&k->loop, err);
 		return;
@@ -84,6 +81,9 @@ static int replace_engine(struct kept *k)
 			 "%d engines have died within %d s", DEATHS_MAX,
 			 DEATHS_S);
 		log_error("%s: no other one is started", k->why);
+		/* The journal may be the reason why they have died, so no later
+		 * process gets it. */
+		(void)notify_store(k->notify, STORED_JOURNAL, -1);
 		return -ECHILD;
 	}
 	/* The dead engine may have changed options of its sockets. The next one gets
@@ -91,6 +91,7 @@ static int replace_engine(struct kept *k)
 	service_end(&k->engine->service);
 	if (has_served && start_another(k) == 0)
 		return 0;
+	guard_stop(&k->guard);
 	loop_set_timer(&k->loop, &k->again, now_monotonic() + AGAIN_NS);
 	return 0;
 }

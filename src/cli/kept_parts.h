@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the parts of the keeper share: kept.c has the life of the daemon and of its
- * engine, kept_deaths.c has engines that die, and kept_upgrade.c has upgrades, in which
- * there are two engines.
+ * engine, kept_deaths.c has engines that die, kept_upgrade.c has upgrades, in which there
+ * are two engines, and kept_stored.c has what the service manager keeps.
  *
  * Main thread.
  */
@@ -80,5 +80,19 @@ void kept_lose_upgrade(struct kept *kept, const char *why, int err);
 /* kept_note_success() - the successor has the tunnel. The other engine ends, and then
  * the upgrade is over. */
 void kept_note_success(struct kept *kept);
+
+/* ------------------------------------------------------------ kept_stored.c */
+
+/* kept_init_stored() - the service manager keeps nothing of this process yet */
+void kept_init_stored(struct kept *kept);
+
+/* kept_note_change() - the sockets have changed, or the journal: have the service manager
+ * keep the new ones, a little later, since such changes come in groups */
+void kept_note_change(struct kept *kept);
+
+/* kept_use_stored() - give the first engine the descriptors that a service manager has
+ * kept, if the interface is the same one; else they are of another tunnel, and are
+ * closed */
+void kept_use_stored(struct kept *kept);
 
 #endif /* CLI_KEPT_PARTS_H */

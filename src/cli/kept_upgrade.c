@@ -19,6 +19,9 @@
  * (cli/handover.h), and shorter than wiregatherctl waits (base/upgrade.h). */
 #define UPGRADE_NS (20 * NSEC_PER_SEC)
 
+/* The pause before the news of the interface are asked for again. A choice. */
+#define HEAR_NS NSEC_PER_SEC
+
 void kept_answer_upgrade(struct kept *k, const char *why, int err)
 {
 	loop_clear_timer(&k->loop, &k->upgrade_end);
@@ -48,16 +51,31 @@ void kept_lose_upgrade(struct kept *k, const char *why, int err)
 		kept_note_death(k, why);
 }
 
+static void hear(struct kept *k, int err)
+{
+	if (err == 0)
+		return;
+	log_error("cannot hear of the interface: %s: it is tried again",
+		  strerror(-err));
+	loop_set_timer(&k->loop, &k->hear_again, now_monotonic() + HEAR_NS);
+}
+
+/* Another engine, which hears by itself, may have come meanwhile. */
+static void hear_due(struct loop_timer *timer)
+{
+	struct kept *k = timer->arg;
+
+	if (k->engine->service.fd >= 0 && !k->engine->service.hears)
+		hear(k, service_hear(&k->engine->service));
+}
+
 void kept_note_success(struct kept *k)
 {
 	struct kept_engine *old = k->engine;
-	int err;
 
 	k->engine = k->next;
 	k->next = NULL;
-	err = service_take_over(&k->engine->service);
-	if (err < 0)
-		log_error("cannot hear of the interface: %s", strerror(-err));
+	hear(k, service_take_over(&k->engine->service));
 	service_end(&old->service);
 	if (k->starter.fd >= 0)
 		starter_adopt_program(&k->starter);
@@ -156,6 +174,7 @@ void kept_open_upgrade(struct kept *k)
 			       k->interface.tuns[0].name);
 
 	k->upgrade_end = (struct loop_timer){ .ready = upgrade_late, .arg = k };
+	k->hear_again = (struct loop_timer){ .ready = hear_due, .arg = k };
 	if (err < 0)
 		log_warning("no socket for upgrades: %s", strerror(-err));
 }

@@ -595,8 +595,7 @@ static int greet(struct service *s, int fd, int news_fd,
 				      MSG_DONTWAIT);
 }
 
-/* Have the news come to this engine. Return: 0; -errno. */
-static int begin_to_hear(struct service *s)
+int service_hear(struct service *s)
 {
 	int err = s->local->rights.ops->start(s->local->rights.arg, &news, s);
 
@@ -623,7 +622,7 @@ int service_start(struct service *s, int fd, int news_fd,
 	}
 	s->lender = NULL;
 	err = greet(s, fd, news_fd, &hello, fds, n_fds);
-	return err < 0 ? err : begin_to_hear(s);
+	return err < 0 ? err : service_hear(s);
 }
 
 int service_start_successor(struct service *s, struct service *lender, int fd,
@@ -702,7 +701,7 @@ int service_take_over(struct service *s)
 	/* The successor's descriptors count, and of the old engine's the others. */
 	service_move_kept(old, s);
 	service_move_kept(s, old);
-	err = begin_to_hear(s);
+	err = service_hear(s);
 	s->pending.flags |= old->late_flags;
 	s->pending.families |= old->late_families;
 	s->has_pending = true;

@@ -191,9 +191,13 @@ int service_start_successor(struct service *service, struct service *lender,
  */
 int service_offer(struct service *service, int link);
 
+/* service_hear() - have the news come to an engine. Return: 0; -errno. */
+int service_hear(struct service *service);
+
 /* service_take_over() - the successor has taken the other engine's place: it has the
  * sockets that it was lent and those that it has opened, and hears the news. The others
- * stay with the other engine until its service_end(). Return: 0; -errno. */
+ * stay with the other engine until its service_end(). Return: 0; -errno: it does not hear
+ * the news, and service_hear() may be tried again. */
 int service_take_over(struct service *service);
 
 /* service_move_kept() - what one engine has had kept is for the next engine of another

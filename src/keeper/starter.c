@@ -62,6 +62,8 @@ enum {
 	 * two looks. Choices: it takes a millisecond, or is stopped. */
 	END_TRIES = 1000,
 	END_PAUSE_MS = 2,
+	/* Attempts to read how an engine has ended. A choice. */
+	WAIT_TRIES = 10,
 	/* Bytes of a program that are copied at once. A choice. */
 	COPY_CAP = 1 << 15,
 };
@@ -280,14 +282,14 @@ static bool obey(struct launcher *l)
 /* Tell of the engine in a seat if it has ended. */
 static void reap_seat(struct launcher *l, unsigned int seat)
 {
-	int status = 0;
+	int status = 0, tries = 0;
 	pid_t pid;
 
 	if (!l->children[seat])
 		return;
 	do
 		pid = waitpid(l->children[seat], &status, WNOHANG);
-	while (pid < 0 && errno == EINTR);
+	while (pid < 0 && errno != ECHILD && ++tries < WAIT_TRIES);
 	if (pid == 0)
 		return;
 	/* If waitpid(2) has failed, there is no such child any more. */

@@ -23,6 +23,8 @@
 #include "crypto/aead.h"
 #include "crypto/init.h"
 #include "isolate/limit.h"
+#include "keeper/client.h"
+#include "keeper/news.h"
 #include "isolate/isolate.h"
 
 enum {
@@ -76,6 +78,17 @@ static int keep(const struct options *options, struct daemon *daemon,
 	return err == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static const char no_crypto[] = "libsodium does not work here";
+
+/* The keeper prints why an engine has not started. */
+static void report_to_keeper(const char *why)
+{
+	struct client client;
+
+	client_open(&client, NULL, ENGINE_REQUESTS_FD, ENGINE_NEWS_FD);
+	client_report_failure(&client, why, -EIO);
+}
+
 /* As an engine, which the starter has executed. Returns the exit status. */
 static int serve_engine(struct options *options)
 {
@@ -83,6 +96,12 @@ static int serve_engine(struct options *options)
 	int err;
 
 	prctl(PR_SET_NAME, STARTER_ENGINE_COMM);
+	crypto_set_report(report_to_keeper);
+	if (crypto_init() < 0) {
+		report_to_keeper(no_crypto);
+		return EXIT_FAILURE;
+	}
+	crypto_set_report(NULL);
 	/* Descriptors that were handed over are the keeper's. */
 	options->tun_fd = options->netlink_fd = options->uapi_fd = -1;
 	rcu_register();
@@ -312,15 +331,15 @@ int main(int argc, char **argv)
 	}
 	/* RLIMIT_NOFILE counts for descriptors that are opened after this. */
 	limits_raise();
+	if (is_engine)
+		return serve_engine(&options);
 	/* libsodium may end the program with a message here. So a process that
 	 * encrypts calls crypto_init() before a fork, while stderr is the
 	 * user's. */
-	if ((is_engine || !is_isolated(&options)) && crypto_init() < 0) {
-		fputs("wiregather: libsodium does not work here\n", stderr);
+	if (!is_isolated(&options) && crypto_init() < 0) {
+		fprintf(stderr, "wiregather: %s\n", no_crypto);
 		return EXIT_FAILURE;
 	}
-	if (is_engine)
-		return serve_engine(&options);
 	open_notify(&options, &notify);
 	return options.is_foreground
 		       ? run(&options, &foreground, &notify, &stored, argv)

@@ -19,13 +19,25 @@
 #include "crypto/x25519.h"
 #include "crypto/xaead.h"
 
+/* Tells of the end; NULL: standard error does. */
+static void (*report_end)(const char *why);
+
 /* libsodium calls this function instead of abort(3), which would print nothing.
  */
 static void end(void)
 {
-	fputs("wiregather: libsodium cannot go on: no random numbers?\n",
-	      stderr);
+	static const char why[] = "libsodium cannot go on: no random numbers?";
+
+	if (report_end)
+		report_end(why);
+	else
+		fprintf(stderr, "wiregather: %s\n", why);
 	_exit(EXIT_FAILURE);
+}
+
+void crypto_set_report(void (*report)(const char *why))
+{
+	report_end = report;
 }
 
 /*

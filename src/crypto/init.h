@@ -12,4 +12,12 @@
  */
 int crypto_init(void);
 
+/**
+ * crypto_set_report() - say who tells why libsodium ends the process
+ * @report:	called before the process ends; NULL, as at first: standard error is told
+ *
+ * Main thread, while there is no other one.
+ */
+void crypto_set_report(void (*report)(const char *why));
+
 #endif /* CRYPTO_INIT_H */

@@ -293,7 +293,7 @@ void daemon_report_failure(struct daemon *daemon, const char *fmt, ...)
 int daemon_open_standard(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		if (fcntl(fd, F_GETFD) >= 0)
+		if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
 			continue;
 		/* open(2) takes the lowest free number, which is @fd. */
 		if (open("/dev/null", O_RDWR) < 0)

@@ -76,13 +76,17 @@ static int make_tun(struct interface *t, const struct tun_config *config)
 	return err;
 }
 
-/* Use one queue that was kept. Return: 0; -errno; -ESTALE: another interface. */
+/* Use one queue that was kept. Return: 0; -errno; -ESTALE: another interface, or in
+ * another namespace. */
 static int use_queue(struct interface *t, const struct tun_config *config,
 		     int fd)
 {
 	struct tun *tun = &t->tuns[t->n_queues];
 	int err = tun_open_fd(tun, &tun_sys_linux, config, fd);
 
+	/* The interface is in another namespace, where nobody hears of it. */
+	if (err == 0 && !tun->ifindex)
+		err = -ESTALE;
 	if (err == 0 && strcmp(tun->name, t->n_queues ? t->tuns[0].name
 						      : config->name) != 0)
 		err = -ESTALE;

@@ -180,11 +180,12 @@ int restore_run(struct restore *restore, int fd)
 		store_close(&store);
 	} else {
 		close(fd);
-		restore->why = "its memory cannot be used";
 		/* Else the system is short of something, and the next process that
 		 * tries may be able to read it. */
-		if (is_of_memory(err))
+		if (is_of_memory(err)) {
+			restore->why = "its memory cannot be used";
 			err = 0;
+		}
 	}
 	if (restore->why)
 		log_error("the journal was read up to record %zu: %s",

@@ -18,15 +18,18 @@
  *
  * The starter of wiregather gives up files, and then executes the program again. After it
  * has closed all descriptors that it does not know, it gets one of the file, which the
- * executed program inherits.
+ * executed program inherits. Each executed program gets a number, in their order. The
+ * number belongs to the site: the second engine of a daemon has other sites than the first.
  *
  * A failing call does nothing, except that close(2) closes: Linux closes the
  * descriptor even if it reports an error.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <link.h>
 #include <poll.h>
@@ -41,14 +44,17 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* No header declares the exported functions. */
@@ -63,6 +69,8 @@
 /* These numbers are the same on every architecture; older headers lack them. */
 #define CLOSE_RANGE		436
 #define LANDLOCK_CREATE_RULESET 444
+#define LANDLOCK_ADD_RULE	445
+#define LANDLOCK_RESTRICT_SELF	446
 #define MEMFD_SECRET		447
 
 enum {
@@ -70,13 +78,15 @@ enum {
 	 * tests/netns/failcall.py has the same N_SITES, DEPTH and NAME_CAP.
 	 * Further sites get no entry. The numbers are choices, not measured.
 	 */
-	N_SITES = 2048,
+	N_SITES = 4096,
 	DEPTH = 12,
 	/* Frames that are examined. Only those inside of the program count
 	 * against DEPTH, so this is larger. A choice, not measured. */
 	FRAMES = 40,
 	/* The names of the functions below are shorter. */
 	NAME_CAP = 24,
+	/* A plan is about all programs. */
+	ANY_PROGRAM = -1,
 	/* The descriptor of the file that an executed program inherits. A choice: the
 	 * program has fewer, and RLIMIT_NOFILE is usually 1,024. */
 	LENT_FD = 700,
@@ -92,11 +102,13 @@ enum plan_mode {
 
 /**
  * struct site - calls from one place
- * @key:	hash of name and stack, 0: this entry is free
+ * @key:	hash of program, name and stack, 0: this entry is free
  * @name:	function, cut
  * @stack:	return addresses in the program, from its start; 0 ends them
- * @hits:	calls so far
- * @is_ready:	@name and @stack are filled in
+ * @hits:	calls so far; may be set back to 0 by the other side
+ * @is_ready:	@name, @stack and @program are filled in
+ * @program:	number of the executed program, from 0
+ * @reserved:	0
  */
 struct site {
 	_Atomic uint64_t key;
@@ -104,6 +116,8 @@ struct site {
 	uint64_t stack[DEPTH];
 	_Atomic uint32_t hits;
 	_Atomic uint32_t is_ready;
+	uint32_t program;
+	uint32_t reserved;
 };
 
 /**
@@ -116,6 +130,8 @@ struct site {
  * @name:	the function of PLAN_NAME
  * @n_failed:	calls that were made to fail
  * @n_hits:	calls that the plan is about
+ * @program:	of PLAN_NAME and PLAN_HEAP: the number of the program, or ANY_PROGRAM
+ * @n_programs:	programs that were executed
  * @sites:	what was called
  */
 struct table {
@@ -127,10 +143,13 @@ struct table {
 	char name[NAME_CAP];
 	_Atomic uint32_t n_failed;
 	_Atomic uint32_t n_hits;
+	int32_t program;
+	_Atomic uint32_t n_programs;
 	struct site sites[N_SITES];
 };
 
 static struct table *table;
+static uint32_t program;
 static uintptr_t program_start, program_end;
 /* This library is making calls itself, which neither fail nor count. */
 static _Thread_local bool is_busy __attribute__((tls_model("initial-exec")));
@@ -196,8 +215,10 @@ __attribute__((constructor)) static void begin(void)
 	p = mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 		 0);
 	close(fd);
-	if (p != MAP_FAILED)
-		table = p;
+	if (p == MAP_FAILED)
+		return;
+	table = p;
+	program = atomic_fetch_add(&table->n_programs, 1);
 }
 
 static uint64_t hash(uint64_t state, uint64_t word)
@@ -244,6 +265,7 @@ static struct site *find_site(const char *name, const uint64_t stack[DEPTH],
 		if (atomic_compare_exchange_strong(&site->key, &found, key)) {
 			snprintf(site->name, sizeof(site->name), "%s", name);
 			memcpy(site->stack, stack, sizeof(site->stack));
+			site->program = program;
 			atomic_store(&site->is_ready, 1);
 			return site;
 		}
@@ -264,7 +286,7 @@ static struct site *find_site(const char *name, const uint64_t stack[DEPTH],
 static uint32_t count(const char *name, bool is_heap)
 {
 	/* The offset basis of FNV-1a. */
-	uint64_t stack[DEPTH], key = 0xcbf29ce484222325u;
+	uint64_t stack[DEPTH], key = hash(0xcbf29ce484222325u, program);
 	struct site *site;
 	uint32_t hits;
 
@@ -279,6 +301,8 @@ static uint32_t count(const char *name, bool is_heap)
 	hits = site ? atomic_fetch_add(&site->hits, 1) + 1 : 0;
 	if (table->mode == PLAN_SITE)
 		return key == table->key ? hits : 0;
+	if (table->program != ANY_PROGRAM && table->program != (int32_t)program)
+		return 0;
 	if (!(table->mode == PLAN_HEAP && is_heap) &&
 	    !(table->mode == PLAN_NAME && !strcmp(table->name, name)))
 		return 0;
@@ -361,6 +385,7 @@ CALL(int, -1, accept4, (int fd, struct sockaddr *a, socklen_t *n, int flags),
      (fd, a, n, flags))
 CALL(int, -1, bind, (int fd, const struct sockaddr *a, socklen_t n), (fd, a, n))
 CALL(int, -1, chdir, (const char *path), (path))
+CALL(int, -1, chmod, (const char *path, mode_t mode), (path, mode))
 CALL(int, -1, close_range, (unsigned int a, unsigned int b, int flags),
      (a, b, flags))
 CALL(int, -1, connect, (int fd, const struct sockaddr *a, socklen_t n),
@@ -374,12 +399,18 @@ CALL(int, -1, epoll_wait, (int fd, struct epoll_event *ev, int n, int ms),
 int eventfd(unsigned int value, int flags);
 CALL(int, -1, eventfd, (unsigned int value, int flags), (value, flags))
 CALL(FILE *, NULL, fopen64, (const char *path, const char *mode), (path, mode))
+CALL(int, -1, fstat64, (int fd, struct stat64 *st), (fd, st))
+CALL(int, -1, fstatfs64, (int fd, struct statfs64 *st), (fd, st))
 CALL(pid_t, -1, fork, (void), ())
 CALL(int, -1, fputs, (const char *s, FILE *f), (s, f))
 CALL(int, -1, ftruncate64, (int fd, off64_t len), (fd, len))
+CALL(int, -1, getpeername, (int fd, struct sockaddr *a, socklen_t *n),
+     (fd, a, n))
 ssize_t getrandom(void *buf, size_t n, unsigned int flags);
 CALL(ssize_t, -1, getrandom, (void *buf, size_t n, unsigned int flags),
      (buf, n, flags))
+CALL(int, -1, getresuid, (uid_t *real, uid_t *effective, uid_t *saved),
+     (real, effective, saved))
 CALL(int, -1, getsockname, (int fd, struct sockaddr *a, socklen_t *n),
      (fd, a, n))
 CALL(int, -1, getsockopt, (int fd, int l, int o, void *v, socklen_t *n),
@@ -389,19 +420,28 @@ CALL(int, -1, inotify_add_watch, (int fd, const char *path, uint32_t mask),
      (fd, path, mask))
 int inotify_init1(int flags);
 CALL(int, -1, inotify_init1, (int flags), (flags))
+CALL(int, -1, lchown, (const char *path, uid_t user, gid_t group),
+     (path, user, group))
 CALL(int, -1, link, (const char *from, const char *to), (from, to))
 CALL(int, -1, listen, (int fd, int n), (fd, n))
 CALL(int, -1, lstat64, (const char *path, struct stat64 *st), (path, st))
 CALL(int, -1, madvise, (void *p, size_t n, int advice), (p, n, advice))
+CALL(int, -1, memfd_create, (const char *name, unsigned int flags),
+     (name, flags))
 CALL(int, -1, mkdir, (const char *path, mode_t mode), (path, mode))
 CALL(int, -1, mlock, (const void *p, size_t n), (p, n))
 CALL(void *, MAP_FAILED, mmap64,
      (void *p, size_t n, int prot, int flags, int fd, off64_t off),
      (p, n, prot, flags, fd, off))
 CALL(int, -1, munmap, (void *p, size_t n), (p, n))
+CALL(DIR *, NULL, opendir, (const char *path), (path))
 CALL(int, -1, pipe2, (int fds[2], int flags), (fds, flags))
 CALL(int, -1, poll, (struct pollfd *fds, nfds_t n, int ms), (fds, n, ms))
+CALL(ssize_t, -1, pread64, (int fd, void *buf, size_t n, off64_t at),
+     (fd, buf, n, at))
 CALL(ssize_t, -1, read, (int fd, void *buf, size_t n), (fd, buf, n))
+CALL(ssize_t, -1, readlink, (const char *path, char *buf, size_t n),
+     (path, buf, n))
 CALL(ssize_t, -1, recv, (int fd, void *buf, size_t n, int flags),
      (fd, buf, n, flags))
 CALL(int, -1, recvmmsg, (int fd, struct mmsghdr *m, unsigned int n, int flags,
@@ -417,6 +457,9 @@ CALL(ssize_t, -1, sendmsg, (int fd, const struct msghdr *m, int flags),
 CALL(ssize_t, -1, sendto, (int fd, const void *buf, size_t n, int flags,
                            const struct sockaddr *a, socklen_t an),
      (fd, buf, n, flags, a, an))
+CALL(int, -1, setgroups, (size_t n, const gid_t *groups), (n, groups))
+CALL(int, -1, setresgid, (gid_t a, gid_t b, gid_t c), (a, b, c))
+CALL(int, -1, setresuid, (uid_t a, uid_t b, uid_t c), (a, b, c))
 CALL(pid_t, -1, setsid, (void), ())
 CALL(int, -1, setsockopt, (int fd, int l, int o, const void *v, socklen_t n),
      (fd, l, o, v, n))
@@ -426,6 +469,14 @@ CALL(int, -1, signalfd, (int fd, const sigset_t *set, int flags),
      (fd, set, flags))
 CALL(int, -1, socket, (int family, int type, int protocol),
      (family, type, protocol))
+CALL(int, -1, socketpair, (int family, int type, int protocol, int fds[2]),
+     (family, type, protocol, fds))
+CALL(int, -1, stat64, (const char *path, struct stat64 *st), (path, st))
+CALL(int, -1, timer_create, (clockid_t clock, struct sigevent *event,
+                             timer_t *timer), (clock, event, timer))
+CALL(int, -1, timer_settime, (timer_t timer, int flags,
+                              const struct itimerspec *at,
+                              struct itimerspec *old), (timer, flags, at, old))
 CALL(int, -1, timerfd_create, (int clock, int flags), (clock, flags))
 CALL(int, -1, timerfd_settime, (int fd, int flags, const struct itimerspec *at,
                                 struct itimerspec *old), (fd, flags, at, old))
@@ -500,16 +551,50 @@ int prctl(int op, ...)
 	for (int i = 0; i < 4; i++)
 		words[i] = va_arg(args, unsigned long);
 	va_end(args);
-	if (fails("prctl"))
+	/* To set a name fails for a wrong pointer only. */
+	if (op != PR_SET_NAME && fails("prctl"))
 		return -1;
 	return (int)syscall(SYS_prctl, op, words[0], words[1], words[2],
 			    words[3]);
 }
 
-/* Only numbers that the program itself uses fail: liburcu calls this, too. */
+/* The name of a call that fails; NULL: it does not. liburcu calls syscall(3), too. */
+static const char *get_name(long number)
+{
+	switch (number) {
+	case CLOSE_RANGE:
+		return "close_range";
+	case LANDLOCK_CREATE_RULESET:
+		return "landlock";
+	case LANDLOCK_ADD_RULE:
+		return "landlock_add_rule";
+	case LANDLOCK_RESTRICT_SELF:
+		return "landlock_restrict_self";
+	case MEMFD_SECRET:
+		return "memfd_secret";
+	case SYS_bpf:
+		return "bpf";
+	case SYS_capget:
+		return "capget";
+	case SYS_connect:
+		return "connect";
+	case SYS_execveat:
+		return "execveat";
+	case SYS_seccomp:
+		return "seccomp";
+	case SYS_sendmmsg:
+		return "sendmmsg";
+	case SYS_write:
+		return "write";
+	default:
+		return NULL;
+	}
+}
+
 long syscall(long number, ...)
 {
 	unsigned long words[6];
+	const char *name;
 	va_list args;
 	long result;
 
@@ -517,11 +602,8 @@ long syscall(long number, ...)
 	for (int i = 0; i < 6; i++)
 		words[i] = va_arg(args, unsigned long);
 	va_end(args);
-	if (number == MEMFD_SECRET && fails("memfd_secret"))
-		return -1;
-	if (number == SYS_sendmmsg && fails("sendmmsg"))
-		return -1;
-	if (number == LANDLOCK_CREATE_RULESET && fails("landlock"))
+	name = get_name(number);
+	if (name && fails(name))
 		return -1;
 	result = NEXT(syscall)(number, words[0], words[1], words[2], words[3],
 			       words[4], words[5]);

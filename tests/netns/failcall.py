@@ -7,22 +7,28 @@ import struct
 import subprocess
 
 # The layout of the table, and the number of its sites: tests/lib/failcall.c.
-HEAD = struct.Struct("=IiIIQ24sII")
-SITE = struct.Struct("=Q24s12QII")
-N_SITES = 2048
+HEAD = struct.Struct("=IiIIQ24sIIiI")
+SITE = struct.Struct("=Q24s12QIIII")
+N_SITES = 4096
 ALWAYS = 0xffffffff
+ANY_PROGRAM = -1
+# The place of the hits in a site.
+HITS_OFF = struct.calcsize("=Q24s12Q")
+NO_HITS = bytes(4)
 # The modes of failcall.c.
 NOTHING, ONE_SITE, ONE_NAME, HEAP = range(4)
 
 
 class Site:
-    """A place in the program that has called a function."""
+    """A place in a program that has called a function. The programs are numbered in the
+    order in which they were executed, from 0."""
 
     def __init__(self, fields):
         self.key = fields[0]
         self.name = fields[1].rstrip(b"\0").decode()
-        self.stack = [address for address in fields[2:14] if address]
+        self.stack = tuple(address for address in fields[2:14] if address)
         self.hits = fields[14]
+        self.program = fields[16]
 
 
 class Table:
@@ -41,11 +47,25 @@ class Table:
         with open(path, "r+b") as file:
             self.memory = mmap.mmap(file.fileno(), 0)
 
-    def plan(self, mode=NOTHING, err=0, first=1, last=1, key=0, name=""):
+    def plan(self, mode=NOTHING, err=0, first=1, last=1, key=0, name="",
+             program=ANY_PROGRAM):
         """Forget everything, and set the calls that fail next."""
         self.memory[:] = bytes(len(self.memory))
         HEAD.pack_into(self.memory, 0, mode, err, first, last, key,
-                       name.encode(), 0, 0)
+                       name.encode(), 0, 0, program, 0)
+
+    def plan_from_now(self, mode=NOTHING, err=0, first=1, last=1, key=0, name="",
+                      program=ANY_PROGRAM):
+        """Set the calls that fail next, of programs that run. Calls so far do not
+        count."""
+        n_programs = HEAD.unpack_from(self.memory)[9]
+        for i in range(N_SITES):
+            at = HEAD.size + i * SITE.size + HITS_OFF
+            if self.memory[at:at + 4] != NO_HITS:
+                self.memory[at:at + 4] = NO_HITS
+        HEAD.pack_into(self.memory, 0, NOTHING, err, first, last, key,
+                       name.encode(), 0, 0, program, n_programs)
+        self.memory[:4] = struct.pack("=I", mode)
 
     @property
     def n_failed(self):
@@ -57,31 +77,47 @@ class Table:
         return HEAD.unpack_from(self.memory)[7]
 
     def sites(self):
-        """All sites, always in the same order."""
+        """All sites with calls that count, always in the same order."""
         found = []
         for i in range(N_SITES):
             fields = SITE.unpack_from(self.memory, HEAD.size + i * SITE.size)
-            if fields[0] and fields[15]:
+            if fields[0] and fields[14] and fields[15]:
                 found.append(Site(fields))
-        return sorted(found, key=lambda site: (site.name, site.stack))
+        return sorted(found, key=lambda site: (site.name, site.stack, site.program))
 
     def environment(self):
         return {"LD_PRELOAD": self.library, "FAILCALL_FILE": self.path}
 
 
-def describe(program, stack, depth=4):
-    """The innermost functions of a stack, as far as their names are known."""
-    addresses = [hex(address - 1) for address in stack[:depth]]
-    if not addresses or not shutil.which("addr2line"):
-        return " < ".join(addresses)
-    done = subprocess.run(
-        ["addr2line", "-f", "-s", "-i", "-e", program, *addresses],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        check=False)
-    lines = done.stdout.splitlines()
-    names = [f"{name} {where.split(' ')[0]}"
-             for name, where in zip(lines[::2], lines[1::2])]
-    return " < ".join(names[:depth + 2])
+class Names:
+    """The functions of a program, as far as they are known. addr2line(1) takes long to
+    start, so it is asked once for all sites."""
+
+    def __init__(self, program, sites, depth=4):
+        self.depth = depth
+        self.known = {}
+        addresses = sorted({hex(address - 1) for site in sites
+                            for address in site.stack[:depth]})
+        if not addresses or not shutil.which("addr2line"):
+            return
+        done = subprocess.run(
+            ["addr2line", "-a", "-f", "-s", "-i", "-e", program],
+            input="\n".join(addresses) + "\n", stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, check=False)
+        names, lines = [], iter(done.stdout.splitlines())
+        for line in lines:
+            if line.startswith("0x"):
+                names = self.known.setdefault(int(line, 16), [])
+            else:
+                names.append(f"{line} {next(lines).split(' ')[0]}")
+
+    def describe(self, stack):
+        """The innermost functions of a stack."""
+        if not self.known:
+            return " < ".join(hex(address - 1) for address in stack[:self.depth])
+        names = [name for address in stack[:self.depth]
+                 for name in self.known.get(address - 1, ["?"])]
+        return " < ".join(names[:self.depth + 2])
 
 
 def find_library(program):

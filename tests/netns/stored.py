@@ -7,87 +7,10 @@ import contextlib
 import os
 import re
 import signal
-import socket
 
 import lab
 from lab import INNER4, Pair, Skip, case, check, check_equal, wait_until
-from manager import Manager
-
-# The first descriptor that a service manager passes.
-FIRST = 3
-
-
-class Store(Manager):
-    """A service manager that keeps descriptors, and passes them to the next process."""
-
-    def __init__(self, node):
-        self.kept = []
-        super().__init__(node)
-
-    def receive(self):
-        while not self.is_over.is_set():
-            with contextlib.suppress(TimeoutError):
-                data, fds, _, _ = socket.recv_fds(self.sock, 4096, 8)
-                self.note(data.decode(), fds)
-
-    def note(self, message, fds):
-        words = dict(line.split("=", 1) for line in message.splitlines())
-        name = words.get("FDNAME")
-        if words.get("FDSTOREREMOVE") == "1":
-            for kept in [k for k in self.kept if k[0] == name]:
-                os.close(kept[1])
-                self.kept.remove(kept)
-        elif words.get("FDSTORE") == "1":
-            check_equal(len(fds), 1, f"descriptors of {message!r}")
-            check_equal(words.get("FDPOLL"), "0", f"FDPOLL of {message!r}")
-            self.kept.append((name, fds[0]))
-        self.messages.append(message)
-
-    def names(self):
-        return sorted(name for name, _ in self.kept)
-
-    def start(self, tunnel, order=None, options=""):
-        """Start a daemon as a service manager does."""
-        kept = list(self.kept)
-        if order:
-            order(kept)
-        fds = [os.dup(fd) for _, fd in kept]
-        high = [os.dup(fd) for fd in fds]
-
-        def prepare():
-            # Above all numbers that are wanted first.
-            top = [os.dup2(fd, 500 + i) for i, fd in enumerate(high)]
-            for i, fd in enumerate(top):
-                os.dup2(fd, FIRST + i)
-                os.set_inheritable(FIRST + i, True)
-            os.environ["LISTEN_PID"] = str(os.getpid())
-
-        env = self.environment(watchdog=False, LISTEN_FDS=str(len(kept)),
-                               LISTEN_FDNAMES=":".join(name for name, _ in kept))
-        start(tunnel, prepare, env, fds + high, options)
-        return tunnel
-
-
-def start(tunnel, prepare, env, fds, options):
-    """As Tunnel.start(); the program's process id must be in its environment. fds: copies
-    of the descriptors, closed when the program runs."""
-    words = " ".join(f"{key}='{value}'" for key, value in env.items())
-    # The shell keeps its process id when it executes the daemon.
-    script = f"exec env LISTEN_PID=$$ {words} LOG_LEVEL=verbose \"$0\" -f {options} {tunnel.name}"
-    tunnel.process = tunnel.node.start(
-        "sh", "-c", script, tunnel.lab.daemon, before=prepare,
-        pass_fds=range(FIRST, FIRST + len(fds) // 2))
-    for fd in fds:
-        os.close(fd)
-    tunnel.has_ended = False
-    tunnel.lab.tunnels.append(tunnel)
-    wait_until(lambda: " is ready" in tunnel.log(), "the log of the start", 10)
-    wait_until(lambda: tunnel.get(check_status=False).returncode == 0, "answers", 10)
-
-
-def index_of(tunnel):
-    found = tunnel.node.run("ip", "-o", "link", "show", tunnel.name, check_status=False)
-    return found.stdout.split(":")[0] if not found.returncode else None
+from manager import Store, index_of
 
 
 def restart(store, tunnel, number, **options):

@@ -9,29 +9,44 @@ daemon that was ready must go on, and all steps of its life must succeed in the
 end. A daemon that was not ready may end instead, with one line and a status that
 is not 0. Then it must leave nothing.
 
+In further lives the engine is killed, upgraded, or the daemon is started anew with the
+descriptors that a service manager has kept. In these lives calls fail from that moment
+on.
+
 Without FAULTS=all in the environment only a sample runs, the same each time.
 """
-import base64
-import contextlib
 import errno
 import os
+import re
 import signal
-import socket
-import threading
 import time
 
 import failcall
 import lab
-from lab import INNER4, OUTER4, OUTER6, Failure, case, check, check_equal
+from lab import Failure, case, check
+from lives import (Detached, Ended, Life, Managed, Replaced, Restarted, Upgraded, World,
+                   check_one_line)
 
 FULL = os.environ.get("FAULTS") == "all"
 # Run only plans whose text has this word.
 WORD = os.environ.get("FAULTS_ONLY", "")
 # The sample has one plan in STEP. A choice, so that it takes at most minutes.
 STEP = 48
-# A host accepts 50 initiations a second from a peer: pause before the next
-# one.
-PAUSE = 0.05
+# Calls that have found faults. The sample has them, too.
+FOUND = re.compile(
+    r"(fork \w+ call 1 .* start starter"
+    r"|open EPERM call 1 .* take_program"
+    r"|waitpid ENOTRECOVERABLE call . .* reap_seat"
+    r"|epoll_ctl ENOMEM call 1 .* (op_start local|vmgenid_watch|greet service)"
+    r"|epoll_ctl ENOMEM call 1 .* loop_remove .* op_stop"
+    r"|getsockopt ENOTRECOVERABLE call . of program 2: (get_port|ug_parts_get_mark)"
+    r"|ioctl ENODEV call 1 of program 2: tun_get_name"
+    r"|fcntl ENOTRECOVERABLE call 1 of program .: daemon_open_standard"
+    r"|getrandom ENOTRECOVERABLE call . of program 1: crypto_init"
+    r"|(fstat64|mmap64) ENOTRECOVERABLE call 1 of program .: .* store_open"
+    r"|capget ENOTRECOVERABLE call 1 of program 3: .* isolate_restrict)")
+# In lives with two engines: so many calls from one place fail, one in each life.
+CALLS_MAX = 6
 # An errno that the code handles nowhere.
 UNKNOWN = errno.ENOTRECOVERABLE
 
@@ -89,374 +104,6 @@ LACKS_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 LEAVES_FILE = ("unlink", "lstat64")
 
 
-class Ended(Exception):
-    """The daemon has ended before it was told to."""
-
-
-def hexed(key):
-    return base64.b64decode(key).hex()
-
-
-class World:
-    """A partner daemon that stays, and the node for one tested daemon after
-    the other."""
-
-    def __init__(self, l):
-        library = failcall.find_library(l.daemon)
-        if not library:
-            raise lab.Skip("no libfailcall.so beside the daemon")
-        self.lab = l
-        self.table = failcall.Table(library, f"{l.directory}/failcall")
-        self.a, self.b = l.node("a"), l.node("b")
-        l.link(self.a, self.b, "eth", "eth")
-        for side, node in ("a", self.a), ("b", self.b):
-            node.ip(f"addr add {OUTER4[side]}/24 dev eth",
-                    f"addr add {OUTER6[side]}/64 dev eth nodad")
-            node.settle("eth")
-        self.partner = l.tunnel(self.b, "wgb", 51002).start()
-        self.me = l.tunnel(self.a, "wga", 51001)
-        self.partner.configure({"PublicKey": self.me.public,
-                                "AllowedIPs": INNER4["a"] + "/32"})
-        self.partner.up(INNER4["b"] + "/24")
-        # An initiation that was refused as too early is tried again after 5 s.
-        # On a busy machine that may happen several times.
-        self.patience = 60 if l.is_slow else 30
-        self.serve()
-
-    def serve(self):
-        """Answer datagrams and streams at the partner's inner address."""
-        udp = self.b.socket()
-        udp.settimeout(None)
-        udp.bind((INNER4["b"], 7))
-        tcp = self.b.socket(kind=socket.SOCK_STREAM)
-        tcp.settimeout(None)
-        tcp.bind((INNER4["b"], 7))
-        tcp.listen(8)
-
-        def answer_datagrams():
-            with contextlib.suppress(OSError):
-                while True:
-                    data, sender = udp.recvfrom(1 << 16)
-                    with contextlib.suppress(OSError):
-                        udp.sendto(data, sender)
-
-        def answer_stream(conn):
-            with contextlib.suppress(OSError), conn:
-                while data := conn.recv(1 << 16):
-                    conn.sendall(data)
-
-        def answer_streams():
-            with contextlib.suppress(OSError):
-                while True:
-                    threading.Thread(target=answer_stream, daemon=True,
-                                     args=(tcp.accept()[0],)).start()
-
-        for function in answer_datagrams, answer_streams:
-            threading.Thread(target=function, daemon=True).start()
-
-    def left_behind(self):
-        """The files, interfaces and rules that an ended daemon has left."""
-        found = []
-        if self.has_interface():
-            found.append("the interface")
-        if os.path.exists(self.me.socket):
-            found.append("the socket's file")
-        return found
-
-    def has_interface(self):
-        with self.a.inside():
-            with open("/proc/thread-self/net/dev", encoding="ascii") as file:
-                return "wga:" in file.read()
-
-
-class Life:
-    """One life of a daemon: start, configuration, traffic, changes, end."""
-
-    def __init__(self, world, lacks_family=False):
-        self.world = world
-        self.me = world.me
-        self.lacks_family = lacks_family
-        self.outer = OUTER4
-        self.process = None
-        self.pid = 0
-        self.is_ready = False
-
-    # ----------------------------------------------------- what may be tried
-
-    def watch(self):
-        """Raise Ended if the daemon has ended."""
-        if self.process.poll() is not None:
-            raise Ended
-
-    def until(self, attempt, what):
-        """Repeat an attempt until it succeeds: one failed call may make one
-        attempt fail."""
-        def succeeds():
-            self.watch()
-            try:
-                return attempt()
-            except OSError:
-                return False
-        lab.wait_until(succeeds, what, self.world.patience, 0.01)
-
-    def ask(self, lines):
-        """Send a request; return True if the answer has no error."""
-        return self.me.ask(lines + "\n\n", 10).endswith("errno=0\n\n")
-
-    def set(self, *lines):
-        self.until(lambda: self.ask("\n".join(["set=1", *lines])),
-                   f"set {' '.join(lines)[:60]}")
-
-    def echo(self, size=1000):
-        """Send datagrams through the tunnel until one comes back."""
-        with self.world.a.inside():
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        data = os.urandom(size)
-        number = 0
-
-        def comes_back():
-            nonlocal number
-            number += 1
-            if self.lacks_family and number % 25 == 0:
-                self.use(OUTER4 if self.outer is OUTER6 else OUTER6)
-            sock.settimeout(0.2)
-            for _ in range(3):
-                sock.sendto(data, (INNER4["b"], 7))
-            return sock.recv(1 << 16) == data
-
-        with sock:
-            self.until(comes_back, "a datagram comes back")
-
-    def use(self, outer):
-        """Reach the partner over IPv4 or IPv6."""
-        self.outer = outer
-        self.set(f"public_key={hexed(self.world.partner.public)}",
-                 f"endpoint={lab.at(outer['b'], 51002)}")
-
-    def stream(self, size=200000):
-        """Send a stream through the tunnel and back."""
-        with self.world.a.inside():
-            sock = socket.socket()
-        data = os.urandom(size)
-        sock.settimeout(self.world.patience)
-        with sock:
-            try:
-                sock.connect((INNER4["b"], 7))
-                sender = threading.Thread(target=self.send, args=(sock, data))
-                sender.start()
-                got = b""
-                while len(got) < size:
-                    part = sock.recv(1 << 16)
-                    check(part, "the stream ends early")
-                    got += part
-                sender.join()
-            except OSError as err:
-                self.watch()
-                raise Failure(f"stream: {err}") from None
-        check(got == data, "the stream is not what was sent")
-
-    @staticmethod
-    def send(sock, data):
-        # The receiver notices a failure here.
-        with contextlib.suppress(OSError):
-            sock.sendall(data)
-
-    def ip(self, *lines):
-        done = self.world.a.ip(*lines, check_status=False)
-        if done.returncode:
-            self.watch()
-            raise Failure(f"ip {lines}: {done.stdout}")
-
-    # --------------------------------------------------------------- the life
-
-    def start(self, **environment):
-        world = self.world
-        self.process = world.a.start(
-            world.lab.daemon, "-f", "wga",
-            env={**os.environ, "LOG_LEVEL": "error",
-                 **world.table.environment(), **environment})
-        self.become_ready()
-
-    def become_ready(self):
-        def can_be_asked():
-            return os.path.exists(self.me.socket) and self.ask("get=1")
-
-        self.until(can_be_asked, "the daemon answers")
-        self.is_ready = True
-
-    def configure(self):
-        """Key, port and peer; address; up."""
-        self.set(f"private_key={hexed(self.me.private)}", "listen_port=51001",
-                 "replace_peers=true",
-                 f"public_key={hexed(self.world.partner.public)}",
-                 f"endpoint={OUTER4['b']}:51002",
-                 f"allowed_ip={INNER4['b']}/32")
-        self.ip(f"addr add {INNER4['a']}/24 dev wga", "link set wga up")
-        self.echo()
-
-    def change(self):
-        """Change each setting that may be changed while the daemon runs."""
-        peer = f"public_key={hexed(self.world.partner.public)}"
-        self.stream()
-        self.set("listen_port=51005", "fwmark=16")
-        self.echo()
-        time.sleep(PAUSE)
-        self.ip("link set wga down", "link set wga mtu 1380",
-                "link set wga up")
-        self.echo()
-        self.set("fwmark=0")
-        self.use(OUTER6)
-        self.ip(f"addr add {INNER4['a']}1/32 dev eth",
-                f"addr del {INNER4['a']}1/32 dev eth")
-        self.echo()
-        self.stream()
-        self.set(peer, "remove=true")
-        time.sleep(PAUSE)
-        self.set("listen_port=51001", "replace_peers=true", peer,
-                 f"allowed_ip={INNER4['b']}/32")
-        self.use(OUTER4)
-        self.echo()
-        self.until(self.has_settings, "get tells what was set")
-
-    def has_settings(self):
-        text = self.me.ask("get=1\n\n", 10).splitlines()
-        return "listen_port=51001" in text and \
-            not any(line.startswith("fwmark=") for line in text) and \
-            sum(line.startswith("public_key=") for line in text) == 1
-
-    def stop(self):
-        """Tell the daemon to end; it must do so, with status 0."""
-        self.watch()
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(self.world.patience)
-        except lab.subprocess.TimeoutExpired:
-            raise Failure("the daemon does not end") from None
-        check_equal(status, 0, "status")
-
-    def log(self):
-        with open(self.process.log.name, encoding="utf-8",
-                  errors="replace") as file:
-            return file.read()
-
-    def clear(self):
-        """Remove what is left, for the next life."""
-        process = self.process
-        if process and process.poll() is None:
-            process.kill()
-            process.wait()
-        if process:
-            process.log.close()
-            os.unlink(process.log.name)
-            self.world.lab.processes.remove(process)
-        with contextlib.suppress(OSError):
-            os.unlink(self.me.socket)
-        if self.world.has_interface():
-            self.world.a.ip("link del wga", check_status=False)
-
-    def run(self):
-        """All of it."""
-        self.start()
-        self.configure()
-        self.change()
-        self.stop()
-
-
-class Detached(Life):
-    """A life that begins with a fork."""
-
-    class Child:
-        """The detached daemon, with the methods of Popen that Life uses."""
-
-        def __init__(self, pid):
-            self.pid = pid
-            self.returncode = None
-
-        def poll(self):
-            if self.returncode is None:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                if pid:
-                    self.returncode = os.waitstatus_to_exitcode(status)
-            return self.returncode
-
-    def start(self, **environment):
-        world = self.world
-        self.process = world.a.start(
-            world.lab.daemon, "wga",
-            env={**os.environ, "LOG_LEVEL": "error",
-                 **world.table.environment(), **environment})
-        try:
-            status = self.process.wait(world.patience)
-        except lab.subprocess.TimeoutExpired:
-            raise Failure("the parent does not end") from None
-        if status:
-            raise Ended
-        found = set(lab.children_of(os.getpid())) - {world.partner.process.pid}
-        check_equal(len(found), 1, "daemons")
-        self.pid = found.pop()
-        self.become_ready()
-
-    def watch(self):
-        if not self.pid:
-            return
-        if not self.has_process():
-            raise Ended
-
-    def has_process(self):
-        pid, _ = os.waitpid(self.pid, os.WNOHANG)
-        if pid:
-            self.pid = 0
-        return not pid
-
-    def run(self):
-        self.start()
-        self.configure()
-        self.stop()
-
-    def stop(self):
-        os.kill(self.pid, signal.SIGTERM)
-        lab.wait_until(lambda: self.ends_well(), "the daemon ends",
-                       self.world.patience)
-
-    def ends_well(self):
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if not pid:
-            return False
-        self.pid = 0
-        check_equal(os.waitstatus_to_exitcode(status), 0, "status")
-        return True
-
-    def clear(self):
-        for pid in set(lab.children_of(os.getpid())) - {
-                self.world.partner.process.pid}:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        super().clear()
-
-
-class Managed(Life):
-    """A life under a service manager with a watchdog."""
-
-    def start(self, **environment):
-        path = f"{self.world.lab.directory}/manager"
-        if not os.path.exists(path):
-            self.listen(path)
-        super().start(NOTIFY_SOCKET=path, WATCHDOG_USEC="1000000", **environment)
-
-    def listen(self, path):
-        sock = self.world.a.socket(socket.AF_UNIX)
-        sock.settimeout(None)
-        sock.bind(path)
-
-        def receive():
-            with contextlib.suppress(OSError):
-                while sock.recv(4096):
-                    pass
-
-        threading.Thread(target=receive, daemon=True).start()
-
-
 # ------------------------------------------------------------------ plans
 
 
@@ -475,21 +122,57 @@ def names_of(call):
         [UNKNOWN]
 
 
+def plan_site(names, site, errs, numbers):
+    """A plan for each errno and number of a call from a site."""
+    where = names.describe(site.stack)
+    for err in errs:
+        for number in numbers:
+            yield Plan(f"{site.name} {errno.errorcode[err]} call {number}"
+                       f" of program {site.program}: {where}", site.name, err,
+                       mode=failcall.ONE_SITE, err=err, key=site.key,
+                       first=number, last=number)
+
+
 def plan_sites(world, sites):
-    """A plan for each site, errno and the first calls from it."""
+    """A plan for each site, errno and the first two calls from it."""
+    names = failcall.Names(world.lab.daemon, sites)
     for site in sites:
-        where = failcall.describe(world.lab.daemon, site.stack)
-        for err in names_of(site.name):
-            for number in range(1, min(site.hits, 2) + 1):
-                yield Plan(f"{site.name} {errno.errorcode[err]} call {number}"
-                           f" of {where}", site.name, err,
-                           mode=failcall.ONE_SITE, err=err, key=site.key,
-                           first=number, last=number)
+        yield from plan_site(names, site, names_of(site.name),
+                             range(1, min(site.hits, 2) + 1))
+
+
+def plan_stage(world, sites, known):
+    """As plan_sites(), for a life with two engines: more calls from a place, because each
+    may be another step. Of places where an engine that runs makes calls in each life, one
+    call fails, with one errno. known: these places, as (name, stack)."""
+    names = failcall.Names(world.lab.daemon, sites)
+    for site in sites:
+        if (site.name, site.stack) in known:
+            yield from plan_site(names, site, [UNKNOWN], [1])
+            continue
+        yield from plan_site(names, site, names_of(site.name),
+                             range(1, min(site.hits, 2) + 1))
+        yield from plan_site(names, site, [UNKNOWN],
+                             range(3, min(site.hits, CALLS_MAX) + 1))
+
+
+def look_at_log(life):
+    """The faults that a life has logged, as texts."""
+    text = life.earlier_logs + life.log()
+    wrong = list(lab.complaints(text))
+    # SIGKILL comes from the life, or from a keeper that tries another engine.
+    signals = set(map(int, re.findall(r"has ended by signal (\d+)", text))) - {
+        signal.SIGKILL}
+    if signals:
+        wrong.append(f"engines have ended by signals {signals}")
+    if "that no engine sends" in text:
+        wrong.append("an engine has sent nonsense")
+    return wrong
 
 
 def look_at_end(world, life, plan, is_early):
     """The faults in the way a life has ended, as texts."""
-    wrong = list(lab.complaints(life.log()))
+    wrong = []
     status = life.process.returncode
     means_gone = (plan.call, plan.err) in MEANS_GONE and status == 0
     if is_early and means_gone and (life.is_ready or plan.call == "lstat64"):
@@ -497,11 +180,12 @@ def look_at_end(world, life, plan, is_early):
         # it is ready.
         pass
     elif is_early and not life.is_ready:
-        lines = life.log().splitlines()
         if not status or status < 0:
             wrong.append(f"status {status} while it starts")
-        if len(lines) != 1 or not lines[0].startswith("wiregather: "):
-            wrong.append(f"not one line: {lines}")
+        try:
+            check_one_line(life.log())
+        except Failure as failure:
+            wrong.append(str(failure))
     elif is_early:
         wrong.append(f"the daemon ended with status {status}: {life.log()}")
     left = world.left_behind()
@@ -515,31 +199,42 @@ def look_at_end(world, life, plan, is_early):
 def run_plan(world, kind, plan):
     """Run one life with a plan; return the faults as texts, and how the life
     ended."""
-    world.table.plan(**plan.plan)
+    world.plan_of_stage = plan.plan
+    world.table.plan(**({} if kind.HAS_STAGE else plan.plan))
     life = kind(world, plan.err in LACKS_FAMILY)
-    is_early = False
+    wrong, how = [], "recovered"
     try:
         life.run()
     except Ended:
-        is_early = True
+        how = "ended"
     except Failure as failure:
-        return [f"{failure} {life.log() if life.process else ''}"], "failed"
-    else:
-        is_early = False
+        how = "failed"
+        wrong.append(str(failure))
     finally:
-        wrong = []
-        if life.process and life.process.poll() is not None:
-            wrong = look_at_end(world, life, plan, is_early)
+        if life.process:
+            wrong += look_at_log(life)
+            if how == "recovered" and life.count_deaths() > 0:
+                how = "replaced"
+            elif how == "recovered" and life.is_refused:
+                how = "refused"
+            life.log_of_all = life.earlier_logs + life.log()
+            if life.process.poll() is not None and how != "failed":
+                wrong += look_at_end(world, life, plan, how == "ended")
+            if wrong:
+                wrong.append(life.log_of_all)
         life.clear()
-    return wrong, "ended" if is_early else "recovered"
+    return wrong, how
 
 
 def run_plans(world, kind, plans, step=STEP):
     """Run all plans, or a sample of them: each one that is `step` behind the last."""
+    print(f"# {len(plans)} plans")
     plans = [plan for plan in plans if WORD in plan.text]
     if not FULL and not WORD:
-        plans = plans[::step]
-    counts = {"recovered": 0, "ended": 0, "failed": 0, "missed": 0}
+        plans = [plan for number, plan in enumerate(plans)
+                 if number % step == 0 or FOUND.match(plan.text)]
+    counts = {"recovered": 0, "replaced": 0, "refused": 0, "ended": 0, "failed": 0,
+              "missed": 0}
     wrong = []
     for number, plan in enumerate(plans):
         if number % 100 == 0:
@@ -554,7 +249,7 @@ def run_plans(world, kind, plans, step=STEP):
             print(f"# {time.monotonic() - start:5.1f} s {how} {plan.text}"
                   f"{' WRONG: ' if found else ''}{'; '.join(found)}",
                   flush=True)
-    print(f"# {len(plans)} lives: {counts}", flush=True)
+    print(f"# {len(plans)} lives, {counts}", flush=True)
     check(not wrong, f"{len(wrong)} of {len(plans)} are wrong")
     # If the program did not read the table, no call would fail and every life
     # would succeed.
@@ -564,8 +259,8 @@ def run_plans(world, kind, plans, step=STEP):
 def learn(world, kind):
     """Run a life without failures; return the sites of the program that it
     reached."""
-    wrong, _ = run_plan(world, kind, Plan("nothing fails", "", 0))
-    check(not wrong, f"without a failure: {wrong}")
+    wrong, how = run_plan(world, kind, Plan("nothing fails", "", 0))
+    check(not wrong and how == "recovered", f"without a failure: {how} {wrong}")
     sites = [site for site in world.table.sites() if site.stack]
     print(f"# {len(sites)} sites, {sum(s.hits for s in sites)} calls")
     return sites
@@ -573,6 +268,25 @@ def learn(world, kind):
 
 ALLOCATING = ("malloc", "calloc", "realloc", "reallocarray", "aligned_alloc",
               "posix_memalign")
+
+
+def plan_allocation(number, program=failcall.ANY_PROGRAM):
+    where = f" of program {program}" if program >= 0 else ""
+    return Plan(f"allocation {number}{where}", "malloc", errno.ENOMEM,
+                mode=failcall.HEAP, err=errno.ENOMEM, first=number, last=number,
+                program=program)
+
+
+def learn_known(world):
+    """The places at which an engine that runs makes calls in an ordinary life."""
+    class Late(Life):
+        HAS_STAGE = True
+
+        def become_ready(self):
+            super().become_ready()
+            self.begin_stage()
+
+    return {(site.name, site.stack) for site in learn(world, Late) if site.program}
 
 
 def system_calls(sites):
@@ -607,6 +321,41 @@ def managed(l):
     run_plans(world, Managed, plans, 4)
 
 
+def run_stage(l, kind, step=STEP):
+    """Run a life with two engines, with each call and each allocation that fails."""
+    if "WG_COVERAGE" in os.environ:
+        raise lab.Skip("a build that counts what is run is one process")
+    world = World(l)
+    known = learn_known(world)
+    sites = learn(world, kind)
+    if not kind.HAS_STAGE:
+        # What the first daemon does is in other lives, but for what is kept.
+        names = failcall.Names(world.lab.daemon, sites)
+        sites = [site for site in sites if site.program >= 2 or
+                 " notify_store " in names.describe(site.stack)]
+    plans = list(plan_stage(world, system_calls(sites), known))
+    for program in sorted({site.program for site in sites}):
+        n = sum(site.hits for site in sites
+                if site.name in ALLOCATING and site.program == program)
+        plans += [plan_allocation(i, program) for i in range(1, n + 1)]
+    run_plans(world, kind, plans, step)
+
+
+@case("the engine is killed: each call that follows fails once")
+def replaced(l):
+    run_stage(l, Replaced)
+
+
+@case("an upgrade: each call that follows fails once")
+def upgraded(l):
+    run_stage(l, Upgraded)
+
+
+@case("a restart with descriptors that were kept: each call fails once")
+def restarted(l):
+    run_stage(l, Restarted)
+
+
 @case("the n-th allocation fails")
 def allocations(l):
     # gcov does not check the allocations with which it writes its counters.
@@ -617,9 +366,7 @@ def allocations(l):
     n = sum(site.hits for site in sites if site.name in ALLOCATING)
     if not n:
         raise lab.Skip("the allocator is the sanitizer's")
-    run_plans(world, Life, [
-        Plan(f"allocation {i}", "malloc", errno.ENOMEM, mode=failcall.HEAP,
-             err=errno.ENOMEM, first=i, last=i) for i in range(1, n + 1)])
+    run_plans(world, Life, [plan_allocation(i) for i in range(1, n + 1)])
 
 
 lab.main()

@@ -95,6 +95,62 @@ def changed(l):
     site.node.must_ping(INNER4["b"], count=1)
 
 
+@case("set, on an interface that has more: what an older file had goes, and sessions go on")
+def old_file(l):
+    site = Site(l)
+    other = run("wg", "pubkey", stdin=run("wg", "genkey").stdout).stdout.strip()
+    peer = ["[Peer]", f"PublicKey = {other}", "AllowedIPs = 10.80.0.0/12, 2001:db8:80::/48"]
+    mine = f"Address = {INNER4['a']}/32, {INNER6['a']}"
+    site.write([mine, "Address = 10.9.9.1/24, 2001:DB8:9:0::0:1/64"], peer)
+    site.call("set", "wga", site.path)
+    site.pair.ta.wait_for_port()
+    site.node.settle("wga")
+    site.node.must_ping(INNER4["b"], count=1)
+    before = site.pair.ta.peer(site.pair.tb).handshake
+    site.node.ip("route add 10.99.0.0/16 dev wga")
+    # The route to 10.80.0.0/12 covers 10.81.0.0/16, and goes.
+    site.write([mine, "Address = 10.9.9.2/24, 2001:db8:9::2/64"],
+               ["[Peer]", f"PublicKey = {other}", "AllowedIPs = 10.81.0.0/16"])
+    site.call("set", "wga", site.path)
+    text = site.node.run("ip", "-o", "addr", "show", "dev", "wga", "scope", "global").stdout
+    check_equal(set(re.findall(r" inet6? (\S+)", text)),
+                {f"{INNER4['a']}/32", f"{INNER6['a']}/128", "10.9.9.2/24",
+                 "2001:db8:9::2/64"}, "addresses")
+    routes = site.routes("-4") + site.routes("-6")
+    for word in "10.77.0.0/16", "10.81.0.0/16", "10.99.0.0/16":
+        check(word in routes, f"no {word} in {routes}")
+    for word in "10.80.0.0/12", "2001:db8:80::":
+        check(word not in routes, f"{word} in {routes}")
+    check_equal(site.pair.ta.peer(site.pair.tb).handshake, before,
+                "time of the handshake")
+    site.node.must_ping(INNER4["b"], count=1)
+    site.node.must_ping(INNER6["b"], count=1)
+    # Another table, and none.
+    site.write([mine, "Table = 1234"])
+    site.call("set", "wga", site.path)
+    check("10.77.0.0/16" not in site.routes(), f"routes: {site.routes()}")
+    site.write([mine, "Table = off"])
+    site.call("set", "wga", site.path)
+    check_equal(site.node.run("ip", "route", "show", "table", "1234",
+                              check_status=False).stdout, "", "routes of table 1234")
+
+
+@case("without ListenPort the port stays")
+def port(l):
+    site = Site(l)
+    site.write([f"Address = {INNER4['a']}/32"])
+    with open(site.path, encoding="ascii") as file:
+        text = file.read()
+    with open(site.path, "w", encoding="ascii") as file:
+        file.write(text.replace("listenport=51001\n", ""))
+    for verb in "set", "sync":
+        site.call(verb, "wga", site.path)
+        check_equal(site.node.run("wg", "show", "wga", "listen-port").stdout.strip(),
+                    "51001", f"port after {verb}")
+        site.pair.ta.wait_for_port()
+        site.node.must_ping(INNER4["b"], count=1)
+
+
 @case("Table: off makes no route, a number another table; a default route is left out")
 def tables(l):
     site = Site(l)
@@ -118,9 +174,12 @@ def errors(l):
     site = Site(l)
     with open(site.path, "w", encoding="ascii") as file:
         file.write("[Interface]\n")
-    site.call("set", "wga", site.path)
-    text = site.node.run("ip", "link", "show", "wga").stdout
-    check(",UP" not in text, f"it is up: {text}")
+    for verb in "set", "sync":
+        site.call(verb, "wga", site.path)
+        text = site.node.run("ip", "link", "show", "wga").stdout
+        check(",UP" not in text, f"it is up: {text}")
+        check_equal(site.node.run("wg", "show", "wga", "private-key").stdout.strip(),
+                    site.pair.ta.private, "key")
     site.write(["Colour = blue"])
     said = site.call("set", "wga", site.path, status=1)
     check("Colour=blue" in said.replace(" ", ""), f"message: {said}")

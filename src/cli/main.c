@@ -265,11 +265,15 @@ static void warn(const struct options *options)
 }
 
 /* Connect to the service manager. The tunnel works without it. */
-static void open_notify(const struct options *options, struct notify *notify)
+static void open_notify(const struct options *options,
+			const struct stored *stored, struct notify *notify)
 {
 	int err = notify_open(notify, options->notify_socket,
 			      options->watchdog_us);
 
+	/* A daemon that was in the background would get nothing back. */
+	notify->has_store = options->is_foreground &&
+			    (options->has_store || stored->has_any);
 	if (err < 0)
 		fprintf(stderr,
 			"wiregather: the service manager is told nothing: "
@@ -322,9 +326,9 @@ int main(int argc, char **argv)
 			options_get_usage());
 		return EXIT_USAGE;
 	}
+	stored_init(&stored);
 	if (!is_engine) {
 		warn(&options);
-		stored_init(&stored);
 		if (options.is_foreground && is_isolated(&options))
 			stored_receive(&stored);
 		close_inherited(&options, &stored);
@@ -340,7 +344,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "wiregather: %s\n", no_crypto);
 		return EXIT_FAILURE;
 	}
-	open_notify(&options, &notify);
+	open_notify(&options, &stored, &notify);
 	return options.is_foreground
 		       ? run(&options, &foreground, &notify, &stored, argv)
 		       : run_daemon(&options, &notify, &stored, argv);

@@ -255,7 +255,7 @@ int notify_store(const struct notify *n, const char *name, int fd)
 {
 	char text[MESSAGE_CAP];
 
-	if (n->fd < 0)
+	if (n->fd < 0 || !n->has_store)
 		return 0;
 	/* Without FDPOLL=0 a socket that has an error to tell would be dropped. */
 	snprintf(text, sizeof(text), "%s\nFDNAME=%s",

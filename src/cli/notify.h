@@ -49,6 +49,7 @@ struct notify_ops {
 /**
  * struct notify - a connection to the service manager
  * @fd:		connected socket; -1: there is no service manager
+ * @has_store:	it keeps descriptors over a restart; the owner may set this
  * @period_ns:	time from one WATCHDOG=1 to the next; 0: none is wanted. It counts
  *		without a service manager, too.
  * @loop:	borrowed
@@ -67,6 +68,7 @@ struct notify_ops {
  */
 struct notify {
 	int fd;
+	bool has_store;
 	uint64_t period_ns;
 	struct loop *loop;
 	const struct notify_ops *ops;

@@ -463,6 +463,15 @@ static void parse_watchdog(struct options *options)
 		options->watchdog_us = us;
 }
 
+/* The service manager tells how many descriptors it keeps: systemd.exec(5). */
+static void parse_store(struct options *options)
+{
+	const char *text = secure_getenv("FDSTORE");
+	uint64_t n;
+
+	options->has_store = text && parse_number(&n, text);
+}
+
 static int parse_directory(struct options *options)
 {
 	const char *text = getenv("WIREGATHER_DIRECTORY");
@@ -501,6 +510,7 @@ static int parse_environment(struct options *options)
 	parse_level(options);
 	parse_notify_socket(options);
 	parse_watchdog(options);
+	parse_store(options);
 	if (foreground && !strcmp(foreground, "1"))
 		options->is_foreground = true;
 	else if (foreground && *foreground && strcmp(foreground, "0") != 0)

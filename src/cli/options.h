@@ -61,6 +61,7 @@ enum {
  * @fails_closed:	if engines die again and again, the interface stays
  * @leaves_core:	an engine that dies leaves a core file
  * @eager:		all threads that move packets work all the time
+ * @has_store:		the service manager keeps descriptors over a restart
  * @bad_level:		the value of LOG_LEVEL, if it is unknown; else NULL
  * @bad_foreground:	the value of WG_PROCESS_FOREGROUND, if it is unknown;
  *		else NULL
@@ -96,6 +97,7 @@ struct options {
 	bool eager;
 	const char *notify_socket;
 	uint64_t watchdog_us;
+	bool has_store;
 	const char *bad_notify;
 	const char *bad_watchdog;
 	const char *bad_level;

@@ -217,7 +217,7 @@ static void put_environment(struct bundle *b, const char *pid)
 		"WG_TUN_FD=",	    "WG_UAPI_FD=",
 		"WIREGATHER_USER=", "WIREGATHER_OPTIONS=",
 		"NOTIFY_SOCKET=",   "WATCHDOG_USEC=",
-		"JOURNAL_STREAM=",
+		"JOURNAL_STREAM=",  "FDSTORE=",
 	};
 	static char text[64 << 10];
 	size_t len = read_parts(pid, "environ", text, sizeof(text));

@@ -160,8 +160,8 @@ static void become_daemon(const char *name)
 static _Noreturn void run_daemon(const struct holder *h, pid_t holder)
 {
 	static const char *const others[] = {
-		"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
-		"LISTEN_FDS",	 "LISTEN_PID",	  "WG_UAPI_FD",
+		"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS",
+		"LISTEN_PID",	 "FDSTORE",	  "WG_UAPI_FD",
 	};
 
 	/* If the holder is killed, the tunnel ends with it. */

@@ -45,6 +45,7 @@ static int clear_environment(void **state)
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
 	unsetenv("WATCHDOG_PID");
+	unsetenv("FDSTORE");
 	unsetenv("WIREGATHER_NETLINK_FD");
 	unsetenv("WIREGATHER_DIRECTORY");
 	return 0;
@@ -516,6 +517,27 @@ static void watchdog(void **state)
 	}
 }
 
+static void store(void **state)
+{
+	static const struct {
+		const char *text;
+		bool has;
+	} cases[] = {
+		{ NULL, false }, { "40", true }, { "0", false },
+		{ "", false },	 { "x", false }, { "-1", false },
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		clear_environment(NULL);
+		if (cases[i].text)
+			setenv("FDSTORE", cases[i].text, 1);
+		assert_int_equal(parse(&o, "wiregather wg0"), 0);
+		assert_true(o.has_store == cases[i].has);
+	}
+}
+
 /* The interface in another namespace, and the sockets in another directory. */
 static void elsewhere(void **state)
 {
@@ -557,6 +579,7 @@ int main(void)
 		cmocka_unit_test_setup(backends, clear_environment),
 		cmocka_unit_test_setup(notify_socket, clear_environment),
 		cmocka_unit_test_setup(watchdog, clear_environment),
+		cmocka_unit_test_setup(store, clear_environment),
 		cmocka_unit_test(bad_lines),
 		cmocka_unit_test(names),
 		cmocka_unit_test(levels),

@@ -263,6 +263,13 @@ static void service_changed(void *arg)
 	kept_note_change(e->kept);
 }
 
+static bool await_port(void *arg, unsigned int n)
+{
+	const struct kept_engine *e = arg;
+
+	return kept_await_port(e->kept, n);
+}
+
 /* ------------------------------------------------------------ the engine */
 
 static void note_first(struct kept *k)
@@ -373,6 +380,7 @@ static const struct service_ops service_ops = {
 	.failed = engine_failed,
 	.remove_files = remove_files,
 	.changed = service_changed,
+	.await_port = await_port,
 	.gone = engine_gone,
 	.broken = engine_broken,
 };

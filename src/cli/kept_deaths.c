@@ -89,6 +89,8 @@ static int replace_engine(struct kept *k)
 	/* The dead engine may have changed options of its sockets. The next one gets
 	 * other sockets. */
 	service_end(&k->engine->service);
+	/* While the next one starts, the service manager closes them, too. */
+	(void)kept_store(k);
 	if (has_served && start_another(k) == 0)
 		return 0;
 	guard_stop(&k->guard);

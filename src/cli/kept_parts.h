@@ -86,9 +86,17 @@ void kept_note_success(struct kept *kept);
 /* kept_init_stored() - the service manager keeps nothing of this process yet */
 void kept_init_stored(struct kept *kept);
 
+/* kept_store() - tell the service manager what it is to keep by now. Return: false: its
+ * queue is full. */
+bool kept_store(struct kept *kept);
+
 /* kept_note_change() - the sockets have changed, or the journal: have the service manager
  * keep the new ones, a little later, since such changes come in groups */
 void kept_note_change(struct kept *kept);
+
+/* kept_await_port() - the port that an engine wants is in use, for the @n-th time, counted
+ * from 0: wait a little if the service manager may still hold it. Return: true: try again. */
+bool kept_await_port(struct kept *kept, unsigned int n);
 
 /* kept_use_stored() - give the first engine the descriptors that a service manager has
  * kept, if the interface is the same one; else they are of another tunnel, and are

@@ -16,12 +16,15 @@ enum {
 	 * what it is to forget. Choices: together a second. */
 	STORE_TRIES = 100,
 	STORE_PAUSE_MS = 10,
+	/* How often a port is tried again, and with which pause. Choices: the service
+	 * manager needs less than a pause if it has nothing else to do, and together
+	 * they are a second. */
+	PORT_TRIES = 500,
+	PORT_PAUSE_MS = 2,
 };
 
-/* Tell the service manager what it is to keep, as far as its queue takes messages. */
-static void store_due(struct loop_timer *timer)
+bool kept_store(struct kept *k)
 {
-	struct kept *k = timer->arg;
 	const struct service *s = &k->engine->service;
 
 	if (k->has_changed)
@@ -30,15 +33,33 @@ static void store_due(struct loop_timer *timer)
 			k->blocked.is_on ? -1 : s->kept[REQUEST_SLOT_JOURNAL],
 			service_get_set(s));
 	k->has_changed = false;
+	return storing_send(&k->storing, k->notify);
+}
+
+static void store_due(struct loop_timer *timer)
+{
+	struct kept *k = timer->arg;
+
 	/* The service manager gets READY=1 before anything else. */
-	if (k->notify->owes_ready || !storing_send(&k->storing, k->notify))
+	if (k->notify->owes_ready || !kept_store(k))
 		loop_set_timer(&k->loop, timer, now_monotonic() + STORE_NS);
+}
+
+bool kept_await_port(struct kept *k, unsigned int n)
+{
+	if (!k->notify->has_store || n == PORT_TRIES)
+		return false;
+	(void)kept_store(k);
+	if (!storing_is_dropping(&k->storing, now_monotonic()))
+		return false;
+	poll(NULL, 0, PORT_PAUSE_MS);
+	return true;
 }
 
 void kept_note_change(struct kept *k)
 {
 	k->has_changed = true;
-	if (k->notify->fd >= 0 && k->is_ready && !k->store_later.is_set)
+	if (k->notify->has_store && k->is_ready && !k->store_later.is_set)
 		loop_set_timer(&k->loop, &k->store_later,
 			       now_monotonic() + STORE_NS);
 }

@@ -12,12 +12,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/now.h"
+
 enum {
 	/* The first descriptor that a service manager passes (sd_listen_fds(3)). */
 	FIRST_FD = 3,
 	/* More than this are not looked at. A choice. */
 	FDS_MAX = 256,
 };
+
+/* The time that the service manager has to close what it is to forget. A choice: systemd
+ * takes a millisecond, and on a busy machine some hundred. */
+#define DROP_NS NSEC_PER_SEC
 
 void stored_init(struct stored *stored)
 {
@@ -145,6 +151,7 @@ static void add_slot(struct storing *s, const char *format, ...)
 void storing_init(struct storing *s, const struct stored *stored)
 {
 	s->n = 0;
+	s->dropped_at = 0;
 	for (int i = 0; i < QUEUES_MAX; i++)
 		add_slot(s, "tun-%d", i);
 	add_slot(s, STORED_JOURNAL);
@@ -190,12 +197,14 @@ void storing_set(struct storing *s, const struct tun *tuns, unsigned int n_tuns,
 
 /* Forget the old descriptor first: a name may stand for several. Return: false if the
  * queue is full. */
-static bool send_slot(struct storing_slot *slot, const struct notify *n)
+static bool send_slot(struct storing *s, struct storing_slot *slot,
+		      const struct notify *n)
 {
 	if (slot->is_kept) {
 		if (notify_store(n, slot->name, -1) == -EAGAIN)
 			return false;
 		slot->is_kept = false;
+		s->dropped_at = now_monotonic();
 	}
 	if (slot->fd >= 0) {
 		if (notify_store(n, slot->name, slot->fd) == -EAGAIN)
@@ -209,7 +218,15 @@ static bool send_slot(struct storing_slot *slot, const struct notify *n)
 bool storing_send(struct storing *s, const struct notify *n)
 {
 	for (unsigned int i = 0; i < s->n; i++)
-		if (s->slots[i].is_due && !send_slot(&s->slots[i], n))
+		if (s->slots[i].is_due && !send_slot(s, &s->slots[i], n))
 			return false;
 	return true;
+}
+
+bool storing_is_dropping(const struct storing *s, uint64_t now)
+{
+	for (unsigned int i = 0; i < s->n; i++)
+		if (s->slots[i].is_due && s->slots[i].is_kept)
+			return true;
+	return s->dropped_at && !clock_has_passed(s->dropped_at, DROP_NS, now);
 }

@@ -61,6 +61,7 @@ void stored_close_tuns(struct stored *stored);
  * struct storing - what the service manager is to keep
  * @slots:	a place for each name
  * @n:		their count
+ * @dropped_at:	when it was told last to forget one, of now_monotonic(); 0: never
  */
 struct storing {
 	struct storing_slot {
@@ -70,6 +71,7 @@ struct storing {
 		bool is_due;
 	} slots[STORED_MAX];
 	unsigned int n;
+	uint64_t dropped_at;
 };
 
 /**
@@ -97,5 +99,9 @@ void storing_set(struct storing *storing, const struct tun *tuns,
 /* storing_send() - tell the service manager. Return: true; false: its queue is full, so
  * call this again later. */
 bool storing_send(struct storing *storing, const struct notify *n);
+
+/* storing_is_dropping() - may the service manager still hold a descriptor that it is to
+ * forget? It reads its messages when it finds time. @now: of now_monotonic() */
+bool storing_is_dropping(const struct storing *storing, uint64_t now);
 
 #endif /* CLI_STORED_H */

@@ -210,6 +210,7 @@ static int open_set(struct service *s, struct service_set *set,
 	opt.port = open->port;
 	opt.mark = open->mark;
 	set->n = open->n;
+	*report = (struct ug_report){ .size = sizeof(*report) };
 	if (open->n == 1)
 		return ug_parts_open(&set->parts[0], &opt, report);
 	return ug_parts_open_group(set->parts, open->n, &opt, report);
@@ -301,7 +302,8 @@ static int serve_open(struct service *s, const struct request_open *open,
 	/* A set has a number that no set of the other engine has. */
 	struct service *numbers = s->lender ? s->lender : s;
 	struct service_set *set = find_set(s, 0);
-	struct ug_report report = { .size = sizeof(report) };
+	struct ug_report report;
+	unsigned int n = 0;
 	int err;
 
 	/* A successor opens sockets of its own if the other engine has none, because the
@@ -311,7 +313,10 @@ static int serve_open(struct service *s, const struct request_open *open,
 	if (!set)
 		return -EBUSY;
 	if (use_found(s, set, open) < 0) {
-		err = open_set(s, set, open, &report);
+		do {
+			err = open_set(s, set, open, &report);
+		} while (err == -EADDRINUSE && open->port &&
+			 s->ops->await_port && s->ops->await_port(s->arg, n++));
 		report_family(&reply->families[0], &report.v4);
 		report_family(&reply->families[1], &report.v6);
 		if (err < 0)

@@ -19,7 +19,7 @@ UNITS = HERE.parents[1] / "contrib/systemd"
 # Files of /etc that programs of the container need.
 NEEDED = ["alternatives", "group", "ld.so.cache", "nsswitch.conf", "passwd",
           "iproute2", "protocols", "services"]
-# Seconds for the boot and all steps. A choice: about ten times what they take.
+# Seconds for the boot and all steps. A choice: about six times what they take.
 PATIENCE = 240
 CALLS = "landlock_create_ruleset landlock_add_rule landlock_restrict_self " \
     "memfd_secret"
@@ -82,7 +82,7 @@ def boot(root, usr):
                "--private-network", "--bind=/dev/net/tun",
                "--resolv-conf=off", "--timezone=off", "--link-journal=no",
                f"--system-call-filter={CALLS}", f"--directory={root}",
-               f"--overlay-ro=/usr:{usr}:/usr", "--console=pipe", "--boot", "--",
+               f"--overlay=/usr:{usr}:/usr", "--console=pipe", "--boot", "--",
                "--unit=test.service"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

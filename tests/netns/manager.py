@@ -123,6 +123,8 @@ class Store(Manager):
 
     def __init__(self, node):
         self.kept = []
+        # Seconds before a message is read that a descriptor is to be forgotten.
+        self.delay = 0
         super().__init__(node)
 
     def receive(self):
@@ -135,6 +137,7 @@ class Store(Manager):
         words = dict(line.split("=", 1) for line in message.splitlines())
         name = words.get("FDNAME")
         if words.get("FDSTOREREMOVE") == "1":
+            time.sleep(self.delay)
             for kept in [k for k in self.kept if k[0] == name]:
                 os.close(kept[1])
                 self.kept.remove(kept)
@@ -169,7 +172,7 @@ class Store(Manager):
         if order:
             order(kept)
         fds = [os.dup(fd) for _, fd in kept]
-        env = {**env, "LISTEN_FDS": str(len(kept)),
+        env = {**env, "FDSTORE": "40", "LISTEN_FDS": str(len(kept)),
                "LISTEN_FDNAMES": ":".join(name for name, _ in kept)}
         process = node.start(
             sys.executable, "-c", LAUNCHER, " ".join(map(str, fds)),

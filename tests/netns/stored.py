@@ -35,7 +35,7 @@ def managed_pair(l, options=()):
     pair = Managed.__new__(Managed)
     # The daemon of a needs the manager's address, which its node gives.
     address = f"{l.directory}/notify-a"
-    Managed.__init__(pair, l, how={"NOTIFY_SOCKET": address}, options=options)
+    Managed.__init__(pair, l, how={"NOTIFY_SOCKET": address, "FDSTORE": "40"}, options=options)
     return pair, store[0]
 
 
@@ -79,6 +79,30 @@ def waiting(l):
     with open(ping.log.name, encoding="utf-8") as file:
         text = file.read()
     check(re.search(r"3 received", text), text)
+
+
+@case("an engine that dies gets its port again, also if the manager is slow to forget the "
+      "old sockets, and so does a port that is given up for a moment")
+def port(l):
+    pair, store = managed_pair(l)
+    pair.both_ways(count=1)
+    tunnel = pair.ta
+    for n, delay in enumerate((0, 0.05), 1):
+        wait_until(lambda: "udp-0-0-0" in store.names(), "descriptors are kept", 10)
+        store.delay = delay
+        os.kill(tunnel.pid, signal.SIGSEGV)
+        wait_until(lambda n=n: tunnel.log().count("another engine has taken its place") == n,
+                   "another engine", 20)
+        pair.a.reach(INNER4["b"])
+        check_equal(tunnel.get("listen-port").stdout.strip(), "51001", "port")
+        check("Address already in use" not in tunnel.log(), tunnel.log())
+        store.delay = 0
+        wait_until(lambda: {"udp-0-0-0", "udp-0-1-0"} <= set(store.names()),
+                   "descriptors are kept", 10)
+    store.delay = 0.05
+    tunnel.set("listen-port", "51009")
+    tunnel.set("listen-port", "51001")
+    pair.a.reach(INNER4["b"])
 
 
 @case("sockets that were opened with other options are not used, and nothing holds the port")

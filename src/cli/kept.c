@@ -263,11 +263,11 @@ static void service_changed(void *arg)
 	kept_note_change(e->kept);
 }
 
-static bool await_port(void *arg, unsigned int n)
+static bool await_port(void *arg)
 {
 	const struct kept_engine *e = arg;
 
-	return kept_await_port(e->kept, n);
+	return kept_await_port(e->kept);
 }
 
 /* ------------------------------------------------------------ the engine */

@@ -94,9 +94,9 @@ bool kept_store(struct kept *kept);
  * keep the new ones, a little later, since such changes come in groups */
 void kept_note_change(struct kept *kept);
 
-/* kept_await_port() - the port that an engine wants is in use, for the @n-th time, counted
- * from 0: wait a little if the service manager may still hold it. Return: true: try again. */
-bool kept_await_port(struct kept *kept, unsigned int n);
+/* kept_await_port() - the port that an engine wants is in use: wait a little if the service
+ * manager may still hold it. Return: true: try again. */
+bool kept_await_port(struct kept *kept);
 
 /* kept_use_stored() - give the first engine the descriptors that a service manager has
  * kept, if the interface is the same one; else they are of another tunnel, and are

@@ -16,11 +16,6 @@ enum {
 	 * what it is to forget. Choices: together a second. */
 	STORE_TRIES = 100,
 	STORE_PAUSE_MS = 10,
-	/* How often a port is tried again, and with which pause. Choices: the service
-	 * manager needs less than a pause if it has nothing else to do, and together
-	 * they are a second. */
-	PORT_TRIES = 500,
-	PORT_PAUSE_MS = 2,
 };
 
 bool kept_store(struct kept *k)
@@ -45,15 +40,12 @@ static void store_due(struct loop_timer *timer)
 		loop_set_timer(&k->loop, timer, now_monotonic() + STORE_NS);
 }
 
-bool kept_await_port(struct kept *k, unsigned int n)
+bool kept_await_port(struct kept *k)
 {
-	if (!k->notify->has_store || n == PORT_TRIES)
+	if (!k->notify->has_store)
 		return false;
 	(void)kept_store(k);
-	if (!storing_is_dropping(&k->storing, now_monotonic()))
-		return false;
-	poll(NULL, 0, PORT_PAUSE_MS);
-	return true;
+	return storing_wait(&k->storing);
 }
 
 void kept_note_change(struct kept *k)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,15 @@ enum {
 
 /* The time that the service manager has to close what it is to forget. A choice: systemd
  * takes a millisecond, and on a busy machine some hundred. */
-#define DROP_NS NSEC_PER_SEC
+#define DROP_NS (2 * NSEC_PER_SEC)
+
+/* At most so many waits are made in this time. Choices: an engine that an enemy has cannot
+ * hold this process up for longer than a fifth of the time. */
+#define WAITS_NS (10 * NSEC_PER_SEC)
+enum {
+	WAITS_MAX = 1000,
+	WAIT_MS = 2,
+};
 
 void stored_init(struct stored *stored)
 {
@@ -151,7 +160,8 @@ static void add_slot(struct storing *s, const char *format, ...)
 void storing_init(struct storing *s, const struct stored *stored)
 {
 	s->n = 0;
-	s->dropped_at = 0;
+	s->dropped_at = s->waits_since = 0;
+	s->n_waits = 0;
 	for (int i = 0; i < QUEUES_MAX; i++)
 		add_slot(s, "tun-%d", i);
 	add_slot(s, STORED_JOURNAL);
@@ -223,10 +233,27 @@ bool storing_send(struct storing *s, const struct notify *n)
 	return true;
 }
 
-bool storing_is_dropping(const struct storing *s, uint64_t now)
+/* May the service manager still hold a descriptor that it is to forget? It reads its
+ * messages when it finds time. */
+static bool is_dropping(const struct storing *s, uint64_t now)
 {
 	for (unsigned int i = 0; i < s->n; i++)
 		if (s->slots[i].is_due && s->slots[i].is_kept)
 			return true;
 	return s->dropped_at && !clock_has_passed(s->dropped_at, DROP_NS, now);
+}
+
+bool storing_wait(struct storing *s)
+{
+	uint64_t now = now_monotonic();
+
+	if (clock_has_passed(s->waits_since, WAITS_NS, now)) {
+		s->waits_since = now;
+		s->n_waits = 0;
+	}
+	if (s->n_waits == WAITS_MAX || !is_dropping(s, now))
+		return false;
+	s->n_waits++;
+	poll(NULL, 0, WAIT_MS);
+	return true;
 }

@@ -62,6 +62,8 @@ void stored_close_tuns(struct stored *stored);
  * @slots:	a place for each name
  * @n:		their count
  * @dropped_at:	when it was told last to forget one, of now_monotonic(); 0: never
+ * @waits_since: when the first of the last @n_waits of storing_wait() was, or 0
+ * @n_waits:	their count
  */
 struct storing {
 	struct storing_slot {
@@ -72,6 +74,8 @@ struct storing {
 	} slots[STORED_MAX];
 	unsigned int n;
 	uint64_t dropped_at;
+	uint64_t waits_since;
+	unsigned int n_waits;
 };
 
 /**
@@ -100,8 +104,9 @@ void storing_set(struct storing *storing, const struct tun *tuns,
  * call this again later. */
 bool storing_send(struct storing *storing, const struct notify *n);
 
-/* storing_is_dropping() - may the service manager still hold a descriptor that it is to
- * forget? It reads its messages when it finds time. @now: of now_monotonic() */
-bool storing_is_dropping(const struct storing *storing, uint64_t now);
+/* storing_wait() - wait for some milliseconds, if the service manager may still hold a
+ * descriptor that it is to forget. Return: false: it does not, or there were too many waits
+ * in the last seconds. */
+bool storing_wait(struct storing *storing);
 
 #endif /* CLI_STORED_H */

@@ -303,7 +303,6 @@ static int serve_open(struct service *s, const struct request_open *open,
 	struct service *numbers = s->lender ? s->lender : s;
 	struct service_set *set = find_set(s, 0);
 	struct ug_report report;
-	unsigned int n = 0;
 	int err;
 
 	/* A successor opens sockets of its own if the other engine has none, because the
@@ -316,7 +315,7 @@ static int serve_open(struct service *s, const struct request_open *open,
 		do {
 			err = open_set(s, set, open, &report);
 		} while (err == -EADDRINUSE && open->port &&
-			 s->ops->await_port && s->ops->await_port(s->arg, n++));
+			 s->ops->await_port && s->ops->await_port(s->arg));
 		report_family(&reply->families[0], &report.v4);
 		report_family(&reply->families[1], &report.v6);
 		if (err < 0)

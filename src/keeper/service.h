@@ -30,9 +30,9 @@ enum {
  * @failed:	the engine could not start. Not called after @ready.
  * @remove_files: the sockets' files are to be removed
  * @changed:	the sockets have changed, or what is kept
- * @await_port:	the port that the engine asks for is in use, for the @n-th time, counted
- *		from 0. If somebody may close old sockets of it soon, wait for some
- *		milliseconds, and return true: the service tries again
+ * @await_port:	the port that the engine asks for is in use. If somebody may close old
+ *		sockets of it soon, wait for some milliseconds, and return true: the
+ *		service tries again
  * @gone:	the engine has closed its connection, most likely because it has ended
  * @broken:	the engine has sent what no engine sends: it must be ended
  *
@@ -44,7 +44,7 @@ struct service_ops {
 	void (*failed)(void *arg, const struct request_failed *failed);
 	void (*remove_files)(void *arg);
 	void (*changed)(void *arg);
-	bool (*await_port)(void *arg, unsigned int n);
+	bool (*await_port)(void *arg);
 	void (*gone)(void *arg);
 	void (*broken)(void *arg);
 };

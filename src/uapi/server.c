@@ -426,11 +426,24 @@ int uapi_server_take_client(struct uapi_server *server)
 	return -1;
 }
 
+/* Is this a connection of a Unix socket? */
+static bool is_connection(int fd)
+{
+	int domain = 0, type = 0;
+	socklen_t len = sizeof(domain), type_len = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
+	       domain == AF_UNIX &&
+	       getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 &&
+	       type == SOCK_STREAM;
+}
+
 void uapi_server_add_client(struct uapi_server *server, int fd)
 {
 	struct uapi_client *client;
 
-	if (uapi_client_open(&client, &server->hub, fd) < 0)
+	if (!is_connection(fd) ||
+	    uapi_client_open(&client, &server->hub, fd) < 0)
 		close(fd);
 	else
 		uapi_client_serve(client);

@@ -144,7 +144,7 @@ void uapi_server_drop_busy(struct uapi_server *server);
 int uapi_server_take_client(struct uapi_server *server);
 
 /* uapi_server_add_client() - serve a connection that another server has given away;
- * consumed */
+ * consumed. What is no connection of a Unix socket is closed. */
 void uapi_server_add_client(struct uapi_server *server, int fd);
 
 /* uapi_server_close() - close all clients, remove the file; NULL is ok */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* A server whose clients wait, and are given away: for an upgrade. */
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/io/uapi_world.h"
@@ -136,10 +138,40 @@ static void held(void **state)
 	close(steps.done_fd);
 }
 
+/* What an enemy may give away in the place of a connection: by a UDP socket everybody could
+ * configure. */
+static void strangers(void **state)
+{
+	int pair[2], packets[2];
+	struct world world;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets), 0);
+	const int others[] = { socket(AF_INET, SOCK_DGRAM, 0),
+			       socket(AF_INET, SOCK_STREAM, 0), packets[0],
+			       eventfd(0, EFD_NONBLOCK) };
+
+	world_init(&world);
+	assert_int_equal(world_open(&world), 0);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		assert_true(others[i] >= 0);
+		uapi_server_add_client(world.server, others[i]);
+		assert_int_equal(fcntl(others[i], F_GETFD), -1);
+	}
+	uapi_server_add_client(world.server, pair[0]);
+	world_start(&world);
+	client_check(pair[1], "get=1\n\n", OK);
+	close(pair[1]);
+	close(packets[1]);
+	world_end(&world);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(held),
+		cmocka_unit_test(strangers),
 	};
 
 	return cmocka_run_group_tests(tests, world_prepare, world_finish);

@@ -159,8 +159,8 @@ static void begin_upgrade(void *arg, int program)
 				program, fds);
 	if (err == 0)
 		err = connect_successor(k, fds);
-	/* If one of the engines has ended already, the starter tells how. */
-	if (err == 0 || err == -EPIPE)
+	/* If an engine has ended already, the starter says how. */
+	if (err == 0 || (err == -EPIPE && k->next->is_there))
 		return;
 	kept_explain(k, k->next->why, "the new engine cannot be started", err);
 	kept_end_upgrade(k, k->next->why, err);

@@ -212,9 +212,12 @@ static void ready(struct predecessor *p)
 		give_up(p, "the successor has not taken the early state", err);
 		return;
 	}
-	/* The port may have been opened or closed meanwhile. */
-	err = has_sockets(p) == p->was_open ? engine_pause(p->engine, PAUSE_NS)
-					    : -ESTALE;
+	if (has_sockets(p) != p->was_open) {
+		give_up(p, "the port was opened or closed meanwhile",
+			-ECANCELED);
+		return;
+	}
+	err = engine_pause(p->engine, PAUSE_NS);
 	if (err < 0)
 		give_up(p, "the threads do not rest", err);
 	else

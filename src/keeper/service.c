@@ -28,6 +28,8 @@
 #define LATER_NS (20 * NSEC_PER_MSEC)
 
 static_assert((int)REQUEST_SOCKETS_MAX == (int)QUEUES_MAX, "as many sockets");
+static_assert((int)SERVICE_FDS_MAX <= (int)CHANNEL_FDS_MAX,
+	      "all sockets go into one message");
 
 enum {
 	/* Requests that are served before the loop looks at other descriptors. A
@@ -371,6 +373,8 @@ static int serve_mark(struct service *s, const struct request_mark *mark)
 	if (!set)
 		return -ENOENT;
 	err = ug_parts_get_mark(&set->parts[0], &old);
+	if (err < 0)
+		return err;
 	for (unsigned int i = 0; i < set->n && err == 0; i++)
 		err = ug_parts_set_mark(&set->parts[i], mark->mark);
 	for (unsigned int i = 0; i < set->n && err < 0; i++)

@@ -93,13 +93,13 @@ static int setup(void **state)
 	w.local.rights.ops = &rights_ops;
 	connect_client(&w, &w.engine, fds);
 	assert_int_equal(service_start(&w.engine.service, fds[0], fds[1],
-				       &hello, NULL, 0),
+				       &hello, fds, 0),
 			 0);
 	take_hello(&w.engine);
 	connect_client(&w, &w.successor, fds);
 	assert_int_equal(service_start_successor(&w.successor.service,
 						 &w.engine.service, fds[0],
-						 fds[1], &hello, NULL, 0),
+						 fds[1], &hello, fds, 0),
 			 0);
 	take_hello(&w.successor);
 	*state = &w;

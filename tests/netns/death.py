@@ -173,7 +173,6 @@ def shortage(l):
     try:
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: "cannot start the engine: " in tunnel.log(), "a line", 20)
-        time.sleep(0.5)
     finally:
         for other in others:
             other.kill()

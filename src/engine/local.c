@@ -140,8 +140,11 @@ static void check_missing(struct local *l)
 {
 	char name[IFNAMSIZ];
 
-	if (tun_get_name(l->tun, name) == -EBADFD)
-		tell(l, LINK_DELETED);
+	if (tun_get_name(l->tun, name) != -EBADFD)
+		return;
+	l->link.state.deleted = true;
+	l->link.state.up = false;
+	tell(l, LINK_DELETED);
 }
 
 static void handle_event(struct local *l, enum link_event event)

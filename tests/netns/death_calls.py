@@ -33,11 +33,16 @@ FULL = os.environ.get("CALLS") == "all"
 STEP = 7
 # Places behind the answer that have rounds, too: the end of the connection.
 BEHIND = 6
+# So many more rounds are made for the place where the answer is sent. A choice.
+MORE_MAX = 20
 # More places than any of these requests has.
 PLACES_MAX = 2000
 # One round in so many ends by SIGSEGV, the others by SIGKILL. The number is even: where a
 # call begins, it would still be made after SIGSEGV.
 SEGV_STEP = 8
+
+# A thread that has not run for so long rests. A choice: news come within 20 ms.
+REST_S = 0.03
 
 # linux/ptrace.h. Of struct ptrace_syscall_info: what has stopped the thread, and the
 # number of the call that begins.
@@ -182,6 +187,21 @@ class Client:
         return bool(self.reply)
 
 
+def await_rest(pid):
+    """Wait until the first thread of a process has done nothing for a while: a new engine
+    has news to read, and these calls would be counted."""
+    def switches():
+        with open(f"/proc/{pid}/status", encoding="ascii") as file:
+            return [line for line in file if "ctxt_switches" in line]
+
+    def rests():
+        before = switches()
+        time.sleep(REST_S)
+        return switches() == before
+
+    wait_until(rests, f"{pid} rests", 20)
+
+
 def run_to(tunnel, text, place):
     """Send the request, and kill the engine at this place. Return (whether the client has
     the answer, how many places there were up to the answer).
@@ -190,6 +210,7 @@ def run_to(tunnel, text, place):
     is_segv = place % SEGV_STEP == 0 and not tunnel.lab.is_slow
     number = signal.SIGSEGV if is_segv else signal.SIGKILL
     engine = tunnel.pid
+    await_rest(engine)
     places = Places(engine)
     try:
         client = Client(tunnel, text)
@@ -267,10 +288,17 @@ def die_at_each(l, text):
     after = configuration(tunnel)
     daemons.give_back(True)
     check(before != after, "the set changes nothing")
-    place, last = 1, PLACES_MAX
+    place, last, n_more = 1, PLACES_MAX, 0
     counts = {"old": 0, "new without answer": 0, "answered": 0}
     began = time.monotonic()
-    while place <= last:
+    while True:
+        if place > last:
+            # The place where the call begins that would send the answer. It has another
+            # number in a round in which the thread does something else, too.
+            if counts["new without answer"] or not FULL or n_more == MORE_MAX:
+                break
+            n_more += 1
+            place = last - BEHIND - 1 + n_more % 5 % 3
         tunnel = daemons.take()
         check_equal(configuration(tunnel), before, "the old configuration")
         try:
@@ -283,10 +311,9 @@ def die_at_each(l, text):
                "new without answer" if is_new else "old"] += 1
         if answer_at:
             last = answer_at + BEHIND
-        place += 1 if FULL else STEP
-    print(f"# {last} places, {counts}, {time.monotonic() - began:.1f} s")
+        place = last + 1 if n_more else place + (1 if FULL else STEP)
+    print(f"# {last} places and {n_more}, {counts}, {time.monotonic() - began:.1f} s")
     check(counts["old"] and counts["answered"], f"not both: {counts}")
-    # The place where the call begins that would send the answer.
     check(counts["new without answer"] or not FULL, f"not all: {counts}")
 
 

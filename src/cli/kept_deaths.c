@@ -49,7 +49,8 @@ static int start_another(struct kept *k)
 	if (err < 0)
 		return err;
 	guard_expect(&k->guard);
-	/* Without its connections it ends, and that is noted. */
+	/* Without its connections it ends, and that is noted. It is not killed, because
+	 * it may be reading the journal: the next one would leave out the record. */
 	if (kept_greet(k->engine, fds[0], fds[1]) < 0)
 		service_end(&k->engine->service);
 	return 0;

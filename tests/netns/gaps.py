@@ -6,7 +6,6 @@ A program sends a ping each 10 ms, beside a TCP stream at full speed. KILLS is h
 engine is killed, FAMILY the IP version below and in the tunnel, and STREAM what sends: iperf3,
 or this program. The daemon is one that does not count the deaths of its engines.
 """
-import contextlib
 import os
 import random
 import re
@@ -19,9 +18,9 @@ import threading
 import time
 
 import lab
-from dying import kept, starter_of
-from lab import INNER4, INNER6, MAX_LATENESS, OUTER4, OUTER6, Pair, Steady, case, \
-    check, check_equal, lateness, wait_until
+from dying import Others, kept, starter_of
+from lab import INNER4, INNER6, OUTER4, OUTER6, Pair, Steady, case, check, check_equal, \
+    wait_until
 
 KILLS = int(os.environ.get("KILLS", "5"))
 FAMILY = int(os.environ.get("FAMILY", "4"))
@@ -29,9 +28,6 @@ STREAM = os.environ.get("STREAM", "")
 # The bar, and what a busy machine may take, in seconds. The second one is a choice.
 GAP_S = 0.3
 BUSY_S = 20
-# The machine counts as busy if other processes take more than this share of its time. A
-# choice.
-OTHERS_MAX = 0.05
 # From one ping to the next, and from one death to the next.
 PING_S = 0.01
 PAUSE_S = (0.7, 1.3)
@@ -161,33 +157,6 @@ class Iperf3:
             process.wait(20)
 
 
-class Others:
-    """The share of the machine's processor time that other processes take. The time of
-    soft interrupts, in which packets of this test move, counts for nobody."""
-
-    def __init__(self):
-        self.begin = self.read()
-
-    @staticmethod
-    def read():
-        """All time, that of all processes, and that of this test, in ticks."""
-        with open("/proc/stat", encoding="ascii") as file:
-            user, nice, system, idle, wait, irq, soft, steal = map(
-                int, file.readline().split()[1:9])
-        own = 0
-        for pid in (os.getpid(), *lab.descendants_of(os.getpid())):
-            with contextlib.suppress(OSError), \
-                    open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                # With the children that have ended.
-                own += sum(map(int, file.read().rsplit(")", 1)[1].split()[11:15]))
-        processes = user + nice + system + steal
-        return processes + idle + wait + irq + soft, processes, own
-
-    def share(self):
-        total, processes, own = (b - a for a, b in zip(self.begin, self.read()))
-        return max(0, processes - own) / max(1, total)
-
-
 def figures(pid):
     """Descriptors, and resident KiB, of a process."""
     with open(f"/proc/{pid}/status", encoding="ascii") as file:
@@ -256,13 +225,13 @@ def gaps(l):
         time.sleep(draw.uniform(*PAUSE_S))
         figures_of_all.append(all_figures(pair.ta))
     check(stream.rate(1) > 0, "TCP stands still")
-    share = others.share()
     # The first engine that goes on for another one makes the keeper touch new memory.
     n_each = max(1, KILLS // 10)
     before, after = (median_figures(part) for part in
                      (figures_of_all[1:1 + n_each], figures_of_all[-n_each:]))
     stream.stop()
     pings.close()
+    is_busy = others.are_many()
     gaps_s, tcp_s, ends_s = zip(*found)
     tell("from a signal to the answer of a later ping", gaps_s)
     tell("from a signal to TCP that goes on", tcp_s)
@@ -273,11 +242,8 @@ def gaps(l):
         check(l.is_slow or kib <= before[name][1] + GROWTH_KIB[name],
               f"KiB of the {name}: {before[name][1]}, later {kib}")
     check_equal(pair.ta.log().count("another engine has taken its place"), KILLS, "engines")
-    late = lateness()[-1]
-    is_busy = share > OTHERS_MAX or late > MAX_LATENESS or l.is_slow
-    bar = BUSY_S * lab.SLOWNESS if is_busy else GAP_S
-    print(f"# other processes: {100 * share:.0f} %; a timer of 1 ms is up to "
-          f"{1e3 * late:.1f} ms late: the bar is {bar} s", flush=True)
+    bar = BUSY_S * lab.SLOWNESS if is_busy or l.is_slow else GAP_S
+    print(f"# the bar is {bar} s", flush=True)
     longest = max(gaps_s)
     check(longest <= bar, f"the longest gap is {longest:.3f} s")
     check((OUTER4 if FAMILY == 4 else OUTER6)["b"] in pair.ta.peer(pair.tb).endpoint, "the endpoint is another one")

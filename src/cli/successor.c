@@ -29,7 +29,8 @@ static const char *explain(int err)
 	switch (err) {
 	case -EPIPE:
 		return "the running engine does not hand it over, perhaps "
-		       "because it speaks another version; its log says more";
+		       "because it speaks another version, and then a restart "
+		       "of the tunnel is needed; its log says more";
 	case -EPROTO:
 		return "the running engine speaks another version; a restart "
 		       "of the tunnel is needed";

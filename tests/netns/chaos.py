@@ -39,6 +39,9 @@ SEED = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**9
 SIDES = {"a": "b", "b": "a"}
 # A host accepts 50 initiations a second from a peer.
 PAUSE = 0.05
+# For so long after a signal an engine may still be dying. A choice: a sanitizer may print
+# before it ends the process.
+DYING_S = 5
 IS_DEATHLESS = os.path.basename("".join(sys.argv[1:2])) == "deathless"
 # Signals that end an engine. A sanitizer prints a report if it gets SIGSEGV.
 DEADLY = {False: (signal.SIGSEGV, signal.SIGKILL), True: (signal.SIGABRT, signal.SIGKILL)}
@@ -561,7 +564,16 @@ def killed(_world, end, draw):
 
 @event()
 def restarted(_world, end, _draw):
-    end.tunnel.stop()
+    if end.tunnel.process.poll() is not None:
+        raise Failure(f"{end.device} has ended by itself with status "
+                      f"{end.tunnel.process.returncode}")
+    end.tunnel.process.send_signal(signal.SIGTERM)
+    # If an event before this one has killed the engine a moment ago, it dies while it is
+    # told to end.
+    is_dying = end.killed_at and time.monotonic() - end.killed_at[-1] < DYING_S
+    allowed = (0, 1) if is_dying else (0,)
+    status = end.tunnel.wait(60)
+    check(status in allowed, f"status of {end.device} after SIGTERM: {status}")
     end.start()
 
 
@@ -717,9 +729,11 @@ def checksums_change(_world, end, draw):
 def stopped_for_a_while(_world, end, draw):
     pause = draw.uniform(0, 1.5)
     pid = draw.choice((end.tunnel.pid, end.tunnel.keeper))
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(pause)
-    os.kill(pid, signal.SIGCONT)
+    # An event before this one may have killed the process.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(pause)
+        os.kill(pid, signal.SIGCONT)
 
 
 @event()

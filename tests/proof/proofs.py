@@ -140,7 +140,7 @@ PROOFS = {
         [Plant(STATE, "if (len > r->len - r->off)", "if (len > r->len)"),
          Plant(STATE, "head->len > len || ", "")],
         [Split(STATE, "state->bytes = bytes;", "head.len")],
-        is_included=True,
+        states=2000, is_included=True,
         options=("-eva-interprocedural-splits",)),
     "reader": Proof(
         [READER],

@@ -208,7 +208,8 @@ static inline uint64_t state_sum(const uint8_t *bytes, size_t len,
 			lanes[i] = state_sum_step(lanes[i], words[i]);
 	}
 	memset(words, 0, sizeof(words));
-	memcpy(words, bytes + off, len - off);
+	if (off < len)
+		memcpy(words, bytes + off, len - off);
 	for (unsigned int i = 0; i < STATE_SUM_LANES; i++)
 		sum = state_sum_step(sum, state_sum_step(lanes[i], words[i]));
 	return sum;

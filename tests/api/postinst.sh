@@ -31,7 +31,7 @@ call() { # arguments of the script...
 		fail "postinst $*: status $?: $(cat "$dir/said")"
 }
 upgrades() {
-	grep -c '^wiregatherctl upgrade --all$' "$dir/calls" || :
+	grep -c '^wiregatherctl upgrade --all --if-changed$' "$dir/calls" || :
 }
 call configure ""
 [ "$(upgrades)" = 0 ] || fail "the first installation upgrades: $(cat "$dir/calls")"

@@ -24,7 +24,8 @@ static void wait_for_error(int fd)
 	assert_true(pfd.revents & POLLERR);
 }
 
-/* Makes an address without a listener: its port was free just now. */
+/* Makes an address without a listener: its port was free just now. A socket that is opened
+ * later may get this port, so all others are opened before. */
 static union address nobody(const char *text)
 {
 	union address a;
@@ -50,8 +51,8 @@ static void test_next_send_fails_and_the_one_after_passes(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(loopback); i++) {
-		closed = nobody(loopback[i]);
 		fd = udp_open(loopback[i], false, NULL);
+		closed = nobody(loopback[i]);
 		leave_error(fd, &closed);
 		assert_int_equal(
 			udp_send_bytes(fd, NULL, payload, sizeof(payload), 0),
@@ -72,9 +73,9 @@ static void test_another_destination_is_blamed(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(loopback); i++) {
-		closed = nobody(loopback[i]);
 		to_fd = udp_open(loopback[i], false, &to);
 		fd = udp_open(loopback[i], false, NULL);
+		closed = nobody(loopback[i]);
 		leave_error(fd, &closed);
 		assert_int_equal(
 			udp_send_bytes(fd, &to, payload, sizeof(payload), 0),
@@ -101,9 +102,9 @@ static void test_unconnected_socket_with_recverr(void **state)
 
 	(void)state;
 	for (i = 0; i < ARRAY_LEN(loopback); i++) {
-		closed = nobody(loopback[i]);
 		to_fd = udp_open(loopback[i], false, &to);
 		fd = udp_open(loopback[i], false, NULL);
+		closed = nobody(loopback[i]);
 		assert_int_equal(
 			setsockopt(fd, level[i], name[i], &on, sizeof(on)), 0);
 		assert_int_equal(udp_send_bytes(fd, &closed, payload,

@@ -90,7 +90,7 @@ def port(l):
     for n, delay in enumerate((0, 0.05), 1):
         wait_until(lambda: "udp-0-0-0" in store.names(), "descriptors are kept", 10)
         store.delay = delay
-        os.kill(tunnel.pid, signal.SIGSEGV)
+        os.kill(tunnel.pid, signal.SIGKILL)
         wait_until(lambda n=n: tunnel.log().count("another engine has taken its place") == n,
                    "another engine", 20)
         pair.a.reach(INNER4["b"])

@@ -36,7 +36,7 @@
 enum {
 	/* The highest number of identities: the addresses of 100.64.0.0/16. */
 	N_MAX = 0xffff,
-	/* What is known of an identity. */
+	/* Flags of an identity: the steps of its handshake that were seen. */
 	HAS_BEGUN = 1 << 0,
 	HAS_ANSWERED = 1 << 1,
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Of all news only the end of the interface has an effect. */
+/* The end of the interface is the only news that has an effect. */
 #include "cli/blocked.h"
 
 static void hear_state(void *arg, const struct link_state *state)

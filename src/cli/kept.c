@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,7 +17,6 @@
 
 #include "base/bytes.h"
 #include "base/code.h"
-#include "base/descriptors.h"
 #include "base/direct.h"
 #include "base/log.h"
 #include "base/now.h"

@@ -22,10 +22,10 @@
 #include "cli/tunnel.h"
 #include "crypto/aead.h"
 #include "crypto/init.h"
+#include "isolate/isolate.h"
 #include "isolate/limit.h"
 #include "keeper/client.h"
 #include "keeper/news.h"
-#include "isolate/isolate.h"
 
 enum {
 	/* A choice: not EXIT_FAILURE, so that a script can tell them apart. */

@@ -218,8 +218,9 @@ static int remember_number(struct port *p, uint16_t number, uint32_t fwmark)
 	return 0;
 }
 
-/* It was tried when it was accepted. Another program may have the port now: an earlier one,
- * that the next change gives up, or the last one, which is tried until it is free. */
+/* Take port and mark that another process has accepted. The port is not tried here, because
+ * another program may have it now. If a later change of the records gives the port up, it
+ * does not matter; else it is tried until it is free. */
 static void remember(struct port *p, const struct device_sockets *want,
 		     uint32_t fwmark)
 {

@@ -121,7 +121,7 @@ static int put_peers(struct writer *w, struct device *device, uint64_t now,
 	return err;
 }
 
-/* What goes into a state beside the device. */
+/* The parts of a state that are not of the device. */
 struct extra {
 	const struct state_counter *counters;
 	size_t n_counters;

@@ -190,7 +190,7 @@ const struct call isolate_calls[] = {
 	SET_OPTION(IPPROTO_UDP, UDP_GRO, CONTROL | KEEPER, MOVERS), /* to 0 */
 	GET_OPTION(SOL_SOCKET, SO_MARK, KEEPER, NONE),
 	GET_OPTION(SOL_SOCKET, SO_MEMINFO, CONTROL, NONE),
-	/* Of clients that another engine gives away. */
+	/* Asked of the clients that another engine gives away in an upgrade. */
 	GET_OPTION(SOL_SOCKET, SO_DOMAIN, NONE, CONTROL),
 	GET_OPTION(SOL_SOCKET, SO_TYPE, NONE, CONTROL),
 	GET_OPTION(SOL_SOCKET, SO_PEERCRED, NONE, KEEPER), /* an upgrade */

@@ -29,10 +29,10 @@ enum {
  * @state:	the engine tells its state
  * @failed:	the engine could not start. Not called after @ready.
  * @remove_files: the sockets' files are to be removed
- * @changed:	the sockets have changed, or what is kept
+ * @changed:	the sockets have changed, or what is kept; NULL: nobody wants to know
  * @await_port:	the port that the engine asks for is in use. If somebody may close old
  *		sockets of it soon, wait for some milliseconds, and return true: the
- *		service tries again
+ *		service tries again. NULL: nobody closes any.
  * @gone:	the engine has closed its connection, most likely because it has ended
  * @broken:	the engine has sent what no engine sends: it must be ended
  *

@@ -138,8 +138,8 @@ static void held(void **state)
 	close(steps.done_fd);
 }
 
-/* What an enemy may give away in the place of a connection: by a UDP socket everybody could
- * configure. */
+/* An enemy in the other engine may give away another socket in the place of a client's
+ * connection. If a UDP socket were served, everybody could configure the tunnel. */
 static void strangers(void **state)
 {
 	int pair[2], packets[2];

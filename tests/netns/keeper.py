@@ -272,6 +272,15 @@ TRIED = {
     "stop the keeper": errno.ENOSYS,
     "kill the keeper": errno.EPERM,
 }
+def need_library(l, name, why):
+    """The path of a library of tests/lib for LD_PRELOAD. Skip the case without it, and in a
+    build with sanitizers, for that reason."""
+    library = os.path.join(os.path.dirname(l.daemon), f"tests/lib/lib{name}.so")
+    if l.is_slow or not os.path.exists(library):
+        raise Skip(why if l.is_slow else f"no lib{name}.so")
+    return library
+
+
 # What only Landlock forbids.
 BY_LANDLOCK = "read a file", "list a directory", "read its memory map"
 
@@ -279,9 +288,7 @@ BY_LANDLOCK = "read a file", "list a directory", "read its memory map"
 @case("a program with the starter's rights can open no file, no socket and no process")
 def with_rights_of_starter(l):
     one_process(l)
-    library = os.path.join(os.path.dirname(l.daemon), "tests/lib/libintruder.so")
-    if l.is_slow or not os.path.exists(library):
-        raise Skip("no filter with a sanitizer" if l.is_slow else "no libintruder.so")
+    library = need_library(l, "intruder", "no filter with a sanitizer")
     path = f"{l.directory}/file"
     with open(path, "w", encoding="ascii") as file:
         file.write("text")
@@ -349,9 +356,7 @@ def kept_sockets(l):
 @case("an engine that ends by itself with status 0 does not end the tunnel")
 def leaves(l):
     one_process(l)
-    library = os.path.join(os.path.dirname(l.daemon), "tests/lib/libleaver.so")
-    if l.is_slow or not os.path.exists(library):
-        raise Skip("a sanitizer comes first" if l.is_slow else "no libleaver.so")
+    library = need_library(l, "leaver", "a sanitizer comes first")
     a = l.node("a")
     tunnel = l.tunnel(a, "wga").start(LD_PRELOAD=library)
     before = tunnel.pid
@@ -496,10 +501,7 @@ def engine_filtered(l):
       "interface is deleted, it is none")
 def ends_unasked(l):
     one_process(l)
-    library = os.path.join(os.path.dirname(l.daemon), "tests/lib/libintruder.so")
-    if l.is_slow or not os.path.exists(library):
-        raise Skip("a sanitizer has a recv(2) of its own" if l.is_slow
-                   else "no libintruder.so")
+    library = need_library(l, "intruder", "a sanitizer has a recv(2) of its own")
     a = l.node("a")
     tunnel = l.tunnel(a, "wga").start(LD_PRELOAD=library)
     before = tunnel.pid

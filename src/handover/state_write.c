@@ -110,7 +110,7 @@ static int put_peers(struct writer *w, struct device *device, uint64_t now,
 		put_peer(w, peer, &plain);
 		len = (size_t)(w->at - begin);
 		if (is_as_before(w, len)) {
-			secret_zero(w->at - len, len);
+			/* The next peer, or state_close(), overwrites it. */
 			w->at -= len;
 			w->left += len;
 		} else {
